@@ -1,0 +1,45 @@
+# `make train` and `make test` each do everything that is still to be done, from
+# libtorch to the data; what is there already is left alone.
+
+# Cargo always takes libtorch from .libtorch (.cargo/config.toml says so), which
+# scripts/setup.sh makes; only that script looks at the user's own LIBTORCH.
+# Thus nothing is built anew when that variable comes or goes. MAKEFLAGS would
+# offer cargo a job server that make does not open for it.
+CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u MAKEFLAGS cargo
+BIN := $(or $(CARGO_TARGET_DIR),target)/release/lstmtext
+DATA := data/movie_reviews.csv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup libtorch build train test tensorboard clean
+.NOTPARALLEL:
+
+help: ## this list
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14 | sed 's/^/  /'
+	@echo 'TORCH=cpu or TORCH=cuda picks the libtorch, LIBTORCH=DIR takes your own,'
+	@echo 'PYTHON=EXE picks the Python, ARGS=... is handed on to train and tensorboard.'
+
+setup: libtorch $(DATA) ## libtorch, the Python tools and the reviews, nothing built
+
+libtorch:
+	@scripts/setup.sh
+
+$(DATA): | libtorch
+	@.venv/bin/python -I scripts/fetch_reviews.py $@
+
+build: libtorch ## the program, target/release/lstmtext
+	@test -e "$(BIN)" || echo 'building lstmtext (the first time takes several minutes)...' >&2
+	@$(CARGO) build --release
+
+train: setup build ## a classifier of the IMDB reviews, by configs/imdb.yaml
+	"$(BIN)" train configs/imdb.yaml $(ARGS)
+
+test: setup build ## all tests
+	@$(CARGO) test --release
+
+tensorboard: ## the curves of runs/
+	@scripts/setup.sh tools
+	.venv/bin/python -m tensorboard.main --logdir runs $(ARGS)
+
+clean: ## remove target, .venv and .libtorch, but neither runs nor data
+	rm -rf target .venv .libtorch

@@ -1,0 +1,170 @@
+//! Examples as tensors.
+//!
+//! Letters used in shapes everywhere: B batch, T time, E embedding, H hidden units of one
+//! direction, D pooled features, C classes, V vocabulary.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::config::PadSide;
+use crate::text::{Corpus, PAD};
+
+/// Some examples, padded to one length.
+#[derive(Debug)]
+pub struct Batch {
+    /// Word ids, int64 [B, T].
+    pub ids: Tensor,
+    /// Where the real tokens are.
+    pub positions: Positions,
+    /// Class numbers, int64 [B].
+    pub labels: Tensor,
+    /// B.
+    pub examples: usize,
+    /// Real tokens in the batch.
+    pub tokens: usize,
+}
+
+impl Batch {
+    /// Collects the examples with these numbers; `labels` has a class for every text of the corpus.
+    pub fn gather(corpus: &Corpus, labels: &[u32], examples: &[u32], device: Device) -> Self {
+        let width = examples.iter().map(|i| corpus.steps(*i as usize)).max().unwrap_or(0);
+        let mut ids = vec![i64::from(PAD); examples.len() * width];
+        let mut lengths = Vec::with_capacity(examples.len());
+        for (row, example) in ids.chunks_exact_mut(width.max(1)).zip(examples) {
+            let text = corpus.text(*example as usize);
+            let start = match corpus.pad() {
+                PadSide::Back => 0,
+                PadSide::Front => width - text.len(),
+            };
+            for (slot, id) in row[start..].iter_mut().zip(text) {
+                *slot = i64::from(*id);
+            }
+            lengths.push(text.len() as i64);
+        }
+        let labels: Vec<i64> = examples.iter().map(|i| i64::from(labels[*i as usize])).collect();
+        let (rows, width) = (examples.len() as i64, width as i64);
+        Self {
+            ids: Tensor::from_slice(&ids).view([rows, width]).to_device(device),
+            tokens: lengths.iter().sum::<i64>() as usize,
+            positions: Positions::new(
+                Tensor::from_slice(&lengths).to_device(device),
+                width,
+                corpus.pad(),
+            ),
+            labels: Tensor::from_slice(&labels).to_device(device),
+            examples: examples.len(),
+        }
+    }
+}
+
+/// The direction in which an LSTM reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// Where the real tokens of a padded batch are, in the order in which a direction reads them.
+#[derive(Debug)]
+pub struct Positions {
+    /// Real tokens of each example, int64 [B].
+    pub lengths: Tensor,
+    /// T.
+    pub width: i64,
+    pad: PadSide,
+    /// 0, 1, …, T−1, int64 [1, T].
+    times: Tensor,
+}
+
+impl Positions {
+    /// The positions of texts of these lengths, int64 [B], padded to `width`.
+    pub fn new(lengths: Tensor, width: i64, pad: PadSide) -> Self {
+        let times = Tensor::arange(width, (Kind::Int64, lengths.device())).unsqueeze(0);
+        Self { lengths, width, pad, times }
+    }
+
+    /// Which steps are real tokens, in reading order: bool [B, T].
+    pub fn real(&self, direction: Direction) -> Tensor {
+        let lengths = self.lengths.unsqueeze(1); // [B, 1]
+        match (self.pad, direction) {
+            (PadSide::Front, Direction::Forward) => self.times.ge_tensor(&(-lengths + self.width)),
+            _ => self.times.lt_tensor(&lengths),
+        }
+    }
+
+    /// Reverses time, [B, T, ·] → [B, T, ·]. Padding at the end stays there, so that the backward
+    /// LSTM begins with the last real token; padding in front is text and is reversed with it.
+    /// Twice gives the original.
+    pub fn reverse(&self, sequence: &Tensor) -> Tensor {
+        let mirrored = match self.pad {
+            PadSide::Front => (-&self.times + (self.width - 1)).expand([self.rows(), -1], false),
+            PadSide::Back => {
+                let mirrored = self.lengths.unsqueeze(1) - 1 - &self.times;
+                mirrored.where_self(&mirrored.ge(0), &self.times)
+            }
+        };
+        self.pick(sequence, &(mirrored + self.row_starts())).view_as(sequence)
+    }
+
+    /// The state after the last step read, [B, T, H] → [B, H].
+    pub fn last(&self, sequence: &Tensor) -> Tensor {
+        match self.pad {
+            PadSide::Front => sequence.select(1, self.width - 1),
+            PadSide::Back => {
+                self.pick(sequence, &(self.lengths.unsqueeze(1) - 1 + self.row_starts()))
+            }
+        }
+    }
+
+    fn rows(&self) -> i64 {
+        self.lengths.size()[0]
+    }
+
+    /// Where each row begins when rows are laid end to end, int64 [B, 1].
+    fn row_starts(&self) -> Tensor {
+        let rows = Tensor::arange(self.rows(), (Kind::Int64, self.lengths.device()));
+        (rows * self.width).unsqueeze(1)
+    }
+
+    /// The vectors with these indices when rows are laid end to end: [B, T, ·] → [indices, ·].
+    fn pick(&self, sequence: &Tensor, indices: &Tensor) -> Tensor {
+        sequence.flatten(0, 1).index_select(0, &indices.flatten(0, 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn positions(pad: PadSide) -> Positions {
+        Positions::new(Tensor::from_slice(&[2_i64, 3]), 3, pad)
+    }
+
+    fn sequence() -> Tensor {
+        Tensor::from_slice(&[1_i64, 2, 0, 4, 5, 6]).view([2, 3, 1])
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<i64> {
+        Vec::<i64>::try_from(tensor.to_kind(Kind::Int64).flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn padding_at_the_end_stays_there_when_time_is_reversed() {
+        let positions = positions(PadSide::Back);
+        let reversed = positions.reverse(&sequence());
+        assert_eq!(numbers(&reversed), [2, 1, 0, 6, 5, 4]);
+        assert_eq!(numbers(&positions.reverse(&reversed)), numbers(&sequence()));
+        assert_eq!(numbers(&positions.last(&sequence())), [2, 6]);
+        for direction in [Direction::Forward, Direction::Backward] {
+            assert_eq!(numbers(&positions.real(direction)), [1, 1, 0, 1, 1, 1]);
+        }
+    }
+
+    #[test]
+    fn padding_in_front_is_read_like_text() {
+        let positions = positions(PadSide::Front);
+        assert_eq!(numbers(&positions.reverse(&sequence())), [0, 2, 1, 6, 5, 4]);
+        assert_eq!(numbers(&positions.last(&sequence())), [0, 6]);
+        assert_eq!(numbers(&positions.real(Direction::Forward)), [0, 1, 1, 1, 1, 1]);
+        assert_eq!(numbers(&positions.real(Direction::Backward)), [1, 1, 0, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,243 @@
+//! Checkpoints: one folder that prediction, evaluation and resuming need, and nothing else.
+//!
+//! | file | content |
+//! |---|---|
+//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file |
+//! | `model.safetensors` | weights under PyTorch's names |
+//! | `optimizer.safetensors` | the optimizer's memory |
+//! | `progress.json` | epoch, step, best score, early-stopping and schedule state |
+//! | `config.yaml` | the resolved configuration |
+//! | `vocabulary.json` | the word of every id |
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tch::{Device, Tensor};
+
+use crate::config::{self, Override, Resolved};
+use crate::files::replace_folder;
+use crate::model::{Model, Named};
+use crate::optimizer::Optimizer;
+use crate::progress::Progress;
+use crate::text::{Encoder, Vocabulary};
+
+const FORMAT: &str = "lstmtext checkpoint";
+const VERSION: u32 = 1;
+const MANIFEST: &str = "checkpoint.json";
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const PROGRESS: &str = "progress.json";
+const CONFIG: &str = "config.yaml";
+const VOCABULARY: &str = "vocabulary.json";
+const FILES: [&str; 5] = [MODEL, OPTIMIZER, PROGRESS, CONFIG, VOCABULARY];
+
+/// What `checkpoint.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: String,
+    version: u32,
+    /// The program that wrote it.
+    lstmtext: String,
+    labels: Vec<String>,
+    files: BTreeMap<String, FileEntry>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct FileEntry {
+    bytes: u64,
+    sha256: String,
+}
+
+/// What goes into a checkpoint.
+pub struct Contents<'a> {
+    pub config_yaml: &'a str,
+    pub labels: &'a [String],
+    pub vocabulary: &'a Vocabulary,
+    pub model: &'a Model,
+    pub optimizer: &'a Optimizer,
+    pub progress: &'a Progress,
+}
+
+/// Writes a checkpoint to the folder `path`; an older one there is replaced in one stroke.
+///
+/// # Errors
+/// Where a file cannot be written; the older checkpoint is untouched then.
+pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+    replace_folder(path, |folder| {
+        write_tensors(&folder.join(MODEL), contents.model.state())?;
+        write_tensors(&folder.join(OPTIMIZER), contents.optimizer.state())?;
+        write_json(&folder.join(PROGRESS), contents.progress)?;
+        write_json(&folder.join(VOCABULARY), &contents.vocabulary.words())?;
+        write(&folder.join(CONFIG), contents.config_yaml.as_bytes())?;
+        let mut files = BTreeMap::new();
+        for name in FILES {
+            files.insert(name.to_owned(), entry(&read(&folder.join(name))?));
+        }
+        let manifest = Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            lstmtext: env!("CARGO_PKG_VERSION").into(),
+            labels: contents.labels.to_vec(),
+            files,
+        };
+        write_json(&folder.join(MANIFEST), &manifest)
+    })
+    .with_context(|| format!("cannot save the checkpoint \"{}\"", path.display()))
+}
+
+/// A checkpoint that was found whole.
+pub struct Checkpoint {
+    pub path: PathBuf,
+    pub resolved: Resolved,
+    pub labels: Vec<String>,
+    pub encoder: Encoder,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in the folder `path`, or the best one of the run in it, and checks
+    /// every file against the manifest.
+    ///
+    /// # Errors
+    /// Where there is no checkpoint, or it is incomplete, damaged, or of a later version.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_with(path, &[])
+    }
+
+    /// As [`Checkpoint::open`], with changes to its configuration.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and where a change is no valid configuration.
+    pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        let path = locate(path)?;
+        let unusable = || format!("cannot use the checkpoint \"{}\"", path.display());
+        let manifest = check(&path).with_context(unusable)?;
+        let yaml = String::from_utf8(read(&path.join(CONFIG))?)
+            .context("config.yaml is not UTF-8")
+            .with_context(unusable)?;
+        let source = path.join(CONFIG).display().to_string();
+        let resolved = config::parse(&yaml, &source, overrides)?;
+        let words: Vec<String> = read_json(&path.join(VOCABULARY)).with_context(unusable)?;
+        let vocabulary = Vocabulary::from_words(words)
+            .map_err(|message| anyhow!("{VOCABULARY}: {message}"))
+            .with_context(unusable)?;
+        Ok(Self {
+            encoder: Encoder::new(&resolved.config.text, vocabulary),
+            labels: manifest.labels,
+            resolved,
+            path,
+        })
+    }
+
+    /// The model with its trained weights.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the configuration.
+    pub fn model(&self, device: Device) -> anyhow::Result<Model> {
+        let config = &self.resolved.config;
+        let words = self.encoder.vocabulary().len();
+        let mut model = Model::new(&config.model, words, self.labels.len(), 0, device)?;
+        model
+            .load(read_tensors(&self.path.join(MODEL))?)
+            .with_context(|| format!("cannot use the checkpoint \"{}\"", self.path.display()))?;
+        Ok(model)
+    }
+
+    /// How far the run was when the checkpoint was written.
+    ///
+    /// # Errors
+    /// Where the file is not what this version writes.
+    pub fn progress(&self) -> anyhow::Result<Progress> {
+        read_json(&self.path.join(PROGRESS))
+    }
+
+    /// Gives the optimizer its memory back.
+    ///
+    /// # Errors
+    /// Where it is another optimizer's.
+    pub fn restore(&self, optimizer: &mut Optimizer) -> anyhow::Result<()> {
+        optimizer.load(read_tensors(&self.path.join(OPTIMIZER))?)
+    }
+}
+
+/// The checkpoint folder that the user means: `path` itself, or `best/` of a run.
+fn locate(path: &Path) -> anyhow::Result<PathBuf> {
+    for candidate in [path.to_owned(), path.join("best")] {
+        if candidate.join(MANIFEST).is_file() {
+            return Ok(candidate);
+        }
+    }
+    if !path.exists() {
+        bail!("there is no checkpoint \"{}\"", path.display());
+    }
+    bail!("\"{}\" is no checkpoint: {MANIFEST} is missing in it (and in best/)", path.display())
+}
+
+/// Compares every file with the manifest.
+fn check(path: &Path) -> anyhow::Result<Manifest> {
+    let manifest: Manifest = read_json(&path.join(MANIFEST))?;
+    ensure!(manifest.format == FORMAT, "{MANIFEST} describes \"{}\"", manifest.format);
+    ensure!(
+        manifest.version <= VERSION,
+        "it has format version {}, this lstmtext {} knows up to {VERSION}: use a newer lstmtext",
+        manifest.version,
+        env!("CARGO_PKG_VERSION"),
+    );
+    for name in FILES {
+        let expected =
+            manifest.files.get(name).ok_or_else(|| anyhow!("{MANIFEST} does not list {name}"))?;
+        let found = entry(&read(&path.join(name))?);
+        ensure!(
+            found.bytes == expected.bytes,
+            "{name} has {} bytes, {MANIFEST} says {}",
+            found.bytes,
+            expected.bytes
+        );
+        ensure!(
+            found.sha256 == expected.sha256,
+            "{name} is damaged: its SHA-256 is not the recorded one"
+        );
+    }
+    Ok(manifest)
+}
+
+fn entry(bytes: &[u8]) -> FileEntry {
+    let digest = Sha256::digest(bytes);
+    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    FileEntry { bytes: bytes.len() as u64, sha256 }
+}
+
+fn write_tensors(path: &Path, tensors: Vec<Named>) -> anyhow::Result<()> {
+    let tensors: Vec<Named> = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
+        .collect();
+    Tensor::write_safetensors(&tensors, path)
+        .with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
+fn read_tensors(path: &Path) -> anyhow::Result<Vec<Named>> {
+    Tensor::read_safetensors(path).with_context(|| format!("cannot read \"{}\"", path.display()))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("cannot encode JSON")?;
+    bytes.push(b'\n');
+    write(path, &bytes)
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<T> {
+    serde_json::from_slice(&read(path)?)
+        .with_context(|| format!("\"{}\" is not what lstmtext writes", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, bytes).with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
+}

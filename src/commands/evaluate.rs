@@ -1,0 +1,99 @@
+//! `lstmtext evaluate`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{print, print_json};
+use super::{ComputeArgs, FINE, SetArgs};
+use crate::checkpoint::Checkpoint;
+use crate::data::{self, Examples, SplitName};
+use crate::evaluator::{Encoded, evaluate};
+use crate::model::grouped;
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext evaluate runs/a
+  lstmtext evaluate runs/a/last --split validation --json
+  lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment";
+
+/// Score a checkpoint on labelled examples
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EvaluateArgs {
+    /// A checkpoint, or a run (then its best)
+    checkpoint: PathBuf,
+    /// A labelled file or folder; its format and columns are those of the data section
+    #[arg(long, value_name = "FILE", conflicts_with = "split")]
+    data: Option<PathBuf>,
+    /// Part of the run's own data; by default test where there is one, else validation
+    #[arg(long, value_name = "NAME")]
+    split: Option<SplitName>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    examples: usize,
+    accuracy: f64,
+    loss: f64,
+}
+
+/// Runs the command.
+pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
+    let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
+    let device = args.compute.start()?;
+    let model = checkpoint.model(device)?;
+    let config = &checkpoint.resolved.config;
+    let (name, examples) = examples(&args, &checkpoint)?;
+    let corpus = checkpoint.encoder.encode_all(&examples.texts);
+    let data = Encoded { corpus, labels: examples.labels };
+    let score = evaluate(&model, &data, config.train.validation_batch_size, device);
+    let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&format!(
+            "{name}: {} examples  accuracy {:.2} %  loss {:.4}",
+            grouped(report.examples),
+            100.0 * report.accuracy,
+            report.loss
+        ))?;
+    }
+    Ok(FINE)
+}
+
+/// The examples that were asked for, and their name.
+fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
+    let config = &checkpoint.resolved.config.data;
+    if let Some(path) = &args.data {
+        let examples = data::read_labelled(path, config, &checkpoint.labels)?;
+        return Ok((path.display().to_string(), examples));
+    }
+    let splits = data::load(config)?;
+    if splits.labels != checkpoint.labels {
+        bail!(
+            "the data has the labels {}, the checkpoint {}",
+            splits.labels.join(", "),
+            checkpoint.labels.join(", ")
+        );
+    }
+    let name = match args.split {
+        Some(name) => name,
+        None if splits.test.is_empty() => SplitName::Validation,
+        None => SplitName::Test,
+    };
+    let examples = splits.part(name);
+    if examples.is_empty() {
+        bail!("the configuration has no {name} examples");
+    }
+    Ok((name.to_string(), examples.clone()))
+}

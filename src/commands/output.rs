@@ -1,0 +1,32 @@
+//! Results on stdout.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// Prints a result, with a line end where it has none.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write!(out, "{text}{end}").and_then(|()| out.flush()).context("cannot write to stdout")
+}
+
+/// Prints a result as JSON.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value).context("cannot encode the result")?)
+}
+
+/// Whether the error is that nobody reads our output any more, as under `| head`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

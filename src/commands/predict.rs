@@ -1,0 +1,182 @@
+//! `lstmtext predict`.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::output::print;
+use super::{ComputeArgs, FINE};
+use crate::data::open;
+use crate::predictor::{ClassProbability, Predictor};
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext predict runs/a \"What a film!\" \"What a mess.\"
+  lstmtext predict runs/a --file reviews.txt --format tsv
+  zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
+
+Without texts and --file, texts are read from stdin, a line each. Each answer is printed as soon
+as it is known, in the order of the texts.";
+
+/// Classify texts with a checkpoint
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PredictArgs {
+    /// A checkpoint, or a run (then its best)
+    checkpoint: PathBuf,
+    /// The texts; without them they come from --file or stdin
+    texts: Vec<String>,
+    /// A file with a text on each line (.gz and .zst too)
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    file: Option<PathBuf>,
+    /// text: aligned, for people. tsv: label, probability, text. jsonl: an object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: OutputFormat,
+    /// Print the K most probable classes
+    #[arg(long, value_name = "K", default_value = "1")]
+    top: NonZeroUsize,
+    /// Most texts computed together
+    #[arg(long, value_name = "N", default_value = "256")]
+    batch_size: NonZeroUsize,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OutputFormat {
+    Text,
+    Tsv,
+    Jsonl,
+}
+
+/// Runs the command.
+pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
+    let device = args.compute.start()?;
+    let predictor = Predictor::load(&args.checkpoint, device)?;
+    let writer = Writer { labels: predictor.labels(), format: args.format, top: args.top.get() };
+    let batch_size = args.batch_size.get();
+    if !args.texts.is_empty() {
+        return writer.answer(&predictor, &args.texts, batch_size).map(|()| FINE);
+    }
+    let lines = read_ahead(source(args.file)?, 4 * batch_size);
+    while let Some(texts) = next_batch(&lines, batch_size)? {
+        writer.answer(&predictor, &texts, batch_size)?;
+    }
+    Ok(FINE)
+}
+
+type Source = Box<dyn BufRead + Send>;
+
+fn source(file: Option<PathBuf>) -> anyhow::Result<Source> {
+    match file {
+        Some(path) => open(&path),
+        None => {
+            if io::stdin().is_terminal() {
+                eprintln!("reading texts from the terminal, a line each; Ctrl-D ends");
+            }
+            Ok(Box::new(io::BufReader::new(io::stdin())))
+        }
+    }
+}
+
+/// Reads lines in a thread of its own, at most `ahead` of them in advance. Bytes that are not
+/// UTF-8 become replacement characters, so that every line has its answer.
+fn read_ahead(mut source: Source, ahead: usize) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = sync_channel(ahead);
+    thread::spawn(move || {
+        loop {
+            let mut bytes = Vec::new();
+            let line = match source.read_until(b'\n', &mut bytes) {
+                Ok(0) => return,
+                Ok(_) => {
+                    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+                }
+                Err(error) => Err(error),
+            };
+            let failed = line.is_err();
+            if sender.send(line).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Waits for one line, then takes what else is there already; `None` at the end.
+fn next_batch(
+    lines: &Receiver<io::Result<String>>,
+    most: usize,
+) -> anyhow::Result<Option<Vec<String>>> {
+    let Ok(first) = lines.recv() else { return Ok(None) };
+    let texts = std::iter::once(first).chain(lines.try_iter()).take(most);
+    texts.collect::<io::Result<_>>().map(Some).context("cannot read the texts")
+}
+
+/// Prints answers in one format.
+struct Writer<'a> {
+    labels: &'a [String],
+    format: OutputFormat,
+    top: usize,
+}
+
+impl Writer<'_> {
+    fn answer(
+        &self,
+        predictor: &Predictor,
+        texts: &[String],
+        batch_size: usize,
+    ) -> anyhow::Result<()> {
+        let mut out = String::new();
+        for (text, ranked) in texts.iter().zip(predictor.predict(texts, batch_size)) {
+            out.push_str(&self.line(text, &ranked[..self.top.min(ranked.len())]));
+            out.push('\n');
+        }
+        print(&out)
+    }
+
+    fn line(&self, text: &str, ranked: &[ClassProbability]) -> String {
+        let label = |class: &ClassProbability| self.labels[class.class].as_str();
+        match self.format {
+            OutputFormat::Text => {
+                let width =
+                    self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+                let classes = ranked
+                    .iter()
+                    .map(|class| format!("{:<width$}  {:.4}  ", label(class), class.probability));
+                classes.collect::<String>() + text
+            }
+            OutputFormat::Tsv => {
+                let classes = ranked.iter().map(|class| {
+                    format!("{}\t{:.6}\t", one_field(label(class)), class.probability)
+                });
+                classes.collect::<String>() + &one_field(text)
+            }
+            OutputFormat::Jsonl => {
+                let classes: Vec<_> = ranked
+                    .iter()
+                    .map(|class| json!({"label": label(class), "probability": class.probability}))
+                    .collect();
+                let mut object = json!({
+                    "label": label(&ranked[0]),
+                    "probability": ranked[0].probability,
+                    "text": text,
+                });
+                if self.top > 1 {
+                    object["classes"] = json!(classes);
+                }
+                object.to_string()
+            }
+        }
+    }
+}
+
+/// TSV has no quoting: tabs and line ends inside a field become spaces.
+fn one_field(text: &str) -> String {
+    text.replace(['\t', '\n', '\r'], " ")
+}

@@ -1,0 +1,47 @@
+//! `lstmtext summary`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::print;
+use super::{FINE, SetArgs};
+use crate::config::{self, DataConfig};
+use crate::data;
+use crate::model::{grouped, logit_count, summarize};
+
+/// Print the layers of a model and count their parameters
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lstmtext summary configs/imdb.yaml --set model.lstm.layers=2")]
+pub struct SummaryArgs {
+    /// The configuration, a YAML file
+    config: PathBuf,
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+/// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
+pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
+    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let classes = class_count(&config.data).unwrap_or_else(|| {
+        eprintln!("note: the training file cannot be read, so 2 classes are assumed");
+        2
+    });
+    let logits = logit_count(config.model.head.activation, classes)?;
+    let words = config.text.vocabulary_size;
+    eprintln!(
+        "note: counted with all {} ids of text.vocabulary_size; where the training texts have \
+         fewer words, train makes the embedding smaller",
+        grouped(words)
+    );
+    print(&summarize(&config.model, words, logits).to_string())?;
+    Ok(FINE)
+}
+
+/// The number of classes, where the configuration or the training file tells.
+fn class_count(config: &DataConfig) -> Option<usize> {
+    match config.labels.len() {
+        0 => data::read(&config.train, config).ok().map(|read| read.names.len().max(2)),
+        named => Some(named),
+    }
+}

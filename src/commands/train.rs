@@ -1,0 +1,244 @@
+//! `lstmtext train`.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::bail;
+use clap::Args;
+
+use super::output::{print, print_json};
+use super::{ComputeArgs, FINE, SetArgs};
+use crate::checkpoint::Checkpoint;
+use crate::config::{self, ConfigError, Override};
+use crate::experiment::Experiment;
+use crate::interrupt::Interrupt;
+use crate::model::{grouped, logit_count, summarize};
+use crate::run::{Outcome, RunFolder};
+use crate::torch;
+use crate::trainer::{Ending, Trainer};
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext train configs/imdb.yaml
+  lstmtext train configs/imdb.yaml --out runs/a --set train.seed=2 --set model.pooling=max
+  lstmtext train --resume runs/a
+  lstmtext train --resume runs/a --set train.epochs=8
+
+The run folder gets config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the
+checkpoints best/ and last/. Ctrl-C finishes the step, writes last/ and says how to go on.";
+
+/// Train a model and save it
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArgs {
+    /// The configuration, a YAML file (lstmtext config prints every field)
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Go on with the run in this folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out"])]
+    resume: Option<PathBuf>,
+    /// Folder of the run; by default runs/NAME-TIME
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// Runs the command.
+pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
+    let interrupt = Interrupt::listen()?;
+    let (run, ending) = match (&args.resume, &args.config) {
+        (Some(run), _) => resume(run, &args, &interrupt)?,
+        (None, Some(config)) => begin(config, &args, &interrupt)?,
+        (None, None) => unreachable!("clap demands one of them"),
+    };
+    match ending {
+        Ending::Finished(outcome) => {
+            report(&run, &outcome, args.json)?;
+            Ok(FINE)
+        }
+        Ending::Interrupted(signal) => {
+            eprintln!("stopped by a signal; everything so far is in \"{}\"", run.last().display());
+            eprintln!("go on with:\n  {} train --resume {}", program(), quoted(run.path()));
+            Ok(128 + signal as u8)
+        }
+    }
+}
+
+fn begin(
+    config: &Path,
+    args: &TrainArgs,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(RunFolder, Ending)> {
+    let resolved = config::load(config, &args.set.overrides)?;
+    let device = args.compute.start()?;
+    let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
+    let path = args.out.clone().unwrap_or_else(|| default_folder(&name));
+    let run = RunFolder::create(&path, &resolved.to_yaml())?;
+    let experiment = Experiment::prepare(resolved)?;
+    introduce(&experiment, &run, device)?;
+    let ending = Trainer::new(&experiment, run.clone(), device)?.train(interrupt)?;
+    Ok((run, ending))
+}
+
+fn resume(
+    path: &Path,
+    args: &TrainArgs,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(RunFolder, Ending)> {
+    refuse_new_model(&args.set.overrides)?;
+    let last = path.join("last");
+    if !last.exists() {
+        bail!("\"{}\" has no checkpoint last/ to go on from", path.display());
+    }
+    let checkpoint = Checkpoint::open_with(&last, &args.set.overrides)?;
+    let device = args.compute.start()?;
+    let progress = checkpoint.progress()?;
+    if progress.finished(&checkpoint.resolved.config.train).is_some() {
+        eprintln!("the run is over; to train on, raise train.epochs with --set");
+    }
+    let resolved = checkpoint.resolved.clone();
+    let run = RunFolder::reopen(path, &resolved.to_yaml(), progress.step)?;
+    let encoder = checkpoint.encoder.clone();
+    let experiment = Experiment::reopen(resolved, &checkpoint.labels, encoder)?;
+    introduce(&experiment, &run, device)?;
+    eprintln!("resumed after step {}", progress.step);
+    let trainer = Trainer::resume(&experiment, run.clone(), &checkpoint, device)?;
+    let ending = trainer.train(interrupt)?;
+    Ok((run, ending))
+}
+
+/// A model and its vocabulary cannot change under their weights.
+fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
+    let fixed = |field: &str| {
+        ["model", "text"].iter().any(|section| field.split('.').next() == Some(section))
+    };
+    match overrides.iter().map(Override::field).find(|field| fixed(field)) {
+        Some(field) => Err(ConfigError::new(format!(
+            "--set {field}: a resumed run keeps its model and text sections; start a new run"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Says what will be trained, on what, and where it goes.
+fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> anyhow::Result<()> {
+    let config = &experiment.resolved.config;
+    let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
+    let words = experiment.encoder.vocabulary().len();
+    eprintln!(
+        "data: {} train, {} validation, {} test examples; labels {}",
+        grouped(experiment.train.corpus.len()),
+        grouped(experiment.validation.corpus.len()),
+        grouped(experiment.test.corpus.len()),
+        experiment.labels.join(", "),
+    );
+    eprintln!(
+        "text: {} ids, {} training tokens, read and encoded in {:.1} s",
+        grouped(words),
+        grouped(experiment.train.corpus.tokens()),
+        experiment.seconds
+    );
+    for note in &experiment.notes {
+        eprintln!("note: {note}");
+    }
+    eprintln!("run:  {}", run.path().display());
+    eprintln!("on:   {}, {} threads", device_name(device), torch::threads());
+    eprintln!("\n{}\n", summarize(&config.model, words, logits));
+    Ok(())
+}
+
+/// The result on stdout, what to do next on stderr.
+fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> {
+    if json {
+        print_json(outcome)?;
+    } else {
+        let mut scores = vec![("validation", outcome.validation)];
+        scores.extend(outcome.test.map(|test| ("test", test)));
+        for (split, score) in scores {
+            let (accuracy, loss) = (100.0 * score.accuracy, score.loss);
+            print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}"))?;
+        }
+    }
+    let parent = run.path().parent().unwrap_or(run.path());
+    eprintln!(
+        "trained in {:.1} s, {} tokens/s",
+        outcome.seconds,
+        grouped(outcome.tokens_per_second as usize)
+    );
+    eprintln!(
+        "\nnext:\n  {} --logdir {}\n  {} predict {} \"A wonderful surprise from start to end.\"",
+        tensorboard(),
+        quoted(&relative(parent)),
+        program(),
+        quoted(&relative(run.path())),
+    );
+    Ok(())
+}
+
+fn default_folder(name: &str) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let time =
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    let stamp = time.to_string().replace([':', '-'], "").replace('T', "-").replace('Z', "");
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .collect();
+    let first = PathBuf::from("runs").join(format!("{name}-{stamp}"));
+    // Two runs begun in one second get two folders.
+    let mut folder = first.clone();
+    for number in 2.. {
+        if !folder.exists() {
+            break;
+        }
+        folder = first.with_file_name(format!("{name}-{stamp}-{number}"));
+    }
+    folder
+}
+
+fn device_name(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cuda(number) => format!("CUDA device {number}"),
+        _ => "CPU".into(),
+    }
+}
+
+/// How the user called this program.
+fn program() -> String {
+    std::env::args().next().map_or("lstmtext".into(), |name| quoted(Path::new(&name)))
+}
+
+/// TensorBoard as it can be called here: from the path, or from this checkout's own tools.
+fn tensorboard() -> String {
+    let on_path = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join("tensorboard").is_file())
+    });
+    match Path::new(".venv/bin/tensorboard").is_file() && !on_path {
+        true => ".venv/bin/tensorboard".into(),
+        false => "tensorboard".into(),
+    }
+}
+
+fn relative(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}

@@ -1,0 +1,141 @@
+//! Finds the line of a field in a YAML text.
+//!
+//! serde_yaml keeps no positions in its values, but gives one with every error. So the locator
+//! walks down to the field with serde and fails there on purpose.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// The line and column, from 1, of the key at the end of `path`, if the text has it.
+pub fn locate(yaml: &str, path: &[String]) -> Option<(usize, usize)> {
+    let walk = Walk { path };
+    let error = walk.deserialize(serde_yaml::Deserializer::from_str(yaml)).err()?;
+    error.location().map(|at| (at.line(), at.column()))
+}
+
+/// Walks down a value to the key at the end of the path.
+struct Walk<'p> {
+    path: &'p [String],
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((name, rest)) = self.path.split_first() else { return Ok(()) };
+        let key = Key { name, last: rest.is_empty() };
+        while let Some(matches) = map.next_key_seed(Key { ..key })? {
+            if matches {
+                map.next_value_seed(Walk { path: rest })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Compares a key with the wanted name; fails, to be told the position, where it is the last.
+#[derive(Clone, Copy)]
+struct Key<'p> {
+    name: &'p str,
+    last: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a name")
+    }
+    fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
+        match key == self.name {
+            true if self.last => Err(E::custom("here")),
+            matches => Ok(matches),
+        }
+    }
+    fn visit_i64<E: Error>(self, key: i64) -> Result<bool, E> {
+        self.visit_str(&key.to_string())
+    }
+    fn visit_u64<E: Error>(self, key: u64) -> Result<bool, E> {
+        self.visit_str(&key.to_string())
+    }
+    fn visit_f64<E: Error>(self, key: f64) -> Result<bool, E> {
+        self.visit_str(&key.to_string())
+    }
+    fn visit_bool<E: Error>(self, key: bool) -> Result<bool, E> {
+        self.visit_str(&key.to_string())
+    }
+    fn visit_unit<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(yaml: &str, path: &str) -> Option<(usize, usize)> {
+        locate(yaml, &path.split('.').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn finds_keys_at_every_depth() {
+        let yaml = "# comment\ntrain:\n  seed: 1\n\n  epochs: 3\nmodel: {lstm: {units: 5}}\n";
+        assert_eq!(at(yaml, "train"), Some((2, 1)));
+        assert_eq!(at(yaml, "train.epochs"), Some((5, 3)));
+        assert_eq!(at(yaml, "model.lstm.units"), Some((6, 16)));
+    }
+
+    #[test]
+    fn knows_no_position_of_what_is_not_there() {
+        assert_eq!(at("train: {seed: 1}\n", "train.epochs"), None);
+        assert_eq!(at("- a\n- b\n", "train"), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! The configuration: YAML and `--set` overrides in, a checked [`Config`] out.
+//!
+//! Every fault is reported, all at once, before anything is loaded or written.
+
+mod fields;
+mod locate;
+mod print;
+mod schema;
+mod value;
+
+use std::fmt;
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value};
+
+pub use fields::Field;
+use fields::{Fault, Fields, Walk};
+pub use print::{reference, resolved_yaml};
+pub use schema::*;
+pub use value::{ClassWeights, Column, Every, FieldValue, Portion};
+
+/// A configuration in which everything is wrong that the message names, line by line.
+#[derive(Debug)]
+pub struct ConfigError {
+    lines: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    /// A configuration with one fault that has no line of its own.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { lines: vec![message.into()] }
+    }
+}
+
+/// A `--set path=value` of the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    path: Vec<String>,
+    value: Value,
+}
+
+impl std::str::FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("found \"{text}\", expected FIELD=VALUE, as train.epochs=5"))?;
+        let path: Vec<String> = path.trim().split('.').map(str::to_owned).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(format!("\"{text}\" has an empty name before the equals sign"));
+        }
+        let value = serde_yaml::from_str(value)
+            .map_err(|error| format!("the value in \"{text}\" is no YAML: {error}"))?;
+        Ok(Self { path, value })
+    }
+}
+
+impl Override {
+    /// The field it sets, as `train.epochs`.
+    pub fn field(&self) -> String {
+        self.path.join(".")
+    }
+
+    fn apply(&self, root: &mut Value) {
+        let mut node = root;
+        for name in &self.path {
+            if !node.is_mapping() {
+                *node = Value::Mapping(Mapping::new());
+            }
+            let mapping = node.as_mapping_mut().expect("made a mapping just above");
+            node = mapping.entry(Value::from(name.as_str())).or_insert(Value::Null);
+        }
+        *node = self.value.clone();
+    }
+}
+
+/// A configuration together with the table it is printed from.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub config: Config,
+    pub fields: Vec<Field>,
+}
+
+impl Resolved {
+    /// The resolved configuration as commented YAML; reading it gives the same configuration.
+    pub fn to_yaml(&self) -> String {
+        resolved_yaml(&self.fields)
+    }
+}
+
+/// Reads the configuration in `file` with `overrides` on top.
+///
+/// # Errors
+/// A [`ConfigError`] that lists every fault, or says that the file cannot be read.
+pub fn load(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let bytes = std::fs::read(file).map_err(|error| {
+        let file = file.display();
+        ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
+    })?;
+    let source = file.display().to_string();
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError::new(format!("{source}:{line}: found bytes that are not UTF-8"))
+    })?;
+    let mut resolved = parse(&text, &source, overrides)?;
+    if resolved.config.name.is_none() {
+        let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        resolved.config.name = stem.clone();
+        if let Some(field) = resolved.fields.iter_mut().find(|field| field.path == ["name"]) {
+            field.value = stem.map_or(Value::Null, Value::from);
+        }
+    }
+    Ok(resolved)
+}
+
+/// Every field with its default.
+pub fn defaults() -> Vec<Field> {
+    let mut walk = Walk::default();
+    Config::read_fields(&mut Fields::top(&Value::Null, &mut walk));
+    walk.table
+}
+
+/// Reads a configuration from `yaml`; `source` names it in messages.
+///
+/// # Errors
+/// A [`ConfigError`] that lists every fault.
+pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let mut root: Value = match serde_yaml::from_str(yaml) {
+        Ok(root) => root,
+        Err(error) => return Err(ConfigError::new(syntax_fault(source, &error))),
+    };
+    root.apply_merge().map_err(|error| ConfigError::new(syntax_fault(source, &error)))?;
+    for change in overrides {
+        change.apply(&mut root);
+    }
+
+    let mut walk = Walk::default();
+    let mut top = Fields::top(&root, &mut walk);
+    let config = Config::read_fields(&mut top);
+    top.finish();
+
+    let mut faults = std::mem::take(&mut walk.faults);
+    for path in &walk.unknown {
+        faults.push(Fault { path: path.clone(), message: unknown_field(path, &walk.table) });
+    }
+    if faults.is_empty() {
+        faults = config.contradictions();
+    }
+    if faults.is_empty() {
+        return Ok(Resolved { config, fields: walk.table });
+    }
+    Err(ConfigError { lines: describe(&faults, yaml, source, overrides) })
+}
+
+/// serde_yaml says where in its own words; put the place in front as every other fault does.
+fn syntax_fault(source: &str, error: &serde_yaml::Error) -> String {
+    match error.location() {
+        Some(at) => format!("{source}:{}:{}: not valid YAML: {error}", at.line(), at.column()),
+        None => format!("{source}: not valid YAML: {error}"),
+    }
+}
+
+/// The faults as lines, in the order of the file, the command line's last.
+fn describe(faults: &[Fault], yaml: &str, source: &str, overrides: &[Override]) -> Vec<String> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for fault in faults {
+        let field = fault.path.join(".");
+        let message = &fault.message;
+        let overridden = overrides
+            .iter()
+            .any(|set| fault.path.starts_with(&set.path) || set.path.starts_with(&fault.path));
+        let (line, text) = match locate::locate(yaml, &fault.path) {
+            _ if overridden => (usize::MAX, format!("--set {field}: {message}")),
+            Some((line, column)) => (line, format!("{source}:{line}:{column}: {field}: {message}")),
+            None if field.is_empty() => (0, format!("{source}: {message}")),
+            None => (0, format!("{source}: {field}: {message}")),
+        };
+        lines.push((line, text));
+    }
+    lines.sort();
+    lines.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Says that nothing has this name, and which name it may have meant.
+fn unknown_field(path: &[String], table: &[Field]) -> String {
+    let name = path.last().map(String::as_str).unwrap_or_default();
+    let siblings: Vec<&Field> = table
+        .iter()
+        .filter(|field| field.path[..field.path.len() - 1] == path[..path.len() - 1])
+        .collect();
+    let near = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let last = |field: &Field| field.path.last().cloned().unwrap_or_default();
+    let best_of = |fields: Vec<&Field>| {
+        fields
+            .into_iter()
+            .map(|field| (near(&last(field)), field.path.join(".")))
+            .filter(|(score, _)| *score > 0.75)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, path)| path)
+    };
+    match best_of(siblings.clone()).or_else(|| best_of(table.iter().collect())) {
+        Some(guess) => format!("unknown field; did you mean {guess}?"),
+        None => {
+            let known: Vec<String> = siblings.into_iter().map(last).collect();
+            format!("unknown field; allowed here are {}", known.join(", "))
+        }
+    }
+}
+
+impl Config {
+    /// What no single field shows: settings that contradict each other.
+    fn contradictions(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |path: &str, message: String| {
+            let path = path.split('.').map(str::to_owned).collect();
+            faults.push(Fault { path, message });
+        };
+        let data = &self.data;
+        if data.train.as_os_str().is_empty() {
+            fault(
+                "data.train",
+                "missing: name the file or folder with the training examples".into(),
+            );
+        }
+        let taken = |portion: Portion, split: bool| match portion {
+            Portion::Fraction(fraction) if split => fraction,
+            _ => 0.0,
+        };
+        let split = &data.split;
+        if taken(split.validation, data.validation.is_none())
+            + taken(split.test, data.test.is_none())
+            >= 1.0
+        {
+            fault("data.split", "validation and test leave no training examples".into());
+        }
+        let labels: std::collections::HashSet<&String> = data.labels.iter().collect();
+        if data.labels.len() == 1 || labels.len() < data.labels.len() {
+            fault("data.labels", "at least 2 labels are needed, each once".into());
+        }
+        if self.model.head.activation == Activation::Sigmoid && data.labels.len() > 2 {
+            let found = data.labels.len();
+            fault(
+                "model.head.activation",
+                format!("sigmoid is for 2 classes, data.labels has {found}"),
+            );
+        }
+        if self.model.lstm.layers == 1 && self.model.lstm.dropout > 0.0 {
+            fault("model.lstm.dropout", "acts between layers, but model.lstm.layers is 1".into());
+        }
+        if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
+            fault("train.sgd.nesterov", "needs train.sgd.momentum above 0".into());
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests;

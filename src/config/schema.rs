@@ -1,0 +1,437 @@
+//! Every field of a configuration: its meaning, type, default and range.
+//!
+//! The doc comments here are the reference that users read (`lstmtext config`, README).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::fields::{above, at_least, between, section};
+use super::value::{ClassWeights, Column, Every, Portion, choice};
+
+section! {
+    /// A whole configuration.
+    pub struct Config {
+        /// Name of the experiment; by default the configuration file's own.
+        name: Option<String> = None;
+        /// Where the examples come from.
+        data: DataConfig;
+        /// How a text becomes ids.
+        text: TextConfig;
+        /// The network.
+        model: ModelConfig;
+        /// How the model is trained.
+        train: TrainConfig;
+    }
+}
+
+section! {
+    /// Where the examples come from.
+    pub struct DataConfig {
+        /// File or folder with the training examples. Required.
+        train: PathBuf = PathBuf::new();
+        /// File or folder with the validation examples; without it they are split off the
+        /// training examples.
+        validation: Option<PathBuf> = None;
+        /// File or folder with the test examples, which are read once, after training.
+        test: Option<PathBuf> = None;
+        /// Format of the files; auto goes by the extension. Each may also be compressed (.gz, .zst).
+        format: Format = Format::Auto;
+        /// Column (CSV, TSV) or key (JSON lines) of the text.
+        text_column: Column = Column::Name("text".into());
+        /// Column (CSV, TSV) or key (JSON lines) of the label.
+        label_column: Column = Column::Name("label".into());
+        /// Whether the first line of a CSV or TSV file names the columns.
+        header: bool = true;
+        /// Only the rows whose columns (or keys) have these values, as {source: imdb}.
+        filter: BTreeMap<String, String> = BTreeMap::new();
+        /// Better names for labels, as {0: negative, 1: positive}.
+        label_names: BTreeMap<String, String> = BTreeMap::new();
+        /// The labels in the order of their class numbers; by default those of the training
+        /// examples, sorted.
+        labels: Vec<String> = Vec::new();
+        /// What a line that cannot be read does: stop everything, or be skipped and counted.
+        broken_lines: BrokenLines = BrokenLines::Error;
+        /// How validation and test examples are split off the training file.
+        split: SplitConfig;
+    }
+}
+
+section! {
+    /// How validation and test examples are split off the training file.
+    pub struct SplitConfig {
+        /// Part that becomes validation examples where data.validation names no file.
+        validation: Portion = Portion::Fraction(0.1);
+        /// Part that becomes test examples where data.test names no file.
+        test: Portion = Portion::Count(0);
+        /// stratified: drawn at random, each label with its share, equal texts kept together.
+        /// position: the end of the file, as Keras's validation_split (first training, then
+        /// validation, then test).
+        method: SplitMethod = SplitMethod::Stratified;
+        /// Seed of the draw. It is not train.seed, so that runs with several seeds share one split.
+        seed: u64 = 1;
+    }
+}
+
+section! {
+    /// How a text becomes ids.
+    pub struct TextConfig {
+        /// keras: split at spaces and at Keras's filter characters, which vanish. words: words
+        /// and punctuation marks, with "n't" and "'s" tokens of their own. whitespace: split at
+        /// spaces. characters: every character a token.
+        tokenizer: TokenizerKind = TokenizerKind::Words;
+        /// Lower-case the text first.
+        lowercase: bool = true;
+        /// Replace HTML tags such as <br /> by a space first.
+        strip_tags: bool = true;
+        /// At most this many ids, the four special ones included (Keras's num_words).
+        vocabulary_size: usize = 20_000, between(5.0, 50_000_000.0);
+        /// Words that occur less often in the training examples become OOV.
+        min_count: u64 = 2, at_least(1.0);
+        /// Longer texts are cut to this many tokens.
+        max_length: usize = 400, between(1.0, 1_000_000.0);
+        /// Which end of a longer text is cut away; middle keeps both ends.
+        truncate: Truncate = Truncate::Middle;
+        /// back: fill short texts at the end, where the network never looks. front: fill every
+        /// text up to max_length at the start with PAD, which the LSTM reads, as Keras without
+        /// masking.
+        pad: PadSide = PadSide::Back;
+        /// Put a START token in front of every text.
+        start_token: bool = false;
+    }
+}
+
+section! {
+    /// The network.
+    pub struct ModelConfig {
+        /// The word vectors.
+        embedding: EmbeddingConfig;
+        /// The LSTM.
+        lstm: LstmConfig;
+        /// How a sequence of hidden states becomes one vector: the last of them, their mean, or
+        /// the maximum of each unit; padding never counts.
+        pooling: Pooling = Pooling::Max;
+        /// The layer that turns the pooled vector into logits.
+        head: HeadConfig;
+        /// keras: embedding U(-0.05, 0.05), Glorot uniform kernels, orthogonal recurrent kernel,
+        /// forget-gate bias 1. pytorch: embedding N(0, 1), everything else U(-1/sqrt(fan), 1/sqrt(fan)).
+        initialization: Initialization = Initialization::Keras;
+    }
+}
+
+section! {
+    /// The word vectors.
+    pub struct EmbeddingConfig {
+        /// Numbers in a word vector.
+        size: usize = 64, between(1.0, 65_536.0);
+        /// Share of the numbers set to zero in training.
+        dropout: f64 = 0.0, between(0.0, 0.99);
+        /// Share of the words whose whole vector is set to zero in training.
+        word_dropout: f64 = 0.0, between(0.0, 0.99);
+    }
+}
+
+section! {
+    /// The LSTM.
+    pub struct LstmConfig {
+        /// Hidden units, in each direction.
+        units: usize = 64, between(1.0, 65_536.0);
+        /// LSTM layers on top of each other.
+        layers: usize = 1, between(1.0, 64.0);
+        /// A second LSTM reads each text backwards; its result is put beside the first's.
+        bidirectional: bool = false;
+        /// Share of the numbers between two layers set to zero in training.
+        dropout: f64 = 0.0, between(0.0, 0.99);
+    }
+}
+
+section! {
+    /// The layer that turns the pooled vector into logits.
+    pub struct HeadConfig {
+        /// Share of the pooled numbers set to zero in training.
+        dropout: f64 = 0.5, between(0.0, 0.99);
+        /// sigmoid: one logit, for 2 classes. softmax: one logit a class. auto: sigmoid for 2
+        /// classes, softmax for more.
+        activation: Activation = Activation::Auto;
+    }
+}
+
+section! {
+    /// How the model is trained.
+    pub struct TrainConfig {
+        /// Most passes over the training examples.
+        epochs: usize = 4, between(1.0, 1_000_000.0);
+        /// Examples in a batch.
+        batch_size: usize = 32, between(1.0, 1_000_000.0);
+        /// Tokens in a batch, padding included; replaces batch_size where it is set.
+        token_budget: Option<usize> = None, at_least(1.0);
+        /// Examples in a batch where nothing is trained (validation, test).
+        validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
+        /// Put texts of like length together, which saves padding.
+        bucketing: bool = true;
+        /// Batches whose examples are sorted by length together; more saves padding, fewer mixes
+        /// better.
+        bucketing_window: usize = 50, at_least(1.0);
+        /// The rule that turns gradients into steps.
+        optimizer: OptimizerKind = OptimizerKind::Adam;
+        /// Step size at the top of the schedule.
+        learning_rate: f64 = 0.002, above(0.0);
+        /// How the learning rate changes.
+        schedule: ScheduleConfig;
+        /// adam and adamw: constants.
+        adam: AdamConfig;
+        /// rmsprop: constants.
+        rmsprop: RmspropConfig;
+        /// adadelta: constants.
+        adadelta: AdadeltaConfig;
+        /// sgd: constants.
+        sgd: SgdConfig;
+        /// Weight decay: added to the gradient as weight_decay x weight; adamw takes it off the
+        /// weights directly.
+        weight_decay: f64 = 0.0, at_least(0.0);
+        /// Largest norm of all gradients together; larger ones are scaled down to it.
+        gradient_clip: Option<f64> = Some(1.0), above(0.0);
+        /// What an error in an example of each class weighs in training.
+        class_weights: ClassWeights = ClassWeights::None;
+        /// Share of the target spread evenly over all classes.
+        label_smoothing: f64 = 0.0, between(0.0, 0.99);
+        /// Seed of the initial weights, the order of the examples and dropout.
+        seed: u64 = 1;
+        /// When to stop before the last epoch.
+        early_stopping: EarlyStoppingConfig;
+        /// How often the validation examples are evaluated.
+        validate_every: Every = Every::Epoch;
+        /// How often last/ is written; it is written at the end and on Ctrl-C in any case.
+        checkpoint_every: Every = Every::Epoch;
+        /// Steps between two entries in TensorBoard.
+        log_every: u64 = 1, at_least(1.0);
+    }
+}
+
+section! {
+    /// How the learning rate changes.
+    pub struct ScheduleConfig {
+        /// constant. linear and cosine: down to end_factor at the last step. exponential: times
+        /// decay each epoch. plateau: times factor when the early-stopping metric stands still.
+        name: ScheduleKind = ScheduleKind::Linear;
+        /// Steps in which the rate first climbs from 0.
+        warmup_steps: u64 = 0;
+        /// linear, cosine: what is left of the learning rate at the last step.
+        end_factor: f64 = 0.0, between(0.0, 1.0);
+        /// exponential: what is left of the learning rate after each epoch.
+        decay: f64 = 0.9, between(0.0, 1.0);
+        /// plateau: what is left of the learning rate after each plateau.
+        factor: f64 = 0.5, between(0.0, 1.0);
+        /// plateau: validations without a new best that are waited for.
+        patience: usize = 1;
+        /// plateau: least share of the learning rate.
+        min_factor: f64 = 0.01, between(0.0, 1.0);
+    }
+}
+
+section! {
+    /// adam and adamw: constants.
+    pub struct AdamConfig {
+        /// Memory of the mean gradient.
+        beta1: f64 = 0.9, between(0.0, 0.999999);
+        /// Memory of the mean squared gradient.
+        beta2: f64 = 0.999, between(0.0, 0.999999);
+        /// Keeps the step finite. Keras's default; PyTorch's is 1e-8.
+        epsilon: f64 = 1e-7, above(0.0);
+    }
+}
+
+section! {
+    /// rmsprop: constants.
+    pub struct RmspropConfig {
+        /// Memory of the mean squared gradient (PyTorch calls it alpha, default 0.99).
+        rho: f64 = 0.9, between(0.0, 0.999999);
+        /// Keeps the step finite.
+        epsilon: f64 = 1e-7, above(0.0);
+        /// Share of the last step that is kept.
+        momentum: f64 = 0.0, between(0.0, 0.999999);
+    }
+}
+
+section! {
+    /// adadelta: constants.
+    pub struct AdadeltaConfig {
+        /// Memory of the mean squared gradients and steps.
+        rho: f64 = 0.95, between(0.0, 0.999999);
+        /// Keeps the step finite.
+        epsilon: f64 = 1e-6, above(0.0);
+    }
+}
+
+section! {
+    /// sgd: constants.
+    pub struct SgdConfig {
+        /// Share of the last step that is kept.
+        momentum: f64 = 0.0, between(0.0, 0.999999);
+        /// Look ahead along the momentum.
+        nesterov: bool = false;
+    }
+}
+
+section! {
+    /// When to stop before the last epoch.
+    pub struct EarlyStoppingConfig {
+        /// What decides which epoch is best.
+        metric: StoppingMetric = StoppingMetric::ValidationLoss;
+        /// Validations without a new best after which training stops; null trains every epoch.
+        patience: Option<usize> = Some(3), at_least(1.0);
+        /// A new best must be better by more than this.
+        min_delta: f64 = 0.0, at_least(0.0);
+        /// Test with the weights of the best epoch rather than the last.
+        restore_best: bool = true;
+    }
+}
+
+choice! {
+    /// Format of a data file.
+    pub enum Format {
+        /// By the extension.
+        Auto = "auto",
+        /// Comma-separated, RFC 4180.
+        Csv = "csv",
+        /// Tab-separated, no quoting.
+        Tsv = "tsv",
+        /// One JSON object a line.
+        Jsonl = "jsonl",
+        /// `__label__NAME text`, a line each.
+        Fasttext = "fasttext",
+        /// A folder per class with a file per text, as aclImdb.
+        Folder = "folder",
+    }
+}
+
+choice! {
+    /// What to do about a line that cannot be read.
+    pub enum BrokenLines {
+        /// Stop with file and line.
+        Error = "error",
+        /// Leave it out and count it.
+        Skip = "skip",
+    }
+}
+
+choice! {
+    /// How examples are split off.
+    pub enum SplitMethod {
+        /// Random, label by label.
+        Stratified = "stratified",
+        /// The end of the file.
+        Position = "position",
+    }
+}
+
+choice! {
+    /// How a text is cut into tokens.
+    pub enum TokenizerKind {
+        /// Keras's Tokenizer.
+        Keras = "keras",
+        /// Words and punctuation.
+        Words = "words",
+        /// At spaces.
+        Whitespace = "whitespace",
+        /// Every character.
+        Characters = "characters",
+    }
+}
+
+choice! {
+    /// Which part of a long text is cut away.
+    pub enum Truncate {
+        /// The start.
+        Front = "front",
+        /// The end.
+        Back = "back",
+        /// The middle.
+        Middle = "middle",
+    }
+}
+
+choice! {
+    /// Where short texts are filled.
+    pub enum PadSide {
+        /// At the start, visible to the LSTM.
+        Front = "front",
+        /// At the end, never seen.
+        Back = "back",
+    }
+}
+
+choice! {
+    /// How hidden states become one vector.
+    pub enum Pooling {
+        /// The last state.
+        Last = "last",
+        /// The mean over real tokens.
+        Mean = "mean",
+        /// The maximum over real tokens.
+        Max = "max",
+    }
+}
+
+choice! {
+    /// How weights start.
+    pub enum Initialization {
+        /// As Keras.
+        Keras = "keras",
+        /// As PyTorch.
+        Pytorch = "pytorch",
+    }
+}
+
+choice! {
+    /// How logits become probabilities.
+    pub enum Activation {
+        /// Sigmoid for 2 classes, else softmax.
+        Auto = "auto",
+        /// One logit.
+        Sigmoid = "sigmoid",
+        /// A logit a class.
+        Softmax = "softmax",
+    }
+}
+
+choice! {
+    /// The optimizers.
+    pub enum OptimizerKind {
+        /// Adam (Kingma and Ba 2015).
+        Adam = "adam",
+        /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+        Adamw = "adamw",
+        /// RMSprop (Hinton 2012).
+        Rmsprop = "rmsprop",
+        /// AdaDelta (Zeiler 2012).
+        Adadelta = "adadelta",
+        /// Stochastic gradient descent.
+        Sgd = "sgd",
+    }
+}
+
+choice! {
+    /// The learning-rate schedules.
+    pub enum ScheduleKind {
+        /// Always the same.
+        Constant = "constant",
+        /// Straight down.
+        Linear = "linear",
+        /// Half a cosine down.
+        Cosine = "cosine",
+        /// By a factor each epoch.
+        Exponential = "exponential",
+        /// By a factor at each plateau.
+        Plateau = "plateau",
+    }
+}
+
+choice! {
+    /// What decides which epoch is best.
+    pub enum StoppingMetric {
+        /// Lower is better.
+        ValidationLoss = "validation_loss",
+        /// Higher is better.
+        ValidationAccuracy = "validation_accuracy",
+    }
+}

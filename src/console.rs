@@ -1,0 +1,146 @@
+//! What a training run tells the person who watches it, all of it on stderr.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::model::grouped;
+use crate::progress::{Finished, Progress};
+use crate::run::Record;
+
+/// Where stderr is no terminal, a line this often takes the bar's place.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows the progress of training.
+pub struct Console {
+    bar: ProgressBar,
+    epochs: usize,
+    epoch_start: Instant,
+    plain_last: Instant,
+    examples: usize,
+    tokens: usize,
+    loss_sum: f64,
+}
+
+impl Console {
+    /// A console for a run of so many epochs.
+    pub fn new(epochs: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        let now = Instant::now();
+        Self {
+            bar,
+            epochs,
+            epoch_start: now,
+            plain_last: now,
+            examples: 0,
+            tokens: 0,
+            loss_sum: 0.0,
+        }
+    }
+
+    /// An epoch of `steps` steps begins, `done` of them done by an earlier session.
+    pub fn epoch_begins(&mut self, epoch: usize, steps: usize, done: usize) {
+        self.bar.reset();
+        self.bar.set_length(steps as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.epoch_start = Instant::now();
+        (self.examples, self.tokens, self.loss_sum) = (0, 0, 0.0);
+    }
+
+    /// A step is done.
+    pub fn step(&mut self, loss: f64, examples: usize, tokens: usize) {
+        self.examples += examples;
+        self.tokens += tokens;
+        self.loss_sum += loss * examples as f64;
+        self.bar.inc(1);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.rates());
+        } else if self.plain_last.elapsed() >= PLAIN_INTERVAL {
+            self.plain_last = Instant::now();
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            eprintln!("{} step {done}/{all} {}", self.bar.prefix(), self.rates());
+        }
+    }
+
+    /// Speed, loss and remaining time of the epoch so far.
+    fn rates(&self) -> String {
+        let seconds = self.epoch_start.elapsed().as_secs_f64().max(1e-9);
+        format!(
+            "{} examples/s  {} tokens/s  loss {:.4}  ETA {}",
+            grouped((self.examples as f64 / seconds) as usize),
+            grouped((self.tokens as f64 / seconds) as usize),
+            self.loss_sum / self.examples.max(1) as f64,
+            clock(self.bar.eta()),
+        )
+    }
+
+    /// A validation is done.
+    pub fn validated(&self, record: &Record, new_best: bool) {
+        let width = self.epochs.to_string().len();
+        self.print(&format!(
+            "epoch {:>width$}/{}  train loss {:.4} acc {:5.2} %  validation loss {:.4} acc {:5.2} %  \
+             {:5.1} s  lr {:.6}{}",
+            record.epoch,
+            self.epochs,
+            record.train.loss,
+            100.0 * record.train.accuracy,
+            record.validation.loss,
+            100.0 * record.validation.accuracy,
+            record.train_seconds,
+            record.learning_rate,
+            if new_best { "  *" } else { "" },
+        ));
+    }
+
+    /// Training is over; says why.
+    pub fn finished(&self, reason: Finished, progress: &Progress) {
+        self.bar.finish_and_clear();
+        let best = progress.best.map_or(0, |best| best.epoch);
+        match reason {
+            Finished::Epochs => {
+                self.print(&format!(
+                    "stopped: all {} epochs are trained; best was epoch {best}",
+                    self.epochs
+                ));
+            }
+            Finished::EarlyStopping => self.print(&format!(
+                "stopped: no new best in {} validations; best was epoch {best}",
+                progress.waited
+            )),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Prints a line above the bar.
+    pub fn print(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
+/// Hours, minutes and seconds, as 1:02:03 or 0:07.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_like_a_clock() {
+        let clock = |seconds| clock(Duration::from_secs(seconds));
+        assert_eq!([clock(7), clock(61), clock(3_723)], ["0:07", "1:01", "1:02:03"]);
+    }
+}

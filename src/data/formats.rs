@@ -1,0 +1,380 @@
+//! One reader for each format; all of them yield labelled texts with their lines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value as Json;
+
+use super::open::{format_of, open};
+use crate::config::{BrokenLines, Column, DataConfig, Format};
+
+const FASTTEXT_LABEL: &str = "__label__";
+
+/// Texts with their labels, as one file or folder has them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LabelledTexts {
+    /// Where they were read.
+    pub path: PathBuf,
+    pub texts: Vec<String>,
+    /// For each text, the index of its label in `names`.
+    pub labels: Vec<u32>,
+    /// The labels, in the order in which they were first met.
+    pub names: Vec<String>,
+    /// For each text, the line it began in, from 1; 0 where a file is one text.
+    pub lines: Vec<u64>,
+    /// The broken lines that were left out.
+    pub skipped: usize,
+}
+
+/// Reads the file or folder `path` as the data section says.
+///
+/// # Errors
+/// Names the file, the line, what was found and what was expected.
+pub fn read(path: &Path, config: &DataConfig) -> anyhow::Result<LabelledTexts> {
+    let format = match config.format {
+        Format::Auto => {
+            std::fs::metadata(path)
+                .with_context(|| format!("cannot open \"{}\"", path.display()))?;
+            format_of(path)?
+        }
+        named => named,
+    };
+    if !config.filter.is_empty() && matches!(format, Format::Fasttext | Format::Folder) {
+        bail!("data.filter needs named columns, but \"{}\" is {}", path.display(), format.word());
+    }
+    let mut sink = Sink::new(path, config);
+    match format {
+        Format::Csv => read_csv(path, config, &mut sink)?,
+        Format::Tsv => read_tsv(path, config, &mut sink)?,
+        Format::Jsonl => read_jsonl(path, config, &mut sink)?,
+        Format::Fasttext => read_fasttext(path, &mut sink)?,
+        Format::Folder => read_folder(path, config, &mut sink)?,
+        Format::Auto => unreachable!("resolved above"),
+    }
+    Ok(sink.read)
+}
+
+/// What a line that can be an example consists of.
+struct Row {
+    text: String,
+    label: String,
+}
+
+/// Collects rows, and stops at or counts the broken ones.
+struct Sink<'a> {
+    read: LabelledTexts,
+    numbers: HashMap<String, u32>,
+    broken: BrokenLines,
+    label_names: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(path: &Path, config: &'a DataConfig) -> Self {
+        let read = LabelledTexts { path: path.to_owned(), ..LabelledTexts::default() };
+        Self {
+            read,
+            numbers: HashMap::new(),
+            broken: config.broken_lines,
+            label_names: &config.label_names,
+        }
+    }
+
+    /// Takes a row, `None` for one that the filter leaves out, or what is wrong with the line.
+    fn take(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
+        match row {
+            Ok(Some(row)) => self.push(line, row),
+            Ok(None) => {}
+            Err(message) if self.broken == BrokenLines::Error => {
+                let path = self.read.path.display();
+                let advice = "data.broken_lines: skip would leave such lines out";
+                match line {
+                    0 => bail!("\"{path}\": {message} ({advice})"),
+                    _ => bail!("\"{path}\": line {line}: {message} ({advice})"),
+                }
+            }
+            Err(_) => self.read.skipped += 1,
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, line: u64, row: Row) {
+        let label = self.label_names.get(&row.label).unwrap_or(&row.label);
+        let number = match self.numbers.get(label) {
+            Some(number) => *number,
+            None => {
+                let next = self.numbers.len() as u32;
+                self.read.names.push(label.clone());
+                self.numbers.insert(label.clone(), next);
+                next
+            }
+        };
+        self.read.texts.push(row.text);
+        self.read.labels.push(number);
+        self.read.lines.push(line);
+    }
+}
+
+/// Which fields of a row hold what.
+struct Columns {
+    text: usize,
+    label: usize,
+    filter: Vec<(usize, String)>,
+    /// Fields in every row, where a header tells.
+    width: Option<usize>,
+}
+
+impl Columns {
+    fn find(header: Option<&[String]>, config: &DataConfig) -> Result<Self, String> {
+        let named = |name: &str| -> Result<usize, String> {
+            let header = header.ok_or_else(|| {
+                format!(
+                    "column \"{name}\" cannot be found without a header; give its number, from 1"
+                )
+            })?;
+            header
+                .iter()
+                .position(|known| known == name)
+                .ok_or_else(|| format!("expected a column \"{name}\", found {}", header.join(", ")))
+        };
+        let find = |column: &Column| match column {
+            Column::Name(name) => named(name),
+            Column::Number(number) => match header {
+                Some(header) if *number > header.len() => Err(format!(
+                    "expected a column number {number}, found {} columns",
+                    header.len()
+                )),
+                _ => Ok(number - 1),
+            },
+        };
+        let filter = config.filter.iter();
+        Ok(Self {
+            text: find(&config.text_column)?,
+            label: find(&config.label_column)?,
+            filter: filter
+                .map(|(name, value)| Ok((named(name)?, value.clone())))
+                .collect::<Result<_, String>>()?,
+            width: header.map(<[String]>::len),
+        })
+    }
+
+    fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
+        if let Some(width) = self.width.filter(|width| *width != fields.len()) {
+            return Err(format!(
+                "expected {width} columns as in the header, found {}",
+                fields.len()
+            ));
+        }
+        let field = |index: usize| -> Result<&'r str, String> {
+            let bytes = fields.get(index).ok_or_else(|| {
+                format!("expected at least {} columns, found {}", index + 1, fields.len())
+            })?;
+            std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8".to_owned())
+        };
+        for (index, wanted) in &self.filter {
+            if field(*index)? != wanted {
+                return Ok(None);
+            }
+        }
+        let row =
+            Row { text: field(self.text)?.to_owned(), label: field(self.label)?.trim().to_owned() };
+        if row.label.is_empty() {
+            return Err("the label is empty".into());
+        }
+        Ok(Some(row))
+    }
+}
+
+fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    // Left to itself the csv crate counts lines wrongly where they end in CRLF; so a line ends in
+    // LF here, and a CR before it is taken off below.
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(open(path)?);
+    let mut record = csv::ByteRecord::new();
+    let mut columns = None;
+    let unreadable = || format!("cannot read \"{}\"", path.display());
+    loop {
+        let more = reader.read_byte_record(&mut record).with_context(unreadable)?;
+        if !more {
+            return Ok(());
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        let mut fields: Vec<&[u8]> = record.iter().collect();
+        if let Some(last) = fields.last_mut() {
+            *last = last.strip_suffix(b"\r").unwrap_or(last);
+        }
+        if fields == [b""] {
+            continue;
+        }
+        let Some(columns) = &columns else {
+            let header = config.header.then(|| header_names(&fields));
+            let found = Columns::find(header.as_deref(), config)
+                .map_err(|message| anyhow!("\"{}\": line {line}: {message}", path.display()))?;
+            if !config.header {
+                sink.take(line, found.row(&fields))?;
+            }
+            columns = Some(found);
+            continue;
+        };
+        sink.take(line, columns.row(&fields))?;
+    }
+}
+
+fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let mut columns = None;
+    for_each_line(path, |line, bytes| {
+        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
+        let Some(columns) = &columns else {
+            let header = config.header.then(|| header_names(&fields));
+            let found = Columns::find(header.as_deref(), config)
+                .map_err(|message| anyhow!("\"{}\": line {line}: {message}", path.display()))?;
+            if !config.header {
+                sink.take(line, found.row(&fields))?;
+            }
+            columns = Some(found);
+            return Ok(());
+        };
+        sink.take(line, columns.row(&fields))
+    })
+}
+
+fn header_names(fields: &[&[u8]]) -> Vec<String> {
+    fields.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect()
+}
+
+fn read_jsonl(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let key = |column: &Column, field: &str| match column {
+        Column::Name(name) => Ok(name.clone()),
+        Column::Number(_) => {
+            Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
+        }
+    };
+    let text_key = key(&config.text_column, "data.text_column")?;
+    let label_key = key(&config.label_column, "data.label_column")?;
+    for_each_line(path, |line, bytes| {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let row = json_row(bytes, &text_key, &label_key, config);
+        sink.take(line, row)
+    })
+}
+
+fn json_row(
+    bytes: &[u8],
+    text: &str,
+    label: &str,
+    config: &DataConfig,
+) -> Result<Option<Row>, String> {
+    let object: serde_json::Map<String, Json> =
+        serde_json::from_slice(bytes).map_err(|error| format!("no JSON object: {error}"))?;
+    let value = |key: &str| match object.get(key) {
+        Some(Json::String(text)) => Ok(text.clone()),
+        Some(scalar @ (Json::Number(_) | Json::Bool(_))) => Ok(scalar.to_string()),
+        Some(_) => Err(format!("\"{key}\" is neither text nor number")),
+        None => {
+            let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+            Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
+        }
+    };
+    for (key, wanted) in &config.filter {
+        if value(key)? != *wanted {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Row { text: value(text)?, label: value(label)? }))
+}
+
+fn read_fasttext(path: &Path, sink: &mut Sink) -> anyhow::Result<()> {
+    for_each_line(path, |line, bytes| {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let row = fasttext_row(bytes);
+        sink.take(line, row.map(Some))
+    })
+}
+
+fn fasttext_row(bytes: &[u8]) -> Result<Row, String> {
+    let line = std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8")?;
+    let line = line.trim_start();
+    let (first, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    match first.strip_prefix(FASTTEXT_LABEL) {
+        Some(label) if !label.is_empty() => {
+            if text.trim_start().starts_with(FASTTEXT_LABEL) {
+                return Err("found more than one label; a text has one class here".into());
+            }
+            Ok(Row { text: text.to_owned(), label: label.to_owned() })
+        }
+        _ => Err(format!("expected {FASTTEXT_LABEL}NAME and a text, found {first:?}")),
+    }
+}
+
+/// A folder per class with a file per text; only the folders of `data.labels` where it is set.
+fn read_folder(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let wanted = |label: &String| config.labels.is_empty() || config.labels.contains(label);
+    let mut classes: Vec<(String, PathBuf)> = Vec::new();
+    for (name, entry) in sorted_entries(path)? {
+        if entry.is_dir() && wanted(&name) {
+            classes.push((name, entry));
+        }
+    }
+    if classes.is_empty() {
+        bail!("\"{}\": expected a folder for each class, found none", path.display());
+    }
+    for (label, folder) in classes {
+        for (_, file) in sorted_entries(&folder)?.into_iter().filter(|(_, file)| file.is_file()) {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut open(&file)?, &mut bytes)
+                .with_context(|| format!("cannot read \"{}\"", file.display()))?;
+            let row = String::from_utf8(bytes)
+                .map(|text| Some(Row { text, label: label.clone() }))
+                .map_err(|_| format!("found bytes that are not UTF-8 in \"{}\"", file.display()));
+            sink.take(0, row)?;
+        }
+    }
+    Ok(())
+}
+
+/// What lies in `folder`, hidden entries left out, by name.
+fn sorted_entries(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let unreadable = || format!("cannot read the folder \"{}\"", folder.display());
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let entry = entry.with_context(unreadable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            entries.push((name, entry.path()));
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Calls `each` with every line's number, from 1, and its bytes without the line end.
+fn for_each_line(
+    path: &Path,
+    mut each: impl FnMut(u64, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut reader = open(path)?;
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        let read = reader.read_until(b'\n', &mut bytes).with_context(|| {
+            format!("cannot read \"{}\" beyond line {}", path.display(), line - 1)
+        })?;
+        if read == 0 {
+            break;
+        }
+        let end = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        each(line, end.strip_suffix(b"\r").unwrap_or(end))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use std::io::Write;
+
+use super::*;
+use crate::config;
+
+fn data_config(fields: &str) -> DataConfig {
+    let yaml = format!("data:\n  train: x\n{fields}");
+    config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config.data
+}
+
+/// Writes `content` to a file of this name and reads it back as data.
+fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<LabelledTexts> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(name);
+    std::fs::write(&path, content)?;
+    read(&path, &data_config(fields))
+}
+
+fn pairs(read: &LabelledTexts) -> Vec<(&str, &str)> {
+    let label = |i: &u32| read.names[*i as usize].as_str();
+    read.texts.iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
+}
+
+fn fault(name: &str, content: &[u8], fields: &str) -> String {
+    let error = read_file(name, content, fields).unwrap_err();
+    format!("{error:#}").split_once("\": ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn csv_follows_rfc_4180() {
+    let content =
+        b"\xEF\xBB\xBFlabel,text\r\npos,\"good, \"\"very\"\"\r\ntwo lines\"\r\nneg,bad\r\n";
+    let read = read_file("a.csv", content, "").unwrap();
+    assert_eq!(pairs(&read), [("pos", "good, \"very\"\r\ntwo lines"), ("neg", "bad")]);
+    assert_eq!(read.lines, [2, 4]);
+}
+
+#[test]
+fn a_quote_in_tsv_is_a_character() {
+    let content = b"text\tlabel\n\"open\tpos\nit's \"x\"\tneg\r\n";
+    let read = read_file("a.tsv", content, "").unwrap();
+    assert_eq!(pairs(&read), [("pos", "\"open"), ("neg", "it's \"x\"")]);
+}
+
+#[test]
+fn columns_go_by_name_or_number() {
+    let content = b"1,x,good\n0,y,bad\n";
+    let fields = "  header: false\n  text_column: 3\n  label_column: 1\n";
+    assert_eq!(pairs(&read_file("a.csv", content, fields).unwrap()), [("1", "good"), ("0", "bad")]);
+    assert!(fault("a.csv", content, "  header: false\n").contains("without a header"));
+    assert_eq!(
+        fault("a.csv", b"review,label\n", ""),
+        "line 1: expected a column \"text\", found review, label"
+    );
+}
+
+#[test]
+fn the_filter_keeps_only_its_rows() {
+    let content = b"text,label,source\na,0,imdb\nb,1,yelp\nc,1,imdb\n";
+    let read = read_file("a.csv", content, "  filter: {source: imdb}\n").unwrap();
+    assert_eq!(pairs(&read), [("0", "a"), ("1", "c")]);
+    assert!(fault("a.csv", content, "  filter: {origin: imdb}\n").contains("\"origin\""));
+}
+
+#[test]
+fn labels_can_get_better_names() {
+    let read =
+        read_file("a.csv", b"text,label\na,0\nb,1\nc,2\n", "  label_names: {0: bad, 1: good}\n");
+    assert_eq!(pairs(&read.unwrap()), [("bad", "a"), ("good", "b"), ("2", "c")]);
+}
+
+#[test]
+fn json_lines_go_by_key() {
+    let content = b"{\"text\": \"a\\nb\", \"label\": 1}\n\n{\"text\": \"c\", \"label\": \"x\"}\n";
+    let read = read_file("a.jsonl", content, "").unwrap();
+    assert_eq!(pairs(&read), [("1", "a\nb"), ("x", "c")]);
+    assert_eq!(read.lines, [1, 3]);
+    assert!(
+        fault("a.jsonl", b"{\"text\": \"a\"}\n", "")
+            .contains("expected a key \"label\", found text")
+    );
+    assert!(
+        fault("a.jsonl", b"{\"text\": [], \"label\": 1}\n", "").contains("neither text nor number")
+    );
+    assert!(fault("a.jsonl", b"{\"text\"\n", "").starts_with("line 1: no JSON object"));
+}
+
+#[test]
+fn fasttext_labels_stand_in_front() {
+    let read = read_file("a.txt", b"__label__pos very good\n__label__neg bad\n", "").unwrap();
+    assert_eq!(pairs(&read), [("pos", "very good"), ("neg", "bad")]);
+    assert!(
+        fault("a.txt", b"__label__a x\nno label\n", "")
+            .starts_with("line 2: expected __label__NAME")
+    );
+    assert!(fault("a.txt", b"__label__a __label__b x\n", "").contains("more than one label"));
+}
+
+#[test]
+fn a_folder_holds_a_folder_for_each_class() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [("neg/0_1.txt", "bad"), ("pos/1_9.txt", "good"), ("unsup/2_0.txt", "?")] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::fs::write(folder.path().join("urls.txt"), "not a class").unwrap();
+    let read_with = |fields: &str| read(folder.path(), &data_config(fields)).unwrap();
+    assert_eq!(pairs(&read_with("  labels: [neg, pos]\n")), [("neg", "bad"), ("pos", "good")]);
+    assert_eq!(read_with("").names, ["neg", "pos", "unsup"]);
+}
+
+#[test]
+fn compressed_files_read_like_plain_ones() {
+    let plain = b"text,label\ngood,pos\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+    for (name, content) in [("a.csv.gz", &gzip), ("a.csv.zst", &zstd)] {
+        assert_eq!(pairs(&read_file(name, content, "").unwrap()), [("pos", "good")]);
+    }
+    let error = read_file("a.csv.gz", &gzip[..gzip.len() - 9], "").unwrap_err();
+    assert!(format!("{error:#}").contains("a.csv.gz"), "{error:#}");
+}
+
+#[test]
+fn broken_lines_stop_or_are_counted() {
+    let content = b"text\tlabel\ngood\tpos\nno label\nbad\tneg\n\xFF\xFE\tneg\nx\t \n";
+    assert!(
+        fault("a.tsv", content, "")
+            .starts_with("line 3: expected 2 columns as in the header, found 1")
+    );
+    let read = read_file("a.tsv", content, "  broken_lines: skip\n").unwrap();
+    assert_eq!(pairs(&read), [("pos", "good"), ("neg", "bad")]);
+    assert_eq!(read.skipped, 3);
+}
+
+#[test]
+fn what_is_no_data_file_is_refused() {
+    assert!(format!("{:#}", read_file("a.bin", b"", "").unwrap_err()).contains("data.format"));
+    let missing = read(Path::new("/nowhere/x.csv"), &data_config("")).unwrap_err();
+    assert!(format!("{missing:#}").contains("cannot open \"/nowhere/x.csv\""));
+}

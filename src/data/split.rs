@@ -1,0 +1,166 @@
+//! Splits examples into training, validation and test: pure functions of labels, texts and seed.
+
+use std::collections::HashMap;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64;
+
+/// The indices of each part, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Split {
+    pub train: Vec<usize>,
+    pub validation: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+/// The end of the file becomes validation, then test examples.
+pub fn by_position(examples: usize, validation: usize, test: usize) -> Split {
+    let train = examples.saturating_sub(validation + test);
+    Split {
+        train: (0..train).collect(),
+        validation: (train..examples - test).collect(),
+        test: (examples - test..examples).collect(),
+    }
+}
+
+/// Draws exactly `validation` and `test` examples at random, each label with its share, and
+/// keeps examples with equal texts in one part.
+pub fn stratified(
+    texts: &[String],
+    labels: &[u32],
+    validation: usize,
+    test: usize,
+    seed: u64,
+) -> Split {
+    let examples = texts.len();
+    let mut classes = groups_by_label(texts, labels);
+    let sizes: Vec<usize> =
+        classes.iter().map(|groups| groups.iter().map(Vec::len).sum()).collect();
+    let mut random = Pcg64::seed_from_u64(seed);
+    for groups in &mut classes {
+        groups.shuffle(&mut random);
+    }
+    let mut split = Split {
+        test: draw(&mut classes, &shares(&sizes, test)),
+        validation: draw(&mut classes, &shares(&sizes, validation)),
+        train: Vec::with_capacity(examples),
+    };
+    split.train = classes.into_iter().flatten().flatten().collect();
+    for part in [&mut split.train, &mut split.validation, &mut split.test] {
+        part.sort_unstable();
+    }
+    split
+}
+
+/// For each label, its examples in groups of equal text; a group goes by its first label.
+fn groups_by_label(texts: &[String], labels: &[u32]) -> Vec<Vec<Vec<usize>>> {
+    let mut group_of: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let group = *group_of.entry(text).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(index);
+    }
+    let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
+    let mut by_label = vec![Vec::new(); classes];
+    for group in groups {
+        by_label[labels[group[0]] as usize].push(group);
+    }
+    by_label
+}
+
+/// `total` cut into parts proportional to `sizes`, by largest remainder.
+fn shares(sizes: &[usize], total: usize) -> Vec<usize> {
+    let all: usize = sizes.iter().sum::<usize>().max(1);
+    let mut shares: Vec<usize> = sizes.iter().map(|size| size * total / all).collect();
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&label| std::cmp::Reverse(sizes[label] * total % all));
+    let missing = total.saturating_sub(shares.iter().sum());
+    for &label in order.iter().cycle().take(missing) {
+        shares[label] += 1;
+    }
+    shares
+}
+
+/// Takes whole groups out of each label until its share is reached; a group that is larger than
+/// what is missing is passed over.
+fn draw(classes: &mut [Vec<Vec<usize>>], shares: &[usize]) -> Vec<usize> {
+    let mut drawn = Vec::new();
+    for (groups, &share) in classes.iter_mut().zip(shares) {
+        let mut missing = share;
+        groups.retain(|group| {
+            let fits = group.len() <= missing;
+            if fits {
+                missing -= group.len();
+                drawn.extend_from_slice(group);
+            }
+            !fits
+        });
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(count: usize, distinct: usize) -> Vec<String> {
+        (0..count).map(|i| format!("text {}", i % distinct)).collect()
+    }
+
+    fn all(split: &Split) -> Vec<usize> {
+        let mut all = [&split.train[..], &split.validation, &split.test].concat();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn every_example_lands_in_one_part_and_labels_keep_their_share() {
+        let labels: Vec<u32> = (0..1_000).map(|i| u32::from(i >= 700)).collect();
+        let split = stratified(&texts(1_000, 1_000), &labels, 100, 50, 7);
+        assert_eq!(all(&split), (0..1_000).collect::<Vec<_>>());
+        let ones = |part: &[usize]| part.iter().filter(|i| labels[**i] == 1).count();
+        assert_eq!((split.validation.len(), ones(&split.validation)), (100, 30));
+        assert_eq!((split.test.len(), ones(&split.test)), (50, 15));
+    }
+
+    #[test]
+    fn equal_texts_stay_together() {
+        let texts = texts(1_000, 300);
+        let split = stratified(&texts, &vec![0; 1_000], 100, 100, 1);
+        let set = |part: &[usize]| {
+            part.iter().map(|i| &texts[*i]).collect::<std::collections::HashSet<_>>()
+        };
+        assert!(set(&split.train).is_disjoint(&set(&split.validation)));
+        assert!(set(&split.train).is_disjoint(&set(&split.test)));
+        assert!(set(&split.validation).is_disjoint(&set(&split.test)));
+        assert!(split.validation.len() > 96 && split.test.len() > 96, "groups of 3 or 4 fill 100");
+    }
+
+    #[test]
+    fn the_seed_decides_and_nothing_else() {
+        let labels = vec![0; 100];
+        let draw = |seed| stratified(&texts(100, 100), &labels, 10, 10, seed);
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!(shares(&[1, 1, 1], 4), [2, 1, 1]);
+        assert_eq!(shares(&[2, 1], 3), [2, 1]);
+        assert_eq!(shares(&[5, 0], 2), [2, 0]);
+    }
+
+    #[test]
+    fn position_takes_the_end_of_the_file() {
+        let split = by_position(10, 3, 2);
+        assert_eq!(
+            (split.train, split.validation, split.test),
+            ((0..5).collect(), vec![5, 6, 7], vec![8, 9])
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! TensorBoard event files.
+//!
+//! tensorboard-rs's own writers name a file by the second, so that two of them overwrite each
+//! other, and panic in a thread of theirs when the disk is full. Its record format and messages
+//! are used here; the file is ours.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use protobuf::Message;
+use tensorboard_proto::event::Event;
+use tensorboard_rs::record_writer::RecordWriter;
+use tensorboard_rs::summary::scalar;
+
+/// Writes scalars to one event file, which no other writer shares.
+pub struct EventWriter {
+    path: PathBuf,
+    file: File,
+    records: RecordWriter<BufWriter<File>>,
+}
+
+impl EventWriter {
+    /// Makes a new event file in `folder`.
+    ///
+    /// # Errors
+    /// Where the file cannot be made or written.
+    pub fn create(folder: &Path, now: SystemTime) -> anyhow::Result<Self> {
+        let (path, file) = create_new(folder, seconds(now) as u64)?;
+        let second = file.try_clone().context("cannot share the event file")?;
+        let mut writer = Self { path, file, records: RecordWriter::new(BufWriter::new(second)) };
+        let mut event = Event::new();
+        event.set_wall_time(seconds(now));
+        event.set_file_version("brain.Event:2".into());
+        writer.write(&event)?;
+        writer.flush()?;
+        Ok(writer)
+    }
+
+    /// Adds a value to the curve `tag`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn scalar(
+        &mut self,
+        tag: &str,
+        value: f64,
+        step: u64,
+        now: SystemTime,
+    ) -> anyhow::Result<()> {
+        let mut event = Event::new();
+        event.set_wall_time(seconds(now));
+        event.set_step(step as i64);
+        event.set_summary(scalar(tag, value as f32));
+        self.write(&event)
+    }
+
+    /// Hands everything written so far to readers.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        self.records.flush().and_then(|()| self.file.flush()).with_context(|| self.unwritable())
+    }
+
+    fn write(&mut self, event: &Event) -> anyhow::Result<()> {
+        let bytes = event.write_to_bytes().context("cannot encode a TensorBoard event")?;
+        self.records.write(&bytes).with_context(|| self.unwritable())
+    }
+
+    fn unwritable(&self) -> String {
+        format!("cannot write TensorBoard events to \"{}\"", self.path.display())
+    }
+}
+
+/// TensorBoard reads the files of a folder in the order of their names; the seconds in front and
+/// the number behind keep it the order of their making.
+fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
+    let process = std::process::id();
+    for number in 0.. {
+        let path =
+            folder.join(format!("events.out.tfevents.{seconds:010}.lstmtext.{process}.{number}"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make \"{}\"", path.display()));
+            }
+        }
+    }
+    unreachable!("some number is free")
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_writers_in_one_second_have_two_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let mut writers: Vec<EventWriter> =
+            (0..3).map(|_| EventWriter::create(folder.path(), now).unwrap()).collect();
+        for (number, writer) in writers.iter_mut().enumerate() {
+            writer.scalar("loss", number as f64, 1, now).unwrap();
+            writer.flush().unwrap();
+        }
+        let sizes: Vec<u64> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes.len(), 3);
+        assert!(sizes.iter().all(|size| *size == sizes[0] && *size > 60), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let error =
+            EventWriter::create(Path::new("/nowhere/at/all"), SystemTime::now()).err().unwrap();
+        assert!(format!("{error:#}").contains("/nowhere/at/all"));
+    }
+}

@@ -1,0 +1,72 @@
+//! A configuration with its data read, tokenized and encoded.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+
+use crate::config::Resolved;
+use crate::data::{self, DataSplits, Examples};
+use crate::evaluator::Encoded;
+use crate::text::{Encoder, Vocabulary};
+
+/// Everything that training needs besides a model.
+pub struct Experiment {
+    pub resolved: Resolved,
+    /// The label of each class number.
+    pub labels: Vec<String>,
+    pub encoder: Encoder,
+    pub train: Encoded,
+    pub validation: Encoded,
+    pub test: Encoded,
+    /// What the user should know about the data.
+    pub notes: Vec<String>,
+    /// Seconds that reading and encoding took.
+    pub seconds: f64,
+}
+
+impl Experiment {
+    /// Reads the data and builds the vocabulary from the training examples.
+    ///
+    /// # Errors
+    /// Where the data cannot be read.
+    pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
+        let start = Instant::now();
+        let splits = data::load(&resolved.config.data)?;
+        let vocabulary = Vocabulary::build(&splits.train.texts, &resolved.config.text);
+        let encoder = Encoder::new(&resolved.config.text, vocabulary);
+        Ok(Self::encode(resolved, splits, encoder, start))
+    }
+
+    /// Reads the data again for a run that has a vocabulary and labels.
+    ///
+    /// # Errors
+    /// Where the data cannot be read, or has other labels now.
+    pub fn reopen(resolved: Resolved, labels: &[String], encoder: Encoder) -> anyhow::Result<Self> {
+        let start = Instant::now();
+        let splits = data::load(&resolved.config.data)?;
+        ensure!(
+            splits.labels == labels,
+            "the data has the labels {}, the run was begun with {}",
+            splits.labels.join(", "),
+            labels.join(", ")
+        );
+        Ok(Self::encode(resolved, splits, encoder, start))
+    }
+
+    fn encode(resolved: Resolved, splits: DataSplits, encoder: Encoder, start: Instant) -> Self {
+        let encode = |examples: Examples| Encoded {
+            corpus: encoder.encode_all(&examples.texts),
+            labels: examples.labels,
+        };
+        Self {
+            resolved,
+            labels: splits.labels,
+            train: encode(splits.train),
+            validation: encode(splits.validation),
+            test: encode(splits.test),
+            notes: splits.notes,
+            seconds: start.elapsed().as_secs_f64(),
+            encoder,
+        }
+    }
+}

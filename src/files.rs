@@ -1,0 +1,131 @@
+//! Files and folders that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+/// Writes `bytes` to `path`: readers see the old file or the new one, never a part.
+///
+/// # Errors
+/// Where the file cannot be written; the old one is untouched then.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let temporary = temporary_beside(path);
+    let written = (|| {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_folder_of(path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
+/// Makes or replaces the folder `path` with what `fill` writes into an empty one.
+///
+/// # Errors
+/// Where `fill` fails or the folder cannot be put in place; the old one is untouched then.
+pub fn replace_folder(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let temporary = temporary_beside(path);
+    let _ = fs::remove_dir_all(&temporary);
+    fs::create_dir_all(&temporary)
+        .with_context(|| format!("cannot make the folder \"{}\"", temporary.display()))?;
+    let result = fill(&temporary).and_then(|()| {
+        put_in_place(&temporary, path)
+            .with_context(|| format!("cannot put \"{}\" in place", path.display()))
+    });
+    // What is left there is the old folder, or a new one that failed.
+    let _ = fs::remove_dir_all(&temporary);
+    result
+}
+
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(temporary)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    File::open(temporary)?.sync_all()?;
+    if !path.exists() {
+        fs::rename(temporary, path)?;
+    } else {
+        match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            // A file system that cannot exchange: the old folder is out of place for a moment.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let old = temporary.with_extension("old");
+                fs::rename(path, &old)?;
+                fs::rename(temporary, path)?;
+                fs::remove_dir_all(&old)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    sync_folder_of(path)
+}
+
+/// A hidden name in the same folder, so that a rename stays on one file system.
+fn temporary_beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Makes a rename survive a power cut.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a.json"]);
+        let error = write_atomic(&folder.path().join("no/b"), b"x").unwrap_err();
+        assert!(format!("{error:#}").contains("no/b"));
+    }
+
+    #[test]
+    fn a_folder_is_replaced_whole_or_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best");
+        let fill = |content: &'static str| {
+            move |inside: &Path| Ok(fs::write(inside.join(content), content)?)
+        };
+        replace_folder(&path, fill("one")).unwrap();
+        replace_folder(&path, fill("two")).unwrap();
+        assert_eq!(names(&path), ["two"]);
+        let broken = replace_folder(&path, |inside| {
+            fs::write(inside.join("half"), "x")?;
+            anyhow::bail!("disk full")
+        });
+        assert!(broken.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(names(&path), ["two"]);
+        assert_eq!(names(folder.path()), ["best"]);
+    }
+}

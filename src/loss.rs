@@ -1,0 +1,69 @@
+//! Cross-entropy from logits, with label smoothing and class weights.
+
+use tch::{Kind, Tensor};
+
+/// The training loss. One formula serves sigmoid and softmax: a sigmoid over one logit is the
+/// softmax over two classes of which one has logit 0.
+#[derive(Debug, Default)]
+pub struct CrossEntropy {
+    /// Share of the target spread evenly over all classes (Szegedy et al. 2016).
+    pub label_smoothing: f64,
+    /// What each class weighs, [C].
+    pub class_weights: Option<Tensor>,
+}
+
+impl CrossEntropy {
+    /// The weighted mean over the batch, as `torch.nn.CrossEntropyLoss` takes it; [].
+    ///
+    /// `log_probabilities` [B, C], `labels` int64 [B].
+    pub fn loss(&self, log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
+        let surprise = -log_probabilities; // [B, C]
+        let right = surprise.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1); // [B]
+        let classes = surprise.size()[1] as f64;
+        let (target, rest) = (1.0 - self.label_smoothing, self.label_smoothing / classes);
+        let Some(weights) = &self.class_weights else {
+            return match self.label_smoothing {
+                0.0 => right.mean(Kind::Float),
+                _ => (right * target + surprise.sum_dim_intlist(1, false, Kind::Float) * rest)
+                    .mean(Kind::Float),
+            };
+        };
+        let own = weights.index_select(0, labels); // [B]
+        let all = (surprise * weights).sum_dim_intlist(1, false, Kind::Float);
+        (right * &own * target + all * rest).sum(Kind::Float) / own.sum(Kind::Float)
+    }
+}
+
+/// The log probability of each class, from [B] logits of a sigmoid or [B, C] of a softmax; [B, C].
+pub fn log_probabilities(logits: &Tensor) -> Tensor {
+    match logits.dim() {
+        1 => Tensor::stack(&[(-logits).log_sigmoid(), logits.log_sigmoid()], 1),
+        _ => logits.log_softmax(1, Kind::Float),
+    }
+}
+
+/// How many of the batch's most probable classes are the right ones.
+pub fn count_correct(log_probabilities: &Tensor, labels: &Tensor) -> u64 {
+    let hits = log_probabilities.argmax(1, false).eq_tensor(labels);
+    hits.sum(Kind::Int64).int64_value(&[]) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sigmoid_is_a_softmax_over_two_classes() {
+        let logits = Tensor::from_slice(&[-200.0_f32, -1.5, 0.0, 3.0, 200.0]);
+        let pairs = Tensor::stack(&[logits.zeros_like(), logits.shallow_clone()], 1);
+        let difference = log_probabilities(&logits) - log_probabilities(&pairs);
+        assert!(difference.abs().max().double_value(&[]) < 1e-6);
+    }
+
+    #[test]
+    fn hits_are_counted() {
+        let log_probabilities = log_probabilities(&Tensor::from_slice(&[-1.0_f32, 2.0, 0.5]));
+        let labels = Tensor::from_slice(&[0_i64, 1, 0]);
+        assert_eq!(count_correct(&log_probabilities, &labels), 2);
+    }
+}

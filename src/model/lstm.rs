@@ -1,0 +1,135 @@
+//! LSTM layers in one or two directions (Hochreiter and Schmidhuber 1997, Gers et al. 2000), by
+//! libtorch's oneDNN and cuDNN kernels.
+//!
+//! i = σ(W_i x + U_i h + b_i), f = σ(W_f x + U_f h + b_f), g = tanh(W_g x + U_g h + b_g),
+//! o = σ(W_o x + U_o h + b_o), c ← f ⊙ c + i ⊙ g, h = o ⊙ tanh(c).
+//!
+//! Sequences are never packed: packing forbids oneDNN's kernel and cuDNN's persistent ones. Texts
+//! are padded at the end instead, and nobody looks at what the LSTM makes of the padding. The
+//! backward direction is an LSTM of its own over each text reversed within its length, because a
+//! padded `bidirectional` call would start it in the padding.
+
+use tch::{Device, Kind, Tensor};
+
+use super::init::Init;
+use super::{Mode, Named};
+use crate::batch::{Direction, Positions};
+use crate::config::LstmConfig;
+
+/// All layers and directions.
+#[derive(Debug)]
+pub struct Lstm {
+    units: i64,
+    dropout: f64,
+    layers: Vec<Vec<Cell>>,
+}
+
+/// The weights of one direction of one layer; gates in the order i, f, g, o.
+#[derive(Debug)]
+struct Cell {
+    direction: Direction,
+    /// [4H, inputs]
+    weight_ih: Tensor,
+    /// [4H, H]
+    weight_hh: Tensor,
+    /// [4H]
+    bias: Tensor,
+    /// PyTorch's second bias [4H]: zero, not trained.
+    zero: Tensor,
+}
+
+impl Lstm {
+    /// Initial layers over inputs of size `inputs`.
+    pub fn new(config: &LstmConfig, inputs: i64, init: &Init, device: Device) -> Self {
+        let units = config.units as i64;
+        let directions: &[Direction] = match config.bidirectional {
+            true => &[Direction::Forward, Direction::Backward],
+            false => &[Direction::Forward],
+        };
+        let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
+        let layers = (0..config.layers).map(|layer| {
+            let inputs = if layer == 0 { inputs } else { units * directions.len() as i64 };
+            let cell = |direction: &Direction| Cell {
+                direction: *direction,
+                weight_ih: trainable(init.kernel(4 * units, inputs, units)),
+                weight_hh: trainable(init.recurrent_kernel(units)),
+                bias: trainable(init.gate_bias(units)),
+                zero: Tensor::zeros([4 * units], (Kind::Float, device)),
+            };
+            directions.iter().map(cell).collect()
+        });
+        Self { units, dropout: config.dropout, layers: layers.collect() }
+    }
+
+    /// The hidden states of the top layer: for each direction [B, T, H], in the order in which
+    /// that direction read.
+    pub fn read(
+        &self,
+        inputs: &Tensor,
+        positions: &Positions,
+        mode: Mode,
+    ) -> Vec<(Direction, Tensor)> {
+        let (top, below) = self.layers.split_last().expect("at least one layer");
+        let mut inputs = inputs.shallow_clone(); // [B, T, E], then [B, T, H·directions]
+        for layer in below {
+            let states: Vec<Tensor> = layer
+                .iter()
+                .map(|cell| {
+                    turned(cell.direction, &self.run(cell, &inputs, positions, mode), positions)
+                })
+                .collect();
+            inputs = Tensor::cat(&states, 2).dropout(self.dropout, mode.training());
+        }
+        top.iter().map(|cell| (cell.direction, self.run(cell, &inputs, positions, mode))).collect()
+    }
+
+    /// One direction of one layer, [B, T, inputs] → [B, T, H] in reading order.
+    fn run(&self, cell: &Cell, inputs: &Tensor, positions: &Positions, mode: Mode) -> Tensor {
+        let inputs = turned(cell.direction, inputs, positions);
+        let start =
+            Tensor::zeros([1, inputs.size()[0], self.units], (Kind::Float, inputs.device()));
+        let weights = [&cell.weight_ih, &cell.weight_hh, &cell.bias, &cell.zero];
+        let (states, _, _) =
+            inputs.lstm(&[&start, &start], &weights, true, 1, 0.0, mode.training(), false, true);
+        states
+    }
+
+    /// The trainable tensors under PyTorch's names.
+    pub fn parameters(&self) -> Vec<Named> {
+        let named = self.cells().flat_map(|(suffix, cell)| {
+            [
+                ("weight_ih", &cell.weight_ih),
+                ("weight_hh", &cell.weight_hh),
+                ("bias_ih", &cell.bias),
+            ]
+            .map(|(kind, tensor)| (format!("lstm.{kind}_{suffix}"), tensor.shallow_clone()))
+        });
+        named.collect()
+    }
+
+    /// The zeros that stand where PyTorch has a second bias.
+    pub fn constants(&self) -> Vec<Named> {
+        let named = self.cells();
+        named
+            .map(|(suffix, cell)| (format!("lstm.bias_hh_{suffix}"), cell.zero.shallow_clone()))
+            .collect()
+    }
+
+    /// Every cell with the end of its parameters' names, as `l0_reverse`.
+    fn cells(&self) -> impl Iterator<Item = (String, &Cell)> {
+        self.layers.iter().enumerate().flat_map(|(layer, cells)| {
+            cells.iter().map(move |cell| match cell.direction {
+                Direction::Forward => (format!("l{layer}"), cell),
+                Direction::Backward => (format!("l{layer}_reverse"), cell),
+            })
+        })
+    }
+}
+
+/// Turns text order into the reading order of `direction`, and back.
+fn turned(direction: Direction, sequence: &Tensor, positions: &Positions) -> Tensor {
+    match direction {
+        Direction::Forward => sequence.shallow_clone(),
+        Direction::Backward => positions.reverse(sequence),
+    }
+}

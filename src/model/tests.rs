@@ -1,0 +1,124 @@
+use super::*;
+use crate::config::{self, Pooling};
+use crate::text::{Encoder, Vocabulary};
+
+fn configured(fields: &str) -> config::Config {
+    let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1}}\n{fields}");
+    config::parse(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// The texts as one batch.
+fn batch(config: &config::Config, texts: &[&str]) -> Batch {
+    let words = vec!["a b c d e f g h i".to_owned()];
+    let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text));
+    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    let all: Vec<u32> = (0..texts.len() as u32).collect();
+    Batch::gather(&encoder.encode_all(&texts), &vec![0; texts.len()], &all, Device::Cpu)
+}
+
+fn largest(tensor: &Tensor) -> f64 {
+    tensor.abs().max().double_value(&[])
+}
+
+/// Habit of the best: padding must not be seen, in any direction, pooling or depth.
+#[test]
+fn padding_is_invisible() {
+    for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
+        for lstm in [
+            "{units: 6}",
+            "{units: 6, bidirectional: true}",
+            "{units: 6, layers: 2, bidirectional: true}",
+        ] {
+            let fields = format!(
+                "model: {{pooling: {}, lstm: {lstm}, initialization: pytorch}}\n",
+                pooling.word()
+            );
+            let config = configured(&fields);
+            let model = Model::new(&config.model, 13, 3, 1, Device::Cpu).unwrap();
+            let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
+            let padded =
+                model.logits(&batch(&config, &["a b c d e f g h i", "a b c", "e"]), Mode::Evaluate);
+            let difference = largest(&(alone.get(0) - padded.get(1)));
+            assert!(difference < 1e-6, "{fields}: {difference}");
+            assert!(largest(&(padded.get(0) - padded.get(1))) > 1e-4, "the texts do differ");
+        }
+    }
+}
+
+#[test]
+fn front_padding_is_read_up_to_the_full_length() {
+    let front = |length: usize| {
+        let fields = format!("pad: front, max_length: {length}, min_count: 1");
+        let model = "model: {pooling: last, initialization: pytorch}\n";
+        config::parse(&format!("data: {{train: x}}\ntext: {{{fields}}}\n{model}"), "test", &[])
+            .unwrap()
+            .config
+    };
+    let config = front(9);
+    let model = Model::new(&config.model, 13, 2, 1, Device::Cpu).unwrap();
+    let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
+    let together = model.logits(&batch(&config, &["a b c", "a b c d e f g h i"]), Mode::Evaluate);
+    assert!(largest(&(alone.get(0) - together.get(0))) < 1e-6, "other texts do not matter");
+    let shorter = model.logits(&batch(&front(5), &["a b c"]), Mode::Evaluate);
+    assert!(largest(&(alone - shorter)) > 1e-5, "the length padded to does");
+}
+
+#[test]
+fn parameters_have_pytorch_names_and_the_table_counts_them() {
+    let config = configured(
+        "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}}\n",
+    );
+    let model = Model::new(&config.model, 13, 4, 1, Device::Cpu).unwrap();
+    let names: Vec<String> = model.state().into_iter().map(|(name, _)| name).collect();
+    let mut expected = vec!["embedding.weight".to_owned()];
+    for suffix in ["l0", "l0_reverse", "l1", "l1_reverse"] {
+        for kind in ["weight_ih", "weight_hh", "bias_ih"] {
+            expected.push(format!("lstm.{kind}_{suffix}"));
+        }
+    }
+    expected.extend(["head.weight".into(), "head.bias".into()]);
+    expected.extend(["l0", "l0_reverse", "l1", "l1_reverse"].map(|s| format!("lstm.bias_hh_{s}")));
+    assert_eq!(names, expected);
+    assert_eq!(model.parameter_count(), summarize(&config.model, 13, 4).total());
+}
+
+#[test]
+fn weights_of_another_model_are_refused() {
+    let small = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
+    let mut model = Model::new(&small.model, 13, 2, 1, Device::Cpu).unwrap();
+    let fault = |model: &mut Model, change: &dyn Fn(&mut Vec<Named>)| {
+        let mut state = model.state();
+        change(&mut state);
+        model.load(state).unwrap_err().to_string()
+    };
+    assert!(fault(&mut model, &|state| drop(state.remove(0))).contains("lack embedding.weight"));
+    assert!(
+        fault(&mut model, &|state| state[0].1 = Tensor::zeros([14, 3], (Kind::Float, Device::Cpu)))
+            .contains("[14, 3] in the file")
+    );
+    assert!(
+        fault(&mut model, &|state| state.push(("extra".into(), Tensor::new()))).contains("extra")
+    );
+    let state = model.state();
+    model.load(state).unwrap();
+}
+
+#[test]
+fn dropout_acts_in_training_only() {
+    let config = configured(
+        "model: {embedding: {dropout: 0.3, word_dropout: 0.3}, lstm: {units: 8, layers: 2, dropout: 0.3}, initialization: pytorch}\n",
+    );
+    let model = Model::new(&config.model, 13, 2, 1, Device::Cpu).unwrap();
+    let batch = batch(&config, &["a b c d", "e f"]);
+    let logits = |mode| model.logits(&batch, mode);
+    assert_eq!(largest(&(logits(Mode::Evaluate) - logits(Mode::Evaluate))), 0.0);
+    assert!(largest(&(logits(Mode::Train) - logits(Mode::Train))) > 1e-4);
+}
+
+#[test]
+fn a_sigmoid_cannot_tell_three_classes_apart() {
+    let config = configured("model: {head: {activation: sigmoid}}\n");
+    let error = Model::new(&config.model, 13, 3, 1, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("the data has 3"), "{error}");
+    assert!(Model::new(&config.model, 13, 2, 1, Device::Cpu).unwrap().is_binary());
+}

@@ -1,0 +1,73 @@
+// The libtorch functions that tch 0.24 has no binding for: fused optimizers and the version.
+//
+// Every function returns null when it succeeded, or a message that the caller frees with
+// lstmtext_free. Tensors are tch's own handles, pointers to at::Tensor.
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <torch/version.h>
+
+namespace {
+
+std::vector<at::Tensor> list(at::Tensor *const *tensors, std::size_t count) {
+  std::vector<at::Tensor> list;
+  list.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) list.push_back(*tensors[i]);
+  return list;
+}
+
+template <typename Function> char *guarded(Function function) {
+  try {
+    function();
+    return nullptr;
+  } catch (const std::exception &error) {
+    return strdup(error.what());
+  }
+}
+
+} // namespace
+
+extern "C" {
+
+char *lstmtext_fused_adam(at::Tensor *const *weights, at::Tensor *const *gradients,
+                          at::Tensor *const *means, at::Tensor *const *squares,
+                          at::Tensor *const *steps, std::size_t count, double learning_rate,
+                          double beta1, double beta2, double weight_decay, double epsilon,
+                          bool decoupled) {
+  return guarded([&] {
+    auto fused = [&](auto function) {
+      function(list(weights, count), list(gradients, count), list(means, count),
+               list(squares, count), {}, list(steps, count), learning_rate, beta1, beta2,
+               weight_decay, epsilon, false, false, {}, {});
+    };
+    using Tensors = at::TensorList;
+    using Optional = const std::optional<at::Tensor> &;
+    using Function = void (*)(Tensors, Tensors, Tensors, Tensors, Tensors, Tensors, double, double,
+                              double, double, double, bool, bool, Optional, Optional);
+    fused(decoupled ? static_cast<Function>(at::_fused_adamw_)
+                    : static_cast<Function>(at::_fused_adam_));
+  });
+}
+
+char *lstmtext_fused_sgd(at::Tensor *const *weights, at::Tensor *const *gradients,
+                         at::Tensor *const *momenta, std::size_t count, double learning_rate,
+                         double momentum, double weight_decay, bool nesterov) {
+  return guarded([&] {
+    at::_fused_sgd_(list(weights, count), list(gradients, count),
+                    momentum == 0.0 ? std::vector<at::Tensor>{} : list(momenta, count),
+                    weight_decay, momentum, learning_rate, /*dampening=*/0.0, nesterov,
+                    /*maximize=*/false, /*is_first_step=*/false);
+  });
+}
+
+const char *lstmtext_torch_version() { return TORCH_VERSION; }
+
+void lstmtext_free(char *message) { std::free(message); }
+}

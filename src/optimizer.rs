@@ -1,0 +1,210 @@
+//! Optimizers whose whole state can be saved. Adam, AdamW and SGD run as ATen's fused kernels.
+
+use anyhow::{bail, ensure};
+use tch::{Kind, Tensor};
+
+use crate::config::{OptimizerKind, TrainConfig};
+use crate::model::Named;
+use crate::torch::fused;
+
+/// Turns gradients into changes of the weights, in place.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: TrainConfig,
+    names: Vec<String>,
+    weights: Vec<Tensor>,
+    state: Vec<Slot>,
+}
+
+/// One tensor of memory for each weight, under the name that `torch.optim` has for it.
+#[derive(Debug)]
+struct Slot {
+    name: &'static str,
+    tensors: Vec<Tensor>,
+}
+
+impl Optimizer {
+    /// The optimizer that the configuration names, with empty memory.
+    pub fn new(config: &TrainConfig, parameters: Vec<Named>) -> Self {
+        let (names, weights): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
+        let zeros = |name| Slot { name, tensors: weights.iter().map(zeros_like).collect() };
+        let steps = |name| Slot { name, tensors: weights.iter().map(zero_step).collect() };
+        let state = match config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::Adamw => {
+                vec![zeros("exp_avg"), zeros("exp_avg_sq"), steps("step")]
+            }
+            OptimizerKind::Rmsprop if config.rmsprop.momentum > 0.0 => {
+                vec![zeros("square_avg"), zeros("momentum_buffer")]
+            }
+            OptimizerKind::Rmsprop => vec![zeros("square_avg")],
+            OptimizerKind::Adadelta => vec![zeros("square_avg"), zeros("acc_delta")],
+            OptimizerKind::Sgd if config.sgd.momentum > 0.0 => vec![zeros("momentum_buffer")],
+            OptimizerKind::Sgd => Vec::new(),
+        };
+        Self { config: config.clone(), names, weights, state }
+    }
+
+    /// The gradient of `loss` for every weight, in their order.
+    pub fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
+        Tensor::run_backward(&[loss], &self.weights, false, false)
+    }
+
+    /// Changes the weights by one step.
+    ///
+    /// # Errors
+    /// libtorch's own, where gradients do not fit the weights.
+    pub fn step(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        match self.config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::Adamw => self.adam(gradients, learning_rate),
+            OptimizerKind::Sgd => self.sgd(gradients, learning_rate),
+            OptimizerKind::Rmsprop => {
+                self.each(gradients, |this, i, gradient| this.rmsprop(i, gradient, learning_rate));
+                Ok(())
+            }
+            OptimizerKind::Adadelta => {
+                self.each(gradients, |this, i, gradient| this.adadelta(i, gradient, learning_rate));
+                Ok(())
+            }
+        }
+    }
+
+    fn adam(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+        let [means, squares, steps] = &self.state[..] else { unreachable!("made so in new") };
+        let adam = fused::Adam {
+            learning_rate,
+            beta1: self.config.adam.beta1,
+            beta2: self.config.adam.beta2,
+            epsilon: self.config.adam.epsilon,
+            weight_decay: self.config.weight_decay,
+            decoupled: self.config.optimizer == OptimizerKind::Adamw,
+        };
+        fused::adam(
+            &self.weights,
+            gradients,
+            &means.tensors,
+            &squares.tensors,
+            &steps.tensors,
+            adam,
+        )
+    }
+
+    fn sgd(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+        let momenta = self.state.first().map_or(&[][..], |slot| &slot.tensors);
+        let sgd = fused::Sgd {
+            learning_rate,
+            momentum: self.config.sgd.momentum,
+            nesterov: self.config.sgd.nesterov,
+            weight_decay: self.config.weight_decay,
+        };
+        fused::sgd(&self.weights, gradients, momenta, sgd)
+    }
+
+    /// Calls `update` for every weight with its decayed gradient.
+    fn each(&mut self, gradients: &[Tensor], update: impl Fn(&mut Self, usize, &Tensor)) {
+        for (index, gradient) in gradients.iter().enumerate() {
+            match self.config.weight_decay {
+                0.0 => update(self, index, gradient),
+                decay => update(self, index, &(gradient + &self.weights[index] * decay)),
+            }
+        }
+    }
+
+    /// Hinton 2012, as `torch.optim.RMSprop` computes it.
+    fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
+        let constants = self.config.rmsprop.clone();
+        let square = &mut self.state[0].tensors[index];
+        *square = &*square * constants.rho + gradient * gradient * (1.0 - constants.rho);
+        let mut step = gradient / (square.sqrt() + constants.epsilon);
+        if let Some(momentum) = self.state.get_mut(1) {
+            let momentum = &mut momentum.tensors[index];
+            *momentum = &*momentum * constants.momentum + step;
+            step = momentum.shallow_clone();
+        }
+        self.weights[index] -= step * learning_rate;
+    }
+
+    /// Zeiler 2012, as `torch.optim.Adadelta` computes it.
+    fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
+        let (rho, epsilon) = (self.config.adadelta.rho, self.config.adadelta.epsilon);
+        let [squares, steps] = &mut self.state[..] else { unreachable!("made so in new") };
+        let (square, past) = (&mut squares.tensors[index], &mut steps.tensors[index]);
+        *square = &*square * rho + gradient * gradient * (1.0 - rho);
+        let step = (&*past + epsilon).sqrt() / (&*square + epsilon).sqrt() * gradient;
+        *past = &*past * rho + &step * &step * (1.0 - rho);
+        self.weights[index] -= step * learning_rate;
+    }
+
+    /// The memory, as `exp_avg.embedding.weight` and so on.
+    pub fn state(&self) -> Vec<Named> {
+        let slots = self.state.iter().flat_map(|slot| {
+            let tensors = self.names.iter().zip(&slot.tensors);
+            tensors.map(move |(name, tensor)| {
+                (format!("{}.{name}", slot.name), tensor.shallow_clone())
+            })
+        });
+        slots.collect()
+    }
+
+    /// Takes the memory of an earlier run.
+    ///
+    /// # Errors
+    /// Where it is the memory of another optimizer or another model.
+    pub fn load(&mut self, tensors: Vec<Named>) -> anyhow::Result<()> {
+        let own = self.state();
+        ensure!(
+            own.len() == tensors.len(),
+            "the optimizer state has {} tensors, {} needs {}",
+            tensors.len(),
+            self.config.optimizer.word(),
+            own.len()
+        );
+        let given: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
+        for (name, own) in own {
+            match given.get(&name) {
+                Some(tensor) if tensor.size() == own.size() => own.shallow_clone().copy_(tensor),
+                Some(_) => bail!("{name} has another shape in the optimizer state"),
+                None => bail!("the optimizer state lacks {name}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The norm of all gradients together; where it is above `limit`, they are scaled down to it in
+/// place (Pascanu, Mikolov and Bengio 2013). A norm that is not finite changes nothing.
+pub fn clip(gradients: &mut [Tensor], limit: Option<f64>) -> f64 {
+    let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
+    let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+    if let Some(limit) = limit.filter(|limit| norm.is_finite() && norm > *limit) {
+        for gradient in gradients {
+            let _ = gradient.g_mul_scalar_(limit / norm);
+        }
+    }
+    norm
+}
+
+fn zeros_like(weight: &Tensor) -> Tensor {
+    Tensor::zeros(weight.size(), (Kind::Float, weight.device()))
+}
+
+fn zero_step(weight: &Tensor) -> Tensor {
+    Tensor::zeros([0_i64; 0], (Kind::Float, weight.device()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_keeps_the_direction_and_reports_the_norm() {
+        let mut gradients = [Tensor::from_slice(&[3.0_f32]), Tensor::from_slice(&[4.0_f32, 0.0])];
+        assert_eq!(clip(&mut gradients, Some(10.0)), 5.0);
+        assert_eq!(gradients[1].double_value(&[0]), 4.0);
+        assert_eq!(clip(&mut gradients, Some(1.0)), 5.0);
+        assert!((gradients[0].double_value(&[0]) - 0.6).abs() < 1e-6);
+        assert!((gradients[1].double_value(&[0]) - 0.8).abs() < 1e-6);
+        let mut broken = [Tensor::from_slice(&[f32::NAN, 1.0])];
+        assert!(clip(&mut broken, Some(1.0)).is_nan());
+    }
+}

@@ -1,0 +1,80 @@
+//! Labels for new texts.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::batch::Batch;
+use crate::bucketing::Bucketing;
+use crate::checkpoint::Checkpoint;
+use crate::loss::log_probabilities;
+use crate::model::{Mode, Model};
+use crate::text::Encoder;
+
+/// A trained model, ready for texts.
+pub struct Predictor {
+    model: Model,
+    encoder: Encoder,
+    labels: Vec<String>,
+    device: Device,
+}
+
+/// A class and how probable it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassProbability {
+    pub class: usize,
+    pub probability: f64,
+}
+
+impl Predictor {
+    /// Loads the checkpoint, or the best one of a run.
+    ///
+    /// # Errors
+    /// Where the checkpoint cannot be used.
+    pub fn load(path: &Path, device: Device) -> anyhow::Result<Self> {
+        let checkpoint = Checkpoint::open(path)?;
+        let model = checkpoint.model(device)?;
+        Ok(Self { model, encoder: checkpoint.encoder, labels: checkpoint.labels, device })
+    }
+
+    /// The label of each class number.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The probabilities of all classes for every text, the most probable first; texts in their
+    /// order, computed in batches of `batch_size` of like length.
+    pub fn predict(&self, texts: &[String], batch_size: usize) -> Vec<Vec<ClassProbability>> {
+        let corpus = self.encoder.encode_all(texts);
+        let lengths: Vec<usize> = (0..corpus.len()).map(|index| corpus.steps(index)).collect();
+        let unknown = vec![0; texts.len()];
+        let mut results = vec![Vec::new(); texts.len()];
+        let _no_grad = tch::no_grad_guard();
+        for examples in Bucketing::sorted(batch_size, &lengths).batches() {
+            let batch = Batch::gather(&corpus, &unknown, examples, self.device);
+            let logits = self.model.logits(&batch, Mode::Evaluate);
+            for (example, ranked) in examples.iter().zip(self.ranked(&logits)) {
+                results[*example as usize] = ranked;
+            }
+        }
+        results
+    }
+
+    /// The classes of each row of logits, the most probable first.
+    fn ranked(&self, logits: &Tensor) -> Vec<Vec<ClassProbability>> {
+        let probabilities = log_probabilities(logits).exp().to_kind(Kind::Double); // [B, C]
+        let flat = probabilities.to_device(Device::Cpu).contiguous().flatten(0, 1);
+        let mut numbers = vec![0.0_f64; flat.numel()];
+        flat.copy_data(&mut numbers, flat.numel());
+        let rank = |row: &[f64]| {
+            let mut ranked: Vec<ClassProbability> = row
+                .iter()
+                .enumerate()
+                .map(|(class, probability)| ClassProbability { class, probability: *probability })
+                .collect();
+            ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            ranked
+        };
+        numbers.chunks_exact(self.labels.len()).map(rank).collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! The folder of a training run.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::files::write_atomic;
+use crate::metrics::Score;
+
+const CONFIG: &str = "config.yaml";
+const METRICS: &str = "metrics.jsonl";
+const SUMMARY: &str = "summary.json";
+
+/// `config.yaml`, event files, `metrics.jsonl`, `best/`, `last/`, and `summary.json` at the end.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// A line of `metrics.jsonl`: one for each validation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Steps since the run began.
+    pub step: u64,
+    /// Training loss and accuracy since the last validation, dropout acting.
+    pub train: Score,
+    pub validation: Score,
+    pub learning_rate: f64,
+    /// Seconds spent training since the last validation.
+    pub train_seconds: f64,
+}
+
+/// What `summary.json` says of a finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// From 1.
+    pub best_epoch: usize,
+    /// Spent training; validation and writing left out.
+    pub seconds: f64,
+    /// Tokens trained on in each of these seconds.
+    pub tokens_per_second: f64,
+    /// The best epoch's.
+    pub validation: Score,
+    /// Null where there are no test examples.
+    pub test: Option<Score>,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run and writes the resolved configuration into it.
+    ///
+    /// # Errors
+    /// Where another run is there already, or the folder cannot be written.
+    pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
+        let run = Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) };
+        if run.path.join(CONFIG).exists() {
+            let path = run.path.display();
+            bail!(
+                "\"{path}\" holds a run already: choose another --out, or go on with train --resume"
+            );
+        }
+        fs::create_dir_all(&run.path)
+            .with_context(|| format!("cannot make the folder \"{}\"", run.path.display()))?;
+        run.write_config(config_yaml)?;
+        Ok(run)
+    }
+
+    /// The folder of a run to be resumed: its metrics after `step` are dropped, since they will
+    /// be measured again.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read or written.
+    pub fn reopen(path: &Path, config_yaml: &str, step: u64) -> anyhow::Result<Self> {
+        let run = Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) };
+        let kept: String = run
+            .records()?
+            .into_iter()
+            .filter(|record| record.step <= step)
+            .map(|record| json_line(&record))
+            .collect::<anyhow::Result<_>>()?;
+        write_atomic(&run.path.join(METRICS), kept.as_bytes())?;
+        run.write_config(config_yaml)?;
+        Ok(run)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The checkpoint of the best validation.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best")
+    }
+
+    /// The latest checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last")
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn add_record(&self, record: &Record) -> anyhow::Result<()> {
+        let path = self.path.join(METRICS);
+        let line = json_line(record)?;
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(line.as_bytes())
+        };
+        write().with_context(|| format!("cannot write \"{}\"", path.display()))
+    }
+
+    /// The lines of `metrics.jsonl`, none where there is no such file. A last line that a killed
+    /// run left unfinished is passed over.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let path = self.path.join(METRICS);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read \"{}\"", path.display()));
+            }
+        };
+        Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_summary(&self, outcome: &Outcome) -> anyhow::Result<()> {
+        let mut json = serde_json::to_vec_pretty(outcome).context("cannot encode the summary")?;
+        json.push(b'\n');
+        write_atomic(&self.path.join(SUMMARY), &json)
+    }
+
+    fn write_config(&self, yaml: &str) -> anyhow::Result<()> {
+        write_atomic(&self.path.join(CONFIG), yaml.as_bytes())
+    }
+}
+
+fn json_line(record: &Record) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(record).context("cannot encode the metrics")? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
+        Record {
+            epoch: 1,
+            step,
+            train: score,
+            validation: score,
+            learning_rate: 1e-3,
+            train_seconds: 1.5,
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_the_records_up_to_its_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(&folder.path().join("deep/run"), "a: 1\n").unwrap();
+        for step in [10, 20, 30] {
+            run.add_record(&record(step)).unwrap();
+        }
+        let metrics = run.path().join(METRICS);
+        fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"epoch\": 4, \"st").unwrap();
+        let again = RunFolder::reopen(run.path(), "a: 2\n", 20).unwrap();
+        assert_eq!(again.records().unwrap(), [record(10), record(20)]);
+        assert_eq!(fs::read_to_string(run.path().join(CONFIG)).unwrap(), "a: 2\n");
+    }
+
+    #[test]
+    fn a_run_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let error = RunFolder::create(folder.path(), "a: 2\n").unwrap_err().to_string();
+        assert!(error.contains("--resume"), "{error}");
+    }
+}

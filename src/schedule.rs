@@ -1,0 +1,136 @@
+//! The learning rate at a step: a pure function, save for the plateau rule's small state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ScheduleConfig, ScheduleKind};
+
+/// The learning rates of a run.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    config: ScheduleConfig,
+    learning_rate: f64,
+    steps_per_epoch: f64,
+    total_steps: f64,
+}
+
+impl Schedule {
+    /// The schedule of a run of `total_steps` steps, `steps_per_epoch` of them an epoch.
+    pub fn new(
+        config: &ScheduleConfig,
+        learning_rate: f64,
+        steps_per_epoch: u64,
+        total_steps: u64,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            learning_rate,
+            steps_per_epoch: steps_per_epoch.max(1) as f64,
+            total_steps: total_steps as f64,
+        }
+    }
+
+    /// The learning rate of step `step`, counted from 0.
+    pub fn rate(&self, step: u64, plateau: &Plateau) -> f64 {
+        let step = step as f64;
+        let warmup = self.config.warmup_steps as f64;
+        if step < warmup {
+            return self.learning_rate * (step + 1.0) / warmup;
+        }
+        let rest = (self.total_steps - warmup).max(1.0);
+        let done = ((step - warmup) / rest).min(1.0);
+        let end = self.config.end_factor;
+        let factor = match self.config.name {
+            ScheduleKind::Constant => 1.0,
+            ScheduleKind::Linear => 1.0 + (end - 1.0) * done,
+            ScheduleKind::Cosine => {
+                end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+            ScheduleKind::Exponential => {
+                self.config.decay.powf(((step - warmup) / self.steps_per_epoch).floor())
+            }
+            ScheduleKind::Plateau => plateau.factor,
+        };
+        self.learning_rate * factor
+    }
+
+    /// Tells the plateau rule of a validation that was a new best, or was not.
+    pub fn validated(&self, plateau: &mut Plateau, new_best: bool) {
+        if self.config.name != ScheduleKind::Plateau {
+            return;
+        }
+        plateau.waited = if new_best { 0 } else { plateau.waited + 1 };
+        if plateau.waited > self.config.patience {
+            plateau.waited = 0;
+            plateau.factor = (plateau.factor * self.config.factor).max(self.config.min_factor);
+        }
+    }
+}
+
+/// What the plateau rule remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plateau {
+    /// What is left of the learning rate.
+    pub factor: f64,
+    /// Validations since the last new best.
+    pub waited: usize,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self { factor: 1.0, waited: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn schedule(fields: &str) -> Schedule {
+        let yaml = format!("data: {{train: x}}\ntrain: {{schedule: {{{fields}}}}}\n");
+        let config = config::parse(&yaml, "test", &[]).unwrap().config.train.schedule;
+        Schedule::new(&config, 0.1, 10, 100)
+    }
+
+    fn rates(schedule: &Schedule, steps: &[u64]) -> Vec<f64> {
+        let rate = |step: &u64| schedule.rate(*step, &Plateau::default());
+        steps.iter().map(|step| (rate(step) * 1e9).round() / 1e9).collect()
+    }
+
+    #[test]
+    fn rates_are_as_computed_by_hand() {
+        assert_eq!(rates(&schedule("name: constant"), &[0, 99]), [0.1, 0.1]);
+        assert_eq!(rates(&schedule("name: linear"), &[0, 50, 100, 200]), [0.1, 0.05, 0.0, 0.0]);
+        assert_eq!(
+            rates(&schedule("name: linear, end_factor: 0.2"), &[0, 50, 100]),
+            [0.1, 0.06, 0.02]
+        );
+        assert_eq!(
+            rates(&schedule("name: cosine"), &[0, 25, 50, 100]),
+            [0.1, 0.085355339, 0.05, 0.0]
+        );
+        assert_eq!(
+            rates(&schedule("name: exponential, decay: 0.5"), &[0, 9, 10, 25]),
+            [0.1, 0.1, 0.05, 0.025]
+        );
+    }
+
+    #[test]
+    fn warm_up_climbs_to_the_full_rate() {
+        let linear = schedule("name: linear, warmup_steps: 20");
+        assert_eq!(rates(&linear, &[0, 9, 19, 20, 60, 100]), [0.005, 0.05, 0.1, 0.1, 0.05, 0.0]);
+    }
+
+    #[test]
+    fn a_plateau_lowers_the_rate_after_its_patience() {
+        let schedule = schedule("name: plateau, factor: 0.5, patience: 1, min_factor: 0.2");
+        let mut plateau = Plateau::default();
+        let mut factors = Vec::new();
+        for best in [true, false, false, true, false, false, false, false] {
+            schedule.validated(&mut plateau, best);
+            factors.push(plateau.factor);
+        }
+        assert_eq!(factors, [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2]);
+        assert_eq!(schedule.rate(5, &plateau), 0.1 * 0.2);
+    }
+}

@@ -1,0 +1,59 @@
+//! Chance comes from explicit seeds: one for each use, derived from the run's.
+
+/// What a seed is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Use {
+    /// The initial weights.
+    Weights,
+    /// The order of the examples in an epoch.
+    Order(usize),
+    /// Dropout in a step.
+    Dropout(u64),
+}
+
+/// The seed for one use in a run with this seed. Equal arguments give equal seeds, so a resumed
+/// run draws what the uninterrupted one draws.
+pub fn derive(seed: u64, purpose: Use) -> u64 {
+    let (kind, number) = match purpose {
+        Use::Weights => (1, 0),
+        Use::Order(epoch) => (2, epoch as u64),
+        Use::Dropout(step) => (3, step),
+    };
+    [kind, number].into_iter().fold(mix(seed), |state, word| mix(state ^ word))
+}
+
+/// One round of SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_have_seeds_of_their_own() {
+        let mut seeds: Vec<u64> = (0..100)
+            .flat_map(|i| {
+                [
+                    derive(1, Use::Order(i)),
+                    derive(1, Use::Dropout(i as u64)),
+                    derive(i as u64, Use::Weights),
+                ]
+            })
+            .collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 300);
+        assert_eq!(derive(1, Use::Order(3)), derive(1, Use::Order(3)));
+    }
+
+    #[test]
+    fn the_mixer_is_splitmix64() {
+        // First output of the reference implementation with state 0.
+        assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF);
+    }
+}

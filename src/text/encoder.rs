@@ -1,0 +1,177 @@
+//! Texts to ids: tokenized, looked up, cut to length.
+
+use rayon::prelude::*;
+
+use super::{OOV, START, Tokenizer, Vocabulary};
+use crate::config::{PadSide, TextConfig, Truncate};
+
+/// Texts encoded by one thread at a time.
+const CHUNK: usize = 256;
+
+/// Turns a text into at most `text.max_length` ids.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
+    config: TextConfig,
+}
+
+impl Encoder {
+    /// The encoder for the configuration's text section and this vocabulary.
+    pub fn new(config: &TextConfig, vocabulary: Vocabulary) -> Self {
+        Self { tokenizer: Tokenizer::new(config), vocabulary, config: config.clone() }
+    }
+
+    /// The words that have ids.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The ids of every text, in order; encoded on all threads.
+    pub fn encode_all(&self, texts: &[String]) -> Corpus {
+        let parts: Vec<Corpus> = texts
+            .par_chunks(CHUNK)
+            .map_init(
+                || self.tokenizer.clone(),
+                |tokenizer, texts| {
+                    let mut part = Corpus::new(self.config.pad, self.config.max_length);
+                    for text in texts {
+                        self.encode_into(tokenizer, text, &mut part);
+                    }
+                    part
+                },
+            )
+            .collect();
+        let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
+        corpus.ids.reserve_exact(parts.iter().map(|part| part.ids.len()).sum());
+        for part in &parts {
+            let offset = corpus.ids.len();
+            corpus.ids.extend_from_slice(&part.ids);
+            corpus.ends.extend(part.ends.iter().map(|end| offset + end));
+        }
+        corpus
+    }
+
+    fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, corpus: &mut Corpus) {
+        let start = corpus.ids.len();
+        if self.config.start_token {
+            corpus.ids.push(START);
+        }
+        tokenizer.tokens(text, |token| corpus.ids.push(self.vocabulary.id(token)));
+        if corpus.ids.len() == start {
+            // An LSTM needs something to read.
+            corpus.ids.push(OOV);
+        }
+        let length = corpus.ids.len() - start;
+        if let Some(excess) = length.checked_sub(self.config.max_length) {
+            let cut = match self.config.truncate {
+                Truncate::Front => start,
+                Truncate::Middle => start + self.config.max_length.div_ceil(2),
+                Truncate::Back => start + self.config.max_length,
+            };
+            corpus.ids.drain(cut..cut + excess);
+        }
+        corpus.ends.push(corpus.ids.len());
+    }
+}
+
+/// Encoded texts, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Corpus {
+    ids: Vec<u32>,
+    ends: Vec<usize>,
+    pad: PadSide,
+    max_length: usize,
+}
+
+impl Corpus {
+    fn new(pad: PadSide, max_length: usize) -> Self {
+        Self { ids: Vec::new(), ends: Vec::new(), pad, max_length }
+    }
+
+    /// The number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The ids of text number `index`, at least one.
+    pub fn text(&self, index: usize) -> &[u32] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.ids[start..self.ends[index]]
+    }
+
+    /// The tokens of all texts together.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The ids of all texts, one after the other.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Where short texts are filled.
+    pub fn pad(&self) -> PadSide {
+        self.pad
+    }
+
+    /// The steps T that a batch needs to hold text `index`: its length, or all of
+    /// `text.max_length` where padding stands in front and is read.
+    pub fn steps(&self, index: usize) -> usize {
+        match self.pad {
+            PadSide::Back => self.text(index).len(),
+            PadSide::Front => self.max_length,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn encode(fields: &str, text: &str) -> Vec<u32> {
+        let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1, {fields}}}\n");
+        let config = config::parse(&yaml, "test", &[]).unwrap().config.text;
+        let vocabulary = Vocabulary::build(&["a b c d e f".into()], &config);
+        let corpus = Encoder::new(&config, vocabulary).encode_all(&[text.into()]);
+        corpus.text(0).to_vec()
+    }
+
+    #[test]
+    fn long_texts_lose_the_end_that_was_asked_for() {
+        assert_eq!(encode("max_length: 5, truncate: back", "a b c d e f"), [4, 5, 6, 7, 8]);
+        assert_eq!(encode("max_length: 5, truncate: front", "a b c d e f"), [5, 6, 7, 8, 9]);
+        assert_eq!(encode("max_length: 5, truncate: middle", "a b c d e f"), [4, 5, 6, 8, 9]);
+        assert_eq!(encode("max_length: 6", "a b c d e f"), [4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn the_start_token_counts_as_in_keras() {
+        assert_eq!(encode("start_token: true", "a z"), [START, 4, OOV]);
+        assert_eq!(encode("start_token: true, max_length: 2, truncate: front", "a b"), [4, 5]);
+        assert_eq!(encode("start_token: true", ""), [START]);
+    }
+
+    #[test]
+    fn an_empty_text_is_one_unknown_word() {
+        assert_eq!(encode("", "  \t"), [OOV]);
+    }
+
+    #[test]
+    fn many_texts_keep_their_order() {
+        let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.text;
+        let texts: Vec<String> = (0..1_000).map(|i| format!("w{}", i % 10)).collect();
+        let encoder = Encoder::new(&config, Vocabulary::build(&texts, &config));
+        let corpus = encoder.encode_all(&texts);
+        assert_eq!((corpus.len(), corpus.tokens()), (1_000, 1_000));
+        for (index, text) in texts.iter().enumerate() {
+            assert_eq!(corpus.text(index), [encoder.vocabulary().id(text)]);
+        }
+    }
+}

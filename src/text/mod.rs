@@ -1,0 +1,9 @@
+//! From text to ids: tokenizer, vocabulary, and the encoder that joins them.
+
+mod encoder;
+mod tokenizer;
+mod vocabulary;
+
+pub use encoder::{Corpus, Encoder};
+pub use tokenizer::Tokenizer;
+pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};

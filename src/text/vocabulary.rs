@@ -1,0 +1,188 @@
+//! Words to ids, as `keras.datasets.imdb` numbers them.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::Tokenizer;
+use crate::config::TextConfig;
+
+/// Fills short texts.
+pub const PAD: u32 = 0;
+/// Stands in front of every text where `text.start_token` is set.
+pub const START: u32 = 1;
+/// Stands for every word outside the vocabulary.
+pub const OOV: u32 = 2;
+/// The id of the most frequent word; id 3 is unused, as in Keras.
+pub const FIRST_WORD: u32 = 4;
+
+const SPECIAL: [&str; FIRST_WORD as usize] = ["<pad>", "<start>", "<oov>", "<unused>"];
+
+/// Texts counted by one thread at a time.
+const CHUNK: usize = 256;
+
+/// The words that have ids: special ones, then words by falling count in the training examples,
+/// the first seen first where counts are equal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vocabulary {
+    /// The word of each id.
+    words: Vec<Box<str>>,
+    /// The id of each word, special ones left out: no text can spell them.
+    ids: FxHashMap<Box<str>, u32>,
+}
+
+/// How often a word occurs, and where first: text number, then token number.
+#[derive(Clone, Copy)]
+struct Count {
+    count: u64,
+    first: (usize, usize),
+}
+
+type Counts = FxHashMap<Box<str>, Count>;
+
+impl Vocabulary {
+    /// Counts the words of the training texts and keeps what the configuration asks for.
+    pub fn build(texts: &[String], config: &TextConfig) -> Self {
+        let counts = count_words(texts, &Tokenizer::new(config));
+        let mut ranked: Vec<(Box<str>, Count)> =
+            counts.into_iter().filter(|(_, count)| count.count >= config.min_count).collect();
+        ranked.par_sort_unstable_by_key(|(_, word)| (std::cmp::Reverse(word.count), word.first));
+        ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
+        Self::new(ranked.into_iter().map(|(word, _)| word))
+    }
+
+    fn new(words: impl Iterator<Item = Box<str>>) -> Self {
+        let words: Vec<Box<str>> = SPECIAL.iter().map(|word| (*word).into()).chain(words).collect();
+        let numbered = words.iter().enumerate().skip(SPECIAL.len());
+        let ids = numbered.map(|(id, word)| (word.clone(), id as u32)).collect();
+        Self { words, ids }
+    }
+
+    /// The vocabulary whose word number i has id i, special ones included.
+    ///
+    /// # Errors
+    /// Says what is wrong when the special words are not where they belong or a word stands twice.
+    pub fn from_words(words: Vec<String>) -> Result<Self, String> {
+        if words.len() < SPECIAL.len() || words.iter().zip(SPECIAL).any(|(a, b)| a != b) {
+            return Err(format!("expected it to begin with {}", SPECIAL.join(" ")));
+        }
+        let total = words.len();
+        let vocabulary =
+            Self::new(words.into_iter().skip(SPECIAL.len()).map(String::into_boxed_str));
+        match vocabulary.ids.len() + SPECIAL.len() == total {
+            true => Ok(vocabulary),
+            false => Err("a word stands in it twice".into()),
+        }
+    }
+
+    /// The number of ids, special ones included: the rows of the embedding.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether there are no words besides the special ones.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The id of `word`, [`OOV`] where it has none.
+    pub fn id(&self, word: &str) -> u32 {
+        self.ids.get(word).copied().unwrap_or(OOV)
+    }
+
+    /// The word of each id.
+    pub fn words(&self) -> &[Box<str>] {
+        &self.words
+    }
+}
+
+fn count_words(texts: &[String], tokenizer: &Tokenizer) -> Counts {
+    texts
+        .par_chunks(CHUNK)
+        .enumerate()
+        .fold(Counts::default, |mut counts, (chunk, texts)| {
+            let mut tokenizer = tokenizer.clone();
+            for (offset, text) in texts.iter().enumerate() {
+                let mut position = 0;
+                tokenizer.tokens(text, |token| {
+                    let first = (chunk * CHUNK + offset, position);
+                    position += 1;
+                    add(&mut counts, token, Count { count: 1, first });
+                });
+            }
+            counts
+        })
+        .reduce(Counts::default, |a, b| {
+            let (mut large, small) = if a.len() >= b.len() { (a, b) } else { (b, a) };
+            for (word, count) in small {
+                add(&mut large, &word, count);
+            }
+            large
+        })
+}
+
+fn add(counts: &mut Counts, word: &str, more: Count) {
+    match counts.get_mut(word) {
+        Some(count) => {
+            count.count += more.count;
+            count.first = count.first.min(more.first);
+        }
+        None => {
+            counts.insert(word.into(), more);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn text_config(fields: &str) -> TextConfig {
+        let yaml = format!("data: {{train: x.csv}}\ntext: {{{fields}}}\n");
+        config::parse(&yaml, "test", &[]).unwrap().config.text
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_are_ranked_by_count_then_by_first_sight() {
+        let texts = texts(&["b a", "a c d", "d c a"]);
+        let vocabulary = Vocabulary::build(&texts, &text_config("min_count: 1"));
+        let words: Vec<&str> = vocabulary.words().iter().map(|word| &**word).collect();
+        assert_eq!(words, ["<pad>", "<start>", "<oov>", "<unused>", "a", "c", "d", "b"]);
+        assert_eq!((vocabulary.id("a"), vocabulary.id("<pad>"), vocabulary.id("z")), (4, OOV, OOV));
+    }
+
+    #[test]
+    fn rare_words_and_words_beyond_the_size_have_no_id() {
+        let texts = texts(&["a a a b b c"]);
+        assert_eq!(Vocabulary::build(&texts, &text_config("min_count: 2")).len(), 6);
+        assert_eq!(
+            Vocabulary::build(&texts, &text_config("min_count: 1, vocabulary_size: 5")).len(),
+            5
+        );
+    }
+
+    #[test]
+    fn counting_in_parallel_changes_nothing() {
+        let many: Vec<String> =
+            (0..2_000).map(|i| format!("w{} w{} w{}", i % 7, i % 301, i)).collect();
+        let config = text_config("min_count: 1");
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(
+            Vocabulary::build(&many, &config),
+            one.install(|| Vocabulary::build(&many, &config))
+        );
+    }
+
+    #[test]
+    fn a_damaged_word_list_is_refused() {
+        let list = |words: &[&str]| Vocabulary::from_words(texts(words));
+        assert!(list(&["<pad>", "<start>", "<oov>", "<unused>", "a"]).is_ok());
+        assert!(list(&["<pad>", "<start>", "<oov>", "<unused>", "a", "a"]).is_err());
+        assert!(list(&["a", "<start>", "<oov>", "<unused>"]).is_err());
+        assert!(list(&[]).is_err());
+    }
+}

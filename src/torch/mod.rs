@@ -1,0 +1,8 @@
+//! The process around libtorch: floating-point mode, allocator, CUDA, threads, devices.
+
+mod device;
+pub mod fused;
+mod process;
+
+pub use device::{CudaReport, DeviceChoice, cuda_report};
+pub use process::{set_threads, start, threads, version};

@@ -1,0 +1,104 @@
+//! What must happen once, before libtorch does anything.
+
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+
+/// Prepares the process: call it first in `main`, before any thread is started.
+pub fn start() {
+    flush_denormals();
+    keep_memory();
+    super::device::load_cuda();
+}
+
+/// Treats denormal floats as zero in this thread and in every thread it starts.
+///
+/// Gradients that are carried back through hundreds of steps become denormal, and every operation
+/// on such a number costs 10 to 100 times as much.
+fn flush_denormals() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const FLUSH_TO_ZERO: u32 = 1 << 15;
+        const DENORMALS_ARE_ZERO: u32 = 1 << 6;
+        let mut control: u32 = 0;
+        // SAFETY: both instructions only move the SSE control register to and from a local. The
+        // bits set concern denormals alone; rounding and exception masks stay as Rust expects.
+        unsafe {
+            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
+            control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack));
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        const FLUSH_TO_ZERO: u64 = 1 << 24;
+        let mut control: u64;
+        // SAFETY: reads and writes the floating-point control register of this thread; the bit
+        // set concerns denormals alone.
+        unsafe {
+            std::arch::asm!("mrs {}, fpcr", out(reg) control);
+            control |= FLUSH_TO_ZERO;
+            std::arch::asm!("msr fpcr, {}", in(reg) control);
+        }
+    }
+}
+
+/// Keeps freed memory for the next step instead of giving it back to the system, which would
+/// fault it in again page by page.
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// The largest value that glibc takes.
+        const MMAP_THRESHOLD: libc::c_int = 32 << 20;
+        const TRIM_THRESHOLD: libc::c_int = libc::c_int::MAX;
+        // SAFETY: mallopt takes plain numbers; no other thread runs yet.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        }
+    }
+}
+
+/// libtorch's version.
+pub fn version() -> &'static str {
+    unsafe extern "C" {
+        fn lstmtext_torch_version() -> *const libc::c_char;
+    }
+    // SAFETY: the function returns a string literal.
+    let version = unsafe { CStr::from_ptr(lstmtext_torch_version()) };
+    version.to_str().unwrap_or("of unknown version")
+}
+
+/// The threads that libtorch computes with on the CPU.
+pub fn threads() -> usize {
+    tch::get_num_threads().max(1) as usize
+}
+
+/// Sets the number of threads for libtorch and for reading text; by default all cores are used.
+pub fn set_threads(threads: Option<NonZeroUsize>) {
+    let Some(threads) = threads.map(NonZeroUsize::get) else { return };
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    // A pool that is already running keeps its size; commands set threads before anything else.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[test]
+    fn denormals_become_zero_here_and_in_threads_started_later() {
+        let product = || std::hint::black_box(1e-30_f32) * std::hint::black_box(1e-10_f32);
+        std::thread::spawn(move || {
+            assert!(product() > 0.0, "denormals exist before");
+            super::flush_denormals();
+            assert_eq!(product(), 0.0);
+            assert_eq!(std::thread::spawn(product).join().unwrap(), 0.0);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn the_version_is_the_one_tch_needs() {
+        assert!(super::version().starts_with("2.11.0"), "{}", super::version());
+    }
+}

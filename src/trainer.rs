@@ -1,0 +1,338 @@
+//! The training loop: for each epoch a plan, for each batch logits → loss → gradients → clip →
+//! step → log; then validation, early stopping, checkpoint.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use tch::{Device, Kind, Tensor};
+
+use crate::batch::Batch;
+use crate::bucketing::Bucketing;
+use crate::checkpoint::{self, Checkpoint, Contents};
+use crate::config::{ClassWeights, TrainConfig};
+use crate::console::Console;
+use crate::evaluator::{Encoded, evaluate};
+use crate::events::EventWriter;
+use crate::experiment::Experiment;
+use crate::interrupt::Interrupt;
+use crate::loss::{CrossEntropy, count_correct, log_probabilities};
+use crate::metrics::Score;
+use crate::model::{Mode, Model};
+use crate::optimizer::{Optimizer, clip};
+use crate::progress::Progress;
+use crate::run::{Outcome, Record, RunFolder};
+use crate::schedule::Schedule;
+use crate::seed::{Use, derive};
+
+/// A run under way.
+pub struct Trainer<'a> {
+    experiment: &'a Experiment,
+    config: &'a TrainConfig,
+    run: RunFolder,
+    device: Device,
+    model: Model,
+    optimizer: Optimizer,
+    criterion: CrossEntropy,
+    bucketing: Bucketing,
+    lengths: Vec<usize>,
+    schedule: Schedule,
+    progress: Progress,
+    events: EventWriter,
+    console: Console,
+}
+
+/// How training ended.
+pub enum Ending {
+    /// It is done; the run folder has everything.
+    Finished(Outcome),
+    /// A signal stopped it; `last/` is written.
+    Interrupted(i32),
+}
+
+/// What a step measured.
+struct StepStats {
+    loss: f64,
+    correct: u64,
+    examples: usize,
+    tokens: usize,
+    gradient_norm: f64,
+    learning_rate: f64,
+    seconds: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A new run in `run`.
+    ///
+    /// # Errors
+    /// Where the model cannot be made or the run folder cannot be written.
+    pub fn new(experiment: &'a Experiment, run: RunFolder, device: Device) -> anyhow::Result<Self> {
+        let config = &experiment.resolved.config;
+        let seed = derive(config.train.seed, Use::Weights);
+        let words = experiment.encoder.vocabulary().len();
+        let model = Model::new(&config.model, words, experiment.labels.len(), seed, device)?;
+        let optimizer = Optimizer::new(&config.train, model.parameters());
+        Self::assemble(experiment, run, model, optimizer, Progress::default())
+    }
+
+    /// The run that wrote `checkpoint`, where it was.
+    ///
+    /// # Errors
+    /// Where the checkpoint does not fit the configuration.
+    pub fn resume(
+        experiment: &'a Experiment,
+        run: RunFolder,
+        checkpoint: &Checkpoint,
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let model = checkpoint.model(device)?;
+        let mut optimizer = Optimizer::new(&experiment.resolved.config.train, model.parameters());
+        checkpoint.restore(&mut optimizer)?;
+        Self::assemble(experiment, run, model, optimizer, checkpoint.progress()?)
+    }
+
+    fn assemble(
+        experiment: &'a Experiment,
+        run: RunFolder,
+        model: Model,
+        optimizer: Optimizer,
+        progress: Progress,
+    ) -> anyhow::Result<Self> {
+        let config = &experiment.resolved.config.train;
+        let device = model.device();
+        let bucketing = Bucketing::of(config);
+        let lengths = experiment.train.lengths();
+        // Every epoch of a token budget has a number of batches of its own; the first one's stands
+        // for all in the schedule.
+        let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
+        let total = steps * config.epochs as u64;
+        Ok(Self {
+            criterion: CrossEntropy {
+                label_smoothing: config.label_smoothing,
+                class_weights: class_weights(config, experiment, device)?,
+            },
+            schedule: Schedule::new(&config.schedule, config.learning_rate, steps, total),
+            events: EventWriter::create(run.path(), SystemTime::now())?,
+            console: Console::new(config.epochs),
+            experiment,
+            config,
+            run,
+            device,
+            model,
+            optimizer,
+            bucketing,
+            lengths,
+            progress,
+        })
+    }
+
+    /// Trains until the run is over or a signal comes.
+    ///
+    /// # Errors
+    /// Where a file cannot be written, or the loss or a gradient is not finite any more.
+    pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        while self.progress.finished(self.config).is_none() {
+            let plan = self.bucketing.plan(&self.lengths, self.config.seed, self.progress.epoch);
+            self.console.epoch_begins(self.progress.epoch + 1, plan.len(), self.progress.batch);
+            while self.progress.batch < plan.len() {
+                let stats = self.step(plan.batch(self.progress.batch))?;
+                self.log(&stats)?;
+                let end_of_epoch = self.progress.batch == plan.len();
+                let last_step = end_of_epoch && self.progress.epoch + 1 == self.config.epochs;
+                if last_step || self.config.validate_every.due(self.progress.step, end_of_epoch) {
+                    self.validate(stats.learning_rate)?;
+                }
+                if let Some(signal) = interrupt.signal() {
+                    self.console.clear();
+                    self.save(&self.run.last())?;
+                    return Ok(Ending::Interrupted(signal));
+                }
+                if self.progress.waited > 0 && self.progress.finished(self.config).is_some() {
+                    break;
+                }
+                if !end_of_epoch && self.config.checkpoint_every.due(self.progress.step, false) {
+                    self.save(&self.run.last())?;
+                }
+            }
+            if self.progress.batch == plan.len() {
+                (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
+            }
+            if self.config.checkpoint_every.due(self.progress.step, true) {
+                self.save(&self.run.last())?;
+            }
+        }
+        self.finish().map(Ending::Finished)
+    }
+
+    /// One batch: logits → loss → gradients → clip → step.
+    fn step(&mut self, examples: &[u32]) -> anyhow::Result<StepStats> {
+        let start = Instant::now();
+        tch::manual_seed(derive(self.config.seed, Use::Dropout(self.progress.step)) as i64);
+        let train = &self.experiment.train;
+        let batch = Batch::gather(&train.corpus, &train.labels, examples, self.device);
+        let log_probabilities = log_probabilities(&self.model.logits(&batch, Mode::Train));
+        let loss_tensor = self.criterion.loss(&log_probabilities, &batch.labels);
+        let mut gradients = self.optimizer.gradients(&loss_tensor);
+        let gradient_norm = clip(&mut gradients, self.config.gradient_clip);
+        let loss = loss_tensor.double_value(&[]);
+        let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
+        if !loss.is_finite() || !gradient_norm.is_finite() {
+            bail!(self.diverged(loss, gradient_norm, learning_rate));
+        }
+        self.optimizer.step(&gradients, learning_rate)?;
+
+        let correct = count_correct(&log_probabilities, &batch.labels);
+        let seconds = start.elapsed().as_secs_f64();
+        let progress = &mut self.progress;
+        progress.meter.add(loss, correct, batch.examples as u64);
+        progress.batch += 1;
+        progress.step += 1;
+        progress.tokens += batch.tokens as u64;
+        progress.seconds += seconds;
+        let (examples, tokens) = (batch.examples, batch.tokens);
+        Ok(StepStats { loss, correct, examples, tokens, gradient_norm, learning_rate, seconds })
+    }
+
+    fn diverged(&self, loss: f64, gradient_norm: f64, learning_rate: f64) -> String {
+        let kept = match self.progress.best {
+            Some(_) => format!("the best checkpoint is kept in \"{}\"", self.run.best().display()),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        format!(
+            "training diverged at step {} (epoch {}, batch {}): loss {loss}, gradient norm \
+             {gradient_norm}, learning rate {learning_rate}; {kept}; a lower train.learning_rate \
+             or train.gradient_clip may help",
+            self.progress.step + 1,
+            self.progress.epoch + 1,
+            self.progress.batch + 1,
+        )
+    }
+
+    /// Shows a step, and writes its curves every `train.log_every` steps.
+    fn log(&mut self, stats: &StepStats) -> anyhow::Result<()> {
+        self.console.step(stats.loss, stats.examples, stats.tokens);
+        let step = self.progress.step;
+        if !step.is_multiple_of(self.config.log_every) {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        let accuracy = stats.correct as f64 / stats.examples as f64;
+        for (tag, value) in [
+            ("loss/train", stats.loss),
+            ("accuracy/train", accuracy),
+            ("train/learning_rate", stats.learning_rate),
+            ("train/gradient_norm", stats.gradient_norm),
+            ("train/tokens_per_second", stats.tokens as f64 / stats.seconds),
+        ] {
+            self.events.scalar(tag, value, step, now)?;
+        }
+        Ok(())
+    }
+
+    /// Scores the validation examples; writes `best/` where that is a new best.
+    fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+        let validation = self.score(&self.model, &self.experiment.validation);
+        let progress = &mut self.progress;
+        let new_best = progress.validated(validation, &self.config.early_stopping);
+        self.schedule.validated(&mut progress.plateau, new_best);
+        let record = Record {
+            epoch: progress.epoch + 1,
+            step: progress.step,
+            train: progress.meter.score(),
+            validation,
+            learning_rate,
+            train_seconds: progress.seconds - progress.seconds_at_validation,
+        };
+        progress.meter = Default::default();
+        progress.seconds_at_validation = progress.seconds;
+        self.log_score("validation", validation)?;
+        self.run.add_record(&record)?;
+        if new_best {
+            self.save(&self.run.best())?;
+        }
+        self.console.validated(&record, new_best);
+        Ok(())
+    }
+
+    fn score(&self, model: &Model, data: &Encoded) -> Score {
+        evaluate(model, data, self.config.validation_batch_size, self.device)
+    }
+
+    fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {
+        let (step, now) = (self.progress.step, SystemTime::now());
+        self.events.scalar(&format!("loss/{split}"), score.loss, step, now)?;
+        self.events.scalar(&format!("accuracy/{split}"), score.accuracy, step, now)?;
+        self.events.flush()
+    }
+
+    /// Writes `last/`, scores the test examples once, and writes `summary.json`.
+    fn finish(&mut self) -> anyhow::Result<Outcome> {
+        if let Some(reason) = self.progress.finished(self.config) {
+            self.console.finished(reason, &self.progress);
+        }
+        self.save(&self.run.last())?;
+        let best = self.progress.best.context("the run ended without a validation")?;
+        let test = match self.experiment.test.corpus.is_empty() {
+            true => None,
+            false if self.config.early_stopping.restore_best => {
+                let model = Checkpoint::open(&self.run.best())?.model(self.device)?;
+                Some(self.score(&model, &self.experiment.test))
+            }
+            false => Some(self.score(&self.model, &self.experiment.test)),
+        };
+        if let Some(test) = test {
+            self.log_score("test", test)?;
+        }
+        let outcome = Outcome {
+            parameters: self.model.parameter_count(),
+            best_epoch: best.epoch,
+            seconds: self.progress.seconds,
+            tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
+            validation: best.validation,
+            test,
+        };
+        self.run.write_summary(&outcome)?;
+        Ok(outcome)
+    }
+
+    fn save(&self, path: &std::path::Path) -> anyhow::Result<()> {
+        let contents = Contents {
+            config_yaml: &self.experiment.resolved.to_yaml(),
+            labels: &self.experiment.labels,
+            vocabulary: self.experiment.encoder.vocabulary(),
+            model: &self.model,
+            optimizer: &self.optimizer,
+            progress: &self.progress,
+        };
+        checkpoint::save(path, &contents)
+    }
+}
+
+/// What each class weighs in the loss, [C]; none where all weigh the same.
+fn class_weights(
+    config: &TrainConfig,
+    experiment: &Experiment,
+    device: Device,
+) -> anyhow::Result<Option<Tensor>> {
+    let classes = experiment.labels.len();
+    let weights: Vec<f64> = match &config.class_weights {
+        ClassWeights::None => return Ok(None),
+        ClassWeights::Balanced => {
+            let mut counts = vec![0_usize; classes];
+            for label in &experiment.train.labels {
+                counts[*label as usize] += 1;
+            }
+            let total = experiment.train.labels.len() as f64;
+            counts.iter().map(|count| total / (classes * (*count).max(1)) as f64).collect()
+        }
+        ClassWeights::Given(given) => {
+            if let Some(unknown) = given.keys().find(|label| !experiment.labels.contains(label)) {
+                bail!(
+                    "train.class_weights: found the label \"{unknown}\", known are {}",
+                    experiment.labels.join(", ")
+                );
+            }
+            experiment.labels.iter().map(|label| given.get(label).copied().unwrap_or(1.0)).collect()
+        }
+    };
+    Ok(Some(Tensor::from_slice(&weights).to_kind(Kind::Float).to_device(device)))
+}
