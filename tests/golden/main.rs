@@ -1,0 +1,191 @@
+//! Compares whole training steps with PyTorch's: logits, loss, every gradient, ten losses, and
+//! the weights after ten steps of each optimizer. `make_golden.py` made the numbers.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use lstmtext::batch::{Batch, Positions};
+use lstmtext::config::{self, PadSide};
+use lstmtext::loss::{CrossEntropy, log_probabilities};
+use lstmtext::model::{Mode, Model, Named};
+use lstmtext::optimizer::{Optimizer, clip};
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+const VOCABULARY: usize = 23;
+const EMBEDDING: usize = 6;
+const UNITS: usize = 5;
+
+#[derive(Deserialize)]
+struct Golden {
+    torch: String,
+    lengths: Vec<i64>,
+    cases: HashMap<String, Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    optimizer: String,
+    pooling: String,
+    logits: usize,
+    learning_rate: f64,
+    #[serde(default = "one")]
+    layers: usize,
+    #[serde(default)]
+    bidirectional: bool,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default)]
+    momentum: f64,
+    #[serde(default)]
+    nesterov: bool,
+    gradient_clip: Option<f64>,
+    class_weights: Option<Vec<f64>>,
+    #[serde(default)]
+    label_smoothing: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Case {
+    fn classes(&self) -> usize {
+        self.logits.max(2)
+    }
+
+    /// The configuration that describes the same model and optimizer.
+    fn config(&self) -> config::Config {
+        let Self { optimizer, pooling, layers, bidirectional, momentum, nesterov, .. } = self;
+        // Only the optimizer's own momentum may be given.
+        let momentum = match optimizer.as_str() {
+            "sgd" => format!("sgd: {{momentum: {momentum}, nesterov: {nesterov}}}"),
+            _ => format!("rmsprop: {{momentum: {momentum}}}"),
+        };
+        let yaml = format!(
+            "data: {{train: none.csv}}\n\
+             model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
+             lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
+             train: {{optimizer: {optimizer}, weight_decay: {}, {momentum}}}\n",
+            self.weight_decay
+        );
+        config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
+    }
+}
+
+struct Numbers(HashMap<String, Tensor>);
+
+impl Numbers {
+    fn get(&self, case: &str, name: &str) -> Tensor {
+        self.0[&format!("{case}/{name}")].shallow_clone()
+    }
+
+    /// The tensors whose names begin so, under the rest of their names.
+    fn below(&self, case: &str, prefix: &str) -> Vec<Named> {
+        let prefix = format!("{case}/{prefix}/");
+        let named = |(name, tensor): (&String, &Tensor)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), tensor.shallow_clone()))
+        };
+        self.0.iter().filter_map(named).collect()
+    }
+}
+
+fn golden() -> (Golden, Numbers) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let json = std::fs::read(folder.join("golden.json")).unwrap();
+    let tensors = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap();
+    (serde_json::from_slice(&json).unwrap(), Numbers(tensors.into_iter().collect()))
+}
+
+/// The largest difference, relative to the largest number.
+fn relative_error(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.numel(), theirs.numel());
+    let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+    largest(&(ours.view_as(theirs) - theirs)) / largest(theirs).max(1e-12)
+}
+
+fn check(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
+    let error = relative_error(ours, theirs);
+    assert!(error <= tolerance, "{what}: relative error {error:e}");
+}
+
+/// Runs a case and compares everything.
+fn compare(name: &str) {
+    let (golden, numbers) = golden();
+    assert_eq!(golden.torch, "2.11.0");
+    let case = &golden.cases[name];
+    let config = case.config();
+    let mut model = Model::new(&config.model, VOCABULARY, case.classes(), 0, Device::Cpu).unwrap();
+    model.load(numbers.below(name, "before")).unwrap();
+    let lengths = Tensor::from_slice(&golden.lengths);
+    let width = *golden.lengths.iter().max().unwrap();
+    let batch = Batch {
+        ids: numbers.get(name, "ids"),
+        positions: Positions::new(lengths, width, PadSide::Back),
+        labels: numbers.get(name, "labels"),
+        examples: golden.lengths.len(),
+        tokens: golden.lengths.iter().sum::<i64>() as usize,
+    };
+    let criterion = CrossEntropy {
+        label_smoothing: case.label_smoothing,
+        class_weights: case
+            .class_weights
+            .as_ref()
+            .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float)),
+    };
+
+    let mut optimizer = Optimizer::new(&config.train, model.parameters());
+    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    for (step, expected) in losses.iter().enumerate() {
+        let logits = model.logits(&batch, Mode::Train);
+        let loss = criterion.loss(&log_probabilities(&logits), &batch.labels);
+        let mut gradients = optimizer.gradients(&loss);
+        if step == 0 {
+            check("logits", &logits, &numbers.get(name, "logits"), 1e-5);
+            for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
+                let theirs = numbers.get(name, &format!("gradient/{parameter}"));
+                check(parameter, gradient, &theirs, 1e-4);
+            }
+        }
+        let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
+        assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
+        clip(&mut gradients, case.gradient_clip);
+        optimizer.step(&gradients, case.learning_rate).unwrap();
+    }
+    for (parameter, ours) in model.state() {
+        let theirs = numbers.get(name, &format!("after/{parameter}"));
+        if theirs.abs().max().double_value(&[]) == 0.0 {
+            assert_eq!(ours.abs().max().double_value(&[]), 0.0, "{parameter} stays zero");
+        } else {
+            check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
+        }
+    }
+}
+
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        $( #[test] fn $name() { compare(stringify!($name)); } )+
+
+        #[test]
+        fn every_case_is_compared() {
+            let mut known = golden().0.cases.into_keys().collect::<Vec<_>>();
+            let mut tested = vec![$( stringify!($name) ),+];
+            known.sort();
+            tested.sort();
+            assert_eq!(known, tested);
+        }
+    };
+}
+
+cases![
+    adam_last,
+    adam_decay_mean,
+    adamw_max_bidirectional,
+    rmsprop_two_layers,
+    rmsprop_momentum,
+    adadelta_deep_bidirectional,
+    sgd_plain,
+    sgd_nesterov_smoothing,
+    adam_class_weights,
+];
