@@ -59,7 +59,9 @@ impl Batch {
 /// The direction in which an LSTM reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From the first word to the last.
     Forward,
+    /// From the last word to the first.
     Backward,
 }
 

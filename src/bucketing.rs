@@ -19,6 +19,7 @@ pub enum BatchLimit {
 /// How batches are formed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucketing {
+    /// What limits a batch.
     pub limit: BatchLimit,
     /// Batches whose examples are sorted by length together; `None` sorts nothing.
     pub window: Option<usize>,

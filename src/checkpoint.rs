@@ -54,11 +54,17 @@ struct FileEntry {
 
 /// What goes into a checkpoint.
 pub struct Contents<'a> {
+    /// The resolved configuration.
     pub config_yaml: &'a str,
+    /// The label of each class number.
     pub labels: &'a [String],
+    /// The word of each id.
     pub vocabulary: &'a Vocabulary,
+    /// The weights.
     pub model: &'a Model,
+    /// The optimizer's memory.
     pub optimizer: &'a Optimizer,
+    /// How far the run is.
     pub progress: &'a Progress,
 }
 
@@ -91,9 +97,13 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
 
 /// A checkpoint that was found whole.
 pub struct Checkpoint {
+    /// The folder it lies in.
     pub path: PathBuf,
+    /// The configuration of its run.
     pub resolved: Resolved,
+    /// The label of each class number.
     pub labels: Vec<String>,
+    /// Turns texts into the ids that the model knows.
     pub encoder: Encoder,
 }
 

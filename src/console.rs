@@ -20,6 +20,7 @@ pub struct Console {
     examples: usize,
     tokens: usize,
     loss_sum: f64,
+    table_begun: bool,
 }
 
 impl Console {
@@ -37,6 +38,7 @@ impl Console {
             examples: 0,
             tokens: 0,
             loss_sum: 0.0,
+            table_begun: false,
         }
     }
 
@@ -78,13 +80,16 @@ impl Console {
     }
 
     /// A validation is done.
-    pub fn validated(&self, record: &Record, new_best: bool) {
-        let width = self.epochs.to_string().len();
+    pub fn validated(&mut self, record: &Record, new_best: bool) {
+        if !std::mem::replace(&mut self.table_begun, true) {
+            self.print("           train               validation");
+            self.print(
+                "epoch      loss    accuracy    loss    accuracy    seconds    learning rate",
+            );
+        }
         self.print(&format!(
-            "epoch {:>width$}/{}  train loss {:.4} acc {:5.2} %  validation loss {:.4} acc {:5.2} %  \
-             {:5.1} s  lr {:.6}{}",
-            record.epoch,
-            self.epochs,
+            "{:<9}  {:.4}  {:6.2} %    {:.4}  {:6.2} %    {:7.1}    {:13.6}{}",
+            format!("{}/{}", record.epoch, self.epochs),
             record.train.loss,
             100.0 * record.train.accuracy,
             record.validation.loss,

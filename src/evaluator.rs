@@ -12,6 +12,7 @@ use crate::text::Corpus;
 /// Encoded examples with their classes.
 #[derive(Clone, Debug)]
 pub struct Encoded {
+    /// The texts as ids.
     pub corpus: Corpus,
     /// A class number for every text.
     pub labels: Vec<u32>,

@@ -11,12 +11,17 @@ use crate::text::{Encoder, Vocabulary};
 
 /// Everything that training needs besides a model.
 pub struct Experiment {
+    /// The configuration.
     pub resolved: Resolved,
     /// The label of each class number.
     pub labels: Vec<String>,
+    /// The tokenizer and the vocabulary of the training examples.
     pub encoder: Encoder,
+    /// The training examples.
     pub train: Encoded,
+    /// The validation examples.
     pub validation: Encoded,
+    /// The test examples, possibly none.
     pub test: Encoded,
     /// What the user should know about the data.
     pub notes: Vec<String>,

@@ -28,6 +28,8 @@
 //! tensors; then `checkpoint`; then `experiment`, `trainer`, `evaluator`, `predictor` and
 //! `console`; then one file for each command.
 
+#![warn(missing_docs)]
+
 pub mod batch;
 pub mod bucketing;
 pub mod checkpoint;

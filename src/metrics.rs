@@ -9,6 +9,7 @@ pub struct Meter {
     pub loss_sum: f64,
     /// Examples whose most probable class was the right one.
     pub correct: u64,
+    /// Examples added.
     pub examples: u64,
 }
 

@@ -22,7 +22,9 @@ pub struct Predictor {
 /// A class and how probable it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassProbability {
+    /// The class number.
     pub class: usize,
+    /// From 0 to 1.
     pub probability: f64,
 }
 

@@ -23,9 +23,11 @@ pub struct Progress {
     pub seconds: f64,
     /// Of those, the seconds before the last validation.
     pub seconds_at_validation: f64,
+    /// The best validation so far.
     pub best: Option<Best>,
     /// Validations since the best one.
     pub waited: usize,
+    /// What the plateau schedule remembers.
     pub plateau: Plateau,
 }
 
@@ -34,7 +36,9 @@ pub struct Progress {
 pub struct Best {
     /// Its epoch, from 1.
     pub epoch: usize,
+    /// Steps before it.
     pub step: u64,
+    /// Its score.
     pub validation: Score,
 }
 

@@ -29,7 +29,9 @@ pub struct Record {
     pub step: u64,
     /// Training loss and accuracy since the last validation, dropout acting.
     pub train: Score,
+    /// Score on the validation examples.
     pub validation: Score,
+    /// The learning rate of the last step.
     pub learning_rate: f64,
     /// Seconds spent training since the last validation.
     pub train_seconds: f64,
@@ -59,7 +61,9 @@ impl RunFolder {
     /// Where another run is there already, or the folder cannot be written.
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
         let run = Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) };
-        if run.path.join(CONFIG).exists() {
+        // A configuration alone is what an attempt leaves whose data could not be read.
+        let trained = [run.best(), run.last(), run.path.join(METRICS)];
+        if trained.iter().any(|part| part.exists()) {
             let path = run.path.display();
             bail!(
                 "\"{path}\" holds a run already: choose another --out, or go on with train --resume"
@@ -188,6 +192,8 @@ mod tests {
     fn a_run_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let run = RunFolder::create(folder.path(), "a: 1\n").expect("nothing was trained yet");
+        run.add_record(&record(1)).unwrap();
         let error = RunFolder::create(folder.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
     }

@@ -9,13 +9,19 @@ use crate::text::{Encoder, OOV};
 /// What `lstmtext data stats` says of one part.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PartStats {
+    /// train, validation or test.
     pub name: String,
+    /// How many examples it has.
     pub examples: usize,
     /// Tokens of the whole texts.
     pub tokens: usize,
+    /// Half of the texts have at most so many tokens.
     pub median_length: usize,
+    /// 90 % of the texts have at most so many tokens.
     pub length_90: usize,
+    /// 95 % of the texts have at most so many tokens.
     pub length_95: usize,
+    /// The longest text has so many tokens.
     pub longest: usize,
     /// Share of the texts that are longer than `text.max_length`.
     pub cut_share: f64,

@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde::Serialize;
 
 use super::output::print;
 use super::{ComputeArgs, FINE};
@@ -134,22 +134,22 @@ impl Writer<'_> {
     ) -> anyhow::Result<()> {
         let mut out = String::new();
         for (text, ranked) in texts.iter().zip(predictor.predict(texts, batch_size)) {
-            out.push_str(&self.line(text, &ranked[..self.top.min(ranked.len())]));
+            out.push_str(&self.line(text, &ranked[..self.top.min(ranked.len())])?);
             out.push('\n');
         }
         print(&out)
     }
 
-    fn line(&self, text: &str, ranked: &[ClassProbability]) -> String {
+    fn line(&self, text: &str, ranked: &[ClassProbability]) -> anyhow::Result<String> {
         let label = |class: &ClassProbability| self.labels[class.class].as_str();
-        match self.format {
+        let line = match self.format {
             OutputFormat::Text => {
                 let width =
                     self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
                 let classes = ranked
                     .iter()
                     .map(|class| format!("{:<width$}  {:.4}  ", label(class), class.probability));
-                classes.collect::<String>() + text
+                classes.collect::<String>() + &one_field(text)
             }
             OutputFormat::Tsv => {
                 let classes = ranked.iter().map(|class| {
@@ -158,25 +158,39 @@ impl Writer<'_> {
                 classes.collect::<String>() + &one_field(text)
             }
             OutputFormat::Jsonl => {
-                let classes: Vec<_> = ranked
-                    .iter()
-                    .map(|class| json!({"label": label(class), "probability": class.probability}))
-                    .collect();
-                let mut object = json!({
-                    "label": label(&ranked[0]),
-                    "probability": ranked[0].probability,
-                    "text": text,
-                });
-                if self.top > 1 {
-                    object["classes"] = json!(classes);
-                }
-                object.to_string()
+                let class = |class: &ClassProbability| Class {
+                    label: label(class).to_owned(),
+                    probability: class.probability,
+                };
+                let answer = Answer {
+                    best: class(&ranked[0]),
+                    classes: (self.top > 1).then(|| ranked.iter().map(class).collect()),
+                    text: text.to_owned(),
+                };
+                serde_json::to_string(&answer).context("cannot encode an answer")?
             }
-        }
+        };
+        Ok(line)
     }
 }
 
-/// TSV has no quoting: tabs and line ends inside a field become spaces.
+/// A line of JSON.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    best: Class,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<Class>>,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Class {
+    label: String,
+    probability: f64,
+}
+
+/// One line for one text: tabs and line ends inside a field become spaces, as TSV has no quoting.
 fn one_field(text: &str) -> String {
     text.replace(['\t', '\n', '\r'], " ")
 }

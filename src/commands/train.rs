@@ -1,7 +1,7 @@
 //! `lstmtext train`.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anyhow::bail;
 use clap::Args;
@@ -182,10 +182,8 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
 }
 
 fn default_folder(name: &str) -> PathBuf {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let time =
-        humantime::format_rfc3339_seconds(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-    let stamp = time.to_string().replace([':', '-'], "").replace('T', "-").replace('Z', "");
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
     let name: String = name
         .chars()
         .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' })

@@ -27,7 +27,10 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.lines.join("\n"))
+        match &self.lines[..] {
+            [line] => f.write_str(line),
+            lines => write!(f, "{} faults in the configuration\n{}", lines.len(), lines.join("\n")),
+        }
     }
 }
 
@@ -86,7 +89,9 @@ impl Override {
 /// A configuration together with the table it is printed from.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    /// The values.
     pub config: Config,
+    /// Every field with its meaning, in order.
     pub fields: Vec<Field>,
 }
 
@@ -191,24 +196,45 @@ fn describe(faults: &[Fault], yaml: &str, source: &str, overrides: &[Override]) 
     lines.into_iter().map(|(_, text)| text).collect()
 }
 
-/// Says that nothing has this name, and which name it may have meant.
+/// What Keras, PyTorch and others call a field that has another name here.
+const SYNONYMS: [(&str, &str); 16] = [
+    ("lr", "train.learning_rate"),
+    ("maxlen", "text.max_length"),
+    ("num_words", "text.vocabulary_size"),
+    ("vocab_size", "text.vocabulary_size"),
+    ("max_features", "text.vocabulary_size"),
+    ("embedding_dim", "model.embedding.size"),
+    ("output_dim", "model.embedding.size"),
+    ("hidden_size", "model.lstm.units"),
+    ("num_layers", "model.lstm.layers"),
+    ("hidden_dropout", "model.lstm.dropout"),
+    ("num_epochs", "train.epochs"),
+    ("validation_split", "data.split.validation"),
+    ("clipnorm", "train.gradient_clip"),
+    ("max_norm", "train.gradient_clip"),
+    ("patience", "train.early_stopping.patience"),
+    ("random_state", "train.seed"),
+];
+
+/// Says that nothing has this name, and which name it may have meant: one like it in this
+/// section, what another library calls so, or the same name in another section.
 fn unknown_field(path: &[String], table: &[Field]) -> String {
-    let name = path.last().map(String::as_str).unwrap_or_default();
-    let siblings: Vec<&Field> = table
-        .iter()
-        .filter(|field| field.path[..field.path.len() - 1] == path[..path.len() - 1])
-        .collect();
-    let near = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let name = path.last().map(|name| name.to_lowercase()).unwrap_or_default();
+    let depth = path.len() - 1;
     let last = |field: &Field| field.path.last().cloned().unwrap_or_default();
-    let best_of = |fields: Vec<&Field>| {
-        fields
-            .into_iter()
-            .map(|field| (near(&last(field)), field.path.join(".")))
-            .filter(|(score, _)| *score > 0.75)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, path)| path)
+    let siblings: Vec<&Field> =
+        table.iter().filter(|field| field.path[..field.path.len() - 1] == path[..depth]).collect();
+    let likest = |fields: &[&Field], least: f64| {
+        let scored = fields.iter().map(|field| (strsim::jaro_winkler(&name, &last(field)), *field));
+        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+        best.filter(|(score, _)| *score >= least).map(|(_, field)| field.path.join("."))
     };
-    match best_of(siblings.clone()).or_else(|| best_of(table.iter().collect())) {
+    let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == name);
+    let all: Vec<&Field> = table.iter().collect();
+    let guess = likest(&siblings, 0.8)
+        .or_else(|| synonym.map(|(_, ours)| (*ours).to_owned()))
+        .or_else(|| likest(&all, 0.93));
+    match guess {
         Some(guess) => format!("unknown field; did you mean {guess}?"),
         None => {
             let known: Vec<String> = siblings.into_iter().map(last).collect();

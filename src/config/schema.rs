@@ -159,7 +159,7 @@ section! {
     /// How the model is trained.
     pub struct TrainConfig {
         /// Most passes over the training examples.
-        epochs: usize = 4, between(1.0, 1_000_000.0);
+        epochs: usize = 20, between(1.0, 1_000_000.0);
         /// Examples in a batch.
         batch_size: usize = 32, between(1.0, 1_000_000.0);
         /// Tokens in a batch, padding included; replaces batch_size where it is set.

@@ -44,6 +44,16 @@ fn a_field_in_the_wrong_section_is_suggested_in_the_right_one() {
         ["--set units: unknown field; did you mean model.lstm.units?"]
     );
     assert_eq!(
+        faults("data: {train: x.csv}\n", &["train.lr=1"]),
+        ["--set train.lr: unknown field; did you mean train.learning_rate?"]
+    );
+    assert_eq!(
+        faults("data: {train: x.csv}\n", &["model.zzz=1"]),
+        [
+            "--set model.zzz: unknown field; allowed here are embedding, lstm, pooling, head, initialization"
+        ]
+    );
+    assert_eq!(
         faults("data: {train: x.csv}\ntrain: 5\n", &[]),
         ["test.yaml:2:1: train: found 5, allowed is a section of fields"]
     );
@@ -102,4 +112,12 @@ fn the_printed_configuration_reads_back_as_itself() {
     let printed = resolved.to_yaml();
     assert_eq!(parse_ok(&printed).config, resolved.config, "{printed}");
     assert_eq!(parse_ok(&printed).to_yaml(), printed);
+}
+
+#[test]
+fn every_synonym_names_a_field() {
+    let fields = defaults();
+    for (foreign, ours) in SYNONYMS {
+        assert!(fields.iter().any(|field| field.path.join(".") == ours), "{foreign}: {ours}");
+    }
 }

@@ -204,7 +204,9 @@ pub(crate) use choice;
 /// A text column: its name in the header, or its number counted from 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
+    /// A name in the header.
     Name(String),
+    /// A position, from 1.
     Number(usize),
 }
 
@@ -241,7 +243,9 @@ impl std::fmt::Display for Column {
 /// A part of a data set: a share of it, or a number of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Portion {
+    /// A share below 1.
     Fraction(f64),
+    /// A number of examples.
     Count(usize),
 }
 
@@ -276,7 +280,9 @@ impl FieldValue for Portion {
 /// How often something happens: at the end of every epoch, or every so many steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Every {
+    /// At the end of every epoch.
     Epoch,
+    /// Every so many steps.
     Steps(u64),
 }
 

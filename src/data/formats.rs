@@ -17,6 +17,7 @@ const FASTTEXT_LABEL: &str = "__label__";
 pub struct LabelledTexts {
     /// Where they were read.
     pub path: PathBuf,
+    /// The texts, in the order of the file.
     pub texts: Vec<String>,
     /// For each text, the index of its label in `names`.
     pub labels: Vec<u32>,
@@ -195,51 +196,60 @@ fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         .terminator(csv::Terminator::Any(b'\n'))
         .from_reader(open(path)?);
     let mut record = csv::ByteRecord::new();
-    let mut columns = None;
-    let unreadable = || format!("cannot read \"{}\"", path.display());
-    loop {
-        let more = reader.read_byte_record(&mut record).with_context(unreadable)?;
-        if !more {
-            return Ok(());
-        }
+    let mut table = Table::new(config);
+    while reader
+        .read_byte_record(&mut record)
+        .with_context(|| format!("cannot read \"{}\"", path.display()))?
+    {
         let line = record.position().map_or(0, csv::Position::line);
         let mut fields: Vec<&[u8]> = record.iter().collect();
         if let Some(last) = fields.last_mut() {
             *last = last.strip_suffix(b"\r").unwrap_or(last);
         }
-        if fields == [b""] {
-            continue;
+        if fields != [b""] {
+            table.row(line, &fields, sink)?;
         }
-        let Some(columns) = &columns else {
-            let header = config.header.then(|| header_names(&fields));
-            let found = Columns::find(header.as_deref(), config)
-                .map_err(|message| anyhow!("\"{}\": line {line}: {message}", path.display()))?;
-            if !config.header {
-                sink.take(line, found.row(&fields))?;
-            }
-            columns = Some(found);
-            continue;
-        };
-        sink.take(line, columns.row(&fields))?;
     }
+    Ok(())
 }
 
 fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let mut columns = None;
+    let mut table = Table::new(config);
     for_each_line(path, |line, bytes| {
         let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
-        let Some(columns) = &columns else {
-            let header = config.header.then(|| header_names(&fields));
-            let found = Columns::find(header.as_deref(), config)
-                .map_err(|message| anyhow!("\"{}\": line {line}: {message}", path.display()))?;
-            if !config.header {
-                sink.take(line, found.row(&fields))?;
-            }
-            columns = Some(found);
-            return Ok(());
-        };
-        sink.take(line, columns.row(&fields))
+        table.row(line, &fields, sink)
     })
+}
+
+/// Rows of fields, the first of which may be a header.
+struct Table<'a> {
+    config: &'a DataConfig,
+    /// Known from the first row on.
+    columns: Option<Columns>,
+}
+
+impl<'a> Table<'a> {
+    fn new(config: &'a DataConfig) -> Self {
+        Self { config, columns: None }
+    }
+
+    fn row(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
+        let columns = match &self.columns {
+            Some(columns) => columns,
+            None => {
+                let header = self.config.header.then(|| header_names(fields));
+                let columns = Columns::find(header.as_deref(), self.config).map_err(|message| {
+                    anyhow!("\"{}\": line {line}: {message}", sink.read.path.display())
+                })?;
+                let columns = self.columns.insert(columns);
+                if header.is_some() {
+                    return Ok(());
+                }
+                columns
+            }
+        };
+        sink.take(line, columns.row(fields))
+    }
 }
 
 fn header_names(fields: &[&[u8]]) -> Vec<String> {

@@ -13,6 +13,7 @@ use crate::config::{DataConfig, SplitMethod};
 /// Texts with class numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Examples {
+    /// The texts.
     pub texts: Vec<String>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
@@ -33,8 +34,11 @@ impl Examples {
 /// The parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SplitName {
+    /// What the weights are fitted to.
     Train,
+    /// What epochs and settings are chosen by.
     Validation,
+    /// What is looked at once, at the end.
     Test,
 }
 
@@ -53,8 +57,11 @@ impl fmt::Display for SplitName {
 pub struct DataSplits {
     /// The label of each class number.
     pub labels: Vec<String>,
+    /// The training examples.
     pub train: Examples,
+    /// The validation examples, at least one.
     pub validation: Examples,
+    /// The test examples, possibly none.
     pub test: Examples,
     /// What the user should know: broken lines left out, texts that stand in two parts.
     pub notes: Vec<String>,

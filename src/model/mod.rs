@@ -19,7 +19,9 @@ pub use summary::{Layer, Summary, grouped, summarize};
 /// Whether dropout acts and gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Dropout acts, and backward will be called.
     Train,
+    /// Everything is deterministic.
     Evaluate,
 }
 

@@ -5,17 +5,20 @@ use crate::config::{ModelConfig, Pooling};
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
+    /// Its kind.
     pub name: &'static str,
     /// What it does, in numbers.
     pub description: String,
     /// Its output for one batch, in letters and numbers.
     pub output: String,
+    /// Its trainable numbers.
     pub parameters: usize,
 }
 
 /// The layers of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
+    /// The layers, from the ids to the logits.
     pub layers: Vec<Layer>,
 }
 

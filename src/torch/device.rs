@@ -14,6 +14,7 @@ use tch::Device;
 pub enum DeviceChoice {
     /// The first CUDA device where there is one, else the CPU.
     Auto,
+    /// The CPU.
     Cpu,
     /// The CUDA device of this number.
     Cuda(usize),
@@ -78,7 +79,9 @@ fn load_cuda_library() -> Result<(), String> {
 /// The CUDA devices, or why there is none.
 #[derive(Clone, Debug)]
 pub enum CudaReport {
+    /// A line about each.
     Devices(Vec<String>),
+    /// Why there is none.
     None(String),
 }
 

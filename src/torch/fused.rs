@@ -9,10 +9,15 @@ use torch_sys::C_tensor;
 /// The constants of a fused Adam step.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
+    /// Size of the step.
     pub learning_rate: f64,
+    /// Memory of the mean gradient.
     pub beta1: f64,
+    /// Memory of the mean squared gradient.
     pub beta2: f64,
+    /// Keeps the step finite.
     pub epsilon: f64,
+    /// Pull of the weights towards zero.
     pub weight_decay: f64,
     /// Whether the decay is taken off the weights directly (AdamW) or added to the gradients.
     pub decoupled: bool,
@@ -21,9 +26,13 @@ pub struct Adam {
 /// The constants of a fused SGD step.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
+    /// Size of the step.
     pub learning_rate: f64,
+    /// Share of the last step that is kept.
     pub momentum: f64,
+    /// Whether to look ahead along the momentum.
     pub nesterov: bool,
+    /// Pull of the weights towards zero.
     pub weight_decay: f64,
 }
 
