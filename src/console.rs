@@ -1,5 +1,7 @@
-//! What a training run tells the person who watches it, all of it on stderr.
+//! What the program tells the person who watches it, all of it on stderr.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,6 +12,11 @@ use crate::run::Record;
 
 /// Where stderr is no terminal, a line this often takes the bar's place.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Prints a line on stderr. Where nobody reads that any more, work goes on without it.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Shows the progress of training.
 pub struct Console {
@@ -63,7 +70,7 @@ impl Console {
         } else if self.plain_last.elapsed() >= PLAIN_INTERVAL {
             self.plain_last = Instant::now();
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            eprintln!("{} step {done}/{all} {}", self.bar.prefix(), self.rates());
+            say(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
         }
     }
 
@@ -125,7 +132,7 @@ impl Console {
 
     /// Prints a line above the bar.
     pub fn print(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| say(line));
     }
 }
 

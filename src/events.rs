@@ -4,7 +4,7 @@
 //! other, and panic in a thread of theirs when the disk is full. Its record format and messages
 //! are used here; the file is ours.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -14,6 +14,13 @@ use protobuf::Message;
 use tensorboard_proto::event::Event;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
+
+use crate::files::write_atomic;
+
+/// TensorBoard takes files for event files by this.
+const FILE_PREFIX: &str = "events.out.tfevents";
+/// What surrounds the data of a record.
+const FRAME_BYTES: usize = 16;
 
 /// Writes scalars to one event file, which no other writer shares.
 pub struct EventWriter {
@@ -80,8 +87,7 @@ impl EventWriter {
 fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
     let process = std::process::id();
     for number in 0.. {
-        let path =
-            folder.join(format!("events.out.tfevents.{seconds:010}.lstmtext.{process}.{number}"));
+        let path = folder.join(format!("{FILE_PREFIX}.{seconds:010}.lstmtext.{process}.{number}"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -91,6 +97,50 @@ fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
         }
     }
     unreachable!("some number is free")
+}
+
+/// Takes everything after `step` out of the event files in `folder`, since a resumed run writes it
+/// again. A last record that a killed run left unfinished goes too.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub fn drop_after(folder: &Path, step: u64) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)
+        .with_context(|| format!("cannot read the folder \"{}\"", folder.display()))?
+    {
+        let path = entry.context("cannot read the folder of the run")?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(FILE_PREFIX) {
+            continue;
+        }
+        let bytes =
+            fs::read(&path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
+        let kept: Vec<&[u8]> = records(&bytes)
+            .filter(|record| event_of(record).is_ok_and(|event| event.get_step() <= step as i64))
+            .collect();
+        let kept = kept.concat();
+        if kept.len() < bytes.len() {
+            write_atomic(&path, &kept)?;
+        }
+    }
+    Ok(())
+}
+
+/// The whole records of an event file, frames included: length (8 bytes), its checksum (4), data,
+/// its checksum (4).
+fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+        let end = usize::try_from(length).ok()?.checked_add(FRAME_BYTES)?;
+        let (record, tail) = rest.split_at_checked(end)?;
+        rest = tail;
+        Some(record)
+    })
+}
+
+fn event_of(record: &[u8]) -> Result<Event, protobuf::ProtobufError> {
+    Event::parse_from_bytes(&record[12..record.len() - 4])
 }
 
 fn seconds(time: SystemTime) -> f64 {
@@ -117,6 +167,25 @@ mod tests {
             .collect();
         assert_eq!(sizes.len(), 3);
         assert!(sizes.iter().all(|size| *size == sizes[0] && *size > 60), "{sizes:?}");
+    }
+
+    #[test]
+    fn steps_after_a_checkpoint_are_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let mut writer = EventWriter::create(folder.path(), now).unwrap();
+        for step in 1..=5 {
+            writer.scalar("loss", step as f64, step, now).unwrap();
+        }
+        writer.flush().unwrap();
+        let path = writer.path.clone();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], &[7, 0, 0]].concat()).unwrap();
+        drop_after(folder.path(), 3).unwrap();
+        let kept = fs::read(&path).unwrap();
+        assert!(whole.starts_with(&kept));
+        let steps: Vec<i64> = records(&kept).map(|r| event_of(r).unwrap().get_step()).collect();
+        assert_eq!(steps, [0, 1, 2, 3]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
+use crate::checkpoint::Checkpoint;
 use crate::config::Resolved;
 use crate::data::{self, DataSplits, Examples};
 use crate::evaluator::Encoded;
@@ -42,20 +43,21 @@ impl Experiment {
         Ok(Self::encode(resolved, splits, encoder, start))
     }
 
-    /// Reads the data again for a run that has a vocabulary and labels.
+    /// Reads the data of a checkpoint's run again.
     ///
     /// # Errors
     /// Where the data cannot be read, or has other labels now.
-    pub fn reopen(resolved: Resolved, labels: &[String], encoder: Encoder) -> anyhow::Result<Self> {
+    pub fn reopen(checkpoint: &Checkpoint) -> anyhow::Result<Self> {
         let start = Instant::now();
+        let resolved = checkpoint.resolved.clone();
         let splits = data::load(&resolved.config.data)?;
         ensure!(
-            splits.labels == labels,
+            splits.labels == checkpoint.labels,
             "the data has the labels {}, the run was begun with {}",
             splits.labels.join(", "),
-            labels.join(", ")
+            checkpoint.labels.join(", ")
         );
-        Ok(Self::encode(resolved, splits, encoder, start))
+        Ok(Self::encode(resolved, splits, checkpoint.encoder.clone(), start))
     }
 
     fn encode(resolved: Resolved, splits: DataSplits, encoder: Encoder, start: Instant) -> Self {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lstmtext::commands::{Cli, is_closed_pipe};
 use lstmtext::config::ConfigError;
+use lstmtext::console::say;
 use lstmtext::torch;
 
 /// The command line or the configuration is wrong, as clap has it too.
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format!("error: {error:#}"));
             ExitCode::from(if error.is::<ConfigError>() { BAD_USAGE } else { FAILED })
         }
     }

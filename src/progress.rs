@@ -52,6 +52,22 @@ pub enum Finished {
 }
 
 impl Progress {
+    /// Moves on by one step of an epoch of `batches` batches; whether that ended the epoch.
+    pub fn advance(&mut self, batches: usize) -> bool {
+        self.step += 1;
+        self.batch += 1;
+        let end_of_epoch = self.batch >= batches;
+        if end_of_epoch {
+            (self.epoch, self.batch) = (self.epoch + 1, 0);
+        }
+        end_of_epoch
+    }
+
+    /// The epoch of the last step, from 1.
+    pub fn epoch_number(&self) -> usize {
+        if self.batch == 0 { self.epoch } else { self.epoch + 1 }
+    }
+
     /// Takes note of a validation after the current step; whether it is a new best.
     pub fn validated(&mut self, score: Score, config: &EarlyStoppingConfig) -> bool {
         let new_best = match self.best {
@@ -66,7 +82,8 @@ impl Progress {
             },
         };
         if new_best {
-            self.best = Some(Best { epoch: self.epoch + 1, step: self.step, validation: score });
+            let (epoch, step) = (self.epoch_number(), self.step);
+            self.best = Some(Best { epoch, step, validation: score });
             self.waited = 0;
         } else {
             self.waited += 1;
@@ -116,6 +133,17 @@ mod tests {
         let fields = "metric: validation_accuracy, min_delta: 0.01";
         assert_eq!(run(fields, &scores).0, [true, false, false, true]);
         assert_eq!(run("min_delta: 0.2", &scores).0, [true, false, false, false]);
+    }
+
+    #[test]
+    fn an_epoch_ends_with_its_last_batch() {
+        let mut progress = Progress::default();
+        let ends: Vec<bool> = (0..5).map(|_| progress.advance(2)).collect();
+        assert_eq!(ends, [false, true, false, true, false]);
+        assert_eq!((progress.epoch, progress.batch, progress.step), (2, 1, 5));
+        assert_eq!(progress.epoch_number(), 3);
+        progress.advance(2);
+        assert_eq!((progress.epoch, progress.epoch_number()), (3, 3));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::events;
 use crate::files::write_atomic;
 use crate::metrics::Score;
 
@@ -60,7 +61,7 @@ impl RunFolder {
     /// # Errors
     /// Where another run is there already, or the folder cannot be written.
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
-        let run = Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) };
+        let run = Self::open(path);
         // A configuration alone is what an attempt leaves whose data could not be read.
         let trained = [run.best(), run.last(), run.path.join(METRICS)];
         if trained.iter().any(|part| part.exists()) {
@@ -75,22 +76,23 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// The folder of a run to be resumed: its metrics after `step` are dropped, since they will
-    /// be measured again.
+    /// The folder of a run that is there; nothing is changed yet.
+    pub fn open(path: &Path) -> Self {
+        Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) }
+    }
+
+    /// Makes the folder that of a run which goes on after `step`: the configuration is written
+    /// anew, and what was measured after that step is dropped, since it will be measured again.
     ///
     /// # Errors
     /// Where the folder cannot be read or written.
-    pub fn reopen(path: &Path, config_yaml: &str, step: u64) -> anyhow::Result<Self> {
-        let run = Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) };
-        let kept: String = run
-            .records()?
-            .into_iter()
-            .filter(|record| record.step <= step)
-            .map(|record| json_line(&record))
-            .collect::<anyhow::Result<_>>()?;
-        write_atomic(&run.path.join(METRICS), kept.as_bytes())?;
-        run.write_config(config_yaml)?;
-        Ok(run)
+    pub fn go_on_after(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
+        let records = self.records()?.into_iter().filter(|record| record.step <= step);
+        let lines: String =
+            records.map(|record| json_line(&record)).collect::<anyhow::Result<_>>()?;
+        write_atomic(&self.path.join(METRICS), lines.as_bytes())?;
+        events::drop_after(&self.path, step)?;
+        self.write_config(config_yaml)
     }
 
     /// The folder itself.
@@ -183,7 +185,8 @@ mod tests {
         }
         let metrics = run.path().join(METRICS);
         fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"epoch\": 4, \"st").unwrap();
-        let again = RunFolder::reopen(run.path(), "a: 2\n", 20).unwrap();
+        let again = RunFolder::open(run.path());
+        again.go_on_after(20, "a: 2\n").unwrap();
         assert_eq!(again.records().unwrap(), [record(10), record(20)]);
         assert_eq!(fs::read_to_string(run.path().join(CONFIG)).unwrap(), "a: 2\n");
     }

@@ -105,11 +105,13 @@ impl<'a> Trainer<'a> {
         // for all in the schedule.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let total = steps * config.epochs as u64;
+        let class_weights = class_weights(config, experiment, device)?;
+        if progress.step > 0 {
+            // Nothing can be refused any more: only now is the folder of a resumed run changed.
+            run.go_on_after(progress.step, &experiment.resolved.to_yaml())?;
+        }
         Ok(Self {
-            criterion: CrossEntropy {
-                label_smoothing: config.label_smoothing,
-                class_weights: class_weights(config, experiment, device)?,
-            },
+            criterion: CrossEntropy { label_smoothing: config.label_smoothing, class_weights },
             schedule: Schedule::new(&config.schedule, config.learning_rate, steps, total),
             events: EventWriter::create(run.path(), SystemTime::now())?,
             console: Console::new(config.epochs),
@@ -133,12 +135,11 @@ impl<'a> Trainer<'a> {
         while self.progress.finished(self.config).is_none() {
             let plan = self.bucketing.plan(&self.lengths, self.config.seed, self.progress.epoch);
             self.console.epoch_begins(self.progress.epoch + 1, plan.len(), self.progress.batch);
-            while self.progress.batch < plan.len() {
-                let stats = self.step(plan.batch(self.progress.batch))?;
+            for index in self.progress.batch..plan.len() {
+                let stats = self.step(plan.batch(index))?;
+                let end_of_epoch = self.progress.advance(plan.len());
                 self.log(&stats)?;
-                let end_of_epoch = self.progress.batch == plan.len();
-                let last_step = end_of_epoch && self.progress.epoch + 1 == self.config.epochs;
-                if last_step || self.config.validate_every.due(self.progress.step, end_of_epoch) {
+                if self.validation_due(end_of_epoch) {
                     self.validate(stats.learning_rate)?;
                 }
                 if let Some(signal) = interrupt.signal() {
@@ -146,18 +147,12 @@ impl<'a> Trainer<'a> {
                     self.save(&self.run.last())?;
                     return Ok(Ending::Interrupted(signal));
                 }
-                if self.progress.waited > 0 && self.progress.finished(self.config).is_some() {
+                if self.progress.finished(self.config).is_some() {
                     break;
                 }
-                if !end_of_epoch && self.config.checkpoint_every.due(self.progress.step, false) {
+                if self.config.checkpoint_every.due(self.progress.step, end_of_epoch) {
                     self.save(&self.run.last())?;
                 }
-            }
-            if self.progress.batch == plan.len() {
-                (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
-            }
-            if self.config.checkpoint_every.due(self.progress.step, true) {
-                self.save(&self.run.last())?;
             }
         }
         self.finish().map(Ending::Finished)
@@ -184,12 +179,16 @@ impl<'a> Trainer<'a> {
         let seconds = start.elapsed().as_secs_f64();
         let progress = &mut self.progress;
         progress.meter.add(loss, correct, batch.examples as u64);
-        progress.batch += 1;
-        progress.step += 1;
         progress.tokens += batch.tokens as u64;
         progress.seconds += seconds;
         let (examples, tokens) = (batch.examples, batch.tokens);
         Ok(StepStats { loss, correct, examples, tokens, gradient_norm, learning_rate, seconds })
+    }
+
+    /// As configured, and after the very last step in any case.
+    fn validation_due(&self, end_of_epoch: bool) -> bool {
+        self.progress.epoch >= self.config.epochs
+            || self.config.validate_every.due(self.progress.step, end_of_epoch)
     }
 
     fn diverged(&self, loss: f64, gradient_norm: f64, learning_rate: f64) -> String {
@@ -235,7 +234,7 @@ impl<'a> Trainer<'a> {
         let new_best = progress.validated(validation, &self.config.early_stopping);
         self.schedule.validated(&mut progress.plateau, new_best);
         let record = Record {
-            epoch: progress.epoch + 1,
+            epoch: progress.epoch_number(),
             step: progress.step,
             train: progress.meter.score(),
             validation,

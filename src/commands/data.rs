@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::{FINE, SetArgs};
 use crate::config;
+use crate::console::say;
 use crate::data::{self, SplitName};
 use crate::fetch::{self, Download, Limits, Patience};
 use crate::model::grouped;
@@ -92,7 +93,7 @@ fn run_fetch(args: FetchArgs) -> anyhow::Result<u8> {
     };
     let folder = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.folder));
     if folder.is_dir() {
-        eprintln!("\"{}\" is there already", folder.display());
+        say(format!("\"{}\" is there already", folder.display()));
         return print(&folder.display().to_string()).map(|()| FINE);
     }
     let archive = folder.with_file_name(publication.archive);
@@ -102,7 +103,7 @@ fn run_fetch(args: FetchArgs) -> anyhow::Result<u8> {
         max_bytes: publication.max_download,
         patience: Patience::default(),
     };
-    eprintln!("fetching {}", request.url);
+    say(format!("fetching {}", request.url));
     let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
     fetch::download(&request, &archive, &mut |received, total| {
         if let Some(total) = total {
@@ -112,7 +113,7 @@ fn run_fetch(args: FetchArgs) -> anyhow::Result<u8> {
     })?;
     bar.finish_and_clear();
 
-    eprintln!("unpacking to {}", folder.display());
+    say(format!("unpacking to {}", folder.display()));
     let bar = progress_bar("{pos} files {spinner}");
     let extracted = fetch::extract_tar_gz(
         &archive,
@@ -125,7 +126,7 @@ fn run_fetch(args: FetchArgs) -> anyhow::Result<u8> {
     fs::remove_file(&archive)
         .with_context(|| format!("cannot remove \"{}\"", archive.display()))?;
     let files = grouped(extracted.files as usize);
-    eprintln!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6);
+    say(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
     print(&folder.display().to_string()).map(|()| FINE)
 }
 

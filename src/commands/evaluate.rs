@@ -12,6 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::{self, Examples, SplitName};
 use crate::evaluator::{Encoded, evaluate};
 use crate::model::grouped;
+use crate::torch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +50,7 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
+    torch::wait_politely();
     let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
     let device = args.compute.start()?;
     let model = checkpoint.model(device)?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::output::print;
 use super::{ComputeArgs, FINE};
+use crate::console::say;
 use crate::data::open;
 use crate::predictor::{ClassProbability, Predictor};
 
@@ -78,7 +79,7 @@ fn source(file: Option<PathBuf>) -> anyhow::Result<Source> {
         Some(path) => open(&path),
         None => {
             if io::stdin().is_terminal() {
-                eprintln!("reading texts from the terminal, a line each; Ctrl-D ends");
+                say("reading texts from the terminal, a line each; Ctrl-D ends");
             }
             Ok(Box::new(io::BufReader::new(io::stdin())))
         }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::output::print;
 use super::{FINE, SetArgs};
 use crate::config::{self, DataConfig};
+use crate::console::say;
 use crate::data;
 use crate::model::{grouped, logit_count, summarize};
 
@@ -24,16 +25,16 @@ pub struct SummaryArgs {
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let classes = class_count(&config.data).unwrap_or_else(|| {
-        eprintln!("note: the training file cannot be read, so 2 classes are assumed");
+        say("note: the training file cannot be read, so 2 classes are assumed");
         2
     });
     let logits = logit_count(config.model.head.activation, classes)?;
     let words = config.text.vocabulary_size;
-    eprintln!(
+    say(format!(
         "note: counted with all {} ids of text.vocabulary_size; where the training texts have \
          fewer words, train makes the embedding smaller",
         grouped(words)
-    );
+    ));
     print(&summarize(&config.model, words, logits).to_string())?;
     Ok(FINE)
 }

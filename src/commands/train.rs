@@ -10,6 +10,7 @@ use super::output::{print, print_json};
 use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ConfigError, Override};
+use crate::console::say;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
 use crate::model::{grouped, logit_count, summarize};
@@ -51,6 +52,7 @@ pub struct TrainArgs {
 
 /// Runs the command.
 pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
+    torch::wait_politely();
     let interrupt = Interrupt::listen()?;
     let (run, ending) = match (&args.resume, &args.config) {
         (Some(run), _) => resume(run, &args, &interrupt)?,
@@ -63,8 +65,11 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
             Ok(FINE)
         }
         Ending::Interrupted(signal) => {
-            eprintln!("stopped by a signal; everything so far is in \"{}\"", run.last().display());
-            eprintln!("go on with:\n  {} train --resume {}", program(), quoted(run.path()));
+            say(format!(
+                "stopped by a signal; everything so far is in \"{}\"",
+                run.last().display()
+            ));
+            say(format!("go on with:\n  {} train --resume {}", program(), quoted(run.path())));
             Ok(128 + signal as u8)
         }
     }
@@ -100,14 +105,12 @@ fn resume(
     let device = args.compute.start()?;
     let progress = checkpoint.progress()?;
     if progress.finished(&checkpoint.resolved.config.train).is_some() {
-        eprintln!("the run is over; to train on, raise train.epochs with --set");
+        say("the run is over; to train on, raise train.epochs with --set");
     }
-    let resolved = checkpoint.resolved.clone();
-    let run = RunFolder::reopen(path, &resolved.to_yaml(), progress.step)?;
-    let encoder = checkpoint.encoder.clone();
-    let experiment = Experiment::reopen(resolved, &checkpoint.labels, encoder)?;
+    let run = RunFolder::open(path);
+    let experiment = Experiment::reopen(&checkpoint)?;
     introduce(&experiment, &run, device)?;
-    eprintln!("resumed after step {}", progress.step);
+    say(format!("resumed after step {}", progress.step));
     let trainer = Trainer::resume(&experiment, run.clone(), &checkpoint, device)?;
     let ending = trainer.train(interrupt)?;
     Ok((run, ending))
@@ -131,25 +134,25 @@ fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> a
     let config = &experiment.resolved.config;
     let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
     let words = experiment.encoder.vocabulary().len();
-    eprintln!(
+    say(format!(
         "data: {} train, {} validation, {} test examples; labels {}",
         grouped(experiment.train.corpus.len()),
         grouped(experiment.validation.corpus.len()),
         grouped(experiment.test.corpus.len()),
         experiment.labels.join(", "),
-    );
-    eprintln!(
+    ));
+    say(format!(
         "text: {} ids, {} training tokens, read and encoded in {:.1} s",
         grouped(words),
         grouped(experiment.train.corpus.tokens()),
         experiment.seconds
-    );
+    ));
     for note in &experiment.notes {
-        eprintln!("note: {note}");
+        say(format!("note: {note}"));
     }
-    eprintln!("run:  {}", run.path().display());
-    eprintln!("on:   {}, {} threads", device_name(device), torch::threads());
-    eprintln!("\n{}\n", summarize(&config.model, words, logits));
+    say(format!("run:  {}", run.path().display()));
+    say(format!("on:   {}, {} threads", device_name(device), torch::threads()));
+    say(format!("\n{}\n", summarize(&config.model, words, logits)));
     Ok(())
 }
 
@@ -166,18 +169,18 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
         }
     }
     let parent = run.path().parent().unwrap_or(run.path());
-    eprintln!(
+    say(format!(
         "trained in {:.1} s, {} tokens/s",
         outcome.seconds,
         grouped(outcome.tokens_per_second as usize)
-    );
-    eprintln!(
+    ));
+    say(format!(
         "\nnext:\n  {} --logdir {}\n  {} predict {} \"A wonderful surprise from start to end.\"",
         tensorboard(),
         quoted(&relative(parent)),
         program(),
         quoted(&relative(run.path())),
-    );
+    ));
     Ok(())
 }
 

@@ -5,4 +5,4 @@ pub mod fused;
 mod process;
 
 pub use device::{CudaReport, DeviceChoice, cuda_report};
-pub use process::{set_threads, start, threads, version};
+pub use process::{set_threads, start, threads, version, wait_politely};

@@ -1,0 +1,254 @@
+//! What is asked of the program: configurations, `--set`, and the commands about them.
+
+use std::fs;
+
+use predicates::prelude::*;
+use predicates::str::{contains, is_match};
+
+use crate::common::{BINARY, DEADLINE, Place, assert_fails, stdout};
+
+/// Nearly every kind of value, each with something that YAML or a shell might trip over.
+const UNUSUAL: &str = "\
+name: 'a: b #c'
+data:
+  train: /some where/x.csv
+  format: tsv
+  text_column: 2
+  label_column: 'no'
+  filter: {source: imdb, '1': 'true', empty: ''}
+  label_names: {0: 'null', 1: \"it's\"}
+  labels: [neg, '1', 'true', '~']
+  split: {validation: 2500, test: 0.25, method: position}
+text: {tokenizer: characters, max_length: 1e3}
+model: {lstm: {layers: 2, dropout: 1e-1}}
+train:
+  token_budget: 4096
+  gradient_clip: null
+  class_weights: {neg: 2.5, '1': 0}
+  validate_every: 10
+  checkpoint_every: epoch
+  adam: {epsilon: 1e-8}
+  early_stopping: {patience: null}
+";
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_place() {
+    let faulty = "\
+data:
+  train: x.csv
+  text_colum: review
+model:
+  pooling: sum
+  lstm: {units: 0}
+train:
+  epochs: many
+";
+    let place = Place::new().file("faulty.yaml", faulty);
+    let expected = "\
+error: 5 faults in the configuration
+faulty.yaml:3:3: data.text_colum: unknown field; did you mean data.text_column?
+faulty.yaml:5:3: model.pooling: found \"sum\", allowed is last | mean | max
+faulty.yaml:6:10: model.lstm.units: found 0, allowed is a whole number, from 1 to 65536
+faulty.yaml:8:3: train.epochs: found \"many\", allowed is a whole number, from 1 to 1000000
+--set train.seed: found -1, allowed is a whole number
+";
+    for command in ["train", "config", "summary", "data stats"] {
+        let command = place.lstmtext(&format!("{command} faulty.yaml --set train.seed=-1"));
+        let message = assert_fails(command, 2, &[]);
+        assert_eq!(message, expected);
+    }
+    assert_eq!(place.names(""), ["faulty.yaml"], "nothing is written before all is right");
+}
+
+#[test]
+fn a_misspelt_field_on_the_command_line_gets_a_suggestion() {
+    let place = Place::with_data();
+    let refused = |set: &str, words: &[&str]| {
+        assert_fails(place.lstmtext(&format!("train small.yaml --set {set}")), 2, words);
+    };
+    refused("train.epoch=3", &["--set train.epoch: ", "did you mean train.epochs?"]);
+    refused("units=3", &["did you mean model.lstm.units?"]);
+    refused("train.epochs", &["expected FIELD=VALUE"]);
+    refused("train.epochs=[", &["train.epochs=[", "YAML"]);
+    refused("model=5", &["--set model: found 5"]);
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let place = Place::new()
+        .file("latin.yaml", b"name: x\ndata: {train: \xE4.csv}\n")
+        .file("syntax.yaml", "data: {train: x.csv}\ntrain: [1,\n");
+    let refused = |file: &str, words: &[&str]| {
+        for command in ["train", "config"] {
+            assert_fails(place.lstmtext(&format!("{command} {file}")), 2, words);
+        }
+    };
+    refused("none.yaml", &["cannot read the configuration \"none.yaml\""]);
+    refused(".", &["cannot read the configuration \".\""]);
+    refused("latin.yaml", &["latin.yaml:2: ", "UTF-8"]);
+    refused("syntax.yaml", &["syntax.yaml:", "not valid YAML"]);
+}
+
+#[test]
+fn the_printed_configuration_prints_itself_again() {
+    let place = Place::with_data().file("unusual.yaml", UNUSUAL);
+    for file in ["unusual.yaml", "small.yaml"] {
+        let once = stdout(&place.lstmtext(&format!("config {file}")).assert().success());
+        fs::write(place.path("printed.yaml"), &once).unwrap();
+        let twice = stdout(&place.lstmtext("config printed.yaml").assert().success());
+        assert_eq!(once, twice);
+    }
+}
+
+#[test]
+fn the_printed_configuration_says_what_was_set() {
+    let place = Place::new().file("unusual.yaml", UNUSUAL);
+    let done = place.lstmtext("config unusual.yaml --set train.epochs=7 --set text.pad=front");
+    let printed = stdout(&{ done }.assert().success());
+    let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
+    let yaml = |text: &str| serde_yaml::from_str::<serde_yaml::Value>(text).unwrap();
+    assert_eq!(value["name"], yaml("'a: b #c'"));
+    assert_eq!(value["data"]["labels"], yaml("[neg, '1', 'true', '~']"));
+    assert_eq!(value["data"]["label_column"], yaml("'no'"));
+    assert_eq!(value["data"]["split"]["test"], yaml("0.25"));
+    assert_eq!(value["train"]["epochs"], yaml("7"));
+    assert_eq!(value["train"]["gradient_clip"], yaml("null"));
+    assert_eq!(value["text"]["pad"], yaml("front"));
+    assert_eq!(value["text"]["max_length"], yaml("1000"));
+    // What nobody set is there with its default.
+    assert_eq!(value["train"]["batch_size"], yaml("32"));
+}
+
+#[test]
+fn the_defaults_are_printed_without_a_configuration() {
+    let place = Place::new();
+    let printed = stdout(&place.lstmtext("config").assert().success());
+    let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
+    assert_eq!(value["train"]["learning_rate"].as_f64(), Some(0.002));
+    let reference = stdout(&place.lstmtext("config --reference").assert().success());
+    assert!(reference.contains("| `train.learning_rate` | a number, above 0 | `0.002` |"));
+}
+
+#[test]
+fn paths_in_a_configuration_are_read_from_the_current_folder() {
+    let place = Place::with_data().file("configs/deep.yaml", crate::common::SMALL);
+    let printed = stdout(&place.lstmtext("config configs/deep.yaml").assert().success());
+    let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
+    let train = fs::canonicalize(value["data"]["train"].as_str().unwrap()).unwrap();
+    assert_eq!(train, fs::canonicalize(place.path("train.csv")).unwrap());
+}
+
+const COUNTED: &str = "\
+data: {train: not_there.csv}
+text: {vocabulary_size: 10000}
+model: {embedding: {size: 64}, lstm: {units: 32}}
+";
+
+#[test]
+fn the_summary_counts_as_keras_does_even_without_the_data() {
+    let place = Place::new().file("counted.yaml", COUNTED);
+    let done = place.lstmtext("summary counted.yaml").assert().success();
+    assert_eq!(stdout(&done).lines().last(), Some("Total params: 652,449"));
+    done.stderr(contains("2 classes are assumed"));
+}
+
+#[test]
+fn the_summary_counts_what_training_trains() {
+    let place = Place::with_data().data(&["a", "b", "c"]);
+    let fields = "--set model.lstm.layers=2 --set model.lstm.bidirectional=true \
+                  --set text.vocabulary_size=50 --set train.epochs=1";
+    place.train(&format!("small.yaml --out run {fields}"));
+    let parameters = place.summary("run")["parameters"].as_u64().unwrap();
+    let done = place.lstmtext(&format!("summary small.yaml {fields}")).assert().success();
+    let total = format!("Total params: {},{:03}", parameters / 1_000, parameters % 1_000);
+    assert_eq!(stdout(&done).lines().last(), Some(&*total));
+}
+
+#[test]
+fn bad_usage_has_a_code_of_its_own() {
+    let place = Place::with_data();
+    for line in [
+        "",
+        "trian small.yaml",
+        "train",
+        "train small.yaml --resume run",
+        "train --resume run --out other",
+        "train small.yaml --epochs 3",
+        "predict",
+        "data fetch mnist",
+        "config small.yaml --reference",
+        "completions cmd",
+    ] {
+        let done = place.lstmtext(line).assert().code(2).stdout("");
+        done.stderr(
+            contains("Usage: lstmtext").or(contains("possible values")).or(contains("allowed is")),
+        );
+    }
+}
+
+#[test]
+fn help_is_a_result_and_has_examples() {
+    let place = Place::new();
+    for command in [
+        "",
+        "train",
+        "evaluate",
+        "predict",
+        "summary",
+        "config",
+        "data fetch",
+        "data stats",
+        "completions",
+    ] {
+        let done = place.lstmtext(&format!("{command} --help")).assert().success().stderr("");
+        done.stdout(contains("Usage: lstmtext").and(contains("Example")));
+    }
+    place
+        .lstmtext("--version")
+        .assert()
+        .success()
+        .stdout(is_match(r"^lstmtext \d+\.\d+\.\d+\n$").unwrap());
+}
+
+#[test]
+fn every_shell_gets_a_completion_script() {
+    let place = Place::new();
+    for shell in ["bash", "fish", "zsh"] {
+        let done = place.lstmtext(&format!("completions {shell}")).assert().success().stderr("");
+        done.stdout(contains("lstmtext").and(contains("evaluate")));
+    }
+}
+
+#[test]
+fn devices_begins_with_libtorch() {
+    let place = Place::new();
+    let done = place.lstmtext("devices").assert().success();
+    let printed = stdout(&done);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "libtorch 2.11.0");
+    assert_eq!(lines[1], "cpu: 1 threads");
+    assert!(lines[2].starts_with("cuda: "), "{printed}");
+}
+
+#[test]
+fn the_program_works_from_anywhere_without_an_environment() {
+    let place = Place::with_data();
+    let bare = |line: &str| {
+        let mut command = assert_cmd::Command::new(BINARY);
+        command.env_clear().current_dir("/").timeout(DEADLINE).args(line.split_whitespace());
+        command
+    };
+    bare("devices").assert().success().stdout(is_match("^libtorch 2.11.0\n").unwrap());
+    let path = |name: &str| place.path(name).display().to_string();
+    let train = format!(
+        "train {} --out {} --device cpu --set data.train={} --set data.test={}",
+        path("small.yaml"),
+        path("run"),
+        path("train.csv"),
+        path("test.csv")
+    );
+    bare(&train).assert().success().stdout(contains("test  "));
+    let predict = format!("predict {} --device cpu pos1", path("run"));
+    bare(&predict).assert().success().stdout(is_match("^pos  ").unwrap());
+}

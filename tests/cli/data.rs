@@ -1,0 +1,188 @@
+//! `lstmtext data stats`, and the formats that data comes in.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::common::{Example, Place, assert_fails, csv, examples, stdout, stdout_json};
+
+/// What every format can hold: no tab and no line end, but what CSV and JSON must escape. Sorted
+/// by class, the order in which folders are read.
+fn awkward(count: usize, seed: u64) -> Vec<Example> {
+    let mut examples = examples(&["neg", "pos"], count, seed);
+    for (number, example) in examples.iter_mut().enumerate() {
+        example.text += [", \"so\" it's", " café \\ naïve", " {a: [b]} 中文", ""][number % 4];
+    }
+    examples.sort_by(|a, b| a.label.cmp(&b.label));
+    examples
+}
+
+fn tsv(examples: &[Example]) -> Vec<u8> {
+    let rows = examples.iter().map(|example| format!("{}\t{}\n", example.label, example.text));
+    ("label\ttext\n".to_owned() + &rows.collect::<String>()).into()
+}
+
+fn jsonl(examples: &[Example]) -> Vec<u8> {
+    let object = |example: &Example| json!({"label": example.label, "text": example.text, "n": 1});
+    examples.iter().map(|example| format!("{}\n", object(example))).collect::<String>().into()
+}
+
+fn fasttext(examples: &[Example]) -> Vec<u8> {
+    let line = |example: &Example| format!("__label__{} {}\n", example.label, example.text);
+    examples.iter().map(line).collect::<String>().into()
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zst(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 0).unwrap()
+}
+
+/// Adds `folder/LABEL/NUMBER.txt` for every example.
+fn with_folder(mut place: Place, folder: &str, examples: &[Example]) -> Place {
+    for (number, example) in examples.iter().enumerate() {
+        place = place.file(&format!("{folder}/{}/{number:04}.txt", example.label), &example.text);
+    }
+    place
+}
+
+fn stats(place: &Place, line: &str) -> Value {
+    let command = format!("data stats small.yaml --json {line}");
+    stdout_json(&place.lstmtext(&command).assert().success())
+}
+
+#[test]
+fn every_format_trains_the_same_model() {
+    let (train, test) = (awkward(200, 1), awkward(40, 2));
+    let mut place = Place::with_data();
+    let mut names = vec!["folder".to_owned()];
+    for part in [("train", &train), ("test", &test)] {
+        let (name, examples) = part;
+        place = with_folder(place, &format!("{name}.folder"), examples);
+        for (extension, bytes) in [
+            ("csv", csv(examples)),
+            ("tsv", tsv(examples)),
+            ("jsonl", jsonl(examples)),
+            ("txt", fasttext(examples)),
+            ("csv.gz", gz(&csv(examples))),
+            ("jsonl.zst", zst(&jsonl(examples))),
+        ] {
+            place = place.file(&format!("{name}.{extension}"), bytes);
+            if name == "train" {
+                names.push(extension.to_owned());
+            }
+        }
+    }
+    let files = |name: &str| format!("--set data.train=train.{name} --set data.test=test.{name}");
+    let expected = stats(&place, &files("csv"));
+    assert_eq!((&expected["parts"][0]["examples"], &expected["notes"]), (&json!(180), &json!([])));
+    for name in &names {
+        assert_eq!(stats(&place, &files(name)), expected, "{name}");
+        place.train(&format!("small.yaml --out {name} --set train.epochs=1 {}", files(name)));
+        assert!(place.best_weights(name) == place.best_weights("folder"), "{name}");
+        let vocabulary = |run: &str| place.read(&format!("{run}/best/vocabulary.json"));
+        assert_eq!(vocabulary(name), vocabulary("folder"), "{name}");
+    }
+}
+
+#[test]
+fn a_format_that_is_named_wins_over_the_extension() {
+    let place = Place::with_data().file("train.dat", tsv(&awkward(100, 1)));
+    let line = "--set data.train=train.dat --set data.test=null";
+    let unknown = place.lstmtext(&format!("data stats small.yaml {line}"));
+    assert_fails(unknown, 1, &["train.dat", "data.format"]);
+    assert_eq!(stats(&place, &format!("{line} --set data.format=tsv"))["parts"][0]["examples"], 90);
+}
+
+#[test]
+fn a_broken_line_is_an_error_or_is_left_out_and_counted() {
+    let good = awkward(100, 1);
+    let broken = |bytes: Vec<u8>, line: &str| {
+        let mut lines: Vec<String> =
+            String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
+        lines.insert(50, line.to_owned());
+        lines.join("\n") + "\n"
+    };
+    for (name, content) in [
+        ("train.csv", broken(csv(&good), "only one column")),
+        ("train.tsv", broken(tsv(&good), "a\tb\tc")),
+        ("train.jsonl", broken(jsonl(&good), "{\"text\": \"no label\"}")),
+        ("train.txt", broken(fasttext(&good), "no label")),
+    ] {
+        let place = Place::with_data().file(name, content);
+        let line = format!("--set data.train={name} --set data.test=null");
+        let command = place.lstmtext(&format!("train small.yaml {line}"));
+        assert_fails(command, 1, &[name, "line 51", "data.broken_lines: skip"]);
+        let line = format!("{line} --set data.broken_lines=skip");
+        let skipped = stats(&place, &line);
+        assert_eq!(skipped["parts"][0]["examples"], 90, "{name}");
+        let note = skipped["notes"][0].as_str().unwrap();
+        assert!(note.ends_with(&format!("{name}\": left out 1 broken lines")), "{note}");
+    }
+}
+
+#[test]
+fn statistics_are_those_of_the_parts() {
+    let texts = |words: &[&str]| -> Vec<Example> {
+        let example = |text: &&str| Example {
+            label: if text.contains('a') { "x" } else { "y" }.into(),
+            text: (*text).into(),
+        };
+        words.iter().map(example).collect()
+    };
+    let place = Place::with_data()
+        .file("train.csv", csv(&texts(&["a b", "a b c", "b b b b b b", "a", "c b"])))
+        .file("validation.csv", csv(&texts(&["a", "b unknown"])))
+        .file("test.csv", csv(&texts(&["a b", "c c unknown unknown"])));
+    let line = "--set data.validation=validation.csv --set text.min_count=1 \
+                --set text.max_length=3";
+    let report = stats(&place, line);
+    assert_eq!((&report["labels"], &report["vocabulary"]), (&json!(["x", "y"]), &json!(4 + 3)));
+    let [train, validation, test] = &report["parts"].as_array().unwrap()[..] else { panic!() };
+    assert_eq!(train["labels"], json!([["x", 3], ["y", 2]]));
+    for (part, examples, tokens, longest, cut, unknown) in [
+        (train, 5, 14, 6, 1.0 / 5.0, 0.0),
+        (validation, 2, 3, 2, 0.0, 1.0 / 3.0),
+        (test, 2, 6, 4, 0.5, 2.0 / 6.0),
+    ] {
+        assert_eq!((&part["examples"], &part["tokens"]), (&json!(examples), &json!(tokens)));
+        assert_eq!((&part["longest"], &part["cut_share"]), (&json!(longest), &json!(cut)));
+        assert_eq!(part["unknown_share"], unknown);
+    }
+    assert_eq!(
+        report["notes"],
+        json!([
+            "1 of 2 validation texts are also training texts",
+            "1 of 2 test texts are also training texts"
+        ])
+    );
+}
+
+#[test]
+fn people_get_a_table() {
+    let place = Place::with_data();
+    let printed = stdout(&place.lstmtext("data stats small.yaml").assert().success());
+    let row = |name: &str| printed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("train").ends_with("neg 270, pos 270"), "{printed}");
+    assert!(row("validation").ends_with("neg 30, pos 30"), "{printed}");
+    assert!(row("test").ends_with("neg 100, pos 100"), "{printed}");
+}
+
+#[test]
+fn a_filter_keeps_the_rows_that_it_names() {
+    let rows: String = (0..100)
+        .map(|n| format!("{},film w{n},{}\n", ["imdb", "other"][n % 2], n % 4 / 2))
+        .collect();
+    let place = Place::with_data().file("train.csv", format!("source,text,label\n{rows}"));
+    let report = stats(
+        &place,
+        "--set data.filter.source=imdb --set data.test=null --set data.label_names.0=negative",
+    );
+    assert_eq!(report["parts"][0]["labels"], json!([["1", 22], ["negative", 23]]));
+}

@@ -1,0 +1,155 @@
+//! `lstmtext data fetch`, from a server in this process.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use predicates::prelude::*;
+use predicates::str::contains;
+use sha2::{Digest, Sha256};
+use tar::{Builder, Header};
+
+use crate::common::{Place, assert_fails, stdout};
+
+// What the tests of the library need of it besides stays unused here.
+#[allow(dead_code)]
+#[path = "../fetch/server.rs"]
+mod server;
+
+use server::{Reply, Server};
+
+/// An archive with these files, whatever their names.
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, content) in files {
+        let mut header = Header::new_gnu();
+        // Not through `set_path`, which refuses `..`.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, content.as_bytes()).unwrap();
+    }
+    let mut encoder = builder.into_inner().unwrap();
+    encoder.flush().unwrap();
+    encoder.finish().unwrap()
+}
+
+fn good_archive() -> Vec<u8> {
+    archive(&[
+        ("aclImdb/README", "read me"),
+        ("aclImdb/train/pos/0_9.txt", "a good film"),
+        ("aclImdb/train/neg/0_1.txt", "a bad film"),
+        ("aclImdb/test/pos/0_10.txt", "a very good film"),
+    ])
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+fn fetch(place: &Place, url: &str, sha256: &str) -> assert_cmd::Command {
+    let line = format!("data fetch imdb --to data/aclImdb --url {url} --sha256 {sha256}");
+    let mut command = place.lstmtext(&line);
+    // A proxy would look for this machine at its own place.
+    command.env("http_proxy", "http://127.0.0.1:9").env("HTTP_PROXY", "http://127.0.0.1:9");
+    command
+}
+
+#[test]
+fn a_published_archive_becomes_a_folder() {
+    let (place, archive) = (Place::new(), good_archive());
+    let server = Server::start(vec![Reply::whole(&archive)]);
+    let done = fetch(&place, &server.url, &sha256(&archive)).assert().success();
+    assert_eq!(stdout(&done), "data/aclImdb\n");
+    done.stderr(contains(server.url.clone()).and(contains("4 files")));
+    assert_eq!(place.read("data/aclImdb/train/pos/0_9.txt"), "a good film");
+    assert_eq!(place.read("data/aclImdb/test/pos/0_10.txt"), "a very good film");
+    assert_eq!(place.names("data"), ["aclImdb"], "the archive is not kept");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_is_fetched_can_be_trained_on() {
+    let reviews: Vec<(String, String)> = crate::common::examples(&["neg", "pos"], 200, 1)
+        .into_iter()
+        .enumerate()
+        .map(|(number, example)| {
+            (format!("aclImdb/train/{}/{number}_1.txt", example.label), example.text)
+        })
+        .collect();
+    let files: Vec<(&str, &str)> =
+        reviews.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let (place, archive) = (Place::with_data(), archive(&files));
+    let server = Server::start(vec![Reply::whole(&archive)]);
+    fetch(&place, &server.url, &sha256(&archive)).assert().success();
+    let done = place.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
+    done.stderr(contains("180 train, 20 validation, 200 test examples; labels neg, pos"));
+}
+
+#[test]
+fn a_cut_connection_is_resumed() {
+    let (place, archive) = (Place::new(), good_archive());
+    let server = Server::start(vec![
+        Reply::whole(&archive).cut_after(archive.len() / 2),
+        Reply::rest(&archive, archive.len() / 2),
+    ]);
+    fetch(&place, &server.url, &sha256(&archive)).assert().success();
+    let requests = server.requests();
+    let range = format!("bytes={}-", archive.len() / 2);
+    assert_eq!(requests[1].header("Range"), Some(&*range));
+    assert_eq!(place.read("data/aclImdb/README"), "read me");
+}
+
+#[test]
+fn another_archive_than_the_published_one_is_thrown_away() {
+    let (place, archive) = (Place::new(), good_archive());
+    let server = Server::start(vec![Reply::whole(&archive)]);
+    let expected = sha256(b"something else");
+    let command = fetch(&place, &server.url, &expected);
+    assert_fails(command, 1, &[&server.url, &sha256(&archive), &expected]);
+    assert_eq!(place.names("data"), Vec::<String>::new());
+}
+
+#[test]
+fn an_archive_that_reaches_out_of_its_folder_is_refused() {
+    let place = Place::new();
+    let absolute = place.path("escaped").display().to_string();
+    for name in ["../escaped", "aclImdb/../../escaped", &absolute, "other/escaped"] {
+        let archive = archive(&[("aclImdb/README", "read me"), (name, "escaped")]);
+        let server = Server::start(vec![Reply::whole(&archive)]);
+        let command = fetch(&place, &server.url, &sha256(&archive));
+        assert_fails(command, 1, &["escaped", "aclImdb_v1.tar.gz"]);
+        // What was downloaded is the published file, so it stays.
+        assert_eq!(
+            (place.names(""), place.names("data")),
+            (names(&["data"]), names(&["aclImdb_v1.tar.gz"])),
+            "{name}"
+        );
+        std::fs::remove_dir_all(place.path("data")).unwrap();
+    }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_folder_that_is_there_already_needs_no_server() {
+    let place = Place::new().file("data/aclImdb/train/pos/mine.txt", "mine");
+    let server = Server::start(vec![Reply::whole(&good_archive())]);
+    let done = fetch(&place, &server.url, &sha256(&good_archive())).assert().success();
+    assert_eq!(stdout(&done), "data/aclImdb\n");
+    done.stderr(contains("is there already"));
+    assert_eq!(server.requests().len(), 0);
+    assert_eq!(place.read("data/aclImdb/train/pos/mine.txt"), "mine");
+}
+
+#[test]
+fn a_server_that_has_no_such_file_is_quoted() {
+    let place = Place::new();
+    let server = Server::start(vec![Reply::new("404 Not Found")]);
+    let command = fetch(&place, &server.url, &sha256(b""));
+    assert_fails(command, 1, &["404 Not Found", "by hand", "data/aclImdb_v1.tar.gz"]);
+    assert_eq!(place.names("data"), Vec::<String>::new());
+}

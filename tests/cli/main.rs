@@ -1,0 +1,15 @@
+//! The program as a user has it: the binary, on data made up here, in folders of their own.
+
+mod checkpoints;
+mod common;
+mod config;
+mod data;
+mod evaluate;
+mod fetch;
+mod pipes;
+mod predict;
+mod python;
+mod resume;
+mod tensorboard;
+mod train;
+mod training;

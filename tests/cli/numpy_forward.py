@@ -1,0 +1,46 @@
+"""Computes a class probability from a checkpoint with NumPy: python numpy_forward.py CHECKPOINT TEXT
+
+Reads nothing but the files of the checkpoint, as a program in another language would: words at
+spaces, embedding, one LSTM layer (gates i, f, g, o), mean over the text, one logit, sigmoid.
+Prints the probability of the second label as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+OOV = 2
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def hidden_states(inputs, weights):
+    bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
+    state = memory = np.zeros(weights["lstm.weight_hh_l0"].shape[1])
+    for vector in inputs:
+        gates = weights["lstm.weight_ih_l0"] @ vector + weights["lstm.weight_hh_l0"] @ state + bias
+        i, f, g, o = np.split(gates, 4)
+        memory = sigmoid(f) * memory + sigmoid(i) * np.tanh(g)
+        state = sigmoid(o) * np.tanh(memory)
+        yield state
+
+
+def main(checkpoint, text):
+    weights = load_file(checkpoint / "model.safetensors")
+    assert all(tensor.dtype == np.float32 for tensor in weights.values())
+    weights = {name: tensor.astype(np.float64) for name, tensor in weights.items()}
+    words = json.loads((checkpoint / "vocabulary.json").read_text())
+    labels = json.loads((checkpoint / "checkpoint.json").read_text())["labels"]
+    ids = [words.index(word) if word in words else OOV for word in text.split()]
+    pooled = np.mean(list(hidden_states(weights["embedding.weight"][ids], weights)), axis=0)
+    logit = weights["head.weight"] @ pooled + weights["head.bias"]
+    print(json.dumps({labels[1]: float(sigmoid(logit)[0])}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

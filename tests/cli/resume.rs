@@ -1,0 +1,154 @@
+//! `lstmtext train --resume`: a run that was stopped ends as if it never had been.
+
+use predicates::str::contains;
+
+use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails};
+use crate::training::{COSINE, PLATEAU, Training, with_noise};
+
+/// Two runs have the same weights, optimizer memory, vocabulary, metrics and scores.
+fn assert_same_run(place: &Place, a: &str, b: &str) {
+    assert_eq!(place.timeless_metrics(a), place.timeless_metrics(b));
+    assert_eq!(place.timeless_summary(a), place.timeless_summary(b));
+    for part in ["best", "last"] {
+        for name in ["model.safetensors", "optimizer.safetensors", "vocabulary.json"] {
+            let bytes = |run: &str| place.bytes(&format!("{run}/{part}/{name}"));
+            assert!(bytes(a) == bytes(b), "{part}/{name} differs");
+        }
+    }
+    assert_eq!(place.read(&format!("{a}/config.yaml")), place.read(&format!("{b}/config.yaml")));
+}
+
+#[test]
+fn a_run_stopped_by_ctrl_c_and_resumed_ends_bit_identical() {
+    let place = with_noise(COSINE);
+    place.train("long.yaml --out whole").stderr(contains("stopped: no new best in 9"));
+
+    let mut training = Training::start(&place, "long.yaml --out stopped");
+    training.wait_for_validations(&place, "stopped", 3);
+    let (code, said) = training.stop(libc::SIGINT);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(place.path("stopped/last/checkpoint.json").exists());
+    assert!(!place.path("stopped/summary.json").exists());
+    assert!(place.metrics("stopped").len() < place.metrics("whole").len(), "it was stopped");
+
+    let done = place.train("--resume stopped");
+    let step = place.json("stopped/last/progress.json")["step"].as_u64().unwrap();
+    assert_eq!(step, place.json("whole/last/progress.json")["step"]);
+    done.stderr(contains("resumed after step "));
+    assert_same_run(&place, "whole", "stopped");
+}
+
+#[test]
+fn a_run_stopped_again_and_again_ends_bit_identical() {
+    let place = with_noise(PLATEAU);
+    place.train("long.yaml --out whole").stderr(contains("stopped: no new best in 16"));
+    let mut training = Training::start(&place, "long.yaml --out stopped");
+    // Before anything is validated, so that there is no best yet.
+    training.wait_for_curves(&place, "stopped");
+    assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
+    for validations in [1, 4, 7] {
+        let mut training = Training::start(&place, "--resume stopped");
+        training.wait_for_validations(&place, "stopped", validations);
+        assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
+    }
+    place.train("--resume stopped");
+    assert_same_run(&place, "whole", "stopped");
+}
+
+/// A power cut, say. Checkpoints are written every 23 steps; those after the last one are lost and
+/// taken again.
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let place = with_noise(PLATEAU);
+    place.train("long.yaml --out whole");
+    let mut training = Training::start(&place, "long.yaml --out killed");
+    training.wait_for_validations(&place, "killed", 4);
+    assert_eq!(training.stop(libc::SIGKILL).0, None);
+    place.train("--resume killed");
+    assert_same_run(&place, "whole", "killed");
+}
+
+#[test]
+fn the_command_that_is_printed_resumes_the_run() {
+    let place = with_noise(COSINE).file("it's here/readme", "");
+    let mut command = place.process("train long.yaml --out");
+    let mut training = Training::spawn(command.arg("it's here/my run"));
+    training.wait_for_validations(&place, "it's here/my run", 1);
+    let (_, said) = training.stop(libc::SIGINT);
+    let command = said.lines().last().unwrap().trim();
+    assert!(command.contains("train --resume "), "{said}");
+    assert_cmd::Command::new("sh")
+        .args(["-c", &format!("{command} --set train.epochs=3")])
+        .current_dir(place.path(""))
+        .envs(ENVIRONMENT)
+        .timeout(DEADLINE)
+        .assert()
+        .success();
+    assert!(place.path("it's here/my run/summary.json").exists());
+}
+
+#[test]
+fn a_finished_run_is_trained_on_with_more_epochs() {
+    let place = Place::with_data();
+    let constant = "--set train.schedule.name=constant";
+    place.train(&format!("small.yaml --out whole {constant} --set train.epochs=3"));
+    place.train(&format!("small.yaml --out longer {constant} --set train.epochs=2"));
+    place.train("--resume longer --set train.epochs=3");
+    assert_same_run(&place, "whole", "longer");
+    assert_eq!(place.metrics("longer").len(), 3);
+}
+
+#[test]
+fn a_finished_run_stays_as_it_is_where_nothing_is_changed() {
+    let place = Place::with_data();
+    place.train("small.yaml --out whole");
+    place.train("small.yaml --out again");
+    let done = place.train("--resume again");
+    assert_same_run(&place, "whole", "again");
+    done.stderr(contains("raise train.epochs")).stdout(contains("test  "));
+}
+
+#[test]
+fn a_resumed_run_keeps_its_model_and_text() {
+    let place = Place::with_run();
+    for set in ["model.lstm.units=16", "model.pooling=max", "text.max_length=10", "model={}"] {
+        let command = place.lstmtext(&format!("train --resume run --set {set}"));
+        assert_fails(command, 2, &[&format!("--set {}", set.split('=').next().unwrap())]);
+    }
+}
+
+#[test]
+fn a_resume_that_is_refused_changes_nothing() {
+    let mut place = Place::with_run();
+    let files = |place: &Place| {
+        let text = |name: &str| place.read(&format!("run/{name}"));
+        (text("config.yaml"), text("metrics.jsonl"), place.names("run"))
+    };
+    let before = files(&place);
+    for (set, labels, words) in [
+        // Another optimizer can do nothing with this one's memory.
+        ("train.optimizer=sgd", ["neg", "pos"], ["optimizer state", "sgd"]),
+        ("train.epochs=9", ["bad", "good"], ["labels bad, good", "neg, pos"]),
+        ("data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
+    ] {
+        place = place.data(&labels);
+        assert_fails(place.lstmtext(&format!("train --resume run --set {set}")), 1, &words);
+        assert!(files(&place) == before, "the run is changed though {set} is refused");
+    }
+}
+
+#[test]
+fn a_folder_without_a_run_cannot_be_resumed() {
+    let place = Place::new().file("empty/readme", "");
+    assert_fails(place.lstmtext("train --resume empty"), 1, &["empty", "no checkpoint last/"]);
+    assert_fails(place.lstmtext("train --resume nowhere"), 1, &["nowhere"]);
+}
+
+#[test]
+fn a_run_moved_elsewhere_can_be_resumed() {
+    let place = Place::with_run();
+    std::fs::create_dir(place.path("archive")).unwrap();
+    std::fs::rename(place.path("run"), place.path("archive/moved")).unwrap();
+    place.train("--resume archive/moved --set train.epochs=5");
+    assert_eq!(place.metrics("archive/moved").len(), 5);
+}

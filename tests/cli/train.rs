@@ -1,0 +1,539 @@
+//! `lstmtext train`: what it learns, what it writes, what it says.
+
+use std::f64::consts::PI;
+use std::fs;
+
+use predicates::prelude::*;
+use predicates::str::{contains, is_match};
+use serde_json::Value;
+
+use crate::common::{
+    ENVIRONMENT, Example, Place, assert_fails, csv, examples, noise, stderr, stdout, stdout_json,
+};
+
+/// All that has to be said; every other field has a default.
+const FOUR_FIELDS: &str = "\
+data:
+  train: train.csv
+  test: test.csv
+  text_column: review
+  label_column: sentiment
+";
+
+/// Steps of an epoch of the 600 examples, of which 60 are validation examples.
+const STEPS: u64 = 540_u64.div_ceil(32);
+
+/// A place with `defaults.yaml` and data in columns of other names than the default ones.
+fn with_defaults(train: &[Example], test: &[Example]) -> Place {
+    let renamed = |examples| {
+        let text = String::from_utf8(csv(examples)).unwrap();
+        text.replacen("text,label", "review,sentiment", 1)
+    };
+    Place::new()
+        .file("defaults.yaml", FOUR_FIELDS)
+        .file("train.csv", renamed(train))
+        .file("test.csv", renamed(test))
+}
+
+/// Trains `small.yaml` with these fields changed, into the folder `run`.
+fn train_with(place: &Place, run: &str, fields: &[&str]) {
+    let sets: String = fields.iter().map(|field| format!(" --set {field}")).collect();
+    place.train(&format!("small.yaml --out {run}{sets}"));
+}
+
+fn numbers(records: &[Value], pointer: &str) -> Vec<f64> {
+    records.iter().map(|record| record.pointer(pointer).unwrap().as_f64().unwrap()).collect()
+}
+
+#[test]
+fn four_fields_are_enough_to_learn_two_classes() {
+    let place =
+        with_defaults(&examples(&["neg", "pos"], 2_000, 1), &examples(&["neg", "pos"], 200, 2));
+    let done = place.train("defaults.yaml --out run");
+    assert!(place.test_accuracy("run") > 0.95, "half of the test texts are of each class");
+    // The score would say little of texts that were trained on.
+    assert!(!stderr(&done).contains("also training texts"));
+}
+
+#[test]
+fn four_fields_are_enough_to_learn_four_classes() {
+    let classes = ["sport", "money", "art", "law"];
+    let place = with_defaults(&examples(&classes, 2_400, 1), &examples(&classes, 200, 2));
+    place.train("defaults.yaml --out run");
+    assert!(place.test_accuracy("run") > 0.9, "a quarter of the test texts are of each class");
+}
+
+/// The counterpart of the two tests above: nothing but the labels lets a run score well.
+#[test]
+fn labels_drawn_by_lot_cannot_be_learned() {
+    let place = with_defaults(&noise(600, 1), &noise(400, 2));
+    place.train("defaults.yaml --out run");
+    let accuracy = place.test_accuracy("run");
+    assert!((0.38..0.62).contains(&accuracy), "{accuracy}");
+}
+
+/// No count of words tells these classes apart: a recurrent network must carry what came first.
+#[test]
+fn what_only_the_order_of_words_tells_is_learned() {
+    let ordered = |count, seed| {
+        let mut texts = examples(&["x", "y"], count, seed);
+        for (number, example) in texts.iter_mut().enumerate() {
+            let neutral = example.text.split(' ').filter(|word| word.starts_with('n'));
+            let mut words: Vec<&str> = neutral.take(4).collect();
+            let pair = if number % 2 == 0 { ["up", "down"] } else { ["down", "up"] };
+            words.insert(number / 2 % (words.len() + 1), pair[0]);
+            let first = words.iter().position(|word| *word == pair[0]).unwrap();
+            words.insert(first + 1 + number / 7 % (words.len() - first), pair[1]);
+            example.text = words.join(" ");
+        }
+        texts
+    };
+    let place = Place::with_data()
+        .file("train.csv", csv(&ordered(600, 1)))
+        .file("test.csv", csv(&ordered(200, 2)));
+    train_with(&place, "run", &["model.pooling=last", "model.head.dropout=0", "train.epochs=12"]);
+    assert!(place.test_accuracy("run") > 0.9, "{}", place.summary("run"));
+}
+
+#[test]
+fn the_run_folder_has_everything_that_is_promised() {
+    let place = Place::with_run();
+    let names = place.names("run");
+    let (events, others): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| name.starts_with("events.out.tfevents."));
+    assert_eq!(others, ["best", "config.yaml", "last", "metrics.jsonl", "summary.json"]);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let checkpoint = [
+        "checkpoint.json",
+        "config.yaml",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "progress.json",
+        "vocabulary.json",
+    ];
+    assert_eq!(
+        (place.names("run/best"), place.names("run/last")),
+        (checkpoint.map(str::to_owned).to_vec(), checkpoint.map(str::to_owned).to_vec())
+    );
+}
+
+#[test]
+fn metrics_have_a_line_for_each_validation() {
+    let place = Place::with_run();
+    let records = place.metrics("run");
+    assert_eq!(numbers(&records, "/epoch"), [1.0, 2.0, 3.0, 4.0]);
+    let steps: Vec<f64> = (1..=4).map(|epoch| (epoch * STEPS) as f64).collect();
+    assert_eq!(numbers(&records, "/step"), steps);
+    for record in &records {
+        let keys: Vec<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.len(), 6, "{keys:?}");
+        for number in ["learning_rate", "train_seconds", "train/loss", "validation/loss"] {
+            assert!(record.pointer(&format!("/{number}")).unwrap().as_f64().unwrap() > 0.0);
+        }
+        for part in ["train", "validation"] {
+            let accuracy = record[part]["accuracy"].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&accuracy), "{record}");
+            assert_eq!(record[part].as_object().unwrap().len(), 2, "{record}");
+        }
+    }
+}
+
+#[test]
+fn the_summary_is_that_of_the_best_epoch() {
+    let place = Place::with_run();
+    let (summary, records) = (place.summary("run"), place.metrics("run"));
+    let losses = numbers(&records, "/validation/loss");
+    let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
+    assert_eq!(summary["best_epoch"], best + 1);
+    assert_eq!(summary["validation"], records[best]["validation"]);
+    let seconds = summary["seconds"].as_f64().unwrap();
+    assert!((seconds - numbers(&records, "/train_seconds").iter().sum::<f64>()).abs() < 1e-9);
+    assert!(summary["tokens_per_second"].as_f64().unwrap() > 0.0);
+    // Embedding, one bias for each gate, and the head's weights and bias.
+    let words = place.json("run/best/vocabulary.json").as_array().unwrap().len();
+    assert_eq!(summary["parameters"], words * 8 + 4 * 8 * (8 + 8 + 1) + 8 + 1);
+    let mut keys: Vec<&String> = summary.as_object().unwrap().keys().collect();
+    keys.sort();
+    let promised =
+        ["best_epoch", "parameters", "seconds", "test", "tokens_per_second", "validation"];
+    assert_eq!(keys, promised);
+}
+
+#[test]
+fn the_last_epochs_weights_are_tested_where_the_best_are_not_restored() {
+    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    let overfit = "--set train.epochs=6 --set train.early_stopping.patience=null";
+    place.train(&format!("small.yaml --out best {overfit}"));
+    place.train(&format!(
+        "small.yaml --out last {overfit} --set train.early_stopping.restore_best=false"
+    ));
+    assert_eq!(place.best_weights("best"), place.best_weights("last"));
+    assert!(place.summary("last")["best_epoch"].as_u64().unwrap() < 6, "it must overfit");
+    for (run, part) in [("best", "best"), ("last", "last")] {
+        let done = place.lstmtext(&format!("evaluate {run}/{part} --json")).assert().success();
+        assert_eq!(place.summary(run)["test"]["loss"], stdout_json(&done)["loss"], "{run}");
+    }
+}
+
+#[test]
+fn stdout_has_the_result_and_stderr_all_else() {
+    let place = Place::with_data();
+    let done = place.train("small.yaml --out run");
+    let result = r"^validation  accuracy \d+\.\d\d %  loss \d\.\d{4}\ntest        accuracy \d+\.\d\d %  loss \d\.\d{4}\n$";
+    let done = done.stdout(is_match(result).unwrap());
+    let parameters = place.summary("run")["parameters"].as_u64().unwrap();
+    let total = format!("Total params: {},{:03}\n", parameters / 1_000, parameters % 1_000);
+    done.stderr(
+        contains("540 train, 60 validation, 200 test examples; labels neg, pos")
+            .and(contains(total))
+            .and(contains("stopped: all 4 epochs are trained; best was epoch "))
+            .and(contains("tensorboard --logdir ")),
+    );
+}
+
+#[test]
+fn a_star_marks_each_new_best() {
+    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    let done = place.train(
+        "small.yaml --out run --set train.epochs=6 --set train.early_stopping.patience=null",
+    );
+    let is_row = is_match(r"^\d/6 ").unwrap();
+    let shown: Vec<bool> = stderr(&done)
+        .lines()
+        .filter(|line| is_row.eval(line))
+        .map(|line| line.ends_with('*'))
+        .collect();
+    let losses = numbers(&place.metrics("run"), "/validation/loss");
+    let expected: Vec<bool> = (0..losses.len())
+        .map(|epoch| losses[..epoch].iter().all(|earlier| losses[epoch] < *earlier))
+        .collect();
+    assert_eq!(shown, expected, "{losses:?}");
+    assert!(expected.contains(&false), "the test is of no use where every epoch is a best");
+}
+
+#[test]
+fn the_next_command_that_is_printed_works() {
+    let place = Place::with_data();
+    let done = place.train("small.yaml").stderr(contains("\nnext:\n  "));
+    let said = stderr(&done);
+    let command = said.lines().find(|line| line.contains(" predict ")).unwrap();
+    assert_cmd::Command::new("sh")
+        .args(["-c", command.trim()])
+        .current_dir(place.path(""))
+        .envs(ENVIRONMENT)
+        .assert()
+        .success()
+        .stdout(is_match(r"^(neg|pos)  0\.\d{4}  A wonderful surprise").unwrap());
+}
+
+#[test]
+fn json_on_stdout_is_the_summary() {
+    let place = Place::with_data();
+    let done = place.train("small.yaml --out run --json");
+    assert_eq!(stdout_json(&done), place.summary("run"));
+}
+
+#[test]
+fn a_run_without_test_examples_has_no_test_score() {
+    let place = Place::with_data();
+    let done = place.train("small.yaml --out run --set data.test=null");
+    assert_eq!(place.summary("run")["test"], Value::Null);
+    assert_eq!(stdout(&done).lines().count(), 1);
+}
+
+#[test]
+fn a_run_is_never_written_over() {
+    let place = Place::with_run();
+    let before = place.read("run/metrics.jsonl");
+    assert_fails(
+        place.lstmtext("train small.yaml --out run"),
+        1,
+        &["holds a run already", "--resume"],
+    );
+    assert_eq!(place.read("run/metrics.jsonl"), before);
+}
+
+#[test]
+fn runs_are_named_by_configuration_and_time() {
+    let place = Place::with_data();
+    place.train("small.yaml --set train.epochs=1");
+    place.train("small.yaml --set train.epochs=1 --set name=other");
+    // The second run may begin in the first one's second.
+    let named = |name: &str| is_match(format!(r"^{name}-\d{{8}}-\d{{6}}(-2)?$")).unwrap();
+    let names = place.names("runs");
+    assert!(
+        names.len() == 2 && named("other").eval(&names[0]) && named("small").eval(&names[1]),
+        "{names:?}"
+    );
+}
+
+/// The file name is a typing error that will be corrected, with the same --out.
+#[test]
+fn a_run_that_could_not_begin_does_not_take_the_folder() {
+    let place = Place::with_data();
+    let wrong = place.lstmtext("train small.yaml --out run --set data.train=trian.csv");
+    assert_fails(wrong, 1, &["trian.csv"]);
+    place.train("small.yaml --out run --set train.epochs=1");
+}
+
+#[test]
+fn the_seed_decides_and_nothing_else() {
+    let place = Place::with_data();
+    for run in ["a --threads 2", "b --threads 2", "c --threads 2 --set train.seed=2"] {
+        place.train(&format!("small.yaml --set model.embedding.word_dropout=0.2 --out {run}"));
+    }
+    for part in ["best", "last"] {
+        let weights = |run| place.bytes(&format!("{run}/{part}/model.safetensors"));
+        assert!(weights("a") == weights("b"), "{part} differs");
+        assert!(weights("a") != weights("c"), "{part} is the same");
+    }
+    assert_eq!(place.timeless_metrics("a"), place.timeless_metrics("b"));
+    assert_eq!(place.timeless_summary("a"), place.timeless_summary("b"));
+    assert_ne!(place.timeless_metrics("a"), place.timeless_metrics("c"));
+    // Nor does it decide what is trained on: runs with several seeds can be compared.
+    let vocabulary = |run| place.bytes(&format!("{run}/best/vocabulary.json"));
+    assert_eq!(vocabulary("a"), vocabulary("c"));
+}
+
+#[test]
+fn threads_are_those_asked_for() {
+    let place = Place::with_data();
+    for threads in [1, 2] {
+        let done = place.train(&format!("small.yaml --threads {threads} --set train.epochs=1"));
+        done.stderr(contains(format!("CPU, {threads} threads")));
+    }
+    assert_fails(place.lstmtext("train small.yaml --threads 0"), 2, &["--threads"]);
+}
+
+#[test]
+fn every_optimizer_learns_in_a_way_of_its_own() {
+    let place = Place::with_data();
+    let optimizers =
+        [("adam", 0.03), ("adamw", 0.03), ("rmsprop", 0.01), ("adadelta", 2.0), ("sgd", 0.5)];
+    for (optimizer, rate) in optimizers {
+        let rate = format!("train.learning_rate={rate}");
+        let fields = [
+            "train.sgd.momentum=0.9",
+            "train.weight_decay=0.001",
+            "train.schedule.name=constant",
+            &rate,
+        ];
+        let name = format!("train.optimizer={optimizer}");
+        train_with(&place, optimizer, &[&fields[..], &[&name]].concat());
+        assert!(place.test_accuracy(optimizer) > 0.9, "{optimizer}");
+    }
+    // The same seed: what differs is the optimizer's doing.
+    let mut weights = optimizers.map(|(optimizer, _)| place.best_weights(optimizer)).to_vec();
+    weights.sort();
+    weights.dedup();
+    assert_eq!(weights.len(), optimizers.len());
+}
+
+#[test]
+fn every_schedule_has_the_rates_of_its_formula() {
+    let (epochs, warmup, end) = (4, 5, 0.1);
+    let total = (epochs * STEPS - warmup) as f64;
+    // What is left of the learning rate at a step, counted from 0 after the warm-up.
+    type Formula = fn(done: f64, epoch: f64, end: f64) -> f64;
+    let schedules: [(&str, Formula); 4] = [
+        ("constant", |_, _, _| 1.0),
+        ("linear", |done, _, end| 1.0 + (end - 1.0) * done),
+        ("cosine", |done, _, end| end + (1.0 - end) * (1.0 + (PI * done).cos()) / 2.0),
+        ("exponential", |_, epoch, _| 0.9_f64.powf(epoch)),
+    ];
+    let place = Place::with_data();
+    for (schedule, formula) in schedules {
+        train_with(
+            &place,
+            schedule,
+            &[
+                &format!("train.schedule.name={schedule}"),
+                &format!("train.schedule.end_factor={end}"),
+                &format!("train.schedule.warmup_steps={warmup}"),
+                "train.validate_every=1",
+                "train.early_stopping.patience=null",
+                "train.epochs=4",
+            ],
+        );
+        let rates = numbers(&place.metrics(schedule), "/learning_rate");
+        assert_eq!(rates.len() as u64, epochs * STEPS);
+        for (step, rate) in rates.iter().enumerate() {
+            let after = step as f64 - warmup as f64;
+            let factor = match after < 0.0 {
+                true => (step + 1) as f64 / warmup as f64,
+                false => formula(after / total, (after / STEPS as f64).floor(), end),
+            };
+            assert!((rate - 0.05 * factor).abs() < 1e-12, "{schedule}, step {step}: {rate}");
+        }
+    }
+}
+
+#[test]
+fn the_plateau_schedule_halves_the_rate_where_validation_stands_still() {
+    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    train_with(
+        &place,
+        "run",
+        &[
+            "train.schedule.name=plateau",
+            "train.schedule.patience=1",
+            "train.early_stopping.patience=null",
+            "train.epochs=8",
+        ],
+    );
+    let (mut best, mut waited, mut rate) = (f64::INFINITY, 0, 0.05);
+    for record in place.metrics("run") {
+        assert_eq!(record["learning_rate"], rate);
+        let loss = record["validation"]["loss"].as_f64().unwrap();
+        waited = if loss < best { 0 } else { waited + 1 };
+        best = best.min(loss);
+        if waited > 1 {
+            (waited, rate) = (0, rate / 2.0);
+        }
+    }
+    assert!(rate < 0.05, "there was no plateau");
+}
+
+#[test]
+fn validation_comes_every_so_many_steps_and_at_the_end() {
+    let place = Place::with_data();
+    train_with(&place, "run", &["train.validate_every=10", "train.epochs=2"]);
+    let records = place.metrics("run");
+    assert_eq!(numbers(&records, "/step"), [10.0, 20.0, 30.0, 2.0 * STEPS as f64]);
+    assert_eq!(numbers(&records, "/epoch"), [1.0, 2.0, 2.0, 2.0]);
+}
+
+#[test]
+fn a_token_budget_decides_how_many_steps_an_epoch_has() {
+    let place = Place::with_data();
+    let budget = |tokens: usize| {
+        let run = format!("budget{tokens}");
+        train_with(&place, &run, &[&format!("train.token_budget={tokens}"), "train.epochs=1"]);
+        place.metrics(&run)[0]["step"].as_u64().unwrap() as usize
+    };
+    let parts = stdout_json(&place.lstmtext("data stats small.yaml --json").assert().success());
+    let tokens = parts["parts"][0]["tokens"].as_u64().unwrap() as usize;
+    for budget_tokens in [100, 1_000] {
+        // Sorted by length, batches are nearly full.
+        let (least, steps) = (tokens.div_ceil(budget_tokens), budget(budget_tokens));
+        assert!((least..least * 3 / 2 + 2).contains(&steps), "{steps} steps, at least {least}");
+    }
+}
+
+#[test]
+fn balanced_class_weights_make_the_rare_class_count_as_much() {
+    let mut rare = noise(600, 1);
+    for (number, example) in rare.iter_mut().enumerate() {
+        example.label = if number % 8 == 0 { "pos" } else { "neg" }.to_owned();
+    }
+    let only_pos: Vec<Example> = noise(200, 2)
+        .into_iter()
+        .map(|example| Example { label: "pos".into(), ..example })
+        .collect();
+    let place = Place::with_data().file("train.csv", csv(&rare)).file("pos.csv", csv(&only_pos));
+    let belief = |weights: &str| {
+        train_with(
+            &place,
+            weights,
+            &[&format!("train.class_weights={weights}"), "train.learning_rate=0.005"],
+        );
+        let line = format!("evaluate {weights} --data pos.csv --json");
+        let loss = &stdout_json(&place.lstmtext(&line).assert().success())["loss"];
+        (-loss.as_f64().unwrap()).exp()
+    };
+    // With nothing else to go by, a text is thought "pos" as often as that class weighs.
+    let (unweighted, balanced) = (belief("none"), belief("balanced"));
+    assert!(unweighted < 0.25 && balanced > 0.4, "{unweighted} and {balanced}");
+}
+
+#[test]
+fn label_smoothing_keeps_the_training_loss_above_its_entropy() {
+    let place = Place::with_data();
+    train_with(&place, "run", &["train.label_smoothing=0.4"]);
+    // A fifth of the target is on the wrong one of two classes.
+    let entropy = -(0.2 * 0.2_f64.ln() + 0.8 * 0.8_f64.ln());
+    assert!(numbers(&place.metrics("run"), "/train/loss").iter().all(|loss| *loss > entropy));
+    assert!(place.test_accuracy("run") > 0.9);
+}
+
+#[test]
+fn every_shape_of_network_learns() {
+    let place = Place::with_data();
+    let words = 80 + 4; // 60 neutral words, 10 of each class, 4 special ids
+    let (one, layer) = (4 * 8 * (8 + 8 + 1), |inputs: usize| 4 * 8 * (inputs + 8 + 1));
+    let shapes: [(&str, &[&str], usize); 6] = [
+        ("last", &["model.pooling=last"], one + 9),
+        ("mean", &["model.pooling=mean"], one + 9),
+        ("max", &["model.pooling=max"], one + 9),
+        ("bidirectional", &["model.lstm.bidirectional=true"], 2 * one + 17),
+        ("deep", &["model.lstm.layers=2", "model.lstm.dropout=0.2"], 2 * one + 9),
+        (
+            "all",
+            &[
+                "model.lstm.layers=2",
+                "model.lstm.dropout=0.2",
+                "model.lstm.bidirectional=true",
+                "model.head.activation=softmax",
+                "model.embedding.dropout=0.1",
+                "model.initialization=pytorch",
+            ],
+            2 * one + 2 * layer(16) + 2 * 17,
+        ),
+    ];
+    for (run, fields, parameters) in shapes {
+        train_with(&place, run, fields);
+        assert!(place.test_accuracy(run) > 0.9, "{run}: {}", place.summary(run));
+        assert_eq!(place.summary(run)["parameters"], words * 8 + parameters, "{run}");
+    }
+    let distinct: std::collections::HashSet<_> =
+        ["last", "mean", "max"].map(|pooling| place.best_weights(pooling)).into_iter().collect();
+    assert_eq!(distinct.len(), 3, "pooling changes what is learned");
+}
+
+#[test]
+fn padding_in_front_is_learned_with() {
+    let place = Place::with_data();
+    let max_length = "text.max_length=20";
+    train_with(&place, "front", &["text.pad=front", max_length]);
+    train_with(&place, "back", &["text.pad=back", max_length]);
+    assert!(place.test_accuracy("front") > 0.9, "{}", place.summary("front"));
+    assert!(place.best_weights("front") != place.best_weights("back"));
+}
+
+#[test]
+fn early_stopping_stops_where_there_is_nothing_to_learn() {
+    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    let done = place
+        .train("small.yaml --out run --set train.epochs=200 --set train.early_stopping.patience=2");
+    let records = place.metrics("run");
+    let losses = numbers(&records, "/validation/loss");
+    let [before @ .., _, _] = &losses[..] else { panic!("{losses:?}") };
+    let best = before.len();
+    assert!(losses.iter().all(|loss| *loss >= before[best - 1]), "{losses:?}");
+    assert_eq!(place.summary("run")["best_epoch"], best);
+    done.stderr(contains(format!("stopped: no new best in 2 validations; best was epoch {best}")));
+}
+
+#[test]
+fn a_diverging_run_says_where_and_fails() {
+    let place = Place::with_data();
+    let command = place.lstmtext(
+        "train small.yaml --out run --set train.optimizer=sgd --set train.learning_rate=1e38 \
+         --set train.gradient_clip=null --set train.schedule.name=constant",
+    );
+    let message = assert_fails(command, 1, &["diverged", "lower train.learning_rate"]);
+    let place_of_fault = r"step (\d+) \(epoch \d, batch \d+\): loss .*learning rate 1(0{38}|e38)";
+    assert!(is_match(place_of_fault).unwrap().eval(&message), "{message}");
+    assert!(!fs::exists(place.path("run/summary.json")).unwrap());
+}
+
+#[test]
+fn a_missing_cuda_device_is_an_error_that_says_why() {
+    let place = Place::with_data();
+    assert_fails(
+        place.lstmtext("train small.yaml --device cuda"),
+        1,
+        &["--device cuda", "no CUDA device"],
+    );
+    assert_fails(place.lstmtext("train small.yaml --device gpu"), 2, &["cuda:N"]);
+}

@@ -1,0 +1,99 @@
+//! Training in the background, to be stopped.
+
+use std::process::{Child, Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::{DEADLINE, Place, csv, noise};
+
+/// Whatever a resumed run could lose: dropout of every kind, the order of the examples, the
+/// momentum of the optimizer, the place in the schedule, and how long early stopping has waited.
+/// Validation after epochs; the signal comes somewhere inside one.
+pub const COSINE: &str = "\
+data: {train: train.csv, test: test.csv}
+model:
+  embedding: {size: 8, dropout: 0.1, word_dropout: 0.1}
+  lstm: {units: 8, layers: 2, dropout: 0.2, bidirectional: true}
+train:
+  epochs: 60
+  batch_size: 8
+  schedule: {name: cosine, warmup_steps: 20}
+  early_stopping: {patience: 9}
+";
+
+/// The same with another optimizer, a schedule that remembers, batches by tokens, and everything
+/// due in the middle of epochs.
+pub const PLATEAU: &str = "\
+data: {train: train.csv, test: test.csv}
+model:
+  embedding: {size: 8}
+  lstm: {units: 8}
+train:
+  epochs: 40
+  token_budget: 120
+  bucketing_window: 10
+  optimizer: rmsprop
+  learning_rate: 0.005
+  rmsprop: {momentum: 0.5}
+  schedule: {name: plateau, patience: 4, factor: 0.7}
+  early_stopping: {patience: 16, metric: validation_accuracy}
+  validate_every: 37
+  checkpoint_every: 23
+";
+
+/// Labels that nothing tells, so that early stopping has something to do.
+pub fn with_noise(config: &str) -> Place {
+    Place::new()
+        .file("long.yaml", config)
+        .file("train.csv", csv(&noise(600, 1)))
+        .file("test.csv", csv(&noise(100, 2)))
+}
+
+/// A process that trains.
+pub struct Training {
+    process: Child,
+}
+
+impl Training {
+    pub fn start(place: &Place, line: &str) -> Self {
+        Self::spawn(&mut place.process(&format!("train {line}")))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        Self { process: command.spawn().unwrap() }
+    }
+
+    /// Waits until the run has so many validations behind it.
+    pub fn wait_for_validations(&mut self, place: &Place, run: &str, count: usize) {
+        let metrics = place.path(run).join("metrics.jsonl");
+        self.wait_until(|| {
+            std::fs::read_to_string(&metrics).unwrap_or_default().lines().count() >= count
+        });
+    }
+
+    /// Waits until the first step is about to begin.
+    pub fn wait_for_curves(&mut self, place: &Place, run: &str) {
+        let has_events = || place.names(run).iter().any(|name| name.starts_with("events."));
+        self.wait_until(|| place.path(run).exists() && has_events());
+    }
+
+    fn wait_until(&mut self, reached: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !reached() {
+            assert!(self.process.try_wait().unwrap().is_none(), "training ended too early");
+            assert!(begun.elapsed() < DEADLINE, "training does not get there");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends a signal and waits for the end: the exit code and what is on stderr.
+    pub fn stop(self, signal: i32) -> (Option<i32>, String) {
+        let id = libc::pid_t::try_from(self.process.id()).unwrap();
+        // SAFETY: kill takes plain numbers. The process is ours and nobody has waited for its end,
+        // so that the number is still its own.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+        let Output { status, stdout, stderr } = self.process.wait_with_output().unwrap();
+        assert!(stdout.is_empty(), "an unfinished run has no result");
+        (status.code(), String::from_utf8(stderr).unwrap())
+    }
+}
