@@ -57,6 +57,16 @@ impl Plan {
     }
 }
 
+impl BatchLimit {
+    /// The limit where nothing is trained.
+    pub fn of_validation(config: &TrainConfig) -> Self {
+        match config.token_budget {
+            Some(tokens) => Self::Tokens(tokens),
+            None => Self::Examples(config.validation_batch_size),
+        }
+    }
+}
+
 impl Bucketing {
     /// The options of the configuration.
     pub fn of(config: &TrainConfig) -> Self {
@@ -75,7 +85,7 @@ impl Bucketing {
         order.shuffle(&mut random);
         let Some(window) = self.window else { return self.cut(order, lengths) };
 
-        let size = (window * self.examples_per_batch(lengths)).max(1);
+        let size = window.saturating_mul(self.examples_per_batch(lengths)).max(1);
         for part in order.chunks_mut(size) {
             part.sort_by_key(|example| lengths[*example as usize]);
         }
@@ -91,10 +101,10 @@ impl Bucketing {
     }
 
     /// Batches for evaluation: sorted by length, nothing left to chance.
-    pub fn sorted(examples: usize, lengths: &[usize]) -> Plan {
+    pub fn sorted(limit: BatchLimit, lengths: &[usize]) -> Plan {
         let mut order: Vec<u32> = (0..lengths.len() as u32).collect();
         order.sort_by_key(|example| lengths[*example as usize]);
-        Self { limit: BatchLimit::Examples(examples), window: None }.cut(order, lengths)
+        Self { limit, window: None }.cut(order, lengths)
     }
 
     /// Cuts an order of examples into batches as full as the limit allows.
@@ -106,7 +116,7 @@ impl Bucketing {
             let examples = position + 1 - start;
             let full = match self.limit {
                 BatchLimit::Examples(most) => examples > most,
-                BatchLimit::Tokens(most) => examples * longest.max(length) > most,
+                BatchLimit::Tokens(most) => examples.saturating_mul(longest.max(length)) > most,
             };
             if full && position > start {
                 ends.push(position);
@@ -125,7 +135,7 @@ impl Bucketing {
             BatchLimit::Examples(examples) => examples,
             BatchLimit::Tokens(tokens) => {
                 let total: usize = lengths.iter().sum();
-                tokens * lengths.len() / total.max(1)
+                tokens.saturating_mul(lengths.len()) / total.max(1)
             }
         }
     }

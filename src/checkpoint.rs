@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
-use crate::config::{self, Override, Resolved};
+use crate::config::{self, ConfigError, Override, Resolved};
 use crate::files::replace_folder;
 use crate::model::{Model, Named};
 use crate::optimizer::Optimizer;
@@ -122,6 +122,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`], and where a change is no valid configuration.
     pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        refuse_new_model(overrides)?;
         let path = locate(path)?;
         let unusable = || format!("cannot use the checkpoint \"{}\"", path.display());
         let manifest = check(&path).with_context(unusable)?;
@@ -170,6 +171,17 @@ impl Checkpoint {
     /// Where it is another optimizer's.
     pub fn restore(&self, optimizer: &mut Optimizer) -> anyhow::Result<()> {
         optimizer.load(read_tensors(&self.path.join(OPTIMIZER))?)
+    }
+}
+
+/// A model and its vocabulary cannot change under their weights.
+fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
+    let fixed = |field: &String| matches!(field.split('.').next(), Some("model" | "text"));
+    match overrides.iter().map(Override::field).find(fixed) {
+        Some(field) => Err(ConfigError::new(format!(
+            "--set {field}: a checkpoint keeps its model and text sections; train a new one"
+        ))),
+        None => Ok(()),
     }
 }
 

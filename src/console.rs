@@ -118,10 +118,15 @@ impl Console {
                     self.epochs
                 ));
             }
-            Finished::EarlyStopping => self.print(&format!(
-                "stopped: no new best in {} validations; best was epoch {best}",
-                progress.waited
-            )),
+            Finished::EarlyStopping => {
+                let validations = match progress.waited {
+                    1 => "1 validation".to_owned(),
+                    many => format!("{many} validations"),
+                };
+                self.print(&format!(
+                    "stopped: no new best in {validations}; best was epoch {best}"
+                ));
+            }
         }
     }
 

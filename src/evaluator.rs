@@ -3,7 +3,7 @@
 use tch::Device;
 
 use crate::batch::Batch;
-use crate::bucketing::Bucketing;
+use crate::bucketing::{BatchLimit, Bucketing};
 use crate::loss::{CrossEntropy, count_correct, log_probabilities};
 use crate::metrics::{Meter, Score};
 use crate::model::{Mode, Model};
@@ -18,20 +18,13 @@ pub struct Encoded {
     pub labels: Vec<u32>,
 }
 
-impl Encoded {
-    /// What each text fills of a batch's width.
-    pub fn lengths(&self) -> Vec<usize> {
-        (0..self.corpus.len()).map(|index| self.corpus.steps(index)).collect()
-    }
-}
-
 /// The mean cross-entropy (neither smoothed nor weighted, so that runs can be compared) and the
 /// accuracy on all examples.
-pub fn evaluate(model: &Model, data: &Encoded, batch_size: usize, device: Device) -> Score {
+pub fn evaluate(model: &Model, data: &Encoded, limit: BatchLimit, device: Device) -> Score {
     let criterion = CrossEntropy::default();
     let mut meter = Meter::default();
     let _no_grad = tch::no_grad_guard();
-    for examples in Bucketing::sorted(batch_size, &data.lengths()).batches() {
+    for examples in Bucketing::sorted(limit, &data.corpus.lengths()).batches() {
         let batch = Batch::gather(&data.corpus, &data.labels, examples, device);
         let log_probabilities = log_probabilities(&model.logits(&batch, Mode::Evaluate));
         let loss = criterion.loss(&log_probabilities, &batch.labels).double_value(&[]);

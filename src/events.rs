@@ -5,7 +5,7 @@
 //! are used here; the file is ours.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -25,7 +25,6 @@ const FRAME_BYTES: usize = 16;
 /// Writes scalars to one event file, which no other writer shares.
 pub struct EventWriter {
     path: PathBuf,
-    file: File,
     records: RecordWriter<BufWriter<File>>,
 }
 
@@ -36,8 +35,7 @@ impl EventWriter {
     /// Where the file cannot be made or written.
     pub fn create(folder: &Path, now: SystemTime) -> anyhow::Result<Self> {
         let (path, file) = create_new(folder, seconds(now) as u64)?;
-        let second = file.try_clone().context("cannot share the event file")?;
-        let mut writer = Self { path, file, records: RecordWriter::new(BufWriter::new(second)) };
+        let mut writer = Self { path, records: RecordWriter::new(BufWriter::new(file)) };
         let mut event = Event::new();
         event.set_wall_time(seconds(now));
         event.set_file_version("brain.Event:2".into());
@@ -69,7 +67,7 @@ impl EventWriter {
     /// # Errors
     /// Where the file cannot be written.
     pub fn flush(&mut self) -> anyhow::Result<()> {
-        self.records.flush().and_then(|()| self.file.flush()).with_context(|| self.unwritable())
+        self.records.flush().with_context(|| self.unwritable())
     }
 
     fn write(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -99,6 +97,10 @@ fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
     unreachable!("some number is free")
 }
 
+fn is_event_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FILE_PREFIX))
+}
+
 /// Takes everything after `step` out of the event files in `folder`, since a resumed run writes it
 /// again. A last record that a killed run left unfinished goes too.
 ///
@@ -109,8 +111,7 @@ pub fn drop_after(folder: &Path, step: u64) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read the folder \"{}\"", folder.display()))?
     {
         let path = entry.context("cannot read the folder of the run")?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with(FILE_PREFIX) {
+        if !is_event_file(&path) {
             continue;
         }
         let bytes =

@@ -34,11 +34,11 @@ impl Experiment {
     /// Reads the data and builds the vocabulary from the training examples.
     ///
     /// # Errors
-    /// Where the data cannot be read.
+    /// Where the data cannot be read, or no word of it occurs often enough.
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
         let start = Instant::now();
         let splits = data::load(&resolved.config.data)?;
-        let vocabulary = Vocabulary::build(&splits.train.texts, &resolved.config.text);
+        let vocabulary = Vocabulary::build(&splits.train.texts, &resolved.config.text)?;
         let encoder = Encoder::new(&resolved.config.text, vocabulary);
         Ok(Self::encode(resolved, splits, encoder, start))
     }

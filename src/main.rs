@@ -13,8 +13,12 @@ const BAD_USAGE: u8 = 2;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.computes_for_long() {
+        torch::wait_politely();
+    }
     torch::start();
-    match Cli::parse().run() {
+    match torch::errors_not_panics(|| cli.run()) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -76,7 +76,7 @@ impl Optimizer {
             beta1: self.config.adam.beta1,
             beta2: self.config.adam.beta2,
             epsilon: self.config.adam.epsilon,
-            weight_decay: self.config.weight_decay,
+            weight_decay: self.weight_decay(),
             decoupled: self.config.optimizer == OptimizerKind::Adamw,
         };
         fused::adam(
@@ -95,15 +95,19 @@ impl Optimizer {
             learning_rate,
             momentum: self.config.sgd.momentum,
             nesterov: self.config.sgd.nesterov,
-            weight_decay: self.config.weight_decay,
+            weight_decay: self.weight_decay(),
         };
         fused::sgd(&self.weights, gradients, momenta, sgd)
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
     }
 
     /// Calls `update` for every weight with its decayed gradient.
     fn each(&mut self, gradients: &[Tensor], update: impl Fn(&mut Self, usize, &Tensor)) {
         for (index, gradient) in gradients.iter().enumerate() {
-            match self.config.weight_decay {
+            match self.weight_decay() {
                 0.0 => update(self, index, gradient),
                 decay => update(self, index, &(gradient + &self.weights[index] * decay)),
             }

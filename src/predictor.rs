@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::Batch;
-use crate::bucketing::Bucketing;
+use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::Checkpoint;
 use crate::loss::log_probabilities;
 use crate::model::{Mode, Model};
@@ -48,11 +48,12 @@ impl Predictor {
     /// order, computed in batches of `batch_size` of like length.
     pub fn predict(&self, texts: &[String], batch_size: usize) -> Vec<Vec<ClassProbability>> {
         let corpus = self.encoder.encode_all(texts);
-        let lengths: Vec<usize> = (0..corpus.len()).map(|index| corpus.steps(index)).collect();
         let unknown = vec![0; texts.len()];
         let mut results = vec![Vec::new(); texts.len()];
         let _no_grad = tch::no_grad_guard();
-        for examples in Bucketing::sorted(batch_size, &lengths).batches() {
+        for examples in
+            Bucketing::sorted(BatchLimit::Examples(batch_size), &corpus.lengths()).batches()
+        {
             let batch = Batch::gather(&corpus, &unknown, examples, self.device);
             let logits = self.model.logits(&batch, Mode::Evaluate);
             for (example, ranked) in examples.iter().zip(self.ranked(&logits)) {

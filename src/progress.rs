@@ -15,6 +15,8 @@ pub struct Progress {
     pub batch: usize,
     /// The steps done since the run began.
     pub step: u64,
+    /// Fingerprint of the examples and their order; `batch` means nothing under another one.
+    pub order: u64,
     /// Training loss and hits since the last validation.
     pub meter: Meter,
     /// Tokens trained on since the run began.
@@ -36,8 +38,6 @@ pub struct Progress {
 pub struct Best {
     /// Its epoch, from 1.
     pub epoch: usize,
-    /// Steps before it.
-    pub step: u64,
     /// Its score.
     pub validation: Score,
 }
@@ -82,8 +82,7 @@ impl Progress {
             },
         };
         if new_best {
-            let (epoch, step) = (self.epoch_number(), self.step);
-            self.best = Some(Best { epoch, step, validation: score });
+            self.best = Some(Best { epoch: self.epoch_number(), validation: score });
             self.waited = 0;
         } else {
             self.waited += 1;

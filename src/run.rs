@@ -72,6 +72,8 @@ impl RunFolder {
         }
         fs::create_dir_all(&run.path)
             .with_context(|| format!("cannot make the folder \"{}\"", run.path.display()))?;
+        // Curves of an attempt that ended before its first checkpoint are nobody's any more.
+        events::drop_after(&run.path, 0)?;
         run.write_config(config_yaml)?;
         Ok(run)
     }
@@ -92,6 +94,12 @@ impl RunFolder {
             records.map(|record| json_line(&record)).collect::<anyhow::Result<_>>()?;
         write_atomic(&self.path.join(METRICS), lines.as_bytes())?;
         events::drop_after(&self.path, step)?;
+        match fs::remove_file(self.path.join(SUMMARY)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot remove the summary of the run so far");
+            }
+            _ => {}
+        }
         self.write_config(config_yaml)
     }
 
@@ -139,6 +147,11 @@ impl RunFolder {
             }
         };
         Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// What `summary.json` says, where the run has one.
+    pub fn summary(&self) -> Option<Outcome> {
+        serde_json::from_slice(&fs::read(self.path.join(SUMMARY)).ok()?).ok()
     }
 
     /// Writes `summary.json`.

@@ -22,6 +22,11 @@ pub fn derive(seed: u64, purpose: Use) -> u64 {
     [kind, number].into_iter().fold(mix(seed), |state, word| mix(state ^ word))
 }
 
+/// A number that changes when any of the numbers does.
+pub fn fingerprint(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, |state, number| mix(state ^ number))
+}
+
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).
 fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

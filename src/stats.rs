@@ -79,8 +79,8 @@ mod tests {
         let yaml = "data: {train: x}\ntext: {min_count: 2, max_length: 3}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config.text;
         let texts: Vec<String> = ["a b", "a b c d", "a", "a a a a a a"].map(Into::into).to_vec();
-        let examples = Examples { labels: vec![0, 1, 1, 1], texts };
-        let vocabulary = Vocabulary::build(&examples.texts, &config);
+        let examples = Examples { labels: vec![0, 1, 1, 1], texts, note: None };
+        let vocabulary = Vocabulary::build(&examples.texts, &config).unwrap();
         let whole = TextConfig { max_length: usize::MAX, ..config.clone() };
         let labels = ["x".to_owned(), "y".to_owned()];
         let stats = part_stats(

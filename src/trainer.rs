@@ -3,11 +3,11 @@
 
 use std::time::{Instant, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::Batch;
-use crate::bucketing::Bucketing;
+use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::Console;
@@ -22,7 +22,7 @@ use crate::optimizer::{Optimizer, clip};
 use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
-use crate::seed::{Use, derive};
+use crate::seed::{Use, derive, fingerprint};
 
 /// A run under way.
 pub struct Trainer<'a> {
@@ -95,24 +95,33 @@ impl<'a> Trainer<'a> {
         run: RunFolder,
         model: Model,
         optimizer: Optimizer,
-        progress: Progress,
+        mut progress: Progress,
     ) -> anyhow::Result<Self> {
         let config = &experiment.resolved.config.train;
         let device = model.device();
         let bucketing = Bucketing::of(config);
-        let lengths = experiment.train.lengths();
+        let lengths = experiment.train.corpus.lengths();
         // Every epoch of a token budget has a number of batches of its own; the first one's stands
         // for all in the schedule.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let total = steps * config.epochs as u64;
         let class_weights = class_weights(config, experiment, device)?;
+        let learning_rate = config.learning_rate.unwrap_or(config.optimizer.learning_rate());
+        let order = order_fingerprint(experiment, &lengths);
+        ensure!(
+            progress.batch == 0 || progress.order == order,
+            "the run was stopped inside epoch {}, and its examples or their order have changed \
+             since: leave the data, train.seed, batch_size, token_budget and bucketing as they were",
+            progress.epoch + 1
+        );
+        progress.order = order;
         if progress.step > 0 {
             // Nothing can be refused any more: only now is the folder of a resumed run changed.
             run.go_on_after(progress.step, &experiment.resolved.to_yaml())?;
         }
         Ok(Self {
             criterion: CrossEntropy { label_smoothing: config.label_smoothing, class_weights },
-            schedule: Schedule::new(&config.schedule, config.learning_rate, steps, total),
+            schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
             events: EventWriter::create(run.path(), SystemTime::now())?,
             console: Console::new(config.epochs),
             experiment,
@@ -171,7 +180,8 @@ impl<'a> Trainer<'a> {
         let loss = loss_tensor.double_value(&[]);
         let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
         if !loss.is_finite() || !gradient_norm.is_finite() {
-            bail!(self.diverged(loss, gradient_norm, learning_rate));
+            let what = format!("loss {loss}, gradient norm {gradient_norm}");
+            bail!(self.diverged(&what, learning_rate));
         }
         self.optimizer.step(&gradients, learning_rate)?;
 
@@ -191,15 +201,15 @@ impl<'a> Trainer<'a> {
             || self.config.validate_every.due(self.progress.step, end_of_epoch)
     }
 
-    fn diverged(&self, loss: f64, gradient_norm: f64, learning_rate: f64) -> String {
-        let kept = match self.progress.best {
-            Some(_) => format!("the best checkpoint is kept in \"{}\"", self.run.best().display()),
+    fn diverged(&self, what: &str, learning_rate: f64) -> String {
+        let checkpoints = [self.run.last(), self.run.best()];
+        let kept = match checkpoints.iter().find(|path| path.exists()) {
+            Some(path) => format!("the last good checkpoint is \"{}\"", path.display()),
             None => "there is no checkpoint yet".to_owned(),
         };
         format!(
-            "training diverged at step {} (epoch {}, batch {}): loss {loss}, gradient norm \
-             {gradient_norm}, learning rate {learning_rate}; {kept}; a lower train.learning_rate \
-             or train.gradient_clip may help",
+            "training diverged at step {} (epoch {}, batch {}): {what}, learning rate \
+             {learning_rate}; {kept}; a lower train.learning_rate or train.gradient_clip may help",
             self.progress.step + 1,
             self.progress.epoch + 1,
             self.progress.batch + 1,
@@ -230,6 +240,9 @@ impl<'a> Trainer<'a> {
     /// Scores the validation examples; writes `best/` where that is a new best.
     fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let validation = self.score(&self.model, &self.experiment.validation);
+        if !validation.loss.is_finite() {
+            bail!(self.diverged(&format!("validation loss {}", validation.loss), learning_rate));
+        }
         let progress = &mut self.progress;
         let new_best = progress.validated(validation, &self.config.early_stopping);
         self.schedule.validated(&mut progress.plateau, new_best);
@@ -253,7 +266,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn score(&self, model: &Model, data: &Encoded) -> Score {
-        evaluate(model, data, self.config.validation_batch_size, self.device)
+        evaluate(model, data, BatchLimit::of_validation(self.config), self.device)
     }
 
     fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {
@@ -304,6 +317,22 @@ impl<'a> Trainer<'a> {
         };
         checkpoint::save(path, &contents)
     }
+}
+
+/// A number that changes with the examples and with everything that orders them in an epoch.
+fn order_fingerprint(experiment: &Experiment, lengths: &[usize]) -> u64 {
+    let config = &experiment.resolved.config.train;
+    let options = [
+        config.seed,
+        config.batch_size as u64,
+        config.token_budget.map_or(u64::MAX, |tokens| tokens as u64),
+        u64::from(config.bucketing),
+        config.bucketing_window as u64,
+    ];
+    let lengths = lengths.iter().map(|length| *length as u64);
+    let train = &experiment.train;
+    let words = train.corpus.ids().iter().chain(&train.labels).map(|id| u64::from(*id));
+    fingerprint(options.into_iter().chain(lengths).chain(words))
 }
 
 /// What each class weighs in the loss, [C]; none where all weigh the same.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -162,10 +162,7 @@ struct StatsReport {
 fn run_stats(args: StatsArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let splits = data::load(&config.data)?;
-    let vocabulary = Vocabulary::build(&splits.train.texts, &config.text);
-    if vocabulary.is_empty() {
-        bail!("no word of the training texts occurs {} times", config.text.min_count);
-    }
+    let vocabulary = Vocabulary::build(&splits.train.texts, &config.text)?;
     // Whole texts are counted, so that the share that will be cut can be told.
     let mut whole = config.text.clone();
     whole.max_length = usize::MAX;

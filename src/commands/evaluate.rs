@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use super::{ComputeArgs, FINE, SetArgs};
+use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
+use crate::console::say;
 use crate::data::{self, Examples, SplitName};
 use crate::evaluator::{Encoded, evaluate};
 use crate::model::grouped;
-use crate::torch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +51,6 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
-    torch::wait_politely();
     let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
     let device = args.compute.start()?;
     let model = checkpoint.model(device)?;
@@ -58,7 +58,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
     let (name, examples) = examples(&args, &checkpoint)?;
     let corpus = checkpoint.encoder.encode_all(&examples.texts);
     let data = Encoded { corpus, labels: examples.labels };
-    let score = evaluate(&model, &data, config.train.validation_batch_size, device);
+    let score = evaluate(&model, &data, BatchLimit::of_validation(&config.train), device);
     let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
     if args.json {
         print_json(&report)?;
@@ -78,9 +78,15 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     let config = &checkpoint.resolved.config.data;
     if let Some(path) = &args.data {
         let examples = data::read_labelled(path, config, &checkpoint.labels)?;
+        if let Some(note) = &examples.note {
+            say(format!("note: {note}"));
+        }
         return Ok((path.display().to_string(), examples));
     }
     let splits = data::load(config)?;
+    for note in &splits.notes {
+        say(format!("note: {note}"));
+    }
     if splits.labels != checkpoint.labels {
         bail!(
             "the data has the labels {}, the checkpoint {}",

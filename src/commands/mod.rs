@@ -53,6 +53,15 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether the command is worth a slower start.
+    pub fn computes_for_long(&self) -> bool {
+        match &self.command {
+            Command::Train(_) | Command::Evaluate(_) => true,
+            Command::Predict(args) => args.reads_a_stream(),
+            _ => false,
+        }
+    }
+
     /// Runs the command; the exit code where nothing went wrong that is an error.
     ///
     /// # Errors

@@ -49,6 +49,13 @@ pub struct PredictArgs {
     compute: ComputeArgs,
 }
 
+impl PredictArgs {
+    /// Whether the texts are as many as a file or stdin has.
+    pub fn reads_a_stream(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OutputFormat {
     Text,

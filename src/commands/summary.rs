@@ -24,8 +24,10 @@ pub struct SummaryArgs {
 /// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
-    let classes = class_count(&config.data).unwrap_or_else(|| {
-        say("note: the training file cannot be read, so 2 classes are assumed");
+    let classes = class_count(&config.data).unwrap_or_else(|error| {
+        say(format!(
+            "note: 2 classes are assumed, since the training file cannot be read: {error:#}"
+        ));
         2
     });
     let logits = logit_count(config.model.head.activation, classes)?;
@@ -39,10 +41,10 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     Ok(FINE)
 }
 
-/// The number of classes, where the configuration or the training file tells.
-fn class_count(config: &DataConfig) -> Option<usize> {
+/// The number of classes, as configured or as the training file has them.
+fn class_count(config: &DataConfig) -> anyhow::Result<usize> {
     match config.labels.len() {
-        0 => data::read(&config.train, config).ok().map(|read| read.names.len().max(2)),
-        named => Some(named),
+        0 => Ok(data::read(&config.train, config)?.names.len().max(2)),
+        named => Ok(named),
     }
 }

@@ -9,11 +9,12 @@ use clap::Args;
 use super::output::{print, print_json};
 use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, ConfigError, Override};
+use crate::config::{self, Override};
 use crate::console::say;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
 use crate::model::{grouped, logit_count, summarize};
+use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
 use crate::torch;
 use crate::trainer::{Ending, Trainer};
@@ -52,7 +53,6 @@ pub struct TrainArgs {
 
 /// Runs the command.
 pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
-    torch::wait_politely();
     let interrupt = Interrupt::listen()?;
     let (run, ending) = match (&args.resume, &args.config) {
         (Some(run), _) => resume(run, &args, &interrupt)?,
@@ -96,18 +96,21 @@ fn resume(
     args: &TrainArgs,
     interrupt: &Interrupt,
 ) -> anyhow::Result<(RunFolder, Ending)> {
-    refuse_new_model(&args.set.overrides)?;
-    let last = path.join("last");
-    if !last.exists() {
-        bail!("\"{}\" has no checkpoint last/ to go on from", path.display());
-    }
-    let checkpoint = Checkpoint::open_with(&last, &args.set.overrides)?;
+    let run = RunFolder::open(path);
+    let checkpoint = latest_checkpoint(&run, &args.set.overrides)?;
     let device = args.compute.start()?;
     let progress = checkpoint.progress()?;
-    if progress.finished(&checkpoint.resolved.config.train).is_some() {
-        say("the run is over; to train on, raise train.epochs with --set");
+    if args.set.overrides.is_empty()
+        && let Some(reason) = progress.finished(&checkpoint.resolved.config.train)
+        && let Some(outcome) = run.summary()
+    {
+        let limit = match reason {
+            Finished::Epochs => "train.epochs",
+            Finished::EarlyStopping => "train.early_stopping.patience",
+        };
+        say(format!("the run is over; to train on, raise {limit} with --set"));
+        return Ok((run, Ending::Finished(outcome)));
     }
-    let run = RunFolder::open(path);
     let experiment = Experiment::reopen(&checkpoint)?;
     introduce(&experiment, &run, device)?;
     say(format!("resumed after step {}", progress.step));
@@ -116,17 +119,20 @@ fn resume(
     Ok((run, ending))
 }
 
-/// A model and its vocabulary cannot change under their weights.
-fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
-    let fixed = |field: &str| {
-        ["model", "text"].iter().any(|section| field.split('.').next() == Some(section))
-    };
-    match overrides.iter().map(Override::field).find(|field| fixed(field)) {
-        Some(field) => Err(ConfigError::new(format!(
-            "--set {field}: a resumed run keeps its model and text sections; start a new run"
-        ))),
-        None => Ok(()),
+/// The later of `last/` and `best/`: a killed run may have written only one of them lately.
+fn latest_checkpoint(run: &RunFolder, overrides: &[Override]) -> anyhow::Result<Checkpoint> {
+    let mut latest: Option<(u64, Checkpoint)> = None;
+    for path in [run.last(), run.best()].into_iter().filter(|path| path.exists()) {
+        let checkpoint = Checkpoint::open_with(&path, overrides)?;
+        let step = checkpoint.progress()?.step;
+        if latest.as_ref().is_none_or(|(known, _)| step > *known) {
+            latest = Some((step, checkpoint));
+        }
     }
+    let Some((_, checkpoint)) = latest else {
+        bail!("\"{}\" has no checkpoint last/ or best/ to go on from", run.path().display());
+    };
+    Ok(checkpoint)
 }
 
 /// Says what will be trained, on what, and where it goes.
@@ -168,7 +174,9 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
             print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}"))?;
         }
     }
-    let parent = run.path().parent().unwrap_or(run.path());
+    // A folder of runs shows them all; any other parent may hold anything.
+    let parent = run.path().parent().filter(|parent| parent.ends_with("runs"));
+    let curves = parent.unwrap_or(run.path());
     say(format!(
         "trained in {:.1} s, {} tokens/s",
         outcome.seconds,
@@ -177,7 +185,7 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
     say(format!(
         "\nnext:\n  {} --logdir {}\n  {} predict {} \"A wonderful surprise from start to end.\"",
         tensorboard(),
-        quoted(&relative(parent)),
+        quoted(&relative(curves)),
         program(),
         quoted(&relative(run.path())),
     ));

@@ -2,6 +2,7 @@
 //!
 //! Every fault is reported, all at once, before anything is loaded or written.
 
+mod contradictions;
 mod fields;
 mod locate;
 mod print;
@@ -95,6 +96,40 @@ pub struct Resolved {
     pub fields: Vec<Field>,
 }
 
+impl TrainConfig {
+    /// Gives the fields that the optimizer decides their values.
+    fn fill_in(&mut self, table: &mut [Field]) {
+        let optimizer = self.optimizer;
+        for (name, value, default) in [
+            ("learning_rate", &mut self.learning_rate, optimizer.learning_rate()),
+            ("weight_decay", &mut self.weight_decay, optimizer.weight_decay()),
+        ] {
+            if value.is_none() {
+                *value = Some(default);
+                let field = table.iter_mut().find(|field| field.path == ["train", name]);
+                field.expect("a field of the table").value = Value::from(default);
+            }
+        }
+    }
+}
+
+impl OptimizerKind {
+    /// The learning rate that suits most texts.
+    pub fn learning_rate(self) -> f64 {
+        match self {
+            Self::Adam | Self::Adamw => 0.002,
+            Self::Rmsprop => 0.001,
+            Self::Adadelta => 1.0,
+            Self::Sgd => 0.1,
+        }
+    }
+
+    /// PyTorch's default.
+    pub fn weight_decay(self) -> f64 {
+        if self == Self::Adamw { 0.01 } else { 0.0 }
+    }
+}
+
 impl Resolved {
     /// The resolved configuration as commented YAML; reading it gives the same configuration.
     pub fn to_yaml(&self) -> String {
@@ -151,16 +186,18 @@ pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolve
 
     let mut walk = Walk::default();
     let mut top = Fields::top(&root, &mut walk);
-    let config = Config::read_fields(&mut top);
+    let mut config = Config::read_fields(&mut top);
     top.finish();
+    config.train.fill_in(&mut walk.table);
 
     let mut faults = std::mem::take(&mut walk.faults);
     for path in &walk.unknown {
         faults.push(Fault { path: path.clone(), message: unknown_field(path, &walk.table) });
     }
-    if faults.is_empty() {
-        faults = config.contradictions();
-    }
+    // A field that is wrong by itself stands at its default: nothing follows from that.
+    let known: Vec<Vec<String>> = faults.iter().map(|fault| fault.path.clone()).collect();
+    let concerned = |fault: &Fault| known.iter().any(|path| fault.path.starts_with(path));
+    faults.extend(config.contradictions().into_iter().filter(|fault| !concerned(fault)));
     if faults.is_empty() {
         return Ok(Resolved { config, fields: walk.table });
     }
@@ -240,53 +277,6 @@ fn unknown_field(path: &[String], table: &[Field]) -> String {
             let known: Vec<String> = siblings.into_iter().map(last).collect();
             format!("unknown field; allowed here are {}", known.join(", "))
         }
-    }
-}
-
-impl Config {
-    /// What no single field shows: settings that contradict each other.
-    fn contradictions(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut fault = |path: &str, message: String| {
-            let path = path.split('.').map(str::to_owned).collect();
-            faults.push(Fault { path, message });
-        };
-        let data = &self.data;
-        if data.train.as_os_str().is_empty() {
-            fault(
-                "data.train",
-                "missing: name the file or folder with the training examples".into(),
-            );
-        }
-        let taken = |portion: Portion, split: bool| match portion {
-            Portion::Fraction(fraction) if split => fraction,
-            _ => 0.0,
-        };
-        let split = &data.split;
-        if taken(split.validation, data.validation.is_none())
-            + taken(split.test, data.test.is_none())
-            >= 1.0
-        {
-            fault("data.split", "validation and test leave no training examples".into());
-        }
-        let labels: std::collections::HashSet<&String> = data.labels.iter().collect();
-        if data.labels.len() == 1 || labels.len() < data.labels.len() {
-            fault("data.labels", "at least 2 labels are needed, each once".into());
-        }
-        if self.model.head.activation == Activation::Sigmoid && data.labels.len() > 2 {
-            let found = data.labels.len();
-            fault(
-                "model.head.activation",
-                format!("sigmoid is for 2 classes, data.labels has {found}"),
-            );
-        }
-        if self.model.lstm.layers == 1 && self.model.lstm.dropout > 0.0 {
-            fault("model.lstm.dropout", "acts between layers, but model.lstm.layers is 1".into());
-        }
-        if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
-            fault("train.sgd.nesterov", "needs train.sgd.momentum above 0".into());
-        }
-        faults
     }
 }
 

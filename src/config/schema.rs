@@ -32,7 +32,7 @@ section! {
         /// File or folder with the validation examples; without it they are split off the
         /// training examples.
         validation: Option<PathBuf> = None;
-        /// File or folder with the test examples, which are read once, after training.
+        /// File or folder with the test examples, which are scored once, after training.
         test: Option<PathBuf> = None;
         /// Format of the files; auto goes by the extension. Each may also be compressed (.gz, .zst).
         format: Format = Format::Auto;
@@ -47,7 +47,7 @@ section! {
         /// Better names for labels, as {0: negative, 1: positive}.
         label_names: BTreeMap<String, String> = BTreeMap::new();
         /// The labels in the order of their class numbers; by default those of the training
-        /// examples, sorted.
+        /// examples, sorted. Of a folder per class, only these are read.
         labels: Vec<String> = Vec::new();
         /// What a line that cannot be read does: stop everything, or be skipped and counted.
         broken_lines: BrokenLines = BrokenLines::Error;
@@ -121,11 +121,11 @@ section! {
 section! {
     /// The word vectors.
     pub struct EmbeddingConfig {
-        /// Numbers in a word vector.
+        /// Embedding dimension: the numbers in a word vector.
         size: usize = 64, between(1.0, 65_536.0);
-        /// Share of the numbers set to zero in training.
+        /// Dropout rate on single numbers of the word vectors.
         dropout: f64 = 0.0, between(0.0, 0.99);
-        /// Share of the words whose whole vector is set to zero in training.
+        /// Dropout rate on whole words: all of a word's vector or nothing of it.
         word_dropout: f64 = 0.0, between(0.0, 0.99);
     }
 }
@@ -139,7 +139,7 @@ section! {
         layers: usize = 1, between(1.0, 64.0);
         /// A second LSTM reads each text backwards; its result is put beside the first's.
         bidirectional: bool = false;
-        /// Share of the numbers between two layers set to zero in training.
+        /// Dropout rate between two layers.
         dropout: f64 = 0.0, between(0.0, 0.99);
     }
 }
@@ -147,7 +147,7 @@ section! {
 section! {
     /// The layer that turns the pooled vector into logits.
     pub struct HeadConfig {
-        /// Share of the pooled numbers set to zero in training.
+        /// Dropout rate on the pooled vector.
         dropout: f64 = 0.5, between(0.0, 0.99);
         /// sigmoid: one logit, for 2 classes. softmax: one logit a class. auto: sigmoid for 2
         /// classes, softmax for more.
@@ -164,7 +164,8 @@ section! {
         batch_size: usize = 32, between(1.0, 1_000_000.0);
         /// Tokens in a batch, padding included; replaces batch_size where it is set.
         token_budget: Option<usize> = None, at_least(1.0);
-        /// Examples in a batch where nothing is trained (validation, test).
+        /// Examples in a batch where nothing is trained (validation, test); there too, token_budget
+        /// replaces it.
         validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
         /// Put texts of like length together, which saves padding.
         bucketing: bool = true;
@@ -173,8 +174,9 @@ section! {
         bucketing_window: usize = 50, at_least(1.0);
         /// The rule that turns gradients into steps.
         optimizer: OptimizerKind = OptimizerKind::Adam;
-        /// Step size at the top of the schedule.
-        learning_rate: f64 = 0.002, above(0.0);
+        /// Learning rate at the top of the schedule. null: adam and adamw 0.002, rmsprop 0.001,
+        /// adadelta 1.0, sgd 0.1.
+        learning_rate: Option<f64> = None, above(0.0);
         /// How the learning rate changes.
         schedule: ScheduleConfig;
         /// adam and adamw: constants.
@@ -185,14 +187,14 @@ section! {
         adadelta: AdadeltaConfig;
         /// sgd: constants.
         sgd: SgdConfig;
-        /// Weight decay: added to the gradient as weight_decay x weight; adamw takes it off the
-        /// weights directly.
-        weight_decay: f64 = 0.0, at_least(0.0);
+        /// Weight decay: weight_decay x weight is added to the gradient; adamw takes it off the
+        /// weights directly. null: adamw 0.01, else 0.
+        weight_decay: Option<f64> = None, at_least(0.0);
         /// Largest norm of all gradients together; larger ones are scaled down to it.
         gradient_clip: Option<f64> = Some(1.0), above(0.0);
         /// What an error in an example of each class weighs in training.
         class_weights: ClassWeights = ClassWeights::None;
-        /// Share of the target spread evenly over all classes.
+        /// Label smoothing: the share of the target spread evenly over all classes.
         label_smoothing: f64 = 0.0, between(0.0, 0.99);
         /// Seed of the initial weights, the order of the examples and dropout.
         seed: u64 = 1;
@@ -210,12 +212,12 @@ section! {
 section! {
     /// How the learning rate changes.
     pub struct ScheduleConfig {
-        /// constant. linear and cosine: down to end_factor at the last step. exponential: times
+        /// constant. linear and cosine: down to end_factor at the end. exponential: times
         /// decay each epoch. plateau: times factor when the early-stopping metric stands still.
         name: ScheduleKind = ScheduleKind::Linear;
         /// Steps in which the rate first climbs from 0.
         warmup_steps: u64 = 0;
-        /// linear, cosine: what is left of the learning rate at the last step.
+        /// linear, cosine: what is left of the learning rate when training ends.
         end_factor: f64 = 0.0, between(0.0, 1.0);
         /// exponential: what is left of the learning rate after each epoch.
         decay: f64 = 0.9, between(0.0, 1.0);
@@ -231,11 +233,11 @@ section! {
 section! {
     /// adam and adamw: constants.
     pub struct AdamConfig {
-        /// Memory of the mean gradient.
+        /// Decay rate of the first moment, the mean gradient.
         beta1: f64 = 0.9, between(0.0, 0.999999);
-        /// Memory of the mean squared gradient.
+        /// Decay rate of the second moment, the mean squared gradient.
         beta2: f64 = 0.999, between(0.0, 0.999999);
-        /// Keeps the step finite. Keras's default; PyTorch's is 1e-8.
+        /// Added to the denominator. Keras's default; PyTorch's is 1e-8.
         epsilon: f64 = 1e-7, above(0.0);
     }
 }
@@ -243,11 +245,11 @@ section! {
 section! {
     /// rmsprop: constants.
     pub struct RmspropConfig {
-        /// Memory of the mean squared gradient (PyTorch calls it alpha, default 0.99).
+        /// Decay rate of the mean squared gradient (PyTorch calls it alpha, default 0.99).
         rho: f64 = 0.9, between(0.0, 0.999999);
-        /// Keeps the step finite.
+        /// Added to the denominator.
         epsilon: f64 = 1e-7, above(0.0);
-        /// Share of the last step that is kept.
+        /// Momentum: the share of the last step that is kept.
         momentum: f64 = 0.0, between(0.0, 0.999999);
     }
 }
@@ -255,9 +257,9 @@ section! {
 section! {
     /// adadelta: constants.
     pub struct AdadeltaConfig {
-        /// Memory of the mean squared gradients and steps.
+        /// Decay rate of the mean squared gradients and steps.
         rho: f64 = 0.95, between(0.0, 0.999999);
-        /// Keeps the step finite.
+        /// Added to the denominator.
         epsilon: f64 = 1e-6, above(0.0);
     }
 }
@@ -265,9 +267,9 @@ section! {
 section! {
     /// sgd: constants.
     pub struct SgdConfig {
-        /// Share of the last step that is kept.
+        /// Momentum: the share of the last step that is kept.
         momentum: f64 = 0.0, between(0.0, 0.999999);
-        /// Look ahead along the momentum.
+        /// Nesterov momentum.
         nesterov: bool = false;
     }
 }
@@ -277,11 +279,12 @@ section! {
     pub struct EarlyStoppingConfig {
         /// What decides which epoch is best.
         metric: StoppingMetric = StoppingMetric::ValidationLoss;
-        /// Validations without a new best after which training stops; null trains every epoch.
+        /// Patience: validations without a new best after which training stops; null trains every
+        /// epoch.
         patience: Option<usize> = Some(3), at_least(1.0);
         /// A new best must be better by more than this.
         min_delta: f64 = 0.0, at_least(0.0);
-        /// Test with the weights of the best epoch rather than the last.
+        /// Score the test examples with the weights of the best epoch (best/) rather than the last.
         restore_best: bool = true;
     }
 }

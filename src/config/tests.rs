@@ -31,7 +31,7 @@ fn every_fault_is_reported_with_its_line() {
             "test.yaml:5:3: model.pooling: found \"sum\", allowed is last | mean | max",
             "test.yaml:7:5: model.lstm.units: found 0, allowed is a whole number, from 1 to 65536",
             "test.yaml:9:3: train.epochs: found \"many\", allowed is a whole number, from 1 to 1000000",
-            "test.yaml:10:3: train.learning_rate: found 0, allowed is a number, above 0",
+            "test.yaml:10:3: train.learning_rate: found 0, allowed is a number | null, above 0",
             "--set train.seed: found -1, allowed is a whole number",
         ]
     );
@@ -83,7 +83,7 @@ fn overrides_are_typed_and_win() {
     let overrides: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
     let config = parse(yaml, "test.yaml", &overrides).unwrap().config;
     assert_eq!(config.train.epochs, 7);
-    assert_eq!(config.train.learning_rate, 0.01);
+    assert_eq!(config.train.learning_rate, Some(0.01));
     assert_eq!(config.train.gradient_clip, None);
     assert!(config.model.lstm.bidirectional);
     assert!("train.epochs".parse::<Override>().is_err());
@@ -119,5 +119,40 @@ fn every_synonym_names_a_field() {
     let fields = defaults();
     for (foreign, ours) in SYNONYMS {
         assert!(fields.iter().any(|field| field.path.join(".") == ours), "{foreign}: {ours}");
+    }
+}
+
+#[test]
+fn the_optimizer_decides_what_is_left_open() {
+    let rates = |optimizer: &str| {
+        let train = parse_ok(&format!("data: {{train: x}}\ntrain: {{optimizer: {optimizer}}}\n"));
+        let config = train.config.train.clone();
+        assert!(
+            train
+                .to_yaml()
+                .contains(&format!("learning_rate: {:?}", config.learning_rate.unwrap()))
+        );
+        (config.learning_rate.unwrap(), config.weight_decay.unwrap())
+    };
+    assert_eq!(rates("adamw"), (0.002, 0.01));
+    assert_eq!(rates("adadelta"), (1.0, 0.0));
+    let given = parse_ok("data: {train: x}\ntrain: {optimizer: sgd, learning_rate: 3}\n");
+    assert_eq!(given.config.train.learning_rate, Some(3.0));
+}
+
+#[test]
+fn contradictions_stand_beside_other_faults() {
+    let yaml = "data: {header: false, split: {validation: 0}}\ntrain: {epochs: 0}\n";
+    let lines = faults(yaml, &[]);
+    let expected = [
+        "data.label_column: without a header",
+        "data.text_column: without a header",
+        "data.train: missing",
+        "data.split.validation: must be above 0",
+        "train.epochs: found 0",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for part in expected {
+        assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:?}");
     }
 }

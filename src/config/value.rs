@@ -74,13 +74,7 @@ impl FieldValue for usize {
 
 impl FieldValue for f64 {
     fn from_yaml(value: &Value) -> Option<Self> {
-        // YAML 1.2 reads 1e-3 as a number, serde_yaml as text: read it as people mean it.
-        let number = match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        number.filter(|x| x.is_finite())
+        value.as_f64().filter(|x| x.is_finite())
     }
     fn to_yaml(&self) -> Value {
         Value::from(*self)
@@ -261,7 +255,7 @@ impl Portion {
 
 impl FieldValue for Portion {
     fn from_yaml(value: &Value) -> Option<Self> {
-        match u64::from_yaml(value) {
+        match value.as_u64() {
             Some(count) => Some(Self::Count(count as usize)),
             None => f64::from_yaml(value).filter(|x| (0.0..1.0).contains(x)).map(Self::Fraction),
         }
@@ -331,7 +325,7 @@ impl FieldValue for ClassWeights {
             Some("none") => Some(Self::None),
             Some("balanced") => Some(Self::Balanced),
             _ => BTreeMap::<String, f64>::from_yaml(value)
-                .filter(|weights| weights.values().all(|w| *w >= 0.0))
+                .filter(|weights| weights.values().all(|w| *w > 0.0))
                 .map(Self::Given),
         }
     }
@@ -343,6 +337,6 @@ impl FieldValue for ClassWeights {
         }
     }
     fn allowed() -> String {
-        "none | balanced | a mapping {label: weight}, no weight negative".into()
+        "none | balanced | a mapping {label: weight}, weights above 0".into()
     }
 }

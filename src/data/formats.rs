@@ -84,7 +84,10 @@ impl<'a> Sink<'a> {
 
     /// Takes a row, `None` for one that the filter leaves out, or what is wrong with the line.
     fn take(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
-        match row {
+        let labelled = |row: &Option<Row>| row.as_ref().is_none_or(|row| !row.label.is_empty());
+        match row.and_then(|row| {
+            labelled(&row).then_some(row).ok_or_else(|| "the label is empty".to_owned())
+        }) {
             Ok(Some(row)) => self.push(line, row),
             Ok(None) => {}
             Err(message) if self.broken == BrokenLines::Error => {
@@ -178,12 +181,8 @@ impl Columns {
                 return Ok(None);
             }
         }
-        let row =
-            Row { text: field(self.text)?.to_owned(), label: field(self.label)?.trim().to_owned() };
-        if row.label.is_empty() {
-            return Err("the label is empty".into());
-        }
-        Ok(Some(row))
+        let label = field(self.label)?.trim().to_owned();
+        Ok(Some(Row { text: field(self.text)?.to_owned(), label }))
     }
 }
 
@@ -216,6 +215,9 @@ fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
 fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let mut table = Table::new(config);
     for_each_line(path, |line, bytes| {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
         table.row(line, &fields, sink)
     })
@@ -326,7 +328,10 @@ fn fasttext_row(bytes: &[u8]) -> Result<Row, String> {
 
 /// A folder per class with a file per text; only the folders of `data.labels` where it is set.
 fn read_folder(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let wanted = |label: &String| config.labels.is_empty() || config.labels.contains(label);
+    let wanted = |name: &String| {
+        let label = config.label_names.get(name).unwrap_or(name);
+        config.labels.is_empty() || config.labels.contains(label)
+    };
     let mut classes: Vec<(String, PathBuf)> = Vec::new();
     for (name, entry) in sorted_entries(path)? {
         if entry.is_dir() && wanted(&name) {

@@ -17,6 +17,8 @@ pub struct Examples {
     pub texts: Vec<String>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
+    /// Says how many broken lines of their file were left out, where any were.
+    pub note: Option<String>,
 }
 
 impl Examples {
@@ -90,27 +92,28 @@ pub fn load(config: &DataConfig) -> anyhow::Result<DataSplits> {
         bail!("\"{}\" has no examples", config.train.display());
     }
     let labels = class_names(&train, config)?;
-    let mut notes = skipped_note(&train).into_iter().collect::<Vec<_>>();
-    let mut read_part = |path: &Path| -> anyhow::Result<Examples> {
+    let read_part = |path: &Path| -> anyhow::Result<Examples> {
         let read = read(path, config)?;
-        notes.extend(skipped_note(&read));
         if read.texts.is_empty() {
             bail!("\"{}\" has no examples", path.display());
         }
         numbered(read, &labels)
     };
-    let validation = config.validation.as_deref().map(&mut read_part).transpose()?;
-    let test = config.test.as_deref().map(&mut read_part).transpose()?;
+    let validation = config.validation.as_deref().map(read_part).transpose()?;
+    let test = config.test.as_deref().map(read_part).transpose()?;
 
     let train = numbered(train, &labels)?;
     let split = split(&train, config)?;
+    let note = train.note.clone();
     let mut splits = DataSplits {
         labels,
         validation: validation.unwrap_or_else(|| pick(&train, &split.validation)),
         test: test.unwrap_or_else(|| pick(&train, &split.test)),
         train: pick(&train, &split.train),
-        notes,
+        notes: note.into_iter().collect(),
     };
+    splits.notes.extend(splits.validation.note.clone());
+    splits.notes.extend(splits.test.note.clone());
     splits.notes.extend(overlap_note(&splits, SplitName::Validation));
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
     if splits.validation.is_empty() {
@@ -137,20 +140,23 @@ pub fn read_labelled(
     numbered(read, labels)
 }
 
-fn skipped_note(read: &LabelledTexts) -> Option<String> {
-    (read.skipped > 0)
-        .then(|| format!("\"{}\": left out {} broken lines", read.path.display(), read.skipped))
-}
-
 /// The labels by class number: as configured, else sorted, as numbers where all are numbers.
 fn class_names(train: &LabelledTexts, config: &DataConfig) -> anyhow::Result<Vec<String>> {
     let mut names = config.labels.clone();
     if names.is_empty() {
         names = train.names.clone();
-        names.sort_by(|a, b| match (a.parse::<i64>(), b.parse::<i64>()) {
-            (Ok(a), Ok(b)) => a.cmp(&b),
-            _ => a.cmp(b),
-        });
+        let number = |name: &String| name.parse::<i64>();
+        match names.iter().all(|name| number(name).is_ok()) {
+            true => names.sort_by_key(|name| number(name).ok()),
+            false => names.sort(),
+        }
+    }
+    if let Some(missing) = names.iter().find(|name| !train.names.contains(name)) {
+        bail!(
+            "\"{}\" has no example of \"{missing}\", which data.labels names; found are {}",
+            train.path.display(),
+            train.names.join(", ")
+        );
     }
     if names.len() < 2 {
         bail!(
@@ -171,8 +177,9 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
     let mut labels = Vec::with_capacity(read.labels.len());
     for (&label, line) in read.labels.iter().zip(&read.lines) {
         let Some(number) = numbers[label as usize] else {
+            let place = if *line == 0 { String::new() } else { format!("line {line}: ") };
             bail!(
-                "\"{}\": line {line}: found the label \"{}\", known are {}",
+                "\"{}\": {place}found the label \"{}\", known are {}",
                 read.path.display(),
                 read.names[label as usize],
                 names.join(", ")
@@ -180,7 +187,9 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
         };
         labels.push(number);
     }
-    Ok(Examples { texts: read.texts, labels })
+    let note = (read.skipped > 0)
+        .then(|| format!("\"{}\": left out {} broken lines", read.path.display(), read.skipped));
+    Ok(Examples { texts: read.texts, labels, note })
 }
 
 /// Which training examples become validation and test examples.
@@ -209,6 +218,7 @@ fn pick(examples: &Examples, indices: &[usize]) -> Examples {
     Examples {
         texts: indices.iter().map(|index| examples.texts[*index].clone()).collect(),
         labels: indices.iter().map(|index| examples.labels[*index]).collect(),
+        note: None,
     }
 }
 

@@ -168,11 +168,6 @@ impl Model {
         }
     }
 
-    /// Whether the head has one logit for two classes.
-    pub fn is_binary(&self) -> bool {
-        self.head_bias.size()[0] == 1
-    }
-
     /// The number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|(_, tensor)| tensor.numel()).sum()

@@ -10,7 +10,7 @@ fn configured(fields: &str) -> config::Config {
 /// The texts as one batch.
 fn batch(config: &config::Config, texts: &[&str]) -> Batch {
     let words = vec!["a b c d e f g h i".to_owned()];
-    let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text));
+    let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text).unwrap());
     let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
     let all: Vec<u32> = (0..texts.len() as u32).collect();
     Batch::gather(&encoder.encode_all(&texts), &vec![0; texts.len()], &all, Device::Cpu)
@@ -120,5 +120,6 @@ fn a_sigmoid_cannot_tell_three_classes_apart() {
     let config = configured("model: {head: {activation: sigmoid}}\n");
     let error = Model::new(&config.model, 13, 3, 1, Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("the data has 3"), "{error}");
-    assert!(Model::new(&config.model, 13, 2, 1, Device::Cpu).unwrap().is_binary());
+    let model = Model::new(&config.model, 13, 2, 1, Device::Cpu).unwrap();
+    assert_eq!(model.logits(&batch(&config, &["a", "b"]), Mode::Evaluate).size(), [2]);
 }

@@ -128,6 +128,11 @@ impl Corpus {
             PadSide::Front => self.max_length,
         }
     }
+
+    /// The steps of every text, in order.
+    pub fn lengths(&self) -> Vec<usize> {
+        (0..self.len()).map(|index| self.steps(index)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +143,7 @@ mod tests {
     fn encode(fields: &str, text: &str) -> Vec<u32> {
         let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1, {fields}}}\n");
         let config = config::parse(&yaml, "test", &[]).unwrap().config.text;
-        let vocabulary = Vocabulary::build(&["a b c d e f".into()], &config);
+        let vocabulary = Vocabulary::build(&["a b c d e f".into()], &config).unwrap();
         let corpus = Encoder::new(&config, vocabulary).encode_all(&[text.into()]);
         corpus.text(0).to_vec()
     }
@@ -167,7 +172,7 @@ mod tests {
     fn many_texts_keep_their_order() {
         let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.text;
         let texts: Vec<String> = (0..1_000).map(|i| format!("w{}", i % 10)).collect();
-        let encoder = Encoder::new(&config, Vocabulary::build(&texts, &config));
+        let encoder = Encoder::new(&config, Vocabulary::build(&texts, &config).unwrap());
         let corpus = encoder.encode_all(&texts);
         assert_eq!((corpus.len(), corpus.tokens()), (1_000, 1_000));
         for (index, text) in texts.iter().enumerate() {

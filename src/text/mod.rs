@@ -6,4 +6,4 @@ mod vocabulary;
 
 pub use encoder::{Corpus, Encoder};
 pub use tokenizer::Tokenizer;
-pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};
+pub use vocabulary::{OOV, PAD, START, Vocabulary};

@@ -1,5 +1,6 @@
 //! Words to ids, as `keras.datasets.imdb` numbers them.
 
+use anyhow::ensure;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -41,13 +42,21 @@ type Counts = FxHashMap<Box<str>, Count>;
 
 impl Vocabulary {
     /// Counts the words of the training texts and keeps what the configuration asks for.
-    pub fn build(texts: &[String], config: &TextConfig) -> Self {
+    ///
+    /// # Errors
+    /// Where no word is left: every text would look the same.
+    pub fn build(texts: &[String], config: &TextConfig) -> anyhow::Result<Self> {
         let counts = count_words(texts, &Tokenizer::new(config));
         let mut ranked: Vec<(Box<str>, Count)> =
             counts.into_iter().filter(|(_, count)| count.count >= config.min_count).collect();
         ranked.par_sort_unstable_by_key(|(_, word)| (std::cmp::Reverse(word.count), word.first));
         ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
-        Self::new(ranked.into_iter().map(|(word, _)| word))
+        ensure!(
+            !ranked.is_empty(),
+            "no word of the training texts occurs {} times; lower text.min_count",
+            config.min_count
+        );
+        Ok(Self::new(ranked.into_iter().map(|(word, _)| word)))
     }
 
     fn new(words: impl Iterator<Item = Box<str>>) -> Self {
@@ -149,7 +158,7 @@ mod tests {
     #[test]
     fn words_are_ranked_by_count_then_by_first_sight() {
         let texts = texts(&["b a", "a c d", "d c a"]);
-        let vocabulary = Vocabulary::build(&texts, &text_config("min_count: 1"));
+        let vocabulary = Vocabulary::build(&texts, &text_config("min_count: 1")).unwrap();
         let words: Vec<&str> = vocabulary.words().iter().map(|word| &**word).collect();
         assert_eq!(words, ["<pad>", "<start>", "<oov>", "<unused>", "a", "c", "d", "b"]);
         assert_eq!((vocabulary.id("a"), vocabulary.id("<pad>"), vocabulary.id("z")), (4, OOV, OOV));
@@ -158,11 +167,10 @@ mod tests {
     #[test]
     fn rare_words_and_words_beyond_the_size_have_no_id() {
         let texts = texts(&["a a a b b c"]);
-        assert_eq!(Vocabulary::build(&texts, &text_config("min_count: 2")).len(), 6);
-        assert_eq!(
-            Vocabulary::build(&texts, &text_config("min_count: 1, vocabulary_size: 5")).len(),
-            5
-        );
+        let build = |fields: &str| Vocabulary::build(&texts, &text_config(fields));
+        assert_eq!(build("min_count: 2").unwrap().len(), 6);
+        assert_eq!(build("min_count: 1, vocabulary_size: 5").unwrap().len(), 5);
+        assert!(build("min_count: 4").unwrap_err().to_string().contains("text.min_count"));
     }
 
     #[test]
@@ -171,10 +179,8 @@ mod tests {
             (0..2_000).map(|i| format!("w{} w{} w{}", i % 7, i % 301, i)).collect();
         let config = text_config("min_count: 1");
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(
-            Vocabulary::build(&many, &config),
-            one.install(|| Vocabulary::build(&many, &config))
-        );
+        let alone = one.install(|| Vocabulary::build(&many, &config)).unwrap();
+        assert_eq!(Vocabulary::build(&many, &config).unwrap(), alone);
     }
 
     #[test]

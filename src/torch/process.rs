@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Prepares the process: call it first in `main`, before any thread is started.
+/// Prepares the process: call it in `main` before any thread is started.
 pub fn start() {
     flush_denormals();
     keep_memory();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_lstmtext");
 
 /// Longer than anything here takes on a slow machine.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Commands compute on one CPU thread, so that tests that run side by side neither wait for each
 /// other's threads nor depend on the machine; where a test asks for more, they wait asleep.

@@ -24,7 +24,7 @@ model: {lstm: {layers: 2, dropout: 1e-1}}
 train:
   token_budget: 4096
   gradient_clip: null
-  class_weights: {neg: 2.5, '1': 0}
+  class_weights: {neg: 2.5, '1': 1e-3}
   validate_every: 10
   checkpoint_every: epoch
   adam: {epsilon: 1e-8}
@@ -125,9 +125,9 @@ fn the_defaults_are_printed_without_a_configuration() {
     let place = Place::new();
     let printed = stdout(&place.lstmtext("config").assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
-    assert_eq!(value["train"]["learning_rate"].as_f64(), Some(0.002));
+    assert_eq!(value["train"]["epochs"].as_u64(), Some(20));
     let reference = stdout(&place.lstmtext("config --reference").assert().success());
-    assert!(reference.contains("| `train.learning_rate` | a number, above 0 | `0.002` |"));
+    assert!(reference.contains("| `train.learning_rate` | a number \\| null, above 0 | `null` |"));
 }
 
 #[test]

@@ -1,8 +1,11 @@
-"""Computes a class probability from a checkpoint with NumPy: python numpy_forward.py CHECKPOINT TEXT
+"""Computes a class probability from a checkpoint with NumPy.
+
+    python numpy_forward.py CHECKPOINT TEXT mean|last [STEPS]
 
 Reads nothing but the files of the checkpoint, as a program in another language would: words at
-spaces, embedding, one LSTM layer (gates i, f, g, o), mean over the text, one logit, sigmoid.
-Prints the probability of the second label as JSON.
+spaces, padded in front to STEPS where that is given, embedding, one LSTM layer (gates i, f, g, o),
+the mean over all states or the last, one logit, sigmoid. Prints the probability of the second
+label as JSON.
 """
 
 import json
@@ -12,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-OOV = 2
+PAD, OOV = 0, 2
 
 
 def sigmoid(x):
@@ -30,17 +33,19 @@ def hidden_states(inputs, weights):
         yield state
 
 
-def main(checkpoint, text):
+def main(checkpoint, text, pooling, steps=0):
     weights = load_file(checkpoint / "model.safetensors")
     assert all(tensor.dtype == np.float32 for tensor in weights.values())
     weights = {name: tensor.astype(np.float64) for name, tensor in weights.items()}
     words = json.loads((checkpoint / "vocabulary.json").read_text())
     labels = json.loads((checkpoint / "checkpoint.json").read_text())["labels"]
     ids = [words.index(word) if word in words else OOV for word in text.split()]
-    pooled = np.mean(list(hidden_states(weights["embedding.weight"][ids], weights)), axis=0)
+    ids = [PAD] * (steps - len(ids)) + ids
+    states = list(hidden_states(weights["embedding.weight"][ids], weights))
+    pooled = np.mean(states, axis=0) if pooling == "mean" else states[-1]
     logit = weights["head.weight"] @ pooled + weights["head.bias"]
     print(json.dumps({labels[1]: float(sigmoid(logit)[0])}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *map(int, sys.argv[4:]))

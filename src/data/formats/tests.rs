@@ -47,7 +47,8 @@ fn columns_go_by_name_or_number() {
     let content = b"1,x,good\n0,y,bad\n";
     let fields = "  header: false\n  text_column: 3\n  label_column: 1\n";
     assert_eq!(pairs(&read_file("a.csv", content, fields).unwrap()), [("1", "good"), ("0", "bad")]);
-    assert!(fault("a.csv", content, "  header: false\n").contains("without a header"));
+    let named = "  header: false\n  text_column: 3\n  label_column: 1\n  filter: {source: imdb}\n";
+    assert!(fault("a.csv", content, named).contains("without a header"));
     assert_eq!(
         fault("a.csv", b"review,label\n", ""),
         "line 1: expected a column \"text\", found review, label"
