@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::model::grouped;
+use crate::numbers::grouped;
 use crate::progress::{Finished, Progress};
 use crate::run::Record;
 
 /// Where stderr is no terminal, a line this often takes the bar's place.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Prints a line on stderr. Where nobody reads that any more, work goes on without it.
 pub fn say(line: impl Display) {

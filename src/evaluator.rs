@@ -7,16 +7,7 @@ use crate::bucketing::{BatchLimit, Bucketing};
 use crate::loss::{CrossEntropy, count_correct, log_probabilities};
 use crate::metrics::{Meter, Score};
 use crate::model::{Mode, Model};
-use crate::text::Corpus;
-
-/// Encoded examples with their classes.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// The texts as ids.
-    pub corpus: Corpus,
-    /// A class number for every text.
-    pub labels: Vec<u32>,
-}
+use crate::text::Encoded;
 
 /// The mean cross-entropy (neither smoothed nor weighted, so that runs can be compared) and the
 /// accuracy on all examples.

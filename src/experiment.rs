@@ -7,8 +7,7 @@ use anyhow::ensure;
 use crate::checkpoint::Checkpoint;
 use crate::config::Resolved;
 use crate::data::{self, DataSplits, Examples};
-use crate::evaluator::Encoded;
-use crate::text::{Encoder, Vocabulary};
+use crate::text::{Encoded, Encoder, Vocabulary};
 
 /// Everything that training needs besides a model.
 pub struct Experiment {

@@ -22,11 +22,14 @@
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
 //!
-//! Level by level, each module importing only from levels above it: `config`, `data`, `text`,
-//! `bucketing`, `schedule`, `metrics`, `progress`, `run`, `events`, `files`, `fetch`, `seed`,
-//! `interrupt` know nothing of libtorch; `torch`, `batch`, `model`, `loss`, `optimizer` are
-//! tensors; then `checkpoint`; then `experiment`, `trainer`, `evaluator`, `predictor` and
-//! `console`; then one file for each command.
+//! Level by level, each module importing from its own level and those above it:
+//!
+//! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
+//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt` know nothing of libtorch;
+//! - `torch`, `batch`, `model`, `loss`, `optimizer` are about tensors;
+//! - `checkpoint` saves them;
+//! - `experiment`, `evaluator`, `predictor`, `console`, `trainer` put them to work;
+//! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]
 
@@ -46,6 +49,7 @@ pub mod interrupt;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+pub mod numbers;
 pub mod optimizer;
 pub mod predictor;
 pub mod progress;

@@ -17,21 +17,25 @@ impl CrossEntropy {
     ///
     /// `log_probabilities` [B, C], `labels` int64 [B].
     pub fn loss(&self, log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
-        let surprise = -log_probabilities; // [B, C]
-        let right = surprise.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1); // [B]
-        let classes = surprise.size()[1] as f64;
-        let (target, rest) = (1.0 - self.label_smoothing, self.label_smoothing / classes);
+        let losses = -log_probabilities; // the loss if that class were the label, [B, C]
+        let of_label = losses.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1); // [B]
+        let smoothing = self.label_smoothing / losses.size()[1] as f64;
+        let target = 1.0 - self.label_smoothing;
         let Some(weights) = &self.class_weights else {
             return match self.label_smoothing {
-                0.0 => right.mean(Kind::Float),
-                _ => (right * target + surprise.sum_dim_intlist(1, false, Kind::Float) * rest)
-                    .mean(Kind::Float),
+                0.0 => of_label.mean(Kind::Float),
+                _ => (of_label * target + sum_of_classes(&losses) * smoothing).mean(Kind::Float),
             };
         };
-        let own = weights.index_select(0, labels); // [B]
-        let all = (surprise * weights).sum_dim_intlist(1, false, Kind::Float);
-        (right * &own * target + all * rest).sum(Kind::Float) / own.sum(Kind::Float)
+        let weight = weights.index_select(0, labels); // [B]
+        let smoothed = sum_of_classes(&(losses * weights)) * smoothing;
+        (of_label * &weight * target + smoothed).sum(Kind::Float) / weight.sum(Kind::Float)
     }
+}
+
+/// [B, C] → [B]
+fn sum_of_classes(losses: &Tensor) -> Tensor {
+    losses.sum_dim_intlist(1, false, Kind::Float)
 }
 
 /// The log probability of each class, from [B] logits of a sigmoid or [B, C] of a softmax; [B, C].

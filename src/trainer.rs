@@ -11,7 +11,7 @@ use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::Console;
-use crate::evaluator::{Encoded, evaluate};
+use crate::evaluator::evaluate;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
 use crate::seed::{Use, derive, fingerprint};
+use crate::text::Encoded;
 
 /// A run under way.
 pub struct Trainer<'a> {
@@ -180,8 +181,10 @@ impl<'a> Trainer<'a> {
         let loss = loss_tensor.double_value(&[]);
         let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
         if !loss.is_finite() || !gradient_norm.is_finite() {
+            let Progress { step, epoch, batch, .. } = self.progress;
+            let place = format!("step {} (epoch {}, batch {})", step + 1, epoch + 1, batch + 1);
             let what = format!("loss {loss}, gradient norm {gradient_norm}");
-            bail!(self.diverged(&what, learning_rate));
+            bail!(self.diverged(&place, &what, learning_rate));
         }
         self.optimizer.step(&gradients, learning_rate)?;
 
@@ -201,18 +204,15 @@ impl<'a> Trainer<'a> {
             || self.config.validate_every.due(self.progress.step, end_of_epoch)
     }
 
-    fn diverged(&self, what: &str, learning_rate: f64) -> String {
+    fn diverged(&self, place: &str, what: &str, learning_rate: f64) -> String {
         let checkpoints = [self.run.last(), self.run.best()];
         let kept = match checkpoints.iter().find(|path| path.exists()) {
             Some(path) => format!("the last good checkpoint is \"{}\"", path.display()),
             None => "there is no checkpoint yet".to_owned(),
         };
         format!(
-            "training diverged at step {} (epoch {}, batch {}): {what}, learning rate \
-             {learning_rate}; {kept}; a lower train.learning_rate or train.gradient_clip may help",
-            self.progress.step + 1,
-            self.progress.epoch + 1,
-            self.progress.batch + 1,
+            "training diverged at {place}: {what}, learning rate {learning_rate:?}; {kept}; a lower \
+             train.learning_rate or train.gradient_clip may help"
         )
     }
 
@@ -241,7 +241,8 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let validation = self.score(&self.model, &self.experiment.validation);
         if !validation.loss.is_finite() {
-            bail!(self.diverged(&format!("validation loss {}", validation.loss), learning_rate));
+            let place = format!("the validation after step {}", self.progress.step);
+            bail!(self.diverged(&place, &format!("loss {}", validation.loss), learning_rate));
         }
         let progress = &mut self.progress;
         let new_best = progress.validated(validation, &self.config.early_stopping);

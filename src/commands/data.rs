@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,10 +12,10 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::{FINE, SetArgs};
 use crate::config;
-use crate::console::say;
+use crate::console::{PLAIN_INTERVAL, say};
 use crate::data::{self, SplitName};
 use crate::fetch::{self, Download, Limits, Patience};
-use crate::model::grouped;
+use crate::numbers::grouped;
 use crate::stats::{PartStats, part_stats};
 use crate::text::{Encoder, Vocabulary};
 
@@ -105,7 +106,13 @@ fn run_fetch(args: FetchArgs) -> anyhow::Result<u8> {
     };
     say(format!("fetching {}", request.url));
     let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
+    let mut told = Instant::now();
     fetch::download(&request, &archive, &mut |received, total| {
+        if bar.is_hidden() && told.elapsed() >= PLAIN_INTERVAL {
+            told = Instant::now();
+            let total = total.map_or("?".to_owned(), |total| format!("{:.1}", total as f64 / 1e6));
+            say(format!("{:.1} of {total} MB", received as f64 / 1e6));
+        }
         if let Some(total) = total {
             bar.set_length(total);
         }

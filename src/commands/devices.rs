@@ -1,22 +1,50 @@
 //! `lstmtext devices`.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::FINE;
-use super::output::print;
+use super::output::{print, print_json};
 use crate::torch::{CudaReport, cuda_report, threads, version};
 
 /// Show libtorch's version, CPU threads and CUDA devices
 #[derive(Debug, Args)]
-pub struct DevicesArgs {}
+pub struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    libtorch: &'static str,
+    cpu_threads: usize,
+    cuda_devices: Vec<String>,
+    /// Why there is no CUDA device, where there is none.
+    no_cuda_because: Option<String>,
+}
 
 /// Runs the command.
-pub fn run(_: DevicesArgs) -> anyhow::Result<u8> {
-    let mut lines = vec![format!("libtorch {}", version()), format!("cpu: {} threads", threads())];
-    match cuda_report() {
-        CudaReport::Devices(devices) => lines.extend(devices),
-        none => lines.push(format!("cuda: {none}")),
+pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
+    let (cuda_devices, no_cuda_because) = match cuda_report() {
+        CudaReport::Devices(devices) => (devices, None),
+        CudaReport::None(reason) => (Vec::new(), Some(reason)),
+    };
+    let (libtorch, cpu_threads) = (version(), threads());
+    let report = Report { libtorch, cpu_threads, cuda_devices, no_cuda_because };
+    match args.json {
+        true => print_json(&report)?,
+        false => print(&lines(&report))?,
     }
-    print(&lines.join("\n"))?;
     Ok(FINE)
+}
+
+fn lines(report: &Report) -> String {
+    let mut lines = vec![
+        format!("libtorch {}", report.libtorch),
+        format!("cpu: {} threads", report.cpu_threads),
+    ];
+    lines.extend(report.cuda_devices.iter().cloned());
+    lines.extend(report.no_cuda_because.iter().map(|reason| format!("cuda: {reason}")));
+    lines.join("\n")
 }

@@ -12,8 +12,9 @@ use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::data::{self, Examples, SplitName};
-use crate::evaluator::{Encoded, evaluate};
-use crate::model::grouped;
+use crate::evaluator::evaluate;
+use crate::numbers::grouped;
+use crate::text::Encoded;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::output::print;
+use super::output::{print, print_json};
 use super::{FINE, SetArgs};
 use crate::config::{self, DataConfig};
 use crate::console::say;
 use crate::data;
-use crate::model::{grouped, logit_count, summarize};
+use crate::model::{Layer, logit_count, summarize};
+use crate::numbers::grouped;
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]
@@ -17,8 +19,17 @@ use crate::model::{grouped, logit_count, summarize};
 pub struct SummaryArgs {
     /// The configuration, a YAML file
     config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     set: SetArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    parameters: usize,
+    layers: &'a [Layer],
 }
 
 /// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
@@ -37,7 +48,11 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
          fewer words, train makes the embedding smaller",
         grouped(words)
     ));
-    print(&summarize(&config.model, words, logits).to_string())?;
+    let summary = summarize(&config.model, words, logits);
+    match args.json {
+        true => print_json(&Report { parameters: summary.total(), layers: &summary.layers })?,
+        false => print(&summary.to_string())?,
+    }
     Ok(FINE)
 }
 

@@ -77,10 +77,11 @@ impl Override {
     fn apply(&self, root: &mut Value) {
         let mut node = root;
         for name in &self.path {
-            if !node.is_mapping() {
+            if node.is_null() {
                 *node = Value::Mapping(Mapping::new());
             }
-            let mapping = node.as_mapping_mut().expect("made a mapping just above");
+            // Something else in a section's place is a fault that the walk will find.
+            let Some(mapping) = node.as_mapping_mut() else { return };
             node = mapping.entry(Value::from(name.as_str())).or_insert(Value::Null);
         }
         *node = self.value.clone();

@@ -113,7 +113,8 @@ section! {
         /// The layer that turns the pooled vector into logits.
         head: HeadConfig;
         /// keras: embedding U(-0.05, 0.05), Glorot uniform kernels, orthogonal recurrent kernel,
-        /// forget-gate bias 1. pytorch: embedding N(0, 1), everything else U(-1/sqrt(fan), 1/sqrt(fan)).
+        /// forget-gate bias 1. pytorch: embedding N(0, 1), all else U(-1/sqrt(fan), 1/sqrt(fan)), gate biases the sum of
+        /// two such draws.
         initialization: Initialization = Initialization::Keras;
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::bail;
 
@@ -34,7 +35,7 @@ impl Examples {
 }
 
 /// The parts of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitName {
     /// What the weights are fitted to.
     Train,
@@ -42,6 +43,19 @@ pub enum SplitName {
     Validation,
     /// What is looked at once, at the end.
     Test,
+}
+
+impl FromStr for SplitName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "train" => Ok(Self::Train),
+            "validation" => Ok(Self::Validation),
+            "test" => Ok(Self::Test),
+            _ => Err(format!("found \"{text}\", allowed is train | validation | test")),
+        }
+    }
 }
 
 impl fmt::Display for SplitName {
@@ -256,6 +270,25 @@ mod tests {
         assert_eq!(splits.labels, ["9", "10"]);
         assert_eq!(splits.test.labels, [1, 0]);
         assert_eq!((splits.train.len(), splits.validation.len()), (4, 2));
+    }
+
+    #[test]
+    fn labels_are_sorted_as_text_unless_all_are_numbers() {
+        let labels = |content: &str| {
+            let files = [("train.csv", content)];
+            load_files(&files, "data: {train: DIR/train.csv, split: {validation: 1}}")
+                .unwrap()
+                .labels
+        };
+        assert_eq!(labels("text,label\na,1a\nb,9\nc,10\nd,9\n"), ["10", "1a", "9"]);
+        assert_eq!(labels("text,label\na,-1\nb,9\nc,10\nd,9\n"), ["-1", "9", "10"]);
+    }
+
+    #[test]
+    fn a_configured_label_without_examples_is_refused() {
+        let fields = "data: {train: DIR/train.csv, labels: ['9', '10', '11']}";
+        let error = load_files(&[("train.csv", TRAIN)], fields).unwrap_err().to_string();
+        assert!(error.contains("no example of \"11\""), "{error}");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub fn by_position(examples: usize, validation: usize, test: usize) -> Split {
     }
 }
 
-/// Draws exactly `validation` and `test` examples at random, each label with its share, and
-/// keeps examples with equal texts in one part.
+/// Draws `validation` and `test` examples at random, each label with its share, and keeps examples
+/// with equal texts in one part. A part falls short where only larger groups are left.
 pub fn stratified(
     texts: &[String],
     labels: &[u32],

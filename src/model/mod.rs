@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::config::{Activation, ModelConfig};
 use lstm::Lstm;
 use pooling::pool;
-pub use summary::{Layer, Summary, grouped, summarize};
+pub use summary::{Layer, Summary, summarize};
 
 /// Whether dropout acts and gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

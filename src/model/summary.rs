@@ -1,9 +1,12 @@
 //! The parameter table: a pure function of the configuration.
 
+use serde::Serialize;
+
 use crate::config::{ModelConfig, Pooling};
+use crate::numbers::grouped;
 
 /// A row of the table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
     /// Its kind.
     pub name: &'static str,
@@ -16,7 +19,7 @@ pub struct Layer {
 }
 
 /// The layers of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// The layers, from the ids to the logits.
     pub layers: Vec<Layer>,
@@ -96,19 +99,6 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// A number with commas between its thousands.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +125,5 @@ mod tests {
         let config = config::parse(yaml, "test", &[]).unwrap().config.model;
         let table = summarize(&config, 10_000, 1).to_string();
         assert_eq!(table.lines().last(), Some("Total params: 652,449"));
-        assert_eq!(grouped(1_000_000), "1,000,000");
-        assert_eq!(grouped(12), "12");
     }
 }

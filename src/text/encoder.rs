@@ -135,6 +135,15 @@ impl Corpus {
     }
 }
 
+/// Encoded examples with their classes.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The texts as ids.
+    pub corpus: Corpus,
+    /// A class number for every text.
+    pub labels: Vec<u32>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,6 @@ mod encoder;
 mod tokenizer;
 mod vocabulary;
 
-pub use encoder::{Corpus, Encoder};
+pub use encoder::{Corpus, Encoded, Encoder};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{OOV, PAD, START, Vocabulary};

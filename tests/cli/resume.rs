@@ -108,6 +108,41 @@ fn a_finished_run_stays_as_it_is_where_nothing_is_changed() {
     done.stderr(contains("raise train.epochs")).stdout(contains("test  "));
 }
 
+/// The place inside an epoch means nothing once the batches are others.
+#[test]
+fn a_run_stopped_inside_an_epoch_goes_on_with_the_same_batches_only() {
+    let place = with_noise(PLATEAU);
+    let mut training = Training::start(&place, "long.yaml --out run");
+    training.wait_for_validations(&place, "run", 1);
+    assert_eq!(training.stop(libc::SIGINT).0, Some(130));
+    if place.json("run/last/progress.json")["batch"] != 0 {
+        for set in ["train.token_budget=100000", "train.seed=2", "data.train=test.csv"] {
+            let command = place.lstmtext(&format!("train --resume run --set {set}"));
+            assert_fails(command, 1, &["stopped inside epoch", "train.seed", "token_budget"]);
+        }
+    }
+    place.train("--resume run --set train.learning_rate=0.001 --set train.epochs=2");
+}
+
+#[test]
+fn a_run_goes_on_from_its_best_where_that_is_all_it_has() {
+    let place = Place::with_run();
+    std::fs::remove_dir_all(place.path("run/last")).unwrap();
+    place.train("--resume run --set train.epochs=6").stderr(contains("resumed after step "));
+    assert_eq!(place.metrics("run").len(), 6);
+}
+
+#[test]
+fn a_run_that_goes_on_has_no_result_until_it_ends() {
+    let place = with_noise(COSINE);
+    place.train("long.yaml --out run --set train.epochs=1");
+    assert!(place.path("run/summary.json").exists());
+    let mut training = Training::start(&place, "--resume run --set train.epochs=60");
+    training.wait_for_validations(&place, "run", 2);
+    assert_eq!(training.stop(libc::SIGINT).0, Some(130));
+    assert!(!place.path("run/summary.json").exists());
+}
+
 #[test]
 fn a_resumed_run_keeps_its_model_and_text() {
     let place = Place::with_run();

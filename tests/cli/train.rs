@@ -528,6 +528,21 @@ fn a_diverging_run_says_where_and_fails() {
 }
 
 #[test]
+fn weights_that_are_no_numbers_are_no_best() {
+    let place = Place::with_data();
+    let command = place.lstmtext(
+        "train small.yaml --out run --set train.optimizer=sgd --set train.gradient_clip=null \
+         --set train.learning_rate=1e300 --set train.validate_every=1",
+    );
+    assert_fails(
+        command,
+        1,
+        &["diverged at the validation after step 1", "1e300", "no checkpoint"],
+    );
+    assert!(!place.path("run/best").exists() && !place.path("run/metrics.jsonl").exists());
+}
+
+#[test]
 fn a_missing_cuda_device_is_an_error_that_says_why() {
     let place = Place::with_data();
     assert_fails(

@@ -36,8 +36,8 @@ fn csv_follows_rfc_4180() {
 }
 
 #[test]
-fn a_quote_in_tsv_is_a_character() {
-    let content = b"text\tlabel\n\"open\tpos\nit's \"x\"\tneg\r\n";
+fn a_quote_in_tsv_is_a_character_and_an_empty_line_is_nothing() {
+    let content = b"text\tlabel\n\"open\tpos\n\nit's \"x\"\tneg\r\n\r\n";
     let read = read_file("a.tsv", content, "").unwrap();
     assert_eq!(pairs(&read), [("pos", "\"open"), ("neg", "it's \"x\"")]);
 }
@@ -109,6 +109,8 @@ fn a_folder_holds_a_folder_for_each_class() {
     let read_with = |fields: &str| read(folder.path(), &data_config(fields)).unwrap();
     assert_eq!(pairs(&read_with("  labels: [neg, pos]\n")), [("neg", "bad"), ("pos", "good")]);
     assert_eq!(read_with("").names, ["neg", "pos", "unsup"]);
+    let renamed = "  label_names: {neg: bad, pos: good}\n  labels: [bad, good]\n";
+    assert_eq!(pairs(&read_with(renamed)), [("bad", "bad"), ("good", "good")]);
 }
 
 #[test]
