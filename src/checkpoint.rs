@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use crate::config::{self, ConfigError, Override, Resolved};
-use crate::files::replace_folder;
+use crate::files::{replace_folder, sha256_of};
 use crate::model::{Model, Named};
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
@@ -81,7 +80,7 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
         write(&folder.join(CONFIG), contents.config_yaml.as_bytes())?;
         let mut files = BTreeMap::new();
         for name in FILES {
-            files.insert(name.to_owned(), entry(&read(&folder.join(name))?));
+            files.insert(name.to_owned(), entry(&folder.join(name))?);
         }
         let manifest = Manifest {
             format: FORMAT.into(),
@@ -211,7 +210,7 @@ fn check(path: &Path) -> anyhow::Result<Manifest> {
     for name in FILES {
         let expected =
             manifest.files.get(name).ok_or_else(|| anyhow!("{MANIFEST} does not list {name}"))?;
-        let found = entry(&read(&path.join(name))?);
+        let found = entry(&path.join(name))?;
         ensure!(
             found.bytes == expected.bytes,
             "{name} has {} bytes, {MANIFEST} says {}",
@@ -226,10 +225,10 @@ fn check(path: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
-fn entry(bytes: &[u8]) -> FileEntry {
-    let digest = Sha256::digest(bytes);
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    FileEntry { bytes: bytes.len() as u64, sha256 }
+fn entry(path: &Path) -> anyhow::Result<FileEntry> {
+    let metadata =
+        fs::metadata(path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
+    Ok(FileEntry { bytes: metadata.len(), sha256: sha256_of(path)? })
 }
 
 fn write_tensors(path: &Path, tensors: Vec<Named>) -> anyhow::Result<()> {

@@ -1,12 +1,13 @@
 //! Files and folders that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 /// Writes `bytes` to `path`: readers see the old file or the new one, never a part.
 ///
@@ -19,7 +20,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        sync_folder_of(path)
+        sync_folder(folder_of(path))
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -48,11 +49,11 @@ pub fn replace_folder(
     result
 }
 
-fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+fn put_in_place(temporary: &Path, path: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(temporary)? {
         File::open(entry?.path())?.sync_all()?;
     }
-    File::open(temporary)?.sync_all()?;
+    sync_folder(temporary)?;
     if !path.exists() {
         fs::rename(temporary, path)?;
     } else {
@@ -68,21 +69,51 @@ fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    sync_folder_of(path)
+    sync_folder(folder_of(path))
 }
 
-/// A hidden name in the same folder, so that a rename stays on one file system.
+/// A hidden name in the same folder, so that a rename stays on one file system. It is always the
+/// same, so that what a killed process left there is cleared by the next.
 fn temporary_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+    path.with_file_name(format!(".{name}.tmp"))
 }
 
-/// Makes a rename survive a power cut.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+/// The folder that holds `path`.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
+}
+
+/// Makes the names in a folder, of a file renamed into it, say, outlive a power cut.
+///
+/// # Errors
+/// Where the folder cannot be flushed.
+pub fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+    File::open(folder)
+        .and_then(|opened| opened.sync_all())
+        .with_context(|| format!("cannot flush the folder \"{}\"", folder.display()))
+}
+
+/// The SHA-256 of a file's content, in lower-case hexadecimal.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn sha256_of(path: &Path) -> anyhow::Result<String> {
+    let digest = File::open(path).and_then(sha256);
+    digest.with_context(|| format!("cannot read \"{}\"", path.display()))
+}
+
+/// The SHA-256 of what is left to read, in lower-case hexadecimal.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn sha256(mut content: impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut content, &mut hasher)?;
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `lstmtext train`.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::output::{print, print_json};
@@ -84,7 +86,10 @@ fn begin(
     let resolved = config::load(config, &args.set.overrides)?;
     let device = args.compute.start()?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
-    let path = args.out.clone().unwrap_or_else(|| default_folder(&name));
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => new_folder(&name)?,
+    };
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
     let experiment = Experiment::prepare(resolved)?;
     introduce(&experiment, &run, device)?;
@@ -193,23 +198,26 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn default_folder(name: &str) -> PathBuf {
+/// Makes a new folder `runs/NAME-TIME`; two runs begun in one second get two.
+fn new_folder(name: &str) -> anyhow::Result<PathBuf> {
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' })
-        .collect();
-    let first = PathBuf::from("runs").join(format!("{name}-{stamp}"));
-    // Two runs begun in one second get two folders.
-    let mut folder = first.clone();
-    for number in 2.. {
-        if !folder.exists() {
-            break;
+    let harmless = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(harmless).collect();
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).context("cannot make the folder \"runs\"")?;
+    for number in 1.. {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let folder = runs.join(format!("{name}-{stamp}{suffix}"));
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            result => {
+                result.with_context(|| format!("cannot make \"{}\"", folder.display()))?;
+                return Ok(folder);
+            }
         }
-        folder = first.with_file_name(format!("{name}-{stamp}-{number}"));
     }
-    folder
+    unreachable!("some number is free")
 }
 
 fn device_name(device: tch::Device) -> String {

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
-use super::{CopyError, copy, lock, parent, sibling, sync_directory};
+use super::{CopyError, copy, lock, sibling};
+use crate::files::{folder_of, sync_folder};
 
 /// What everything in a tar file is padded to.
 const BLOCK_BYTES: u64 = 512;
@@ -122,7 +123,7 @@ fn prepare_staging(into: &Path) -> Result<PathBuf> {
         }
         _ => {}
     }
-    fs::create_dir_all(parent(into))
+    fs::create_dir_all(folder_of(into))
         .and_then(|()| fs::create_dir(&staging))
         .with_context(|| format!("cannot create the folder {}", staging.display()))?;
     Ok(staging)
@@ -131,7 +132,7 @@ fn prepare_staging(into: &Path) -> Result<PathBuf> {
 fn put_in_place(staging: &Path, into: &Path) -> Result<()> {
     fs::rename(staging, into)
         .with_context(|| format!("cannot rename {} to {}", staging.display(), into.display()))?;
-    sync_directory(parent(into))
+    sync_folder(folder_of(into))
 }
 
 /// One run over an archive, and what it has created so far.
@@ -326,7 +327,7 @@ impl Extraction<'_> {
                     .unwrap_or_else(|_| Err(anyhow!("a thread that flushes files has panicked")))
             })
         })?;
-        self.directories.iter().try_for_each(|folder| sync_directory(&self.staging.join(folder)))
+        self.directories.iter().try_for_each(|folder| sync_folder(&self.staging.join(folder)))
     }
 
     fn flush_files(&self, files: &[PathBuf]) -> Result<()> {

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use super::{CopyError, copy, lock, parent, sibling, sync_directory};
+use super::{CopyError, copy, lock, sibling};
+use crate::files::{folder_of, sha256, sha256_of, sync_folder};
 
 /// A file on the web, known by its content.
 #[derive(Debug, Clone)]
@@ -86,21 +86,6 @@ pub fn download(
     outcome
 }
 
-/// The SHA-256 of a file's content, in lower-case hexadecimal.
-///
-/// # Errors
-///
-/// When the file cannot be read.
-pub fn sha256_of(file: &Path) -> Result<String> {
-    File::open(file).and_then(sha256).with_context(|| format!("cannot read {}", file.display()))
-}
-
-fn sha256(mut content: impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut content, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
-}
-
 fn is_already_there(download: &Download, file: &Path) -> Result<bool> {
     let exists =
         file.try_exists().with_context(|| format!("cannot look for {}", file.display()))?;
@@ -159,7 +144,7 @@ struct Transfer<'a> {
 impl<'a> Transfer<'a> {
     fn open(download: &'a Download, file: &'a Path) -> Result<Self> {
         let part_path = sibling(file, ".part")?;
-        let folder = parent(file);
+        let folder = folder_of(file);
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let part = File::options()
@@ -395,7 +380,7 @@ impl<'a> Transfer<'a> {
         fs::rename(&self.part_path, self.file).with_context(|| {
             format!("cannot rename {} to {}", self.part_path.display(), self.file.display())
         })?;
-        sync_directory(parent(self.file))
+        sync_folder(folder_of(self.file))
     }
 
     /// Leaves no empty file behind. A failure to remove one is not worth

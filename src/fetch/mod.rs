@@ -8,14 +8,14 @@ mod archive;
 mod download;
 
 pub use archive::{Extracted, Limits, extract_tar_gz};
-pub use download::{Download, Patience, download, sha256_of};
+pub use download::{Download, Patience, download};
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -68,25 +68,4 @@ fn sibling(path: &Path, suffix: &str) -> Result<PathBuf> {
     let mut name = OsString::from(name);
     name.push(suffix);
     Ok(path.with_file_name(name))
-}
-
-/// The directory that holds `path`.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes the names in `directory` (a file renamed into it, say) outlive a
-/// power failure.
-fn sync_directory(directory: &Path) -> Result<()> {
-    // Only Unix lets a directory be opened and flushed; elsewhere the file
-    // system keeps its own journal of names.
-    if cfg!(unix) {
-        File::open(directory)
-            .and_then(|opened| opened.sync_all())
-            .with_context(|| format!("cannot flush the folder {}", directory.display()))?;
-    }
-    Ok(())
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use lstmtext::fetch::{Download, Patience, download, sha256_of};
+use lstmtext::fetch::{Download, Patience, download};
+use lstmtext::files::sha256_of;
 use tempfile::TempDir;
 
 use crate::server::{Reply, Request, Server};
