@@ -244,10 +244,12 @@ pub enum Portion {
 }
 
 impl Portion {
-    /// The number of examples that the portion is of `total`, rounded to the nearest.
+    /// The number of examples that the portion is of `total`, rounded to the nearest; at least 1
+    /// where the fraction is not 0.
     pub fn of(self, total: usize) -> usize {
         match self {
-            Self::Fraction(fraction) => (fraction * total as f64).round() as usize,
+            Self::Fraction(0.0) => 0,
+            Self::Fraction(fraction) => ((fraction * total as f64).round() as usize).max(1),
             Self::Count(count) => count,
         }
     }

@@ -273,6 +273,13 @@ mod tests {
     }
 
     #[test]
+    fn a_handful_of_examples_is_split_too() {
+        let files = [("train.csv", "text,label\na,x\nb,y\nc,x\n")];
+        let splits = load_files(&files, "data: {train: DIR/train.csv}").unwrap();
+        assert_eq!((splits.train.len(), splits.validation.len()), (2, 1));
+    }
+
+    #[test]
     fn labels_are_sorted_as_text_unless_all_are_numbers() {
         let labels = |content: &str| {
             let files = [("train.csv", content)];
