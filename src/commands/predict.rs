@@ -198,7 +198,7 @@ struct Class {
     probability: f64,
 }
 
-/// One line for one text: tabs and line ends inside a field become spaces, as TSV has no quoting.
+/// One line for one text: TSV has no quoting, and a terminal should not be sent control characters.
 fn one_field(text: &str) -> String {
-    text.replace(['\t', '\n', '\r'], " ")
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -157,7 +157,10 @@ impl Columns {
             text: find(&config.text_column)?,
             label: find(&config.label_column)?,
             filter: filter
-                .map(|(name, value)| Ok((named(name)?, value.clone())))
+                .map(|(name, value)| {
+                    let column = named(name).map_err(|fault| format!("data.filter: {fault}"))?;
+                    Ok((column, value.clone()))
+                })
                 .collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
         })
