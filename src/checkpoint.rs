@@ -194,6 +194,12 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
     if !path.exists() {
         bail!("there is no checkpoint \"{}\"", path.display());
     }
+    if path.join("last").join(MANIFEST).is_file() {
+        let path = path.display();
+        bail!(
+            "\"{path}\" has no best/ yet: use \"{path}/last\", or go on with train --resume {path}"
+        );
+    }
     bail!("\"{}\" is no checkpoint: {MANIFEST} is missing in it (and in best/)", path.display())
 }
 

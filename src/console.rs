@@ -22,7 +22,11 @@ pub fn say(line: impl Display) {
 pub struct Console {
     bar: ProgressBar,
     epochs: usize,
+    /// The epochs after the one under way.
+    epochs_left: usize,
     epoch_start: Instant,
+    /// Steps of this epoch that an earlier session has done.
+    resumed_at: u64,
     plain_last: Instant,
     examples: usize,
     tokens: usize,
@@ -40,7 +44,9 @@ impl Console {
         Self {
             bar,
             epochs,
+            epochs_left: 0,
             epoch_start: now,
+            resumed_at: 0,
             plain_last: now,
             examples: 0,
             tokens: 0,
@@ -55,6 +61,8 @@ impl Console {
         self.bar.set_length(steps as u64);
         self.bar.set_position(done as u64);
         self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.epochs_left = self.epochs.saturating_sub(epoch);
+        self.resumed_at = done as u64;
         self.epoch_start = Instant::now();
         (self.examples, self.tokens, self.loss_sum) = (0, 0, 0.0);
     }
@@ -74,7 +82,7 @@ impl Console {
         }
     }
 
-    /// Speed, loss and remaining time of the epoch so far.
+    /// Speed and loss of the epoch so far, and the time that is left if every epoch is trained.
     fn rates(&self) -> String {
         let seconds = self.epoch_start.elapsed().as_secs_f64().max(1e-9);
         format!(
@@ -82,8 +90,15 @@ impl Console {
             grouped((self.examples as f64 / seconds) as usize),
             grouped((self.tokens as f64 / seconds) as usize),
             self.loss_sum / self.examples.max(1) as f64,
-            clock(self.bar.eta()),
+            clock(self.time_left(seconds)),
         )
+    }
+
+    fn time_left(&self, seconds: f64) -> Duration {
+        let (position, length) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let done = position.saturating_sub(self.resumed_at).max(1) as f64;
+        let left = length.saturating_sub(position) + self.epochs_left as u64 * length;
+        Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
     }
 
     /// A validation is done.

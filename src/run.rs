@@ -78,6 +78,14 @@ impl RunFolder {
         Ok(run)
     }
 
+    /// Takes back what [`RunFolder::create`] made, for a run that could not begin. A folder with
+    /// anything else in it stays.
+    pub fn discard(&self) {
+        // Whatever cannot be removed does no harm: the same folder may be used again.
+        let _ = fs::remove_file(self.path.join(CONFIG));
+        let _ = fs::remove_dir(&self.path);
+    }
+
     /// The folder of a run that is there; nothing is changed yet.
     pub fn open(path: &Path) -> Self {
         Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) }

@@ -91,10 +91,10 @@ fn begin(
         None => new_folder(&name)?,
     };
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
-    let experiment = Experiment::prepare(resolved)?;
+    let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
     introduce(&experiment, &run, device)?;
-    let ending = Trainer::new(&experiment, run.clone(), device)?.train(interrupt)?;
-    Ok((run, ending))
+    let trainer = Trainer::new(&experiment, run.clone(), device).inspect_err(|_| run.discard())?;
+    Ok((run, trainer.train(interrupt)?))
 }
 
 fn resume(

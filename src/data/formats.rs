@@ -137,10 +137,9 @@ impl Columns {
                     "column \"{name}\" cannot be found without a header; give its number, from 1"
                 )
             })?;
-            header
-                .iter()
-                .position(|known| known == name)
-                .ok_or_else(|| format!("expected a column \"{name}\", found {}", header.join(", ")))
+            header.iter().position(|known| known == name).ok_or_else(|| {
+                format!("expected a column \"{name}\", found {}", excerpt(&header.join(", ")))
+            })
         };
         let find = |column: &Column| match column {
             Column::Name(name) => named(name),
@@ -255,6 +254,16 @@ impl<'a> Table<'a> {
         };
         sink.take(line, columns.row(fields))
     }
+}
+
+/// The beginning of a text of unknown origin, as a message may show it.
+fn excerpt(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c });
+    let mut excerpt: String = shown.take(200).collect();
+    if text.chars().nth(200).is_some() {
+        excerpt.push('…');
+    }
+    excerpt
 }
 
 fn header_names(fields: &[&[u8]]) -> Vec<String> {

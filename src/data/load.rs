@@ -128,6 +128,7 @@ pub fn load(config: &DataConfig) -> anyhow::Result<DataSplits> {
     };
     splits.notes.extend(splits.validation.note.clone());
     splits.notes.extend(splits.test.note.clone());
+    splits.notes.extend(unused_name_note(config, &splits.labels));
     splits.notes.extend(overlap_note(&splits, SplitName::Validation));
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
     if splits.validation.is_empty() {
@@ -234,6 +235,12 @@ fn pick(examples: &Examples, indices: &[usize]) -> Examples {
         labels: indices.iter().map(|index| examples.labels[*index]).collect(),
         note: None,
     }
+}
+
+/// Says which better name no label got: its old name may be misspelt.
+fn unused_name_note(config: &DataConfig, labels: &[String]) -> Option<String> {
+    let (old, _) = config.label_names.iter().find(|(_, new)| !labels.contains(new))?;
+    Some(format!("data.label_names: no training example has the label \"{old}\""))
 }
 
 /// Says how many texts of a part were trained on: they make its score look better than it is.

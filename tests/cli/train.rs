@@ -528,6 +528,25 @@ fn a_diverging_run_says_where_and_fails() {
 }
 
 #[test]
+fn a_run_that_could_not_begin_leaves_no_folder() {
+    let place = Place::with_data();
+    for set in
+        ["data.train=missing.csv", "data.text_column=nope", "train.class_weights={nope: 1.0}"]
+    {
+        let mut command = place.lstmtext("train small.yaml --set");
+        assert_fails(
+            {
+                command.arg(set);
+                command
+            },
+            1,
+            &[],
+        );
+        assert_eq!(place.names("runs"), [""; 0]);
+    }
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_no_best() {
     let place = Place::with_data();
     let command = place.lstmtext(
