@@ -97,6 +97,11 @@ fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
     unreachable!("some number is free")
 }
 
+/// Whether `folder` has an event file.
+pub fn any_in(folder: &Path) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| is_event_file(&entry.path()))
+}
+
 fn is_event_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FILE_PREFIX))
 }

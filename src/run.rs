@@ -62,18 +62,17 @@ impl RunFolder {
     /// Where another run is there already, or the folder cannot be written.
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
         let run = Self::open(path);
-        // A configuration alone is what an attempt leaves whose data could not be read.
-        let trained = [run.best(), run.last(), run.path.join(METRICS)];
-        if trained.iter().any(|part| part.exists()) {
+        // Nothing there may be written over: neither a run nor a file of the user's.
+        let taken = [run.best(), run.last(), run.path.join(METRICS), run.path.join(CONFIG)];
+        if taken.iter().any(|part| part.exists()) || events::any_in(&run.path) {
             let path = run.path.display();
             bail!(
-                "\"{path}\" holds a run already: choose another --out, or go on with train --resume"
+                "\"{path}\" holds a run already, or a {CONFIG}: choose another --out, or go on with \
+                 train --resume"
             );
         }
         fs::create_dir_all(&run.path)
             .with_context(|| format!("cannot make the folder \"{}\"", run.path.display()))?;
-        // Curves of an attempt that ended before its first checkpoint are nobody's any more.
-        events::drop_after(&run.path, 0)?;
         run.write_config(config_yaml)?;
         Ok(run)
     }
@@ -216,9 +215,27 @@ mod tests {
     fn a_run_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         RunFolder::create(folder.path(), "a: 1\n").unwrap();
-        let run = RunFolder::create(folder.path(), "a: 1\n").expect("nothing was trained yet");
-        run.add_record(&record(1)).unwrap();
         let error = RunFolder::create(folder.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
+    }
+
+    #[test]
+    fn files_of_the_user_are_never_written_over_or_removed() {
+        for name in ["config.yaml", "events.out.tfevents.1.host"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(name), "mine").unwrap();
+            assert!(RunFolder::create(folder.path(), "a: 1\n").is_err());
+            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "mine");
+        }
+    }
+
+    #[test]
+    fn a_run_that_cannot_begin_takes_back_only_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        RunFolder::create(folder.path(), "a: 1\n").unwrap().discard();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes.txt"]);
     }
 }

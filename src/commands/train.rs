@@ -91,8 +91,9 @@ fn begin(
         None => new_folder(&name)?,
     };
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
+    // A run that cannot begin leaves no folder behind.
     let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
-    introduce(&experiment, &run, device)?;
+    introduce(&experiment, &run, device).inspect_err(|_| run.discard())?;
     let trainer = Trainer::new(&experiment, run.clone(), device).inspect_err(|_| run.discard())?;
     Ok((run, trainer.train(interrupt)?))
 }
