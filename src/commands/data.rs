@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::config;
 use crate::console::{PLAIN_INTERVAL, say};
 use crate::data::{self, SplitName};
 use crate::fetch::{self, Download, Limits, Patience};
+use crate::files::replace_folder;
 use crate::numbers::grouped;
 use crate::stats::{PartStats, part_stats};
 use crate::text::{Encoder, Vocabulary};
@@ -30,6 +31,7 @@ pub struct DataArgs {
 enum DataCommand {
     Fetch(FetchArgs),
     Stats(StatsArgs),
+    Split(SplitArgs),
 }
 
 /// Runs the command.
@@ -37,6 +39,7 @@ pub fn run(args: DataArgs) -> anyhow::Result<u8> {
     match args.command {
         DataCommand::Fetch(args) => run_fetch(args),
         DataCommand::Stats(args) => run_stats(args),
+        DataCommand::Split(args) => run_split(args),
     }
 }
 
@@ -222,4 +225,51 @@ fn table(report: &StatsReport) -> String {
         out.push_str(&format!("note: {note}\n"));
     }
     out
+}
+
+/// Write the training, validation and test examples to files, for other programs
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lstmtext data split configs/imdb.yaml --to data/imdb_split")]
+struct SplitArgs {
+    /// The configuration, a YAML file
+    config: PathBuf,
+    /// New folder that gets train.jsonl, validation.jsonl and, where there is one, test.jsonl
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+#[derive(Serialize)]
+struct SplitLine<'a> {
+    text: &'a str,
+    label: &'a str,
+}
+
+fn run_split(args: SplitArgs) -> anyhow::Result<u8> {
+    let config = config::load(&args.config, &args.set.overrides)?.config;
+    ensure!(!args.to.exists(), "\"{}\" is there already; name a new folder", args.to.display());
+    let splits = data::load(&config.data)?;
+    replace_folder(&args.to, |folder| {
+        for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+            let part = splits.part(name);
+            if part.is_empty() {
+                continue;
+            }
+            let mut lines = String::new();
+            for (text, label) in part.texts.iter().zip(&part.labels) {
+                let line = SplitLine { text, label: &splits.labels[*label as usize] };
+                lines += &serde_json::to_string(&line).context("cannot encode an example")?;
+                lines.push('\n');
+            }
+            let path = folder.join(format!("{name}.jsonl"));
+            fs::write(&path, lines)
+                .with_context(|| format!("cannot write \"{}\"", path.display()))?;
+        }
+        Ok(())
+    })?;
+    for note in &splits.notes {
+        say(format!("note: {note}"));
+    }
+    print(&args.to.display().to_string()).map(|()| FINE)
 }

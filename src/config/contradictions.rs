@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::fields::Fault;
-use super::{Activation, ClassWeights, Column, Config, Format, Portion};
+use super::{Activation, ClassWeights, Column, Config, Format, Portion, SplitMethod};
 
 impl Config {
     /// Every contradiction between fields.
@@ -72,6 +72,10 @@ impl Config {
         let mut faults = Vec::new();
         if taken >= 1.0 {
             faults.push(("data.split", "validation and test leave no training examples".into()));
+        }
+        if split.shuffle && split.method != SplitMethod::Position {
+            let message = "goes with data.split.method: position; stratified draws at random anyway";
+            faults.push(("data.split.shuffle", message.into()));
         }
         if nothing && data.validation.is_none() {
             let message = "must be above 0, since data.validation names no file";

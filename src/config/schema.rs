@@ -67,7 +67,11 @@ section! {
         /// position: the end of the file, as Keras's validation_split (first training, then
         /// validation, then test).
         method: SplitMethod = SplitMethod::Stratified;
-        /// Seed of the draw. It is not train.seed, so that runs with several seeds share one split.
+        /// position: shuffle the training file first, as keras.datasets does, so that the end of a
+        /// file that is sorted by label becomes a fair part of it.
+        shuffle: bool = false;
+        /// Seed of the draw or shuffle. It is not train.seed, so that runs with several seeds share
+        /// one split.
         seed: u64 = 1;
     }
 }

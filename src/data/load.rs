@@ -222,7 +222,10 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
         );
     }
     Ok(match config.split.method {
-        SplitMethod::Position => by_position(total, validation, test),
+        SplitMethod::Position => {
+            let seed = config.split.shuffle.then_some(config.split.seed);
+            by_position(total, validation, test, seed)
+        }
         SplitMethod::Stratified => {
             stratified(&train.texts, &train.labels, validation, test, config.split.seed)
         }

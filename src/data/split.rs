@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
-/// The indices of each part, in the order of the file.
+/// The indices of each part.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Split {
     pub train: Vec<usize>,
@@ -14,14 +14,21 @@ pub struct Split {
     pub test: Vec<usize>,
 }
 
-/// The end of the file becomes validation, then test examples.
-pub fn by_position(examples: usize, validation: usize, test: usize) -> Split {
-    let train = examples.saturating_sub(validation + test);
-    Split {
-        train: (0..train).collect(),
-        validation: (train..examples - test).collect(),
-        test: (examples - test..examples).collect(),
+/// The end of the file becomes validation, then test examples; with `shuffle_seed`, the end of a
+/// random order of it, in which each part stays.
+pub fn by_position(
+    examples: usize,
+    validation: usize,
+    test: usize,
+    shuffle_seed: Option<u64>,
+) -> Split {
+    let mut order: Vec<usize> = (0..examples).collect();
+    if let Some(seed) = shuffle_seed {
+        order.shuffle(&mut Pcg64::seed_from_u64(seed));
     }
+    let test = order.split_off(examples - test);
+    let validation = order.split_off(order.len() - validation);
+    Split { train: order, validation, test }
 }
 
 /// Draws `validation` and `test` examples at random, each label with its share, and keeps examples
@@ -157,10 +164,20 @@ mod tests {
 
     #[test]
     fn position_takes_the_end_of_the_file() {
-        let split = by_position(10, 3, 2);
+        let split = by_position(10, 3, 2, None);
         assert_eq!(
             (split.train, split.validation, split.test),
             ((0..5).collect(), vec![5, 6, 7], vec![8, 9])
         );
+    }
+
+    #[test]
+    fn position_in_a_shuffled_file_is_a_partition_that_the_seed_decides() {
+        let draw = |seed| by_position(100, 20, 10, Some(seed));
+        assert_eq!(all(&draw(1)), (0..100).collect::<Vec<_>>());
+        assert_eq!((draw(1).validation.len(), draw(1).test.len()), (20, 10));
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_ne!(draw(1).test, (90..100).collect::<Vec<_>>());
     }
 }
