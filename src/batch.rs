@@ -8,24 +8,48 @@ use tch::{Device, Kind, Tensor};
 use crate::config::PadSide;
 use crate::text::{Corpus, PAD};
 
-/// Some examples, padded to one length.
+/// Some examples.
 #[derive(Debug)]
 pub struct Batch {
-    /// Word ids, int64 [B, T].
-    pub ids: Tensor,
-    /// Where the real tokens are.
-    pub positions: Positions,
+    /// For each input its texts.
+    pub inputs: Vec<Sequences>,
     /// Class numbers, int64 [B].
     pub labels: Tensor,
     /// B.
     pub examples: usize,
-    /// Real tokens in the batch.
+    /// Real tokens in the batch, of all inputs together.
     pub tokens: usize,
 }
 
 impl Batch {
-    /// Collects the examples with these numbers; `labels` has a class for every text of the corpus.
-    pub fn gather(corpus: &Corpus, labels: &[u32], examples: &[u32], device: Device) -> Self {
+    /// Collects the examples with these numbers; `inputs` and `labels` are those of the whole
+    /// data set.
+    pub fn gather(inputs: &[Corpus], labels: &[u32], examples: &[u32], device: Device) -> Self {
+        let tokens = |corpus: &Corpus| -> usize {
+            examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
+        };
+        let labels: Vec<i64> = examples.iter().map(|i| i64::from(labels[*i as usize])).collect();
+        Self {
+            tokens: inputs.iter().map(tokens).sum(),
+            inputs: inputs.iter().map(|c| Sequences::gather(c, examples, device)).collect(),
+            labels: Tensor::from_slice(&labels).to_device(device),
+            examples: examples.len(),
+        }
+    }
+}
+
+/// The texts of one input, padded to one length.
+#[derive(Debug)]
+pub struct Sequences {
+    /// Word ids, int64 [B, T].
+    pub ids: Tensor,
+    /// Where the real tokens are.
+    pub positions: Positions,
+}
+
+impl Sequences {
+    /// Collects the texts with these numbers.
+    pub fn gather(corpus: &Corpus, examples: &[u32], device: Device) -> Self {
         let width = examples.iter().map(|i| corpus.steps(*i as usize)).max().unwrap_or(0);
         let mut ids = vec![i64::from(PAD); examples.len() * width];
         let mut lengths = Vec::with_capacity(examples.len());
@@ -40,18 +64,11 @@ impl Batch {
             }
             lengths.push(text.len() as i64);
         }
-        let labels: Vec<i64> = examples.iter().map(|i| i64::from(labels[*i as usize])).collect();
         let (rows, width) = (examples.len() as i64, width as i64);
+        let lengths = Tensor::from_slice(&lengths).to_device(device);
         Self {
             ids: Tensor::from_slice(&ids).view([rows, width]).to_device(device),
-            tokens: lengths.iter().sum::<i64>() as usize,
-            positions: Positions::new(
-                Tensor::from_slice(&lengths).to_device(device),
-                width,
-                corpus.pad(),
-            ),
-            labels: Tensor::from_slice(&labels).to_device(device),
-            examples: examples.len(),
+            positions: Positions::new(lengths, width, corpus.pad()),
         }
     }
 }

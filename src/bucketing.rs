@@ -1,5 +1,7 @@
 //! Which examples form which batch: a pure function of (lengths, options, seed, epoch).
 
+use std::cmp::Ordering;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
@@ -12,7 +14,8 @@ use crate::seed::{Use, derive};
 pub enum BatchLimit {
     /// So many examples.
     Examples(usize),
-    /// So many positions, padding included; a longer text is a batch of its own.
+    /// So many positions, padding included, of all inputs together; a longer text is a batch of
+    /// its own.
     Tokens(usize),
 }
 
@@ -78,21 +81,22 @@ impl Bucketing {
     }
 
     /// The batches of training epoch `epoch`: shuffled, sorted by length inside windows, cut, and
-    /// the batches shuffled again. `lengths[i]` is what example i fills of a batch's width.
-    pub fn plan(&self, lengths: &[usize], seed: u64, epoch: usize) -> Plan {
+    /// the batches shuffled again. `lengths[k][i]` is what example i fills of the width of a batch
+    /// of input k; examples of equal length in one input go by their lengths in the next.
+    pub fn plan(&self, lengths: &[Vec<usize>], seed: u64, epoch: usize) -> Plan {
         let mut random = Pcg64::seed_from_u64(derive(seed, Use::Order(epoch)));
-        let mut order: Vec<u32> = (0..lengths.len() as u32).collect();
+        let mut order = all_examples(lengths);
         order.shuffle(&mut random);
         let Some(window) = self.window else { return self.cut(order, lengths) };
 
         let size = window.saturating_mul(self.examples_per_batch(lengths)).max(1);
         for part in order.chunks_mut(size) {
-            part.sort_by_key(|example| lengths[*example as usize]);
+            sort_by_length(part, lengths);
         }
         let sorted = self.cut(order, lengths);
         let mut numbers: Vec<usize> = (0..sorted.len()).collect();
         numbers.shuffle(&mut random);
-        let mut plan = Plan { order: Vec::with_capacity(lengths.len()), ends: Vec::new() };
+        let mut plan = Plan { order: Vec::with_capacity(sorted.order.len()), ends: Vec::new() };
         for number in numbers {
             plan.order.extend_from_slice(sorted.batch(number));
             plan.ends.push(plan.order.len());
@@ -101,28 +105,39 @@ impl Bucketing {
     }
 
     /// Batches for evaluation: sorted by length, nothing left to chance.
-    pub fn sorted(limit: BatchLimit, lengths: &[usize]) -> Plan {
-        let mut order: Vec<u32> = (0..lengths.len() as u32).collect();
-        order.sort_by_key(|example| lengths[*example as usize]);
+    pub fn sorted(limit: BatchLimit, lengths: &[Vec<usize>]) -> Plan {
+        let mut order = all_examples(lengths);
+        sort_by_length(&mut order, lengths);
         Self { limit, window: None }.cut(order, lengths)
     }
 
     /// Cuts an order of examples into batches as full as the limit allows.
-    fn cut(&self, order: Vec<u32>, lengths: &[usize]) -> Plan {
+    fn cut(&self, order: Vec<u32>, lengths: &[Vec<usize>]) -> Plan {
         let mut ends = Vec::new();
-        let (mut start, mut longest) = (0, 0);
+        let mut start = 0;
+        // The width of each input's part of the batch.
+        let mut widths = vec![0; lengths.len()];
+        let widen = |widths: &mut [usize], example: usize| {
+            for (width, lengths) in widths.iter_mut().zip(lengths) {
+                *width = lengths[example].max(*width);
+            }
+        };
         for (position, example) in order.iter().enumerate() {
-            let length = lengths[*example as usize];
+            let mut wider = widths.clone();
+            widen(&mut wider, *example as usize);
             let examples = position + 1 - start;
             let full = match self.limit {
                 BatchLimit::Examples(most) => examples > most,
-                BatchLimit::Tokens(most) => examples.saturating_mul(longest.max(length)) > most,
+                BatchLimit::Tokens(most) => {
+                    examples.saturating_mul(wider.iter().sum::<usize>()) > most
+                }
             };
             if full && position > start {
                 ends.push(position);
-                (start, longest) = (position, 0);
+                start = position;
+                widths.fill(0);
             }
-            longest = longest.max(length);
+            widen(&mut widths, *example as usize);
         }
         if start < order.len() {
             ends.push(order.len());
@@ -130,15 +145,30 @@ impl Bucketing {
         Plan { order, ends }
     }
 
-    fn examples_per_batch(&self, lengths: &[usize]) -> usize {
+    fn examples_per_batch(&self, lengths: &[Vec<usize>]) -> usize {
         match self.limit {
             BatchLimit::Examples(examples) => examples,
             BatchLimit::Tokens(tokens) => {
-                let total: usize = lengths.iter().sum();
-                tokens.saturating_mul(lengths.len()) / total.max(1)
+                let examples = lengths.first().map_or(0, Vec::len);
+                let total: usize = lengths.iter().flatten().sum();
+                tokens.saturating_mul(examples) / total.max(1)
             }
         }
     }
+}
+
+fn all_examples(lengths: &[Vec<usize>]) -> Vec<u32> {
+    (0..lengths.first().map_or(0, Vec::len) as u32).collect()
+}
+
+/// Sorts by the length in the input that has most to read, then in the next, and so on.
+fn sort_by_length(examples: &mut [u32], lengths: &[Vec<usize>]) {
+    let mut inputs: Vec<&Vec<usize>> = lengths.iter().collect();
+    inputs.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
+    examples.sort_by(|a, b| {
+        let orders = inputs.iter().map(|lengths| lengths[*a as usize].cmp(&lengths[*b as usize]));
+        orders.fold(Ordering::Equal, Ordering::then)
+    });
 }
 
 #[cfg(test)]
@@ -158,19 +188,23 @@ mod tests {
         /// Habit of the best loaders: an epoch is a partition, whatever the lengths.
         #[test]
         fn an_epoch_is_a_partition(
-            lengths in prop::collection::vec(1_usize..300, 0..400),
+            pairs in prop::collection::vec((1_usize..300, 1_usize..20), 0..400),
+            inputs in 1_usize..3,
             limit in limit(),
             window in prop::option::of(1_usize..60),
             seed: u64,
             epoch in 0_usize..50,
         ) {
-            let plan = Bucketing { limit, window }.plan(&lengths, seed, epoch);
+            let (first, second): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
+            let lengths = &[first, second][..inputs];
+            let plan = Bucketing { limit, window }.plan(lengths, seed, epoch);
             let mut all: Vec<u32> = plan.batches().flatten().copied().collect();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..lengths.len() as u32).collect::<Vec<_>>());
+            prop_assert_eq!(all, (0..pairs.len() as u32).collect::<Vec<_>>());
             for batch in plan.batches() {
                 prop_assert!(!batch.is_empty());
-                let width = batch.iter().map(|i| lengths[*i as usize]).max().unwrap();
+                let widest = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
+                let width: usize = lengths.iter().map(|input| widest(input).unwrap()).sum();
                 match limit {
                     BatchLimit::Examples(most) => prop_assert!(batch.len() <= most),
                     BatchLimit::Tokens(most) => {
@@ -187,13 +221,13 @@ mod tests {
 
     #[test]
     fn an_oversized_first_example_is_a_batch_of_its_own() {
-        let plan = bucketing(BatchLimit::Tokens(10), None).cut(vec![0, 1, 2], &[50, 5, 5]);
+        let plan = bucketing(BatchLimit::Tokens(10), None).cut(vec![0, 1, 2], &[vec![50, 5, 5]]);
         assert_eq!(plan.batches().collect::<Vec<_>>(), [&[0][..], &[1, 2]]);
     }
 
     #[test]
     fn epochs_differ_and_repeat() {
-        let lengths: Vec<usize> = (0..100).map(|i| i % 17 + 1).collect();
+        let lengths = [(0..100).map(|i| i % 17 + 1).collect()];
         let plan =
             |seed, epoch| bucketing(BatchLimit::Examples(8), Some(4)).plan(&lengths, seed, epoch);
         assert_eq!(plan(1, 0), plan(1, 0));
@@ -205,7 +239,11 @@ mod tests {
     fn bucketing_saves_padding() {
         let lengths: Vec<usize> = (0..2_000).map(|i| i * 7919 % 400 + 1).collect();
         let positions = |window| {
-            let plan = bucketing(BatchLimit::Examples(32), window).plan(&lengths, 3, 0);
+            let plan = bucketing(BatchLimit::Examples(32), window).plan(
+                std::slice::from_ref(&lengths),
+                3,
+                0,
+            );
             plan.batches()
                 .map(|batch| {
                     batch.len() * batch.iter().map(|i| lengths[*i as usize]).max().unwrap()
@@ -215,5 +253,25 @@ mod tests {
         let real: usize = lengths.iter().sum();
         assert!(positions(Some(50)) < real * 105 / 100);
         assert!(positions(None) > real * 180 / 100);
+    }
+
+    #[test]
+    fn batches_are_of_like_length_in_every_input() {
+        let first: Vec<usize> = (0..960).map(|i| i * 7919 % 6 * 10 + 10).collect();
+        let second: Vec<usize> = (0..960).map(|i| i * 104_729 % 5 + 1).collect();
+        let plan = bucketing(BatchLimit::Examples(16), Some(60)).plan(
+            &[second.clone(), first.clone()],
+            1,
+            0,
+        );
+        let kinds = |batch: &[u32], lengths: &[usize]| {
+            let mut kinds: Vec<usize> = batch.iter().map(|i| lengths[*i as usize]).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds.len()
+        };
+        for batch in plan.batches() {
+            assert!(kinds(batch, &first) <= 2 && kinds(batch, &second) <= 2);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | `optimizer.safetensors` | the optimizer's memory |
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state |
 //! | `config.yaml` | the resolved configuration |
-//! | `vocabulary.json` | the word of every id |
+//! | `vocabulary.json` | the word of every id; with several inputs `NAME.vocabulary.json` for each |
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,12 +17,12 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::config::{self, ConfigError, Override, Resolved};
+use crate::config::{self, ConfigError, Input, Override, Resolved};
 use crate::files::{replace_folder, sha256_of};
 use crate::model::{Model, Named};
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
-use crate::text::{Encoder, Vocabulary};
+use crate::text::{Encoders, Vocabulary};
 
 const FORMAT: &str = "lstmtext checkpoint";
 const VERSION: u32 = 1;
@@ -32,7 +32,8 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
-const FILES: [&str; 5] = [MODEL, OPTIMIZER, PROGRESS, CONFIG, VOCABULARY];
+/// The files that every checkpoint has, besides a vocabulary for each input.
+const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// What `checkpoint.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,11 +55,11 @@ struct FileEntry {
 /// What goes into a checkpoint.
 pub struct Contents<'a> {
     /// The resolved configuration.
-    pub config_yaml: &'a str,
+    pub resolved: &'a Resolved,
     /// The label of each class number.
     pub labels: &'a [String],
-    /// The word of each id.
-    pub vocabulary: &'a Vocabulary,
+    /// The word of each id, for each input.
+    pub encoders: &'a Encoders,
     /// The weights.
     pub model: &'a Model,
     /// The optimizer's memory.
@@ -76,11 +77,17 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
         write_tensors(&folder.join(MODEL), contents.model.state())?;
         write_tensors(&folder.join(OPTIMIZER), contents.optimizer.state())?;
         write_json(&folder.join(PROGRESS), contents.progress)?;
-        write_json(&folder.join(VOCABULARY), &contents.vocabulary.words())?;
-        write(&folder.join(CONFIG), contents.config_yaml.as_bytes())?;
+        write(&folder.join(CONFIG), contents.resolved.to_yaml().as_bytes())?;
+        let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
+        for (input, encoder) in contents.resolved.config.inputs.iter().zip(&**contents.encoders) {
+            let name = vocabulary_file(input);
+            write_json(&folder.join(&name), &encoder.vocabulary().words())?;
+            names.push(name);
+        }
         let mut files = BTreeMap::new();
-        for name in FILES {
-            files.insert(name.to_owned(), entry(&folder.join(name))?);
+        for name in names {
+            let entry = entry(&folder.join(&name))?;
+            files.insert(name, entry);
         }
         let manifest = Manifest {
             format: FORMAT.into(),
@@ -102,8 +109,8 @@ pub struct Checkpoint {
     pub resolved: Resolved,
     /// The label of each class number.
     pub labels: Vec<String>,
-    /// Turns texts into the ids that the model knows.
-    pub encoder: Encoder,
+    /// Turn the texts of each input into the ids that the model knows.
+    pub encoders: Encoders,
 }
 
 impl Checkpoint {
@@ -130,12 +137,12 @@ impl Checkpoint {
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
         let resolved = config::parse(&yaml, &source, overrides)?;
-        let words: Vec<String> = read_json(&path.join(VOCABULARY)).with_context(unusable)?;
-        let vocabulary = Vocabulary::from_words(words)
-            .map_err(|message| anyhow!("{VOCABULARY}: {message}"))
-            .with_context(unusable)?;
+        let inputs = &resolved.config.inputs;
+        let vocabularies = inputs.iter().map(|input| read_vocabulary(&path, &manifest, input));
+        let vocabularies =
+            vocabularies.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         Ok(Self {
-            encoder: Encoder::new(&resolved.config.text, vocabulary),
+            encoders: Encoders::new(inputs, vocabularies),
             labels: manifest.labels,
             resolved,
             path,
@@ -148,8 +155,7 @@ impl Checkpoint {
     /// Where the weights do not fit the configuration.
     pub fn model(&self, device: Device) -> anyhow::Result<Model> {
         let config = &self.resolved.config;
-        let words = self.encoder.vocabulary().len();
-        let mut model = Model::new(&config.model, words, self.labels.len(), 0, device)?;
+        let mut model = Model::new(config, &self.encoders.sizes(), self.labels.len(), 0, device)?;
         model
             .load(read_tensors(&self.path.join(MODEL))?)
             .with_context(|| format!("cannot use the checkpoint \"{}\"", self.path.display()))?;
@@ -175,10 +181,11 @@ impl Checkpoint {
 
 /// A model and its vocabulary cannot change under their weights.
 fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
-    let fixed = |field: &String| matches!(field.split('.').next(), Some("model" | "text"));
+    let fixed =
+        |field: &String| matches!(field.split('.').next(), Some("model" | "text" | "inputs"));
     match overrides.iter().map(Override::field).find(fixed) {
         Some(field) => Err(ConfigError::new(format!(
-            "--set {field}: a checkpoint keeps its model and text sections; train a new one"
+            "--set {field}: a checkpoint keeps its model, text and inputs sections; train a new one"
         ))),
         None => Ok(()),
     }
@@ -214,8 +221,10 @@ fn check(path: &Path) -> anyhow::Result<Manifest> {
         env!("CARGO_PKG_VERSION"),
     );
     for name in FILES {
-        let expected =
-            manifest.files.get(name).ok_or_else(|| anyhow!("{MANIFEST} does not list {name}"))?;
+        ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
+    }
+    for (name, expected) in &manifest.files {
+        ensure!(Path::new(name).file_name() == Some(name.as_ref()), "{MANIFEST} lists {name:?}");
         let found = entry(&path.join(name))?;
         ensure!(
             found.bytes == expected.bytes,
@@ -229,6 +238,17 @@ fn check(path: &Path) -> anyhow::Result<Manifest> {
         );
     }
     Ok(manifest)
+}
+
+fn vocabulary_file(input: &Input) -> String {
+    input.prefix() + VOCABULARY
+}
+
+fn read_vocabulary(path: &Path, manifest: &Manifest, input: &Input) -> anyhow::Result<Vocabulary> {
+    let name = vocabulary_file(input);
+    ensure!(manifest.files.contains_key(&name), "{MANIFEST} does not list {name}");
+    let words: Vec<String> = read_json(&path.join(&name))?;
+    Vocabulary::from_words(words).map_err(|message| anyhow!("{name}: {message}"))
 }
 
 fn entry(path: &Path) -> anyhow::Result<FileEntry> {

@@ -15,8 +15,8 @@ pub fn evaluate(model: &Model, data: &Encoded, limit: BatchLimit, device: Device
     let criterion = CrossEntropy::default();
     let mut meter = Meter::default();
     let _no_grad = tch::no_grad_guard();
-    for examples in Bucketing::sorted(limit, &data.corpus.lengths()).batches() {
-        let batch = Batch::gather(&data.corpus, &data.labels, examples, device);
+    for examples in Bucketing::sorted(limit, &data.lengths()).batches() {
+        let batch = Batch::gather(&data.inputs, &data.labels, examples, device);
         let log_probabilities = log_probabilities(&model.logits(&batch, Mode::Evaluate));
         let loss = criterion.loss(&log_probabilities, &batch.labels).double_value(&[]);
         meter.add(loss, count_correct(&log_probabilities, &batch.labels), batch.examples as u64);

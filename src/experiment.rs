@@ -7,7 +7,7 @@ use anyhow::ensure;
 use crate::checkpoint::Checkpoint;
 use crate::config::Resolved;
 use crate::data::{self, DataSplits, Examples};
-use crate::text::{Encoded, Encoder, Vocabulary};
+use crate::text::{Encoded, Encoders};
 
 /// Everything that training needs besides a model.
 pub struct Experiment {
@@ -15,8 +15,8 @@ pub struct Experiment {
     pub resolved: Resolved,
     /// The label of each class number.
     pub labels: Vec<String>,
-    /// The tokenizer and the vocabulary of the training examples.
-    pub encoder: Encoder,
+    /// For each input the tokenizer and the vocabulary.
+    pub encoders: Encoders,
     /// The training examples.
     pub train: Encoded,
     /// The validation examples.
@@ -36,10 +36,10 @@ impl Experiment {
     /// Where the data cannot be read, or no word of it occurs often enough.
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let splits = data::load(&resolved.config.data)?;
-        let vocabulary = Vocabulary::build(&splits.train.texts, &resolved.config.text)?;
-        let encoder = Encoder::new(&resolved.config.text, vocabulary);
-        Ok(Self::encode(resolved, splits, encoder, start))
+        let mut splits = data::load(&resolved.config)?;
+        let encoders = Encoders::build(&resolved.config.inputs, &splits.train.texts)?;
+        splits.leave_out_long(&resolved.config)?;
+        Ok(Self::encode(resolved, splits, encoders, start))
     }
 
     /// Reads the data of a checkpoint's run again.
@@ -49,19 +49,20 @@ impl Experiment {
     pub fn reopen(checkpoint: &Checkpoint) -> anyhow::Result<Self> {
         let start = Instant::now();
         let resolved = checkpoint.resolved.clone();
-        let splits = data::load(&resolved.config.data)?;
+        let mut splits = data::load(&resolved.config)?;
+        splits.leave_out_long(&resolved.config)?;
         ensure!(
             splits.labels == checkpoint.labels,
             "the data has the labels {}, the run was begun with {}",
             splits.labels.join(", "),
             checkpoint.labels.join(", ")
         );
-        Ok(Self::encode(resolved, splits, checkpoint.encoder.clone(), start))
+        Ok(Self::encode(resolved, splits, checkpoint.encoders.clone(), start))
     }
 
-    fn encode(resolved: Resolved, splits: DataSplits, encoder: Encoder, start: Instant) -> Self {
+    fn encode(resolved: Resolved, splits: DataSplits, encoders: Encoders, start: Instant) -> Self {
         let encode = |examples: Examples| Encoded {
-            corpus: encoder.encode_all(&examples.texts),
+            inputs: encoders.encode(&examples.texts),
             labels: examples.labels,
         };
         Self {
@@ -72,7 +73,7 @@ impl Experiment {
             test: encode(splits.test),
             notes: splits.notes,
             seconds: start.elapsed().as_secs_f64(),
-            encoder,
+            encoders,
         }
     }
 }

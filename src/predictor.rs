@@ -7,14 +7,16 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::Batch;
 use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::Checkpoint;
+use crate::config::Input;
 use crate::loss::log_probabilities;
 use crate::model::{Mode, Model};
-use crate::text::Encoder;
+use crate::text::{Corpus, Encoders};
 
 /// A trained model, ready for texts.
 pub struct Predictor {
     model: Model,
-    encoder: Encoder,
+    inputs: Vec<Input>,
+    encoders: Encoders,
     labels: Vec<String>,
     device: Device,
 }
@@ -36,7 +38,18 @@ impl Predictor {
     pub fn load(path: &Path, device: Device) -> anyhow::Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let model = checkpoint.model(device)?;
-        Ok(Self { model, encoder: checkpoint.encoder, labels: checkpoint.labels, device })
+        Ok(Self {
+            model,
+            inputs: checkpoint.resolved.config.inputs.to_vec(),
+            encoders: checkpoint.encoders,
+            labels: checkpoint.labels,
+            device,
+        })
+    }
+
+    /// The texts that it wants for each example.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
     }
 
     /// The label of each class number.
@@ -44,17 +57,17 @@ impl Predictor {
         &self.labels
     }
 
-    /// The probabilities of all classes for every text, the most probable first; texts in their
-    /// order, computed in batches of `batch_size` of like length.
-    pub fn predict(&self, texts: &[String], batch_size: usize) -> Vec<Vec<ClassProbability>> {
-        let corpus = self.encoder.encode_all(texts);
-        let unknown = vec![0; texts.len()];
-        let mut results = vec![Vec::new(); texts.len()];
+    /// The probabilities of all classes for every example, the most probable first; examples in
+    /// their order, computed in batches of `batch_size` of like length. `texts` has the texts of
+    /// each input.
+    pub fn predict(&self, texts: &[Vec<String>], batch_size: usize) -> Vec<Vec<ClassProbability>> {
+        let inputs = self.encoders.encode(texts);
+        let unknown = vec![0; texts[0].len()];
+        let mut results = vec![Vec::new(); texts[0].len()];
+        let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
         let _no_grad = tch::no_grad_guard();
-        for examples in
-            Bucketing::sorted(BatchLimit::Examples(batch_size), &corpus.lengths()).batches()
-        {
-            let batch = Batch::gather(&corpus, &unknown, examples, self.device);
+        for examples in Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths).batches() {
+            let batch = Batch::gather(&inputs, &unknown, examples, self.device);
             let logits = self.model.logits(&batch, Mode::Evaluate);
             for (example, ranked) in examples.iter().zip(self.ranked(&logits)) {
                 results[*example as usize] = ranked;

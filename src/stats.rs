@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::config::TextConfig;
-use crate::data::{Examples, SplitName};
+use crate::config::Input;
+use crate::data::SplitName;
 use crate::text::{Encoder, OOV};
 
 /// What `lstmtext data stats` says of one part.
@@ -11,6 +11,9 @@ use crate::text::{Encoder, OOV};
 pub struct PartStats {
     /// train, validation or test.
     pub name: String,
+    /// The input that is counted, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     /// How many examples it has.
     pub examples: usize,
     /// Tokens of the whole texts.
@@ -31,27 +34,26 @@ pub struct PartStats {
     pub labels: Vec<(String, usize)>,
 }
 
-/// Counts a part; `encoder` must not cut texts.
+/// Counts the texts of one input of a part, before any is cut; labels are left to the caller.
 pub fn part_stats(
     name: SplitName,
-    examples: &Examples,
-    labels: &[String],
+    input: &Input,
     encoder: &Encoder,
-    config: &TextConfig,
+    texts: &[String],
 ) -> PartStats {
-    let corpus = encoder.encode_all(&examples.texts);
+    let corpus = encoder.uncut().encode_all(texts);
     let mut lengths: Vec<usize> = (0..corpus.len()).map(|index| corpus.text(index).len()).collect();
     lengths.sort_unstable();
     let quantile = |share: f64| {
         let position = (share * lengths.len().saturating_sub(1) as f64).round() as usize;
         lengths.get(position).copied().unwrap_or(0)
     };
-    let cut = lengths.iter().filter(|length| **length > config.max_length).count();
+    let cut = lengths.iter().filter(|length| **length > input.text.max_length).count();
     let unknown = corpus.ids().iter().filter(|id| **id == OOV).count();
-    let count = |class: usize| examples.labels.iter().filter(|l| **l as usize == class).count();
     PartStats {
         name: name.to_string(),
-        examples: examples.len(),
+        input: input.name.clone(),
+        examples: texts.len(),
         tokens: corpus.tokens(),
         median_length: quantile(0.5),
         length_90: quantile(0.9),
@@ -59,13 +61,17 @@ pub fn part_stats(
         longest: quantile(1.0),
         cut_share: cut as f64 / corpus.len().max(1) as f64,
         unknown_share: unknown as f64 / corpus.tokens().max(1) as f64,
-        labels: labels
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(class, label)| (label, count(class)))
-            .collect(),
+        labels: Vec::new(),
     }
+}
+
+/// How many examples each label has.
+pub fn part_labels(names: &[String], labels: &[u32]) -> Vec<(String, usize)> {
+    let mut counts: Vec<(String, usize)> = names.iter().map(|name| (name.clone(), 0)).collect();
+    for label in labels {
+        counts[*label as usize].1 += 1;
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -77,21 +83,15 @@ mod tests {
     #[test]
     fn figures_are_as_counted_by_hand() {
         let yaml = "data: {train: x}\ntext: {min_count: 2, max_length: 3}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config.text;
+        let input = config::parse(yaml, "test", &[]).unwrap().config.inputs[0].clone();
         let texts: Vec<String> = ["a b", "a b c d", "a", "a a a a a a"].map(Into::into).to_vec();
-        let examples = Examples { labels: vec![0, 1, 1, 1], texts, note: None };
-        let vocabulary = Vocabulary::build(&examples.texts, &config).unwrap();
-        let whole = TextConfig { max_length: usize::MAX, ..config.clone() };
-        let labels = ["x".to_owned(), "y".to_owned()];
-        let stats = part_stats(
-            SplitName::Train,
-            &examples,
-            &labels,
-            &Encoder::new(&whole, vocabulary),
-            &config,
-        );
+        let vocabulary = Vocabulary::build(&texts, &input.text).unwrap();
+        let encoder = Encoder::new(&input.text, vocabulary);
+        let stats = part_stats(SplitName::Train, &input, &encoder, &texts);
         assert_eq!((stats.examples, stats.tokens, stats.longest, stats.length_90), (4, 13, 6, 6));
         assert_eq!((stats.cut_share, stats.unknown_share), (0.5, 2.0 / 13.0));
-        assert_eq!(stats.labels, [("x".to_owned(), 1), ("y".to_owned(), 3)]);
+        let labels = ["x".to_owned(), "y".to_owned()];
+        let expected = [("x".to_owned(), 1), ("y".to_owned(), 3)];
+        assert_eq!(part_labels(&labels, &[0, 1, 1, 1]), expected);
     }
 }

@@ -35,7 +35,8 @@ pub struct Trainer<'a> {
     optimizer: Optimizer,
     criterion: CrossEntropy,
     bucketing: Bucketing,
-    lengths: Vec<usize>,
+    /// The steps of every training example, for each input.
+    lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
     events: EventWriter,
@@ -69,8 +70,8 @@ impl<'a> Trainer<'a> {
     pub fn new(experiment: &'a Experiment, run: RunFolder, device: Device) -> anyhow::Result<Self> {
         let config = &experiment.resolved.config;
         let seed = derive(config.train.seed, Use::Weights);
-        let words = experiment.encoder.vocabulary().len();
-        let model = Model::new(&config.model, words, experiment.labels.len(), seed, device)?;
+        let words = experiment.encoders.sizes();
+        let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
         let optimizer = Optimizer::new(&config.train, model.parameters());
         Self::assemble(experiment, run, model, optimizer, Progress::default())
     }
@@ -101,7 +102,7 @@ impl<'a> Trainer<'a> {
         let config = &experiment.resolved.config.train;
         let device = model.device();
         let bucketing = Bucketing::of(config);
-        let lengths = experiment.train.corpus.lengths();
+        let lengths = experiment.train.lengths();
         // Every epoch of a token budget has a number of batches of its own; the first one's stands
         // for all in the schedule.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
@@ -173,7 +174,7 @@ impl<'a> Trainer<'a> {
         let start = Instant::now();
         tch::manual_seed(derive(self.config.seed, Use::Dropout(self.progress.step)) as i64);
         let train = &self.experiment.train;
-        let batch = Batch::gather(&train.corpus, &train.labels, examples, self.device);
+        let batch = Batch::gather(&train.inputs, &train.labels, examples, self.device);
         let log_probabilities = log_probabilities(&self.model.logits(&batch, Mode::Train));
         let loss_tensor = self.criterion.loss(&log_probabilities, &batch.labels);
         let mut gradients = self.optimizer.gradients(&loss_tensor);
@@ -284,7 +285,7 @@ impl<'a> Trainer<'a> {
         }
         self.save(&self.run.last())?;
         let best = self.progress.best.context("the run ended without a validation")?;
-        let test = match self.experiment.test.corpus.is_empty() {
+        let test = match self.experiment.test.is_empty() {
             true => None,
             false if self.config.early_stopping.restore_best => {
                 let model = Checkpoint::open(&self.run.best())?.model(self.device)?;
@@ -309,9 +310,9 @@ impl<'a> Trainer<'a> {
 
     fn save(&self, path: &std::path::Path) -> anyhow::Result<()> {
         let contents = Contents {
-            config_yaml: &self.experiment.resolved.to_yaml(),
+            resolved: &self.experiment.resolved,
             labels: &self.experiment.labels,
-            vocabulary: self.experiment.encoder.vocabulary(),
+            encoders: &self.experiment.encoders,
             model: &self.model,
             optimizer: &self.optimizer,
             progress: &self.progress,
@@ -321,7 +322,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// A number that changes with the examples and with everything that orders them in an epoch.
-fn order_fingerprint(experiment: &Experiment, lengths: &[usize]) -> u64 {
+fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
     let config = &experiment.resolved.config.train;
     let options = [
         config.seed,
@@ -330,9 +331,10 @@ fn order_fingerprint(experiment: &Experiment, lengths: &[usize]) -> u64 {
         u64::from(config.bucketing),
         config.bucketing_window as u64,
     ];
-    let lengths = lengths.iter().map(|length| *length as u64);
+    let lengths = lengths.iter().flatten().map(|length| *length as u64);
     let train = &experiment.train;
-    let words = train.corpus.ids().iter().chain(&train.labels).map(|id| u64::from(*id));
+    let ids = train.inputs.iter().flat_map(|corpus| corpus.ids());
+    let words = ids.chain(&train.labels).map(|id| u64::from(*id));
     fingerprint(options.into_iter().chain(lengths).chain(words))
 }
 

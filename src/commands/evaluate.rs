@@ -57,8 +57,8 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
     let model = checkpoint.model(device)?;
     let config = &checkpoint.resolved.config;
     let (name, examples) = examples(&args, &checkpoint)?;
-    let corpus = checkpoint.encoder.encode_all(&examples.texts);
-    let data = Encoded { corpus, labels: examples.labels };
+    let inputs = checkpoint.encoders.encode(&examples.texts);
+    let data = Encoded { inputs, labels: examples.labels };
     let score = evaluate(&model, &data, BatchLimit::of_validation(&config.train), device);
     let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
     if args.json {
@@ -76,7 +76,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
 
 /// The examples that were asked for, and their name.
 fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
-    let config = &checkpoint.resolved.config.data;
+    let config = &checkpoint.resolved.config;
     if let Some(path) = &args.data {
         let examples = data::read_labelled(path, config, &checkpoint.labels)?;
         if let Some(note) = &examples.note {
@@ -84,7 +84,8 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
         }
         return Ok((path.display().to_string(), examples));
     }
-    let splits = data::load(config)?;
+    let mut splits = data::load(config)?;
+    splits.leave_out_long(config)?;
     for note in &splits.notes {
         say(format!("note: {note}"));
     }

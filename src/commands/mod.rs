@@ -8,6 +8,7 @@ mod evaluate;
 mod output;
 mod predict;
 mod summary;
+mod texts;
 mod train;
 
 use clap::{Args, Parser, Subcommand};

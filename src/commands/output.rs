@@ -23,6 +23,15 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("cannot encode the result")?)
 }
 
+/// Names in a row, cut short where they are many.
+pub fn listed(names: &[String]) -> String {
+    const MOST: usize = 8;
+    match names.len() {
+        0..=MOST => names.join(", "),
+        many => format!("{}, … ({many} in all)", names[..MOST].join(", ")),
+    }
+}
+
 /// Whether the error is that nobody reads our output any more, as under `| head`.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

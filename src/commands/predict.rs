@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::output::print;
+use super::texts::{InputNames, NamedText};
 use super::{ComputeArgs, FINE};
 use crate::console::say;
 use crate::data::open;
@@ -23,7 +24,11 @@ Examples:
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
 
 Without texts and --file, texts are read from stdin, a line each. Each answer is printed as soon
-as it is known, in the order of the texts.";
+as it is known, in the order of the texts.
+
+A model of several inputs takes each by its name:
+  lstmtext predict runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
+and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \"…\"}.";
 
 /// Classify texts with a checkpoint
 #[derive(Debug, Args)]
@@ -33,6 +38,9 @@ pub struct PredictArgs {
     checkpoint: PathBuf,
     /// The texts; without them they come from --file or stdin
     texts: Vec<String>,
+    /// The text of one of several inputs; needed for each of them
+    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with_all = ["texts", "file"])]
+    inputs: Vec<NamedText>,
     /// A file with a text on each line (.gz and .zst too)
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
@@ -52,7 +60,7 @@ pub struct PredictArgs {
 impl PredictArgs {
     /// Whether the texts are as many as a file or stdin has.
     pub fn reads_a_stream(&self) -> bool {
-        self.texts.is_empty()
+        self.texts.is_empty() && self.inputs.is_empty()
     }
 }
 
@@ -67,26 +75,37 @@ enum OutputFormat {
 pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
     let device = args.compute.start()?;
     let predictor = Predictor::load(&args.checkpoint, device)?;
-    let writer = Writer { labels: predictor.labels(), format: args.format, top: args.top.get() };
+    let names = InputNames::of(predictor.inputs());
+    let writer = Writer {
+        labels: predictor.labels(),
+        names: &names,
+        format: args.format,
+        top: args.top.get(),
+    };
     let batch_size = args.batch_size.get();
-    if !args.texts.is_empty() {
-        return writer.answer(&predictor, &args.texts, batch_size).map(|()| FINE);
+    if !args.reads_a_stream() {
+        let texts = names.given(args.texts, args.inputs)?;
+        return writer.answer(&predictor, &texts, batch_size).map(|()| FINE);
     }
-    let lines = read_ahead(source(args.file)?, 4 * batch_size);
+    let lines = read_ahead(source(args.file, &names)?, 4 * batch_size);
+    let mut line = 1;
     while let Some(texts) = next_batch(&lines, batch_size)? {
-        writer.answer(&predictor, &texts, batch_size)?;
+        let examples = texts.len();
+        writer.answer(&predictor, &names.parsed(texts, line)?, batch_size)?;
+        line += examples;
     }
     Ok(FINE)
 }
 
 type Source = Box<dyn BufRead + Send>;
 
-fn source(file: Option<PathBuf>) -> anyhow::Result<Source> {
+fn source(file: Option<PathBuf>, names: &InputNames) -> anyhow::Result<Source> {
     match file {
         Some(path) => open(&path),
         None => {
             if io::stdin().is_terminal() {
-                say("reading texts from the terminal, a line each; Ctrl-D ends");
+                let what = if names.0.is_empty() { "texts" } else { "JSON objects" };
+                say(format!("reading {what} from the terminal, a line each; Ctrl-D ends"));
             }
             Ok(Box::new(io::BufReader::new(io::stdin())))
         }
@@ -129,27 +148,31 @@ fn next_batch(
 /// Prints answers in one format.
 struct Writer<'a> {
     labels: &'a [String],
+    names: &'a InputNames,
     format: OutputFormat,
     top: usize,
 }
 
 impl Writer<'_> {
+    /// `texts` has the texts of each input.
     fn answer(
         &self,
         predictor: &Predictor,
-        texts: &[String],
+        texts: &[Vec<String>],
         batch_size: usize,
     ) -> anyhow::Result<()> {
         let mut out = String::new();
-        for (text, ranked) in texts.iter().zip(predictor.predict(texts, batch_size)) {
-            out.push_str(&self.line(text, &ranked[..self.top.min(ranked.len())])?);
+        for (index, ranked) in predictor.predict(texts, batch_size).iter().enumerate() {
+            let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
+            out.push_str(&self.line(&texts, &ranked[..self.top.min(ranked.len())])?);
             out.push('\n');
         }
         print(&out)
     }
 
-    fn line(&self, text: &str, ranked: &[ClassProbability]) -> anyhow::Result<String> {
+    fn line(&self, texts: &[&str], ranked: &[ClassProbability]) -> anyhow::Result<String> {
         let label = |class: &ClassProbability| self.labels[class.class].as_str();
+        let fields = || texts.iter().map(|text| one_field(text)).collect::<Vec<_>>();
         let line = match self.format {
             OutputFormat::Text => {
                 let width =
@@ -157,13 +180,13 @@ impl Writer<'_> {
                 let classes = ranked
                     .iter()
                     .map(|class| format!("{:<width$}  {:.4}  ", label(class), class.probability));
-                classes.collect::<String>() + &one_field(text)
+                classes.collect::<String>() + &fields().join("  ")
             }
             OutputFormat::Tsv => {
                 let classes = ranked.iter().map(|class| {
                     format!("{}\t{:.6}\t", one_field(label(class)), class.probability)
                 });
-                classes.collect::<String>() + &one_field(text)
+                classes.collect::<String>() + &fields().join("\t")
             }
             OutputFormat::Jsonl => {
                 let class = |class: &ClassProbability| Class {
@@ -173,7 +196,7 @@ impl Writer<'_> {
                 let answer = Answer {
                     best: class(&ranked[0]),
                     classes: (self.top > 1).then(|| ranked.iter().map(class).collect()),
-                    text: text.to_owned(),
+                    texts: self.names.keyed(texts),
                 };
                 serde_json::to_string(&answer).context("cannot encode an answer")?
             }
@@ -189,7 +212,8 @@ struct Answer {
     best: Class,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<Vec<Class>>,
-    text: String,
+    #[serde(flatten)]
+    texts: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]

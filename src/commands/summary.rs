@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use super::{FINE, SetArgs};
-use crate::config::{self, DataConfig};
+use crate::config::{self, Config};
 use crate::console::say;
 use crate::data;
 use crate::model::{Layer, logit_count, summarize};
-use crate::numbers::grouped;
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]
@@ -19,6 +18,9 @@ use crate::numbers::grouped;
 pub struct SummaryArgs {
     /// The configuration, a YAML file
     config: PathBuf,
+    /// Count with so many classes; by default those of the data
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    classes: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,37 +31,42 @@ pub struct SummaryArgs {
 #[derive(Serialize)]
 struct Report<'a> {
     parameters: usize,
+    trainable_parameters: usize,
     layers: &'a [Layer],
 }
 
 /// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
-    let classes = class_count(&config.data).unwrap_or_else(|error| {
+    let classes = args.classes.map(|classes| Ok(classes as usize));
+    let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
         say(format!(
             "note: 2 classes are assumed, since the training file cannot be read: {error:#}"
         ));
         2
     });
     let logits = logit_count(config.model.head.activation, classes)?;
-    let words = config.text.vocabulary_size;
-    say(format!(
-        "note: counted with all {} ids of text.vocabulary_size; where the training texts have \
-         fewer words, train makes the embedding smaller",
-        grouped(words)
-    ));
-    let summary = summarize(&config.model, words, logits);
+    say(
+        "note: counted with every id of text.vocabulary_size; where the training texts have fewer \
+         words, train makes the embedding smaller",
+    );
+    let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
+    let summary = summarize(&config, &words, logits);
     match args.json {
-        true => print_json(&Report { parameters: summary.total(), layers: &summary.layers })?,
+        true => print_json(&Report {
+            parameters: summary.total(),
+            trainable_parameters: summary.trainable(),
+            layers: &summary.layers,
+        })?,
         false => print(&summary.to_string())?,
     }
     Ok(FINE)
 }
 
 /// The number of classes, as configured or as the training file has them.
-fn class_count(config: &DataConfig) -> anyhow::Result<usize> {
-    match config.labels.len() {
-        0 => Ok(data::read(&config.train, config)?.names.len().max(2)),
+fn class_count(config: &Config) -> anyhow::Result<usize> {
+    match config.data.labels.len() {
+        0 => Ok(data::read(&config.data.train, config)?.names.len().max(2)),
         named => Ok(named),
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::output::{print, print_json};
+use super::output::{listed, print, print_json};
 use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, Override};
@@ -146,18 +146,19 @@ fn latest_checkpoint(run: &RunFolder, overrides: &[Override]) -> anyhow::Result<
 fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> anyhow::Result<()> {
     let config = &experiment.resolved.config;
     let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
-    let words = experiment.encoder.vocabulary().len();
+    let words = experiment.encoders.sizes();
+    let ids: Vec<String> = words.iter().map(|ids| grouped(*ids)).collect();
     say(format!(
         "data: {} train, {} validation, {} test examples; labels {}",
-        grouped(experiment.train.corpus.len()),
-        grouped(experiment.validation.corpus.len()),
-        grouped(experiment.test.corpus.len()),
-        experiment.labels.join(", "),
+        grouped(experiment.train.len()),
+        grouped(experiment.validation.len()),
+        grouped(experiment.test.len()),
+        listed(&experiment.labels),
     ));
     say(format!(
         "text: {} ids, {} training tokens, read and encoded in {:.1} s",
-        grouped(words),
-        grouped(experiment.train.corpus.tokens()),
+        ids.join(" + "),
+        grouped(experiment.train.tokens()),
         experiment.seconds
     ));
     for note in &experiment.notes {
@@ -165,7 +166,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> a
     }
     say(format!("run:  {}", run.path().display()));
     say(format!("on:   {}, {} threads", device_name(device), torch::threads()));
-    say(format!("\n{}\n", summarize(&config.model, words, logits)));
+    say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }
 

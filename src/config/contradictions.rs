@@ -17,26 +17,38 @@ impl Config {
             .collect()
     }
 
-    fn data_faults(&self) -> Vec<(&'static str, String)> {
+    fn data_faults(&self) -> Vec<(String, String)> {
         let data = &self.data;
         let mut faults = self.split_faults();
         if data.train.as_os_str().is_empty() {
             let message = "missing: name the file or folder with the training examples";
-            faults.push(("data.train", message.into()));
+            faults.push(("data.train".into(), message.into()));
         }
         if data.labels.len() == 1
             || data.labels.iter().collect::<HashSet<_>>().len() < data.labels.len()
         {
-            faults.push(("data.labels", "at least 2 labels are needed, each once".into()));
+            faults.push(("data.labels".into(), "at least 2 labels are needed, each once".into()));
         }
         if matches!(data.format, Format::Fasttext | Format::Folder) && !data.filter.is_empty() {
             let format = data.format.word();
-            faults
-                .push(("data.filter", format!("needs named columns, but data.format is {format}")));
+            faults.push((
+                "data.filter".into(),
+                format!("needs named columns, but data.format is {format}"),
+            ));
         }
-        let columns =
-            [("data.text_column", &data.text_column), ("data.label_column", &data.label_column)];
-        for (path, column) in columns {
+        let one_text = self.inputs.len() == 1 && self.inputs[0].columns.0.len() == 1;
+        if matches!(data.format, Format::Fasttext | Format::Folder) && !one_text {
+            let format = data.format.word();
+            let message = format!("one text of one column, since data.format is {format}");
+            faults.push((self.inputs[0].field("column"), message));
+        }
+        let text_columns = self
+            .inputs
+            .iter()
+            .flat_map(|input| input.columns.0.iter().map(|column| (input.field("column"), column)));
+        for (path, column) in
+            text_columns.chain([("data.label_column".to_owned(), &data.label_column)])
+        {
             match column {
                 Column::Name(_) if !data.header => {
                     let message =
@@ -55,12 +67,12 @@ impl Config {
         {
             let known = data.labels.join(", ");
             let message = format!("found the label \"{unknown}\", data.labels has {known}");
-            faults.push(("train.class_weights", message));
+            faults.push(("train.class_weights".into(), message));
         }
         faults
     }
 
-    fn split_faults(&self) -> Vec<(&'static str, String)> {
+    fn split_faults(&self) -> Vec<(String, String)> {
         let (data, split) = (&self.data, &self.data.split);
         let fraction = |portion: Portion, from_file: bool| match portion {
             Portion::Fraction(fraction) if !from_file => fraction,
@@ -71,32 +83,39 @@ impl Config {
         let nothing = [Portion::Count(0), Portion::Fraction(0.0)].contains(&split.validation);
         let mut faults = Vec::new();
         if taken >= 1.0 {
-            faults.push(("data.split", "validation and test leave no training examples".into()));
+            faults.push((
+                "data.split".into(),
+                "validation and test leave no training examples".into(),
+            ));
         }
         if split.shuffle && split.method != SplitMethod::Position {
-            let message = "goes with data.split.method: position; stratified draws at random anyway";
-            faults.push(("data.split.shuffle", message.into()));
+            let message =
+                "goes with data.split.method: position; stratified draws at random anyway";
+            faults.push(("data.split.shuffle".into(), message.into()));
         }
         if nothing && data.validation.is_none() {
             let message = "must be above 0, since data.validation names no file";
-            faults.push(("data.split.validation", message.into()));
+            faults.push(("data.split.validation".into(), message.into()));
         }
         faults
     }
 
-    fn model_faults(&self) -> Vec<(&'static str, String)> {
+    fn model_faults(&self) -> Vec<(String, String)> {
         let classes = self.data.labels.len();
         let mut faults = Vec::new();
         if self.model.head.activation == Activation::Sigmoid && classes > 2 {
             let message = format!("sigmoid is for 2 classes, data.labels has {classes}");
-            faults.push(("model.head.activation", message));
+            faults.push(("model.head.activation".into(), message));
         }
-        if self.model.lstm.layers == 1 && self.model.lstm.dropout > 0.0 {
-            let message = "acts between layers, but model.lstm.layers is 1";
-            faults.push(("model.lstm.dropout", message.into()));
+        for input in self.inputs.iter() {
+            if input.lstm.layers == 1 && input.lstm.dropout > 0.0 {
+                let message =
+                    format!("acts between layers, but {} is 1", input.field("lstm.layers"));
+                faults.push((input.field("lstm.dropout"), message));
+            }
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
-            faults.push(("train.sgd.nesterov", "needs train.sgd.momentum above 0".into()));
+            faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum above 0".into()));
         }
         faults
     }

@@ -109,6 +109,11 @@ impl<'a> Fields<'a> {
         Self::section_of(Vec::new(), value, walk)
     }
 
+    /// Starts at `path` with the value that stands there.
+    pub fn at(path: Vec<String>, value: &Value, walk: &'a mut Walk) -> Self {
+        Self::section_of(path, value, walk)
+    }
+
     /// The section `name` below this one.
     pub fn section(&mut self, name: &str, meaning: String) -> Fields<'_> {
         let path = self.path_to(name);

@@ -4,6 +4,7 @@
 
 mod contradictions;
 mod fields;
+mod inputs;
 mod locate;
 mod print;
 mod schema;
@@ -16,9 +17,10 @@ use serde_yaml::{Mapping, Value};
 
 pub use fields::Field;
 use fields::{Fault, Fields, Walk};
+pub use inputs::{Input, Inputs};
 pub use print::{reference, resolved_yaml};
 pub use schema::*;
-pub use value::{ClassWeights, Column, Every, FieldValue, Portion};
+pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion};
 
 /// A configuration in which everything is wrong that the message names, line by line.
 #[derive(Debug)]
@@ -190,6 +192,7 @@ pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolve
     let mut config = Config::read_fields(&mut top);
     top.finish();
     config.train.fill_in(&mut walk.table);
+    inputs::resolve(&mut config, &root, &mut walk);
 
     let mut faults = std::mem::take(&mut walk.faults);
     for path in &walk.unknown {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::fields::{above, at_least, between, section};
-use super::value::{ClassWeights, Column, Every, Portion, choice};
+use super::inputs::Inputs;
+use super::value::{ClassWeights, Column, Columns, Every, Portion, choice};
 
 section! {
     /// A whole configuration.
@@ -19,15 +20,37 @@ section! {
         text: TextConfig;
         /// The network.
         model: ModelConfig;
+        /// Several texts in one example, each read by an embedding and LSTM of its own, whose
+        /// results are put beside each other: {story: {lstm: {units: 32}}, question: {column: q}}.
+        /// What an input leaves out is as in the sections text and model; its column is by default
+        /// the one of its name. Without inputs there is one, from data.text_column.
+        inputs: Inputs = Inputs::default();
         /// How the model is trained.
         train: TrainConfig;
     }
 }
 
 section! {
+    /// One of several inputs.
+    pub struct InputSection {
+        /// Column or key of the text.
+        column: Option<Columns> = None;
+        /// How it becomes ids.
+        text: TextConfig;
+        /// Its word vectors.
+        embedding: EmbeddingConfig;
+        /// Its LSTM.
+        lstm: LstmConfig;
+        /// How its sequence of hidden states becomes one vector.
+        pooling: Pooling = Pooling::Max;
+    }
+}
+
+section! {
     /// Where the examples come from.
     pub struct DataConfig {
-        /// File or folder with the training examples. Required.
+        /// File or folder with the training examples; a pattern such as folder/*_train.txt takes
+        /// several files together. Required.
         train: PathBuf = PathBuf::new();
         /// File or folder with the validation examples; without it they are split off the
         /// training examples.
@@ -36,8 +59,9 @@ section! {
         test: Option<PathBuf> = None;
         /// Format of the files; auto goes by the extension. Each may also be compressed (.gz, .zst).
         format: Format = Format::Auto;
-        /// Column (CSV, TSV) or key (JSON lines) of the text.
-        text_column: Column = Column::Name("text".into());
+        /// Column (CSV, TSV) or key (JSON lines) of the text; of several, as [title, body], the
+        /// texts are joined by a space. Files of the format babi have story, question and label.
+        text_column: Columns = Columns::named("text");
         /// Column (CSV, TSV) or key (JSON lines) of the label.
         label_column: Column = Column::Name("label".into());
         /// Whether the first line of a CSV or TSV file names the columns.
@@ -101,6 +125,12 @@ section! {
         pad: PadSide = PadSide::Back;
         /// Put a START token in front of every text.
         start_token: bool = false;
+        /// Training examples with more tokens are left out once the words are counted, and so are
+        /// validation examples that are split off them; test examples never are.
+        train_max_length: Option<usize> = None, at_least(1.0);
+        /// File with the words that have ids, written by lstmtext data vocab, in place of those of
+        /// the training examples; the first vocabulary_size ids of it are used.
+        vocabulary: Option<PathBuf> = None;
     }
 }
 
@@ -132,6 +162,11 @@ section! {
         dropout: f64 = 0.0, between(0.0, 0.99);
         /// Dropout rate on whole words: all of a word's vector or nothing of it.
         word_dropout: f64 = 0.0, between(0.0, 0.99);
+        /// File with pre-trained word vectors of this size: the text form of word2vec, GloVe or
+        /// fastText (.txt, .vec; .gz, .zst), or a matrix .npy with a list of words .txt beside it.
+        vectors: Option<PathBuf> = None;
+        /// Whether training changes the word vectors; false freezes them.
+        trainable: bool = true;
     }
 }
 
@@ -309,6 +344,8 @@ choice! {
         Fasttext = "fasttext",
         /// A folder per class with a file per text, as aclImdb.
         Folder = "folder",
+        /// Stories with questions, as the bAbI tasks.
+        Babi = "babi",
     }
 }
 

@@ -234,6 +234,37 @@ impl std::fmt::Display for Column {
     }
 }
 
+/// The columns that make up a text, joined by spaces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns(pub Vec<Column>);
+
+impl Columns {
+    /// The column of this name.
+    pub fn named(name: &str) -> Self {
+        Self(vec![Column::Name(name.into())])
+    }
+}
+
+impl FieldValue for Columns {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Sequence(items) if !items.is_empty() => {
+                items.iter().map(Column::from_yaml).collect::<Option<_>>().map(Self)
+            }
+            scalar => Column::from_yaml(scalar).map(|column| Self(vec![column])),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match &self.0[..] {
+            [column] => column.to_yaml(),
+            columns => Value::Sequence(columns.iter().map(Column::to_yaml).collect()),
+        }
+    }
+    fn allowed() -> String {
+        format!("{}, or a list of them", Column::allowed())
+    }
+}
+
 /// A part of a data set: a share of it, or a number of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Portion {

@@ -1,24 +1,28 @@
 //! One reader for each format; all of them yield labelled texts with their lines.
 
+mod babi;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value as Json;
 
 use super::open::{format_of, open};
-use crate::config::{BrokenLines, Column, DataConfig, Format};
+use crate::config::{BrokenLines, Column, Columns, Config, DataConfig, Format, Input};
 
 const FASTTEXT_LABEL: &str = "__label__";
 
-/// Texts with their labels, as one file or folder has them.
+/// Texts with their labels, as one file or folder has them, or several files that a pattern names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelledTexts {
-    /// Where they were read.
+    /// Where they were read: the path or pattern that was asked for.
     pub path: PathBuf,
-    /// The texts, in the order of the file.
-    pub texts: Vec<String>,
+    /// Each file with the number of its first example.
+    files: Vec<(PathBuf, usize)>,
+    /// For each input its texts, in the order of the file.
+    pub texts: Vec<Vec<String>>,
     /// For each text, the index of its label in `names`.
     pub labels: Vec<u32>,
     /// The labels, in the order in which they were first met.
@@ -29,11 +33,59 @@ pub struct LabelledTexts {
     pub skipped: usize,
 }
 
-/// Reads the file or folder `path` as the data section says.
+impl LabelledTexts {
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The file and line of example `index`, as a message begins with them.
+    pub fn place(&self, index: usize) -> String {
+        let file = self.files.iter().rev().find(|(_, first)| *first <= index);
+        let path = file.map_or(&self.path, |(path, _)| path);
+        match self.lines[index] {
+            0 => format!("\"{}\": ", path.display()),
+            line => format!("\"{}\": line {line}: ", path.display()),
+        }
+    }
+}
+
+/// Reads the file or folder `path`, or all files that match it as a pattern, as the data section
+/// says, with a text for each input.
 ///
 /// # Errors
 /// Names the file, the line, what was found and what was expected.
-pub fn read(path: &Path, config: &DataConfig) -> anyhow::Result<LabelledTexts> {
+pub fn read(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
+    let mut sink = Sink::new(path, config);
+    for file in matching(path)? {
+        sink.read.files.push((file.clone(), sink.read.len()));
+        read_one(&file, &config.data, &mut sink)?;
+    }
+    Ok(sink.read)
+}
+
+/// The files that `path` matches as a pattern, in the order of their names; `path` itself where it
+/// is none, or is there under just this name.
+fn matching(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let pattern = path.to_string_lossy();
+    if !pattern.contains(['*', '?', '[']) || path.exists() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let found =
+        glob::glob(&pattern).with_context(|| format!("\"{pattern}\" is no valid pattern"))?;
+    let files: Vec<PathBuf> = found
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("cannot look for files \"{pattern}\""))?;
+    ensure!(!files.is_empty(), "no file matches \"{pattern}\"");
+    Ok(files)
+}
+
+fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let format = match config.format {
         Format::Auto => {
             std::fs::metadata(path)
@@ -42,44 +94,64 @@ pub fn read(path: &Path, config: &DataConfig) -> anyhow::Result<LabelledTexts> {
         }
         named => named,
     };
-    if !config.filter.is_empty() && matches!(format, Format::Fasttext | Format::Folder) {
-        bail!("data.filter needs named columns, but \"{}\" is {}", path.display(), format.word());
+    if matches!(format, Format::Fasttext | Format::Folder) {
+        let (path, format) = (path.display(), format.word());
+        ensure!(
+            config.filter.is_empty(),
+            "data.filter needs named columns, but \"{path}\" is {format}"
+        );
+        ensure!(
+            sink.inputs.len() == 1 && sink.inputs[0].columns.0.len() == 1,
+            "{} needs named columns, but \"{path}\" is {format}",
+            sink.inputs[0].field("column")
+        );
     }
-    let mut sink = Sink::new(path, config);
     match format {
-        Format::Csv => read_csv(path, config, &mut sink)?,
-        Format::Tsv => read_tsv(path, config, &mut sink)?,
-        Format::Jsonl => read_jsonl(path, config, &mut sink)?,
-        Format::Fasttext => read_fasttext(path, &mut sink)?,
-        Format::Folder => read_folder(path, config, &mut sink)?,
+        Format::Csv => read_csv(path, config, sink),
+        Format::Tsv => read_tsv(path, config, sink),
+        Format::Jsonl => read_jsonl(path, config, sink),
+        Format::Fasttext => read_fasttext(path, sink),
+        Format::Folder => read_folder(path, config, sink),
+        Format::Babi => babi::read(path, config, sink),
         Format::Auto => unreachable!("resolved above"),
     }
-    Ok(sink.read)
 }
 
 /// What a line that can be an example consists of.
 struct Row {
-    text: String,
+    /// A text for each input.
+    texts: Vec<String>,
     label: String,
 }
 
 /// Collects rows, and stops at or counts the broken ones.
 struct Sink<'a> {
     read: LabelledTexts,
+    inputs: &'a [Input],
     numbers: HashMap<String, u32>,
     broken: BrokenLines,
     label_names: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Sink<'a> {
-    fn new(path: &Path, config: &'a DataConfig) -> Self {
-        let read = LabelledTexts { path: path.to_owned(), ..LabelledTexts::default() };
+    fn new(path: &Path, config: &'a Config) -> Self {
+        let read = LabelledTexts {
+            path: path.to_owned(),
+            texts: vec![Vec::new(); config.inputs.len()],
+            ..LabelledTexts::default()
+        };
         Self {
             read,
+            inputs: &config.inputs,
             numbers: HashMap::new(),
-            broken: config.broken_lines,
-            label_names: &config.label_names,
+            broken: config.data.broken_lines,
+            label_names: &config.data.label_names,
         }
+    }
+
+    /// The file that is being read.
+    fn file(&self) -> std::path::Display<'_> {
+        self.read.files.last().map_or(&self.read.path, |(path, _)| path).display()
     }
 
     /// Takes a row, `None` for one that the filter leaves out, or what is wrong with the line.
@@ -91,7 +163,7 @@ impl<'a> Sink<'a> {
             Ok(Some(row)) => self.push(line, row),
             Ok(None) => {}
             Err(message) if self.broken == BrokenLines::Error => {
-                let path = self.read.path.display();
+                let path = self.file();
                 let advice = "data.broken_lines: skip would leave such lines out";
                 match line {
                     0 => bail!("\"{path}\": {message} ({advice})"),
@@ -114,23 +186,30 @@ impl<'a> Sink<'a> {
                 next
             }
         };
-        self.read.texts.push(row.text);
+        for (texts, text) in self.read.texts.iter_mut().zip(row.texts) {
+            texts.push(text);
+        }
         self.read.labels.push(number);
         self.read.lines.push(line);
     }
 }
 
 /// Which fields of a row hold what.
-struct Columns {
-    text: usize,
+struct Layout {
+    /// For each input the fields that make up its text.
+    texts: Vec<Vec<usize>>,
     label: usize,
     filter: Vec<(usize, String)>,
     /// Fields in every row, where a header tells.
     width: Option<usize>,
 }
 
-impl Columns {
-    fn find(header: Option<&[String]>, config: &DataConfig) -> Result<Self, String> {
+impl Layout {
+    fn find(
+        header: Option<&[String]>,
+        config: &DataConfig,
+        inputs: &[Input],
+    ) -> Result<Self, String> {
         let named = |name: &str| -> Result<usize, String> {
             let header = header.ok_or_else(|| {
                 format!(
@@ -152,9 +231,14 @@ impl Columns {
             },
         };
         let filter = config.filter.iter();
+        let text = |input: &Input| {
+            let columns = input.columns.0.iter().map(find).collect::<Result<Vec<_>, _>>();
+            columns.map_err(|fault| format!("{}: {fault}", input.field("column")))
+        };
         Ok(Self {
-            text: find(&config.text_column)?,
-            label: find(&config.label_column)?,
+            texts: inputs.iter().map(text).collect::<Result<_, _>>()?,
+            label: find(&config.label_column)
+                .map_err(|fault| format!("data.label_column: {fault}"))?,
             filter: filter
                 .map(|(name, value)| {
                     let column = named(name).map_err(|fault| format!("data.filter: {fault}"))?;
@@ -183,8 +267,14 @@ impl Columns {
                 return Ok(None);
             }
         }
-        let label = field(self.label)?.trim().to_owned();
-        Ok(Some(Row { text: field(self.text)?.to_owned(), label }))
+        let text = |columns: &Vec<usize>| {
+            let parts = columns.iter().map(|column| field(*column)).collect::<Result<Vec<_>, _>>();
+            parts.map(|parts| parts.join(" "))
+        };
+        Ok(Some(Row {
+            texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
+            label: field(self.label)?.trim().to_owned(),
+        }))
     }
 }
 
@@ -229,30 +319,29 @@ fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
 struct Table<'a> {
     config: &'a DataConfig,
     /// Known from the first row on.
-    columns: Option<Columns>,
+    layout: Option<Layout>,
 }
 
 impl<'a> Table<'a> {
     fn new(config: &'a DataConfig) -> Self {
-        Self { config, columns: None }
+        Self { config, layout: None }
     }
 
     fn row(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
-        let columns = match &self.columns {
-            Some(columns) => columns,
+        let layout = match &self.layout {
+            Some(layout) => layout,
             None => {
                 let header = self.config.header.then(|| header_names(fields));
-                let columns = Columns::find(header.as_deref(), self.config).map_err(|message| {
-                    anyhow!("\"{}\": line {line}: {message}", sink.read.path.display())
-                })?;
-                let columns = self.columns.insert(columns);
+                let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
+                    .map_err(|message| anyhow!("\"{}\": line {line}: {message}", sink.file()))?;
+                let layout = self.layout.insert(layout);
                 if header.is_some() {
                     return Ok(());
                 }
-                columns
+                layout
             }
         };
-        sink.take(line, columns.row(fields))
+        sink.take(line, layout.row(fields))
     }
 }
 
@@ -277,22 +366,25 @@ fn read_jsonl(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resu
             Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
         }
     };
-    let text_key = key(&config.text_column, "data.text_column")?;
-    let label_key = key(&config.label_column, "data.label_column")?;
+    let keys = |input: &Input| -> anyhow::Result<Vec<String>> {
+        let Columns(columns) = &input.columns;
+        columns.iter().map(|column| key(column, &input.field("column"))).collect()
+    };
+    let texts = sink.inputs.iter().map(keys).collect::<anyhow::Result<Vec<_>>>()?;
+    let label = key(&config.label_column, "data.label_column")?;
     for_each_line(path, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
-        let row = json_row(bytes, &text_key, &label_key, config);
-        sink.take(line, row)
+        sink.take(line, json_row(bytes, &texts, &label, &config.filter))
     })
 }
 
 fn json_row(
     bytes: &[u8],
-    text: &str,
+    texts: &[Vec<String>],
     label: &str,
-    config: &DataConfig,
+    filter: &BTreeMap<String, String>,
 ) -> Result<Option<Row>, String> {
     let object: serde_json::Map<String, Json> =
         serde_json::from_slice(bytes).map_err(|error| format!("no JSON object: {error}"))?;
@@ -305,12 +397,17 @@ fn json_row(
             Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
         }
     };
-    for (key, wanted) in &config.filter {
+    for (key, wanted) in filter {
         if value(key)? != *wanted {
             return Ok(None);
         }
     }
-    Ok(Some(Row { text: value(text)?, label: value(label)? }))
+    let text = |keys: &Vec<String>| {
+        let parts = keys.iter().map(|key| value(key)).collect::<Result<Vec<_>, _>>();
+        parts.map(|parts| parts.join(" "))
+    };
+    let texts = texts.iter().map(text).collect::<Result<_, _>>()?;
+    Ok(Some(Row { texts, label: value(label)? }))
 }
 
 fn read_fasttext(path: &Path, sink: &mut Sink) -> anyhow::Result<()> {
@@ -332,7 +429,7 @@ fn fasttext_row(bytes: &[u8]) -> Result<Row, String> {
             if text.trim_start().starts_with(FASTTEXT_LABEL) {
                 return Err("found more than one label; a text has one class here".into());
             }
-            Ok(Row { text: text.to_owned(), label: label.to_owned() })
+            Ok(Row { texts: vec![text.to_owned()], label: label.to_owned() })
         }
         _ => Err(format!("expected {FASTTEXT_LABEL}NAME and a text, found {first:?}")),
     }
@@ -359,7 +456,7 @@ fn read_folder(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Res
             std::io::Read::read_to_end(&mut open(&file)?, &mut bytes)
                 .with_context(|| format!("cannot read \"{}\"", file.display()))?;
             let row = String::from_utf8(bytes)
-                .map(|text| Some(Row { text, label: label.clone() }))
+                .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
                 .map_err(|_| format!("found bytes that are not UTF-8 in \"{}\"", file.display()));
             sink.take(0, row)?;
         }

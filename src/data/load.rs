@@ -9,13 +9,14 @@ use anyhow::bail;
 
 use super::formats::{LabelledTexts, read};
 use super::split::{Split, by_position, stratified};
-use crate::config::{DataConfig, SplitMethod};
+use crate::config::{Config, DataConfig, Input, SplitMethod};
+use crate::text::Tokenizer;
 
 /// Texts with class numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Examples {
-    /// The texts.
-    pub texts: Vec<String>,
+    /// For each input its texts.
+    pub texts: Vec<Vec<String>>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
     /// Says how many broken lines of their file were left out, where any were.
@@ -25,12 +26,31 @@ pub struct Examples {
 impl Examples {
     /// The number of examples.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.labels.len()
     }
 
     /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.labels.is_empty()
+    }
+
+    /// The texts of example `index`, one for each input.
+    fn row(&self, index: usize) -> Vec<&str> {
+        self.texts.iter().map(|texts| texts[index].as_str()).collect()
+    }
+
+    /// The texts of every example in turn.
+    pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        (0..self.len()).map(|index| self.row(index))
+    }
+
+    fn pick(&self, indices: &[usize]) -> Self {
+        let pick = |texts: &Vec<String>| indices.iter().map(|i| texts[*i].clone()).collect();
+        Self {
+            texts: self.texts.iter().map(pick).collect(),
+            labels: indices.iter().map(|index| self.labels[*index]).collect(),
+            note: None,
+        }
     }
 }
 
@@ -84,6 +104,33 @@ pub struct DataSplits {
 }
 
 impl DataSplits {
+    /// Leaves out the training examples whose text has more tokens than `text.train_max_length`,
+    /// and the validation examples too where they were split off the training file.
+    ///
+    /// # Errors
+    /// Where nothing is left of a part.
+    pub fn leave_out_long(&mut self, config: &Config) -> anyhow::Result<()> {
+        if config.inputs.iter().all(|input| input.text.train_max_length.is_none()) {
+            return Ok(());
+        }
+        let split_off = config.data.validation.is_none().then_some(&mut self.validation);
+        for (name, part) in [("training", Some(&mut self.train)), ("validation", split_off)] {
+            let Some(part) = part else { continue };
+            let short: Vec<usize> = (0..part.len())
+                .filter(|index| is_short(&part.row(*index), &config.inputs))
+                .collect();
+            if short.is_empty() {
+                bail!("text.train_max_length leaves no {name} examples");
+            }
+            let (left_out, total) = (part.len() - short.len(), part.len());
+            self.notes.push(format!(
+                "{left_out} of {total} {name} texts are longer than text.train_max_length, and left out"
+            ));
+            *part = part.pick(&short);
+        }
+        Ok(())
+    }
+
     /// The examples of one part.
     pub fn part(&self, name: SplitName) -> &Examples {
         match name {
@@ -100,35 +147,30 @@ impl DataSplits {
 /// # Errors
 /// Where a file cannot be read, has a label that training does not know, or a part that must not
 /// be empty is.
-pub fn load(config: &DataConfig) -> anyhow::Result<DataSplits> {
-    let train = read(&config.train, config)?;
-    if train.texts.is_empty() {
-        bail!("\"{}\" has no examples", config.train.display());
+pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
+    let data = &config.data;
+    let train = read(&data.train, config)?;
+    if train.is_empty() {
+        bail!("\"{}\" has no examples", data.train.display());
     }
-    let labels = class_names(&train, config)?;
-    let read_part = |path: &Path| -> anyhow::Result<Examples> {
-        let read = read(path, config)?;
-        if read.texts.is_empty() {
-            bail!("\"{}\" has no examples", path.display());
-        }
-        numbered(read, &labels)
-    };
-    let validation = config.validation.as_deref().map(read_part).transpose()?;
-    let test = config.test.as_deref().map(read_part).transpose()?;
+    let labels = class_names(&train, data)?;
+    let read_part = |path: &Path| read_labelled(path, config, &labels);
+    let validation = data.validation.as_deref().map(read_part).transpose()?;
+    let test = data.test.as_deref().map(read_part).transpose()?;
 
     let train = numbered(train, &labels)?;
-    let split = split(&train, config)?;
+    let split = split(&train, data)?;
     let note = train.note.clone();
     let mut splits = DataSplits {
         labels,
-        validation: validation.unwrap_or_else(|| pick(&train, &split.validation)),
-        test: test.unwrap_or_else(|| pick(&train, &split.test)),
-        train: pick(&train, &split.train),
+        validation: validation.unwrap_or_else(|| train.pick(&split.validation)),
+        test: test.unwrap_or_else(|| train.pick(&split.test)),
+        train: train.pick(&split.train),
         notes: note.into_iter().collect(),
     };
     splits.notes.extend(splits.validation.note.clone());
     splits.notes.extend(splits.test.note.clone());
-    splits.notes.extend(unused_name_note(config, &splits.labels));
+    splits.notes.extend(unused_name_note(data, &splits.labels));
     splits.notes.extend(overlap_note(&splits, SplitName::Validation));
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
     if splits.validation.is_empty() {
@@ -143,13 +185,9 @@ pub fn load(config: &DataConfig) -> anyhow::Result<DataSplits> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn read_labelled(
-    path: &Path,
-    config: &DataConfig,
-    labels: &[String],
-) -> anyhow::Result<Examples> {
+pub fn read_labelled(path: &Path, config: &Config, labels: &[String]) -> anyhow::Result<Examples> {
     let read = read(path, config)?;
-    if read.texts.is_empty() {
+    if read.is_empty() {
         bail!("\"{}\" has no examples", path.display());
     }
     numbered(read, labels)
@@ -190,12 +228,11 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
     let numbers: Vec<Option<u32>> =
         read.names.iter().map(|name| number_of.get(name.as_str()).copied()).collect();
     let mut labels = Vec::with_capacity(read.labels.len());
-    for (&label, line) in read.labels.iter().zip(&read.lines) {
+    for (index, &label) in read.labels.iter().enumerate() {
         let Some(number) = numbers[label as usize] else {
-            let place = if *line == 0 { String::new() } else { format!("line {line}: ") };
             bail!(
-                "\"{}\": {place}found the label \"{}\", known are {}",
-                read.path.display(),
+                "{}found the label \"{}\", known are {}",
+                read.place(index),
                 read.names[label as usize],
                 names.join(", ")
             );
@@ -227,17 +264,21 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             by_position(total, validation, test, seed)
         }
         SplitMethod::Stratified => {
-            stratified(&train.texts, &train.labels, validation, test, config.split.seed)
+            let rows: Vec<Vec<&str>> = train.rows().collect();
+            stratified(&rows, &train.labels, validation, test, config.split.seed)
         }
     })
 }
 
-fn pick(examples: &Examples, indices: &[usize]) -> Examples {
-    Examples {
-        texts: indices.iter().map(|index| examples.texts[*index].clone()).collect(),
-        labels: indices.iter().map(|index| examples.labels[*index]).collect(),
-        note: None,
-    }
+/// Whether no text of an example is too long to be trained on.
+fn is_short(texts: &[&str], inputs: &[Input]) -> bool {
+    texts.iter().zip(inputs).all(|(text, input)| {
+        input.text.train_max_length.is_none_or(|most| {
+            let mut tokens = 0;
+            Tokenizer::new(&input.text).tokens(text, |_| tokens += 1);
+            tokens <= most
+        })
+    })
 }
 
 /// Says which better name no label got: its old name may be misspelt.
@@ -248,9 +289,9 @@ fn unused_name_note(config: &DataConfig, labels: &[String]) -> Option<String> {
 
 /// Says how many texts of a part were trained on: they make its score look better than it is.
 fn overlap_note(splits: &DataSplits, name: SplitName) -> Option<String> {
-    let trained: HashSet<&String> = splits.train.texts.iter().collect();
+    let trained: HashSet<Vec<&str>> = splits.train.rows().collect();
     let part = splits.part(name);
-    let both = part.texts.iter().filter(|text| trained.contains(text)).count();
+    let both = part.rows().filter(|texts| trained.contains(texts)).count();
     (both > 0).then(|| format!("{both} of {} {name} texts are also training texts", part.len()))
 }
 
@@ -265,7 +306,7 @@ mod tests {
             std::fs::write(folder.path().join(name), content)?;
         }
         let yaml = fields.replace("DIR", &folder.path().display().to_string());
-        load(&config::parse(&yaml, "test", &[])?.config.data)
+        load(&config::parse(&yaml, "test", &[])?.config)
     }
 
     const TRAIN: &str = "text,label\na,10\nb,9\nc,10\nd,9\ne,10\nf,9\n";

@@ -68,7 +68,7 @@ pub fn format_of(path: &Path) -> anyhow::Result<Format> {
         Some("txt" | "ft" | "fasttext") => Ok(Format::Fasttext),
         _ => bail!(
             "cannot tell the format of \"{}\" by its extension; \
-             set data.format to csv, tsv, jsonl, fasttext or folder",
+             set data.format to csv, tsv, jsonl, fasttext, folder or babi",
             path.display()
         ),
     }

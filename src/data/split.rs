@@ -1,6 +1,7 @@
 //! Splits examples into training, validation and test: pure functions of labels, texts and seed.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -33,8 +34,8 @@ pub fn by_position(
 
 /// Draws `validation` and `test` examples at random, each label with its share, and keeps examples
 /// with equal texts in one part. A part falls short where only larger groups are left.
-pub fn stratified(
-    texts: &[String],
+pub fn stratified<T: Eq + Hash>(
+    texts: &[T],
     labels: &[u32],
     validation: usize,
     test: usize,
@@ -61,8 +62,8 @@ pub fn stratified(
 }
 
 /// For each label, its examples in groups of equal text; a group goes by its first label.
-fn groups_by_label(texts: &[String], labels: &[u32]) -> Vec<Vec<Vec<usize>>> {
-    let mut group_of: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
+fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usize>>> {
+    let mut group_of: HashMap<&T, usize> = HashMap::with_capacity(texts.len());
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let group = *group_of.entry(text).or_insert_with(|| {

@@ -38,6 +38,24 @@ struct Cell {
     zero: Tensor,
 }
 
+/// What one direction of a layer made of a batch.
+#[derive(Debug)]
+pub struct Read {
+    /// In which direction it read.
+    pub direction: Direction,
+    /// The hidden states [B, T, H], in the order in which they came about.
+    pub states: Tensor,
+    /// The cell state [B, H] after step T, padding at the end included.
+    pub memory: Tensor,
+}
+
+impl Read {
+    /// The hidden states [B, T, H], each at its word.
+    pub fn in_text_order(&self, positions: &Positions) -> Tensor {
+        turned(self.direction, &self.states, positions)
+    }
+}
+
 impl Lstm {
     /// Initial layers over inputs of size `inputs`.
     pub fn new(config: &LstmConfig, inputs: i64, init: &Init, device: Device) -> Self {
@@ -61,37 +79,31 @@ impl Lstm {
         Self { units, dropout: config.dropout, layers: layers.collect() }
     }
 
-    /// The hidden states of the top layer: for each direction [B, T, H], in the order in which
-    /// that direction read.
-    pub fn read(
-        &self,
-        inputs: &Tensor,
-        positions: &Positions,
-        mode: Mode,
-    ) -> Vec<(Direction, Tensor)> {
-        let (top, below) = self.layers.split_last().expect("at least one layer");
+    /// Every layer's states, the bottom layer first; a [`Read`] for each direction.
+    pub fn read(&self, inputs: &Tensor, positions: &Positions, mode: Mode) -> Vec<Vec<Read>> {
         let mut inputs = inputs.shallow_clone(); // [B, T, E], then [B, T, H·directions]
-        for layer in below {
-            let states: Vec<Tensor> = layer
-                .iter()
-                .map(|cell| {
-                    turned(cell.direction, &self.run(cell, &inputs, positions, mode), positions)
-                })
-                .collect();
-            inputs = Tensor::cat(&states, 2).dropout(self.dropout, mode.training());
+        let mut layers: Vec<Vec<Read>> = Vec::with_capacity(self.layers.len());
+        for cells in &self.layers {
+            if let Some(below) = layers.last() {
+                let states = below.iter().map(|read| read.in_text_order(positions));
+                inputs = Tensor::cat(&states.collect::<Vec<_>>(), 2)
+                    .dropout(self.dropout, mode.training());
+            }
+            let run = |cell| self.run(cell, &inputs, positions, mode);
+            layers.push(cells.iter().map(run).collect());
         }
-        top.iter().map(|cell| (cell.direction, self.run(cell, &inputs, positions, mode))).collect()
+        layers
     }
 
-    /// One direction of one layer, [B, T, inputs] → [B, T, H] in reading order.
-    fn run(&self, cell: &Cell, inputs: &Tensor, positions: &Positions, mode: Mode) -> Tensor {
+    /// One direction of one layer over [B, T, inputs].
+    fn run(&self, cell: &Cell, inputs: &Tensor, positions: &Positions, mode: Mode) -> Read {
         let inputs = turned(cell.direction, inputs, positions);
         let start =
             Tensor::zeros([1, inputs.size()[0], self.units], (Kind::Float, inputs.device()));
         let weights = [&cell.weight_ih, &cell.weight_hh, &cell.bias, &cell.zero];
-        let (states, _, _) =
+        let (states, _, memory) =
             inputs.lstm(&[&start, &start], &weights, true, 1, 0.0, mode.training(), false, true);
-        states
+        Read { direction: cell.direction, states, memory: memory.squeeze_dim(0) }
     }
 
     /// The trainable tensors under PyTorch's names.

@@ -1,5 +1,6 @@
-//! The network: embedding → LSTM → pooling → head.
+//! The network: for each input embedding → LSTM → pooling, then one head for all.
 
+mod branch;
 mod init;
 mod lstm;
 mod pooling;
@@ -8,12 +9,12 @@ mod summary;
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use crate::batch::Batch;
-use crate::config::{Activation, ModelConfig};
-use lstm::Lstm;
-use pooling::pool;
+use crate::batch::{Batch, Sequences};
+use crate::config::{Activation, Config};
+use branch::{Branch, features};
+pub use lstm::Read;
 pub use summary::{Layer, Summary, summarize};
 
 /// Whether dropout acts and gradients are wanted.
@@ -34,10 +35,8 @@ impl Mode {
 /// Weights and their arrangement.
 #[derive(Debug)]
 pub struct Model {
-    config: ModelConfig,
-    /// [V, E]
-    embedding: Tensor,
-    lstm: Lstm,
+    branches: Vec<Branch>,
+    head_dropout: f64,
     /// [1, D] for a sigmoid, [C, D] for a softmax.
     head_weight: Tensor,
     /// [1] or [C]
@@ -60,86 +59,72 @@ pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usi
 }
 
 impl Model {
-    /// A model with initial weights for `vocabulary` ids and `classes` classes.
+    /// A model with initial weights for `classes` classes and so many ids of each input.
     ///
     /// # Errors
     /// Where a sigmoid is asked for and there are more than 2 classes.
     pub fn new(
-        config: &ModelConfig,
-        vocabulary: usize,
+        config: &Config,
+        vocabularies: &[usize],
         classes: usize,
         seed: u64,
         device: Device,
     ) -> anyhow::Result<Self> {
-        let logits = logit_count(config.head.activation, classes)?;
+        let logits = logit_count(config.model.head.activation, classes)? as i64;
         tch::manual_seed(seed as i64);
-        let init = init::Init::new(config.initialization);
-        let directions = if config.lstm.bidirectional { 2 } else { 1 };
-        let features = (config.lstm.units * directions) as i64;
-        let embedding = init.embedding(vocabulary as i64, config.embedding.size as i64);
-        let lstm = Lstm::new(&config.lstm, config.embedding.size as i64, &init, device);
-        let head_weight = init.kernel(logits as i64, features, features);
-        let head_bias = init.bias(logits as i64, features);
+        let init = init::Init::new(config.model.initialization);
+        let inputs = config.inputs.iter().zip(vocabularies);
+        let branches = inputs.map(|(input, words)| Branch::new(input, *words, &init, device));
+        let branches = branches.collect();
+        let features = config.inputs.iter().map(features).sum::<usize>() as i64;
+        let head_weight = init.kernel(logits, features, features);
+        let head_bias = init.bias(logits, features);
         let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
         Ok(Self {
-            config: config.clone(),
-            embedding: trainable(embedding),
-            lstm,
+            branches,
+            head_dropout: config.model.head.dropout,
             head_weight: trainable(head_weight),
             head_bias: trainable(head_bias),
         })
     }
 
+    /// Takes pre-trained word vectors [V, E] for input number `input`.
+    pub fn set_vectors(&self, input: usize, values: &[f32]) {
+        self.branches[input].set_vectors(values);
+    }
+
     /// The logits of a batch: [B] for a sigmoid, [B, C] for a softmax.
     pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
-        let embedded = self.embed(&batch.ids, mode); // [B, T, E]
-        let states = self.lstm.read(&embedded, &batch.positions, mode); // a [B, T, H] for each direction
-        let pooled: Vec<Tensor> = states
-            .iter()
-            .map(|(direction, states)| {
-                pool(self.config.pooling, states, &batch.positions, *direction)
-            })
-            .collect();
-        let pooled = Tensor::cat(&pooled, 1).dropout(self.config.head.dropout, mode.training()); // [B, D]
-        let logits = pooled.linear(&self.head_weight, Some(&self.head_bias)); // [B, 1] or [B, C]
+        let inputs = self.branches.iter().zip(&batch.inputs);
+        let encoded: Vec<Tensor> =
+            inputs.map(|(branch, texts)| branch.encode(texts, mode)).collect();
+        let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
+        let logits = features.linear(&self.head_weight, Some(&self.head_bias)); // [B, 1] or [B, C]
         match logits.size()[1] {
             1 => logits.squeeze_dim(1),
             _ => logits,
         }
     }
 
-    /// Word vectors with dropout, [B, T] → [B, T, E].
-    fn embed(&self, ids: &Tensor, mode: Mode) -> Tensor {
-        let vectors = Tensor::embedding(&self.embedding, ids, -1, false, false);
-        if !mode.training() {
-            return vectors;
-        }
-        let dropout = &self.config.embedding;
-        let vectors = match dropout.word_dropout {
-            0.0 => vectors,
-            share => {
-                let ones =
-                    Tensor::ones([ids.size()[0], ids.size()[1], 1], (Kind::Float, ids.device()));
-                vectors * ones.dropout(share, true)
-            }
-        };
-        vectors.dropout(dropout.dropout, true)
+    /// What every LSTM layer of input number `input` makes of the texts, in every direction, the
+    /// bottom layer first.
+    pub fn read(&self, input: usize, texts: &Sequences) -> Vec<Vec<Read>> {
+        self.branches[input].read(texts)
     }
 
     /// The trainable tensors under PyTorch's names, always in the same order.
     pub fn parameters(&self) -> Vec<Named> {
-        let mut named = vec![("embedding.weight".to_owned(), self.embedding.shallow_clone())];
-        named.extend(self.lstm.parameters());
+        let mut named: Vec<Named> = self.branches.iter().flat_map(Branch::parameters).collect();
         named.push(("head.weight".to_owned(), self.head_weight.shallow_clone()));
         named.push(("head.bias".to_owned(), self.head_bias.shallow_clone()));
         named
     }
 
-    /// Everything that PyTorch's modules of the same names need: the parameters, and the second
-    /// bias of each LSTM, which is zero here.
+    /// Everything that PyTorch's modules of the same names need: the parameters, frozen word
+    /// vectors, and the second bias of each LSTM, which is zero here.
     pub fn state(&self) -> Vec<Named> {
         let mut state = self.parameters();
-        state.extend(self.lstm.constants());
+        state.extend(self.branches.iter().flat_map(Branch::constants));
         state
     }
 
@@ -149,8 +134,7 @@ impl Model {
     /// Where a name is missing or unknown, or a shape is not the model's.
     pub fn load(&mut self, tensors: Vec<Named>) -> anyhow::Result<()> {
         let mut given: HashMap<String, Tensor> = tensors.into_iter().collect();
-        let constants = self.lstm.constants();
-        for (name, own) in self.parameters().into_iter().chain(constants) {
+        for (name, own) in self.state() {
             let Some(tensor) = given.remove(&name) else { bail!("the weights lack {name}") };
             ensure!(
                 tensor.size() == own.size() && tensor.kind() == own.kind(),
@@ -175,7 +159,7 @@ impl Model {
 
     /// Where the weights are.
     pub fn device(&self) -> Device {
-        self.embedding.device()
+        self.head_bias.device()
     }
 }
 

@@ -2,20 +2,23 @@
 
 use serde::Serialize;
 
-use crate::config::{ModelConfig, Pooling};
+use super::branch::features;
+use crate::config::{Config, Input, Pooling};
 use crate::numbers::grouped;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
-    /// Its kind.
-    pub name: &'static str,
+    /// Its kind, behind the name of its input where there are several.
+    pub name: String,
     /// What it does, in numbers.
     pub description: String,
     /// Its output for one batch, in letters and numbers.
     pub output: String,
-    /// Its trainable numbers.
+    /// Its numbers.
     pub parameters: usize,
+    /// Whether training changes them.
+    pub trainable: bool,
 }
 
 /// The layers of a model.
@@ -25,53 +28,73 @@ pub struct Summary {
     pub layers: Vec<Layer>,
 }
 
-/// The layers of a model with `vocabulary` ids and `logits` logits.
-pub fn summarize(config: &ModelConfig, vocabulary: usize, logits: usize) -> Summary {
-    let size = config.embedding.size;
-    let units = config.lstm.units;
-    let directions = if config.lstm.bidirectional { 2 } else { 1 };
-    let features = units * directions;
-    let mut layers = vec![Layer {
-        name: "embedding",
-        description: format!("{} words x {size}", grouped(vocabulary)),
-        output: format!("[B, T, {size}]"),
-        parameters: vocabulary * size,
-    }];
-    for layer in 0..config.lstm.layers {
-        let inputs = if layer == 0 { size } else { features };
-        let both = if directions == 2 { ", two directions" } else { "" };
-        layers.push(Layer {
-            name: "lstm",
-            description: format!("{inputs} -> {units} units{both}"),
-            output: format!("[B, T, {features}]"),
-            parameters: directions * 4 * units * (inputs + units + 1),
-        });
+/// The layers of a model with so many ids of each input, and `logits` logits.
+pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summary {
+    let inputs = config.inputs.iter().zip(vocabularies);
+    let mut layers: Vec<Layer> =
+        inputs.flat_map(|(input, words)| branch_layers(input, *words)).collect();
+    let total: usize = config.inputs.iter().map(features).sum();
+    let layer = |name: &str, description: String, output, parameters| Layer {
+        name: name.into(),
+        description,
+        output,
+        parameters,
+        trainable: true,
+    };
+    if config.inputs.len() > 1 {
+        let sizes = config.inputs.iter().map(|input| features(input).to_string());
+        let sizes = sizes.collect::<Vec<_>>().join(" + ");
+        layers.push(layer("concatenate", sizes, format!("[B, {total}]"), 0));
     }
-    let pooling = match config.pooling {
+    let activation = if logits == 1 { "sigmoid" } else { "softmax" };
+    let output = if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") };
+    let description = format!("{total} -> {logits}, {activation}");
+    layers.push(layer("head", description, output, logits * (total + 1)));
+    Summary { layers }
+}
+
+/// The layers of one input.
+fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
+    let size = input.embedding.size;
+    let units = input.lstm.units;
+    let directions = if input.lstm.bidirectional { 2 } else { 1 };
+    let features = features(input);
+    let layer = |name: &str, description, output, parameters| Layer {
+        name: format!("{}{name}", input.prefix()),
+        description,
+        output,
+        parameters,
+        trainable: true,
+    };
+    let words = format!("{} words x {size}", grouped(vocabulary));
+    let mut embedding = layer("embedding", words, format!("[B, T, {size}]"), vocabulary * size);
+    embedding.trainable = input.embedding.trainable;
+    let mut layers = vec![embedding];
+    for number in 0..input.lstm.layers {
+        let inputs = if number == 0 { size } else { features };
+        let both = if directions == 2 { ", two directions" } else { "" };
+        let parameters = directions * 4 * units * (inputs + units + 1);
+        let description = format!("{inputs} -> {units} units{both}");
+        layers.push(layer("lstm", description, format!("[B, T, {features}]"), parameters));
+    }
+    let pooling = match input.pooling {
         Pooling::Last => "last state",
         Pooling::Mean => "mean over the text",
         Pooling::Max => "maximum over the text",
     };
-    layers.push(Layer {
-        name: "pooling",
-        description: pooling.into(),
-        output: format!("[B, {features}]"),
-        parameters: 0,
-    });
-    let activation = if logits == 1 { "sigmoid" } else { "softmax" };
-    layers.push(Layer {
-        name: "head",
-        description: format!("{features} -> {logits}, {activation}"),
-        output: if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") },
-        parameters: logits * (features + 1),
-    });
-    Summary { layers }
+    layers.push(layer("pooling", pooling.into(), format!("[B, {features}]"), 0));
+    layers
 }
 
 impl Summary {
-    /// The trainable numbers of all layers.
+    /// The numbers of all layers.
     pub fn total(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
+    }
+
+    /// The numbers that training changes.
+    pub fn trainable(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.trainable).map(|layer| layer.parameters).sum()
     }
 }
 
@@ -82,7 +105,7 @@ impl std::fmt::Display for Summary {
             .iter()
             .map(|layer| {
                 let parameters = grouped(layer.parameters);
-                [layer.name.into(), layer.description.clone(), layer.output.clone(), parameters]
+                [layer.name.clone(), layer.description.clone(), layer.output.clone(), parameters]
             })
             .collect();
         let header = ["layer", "", "output", "parameters"].map(str::to_owned);
@@ -95,7 +118,13 @@ impl std::fmt::Display for Summary {
             let [a, b, c, d] = widths;
             writeln!(f, "{name:a$}  {description:b$}  {output:c$}  {parameters:>d$}")?;
         }
-        write!(f, "Total params: {}", grouped(self.total()))
+        write!(f, "Total params: {}", grouped(self.total()))?;
+        let (total, trainable) = (self.total(), self.trainable());
+        if trainable < total {
+            write!(f, "\nTrainable params: {}", grouped(trainable))?;
+            write!(f, "\nNon-trainable params: {}", grouped(total - trainable))?;
+        }
+        Ok(())
     }
 }
 
@@ -106,8 +135,7 @@ mod tests {
 
     fn total(model: &str, vocabulary: usize, logits: usize) -> usize {
         let yaml = format!("data: {{train: x}}\nmodel: {model}\n");
-        summarize(&config::parse(&yaml, "test", &[]).unwrap().config.model, vocabulary, logits)
-            .total()
+        summarize(&config::parse(&yaml, "test", &[]).unwrap().config, &[vocabulary], logits).total()
     }
 
     /// The counts that Keras prints for the reference systems.
@@ -120,10 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn two_inputs_count_as_in_keras() {
+        let yaml = "data: {train: x}\ninputs:\n  text: {embedding: {size: 64}, lstm: {units: 32}}\n  \
+                    question: {embedding: {size: 32, trainable: false}, lstm: {units: 16}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let summary = summarize(&config, &[10_000, 10_000], 500);
+        assert_eq!((summary.total(), summary.trainable()), (1_000_052, 680_052));
+        assert!(summary.to_string().ends_with("Non-trainable params: 320,000"));
+        let names: Vec<&str> = summary.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(
+            names[3..],
+            ["question.embedding", "question.lstm", "question.pooling", "concatenate", "head"]
+        );
+    }
+
+    #[test]
     fn the_table_ends_with_the_total() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 64}, lstm: {units: 32}}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config.model;
-        let table = summarize(&config, 10_000, 1).to_string();
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let table = summarize(&config, &[10_000], 1).to_string();
         assert_eq!(table.lines().last(), Some("Total params: 652,449"));
     }
 }

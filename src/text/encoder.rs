@@ -1,9 +1,12 @@
 //! Texts to ids: tokenized, looked up, cut to length.
 
+use std::ops::Deref;
+
 use rayon::prelude::*;
 
+use super::dictionary;
 use super::{OOV, START, Tokenizer, Vocabulary};
-use crate::config::{PadSide, TextConfig, Truncate};
+use crate::config::{Input, PadSide, TextConfig, Truncate};
 
 /// Texts encoded by one thread at a time.
 const CHUNK: usize = 256;
@@ -20,6 +23,13 @@ impl Encoder {
     /// The encoder for the configuration's text section and this vocabulary.
     pub fn new(config: &TextConfig, vocabulary: Vocabulary) -> Self {
         Self { tokenizer: Tokenizer::new(config), vocabulary, config: config.clone() }
+    }
+
+    /// The same encoder, but one that cuts no text.
+    pub fn uncut(&self) -> Self {
+        let config =
+            TextConfig { max_length: usize::MAX, pad: PadSide::Back, ..self.config.clone() };
+        Self { config, ..self.clone() }
     }
 
     /// The words that have ids.
@@ -72,6 +82,49 @@ impl Encoder {
             corpus.ids.drain(cut..cut + excess);
         }
         corpus.ends.push(corpus.ids.len());
+    }
+}
+
+/// The encoders of all inputs, in their order.
+#[derive(Clone, Debug)]
+pub struct Encoders(Vec<Encoder>);
+
+impl Encoders {
+    /// Encoders with a vocabulary for each input.
+    pub fn new(inputs: &[Input], vocabularies: Vec<Vocabulary>) -> Self {
+        let encoders = inputs.iter().zip(vocabularies);
+        Self(encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect())
+    }
+
+    /// Encoders with the words of the training texts, or of the dictionaries that the
+    /// configuration names; `texts` has the texts of each input.
+    ///
+    /// # Errors
+    /// Where no word is left, or a dictionary cannot be used.
+    pub fn build(inputs: &[Input], texts: &[Vec<String>]) -> anyhow::Result<Self> {
+        let vocabularies =
+            inputs.iter().zip(texts).map(|(input, texts)| match &input.text.vocabulary {
+                Some(path) => dictionary::read(path, input),
+                None => Vocabulary::build(texts, &input.text),
+            });
+        Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// The ids of every text of every input.
+    pub fn encode(&self, texts: &[Vec<String>]) -> Vec<Corpus> {
+        self.0.iter().zip(texts).map(|(encoder, texts)| encoder.encode_all(texts)).collect()
+    }
+
+    /// The number of ids of each input.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.0.iter().map(|encoder| encoder.vocabulary().len()).collect()
+    }
+}
+
+impl Deref for Encoders {
+    type Target = [Encoder];
+    fn deref(&self) -> &[Encoder] {
+        &self.0
     }
 }
 
@@ -138,10 +191,32 @@ impl Corpus {
 /// Encoded examples with their classes.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The texts as ids.
-    pub corpus: Corpus,
-    /// A class number for every text.
+    /// For each input its texts as ids.
+    pub inputs: Vec<Corpus>,
+    /// A class number for every example.
     pub labels: Vec<u32>,
+}
+
+impl Encoded {
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The tokens of all inputs together.
+    pub fn tokens(&self) -> usize {
+        self.inputs.iter().map(Corpus::tokens).sum()
+    }
+
+    /// For each input the steps of every example.
+    pub fn lengths(&self) -> Vec<Vec<usize>> {
+        self.inputs.iter().map(Corpus::lengths).collect()
+    }
 }
 
 #[cfg(test)]

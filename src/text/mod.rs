@@ -1,9 +1,10 @@
 //! From text to ids: tokenizer, vocabulary, and the encoder that joins them.
 
+pub mod dictionary;
 mod encoder;
 mod tokenizer;
 mod vocabulary;
 
-pub use encoder::{Corpus, Encoded, Encoder};
+pub use encoder::{Corpus, Encoded, Encoder, Encoders};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{OOV, PAD, START, Vocabulary};

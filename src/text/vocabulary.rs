@@ -66,6 +66,20 @@ impl Vocabulary {
         Self { words, ids }
     }
 
+    /// The vocabulary of these words by falling frequency, special ones not among them, cut to
+    /// `size` ids.
+    ///
+    /// # Errors
+    /// Says what is wrong where there is no word, or one stands twice.
+    pub fn of_words(words: Vec<String>, size: usize) -> Result<Self, String> {
+        let special = SPECIAL.iter().map(|word| (*word).to_owned());
+        let vocabulary = Self::from_words(special.chain(words).take(size).collect())?;
+        if vocabulary.is_empty() {
+            return Err("there is no word in it".into());
+        }
+        Ok(vocabulary)
+    }
+
     /// The vocabulary whose word number i has id i, special ones included.
     ///
     /// # Errors
@@ -96,6 +110,11 @@ impl Vocabulary {
     /// The id of `word`, [`OOV`] where it has none.
     pub fn id(&self, word: &str) -> u32 {
         self.ids.get(word).copied().unwrap_or(OOV)
+    }
+
+    /// The words besides the special ones, by falling frequency.
+    pub fn own_words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().skip(SPECIAL.len()).map(|word| &**word)
     }
 
     /// The word of each id.

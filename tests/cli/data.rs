@@ -143,7 +143,7 @@ fn statistics_are_those_of_the_parts() {
     let line = "--set data.validation=validation.csv --set text.min_count=1 \
                 --set text.max_length=3";
     let report = stats(&place, line);
-    assert_eq!((&report["labels"], &report["vocabulary"]), (&json!(["x", "y"]), &json!(4 + 3)));
+    assert_eq!((&report["labels"], &report["vocabularies"]), (&json!(["x", "y"]), &json!([4 + 3])));
     let [train, validation, test] = &report["parts"].as_array().unwrap()[..] else { panic!() };
     assert_eq!(train["labels"], json!([["x", 3], ["y", 2]]));
     for (part, examples, tokens, longest, cut, unknown) in [

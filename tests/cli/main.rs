@@ -6,6 +6,7 @@ mod config;
 mod data;
 mod evaluate;
 mod fetch;
+mod inputs;
 mod pipes;
 mod predict;
 mod python;

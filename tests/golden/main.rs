@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use lstmtext::batch::{Batch, Positions};
+use lstmtext::batch::{Batch, Positions, Sequences};
 use lstmtext::config::{self, PadSide};
 use lstmtext::loss::{CrossEntropy, log_probabilities};
 use lstmtext::model::{Mode, Model, Named};
@@ -116,13 +116,15 @@ fn compare(name: &str) {
     assert_eq!(golden.torch, "2.11.0");
     let case = &golden.cases[name];
     let config = case.config();
-    let mut model = Model::new(&config.model, VOCABULARY, case.classes(), 0, Device::Cpu).unwrap();
+    let mut model = Model::new(&config, &[VOCABULARY], case.classes(), 0, Device::Cpu).unwrap();
     model.load(numbers.below(name, "before")).unwrap();
     let lengths = Tensor::from_slice(&golden.lengths);
     let width = *golden.lengths.iter().max().unwrap();
     let batch = Batch {
-        ids: numbers.get(name, "ids"),
-        positions: Positions::new(lengths, width, PadSide::Back),
+        inputs: vec![Sequences {
+            ids: numbers.get(name, "ids"),
+            positions: Positions::new(lengths, width, PadSide::Back),
+        }],
         labels: numbers.get(name, "labels"),
         examples: golden.lengths.len(),
         tokens: golden.lengths.iter().sum::<i64>() as usize,

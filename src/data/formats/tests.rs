@@ -3,9 +3,9 @@ use std::io::Write;
 use super::*;
 use crate::config;
 
-fn data_config(fields: &str) -> DataConfig {
+fn data_config(fields: &str) -> Config {
     let yaml = format!("data:\n  train: x\n{fields}");
-    config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config.data
+    config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config
 }
 
 /// Writes `content` to a file of this name and reads it back as data.
@@ -18,7 +18,7 @@ fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<Labelle
 
 fn pairs(read: &LabelledTexts) -> Vec<(&str, &str)> {
     let label = |i: &u32| read.names[*i as usize].as_str();
-    read.texts.iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
+    read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
 }
 
 fn fault(name: &str, content: &[u8], fields: &str) -> String {
@@ -51,7 +51,7 @@ fn columns_go_by_name_or_number() {
     assert!(fault("a.csv", content, named).contains("without a header"));
     assert_eq!(
         fault("a.csv", b"review,label\n", ""),
-        "line 1: expected a column \"text\", found review, label"
+        "line 1: data.text_column: expected a column \"text\", found review, label"
     );
 }
 

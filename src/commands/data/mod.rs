@@ -1,0 +1,33 @@
+//! `lstmtext data`: getting data sets, and looking at them.
+
+mod fetch;
+mod split;
+mod stats;
+mod vocab;
+
+use clap::{Args, Subcommand};
+
+/// Get a data set, look at one, or hand it on
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    Fetch(fetch::FetchArgs),
+    Stats(stats::StatsArgs),
+    Split(split::SplitArgs),
+    Vocab(vocab::VocabArgs),
+}
+
+/// Runs the command.
+pub fn run(args: DataArgs) -> anyhow::Result<u8> {
+    match args.command {
+        DataCommand::Fetch(args) => fetch::run(args),
+        DataCommand::Stats(args) => stats::run(args),
+        DataCommand::Split(args) => split::run(args),
+        DataCommand::Vocab(args) => vocab::run(args),
+    }
+}

@@ -1,0 +1,62 @@
+//! `lstmtext data split`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::commands::output::print;
+use crate::commands::{FINE, SetArgs};
+use crate::config::{self, Input};
+use crate::console::say;
+use crate::data::{self, SplitName};
+use crate::files::replace_folder;
+
+/// Write the training, validation and test examples to files, for other programs
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lstmtext data split configs/imdb.yaml --to data/imdb_split")]
+pub struct SplitArgs {
+    /// The configuration, a YAML file
+    config: PathBuf,
+    /// New folder that gets train.jsonl, validation.jsonl and, where there is one, test.jsonl
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+/// Runs the command.
+pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
+    let config = config::load(&args.config, &args.set.overrides)?.config;
+    ensure!(!args.to.exists(), "\"{}\" is there already; name a new folder", args.to.display());
+    let mut splits = data::load(&config)?;
+    splits.leave_out_long(&config)?;
+    let name = |input: &Input| input.name.clone().unwrap_or_else(|| "text".into());
+    let names: Vec<String> = config.inputs.iter().map(name).collect();
+    replace_folder(&args.to, |folder| {
+        for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+            let part = splits.part(name);
+            if part.is_empty() {
+                continue;
+            }
+            let mut lines = String::new();
+            for (texts, label) in part.rows().zip(&part.labels) {
+                let mut line: Map<String, Value> =
+                    names.iter().cloned().zip(texts.into_iter().map(Value::from)).collect();
+                line.insert("label".into(), splits.labels[*label as usize].as_str().into());
+                lines += &serde_json::to_string(&line).context("cannot encode an example")?;
+                lines.push('\n');
+            }
+            let path = folder.join(format!("{name}.jsonl"));
+            fs::write(&path, lines)
+                .with_context(|| format!("cannot write \"{}\"", path.display()))?;
+        }
+        Ok(())
+    })?;
+    for note in &splits.notes {
+        say(format!("note: {note}"));
+    }
+    print(&args.to.display().to_string()).map(|()| FINE)
+}

@@ -1,0 +1,186 @@
+//! Several named inputs, from the file to the answer.
+
+use serde_json::{Value, json};
+
+use crate::common::{Place, assert_fails, examples, stdout, stdout_json};
+
+const CONFIG: &str = "\
+data: {train: train.jsonl, test: test.jsonl}
+inputs:
+  story: {column: body, embedding: {size: 8}, lstm: {units: 8}}
+  question: {embedding: {size: 4}, lstm: {units: 3}, text: {max_length: 4}}
+train: {learning_rate: 0.05, epochs: 5}
+";
+
+/// Lines whose label is in the story of one half of them and in the question of the other.
+fn lines(count: usize, seed: u64) -> String {
+    let texts = examples(&["neg", "pos"], count, seed);
+    let neutral = "n1 n2 n3";
+    let line = |(index, example): (usize, &crate::common::Example)| {
+        let (story, question) = match index / 2 % 2 {
+            0 => (example.text.as_str(), neutral),
+            _ => (neutral, &*example.label),
+        };
+        json!({"body": story, "question": question, "label": example.label}).to_string() + "\n"
+    };
+    texts.iter().enumerate().map(line).collect()
+}
+
+fn with_two_inputs() -> Place {
+    Place::new()
+        .file("two.yaml", CONFIG)
+        .file("train.jsonl", lines(600, 1))
+        .file("test.jsonl", lines(200, 2))
+}
+
+#[test]
+fn a_model_reads_both_of_its_inputs() {
+    let place = with_two_inputs();
+    place.train("two.yaml --out run");
+    assert!(place.test_accuracy("run") > 0.95, "half of the labels are in either input");
+    let names = place.names("run/best");
+    assert!(names.contains(&"story.vocabulary.json".to_owned()), "{names:?}");
+    let score = stdout_json(&place.lstmtext("evaluate run --json").assert().success());
+    assert_eq!(score["accuracy"], place.summary("run")["test"]["accuracy"]);
+    let resumed = place.train("--resume run --set train.epochs=6");
+    assert!(stdout(&resumed).contains("accuracy"));
+}
+
+#[test]
+fn texts_are_given_by_the_names_of_the_inputs() {
+    let place = with_two_inputs();
+    place.train("two.yaml --out run --set train.epochs=1");
+    let mut command = place.lstmtext("predict run --format jsonl");
+    command.args(["--input", "question=pos", "--input", "story=n1 n2"]);
+    let by_name = stdout(&command.assert().success());
+    let line = "{\"story\": \"n1 n2\", \"question\": \"pos\", \"more\": 1}\n";
+    let mut command = place.lstmtext("predict run --format jsonl");
+    let by_line = stdout(&command.write_stdin(line).assert().success());
+    assert_eq!(by_name, by_line);
+    let answer: Value = serde_json::from_str(&by_name).unwrap();
+    assert_eq!((&answer["story"], &answer["question"]), (&json!("n1 n2"), &json!("pos")));
+    let mut command = place.lstmtext("predict run --format tsv");
+    let tsv = stdout(&command.write_stdin(line).assert().success());
+    assert!(tsv.ends_with("\tn1 n2\tpos\n"), "{tsv}");
+}
+
+#[test]
+fn texts_that_do_not_fit_the_inputs_are_refused() {
+    let place = with_two_inputs();
+    place.train("two.yaml --out run --set train.epochs=1");
+    let fails = |line: &str, words: &[&str]| {
+        assert_fails(place.lstmtext(&format!("predict run {line}")), 1, words);
+    };
+    fails("text", &["story, question", "--input NAME=TEXT"]);
+    fails("--input story=a", &["--input question=TEXT is missing"]);
+    fails("--input story=a --input body=b", &["--input body", "story, question"]);
+    fails("--input story=a --input story=b --input question=c", &["story is given twice"]);
+    assert_fails(place.lstmtext("predict run --input story"), 2, &["NAME=TEXT"]);
+    for (line, word) in
+        [("text", "JSON object"), ("{\"story\": 1}", "is no text"), ("{}", "\"story\" is missing")]
+    {
+        let place =
+            with_file(&place, &format!("{{\"story\": \"a\", \"question\": \"b\"}}\n{line}\n"));
+        let done = place.lstmtext("predict run --file lines.txt --batch-size 1").assert().code(1);
+        let message = crate::common::stderr(&done);
+        assert!(message.contains("line 2 of the texts") && message.contains(word), "{message}");
+    }
+    let one = Place::with_run();
+    assert_fails(one.lstmtext("predict run --input story=a"), 1, &["reads one text"]);
+}
+
+fn with_file<'a>(place: &'a Place, content: &str) -> &'a Place {
+    std::fs::write(place.path("lines.txt"), content).unwrap();
+    place
+}
+
+#[test]
+fn a_missing_column_is_named_with_its_field() {
+    let place = with_two_inputs();
+    let line = "train two.yaml --out run --set inputs.question.column=q";
+    assert_fails(
+        place.lstmtext(line),
+        1,
+        &["train.jsonl", "line 1", "expected a key \"q\"", "body, label, question"],
+    );
+    let place = place.file("train.csv", "body,label\na,x\nb,y\n");
+    let line = "train two.yaml --out run --set data.train=train.csv";
+    assert_fails(
+        place.lstmtext(line),
+        1,
+        &["line 1: inputs.question.column: expected a column \"question\", found body, label"],
+    );
+    let place = place.file("train.txt", "__label__x a\n__label__y b\n");
+    let line = "train two.yaml --out run --set data.train=train.txt";
+    assert_fails(place.lstmtext(line), 1, &["inputs.story.column", "fasttext"]);
+}
+
+#[test]
+fn joined_columns_are_one_text() {
+    let place = Place::new()
+        .file("train.csv", "a,b,label\nneg,x,0\npos,y,1\nx,neg,0\ny,pos,1\nneg neg,z,0\nz,pos,1\n")
+        .file(
+            "joined.yaml",
+            "data: {train: train.csv, text_column: [a, b]}\ntext: {min_count: 1}\n",
+        );
+    let done = place.lstmtext("data split joined.yaml --to parts").assert().success();
+    drop(done);
+    let train = place.read("parts/train.jsonl");
+    assert!(
+        train.contains("\"text\":\"x neg\"") || train.contains("\"text\":\"neg x\""),
+        "{train}"
+    );
+}
+
+#[test]
+fn a_story_and_a_question_come_from_a_babi_file() {
+    let task = |verb: &str| {
+        let mut task = String::new();
+        for (who, place) in [("Mary", "garden"), ("John", "kitchen"), ("Sandra", "office")] {
+            for other in ["hall", "attic", "cellar", "yard"] {
+                task +=
+                    &format!("1 {who} {verb} to the {other}.\n2 {who} {verb} to the {place}.\n");
+                task += &format!("3 Where is {who}? \t{place}\t2\n");
+            }
+        }
+        task
+    };
+    let place = Place::new()
+        .file("tasks/qa1_train.txt", task("went"))
+        .file("tasks/qa2_train.txt", task("ran"));
+    let place = place.file(
+        "babi.yaml",
+        "data: {train: tasks/qa1_*.txt, format: babi}\ninputs: {story: {}, question: {}}\n\
+         text: {min_count: 1}\ntrain: {epochs: 1}\n",
+    );
+    let done = place.lstmtext("data stats babi.yaml --json").assert().success();
+    let report = stdout_json(&done);
+    assert_eq!(report["labels"], json!(["garden", "kitchen", "office"]));
+    assert_eq!(report["parts"][1]["input"], "question");
+    let both = "data stats babi.yaml --json --set data.train=tasks/*_train.txt";
+    let both = stdout_json(&place.lstmtext(both).assert().success());
+    let examples = |report: &Value| report["parts"][0]["examples"].as_u64().unwrap();
+    assert!(examples(&both) > examples(&report));
+    place.train("babi.yaml --out run");
+    let none = "train babi.yaml --out other --set data.train=tasks/qa3*";
+    assert_fails(place.lstmtext(none), 1, &["no file matches", "qa3*"]);
+}
+
+#[test]
+fn faults_in_an_input_are_told_where_they_stand() {
+    let place = with_two_inputs().file(
+        "bad.yaml",
+        "data: {train: train.jsonl}\nmodel: {lstm: {units: none}}\ninputs:\n  story: {lstm: {unit: 5}}\n  \
+         question:\n    embedding:\n      size: 0\n",
+    );
+    let message = assert_fails(place.lstmtext("train bad.yaml"), 2, &["3 faults"]);
+    assert!(message.contains("bad.yaml:2:16: model.lstm.units: found \"none\""), "{message}");
+    assert!(
+        message.contains(
+            "inputs.story.lstm.unit: unknown field; did you mean inputs.story.lstm.units?"
+        )
+    );
+    assert!(message.contains("bad.yaml:7:7: inputs.question.embedding.size: found 0"), "{message}");
+    let place = place.file("name.yaml", "data: {train: x}\ninputs: {a b: {}}\n");
+    assert_fails(place.lstmtext("train name.yaml"), 2, &["letters, digits and _"]);
+}
