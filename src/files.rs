@@ -28,6 +28,28 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
+/// Makes or replaces the file `path` with what `fill` writes to the path that it is given.
+///
+/// # Errors
+/// Where `fill` fails or the file cannot be put in place; the old one is untouched then.
+pub fn replace_file(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let temporary = temporary_beside(path);
+    let put_in_place = || {
+        File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    let written = fill(&temporary)
+        .and_then(|()| put_in_place().map_err(anyhow::Error::from))
+        .and_then(|()| sync_folder(folder_of(path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
 /// Makes or replaces the folder `path` with what `fill` writes into an empty one.
 ///
 /// # Errors

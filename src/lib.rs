@@ -27,7 +27,7 @@
 //! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
 //!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt` know nothing of libtorch;
 //! - `torch`, `batch`, `model`, `loss`, `optimizer` are about tensors;
-//! - `checkpoint` saves them;
+//! - `checkpoint` saves them, `keras` in another layout;
 //! - `experiment`, `evaluator`, `predictor`, `console`, `trainer` put them to work;
 //! - `commands`: one file for each, none of which imports another.
 
@@ -46,6 +46,7 @@ pub mod experiment;
 pub mod fetch;
 pub mod files;
 pub mod interrupt;
+pub mod keras;
 pub mod loss;
 pub mod metrics;
 pub mod model;

@@ -5,8 +5,11 @@ mod config;
 mod data;
 mod devices;
 mod evaluate;
+mod export;
+mod import;
 mod output;
 mod predict;
+mod states;
 mod summary;
 mod texts;
 mod train;
@@ -46,6 +49,9 @@ enum Command {
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
+    States(states::StatesArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Summary(summary::SummaryArgs),
     Config(config::ConfigArgs),
     Data(data::DataArgs),
@@ -73,6 +79,9 @@ impl Cli {
             Command::Train(args) => train::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Predict(args) => predict::run(args),
+            Command::States(args) => states::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Import(args) => import::run(args),
             Command::Summary(args) => summary::run(args),
             Command::Config(args) => config::run(args),
             Command::Data(args) => data::run(args),

@@ -54,9 +54,7 @@ impl InputNames {
             "the checkpoint reads several inputs, {}: give each as --input NAME=TEXT",
             self.0.join(", ")
         );
-        if let Some(unknown) = named.iter().find(|text| !self.0.contains(&text.name)) {
-            bail!("--input {}: the checkpoint reads {}", unknown.name, self.0.join(", "));
-        }
+        self.check(&named)?;
         let text = |name: &String| {
             let mut found = named.iter().filter(|text| text.name == *name);
             match (found.next(), found.next()) {
@@ -66,6 +64,30 @@ impl InputNames {
             }
         };
         self.0.iter().map(text).collect()
+    }
+
+    /// What was given on the command line, each text with the number of its input.
+    pub fn numbered(
+        &self,
+        texts: Vec<String>,
+        named: Vec<NamedText>,
+    ) -> anyhow::Result<Vec<(usize, String)>> {
+        if self.0.is_empty() || !texts.is_empty() {
+            let texts = self.given(texts, named)?.swap_remove(0);
+            return Ok(texts.into_iter().map(|text| (0, text)).collect());
+        }
+        self.check(&named)?;
+        let number = |name: &str| self.0.iter().position(|known| known == name);
+        Ok(named.into_iter().filter_map(|named| Some((number(&named.name)?, named.text))).collect())
+    }
+
+    fn check(&self, named: &[NamedText]) -> anyhow::Result<()> {
+        match named.iter().find(|text| !self.0.contains(&text.name)) {
+            Some(unknown) => {
+                bail!("--input {}: the checkpoint reads {}", unknown.name, self.0.join(", "))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Lines from number `first` on as examples: for each input its texts.

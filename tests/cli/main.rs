@@ -7,6 +7,7 @@ mod data;
 mod evaluate;
 mod fetch;
 mod inputs;
+mod keras;
 mod pipes;
 mod predict;
 mod python;

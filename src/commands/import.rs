@@ -1,0 +1,99 @@
+//! `lstmtext import`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use clap::Args;
+use tch::Device;
+
+use super::output::print;
+use super::{FINE, SetArgs};
+use crate::checkpoint::{self, Checkpoint, Contents};
+use crate::config::{self, Override, Resolved};
+use crate::console::say;
+use crate::experiment::Experiment;
+use crate::keras;
+use crate::model::Model;
+use crate::optimizer::Optimizer;
+use crate::progress::Progress;
+use crate::text::{Encoders, dictionary};
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext import configs/keras_imdb_80.yaml weights.npz --to imported
+  lstmtext import runs/a weights.npz --to imported
+
+The configuration (or checkpoint) says what the model is; its words are those of the training
+examples, or of the file in text.vocabulary. Where that and data.labels are set, no data is read.
+`lstmtext export --help` has the names of the arrays.";
+
+/// Make a checkpoint of weights in Keras's layout
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// A configuration (YAML), or a checkpoint or run whose model the weights are for
+    model: PathBuf,
+    /// The weights (.npz)
+    weights: PathBuf,
+    /// New folder that becomes the checkpoint
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+/// What a checkpoint needs besides weights.
+struct Frame {
+    resolved: Resolved,
+    labels: Vec<String>,
+    encoders: Encoders,
+}
+
+/// Runs the command.
+pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
+    ensure!(!args.to.exists(), "\"{}\" is there already; name a new folder", args.to.display());
+    let Frame { resolved, labels, encoders } = frame(&args.model, &args.set.overrides)?;
+    let mut model = Model::new(&resolved.config, &encoders.sizes(), labels.len(), 0, Device::Cpu)?;
+    keras::import(&mut model, &args.weights)?;
+    let contents = Contents {
+        labels: &labels,
+        encoders: &encoders,
+        optimizer: &Optimizer::new(&resolved.config.train, model.parameters()),
+        progress: &Progress::default(),
+        model: &model,
+        resolved: &resolved,
+    };
+    checkpoint::save(&args.to, &contents)?;
+    print(&args.to.display().to_string()).map(|()| FINE)
+}
+
+fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
+    if model.is_dir() {
+        let Checkpoint { resolved, labels, encoders, .. } =
+            Checkpoint::open_with(model, overrides)?;
+        return Ok(Frame { resolved, labels, encoders });
+    }
+    let resolved = config::load(model, overrides)?;
+    let labels = resolved.config.data.labels.clone();
+    if let Some(encoders) = encoders_without_data(&resolved)?
+        && !labels.is_empty()
+    {
+        return Ok(Frame { resolved, labels, encoders });
+    }
+    let Experiment { resolved, labels, encoders, notes, .. } = Experiment::prepare(resolved)?;
+    for note in notes {
+        say(format!("note: {note}"));
+    }
+    Ok(Frame { resolved, labels, encoders })
+}
+
+/// The encoders, where every input has a dictionary.
+fn encoders_without_data(resolved: &Resolved) -> anyhow::Result<Option<Encoders>> {
+    let inputs = &resolved.config.inputs;
+    let mut vocabularies = Vec::new();
+    for input in inputs.iter() {
+        let Some(path) = &input.text.vocabulary else { return Ok(None) };
+        vocabularies.push(dictionary::read(path, input)?);
+    }
+    Ok(Some(Encoders::new(inputs, vocabularies)))
+}

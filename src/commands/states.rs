@@ -1,0 +1,223 @@
+//! `lstmtext states`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use super::FINE;
+use super::output::{print, print_json};
+use super::texts::{InputNames, NamedText};
+use crate::batch::{Direction, Sequences};
+use crate::checkpoint::Checkpoint;
+use crate::console::say;
+use crate::files::replace_file;
+use crate::model::{Model, Named, Read};
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext states runs/a \"not bad at all\"
+  lstmtext states runs/a \"not bad at all\" --to states.npz
+  lstmtext states runs/b --input question=\"Where is Mary?\" --json
+
+For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
+state (return_state). In an .npz file these are the arrays states [T, H], h [H] and c [H], of a
+second direction backward/states and so on; of several texts each has its number in front, 2/h. An
+.npy file has the states of one text [T, H], those of two directions side by side.";
+
+/// Units that a table shows.
+const SHOWN: usize = 5;
+
+/// Show the hidden states of the LSTM at each word of a text
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatesArgs {
+    /// A checkpoint, or a run (then its best)
+    checkpoint: PathBuf,
+    /// The texts
+    texts: Vec<String>,
+    /// A text for one of several inputs; may be repeated
+    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
+    inputs: Vec<NamedText>,
+    /// The layer, from 1 at the bottom; by default the top one
+    #[arg(long, value_name = "N")]
+    layer: Option<usize>,
+    /// Units shown in a table
+    #[arg(long, value_name = "N", default_value_t = SHOWN)]
+    units: usize,
+    /// Print JSON, with every unit
+    #[arg(long, conflicts_with = "to")]
+    json: bool,
+    /// Write the states to a file, .npz or .npy
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// The states of one text.
+#[derive(Serialize)]
+struct TextStates {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
+    text: String,
+    layer: usize,
+    /// The words as the model has them, padding in front included.
+    tokens: Vec<String>,
+    directions: Vec<DirectionStates>,
+}
+
+/// What one direction made of a text.
+#[derive(Serialize)]
+struct DirectionStates {
+    direction: &'static str,
+    /// The hidden state at each word, [T][H].
+    states: Vec<Vec<f32>>,
+    /// The final hidden state, [H].
+    h: Vec<f32>,
+    /// The final cell state, [H].
+    c: Vec<f32>,
+}
+
+/// Runs the command.
+pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let model = checkpoint.model(Device::Cpu)?;
+    let names = InputNames::of(&checkpoint.resolved.config.inputs);
+    let texts = names.numbered(args.texts, args.inputs)?;
+    ensure!(!texts.is_empty(), "there is no text: name one or more after the checkpoint");
+    let all = texts
+        .into_iter()
+        .map(|(input, text)| text_states(&checkpoint, &model, input, text, args.layer))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    match &args.to {
+        Some(path) => {
+            write(path, &all)?;
+            print(&path.display().to_string())?;
+        }
+        None if args.json => print_json(&all)?,
+        None => {
+            let tables: Vec<String> = all.iter().map(|text| table(text, args.units)).collect();
+            print(&tables.join("\n"))?;
+            let units = all[0].directions[0].h.len();
+            if units > args.units {
+                say(format!(
+                    "{} of {units} units are shown; --units, --json and --to have all",
+                    args.units
+                ));
+            }
+        }
+    }
+    Ok(FINE)
+}
+
+fn text_states(
+    checkpoint: &Checkpoint,
+    model: &Model,
+    input: usize,
+    text: String,
+    layer: Option<usize>,
+) -> anyhow::Result<TextStates> {
+    let encoder = &checkpoint.encoders[input];
+    let corpus = encoder.encode_all(std::slice::from_ref(&text));
+    let sequences = Sequences::gather(&corpus, &[0], Device::Cpu);
+    let _no_grad = tch::no_grad_guard();
+    let mut layers = model.read(input, &sequences);
+    let layer = layer.unwrap_or(layers.len());
+    ensure!(
+        (1..=layers.len()).contains(&layer),
+        "--layer {layer}: the model has {} LSTM layer(s)",
+        layers.len()
+    );
+    let words = encoder.vocabulary().words();
+    let ids = Vec::<i64>::try_from(sequences.ids.flatten(0, 1))?;
+    Ok(TextStates {
+        input: checkpoint.resolved.config.inputs[input].name.clone(),
+        text,
+        layer,
+        tokens: ids.iter().map(|id| words[*id as usize].to_string()).collect(),
+        directions: layers
+            .swap_remove(layer - 1)
+            .iter()
+            .map(|read| direction_states(read, &sequences))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn direction_states(read: &Read, sequences: &Sequences) -> anyhow::Result<DirectionStates> {
+    let in_text_order = read.in_text_order(&sequences.positions).get(0); // [T, H]
+    let rows = in_text_order.unbind(0).into_iter().map(numbers);
+    Ok(DirectionStates {
+        direction: match read.direction {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        },
+        states: rows.collect::<anyhow::Result<_>>()?,
+        h: numbers(read.states.get(0).get(-1))?,
+        c: numbers(read.memory.get(0))?,
+    })
+}
+
+fn numbers(row: Tensor) -> anyhow::Result<Vec<f32>> {
+    Vec::<f32>::try_from(row.to_kind(Kind::Float)).context("cannot read a state")
+}
+
+/// A line for each word and the final states below, the first `units` units of them.
+fn table(text: &TextStates, units: usize) -> String {
+    let width = text.tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
+    let line = |number: String, token: &str, row: &[f32]| {
+        let row: String = row.iter().take(units).map(|unit| format!("  {unit:>11.8}")).collect();
+        format!("{number:>4}  {token:<width$}{row}\n")
+    };
+    let mut out = String::new();
+    for direction in &text.directions {
+        let input = text.input.as_ref().map_or(String::new(), |name| format!("{name}, "));
+        out += &format!("{input}layer {}, {}\n", text.layer, direction.direction);
+        for (number, (token, row)) in text.tokens.iter().zip(&direction.states).enumerate() {
+            out += &line((number + 1).to_string(), token, row);
+        }
+        out += &line(String::new(), "final h", &direction.h);
+        out += &line(String::new(), "final c", &direction.c);
+    }
+    out
+}
+
+fn write(path: &Path, texts: &[TextStates]) -> anyhow::Result<()> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("npz") => {
+            let arrays = arrays(texts);
+            replace_file(path, |temporary| Ok(Tensor::write_npz(&arrays, temporary)?))
+        }
+        Some("npy") => {
+            let [text] = texts else { bail!("an .npy file has the states of one text; use .npz") };
+            let directions: Vec<Tensor> =
+                text.directions.iter().map(|direction| matrix(&direction.states)).collect();
+            let states = Tensor::cat(&directions, 1);
+            replace_file(path, |temporary| Ok(states.write_npy(temporary)?))
+        }
+        _ => bail!("--to \"{}\": the name must end in .npz or .npy", path.display()),
+    }
+}
+
+/// The states under the names that the help text gives.
+fn arrays(texts: &[TextStates]) -> Vec<Named> {
+    let mut arrays = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let number = if texts.len() > 1 { format!("{}/", number + 1) } else { String::new() };
+        for direction in &text.directions {
+            let prefix = match direction.direction {
+                "backward" => format!("{number}backward/"),
+                _ => number.clone(),
+            };
+            arrays.push((format!("{prefix}states"), matrix(&direction.states)));
+            arrays.push((format!("{prefix}h"), Tensor::from_slice(&direction.h)));
+            arrays.push((format!("{prefix}c"), Tensor::from_slice(&direction.c)));
+        }
+    }
+    arrays
+}
+
+fn matrix(rows: &[Vec<f32>]) -> Tensor {
+    let flat: Vec<f32> = rows.iter().flatten().copied().collect();
+    Tensor::from_slice(&flat).view([rows.len() as i64, -1])
+}

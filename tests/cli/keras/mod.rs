@@ -1,0 +1,254 @@
+//! Weights to and from Keras, and hidden states: compared with numbers that Keras computed.
+//! `make_keras.py` made them.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use crate::common::{Place, assert_fails, stdout, stdout_json};
+
+const CASES: [(&str, &str); 3] = [
+    ("single", "lstm: {units: 3}"),
+    ("stacked", "lstm: {units: 3, layers: 2}, head: {activation: softmax}"),
+    ("both", "lstm: {units: 3, bidirectional: true}"),
+];
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli/keras").join(name)
+}
+
+fn answers() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(golden("answers.json")).unwrap()).unwrap()
+}
+
+/// A configuration for one of the models, and a dictionary of words that say their ids; none of
+/// its data is there.
+fn place(case: &str, model: &str, labels: &str) -> Place {
+    let config = format!(
+        "data: {{train: none.csv, labels: [{labels}]}}\n\
+         text: {{tokenizer: whitespace, vocabulary: words.json}}\n\
+         model: {{embedding: {{size: 4}}, pooling: last, {model}}}\n"
+    );
+    let words: Vec<String> = (4..12).map(|id| format!("w{id}")).collect();
+    let dictionary = json!({
+        "format": "lstmtext vocabulary", "tokenizer": "whitespace", "lowercase": true,
+        "strip_tags": true, "words": words,
+    });
+    Place::new()
+        .file("keras.yaml", config)
+        .file("words.json", dictionary.to_string())
+        .file("weights.npz", std::fs::read(golden(&format!("{case}.npz"))).unwrap())
+}
+
+fn imported(case: &str, model: &str) -> Place {
+    let labels = if case == "stacked" { "a, b, c" } else { "a, b" };
+    let place = place(case, model, labels);
+    place.lstmtext("import keras.yaml weights.npz --to checkpoint").assert().success();
+    place
+}
+
+fn text(ids: &Value) -> String {
+    let words = ids.as_array().unwrap().iter().map(|id| format!("w{id}"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn imported_weights_answer_as_in_keras() {
+    let answers = answers();
+    for (case, model) in CASES {
+        let place = imported(case, model);
+        for (ids, expected) in answers["texts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(answers["outputs"][case].as_array().unwrap())
+        {
+            let mut command = place.lstmtext("predict checkpoint --format jsonl --top 3");
+            let answer = stdout_json(&command.arg(text(ids)).assert().success());
+            let mut classes: Vec<(String, f64)> = answer["classes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|class| {
+                    let label = class["label"].as_str().unwrap().to_owned();
+                    (label, class["probability"].as_f64().unwrap())
+                })
+                .collect();
+            classes.sort_by(|a, b| a.0.cmp(&b.0));
+            let expected: Vec<f64> =
+                expected.as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+            // A sigmoid's output is the probability of the second class.
+            let found = &classes[classes.len() - expected.len()..];
+            for ((_, found), expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-6, "{case}: {found}, Keras has {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exported_weights_are_those_that_were_imported() {
+    for (case, model) in CASES {
+        let place = imported(case, model);
+        place.lstmtext("export checkpoint --to again.npz").assert().success();
+        let read = |path: PathBuf| {
+            let mut arrays = Tensor::read_npz(path).unwrap();
+            arrays.sort_by(|a, b| a.0.cmp(&b.0));
+            arrays
+        };
+        let (found, expected) =
+            (read(place.path("again.npz")), read(golden(&format!("{case}.npz"))));
+        assert_eq!(found.len(), expected.len());
+        for ((name, tensor), (other, same)) in found.iter().zip(&expected) {
+            assert_eq!(name, other);
+            assert_eq!(*tensor, same.to_kind(Kind::Float), "{case}: {name}");
+        }
+    }
+}
+
+#[test]
+fn states_are_those_of_keras() {
+    let answers = answers();
+    let (case, model) = CASES[0];
+    let place = imported(case, model);
+    let mut command = place.lstmtext("states checkpoint --json");
+    let texts = answers["texts"].as_array().unwrap();
+    let found = stdout_json(&command.args(texts.iter().map(text)).assert().success());
+    for (found, expected) in
+        found.as_array().unwrap().iter().zip(answers["states"].as_array().unwrap())
+    {
+        let direction = &found["directions"][0];
+        for part in ["h", "c"] {
+            assert_close(&numbers(&direction[part]), &numbers(&expected[part]));
+        }
+        assert_close(&numbers(&direction["states"]), &numbers(&expected["states"]));
+    }
+}
+
+/// All numbers in nested lists.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        number => vec![number.as_f64().unwrap()],
+    }
+}
+
+fn assert_close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
+    }
+}
+
+/// What "LSTM from theory to code" prints of an LSTM(1) for six sequences of three numbers, and
+/// the weights that give these numbers.
+const PRINTED: [([&str; 3], [f64; 3], f64); 6] = [
+    ([".1", ".2", ".3"], [0.00190693, 0.00490441, 0.00844267], 0.01655067),
+    ([".3", ".2", ".1"], [0.0055262, 0.00704476, 0.00617958], 0.01227413),
+    ([".2", ".6", ".3"], [0.00374958, 0.01259477, 0.01279002], 0.02506882),
+    ([".8", ".2", ".3"], [0.01337298, 0.01142679, 0.01231858], 0.02414548),
+    ([".3", ".5", ".1"], [0.0055262, 0.01206062, 0.009055], 0.01798305),
+    ([".2", ".6", ".2"], [0.00374958, 0.01259477, 0.01108878], 0.02187706),
+];
+const KERNEL: [f32; 4] = [-0.45575968, -0.64288049, 0.07753716, 0.13420877];
+const RECURRENT_KERNEL: [f32; 4] = [0.88104656, 0.16072311, -0.43837118, 0.07586673];
+
+/// The printed numbers from the table that the command prints: three hidden states, final h and c.
+#[test]
+fn the_printed_numbers_of_the_original_come_out() {
+    let words = [".1", ".2", ".3", ".5", ".6", ".8"];
+    let vectors: Vec<f32> =
+        [0.0; 4].into_iter().chain(words.iter().map(|word| word.parse::<f32>().unwrap())).collect();
+    let column = |numbers: &[f32]| Tensor::from_slice(numbers).view([-1, 1]);
+    let arrays = [
+        ("embedding/embeddings", column(&vectors)),
+        ("lstm/kernel", column(&KERNEL).view([1, 4])),
+        ("lstm/recurrent_kernel", column(&RECURRENT_KERNEL).view([1, 4])),
+        ("lstm/bias", Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 0.0])),
+        ("dense/kernel", column(&[1.0])),
+        ("dense/bias", Tensor::from_slice(&[0.0_f32])),
+    ];
+    let dictionary = json!({
+        "format": "lstmtext vocabulary", "tokenizer": "whitespace", "lowercase": true,
+        "strip_tags": true, "words": words,
+    });
+    let place =
+        place("single", "lstm: {units: 1}", "a, b").file("words.json", dictionary.to_string());
+    Tensor::write_npz(&arrays, place.path("weights.npz")).unwrap();
+    let line = "import keras.yaml weights.npz --to checkpoint --set model.embedding.size=1";
+    place.lstmtext(line).assert().success();
+    for (numbers, states, memory) in PRINTED {
+        let mut command = place.lstmtext("states checkpoint");
+        let printed = stdout(&command.arg(numbers.join(" ")).assert().success());
+        let last = |line: &str| line.split_whitespace().last().unwrap().parse::<f64>().unwrap();
+        let found: Vec<f64> = printed.lines().skip(1).map(last).collect();
+        assert_close(&found, &[states[0], states[1], states[2], states[2], memory]);
+    }
+}
+
+#[test]
+fn states_are_written_for_numpy() {
+    let (case, model) = CASES[2];
+    let place = imported(case, model);
+    place.lstmtext("states checkpoint --to s.npz").arg("w5 w6").assert().success();
+    let arrays = Tensor::read_npz(place.path("s.npz")).unwrap();
+    let sizes: Vec<(&str, Vec<i64>)> =
+        arrays.iter().map(|(name, tensor)| (name.as_str(), tensor.size())).collect();
+    let expected = [
+        ("states", vec![2, 3]),
+        ("h", vec![3]),
+        ("c", vec![3]),
+        ("backward/states", vec![2, 3]),
+        ("backward/h", vec![3]),
+        ("backward/c", vec![3]),
+    ];
+    assert_eq!(sizes, expected);
+    // The backward direction ends at the first word.
+    let array = |name: &str| &arrays.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!(array("backward/states").get(0), *array("backward/h"));
+    assert_eq!(array("states").get(1), *array("h"));
+    place.lstmtext("states checkpoint --to s.npy").arg("w5 w6").assert().success();
+    assert_eq!(Tensor::read_npy(place.path("s.npy")).unwrap().size(), [2, 6]);
+    let two = place.lstmtext("states checkpoint w5 w6 --to s.npy");
+    assert_fails(two, 1, &["one text"]);
+    assert_fails(place.lstmtext("states checkpoint w5 --to s.txt"), 1, &[".npz or .npy"]);
+    assert_fails(place.lstmtext("states checkpoint w5 --layer 2"), 1, &["--layer 2", "1 LSTM"]);
+    assert_fails(place.lstmtext("states checkpoint"), 1, &["there is no text"]);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let (case, model) = CASES[0];
+    let place = imported(case, model);
+    let fails = |line: &str, words: &[&str]| {
+        assert_fails(place.lstmtext(&format!("import {line} --to other")), 1, words);
+        assert!(!place.path("other").exists());
+    };
+    fails(
+        "keras.yaml weights.npz --set model.lstm.units=4",
+        &["weights.npz", "lstm/kernel", "[4, 12]", "[4, 16]"],
+    );
+    fails("keras.yaml weights.npz --set model.lstm.layers=2", &["lstm_1/kernel is missing"]);
+    fails("keras.yaml none.npz", &["none.npz"]);
+    fails("keras.yaml words.json", &["words.json"]);
+    let extra = Tensor::read_npz(place.path("weights.npz")).unwrap();
+    let extra: Vec<(String, Tensor)> = extra
+        .into_iter()
+        .chain([("gru/kernel".to_owned(), Tensor::from_slice(&[1.0_f32]))])
+        .collect();
+    Tensor::write_npz(&extra, place.path("extra.npz")).unwrap();
+    fails("keras.yaml extra.npz", &["gru/kernel", "does not know"]);
+    assert_fails(
+        place.lstmtext("import keras.yaml weights.npz --to checkpoint"),
+        1,
+        &["is there already"],
+    );
+    assert_fails(place.lstmtext("export checkpoint --to weights.h5"), 1, &[".npz"]);
+    // A checkpoint gives the frame as well as a configuration.
+    place.lstmtext("import checkpoint weights.npz --to second").assert().success();
+    assert_eq!(
+        place.bytes("second/model.safetensors"),
+        place.bytes("checkpoint/model.safetensors")
+    );
+}
