@@ -2,8 +2,10 @@
 
 mod encoder;
 mod tokenizer;
+mod vectors;
 mod vocabulary;
 
 pub use encoder::{Corpus, Encoded, Encoder};
 pub use tokenizer::Tokenizer;
+pub use vectors::{Coverage, WordVectors, coverage, read_vectors};
 pub use vocabulary::{OOV, PAD, START, Vocabulary};
