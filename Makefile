@@ -8,9 +8,10 @@
 CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u MAKEFLAGS cargo
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/lstmtext
 DATA := data/movie_reviews.csv
+VECTORS := data/glove.6B.50d.npy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libtorch build train test tensorboard clean
+.PHONY: help setup libtorch glove build train test tensorboard clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -25,7 +26,11 @@ libtorch:
 	@scripts/setup.sh
 
 $(DATA): | libtorch
-	@.venv/bin/python -I scripts/fetch_reviews.py $@
+	@.venv/bin/python -IB scripts/fetch_reviews.py $@
+
+glove: ## GloVe's word vectors, data/glove.6B.50d.npy and .txt
+	@scripts/setup.sh tools
+	@.venv/bin/python -IB scripts/fetch_vectors.py $(VECTORS)
 
 build: libtorch ## the program, target/release/lstmtext
 	@test -e "$(BIN)" || echo 'building lstmtext (the first time takes several minutes)...' >&2

