@@ -9,9 +9,11 @@ CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u MAKEFLAGS cargo
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/lstmtext
 DATA := data/movie_reviews.csv
 VECTORS := data/glove.6B.50d.npy
+BABI := data/babi/en
+RUNS := runs/babi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libtorch glove build train test tensorboard clean
+.PHONY: help setup libtorch glove build train babi test tensorboard clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -38,6 +40,10 @@ build: libtorch ## the program, target/release/lstmtext
 
 train: setup build ## a classifier of the IMDB reviews, by configs/imdb.yaml
 	"$(BIN)" train configs/imdb.yaml $(ARGS)
+
+babi: build ## the 20 bAbI tasks; BABI=FOLDER has them, RUNS=FOLDER gets the runs
+	@test -e "$(BABI)" -o "$(BABI)" != data/babi/en || "$(BIN)" data fetch babi >&2
+	@LSTMTEXT="$(abspath $(BIN))" scripts/babi.sh "$(BABI)" "$(RUNS)" $(ARGS)
 
 test: setup build ## all tests
 	@$(CARGO) test --release

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use crate::checkpoint::Checkpoint;
-use crate::config::Resolved;
+use crate::config::{Config, Input, Resolved};
 use crate::data::{self, DataSplits, Examples};
-use crate::text::{Encoded, Encoders};
+use crate::seed::{Use, derive};
+use crate::text::{Corpus, Encoded, Encoders, WordVectors, coverage, read_vectors};
 
 /// Everything that training needs besides a model.
 pub struct Experiment {
@@ -17,6 +18,8 @@ pub struct Experiment {
     pub labels: Vec<String>,
     /// For each input the tokenizer and the vocabulary.
     pub encoders: Encoders,
+    /// For each input its pre-trained word vectors, where it has some that a new model begins with.
+    pub vectors: Vec<Option<WordVectors>>,
     /// The training examples.
     pub train: Encoded,
     /// The validation examples.
@@ -39,7 +42,12 @@ impl Experiment {
         let mut splits = data::load(&resolved.config)?;
         let encoders = Encoders::build(&resolved.config.inputs, &splits.train.texts)?;
         splits.leave_out_long(&resolved.config)?;
-        Ok(Self::encode(resolved, splits, encoders, start))
+        let vectors = read_all_vectors(&resolved.config, &encoders)?;
+        let mut experiment = Self::encode(resolved, splits, encoders, start);
+        experiment.vectors = vectors;
+        experiment.notes.extend(experiment.coverage_notes());
+        experiment.seconds = start.elapsed().as_secs_f64();
+        Ok(experiment)
     }
 
     /// Reads the data of a checkpoint's run again.
@@ -68,6 +76,7 @@ impl Experiment {
         Self {
             resolved,
             labels: splits.labels,
+            vectors: Vec::new(),
             train: encode(splits.train),
             validation: encode(splits.validation),
             test: encode(splits.test),
@@ -76,4 +85,38 @@ impl Experiment {
             encoders,
         }
     }
+
+    /// How much of the vocabulary and of the training texts has a pre-trained vector.
+    fn coverage_notes(&self) -> Vec<String> {
+        let inputs = self.resolved.config.inputs.iter().zip(&self.vectors).zip(&self.train.inputs);
+        let note = |((input, vectors), corpus): ((&Input, &Option<WordVectors>), &Corpus)| {
+            let vectors = vectors.as_ref()?;
+            let coverage = coverage(&vectors.found, corpus.ids().iter().copied());
+            let left_out = match vectors.skipped {
+                0 => String::new(),
+                words => format!("; {words} words of the file are not UTF-8 and were left out"),
+            };
+            Some(format!(
+                "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{left_out}",
+                input.field("embedding.vectors"),
+                100.0 * coverage.types,
+                100.0 * coverage.tokens,
+            ))
+        };
+        inputs.filter_map(note).collect()
+    }
+}
+
+fn read_all_vectors(
+    config: &Config,
+    encoders: &Encoders,
+) -> anyhow::Result<Vec<Option<WordVectors>>> {
+    let read = |(number, input): (usize, &Input)| {
+        let Some(path) = &input.embedding.vectors else { return Ok(None) };
+        let seed = derive(config.train.seed, Use::Vectors(number));
+        let words = encoders[number].vocabulary();
+        let vectors = read_vectors(path, words, input.embedding.size, seed);
+        vectors.with_context(|| input.field("embedding.vectors")).map(Some)
+    };
+    config.inputs.iter().enumerate().map(read).collect()
 }

@@ -9,6 +9,8 @@ pub enum Use {
     Order(usize),
     /// Dropout in a step.
     Dropout(u64),
+    /// The vectors of words that a file of word vectors lacks, for an input.
+    Vectors(usize),
 }
 
 /// The seed for one use in a run with this seed. Equal arguments give equal seeds, so a resumed
@@ -18,6 +20,7 @@ pub fn derive(seed: u64, purpose: Use) -> u64 {
         Use::Weights => (1, 0),
         Use::Order(epoch) => (2, epoch as u64),
         Use::Dropout(step) => (3, step),
+        Use::Vectors(input) => (4, input as u64),
     };
     [kind, number].into_iter().fold(mix(seed), |state, word| mix(state ^ word))
 }
@@ -46,13 +49,14 @@ mod tests {
                 [
                     derive(1, Use::Order(i)),
                     derive(1, Use::Dropout(i as u64)),
+                    derive(1, Use::Vectors(i)),
                     derive(i as u64, Use::Weights),
                 ]
             })
             .collect();
         seeds.sort_unstable();
         seeds.dedup();
-        assert_eq!(seeds.len(), 300);
+        assert_eq!(seeds.len(), 400);
         assert_eq!(derive(1, Use::Order(3)), derive(1, Use::Order(3)));
     }
 

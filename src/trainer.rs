@@ -72,6 +72,11 @@ impl<'a> Trainer<'a> {
         let seed = derive(config.train.seed, Use::Weights);
         let words = experiment.encoders.sizes();
         let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
+        for (input, vectors) in experiment.vectors.iter().enumerate() {
+            if let Some(vectors) = vectors {
+                model.set_vectors(input, &vectors.values);
+            }
+        }
         let optimizer = Optimizer::new(&config.train, model.parameters());
         Self::assemble(experiment, run, model, optimizer, Progress::default())
     }

@@ -15,3 +15,4 @@ mod resume;
 mod tensorboard;
 mod train;
 mod training;
+mod vectors;

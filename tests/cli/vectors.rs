@@ -1,0 +1,130 @@
+//! Pre-trained word vectors, from their file to the model.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use tch::{Kind, Tensor};
+
+use crate::common::{Place, assert_fails, stderr, stdout_json};
+
+const CONFIG: &str = "\
+data: {train: train.csv, test: test.csv}
+model: {embedding: {size: 100, vectors: vectors.vec}, lstm: {units: 4}}
+train: {epochs: 1}
+";
+
+/// 100 numbers for a word.
+fn vector(word: &str) -> Vec<f32> {
+    let seed: u32 = word.bytes().map(u32::from).sum();
+    (0..100).map(|index| (seed * (index + 1) % 1000) as f32 / 500.0 - 1.0).collect()
+}
+
+/// A file as fastText writes it: a header, and a space at the end of every line. It has the words
+/// of the class pos, but none of neg.
+fn fasttext() -> String {
+    let words: Vec<String> =
+        (0..10).map(|i| format!("pos{i}")).chain((0..60).map(|i| format!("n{i}"))).collect();
+    let mut content = format!("{} 100\n", words.len());
+    for word in words {
+        let numbers: Vec<String> = vector(&word).iter().map(f32::to_string).collect();
+        content += &format!("{word} {} \n", numbers.join(" "));
+    }
+    content
+}
+
+fn place() -> Place {
+    Place::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
+}
+
+fn weights(place: &Place, run: &str) -> HashMap<String, Tensor> {
+    let path = place.path(&format!("{run}/best/model.safetensors"));
+    Tensor::read_safetensors(path).unwrap().into_iter().collect()
+}
+
+/// The row of the embedding that a word has.
+fn row(place: &Place, run: &str, word: &str) -> Vec<f32> {
+    let words = place.json(&format!("{run}/best/vocabulary.json"));
+    let id = words.as_array().unwrap().iter().position(|known| known == word).unwrap();
+    let row = weights(place, run)["embedding.weight"].get(id as i64);
+    Vec::<f32>::try_from(row.to_kind(Kind::Float)).unwrap()
+}
+
+#[test]
+fn frozen_vectors_stay_as_they_are_in_the_file() {
+    let place = place();
+    let done = place.train("vectors.yaml --out run --set model.embedding.trainable=false");
+    let message = stderr(&done);
+    assert!(message.contains("87.50 % of the words"), "70 of 80: {message}");
+    assert!(message.contains("Non-trainable params: 8,400"), "{message}");
+    for word in ["pos3", "n17"] {
+        assert_eq!(row(&place, "run", word), vector(word));
+    }
+    // A word that the file lacks is drawn with the mean and the variance of the others.
+    let missing = row(&place, "run", "neg3");
+    let mean = missing.iter().sum::<f32>() / 100.0;
+    assert!(missing.iter().any(|number| *number != 0.0) && mean.abs() < 0.5);
+    // The checkpoint needs the file no more, nor does a resumed run.
+    std::fs::remove_file(place.path("vectors.vec")).unwrap();
+    place.lstmtext("evaluate run").assert().success();
+    place.train("--resume run --set train.epochs=2");
+    assert_eq!(row(&place, "run", "pos3"), vector("pos3"));
+}
+
+#[test]
+fn trained_vectors_begin_at_the_file() {
+    let place = place();
+    place.train("vectors.yaml --out run --set train.learning_rate=0.0001");
+    let found = row(&place, "run", "pos3");
+    let moved =
+        found.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+    assert!(moved > 0.0 && moved < 0.02, "{moved}");
+    let summary = place.lstmtext("summary vectors.yaml --json --set text.vocabulary_size=84");
+    let summary = stdout_json(&{ summary }.assert().success());
+    assert_eq!(summary["parameters"], place.summary("run")["parameters"]);
+}
+
+#[test]
+fn every_form_of_the_file_gives_the_same_model() {
+    let place = place();
+    let plain = fasttext();
+    let lines: Vec<&str> = plain.lines().skip(1).map(str::trim_end).collect();
+    let headless = lines.join("\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(headless.as_bytes()).unwrap();
+    let words: String =
+        lines.iter().map(|line| line.split(' ').next().unwrap().to_owned() + "\n").collect();
+    let numbers: Vec<f32> = words.lines().flat_map(vector).collect();
+    let place = place
+        .file("glove.txt", &headless)
+        .file("glove.txt.gz", gzip.finish().unwrap())
+        .file("glove.zst", zstd::encode_all(headless.as_bytes(), 0).unwrap())
+        .file("matrix.txt", &words);
+    let matrix = Tensor::from_slice(&numbers).view([-1, 100]);
+    matrix.write_npy(place.path("matrix.npy")).unwrap();
+    place.train("vectors.yaml --out run");
+    for file in ["glove.txt", "glove.txt.gz", "glove.zst", "matrix.npy"] {
+        let run = format!("run-{file}");
+        place.train(&format!("vectors.yaml --out {run} --set model.embedding.vectors={file}"));
+        assert_eq!(place.best_weights(&run), place.best_weights("run"), "{file}");
+    }
+}
+
+#[test]
+fn vectors_that_do_not_fit_are_refused() {
+    let place = place().file("short.vec", fasttext().replace("n5 ", "n5 1.0 ")).file(
+        "other.vec",
+        "2 100\nx ".to_owned() + &"1 ".repeat(100) + "\ny " + &"2 ".repeat(100) + "\n",
+    );
+    let fails = |set: &str, words: &[&str]| {
+        let line = format!("train vectors.yaml --out run --set {set}");
+        assert_fails(place.lstmtext(&line), 1, words);
+        assert!(!place.path("run").exists(), "a run that could not begin leaves nothing");
+    };
+    fails(
+        "model.embedding.size=50",
+        &["model.embedding.vectors", "vectors.vec", "model.embedding.size", "100", "50"],
+    );
+    fails("model.embedding.vectors=short.vec", &["short.vec", "line "]);
+    fails("model.embedding.vectors=other.vec", &["other.vec", "no word of the vocabulary"]);
+    fails("model.embedding.vectors=none.vec", &["model.embedding.vectors", "none.vec"]);
+}
