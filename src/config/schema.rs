@@ -73,6 +73,9 @@ section! {
         /// The labels in the order of their class numbers; by default those of the training
         /// examples, sorted. Of a folder per class, only these are read.
         labels: Vec<String> = Vec::new();
+        /// What a label does that only validation or test examples have: stop everything, or become
+        /// a class too, which the model then hardly ever chooses.
+        unseen_labels: UnseenLabels = UnseenLabels::Error;
         /// What a line that cannot be read does: stop everything, or be skipped and counted.
         broken_lines: BrokenLines = BrokenLines::Error;
         /// How validation and test examples are split off the training file.
@@ -356,6 +359,16 @@ choice! {
         Error = "error",
         /// Leave it out and count it.
         Skip = "skip",
+    }
+}
+
+choice! {
+    /// What to do about a label without training examples.
+    pub enum UnseenLabels {
+        /// Stop with file and line.
+        Error = "error",
+        /// Make it a class.
+        Class = "class",
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use super::formats::{LabelledTexts, read};
 use super::split::{Split, by_position, stratified};
-use crate::config::{Config, DataConfig, Input, SplitMethod};
+use crate::config::{Config, DataConfig, Input, SplitMethod, UnseenLabels};
 use crate::text::Tokenizer;
 
 /// Texts with class numbers.
@@ -149,14 +149,14 @@ impl DataSplits {
 /// be empty is.
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let data = &config.data;
-    let train = read(&data.train, config)?;
-    if train.is_empty() {
-        bail!("\"{}\" has no examples", data.train.display());
-    }
-    let labels = class_names(&train, data)?;
-    let read_part = |path: &Path| read_labelled(path, config, &labels);
+    let train = read_examples(&data.train, config)?;
+    let read_part = |path: &Path| read_examples(path, config);
     let validation = data.validation.as_deref().map(read_part).transpose()?;
     let test = data.test.as_deref().map(read_part).transpose()?;
+    let labels = class_names(&train, [&validation, &test], data)?;
+    let number = |part: LabelledTexts| numbered(part, &labels);
+    let validation = validation.map(number).transpose()?;
+    let test = test.map(number).transpose()?;
 
     let train = numbered(train, &labels)?;
     let split = split(&train, data)?;
@@ -186,25 +186,41 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
 /// # Errors
 /// As [`load`].
 pub fn read_labelled(path: &Path, config: &Config, labels: &[String]) -> anyhow::Result<Examples> {
+    numbered(read_examples(path, config)?, labels)
+}
+
+fn read_examples(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
     let read = read(path, config)?;
     if read.is_empty() {
         bail!("\"{}\" has no examples", path.display());
     }
-    numbered(read, labels)
+    Ok(read)
 }
 
 /// The labels by class number: as configured, else sorted, as numbers where all are numbers.
-fn class_names(train: &LabelledTexts, config: &DataConfig) -> anyhow::Result<Vec<String>> {
+fn class_names(
+    train: &LabelledTexts,
+    others: [&Option<LabelledTexts>; 2],
+    config: &DataConfig,
+) -> anyhow::Result<Vec<String>> {
     let mut names = config.labels.clone();
     if names.is_empty() {
         names = train.names.clone();
+        if config.unseen_labels == UnseenLabels::Class {
+            for name in others.into_iter().flatten().flat_map(|part| &part.names) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
         let number = |name: &String| name.parse::<i64>();
         match names.iter().all(|name| number(name).is_ok()) {
             true => names.sort_by_key(|name| number(name).ok()),
             false => names.sort(),
         }
     }
-    if let Some(missing) = names.iter().find(|name| !train.names.contains(name)) {
+    let may_lack = config.unseen_labels == UnseenLabels::Class;
+    if let Some(missing) = names.iter().find(|name| !may_lack && !train.names.contains(name)) {
         bail!(
             "\"{}\" has no example of \"{missing}\", which data.labels names; found are {}",
             train.path.display(),
@@ -231,7 +247,7 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
     for (index, &label) in read.labels.iter().enumerate() {
         let Some(number) = numbers[label as usize] else {
             bail!(
-                "{}found the label \"{}\", known are {}",
+                "{}found the label \"{}\", known are {} (data.unseen_labels: class would make it one)",
                 read.place(index),
                 read.names[label as usize],
                 names.join(", ")
@@ -343,6 +359,15 @@ mod tests {
     }
 
     #[test]
+    fn a_label_of_the_test_examples_alone_can_be_a_class() {
+        let files = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
+        let fields = "data: {train: DIR/train.csv, test: DIR/test.csv, unseen_labels: class}";
+        let splits = load_files(&files, fields).unwrap();
+        assert_eq!(splits.labels, ["8", "9", "10"]);
+        assert_eq!(splits.test.labels, [2, 0]);
+    }
+
+    #[test]
     fn a_configured_label_without_examples_is_refused() {
         let fields = "data: {train: DIR/train.csv, labels: ['9', '10', '11']}";
         let error = load_files(&[("train.csv", TRAIN)], fields).unwrap_err().to_string();
@@ -371,7 +396,7 @@ mod tests {
         let new = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
         assert!(
             fault(&new, "data: {train: DIR/train.csv, test: DIR/test.csv}")
-                .ends_with("line 3: found the label \"8\", known are 9, 10")
+                .contains("line 3: found the label \"8\", known are 9, 10 (data.unseen_labels")
         );
         let all = [("train.csv", TRAIN)];
         assert!(

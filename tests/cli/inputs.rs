@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Place, assert_fails, examples, stdout, stdout_json};
+use crate::common::{
+    BINARY, DEADLINE, ENVIRONMENT, Place, assert_fails, examples, stdout, stdout_json,
+};
 
 const CONFIG: &str = "\
 data: {train: train.jsonl, test: test.jsonl}
@@ -132,19 +134,53 @@ fn joined_columns_are_one_text() {
     );
 }
 
+/// A bAbI task of twelve questions.
+fn task(verb: &str) -> String {
+    let mut task = String::new();
+    for (who, place) in [("Mary", "garden"), ("John", "kitchen"), ("Sandra", "office")] {
+        for other in ["hall", "attic", "cellar", "yard"] {
+            task += &format!("1 {who} {verb} to the {other}.\n2 {who} {verb} to the {place}.\n");
+            task += &format!("3 Where is {who}? \t{place}\t2\n");
+        }
+    }
+    task
+}
+
+#[test]
+fn all_twenty_tasks_are_printed_beside_the_published_figures() {
+    let mut place = Place::new();
+    for number in 1..=20 {
+        place = place
+            .file(&format!("tasks/qa{number}_a_train.txt"), task("went"))
+            .file(&format!("tasks/qa{number}_a_test.txt"), task("ran"));
+    }
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/babi.sh");
+    let run = || {
+        let mut command = assert_cmd::Command::new(&script);
+        command.current_dir(place.path(".")).envs(ENVIRONMENT).env("LSTMTEXT", BINARY);
+        command.args(["tasks", "runs", "--set", "train.epochs=1"]).timeout(DEADLINE);
+        command.assert().success()
+    };
+    let table = stdout(&run());
+    let lines: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 22, "{table}");
+    assert_eq!((lines[3][0], &lines[3][2..]), ("3", &["20.0", "20.5"][..]));
+    let ours = 100.0 * place.test_accuracy("runs/qa7");
+    assert_eq!(lines[7][1], format!("{ours:.1}"));
+    assert_eq!((lines[21][0], &lines[21][2..]), ("mean", &["49.2", "57.8"][..]));
+    let before =
+        std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
+    assert_eq!(stdout(&run()), table);
+    let after = std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
+    assert_eq!(before, after, "what is trained is not trained again");
+    let mut command = assert_cmd::Command::new(&script);
+    command.args(["none", "runs"]).current_dir(place.path("."));
+    assert_fails(command, 1, &["none", "data fetch babi"]);
+}
+
 #[test]
 fn a_story_and_a_question_come_from_a_babi_file() {
-    let task = |verb: &str| {
-        let mut task = String::new();
-        for (who, place) in [("Mary", "garden"), ("John", "kitchen"), ("Sandra", "office")] {
-            for other in ["hall", "attic", "cellar", "yard"] {
-                task +=
-                    &format!("1 {who} {verb} to the {other}.\n2 {who} {verb} to the {place}.\n");
-                task += &format!("3 Where is {who}? \t{place}\t2\n");
-            }
-        }
-        task
-    };
     let place = Place::new()
         .file("tasks/qa1_train.txt", task("went"))
         .file("tasks/qa2_train.txt", task("ran"));
