@@ -114,29 +114,31 @@ impl Optimizer {
         }
     }
 
-    /// Hinton 2012, as `torch.optim.RMSprop` computes it.
+    /// Hinton 2012, as `torch.optim.RMSprop` computes it. In place as far as it goes: the embedding
+    /// is large, and every temporary is a pass over memory.
     fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
         let constants = self.config.rmsprop.clone();
         let square = &mut self.state[0].tensors[index];
-        *square = &*square * constants.rho + gradient * gradient * (1.0 - constants.rho);
-        let mut step = gradient / (square.sqrt() + constants.epsilon);
+        let _ = square.lerp_(&(gradient * gradient), 1.0 - constants.rho);
+        let mut step = gradient / square.sqrt().g_add_scalar_(constants.epsilon);
         if let Some(momentum) = self.state.get_mut(1) {
             let momentum = &mut momentum.tensors[index];
-            *momentum = &*momentum * constants.momentum + step;
-            step = momentum.shallow_clone();
+            *momentum = momentum.g_mul_scalar_(constants.momentum).g_add_(&step);
+            step = momentum.copy();
         }
-        self.weights[index] -= step * learning_rate;
+        self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
-    /// Zeiler 2012, as `torch.optim.Adadelta` computes it.
+    /// Zeiler 2012, as `torch.optim.Adadelta` computes it; in place like [`Self::rmsprop`].
     fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
         let (rho, epsilon) = (self.config.adadelta.rho, self.config.adadelta.epsilon);
         let [squares, steps] = &mut self.state[..] else { unreachable!("made so in new") };
         let (square, past) = (&mut squares.tensors[index], &mut steps.tensors[index]);
-        *square = &*square * rho + gradient * gradient * (1.0 - rho);
-        let step = (&*past + epsilon).sqrt() / (&*square + epsilon).sqrt() * gradient;
-        *past = &*past * rho + &step * &step * (1.0 - rho);
-        self.weights[index] -= step * learning_rate;
+        let _ = square.lerp_(&(gradient * gradient), 1.0 - rho);
+        let mut step = (&*past + epsilon).sqrt_();
+        step = step.g_div_(&(&*square + epsilon).sqrt_()).g_mul_(gradient);
+        let _ = past.lerp_(&(&step * &step), 1.0 - rho);
+        self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
     /// The memory, as `exp_avg.embedding.weight` and so on.
