@@ -44,6 +44,11 @@ impl Predictor {
         &self.labels
     }
 
+    /// What turns texts into the ids that the model knows.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The probabilities of all classes for every text, the most probable first; texts in their
     /// order, computed in batches of `batch_size` of like length.
     pub fn predict(&self, texts: &[String], batch_size: usize) -> Vec<Vec<ClassProbability>> {

@@ -6,6 +6,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod output;
+mod plot;
 mod predict;
 mod summary;
 mod train;
@@ -27,6 +28,7 @@ Examples:
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
   lstmtext predict runs/wide \"One of the best films of the year.\"
   lstmtext evaluate runs/wide --split test --json
+  lstmtext plot runs/wide
   tensorboard --logdir runs
 
 A checkpoint is a folder: runs/NAME/best or runs/NAME/last; runs/NAME alone means its best.
@@ -45,6 +47,7 @@ enum Command {
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
+    Plot(plot::PlotArgs),
     Summary(summary::SummaryArgs),
     Config(config::ConfigArgs),
     Data(data::DataArgs),
@@ -72,6 +75,7 @@ impl Cli {
             Command::Train(args) => train::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Predict(args) => predict::run(args),
+            Command::Plot(args) => plot::run(args),
             Command::Summary(args) => summary::run(args),
             Command::Config(args) => config::run(args),
             Command::Data(args) => data::run(args),

@@ -7,6 +7,7 @@ mod data;
 mod evaluate;
 mod fetch;
 mod pipes;
+mod plot;
 mod predict;
 mod python;
 mod resume;
