@@ -28,7 +28,7 @@
 //!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt` know nothing of libtorch;
 //! - `torch`, `batch`, `model`, `loss`, `optimizer` are about tensors;
 //! - `checkpoint` saves them, `keras` in another layout;
-//! - `experiment`, `evaluator`, `predictor`, `console`, `trainer` put them to work;
+//! - `experiment`, `evaluator`, `predictor`, `console`, `plot`, `trainer` put them to work;
 //! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]
@@ -52,6 +52,7 @@ pub mod metrics;
 pub mod model;
 pub mod numbers;
 pub mod optimizer;
+pub mod plot;
 pub mod predictor;
 pub mod progress;
 pub mod run;

@@ -57,6 +57,11 @@ impl Predictor {
         &self.labels
     }
 
+    /// What turns the texts of each input into the ids that the model knows.
+    pub fn encoders(&self) -> &Encoders {
+        &self.encoders
+    }
+
     /// The probabilities of all classes for every example, the most probable first; examples in
     /// their order, computed in batches of `batch_size` of like length. `texts` has the texts of
     /// each input.

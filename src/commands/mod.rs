@@ -8,6 +8,7 @@ mod evaluate;
 mod export;
 mod import;
 mod output;
+mod plot;
 mod predict;
 mod states;
 mod summary;
@@ -31,6 +32,7 @@ Examples:
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
   lstmtext predict runs/wide \"One of the best films of the year.\"
   lstmtext evaluate runs/wide --split test --json
+  lstmtext plot runs/wide
   tensorboard --logdir runs
 
 A checkpoint is a folder: runs/NAME/best or runs/NAME/last; runs/NAME alone means its best.
@@ -50,6 +52,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     States(states::StatesArgs),
+    Plot(plot::PlotArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Summary(summary::SummaryArgs),
@@ -80,6 +83,7 @@ impl Cli {
             Command::Evaluate(args) => evaluate::run(args),
             Command::Predict(args) => predict::run(args),
             Command::States(args) => states::run(args),
+            Command::Plot(args) => plot::run(args),
             Command::Export(args) => export::run(args),
             Command::Import(args) => import::run(args),
             Command::Summary(args) => summary::run(args),

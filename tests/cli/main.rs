@@ -9,6 +9,7 @@ mod fetch;
 mod inputs;
 mod keras;
 mod pipes;
+mod plot;
 mod predict;
 mod python;
 mod resume;

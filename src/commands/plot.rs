@@ -1,0 +1,214 @@
+//! `lstmtext plot`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tch::Device;
+
+use super::FINE;
+use super::output::print;
+use crate::console::say;
+use crate::files::write_atomic;
+use crate::plot::Picture;
+use crate::plot::curves::{self, Run};
+use crate::plot::words::{self, Words};
+use crate::predictor::{ClassProbability, Predictor};
+use crate::run::RunFolder;
+use crate::text::{Encoder, OOV, START};
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext plot runs/a
+  lstmtext plot runs/a runs/b --to pictures --no-words
+
+curves: loss and accuracy of training and validation against epochs, all runs in one picture.
+words: for two classes, the probability of the second for every word of the vocabulary alone.
+Each is written as .svg and as .png, into the run's folder or, for several runs, into this one.";
+
+/// Words computed together.
+const BATCH: usize = 256;
+
+/// Draw the curves of runs, and the emotion of their words
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PlotArgs {
+    /// The folders of runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Where the pictures go; made where it is missing
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+    /// Leave the words out
+    #[arg(long)]
+    no_words: bool,
+}
+
+/// Runs the command.
+pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
+    let paths = without_repeats(args.runs);
+    let names = names(&paths);
+    let runs: Vec<RunFolder> = paths.iter().map(|path| RunFolder::open(path)).collect();
+    let curves: Vec<Run> = runs
+        .iter()
+        .zip(&names)
+        .map(|(run, name)| curves_of(run, name))
+        .collect::<Result<_, _>>()?;
+    let folder = args.to.unwrap_or_else(|| match &paths[..] {
+        [alone] => alone.clone(),
+        _ => PathBuf::from("."),
+    });
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))?;
+    write(&folder, "curves", &curves::draw(&curves)?)?;
+    if args.no_words {
+        return Ok(FINE);
+    }
+    for (run, name) in runs.iter().zip(&names) {
+        let stem = match runs.len() {
+            1 => "words".to_owned(),
+            _ => format!("words-{}", name.replace('/', "-")),
+        };
+        if let Some(picture) = words_of(run, name)? {
+            write(&folder, &stem, &picture)?;
+        }
+    }
+    Ok(FINE)
+}
+
+fn write(folder: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> {
+    for (ending, bytes) in [("svg", picture.svg.as_bytes()), ("png", &picture.png)] {
+        let path = folder.join(format!("{stem}.{ending}"));
+        write_atomic(&path, bytes)?;
+        print(&path.display().to_string())?;
+    }
+    if picture.boxes {
+        say(format!(
+            "note: {stem}.png has boxes for letters that its font lacks; {stem}.svg has them all"
+        ));
+    }
+    Ok(())
+}
+
+/// The paths in their order, each folder once, however it is written.
+fn without_repeats(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = Vec::new();
+    let new = |path: &PathBuf| {
+        let folder = whole(path);
+        let new = !seen.contains(&folder);
+        seen.push(folder);
+        new
+    };
+    paths.into_iter().filter(new).collect()
+}
+
+/// The path from the root on, without links.
+fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// A name for each run: its folder's, with those above it where runs would have the same name.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(&whole(path))).collect();
+    let deepest = parts.iter().map(Vec::len).max().unwrap_or(0);
+    let named = |depth: usize| -> Vec<String> {
+        parts.iter().map(|parts| parts[parts.len().saturating_sub(depth)..].join("/")).collect()
+    };
+    let differ = |names: &[String]| (1..names.len()).all(|i| !names[..i].contains(&names[i]));
+    (1..deepest).map(named).find(|names| differ(names)).unwrap_or_else(|| named(deepest))
+}
+
+fn parts(path: &Path) -> Vec<String> {
+    let normal = |part| match part {
+        std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    };
+    path.components().filter_map(normal).collect()
+}
+
+fn curves_of(run: &RunFolder, name: &str) -> anyhow::Result<Run> {
+    let path = run.path().display();
+    if !run.path().is_dir() {
+        bail!("there is no folder \"{path}\"");
+    }
+    let best = run.summary().map(|outcome| outcome.validation);
+    Run::new(name, run.records()?, best).with_context(|| {
+        format!(
+            "\"{path}\" has no curves: its metrics.jsonl is missing or empty; curves appear after \
+             the first validation"
+        )
+    })
+}
+
+/// The picture of a run's words, or a note why there is none.
+fn words_of(run: &RunFolder, name: &str) -> anyhow::Result<Option<Picture>> {
+    let left_out = |why: String| {
+        say(format!("note: {name}: words: {why}"));
+        Ok(None)
+    };
+    let Some(checkpoint) = [run.best(), run.last()].into_iter().find(|path| path.exists()) else {
+        return left_out("left out, the run has no checkpoint yet".into());
+    };
+    let predictor = Predictor::load(&checkpoint, Device::Cpu)?;
+    let [first, second] = predictor.labels() else {
+        return left_out(format!("needs two classes, this model has {}", predictor.labels().len()));
+    };
+    if predictor.inputs().len() > 1 {
+        return left_out("needs one text, this model reads several inputs".into());
+    }
+    let scores = word_scores(&predictor);
+    if scores.is_empty() {
+        return left_out("left out, no word of the vocabulary is a text by itself".into());
+    }
+    words::draw(&Words { run: name, labels: [first, second], scores: &scores }).map(Some)
+}
+
+/// Every word of the vocabulary that is a text by itself, and how probable it makes the second
+/// class.
+fn word_scores(predictor: &Predictor) -> Vec<(String, f64)> {
+    let words = whole_words(&predictor.encoders()[0]);
+    let second = |ranked: Vec<ClassProbability>| {
+        let class = ranked.into_iter().find(|class| class.class == 1)?;
+        class.probability.is_finite().then_some(class.probability)
+    };
+    let texts = [words];
+    let answers = predictor.predict(&texts, BATCH).into_iter().map(second);
+    let [words] = texts;
+    words.into_iter().zip(answers).filter_map(|(word, answer)| Some((word, answer?))).collect()
+}
+
+/// The words that are encoded as their own id and nothing else; special ones are not.
+fn whole_words(encoder: &Encoder) -> Vec<String> {
+    let vocabulary = encoder.vocabulary();
+    let words: Vec<String> = vocabulary.words().iter().map(|word| word.to_string()).collect();
+    let corpus = encoder.encode_all(&words);
+    let is_whole = |number: usize, word: &str| {
+        let id = vocabulary.id(word);
+        id != OOV && corpus.text(number).iter().filter(|id| **id != START).eq([&id])
+    };
+    let words = words.into_iter().enumerate();
+    words.filter(|(number, word)| is_whole(*number, word)).map(|(_, word)| word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_name_are_named_by_their_folders() {
+        let names = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(names(&["/no/a/run"]), ["run"]);
+        assert_eq!(names(&["/no/a/run", "/no/b/last"]), ["run", "last"]);
+        assert_eq!(names(&["/no/a/run", "/no/b/run"]), ["a/run", "b/run"]);
+        assert_eq!(names(&["/no/run", "/run"]), ["no/run", "run"]);
+        assert_eq!(names(&["/"]), [""]);
+    }
+
+    #[test]
+    fn a_run_given_twice_is_drawn_once() {
+        let paths = ["src", "tests", "./src/", "none"].map(PathBuf::from).to_vec();
+        let expected: Vec<_> = ["src", "tests", "none"].map(PathBuf::from).to_vec();
+        assert_eq!(without_repeats(paths), expected);
+    }
+}

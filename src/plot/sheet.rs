@@ -1,0 +1,389 @@
+//! A drawing as a list of shapes, and both of its files.
+
+use ab_glyph::InvalidFont;
+use anyhow::Context;
+use plotters::drawing::DrawingAreaErrorKind;
+use plotters::prelude::{
+    BitMapBackend, Circle, Color, DrawingBackend, IntoDrawingArea, IntoFont, PathElement, RGBColor,
+    Rectangle, SVGBackend, ShapeStyle, TextStyle,
+};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::PAPER;
+use super::letters::Letters;
+
+/// A place on a sheet, from its upper left corner.
+pub(super) type Point = (f64, f64);
+
+/// What an SVG asks for; every browser has some such font.
+const FONT: &str = "sans-serif";
+/// plotters divides the size of an SVG's letters by this.
+const SVG_LETTERS: f64 = 1.24;
+/// Browsers' letters may be wider than the built-in ones.
+const ROOM: f64 = 1.2;
+/// Both files are drawn this much larger, since plotters knows whole pixels only.
+const SCALE: u32 = 3;
+
+/// A drawing in both formats.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// The drawing as an SVG file.
+    pub svg: String,
+    /// The same as a PNG file.
+    pub png: Vec<u8>,
+    /// Whether the PNG has boxes in place of letters that the built-in font lacks.
+    pub boxes: bool,
+}
+
+/// What a text has at its place: its beginning, middle or end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Align {
+    Left,
+    Center,
+    Right,
+}
+
+#[derive(Clone, Debug)]
+enum Shape {
+    Line { points: Vec<Point>, width: f64, color: RGBColor },
+    Bar { corners: [Point; 2], color: RGBColor },
+    Dot { center: Point, radius: f64, color: RGBColor },
+}
+
+#[derive(Clone, Debug)]
+struct Text {
+    place: Point,
+    align: Align,
+    size: f64,
+    color: RGBColor,
+    letters: String,
+}
+
+/// A drawing in the making; its units are the pixels of the PNG.
+pub(super) struct Sheet {
+    width: u32,
+    height: u32,
+    shapes: Vec<Shape>,
+    texts: Vec<Text>,
+}
+
+impl Sheet {
+    pub(super) fn new(width: u32, height: u32) -> Self {
+        Self { width, height, shapes: Vec::new(), texts: Vec::new() }
+    }
+
+    pub(super) fn line(&mut self, points: &[Point], width: f64, color: RGBColor) {
+        self.shapes.push(Shape::Line { points: points.to_vec(), width, color });
+    }
+
+    /// A line of dashes.
+    pub(super) fn dashes(&mut self, points: &[Point], width: f64, color: RGBColor) {
+        for dash in dashes(points, 9.0, 6.0) {
+            self.line(&dash, width, color);
+        }
+    }
+
+    pub(super) fn bar(&mut self, corners: [Point; 2], color: RGBColor) {
+        self.shapes.push(Shape::Bar { corners, color });
+    }
+
+    pub(super) fn dot(&mut self, center: Point, radius: f64, color: RGBColor) {
+        self.shapes.push(Shape::Dot { center, radius, color });
+    }
+
+    /// A text of letters of `size`, its middle at the height of `place`. Texts lie above all else.
+    pub(super) fn text(
+        &mut self,
+        place: Point,
+        align: Align,
+        size: f64,
+        color: RGBColor,
+        text: &str,
+    ) {
+        self.texts.push(Text { place, align, size, color, letters: printable(text) });
+    }
+
+    /// Draws it in both formats.
+    pub(super) fn picture(&self) -> anyhow::Result<Picture> {
+        let svg = self.svg().context("cannot draw the SVG of a picture")?;
+        let png = self.png().context("cannot draw the PNG of a picture")?;
+        Ok(Picture { svg, png, boxes: self.has_boxes()? })
+    }
+
+    fn svg(&self) -> anyhow::Result<String> {
+        let mut svg = String::new();
+        let (width, height) = (self.width * SCALE, self.height * SCALE);
+        self.draw(SVGBackend::with_string(&mut svg, (width, height)), &self.texts)?;
+        // Shown in its own size, with the finer units inside.
+        let large = format!("width=\"{width}\" height=\"{height}\"");
+        Ok(svg.replacen(&large, &format!("width=\"{}\" height=\"{}\"", self.width, self.height), 1))
+    }
+
+    /// The letters are not left to plotters, which sets them unevenly.
+    fn png(&self) -> anyhow::Result<Vec<u8>> {
+        let (width, height) = (self.width * SCALE, self.height * SCALE);
+        let mut pixels = vec![0; 3 * width as usize * height as usize];
+        self.draw(BitMapBackend::with_buffer(&mut pixels, (width, height)), &[])?;
+        for text in &self.texts {
+            text.write(&mut pixels, width as usize)?;
+        }
+        let pixels = reduced(&pixels, width as usize);
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.write_header()?.write_image_data(&pixels)?;
+        Ok(png)
+    }
+
+    fn has_boxes(&self) -> anyhow::Result<bool> {
+        let letters = Letters::new(1.0)?;
+        Ok(self.texts.iter().any(|text| text.letters.chars().any(|letter| !letters.has(letter))))
+    }
+
+    fn draw<B: DrawingBackend>(
+        &self,
+        backend: B,
+        texts: &[Text],
+    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+        let area = backend.into_drawing_area();
+        area.fill(&PAPER)?;
+        for shape in &self.shapes {
+            match shape {
+                Shape::Line { points, width, color } => {
+                    let points: Vec<_> = points.iter().map(|point| scaled(*point)).collect();
+                    area.draw(&PathElement::new(points, stroke(*width, *color)))?;
+                }
+                Shape::Bar { corners, color } => {
+                    area.draw(&Rectangle::new(corners.map(scaled), color.filled()))?;
+                }
+                Shape::Dot { center, radius, color } => {
+                    let radius = in_pixels(*radius);
+                    area.draw(&Circle::new(scaled(*center), radius, color.filled()))?;
+                }
+            }
+        }
+        for text in texts {
+            area.draw_text(&text.letters, &text.style(), scaled(text.place))?;
+        }
+        area.present()
+    }
+}
+
+impl Text {
+    fn style(&self) -> TextStyle<'static> {
+        let horizontal = match self.align {
+            Align::Left => HPos::Left,
+            Align::Center => HPos::Center,
+            Align::Right => HPos::Right,
+        };
+        TextStyle {
+            font: (FONT, SVG_LETTERS * self.size * f64::from(SCALE)).into_font(),
+            color: self.color.to_backend_color(),
+            pos: Pos::new(horizontal, VPos::Center),
+        }
+    }
+
+    /// Writes into pixels, `row` of them side by side.
+    fn write(&self, pixels: &mut [u8], row: usize) -> Result<(), InvalidFont> {
+        let letters = Letters::new(self.size * f64::from(SCALE))?;
+        let (x, y) = scaled(self.place);
+        let left = match self.align {
+            Align::Left => 0.0,
+            Align::Center => -0.5,
+            Align::Right => -1.0,
+        } * letters.width(&self.letters);
+        let RGBColor(red, green, blue) = self.color;
+        letters.draw(&self.letters, (x as f32 + left, y as f32), |x, y, share| {
+            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
+            let Some(pixel) = pixels.get_mut(3 * (y * row + x)..).filter(|_| x < row) else {
+                return;
+            };
+            for (channel, color) in pixel.iter_mut().zip([red, green, blue]) {
+                *channel = blended(color, *channel, share);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The width that a text may take, whoever draws it.
+pub(super) fn width(text: &str, size: f64) -> f64 {
+    match Letters::new(size) {
+        Ok(letters) => ROOM * f64::from(letters.width(&printable(text))),
+        // Nothing can be drawn then, and drawing says so.
+        Err(InvalidFont) => 0.0,
+    }
+}
+
+/// The text, its end replaced by "…" where it is wider than `most`.
+pub(super) fn fitted(text: &str, size: f64, most: f64) -> String {
+    shortened(text, size, most, |letters, kept| {
+        format!("{}…", letters[..kept].iter().collect::<String>())
+    })
+}
+
+/// The text, its middle replaced by "…" where it is wider than `most`: names of runs that differ
+/// often do so at the end.
+pub(super) fn fitted_at_both_ends(text: &str, size: f64, most: f64) -> String {
+    shortened(text, size, most, |letters, kept| {
+        let (front, back) = (kept - kept / 2, letters.len() - kept / 2);
+        letters[..front].iter().chain(['…'].iter()).chain(&letters[back..]).collect()
+    })
+}
+
+fn shortened(text: &str, size: f64, most: f64, cut: impl Fn(&[char], usize) -> String) -> String {
+    if width(text, size) <= most {
+        return text.to_owned();
+    }
+    let letters: Vec<char> = text.chars().collect();
+    // No letter is so narrow that more of them fit; a text of a million letters is cut at once.
+    let many = letters.len().min((most.max(0.0) / size * 8.0) as usize);
+    (0..many)
+        .rev()
+        .map(|kept| cut(&letters, kept))
+        .find(|text| width(text, size) <= most)
+        .unwrap_or_else(|| "…".to_owned())
+}
+
+/// `share` of the colour, the rest of it `other`.
+pub(super) fn mixed(color: RGBColor, other: RGBColor, share: f32) -> RGBColor {
+    RGBColor(
+        blended(color.0, other.0, share),
+        blended(color.1, other.1, share),
+        blended(color.2, other.2, share),
+    )
+}
+
+fn blended(a: u8, b: u8, share: f32) -> u8 {
+    (share * f32::from(a) + (1.0 - share) * f32::from(b)).round() as u8
+}
+
+/// Pieces of a line, `on` long and `off` apart.
+fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
+    let mut dashes = Vec::new();
+    let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
+    let (mut drawing, mut left) = (true, on);
+    for pair in points.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let length = (to.0 - from.0).hypot(to.1 - from.1);
+        let mut done = 0.0;
+        while length - done > left {
+            done += left;
+            let share = done / length;
+            let here = (from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1));
+            dash.push(here);
+            if drawing {
+                dashes.push(std::mem::take(&mut dash));
+            }
+            dash = vec![here];
+            drawing = !drawing;
+            left = if drawing { on } else { off };
+        }
+        left -= length - done;
+        dash.push(to);
+    }
+    if drawing && dash.len() > 1 {
+        dashes.push(dash);
+    }
+    dashes
+}
+
+/// Every letter that an XML file may not have, or that moves others, becomes a space.
+fn printable(text: &str) -> String {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{FFFE}' | '\u{FFFF}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
+    };
+    text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
+}
+
+/// The mean of every square of [`SCALE`] pixels, which smooths all edges.
+fn reduced(pixels: &[u8], width: usize) -> Vec<u8> {
+    let scale = SCALE as usize;
+    let mut out = Vec::with_capacity(pixels.len() / (scale * scale));
+    for rows in pixels.chunks_exact(3 * width * scale) {
+        for x in 0..width / scale {
+            for channel in 0..3 {
+                let row_sum = |row: &[u8]| -> usize {
+                    (0..scale).map(|i| usize::from(row[3 * (x * scale + i) + channel])).sum()
+                };
+                let sum: usize = rows.chunks_exact(3 * width).map(row_sum).sum();
+                out.push((sum / (scale * scale)) as u8);
+            }
+        }
+    }
+    out
+}
+
+fn stroke(width: f64, color: RGBColor) -> ShapeStyle {
+    color.stroke_width(in_pixels(width).max(1))
+}
+
+fn in_pixels(length: f64) -> u32 {
+    (length * f64::from(SCALE)).round() as u32
+}
+
+fn scaled((x, y): Point) -> (i32, i32) {
+    let scale = f64::from(SCALE);
+    ((x * scale).round() as i32, (y * scale).round() as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_files_have_the_size_of_the_sheet() {
+        let mut sheet = Sheet::new(40, 20);
+        sheet.text((5.0, 10.0), Align::Left, 12.0, RGBColor(0, 0, 0), "a < b\u{1}");
+        let picture = sheet.picture().unwrap();
+        assert!(picture.png.starts_with(b"\x89PNG\r\n\x1a\n"));
+        assert_eq!(picture.png[16..24], [0, 0, 0, 40, 0, 0, 0, 20]);
+        assert!(picture.svg.starts_with("<svg width=\"40\" height=\"20\" viewBox=\"0 0 120 60\""));
+        assert!(picture.svg.contains("a &lt; b "), "{}", picture.svg);
+        assert!(!picture.boxes);
+    }
+
+    #[test]
+    fn letters_beyond_the_edge_are_cut() {
+        let mut sheet = Sheet::new(10, 10);
+        for place in [(-5.0, -2.0), (8.0, 9.0), (1e6, 1e6), (-1e6, -1e6)] {
+            sheet.text(place, Align::Center, 12.0, RGBColor(0, 0, 0), "語Wide");
+        }
+        assert!(sheet.picture().unwrap().boxes);
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_a_width() {
+        for text in [
+            "supercalifragilistic",
+            "語語語語語語語語語語語語",
+            "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii",
+        ] {
+            let fitted = fitted(text, 20.0, 100.0);
+            assert!(fitted.ends_with('…') && fitted.chars().count() > 3, "{fitted}");
+            assert!(width(&fitted, 20.0) <= 100.0, "{fitted}");
+        }
+        assert_eq!(fitted("short", 20.0, 100.0), "short");
+        assert_eq!(fitted("short", 20.0, 0.0), "…");
+        let name = fitted_at_both_ends("imdb-20261121-093158", 20.0, 130.0);
+        assert!(name.starts_with("imdb") && name.ends_with("158") && name.contains('…'), "{name}");
+    }
+
+    #[test]
+    fn dashes_go_around_corners() {
+        let line = [(0.0, 0.0), (3.0, 0.0), (3.0, 11.0)];
+        let corner = vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)];
+        let expected = [corner, vec![(3.0, 3.0), (3.0, 7.0)], vec![(3.0, 9.0), (3.0, 11.0)]];
+        assert_eq!(dashes(&line, 4.0, 2.0), expected);
+        assert!(dashes(&[(1.0, 1.0)], 4.0, 2.0).is_empty());
+        assert!(dashes(&[], 4.0, 2.0).is_empty());
+    }
+
+    #[test]
+    fn edges_are_smoothed() {
+        let mut pixels = vec![0; 3 * 6 * 3];
+        pixels[..9].fill(255);
+        assert_eq!(reduced(&pixels, 6), [85, 85, 85, 0, 0, 0]);
+    }
+}
