@@ -168,6 +168,9 @@ section! {
         /// File with pre-trained word vectors of this size: the text form of word2vec, GloVe or
         /// fastText (.txt, .vec; .gz, .zst), or a matrix .npy with a list of words .txt beside it.
         vectors: Option<PathBuf> = None;
+        /// How word vectors begin that no file gives. keras: U(-0.05, 0.05). pytorch: N(0, 1). auto:
+        /// as model.initialization says.
+        initialization: EmbeddingInitialization = EmbeddingInitialization::Auto;
         /// Whether training changes the word vectors; false freezes them.
         trainable: bool = true;
     }
@@ -433,6 +436,18 @@ choice! {
 choice! {
     /// How weights start.
     pub enum Initialization {
+        /// As Keras.
+        Keras = "keras",
+        /// As PyTorch.
+        Pytorch = "pytorch",
+    }
+}
+
+choice! {
+    /// How word vectors start.
+    pub enum EmbeddingInitialization {
+        /// As all other weights.
+        Auto = "auto",
         /// As Keras.
         Keras = "keras",
         /// As PyTorch.

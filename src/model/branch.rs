@@ -27,7 +27,8 @@ impl Branch {
     /// Initial weights for `vocabulary` ids.
     pub fn new(config: &Input, vocabulary: usize, init: &Init, device: Device) -> Self {
         let size = config.embedding.size as i64;
-        let embedding = init.embedding(vocabulary as i64, size).to_device(device);
+        let own = config.embedding.initialization;
+        let embedding = init.embedding(vocabulary as i64, size, own).to_device(device);
         Self {
             config: config.clone(),
             embedding: embedding.set_requires_grad(config.embedding.trainable),

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::config::Initialization;
+use crate::config::{EmbeddingInitialization, Initialization};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -17,9 +17,14 @@ impl Init {
         Self { convention }
     }
 
-    /// Word vectors [V, E].
-    pub fn embedding(&self, rows: i64, size: i64) -> Tensor {
-        match self.convention {
+    /// Word vectors [V, E], by a convention of their own where the configuration has one.
+    pub fn embedding(&self, rows: i64, size: i64, own: EmbeddingInitialization) -> Tensor {
+        let convention = match own {
+            EmbeddingInitialization::Auto => self.convention,
+            EmbeddingInitialization::Keras => Initialization::Keras,
+            EmbeddingInitialization::Pytorch => Initialization::Pytorch,
+        };
+        match convention {
             Initialization::Keras => uniform(&[rows, size], 0.05),
             Initialization::Pytorch => Tensor::randn([rows, size], FLOAT),
         }
@@ -87,8 +92,10 @@ mod tests {
     #[test]
     fn keras_bounds_hold_and_are_reached() {
         let init = Init::new(Initialization::Keras);
-        let (low, high) = spread(&init.embedding(500, 40));
+        let (low, high) = spread(&init.embedding(500, 40, EmbeddingInitialization::Auto));
         assert!((-0.05..-0.049).contains(&low) && (0.049..0.05).contains(&high));
+        let normal = init.embedding(500, 40, EmbeddingInitialization::Pytorch);
+        assert!((normal.std(true).double_value(&[]) - 1.0).abs() < 0.05);
         let bound = (6.0_f64 / 160.0).sqrt();
         let (low, high) = spread(&init.kernel(128, 32, 32));
         assert!(low >= -bound && low < -0.98 * bound && high <= bound && high > 0.98 * bound);
