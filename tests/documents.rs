@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lstmtext::config;
+use lstmtext::model::summarize;
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,5 +41,23 @@ fn the_readme_names_every_example_configuration() {
     for path in configurations() {
         let name = format!("configs/{}", path.file_name().unwrap().to_string_lossy());
         assert!(readme.contains(&name), "{name} is not in README.md");
+    }
+}
+
+/// The counts that Keras prints for the reference systems, and Theano's with one bias.
+#[test]
+fn the_published_systems_have_the_parameters_of_their_originals() {
+    for (name, logits, parameters) in [
+        ("keras_imdb_500", 1, 213_301),
+        ("keras_imdb_80", 1, 1_300_641),
+        ("keras_early_stopping", 1, 652_449),
+        ("theano_meanpool", 2, 1_411_842),
+        ("two_input_babi", 500, 1_000_052),
+    ] {
+        let path = checkout().join(format!("configs/{name}.yaml"));
+        let config = config::load(&path, &[]).unwrap().config;
+        let words: Vec<usize> =
+            config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
+        assert_eq!(summarize(&config, &words, logits).total(), parameters, "{name}");
     }
 }

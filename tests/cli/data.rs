@@ -57,6 +57,10 @@ fn stats(place: &Place, line: &str) -> Value {
     stdout_json(&place.lstmtext(&command).assert().success())
 }
 
+fn example(label: &str, text: &str) -> Example {
+    Example { label: label.into(), text: text.into() }
+}
+
 #[test]
 fn every_format_trains_the_same_model() {
     let (train, test) = (awkward(200, 1), awkward(40, 2));
@@ -185,4 +189,71 @@ fn a_filter_keeps_the_rows_that_it_names() {
         "--set data.filter.source=imdb --set data.test=null --set data.label_names.0=negative",
     );
     assert_eq!(report["parts"][0]["labels"], json!([["1", 22], ["negative", 23]]));
+}
+
+#[test]
+fn a_saved_vocabulary_numbers_the_words_of_another_corpus() {
+    let corpus = |words: &str| csv(&[example("x", words), example("y", words), example("x", "z")]);
+    let place = Place::with_data()
+        .file("first.csv", corpus("the the the film film was"))
+        .file("second.csv", corpus("was was was unknown the"));
+    let set = "--set text.min_count=1 --set data.split.validation=1 --set data.test=null";
+    let first = format!("data vocab small.yaml --set data.train=first.csv {set} --to words.json");
+    let done = place.lstmtext(&first).assert().success();
+    assert_eq!(stdout(&done), "words.json\n");
+    let second = format!("small.yaml --set data.train=second.csv {set} --set train.epochs=1");
+    place.train(&format!("{second} --set text.vocabulary=words.json --out run"));
+    let words = place.json("run/best/vocabulary.json");
+    assert_eq!(words.as_array().unwrap()[4..7], ["the", "film", "was"].map(Value::from));
+    assert!(!words.as_array().unwrap().contains(&"unknown".into()));
+    let other = format!("train {second} --out other --set text.vocabulary=words.json");
+    assert_fails(
+        place.lstmtext(&format!("{other} --set text.tokenizer=keras")),
+        1,
+        &["text.vocabulary", "words.json", "tokenizer: words", "text.tokenizer is keras"],
+    );
+    assert_fails(
+        place.lstmtext("data vocab small.yaml --to words.json --input story"),
+        1,
+        &["--input story", "one input"],
+    );
+}
+
+#[test]
+fn parts_are_written_as_they_are_split() {
+    let place = Place::with_data();
+    place.lstmtext("data split small.yaml --to parts").assert().success();
+    assert_eq!(place.names("parts"), ["test.jsonl", "train.jsonl", "validation.jsonl"]);
+    let stats = stats(&place, "");
+    for (number, part) in ["train", "validation", "test"].into_iter().enumerate() {
+        let lines = place.read(&format!("parts/{part}.jsonl"));
+        assert_eq!(stats["parts"][number]["examples"], lines.lines().count(), "{part}");
+    }
+    // Read back, they train the same model.
+    place.train("small.yaml --out whole --set train.epochs=1");
+    place.train(
+        "small.yaml --out parted --set train.epochs=1 --set data.train=parts/train.jsonl --set \
+         data.validation=parts/validation.jsonl --set data.test=parts/test.jsonl",
+    );
+    assert_eq!(place.best_weights("whole"), place.best_weights("parted"));
+    let again = place.lstmtext("data split small.yaml --to parts");
+    assert_fails(again, 1, &["is there already"]);
+}
+
+#[test]
+fn long_texts_are_left_out_of_training_but_not_of_the_test() {
+    let long = "n1 n2 n3 n4 n5 n6 n7 n8";
+    let mut texts = examples(&["neg", "pos"], 40, 1);
+    texts.extend((0..20).map(|i| example(["neg", "pos"][i % 2], &format!("{long} n{i}"))));
+    let place = Place::with_data()
+        .file("train.csv", csv(&texts))
+        .file("test.csv", csv(&[example("neg", long), example("pos", "n1")]));
+    let report = stats(&place, "--set text.train_max_length=8 --set data.split.validation=0.3");
+    let longest = |part: usize| report["parts"][part]["longest"].as_u64().unwrap();
+    assert!(longest(0) <= 8 && longest(1) <= 8);
+    assert_eq!(longest(2), 8);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("training texts are longer than text.train_max_length"), "{notes}");
+    let none = place.lstmtext("data stats small.yaml --set text.train_max_length=1");
+    assert_fails(none, 1, &["text.train_max_length leaves no training examples"]);
 }

@@ -1,6 +1,7 @@
 //! `lstmtext data fetch`, from a server in this process.
 
 use std::io::Write;
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -67,6 +68,28 @@ fn a_published_archive_becomes_a_folder() {
     assert_eq!(place.read("data/aclImdb/test/pos/0_10.txt"), "a very good film");
     assert_eq!(place.names("data"), ["aclImdb"], "the archive is not kept");
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn the_babi_tasks_are_trained_on_where_they_are_fetched_to() {
+    let task = |who: &str| {
+        let places = ["garden", "kitchen", "office", "hall", "attic", "cellar"];
+        let story = |place: &&str| format!("1 {who} went to the {place}.\n2 Where? \t{place}\t1\n");
+        places.iter().map(story).collect::<String>()
+    };
+    let (train, test) = (task("Mary") + &task("John"), task("Sandra"));
+    let archive = archive(&[
+        ("tasks_1-20_v1-2/en/qa1_single-supporting-fact_train.txt", &train),
+        ("tasks_1-20_v1-2/en/qa1_single-supporting-fact_test.txt", &test),
+    ]);
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/two_input_babi.yaml");
+    let place = Place::new().file("babi.yaml", crate::common::read(&config));
+    let server = Server::start(vec![Reply::whole(&archive)]);
+    let line = format!("data fetch babi --url {} --sha256 {}", server.url, sha256(&archive));
+    let done = place.lstmtext(&line).assert().success();
+    assert_eq!(stdout(&done), "data/babi\n");
+    let done = place.train("babi.yaml --set train.epochs=1 --set data.split.validation=2");
+    done.stderr(contains("10 train, 2 validation, 6 test examples"));
 }
 
 #[test]
