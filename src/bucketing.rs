@@ -90,8 +90,9 @@ impl Bucketing {
         let Some(window) = self.window else { return self.cut(order, lengths) };
 
         let size = window.saturating_mul(self.examples_per_batch(lengths)).max(1);
+        let inputs = longest_first(lengths);
         for part in order.chunks_mut(size) {
-            sort_by_length(part, lengths);
+            sort_by_length(part, &inputs);
         }
         let sorted = self.cut(order, lengths);
         let mut numbers: Vec<usize> = (0..sorted.len()).collect();
@@ -107,7 +108,7 @@ impl Bucketing {
     /// Batches for evaluation: sorted by length, nothing left to chance.
     pub fn sorted(limit: BatchLimit, lengths: &[Vec<usize>]) -> Plan {
         let mut order = all_examples(lengths);
-        sort_by_length(&mut order, lengths);
+        sort_by_length(&mut order, &longest_first(lengths));
         Self { limit, window: None }.cut(order, lengths)
     }
 
@@ -161,10 +162,15 @@ fn all_examples(lengths: &[Vec<usize>]) -> Vec<u32> {
     (0..lengths.first().map_or(0, Vec::len) as u32).collect()
 }
 
-/// Sorts by the length in the input that has most to read, then in the next, and so on.
-fn sort_by_length(examples: &mut [u32], lengths: &[Vec<usize>]) {
+/// The lengths of every input, those of the one that has most to read first.
+fn longest_first(lengths: &[Vec<usize>]) -> Vec<&Vec<usize>> {
     let mut inputs: Vec<&Vec<usize>> = lengths.iter().collect();
     inputs.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
+    inputs
+}
+
+/// Sorts by the length in the first input, then in the next, and so on.
+fn sort_by_length(examples: &mut [u32], inputs: &[&Vec<usize>]) {
     examples.sort_by(|a, b| {
         let orders = inputs.iter().map(|lengths| lengths[*a as usize].cmp(&lengths[*b as usize]));
         orders.fold(Ordering::Equal, Ordering::then)

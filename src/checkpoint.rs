@@ -181,8 +181,11 @@ impl Checkpoint {
 
 /// A model and its vocabulary cannot change under their weights.
 fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
-    let fixed =
-        |field: &String| matches!(field.split('.').next(), Some("model" | "text" | "inputs"));
+    let fixed = |field: &String| match field.split('.').collect::<Vec<_>>()[..] {
+        ["inputs", _, "column"] => false,
+        [section, ..] => ["model", "text", "inputs"].contains(&section),
+        [] => false,
+    };
     match overrides.iter().map(Override::field).find(fixed) {
         Some(field) => Err(ConfigError::new(format!(
             "--set {field}: a checkpoint keeps its model, text and inputs sections; train a new one"

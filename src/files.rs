@@ -1,7 +1,7 @@
 //! Files and folders that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -14,18 +14,7 @@ use sha2::{Digest, Sha256};
 /// # Errors
 /// Where the file cannot be written; the old one is untouched then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let temporary = temporary_beside(path);
-    let written = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_folder(folder_of(path))
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("cannot write \"{}\"", path.display()))
+    replace_file(path, |temporary| Ok(fs::write(temporary, bytes)?))
 }
 
 /// Makes or replaces the file `path` with what `fill` writes to the path that it is given.

@@ -9,13 +9,14 @@
 //! | `dense/kernel`, `dense/bias` | [D, C], [C] | Dense |
 //!
 //! Further layers are `lstm_1`, `lstm_2` and so on; a second direction has arrays of its own,
-//! `lstm/backward/kernel`; of several inputs each has its name in front, `story/lstm/kernel`. PyTorch's gates have the same order under other names (i, f, g, o); its
-//! matrices are transposed, and its second bias, which Keras does not have, is zero here.
+//! `lstm/backward/kernel`; of several inputs each has its name in front, `story/lstm/kernel`.
+//! PyTorch's gates have the same order under other names (i, f, g, o); its matrices are transposed,
+//! and its second bias, which Keras does not have, is zero here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use tch::{Device, Kind, Tensor};
 
 use crate::files::replace_file;
@@ -47,9 +48,13 @@ pub fn export(model: &Model, path: &Path) -> anyhow::Result<()> {
 /// Where the file cannot be read, lacks an array, has one too many or one of another shape.
 pub fn import(model: &mut Model, path: &Path) -> anyhow::Result<()> {
     let unusable = || format!("cannot use the weights \"{}\"", path.display());
-    let arrays = Tensor::read_npz(path)
-        .context("save them with numpy.savez, each with numpy.ascontiguousarray")
-        .with_context(unusable)?;
+    let arrays = Tensor::read_npz(path).map_err(|error| {
+        // libtorch tells where in its code it was, on further lines.
+        let error = error.to_string();
+        let cause = error.lines().next().unwrap_or_default();
+        anyhow!("save them with numpy.savez, each through numpy.ascontiguousarray: {cause}")
+    });
+    let arrays = arrays.with_context(unusable)?;
     let tensors = in_our_layout(model, arrays.into_iter().collect()).with_context(unusable)?;
     model.load(tensors).with_context(unusable)
 }
@@ -58,6 +63,7 @@ fn in_our_layout(
     model: &Model,
     mut arrays: BTreeMap<String, Tensor>,
 ) -> anyhow::Result<Vec<Named>> {
+    let found: Vec<String> = arrays.keys().cloned().collect();
     let mut tensors = Vec::new();
     for (name, own) in model.state() {
         let Some(Place { array, transposed }) = place(&name) else {
@@ -65,8 +71,7 @@ fn in_our_layout(
             continue;
         };
         let Some(given) = arrays.remove(&array) else {
-            let found: Vec<&String> = arrays.keys().collect();
-            bail!("the array {array} is missing; others are {found:?}");
+            bail!("the array {array} is missing; it has {}", found.join(", "));
         };
         let expected = if transposed { own.tr().size() } else { own.size() };
         ensure!(
@@ -80,6 +85,8 @@ fn in_our_layout(
             given.kind()
         );
         let given = given.to_kind(Kind::Float);
+        let finite = given.isfinite().all().int64_value(&[]) != 0;
+        ensure!(finite, "{array} holds numbers that are not finite");
         tensors.push((name, if transposed { given.tr().contiguous() } else { given }));
     }
     match arrays.keys().next() {

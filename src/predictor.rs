@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::Batch;
 use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::Checkpoint;
-use crate::config::Input;
+use crate::config::Inputs;
 use crate::loss::log_probabilities;
 use crate::model::{Mode, Model};
 use crate::text::{Corpus, Encoders};
@@ -15,7 +15,7 @@ use crate::text::{Corpus, Encoders};
 /// A trained model, ready for texts.
 pub struct Predictor {
     model: Model,
-    inputs: Vec<Input>,
+    inputs: Inputs,
     encoders: Encoders,
     labels: Vec<String>,
     device: Device,
@@ -40,7 +40,7 @@ impl Predictor {
         let model = checkpoint.model(device)?;
         Ok(Self {
             model,
-            inputs: checkpoint.resolved.config.inputs.to_vec(),
+            inputs: checkpoint.resolved.config.inputs,
             encoders: checkpoint.encoders,
             labels: checkpoint.labels,
             device,
@@ -48,7 +48,7 @@ impl Predictor {
     }
 
     /// The texts that it wants for each example.
-    pub fn inputs(&self) -> &[Input] {
+    pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
@@ -64,7 +64,7 @@ impl Predictor {
 
     /// The probabilities of all classes for every example, the most probable first; examples in
     /// their order, computed in batches of `batch_size` of like length. `texts` has the texts of
-    /// each input.
+    /// each column of the inputs.
     pub fn predict(&self, texts: &[Vec<String>], batch_size: usize) -> Vec<Vec<ClassProbability>> {
         let inputs = self.encoders.encode(texts);
         let unknown = vec![0; texts[0].len()];

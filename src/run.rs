@@ -83,6 +83,9 @@ impl RunFolder {
         // Whatever cannot be removed does no harm: the same folder may be used again.
         let _ = fs::remove_file(self.path.join(CONFIG));
         let _ = fs::remove_dir(&self.path);
+        if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with("runs")) {
+            let _ = fs::remove_dir(parent);
+        }
     }
 
     /// The folder of a run that is there; nothing is changed yet.

@@ -357,8 +357,14 @@ fn class_weights(
             for label in &experiment.train.labels {
                 counts[*label as usize] += 1;
             }
-            let total = experiment.train.labels.len() as f64;
-            counts.iter().map(|count| total / (classes * (*count).max(1)) as f64).collect()
+            let total = experiment.train.len() as f64;
+            let classes = counts.iter().filter(|count| **count > 0).count();
+            // A class without training examples must not count: label smoothing would train for it.
+            let weight = |count: &usize| match count {
+                0 => 0.0,
+                count => total / (classes * count) as f64,
+            };
+            counts.iter().map(weight).collect()
         }
         ClassWeights::Given(given) => {
             if let Some(unknown) = given.keys().find(|label| !experiment.labels.contains(label)) {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::bail;
 use clap::Args;
 
 use super::FINE;
 use super::output::print;
 use crate::checkpoint::Checkpoint;
+use crate::config::ConfigError;
 use crate::keras;
 
 const EXAMPLE: &str = "\
@@ -33,11 +34,10 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
-    ensure!(
-        args.to.extension().is_some_and(|extension| extension == "npz"),
-        "--to \"{}\": the name must end in .npz",
-        args.to.display()
-    );
+    if args.to.extension().is_none_or(|extension| extension != "npz") {
+        let path = args.to.display();
+        bail!(ConfigError::new(format!("--to \"{path}\": the name must end in .npz")));
+    }
     let model = Checkpoint::open(&args.checkpoint)?.model(tch::Device::Cpu)?;
     keras::export(&model, &args.to)?;
     print(&args.to.display().to_string()).map(|()| FINE)

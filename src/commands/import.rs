@@ -11,12 +11,12 @@ use super::{FINE, SetArgs};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{self, Override, Resolved};
 use crate::console::say;
-use crate::experiment::Experiment;
+use crate::data;
 use crate::keras;
 use crate::model::Model;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
-use crate::text::{Encoders, dictionary};
+use crate::text::Encoders;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,26 +74,20 @@ fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
         return Ok(Frame { resolved, labels, encoders });
     }
     let resolved = config::load(model, overrides)?;
-    let labels = resolved.config.data.labels.clone();
-    if let Some(encoders) = encoders_without_data(&resolved)?
-        && !labels.is_empty()
-    {
-        return Ok(Frame { resolved, labels, encoders });
+    let config = &resolved.config;
+    let has_words = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
+    if has_words && !config.data.labels.is_empty() {
+        let encoders = Encoders::build(&config.inputs, &[])?;
+        return Ok(Frame { labels: config.data.labels.clone(), encoders, resolved });
     }
-    let Experiment { resolved, labels, encoders, notes, .. } = Experiment::prepare(resolved)?;
-    for note in notes {
+    let splits = data::load(config)?;
+    say(
+        "note: words and labels are those of the training examples as they are now; a checkpoint in \
+         place of the configuration keeps its own",
+    );
+    for note in &splits.notes {
         say(format!("note: {note}"));
     }
-    Ok(Frame { resolved, labels, encoders })
-}
-
-/// The encoders, where every input has a dictionary.
-fn encoders_without_data(resolved: &Resolved) -> anyhow::Result<Option<Encoders>> {
-    let inputs = &resolved.config.inputs;
-    let mut vocabularies = Vec::new();
-    for input in inputs.iter() {
-        let Some(path) = &input.text.vocabulary else { return Ok(None) };
-        vocabularies.push(dictionary::read(path, input)?);
-    }
-    Ok(Some(Encoders::new(inputs, vocabularies)))
+    let encoders = Encoders::build(&config.inputs, &splits.train.texts)?;
+    Ok(Frame { labels: splits.labels, encoders, resolved })
 }

@@ -66,7 +66,7 @@ impl Cli {
     /// Whether the command is worth a slower start.
     pub fn computes_for_long(&self) -> bool {
         match &self.command {
-            Command::Train(_) | Command::Evaluate(_) => true,
+            Command::Train(_) | Command::Evaluate(_) | Command::Plot(_) => true,
             Command::Predict(args) => args.reads_a_stream(),
             _ => false,
         }

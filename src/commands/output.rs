@@ -23,6 +23,11 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("cannot encode the result")?)
 }
 
+/// One line for one text: TSV has no quoting, and a terminal should not be sent control characters.
+pub fn one_field(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Names in a row, cut short where they are many.
 pub fn listed(names: &[String]) -> String {
     const MOST: usize = 8;

@@ -132,6 +132,9 @@ fn curves_of(run: &RunFolder, name: &str) -> anyhow::Result<Run> {
     if !run.path().is_dir() {
         bail!("there is no folder \"{path}\"");
     }
+    if run.path().join("checkpoint.json").exists() {
+        bail!("\"{path}\" is a checkpoint; name the folder of its run, the one above it");
+    }
     let best = run.summary().map(|outcome| outcome.validation);
     Run::new(name, run.records()?, best).with_context(|| {
         format!(
@@ -154,8 +157,8 @@ fn words_of(run: &RunFolder, name: &str) -> anyhow::Result<Option<Picture>> {
     let [first, second] = predictor.labels() else {
         return left_out(format!("needs two classes, this model has {}", predictor.labels().len()));
     };
-    if predictor.inputs().len() > 1 {
-        return left_out("needs one text, this model reads several inputs".into());
+    if predictor.inputs().columns().len() > 1 {
+        return left_out("needs one text, this model reads several columns".into());
     }
     let scores = word_scores(&predictor);
     if scores.is_empty() {

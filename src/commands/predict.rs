@@ -9,9 +9,10 @@ use std::thread;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::output::print;
-use super::texts::{InputNames, NamedText};
+use super::output::{one_field, print};
+use super::texts::{NamedText, TextColumns};
 use super::{ComputeArgs, FINE};
 use crate::console::say;
 use crate::data::open;
@@ -26,7 +27,7 @@ Examples:
 Without texts and --file, texts are read from stdin, a line each. Each answer is printed as soon
 as it is known, in the order of the texts.
 
-A model of several inputs takes each by its name:
+A model that reads several columns takes each by the name that it has in the data:
   lstmtext predict runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \"…\"}.";
 
@@ -38,7 +39,7 @@ pub struct PredictArgs {
     checkpoint: PathBuf,
     /// The texts; without them they come from --file or stdin
     texts: Vec<String>,
-    /// The text of one of several inputs; needed for each of them
+    /// The text of one of several columns; needed for each of them
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with_all = ["texts", "file"])]
     inputs: Vec<NamedText>,
     /// A file with a text on each line (.gz and .zst too)
@@ -75,36 +76,40 @@ enum OutputFormat {
 pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
     let device = args.compute.start()?;
     let predictor = Predictor::load(&args.checkpoint, device)?;
-    let names = InputNames::of(predictor.inputs());
+    let columns = TextColumns::of(predictor.inputs());
     let writer = Writer {
         labels: predictor.labels(),
-        names: &names,
+        columns: &columns,
         format: args.format,
         top: args.top.get(),
     };
     let batch_size = args.batch_size.get();
     if !args.reads_a_stream() {
-        let texts = names.given(args.texts, args.inputs)?;
+        let texts = columns.given(args.texts, args.inputs)?;
         return writer.answer(&predictor, &texts, batch_size).map(|()| FINE);
     }
-    let lines = read_ahead(source(args.file, &names)?, 4 * batch_size);
+    let lines = read_ahead(source(args.file, &columns)?, 4 * batch_size);
     let mut line = 1;
     while let Some(texts) = next_batch(&lines, batch_size)? {
-        let examples = texts.len();
-        writer.answer(&predictor, &names.parsed(texts, line)?, batch_size)?;
-        line += examples;
+        let count = texts.len();
+        let (texts, fault) = columns.parsed(texts, line);
+        writer.answer(&predictor, &texts, batch_size)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        line += count;
     }
     Ok(FINE)
 }
 
 type Source = Box<dyn BufRead + Send>;
 
-fn source(file: Option<PathBuf>, names: &InputNames) -> anyhow::Result<Source> {
+fn source(file: Option<PathBuf>, columns: &TextColumns) -> anyhow::Result<Source> {
     match file {
         Some(path) => open(&path),
         None => {
             if io::stdin().is_terminal() {
-                let what = if names.0.is_empty() { "texts" } else { "JSON objects" };
+                let what = if columns.is_one() { "texts" } else { "JSON objects" };
                 say(format!("reading {what} from the terminal, a line each; Ctrl-D ends"));
             }
             Ok(Box::new(io::BufReader::new(io::stdin())))
@@ -148,19 +153,22 @@ fn next_batch(
 /// Prints answers in one format.
 struct Writer<'a> {
     labels: &'a [String],
-    names: &'a InputNames,
+    columns: &'a TextColumns,
     format: OutputFormat,
     top: usize,
 }
 
 impl Writer<'_> {
-    /// `texts` has the texts of each input.
+    /// `texts` has the texts of each column.
     fn answer(
         &self,
         predictor: &Predictor,
         texts: &[Vec<String>],
         batch_size: usize,
     ) -> anyhow::Result<()> {
+        if texts[0].is_empty() {
+            return Ok(());
+        }
         let mut out = String::new();
         for (index, ranked) in predictor.predict(texts, batch_size).iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
@@ -196,7 +204,10 @@ impl Writer<'_> {
                 let answer = Answer {
                     best: class(&ranked[0]),
                     classes: (self.top > 1).then(|| ranked.iter().map(class).collect()),
-                    texts: self.names.keyed(texts),
+                    text: match texts {
+                        [text] => Value::from(*text),
+                        texts => Value::Object(self.columns.keyed(texts)),
+                    },
                 };
                 serde_json::to_string(&answer).context("cannot encode an answer")?
             }
@@ -212,17 +223,12 @@ struct Answer {
     best: Class,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<Vec<Class>>,
-    #[serde(flatten)]
-    texts: serde_json::Map<String, serde_json::Value>,
+    /// The text, or an object with the text of each column.
+    text: Value,
 }
 
 #[derive(Serialize)]
 struct Class {
     label: String,
     probability: f64,
-}
-
-/// One line for one text: TSV has no quoting, and a terminal should not be sent control characters.
-fn one_field(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -2,30 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::FINE;
-use super::output::{print, print_json};
-use super::texts::{InputNames, NamedText};
+use super::output::{one_field, print, print_json};
+use super::texts::{NamedText, TextColumns};
 use crate::batch::{Direction, Sequences};
 use crate::checkpoint::Checkpoint;
+use crate::config::ConfigError;
 use crate::console::say;
 use crate::files::replace_file;
 use crate::model::{Model, Named, Read};
+use crate::text::{PAD, joined};
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext states runs/a \"not bad at all\"
   lstmtext states runs/a \"not bad at all\" --to states.npz
-  lstmtext states runs/b --input question=\"Where is Mary?\" --json
+  lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
 
 For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
 state (return_state). In an .npz file these are the arrays states [T, H], h [H] and c [H], of a
-second direction backward/states and so on; of several texts each has its number in front, 2/h. An
-.npy file has the states of one text [T, H], those of two directions side by side.";
+second direction backward/states and so on; of several inputs each has its name in front, story/h,
+and of several texts each its number, 2/h. An .npy file has the states of one text [T, H], those of
+two directions side by side. A table leaves out padding in front.";
 
 /// Units that a table shows.
 const SHOWN: usize = 5;
@@ -38,7 +41,7 @@ pub struct StatesArgs {
     checkpoint: PathBuf,
     /// The texts
     texts: Vec<String>,
-    /// A text for one of several inputs; may be repeated
+    /// The text of one of several columns; needed for each of them
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
     inputs: Vec<NamedText>,
     /// The layer, from 1 at the bottom; by default the top one
@@ -64,6 +67,8 @@ struct TextStates {
     layer: usize,
     /// The words as the model has them, padding in front included.
     tokens: Vec<String>,
+    /// The steps of padding in front.
+    padding: usize,
     directions: Vec<DirectionStates>,
 }
 
@@ -83,13 +88,17 @@ struct DirectionStates {
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let model = checkpoint.model(Device::Cpu)?;
-    let names = InputNames::of(&checkpoint.resolved.config.inputs);
-    let texts = names.numbered(args.texts, args.inputs)?;
-    ensure!(!texts.is_empty(), "there is no text: name one or more after the checkpoint");
-    let all = texts
-        .into_iter()
-        .map(|(input, text)| text_states(&checkpoint, &model, input, text, args.layer))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let inputs = &checkpoint.resolved.config.inputs;
+    let texts = TextColumns::of(inputs).given(args.texts, args.inputs)?;
+    if texts[0].is_empty() {
+        bail!(ConfigError::new("there is no text: name one or more after the checkpoint"));
+    }
+    let mut all = Vec::new();
+    for (input, parts) in inputs.parts().iter().enumerate() {
+        for text in joined(&texts, parts).iter() {
+            all.push(text_states(&checkpoint, &model, input, text.clone(), args.layer)?);
+        }
+    }
     match &args.to {
         Some(path) => {
             write(path, &all)?;
@@ -99,7 +108,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         None => {
             let tables: Vec<String> = all.iter().map(|text| table(text, args.units)).collect();
             print(&tables.join("\n"))?;
-            let units = all[0].directions[0].h.len();
+            let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
             if units > args.units {
                 say(format!(
                     "{} of {units} units are shown; --units, --json and --to have all",
@@ -124,18 +133,18 @@ fn text_states(
     let _no_grad = tch::no_grad_guard();
     let mut layers = model.read(input, &sequences);
     let layer = layer.unwrap_or(layers.len());
-    ensure!(
-        (1..=layers.len()).contains(&layer),
-        "--layer {layer}: the model has {} LSTM layer(s)",
-        layers.len()
-    );
+    if !(1..=layers.len()).contains(&layer) {
+        let layers = layers.len();
+        bail!(ConfigError::new(format!("--layer {layer}: the top layer of the LSTM is {layers}")));
+    }
     let words = encoder.vocabulary().words();
     let ids = Vec::<i64>::try_from(sequences.ids.flatten(0, 1))?;
     Ok(TextStates {
         input: checkpoint.resolved.config.inputs[input].name.clone(),
         text,
         layer,
-        tokens: ids.iter().map(|id| words[*id as usize].to_string()).collect(),
+        padding: ids.iter().take_while(|id| **id == i64::from(PAD)).count(),
+        tokens: ids.iter().map(|id| one_field(&words[*id as usize])).collect(),
         directions: layers
             .swap_remove(layer - 1)
             .iter()
@@ -173,7 +182,8 @@ fn table(text: &TextStates, units: usize) -> String {
     for direction in &text.directions {
         let input = text.input.as_ref().map_or(String::new(), |name| format!("{name}, "));
         out += &format!("{input}layer {}, {}\n", text.layer, direction.direction);
-        for (number, (token, row)) in text.tokens.iter().zip(&direction.states).enumerate() {
+        let words = text.tokens.iter().zip(&direction.states).enumerate();
+        for (number, (token, row)) in words.skip(text.padding) {
             out += &line((number + 1).to_string(), token, row);
         }
         out += &line(String::new(), "final h", &direction.h);
@@ -195,7 +205,11 @@ fn write(path: &Path, texts: &[TextStates]) -> anyhow::Result<()> {
             let states = Tensor::cat(&directions, 1);
             replace_file(path, |temporary| Ok(states.write_npy(temporary)?))
         }
-        _ => bail!("--to \"{}\": the name must end in .npz or .npy", path.display()),
+        _ => {
+            let path = path.display();
+            let message = format!("--to \"{path}\": the name must end in .npz or .npy");
+            bail!(ConfigError::new(message))
+        }
     }
 }
 
@@ -203,7 +217,11 @@ fn write(path: &Path, texts: &[TextStates]) -> anyhow::Result<()> {
 fn arrays(texts: &[TextStates]) -> Vec<Named> {
     let mut arrays = Vec::new();
     for (number, text) in texts.iter().enumerate() {
-        let number = if texts.len() > 1 { format!("{}/", number + 1) } else { String::new() };
+        let number = match &text.input {
+            Some(input) => format!("{input}/"),
+            None if texts.len() > 1 => format!("{}/", number + 1),
+            None => String::new(),
+        };
         for direction in &text.directions {
             let prefix = match direction.direction {
                 "backward" => format!("{number}backward/"),

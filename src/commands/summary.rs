@@ -66,7 +66,7 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
 /// The number of classes, as configured or as the training file has them.
 fn class_count(config: &Config) -> anyhow::Result<usize> {
     match config.data.labels.len() {
-        0 => Ok(data::read(&config.data.train, config)?.names.len().max(2)),
+        0 => Ok(data::load(config)?.labels.len()),
         named => Ok(named),
     }
 }

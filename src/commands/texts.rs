@@ -1,11 +1,11 @@
-//! Texts from the command line and from lines, put in the order of a model's inputs.
+//! Texts from the command line and from lines, put under the columns that a model reads.
 
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow};
 use serde_json::{Map, Value};
 
-use crate::config::Input;
+use crate::config::{Column, ConfigError, Inputs};
 
 /// `NAME=TEXT`.
 #[derive(Clone, Debug)]
@@ -25,105 +25,114 @@ impl FromStr for NamedText {
     }
 }
 
-/// The names of a model's inputs; none where it has only one.
-pub struct InputNames(pub Vec<String>);
+/// The columns that a model reads, as the data files name them.
+pub struct TextColumns(Vec<String>);
 
-impl InputNames {
-    /// The names of these inputs.
-    pub fn of(inputs: &[Input]) -> Self {
-        Self(inputs.iter().filter_map(|input| input.name.clone()).collect())
+impl TextColumns {
+    /// The columns of these inputs.
+    pub fn of(inputs: &Inputs) -> Self {
+        Self(inputs.columns().into_iter().map(Column::key).collect())
     }
 
-    /// What was given on the command line, for each input its texts.
+    /// Whether an example is one text, which needs no name.
+    pub fn is_one(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// What was given on the command line, for each column its texts.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] where it does not fit the columns.
     pub fn given(
         &self,
         texts: Vec<String>,
         named: Vec<NamedText>,
-    ) -> anyhow::Result<Vec<Vec<String>>> {
-        if self.0.is_empty() {
-            ensure!(
-                named.is_empty(),
-                "--input {}: the checkpoint reads one text, which has no name; give it without \
-                 --input",
-                named[0].name
-            );
-            return Ok(vec![texts]);
+    ) -> Result<Vec<Vec<String>>, ConfigError> {
+        let known = self.0.join(", ");
+        if self.is_one() {
+            return match named.first() {
+                None => Ok(vec![texts]),
+                Some(text) => Err(ConfigError::new(format!(
+                    "--input {}: the checkpoint reads one text; give it without --input",
+                    text.name
+                ))),
+            };
         }
-        ensure!(
-            texts.is_empty(),
-            "the checkpoint reads several inputs, {}: give each as --input NAME=TEXT",
-            self.0.join(", ")
-        );
-        self.check(&named)?;
+        if !texts.is_empty() {
+            return Err(ConfigError::new(format!(
+                "the checkpoint reads several texts, {known}: give each as --input NAME=TEXT"
+            )));
+        }
+        if let Some(unknown) = named.iter().find(|text| !self.0.contains(&text.name)) {
+            let name = &unknown.name;
+            return Err(ConfigError::new(format!("--input {name}: the checkpoint reads {known}")));
+        }
         let text = |name: &String| {
             let mut found = named.iter().filter(|text| text.name == *name);
             match (found.next(), found.next()) {
                 (Some(text), None) => Ok(vec![text.text.clone()]),
-                (None, _) => Err(anyhow!("--input {name}=TEXT is missing")),
-                (Some(_), Some(_)) => Err(anyhow!("--input {name} is given twice")),
+                (None, _) => Err(ConfigError::new(format!("--input {name}=TEXT is missing"))),
+                (Some(_), Some(_)) => {
+                    Err(ConfigError::new(format!("--input {name} is given twice")))
+                }
             }
         };
         self.0.iter().map(text).collect()
     }
 
-    /// What was given on the command line, each text with the number of its input.
-    pub fn numbered(
+    /// Lines from number `first` on as examples, for each column its texts; and what is wrong with
+    /// the line after them, where something is. Of several columns a line is a JSON object, and
+    /// empty lines are passed over.
+    pub fn parsed(
         &self,
-        texts: Vec<String>,
-        named: Vec<NamedText>,
-    ) -> anyhow::Result<Vec<(usize, String)>> {
-        if self.0.is_empty() || !texts.is_empty() {
-            let texts = self.given(texts, named)?.swap_remove(0);
-            return Ok(texts.into_iter().map(|text| (0, text)).collect());
+        lines: Vec<String>,
+        first: usize,
+    ) -> (Vec<Vec<String>>, Option<anyhow::Error>) {
+        if self.is_one() {
+            return (vec![lines], None);
         }
-        self.check(&named)?;
-        let number = |name: &str| self.0.iter().position(|known| known == name);
-        Ok(named.into_iter().filter_map(|named| Some((number(&named.name)?, named.text))).collect())
-    }
-
-    fn check(&self, named: &[NamedText]) -> anyhow::Result<()> {
-        match named.iter().find(|text| !self.0.contains(&text.name)) {
-            Some(unknown) => {
-                bail!("--input {}: the checkpoint reads {}", unknown.name, self.0.join(", "))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Lines from number `first` on as examples: for each input its texts.
-    pub fn parsed(&self, lines: Vec<String>, first: usize) -> anyhow::Result<Vec<Vec<String>>> {
-        if self.0.is_empty() {
-            return Ok(vec![lines]);
-        }
-        let mut texts = vec![Vec::with_capacity(lines.len()); self.0.len()];
-        for (number, line) in lines.iter().enumerate() {
-            let row =
-                self.row(line).with_context(|| format!("line {} of the texts", first + number))?;
-            for (texts, text) in texts.iter_mut().zip(row) {
-                texts.push(text);
+        let mut columns = vec![Vec::with_capacity(lines.len()); self.0.len()];
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match self.row(line).with_context(|| format!("line {} of the texts", first + number)) {
+                Err(error) => return (columns, Some(error)),
+                Ok(row) => {
+                    for (texts, text) in columns.iter_mut().zip(row) {
+                        texts.push(text);
+                    }
+                }
             }
         }
-        Ok(texts)
+        (columns, None)
     }
 
     /// The texts of a JSON object.
     fn row(&self, line: &str) -> anyhow::Result<Vec<String>> {
         let expected = || format!("expected a JSON object with the texts {}", self.0.join(", "));
-        let object: Map<String, Value> = serde_json::from_str(line).with_context(expected)?;
+        let object: Map<String, Value> =
+            serde_json::from_str(line).map_err(|_| anyhow!(expected()))?;
         let text = |name: &String| match object.get(name) {
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(anyhow!("\"{name}\" is no text")),
+            // As in the data that models are trained on.
+            Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Ok(scalar.to_string()),
+            Some(_) => Err(anyhow!("\"{name}\" is neither text nor number")),
             None => Err(anyhow!("{}, \"{name}\" is missing", expected())),
         };
         self.0.iter().map(text).collect()
     }
 
-    /// The texts of an example under their names; the only one is called text.
+    /// The texts of an example under the names of their columns.
     pub fn keyed(&self, texts: &[&str]) -> Map<String, Value> {
-        let names = match self.0.is_empty() {
-            true => &["text".to_owned()][..],
-            false => &self.0,
-        };
-        names.iter().cloned().zip(texts.iter().map(|text| Value::from(*text))).collect()
+        self.0.iter().cloned().zip(texts.iter().map(|text| Value::from(*text))).collect()
+    }
+
+    /// How an example is given on the command line.
+    pub fn usage(&self) -> String {
+        match self.is_one() {
+            true => "\"Your text.\"".into(),
+            false => {
+                let each = self.0.iter().map(|name| format!("--input {name}=\"…\""));
+                each.collect::<Vec<_>>().join(" ")
+            }
+        }
     }
 }

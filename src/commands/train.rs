@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::output::{listed, print, print_json};
+use super::texts::TextColumns;
 use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, Override};
@@ -57,14 +58,14 @@ pub struct TrainArgs {
 /// Runs the command.
 pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
     let interrupt = Interrupt::listen()?;
-    let (run, ending) = match (&args.resume, &args.config) {
+    let Session { run, columns, ending } = match (&args.resume, &args.config) {
         (Some(run), _) => resume(run, &args, &interrupt)?,
         (None, Some(config)) => begin(config, &args, &interrupt)?,
         (None, None) => unreachable!("clap demands one of them"),
     };
     match ending {
         Ending::Finished(outcome) => {
-            report(&run, &outcome, args.json)?;
+            report(&run, &outcome, &columns, args.json)?;
             Ok(FINE)
         }
         Ending::Interrupted(signal) => {
@@ -78,11 +79,15 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
     }
 }
 
-fn begin(
-    config: &Path,
-    args: &TrainArgs,
-    interrupt: &Interrupt,
-) -> anyhow::Result<(RunFolder, Ending)> {
+/// A run that was trained, to its end or to a signal.
+struct Session {
+    run: RunFolder,
+    /// What its model reads.
+    columns: TextColumns,
+    ending: Ending,
+}
+
+fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load(config, &args.set.overrides)?;
     let device = args.compute.start()?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
@@ -95,18 +100,16 @@ fn begin(
     let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
     introduce(&experiment, &run, device).inspect_err(|_| run.discard())?;
     let trainer = Trainer::new(&experiment, run.clone(), device).inspect_err(|_| run.discard())?;
-    Ok((run, trainer.train(interrupt)?))
+    let columns = TextColumns::of(&experiment.resolved.config.inputs);
+    Ok(Session { run, columns, ending: trainer.train(interrupt)? })
 }
 
-fn resume(
-    path: &Path,
-    args: &TrainArgs,
-    interrupt: &Interrupt,
-) -> anyhow::Result<(RunFolder, Ending)> {
+fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let run = RunFolder::open(path);
     let checkpoint = latest_checkpoint(&run, &args.set.overrides)?;
     let device = args.compute.start()?;
     let progress = checkpoint.progress()?;
+    let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
     if args.set.overrides.is_empty()
         && let Some(reason) = progress.finished(&checkpoint.resolved.config.train)
         && let Some(outcome) = run.summary()
@@ -116,14 +119,13 @@ fn resume(
             Finished::EarlyStopping => "train.early_stopping.patience",
         };
         say(format!("the run is over; to train on, raise {limit} with --set"));
-        return Ok((run, Ending::Finished(outcome)));
+        return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
     let experiment = Experiment::reopen(&checkpoint)?;
     introduce(&experiment, &run, device)?;
     say(format!("resumed after step {}", progress.step));
     let trainer = Trainer::resume(&experiment, run.clone(), &checkpoint, device)?;
-    let ending = trainer.train(interrupt)?;
-    Ok((run, ending))
+    Ok(Session { run, columns, ending: trainer.train(interrupt)? })
 }
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.
@@ -165,13 +167,22 @@ fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> a
         say(format!("note: {note}"));
     }
     say(format!("run:  {}", run.path().display()));
-    say(format!("on:   {}, {} threads", device_name(device), torch::threads()));
+    let threads = match torch::threads() {
+        1 => "1 thread".to_owned(),
+        many => format!("{many} threads"),
+    };
+    say(format!("on:   {}, {threads}", device_name(device)));
     say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }
 
 /// The result on stdout, what to do next on stderr.
-fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> {
+fn report(
+    run: &RunFolder,
+    outcome: &Outcome,
+    columns: &TextColumns,
+    json: bool,
+) -> anyhow::Result<()> {
     if json {
         print_json(outcome)?;
     } else {
@@ -191,11 +202,13 @@ fn report(run: &RunFolder, outcome: &Outcome, json: bool) -> anyhow::Result<()> 
         grouped(outcome.tokens_per_second as usize)
     ));
     say(format!(
-        "\nnext:\n  {} --logdir {}\n  {} predict {} \"A wonderful surprise from start to end.\"",
+        "\nnext:\n  {} --logdir {}\n  {} plot {path}\n  {} predict {path} {}",
         tensorboard(),
         quoted(&relative(curves)),
         program(),
-        quoted(&relative(run.path())),
+        program(),
+        columns.usage(),
+        path = quoted(&relative(run.path())),
     ));
     Ok(())
 }

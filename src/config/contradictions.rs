@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::fields::Fault;
-use super::{Activation, ClassWeights, Column, Config, Format, Portion, SplitMethod};
+use super::{Activation, ClassWeights, Column, Columns, Config, Format, Portion, SplitMethod};
 
 impl Config {
     /// Every contradiction between fields.
@@ -36,10 +36,15 @@ impl Config {
                 format!("needs named columns, but data.format is {format}"),
             ));
         }
-        let one_text = self.inputs.len() == 1 && self.inputs[0].columns.0.len() == 1;
-        if matches!(data.format, Format::Fasttext | Format::Folder) && !one_text {
+        if self.inputs.are_written() && data.text_column != Columns::named("text") {
+            let message = "is not used, since inputs says which columns are read";
+            faults.push(("data.text_column".into(), message.into()));
+        }
+        if matches!(data.format, Format::Fasttext | Format::Folder)
+            && self.inputs.columns().len() > 1
+        {
             let format = data.format.word();
-            let message = format!("one text of one column, since data.format is {format}");
+            let message = format!("one column, since data.format is {format}");
             faults.push((self.inputs[0].field("column"), message));
         }
         let text_columns = self

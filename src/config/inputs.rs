@@ -7,7 +7,7 @@ use serde_yaml::{Mapping, Value};
 use super::fields::{Fault, Fields, Walk};
 use super::schema::{Config, EmbeddingConfig, InputSection, LstmConfig, Pooling, TextConfig};
 use super::unknown_field;
-use super::value::{Columns, FieldValue};
+use super::value::{Column, Columns, FieldValue};
 
 /// One text of an example, how it becomes ids, and what reads them.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,24 +82,56 @@ impl Deref for Inputs {
     }
 }
 
+impl Inputs {
+    /// The columns of all inputs, each once.
+    pub fn columns(&self) -> Vec<&Column> {
+        let mut columns: Vec<&Column> = Vec::new();
+        for column in self.list.iter().flat_map(|input| &input.columns.0) {
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        columns
+    }
+
+    /// For each input the numbers of its columns among [`Inputs::columns`].
+    pub fn parts(&self) -> Vec<Vec<usize>> {
+        let columns = self.columns();
+        let number = |column: &Column| columns.iter().position(|known| *known == column);
+        let parts = |input: &Input| input.columns.0.iter().filter_map(number).collect();
+        self.list.iter().map(parts).collect()
+    }
+
+    /// Whether the section says what the inputs are.
+    pub(super) fn are_written(&self) -> bool {
+        !self.written.is_empty()
+    }
+}
+
 impl FieldValue for Inputs {
     fn from_yaml(value: &Value) -> Option<Self> {
-        let written = value.as_mapping()?;
-        let name = |key: &Value| {
-            let name = key.as_str().unwrap_or_default();
-            let harmless = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            !name.is_empty() && name.chars().all(harmless)
-        };
-        let section = |value: &Value| value.is_mapping() || value.is_null();
-        let valid = written.iter().all(|(key, value)| name(key) && section(value));
-        valid.then(|| Self { written: written.clone(), list: Vec::new() })
+        value.as_mapping().map(|written| Self { written: written.clone(), list: Vec::new() })
     }
     fn to_yaml(&self) -> Value {
         Value::Mapping(self.written.clone())
     }
     fn allowed() -> String {
-        "a mapping {name: {column, text, embedding, lstm, pooling}}, names of letters, digits and _"
-            .into()
+        format!("a mapping {{name: {{{SECTION}}}}}, {NAME}")
+    }
+}
+
+const NAME: &str = "names of at most 64 letters, digits and _";
+const SECTION: &str = "column, text, embedding, lstm, pooling";
+
+/// What is wrong with an entry of the section, where something is.
+fn entry_fault(name: &str, own: &Value) -> Option<String> {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(harmless) {
+        return Some(format!("found the name \"{name}\", allowed are {NAME}"));
+    }
+    match own {
+        Value::Mapping(_) | Value::Null => None,
+        _ => Some(format!("allowed is a section {{{SECTION}}}")),
     }
 }
 
@@ -109,12 +141,16 @@ pub(super) fn resolve(config: &mut Config, root: &Value, walk: &mut Walk) {
         config.inputs.list = vec![Input::only(config)];
         return;
     }
-    let inherited = inherited(root);
+    let inherited = Value::Mapping(inherited(root));
     let mut written = std::mem::take(&mut config.inputs.written);
     for (key, own) in written.iter_mut() {
-        let name = key.as_str().unwrap_or_default().to_owned();
+        let name = String::from_yaml(key).unwrap_or_default();
         let path = vec!["inputs".to_owned(), name.clone()];
-        let mut merged = Value::Mapping(inherited.clone());
+        if let Some(message) = entry_fault(&name, own) {
+            walk.faults.push(Fault { path, message });
+            continue;
+        }
+        let mut merged = inherited.clone();
         merge(&mut merged, own);
 
         let mut part = Walk::default();
@@ -124,7 +160,8 @@ pub(super) fn resolve(config: &mut Config, root: &Value, walk: &mut Walk) {
         // What is wrong in an inherited section is told where it stands.
         let here = |path: &[String]| find(own, &path[2..]).is_some();
         walk.faults.extend(part.faults.iter().filter(|fault| here(&fault.path)).cloned());
-        for path in part.unknown.iter().filter(|path| here(path)) {
+        let inherited = |path: &[String]| find(&inherited, &path[2..]).is_some();
+        for path in part.unknown.iter().filter(|path| here(path) || !inherited(path)) {
             let message = unknown_field(path, &part.table);
             walk.faults.push(Fault { path: path.clone(), message });
         }

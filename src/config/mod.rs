@@ -64,8 +64,12 @@ impl std::str::FromStr for Override {
         if path.iter().any(String::is_empty) {
             return Err(format!("\"{text}\" has an empty name before the equals sign"));
         }
-        let value = serde_yaml::from_str(value)
-            .map_err(|error| format!("the value in \"{text}\" is no YAML: {error}"))?;
+        let value = match value.starts_with('*') {
+            // A pattern of files; to YAML it would be an alias, which one value cannot have.
+            true => Value::from(value),
+            false => serde_yaml::from_str(value)
+                .map_err(|error| format!("the value in \"{text}\" is no YAML: {error}"))?,
+        };
         Ok(Self { path, value })
     }
 }

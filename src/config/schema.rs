@@ -50,7 +50,7 @@ section! {
     /// Where the examples come from.
     pub struct DataConfig {
         /// File or folder with the training examples; a pattern such as folder/*_train.txt takes
-        /// several files together. Required.
+        /// several files together (so it does below). Required.
         train: PathBuf = PathBuf::new();
         /// File or folder with the validation examples; without it they are split off the
         /// training examples.
@@ -168,7 +168,7 @@ section! {
         /// File with pre-trained word vectors of this size: the text form of word2vec, GloVe or
         /// fastText (.txt, .vec; .gz, .zst), or a matrix .npy with a list of words .txt beside it.
         vectors: Option<PathBuf> = None;
-        /// How word vectors begin that no file gives. keras: U(-0.05, 0.05). pytorch: N(0, 1). auto:
+        /// How word vectors begin where vectors names no file. keras: U(-0.05, 0.05). pytorch: N(0, 1). auto:
         /// as model.initialization says.
         initialization: EmbeddingInitialization = EmbeddingInitialization::Auto;
         /// Whether training changes the word vectors; false freezes them.

@@ -204,6 +204,16 @@ pub enum Column {
     Number(usize),
 }
 
+impl Column {
+    /// What its texts are called outside the file that they come from.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
 impl FieldValue for Column {
     fn from_yaml(value: &Value) -> Option<Self> {
         match value {

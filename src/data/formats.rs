@@ -7,10 +7,11 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
+use glob::{MatchOptions, Pattern};
 use serde_json::Value as Json;
 
 use super::open::{format_of, open};
-use crate::config::{BrokenLines, Column, Columns, Config, DataConfig, Format, Input};
+use crate::config::{BrokenLines, Column, Config, DataConfig, Format, Input, Inputs};
 
 const FASTTEXT_LABEL: &str = "__label__";
 
@@ -21,7 +22,7 @@ pub struct LabelledTexts {
     pub path: PathBuf,
     /// Each file with the number of its first example.
     files: Vec<(PathBuf, usize)>,
-    /// For each input its texts, in the order of the file.
+    /// For each column of the inputs its texts, in the order of the file.
     pub texts: Vec<Vec<String>>,
     /// For each text, the index of its label in `names`.
     pub labels: Vec<u32>,
@@ -56,13 +57,13 @@ impl LabelledTexts {
 }
 
 /// Reads the file or folder `path`, or all files that match it as a pattern, as the data section
-/// says, with a text for each input.
+/// says, with a text for each column of the inputs.
 ///
 /// # Errors
 /// Names the file, the line, what was found and what was expected.
 pub fn read(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
     let mut sink = Sink::new(path, config);
-    for file in matching(path)? {
+    for file in matching(path, config.data.format)? {
         sink.read.files.push((file.clone(), sink.read.len()));
         read_one(&file, &config.data, &mut sink)?;
     }
@@ -71,18 +72,34 @@ pub fn read(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
 
 /// The files that `path` matches as a pattern, in the order of their names; `path` itself where it
 /// is none, or is there under just this name.
-fn matching(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn matching(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
     if !pattern.contains(['*', '?', '[']) || path.exists() {
         return Ok(vec![path.to_owned()]);
     }
-    let found =
-        glob::glob(&pattern).with_context(|| format!("\"{pattern}\" is no valid pattern"))?;
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+    let found = glob::glob_with(&with_literal_folders(path), options)
+        .with_context(|| format!("\"{pattern}\" is no valid pattern"))?;
     let files: Vec<PathBuf> = found
         .collect::<Result<_, _>>()
         .with_context(|| format!("cannot look for files \"{pattern}\""))?;
-    ensure!(!files.is_empty(), "no file matches \"{pattern}\"");
+    let advice = match format {
+        Format::Babi => "; `lstmtext data fetch babi` gets the tasks into data/babi/en",
+        _ => "",
+    };
+    ensure!(!files.is_empty(), "no file matches \"{pattern}\"{advice}");
     Ok(files)
+}
+
+/// The pattern, in which the folders that are there under just their names stand for themselves.
+fn with_literal_folders(path: &Path) -> String {
+    let mut folder = PathBuf::new();
+    let mut rest = path.components().peekable();
+    while let Some(part) = rest.next_if(|part| folder.join(part).exists()) {
+        folder.push(part);
+    }
+    let literal = Pattern::escape(&folder.to_string_lossy());
+    PathBuf::from(literal).join(rest.collect::<PathBuf>()).to_string_lossy().into_owned()
 }
 
 fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -98,11 +115,11 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         let (path, format) = (path.display(), format.word());
         ensure!(
             config.filter.is_empty(),
-            "data.filter needs named columns, but \"{path}\" is {format}"
+            "data.filter needs named columns, but \"{path}\" has the format {format}"
         );
         ensure!(
-            sink.inputs.len() == 1 && sink.inputs[0].columns.0.len() == 1,
-            "{} needs named columns, but \"{path}\" is {format}",
+            sink.inputs.columns().len() == 1,
+            "{} needs named columns, but \"{path}\" has the format {format}",
             sink.inputs[0].field("column")
         );
     }
@@ -119,7 +136,7 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
 
 /// What a line that can be an example consists of.
 struct Row {
-    /// A text for each input.
+    /// A text for each column of the inputs.
     texts: Vec<String>,
     label: String,
 }
@@ -127,7 +144,7 @@ struct Row {
 /// Collects rows, and stops at or counts the broken ones.
 struct Sink<'a> {
     read: LabelledTexts,
-    inputs: &'a [Input],
+    inputs: &'a Inputs,
     numbers: HashMap<String, u32>,
     broken: BrokenLines,
     label_names: &'a BTreeMap<String, String>,
@@ -137,7 +154,7 @@ impl<'a> Sink<'a> {
     fn new(path: &Path, config: &'a Config) -> Self {
         let read = LabelledTexts {
             path: path.to_owned(),
-            texts: vec![Vec::new(); config.inputs.len()],
+            texts: vec![Vec::new(); config.inputs.columns().len()],
             ..LabelledTexts::default()
         };
         Self {
@@ -194,10 +211,16 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// The path of the field that asks for a column.
+fn field_of(inputs: &Inputs, column: &Column) -> String {
+    let asks = |input: &&Input| input.columns.0.contains(column);
+    inputs.iter().find(asks).map_or(String::new(), |input| input.field("column"))
+}
+
 /// Which fields of a row hold what.
 struct Layout {
-    /// For each input the fields that make up its text.
-    texts: Vec<Vec<usize>>,
+    /// The fields of the texts.
+    texts: Vec<usize>,
     label: usize,
     filter: Vec<(usize, String)>,
     /// Fields in every row, where a header tells.
@@ -208,7 +231,7 @@ impl Layout {
     fn find(
         header: Option<&[String]>,
         config: &DataConfig,
-        inputs: &[Input],
+        inputs: &Inputs,
     ) -> Result<Self, String> {
         let named = |name: &str| -> Result<usize, String> {
             let header = header.ok_or_else(|| {
@@ -231,12 +254,11 @@ impl Layout {
             },
         };
         let filter = config.filter.iter();
-        let text = |input: &Input| {
-            let columns = input.columns.0.iter().map(find).collect::<Result<Vec<_>, _>>();
-            columns.map_err(|fault| format!("{}: {fault}", input.field("column")))
+        let text = |column: &&Column| {
+            find(column).map_err(|fault| format!("{}: {fault}", field_of(inputs, column)))
         };
         Ok(Self {
-            texts: inputs.iter().map(text).collect::<Result<_, _>>()?,
+            texts: inputs.columns().iter().map(text).collect::<Result<_, _>>()?,
             label: find(&config.label_column)
                 .map_err(|fault| format!("data.label_column: {fault}"))?,
             filter: filter
@@ -267,10 +289,7 @@ impl Layout {
                 return Ok(None);
             }
         }
-        let text = |columns: &Vec<usize>| {
-            let parts = columns.iter().map(|column| field(*column)).collect::<Result<Vec<_>, _>>();
-            parts.map(|parts| parts.join(" "))
-        };
+        let text = |column: &usize| field(*column).map(str::to_owned);
         Ok(Some(Row {
             texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
             label: field(self.label)?.trim().to_owned(),
@@ -366,11 +385,8 @@ fn read_jsonl(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resu
             Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
         }
     };
-    let keys = |input: &Input| -> anyhow::Result<Vec<String>> {
-        let Columns(columns) = &input.columns;
-        columns.iter().map(|column| key(column, &input.field("column"))).collect()
-    };
-    let texts = sink.inputs.iter().map(keys).collect::<anyhow::Result<Vec<_>>>()?;
+    let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
+    let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
     let label = key(&config.label_column, "data.label_column")?;
     for_each_line(path, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
@@ -382,7 +398,7 @@ fn read_jsonl(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resu
 
 fn json_row(
     bytes: &[u8],
-    texts: &[Vec<String>],
+    texts: &[String],
     label: &str,
     filter: &BTreeMap<String, String>,
 ) -> Result<Option<Row>, String> {
@@ -402,11 +418,7 @@ fn json_row(
             return Ok(None);
         }
     }
-    let text = |keys: &Vec<String>| {
-        let parts = keys.iter().map(|key| value(key)).collect::<Result<Vec<_>, _>>();
-        parts.map(|parts| parts.join(" "))
-    };
-    let texts = texts.iter().map(text).collect::<Result<_, _>>()?;
+    let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
     Ok(Some(Row { texts, label: value(label)? }))
 }
 

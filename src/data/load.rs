@@ -5,17 +5,17 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::formats::{LabelledTexts, read};
 use super::split::{Split, by_position, stratified};
-use crate::config::{Config, DataConfig, Input, SplitMethod, UnseenLabels};
+use crate::config::{Config, DataConfig, Inputs, SplitMethod, UnseenLabels};
 use crate::text::Tokenizer;
 
 /// Texts with class numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Examples {
-    /// For each input its texts.
+    /// For each column of the inputs its texts.
     pub texts: Vec<Vec<String>>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
@@ -34,7 +34,7 @@ impl Examples {
         self.labels.is_empty()
     }
 
-    /// The texts of example `index`, one for each input.
+    /// The texts of example `index`, one for each column.
     fn row(&self, index: usize) -> Vec<&str> {
         self.texts.iter().map(|texts| texts[index].as_str()).collect()
     }
@@ -154,7 +154,13 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let validation = data.validation.as_deref().map(read_part).transpose()?;
     let test = data.test.as_deref().map(read_part).transpose()?;
     let labels = class_names(&train, [&validation, &test], data)?;
-    let number = |part: LabelledTexts| numbered(part, &labels);
+    let number = |part: LabelledTexts| {
+        let read = numbered(part, &labels);
+        match data.labels.is_empty() {
+            true => read.context("data.unseen_labels: class would make it a class"),
+            false => read,
+        }
+    };
     let validation = validation.map(number).transpose()?;
     let test = test.map(number).transpose()?;
 
@@ -175,7 +181,8 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
     if splits.validation.is_empty() {
         bail!(
-            "there are no validation examples: set data.validation, or data.split.validation above 0"
+            "there are no validation examples: set data.validation, or data.split.validation higher \
+             (equal texts stay together, and a group of them may be too large for the part)"
         );
     }
     Ok(splits)
@@ -247,7 +254,7 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
     for (index, &label) in read.labels.iter().enumerate() {
         let Some(number) = numbers[label as usize] else {
             bail!(
-                "{}found the label \"{}\", known are {} (data.unseen_labels: class would make it one)",
+                "{}found the label \"{}\", known are {}",
                 read.place(index),
                 read.names[label as usize],
                 names.join(", ")
@@ -267,7 +274,7 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
         |file: bool, portion: crate::config::Portion| if file { 0 } else { portion.of(total) };
     let validation = part(config.validation.is_some(), config.split.validation);
     let test = part(config.test.is_some(), config.split.test);
-    if validation + test >= total {
+    if validation.saturating_add(test) >= total {
         bail!(
             "\"{}\" has {total} examples; data.split takes {validation} for validation and {test} \
              for test, and leaves none for training",
@@ -287,11 +294,12 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
 }
 
 /// Whether no text of an example is too long to be trained on.
-fn is_short(texts: &[&str], inputs: &[Input]) -> bool {
-    texts.iter().zip(inputs).all(|(text, input)| {
+fn is_short(columns: &[&str], inputs: &Inputs) -> bool {
+    inputs.iter().zip(inputs.parts()).all(|(input, parts)| {
         input.text.train_max_length.is_none_or(|most| {
+            let text: Vec<&str> = parts.iter().map(|column| columns[*column]).collect();
             let mut tokens = 0;
-            Tokenizer::new(&input.text).tokens(text, |_| tokens += 1);
+            Tokenizer::new(&input.text).tokens(&text.join(" "), |_| tokens += 1);
             tokens <= most
         })
     })
@@ -396,7 +404,7 @@ mod tests {
         let new = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
         assert!(
             fault(&new, "data: {train: DIR/train.csv, test: DIR/test.csv}")
-                .contains("line 3: found the label \"8\", known are 9, 10 (data.unseen_labels")
+                .ends_with("line 3: found the label \"8\", known are 9, 10")
         );
         let all = [("train.csv", TRAIN)];
         assert!(

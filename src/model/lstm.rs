@@ -5,7 +5,8 @@
 //! o = σ(W_o x + U_o h + b_o), c ← f ⊙ c + i ⊙ g, h = o ⊙ tanh(c).
 //!
 //! Sequences are never packed: packing forbids oneDNN's kernel and cuDNN's persistent ones. Texts
-//! are padded at the end instead, and nobody looks at what the LSTM makes of the padding. The
+//! are padded at the end instead, and nobody looks at what the LSTM makes of the padding (or in
+//! front, where it is read, as Keras does). The
 //! backward direction is an LSTM of its own over each text reversed within its length, because a
 //! padded `bidirectional` call would start it in the padding.
 

@@ -55,7 +55,7 @@ pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
     let found: Dictionary = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is not what lstmtext data vocab writes", name()))?;
+        .map_err(|_| anyhow!("{} is no vocabulary; `lstmtext data vocab` writes one", name()))?;
     ensure!(found.format == FORMAT, "{} is \"{}\", expected \"{FORMAT}\"", name(), found.format);
     let expected = Dictionary::of(Vec::new(), &input.text);
     for (setting, found, expected) in [
@@ -104,7 +104,7 @@ mod tests {
         let fault = |input: &Input| format!("{:#}", read(&path, input).unwrap_err());
         assert!(fault(&own).contains("cannot be read"));
         fs::write(&path, "the\nand\n").unwrap();
-        assert!(fault(&own).contains("is not what lstmtext data vocab writes"));
+        assert!(fault(&own).contains("`lstmtext data vocab` writes one"));
         write(&path, &Vocabulary::build(&["a".into()], &own.text).unwrap(), &own.text).unwrap();
         let other = fault(&input("tokenizer: keras"));
         assert!(other.ends_with("with tokenizer: words, but text.tokenizer is keras"), "{other}");

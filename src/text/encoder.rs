@@ -1,12 +1,13 @@
 //! Texts to ids: tokenized, looked up, cut to length.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use rayon::prelude::*;
 
 use super::dictionary;
 use super::{OOV, START, Tokenizer, Vocabulary};
-use crate::config::{Input, PadSide, TextConfig, Truncate};
+use crate::config::{Input, Inputs, PadSide, TextConfig, Truncate};
 
 /// Texts encoded by one thread at a time.
 const CHUNK: usize = 256;
@@ -87,44 +88,63 @@ impl Encoder {
 
 /// The encoders of all inputs, in their order.
 #[derive(Clone, Debug)]
-pub struct Encoders(Vec<Encoder>);
+pub struct Encoders {
+    encoders: Vec<Encoder>,
+    /// For each input the columns that its texts are made of.
+    parts: Vec<Vec<usize>>,
+}
 
 impl Encoders {
     /// Encoders with a vocabulary for each input.
-    pub fn new(inputs: &[Input], vocabularies: Vec<Vocabulary>) -> Self {
+    pub fn new(inputs: &Inputs, vocabularies: Vec<Vocabulary>) -> Self {
         let encoders = inputs.iter().zip(vocabularies);
-        Self(encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect())
+        let encoders = encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect();
+        Self { encoders, parts: inputs.parts() }
     }
 
     /// Encoders with the words of the training texts, or of the dictionaries that the
-    /// configuration names; `texts` has the texts of each input.
+    /// configuration names; `columns` has the texts of each column of the inputs.
     ///
     /// # Errors
     /// Where no word is left, or a dictionary cannot be used.
-    pub fn build(inputs: &[Input], texts: &[Vec<String>]) -> anyhow::Result<Self> {
-        let vocabularies =
-            inputs.iter().zip(texts).map(|(input, texts)| match &input.text.vocabulary {
-                Some(path) => dictionary::read(path, input),
-                None => Vocabulary::build(texts, &input.text),
-            });
+    pub fn build(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
+        let build = |(input, parts): (&Input, Vec<usize>)| match &input.text.vocabulary {
+            Some(path) => dictionary::read(path, input),
+            None => Vocabulary::build(&joined(columns, &parts), &input.text),
+        };
+        let vocabularies = inputs.iter().zip(inputs.parts()).map(build);
         Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
     }
 
     /// The ids of every text of every input.
-    pub fn encode(&self, texts: &[Vec<String>]) -> Vec<Corpus> {
-        self.0.iter().zip(texts).map(|(encoder, texts)| encoder.encode_all(texts)).collect()
+    pub fn encode(&self, columns: &[Vec<String>]) -> Vec<Corpus> {
+        let inputs = self.encoders.iter().zip(&self.parts);
+        inputs.map(|(encoder, parts)| encoder.encode_all(&joined(columns, parts))).collect()
     }
 
     /// The number of ids of each input.
     pub fn sizes(&self) -> Vec<usize> {
-        self.0.iter().map(|encoder| encoder.vocabulary().len()).collect()
+        self.encoders.iter().map(|encoder| encoder.vocabulary().len()).collect()
     }
+}
+
+/// The texts of an input, each of its `parts` among the columns, joined by spaces.
+pub fn joined<'a>(columns: &'a [Vec<String>], parts: &[usize]) -> Cow<'a, [String]> {
+    if let [alone] = parts {
+        return Cow::Borrowed(&columns[*alone]);
+    }
+    let examples = 0..columns[0].len();
+    let join = |example: usize| {
+        let texts: Vec<&str> = parts.iter().map(|part| columns[*part][example].as_str()).collect();
+        texts.join(" ")
+    };
+    examples.map(join).collect()
 }
 
 impl Deref for Encoders {
     type Target = [Encoder];
     fn deref(&self) -> &[Encoder] {
-        &self.0
+        &self.encoders
     }
 }
 

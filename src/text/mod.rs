@@ -6,7 +6,7 @@ mod tokenizer;
 mod vectors;
 mod vocabulary;
 
-pub use encoder::{Corpus, Encoded, Encoder, Encoders};
+pub use encoder::{Corpus, Encoded, Encoder, Encoders, joined};
 pub use tokenizer::Tokenizer;
 pub use vectors::{Coverage, WordVectors, coverage, read_vectors};
 pub use vocabulary::{OOV, PAD, START, Vocabulary};

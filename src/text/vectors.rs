@@ -54,7 +54,7 @@ pub fn read_vectors(
     size: usize,
     seed: u64,
 ) -> anyhow::Result<WordVectors> {
-    ensure!(size > 0, "model.embedding.size is 0, but a word vector has at least one number");
+    ensure!(size > 0, "embedding.size is 0, but a word vector has at least one number");
     let mut rows = Rows::new(vocabulary, size);
     match data::inner_extension(path).as_deref() {
         Some("npy") => npy::read(path, &mut rows)?,
@@ -139,7 +139,7 @@ fn zeros(rows: usize, size: usize) -> Result<Vec<f32>, String> {
 /// What a file of another dimension is told.
 fn wrong_dimension(found: impl std::fmt::Display, size: usize) -> String {
     format!(
-        "the word vectors have {found} numbers, but model.embedding.size is {size}; \
+        "the word vectors have {found} numbers, but embedding.size is {size}; \
          set it to {found} or name another file"
     )
 }

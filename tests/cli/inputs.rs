@@ -49,51 +49,86 @@ fn a_model_reads_both_of_its_inputs() {
 }
 
 #[test]
-fn texts_are_given_by_the_names_of_the_inputs() {
+fn texts_are_given_by_the_names_of_the_columns() {
     let place = with_two_inputs();
     place.train("two.yaml --out run --set train.epochs=1");
     let mut command = place.lstmtext("predict run --format jsonl");
-    command.args(["--input", "question=pos", "--input", "story=n1 n2"]);
+    command.args(["--input", "question=pos", "--input", "body=n1 n2"]);
     let by_name = stdout(&command.assert().success());
-    let line = "{\"story\": \"n1 n2\", \"question\": \"pos\", \"more\": 1}\n";
+    let line = "{\"body\": \"n1 n2\", \"question\": \"pos\", \"more\": 1}\n\n";
     let mut command = place.lstmtext("predict run --format jsonl");
     let by_line = stdout(&command.write_stdin(line).assert().success());
     assert_eq!(by_name, by_line);
     let answer: Value = serde_json::from_str(&by_name).unwrap();
-    assert_eq!((&answer["story"], &answer["question"]), (&json!("n1 n2"), &json!("pos")));
+    assert_eq!(answer["text"], json!({"body": "n1 n2", "question": "pos"}));
     let mut command = place.lstmtext("predict run --format tsv");
     let tsv = stdout(&command.write_stdin(line).assert().success());
     assert!(tsv.ends_with("\tn1 n2\tpos\n"), "{tsv}");
 }
 
+/// What is joined from columns in training is joined in prediction, in states and in a file that
+/// `data split` wrote.
 #[test]
-fn texts_that_do_not_fit_the_inputs_are_refused() {
+fn every_command_joins_columns_alike() {
+    let place = with_two_inputs();
+    place.train("two.yaml --out run --set inputs.story.column=[question,body,question]");
+    let evaluate = |file: &str| {
+        let line = format!("evaluate run --json --data {file}");
+        stdout_json(&place.lstmtext(&line).assert().success())["accuracy"].as_f64().unwrap()
+    };
+    let line = "predict run --format jsonl --file test.jsonl";
+    let answers = stdout(&place.lstmtext(line).assert().success());
+    let labels = place.read("test.jsonl");
+    let right = answers.lines().zip(labels.lines()).filter(|(answer, line)| {
+        let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        parse(answer)["label"] == parse(line)["label"]
+    });
+    assert_eq!(right.count() as f64 / 200.0, evaluate("test.jsonl"));
+    let line = "data split two.yaml --to parts --set inputs.story.column=[question,body,question]";
+    place.lstmtext(line).assert().success();
+    assert_eq!(evaluate("parts/test.jsonl"), evaluate("test.jsonl"));
+    let mut command = place.lstmtext("states run --json");
+    command.args(["--input", "question=n1", "--input", "body=n2 n3"]);
+    let states = stdout_json(&command.assert().success());
+    assert_eq!(states[0]["tokens"], json!(["n1", "n2", "n3", "n1"]));
+    assert_eq!((&states[1]["input"], &states[1]["tokens"]), (&json!("question"), &json!(["n1"])));
+}
+
+#[test]
+fn the_printed_command_fits_the_inputs() {
+    let place = with_two_inputs();
+    let done = place.train("two.yaml --set train.epochs=1");
+    let next = crate::common::stderr(&done);
+    let line = next.lines().find(|line| line.contains(" predict ")).expect("a command to predict");
+    let mut shell = assert_cmd::Command::new("sh");
+    shell.current_dir(place.path(".")).envs(ENVIRONMENT).args(["-c", line]);
+    shell.assert().success();
+}
+
+#[test]
+fn texts_that_do_not_fit_the_columns_are_refused() {
     let place = with_two_inputs();
     place.train("two.yaml --out run --set train.epochs=1");
     let fails = |line: &str, words: &[&str]| {
-        assert_fails(place.lstmtext(&format!("predict run {line}")), 1, words);
+        assert_fails(place.lstmtext(&format!("predict run {line}")), 2, words);
     };
-    fails("text", &["story, question", "--input NAME=TEXT"]);
-    fails("--input story=a", &["--input question=TEXT is missing"]);
-    fails("--input story=a --input body=b", &["--input body", "story, question"]);
-    fails("--input story=a --input story=b --input question=c", &["story is given twice"]);
-    assert_fails(place.lstmtext("predict run --input story"), 2, &["NAME=TEXT"]);
+    fails("text", &["body, question", "--input NAME=TEXT"]);
+    fails("--input body=a", &["--input question=TEXT is missing"]);
+    fails("--input body=a --input story=b", &["--input story", "body, question"]);
+    fails("--input body=a --input body=b --input question=c", &["body is given twice"]);
+    fails("--input body", &["NAME=TEXT"]);
     for (line, word) in
-        [("text", "JSON object"), ("{\"story\": 1}", "is no text"), ("{}", "\"story\" is missing")]
+        [("text", "JSON object"), ("{\"body\": []}", "is neither"), ("{}", "\"body\" is missing")]
     {
-        let place =
-            with_file(&place, &format!("{{\"story\": \"a\", \"question\": \"b\"}}\n{line}\n"));
-        let done = place.lstmtext("predict run --file lines.txt --batch-size 1").assert().code(1);
+        let good = "{\"body\": \"a\", \"question\": \"b\"}";
+        let mut command = place.lstmtext("predict run --format tsv");
+        let done = command.write_stdin(format!("{good}\n\n{line}\n")).assert().code(1);
         let message = crate::common::stderr(&done);
-        assert!(message.contains("line 2 of the texts") && message.contains(word), "{message}");
+        assert!(message.contains("line 3 of the texts") && message.contains(word), "{message}");
+        assert!(stdout(&done).ends_with("\ta\tb\n"), "what comes before is answered");
     }
     let one = Place::with_run();
-    assert_fails(one.lstmtext("predict run --input story=a"), 1, &["reads one text"]);
-}
-
-fn with_file<'a>(place: &'a Place, content: &str) -> &'a Place {
-    std::fs::write(place.path("lines.txt"), content).unwrap();
-    place
+    assert_fails(one.lstmtext("predict run --input story=a"), 2, &["reads one text"]);
 }
 
 #[test]
@@ -125,13 +160,11 @@ fn joined_columns_are_one_text() {
             "joined.yaml",
             "data: {train: train.csv, text_column: [a, b]}\ntext: {min_count: 1}\n",
         );
-    let done = place.lstmtext("data split joined.yaml --to parts").assert().success();
-    drop(done);
+    place.lstmtext("data split joined.yaml --to parts").assert().success();
     let train = place.read("parts/train.jsonl");
-    assert!(
-        train.contains("\"text\":\"x neg\"") || train.contains("\"text\":\"neg x\""),
-        "{train}"
-    );
+    assert!(train.contains("{\"a\":\""), "columns are handed on as they are: {train}");
+    let report = stdout_json(&place.lstmtext("data stats joined.yaml --json").assert().success());
+    assert_eq!(report["parts"][0]["longest"], 3);
 }
 
 /// A bAbI task of twelve questions.

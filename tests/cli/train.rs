@@ -223,7 +223,7 @@ fn the_next_command_that_is_printed_works() {
         .envs(ENVIRONMENT)
         .assert()
         .success()
-        .stdout(is_match(r"^(neg|pos)  0\.\d{4}  A wonderful surprise").unwrap());
+        .stdout(is_match(r"^(neg|pos)  0\.\d{4}  Your text").unwrap());
 }
 
 #[test]

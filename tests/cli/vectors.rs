@@ -122,7 +122,7 @@ fn vectors_that_do_not_fit_are_refused() {
     };
     fails(
         "model.embedding.size=50",
-        &["model.embedding.vectors", "vectors.vec", "model.embedding.size", "100", "50"],
+        &["model.embedding.vectors", "vectors.vec", "embedding.size is 50", "100"],
     );
     fails("model.embedding.vectors=short.vec", &["short.vec", "line "]);
     fails("model.embedding.vectors=other.vec", &["other.vec", "no word of the vocabulary"]);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::commands::output::print;
 use crate::commands::{FINE, SetArgs};
-use crate::config::{self, Input};
+use crate::config::{self, Column};
 use crate::console::say;
 use crate::data::{self, SplitName};
 use crate::files::replace_folder;
@@ -33,8 +33,9 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     ensure!(!args.to.exists(), "\"{}\" is there already; name a new folder", args.to.display());
     let mut splits = data::load(&config)?;
     splits.leave_out_long(&config)?;
-    let name = |input: &Input| input.name.clone().unwrap_or_else(|| "text".into());
-    let names: Vec<String> = config.inputs.iter().map(name).collect();
+    let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
+    let label = config.data.label_column.key();
+    ensure!(!names.contains(&label), "the column {label} is both a text and the label");
     replace_folder(&args.to, |folder| {
         for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
             let part = splits.part(name);
@@ -42,10 +43,10 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
                 continue;
             }
             let mut lines = String::new();
-            for (texts, label) in part.rows().zip(&part.labels) {
+            for (texts, class) in part.rows().zip(&part.labels) {
                 let mut line: Map<String, Value> =
                     names.iter().cloned().zip(texts.into_iter().map(Value::from)).collect();
-                line.insert("label".into(), splits.labels[*label as usize].as_str().into());
+                line.insert(label.clone(), splits.labels[*class as usize].as_str().into());
                 lines += &serde_json::to_string(&line).context("cannot encode an example")?;
                 lines.push('\n');
             }

@@ -11,7 +11,7 @@ use crate::config::{self, Input};
 use crate::data::{self, SplitName};
 use crate::numbers::grouped;
 use crate::stats::{PartStats, part_labels, part_stats};
-use crate::text::Encoders;
+use crate::text::{Encoders, joined};
 
 /// Count examples, labels, lengths and unknown words
 #[derive(Debug, Args)]
@@ -49,9 +49,11 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
         if part.is_empty() {
             continue;
         }
-        for ((input, encoder), texts) in config.inputs.iter().zip(&*encoders).zip(&part.texts) {
+        let inputs = config.inputs.iter().zip(config.inputs.parts()).zip(&*encoders);
+        for ((input, columns), encoder) in inputs {
             let labels = part_labels(&splits.labels, &part.labels);
-            parts.push(PartStats { labels, ..part_stats(name, input, encoder, texts) });
+            let texts = joined(&part.texts, &columns);
+            parts.push(PartStats { labels, ..part_stats(name, input, encoder, &texts) });
         }
     }
     let report = StatsReport {
@@ -90,7 +92,7 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
             .map(|(label, count)| format!("{label} {}", grouped(*count)))
             .collect();
         out.push_str(&format!(
-            "{:<width$} {:>9} {:>11} {:>7} {:>6} {:>6} {:>8} {:>5.1}% {:>7.2}%  {}\n",
+            "{:<width$} {:>9} {:>11} {:>7} {:>6} {:>6} {:>8} {:>5.1}% {:>7.2}%  {}",
             name(part),
             grouped(part.examples),
             grouped(part.tokens),
@@ -102,6 +104,8 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
             100.0 * part.unknown_share,
             if again { String::new() } else { listed(&labels) },
         ));
+        out.truncate(out.trim_end().len());
+        out.push('\n');
     }
     out.push_str("\nlengths in tokens; cut: texts longer than text.max_length; unknown: tokens without an id\n");
     for note in &report.notes {

@@ -11,7 +11,7 @@ use crate::config::{self, Input};
 use crate::console::say;
 use crate::data;
 use crate::numbers::grouped;
-use crate::text::{Vocabulary, dictionary};
+use crate::text::{Vocabulary, dictionary, joined};
 
 const EXAMPLE: &str = "\
 Example:
@@ -46,9 +46,10 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
         say(format!("note: {note}"));
     }
     let input = &config.inputs[index];
-    let vocabulary = Vocabulary::build(&splits.train.texts[index], &input.text)?;
+    let texts = joined(&splits.train.texts, &config.inputs.parts()[index]);
+    let vocabulary = Vocabulary::build(&texts, &input.text)?;
     dictionary::write(&args.to, &vocabulary, &input.text)?;
-    say(format!("{} ids, the {} special ones included", grouped(vocabulary.len()), 4));
+    say(format!("{} ids, the special ones included", grouped(vocabulary.len())));
     print(&args.to.display().to_string()).map(|()| FINE)
 }
 

@@ -7,9 +7,9 @@
 
 use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 
-use super::{Layout, Sink, for_each_line};
+use super::{Layout, Sink, excerpt, for_each_line};
 use crate::config::DataConfig;
 
 /// The columns of an example.
@@ -25,6 +25,8 @@ struct Story {
     /// The line of the file that it began in.
     begins: u64,
     questions: usize,
+    /// Whether the last line could not be read, so that any later number may follow.
+    lost: bool,
 }
 
 /// What a line says.
@@ -33,6 +35,7 @@ enum Line<'a> {
     Question { question: &'a str, answer: &'a str },
 }
 
+/// Reads the task in the file `path`.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let header = COLUMNS.map(str::to_owned);
     let layout = Layout::find(Some(&header), config, sink.inputs)
@@ -44,18 +47,25 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         }
         let (number, content) = match parse(bytes) {
             Ok(parsed) => parsed,
-            Err(message) => return sink.take(line, Err(message)),
+            Err(message) => {
+                story.lost = true;
+                return sink.take(line, Err(message));
+            }
         };
         if number == 1 {
             let finished =
                 std::mem::replace(&mut story, Story { begins: line, ..Story::default() });
-            finished.check(path)?;
-        } else if number != story.number + 1 {
-            let expected = story.number + 1;
-            return sink
-                .take(line, Err(format!("expected line number {expected} or 1, found {number}")));
+            finished.check(sink)?;
+        } else if number != story.number + 1 && !(story.lost && number > story.number) {
+            let expected = match story.number {
+                0 => "1".to_owned(),
+                last => format!("{} or 1", last + 1),
+            };
+            let fault = format!("expected line number {expected}, found {number}");
+            story.number = number;
+            return sink.take(line, Err(fault));
         }
-        story.number = number;
+        (story.number, story.lost) = (number, false);
         match content {
             Line::Statement(statement) => {
                 if !story.text.is_empty() {
@@ -63,6 +73,9 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 }
                 story.text.push_str(statement);
                 Ok(())
+            }
+            Line::Question { question: "", .. } => {
+                sink.take(line, Err("the question is empty".into()))
             }
             Line::Question { question, .. } if story.text.is_empty() => {
                 sink.take(line, Err(format!("the question \"{question}\" has no story before it")))
@@ -74,31 +87,32 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
             }
         }
     })?;
-    story.check(path)
+    story.check(sink)
 }
 
 impl Story {
     /// Refuses a story that asks nothing: most likely the file is cut, or of another kind.
-    fn check(&self, path: &Path) -> anyhow::Result<()> {
-        if self.number > 0 && self.questions == 0 {
-            bail!(
-                "\"{}\": the story that begins in line {} has no question (a question line is \
-                 NUMBER QUESTION<TAB>ANSWER)",
-                path.display(),
-                self.begins
-            );
+    fn check(&self, sink: &mut Sink) -> anyhow::Result<()> {
+        match self.number > 0 && self.questions == 0 {
+            true => sink.take(
+                self.begins,
+                Err("the story that begins here has no question (a question line is NUMBER \
+                     QUESTION<TAB>ANSWER)"
+                    .into()),
+            ),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// The number and the content of a line.
 fn parse(bytes: &[u8]) -> Result<(u64, Line<'_>), String> {
     let line = std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8")?;
-    let numbered = line.trim().split_once(' ');
-    let (number, content) = numbered
-        .and_then(|(number, content)| Some((number.parse().ok()?, content.trim())))
-        .ok_or_else(|| format!("expected a line number and a sentence, found {line:.60?}"))?;
+    let numbered = line.trim_start().split_once(' ');
+    let (number, content) =
+        numbered.and_then(|(number, content)| Some((number.parse().ok()?, content))).ok_or_else(
+            || format!("expected a line number and a sentence, found {:?}", excerpt(line)),
+        )?;
     let mut fields = content.split('\t').map(str::trim);
     let first = fields.next().unwrap_or_default();
     Ok(match fields.next() {
@@ -152,11 +166,14 @@ mod tests {
         assert!(fault("1 A.\n3 Who?\tA\t1\n").contains("expected line number 2 or 1, found 3"));
         assert!(fault("1 Who?\tA\t1\n").contains("\"Who?\" has no story before it"));
         assert!(
-            fault("1 A.\n2 B.\n1 C.\n2 Who?\tC\n").contains("begins in line 1 has no question")
+            fault("1 A.\n2 B.\n1 C.\n2 Who?\tC\n")
+                .starts_with("line 1: the story that begins here")
         );
-        assert!(fault("1 A.\n2 Who?\tA\n1 C.\n").contains("begins in line 3 has no question"));
+        assert!(fault("1 A.\n2 Who?\tA\n1 C.\n").starts_with("line 3: the story that begins here"));
+        assert!(fault("1 A.\n2 \tA\t1\n").starts_with("line 2: the question is empty"));
+        assert!(fault("2 A.\n").contains("expected line number 1, found 2"));
         assert!(fault("1 A.\n2 Who?\t\t1\n").starts_with("line 2: the label is empty"));
-        let skipped = read("1 A.\nx\n2 Who?\tA\n", ", broken_lines: skip").unwrap();
-        assert_eq!((skipped.len(), skipped.skipped), (1, 1));
+        let skipped = read("1 A.\nx\n2 Who?\tA\n1 B.\n", ", broken_lines: skip").unwrap();
+        assert_eq!((skipped.len(), skipped.skipped), (1, 2));
     }
 }

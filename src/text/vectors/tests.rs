@@ -136,7 +136,7 @@ fn another_dimension_is_named() {
         for size in [2, 4] {
             let found = fault("a.txt", content, size);
             let expected = format!(
-                ": line 1: the word vectors have 3 numbers, but model.embedding.size is {size}; \
+                ": line 1: the word vectors have 3 numbers, but embedding.size is {size}; \
                  set it to 3 or name another file"
             );
             assert_eq!(found, expected);
@@ -260,7 +260,7 @@ fn every_broken_header_has_its_own_message() {
         (with(&dictionary(">f4", "False", "(1, 2)")), "found \">f4\"; save it anew with astype"),
         (with(&dictionary("<f4", "True", "(1, 2)")), "numpy.ascontiguousarray"),
         (with(&dictionary("<f4", "False", "(2,)")), "found shape [2]"),
-        (with(&dictionary("<f4", "False", "(2, 1)")), "have 1 numbers, but model.embedding.size"),
+        (with(&dictionary("<f4", "False", "(2, 1)")), "have 1 numbers, but embedding.size"),
         (with(&dictionary("<f4", "False", "(2, 2)")), "bytes for 2 rows of 2, found "),
         (with(&dictionary("<f4", "False", "(0, 2)")), "is the file cut off?"),
         (with(&dictionary("<f8", "False", "(9000000000000000000, 2)")), "than any file holds"),
