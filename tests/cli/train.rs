@@ -300,7 +300,7 @@ fn threads_are_those_asked_for() {
     let place = Place::with_data();
     for threads in [1, 2] {
         let done = place.train(&format!("small.yaml --threads {threads} --set train.epochs=1"));
-        done.stderr(contains(format!("CPU, {threads} threads")));
+        done.stderr(contains(format!("CPU, {threads} thread")));
     }
     assert_fails(place.lstmtext("train small.yaml --threads 0"), 2, &["--threads"]);
 }
@@ -533,7 +533,7 @@ fn a_run_that_could_not_begin_leaves_no_folder() {
     let faults = ["data.train=missing.csv", "data.text_column=nope", "data.labels=[pos,neg,other]"];
     for set in faults {
         assert_fails(place.lstmtext(&format!("train small.yaml --set {set}")), 1, &[]);
-        assert_eq!(place.names("runs"), [""; 0]);
+        assert!(!place.path("runs").exists());
     }
 }
 
