@@ -1,19 +1,20 @@
 //! One reader for each format; all of them yield labelled texts with their lines.
 
 mod babi;
+mod fasttext;
+mod folder;
+mod jsonl;
+mod table;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
-use serde_json::Value as Json;
 
 use super::open::{format_of, open};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Format, Input, Inputs};
-
-const FASTTEXT_LABEL: &str = "__label__";
 
 /// Texts with their labels, as one file or folder has them, or several files that a pattern names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -124,11 +125,11 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         );
     }
     match format {
-        Format::Csv => read_csv(path, config, sink),
-        Format::Tsv => read_tsv(path, config, sink),
-        Format::Jsonl => read_jsonl(path, config, sink),
-        Format::Fasttext => read_fasttext(path, sink),
-        Format::Folder => read_folder(path, config, sink),
+        Format::Csv => table::read_csv(path, config, sink),
+        Format::Tsv => table::read_tsv(path, config, sink),
+        Format::Jsonl => jsonl::read(path, config, sink),
+        Format::Fasttext => fasttext::read(path, sink),
+        Format::Folder => folder::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),
         Format::Auto => unreachable!("resolved above"),
     }
@@ -217,153 +218,6 @@ fn field_of(inputs: &Inputs, column: &Column) -> String {
     inputs.iter().find(asks).map_or(String::new(), |input| input.field("column"))
 }
 
-/// Which fields of a row hold what.
-struct Layout {
-    /// The fields of the texts.
-    texts: Vec<usize>,
-    label: usize,
-    filter: Vec<(usize, String)>,
-    /// Fields in every row, where a header tells.
-    width: Option<usize>,
-}
-
-impl Layout {
-    fn find(
-        header: Option<&[String]>,
-        config: &DataConfig,
-        inputs: &Inputs,
-    ) -> Result<Self, String> {
-        let named = |name: &str| -> Result<usize, String> {
-            let header = header.ok_or_else(|| {
-                format!(
-                    "column \"{name}\" cannot be found without a header; give its number, from 1"
-                )
-            })?;
-            header.iter().position(|known| known == name).ok_or_else(|| {
-                format!("expected a column \"{name}\", found {}", excerpt(&header.join(", ")))
-            })
-        };
-        let find = |column: &Column| match column {
-            Column::Name(name) => named(name),
-            Column::Number(number) => match header {
-                Some(header) if *number > header.len() => Err(format!(
-                    "expected a column number {number}, found {} columns",
-                    header.len()
-                )),
-                _ => Ok(number - 1),
-            },
-        };
-        let filter = config.filter.iter();
-        let text = |column: &&Column| {
-            find(column).map_err(|fault| format!("{}: {fault}", field_of(inputs, column)))
-        };
-        Ok(Self {
-            texts: inputs.columns().iter().map(text).collect::<Result<_, _>>()?,
-            label: find(&config.label_column)
-                .map_err(|fault| format!("data.label_column: {fault}"))?,
-            filter: filter
-                .map(|(name, value)| {
-                    let column = named(name).map_err(|fault| format!("data.filter: {fault}"))?;
-                    Ok((column, value.clone()))
-                })
-                .collect::<Result<_, String>>()?,
-            width: header.map(<[String]>::len),
-        })
-    }
-
-    fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
-        if let Some(width) = self.width.filter(|width| *width != fields.len()) {
-            return Err(format!(
-                "expected {width} columns as in the header, found {}",
-                fields.len()
-            ));
-        }
-        let field = |index: usize| -> Result<&'r str, String> {
-            let bytes = fields.get(index).ok_or_else(|| {
-                format!("expected at least {} columns, found {}", index + 1, fields.len())
-            })?;
-            std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8".to_owned())
-        };
-        for (index, wanted) in &self.filter {
-            if field(*index)? != wanted {
-                return Ok(None);
-            }
-        }
-        let text = |column: &usize| field(*column).map(str::to_owned);
-        Ok(Some(Row {
-            texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
-            label: field(self.label)?.trim().to_owned(),
-        }))
-    }
-}
-
-fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    // Left to itself the csv crate counts lines wrongly where they end in CRLF; so a line ends in
-    // LF here, and a CR before it is taken off below.
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .terminator(csv::Terminator::Any(b'\n'))
-        .from_reader(open(path)?);
-    let mut record = csv::ByteRecord::new();
-    let mut table = Table::new(config);
-    while reader
-        .read_byte_record(&mut record)
-        .with_context(|| format!("cannot read \"{}\"", path.display()))?
-    {
-        let line = record.position().map_or(0, csv::Position::line);
-        let mut fields: Vec<&[u8]> = record.iter().collect();
-        if let Some(last) = fields.last_mut() {
-            *last = last.strip_suffix(b"\r").unwrap_or(last);
-        }
-        if fields != [b""] {
-            table.row(line, &fields, sink)?;
-        }
-    }
-    Ok(())
-}
-
-fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let mut table = Table::new(config);
-    for_each_line(path, |line, bytes| {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
-        table.row(line, &fields, sink)
-    })
-}
-
-/// Rows of fields, the first of which may be a header.
-struct Table<'a> {
-    config: &'a DataConfig,
-    /// Known from the first row on.
-    layout: Option<Layout>,
-}
-
-impl<'a> Table<'a> {
-    fn new(config: &'a DataConfig) -> Self {
-        Self { config, layout: None }
-    }
-
-    fn row(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
-        let layout = match &self.layout {
-            Some(layout) => layout,
-            None => {
-                let header = self.config.header.then(|| header_names(fields));
-                let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
-                    .map_err(|message| anyhow!("\"{}\": line {line}: {message}", sink.file()))?;
-                let layout = self.layout.insert(layout);
-                if header.is_some() {
-                    return Ok(());
-                }
-                layout
-            }
-        };
-        sink.take(line, layout.row(fields))
-    }
-}
-
 /// The beginning of a text of unknown origin, as a message may show it.
 fn excerpt(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c });
@@ -372,123 +226,6 @@ fn excerpt(text: &str) -> String {
         excerpt.push('…');
     }
     excerpt
-}
-
-fn header_names(fields: &[&[u8]]) -> Vec<String> {
-    fields.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect()
-}
-
-fn read_jsonl(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let key = |column: &Column, field: &str| match column {
-        Column::Name(name) => Ok(name.clone()),
-        Column::Number(_) => {
-            Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
-        }
-    };
-    let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
-    let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
-    let label = key(&config.label_column, "data.label_column")?;
-    for_each_line(path, |line, bytes| {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        sink.take(line, json_row(bytes, &texts, &label, &config.filter))
-    })
-}
-
-fn json_row(
-    bytes: &[u8],
-    texts: &[String],
-    label: &str,
-    filter: &BTreeMap<String, String>,
-) -> Result<Option<Row>, String> {
-    let object: serde_json::Map<String, Json> =
-        serde_json::from_slice(bytes).map_err(|error| format!("no JSON object: {error}"))?;
-    let value = |key: &str| match object.get(key) {
-        Some(Json::String(text)) => Ok(text.clone()),
-        Some(scalar @ (Json::Number(_) | Json::Bool(_))) => Ok(scalar.to_string()),
-        Some(_) => Err(format!("\"{key}\" is neither text nor number")),
-        None => {
-            let keys: Vec<&str> = object.keys().map(String::as_str).collect();
-            Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
-        }
-    };
-    for (key, wanted) in filter {
-        if value(key)? != *wanted {
-            return Ok(None);
-        }
-    }
-    let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
-    Ok(Some(Row { texts, label: value(label)? }))
-}
-
-fn read_fasttext(path: &Path, sink: &mut Sink) -> anyhow::Result<()> {
-    for_each_line(path, |line, bytes| {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        let row = fasttext_row(bytes);
-        sink.take(line, row.map(Some))
-    })
-}
-
-fn fasttext_row(bytes: &[u8]) -> Result<Row, String> {
-    let line = std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8")?;
-    let line = line.trim_start();
-    let (first, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    match first.strip_prefix(FASTTEXT_LABEL) {
-        Some(label) if !label.is_empty() => {
-            if text.trim_start().starts_with(FASTTEXT_LABEL) {
-                return Err("found more than one label; a text has one class here".into());
-            }
-            Ok(Row { texts: vec![text.to_owned()], label: label.to_owned() })
-        }
-        _ => Err(format!("expected {FASTTEXT_LABEL}NAME and a text, found {first:?}")),
-    }
-}
-
-/// A folder per class with a file per text; only the folders of `data.labels` where it is set.
-fn read_folder(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let wanted = |name: &String| {
-        let label = config.label_names.get(name).unwrap_or(name);
-        config.labels.is_empty() || config.labels.contains(label)
-    };
-    let mut classes: Vec<(String, PathBuf)> = Vec::new();
-    for (name, entry) in sorted_entries(path)? {
-        if entry.is_dir() && wanted(&name) {
-            classes.push((name, entry));
-        }
-    }
-    if classes.is_empty() {
-        bail!("\"{}\": expected a folder for each class, found none", path.display());
-    }
-    for (label, folder) in classes {
-        for (_, file) in sorted_entries(&folder)?.into_iter().filter(|(_, file)| file.is_file()) {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut open(&file)?, &mut bytes)
-                .with_context(|| format!("cannot read \"{}\"", file.display()))?;
-            let row = String::from_utf8(bytes)
-                .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
-                .map_err(|_| format!("found bytes that are not UTF-8 in \"{}\"", file.display()));
-            sink.take(0, row)?;
-        }
-    }
-    Ok(())
-}
-
-/// What lies in `folder`, hidden entries left out, by name.
-fn sorted_entries(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let unreadable = || format!("cannot read the folder \"{}\"", folder.display());
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
-        let entry = entry.with_context(unreadable)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') {
-            entries.push((name, entry.path()));
-        }
-    }
-    entries.sort();
-    Ok(entries)
 }
 
 /// Calls `each` with every line's number, from 1, and its bytes without the line end.

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use super::{Layout, Sink, excerpt, for_each_line};
+use super::table::Layout;
+use super::{Sink, excerpt, for_each_line};
 use crate::config::DataConfig;
 
 /// The columns of an example.

@@ -1,0 +1,55 @@
+//! JSON lines: an object on each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::Value as Json;
+
+use super::{Row, Sink, field_of, for_each_line};
+use crate::config::{Column, DataConfig};
+
+/// Reads the objects of the file `path`.
+pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let key = |column: &Column, field: &str| match column {
+        Column::Name(name) => Ok(name.clone()),
+        Column::Number(_) => {
+            Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
+        }
+    };
+    let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
+    let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+    let label = key(&config.label_column, "data.label_column")?;
+    for_each_line(path, |line, bytes| {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        sink.take(line, json_row(bytes, &texts, &label, &config.filter))
+    })
+}
+
+fn json_row(
+    bytes: &[u8],
+    texts: &[String],
+    label: &str,
+    filter: &BTreeMap<String, String>,
+) -> Result<Option<Row>, String> {
+    let object: serde_json::Map<String, Json> =
+        serde_json::from_slice(bytes).map_err(|error| format!("no JSON object: {error}"))?;
+    let value = |key: &str| match object.get(key) {
+        Some(Json::String(text)) => Ok(text.clone()),
+        Some(scalar @ (Json::Number(_) | Json::Bool(_))) => Ok(scalar.to_string()),
+        Some(_) => Err(format!("\"{key}\" is neither text nor number")),
+        None => {
+            let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+            Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
+        }
+    };
+    for (key, wanted) in filter {
+        if value(key)? != *wanted {
+            return Ok(None);
+        }
+    }
+    let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
+    Ok(Some(Row { texts, label: value(label)? }))
+}
