@@ -4,15 +4,18 @@
 //! B batch, T time, E embedding, H hidden units of one direction, D pooled features, C classes,
 //! V vocabulary.
 //!
-//! 1. [`data`]: a file becomes texts with labels, and these are split into training, validation
-//!    and test examples.
-//! 2. [`text`]: a tokenizer cuts a text into words; the vocabulary, counted over the training
-//!    examples only, gives each an id: PAD 0, START 1, OOV 2, words from 4 by falling frequency.
+//! 1. [`data`]: a file becomes columns of texts with labels, and these are split into training,
+//!    validation and test examples.
+//! 2. [`text`]: for each input, of which there is at least one, columns become a text, which a
+//!    tokenizer cuts into words; the vocabulary, counted over the training examples only, gives
+//!    each an id: PAD 0, START 1, OOV 2, words from 4 by falling frequency.
 //! 3. [`bucketing`]: lengths become a plan, lists of example numbers; a pure function of
 //!    (lengths, seed, epoch).
-//! 4. [`batch`]: ids [B, T] padded at the end (or in front, as Keras), lengths [B], labels [B].
-//! 5. [`model`]: embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling over real
-//!    tokens [B, D] → head: logits [B] for a sigmoid or [B, C] for a softmax.
+//! 4. [`batch`]: for each input ids [B, T] padded at the end (or in front, as Keras) and lengths
+//!    [B]; labels [B].
+//! 5. [`model`]: for each input embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling
+//!    over real tokens; these beside each other [B, D] → head: logits [B] for a sigmoid or [B, C]
+//!    for a softmax.
 //! 6. [`loss`]: log probabilities [B, C] and cross-entropy []; [`metrics`] counts.
 //! 7. [`optimizer`], [`schedule`]: gradients, clipped, become a step.
 //! 8. [`trainer`]: the loop around it all; [`events`] for TensorBoard, [`progress`] for early
