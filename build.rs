@@ -14,9 +14,9 @@ fn main() {
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/native/fused.cpp")
+        .file("src/torch/fused.cpp")
         .compile("lstmtext_native");
-    println!("cargo:rerun-if-changed=src/native/fused.cpp");
+    println!("cargo:rerun-if-changed=src/torch/fused.cpp");
 
     // Binaries and tests start without LD_LIBRARY_PATH, from any folder.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");

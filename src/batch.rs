@@ -13,28 +13,13 @@ use crate::text::{Corpus, PAD};
 pub struct Batch {
     /// For each input its texts.
     pub inputs: Vec<Sequences>,
-    /// Class numbers, int64 [B].
-    pub labels: Tensor,
-    /// B.
-    pub examples: usize,
-    /// Real tokens in the batch, of all inputs together.
-    pub tokens: usize,
 }
 
 impl Batch {
-    /// Collects the examples with these numbers; `inputs` and `labels` are those of the whole
-    /// data set.
-    pub fn gather(inputs: &[Corpus], labels: &[u32], examples: &[u32], device: Device) -> Self {
-        let tokens = |corpus: &Corpus| -> usize {
-            examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
-        };
-        let labels: Vec<i64> = examples.iter().map(|i| i64::from(labels[*i as usize])).collect();
-        Self {
-            tokens: inputs.iter().map(tokens).sum(),
-            inputs: inputs.iter().map(|c| Sequences::gather(c, examples, device)).collect(),
-            labels: Tensor::from_slice(&labels).to_device(device),
-            examples: examples.len(),
-        }
+    /// Collects the examples with these numbers; `inputs` are those of the whole data set.
+    pub fn gather(inputs: &[Corpus], examples: &[u32], device: Device) -> Self {
+        let gather = |corpus| Sequences::gather(corpus, examples, device);
+        Self { inputs: inputs.iter().map(gather).collect() }
     }
 }
 

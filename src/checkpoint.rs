@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Device;
 
+use crate::arrays::{self, Array};
 use crate::config::{self, ConfigError, Input, Override, Resolved};
 use crate::files::{replace_folder, sha256_of};
-use crate::model::{Model, Named};
-use crate::optimizer::Optimizer;
+use crate::libtorch::to_tensors;
+use crate::model::Model;
+use crate::native::NativeClassifier;
 use crate::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
@@ -61,9 +63,9 @@ pub struct Contents<'a> {
     /// The word of each id, for each input.
     pub encoders: &'a Encoders,
     /// The weights.
-    pub model: &'a Model,
+    pub weights: Vec<Array>,
     /// The optimizer's memory.
-    pub optimizer: &'a Optimizer,
+    pub memory: Vec<Array>,
     /// How far the run is.
     pub progress: &'a Progress,
 }
@@ -74,8 +76,8 @@ pub struct Contents<'a> {
 /// Where a file cannot be written; the older checkpoint is untouched then.
 pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
     replace_folder(path, |folder| {
-        write_tensors(&folder.join(MODEL), contents.model.state())?;
-        write_tensors(&folder.join(OPTIMIZER), contents.optimizer.state())?;
+        arrays::write(&folder.join(MODEL), &contents.weights)?;
+        arrays::write(&folder.join(OPTIMIZER), &contents.memory)?;
         write_json(&folder.join(PROGRESS), contents.progress)?;
         write(&folder.join(CONFIG), contents.resolved.to_yaml().as_bytes())?;
         let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
@@ -156,10 +158,30 @@ impl Checkpoint {
     pub fn model(&self, device: Device) -> anyhow::Result<Model> {
         let config = &self.resolved.config;
         let mut model = Model::new(config, &self.encoders.sizes(), self.labels.len(), 0, device)?;
-        model
-            .load(read_tensors(&self.path.join(MODEL))?)
-            .with_context(|| format!("cannot use the checkpoint \"{}\"", self.path.display()))?;
+        model.load(to_tensors(self.weights()?)).with_context(|| self.unusable())?;
         Ok(model)
+    }
+
+    /// The network with its trained weights, for the kernel.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the configuration.
+    pub fn native(&self) -> anyhow::Result<NativeClassifier> {
+        let (config, classes) = (&self.resolved.config, self.labels.len());
+        NativeClassifier::new(config, &self.encoders.sizes(), classes, self.weights()?)
+            .with_context(|| self.unusable())
+    }
+
+    fn unusable(&self) -> String {
+        format!("cannot use the checkpoint \"{}\"", self.path.display())
+    }
+
+    /// The trained weights.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn weights(&self) -> anyhow::Result<Vec<Array>> {
+        arrays::read(&self.path.join(MODEL))
     }
 
     /// How far the run was when the checkpoint was written.
@@ -170,12 +192,12 @@ impl Checkpoint {
         read_json(&self.path.join(PROGRESS))
     }
 
-    /// Gives the optimizer its memory back.
+    /// The optimizer's memory.
     ///
     /// # Errors
-    /// Where it is another optimizer's.
-    pub fn restore(&self, optimizer: &mut Optimizer) -> anyhow::Result<()> {
-        optimizer.load(read_tensors(&self.path.join(OPTIMIZER))?)
+    /// Where the file cannot be read.
+    pub fn memory(&self) -> anyhow::Result<Vec<Array>> {
+        arrays::read(&self.path.join(OPTIMIZER))
     }
 }
 
@@ -258,19 +280,6 @@ fn entry(path: &Path) -> anyhow::Result<FileEntry> {
     let metadata =
         fs::metadata(path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
     Ok(FileEntry { bytes: metadata.len(), sha256: sha256_of(path)? })
-}
-
-fn write_tensors(path: &Path, tensors: Vec<Named>) -> anyhow::Result<()> {
-    let tensors: Vec<Named> = tensors
-        .into_iter()
-        .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
-        .collect();
-    Tensor::write_safetensors(&tensors, path)
-        .with_context(|| format!("cannot write \"{}\"", path.display()))
-}
-
-fn read_tensors(path: &Path) -> anyhow::Result<Vec<Named>> {
-    Tensor::read_safetensors(path).with_context(|| format!("cannot read \"{}\"", path.display()))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {

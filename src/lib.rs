@@ -11,31 +11,32 @@
 //!    each an id: PAD 0, START 1, OOV 2, words from 4 by falling frequency.
 //! 3. [`bucketing`]: lengths become a plan, lists of example numbers; a pure function of
 //!    (lengths, seed, epoch).
-//! 4. [`batch`]: for each input ids [B, T] padded at the end (or in front, as Keras) and lengths
-//!    [B]; labels [B].
-//! 5. [`model`]: for each input embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling
-//!    over real tokens; these beside each other [B, D] → head: logits [B] for a sigmoid or [B, C]
-//!    for a softmax.
-//! 6. [`loss`]: log probabilities [B, C] and cross-entropy []; [`metrics`] counts.
-//! 7. [`optimizer`], [`schedule`]: gradients, clipped, become a step.
-//! 8. [`trainer`]: the loop around it all; [`events`] for TensorBoard, [`progress`] for early
-//!    stopping and resuming, [`run`] for the files of a run.
-//! 9. [`checkpoint`]: one folder that [`evaluator`], [`predictor`] and a resumed run need and
-//!    nothing else.
+//! 4. Two backends compute, behind the traits of [`backend`]. On libtorch: [`batch`], for each input
+//!    ids [B, T] padded at the end (or in front, as Keras) and lengths [B]; [`model`], for each
+//!    input embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling over real tokens,
+//!    these beside each other [B, D] → head: logits [B] for a sigmoid or [B, C] for a softmax;
+//!    [`loss`]: log probabilities [B, C] and cross-entropy []; [`optimizer`]: gradients, clipped,
+//!    become a step. On the CPU the same is done by [`native`], over the [`kernel`].
+//! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`events`] are for
+//!    TensorBoard, [`progress`] for early stopping and resuming, [`run`] for the files of a run.
+//! 6. [`checkpoint`]: one folder that [`predictor`] and a resumed run need and nothing else.
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
 //!
 //! Level by level, each module importing from its own level and those above it:
 //!
 //! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
-//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt` know nothing of libtorch;
-//! - `torch`, `batch`, `model`, `loss`, `optimizer` are about tensors;
-//! - `checkpoint` saves them, `keras` in another layout;
-//! - `experiment`, `evaluator`, `predictor`, `console`, `plot`, `trainer` put them to work;
+//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt`, `arrays` know of no network;
+//! - `backend` says what one can do; `kernel` and `native` are one on the CPU, `torch`, `batch`,
+//!   `model`, `loss`, `optimizer`, `libtorch` another on any device;
+//! - `checkpoint` saves them, `keras` in another layout; `engine` chooses between them;
+//! - `experiment`, `predictor`, `console`, `plot`, `trainer` put them to work;
 //! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]
 
+pub mod arrays;
+pub mod backend;
 pub mod batch;
 pub mod bucketing;
 pub mod checkpoint;
@@ -43,16 +44,19 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod data;
-pub mod evaluator;
+pub mod engine;
 pub mod events;
 pub mod experiment;
 pub mod fetch;
 pub mod files;
 pub mod interrupt;
 pub mod keras;
+pub mod kernel;
+pub mod libtorch;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+pub mod native;
 pub mod numbers;
 pub mod optimizer;
 pub mod plot;

@@ -49,12 +49,53 @@ impl Optimizer {
         Tensor::run_backward(&[loss], &self.weights, false, false)
     }
 
-    /// Changes the weights by one step.
+    /// Changes the weights by one step; of a weight with `rows`, a number for each, only those rows
+    /// take part.
     ///
     /// # Errors
     /// libtorch's own, where gradients do not fit the weights.
-    pub fn step(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+    pub fn step(
+        &mut self,
+        gradients: &[Tensor],
+        rows: &[Option<Tensor>],
+        learning_rate: f64,
+    ) -> anyhow::Result<()> {
         let _no_grad = tch::no_grad_guard();
+        let mut gradients: Vec<Tensor> = gradients.iter().map(Tensor::shallow_clone).collect();
+        // The rows stand in for the whole while the step is made.
+        let mut whole = Vec::new();
+        for (index, rows) in rows.iter().enumerate() {
+            let Some(rows) = rows else { continue };
+            gradients[index] = gradients[index].index_select(0, rows);
+            for tensor in self.tensors_of(index) {
+                let part = tensor.index_select(0, rows);
+                whole.push((index, rows, std::mem::replace(tensor, part)));
+            }
+        }
+        self.step_whole(&gradients, learning_rate)?;
+        let mut whole = whole.into_iter().peekable();
+        while let Some((index, rows, first)) = whole.next() {
+            let mut tensors = self.tensors_of(index);
+            let mut put_back = |mut all: Tensor| {
+                let tensor = tensors.next().expect("as many as were taken");
+                let _ = all.index_copy_(0, rows, tensor);
+                *tensor = all;
+            };
+            put_back(first);
+            while let Some((_, _, all)) = whole.next_if(|(next, ..)| *next == index) {
+                put_back(all);
+            }
+        }
+        Ok(())
+    }
+
+    /// A weight and what is remembered for each of its numbers.
+    fn tensors_of(&mut self, index: usize) -> impl Iterator<Item = &mut Tensor> {
+        let memory = self.state.iter_mut().map(move |slot| &mut slot.tensors[index]);
+        std::iter::once(&mut self.weights[index]).chain(memory.filter(|tensor| tensor.dim() > 0))
+    }
+
+    fn step_whole(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
         match self.config.optimizer {
             OptimizerKind::Adam | OptimizerKind::Adamw => self.adam(gradients, learning_rate),
             OptimizerKind::Sgd => self.sgd(gradients, learning_rate),

@@ -1,24 +1,17 @@
 //! Labels for new texts.
 
-use std::path::Path;
-
-use tch::{Device, Kind, Tensor};
-
-use crate::batch::Batch;
+use crate::backend::Classifier;
 use crate::bucketing::{BatchLimit, Bucketing};
 use crate::checkpoint::Checkpoint;
 use crate::config::Inputs;
-use crate::loss::log_probabilities;
-use crate::model::{Mode, Model};
 use crate::text::{Corpus, Encoders};
 
 /// A trained model, ready for texts.
 pub struct Predictor {
-    model: Model,
+    classifier: Box<dyn Classifier>,
     inputs: Inputs,
     encoders: Encoders,
     labels: Vec<String>,
-    device: Device,
 }
 
 /// A class and how probable it is.
@@ -31,20 +24,14 @@ pub struct ClassProbability {
 }
 
 impl Predictor {
-    /// Loads the checkpoint, or the best one of a run.
-    ///
-    /// # Errors
-    /// Where the checkpoint cannot be used.
-    pub fn load(path: &Path, device: Device) -> anyhow::Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
-        let model = checkpoint.model(device)?;
-        Ok(Self {
-            model,
+    /// Takes what goes with `classifier`, which has the weights of `checkpoint`.
+    pub fn new(checkpoint: Checkpoint, classifier: Box<dyn Classifier>) -> Self {
+        Self {
+            classifier,
             inputs: checkpoint.resolved.config.inputs,
             encoders: checkpoint.encoders,
             labels: checkpoint.labels,
-            device,
-        })
+        }
     }
 
     /// The texts that it wants for each example.
@@ -67,35 +54,24 @@ impl Predictor {
     /// each column of the inputs.
     pub fn predict(&self, texts: &[Vec<String>], batch_size: usize) -> Vec<Vec<ClassProbability>> {
         let inputs = self.encoders.encode(texts);
-        let unknown = vec![0; texts[0].len()];
         let mut results = vec![Vec::new(); texts[0].len()];
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
-        let _no_grad = tch::no_grad_guard();
         for examples in Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths).batches() {
-            let batch = Batch::gather(&inputs, &unknown, examples, self.device);
-            let logits = self.model.logits(&batch, Mode::Evaluate);
-            for (example, ranked) in examples.iter().zip(self.ranked(&logits)) {
-                results[*example as usize] = ranked;
+            let log_probabilities = self.classifier.log_probabilities(&inputs, examples);
+            let rows = log_probabilities.chunks_exact(self.labels.len());
+            for (example, row) in examples.iter().zip(rows) {
+                results[*example as usize] = ranked(row);
             }
         }
         results
     }
+}
 
-    /// The classes of each row of logits, the most probable first.
-    fn ranked(&self, logits: &Tensor) -> Vec<Vec<ClassProbability>> {
-        let probabilities = log_probabilities(logits).exp().to_kind(Kind::Double); // [B, C]
-        let flat = probabilities.to_device(Device::Cpu).contiguous().flatten(0, 1);
-        let mut numbers = vec![0.0_f64; flat.numel()];
-        flat.copy_data(&mut numbers, flat.numel());
-        let rank = |row: &[f64]| {
-            let mut ranked: Vec<ClassProbability> = row
-                .iter()
-                .enumerate()
-                .map(|(class, probability)| ClassProbability { class, probability: *probability })
-                .collect();
-            ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-            ranked
-        };
-        numbers.chunks_exact(self.labels.len()).map(rank).collect()
-    }
+/// The classes with these log probabilities, the most probable first.
+fn ranked(log_probabilities: &[f64]) -> Vec<ClassProbability> {
+    let classes = log_probabilities.iter().map(|value| value.exp()).enumerate();
+    let mut ranked: Vec<ClassProbability> =
+        classes.map(|(class, probability)| ClassProbability { class, probability }).collect();
+    ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    ranked
 }

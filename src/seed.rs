@@ -30,6 +30,12 @@ pub fn fingerprint(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, |state, number| mix(state ^ number))
 }
 
+/// Number `index` of the sequence that `seed` begins, uniform in [0, 1).
+pub fn uniform(seed: u64, index: u64) -> f32 {
+    const BITS: u32 = 24;
+    (mix(seed ^ mix(index)) >> (64 - BITS)) as f32 / (1 << BITS) as f32
+}
+
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).
 fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -1,39 +1,129 @@
 //! The training loop: for each epoch a plan, for each batch logits → loss → gradients → clip →
 //! step → log; then validation, early stopping, checkpoint.
 
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
-use tch::{Device, Kind, Tensor};
 
-use crate::batch::Batch;
-use crate::bucketing::{BatchLimit, Bucketing};
+use crate::backend::{Learner, Loss};
+use crate::bucketing::{BatchLimit, Bucketing, Plan};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::Console;
-use crate::evaluator::evaluate;
+use crate::engine::Engine;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
-use crate::loss::{CrossEntropy, count_correct, log_probabilities};
+use crate::libtorch::{TorchLearner, to_arrays};
 use crate::metrics::Score;
-use crate::model::{Mode, Model};
-use crate::optimizer::{Optimizer, clip};
+use crate::model::Model;
+use crate::native::NativeLearner;
 use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
 use crate::seed::{Use, derive, fingerprint};
 use crate::text::Encoded;
 
+/// Batches that are made ready while another is computed.
+const AHEAD: usize = 2;
+
+/// A run that is about to begin or to go on, on one of the backends.
+pub enum Training<'a> {
+    /// On the kernel.
+    Native(Box<Trainer<'a, NativeLearner>>),
+    /// On libtorch.
+    Libtorch(Box<Trainer<'a, TorchLearner>>),
+}
+
+impl<'a> Training<'a> {
+    /// A new run in `run`.
+    ///
+    /// # Errors
+    /// Where the model cannot be made or the run folder cannot be written.
+    pub fn begin(
+        experiment: &'a Experiment,
+        run: RunFolder,
+        engine: Engine,
+    ) -> anyhow::Result<Self> {
+        Self::assemble(experiment, run, engine, None)
+    }
+
+    /// The run that wrote `checkpoint`, where it was.
+    ///
+    /// # Errors
+    /// Where the checkpoint does not fit the configuration.
+    pub fn resume(
+        experiment: &'a Experiment,
+        run: RunFolder,
+        checkpoint: &Checkpoint,
+        engine: Engine,
+    ) -> anyhow::Result<Self> {
+        Self::assemble(experiment, run, engine, Some(checkpoint))
+    }
+
+    fn assemble(
+        experiment: &'a Experiment,
+        run: RunFolder,
+        engine: Engine,
+        checkpoint: Option<&Checkpoint>,
+    ) -> anyhow::Result<Self> {
+        let config = &experiment.resolved.config;
+        let class_weights = class_weights(&config.train, experiment)?;
+        let device = match engine {
+            Engine::Native => tch::Device::Cpu,
+            Engine::Libtorch(device) => device,
+        };
+        let model = match checkpoint {
+            Some(checkpoint) => checkpoint.model(device)?,
+            None => initial_model(experiment, device)?,
+        };
+        Ok(match engine {
+            Engine::Native => {
+                let (words, classes) = (experiment.encoders.sizes(), experiment.labels.len());
+                let weights = to_arrays(model.state());
+                let learner = NativeLearner::new(config, &words, classes, weights, class_weights)?;
+                Self::Native(Box::new(Trainer::new(experiment, run, learner, checkpoint)?))
+            }
+            Engine::Libtorch(_) => {
+                let learner = TorchLearner::new(model, &config.train, &class_weights);
+                Self::Libtorch(Box::new(Trainer::new(experiment, run, learner, checkpoint)?))
+            }
+        })
+    }
+
+    /// Trains until the run is over or a signal comes.
+    ///
+    /// # Errors
+    /// Where a file cannot be written, or the loss or a gradient is not finite any more.
+    pub fn train(self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        match self {
+            Self::Native(trainer) => trainer.train(interrupt),
+            Self::Libtorch(trainer) => trainer.train(interrupt),
+        }
+    }
+}
+
+fn initial_model(experiment: &Experiment, device: tch::Device) -> anyhow::Result<Model> {
+    let config = &experiment.resolved.config;
+    let seed = derive(config.train.seed, Use::Weights);
+    let words = experiment.encoders.sizes();
+    let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
+    for (input, vectors) in experiment.vectors.iter().enumerate() {
+        if let Some(vectors) = vectors {
+            model.set_vectors(input, &vectors.values);
+        }
+    }
+    Ok(model)
+}
+
 /// A run under way.
-pub struct Trainer<'a> {
+pub struct Trainer<'a, L> {
     experiment: &'a Experiment,
     config: &'a TrainConfig,
     run: RunFolder,
-    device: Device,
-    model: Model,
-    optimizer: Optimizer,
-    criterion: CrossEntropy,
+    learner: L,
     bucketing: Bucketing,
     /// The steps of every training example, for each input.
     lengths: Vec<Vec<usize>>,
@@ -62,57 +152,26 @@ struct StepStats {
     seconds: f64,
 }
 
-impl<'a> Trainer<'a> {
-    /// A new run in `run`.
-    ///
-    /// # Errors
-    /// Where the model cannot be made or the run folder cannot be written.
-    pub fn new(experiment: &'a Experiment, run: RunFolder, device: Device) -> anyhow::Result<Self> {
-        let config = &experiment.resolved.config;
-        let seed = derive(config.train.seed, Use::Weights);
-        let words = experiment.encoders.sizes();
-        let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
-        for (input, vectors) in experiment.vectors.iter().enumerate() {
-            if let Some(vectors) = vectors {
-                model.set_vectors(input, &vectors.values);
-            }
-        }
-        let optimizer = Optimizer::new(&config.train, model.parameters());
-        Self::assemble(experiment, run, model, optimizer, Progress::default())
-    }
-
-    /// The run that wrote `checkpoint`, where it was.
-    ///
-    /// # Errors
-    /// Where the checkpoint does not fit the configuration.
-    pub fn resume(
+impl<'a, L: Learner> Trainer<'a, L> {
+    /// A run from its beginning, or from where `checkpoint` was written.
+    fn new(
         experiment: &'a Experiment,
         run: RunFolder,
-        checkpoint: &Checkpoint,
-        device: Device,
-    ) -> anyhow::Result<Self> {
-        let model = checkpoint.model(device)?;
-        let mut optimizer = Optimizer::new(&experiment.resolved.config.train, model.parameters());
-        checkpoint.restore(&mut optimizer)?;
-        Self::assemble(experiment, run, model, optimizer, checkpoint.progress()?)
-    }
-
-    fn assemble(
-        experiment: &'a Experiment,
-        run: RunFolder,
-        model: Model,
-        optimizer: Optimizer,
-        mut progress: Progress,
+        mut learner: L,
+        checkpoint: Option<&Checkpoint>,
     ) -> anyhow::Result<Self> {
         let config = &experiment.resolved.config.train;
-        let device = model.device();
+        let mut progress = Progress::default();
+        if let Some(checkpoint) = checkpoint {
+            learner.restore(checkpoint.memory()?)?;
+            progress = checkpoint.progress()?;
+        }
         let bucketing = Bucketing::of(config);
         let lengths = experiment.train.lengths();
         // Every epoch of a token budget has a number of batches of its own; the first one's stands
         // for all in the schedule.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let total = steps * config.epochs as u64;
-        let class_weights = class_weights(config, experiment, device)?;
         let learning_rate = config.learning_rate.unwrap_or(config.optimizer.learning_rate());
         let order = order_fingerprint(experiment, &lengths);
         ensure!(
@@ -127,64 +186,91 @@ impl<'a> Trainer<'a> {
             run.go_on_after(progress.step, &experiment.resolved.to_yaml())?;
         }
         Ok(Self {
-            criterion: CrossEntropy { label_smoothing: config.label_smoothing, class_weights },
             schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
             events: EventWriter::create(run.path(), SystemTime::now())?,
             console: Console::new(config.epochs),
             experiment,
             config,
             run,
-            device,
-            model,
-            optimizer,
+            learner,
             bucketing,
             lengths,
             progress,
         })
     }
 
-    /// Trains until the run is over or a signal comes.
-    ///
-    /// # Errors
-    /// Where a file cannot be written, or the loss or a gradient is not finite any more.
-    pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+    fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
         while self.progress.finished(self.config).is_none() {
-            let plan = self.bucketing.plan(&self.lengths, self.config.seed, self.progress.epoch);
-            self.console.epoch_begins(self.progress.epoch + 1, plan.len(), self.progress.batch);
-            for index in self.progress.batch..plan.len() {
-                let stats = self.step(plan.batch(index))?;
-                let end_of_epoch = self.progress.advance(plan.len());
-                self.log(&stats)?;
-                if self.validation_due(end_of_epoch) {
-                    self.validate(stats.learning_rate)?;
-                }
-                if let Some(signal) = interrupt.signal() {
-                    self.console.clear();
-                    self.save(&self.run.last())?;
-                    return Ok(Ending::Interrupted(signal));
-                }
-                if self.progress.finished(self.config).is_some() {
-                    break;
-                }
-                if self.config.checkpoint_every.due(self.progress.step, end_of_epoch) {
-                    self.save(&self.run.last())?;
-                }
+            if let Some(signal) = self.epoch(interrupt)? {
+                self.console.clear();
+                self.save(&self.run.last())?;
+                return Ok(Ending::Interrupted(signal));
             }
         }
         self.finish().map(Ending::Finished)
     }
 
-    /// One batch: logits → loss → gradients → clip → step.
-    fn step(&mut self, examples: &[u32]) -> anyhow::Result<StepStats> {
-        let start = Instant::now();
-        tch::manual_seed(derive(self.config.seed, Use::Dropout(self.progress.step)) as i64);
-        let train = &self.experiment.train;
-        let batch = Batch::gather(&train.inputs, &train.labels, examples, self.device);
-        let log_probabilities = log_probabilities(&self.model.logits(&batch, Mode::Train));
-        let loss_tensor = self.criterion.loss(&log_probabilities, &batch.labels);
-        let mut gradients = self.optimizer.gradients(&loss_tensor);
-        let gradient_norm = clip(&mut gradients, self.config.gradient_clip);
-        let loss = loss_tensor.double_value(&[]);
+    /// The rest of an epoch, while a thread makes batches ready; a signal that ended it.
+    fn epoch(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
+        let (data, seed) = (&self.experiment.train, self.config.seed);
+        let Progress { epoch, batch: first, step, .. } = self.progress;
+        let plan = &self.bucketing.plan(&self.lengths, seed, epoch);
+        self.console.epoch_begins(epoch + 1, plan.len(), first);
+        let mut prepare = self.learner.preparer();
+        thread::scope(|scope| {
+            let (sender, batches) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for (step, index) in (step..).zip(first..plan.len()) {
+                    let seed = derive(seed, Use::Dropout(step));
+                    if sender.send(prepare(data, plan.batch(index), seed)).is_err() {
+                        return;
+                    }
+                }
+            });
+            for index in first..plan.len() {
+                let start = Instant::now();
+                let batch = batches.recv().context("no batch was made ready")?;
+                let stats = self.step(&batch, plan.batch(index), start)?;
+                if let Some(signal) = self.stepped(&stats, plan, interrupt)? {
+                    return Ok(Some(signal));
+                }
+                if self.progress.finished(self.config).is_some() {
+                    break;
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// What follows a step: curves, validation, checkpoint; a signal that came meanwhile.
+    fn stepped(
+        &mut self,
+        stats: &StepStats,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<i32>> {
+        let end_of_epoch = self.progress.advance(plan.len());
+        self.log(stats)?;
+        if self.validation_due(end_of_epoch) {
+            self.validate(stats.learning_rate)?;
+        }
+        let signal = interrupt.signal();
+        let over = signal.is_some() || self.progress.finished(self.config).is_some();
+        if !over && self.config.checkpoint_every.due(self.progress.step, end_of_epoch) {
+            self.save(&self.run.last())?;
+        }
+        Ok(signal)
+    }
+
+    /// One batch: loss → gradient → clip → update.
+    fn step(
+        &mut self,
+        batch: &L::Batch,
+        examples: &[u32],
+        start: Instant,
+    ) -> anyhow::Result<StepStats> {
+        let Loss { mean: loss, correct } = self.learner.learn(batch);
+        let gradient_norm = self.learner.clip(self.config.gradient_clip);
         let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
         if !loss.is_finite() || !gradient_norm.is_finite() {
             let Progress { step, epoch, batch, .. } = self.progress;
@@ -192,15 +278,15 @@ impl<'a> Trainer<'a> {
             let what = format!("loss {loss}, gradient norm {gradient_norm}");
             bail!(self.diverged(&place, &what, learning_rate));
         }
-        self.optimizer.step(&gradients, learning_rate)?;
+        self.learner.update(learning_rate)?;
 
-        let correct = count_correct(&log_probabilities, &batch.labels);
         let seconds = start.elapsed().as_secs_f64();
+        let tokens = self.experiment.train.tokens_of(examples);
+        let examples = examples.len();
         let progress = &mut self.progress;
-        progress.meter.add(loss, correct, batch.examples as u64);
-        progress.tokens += batch.tokens as u64;
+        progress.meter.add(loss, correct, examples as u64);
+        progress.tokens += tokens as u64;
         progress.seconds += seconds;
-        let (examples, tokens) = (batch.examples, batch.tokens);
         Ok(StepStats { loss, correct, examples, tokens, gradient_norm, learning_rate, seconds })
     }
 
@@ -245,7 +331,7 @@ impl<'a> Trainer<'a> {
 
     /// Scores the validation examples; writes `best/` where that is a new best.
     fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
-        let validation = self.score(&self.model, &self.experiment.validation);
+        let validation = self.score(&self.experiment.validation);
         if !validation.loss.is_finite() {
             let place = format!("the validation after step {}", self.progress.step);
             bail!(self.diverged(&place, &format!("loss {}", validation.loss), learning_rate));
@@ -272,8 +358,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn score(&self, model: &Model, data: &Encoded) -> Score {
-        evaluate(model, data, BatchLimit::of_validation(self.config), self.device)
+    fn score(&self, data: &Encoded) -> Score {
+        self.learner.score(data, BatchLimit::of_validation(self.config))
     }
 
     fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {
@@ -290,19 +376,18 @@ impl<'a> Trainer<'a> {
         }
         self.save(&self.run.last())?;
         let best = self.progress.best.context("the run ended without a validation")?;
-        let test = match self.experiment.test.is_empty() {
-            true => None,
-            false if self.config.early_stopping.restore_best => {
-                let model = Checkpoint::open(&self.run.best())?.model(self.device)?;
-                Some(self.score(&model, &self.experiment.test))
+        let mut test = None;
+        if !self.experiment.test.is_empty() {
+            if self.config.early_stopping.restore_best {
+                self.learner.load(Checkpoint::open(&self.run.best())?.weights()?)?;
             }
-            false => Some(self.score(&self.model, &self.experiment.test)),
-        };
+            test = Some(self.score(&self.experiment.test));
+        }
         if let Some(test) = test {
             self.log_score("test", test)?;
         }
         let outcome = Outcome {
-            parameters: self.model.parameter_count(),
+            parameters: self.learner.parameter_count(),
             best_epoch: best.epoch,
             seconds: self.progress.seconds,
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
@@ -318,8 +403,8 @@ impl<'a> Trainer<'a> {
             resolved: &self.experiment.resolved,
             labels: &self.experiment.labels,
             encoders: &self.experiment.encoders,
-            model: &self.model,
-            optimizer: &self.optimizer,
+            weights: self.learner.weights(),
+            memory: self.learner.memory(),
             progress: &self.progress,
         };
         checkpoint::save(path, &contents)
@@ -343,15 +428,11 @@ fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
     fingerprint(options.into_iter().chain(lengths).chain(words))
 }
 
-/// What each class weighs in the loss, [C]; none where all weigh the same.
-fn class_weights(
-    config: &TrainConfig,
-    experiment: &Experiment,
-    device: Device,
-) -> anyhow::Result<Option<Tensor>> {
+/// What each class weighs in the loss; nothing where all weigh the same.
+fn class_weights(config: &TrainConfig, experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
     let classes = experiment.labels.len();
     let weights: Vec<f64> = match &config.class_weights {
-        ClassWeights::None => return Ok(None),
+        ClassWeights::None => return Ok(Vec::new()),
         ClassWeights::Balanced => {
             let mut counts = vec![0_usize; classes];
             for label in &experiment.train.labels {
@@ -376,5 +457,5 @@ fn class_weights(
             experiment.labels.iter().map(|label| given.get(label).copied().unwrap_or(1.0)).collect()
         }
     };
-    Ok(Some(Tensor::from_slice(&weights).to_kind(Kind::Float).to_device(device)))
+    Ok(weights)
 }

@@ -12,7 +12,6 @@ use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::data::{self, Examples, SplitName};
-use crate::evaluator::evaluate;
 use crate::numbers::grouped;
 use crate::text::Encoded;
 
@@ -53,13 +52,12 @@ struct Report {
 /// Runs the command.
 pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
-    let device = args.compute.start()?;
-    let model = checkpoint.model(device)?;
     let config = &checkpoint.resolved.config;
+    let classifier = args.compute.start(config.backend)?.classifier(&checkpoint)?;
     let (name, examples) = examples(&args, &checkpoint)?;
     let inputs = checkpoint.encoders.encode(&examples.texts);
     let data = Encoded { inputs, labels: examples.labels };
-    let score = evaluate(&model, &data, BatchLimit::of_validation(&config.train), device);
+    let score = classifier.score(&data, BatchLimit::of_validation(&config.train));
     let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
     if args.json {
         print_json(&report)?;

@@ -13,6 +13,7 @@ use crate::config::{self, Override, Resolved};
 use crate::console::say;
 use crate::data;
 use crate::keras;
+use crate::libtorch::to_arrays;
 use crate::model::Model;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
@@ -58,9 +59,9 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     let contents = Contents {
         labels: &labels,
         encoders: &encoders,
-        optimizer: &Optimizer::new(&resolved.config.train, model.parameters()),
+        memory: to_arrays(Optimizer::new(&resolved.config.train, model.parameters()).state()),
         progress: &Progress::default(),
-        model: &model,
+        weights: to_arrays(model.state()),
         resolved: &resolved,
     };
     checkpoint::save(&args.to, &contents)?;

@@ -16,9 +16,9 @@ mod texts;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
-use tch::Device;
 
-use crate::config::Override;
+use crate::config::{Backend, Override};
+use crate::engine::Engine;
 use crate::torch::{self, DeviceChoice};
 
 pub use output::is_closed_pipe;
@@ -115,9 +115,9 @@ struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// Sets the threads and chooses the device.
-    fn start(&self) -> anyhow::Result<Device> {
+    /// Sets the threads and chooses what computes.
+    fn start(&self, backend: Backend) -> anyhow::Result<Engine> {
         torch::set_threads(self.threads);
-        self.device.resolve()
+        Engine::choose(backend, self.device)
     }
 }

@@ -3,12 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use clap::Args;
-use tch::Device;
-
 use super::FINE;
 use super::output::print;
+use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::files::write_atomic;
 use crate::plot::Picture;
@@ -17,6 +14,8 @@ use crate::plot::words::{self, Words};
 use crate::predictor::{ClassProbability, Predictor};
 use crate::run::RunFolder;
 use crate::text::{Encoder, OOV, START};
+use anyhow::{Context, bail};
+use clap::Args;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -153,7 +152,9 @@ fn words_of(run: &RunFolder, name: &str) -> anyhow::Result<Option<Picture>> {
     let Some(checkpoint) = [run.best(), run.last()].into_iter().find(|path| path.exists()) else {
         return left_out("left out, the run has no checkpoint yet".into());
     };
-    let predictor = Predictor::load(&checkpoint, Device::Cpu)?;
+    let checkpoint = Checkpoint::open(&checkpoint)?;
+    let classifier = Box::new(checkpoint.native()?);
+    let predictor = Predictor::new(checkpoint, classifier);
     let [first, second] = predictor.labels() else {
         return left_out(format!("needs two classes, this model has {}", predictor.labels().len()));
     };

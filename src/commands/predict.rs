@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::output::{one_field, print};
 use super::texts::{NamedText, TextColumns};
 use super::{ComputeArgs, FINE};
+use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::data::open;
 use crate::predictor::{ClassProbability, Predictor};
@@ -74,8 +75,10 @@ enum OutputFormat {
 
 /// Runs the command.
 pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
-    let device = args.compute.start()?;
-    let predictor = Predictor::load(&args.checkpoint, device)?;
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let engine = args.compute.start(checkpoint.resolved.config.backend)?;
+    let classifier = engine.classifier(&checkpoint)?;
+    let predictor = Predictor::new(checkpoint, classifier);
     let columns = TextColumns::of(predictor.inputs());
     let writer = Writer {
         labels: predictor.labels(),

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use super::{FINE, SetArgs};
+use crate::config::logit_count;
 use crate::config::{self, Config};
 use crate::console::say;
 use crate::data;
-use crate::model::{Layer, logit_count, summarize};
+use crate::model::{Layer, summarize};
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]

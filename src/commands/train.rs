@@ -12,16 +12,18 @@ use super::output::{listed, print, print_json};
 use super::texts::TextColumns;
 use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
+use crate::config::logit_count;
 use crate::config::{self, Override};
 use crate::console::say;
+use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
-use crate::model::{logit_count, summarize};
+use crate::model::summarize;
 use crate::numbers::grouped;
 use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
 use crate::torch;
-use crate::trainer::{Ending, Trainer};
+use crate::trainer::{Ending, Training};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,7 +91,7 @@ struct Session {
 
 fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load(config, &args.set.overrides)?;
-    let device = args.compute.start()?;
+    let engine = args.compute.start(resolved.config.backend)?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
     let path = match &args.out {
         Some(path) => path.clone(),
@@ -98,16 +100,17 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
     // A run that cannot begin leaves no folder behind.
     let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
-    introduce(&experiment, &run, device).inspect_err(|_| run.discard())?;
-    let trainer = Trainer::new(&experiment, run.clone(), device).inspect_err(|_| run.discard())?;
+    introduce(&experiment, &run, engine).inspect_err(|_| run.discard())?;
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
-    Ok(Session { run, columns, ending: trainer.train(interrupt)? })
+    let training = Training::begin(&experiment, run.clone(), engine);
+    let training = training.inspect_err(|_| run.discard())?;
+    Ok(Session { run, columns, ending: training.train(interrupt)? })
 }
 
 fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let run = RunFolder::open(path);
     let checkpoint = latest_checkpoint(&run, &args.set.overrides)?;
-    let device = args.compute.start()?;
+    let engine = args.compute.start(checkpoint.resolved.config.backend)?;
     let progress = checkpoint.progress()?;
     let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
     if args.set.overrides.is_empty()
@@ -122,10 +125,10 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
         return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
     let experiment = Experiment::reopen(&checkpoint)?;
-    introduce(&experiment, &run, device)?;
+    introduce(&experiment, &run, engine)?;
     say(format!("resumed after step {}", progress.step));
-    let trainer = Trainer::resume(&experiment, run.clone(), &checkpoint, device)?;
-    Ok(Session { run, columns, ending: trainer.train(interrupt)? })
+    let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
+    Ok(Session { run, columns, ending: training.train(interrupt)? })
 }
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.
@@ -145,7 +148,7 @@ fn latest_checkpoint(run: &RunFolder, overrides: &[Override]) -> anyhow::Result<
 }
 
 /// Says what will be trained, on what, and where it goes.
-fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> anyhow::Result<()> {
+fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow::Result<()> {
     let config = &experiment.resolved.config;
     let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
     let words = experiment.encoders.sizes();
@@ -171,7 +174,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, device: tch::Device) -> a
         1 => "1 thread".to_owned(),
         many => format!("{many} threads"),
     };
-    say(format!("on:   {}, {threads}", device_name(device)));
+    say(format!("on:   {}, {threads}", engine));
     say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }
@@ -233,13 +236,6 @@ fn new_folder(name: &str) -> anyhow::Result<PathBuf> {
         }
     }
     unreachable!("some number is free")
-}
-
-fn device_name(device: tch::Device) -> String {
-    match device {
-        tch::Device::Cuda(number) => format!("CUDA device {number}"),
-        _ => "CPU".into(),
-    }
 }
 
 /// How the user called this program.

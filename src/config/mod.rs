@@ -22,6 +22,18 @@ pub use print::{reference, resolved_yaml};
 pub use schema::*;
 pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion};
 
+/// How many logits the head has for so many classes.
+pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
+    match activation {
+        Activation::Sigmoid if classes > 2 => {
+            anyhow::bail!("model.head.activation: sigmoid is for 2 classes, the data has {classes}")
+        }
+        Activation::Auto if classes == 2 => Ok(1),
+        Activation::Sigmoid => Ok(1),
+        Activation::Auto | Activation::Softmax => Ok(classes),
+    }
+}
+
 /// A configuration in which everything is wrong that the message names, line by line.
 #[derive(Debug)]
 pub struct ConfigError {

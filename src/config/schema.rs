@@ -27,6 +27,9 @@ section! {
         inputs: Inputs = Inputs::default();
         /// How the model is trained.
         train: TrainConfig;
+        /// What computes. native: this program's own kernel, on the CPU. libtorch: on the CPU or on
+        /// a CUDA device. auto: native on the CPU, which is faster, libtorch on CUDA.
+        backend: Backend = Backend::Auto;
     }
 }
 
@@ -233,6 +236,10 @@ section! {
         adadelta: AdadeltaConfig;
         /// sgd: constants.
         sgd: SgdConfig;
+        /// Change only the rows of the embedding that have a gradient in a batch, and their optimizer
+        /// state, as torch.optim.SparseAdam; false: every row at every step, as Adam has it. sgd
+        /// without momentum and weight decay does the same either way.
+        sparse_embedding: bool = false;
         /// Weight decay: weight_decay x weight is added to the gradient; adamw takes it off the
         /// weights directly. null: adamw 0.01, else 0.
         weight_decay: Option<f64> = None, at_least(0.0);
@@ -332,6 +339,18 @@ section! {
         min_delta: f64 = 0.0, at_least(0.0);
         /// Score the test examples with the weights of the best epoch (best/) rather than the last.
         restore_best: bool = true;
+    }
+}
+
+choice! {
+    /// What computes.
+    pub enum Backend {
+        /// Native on the CPU, libtorch on CUDA.
+        Auto = "auto",
+        /// The kernel of this program.
+        Native = "native",
+        /// libtorch.
+        Libtorch = "libtorch",
     }
 }
 

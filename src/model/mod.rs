@@ -12,7 +12,7 @@ use anyhow::{bail, ensure};
 use tch::{Device, Tensor};
 
 use crate::batch::{Batch, Sequences};
-use crate::config::{Activation, Config};
+use crate::config::{Config, logit_count};
 use branch::{Branch, features};
 pub use lstm::Read;
 pub use summary::{Layer, Summary, summarize};
@@ -45,18 +45,6 @@ pub struct Model {
 
 /// A tensor under the name that PyTorch would give it.
 pub type Named = (String, Tensor);
-
-/// How many logits the head has for so many classes.
-pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
-    match activation {
-        Activation::Sigmoid if classes > 2 => {
-            bail!("model.head.activation: sigmoid is for 2 classes, the data has {classes}")
-        }
-        Activation::Auto if classes == 2 => Ok(1),
-        Activation::Sigmoid => Ok(1),
-        Activation::Auto | Activation::Softmax => Ok(classes),
-    }
-}
 
 impl Model {
     /// A model with initial weights for `classes` classes and so many ids of each input.

@@ -15,7 +15,7 @@ fn batch(config: &config::Config, texts: &[&str]) -> Batch {
     let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text).unwrap());
     let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
     let all: Vec<u32> = (0..texts.len() as u32).collect();
-    Batch::gather(&[encoder.encode_all(&texts)], &vec![0; texts.len()], &all, Device::Cpu)
+    Batch::gather(&[encoder.encode_all(&texts)], &all, Device::Cpu)
 }
 
 fn largest(tensor: &Tensor) -> f64 {
@@ -136,7 +136,7 @@ fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
     let words = vec!["a b c d e f g h i".to_owned()];
     let encoders = Encoders::build(&config.inputs, &[words.clone(), words]).unwrap();
     let all: Vec<u32> = (0..texts.len() as u32).collect();
-    Batch::gather(&encoders.encode(&columns), &vec![0; texts.len()], &all, Device::Cpu)
+    Batch::gather(&encoders.encode(&columns), &all, Device::Cpu)
 }
 
 #[test]

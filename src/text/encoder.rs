@@ -158,8 +158,16 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    fn new(pad: PadSide, max_length: usize) -> Self {
+    /// No texts yet; `max_length` is what padding in front fills up to.
+    pub fn new(pad: PadSide, max_length: usize) -> Self {
         Self { ids: Vec::new(), ends: Vec::new(), pad, max_length }
+    }
+
+    /// Adds a text of at least one id.
+    pub fn push(&mut self, text: &[u32]) {
+        debug_assert!(!text.is_empty());
+        self.ids.extend_from_slice(text);
+        self.ends.push(self.ids.len());
     }
 
     /// The number of texts.
@@ -231,6 +239,14 @@ impl Encoded {
     /// The tokens of all inputs together.
     pub fn tokens(&self) -> usize {
         self.inputs.iter().map(Corpus::tokens).sum()
+    }
+
+    /// The tokens of all inputs of some examples.
+    pub fn tokens_of(&self, examples: &[u32]) -> usize {
+        let of = |corpus: &Corpus| -> usize {
+            examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
+        };
+        self.inputs.iter().map(of).sum()
     }
 
     /// For each input the steps of every example.

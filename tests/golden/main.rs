@@ -4,11 +4,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use lstmtext::backend::Learner;
 use lstmtext::batch::{Batch, Positions, Sequences};
 use lstmtext::config::{self, PadSide};
+use lstmtext::libtorch::{to_arrays, to_tensors};
 use lstmtext::loss::{CrossEntropy, log_probabilities};
 use lstmtext::model::{Mode, Model, Named};
+use lstmtext::native::NativeLearner;
 use lstmtext::optimizer::{Optimizer, clip};
+use lstmtext::text::{Corpus, Encoded};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -67,8 +71,8 @@ impl Case {
             "data: {{train: none.csv}}\n\
              model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
              lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
-             train: {{optimizer: {optimizer}, weight_decay: {}, {momentum}}}\n",
-            self.weight_decay
+             train: {{optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, {momentum}}}\n",
+            self.weight_decay, self.label_smoothing
         );
         config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
     }
@@ -125,10 +129,8 @@ fn compare(name: &str) {
             ids: numbers.get(name, "ids"),
             positions: Positions::new(lengths, width, PadSide::Back),
         }],
-        labels: numbers.get(name, "labels"),
-        examples: golden.lengths.len(),
-        tokens: golden.lengths.iter().sum::<i64>() as usize,
     };
+    let labels = numbers.get(name, "labels");
     let criterion = CrossEntropy {
         label_smoothing: case.label_smoothing,
         class_weights: case
@@ -141,7 +143,7 @@ fn compare(name: &str) {
     let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let logits = model.logits(&batch, Mode::Train);
-        let loss = criterion.loss(&log_probabilities(&logits), &batch.labels);
+        let loss = criterion.loss(&log_probabilities(&logits), &labels);
         let mut gradients = optimizer.gradients(&loss);
         if step == 0 {
             check("logits", &logits, &numbers.get(name, "logits"), 1e-5);
@@ -153,7 +155,7 @@ fn compare(name: &str) {
         let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
         clip(&mut gradients, case.gradient_clip);
-        optimizer.step(&gradients, case.learning_rate).unwrap();
+        optimizer.step(&gradients, &[], case.learning_rate).unwrap();
     }
     for (parameter, ours) in model.state() {
         let theirs = numbers.get(name, &format!("after/{parameter}"));
@@ -165,9 +167,61 @@ fn compare(name: &str) {
     }
 }
 
+/// Runs a case on the kernel and compares losses and weights.
+fn compare_native(name: &str) {
+    let (golden, numbers) = golden();
+    let case = &golden.cases[name];
+    let config = case.config();
+    let weights = to_arrays(numbers.below(name, "before"));
+    let class_weights = case.class_weights.clone().unwrap_or_default();
+    let mut learner =
+        NativeLearner::new(&config, &[VOCABULARY], case.classes(), weights, class_weights).unwrap();
+
+    let ids = numbers.get(name, "ids");
+    let mut corpus = Corpus::new(PadSide::Back, usize::MAX);
+    for (row, length) in golden.lengths.iter().enumerate() {
+        let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
+        corpus.push(&row[..*length as usize].iter().map(|id| *id as u32).collect::<Vec<_>>());
+    }
+    let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
+    let labels = labels.into_iter().map(|label| label as u32).collect();
+    let data = Encoded { inputs: vec![corpus], labels };
+    let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
+    let batch = (learner.preparer())(&data, &all, 0);
+
+    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    for (step, expected) in losses.iter().enumerate() {
+        let loss = learner.learn(&batch).mean;
+        let difference = (loss - f64::from(*expected)).abs();
+        assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
+        learner.clip(case.gradient_clip);
+        learner.update(case.learning_rate).unwrap();
+    }
+    for (parameter, ours) in to_tensors(learner.weights()) {
+        let theirs = numbers.get(name, &format!("after/{parameter}"));
+        if parameter.contains("bias_hh") {
+            assert_eq!(ours, theirs, "{parameter} stays zero");
+        } else {
+            check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
+        }
+    }
+}
+
 macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
-        $( #[test] fn $name() { compare(stringify!($name)); } )+
+        $(
+            mod $name {
+                #[test]
+                fn on_libtorch() {
+                    super::compare(stringify!($name));
+                }
+
+                #[test]
+                fn on_the_kernel() {
+                    super::compare_native(stringify!($name));
+                }
+            }
+        )+
 
         #[test]
         fn every_case_is_compared() {

@@ -1,0 +1,124 @@
+//! Arrays of single-precision numbers under names, and the safetensors files that hold them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+
+/// An array and its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// As PyTorch names the parameter.
+    pub name: String,
+    /// The length of each dimension.
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
+}
+
+/// Writes arrays to a safetensors file.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
+    let unwritable = || format!("cannot write \"{}\"", path.display());
+    let mut views = Vec::new();
+    for Array { name, shape, values } in arrays {
+        let bytes = bytemuck::cast_slice(values);
+        views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+    }
+    serialize_to_file(views, None, path).with_context(unwritable)
+}
+
+/// Reads all arrays of a safetensors file.
+///
+/// # Errors
+/// Where the file cannot be read, is no safetensors file, or holds other numbers than floats of
+/// single precision.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Array>> {
+    let unreadable = || format!("cannot read \"{}\"", path.display());
+    let bytes = fs::read(path).with_context(unreadable)?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(unreadable)?;
+    let array = |(name, tensor): (String, TensorView)| {
+        ensure!(tensor.dtype() == Dtype::F32, "{name} is {:?}, expected F32", tensor.dtype());
+        // The bytes need not be aligned.
+        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let values = tensor.data().chunks_exact(4).map(number).collect();
+        Ok(Array { name, shape: tensor.shape().to_vec(), values })
+    };
+    tensors.tensors().into_iter().map(array).collect::<anyhow::Result<_>>().with_context(unreadable)
+}
+
+/// The arrays in the order of `expected`, each of the shape that stands there.
+///
+/// # Errors
+/// Where a name is missing or unknown, or a shape is another.
+pub fn in_order(
+    expected: &[(String, Vec<usize>)],
+    arrays: Vec<Array>,
+) -> anyhow::Result<Vec<Array>> {
+    let mut given: HashMap<String, Array> =
+        arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
+    let mut take = |(name, shape): &(String, Vec<usize>)| {
+        let Some(array) = given.remove(name) else { bail!("the weights lack {name}") };
+        ensure!(
+            array.shape == *shape,
+            "{name} is {:?} in the file, {shape:?} in the model",
+            array.shape
+        );
+        Ok(array)
+    };
+    let ordered = expected.iter().map(&mut take).collect::<anyhow::Result<_>>()?;
+    match given.keys().min() {
+        Some(name) => bail!("the weights have {name}, which the model does not know"),
+        None => Ok(ordered),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(name: &str, shape: &[usize]) -> Array {
+        let count: usize = shape.iter().product();
+        let values = (0..count).map(|number| number as f32 - 0.5).collect();
+        Array { name: name.into(), shape: shape.to_vec(), values }
+    }
+
+    #[test]
+    fn arrays_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let arrays = [array("a.b", &[2, 3]), array("step", &[]), array("none", &[0])];
+        write(&path, &arrays).unwrap();
+        let mut found = read(&path).unwrap();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(found, [arrays[0].clone(), arrays[2].clone(), arrays[1].clone()]);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        // A header that claims more bytes than there are.
+        fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("a.safetensors"));
+        let bytes = [0_u8; 8];
+        let half = TensorView::new(Dtype::F16, vec![4], &bytes).unwrap();
+        serialize_to_file([("h", half)], None, &path).unwrap();
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("h is F16, expected F32"));
+    }
+
+    #[test]
+    fn arrays_of_another_model_are_refused() {
+        let expected = [("a".to_owned(), vec![2])];
+        let fault = |arrays| in_order(&expected, arrays).unwrap_err().to_string();
+        assert_eq!(fault(vec![]), "the weights lack a");
+        assert_eq!(fault(vec![array("a", &[3])]), "a is [3] in the file, [2] in the model");
+        let more = vec![array("a", &[2]), array("b", &[1])];
+        assert_eq!(fault(more), "the weights have b, which the model does not know");
+        assert_eq!(in_order(&expected, vec![array("a", &[2])]).unwrap().len(), 1);
+    }
+}

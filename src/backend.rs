@@ -1,0 +1,91 @@
+//! What computes: libtorch on any device, or the [`kernel`](crate::kernel) on the CPU.
+
+use crate::arrays::Array;
+use crate::bucketing::{BatchLimit, Bucketing};
+use crate::metrics::{Meter, Score};
+use crate::text::{Corpus, Encoded};
+
+/// A network with its weights.
+pub trait Classifier {
+    /// The log probability of each class for the examples with these numbers, [B, C] row by row;
+    /// `inputs` are the texts of the whole data set.
+    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
+
+    /// The mean cross-entropy (neither smoothed nor weighted, so that runs can be compared) and
+    /// the accuracy on all examples.
+    fn score(&self, data: &Encoded, limit: BatchLimit) -> Score {
+        let mut meter = Meter::default();
+        for examples in Bucketing::sorted(limit, &data.lengths()).batches() {
+            let log_probabilities = self.log_probabilities(&data.inputs, examples);
+            let rows = log_probabilities.chunks_exact(log_probabilities.len() / examples.len());
+            for (row, example) in rows.zip(examples) {
+                let label = data.labels[*example as usize] as usize;
+                meter.add(-row[label], u64::from(argmax(row) == label), 1);
+            }
+        }
+        meter.score()
+    }
+}
+
+/// The number of the largest; of equal ones the first.
+pub fn argmax(values: &[f64]) -> usize {
+    let better =
+        |best: usize, index: usize| if values[index] > values[best] { index } else { best };
+    (0..values.len()).fold(0, better)
+}
+
+/// Makes batches, perhaps in another thread: from the data, the examples' numbers and, where
+/// dropout acts, its seed.
+pub type Preparer<B> = Box<dyn FnMut(&Encoded, &[u32], u64) -> B + Send>;
+
+/// A network that is being trained.
+pub trait Learner: Classifier {
+    /// Examples, ready to be computed.
+    type Batch: Send;
+
+    /// What makes batches for it.
+    fn preparer(&self) -> Preparer<Self::Batch>;
+
+    /// The loss of a batch; its gradient is kept.
+    fn learn(&mut self, batch: &Self::Batch) -> Loss;
+
+    /// The norm of the whole gradient, which is scaled down to `limit` where it is larger (Pascanu,
+    /// Mikolov and Bengio 2013). A norm that is not finite changes nothing.
+    fn clip(&mut self, limit: Option<f64>) -> f64;
+
+    /// Changes the weights by one step against the gradient.
+    ///
+    /// # Errors
+    /// The library's own.
+    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()>;
+
+    /// All weights under PyTorch's names.
+    fn weights(&self) -> Vec<Array>;
+
+    /// The optimizer's memory, under `torch.optim`'s names.
+    fn memory(&self) -> Vec<Array>;
+
+    /// Takes the memory of an earlier run.
+    ///
+    /// # Errors
+    /// Where it is the memory of another optimizer or another model.
+    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()>;
+
+    /// Takes other weights, all that [`Learner::weights`] names.
+    ///
+    /// # Errors
+    /// Where they do not fit.
+    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()>;
+
+    /// The number of trainable numbers.
+    fn parameter_count(&self) -> usize;
+}
+
+/// What a batch cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// The mean over the examples, weighted as configured.
+    pub mean: f64,
+    /// Examples whose most probable class was the right one.
+    pub correct: u64,
+}

@@ -1,0 +1,62 @@
+//! What computes in this process: the kernel or libtorch, and on which device.
+
+use std::fmt;
+
+use tch::Device;
+
+use crate::backend::Classifier;
+use crate::checkpoint::Checkpoint;
+use crate::config::{Backend, ConfigError};
+use crate::kernel::Instructions;
+use crate::torch::DeviceChoice;
+
+/// A backend on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel, on the CPU.
+    Native,
+    /// libtorch.
+    Libtorch(Device),
+}
+
+impl Engine {
+    /// What the configuration's `backend` and `--device` mean together on this machine.
+    ///
+    /// # Errors
+    /// Where a CUDA device is asked for that is not there, or for the kernel.
+    pub fn choose(backend: Backend, device: DeviceChoice) -> anyhow::Result<Self> {
+        match (backend, device) {
+            (Backend::Native, DeviceChoice::Cuda(_)) => Err(ConfigError::new(
+                "backend: native computes on the CPU, --device names a CUDA device".to_owned(),
+            )
+            .into()),
+            (Backend::Native, _) => Ok(Self::Native),
+            (Backend::Auto, _) => Ok(match device.resolve()? {
+                Device::Cpu => Self::Native,
+                device => Self::Libtorch(device),
+            }),
+            (Backend::Libtorch, _) => Ok(Self::Libtorch(device.resolve()?)),
+        }
+    }
+
+    /// The network of a checkpoint.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the configuration.
+    pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Classifier>> {
+        Ok(match self {
+            Self::Native => Box::new(checkpoint.native()?),
+            Self::Libtorch(device) => Box::new(checkpoint.model(device)?),
+        })
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Native => write!(f, "CPU, {}", Instructions::best()),
+            Self::Libtorch(Device::Cuda(number)) => write!(f, "CUDA device {number}"),
+            Self::Libtorch(_) => f.write_str("CPU, libtorch"),
+        }
+    }
+}

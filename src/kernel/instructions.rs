@@ -1,0 +1,109 @@
+//! Which vector instructions compute, chosen when the program runs.
+
+use std::any::TypeId;
+use std::fmt;
+
+use pulp::{Scalar128b, Simd, WithSimd};
+
+/// A set of vector instructions that this processor has.
+#[derive(Clone, Copy)]
+pub enum Instructions {
+    /// 16 floats in each of 32 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    /// 8 floats in each of 16 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    /// 4 floats in each of 32 registers.
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+    /// Whatever the compiler makes of loops over 4 floats.
+    Portable,
+}
+
+impl Instructions {
+    /// All that this processor has, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let mut available = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            available.extend(pulp::x86::V4::try_new().map(Self::Avx512));
+            available.extend(pulp::x86::V3::try_new().map(Self::Avx2));
+        }
+        #[cfg(target_arch = "aarch64")]
+        available.extend(pulp::aarch64::Neon::try_new().map(Self::Neon));
+        available.push(Self::Portable);
+        available
+    }
+
+    /// The fastest of this processor.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// The floats in a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => 8,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => 4,
+            Self::Portable => 4,
+        }
+    }
+
+    /// Runs an operation with these instructions.
+    #[inline(always)]
+    pub fn run<Operation: WithSimd>(self, operation: Operation) -> Operation::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => Simd::vectorize(simd, operation),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => Simd::vectorize(simd, operation),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => Simd::vectorize(simd, operation),
+            Self::Portable => Scalar128b.vectorize(operation),
+        }
+    }
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "AVX2 with FMA",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "NEON",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+impl fmt::Debug for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// a · b + c, rounded once where there is an instruction for it; in software that takes a hundred
+/// times as long as rounding twice.
+#[inline(always)]
+pub fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    match TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
+        true => simd.add_f32s(simd.mul_f32s(a, b), c),
+        false => simd.mul_add_e_f32s(a, b, c),
+    }
+}
+
+/// c − a · b.
+#[inline(always)]
+pub fn negate_mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    match TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
+        true => simd.sub_f32s(c, simd.mul_f32s(a, b)),
+        false => simd.negate_mul_add_e_f32s(a, b, c),
+    }
+}

@@ -1,0 +1,162 @@
+//! Training on the kernel.
+
+use std::sync::Mutex;
+
+use super::dropout::Dropout;
+use super::head::Criterion;
+use super::network::{Gradients, Network, Parameter};
+use super::optimizer::Optimizer;
+use super::reading::{Reader, Reading};
+use crate::arrays::Array;
+use crate::backend::{Classifier, Learner, Loss, Preparer};
+use crate::config::{Config, Inputs};
+use crate::kernel::Instructions;
+use crate::text::{Corpus, Encoded};
+
+/// A network on the CPU, ready for texts.
+pub struct NativeClassifier {
+    network: Network,
+    inputs: Inputs,
+    vocabularies: Vec<usize>,
+    reader: Mutex<Reader>,
+}
+
+impl NativeClassifier {
+    /// The network of a configuration with these weights, all of
+    /// [`Model::state`](crate::model::Model::state).
+    ///
+    /// # Errors
+    /// Where the weights do not fit the configuration.
+    pub fn new(
+        config: &Config,
+        vocabularies: &[usize],
+        classes: usize,
+        weights: Vec<Array>,
+    ) -> anyhow::Result<Self> {
+        let inputs = config.inputs.clone();
+        let reader = Reader::new(&inputs, vocabularies, rayon::current_num_threads());
+        let instructions = Instructions::best();
+        Ok(Self {
+            network: Network::new(config, vocabularies, classes, weights, instructions)?,
+            vocabularies: vocabularies.to_vec(),
+            reader: Mutex::new(reader),
+            inputs,
+        })
+    }
+}
+
+impl Classifier for NativeClassifier {
+    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
+        let reading = match self.reader.lock() {
+            Ok(mut reader) => reader.read(inputs, None, examples, None),
+            Err(poisoned) => poisoned.into_inner().read(inputs, None, examples, None),
+        };
+        self.network.log_probabilities(&reading)
+    }
+}
+
+/// A network on the CPU that is being trained.
+pub struct NativeLearner {
+    classifier: NativeClassifier,
+    optimizer: Optimizer,
+    criterion: Criterion,
+    gradients: Gradients,
+    /// What clipping multiplies the gradient by.
+    factor: f32,
+}
+
+impl NativeLearner {
+    /// The network of a configuration with these weights; `class_weights` is what each class weighs
+    /// in the loss, empty where all weigh the same.
+    ///
+    /// # Errors
+    /// Where the weights do not fit the configuration.
+    pub fn new(
+        config: &Config,
+        vocabularies: &[usize],
+        classes: usize,
+        weights: Vec<Array>,
+        class_weights: Vec<f64>,
+    ) -> anyhow::Result<Self> {
+        let classifier = NativeClassifier::new(config, vocabularies, classes, weights)?;
+        let parameters = classifier.network.parameters();
+        Ok(Self {
+            optimizer: Optimizer::new(&config.train, parameters, Instructions::best()),
+            criterion: Criterion { label_smoothing: config.train.label_smoothing, class_weights },
+            gradients: Gradients::default(),
+            factor: 1.0,
+            classifier,
+        })
+    }
+}
+
+impl Classifier for NativeLearner {
+    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
+        self.classifier.log_probabilities(inputs, examples)
+    }
+}
+
+/// A batch and its dropout masks.
+pub struct NativeBatch {
+    reading: Reading,
+    dropout: Dropout,
+}
+
+impl Learner for NativeLearner {
+    type Batch = NativeBatch;
+
+    fn preparer(&self) -> Preparer<NativeBatch> {
+        let NativeClassifier { inputs, vocabularies, .. } = &self.classifier;
+        let mut reader = Reader::new(inputs, vocabularies, rayon::current_num_threads());
+        Box::new(move |data: &Encoded, examples, seed| {
+            let dropout = Dropout::new(seed);
+            let reading = reader.read(&data.inputs, Some(&data.labels), examples, Some(&dropout));
+            NativeBatch { reading, dropout }
+        })
+    }
+
+    fn learn(&mut self, batch: &NativeBatch) -> Loss {
+        self.factor = 1.0;
+        let network = &mut self.classifier.network;
+        let dropout = Some(&batch.dropout);
+        network.gradients(&batch.reading, &self.criterion, dropout, &mut self.gradients)
+    }
+
+    fn clip(&mut self, limit: Option<f64>) -> f64 {
+        let norm = self.gradients.norm();
+        if let Some(limit) = limit.filter(|limit| norm.is_finite() && norm > *limit) {
+            self.factor = (limit / norm) as f32;
+        }
+        norm
+    }
+
+    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+        let network = &mut self.classifier.network;
+        self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
+        network.pack();
+        Ok(())
+    }
+
+    fn weights(&self) -> Vec<Array> {
+        let parameters = self.classifier.network.parameters();
+        parameters.iter().map(|parameter| parameter.array.clone()).collect()
+    }
+
+    fn memory(&self) -> Vec<Array> {
+        self.optimizer.state(self.classifier.network.parameters())
+    }
+
+    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()> {
+        self.optimizer.load(self.classifier.network.parameters(), memory)
+    }
+
+    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
+        self.classifier.network.load(weights)
+    }
+
+    fn parameter_count(&self) -> usize {
+        let trainable = |parameter: &&Parameter| parameter.trainable;
+        let parameters = self.classifier.network.parameters().iter().filter(trainable);
+        parameters.map(|parameter| parameter.array.values.len()).sum()
+    }
+}

@@ -1,0 +1,348 @@
+//! Optimizers over plain numbers, with the arithmetic of `torch.optim`.
+//!
+//! The embedding is large and a batch has few of its words. With `train.sparse_embedding` only the
+//! rows of these words change, as `torch.optim.SparseAdam` has it; all other rows keep their
+//! weights and their memory. Without, every row takes part in every step, most of them with a
+//! gradient of zero.
+
+use anyhow::{bail, ensure};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::network::{Gradients, Network, Parameter};
+use crate::arrays::Array;
+use crate::config::{OptimizerKind, TrainConfig};
+use crate::kernel::Instructions;
+
+/// Numbers that a thread changes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// The optimizer and its memory.
+pub struct Optimizer {
+    config: TrainConfig,
+    instructions: Instructions,
+    /// The names of the memory of each number.
+    slots: Vec<&'static str>,
+    /// For each trainable parameter its memory, slot by slot.
+    memory: Vec<Memory>,
+    steps: f32,
+}
+
+struct Memory {
+    /// The number of the parameter.
+    parameter: usize,
+    slots: [Vec<f32>; 2],
+}
+
+impl Optimizer {
+    /// The optimizer that the configuration names, with empty memory.
+    pub fn new(config: &TrainConfig, parameters: &[Parameter], instructions: Instructions) -> Self {
+        let slots = match config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::Adamw => vec!["exp_avg", "exp_avg_sq"],
+            OptimizerKind::Rmsprop if config.rmsprop.momentum > 0.0 => {
+                vec!["square_avg", "momentum_buffer"]
+            }
+            OptimizerKind::Rmsprop => vec!["square_avg"],
+            OptimizerKind::Adadelta => vec!["square_avg", "acc_delta"],
+            OptimizerKind::Sgd if config.sgd.momentum > 0.0 => vec!["momentum_buffer"],
+            OptimizerKind::Sgd => Vec::new(),
+        };
+        let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
+        let memory = trained.map(|(number, parameter)| {
+            let numbers = |slot: usize| {
+                vec![0.0; if slot < slots.len() { parameter.array.values.len() } else { 0 }]
+            };
+            Memory { parameter: number, slots: [numbers(0), numbers(1)] }
+        });
+        let memory = memory.collect();
+        Self { config: config.clone(), instructions, slots, memory, steps: 0.0 }
+    }
+
+    /// Changes the weights by one step against `factor` times the gradients.
+    pub fn step(
+        &mut self,
+        network: &mut Network,
+        gradients: &Gradients,
+        learning_rate: f64,
+        factor: f32,
+    ) {
+        self.steps += 1.0;
+        let rule = self.rule(learning_rate, factor);
+        let instructions = self.instructions;
+        for memory in &mut self.memory {
+            let weights = &mut network.parameters_mut()[memory.parameter].array;
+            let row = weights.shape.get(1).copied().unwrap_or(1);
+            let weights = &mut weights.values[..];
+            let [first, second] = &mut memory.slots;
+            let rows = gradients.rows.iter().find(|rows| rows.parameter == memory.parameter);
+            match rows {
+                None => {
+                    let gradients = &gradients.dense[memory.parameter];
+                    let (mut first, mut second) =
+                        (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
+                    let parts = weights.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK));
+                    let parts = parts.map(|(weights, gradients)| Step {
+                        rule,
+                        weights,
+                        gradients,
+                        first: first.next().unwrap_or_default(),
+                        second: second.next().unwrap_or_default(),
+                    });
+                    let parts: Vec<Step> = parts.collect();
+                    parts.into_par_iter().for_each(|part| instructions.run(part));
+                }
+                Some(rows) => {
+                    // Where the gradient of each row is that has one.
+                    let mut at = vec![u32::MAX; weights.len() / row];
+                    for (index, word) in rows.words.iter().enumerate() {
+                        at[*word as usize] = index as u32;
+                    }
+                    let zeros = vec![0.0; row];
+                    let dense = !self.config.sparse_embedding;
+                    let many = (CHUNK / row).max(1);
+                    let mut first = first.chunks_mut(many * row);
+                    let mut second = second.chunks_mut(many * row);
+                    let parts = weights.chunks_mut(many * row).zip(at.chunks(many));
+                    let parts = parts.map(|(weights, at)| Rows {
+                        rule,
+                        weights,
+                        gradients: &rows.values,
+                        at,
+                        zeros: dense.then_some(&zeros[..]),
+                        row,
+                        first: first.next().unwrap_or_default(),
+                        second: second.next().unwrap_or_default(),
+                    });
+                    let parts: Vec<Rows> = parts.collect();
+                    parts.into_par_iter().for_each(|part| instructions.run(part));
+                }
+            }
+        }
+    }
+
+    fn rule(&self, learning_rate: f64, factor: f32) -> Rule {
+        let config = &self.config;
+        let decay = config.weight_decay.unwrap_or(config.optimizer.weight_decay());
+        let (l2, decoupled) = match config.optimizer {
+            OptimizerKind::Adamw => (0.0, (1.0 - learning_rate * decay) as f32),
+            _ => (decay as f32, 1.0),
+        };
+        let update = match config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::Adamw => {
+                let (beta1, beta2) = (config.adam.beta1, config.adam.beta2);
+                let steps = f64::from(self.steps);
+                Update::Adam {
+                    beta1: beta1 as f32,
+                    beta2: beta2 as f32,
+                    step: (learning_rate / (1.0 - beta1.powf(steps))) as f32,
+                    root: (1.0 / (1.0 - beta2.powf(steps)).sqrt()) as f32,
+                    epsilon: config.adam.epsilon as f32,
+                }
+            }
+            OptimizerKind::Rmsprop => Update::Rmsprop {
+                rho: config.rmsprop.rho as f32,
+                epsilon: config.rmsprop.epsilon as f32,
+                momentum: config.rmsprop.momentum as f32,
+                step: learning_rate as f32,
+            },
+            OptimizerKind::Adadelta => Update::Adadelta {
+                rho: config.adadelta.rho as f32,
+                epsilon: config.adadelta.epsilon as f32,
+                step: learning_rate as f32,
+            },
+            OptimizerKind::Sgd => Update::Sgd {
+                momentum: config.sgd.momentum as f32,
+                nesterov: config.sgd.nesterov,
+                step: learning_rate as f32,
+            },
+        };
+        Rule { factor, l2, decoupled, update }
+    }
+
+    /// The memory, as `exp_avg.embedding.weight` and so on.
+    pub fn state(&self, parameters: &[Parameter]) -> Vec<Array> {
+        let mut state = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            for memory in &self.memory {
+                let Array { name, shape, .. } = &parameters[memory.parameter].array;
+                state.push(Array {
+                    name: format!("{slot}.{name}"),
+                    shape: shape.clone(),
+                    values: memory.slots[number].clone(),
+                });
+            }
+        }
+        if self.counts_steps() {
+            state.extend(self.memory.iter().map(|memory| Array {
+                name: format!("step.{}", parameters[memory.parameter].array.name),
+                shape: Vec::new(),
+                values: vec![self.steps],
+            }));
+        }
+        state
+    }
+
+    fn counts_steps(&self) -> bool {
+        matches!(self.config.optimizer, OptimizerKind::Adam | OptimizerKind::Adamw)
+    }
+
+    /// Takes the memory of an earlier run.
+    ///
+    /// # Errors
+    /// Where it is the memory of another optimizer or another model.
+    pub fn load(&mut self, parameters: &[Parameter], arrays: Vec<Array>) -> anyhow::Result<()> {
+        let expected = self.state(parameters);
+        ensure!(
+            expected.len() == arrays.len(),
+            "the optimizer state has {} tensors, {} needs {}",
+            arrays.len(),
+            self.config.optimizer.word(),
+            expected.len()
+        );
+        let mut given: std::collections::HashMap<String, Array> =
+            arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
+        let mut take = |own: &Array| match given.remove(&own.name) {
+            Some(array) if array.shape == own.shape => Ok(array.values),
+            Some(_) => bail!("{} has another shape in the optimizer state", own.name),
+            None => bail!("the optimizer state lacks {}", own.name),
+        };
+        let mut expected = expected.iter();
+        for slot in 0..self.slots.len() {
+            for memory in &mut self.memory {
+                memory.slots[slot] = take(expected.next().expect("as many as there are slots"))?;
+            }
+        }
+        for own in expected {
+            self.steps = take(own)?[0];
+        }
+        Ok(())
+    }
+}
+
+/// One step of some numbers.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// What gradients are multiplied by first.
+    factor: f32,
+    /// What share of the weights is added to the gradients.
+    l2: f32,
+    /// What is left of the weights before the step.
+    decoupled: f32,
+    update: Update,
+}
+
+#[derive(Clone, Copy)]
+enum Update {
+    Adam { beta1: f32, beta2: f32, step: f32, root: f32, epsilon: f32 },
+    Rmsprop { rho: f32, epsilon: f32, momentum: f32, step: f32 },
+    Adadelta { rho: f32, epsilon: f32, step: f32 },
+    Sgd { momentum: f32, nesterov: bool, step: f32 },
+}
+
+impl Rule {
+    /// Plain loops: inside [`WithSimd`] the compiler makes vector instructions of them.
+    #[inline(always)]
+    fn apply(self, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Self { factor, l2, decoupled, update } = self;
+        let all = weights.iter_mut().zip(gradients);
+        match update {
+            // Kingma and Ba 2015; Loshchilov and Hutter 2019 with decoupled decay.
+            Update::Adam { beta1, beta2, step, root, epsilon } => {
+                for ((weight, gradient), (mean, square)) in all.zip(first.iter_mut().zip(second)) {
+                    let weight_before = *weight * decoupled;
+                    let gradient = gradient * factor + l2 * *weight;
+                    *mean += (gradient - *mean) * (1.0 - beta1);
+                    *square = *square * beta2 + gradient * gradient * (1.0 - beta2);
+                    *weight = weight_before - step * *mean / (square.sqrt() * root + epsilon);
+                }
+            }
+            // Hinton 2012.
+            Update::Rmsprop { rho, epsilon, momentum, step } => {
+                let mut momenta = second.iter_mut();
+                for ((weight, gradient), square) in all.zip(first) {
+                    let gradient = gradient * factor + l2 * *weight;
+                    *square += (gradient * gradient - *square) * (1.0 - rho);
+                    let mut change = gradient / (square.sqrt() + epsilon);
+                    if let Some(past) = momenta.next() {
+                        *past = *past * momentum + change;
+                        change = *past;
+                    }
+                    *weight -= step * change;
+                }
+            }
+            // Zeiler 2012.
+            Update::Adadelta { rho, epsilon, step } => {
+                for ((weight, gradient), (square, past)) in all.zip(first.iter_mut().zip(second)) {
+                    let gradient = gradient * factor + l2 * *weight;
+                    *square += (gradient * gradient - *square) * (1.0 - rho);
+                    let change = (*past + epsilon).sqrt() / (*square + epsilon).sqrt() * gradient;
+                    *past += (change * change - *past) * (1.0 - rho);
+                    *weight -= step * change;
+                }
+            }
+            Update::Sgd { momentum, nesterov, step } => {
+                let mut momenta = first.iter_mut();
+                for (weight, gradient) in all {
+                    let mut gradient = gradient * factor + l2 * *weight;
+                    if let Some(past) = momenta.next() {
+                        *past = *past * momentum + gradient;
+                        gradient = if nesterov { gradient + momentum * *past } else { *past };
+                    }
+                    *weight -= step * gradient;
+                }
+            }
+        }
+    }
+}
+
+/// A step of numbers that all have a gradient.
+struct Step<'a> {
+    rule: Rule,
+    weights: &'a mut [f32],
+    gradients: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.rule.apply(self.weights, self.gradients, self.first, self.second);
+    }
+}
+
+/// A step of the rows of an embedding.
+struct Rows<'a> {
+    rule: Rule,
+    weights: &'a mut [f32],
+    gradients: &'a [f32],
+    /// For each row of weights its row among the gradients, or none.
+    at: &'a [u32],
+    /// The gradient of rows that have none, where they take part.
+    zeros: Option<&'a [f32]>,
+    row: usize,
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl WithSimd for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { rule, weights, gradients, at, zeros, row, first, second } = self;
+        for (index, at) in at.iter().enumerate() {
+            let gradient = match (*at, zeros) {
+                (u32::MAX, None) => continue,
+                (u32::MAX, Some(zeros)) => zeros,
+                (at, _) => &gradients[at as usize * row..][..row],
+            };
+            let here = index * row..(index + 1) * row;
+            let first = first.get_mut(here.clone()).unwrap_or_default();
+            let second = second.get_mut(here.clone()).unwrap_or_default();
+            rule.apply(&mut weights[here], gradient, first, second);
+        }
+    }
+}
