@@ -36,7 +36,7 @@ glove: ## GloVe's word vectors, data/glove.6B.50d.npy and .txt
 
 build: libtorch ## the program, target/release/lstmtext
 	@test -e "$(BIN)" || echo 'building lstmtext (the first time takes several minutes)...' >&2
-	@$(CARGO) build --release
+	@$(CARGO) build --release --workspace
 
 train: setup build ## a classifier of the IMDB reviews, by configs/imdb.yaml
 	"$(BIN)" train configs/imdb.yaml $(ARGS)
@@ -46,7 +46,7 @@ babi: build ## the 20 bAbI tasks; BABI=FOLDER has them, RUNS=FOLDER gets the run
 	@LSTMTEXT="$(abspath $(BIN))" scripts/babi.sh "$(BABI)" "$(RUNS)" $(ARGS)
 
 test: setup build ## all tests
-	@$(CARGO) test --release
+	@$(CARGO) test --release --workspace
 
 tensorboard: ## the curves of runs/
 	@scripts/setup.sh tools

@@ -6,9 +6,12 @@ use tch::Device;
 
 use crate::backend::Classifier;
 use crate::checkpoint::Checkpoint;
+use crate::commands::ComputeArgs;
 use crate::config::{Backend, ConfigError};
+use crate::device::DeviceChoice;
 use crate::kernel::Instructions;
-use crate::torch::DeviceChoice;
+use crate::libtorch::model;
+use crate::torch::{resolve, set_threads};
 
 /// A backend on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +34,21 @@ impl Engine {
             )
             .into()),
             (Backend::Native, _) => Ok(Self::Native),
-            (Backend::Auto, _) => Ok(match device.resolve()? {
+            (Backend::Auto, _) => Ok(match resolve(device)? {
                 Device::Cpu => Self::Native,
                 device => Self::Libtorch(device),
             }),
-            (Backend::Libtorch, _) => Ok(Self::Libtorch(device.resolve()?)),
+            (Backend::Libtorch, _) => Ok(Self::Libtorch(resolve(device)?)),
         }
+    }
+
+    /// Sets the threads and chooses what computes.
+    ///
+    /// # Errors
+    /// As [`Engine::choose`].
+    pub fn start(compute: &ComputeArgs, backend: Backend) -> anyhow::Result<Self> {
+        set_threads(compute.threads);
+        Self::choose(backend, compute.device)
     }
 
     /// The network of a checkpoint.
@@ -46,7 +58,7 @@ impl Engine {
     pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Classifier>> {
         Ok(match self {
             Self::Native => Box::new(checkpoint.native()?),
-            Self::Libtorch(device) => Box::new(checkpoint.model(device)?),
+            Self::Libtorch(device) => Box::new(model(checkpoint, device)?),
         })
     }
 }

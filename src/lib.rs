@@ -23,49 +23,37 @@
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
 //!
+//! Two crates. `lstmtext-core`, in the folder core, is everything that needs no libtorch, and the
+//! program that is called, `lstmtext`, is made of it alone: libtorch takes longer to load than most
+//! answers take. Where a command cannot do without, it goes on as `lstmtext-libtorch`, made of this
+//! crate, which shows the modules of both as its own.
+//!
 //! Level by level, each module importing from its own level and those above it:
 //!
 //! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
-//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt`, `arrays` know of no network;
-//! - `backend` says what one can do; `kernel` and `native` are one on the CPU, `torch`, `batch`,
-//!   `model`, `loss`, `optimizer`, `libtorch` another on any device;
-//! - `checkpoint` saves them, `keras` in another layout; `engine` chooses between them;
-//! - `experiment`, `predictor`, `console`, `plot`, `trainer` put them to work;
+//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt`, `process`, `arrays`, `summary`,
+//!   `device` know of no network;
+//! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
+//! - `checkpoint` saves it; `experiment`, `predictor`, `console`, `plot`, `trainer` put it to work;
+//! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
+//!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]
 
-pub mod arrays;
-pub mod backend;
 pub mod batch;
-pub mod bucketing;
-pub mod checkpoint;
 pub mod commands;
-pub mod config;
-pub mod console;
-pub mod data;
 pub mod engine;
-pub mod events;
-pub mod experiment;
-pub mod fetch;
-pub mod files;
-pub mod interrupt;
 pub mod keras;
-pub mod kernel;
 pub mod libtorch;
 pub mod loss;
-pub mod metrics;
 pub mod model;
-pub mod native;
-pub mod numbers;
 pub mod optimizer;
-pub mod plot;
-pub mod predictor;
-pub mod progress;
-pub mod run;
-pub mod schedule;
-pub mod seed;
-pub mod stats;
-pub mod text;
 pub mod torch;
-pub mod trainer;
+pub mod training;
+
+pub use lstmtext_core::{
+    arrays, backend, bucketing, checkpoint, config, console, data, device, events, experiment,
+    fetch, files, interrupt, kernel, metrics, native, numbers, plot, predictor, process, progress,
+    run, schedule, seed, stats, summary, text, trainer,
+};

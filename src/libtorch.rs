@@ -1,10 +1,12 @@
 //! Classifying and training on libtorch.
 
+use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use crate::arrays::Array;
-use crate::backend::{Classifier, Learner, Loss, Preparer};
+use crate::backend::{Classifier, Learner, Loss, Preparer, Times};
 use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
 use crate::config::TrainConfig;
 use crate::loss::{CrossEntropy, count_correct, log_probabilities};
 use crate::model::{Mode, Model, Named};
@@ -30,6 +32,7 @@ pub struct TorchLearner {
     optimizer: Optimizer,
     criterion: CrossEntropy,
     gradients: Vec<Tensor>,
+    times: Times,
 }
 
 /// A batch and the seed of its dropout masks.
@@ -52,6 +55,7 @@ impl TorchLearner {
                 class_weights: (!class_weights.is_empty()).then(weights),
             },
             gradients: Vec::new(),
+            times: Times::default(),
             sparse_embedding: config.sparse_embedding,
             model,
         }
@@ -92,19 +96,23 @@ impl Learner for TorchLearner {
 
     fn learn(&mut self, TorchBatch { batch, labels, seed }: &TorchBatch) -> Loss {
         tch::manual_seed(*seed as i64);
-        let log_probabilities = log_probabilities(&self.model.logits(batch, Mode::Train));
-        let loss = self.criterion.loss(&log_probabilities, labels);
-        self.gradients = self.optimizer.gradients(&loss);
+        let (log_probabilities, loss) = self.times.measure("forward", || {
+            let log_probabilities = log_probabilities(&self.model.logits(batch, Mode::Train));
+            let loss = self.criterion.loss(&log_probabilities, labels);
+            (log_probabilities, loss)
+        });
+        self.gradients = self.times.measure("backward", || self.optimizer.gradients(&loss));
         Loss { mean: loss.double_value(&[]), correct: count_correct(&log_probabilities, labels) }
     }
 
     fn clip(&mut self, limit: Option<f64>) -> f64 {
-        clip(&mut self.gradients, limit)
+        self.times.measure("clip", || clip(&mut self.gradients, limit))
     }
 
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let rows = self.touched_rows();
-        self.optimizer.step(&self.gradients, &rows, learning_rate)
+        self.times
+            .measure("optimizer", || self.optimizer.step(&self.gradients, &rows, learning_rate))
     }
 
     fn weights(&self) -> Vec<Array> {
@@ -123,9 +131,25 @@ impl Learner for TorchLearner {
         self.model.load(to_tensors(weights))
     }
 
+    fn times(&self) -> Times {
+        self.times.clone()
+    }
+
     fn parameter_count(&self) -> usize {
         self.model.parameter_count()
     }
+}
+
+/// The model of a checkpoint with its trained weights.
+///
+/// # Errors
+/// Where the weights do not fit the configuration.
+pub fn model(checkpoint: &Checkpoint, device: Device) -> anyhow::Result<Model> {
+    let (config, classes) = (&checkpoint.resolved.config, checkpoint.labels.len());
+    let mut model = Model::new(config, &checkpoint.encoders.sizes(), classes, 0, device)?;
+    let weights = to_tensors(checkpoint.weights()?);
+    model.load(weights).with_context(|| checkpoint.unusable())?;
+    Ok(model)
 }
 
 /// Tensors as plain numbers.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lstmtext::config;
-use lstmtext::model::summarize;
+use lstmtext::summary::summarize;
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,19 +1,10 @@
 //! `lstmtext devices`.
 
-use clap::Args;
 use serde::Serialize;
 
-use super::FINE;
-use super::output::{print, print_json};
 use crate::torch::{CudaReport, cuda_report, threads, version};
-
-/// Show libtorch's version, CPU threads and CUDA devices
-#[derive(Debug, Args)]
-pub struct DevicesArgs {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
+use lstmtext_core::commands::output::{print, print_json};
+use lstmtext_core::commands::{DevicesArgs, FINE};
 
 #[derive(Serialize)]
 struct Report {

@@ -1,13 +1,10 @@
 //! `lstmtext import`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::ensure;
-use clap::Args;
 use tch::Device;
 
-use super::output::print;
-use super::{FINE, SetArgs};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{self, Override, Resolved};
 use crate::console::say;
@@ -18,30 +15,8 @@ use crate::model::Model;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
 use crate::text::Encoders;
-
-const EXAMPLES: &str = "\
-Examples:
-  lstmtext import configs/keras_imdb_80.yaml weights.npz --to imported
-  lstmtext import runs/a weights.npz --to imported
-
-The configuration (or checkpoint) says what the model is; its words are those of the training
-examples, or of the file in text.vocabulary. Where that and data.labels are set, no data is read.
-`lstmtext export --help` has the names of the arrays.";
-
-/// Make a checkpoint of weights in Keras's layout
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ImportArgs {
-    /// A configuration (YAML), or a checkpoint or run whose model the weights are for
-    model: PathBuf,
-    /// The weights (.npz)
-    weights: PathBuf,
-    /// New folder that becomes the checkpoint
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
-    #[command(flatten)]
-    set: SetArgs,
-}
+use lstmtext_core::commands::output::print;
+use lstmtext_core::commands::{FINE, ImportArgs};
 
 /// What a checkpoint needs besides weights.
 struct Frame {

@@ -1,62 +1,22 @@
 //! `lstmtext states`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::FINE;
-use super::output::{one_field, print, print_json};
-use super::texts::{NamedText, TextColumns};
 use crate::batch::{Direction, Sequences};
 use crate::checkpoint::Checkpoint;
 use crate::config::ConfigError;
 use crate::console::say;
 use crate::files::replace_file;
+use crate::libtorch;
 use crate::model::{Model, Named, Read};
 use crate::text::{PAD, joined};
-
-const EXAMPLES: &str = "\
-Examples:
-  lstmtext states runs/a \"not bad at all\"
-  lstmtext states runs/a \"not bad at all\" --to states.npz
-  lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
-
-For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
-state (return_state). In an .npz file these are the arrays states [T, H], h [H] and c [H], of a
-second direction backward/states and so on; of several inputs each has its name in front, story/h,
-and of several texts each its number, 2/h. An .npy file has the states of one text [T, H], those of
-two directions side by side. A table leaves out padding in front.";
-
-/// Units that a table shows.
-const SHOWN: usize = 5;
-
-/// Show the hidden states of the LSTM at each word of a text
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct StatesArgs {
-    /// A checkpoint, or a run (then its best)
-    checkpoint: PathBuf,
-    /// The texts
-    texts: Vec<String>,
-    /// The text of one of several columns; needed for each of them
-    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
-    inputs: Vec<NamedText>,
-    /// The layer, from 1 at the bottom; by default the top one
-    #[arg(long, value_name = "N")]
-    layer: Option<usize>,
-    /// Units shown in a table
-    #[arg(long, value_name = "N", default_value_t = SHOWN)]
-    units: usize,
-    /// Print JSON, with every unit
-    #[arg(long, conflicts_with = "to")]
-    json: bool,
-    /// Write the states to a file, .npz or .npy
-    #[arg(long, value_name = "FILE")]
-    to: Option<PathBuf>,
-}
+use lstmtext_core::commands::output::{one_field, print, print_json};
+use lstmtext_core::commands::texts::TextColumns;
+use lstmtext_core::commands::{FINE, StatesArgs};
 
 /// The states of one text.
 #[derive(Serialize)]
@@ -87,7 +47,7 @@ struct DirectionStates {
 /// Runs the command.
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let model = checkpoint.model(Device::Cpu)?;
+    let model = libtorch::model(&checkpoint, Device::Cpu)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).given(args.texts, args.inputs)?;
     if texts[0].is_empty() {

@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use clap::Args;
 
-use super::output::{listed, print, print_json};
-use super::texts::TextColumns;
-use super::{ComputeArgs, FINE, SetArgs};
 use crate::checkpoint::Checkpoint;
 use crate::config::logit_count;
 use crate::config::{self, Override};
@@ -18,44 +14,16 @@ use crate::console::say;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
-use crate::model::summarize;
 use crate::numbers::grouped;
 use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
+use crate::summary::summarize;
 use crate::torch;
-use crate::trainer::{Ending, Training};
-
-const EXAMPLES: &str = "\
-Examples:
-  lstmtext train configs/imdb.yaml
-  lstmtext train configs/imdb.yaml --out runs/a --set train.seed=2 --set model.pooling=max
-  lstmtext train --resume runs/a
-  lstmtext train --resume runs/a --set train.epochs=8
-
-The run folder gets config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the
-checkpoints best/ and last/. Ctrl-C finishes the step, writes last/ and says how to go on.";
-
-/// Train a model and save it
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct TrainArgs {
-    /// The configuration, a YAML file (lstmtext config prints every field)
-    #[arg(required_unless_present = "resume")]
-    config: Option<PathBuf>,
-    /// Go on with the run in this folder
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out"])]
-    resume: Option<PathBuf>,
-    /// Folder of the run; by default runs/NAME-TIME
-    #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    set: SetArgs,
-    #[command(flatten)]
-    compute: ComputeArgs,
-}
+use crate::trainer::Ending;
+use crate::training::Training;
+use lstmtext_core::commands::output::{listed, print, print_json};
+use lstmtext_core::commands::texts::TextColumns;
+use lstmtext_core::commands::{FINE, TrainArgs};
 
 /// Runs the command.
 pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
@@ -91,7 +59,7 @@ struct Session {
 
 fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load(config, &args.set.overrides)?;
-    let engine = args.compute.start(resolved.config.backend)?;
+    let engine = Engine::start(&args.compute, resolved.config.backend)?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
     let path = match &args.out {
         Some(path) => path.clone(),
@@ -110,7 +78,7 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
 fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let run = RunFolder::open(path);
     let checkpoint = latest_checkpoint(&run, &args.set.overrides)?;
-    let engine = args.compute.start(checkpoint.resolved.config.backend)?;
+    let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
     let progress = checkpoint.progress()?;
     let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
     if args.set.overrides.is_empty()

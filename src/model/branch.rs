@@ -18,11 +18,6 @@ pub struct Branch {
     lstm: Lstm,
 }
 
-/// The pooled features D of an input.
-pub fn features(config: &Input) -> usize {
-    config.lstm.units * if config.lstm.bidirectional { 2 } else { 1 }
-}
-
 impl Branch {
     /// Initial weights for `vocabulary` ids.
     pub fn new(config: &Input, vocabulary: usize, init: &Init, device: Device) -> Self {

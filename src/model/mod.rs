@@ -4,7 +4,6 @@ mod branch;
 mod init;
 mod lstm;
 mod pooling;
-mod summary;
 
 use std::collections::HashMap;
 
@@ -12,10 +11,9 @@ use anyhow::{bail, ensure};
 use tch::{Device, Tensor};
 
 use crate::batch::{Batch, Sequences};
-use crate::config::{Config, logit_count};
-use branch::{Branch, features};
+use crate::config::{Config, Input, logit_count};
+use branch::Branch;
 pub use lstm::Read;
-pub use summary::{Layer, Summary, summarize};
 
 /// Whether dropout acts and gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ impl Model {
         let inputs = config.inputs.iter().zip(vocabularies);
         let branches = inputs.map(|(input, words)| Branch::new(input, *words, &init, device));
         let branches = branches.collect();
-        let features = config.inputs.iter().map(features).sum::<usize>() as i64;
+        let features = config.inputs.iter().map(Input::features).sum::<usize>() as i64;
         let head_weight = init.kernel(logits, features, features);
         let head_bias = init.bias(logits, features);
         let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);

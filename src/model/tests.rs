@@ -2,6 +2,7 @@ use tch::Kind;
 
 use super::*;
 use crate::config::{self, Pooling};
+use crate::summary::summarize;
 use crate::text::{Encoder, Encoders, Vocabulary};
 
 fn configured(fields: &str) -> config::Config {

@@ -1,10 +1,10 @@
-//! The process around libtorch: floating-point mode, allocator, CUDA, threads, devices.
+//! Around libtorch: CUDA, threads, devices, errors, and the kernels that tch lacks.
 
 mod device;
 mod failure;
 pub mod fused;
 mod process;
 
-pub use device::{CudaReport, DeviceChoice, cuda_report};
+pub use device::{CudaReport, cuda_report, load_cuda, resolve};
 pub use failure::errors_not_panics;
-pub use process::{set_threads, start, threads, version, wait_politely};
+pub use process::{multiplication_rate, set_threads, threads, version};

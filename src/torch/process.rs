@@ -1,90 +1,10 @@
-//! What must happen once, before libtorch does anything.
+//! libtorch itself: its version, its threads, how fast it multiplies.
 
-use std::env;
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::time::Instant;
 
-/// Prepares the process: call it in `main` before any thread is started.
-pub fn start() {
-    flush_denormals();
-    keep_memory();
-    super::device::load_cuda();
-}
-
-/// Treats denormal floats as zero in this thread and in every thread it starts.
-///
-/// Gradients that are carried back through hundreds of steps become denormal, and every operation
-/// on such a number costs 10 to 100 times as much.
-fn flush_denormals() {
-    #[cfg(target_arch = "x86_64")]
-    {
-        const FLUSH_TO_ZERO: u32 = 1 << 15;
-        const DENORMALS_ARE_ZERO: u32 = 1 << 6;
-        let mut control: u32 = 0;
-        // SAFETY: both instructions only move the SSE control register to and from a local. The
-        // bits set concern denormals alone; rounding and exception masks stay as Rust expects.
-        unsafe {
-            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
-            control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack));
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        const FLUSH_TO_ZERO: u64 = 1 << 24;
-        let mut control: u64;
-        // SAFETY: reads and writes the floating-point control register of this thread; the bit
-        // set concerns denormals alone.
-        unsafe {
-            std::arch::asm!("mrs {}, fpcr", out(reg) control);
-            control |= FLUSH_TO_ZERO;
-            std::arch::asm!("msr fpcr, {}", in(reg) control);
-        }
-    }
-}
-
-/// Keeps freed memory for the next step instead of giving it back to the system, which would
-/// fault it in again page by page.
-fn keep_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// The largest value that glibc takes.
-        const MMAP_THRESHOLD: libc::c_int = 32 << 20;
-        const TRIM_THRESHOLD: libc::c_int = libc::c_int::MAX;
-        // SAFETY: mallopt takes plain numbers; no other thread runs yet.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
-        }
-    }
-}
-
-/// The rounds that a waiting OpenMP thread spins before it sleeps.
-const SPIN_COUNT: &str = "1000";
-
-/// Starts this program once more, with threads that wait politely.
-///
-/// libtorch's threads belong to GNU OpenMP, where a waiting thread spins 300,000 rounds by
-/// default: some 10 ms in which nobody else has its core. Beside another busy process every step
-/// then waits for threads that only wait: two trainings at once on two cores were 100 times
-/// slower than one. OpenMP reads its setting from the environment when it is loaded, before
-/// `main`, so that the process has to begin anew; a setting of the user's stays.
-pub fn wait_politely() {
-    const VARIABLES: [&str; 2] = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"];
-    if !cfg!(target_os = "linux") || VARIABLES.iter().any(|name| env::var_os(name).is_some()) {
-        return;
-    }
-    let mut arguments = env::args_os();
-    let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
-    // It returns only where it fails, and then this process does the work, if less politely.
-    let _ = Command::new("/proc/self/exe")
-        .arg0(name)
-        .args(arguments)
-        .env(VARIABLES[0], SPIN_COUNT)
-        .exec();
-}
+use tch::{Device, Kind, Tensor};
 
 /// libtorch's version.
 pub fn version() -> &'static str {
@@ -101,30 +21,35 @@ pub fn threads() -> usize {
     tch::get_num_threads().max(1) as usize
 }
 
+/// Floating-point operations a second of libtorch's product of two large matrices.
+pub fn multiplication_rate(device: Device) -> f64 {
+    const SIZE: i64 = 1024;
+    let _no_grad = tch::no_grad_guard();
+    let matrix = || Tensor::ones([SIZE, SIZE], (Kind::Float, device));
+    let (a, b) = (matrix(), matrix());
+    let timed = |repetitions: usize| {
+        let start = Instant::now();
+        let mut product = a.matmul(&b);
+        for _ in 1..repetitions {
+            product = a.matmul(&b);
+        }
+        // Reading a number waits for the device.
+        product.double_value(&[0, 0]);
+        start.elapsed().as_secs_f64() / repetitions as f64
+    };
+    timed(1);
+    2.0 * (SIZE as f64).powi(3) / timed(10)
+}
+
 /// Sets the number of threads for libtorch and for reading text; by default all cores are used.
 pub fn set_threads(threads: Option<NonZeroUsize>) {
     let Some(threads) = threads.map(NonZeroUsize::get) else { return };
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-    // A pool that is already running keeps its size; commands set threads before anything else.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    crate::process::set_threads(threads);
 }
 
 #[cfg(test)]
 mod tests {
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    #[test]
-    fn denormals_become_zero_here_and_in_threads_started_later() {
-        let product = || std::hint::black_box(1e-30_f32) * std::hint::black_box(1e-10_f32);
-        std::thread::spawn(move || {
-            assert!(product() > 0.0, "denormals exist before");
-            super::flush_denormals();
-            assert_eq!(product(), 0.0);
-            assert_eq!(std::thread::spawn(product).join().unwrap(), 0.0);
-        })
-        .join()
-        .unwrap();
-    }
-
     #[test]
     fn the_version_is_the_one_tch_needs() {
         assert!(super::version().starts_with("2.11.0"), "{}", super::version());

@@ -1,13 +1,14 @@
 //! `lstmtext predict`.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use predicates::str::is_match;
+use predicates::str::{contains, is_match};
 use serde_json::Value;
 
-use crate::common::{DEADLINE, Place, assert_fails, examples, lines, stdout};
+use crate::common::{BINARY, DEADLINE, Place, assert_fails, examples, lines, stdout};
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
@@ -178,4 +179,27 @@ fn labels_are_answered_by_their_better_names() {
     place.train("small.yaml --out run --set data.label_names.pos=positive");
     let done = place.lstmtext("predict run --format tsv pos1 neg1").assert().success();
     done.stdout(is_match("^positive\t.*\nneg\t.*\n$").unwrap());
+}
+
+#[test]
+fn the_program_that_is_called_does_without_libtorch() {
+    let names_libtorch = |path: &Path| {
+        let program = std::fs::read(path).unwrap();
+        program.windows(13).any(|bytes| bytes == b"libtorch_cpu.")
+    };
+    let called = Path::new(BINARY);
+    assert!(!names_libtorch(called));
+    assert!(names_libtorch(&called.with_file_name("lstmtext-libtorch")));
+
+    // Alone in a folder it answers, and says what is missing where it cannot.
+    let place = with_four_classes();
+    let alone = place.path("lstmtext");
+    std::fs::copy(called, &alone).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = assert_cmd::Command::new(&alone);
+        command.current_dir(place.path("")).args(arguments).assert()
+    };
+    run(&["predict", "run", "good"]).success().stdout(contains("good"));
+    run(&["evaluate", "run"]).success().stdout(contains("accuracy"));
+    run(&["devices"]).code(1).stderr(contains("lstmtext-libtorch\", which has to lie beside"));
 }

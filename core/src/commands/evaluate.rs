@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::{ComputeArgs, FINE, SetArgs};
+use super::{ComputeArgs, FINE, Light, SetArgs};
+use crate::backend::Classifier;
 use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
 use crate::console::say;
@@ -26,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
     /// A checkpoint, or a run (then its best)
-    checkpoint: PathBuf,
+    pub checkpoint: PathBuf,
     /// A labelled file or folder; its format and columns are those of the data section
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,
@@ -36,10 +37,12 @@ pub struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Changes to the configuration.
     #[command(flatten)]
-    set: SetArgs,
+    pub set: SetArgs,
+    /// Where and how wide to compute.
     #[command(flatten)]
-    compute: ComputeArgs,
+    pub compute: ComputeArgs,
 }
 
 #[derive(Serialize)]
@@ -49,12 +52,26 @@ struct Report {
     loss: f64,
 }
 
-/// Runs the command.
-pub fn run(args: EvaluateArgs) -> anyhow::Result<u8> {
+/// Runs the command where it needs no libtorch.
+pub fn run(args: EvaluateArgs) -> anyhow::Result<Light> {
     let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
+    match args.compute.light(&checkpoint)? {
+        Some(classifier) => report(&args, &checkpoint, &*classifier).map(Light::Done),
+        None => Ok(Light::NeedsLibtorch),
+    }
+}
+
+/// Scores a classifier.
+///
+/// # Errors
+/// Where the examples cannot be read.
+pub fn report(
+    args: &EvaluateArgs,
+    checkpoint: &Checkpoint,
+    classifier: &dyn Classifier,
+) -> anyhow::Result<u8> {
     let config = &checkpoint.resolved.config;
-    let classifier = args.compute.start(config.backend)?.classifier(&checkpoint)?;
-    let (name, examples) = examples(&args, &checkpoint)?;
+    let (name, examples) = examples(args, checkpoint)?;
     let inputs = checkpoint.encoders.encode(&examples.texts);
     let data = Encoded { inputs, labels: examples.labels };
     let score = classifier.score(&data, BatchLimit::of_validation(&config.train));

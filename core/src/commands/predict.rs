@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::output::{one_field, print};
 use super::texts::{NamedText, TextColumns};
-use super::{ComputeArgs, FINE};
+use super::{ComputeArgs, FINE, Light};
 use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::data::open;
@@ -37,7 +37,7 @@ and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
     /// A checkpoint, or a run (then its best)
-    checkpoint: PathBuf,
+    pub checkpoint: PathBuf,
     /// The texts; without them they come from --file or stdin
     texts: Vec<String>,
     /// The text of one of several columns; needed for each of them
@@ -55,8 +55,9 @@ pub struct PredictArgs {
     /// Most texts computed together
     #[arg(long, value_name = "N", default_value = "256")]
     batch_size: NonZeroUsize,
+    /// Where and how wide to compute.
     #[command(flatten)]
-    compute: ComputeArgs,
+    pub compute: ComputeArgs,
 }
 
 impl PredictArgs {
@@ -73,12 +74,20 @@ enum OutputFormat {
     Jsonl,
 }
 
-/// Runs the command.
-pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
+/// Runs the command where it needs no libtorch.
+pub fn run(args: PredictArgs) -> anyhow::Result<Light> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let engine = args.compute.start(checkpoint.resolved.config.backend)?;
-    let classifier = engine.classifier(&checkpoint)?;
-    let predictor = Predictor::new(checkpoint, classifier);
+    match args.compute.light(&checkpoint)? {
+        Some(classifier) => answer(args, &Predictor::new(checkpoint, classifier)).map(Light::Done),
+        None => Ok(Light::NeedsLibtorch),
+    }
+}
+
+/// Answers with a predictor.
+///
+/// # Errors
+/// Where texts cannot be read or answers cannot be written.
+pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
     let columns = TextColumns::of(predictor.inputs());
     let writer = Writer {
         labels: predictor.labels(),
@@ -89,14 +98,14 @@ pub fn run(args: PredictArgs) -> anyhow::Result<u8> {
     let batch_size = args.batch_size.get();
     if !args.reads_a_stream() {
         let texts = columns.given(args.texts, args.inputs)?;
-        return writer.answer(&predictor, &texts, batch_size).map(|()| FINE);
+        return writer.answer(predictor, &texts, batch_size).map(|()| FINE);
     }
     let lines = read_ahead(source(args.file, &columns)?, 4 * batch_size);
     let mut line = 1;
     while let Some(texts) = next_batch(&lines, batch_size)? {
         let count = texts.len();
         let (texts, fault) = columns.parsed(texts, line);
-        writer.answer(&predictor, &texts, batch_size)?;
+        writer.answer(predictor, &texts, batch_size)?;
         if let Some(fault) = fault {
             return Err(fault);
         }

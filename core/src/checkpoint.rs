@@ -15,13 +15,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tch::Device;
 
 use crate::arrays::{self, Array};
 use crate::config::{self, ConfigError, Input, Override, Resolved};
 use crate::files::{replace_folder, sha256_of};
-use crate::libtorch::to_tensors;
-use crate::model::Model;
 use crate::native::NativeClassifier;
 use crate::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
@@ -151,17 +148,6 @@ impl Checkpoint {
         })
     }
 
-    /// The model with its trained weights.
-    ///
-    /// # Errors
-    /// Where the weights do not fit the configuration.
-    pub fn model(&self, device: Device) -> anyhow::Result<Model> {
-        let config = &self.resolved.config;
-        let mut model = Model::new(config, &self.encoders.sizes(), self.labels.len(), 0, device)?;
-        model.load(to_tensors(self.weights()?)).with_context(|| self.unusable())?;
-        Ok(model)
-    }
-
     /// The network with its trained weights, for the kernel.
     ///
     /// # Errors
@@ -172,7 +158,8 @@ impl Checkpoint {
             .with_context(|| self.unusable())
     }
 
-    fn unusable(&self) -> String {
+    /// What an error about its contents begins with.
+    pub fn unusable(&self) -> String {
         format!("cannot use the checkpoint \"{}\"", self.path.display())
     }
 

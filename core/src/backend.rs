@@ -1,5 +1,7 @@
 //! What computes: libtorch on any device, or the [`kernel`](crate::kernel) on the CPU.
 
+use std::time::Instant;
+
 use crate::arrays::Array;
 use crate::bucketing::{BatchLimit, Bucketing};
 use crate::metrics::{Meter, Score};
@@ -79,6 +81,32 @@ pub trait Learner: Classifier {
 
     /// The number of trainable numbers.
     fn parameter_count(&self) -> usize;
+
+    /// What the time of all steps so far went into.
+    fn times(&self) -> Times;
+}
+
+/// Seconds of wall time, each part of a step with its name; what threads do side by side counts as
+/// their mean.
+#[derive(Clone, Debug, Default)]
+pub struct Times(pub Vec<(&'static str, f64)>);
+
+impl Times {
+    /// Adds the seconds since `start` to a part.
+    pub fn add(&mut self, part: &'static str, seconds: f64) {
+        match self.0.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum += seconds,
+            None => self.0.push((part, seconds)),
+        }
+    }
+
+    /// Runs `work` and adds the time that it takes to a part.
+    pub fn measure<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.add(part, start.elapsed().as_secs_f64());
+        result
+    }
 }
 
 /// What a batch cost.

@@ -12,14 +12,10 @@ use crate::bucketing::{BatchLimit, Bucketing, Plan};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::Console;
-use crate::engine::Engine;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
-use crate::libtorch::{TorchLearner, to_arrays};
 use crate::metrics::Score;
-use crate::model::Model;
-use crate::native::NativeLearner;
 use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
@@ -28,95 +24,6 @@ use crate::text::Encoded;
 
 /// Batches that are made ready while another is computed.
 const AHEAD: usize = 2;
-
-/// A run that is about to begin or to go on, on one of the backends.
-pub enum Training<'a> {
-    /// On the kernel.
-    Native(Box<Trainer<'a, NativeLearner>>),
-    /// On libtorch.
-    Libtorch(Box<Trainer<'a, TorchLearner>>),
-}
-
-impl<'a> Training<'a> {
-    /// A new run in `run`.
-    ///
-    /// # Errors
-    /// Where the model cannot be made or the run folder cannot be written.
-    pub fn begin(
-        experiment: &'a Experiment,
-        run: RunFolder,
-        engine: Engine,
-    ) -> anyhow::Result<Self> {
-        Self::assemble(experiment, run, engine, None)
-    }
-
-    /// The run that wrote `checkpoint`, where it was.
-    ///
-    /// # Errors
-    /// Where the checkpoint does not fit the configuration.
-    pub fn resume(
-        experiment: &'a Experiment,
-        run: RunFolder,
-        checkpoint: &Checkpoint,
-        engine: Engine,
-    ) -> anyhow::Result<Self> {
-        Self::assemble(experiment, run, engine, Some(checkpoint))
-    }
-
-    fn assemble(
-        experiment: &'a Experiment,
-        run: RunFolder,
-        engine: Engine,
-        checkpoint: Option<&Checkpoint>,
-    ) -> anyhow::Result<Self> {
-        let config = &experiment.resolved.config;
-        let class_weights = class_weights(&config.train, experiment)?;
-        let device = match engine {
-            Engine::Native => tch::Device::Cpu,
-            Engine::Libtorch(device) => device,
-        };
-        let model = match checkpoint {
-            Some(checkpoint) => checkpoint.model(device)?,
-            None => initial_model(experiment, device)?,
-        };
-        Ok(match engine {
-            Engine::Native => {
-                let (words, classes) = (experiment.encoders.sizes(), experiment.labels.len());
-                let weights = to_arrays(model.state());
-                let learner = NativeLearner::new(config, &words, classes, weights, class_weights)?;
-                Self::Native(Box::new(Trainer::new(experiment, run, learner, checkpoint)?))
-            }
-            Engine::Libtorch(_) => {
-                let learner = TorchLearner::new(model, &config.train, &class_weights);
-                Self::Libtorch(Box::new(Trainer::new(experiment, run, learner, checkpoint)?))
-            }
-        })
-    }
-
-    /// Trains until the run is over or a signal comes.
-    ///
-    /// # Errors
-    /// Where a file cannot be written, or the loss or a gradient is not finite any more.
-    pub fn train(self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
-        match self {
-            Self::Native(trainer) => trainer.train(interrupt),
-            Self::Libtorch(trainer) => trainer.train(interrupt),
-        }
-    }
-}
-
-fn initial_model(experiment: &Experiment, device: tch::Device) -> anyhow::Result<Model> {
-    let config = &experiment.resolved.config;
-    let seed = derive(config.train.seed, Use::Weights);
-    let words = experiment.encoders.sizes();
-    let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
-    for (input, vectors) in experiment.vectors.iter().enumerate() {
-        if let Some(vectors) = vectors {
-            model.set_vectors(input, &vectors.values);
-        }
-    }
-    Ok(model)
-}
 
 /// A run under way.
 pub struct Trainer<'a, L> {
@@ -154,7 +61,10 @@ struct StepStats {
 
 impl<'a, L: Learner> Trainer<'a, L> {
     /// A run from its beginning, or from where `checkpoint` was written.
-    fn new(
+    ///
+    /// # Errors
+    /// Where the checkpoint does not fit the configuration, or the run folder cannot be written.
+    pub fn new(
         experiment: &'a Experiment,
         run: RunFolder,
         mut learner: L,
@@ -199,7 +109,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
         })
     }
 
-    fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+    /// Trains until the run is over or a signal comes.
+    ///
+    /// # Errors
+    /// Where a file cannot be written, or the loss or a gradient is not finite any more.
+    pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
         while self.progress.finished(self.config).is_none() {
             if let Some(signal) = self.epoch(interrupt)? {
                 self.console.clear();
@@ -429,7 +343,10 @@ fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
 }
 
 /// What each class weighs in the loss; nothing where all weigh the same.
-fn class_weights(config: &TrainConfig, experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
+///
+/// # Errors
+/// Where a weight is given for a label that the data does not have.
+pub fn class_weights(config: &TrainConfig, experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
     let classes = experiment.labels.len();
     let weights: Vec<f64> = match &config.class_weights {
         ClassWeights::None => return Ok(Vec::new()),

@@ -7,7 +7,9 @@ mod learner;
 mod network;
 mod optimizer;
 mod reading;
-#[cfg(test)]
-mod tests;
 
+pub use dropout::Dropout;
+pub use head::Criterion;
 pub use learner::{NativeBatch, NativeClassifier, NativeLearner};
+pub use network::{Gradients, Network, Parameter, RowGradient};
+pub use reading::{Reader, Reading, Shard, Strip, Texts};

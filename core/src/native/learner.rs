@@ -8,7 +8,7 @@ use super::network::{Gradients, Network, Parameter};
 use super::optimizer::Optimizer;
 use super::reading::{Reader, Reading};
 use crate::arrays::Array;
-use crate::backend::{Classifier, Learner, Loss, Preparer};
+use crate::backend::{Classifier, Learner, Loss, Preparer, Times};
 use crate::config::{Config, Inputs};
 use crate::kernel::Instructions;
 use crate::text::{Corpus, Encoded};
@@ -63,6 +63,7 @@ pub struct NativeLearner {
     gradients: Gradients,
     /// What clipping multiplies the gradient by.
     factor: f32,
+    times: Times,
 }
 
 impl NativeLearner {
@@ -85,6 +86,7 @@ impl NativeLearner {
             criterion: Criterion { label_smoothing: config.train.label_smoothing, class_weights },
             gradients: Gradients::default(),
             factor: 1.0,
+            times: Times::default(),
             classifier,
         })
     }
@@ -123,7 +125,7 @@ impl Learner for NativeLearner {
     }
 
     fn clip(&mut self, limit: Option<f64>) -> f64 {
-        let norm = self.gradients.norm();
+        let norm = self.times.measure("clip", || self.gradients.norm());
         if let Some(limit) = limit.filter(|limit| norm.is_finite() && norm > *limit) {
             self.factor = (limit / norm) as f32;
         }
@@ -132,8 +134,10 @@ impl Learner for NativeLearner {
 
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let network = &mut self.classifier.network;
-        self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
-        network.pack();
+        self.times.measure("optimizer", || {
+            self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
+        });
+        self.times.measure("pack", || network.pack());
         Ok(())
     }
 
@@ -152,6 +156,12 @@ impl Learner for NativeLearner {
 
     fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
         self.classifier.network.load(weights)
+    }
+
+    fn times(&self) -> Times {
+        let mut times = self.classifier.network.times.clone();
+        times.0.extend(&self.times.0);
+        times
     }
 
     fn parameter_count(&self) -> usize {

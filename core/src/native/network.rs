@@ -1,6 +1,7 @@
 //! The whole network: branches, head and loss, on all threads.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -9,7 +10,7 @@ use super::dropout::Dropout;
 use super::head::{Criterion, log_softmax, logits};
 use super::reading::{Reading, Shard};
 use crate::arrays::{Array, in_order};
-use crate::backend::{Loss, argmax};
+use crate::backend::{Loss, Times, argmax};
 use crate::config::{Config, logit_count};
 use crate::kernel::{Instructions, place};
 
@@ -27,11 +28,15 @@ pub struct Network {
     shards: Vec<ShardWork>,
     /// The same for classifying.
     idle: Mutex<Vec<ShardWork>>,
+    /// What the time of learning went into.
+    pub times: Times,
 }
 
 /// A tensor of weights.
 pub struct Parameter {
+    /// Its name, shape and numbers.
     pub array: Array,
+    /// Whether it has a gradient.
     pub trainable: bool,
 }
 
@@ -89,6 +94,7 @@ struct ShardWork {
     features: Vec<f32>,
     kept: Vec<f32>,
     gradients: Vec<f32>,
+    times: Times,
 }
 
 /// The gradient of every parameter; that of an embedding has only rows that are not zero.
@@ -172,6 +178,7 @@ impl Network {
             classes,
             shards: Vec::new(),
             idle: Mutex::default(),
+            times: Times::default(),
         };
         network.pack();
         Ok(network)
@@ -257,11 +264,23 @@ impl Network {
         let mut works = std::mem::take(&mut self.shards);
         works.resize_with(reading.shards.len().max(works.len()), ShardWork::default);
         let network = &*self;
+        let start = Instant::now();
         works.par_iter_mut().zip(&reading.shards).for_each(|(work, shard)| {
             network.learn(shard, work, criterion, total, mode);
         });
+        let mut waiting = start.elapsed().as_secs_f64();
         let used = &mut works[..reading.shards.len()];
+        for work in &mut *used {
+            for (part, seconds) in work.times.0.drain(..) {
+                let share = seconds / reading.shards.len() as f64;
+                self.times.add(part, share);
+                waiting -= share;
+            }
+        }
+        self.times.add("wait", waiting);
+        let start = Instant::now();
         self.merge(reading, used, gradients);
+        self.times.add("merge", start.elapsed().as_secs_f64());
         let loss = Loss {
             mean: used.iter().map(|work| work.loss).sum::<f64>() / total,
             correct: used.iter().map(|work| work.correct).sum(),
@@ -325,7 +344,8 @@ impl Network {
         mode: Mode,
     ) {
         work.branches.resize_with(self.branches.len(), Workspace::default);
-        self.begin(shard, work, mode);
+        let mut times = std::mem::take(&mut work.times);
+        times.measure("embed", || self.begin(shard, work, mode));
         let (weight, bias) = self.head();
         let stride = weight.len() / bias.len();
         for (gradient, like) in [(&mut work.head_weight, weight), (&mut work.head_bias, bias)] {
@@ -335,7 +355,8 @@ impl Network {
         (work.loss, work.correct) = (0.0, 0);
         let mut row = Vec::new();
         for (block, range) in shard.blocks.iter().enumerate() {
-            self.forward(shard, block, work, mode, stride);
+            times.measure("forward", || self.forward(shard, block, work, mode, stride));
+            let start = Instant::now();
             let places = &shard.places[range.clone()];
             work.kept.clone_from(&work.features);
             work.gradients.clear();
@@ -364,6 +385,8 @@ impl Network {
                     dropout.head(places[index], self.head_dropout, gradient);
                 }
             }
+            times.add("head", start.elapsed().as_secs_f64());
+            let start = Instant::now();
             let mut offset = 0;
             for (number, branch) in self.branches.iter().enumerate() {
                 let (texts, work_here) = (&shard.inputs[number], &mut work.branches[number]);
@@ -371,10 +394,14 @@ impl Network {
                 branch.backward(texts, block, places, work_here, mode, features);
                 offset += branch.features();
             }
+            times.add("backward", start.elapsed().as_secs_f64());
         }
-        for (number, branch) in self.branches.iter().enumerate() {
-            branch.end(&shard.inputs[number], &mut work.branches[number], mode);
-        }
+        times.measure("embed", || {
+            for (number, branch) in self.branches.iter().enumerate() {
+                branch.end(&shard.inputs[number], &mut work.branches[number], mode);
+            }
+        });
+        work.times = times;
     }
 
     /// Adds up the shards' gradients, always in their order, and puts them into PyTorch's layout.

@@ -11,7 +11,7 @@ use crate::config::logit_count;
 use crate::config::{self, Config};
 use crate::console::say;
 use crate::data;
-use crate::model::{Layer, summarize};
+use crate::summary::{Layer, summarize};
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]

@@ -1,21 +1,17 @@
-//! The network against libtorch: every activation and every gradient.
+//! The kernel's network against libtorch: every activation and every gradient.
 
 use tch::{Device, Kind, Tensor};
 
-use super::NativeLearner;
-use super::dropout::Dropout;
-use super::head::Criterion;
-use super::network::{Gradients, Network};
-use super::reading::{Reader, Reading};
-use crate::arrays::Array;
-use crate::backend::Learner;
-use crate::batch::Batch;
-use crate::config::{self, Config};
-use crate::kernel::Instructions;
-use crate::libtorch::{TorchLearner, to_arrays};
-use crate::loss::{CrossEntropy, log_probabilities};
-use crate::model::{Mode, Model};
-use crate::text::{Corpus, Encoded, Encoders};
+use lstmtext::arrays::Array;
+use lstmtext::backend::Learner;
+use lstmtext::batch::Batch;
+use lstmtext::config::{self, Config};
+use lstmtext::kernel::Instructions;
+use lstmtext::libtorch::{TorchLearner, to_arrays};
+use lstmtext::loss::{CrossEntropy, log_probabilities};
+use lstmtext::model::{Mode, Model};
+use lstmtext::native::{Criterion, Dropout, Gradients, NativeLearner, Network, Reader, Reading};
+use lstmtext::text::{Corpus, Encoded, Encoders};
 
 /// What the two are to agree on.
 struct Case {

@@ -43,6 +43,11 @@ impl Input {
         }
     }
 
+    /// The pooled features D that it contributes.
+    pub fn features(&self) -> usize {
+        self.lstm.units * if self.lstm.bidirectional { 2 } else { 1 }
+    }
+
     /// The input of a configuration that has no `inputs`.
     fn only(config: &Config) -> Self {
         Self {

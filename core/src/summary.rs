@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::branch::features;
 use crate::config::{Config, Input, Pooling};
 use crate::numbers::grouped;
 
@@ -33,7 +32,7 @@ pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summ
     let inputs = config.inputs.iter().zip(vocabularies);
     let mut layers: Vec<Layer> =
         inputs.flat_map(|(input, words)| branch_layers(input, *words)).collect();
-    let total: usize = config.inputs.iter().map(features).sum();
+    let total: usize = config.inputs.iter().map(Input::features).sum();
     let layer = |name: &str, description: String, output, parameters| Layer {
         name: name.into(),
         description,
@@ -42,7 +41,7 @@ pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summ
         trainable: true,
     };
     if config.inputs.len() > 1 {
-        let sizes = config.inputs.iter().map(|input| features(input).to_string());
+        let sizes = config.inputs.iter().map(|input| input.features().to_string());
         let sizes = sizes.collect::<Vec<_>>().join(" + ");
         layers.push(layer("concatenate", sizes, format!("[B, {total}]"), 0));
     }
@@ -58,7 +57,7 @@ fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
     let size = input.embedding.size;
     let units = input.lstm.units;
     let directions = if input.lstm.bidirectional { 2 } else { 1 };
-    let features = features(input);
+    let features = input.features();
     let layer = |name: &str, description, output, parameters| Layer {
         name: format!("{}{name}", input.prefix()),
         description,

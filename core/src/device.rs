@@ -1,0 +1,98 @@
+//! Which device is to compute, and what the NVIDIA driver knows of devices.
+
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::str::FromStr;
+
+use libloading::os::unix::{Library, Symbol};
+
+/// What `--device` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first CUDA device where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("found \"{text}\", allowed is auto | cpu | cuda | cuda:N")),
+        }
+    }
+}
+
+/// Asks the NVIDIA driver for its devices: name and memory of each; libtorch is not needed for it.
+///
+/// # Errors
+/// Why there is none.
+pub fn driver_devices() -> Result<Vec<String>, String> {
+    // SAFETY: libcuda is the NVIDIA driver's own library; the functions are called with the
+    // signatures of its published header.
+    unsafe {
+        let driver = Library::new("libcuda.so.1")
+            .map_err(|_| "no NVIDIA driver is installed (libcuda.so.1 is missing)".to_owned())?;
+        let init: Symbol<unsafe extern "C" fn(c_uint) -> c_int> = symbol(&driver, b"cuInit\0")?;
+        let get_count: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            symbol(&driver, b"cuDeviceGetCount\0")?;
+        let get_name: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
+            symbol(&driver, b"cuDeviceGetName\0")?;
+        let get_memory: Symbol<unsafe extern "C" fn(*mut usize, c_int) -> c_int> =
+            symbol(&driver, b"cuDeviceTotalMem_v2\0")?;
+        let check = |status: c_int| match status {
+            0 => Ok(()),
+            100 => Err("the driver finds no device (CUDA_VISIBLE_DEVICES may hide it)".to_owned()),
+            code => Err(format!("the driver answers with error {code}")),
+        };
+        check(init(0))?;
+        let mut count = 0;
+        check(get_count(&mut count))?;
+        let mut devices = Vec::new();
+        // Device handles are the numbers from 0, by the driver's documentation.
+        for device in 0..count {
+            let mut name = [0; 256];
+            let mut memory = 0;
+            check(get_name(name.as_mut_ptr(), name.len() as c_int, device))?;
+            check(get_memory(&mut memory, device))?;
+            let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
+            devices.push(format!(
+                "cuda:{device} {name}, {:.1} GiB",
+                memory as f64 / (1_u64 << 30) as f64
+            ));
+        }
+        Ok(devices)
+    }
+}
+
+/// # Safety
+/// `T` must be the symbol's true type.
+unsafe fn symbol<T>(library: &Library, name: &[u8]) -> Result<Symbol<T>, String> {
+    // SAFETY: the caller vouches for the type.
+    unsafe { library.get(name) }.map_err(|error| format!("the NVIDIA driver is too old: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_in_pytorch() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        for wrong in ["gpu", "cuda:", "cuda:x", ""] {
+            assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("allowed is"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What lstmtext does without libtorch: everything but the second backend. The crate `lstmtext` has
+//! the whole of it, and its first page shows how the parts belong together.
+
+#![warn(missing_docs)]
+
+pub mod arrays;
+pub mod backend;
+pub mod bucketing;
+pub mod checkpoint;
+pub mod commands;
+pub mod config;
+pub mod console;
+pub mod data;
+pub mod device;
+pub mod events;
+pub mod experiment;
+pub mod fetch;
+pub mod files;
+pub mod interrupt;
+pub mod kernel;
+pub mod metrics;
+pub mod native;
+pub mod numbers;
+pub mod plot;
+pub mod predictor;
+pub mod process;
+pub mod progress;
+pub mod run;
+pub mod schedule;
+pub mod seed;
+pub mod stats;
+pub mod summary;
+pub mod text;
+pub mod trainer;

@@ -1,0 +1,116 @@
+//! This process: its floating-point mode, its memory, and what it goes on as.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Prepares the process: call it in `main` before any thread is started.
+pub fn start() {
+    flush_denormals();
+    keep_memory();
+}
+
+/// Sets the number of threads of this program's own work.
+pub fn set_threads(threads: usize) {
+    // A pool that is already running keeps its size; commands set threads before anything else.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+}
+
+/// Treats denormal floats as zero in this thread and in every thread it starts.
+///
+/// Gradients that are carried back through hundreds of steps become denormal, and every operation
+/// on such a number costs 10 to 100 times as much.
+fn flush_denormals() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const FLUSH_TO_ZERO: u32 = 1 << 15;
+        const DENORMALS_ARE_ZERO: u32 = 1 << 6;
+        let mut control: u32 = 0;
+        // SAFETY: both instructions only move the SSE control register to and from a local. The
+        // bits set concern denormals alone; rounding and exception masks stay as Rust expects.
+        unsafe {
+            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
+            control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack));
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        const FLUSH_TO_ZERO: u64 = 1 << 24;
+        let mut control: u64;
+        // SAFETY: reads and writes the floating-point control register of this thread; the bit
+        // set concerns denormals alone.
+        unsafe {
+            std::arch::asm!("mrs {}, fpcr", out(reg) control);
+            control |= FLUSH_TO_ZERO;
+            std::arch::asm!("msr fpcr, {}", in(reg) control);
+        }
+    }
+}
+
+/// Keeps freed memory for the next step instead of giving it back to the system, which would
+/// fault it in again page by page.
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// The largest value that glibc takes.
+        const MMAP_THRESHOLD: libc::c_int = 32 << 20;
+        const TRIM_THRESHOLD: libc::c_int = libc::c_int::MAX;
+        // SAFETY: mallopt takes plain numbers; no other thread runs yet.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        }
+    }
+}
+
+/// The rounds that a waiting OpenMP thread spins before it sleeps.
+const SPIN_COUNT: &str = "1000";
+
+/// The program that has libtorch; it lies beside this one.
+const WITH_LIBTORCH: &str = "lstmtext-libtorch";
+
+/// Goes on as the program that has libtorch, with the same arguments; returns only where that
+/// fails, with the reason.
+///
+/// Loading libtorch takes longer than most answers do, so that the program which is called does
+/// without it as long as it can. With `long_work` libtorch's threads wait politely: they belong to
+/// GNU OpenMP, where a waiting thread spins 300,000 rounds by default, some 10 ms in which nobody
+/// else has its core. Beside another busy process every step then waits for threads that only
+/// wait: two trainings at once on two cores were 100 times slower than one. OpenMP reads its
+/// setting from the environment when it is loaded; a setting of the user's stays.
+pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
+    const VARIABLES: [&str; 2] = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"];
+    let own = match env::current_exe() {
+        Ok(path) => path,
+        Err(error) => return anyhow::Error::new(error).context("cannot find this program's file"),
+    };
+    let path = own.with_file_name(WITH_LIBTORCH);
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
+    let mut command = Command::new(&path);
+    command.arg0(name).args(arguments);
+    if long_work && VARIABLES.iter().all(|name| env::var_os(name).is_none()) {
+        command.env(VARIABLES[0], SPIN_COUNT);
+    }
+    let error = command.exec();
+    anyhow::Error::new(error)
+        .context(format!("cannot start \"{}\", which has to lie beside lstmtext", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[test]
+    fn denormals_become_zero_here_and_in_threads_started_later() {
+        let product = || std::hint::black_box(1e-30_f32) * std::hint::black_box(1e-10_f32);
+        std::thread::spawn(move || {
+            assert!(product() > 0.0, "denormals exist before");
+            super::flush_denormals();
+            assert_eq!(product(), 0.0);
+            assert_eq!(std::thread::spawn(product).join().unwrap(), 0.0);
+        })
+        .join()
+        .unwrap();
+    }
+}
