@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::torch::{CudaReport, cuda_report, threads, version};
+use crate::kernel::Instructions;
+use crate::torch::{CudaReport, cuda_report, threads, threads_in_words, version};
 use lstmtext_core::commands::output::{print, print_json};
 use lstmtext_core::commands::{DevicesArgs, FINE};
 
@@ -10,6 +11,8 @@ use lstmtext_core::commands::{DevicesArgs, FINE};
 struct Report {
     libtorch: &'static str,
     cpu_threads: usize,
+    /// The vector instructions of the native backend.
+    cpu_instructions: String,
     cuda_devices: Vec<String>,
     /// Why there is no CUDA device, where there is none.
     no_cuda_because: Option<String>,
@@ -22,7 +25,8 @@ pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
         CudaReport::None(reason) => (Vec::new(), Some(reason)),
     };
     let (libtorch, cpu_threads) = (version(), threads());
-    let report = Report { libtorch, cpu_threads, cuda_devices, no_cuda_because };
+    let cpu_instructions = Instructions::best().to_string();
+    let report = Report { libtorch, cpu_threads, cpu_instructions, cuda_devices, no_cuda_because };
     match args.json {
         true => print_json(&report)?,
         false => print(&lines(&report))?,
@@ -33,7 +37,7 @@ pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
 fn lines(report: &Report) -> String {
     let mut lines = vec![
         format!("libtorch {}", report.libtorch),
-        format!("cpu: {} threads", report.cpu_threads),
+        format!("cpu: {}, {}", threads_in_words(), report.cpu_instructions),
     ];
     lines.extend(report.cuda_devices.iter().cloned());
     lines.extend(report.no_cuda_because.iter().map(|reason| format!("cuda: {reason}")));

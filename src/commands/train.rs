@@ -138,11 +138,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
         say(format!("note: {note}"));
     }
     say(format!("run:  {}", run.path().display()));
-    let threads = match torch::threads() {
-        1 => "1 thread".to_owned(),
-        many => format!("{many} threads"),
-    };
-    say(format!("on:   {}, {threads}", engine));
+    say(format!("on:   {engine}, {}", torch::threads_in_words()));
     say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }

@@ -41,6 +41,14 @@ pub fn multiplication_rate(device: Device) -> f64 {
     2.0 * (SIZE as f64).powi(3) / timed(10)
 }
 
+/// The same in words.
+pub fn threads_in_words() -> String {
+    match threads() {
+        1 => "1 thread".to_owned(),
+        many => format!("{many} threads"),
+    }
+}
+
 /// Sets the number of threads for libtorch and for reading text; by default all cores are used.
 pub fn set_threads(threads: Option<NonZeroUsize>) {
     let Some(threads) = threads.map(NonZeroUsize::get) else { return };

@@ -71,7 +71,7 @@ impl Case {
             "data: {{train: none.csv}}\n\
              model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
              lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
-             train: {{optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, {momentum}}}\n",
+             train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, {momentum}}}\n",
             self.weight_decay, self.label_smoothing
         );
         config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config

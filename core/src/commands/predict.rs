@@ -32,6 +32,9 @@ A model that reads several columns takes each by the name that it has in the dat
   lstmtext predict runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \"…\"}.";
 
+/// Batches of texts that are read from a stream at once, where they are there already.
+const READ_TOGETHER: usize = 16;
+
 /// Classify texts with a checkpoint
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -100,9 +103,11 @@ pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
         let texts = columns.given(args.texts, args.inputs)?;
         return writer.answer(predictor, &texts, batch_size).map(|()| FINE);
     }
-    let lines = read_ahead(source(args.file, &columns)?, 4 * batch_size);
+    // Many texts at a time, so that all threads have some to encode.
+    let most = READ_TOGETHER * batch_size;
+    let lines = read_ahead(source(args.file, &columns)?, most);
     let mut line = 1;
-    while let Some(texts) = next_batch(&lines, batch_size)? {
+    while let Some(texts) = next_batch(&lines, most)? {
         let count = texts.len();
         let (texts, fault) = columns.parsed(texts, line);
         writer.answer(predictor, &texts, batch_size)?;

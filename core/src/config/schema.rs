@@ -237,9 +237,9 @@ section! {
         /// sgd: constants.
         sgd: SgdConfig;
         /// Change only the rows of the embedding that have a gradient in a batch, and their optimizer
-        /// state, as torch.optim.SparseAdam; false: every row at every step, as Adam has it. sgd
-        /// without momentum and weight decay does the same either way.
-        sparse_embedding: bool = false;
+        /// state, as torch.optim.SparseAdam. false: every row at every step, as Keras's and PyTorch's
+        /// Adam, which takes longer.
+        sparse_embedding: bool = true;
         /// Weight decay: weight_decay x weight is added to the gradient; adamw takes it off the
         /// weights directly. null: adamw 0.01, else 0.
         weight_decay: Option<f64> = None, at_least(0.0);

@@ -111,7 +111,7 @@ pub struct Gradients {
 pub struct RowGradient {
     /// The number of the parameter.
     pub parameter: usize,
-    /// The words, each once.
+    /// The words, each once and in order.
     pub words: Vec<u32>,
     /// A row for each.
     pub values: Vec<f32>,

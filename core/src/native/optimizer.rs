@@ -16,6 +16,8 @@ use crate::kernel::Instructions;
 
 /// Numbers that a thread changes at a time.
 const CHUNK: usize = 1 << 14;
+/// Pieces into which an embedding is cut for each thread.
+const PARTS: usize = 4;
 
 /// The optimizer and its memory.
 pub struct Optimizer {
@@ -92,26 +94,32 @@ impl Optimizer {
                     parts.into_par_iter().for_each(|part| instructions.run(part));
                 }
                 Some(rows) => {
-                    // Where the gradient of each row is that has one.
-                    let mut at = vec![u32::MAX; weights.len() / row];
-                    for (index, word) in rows.words.iter().enumerate() {
-                        at[*word as usize] = index as u32;
-                    }
                     let zeros = vec![0.0; row];
                     let dense = !self.config.sparse_embedding;
-                    let many = (CHUNK / row).max(1);
+                    let count = weights.len() / row;
+                    let many = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
                     let mut first = first.chunks_mut(many * row);
                     let mut second = second.chunks_mut(many * row);
-                    let parts = weights.chunks_mut(many * row).zip(at.chunks(many));
-                    let parts = parts.map(|(weights, at)| Rows {
-                        rule,
-                        weights,
-                        gradients: &rows.values,
-                        at,
-                        zeros: dense.then_some(&zeros[..]),
-                        row,
-                        first: first.next().unwrap_or_default(),
-                        second: second.next().unwrap_or_default(),
+                    let mut words = &rows.words[..];
+                    let mut gradients = &rows.values[..];
+                    let parts = weights.chunks_mut(many * row).enumerate();
+                    let parts = parts.map(|(number, weights)| {
+                        let start = number * many;
+                        let here = words.partition_point(|word| (*word as usize) < start + many);
+                        let (words, gradients) = (
+                            words.split_off(..here).unwrap_or_default(),
+                            gradients.split_off(..here * row).unwrap_or_default(),
+                        );
+                        Rows {
+                            rule,
+                            start,
+                            weights,
+                            words,
+                            gradients,
+                            zeros: dense.then_some(&zeros[..]),
+                            first: first.next().unwrap_or_default(),
+                            second: second.next().unwrap_or_default(),
+                        }
                     });
                     let parts: Vec<Rows> = parts.collect();
                     parts.into_par_iter().for_each(|part| instructions.run(part));
@@ -313,16 +321,17 @@ impl WithSimd for Step<'_> {
     }
 }
 
-/// A step of the rows of an embedding.
+/// A step of some neighbouring rows of an embedding.
 struct Rows<'a> {
     rule: Rule,
+    /// The number of the first row.
+    start: usize,
     weights: &'a mut [f32],
+    /// The rows that have a gradient, in order, and these.
+    words: &'a [u32],
     gradients: &'a [f32],
-    /// For each row of weights its row among the gradients, or none.
-    at: &'a [u32],
-    /// The gradient of rows that have none, where they take part.
+    /// The gradient of the other rows, where they take part.
     zeros: Option<&'a [f32]>,
-    row: usize,
     first: &'a mut [f32],
     second: &'a mut [f32],
 }
@@ -332,17 +341,30 @@ impl WithSimd for Rows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rule, weights, gradients, at, zeros, row, first, second } = self;
-        for (index, at) in at.iter().enumerate() {
-            let gradient = match (*at, zeros) {
-                (u32::MAX, None) => continue,
-                (u32::MAX, Some(zeros)) => zeros,
-                (at, _) => &gradients[at as usize * row..][..row],
-            };
-            let here = index * row..(index + 1) * row;
+        let Self { rule, start, weights, words, gradients, zeros, first, second } = self;
+        let row = match (gradients.len().checked_div(words.len()), zeros) {
+            (Some(row), _) => row,
+            (None, Some(zeros)) => zeros.len(),
+            (None, None) => return,
+        };
+        let count = weights.len() / row;
+        let mut step = |number: usize, gradient: &[f32]| {
+            let here = number * row..(number + 1) * row;
             let first = first.get_mut(here.clone()).unwrap_or_default();
             let second = second.get_mut(here.clone()).unwrap_or_default();
             rule.apply(&mut weights[here], gradient, first, second);
+        };
+        let mut next = 0;
+        for (word, gradient) in words.iter().zip(gradients.chunks_exact(row)) {
+            let number = *word as usize - start;
+            if let Some(zeros) = zeros {
+                (next..number).for_each(|number| step(number, zeros));
+                next = number + 1;
+            }
+            step(number, gradient);
+        }
+        if let Some(zeros) = zeros {
+            (next..count).for_each(|number| step(number, zeros));
         }
     }
 }

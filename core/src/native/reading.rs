@@ -14,7 +14,7 @@ const BLOCK: usize = 12;
 pub struct Reading {
     /// A part for each thread; together all examples.
     pub shards: Vec<Shard>,
-    /// For each input the words of all shards, each once.
+    /// For each input the words of all shards, each once and in order.
     pub words: Vec<Vec<u32>>,
     /// The number of examples.
     pub examples: usize,
@@ -189,10 +189,27 @@ impl Reader {
                 texts.union =
                     texts.words.iter().map(|word| marks.number(*word, &mut words)).collect();
             }
+            let places = sort(&mut words);
+            for shard in &mut reading.shards {
+                let texts = shard.inputs.last_mut().expect("pushed above");
+                texts.union.iter_mut().for_each(|number| *number = places[*number as usize]);
+            }
             reading.words.push(words);
         }
         reading
     }
+}
+
+/// Sorts words; for each the place where it stands then.
+fn sort(words: &mut [u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..words.len() as u32).collect();
+    order.sort_unstable_by_key(|number| words[*number as usize]);
+    let mut places = vec![0; words.len()];
+    for (place, number) in order.into_iter().enumerate() {
+        places[number as usize] = place as u32;
+    }
+    words.sort_unstable();
+    places
 }
 
 /// Whether padding in front is computed once for all texts.
