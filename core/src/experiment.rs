@@ -86,6 +86,11 @@ impl Experiment {
         }
     }
 
+    /// The tokens of all examples.
+    pub fn tokens(&self) -> usize {
+        self.train.tokens() + self.validation.tokens() + self.test.tokens()
+    }
+
     /// How much of the vocabulary and of the training texts has a pre-trained vector.
     fn coverage_notes(&self) -> Vec<String> {
         let inputs = self.resolved.config.inputs.iter().zip(&self.vectors).zip(&self.train.inputs);

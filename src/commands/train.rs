@@ -129,10 +129,11 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
         listed(&experiment.labels),
     ));
     say(format!(
-        "text: {} ids, {} training tokens, read and encoded in {:.1} s",
+        "text: {} ids, {} training tokens; read and encoded in {:.1} s, {} tokens/s",
         ids.join(" + "),
         grouped(experiment.train.tokens()),
-        experiment.seconds
+        experiment.seconds,
+        grouped((experiment.tokens() as f64 / experiment.seconds) as usize),
     ));
     for note in &experiment.notes {
         say(format!("note: {note}"));

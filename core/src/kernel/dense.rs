@@ -70,46 +70,58 @@ impl WithSimd for Backproject<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { cell, packed, gradients, inputs, columns } = self;
-        let (lanes, wide) = (S::F32_LANES, cell.wide());
-        assert!(cell.lanes == lanes && columns.is_multiple_of(lanes));
-        let rows = gradients.len() / wide;
-        assert!(inputs.len() >= rows * columns);
-        macro_rules! columns {
-            ($vector:ident, $N:literal) => {
-                for_row_tiles!(S, 0..rows, |first, M| {
-                    let mut tile = [[simd.splat_f32s(0.0); $N]; M];
-                    for (offset, depth) in cell.depths() {
-                        let values = &gradients[first * wide + offset..];
-                        let left = Left { values, row: wide, step: 1 };
-                        let at = ($vector * wide + offset * $N) * lanes;
-                        let right = Right { values: &packed[at..], step: $N * lanes };
-                        tile = multiply_add::<S, M, $N>(simd, tile, left, right, depth);
-                    }
-                    for m in 0..M {
-                        for n in 0..$N {
-                            let to = (first + m) * columns + ($vector + n) * lanes;
-                            // SAFETY: first + m < rows, ($vector + n + 1) * lanes <= columns.
-                            unsafe { store::<S>(inputs.as_mut_ptr(), to, tile[m][n]) };
-                        }
-                    }
-                });
-            };
-        }
-        for (vector, group) in groups(columns / lanes) {
+        let lanes = S::F32_LANES;
+        let rows = self.gradients.len() / self.cell.wide();
+        assert!(self.cell.lanes == lanes && self.columns.is_multiple_of(lanes));
+        assert!(self.inputs.len() >= rows * self.columns);
+        let mut this = self;
+        for (vector, group) in groups(this.columns / lanes) {
             match group {
-                4 => {
-                    columns!(vector, 4);
-                }
-                2 => {
-                    columns!(vector, 2);
-                }
-                _ => {
-                    columns!(vector, 1);
-                }
+                4 => this.columns::<S, 4>(simd, vector, rows),
+                2 => this.columns::<S, 2>(simd, vector, rows),
+                _ => this.columns::<S, 1>(simd, vector, rows),
             }
         }
     }
+}
+
+impl Backproject<'_> {
+    /// N vectors of columns of all rows.
+    #[inline(always)]
+    fn columns<S: Simd, const N: usize>(&mut self, simd: S, vector: usize, rows: usize) {
+        let lanes = S::F32_LANES;
+        for_row_tiles!(S, 0..rows, |first, M| {
+            let gradients = &self.gradients[first * self.cell.wide()..];
+            let tile = backproject_tile::<S, M, N>(simd, self.cell, self.packed, gradients, vector);
+            for m in 0..M {
+                for n in 0..N {
+                    let to = (first + m) * self.columns + (vector + n) * lanes;
+                    // SAFETY: first + m < rows, (vector + n + 1) * lanes <= columns.
+                    unsafe { store::<S>(self.inputs.as_mut_ptr(), to, tile[m][n]) };
+                }
+            }
+        });
+    }
+}
+
+/// M rows of gate gradients times N vectors of columns of a matrix that is packed for it.
+#[inline(always)]
+pub fn backproject_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    cell: &Cell,
+    packed: &[f32],
+    gradients: &[f32],
+    vector: usize,
+) -> [[S::f32s; N]; M] {
+    let (lanes, wide) = (S::F32_LANES, cell.wide());
+    let mut tile = [[simd.splat_f32s(0.0); N]; M];
+    for (offset, depth) in cell.depths() {
+        let left = Left { values: &gradients[offset..], row: wide, step: 1 };
+        let packed = &packed[(vector * wide + offset * N) * lanes..];
+        let right = Right { values: packed, step: N * lanes };
+        tile = multiply_add::<S, M, N>(simd, tile, left, right, depth);
+    }
+    tile
 }
 
 /// Adds leftᵀ · right to the gradient of a matrix: that of U from hidden states and gate

@@ -99,6 +99,20 @@ pub fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s 
     }
 }
 
+/// x between −limit and limit; a NaN stays one.
+#[inline(always)]
+pub fn clamp<S: Simd>(simd: S, x: S::f32s, limit: f32) -> S::f32s {
+    let (low, high) = (simd.splat_f32s(-limit), simd.splat_f32s(limit));
+    match TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
+        true => {
+            let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+            simd.select_f32s(simd.greater_than_f32s(x, high), high, x)
+        }
+        // Of two operands of which one is no number, the instructions return the second.
+        false => simd.min_f32s(high, simd.max_f32s(low, x)),
+    }
+}
+
 /// c − a · b.
 #[inline(always)]
 pub fn negate_mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {

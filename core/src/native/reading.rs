@@ -318,3 +318,65 @@ fn lead(length: usize, row: u32) -> Strip {
         reversed: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config;
+
+    proptest! {
+        /// Every token of every text is read once, in its order, from the table of its shard.
+        #[test]
+        fn shards_and_blocks_read_every_token(
+            texts in prop::collection::vec(prop::collection::vec(0_u32..30, 1..40), 1..90),
+            shards in 1_usize..5,
+            front: bool,
+            bidirectional: bool,
+        ) {
+            let pad = if front { "front" } else { "back" };
+            let yaml = format!(
+                "data: {{train: x}}\ntext: {{pad: {pad}}}\nmodel: {{lstm: {{bidirectional: {bidirectional}}}}}\n"
+            );
+            let inputs = config::parse(&yaml, "test", &[]).unwrap().config.inputs;
+            let mut corpus = Corpus::new(inputs[0].text.pad, 40);
+            texts.iter().for_each(|text| corpus.push(text));
+            let examples: Vec<u32> = (0..texts.len() as u32).rev().collect();
+            let reading = Reader::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
+            prop_assert!(reading.shards.len() <= shards);
+            prop_assert_eq!(reading.tokens, texts.iter().map(Vec::len).sum::<usize>());
+            prop_assert!(reading.words[0].is_sorted());
+            let mut seen = vec![0; texts.len()];
+            for shard in &reading.shards {
+                let input = &shard.inputs[0];
+                for (word, number) in input.words.iter().zip(&input.union) {
+                    prop_assert_eq!(*word, reading.words[0][*number as usize]);
+                }
+                for (block, strip) in shard.blocks.iter().zip(&input.blocks) {
+                    prop_assert!(strip.lengths.is_sorted_by(|a, b| a >= b));
+                    for (row, example) in strip.order.iter().enumerate() {
+                        let place = shard.places[block.start + example] as usize;
+                        let text = &texts[examples[place] as usize];
+                        seen[place] += 1;
+                        prop_assert_eq!(strip.lengths[row], strip.pads[row] + text.len());
+                        if front {
+                            prop_assert_eq!(strip.pads[row] + strip.leads[row], 40 - text.len());
+                        }
+                        for step in 0..strip.lengths[row] {
+                            let token = strip.layout.start(step) + row;
+                            let word = input.words[strip.rows[token] as usize];
+                            let expected = step.checked_sub(strip.pads[row]).map_or(PAD, |at| text[at]);
+                            prop_assert_eq!(word, expected);
+                            if bidirectional {
+                                let mirrored = strip.layout.start(strip.lengths[row] - 1 - step) + row;
+                                prop_assert_eq!(strip.reversed[token] as usize, mirrored);
+                            }
+                        }
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|times| *times == 1));
+        }
+    }
+}
