@@ -83,12 +83,17 @@ pub fn place(gate: usize, unit: usize, lanes: usize) -> usize {
 
 /// [4H, columns] → [P/lanes, columns, i f g o, lanes], σ gates halved.
 fn pack_forward(packed: &mut [f32], weights: &[f32], columns: usize, units: usize, lanes: usize) {
-    for (gate, factor) in FACTORS.into_iter().enumerate() {
-        for unit in 0..units {
-            let row = &weights[(gate * units + unit) * columns..][..columns];
-            let first = unit / lanes * columns * 4 * lanes + gate * lanes + unit % lanes;
-            for (column, weight) in row.iter().enumerate() {
-                packed[first + column * 4 * lanes] = weight * factor;
+    let vectors = packed.chunks_exact_mut(columns * GATES * lanes).enumerate();
+    for (vector, packed) in vectors {
+        let first = vector * lanes;
+        let here = lanes.min(units - first);
+        for (gate, factor) in FACTORS.into_iter().enumerate() {
+            let rows = &weights[(gate * units + first) * columns..][..here * columns];
+            for (column, packed) in packed.chunks_exact_mut(GATES * lanes).enumerate() {
+                let packed = packed[gate * lanes..][..here].iter_mut();
+                for (unit, packed) in packed.enumerate() {
+                    *packed = rows[unit * columns + column] * factor;
+                }
             }
         }
     }

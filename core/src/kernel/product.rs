@@ -75,7 +75,7 @@ pub fn multiply_add<S: Simd, const M: usize, const N: usize>(
 }
 
 /// Calls `$body` for tiles of rows that cover `$rows`. `$row` is the first row of a tile and the
-/// constant `$M` its height: at most 6, where 32 registers hold such a tile of 4 vectors, or 3
+/// constant `$M` its height: at most 6, where 32 registers hold such a tile of 4 vectors, or 2
 /// where there are 16.
 macro_rules! for_row_tiles {
     ($S:ty, $rows:expr, |$row:ident, $M:ident| $body:expr) => {{

@@ -3,7 +3,9 @@
 //! The embedding is large and a batch has few of its words. With `train.sparse_embedding` only the
 //! rows of these words change, as `torch.optim.SparseAdam` has it; all other rows keep their
 //! weights and their memory. Without, every row takes part in every step, most of them with a
-//! gradient of zero.
+//! gradient of zero. Where a gradient of zero leaves the weights as they are (AdaDelta, and RMSprop
+//! and SGD without momentum or decay), a row only catches up, with the same arithmetic, on what its
+//! memory missed when it has a gradient again.
 
 use anyhow::{bail, ensure};
 use pulp::{Simd, WithSimd};
@@ -27,13 +29,15 @@ pub struct Optimizer {
     slots: Vec<&'static str>,
     /// For each trainable parameter its memory, slot by slot.
     memory: Vec<Memory>,
-    steps: f32,
+    steps: u32,
 }
 
 struct Memory {
     /// The number of the parameter.
     parameter: usize,
     slots: [Vec<f32>; 2],
+    /// For each row the steps that it has taken part in, where rows catch up.
+    taken: Vec<u32>,
 }
 
 impl Optimizer {
@@ -54,10 +58,10 @@ impl Optimizer {
             let numbers = |slot: usize| {
                 vec![0.0; if slot < slots.len() { parameter.array.values.len() } else { 0 }]
             };
-            Memory { parameter: number, slots: [numbers(0), numbers(1)] }
+            Memory { parameter: number, slots: [numbers(0), numbers(1)], taken: Vec::new() }
         });
         let memory = memory.collect();
-        Self { config: config.clone(), instructions, slots, memory, steps: 0.0 }
+        Self { config: config.clone(), instructions, slots, memory, steps: 0 }
     }
 
     /// Changes the weights by one step against `factor` times the gradients.
@@ -68,9 +72,9 @@ impl Optimizer {
         learning_rate: f64,
         factor: f32,
     ) {
-        self.steps += 1.0;
+        self.steps += 1;
         let rule = self.rule(learning_rate, factor);
-        let instructions = self.instructions;
+        let (instructions, steps, rests) = (self.instructions, self.steps, self.rests());
         for memory in &mut self.memory {
             let weights = &mut network.parameters_mut()[memory.parameter].array;
             let row = weights.shape.get(1).copied().unwrap_or(1);
@@ -95,28 +99,36 @@ impl Optimizer {
                 }
                 Some(rows) => {
                     let zeros = vec![0.0; row];
-                    let dense = !self.config.sparse_embedding;
                     let count = weights.len() / row;
                     let many = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
                     let mut first = first.chunks_mut(many * row);
                     let mut second = second.chunks_mut(many * row);
+                    if rests.is_some() {
+                        memory.taken.resize(count, steps - 1);
+                    }
+                    let mut taken = memory.taken.chunks_mut(many);
                     let mut words = &rows.words[..];
                     let mut gradients = &rows.values[..];
                     let parts = weights.chunks_mut(many * row).enumerate();
                     let parts = parts.map(|(number, weights)| {
                         let start = number * many;
                         let here = words.partition_point(|word| (*word as usize) < start + many);
-                        let (words, gradients) = (
-                            words.split_off(..here).unwrap_or_default(),
-                            gradients.split_off(..here * row).unwrap_or_default(),
-                        );
                         Rows {
                             rule,
+                            row,
                             start,
                             weights,
-                            words,
-                            gradients,
-                            zeros: dense.then_some(&zeros[..]),
+                            words: words.split_off(..here).unwrap_or_default(),
+                            gradients: gradients.split_off(..here * row).unwrap_or_default(),
+                            others: match rests {
+                                _ if self.config.sparse_embedding => Others::Stay,
+                                Some(rate) => Others::Rest {
+                                    taken: taken.next().unwrap_or_default(),
+                                    steps,
+                                    rate,
+                                },
+                                None => Others::Move(&zeros),
+                            },
                             first: first.next().unwrap_or_default(),
                             second: second.next().unwrap_or_default(),
                         }
@@ -126,6 +138,20 @@ impl Optimizer {
                 }
             }
         }
+    }
+
+    /// Where a gradient of zero changes no weight: what share of the memory it takes away.
+    fn rests(&self) -> Option<f32> {
+        let config = &self.config;
+        let decay = config.weight_decay.unwrap_or(config.optimizer.weight_decay());
+        let kept = match config.optimizer {
+            _ if config.sparse_embedding || decay != 0.0 => return None,
+            OptimizerKind::Adadelta => config.adadelta.rho,
+            OptimizerKind::Rmsprop if config.rmsprop.momentum == 0.0 => config.rmsprop.rho,
+            OptimizerKind::Sgd if config.sgd.momentum == 0.0 => 1.0,
+            _ => return None,
+        };
+        Some(1.0 - kept as f32)
     }
 
     fn rule(&self, learning_rate: f64, factor: f32) -> Rule {
@@ -173,18 +199,19 @@ impl Optimizer {
         for (number, slot) in self.slots.iter().enumerate() {
             for memory in &self.memory {
                 let Array { name, shape, .. } = &parameters[memory.parameter].array;
-                state.push(Array {
-                    name: format!("{slot}.{name}"),
-                    shape: shape.clone(),
-                    values: memory.slots[number].clone(),
-                });
+                let mut values = memory.slots[number].clone();
+                if let Some(rate) = self.rests().filter(|_| !memory.taken.is_empty()) {
+                    let rows = values.par_chunks_mut(shape[1]).zip(&memory.taken);
+                    rows.for_each(|(row, taken)| rest(row, rate, self.steps - taken));
+                }
+                state.push(Array { name: format!("{slot}.{name}"), shape: shape.clone(), values });
             }
         }
         if self.counts_steps() {
             state.extend(self.memory.iter().map(|memory| Array {
                 name: format!("step.{}", parameters[memory.parameter].array.name),
                 shape: Vec::new(),
-                values: vec![self.steps],
+                values: vec![self.steps as f32],
             }));
         }
         state
@@ -221,8 +248,9 @@ impl Optimizer {
             }
         }
         for own in expected {
-            self.steps = take(own)?[0];
+            self.steps = take(own)?[0] as u32;
         }
+        self.memory.iter_mut().for_each(|memory| memory.taken.clear());
         Ok(())
     }
 }
@@ -321,19 +349,47 @@ impl WithSimd for Step<'_> {
     }
 }
 
+/// What so many gradients of zero leave of the memory of a row.
+#[inline(always)]
+fn rest(memory: &mut [f32], rate: f32, steps: u32) {
+    for _ in 0..steps {
+        let mut changed = false;
+        for value in &mut *memory {
+            let before = *value;
+            *value += (0.0 - *value) * rate;
+            changed |= *value != before;
+        }
+        if !changed {
+            break;
+        }
+    }
+}
+
 /// A step of some neighbouring rows of an embedding.
 struct Rows<'a> {
     rule: Rule,
+    /// The numbers in a row.
+    row: usize,
     /// The number of the first row.
     start: usize,
     weights: &'a mut [f32],
     /// The rows that have a gradient, in order, and these.
     words: &'a [u32],
     gradients: &'a [f32],
-    /// The gradient of the other rows, where they take part.
-    zeros: Option<&'a [f32]>,
+    others: Others<'a>,
     first: &'a mut [f32],
     second: &'a mut [f32],
+}
+
+/// What becomes of the rows that have no gradient.
+enum Others<'a> {
+    /// They keep everything.
+    Stay,
+    /// They take a step with this gradient, of zeros.
+    Move(&'a [f32]),
+    /// Their weights would stay, and their memory shrink by `rate` at each step. So they wait: of
+    /// `steps` each has seen `taken`.
+    Rest { taken: &'a mut [u32], steps: u32, rate: f32 },
 }
 
 impl WithSimd for Rows<'_> {
@@ -341,30 +397,96 @@ impl WithSimd for Rows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rule, start, weights, words, gradients, zeros, first, second } = self;
-        let row = match (gradients.len().checked_div(words.len()), zeros) {
-            (Some(row), _) => row,
-            (None, Some(zeros)) => zeros.len(),
-            (None, None) => return,
-        };
+        let Self { rule, row, start, weights, words, gradients, mut others, first, second } = self;
         let count = weights.len() / row;
-        let mut step = |number: usize, gradient: &[f32]| {
+        let mut step = |number: usize, gradient: &[f32], missed: Option<(u32, f32)>| {
             let here = number * row..(number + 1) * row;
             let first = first.get_mut(here.clone()).unwrap_or_default();
             let second = second.get_mut(here.clone()).unwrap_or_default();
+            if let Some((steps, rate)) = missed {
+                rest(first, rate, steps);
+                rest(second, rate, steps);
+            }
             rule.apply(&mut weights[here], gradient, first, second);
         };
         let mut next = 0;
         for (word, gradient) in words.iter().zip(gradients.chunks_exact(row)) {
             let number = *word as usize - start;
-            if let Some(zeros) = zeros {
-                (next..number).for_each(|number| step(number, zeros));
-                next = number + 1;
-            }
-            step(number, gradient);
+            let missed = match &mut others {
+                Others::Stay => None,
+                Others::Move(zeros) => {
+                    (next..number).for_each(|number| step(number, zeros, None));
+                    next = number + 1;
+                    None
+                }
+                Others::Rest { taken, steps, rate } => {
+                    let before = std::mem::replace(&mut taken[number], *steps);
+                    Some((*steps - 1 - before, *rate))
+                }
+            };
+            step(number, gradient, missed);
         }
-        if let Some(zeros) = zeros {
-            (next..count).for_each(|number| step(number, zeros));
+        if let Others::Move(zeros) = others {
+            (next..count).for_each(|number| step(number, zeros, None));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that wait for a gradient and catch up end with the same bits as rows that take every
+    /// step.
+    #[test]
+    fn rows_that_rest_miss_nothing() {
+        const ROW: usize = 5;
+        const ROWS: usize = 7;
+        let (rho, rate) = (0.9, 1.0 - 0.9);
+        for update in [
+            Update::Adadelta { rho, epsilon: 1e-6, step: 0.7 },
+            Update::Rmsprop { rho, epsilon: 1e-7, momentum: 0.0, step: 0.01 },
+        ] {
+            let rule = Rule { factor: 0.5, l2: 0.0, decoupled: 1.0, update };
+            let begin =
+                || (vec![0.25_f32; ROWS * ROW], vec![0.0; ROWS * ROW], vec![0.0; ROWS * ROW]);
+            let (mut moved, mut rested, mut taken) = (begin(), begin(), vec![0; ROWS]);
+            let zeros = [0.0; ROW];
+            let steps = 60;
+            for step in 1..=steps {
+                let words: Vec<u32> =
+                    (0..ROWS as u32).filter(|word| step % (3 * word + 2) == 1).collect();
+                let values: Vec<f32> = (0..words.len() * ROW)
+                    .map(|at| ((at as u32 * 7 + step) as f32).sin())
+                    .collect();
+                for (all, others) in [
+                    (&mut moved, Others::Move(&zeros)),
+                    (&mut rested, Others::Rest { taken: &mut taken, steps: step, rate }),
+                ] {
+                    let (weights, first, second) = all;
+                    let (words, gradients) = (&words[..], &values[..]);
+                    let rows = Rows {
+                        rule,
+                        row: ROW,
+                        start: 0,
+                        weights,
+                        words,
+                        gradients,
+                        others,
+                        first,
+                        second,
+                    };
+                    Instructions::best().run(rows);
+                }
+            }
+            assert!(taken.iter().any(|taken| *taken < steps), "some row is behind");
+            for (number, taken) in taken.iter().enumerate() {
+                let here = number * ROW..(number + 1) * ROW;
+                rest(&mut rested.1[here.clone()], rate, steps - taken);
+                rest(&mut rested.2[here], rate, steps - taken);
+            }
+            assert_eq!(moved, rested);
+            assert!(moved.0.iter().all(|weight| *weight != 0.25), "every row has moved");
         }
     }
 }
