@@ -1,6 +1,7 @@
 //! This process: its floating-point mode, its memory, and what it goes on as.
 
 use std::env;
+use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -10,10 +11,13 @@ pub fn start() {
     keep_memory();
 }
 
-/// Sets the number of threads of this program's own work.
-pub fn set_threads(threads: usize) {
+/// Sets the number of threads of this program's own work, as many as there are cores by default.
+/// The thread that calls it is one of them, so that it need not be woken after every step.
+pub fn set_threads(threads: Option<NonZeroUsize>) {
+    let threads = threads.map_or(0, NonZeroUsize::get);
     // A pool that is already running keeps its size; commands set threads before anything else.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let _ =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
 }
 
 /// Treats denormal floats as zero in this thread and in every thread it starts.

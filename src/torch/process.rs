@@ -51,9 +51,10 @@ pub fn threads_in_words() -> String {
 
 /// Sets the number of threads for libtorch and for reading text; by default all cores are used.
 pub fn set_threads(threads: Option<NonZeroUsize>) {
-    let Some(threads) = threads.map(NonZeroUsize::get) else { return };
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     crate::process::set_threads(threads);
+    if let Some(threads) = threads {
+        tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+    }
 }
 
 #[cfg(test)]

@@ -168,9 +168,7 @@ impl ComputeArgs {
         if !native {
             return Ok(None);
         }
-        if let Some(threads) = self.threads {
-            process::set_threads(threads.get());
-        }
+        process::set_threads(self.threads);
         Ok(Some(Box::new(checkpoint.native()?)))
     }
 }

@@ -443,13 +443,13 @@ mod tests {
         const ROW: usize = 5;
         const ROWS: usize = 7;
         let (rho, rate) = (0.9, 1.0 - 0.9);
-        for update in [
-            Update::Adadelta { rho, epsilon: 1e-6, step: 0.7 },
-            Update::Rmsprop { rho, epsilon: 1e-7, momentum: 0.0, step: 0.01 },
+        for (slots, update) in [
+            (2, Update::Adadelta { rho, epsilon: 1e-6, step: 0.7 }),
+            (1, Update::Rmsprop { rho, epsilon: 1e-7, momentum: 0.0, step: 0.01 }),
         ] {
             let rule = Rule { factor: 0.5, l2: 0.0, decoupled: 1.0, update };
-            let begin =
-                || (vec![0.25_f32; ROWS * ROW], vec![0.0; ROWS * ROW], vec![0.0; ROWS * ROW]);
+            let slot = |number| vec![0.0; if number < slots { ROWS * ROW } else { 0 }];
+            let begin = || (vec![0.25_f32; ROWS * ROW], slot(0), slot(1));
             let (mut moved, mut rested, mut taken) = (begin(), begin(), vec![0; ROWS]);
             let zeros = [0.0; ROW];
             let steps = 60;
@@ -481,9 +481,10 @@ mod tests {
             }
             assert!(taken.iter().any(|taken| *taken < steps), "some row is behind");
             for (number, taken) in taken.iter().enumerate() {
-                let here = number * ROW..(number + 1) * ROW;
-                rest(&mut rested.1[here.clone()], rate, steps - taken);
-                rest(&mut rested.2[here], rate, steps - taken);
+                for slot in [&mut rested.1, &mut rested.2] {
+                    let row = slot.get_mut(number * ROW..(number + 1) * ROW).unwrap_or_default();
+                    rest(row, rate, steps - taken);
+                }
             }
             assert_eq!(moved, rested);
             assert!(moved.0.iter().all(|weight| *weight != 0.25), "every row has moved");

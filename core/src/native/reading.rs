@@ -284,14 +284,17 @@ fn strip(
         .iter()
         .map(|example| corpus.text(examples[places[*example] as usize] as usize))
         .collect();
-    let mut rows = Vec::with_capacity(layout.tokens());
-    for step in 0..layout.steps() {
-        for (row, text) in texts[..layout.active(step)].iter().enumerate() {
-            let word = if step < pads[row] { PAD } else { text[step - pads[row]] };
+    let rate = input.embedding.word_dropout;
+    let dropout = dropout.filter(|_| rate > 0.0);
+    let mut rows = vec![0; layout.tokens()];
+    for (row, text) in texts.iter().enumerate() {
+        let words = std::iter::repeat_n(&PAD, pads[row]).chain(*text);
+        for (step, word) in words.enumerate() {
             let place = Place { input: number, example: places[order[row]], step };
-            let dropped = dropout
-                .is_some_and(|dropout| !dropout.keeps_word(place, input.embedding.word_dropout));
-            rows.push(if dropped { u32::MAX } else { row_of(word) });
+            rows[layout.start(step) + row] = match dropout {
+                Some(dropout) if !dropout.keeps_word(place, rate) => u32::MAX,
+                _ => row_of(*word),
+            };
         }
     }
     let mut reversed = Vec::new();
