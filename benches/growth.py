@@ -1,0 +1,122 @@
+"""Measures how time grows: with the number of reviews, with hidden units, with threads.
+
+Every figure comes from `lstmtext train` (reading and training) or `lstmtext bench` (steps). Larger
+corpora repeat the IMDB reviews, each time with other words at the end, so that no two are equal.
+"""
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CONFIG = "configs/imdb.yaml"
+csv.field_size_limit(1 << 30)
+
+
+def reviews(path: Path) -> list[tuple[str, str]]:
+    """Text and label of the IMDB reviews."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            (row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == "imdb"
+        ]
+
+
+def write_corpus(path: Path, source: list[tuple[str, str]], count: int) -> None:
+    """`count` reviews, those of the source over and over."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(count):
+            text, label = source[number * 7919 % len(source)]
+            writer.writerow([f"{text} {number // len(source)} {number}", label])
+
+
+def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
+    """Seconds of reading, and tokens a second of reading and of training one epoch."""
+    run = folder / "run"
+    options = ["data.filter={}", "train.epochs=1", f"data.train={corpus}"]
+    options += ["data.split.validation=100", "data.split.test=0"]
+    command = [program, "train", CONFIG, "--out", str(run)]
+    for option in options:
+        command += ["--set", option]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    read = re.search(r"([\d,]+) training tokens; .* in ([\d.]+) s, ([\d,]+) tokens/s", done.stderr)
+    assert read, done.stderr
+    tokens, seconds, rate = (float(number.replace(",", "")) for number in read.groups())
+    summary = json.loads((run / "summary.json").read_text())
+    subprocess.run(["rm", "-r", str(run)], check=True)
+    return {
+        "tokens": tokens,
+        "read_seconds": seconds,
+        "read_tokens_per_second": rate,
+        "train_tokens_per_second": summary["tokens_per_second"],
+    }
+
+
+def bench(program: str, *options: str) -> dict:
+    """The report of `lstmtext bench` about the native backend, with the rate of a large product."""
+    command = [program, "bench", CONFIG, "--json", "--set", "backend=native", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    return report["backends"][0] | {"product_gflops": report["product_gflops"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lstmtext", default="target/release/lstmtext")
+    parser.add_argument("--data", type=Path, default=Path("data/movie_reviews.csv"))
+    parser.add_argument(
+        "--reviews", type=int, nargs="*", default=[1_000, 25_000, 250_000, 1_000_000]
+    )
+    arguments = parser.parse_args()
+    program = arguments.lstmtext
+
+    print("| reviews | tokens | read and encoded, s | tokens/s read | tokens/s trained |")
+    print("|---|---|---|---|---|")
+    source = reviews(arguments.data)
+    for count in arguments.reviews:
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = Path(folder) / "reviews.csv"
+            write_corpus(corpus, source, count)
+            row = train(program, Path(folder), corpus)
+        print(
+            f"| {count:,} | {row['tokens']:,.0f} | {row['read_seconds']:.1f}"
+            f" | {row['read_tokens_per_second']:,.0f} | {row['train_tokens_per_second']:,.0f} |",
+            flush=True,
+        )
+
+    print(
+        "\n| hidden units | ms a step | GFLOP/s nominal | of the large product |\n|---|---|---|---|"
+    )
+    for units in (32, 64, 128, 256, 512):
+        options = ["--set", f"model.lstm.units={units}", "--set", "model.lstm.bidirectional=false"]
+        row = bench(program, "--steps", str(max(2, 1280 // units)), *options)
+        share = row["gflops"] / row["product_gflops"]
+        print(
+            f"| {units} | {1e3 * row['step']:.2f} | {row['gflops']:.0f} | {share:.2f} |", flush=True
+        )
+
+    print("\n| hidden units | threads | ms a step | times as fast as 1 |\n|---|---|---|---|")
+    for units in (32, 128, 256):
+        options = ["--steps", str(max(5, 1280 // units)), "--set", f"model.lstm.units={units}"]
+        # In turns, so that what else the machine does troubles both alike.
+        rounds = [
+            [
+                bench(program, *options, "--threads", threads, "--rounds", "1")["step"]
+                for threads in "12"
+            ]
+            for _ in range(5)
+        ]
+        ratios = sorted(one / two for one, two in rounds)
+        one, two = (sorted(times)[2] for times in zip(*rounds))
+        print(f"| {units} | 1 | {1e3 * one:.2f} | |")
+        spread = f"{ratios[2]:.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+        print(f"| {units} | 2 | {1e3 * two:.2f} | {spread} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
