@@ -132,8 +132,11 @@ class Lstmtext:
             run = Path(folder) / "run"
             command = ("train", str(self.config), "--out", str(run), "--device", "cpu")
             self.run(*command, "--threads", str(self.threads), changes=changes)
-            last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        return {"seconds": last["train_seconds"], "loss": last["train"]["loss"]}
+            time, metrics = (
+                json.loads((run / name).read_text().splitlines()[-1])
+                for name in ("times.jsonl", "metrics.jsonl")
+            )
+        return {"seconds": time["train_seconds"], "loss": metrics["train"]["loss"]}
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict:

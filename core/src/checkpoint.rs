@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file |
+//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, and its own |
 //! | `model.safetensors` | weights under PyTorch's names |
 //! | `optimizer.safetensors` | the optimizer's memory |
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state |
@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::{self, Array};
 use crate::config::{self, ConfigError, Input, Override, Resolved};
-use crate::files::{replace_folder, sha256_of};
+use crate::files::{replace_folder, sha256, sha256_of};
 use crate::native::NativeClassifier;
 use crate::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
 const FORMAT: &str = "lstmtext checkpoint";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MANIFEST: &str = "checkpoint.json";
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -43,6 +43,30 @@ struct Manifest {
     lstmtext: String,
     labels: Vec<String>,
     files: BTreeMap<String, FileEntry>,
+    /// The SHA-256 of the manifest in which this is empty.
+    sha256: String,
+}
+
+impl Manifest {
+    /// The manifest as it is written.
+    fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self).context("cannot encode JSON")?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    fn seal(mut self) -> anyhow::Result<Self> {
+        self.sha256.clear();
+        self.sha256 = sha256(&*self.bytes()?)?;
+        Ok(self)
+    }
+}
+
+/// What the manifest of every version begins with.
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    version: u32,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -94,8 +118,9 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
             lstmtext: env!("CARGO_PKG_VERSION").into(),
             labels: contents.labels.to_vec(),
             files,
+            sha256: String::new(),
         };
-        write_json(&folder.join(MANIFEST), &manifest)
+        write(&folder.join(MANIFEST), &manifest.seal()?.bytes()?)
     })
     .with_context(|| format!("cannot save the checkpoint \"{}\"", path.display()))
 }
@@ -224,13 +249,19 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
 
 /// Compares every file with the manifest.
 fn check(path: &Path) -> anyhow::Result<Manifest> {
-    let manifest: Manifest = read_json(&path.join(MANIFEST))?;
-    ensure!(manifest.format == FORMAT, "{MANIFEST} describes \"{}\"", manifest.format);
+    let file = path.join(MANIFEST);
+    let Version { format, version } = read_json(&file)?;
+    ensure!(format == FORMAT, "{MANIFEST} describes \"{format}\"");
     ensure!(
-        manifest.version <= VERSION,
-        "it has format version {}, this lstmtext {} knows up to {VERSION}: use a newer lstmtext",
-        manifest.version,
+        version == VERSION,
+        "it has format version {version}, this lstmtext {} knows {VERSION}: use {} lstmtext",
         env!("CARGO_PKG_VERSION"),
+        if version > VERSION { "a newer" } else { "an older" },
+    );
+    let manifest = read_json::<Manifest>(&file)?.seal()?;
+    ensure!(
+        manifest.bytes()? == read(&file)?,
+        "{MANIFEST} is damaged: its SHA-256 is not the recorded one"
     );
     for name in FILES {
         ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");

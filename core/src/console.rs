@@ -101,8 +101,8 @@ impl Console {
         Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
     }
 
-    /// A validation is done.
-    pub fn validated(&mut self, record: &Record, new_best: bool) {
+    /// A validation is done, `seconds` of training after the last one.
+    pub fn validated(&mut self, record: &Record, seconds: f64, new_best: bool) {
         if !std::mem::replace(&mut self.table_begun, true) {
             self.print("           train               validation");
             self.print(
@@ -116,7 +116,7 @@ impl Console {
             100.0 * record.train.accuracy,
             record.validation.loss,
             100.0 * record.validation.accuracy,
-            record.train_seconds,
+            seconds,
             record.learning_rate,
             if new_best { "  *" } else { "" },
         ));

@@ -26,6 +26,7 @@ const FRAME_BYTES: usize = 16;
 pub struct EventWriter {
     path: PathBuf,
     records: RecordWriter<BufWriter<File>>,
+    file: File,
 }
 
 impl EventWriter {
@@ -35,7 +36,10 @@ impl EventWriter {
     /// Where the file cannot be made or written.
     pub fn create(folder: &Path, now: SystemTime) -> anyhow::Result<Self> {
         let (path, file) = create_new(folder, seconds(now) as u64)?;
-        let mut writer = Self { path, records: RecordWriter::new(BufWriter::new(file)) };
+        let same =
+            file.try_clone().with_context(|| format!("cannot use \"{}\"", path.display()))?;
+        let records = RecordWriter::new(BufWriter::new(file));
+        let mut writer = Self { path, records, file: same };
         let mut event = Event::new();
         event.set_wall_time(seconds(now));
         event.set_file_version("brain.Event:2".into());
@@ -68,6 +72,15 @@ impl EventWriter {
     /// Where the file cannot be written.
     pub fn flush(&mut self) -> anyhow::Result<()> {
         self.records.flush().with_context(|| self.unwritable())
+    }
+
+    /// Hands everything written so far to the disk.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn sync(&mut self) -> anyhow::Result<()> {
+        self.flush()?;
+        self.file.sync_data().with_context(|| self.unwritable())
     }
 
     fn write(&mut self, event: &Event) -> anyhow::Result<()> {

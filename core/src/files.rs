@@ -72,7 +72,8 @@ fn put_in_place(temporary: &Path, path: &Path) -> anyhow::Result<()> {
             Ok(()) => {}
             // A file system that cannot exchange: the old folder is out of place for a moment.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                let old = temporary.with_extension("old");
+                let old = set_aside(path);
+                let _ = fs::remove_dir_all(&old);
                 fs::rename(path, &old)?;
                 fs::rename(temporary, path)?;
                 fs::remove_dir_all(&old)?;
@@ -81,6 +82,19 @@ fn put_in_place(temporary: &Path, path: &Path) -> anyhow::Result<()> {
         }
     }
     sync_folder(folder_of(path))
+}
+
+/// Puts back the folder `path` where a process was killed after it set it aside.
+pub fn restore_folder(path: &Path) {
+    // With nothing set aside there is nothing to put back.
+    if !path.exists() {
+        let _ = fs::rename(set_aside(path), path);
+    }
+}
+
+/// Where a folder waits while another takes its place.
+fn set_aside(path: &Path) -> PathBuf {
+    temporary_beside(path).with_extension("old")
 }
 
 /// A hidden name in the same folder, so that a rename stays on one file system. It is always the
@@ -150,6 +164,18 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.json"]);
         let error = write_atomic(&folder.path().join("no/b"), b"x").unwrap_err();
         assert!(format!("{error:#}").contains("no/b"));
+    }
+
+    #[test]
+    fn a_folder_that_was_set_aside_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best");
+        fs::create_dir(set_aside(&path)).unwrap();
+        restore_folder(&path);
+        assert_eq!(names(folder.path()), ["best"]);
+        fs::create_dir(set_aside(&path)).unwrap();
+        restore_folder(&path);
+        assert_eq!(names(folder.path()), [".best.old", "best"]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Ctrl-C and SIGTERM as a question the training loop asks between two steps.
+//! Ctrl-C, SIGTERM and a closed terminal as a question the training loop asks between two steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::process::ignores;
 
 /// Remembers the first signal; a second one ends the process at once.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +22,11 @@ impl Interrupt {
     pub fn listen() -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let twice = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // As `nohup` has it.
+            if signal == SIGHUP && ignores(signal) {
+                continue;
+            }
             // The order matters: the first signal finds the flag unset and sets it.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, twice.clone())
                 .and_then(|_| signal_hook::flag::register(signal, twice.clone()))

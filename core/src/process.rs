@@ -9,6 +9,19 @@ use std::process::Command;
 pub fn start() {
     flush_denormals();
     keep_memory();
+    // A file that has reached a limit of the system is an error like a full disk.
+    // SAFETY: no handler is set that could run.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Whether this process ignores a signal, since whoever started it wanted it so.
+pub fn ignores(signal: i32) -> bool {
+    // SAFETY: an all-zero sigaction is valid, and the call only writes to it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Sets the number of threads of this program's own work, as many as there are cores by default.

@@ -1,21 +1,27 @@
 //! The folder of a training run.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::events;
-use crate::files::write_atomic;
+use crate::files::{restore_folder, write_atomic};
 use crate::metrics::Score;
 
 const CONFIG: &str = "config.yaml";
 const METRICS: &str = "metrics.jsonl";
+const TIMES: &str = "times.jsonl";
 const SUMMARY: &str = "summary.json";
+const LOCK: &str = ".lock";
 
-/// `config.yaml`, event files, `metrics.jsonl`, `best/`, `last/`, and `summary.json` at the end.
+/// `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`, `best/`, `last/`, and `summary.json`
+/// at the end.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -34,6 +40,14 @@ pub struct Record {
     pub validation: Score,
     /// The learning rate of the last step.
     pub learning_rate: f64,
+}
+
+/// A line of `times.jsonl`, which has what a clock says of each validation: `metrics.jsonl` is the
+/// same in every run of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Time {
+    /// Steps since the run began.
+    pub step: u64,
     /// Seconds spent training since the last validation.
     pub train_seconds: f64,
 }
@@ -63,7 +77,7 @@ impl RunFolder {
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
         let run = Self::open(path);
         // Nothing there may be written over: neither a run nor a file of the user's.
-        let taken = [run.best(), run.last(), run.path.join(METRICS), run.path.join(CONFIG)];
+        let taken = [run.best(), run.last(), run.metrics(), run.path.join(CONFIG)];
         if taken.iter().any(|part| part.exists()) || events::any_in(&run.path) {
             let path = run.path.display();
             bail!(
@@ -82,6 +96,7 @@ impl RunFolder {
     pub fn discard(&self) {
         // Whatever cannot be removed does no harm: the same folder may be used again.
         let _ = fs::remove_file(self.path.join(CONFIG));
+        let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);
         if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with("runs")) {
             let _ = fs::remove_dir(parent);
@@ -99,13 +114,11 @@ impl RunFolder {
     /// # Errors
     /// Where the folder cannot be read or written.
     pub fn go_on_after(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
-        let records = self.records()?.into_iter().filter(|record| record.step <= step);
-        let lines: String =
-            records.map(|record| json_line(&record)).collect::<anyhow::Result<_>>()?;
-        write_atomic(&self.path.join(METRICS), lines.as_bytes())?;
+        keep_lines(&self.metrics(), |record: &Record| record.step <= step)?;
+        keep_lines(&self.path.join(TIMES), |time: &Time| time.step <= step)?;
         events::drop_after(&self.path, step)?;
         match fs::remove_file(self.path.join(SUMMARY)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).context("cannot remove the summary of the run so far");
             }
             _ => {}
@@ -128,18 +141,65 @@ impl RunFolder {
         self.path.join("last")
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// Where the resolved configuration stands.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    fn metrics(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
+    /// Keeps every other process from training in this folder, until the lock is dropped or this
+    /// process ends.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn add_record(&self, record: &Record) -> anyhow::Result<()> {
-        let path = self.path.join(METRICS);
-        let line = json_line(record)?;
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(line.as_bytes())
-        };
-        write().with_context(|| format!("cannot write \"{}\"", path.display()))
+    /// Where another process trains in it.
+    pub fn lock(&self) -> anyhow::Result<Lock> {
+        let path = self.path.join(LOCK);
+        let unusable = || format!("cannot write \"{}\"", path.display());
+        loop {
+            let mut options = OpenOptions::new();
+            let options = options.read(true).write(true).create(true).truncate(false);
+            let mut file = options.open(&path).with_context(unusable)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut process = String::new();
+                    let _ = file.read_to_string(&mut process);
+                    bail!(
+                        "another lstmtext (process {}) trains in \"{}\": wait for it, or stop it",
+                        process.trim(),
+                        self.path.display()
+                    );
+                }
+                // A file system without locks.
+                Err(_) => return Ok(Lock { path, _file: file }),
+                Ok(()) => {}
+            }
+            // The process that had the lock may have removed the file between the two calls.
+            let opened = file.metadata().with_context(unusable)?;
+            if fs::metadata(&path).is_ok_and(|there| there.ino() == opened.ino()) {
+                file.set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()))
+                    .with_context(unusable)?;
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+
+    /// Puts back a checkpoint that a process was about to replace when it was killed.
+    pub fn restore(&self) {
+        restore_folder(&self.last());
+        restore_folder(&self.best());
+    }
+
+    /// Adds a line to `metrics.jsonl` and one to `times.jsonl`.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn add_record(&self, record: &Record, train_seconds: f64) -> anyhow::Result<()> {
+        add_line(&self.path.join(TIMES), &Time { step: record.step, train_seconds })?;
+        add_line(&self.metrics(), record)
     }
 
     /// The lines of `metrics.jsonl`, none where there is no such file. A last line that a killed
@@ -148,15 +208,7 @@ impl RunFolder {
     /// # Errors
     /// Where the file cannot be read.
     pub fn records(&self) -> anyhow::Result<Vec<Record>> {
-        let path = self.path.join(METRICS);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read \"{}\"", path.display()));
-            }
-        };
-        Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+        lines(&self.metrics())
     }
 
     /// What `summary.json` says, where the run has one.
@@ -179,8 +231,53 @@ impl RunFolder {
     }
 }
 
-fn json_line(record: &Record) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(record).context("cannot encode the metrics")? + "\n")
+/// A run folder that no other process may train in.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What is left there hinders nobody.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(value).context("cannot encode the metrics")? + "\n")
+}
+
+fn add_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let line = json_line(value)?;
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_data()
+    };
+    write().with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
+/// The lines of a file, up to the first that is none.
+fn lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read \"{}\"", path.display()));
+        }
+    };
+    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn keep_lines<T: DeserializeOwned + Serialize>(
+    path: &Path,
+    keep: impl Fn(&T) -> bool,
+) -> anyhow::Result<()> {
+    let kept = lines(path)?.into_iter().filter(keep);
+    let kept: String = kept.map(|value| json_line(&value)).collect::<anyhow::Result<_>>()?;
+    write_atomic(path, kept.as_bytes())
 }
 
 #[cfg(test)]
@@ -189,14 +286,7 @@ mod tests {
 
     fn record(step: u64) -> Record {
         let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
-        Record {
-            epoch: 1,
-            step,
-            train: score,
-            validation: score,
-            learning_rate: 1e-3,
-            train_seconds: 1.5,
-        }
+        Record { epoch: 1, step, train: score, validation: score, learning_rate: 1e-3 }
     }
 
     #[test]
@@ -204,13 +294,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create(&folder.path().join("deep/run"), "a: 1\n").unwrap();
         for step in [10, 20, 30] {
-            run.add_record(&record(step)).unwrap();
+            run.add_record(&record(step), 1.5).unwrap();
         }
         let metrics = run.path().join(METRICS);
         fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"epoch\": 4, \"st").unwrap();
         let again = RunFolder::open(run.path());
         again.go_on_after(20, "a: 2\n").unwrap();
         assert_eq!(again.records().unwrap(), [record(10), record(20)]);
+        let times: Vec<Time> = lines(&run.path().join(TIMES)).unwrap();
+        assert_eq!(times.iter().map(|time| time.step).collect::<Vec<_>>(), [10, 20]);
         assert_eq!(fs::read_to_string(run.path().join(CONFIG)).unwrap(), "a: 2\n");
     }
 
@@ -220,6 +312,17 @@ mod tests {
         RunFolder::create(folder.path(), "a: 1\n").unwrap();
         let error = RunFolder::create(folder.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_locked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let lock = run.lock().unwrap();
+        let error = run.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
+        drop(lock);
+        run.lock().unwrap();
     }
 
     #[test]

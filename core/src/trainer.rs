@@ -259,16 +259,16 @@ impl<'a, L: Learner> Trainer<'a, L> {
             train: progress.meter.score(),
             validation,
             learning_rate,
-            train_seconds: progress.seconds - progress.seconds_at_validation,
         };
+        let seconds = progress.seconds - progress.seconds_at_validation;
         progress.meter = Default::default();
         progress.seconds_at_validation = progress.seconds;
         self.log_score("validation", validation)?;
-        self.run.add_record(&record)?;
+        self.run.add_record(&record, seconds)?;
         if new_best {
             self.save(&self.run.best())?;
         }
-        self.console.validated(&record, new_best);
+        self.console.validated(&record, seconds, new_best);
         Ok(())
     }
 
@@ -312,7 +312,9 @@ impl<'a, L: Learner> Trainer<'a, L> {
         Ok(outcome)
     }
 
-    fn save(&self, path: &std::path::Path) -> anyhow::Result<()> {
+    /// Writes a checkpoint, and before it all curves up to it, so that a resumed run has no gap.
+    fn save(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        self.events.sync()?;
         let contents = Contents {
             resolved: &self.experiment.resolved,
             labels: &self.experiment.labels,

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::logit_count;
@@ -66,6 +66,7 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
         None => new_folder(&name)?,
     };
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
+    let _lock = run.lock()?;
     // A run that cannot begin leaves no folder behind.
     let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
     introduce(&experiment, &run, engine).inspect_err(|_| run.discard())?;
@@ -75,9 +76,27 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
     Ok(Session { run, columns, ending: training.train(interrupt)? })
 }
 
+/// Begins a run anew that was stopped before its first checkpoint.
+fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
+    let resolved = config::load(&run.config(), &args.set.overrides)?;
+    let engine = Engine::start(&args.compute, resolved.config.backend)?;
+    let experiment = Experiment::prepare(resolved)?;
+    introduce(&experiment, &run, engine)?;
+    say("there is no checkpoint yet: the run begins again");
+    let columns = TextColumns::of(&experiment.resolved.config.inputs);
+    run.go_on_after(0, &experiment.resolved.to_yaml())?;
+    let training = Training::begin(&experiment, run.clone(), engine)?;
+    Ok(Session { run, columns, ending: training.train(interrupt)? })
+}
+
 fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let run = RunFolder::open(path);
-    let checkpoint = latest_checkpoint(&run, &args.set.overrides)?;
+    ensure!(run.config().is_file(), "\"{}\" holds no run: config.yaml is missing", path.display());
+    let _lock = run.lock()?;
+    run.restore();
+    let Some(checkpoint) = latest_checkpoint(&run, &args.set.overrides)? else {
+        return begin_again(run, args, interrupt);
+    };
     let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
     let progress = checkpoint.progress()?;
     let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
@@ -100,7 +119,10 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
 }
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.
-fn latest_checkpoint(run: &RunFolder, overrides: &[Override]) -> anyhow::Result<Checkpoint> {
+fn latest_checkpoint(
+    run: &RunFolder,
+    overrides: &[Override],
+) -> anyhow::Result<Option<Checkpoint>> {
     let mut latest: Option<(u64, Checkpoint)> = None;
     for path in [run.last(), run.best()].into_iter().filter(|path| path.exists()) {
         let checkpoint = Checkpoint::open_with(&path, overrides)?;
@@ -109,10 +131,7 @@ fn latest_checkpoint(run: &RunFolder, overrides: &[Override]) -> anyhow::Result<
             latest = Some((step, checkpoint));
         }
     }
-    let Some((_, checkpoint)) = latest else {
-        bail!("\"{}\" has no checkpoint last/ or best/ to go on from", run.path().display());
-    };
-    Ok(checkpoint)
+    Ok(latest.map(|(_, checkpoint)| checkpoint))
 }
 
 /// Says what will be trained, on what, and where it goes.

@@ -31,6 +31,33 @@ fn one_changed_byte_among_the_weights_is_found() {
     assert_fails(place.lstmtext("evaluate run"), 1, &["run/best", "model.safetensors is damaged"]);
 }
 
+/// In every file, the manifest among them.
+#[test]
+fn no_byte_can_change_unseen() {
+    let place = Place::with_run();
+    let expected = place.lstmtext("predict run some_words pos3").assert().success();
+    for name in place.names("run/best") {
+        let path = place.path("run/best").join(&name);
+        let whole = fs::read(&path).unwrap();
+        let places = (0..12).map(|part| part * (whole.len() - 1) / 11);
+        for (number, at) in places.enumerate() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (number % 8);
+            fs::write(&path, bytes).unwrap();
+            assert_refused(&place, &[&name]);
+        }
+        for length in [0, 1, whole.len() / 3, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_refused(&place, &[&name]);
+        }
+        fs::write(&path, [&whole[..], b"\n"].concat()).unwrap();
+        assert_refused(&place, &[&name]);
+        fs::write(&path, whole).unwrap();
+    }
+    let after = place.lstmtext("predict run some_words pos3").assert().success();
+    after.stdout(expected.get_output().stdout.clone());
+}
+
 #[test]
 fn a_truncated_vocabulary_is_found() {
     let place = damaged("vocabulary.json", |bytes| bytes[..bytes.len() / 2].to_vec());

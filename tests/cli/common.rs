@@ -114,17 +114,11 @@ impl Place {
 
     /// The lines of a run's `metrics.jsonl`.
     pub fn metrics(&self, run: &str) -> Vec<Value> {
-        let lines = self.read(&format!("{run}/metrics.jsonl"));
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.json_lines(&format!("{run}/metrics.jsonl"))
     }
 
-    /// The same without what a clock says.
-    pub fn timeless_metrics(&self, run: &str) -> Vec<Value> {
-        let mut records = self.metrics(run);
-        for record in &mut records {
-            record.as_object_mut().unwrap().remove("train_seconds").unwrap();
-        }
-        records
+    pub fn json_lines(&self, name: &str) -> Vec<Value> {
+        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn summary(&self, run: &str) -> Value {

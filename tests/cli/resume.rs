@@ -1,13 +1,24 @@
 //! `lstmtext train --resume`: a run that was stopped ends as if it never had been.
 
+use std::os::unix::process::CommandExt;
+use std::thread;
+use std::time::Duration;
+
 use predicates::str::contains;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
 
 use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails};
+use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, PLATEAU, Training, with_noise};
+
+/// Makes a run last until it is stopped.
+const ENDLESS: &str = "--set train.epochs=100000 --set train.early_stopping.patience=null";
 
 /// Two runs have the same weights, optimizer memory, vocabulary, metrics and scores.
 fn assert_same_run(place: &Place, a: &str, b: &str) {
-    assert_eq!(place.timeless_metrics(a), place.timeless_metrics(b));
+    let metrics = |run: &str| place.read(&format!("{run}/metrics.jsonl"));
+    assert_eq!(metrics(a), metrics(b));
     assert_eq!(place.timeless_summary(a), place.timeless_summary(b));
     for part in ["best", "last"] {
         for name in ["model.safetensors", "optimizer.safetensors", "vocabulary.json"] {
@@ -66,6 +77,156 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert_eq!(training.stop(libc::SIGKILL).0, None);
     place.train("--resume killed");
     assert_same_run(&place, "whole", "killed");
+}
+
+/// Kills a run at 24 random moments and lets it end. How many of them were inside the writing of a
+/// checkpoint, and before the first one.
+fn kill_again_and_again(place: &Place, config: &str, seed: u64) -> (usize, usize) {
+    let set = "--set train.checkpoint_every=2 --set train.early_stopping.patience=null";
+    place.train(&format!("{config} --out whole {set}"));
+    let mut random = Pcg64::seed_from_u64(seed);
+    let (mut writing, mut nothing) = (0, 0);
+    let mut line = format!("{config} --out killed {set}");
+    for kill in 0..24 {
+        let mut training = Training::start(place, &line);
+        match kill % 4 {
+            // Before there is a folder, or while a run is being prepared.
+            0 => thread::sleep(Duration::from_micros(random.random_range(0..100_000))),
+            _ => {
+                training.wait_for_checkpoint(place, "killed");
+                thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
+            }
+        }
+        assert_eq!(training.stop(libc::SIGKILL).0, None, "it ended before it was killed");
+        let run = place.path("killed");
+        writing +=
+            usize::from([".last.tmp", ".best.tmp"].iter().any(|name| run.join(name).exists()));
+        nothing += usize::from(!run.join("last").exists() && !run.join("best").exists());
+        if run.join("config.yaml").exists() {
+            line = "--resume killed".to_owned();
+        }
+    }
+    place.train(&line);
+    assert_same_run(place, "whole", "killed");
+    assert_same_curves(place, "whole", "killed");
+    (writing, nothing)
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_bit_identical() {
+    let place = with_noise(PLATEAU);
+    let (writing, _) = kill_again_and_again(&place, "long.yaml", 1);
+    assert!(writing > 0, "no kill was inside the writing of a checkpoint");
+}
+
+#[test]
+fn a_run_of_every_kind_killed_at_any_moment_ends_bit_identical() {
+    let place = with_noise(COSINE);
+    for (seed, optimizer) in [(2, "adamw"), (3, "adadelta"), (4, "sgd")] {
+        let settings = format!(
+            "long.yaml --set train.optimizer={optimizer} --set train.sparse_embedding=false \
+             --set train.sgd.momentum=0.9 --set train.label_smoothing=0.1 --set train.epochs=16 \
+             --set train.class_weights=balanced --set train.validate_every=29"
+        );
+        kill_again_and_again(&place, &settings, seed);
+        for run in ["whole", "killed"] {
+            std::fs::remove_dir_all(place.path(run)).unwrap();
+        }
+    }
+}
+
+/// There is a folder with a configuration, and nothing to go on from.
+#[test]
+fn a_run_killed_before_its_first_checkpoint_begins_again() {
+    let place = Place::with_data();
+    place.train("small.yaml --out whole");
+    place.train("small.yaml --out begun");
+    for name in ["best", "last"] {
+        std::fs::remove_dir_all(place.path("begun").join(name)).unwrap();
+    }
+    std::fs::remove_file(place.path("begun/summary.json")).unwrap();
+    place.train("--resume begun").stderr(contains("the run begins again"));
+    assert_same_run(&place, "whole", "begun");
+    assert_same_curves(&place, "whole", "begun");
+}
+
+/// A file system that cannot exchange folders has none for a moment.
+#[test]
+fn a_checkpoint_that_was_set_aside_is_found() {
+    let place = Place::with_data();
+    place.train("small.yaml --out whole --set train.epochs=3");
+    place.train("small.yaml --out run --set train.epochs=2 --set train.schedule.name=constant");
+    place.train("small.yaml --out whole2 --set train.epochs=3 --set train.schedule.name=constant");
+    for name in ["best", "last"] {
+        let run = place.path("run");
+        std::fs::rename(run.join(name), run.join(format!(".{name}.old"))).unwrap();
+    }
+    place.train("--resume run --set train.epochs=3").stderr(contains("resumed after step "));
+    assert_same_run(&place, "whole2", "run");
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_folder() {
+    let place = with_noise(PLATEAU);
+    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
+    training.wait_for_validations(&place, "run", 1);
+    let process = format!("process {}", training.id());
+    assert_fails(place.lstmtext("train --resume run"), 1, &[&process, "trains in", "run"]);
+    assert_eq!(training.stop(libc::SIGINT).0, Some(130));
+    assert!(!place.path("run/.lock").exists());
+    place.train("--resume run --set train.epochs=1");
+}
+
+/// As on a full disk: no file may grow beyond what the checkpoint needs.
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
+    let place = Place::with_data();
+    place.train("small.yaml --out run --set model.lstm.units=32");
+    let files = ["model.safetensors", "optimizer.safetensors", "checkpoint.json"];
+    let last = |place: &Place| files.map(|name| place.bytes(&format!("run/last/{name}")));
+    let before = last(&place);
+    let mut command = place.process("train --resume run --set train.epochs=6");
+    // SAFETY: setrlimit takes a plain structure and is safe to call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: 16 << 10, rlim_max: 16 << 10 };
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let done = command.output().unwrap();
+    let message = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{message}");
+    assert!(message.contains("cannot save the checkpoint"), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+    assert!(last(&place) == before);
+    place.train("--resume run --set train.epochs=6");
+    assert_eq!(place.metrics("run").len(), 6);
+}
+
+#[test]
+fn a_run_folder_that_vanishes_is_an_error() {
+    let place = with_noise(PLATEAU);
+    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
+    training.wait_for_validations(&place, "run", 1);
+    std::fs::rename(place.path("run"), place.path("gone")).unwrap();
+    let (code, said) = training.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot ") && said.contains("/run"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    place.train("--resume gone --set train.epochs=1");
+}
+
+#[test]
+fn a_closed_terminal_stops_a_run_as_ctrl_c_does() {
+    let place = with_noise(PLATEAU);
+    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
+    training.wait_for_validations(&place, "run", 1);
+    let (code, said) = training.stop(libc::SIGHUP);
+    assert_eq!(code, Some(129), "{said}");
+    assert!(place.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
@@ -175,7 +336,11 @@ fn a_resume_that_is_refused_changes_nothing() {
 #[test]
 fn a_folder_without_a_run_cannot_be_resumed() {
     let place = Place::new().file("empty/readme", "");
-    assert_fails(place.lstmtext("train --resume empty"), 1, &["empty", "no checkpoint last/"]);
+    assert_fails(
+        place.lstmtext("train --resume empty"),
+        1,
+        &["\"empty\" holds no run", "config.yaml"],
+    );
     assert_fails(place.lstmtext("train --resume nowhere"), 1, &["nowhere"]);
 }
 

@@ -23,6 +23,18 @@ fn steps(curve: &[Point]) -> Vec<u64> {
     curve.iter().map(|(step, _, _)| *step).collect()
 }
 
+/// Two runs have the same points in every curve, those of speed aside.
+pub fn assert_same_curves(place: &Place, a: &str, b: &str) {
+    let (mut a, mut b) = (curves(place, a), curves(place, b));
+    let speed = "train/tokens_per_second";
+    let (speed_a, speed_b) = (a.remove(speed).unwrap(), b.remove(speed).unwrap());
+    assert_eq!(steps(&speed_a), steps(&speed_b));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (tag, curve) in &a {
+        assert_eq!(stored(curve), stored(&b[tag]), "{tag}");
+    }
+}
+
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }

@@ -101,7 +101,10 @@ fn the_run_folder_has_everything_that_is_promised() {
     let names = place.names("run");
     let (events, others): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| name.starts_with("events.out.tfevents."));
-    assert_eq!(others, ["best", "config.yaml", "last", "metrics.jsonl", "summary.json"]);
+    assert_eq!(
+        others,
+        ["best", "config.yaml", "last", "metrics.jsonl", "summary.json", "times.jsonl"]
+    );
     assert_eq!(events.len(), 1, "{events:?}");
     let checkpoint = [
         "checkpoint.json",
@@ -126,8 +129,8 @@ fn metrics_have_a_line_for_each_validation() {
     assert_eq!(numbers(&records, "/step"), steps);
     for record in &records {
         let keys: Vec<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 6, "{keys:?}");
-        for number in ["learning_rate", "train_seconds", "train/loss", "validation/loss"] {
+        assert_eq!(keys.len(), 5, "{keys:?}");
+        for number in ["learning_rate", "train/loss", "validation/loss"] {
             assert!(record.pointer(&format!("/{number}")).unwrap().as_f64().unwrap() > 0.0);
         }
         for part in ["train", "validation"] {
@@ -147,7 +150,9 @@ fn the_summary_is_that_of_the_best_epoch() {
     assert_eq!(summary["best_epoch"], best + 1);
     assert_eq!(summary["validation"], records[best]["validation"]);
     let seconds = summary["seconds"].as_f64().unwrap();
-    assert!((seconds - numbers(&records, "/train_seconds").iter().sum::<f64>()).abs() < 1e-9);
+    let times = place.json_lines("run/times.jsonl");
+    assert_eq!(numbers(&times, "/step"), numbers(&records, "/step"));
+    assert!((seconds - numbers(&times, "/train_seconds").iter().sum::<f64>()).abs() < 1e-9);
     assert!(summary["tokens_per_second"].as_f64().unwrap() > 0.0);
     // Embedding, one bias for each gate, and the head's weights and bias.
     let words = place.json("run/best/vocabulary.json").as_array().unwrap().len();
@@ -287,9 +292,9 @@ fn the_seed_decides_and_nothing_else() {
         assert!(weights("a") == weights("b"), "{part} differs");
         assert!(weights("a") != weights("c"), "{part} is the same");
     }
-    assert_eq!(place.timeless_metrics("a"), place.timeless_metrics("b"));
+    assert_eq!(place.metrics("a"), place.metrics("b"));
     assert_eq!(place.timeless_summary("a"), place.timeless_summary("b"));
-    assert_ne!(place.timeless_metrics("a"), place.timeless_metrics("c"));
+    assert_ne!(place.metrics("a"), place.metrics("c"));
     // Nor does it decide what is trained on: runs with several seeds can be compared.
     let vocabulary = |run| place.bytes(&format!("{run}/best/vocabulary.json"));
     assert_eq!(vocabulary("a"), vocabulary("c"));

@@ -63,12 +63,30 @@ impl Training {
         Self { process: command.spawn().unwrap() }
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for the end: the exit code and what is on stderr.
+    pub fn end(self) -> (Option<i32>, String) {
+        let Output { status, stderr, .. } = self.process.wait_with_output().unwrap();
+        (status.code(), String::from_utf8(stderr).unwrap())
+    }
+
     /// Waits until the run has so many validations behind it.
     pub fn wait_for_validations(&mut self, place: &Place, run: &str, count: usize) {
         let metrics = place.path(run).join("metrics.jsonl");
         self.wait_until(|| {
             std::fs::read_to_string(&metrics).unwrap_or_default().lines().count() >= count
         });
+    }
+
+    /// Waits until a checkpoint was written since this was called.
+    pub fn wait_for_checkpoint(&mut self, place: &Place, run: &str) {
+        let file = place.path(run).join("last/checkpoint.json");
+        let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
+        let before = written();
+        self.wait_until(|| written().is_some_and(|now| Some(now) != before));
     }
 
     /// Waits until the first step is about to begin.

@@ -226,7 +226,7 @@ mod tests {
     fn record(epoch: usize, step: u64, loss: f64) -> Record {
         let validation = Score { loss, accuracy: 0.5 };
         let train = Score { loss: 0.7, accuracy: 0.4 };
-        Record { epoch, step, train, validation, learning_rate: 1e-3, train_seconds: 1.0 }
+        Record { epoch, step, train, validation, learning_rate: 1e-3 }
     }
 
     #[test]
