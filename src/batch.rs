@@ -70,7 +70,7 @@ pub enum Direction {
 /// Where the real tokens of a padded batch are, in the order in which a direction reads them.
 #[derive(Debug)]
 pub struct Positions {
-    /// Real tokens of each example, int64 [B].
+    /// Real tokens of each example, int64 `[B]`.
     pub lengths: Tensor,
     /// T.
     pub width: i64,
@@ -80,7 +80,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// The positions of texts of these lengths, int64 [B], padded to `width`.
+    /// The positions of texts of these lengths, int64 `[B]`, padded to `width`.
     pub fn new(lengths: Tensor, width: i64, pad: PadSide) -> Self {
         let times = Tensor::arange(width, (Kind::Int64, lengths.device())).unsqueeze(0);
         Self { lengths, width, pad, times }

@@ -11,7 +11,8 @@ use crate::config::{Backend, ConfigError};
 use crate::device::DeviceChoice;
 use crate::kernel::Instructions;
 use crate::libtorch::model;
-use crate::torch::{resolve, set_threads};
+use crate::process;
+use crate::torch::{self, resolve, set_threads};
 
 /// A backend on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,16 @@ impl Engine {
     /// # Errors
     /// As [`Engine::choose`].
     pub fn start(compute: &ComputeArgs, backend: Backend) -> anyhow::Result<Self> {
-        set_threads(compute.threads);
+        set_threads(compute.threads)?;
         Self::choose(backend, compute.device)
+    }
+
+    /// The CPU threads that it computes with.
+    pub fn threads(self) -> usize {
+        match self {
+            Self::Native => process::threads(),
+            Self::Libtorch(_) => torch::threads(),
+        }
     }
 
     /// The network of a checkpoint.
@@ -66,9 +75,21 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Native => write!(f, "CPU, {}", Instructions::best()),
-            Self::Libtorch(Device::Cuda(number)) => write!(f, "CUDA device {number}"),
-            Self::Libtorch(_) => f.write_str("CPU, libtorch"),
+            Self::Native => {
+                write!(f, "CPU, {}, {}", Instructions::best(), in_words(self.threads()))
+            }
+            Self::Libtorch(Device::Cuda(number)) => {
+                write!(f, "CUDA device {number}, {}", in_words(self.threads()))
+            }
+            Self::Libtorch(_) => write!(f, "CPU, libtorch, {}", in_words(self.threads())),
         }
+    }
+}
+
+/// How many threads, in words.
+pub fn in_words(threads: usize) -> String {
+    match threads {
+        1 => "1 thread".to_owned(),
+        many => format!("{many} threads"),
     }
 }

@@ -5,8 +5,8 @@
 //! | `embedding/embeddings` | [V, E] | Embedding |
 //! | `lstm/kernel` | [inputs, 4H] | LSTM; gates in the order i, f, c, o |
 //! | `lstm/recurrent_kernel` | [H, 4H] | |
-//! | `lstm/bias` | [4H] | |
-//! | `dense/kernel`, `dense/bias` | [D, C], [C] | Dense |
+//! | `lstm/bias` | `[4H]` | |
+//! | `dense/kernel`, `dense/bias` | [D, C], `[C]` | Dense |
 //!
 //! Further layers are `lstm_1`, `lstm_2` and so on; a second direction has arrays of its own,
 //! `lstm/backward/kernel`; of several inputs each has its name in front, `story/lstm/kernel`.

@@ -1,4 +1,4 @@
-//! lstmtext trains, evaluates and reuses LSTM text classifiers on libtorch.
+//! lstmtext trains, evaluates and reuses LSTM text classifiers, on libtorch or on a kernel of its own.
 //!
 //! Everything a text goes through, in the order of the modules that do it. Letters in shapes:
 //! B batch, T time, E embedding, H hidden units of one direction, D pooled features, C classes,
@@ -12,9 +12,9 @@
 //! 3. [`bucketing`]: lengths become a plan, lists of example numbers; a pure function of
 //!    (lengths, seed, epoch).
 //! 4. Two backends compute, behind the traits of [`backend`]. On libtorch: [`batch`], for each input
-//!    ids [B, T] padded at the end (or in front, as Keras) and lengths [B]; [`model`], for each
+//!    ids [B, T] padded at the end (or in front, as Keras) and lengths `[B]`; [`model`], for each
 //!    input embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling over real tokens,
-//!    these beside each other [B, D] → head: logits [B] for a sigmoid or [B, C] for a softmax;
+//!    these beside each other [B, D] → head: logits `[B]` for a sigmoid or [B, C] for a softmax;
 //!    [`loss`]: log probabilities [B, C] and cross-entropy []; [`optimizer`]: gradients, clipped,
 //!    become a step. On the CPU the same is done by [`native`], over the [`kernel`].
 //! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`events`] are for

@@ -119,7 +119,7 @@ impl Learner for TorchLearner {
         to_arrays(self.model.state())
     }
 
-    fn memory(&self) -> Vec<Array> {
+    fn memory(&mut self) -> Vec<Array> {
         to_arrays(self.optimizer.state())
     }
 

@@ -8,14 +8,14 @@ use tch::{Kind, Tensor};
 pub struct CrossEntropy {
     /// Share of the target spread evenly over all classes (Szegedy et al. 2016).
     pub label_smoothing: f64,
-    /// What each class weighs, [C].
+    /// What each class weighs, `[C]`.
     pub class_weights: Option<Tensor>,
 }
 
 impl CrossEntropy {
     /// The weighted mean over the batch, as `torch.nn.CrossEntropyLoss` takes it; [].
     ///
-    /// `log_probabilities` [B, C], `labels` int64 [B].
+    /// `log_probabilities` [B, C], `labels` int64 `[B]`.
     pub fn loss(&self, log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
         let losses = -log_probabilities; // the loss if that class were the label, [B, C]
         let of_label = losses.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1); // [B]
@@ -33,12 +33,12 @@ impl CrossEntropy {
     }
 }
 
-/// [B, C] → [B]
+/// [B, C] → `[B]`
 fn sum_of_classes(losses: &Tensor) -> Tensor {
     losses.sum_dim_intlist(1, false, Kind::Float)
 }
 
-/// The log probability of each class, from [B] logits of a sigmoid or [B, C] of a softmax; [B, C].
+/// The log probability of each class, from `[B]` logits of a sigmoid or [B, C] of a softmax; [B, C].
 pub fn log_probabilities(logits: &Tensor) -> Tensor {
     match logits.dim() {
         1 => Tensor::stack(&[(-logits).log_sigmoid(), logits.log_sigmoid()], 1),

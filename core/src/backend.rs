@@ -65,7 +65,7 @@ pub trait Learner: Classifier {
     fn weights(&self) -> Vec<Array>;
 
     /// The optimizer's memory, under `torch.optim`'s names.
-    fn memory(&self) -> Vec<Array>;
+    fn memory(&mut self) -> Vec<Array>;
 
     /// Takes the memory of an earlier run.
     ///
@@ -92,7 +92,7 @@ pub trait Learner: Classifier {
 pub struct Times(pub Vec<(&'static str, f64)>);
 
 impl Times {
-    /// Adds the seconds since `start` to a part.
+    /// Adds seconds to a part.
     pub fn add(&mut self, part: &'static str, seconds: f64) {
         match self.0.iter_mut().find(|(known, _)| *known == part) {
             Some((_, sum)) => *sum += seconds,

@@ -2,6 +2,8 @@
 //! the whole of it, and its first page shows how the parts belong together.
 
 #![warn(missing_docs)]
+// The pages of modules explain how they work inside.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod arrays;
 pub mod backend;

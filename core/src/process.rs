@@ -4,6 +4,9 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
 
 /// Prepares the process: call it in `main` before any thread is started.
 pub fn start() {
@@ -24,13 +27,26 @@ pub fn ignores(signal: i32) -> bool {
     }
 }
 
-/// Sets the number of threads of this program's own work, as many as there are cores by default.
-/// The thread that calls it is one of them, so that it need not be woken after every step.
-pub fn set_threads(threads: Option<NonZeroUsize>) {
-    let threads = threads.map_or(0, NonZeroUsize::get);
-    // A pool that is already running keeps its size; commands set threads before anything else.
-    let _ =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
+/// Sets the number of threads of this program's own work; by default as many as OMP_NUM_THREADS
+/// says, as for libtorch, or as there are cores. The thread that calls it is one of them, so that it
+/// need not be woken after every step. Only the first call counts.
+///
+/// # Errors
+/// Where the system refuses a thread.
+pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    static SET: AtomicBool = AtomicBool::new(false);
+    if SET.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let openmp = || env::var("OMP_NUM_THREADS").ok()?.split(',').next()?.trim().parse().ok();
+    let threads = threads.or_else(openmp).map_or(0, NonZeroUsize::get);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+    pool.build_global().context("cannot start the threads to compute with")
+}
+
+/// The threads of this program's own work.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
 }
 
 /// Treats denormal floats as zero in this thread and in every thread it starts.
@@ -45,6 +61,8 @@ fn flush_denormals() {
         let mut control: u32 = 0;
         // SAFETY: both instructions only move the SSE control register to and from a local. The
         // bits set concern denormals alone; rounding and exception masks stay as Rust expects.
+        // Rust asks for the default of these bits too: what it computes at compile time may keep
+        // denormals that are zero at run time, which no result here depends on.
         unsafe {
             std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
             control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;

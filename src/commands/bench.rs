@@ -66,7 +66,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
         args.rounds
     ));
     let plan = Bucketing::of(&config.train).plan(&experiment.train.lengths(), config.train.seed, 0);
-    let steps = args.steps.clamp(1, plan.len());
+    let steps = args.steps.get().min(plan.len());
     let work = Work { experiment: &experiment, plan, steps };
 
     let both = config.backend == Backend::Auto && engine == Engine::Native;
@@ -79,7 +79,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     let mut torch =
         (both || native.is_none()).then(|| torch_learner(&experiment, None, device)).transpose()?;
     let (mut natives, mut torches, mut products) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=args.rounds {
+    for round in 0..=args.rounds.get() {
         let native = native.as_mut().map(|learner| work.round(learner)).transpose()?;
         let torch = torch.as_mut().map(|learner| work.round(learner)).transpose()?;
         // The first round only warms up.

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
+use crate::engine::in_words;
 use crate::kernel::Instructions;
-use crate::torch::{CudaReport, cuda_report, threads, threads_in_words, version};
+use crate::process;
+use crate::torch::{CudaReport, cuda_report, version};
 use lstmtext_core::commands::output::{print, print_json};
 use lstmtext_core::commands::{DevicesArgs, FINE};
 
@@ -24,7 +26,8 @@ pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
         CudaReport::Devices(devices) => (devices, None),
         CudaReport::None(reason) => (Vec::new(), Some(reason)),
     };
-    let (libtorch, cpu_threads) = (version(), threads());
+    process::set_threads(None)?;
+    let (libtorch, cpu_threads) = (version(), process::threads());
     let cpu_instructions = Instructions::best().to_string();
     let report = Report { libtorch, cpu_threads, cpu_instructions, cuda_devices, no_cuda_because };
     match args.json {
@@ -37,7 +40,7 @@ pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
 fn lines(report: &Report) -> String {
     let mut lines = vec![
         format!("libtorch {}", report.libtorch),
-        format!("cpu: {}, {}", threads_in_words(), report.cpu_instructions),
+        format!("cpu: {}, {}", in_words(report.cpu_threads), report.cpu_instructions),
     ];
     lines.extend(report.cuda_devices.iter().cloned());
     lines.extend(report.no_cuda_because.iter().map(|reason| format!("cuda: {reason}")));

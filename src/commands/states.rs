@@ -36,11 +36,11 @@ struct TextStates {
 #[derive(Serialize)]
 struct DirectionStates {
     direction: &'static str,
-    /// The hidden state at each word, [T][H].
+    /// The hidden state at each word, `[T]``[H]`.
     states: Vec<Vec<f32>>,
-    /// The final hidden state, [H].
+    /// The final hidden state, `[H]`.
     h: Vec<f32>,
-    /// The final cell state, [H].
+    /// The final cell state, `[H]`.
     c: Vec<f32>,
 }
 

@@ -18,7 +18,6 @@ use crate::numbers::grouped;
 use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
 use crate::summary::summarize;
-use crate::torch;
 use crate::trainer::Ending;
 use crate::training::Training;
 use lstmtext_core::commands::output::{listed, print, print_json};
@@ -158,7 +157,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
         say(format!("note: {note}"));
     }
     say(format!("run:  {}", run.path().display()));
-    say(format!("on:   {engine}, {}", torch::threads_in_words()));
+    say(format!("on:   {engine}"));
     say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Init {
         }
     }
 
-    /// The bias of all gates [4H], in the order i, f, g, o.
+    /// The bias of all gates `[4H]`, in the order i, f, g, o.
     pub fn gate_bias(&self, units: i64) -> Tensor {
         match self.convention {
             Initialization::Keras => {

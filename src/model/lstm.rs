@@ -33,9 +33,9 @@ struct Cell {
     weight_ih: Tensor,
     /// [4H, H]
     weight_hh: Tensor,
-    /// [4H]
+    /// `[4H]`
     bias: Tensor,
-    /// PyTorch's second bias [4H]: zero, not trained.
+    /// PyTorch's second bias `[4H]`: zero, not trained.
     zero: Tensor,
 }
 

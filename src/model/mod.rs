@@ -37,7 +37,7 @@ pub struct Model {
     head_dropout: f64,
     /// [1, D] for a sigmoid, [C, D] for a softmax.
     head_weight: Tensor,
-    /// [1] or [C]
+    /// [1] or `[C]`
     head_bias: Tensor,
 }
 
@@ -79,7 +79,7 @@ impl Model {
         self.branches[input].set_vectors(values);
     }
 
-    /// The logits of a batch: [B] for a sigmoid, [B, C] for a softmax.
+    /// The logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
     pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
         let inputs = self.branches.iter().zip(&batch.inputs);
         let encoded: Vec<Tensor> =

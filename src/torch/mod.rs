@@ -7,4 +7,4 @@ mod process;
 
 pub use device::{CudaReport, cuda_report, load_cuda, resolve};
 pub use failure::errors_not_panics;
-pub use process::{multiplication_rate, set_threads, threads, threads_in_words, version};
+pub use process::{multiplication_rate, set_threads, threads, version};

@@ -41,20 +41,17 @@ pub fn multiplication_rate(device: Device) -> f64 {
     2.0 * (SIZE as f64).powi(3) / timed(10)
 }
 
-/// The same in words.
-pub fn threads_in_words() -> String {
-    match threads() {
-        1 => "1 thread".to_owned(),
-        many => format!("{many} threads"),
-    }
-}
-
-/// Sets the number of threads for libtorch and for reading text; by default all cores are used.
-pub fn set_threads(threads: Option<NonZeroUsize>) {
-    crate::process::set_threads(threads);
+/// Sets the number of threads for libtorch and for this program's own work; by default all cores
+/// are used.
+///
+/// # Errors
+/// Where the system refuses a thread.
+pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    crate::process::set_threads(threads)?;
     if let Some(threads) = threads {
         tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ Examples:
 A checkpoint is a folder: runs/NAME/best or runs/NAME/last; runs/NAME alone means its best.
 Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 130/143 stopped by Ctrl-C/SIGTERM.";
 
-/// Trains, evaluates and reuses LSTM text classifiers on libtorch.
+/// Trains, evaluates and reuses LSTM text classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "lstmtext", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
@@ -168,7 +168,7 @@ impl ComputeArgs {
         if !native {
             return Ok(None);
         }
-        process::set_threads(self.threads);
+        process::set_threads(self.threads)?;
         Ok(Some(Box::new(checkpoint.native()?)))
     }
 }

@@ -34,6 +34,8 @@ and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \
 
 /// Batches of texts that are read from a stream at once, where they are there already.
 const READ_TOGETHER: usize = 16;
+/// Texts that are read ahead at most.
+const MOST_TOGETHER: usize = 1 << 14;
 
 /// Classify texts with a checkpoint
 #[derive(Debug, Args)]
@@ -104,8 +106,8 @@ pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
         return writer.answer(predictor, &texts, batch_size).map(|()| FINE);
     }
     // Many texts at a time, so that all threads have some to encode.
-    let most = READ_TOGETHER * batch_size;
-    let lines = read_ahead(source(args.file, &columns)?, most);
+    let most = READ_TOGETHER.saturating_mul(batch_size).min(MOST_TOGETHER.max(batch_size));
+    let lines = read_ahead(source(args.file, &columns)?, most.min(MOST_TOGETHER));
     let mut line = 1;
     while let Some(texts) = next_batch(&lines, most)? {
         let count = texts.len();

@@ -42,7 +42,7 @@ pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.div_f32s(numerator, denominator)
 }
 
-/// tanh of four vectors with one division: each denominator is at most 15, so their product is
+/// tanh of four vectors with one division: each denominator is below 250, so their product is
 /// far from overflow.
 #[inline(always)]
 fn tanh4<S: Simd>(simd: S, x: [S::f32s; 4]) -> [S::f32s; 4] {

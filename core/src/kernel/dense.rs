@@ -24,8 +24,8 @@ impl WithSimd for Project<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { cell, inputs, row, projected } = self;
         let lanes = S::F32_LANES;
-        assert_eq!(cell.lanes, lanes);
         let (wide, window) = (cell.wide(), GATES * lanes);
+        assert!(cell.lanes == lanes && cell.bias.len() == wide);
         for block in 0..wide / window {
             let at = block * window;
             let right = Right { values: &cell.input[at * cell.inputs..], step: window };

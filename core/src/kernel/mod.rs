@@ -27,8 +27,8 @@
 //! # Why it is fast, and why each trick is exact
 //!
 //! **Input products once per distinct word** ([`Project`], [`Scatter`]). x is a row of the embedding,
-//! so W x + b depends on the word alone. It is computed for each distinct word of a batch, of which
-//! there are three to six times fewer than positions, and looked up from then on. Backward, dz is
+//! so W x + b depends on the word alone. It is computed for each distinct word of a thread's share of a
+//! batch, of which there are several times fewer than positions, and looked up from then on. Backward, dz is
 //! added up for each word first: Σ Wᵀ dz = Wᵀ Σ dz and Σ dz xᵀ = (Σ dz) xᵀ, so that two products
 //! with as many rows as there are words do for all positions. A word that is dropped out whole is
 //! one more row, of zeros. Where inputs differ from position to position (upper layers, dropout of
@@ -80,8 +80,8 @@ mod memory;
 mod product;
 mod recurrence;
 
-pub use cell::{Cell, place};
-pub use dense::{Backproject, Outer, Project, Scatter, SumRows};
+pub(crate) use cell::{Cell, place};
+pub(crate) use dense::{Backproject, Outer, Project, Scatter, SumRows};
 pub use instructions::Instructions;
-pub use memory::Floats;
-pub use recurrence::{Backward, Forward, Layout, Trace, Upstream};
+pub(crate) use memory::Floats;
+pub(crate) use recurrence::{Backward, Forward, Layout, Trace, Upstream};

@@ -81,7 +81,7 @@ fn resized<T: Default>(values: &mut Vec<T>, length: usize) {
 
 impl Workspace {
     /// Room for a branch.
-    fn prepare(&mut self, branch: &Branch) {
+    fn prepare(&mut self, branch: &Branch, backward: bool) {
         let (layers, directions) = (branch.cells.len(), branch.cells[0].len());
         resized(&mut self.projected, directions);
         resized(&mut self.projected_gradient, directions);
@@ -94,6 +94,9 @@ impl Workspace {
                 resized(&mut layer.projected, directions);
                 resized(&mut layer.upstream, directions);
             }
+        }
+        if !backward {
+            return;
         }
         resized(&mut self.gradients, layers);
         for (gradients, cells) in self.gradients.iter_mut().zip(&branch.cells) {
@@ -152,7 +155,7 @@ impl Branch {
 
     /// Begins a shard: gathers its words and multiplies each with the input weights, once.
     pub fn begin(&self, texts: &Texts, embedding: &[f32], work: &mut Workspace, mode: Mode) {
-        work.prepare(self);
+        work.prepare(self, mode.backward);
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
         let scale = self.word_scale(mode);
         work.table.resize(count * size);

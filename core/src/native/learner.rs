@@ -22,8 +22,7 @@ pub struct NativeClassifier {
 }
 
 impl NativeClassifier {
-    /// The network of a configuration with these weights, all of
-    /// [`Model::state`](crate::model::Model::state).
+    /// The network of a configuration with these weights, all that it has under PyTorch's names.
     ///
     /// # Errors
     /// Where the weights do not fit the configuration.
@@ -146,7 +145,7 @@ impl Learner for NativeLearner {
         parameters.iter().map(|parameter| parameter.array.clone()).collect()
     }
 
-    fn memory(&self) -> Vec<Array> {
+    fn memory(&mut self) -> Vec<Array> {
         self.optimizer.state(self.classifier.network.parameters())
     }
 

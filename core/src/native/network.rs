@@ -97,7 +97,7 @@ struct ShardWork {
     times: Times,
 }
 
-/// The gradient of every parameter; that of an embedding has only rows that are not zero.
+/// The gradient of every parameter; that of an embedding has only the rows that a batch reads.
 #[derive(Default)]
 pub struct Gradients {
     /// For each parameter; nothing for embeddings and what is not trained.
@@ -131,17 +131,17 @@ fn sum_of_squares(values: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut sums = [0.0_f64; LANES];
     let chunks = values.chunks_exact(LANES);
-    let rest: f64 = chunks.remainder().iter().map(|value| f64::from(value * value)).sum();
+    let rest: f64 = chunks.remainder().iter().map(|value| f64::from(*value).powi(2)).sum();
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(value * value);
+            *sum += f64::from(*value).powi(2);
         }
     }
     sums.iter().sum::<f64>() + rest
 }
 
 impl Network {
-    /// The network of a configuration with these weights, all that [`layout`] names.
+    /// The network of a configuration with these weights, all that it has.
     ///
     /// # Errors
     /// Where the weights do not fit the configuration.

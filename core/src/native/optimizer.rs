@@ -194,27 +194,43 @@ impl Optimizer {
     }
 
     /// The memory, as `exp_avg.embedding.weight` and so on.
-    pub fn state(&self, parameters: &[Parameter]) -> Vec<Array> {
-        let mut state = Vec::new();
-        for (number, slot) in self.slots.iter().enumerate() {
-            for memory in &self.memory {
-                let Array { name, shape, .. } = &parameters[memory.parameter].array;
-                let mut values = memory.slots[number].clone();
-                if let Some(rate) = self.rests().filter(|_| !memory.taken.is_empty()) {
-                    let rows = values.par_chunks_mut(shape[1]).zip(&memory.taken);
-                    rows.for_each(|(row, taken)| rest(row, rate, self.steps - taken));
-                }
-                state.push(Array { name: format!("{slot}.{name}"), shape: shape.clone(), values });
-            }
+    pub fn state(&mut self, parameters: &[Parameter]) -> Vec<Array> {
+        self.catch_up(parameters);
+        let slots = 0..self.slots.len();
+        let slots =
+            slots.flat_map(|slot| self.memory.iter().map(move |own| own.slots[slot].clone()));
+        let steps = self.memory.iter().map(|_| vec![self.steps as f32]);
+        let values = slots.chain(steps);
+        let named = self.layout(parameters).into_iter().zip(values);
+        named.map(|((name, shape), values)| Array { name, shape, values }).collect()
+    }
+
+    /// The names and shapes of the memory.
+    fn layout(&self, parameters: &[Parameter]) -> Vec<(String, Vec<usize>)> {
+        let own = |memory: &Memory| &parameters[memory.parameter].array;
+        let mut layout = Vec::new();
+        for slot in &self.slots {
+            let arrays = self.memory.iter().map(own);
+            layout.extend(arrays.map(|own| (format!("{slot}.{}", own.name), own.shape.clone())));
         }
         if self.counts_steps() {
-            state.extend(self.memory.iter().map(|memory| Array {
-                name: format!("step.{}", parameters[memory.parameter].array.name),
-                shape: Vec::new(),
-                values: vec![self.steps as f32],
-            }));
+            let arrays = self.memory.iter().map(own);
+            layout.extend(arrays.map(|own| (format!("step.{}", own.name), Vec::new())));
         }
-        state
+        layout
+    }
+
+    /// Lets all rows see the steps that they rested.
+    fn catch_up(&mut self, parameters: &[Parameter]) {
+        let Some(rate) = self.rests() else { return };
+        for Memory { parameter, slots, taken } in &mut self.memory {
+            let row = parameters[*parameter].array.shape.get(1).copied().unwrap_or(1);
+            for slot in slots.iter_mut().filter(|slot| !slot.is_empty()) {
+                let rows = slot.par_chunks_mut(row).zip(&*taken);
+                rows.for_each(|(row, taken)| rest(row, rate, self.steps - taken));
+            }
+            taken.fill(self.steps);
+        }
     }
 
     fn counts_steps(&self) -> bool {
@@ -226,7 +242,7 @@ impl Optimizer {
     /// # Errors
     /// Where it is the memory of another optimizer or another model.
     pub fn load(&mut self, parameters: &[Parameter], arrays: Vec<Array>) -> anyhow::Result<()> {
-        let expected = self.state(parameters);
+        let expected = self.layout(parameters);
         ensure!(
             expected.len() == arrays.len(),
             "the optimizer state has {} tensors, {} needs {}",
@@ -236,10 +252,10 @@ impl Optimizer {
         );
         let mut given: std::collections::HashMap<String, Array> =
             arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
-        let mut take = |own: &Array| match given.remove(&own.name) {
-            Some(array) if array.shape == own.shape => Ok(array.values),
-            Some(_) => bail!("{} has another shape in the optimizer state", own.name),
-            None => bail!("the optimizer state lacks {}", own.name),
+        let mut take = |(name, shape): &(String, Vec<usize>)| match given.remove(name) {
+            Some(array) if array.shape == *shape => Ok(array.values),
+            Some(_) => bail!("{name} has another shape in the optimizer state"),
+            None => bail!("the optimizer state lacks {name}"),
         };
         let mut expected = expected.iter();
         for slot in 0..self.slots.len() {

@@ -18,8 +18,6 @@ pub struct Reading {
     pub words: Vec<Vec<u32>>,
     /// The number of examples.
     pub examples: usize,
-    /// Real tokens of all inputs.
-    pub tokens: usize,
 }
 
 /// What one thread computes.
@@ -138,7 +136,7 @@ impl Reader {
             examples.iter().map(length).zip(0..examples.len() as u32).collect();
         order.sort_by_key(|(length, place)| (std::cmp::Reverse(*length), *place));
         let mut reading =
-            Reading { shards: Vec::new(), words: Vec::new(), examples: examples.len(), tokens: 0 };
+            Reading { shards: Vec::new(), words: Vec::new(), examples: examples.len() };
         for shard in 0..shards {
             let places: Vec<u32> = deal(&order, shard, shards).map(|(_, place)| place).collect();
             let blocks = blocks(places.len());
@@ -163,10 +161,6 @@ impl Reader {
                     let strip = strip(number, input, corpus, examples, places, dropout, |word| {
                         marks.number(word, &mut texts.words)
                     });
-                    reading.tokens += places
-                        .iter()
-                        .map(|place| corpus.text(examples[*place as usize] as usize).len())
-                        .sum::<usize>();
                     longest = longest.max(strip.leads.iter().copied().max().unwrap_or(0));
                     texts.blocks.push(strip);
                 }
@@ -348,7 +342,6 @@ mod tests {
             let examples: Vec<u32> = (0..texts.len() as u32).rev().collect();
             let reading = Reader::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
             prop_assert!(reading.shards.len() <= shards);
-            prop_assert_eq!(reading.tokens, texts.iter().map(Vec::len).sum::<usize>());
             prop_assert!(reading.words[0].is_sorted());
             let mut seen = vec![0; texts.len()];
             for shard in &reading.shards {

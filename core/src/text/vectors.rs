@@ -22,7 +22,7 @@ pub struct WordVectors {
     pub values: Vec<f32>,
     /// The numbers in a vector, E.
     pub size: usize,
-    /// Whether the file has the word of each id [V]; never for the special ids.
+    /// Whether the file has the word of each id (V of them); never for the special ids.
     pub found: Vec<bool>,
     /// The words of the file that are no UTF-8 and were left out.
     pub skipped: u64,
@@ -208,7 +208,7 @@ pub struct Coverage {
     pub tokens: f64,
 }
 
-/// How much the words `found` [V] cover of their vocabulary, and of texts that consist of `ids`;
+/// How much the words `found` (V of them) cover of their vocabulary, and of texts that consist of `ids`;
 /// 0 of nothing.
 pub fn coverage(found: &[bool], ids: impl Iterator<Item = u32>) -> Coverage {
     let words = found.iter().skip(FIRST_WORD as usize).copied();
