@@ -1,4 +1,4 @@
-"""Measures how time grows: with the number of reviews, with hidden units, with threads.
+"""Measures how time and memory grow: with the number of reviews, with hidden units, with threads.
 
 Every figure comes from `lstmtext train` (reading and training) or `lstmtext bench` (steps). Larger
 corpora repeat the IMDB reviews, each time with other words at the end, so that no two are equal.
@@ -7,6 +7,7 @@ corpora repeat the IMDB reviews, each time with other words at the end, so that 
 import argparse
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,24 +37,29 @@ def write_corpus(path: Path, source: list[tuple[str, str]], count: int) -> None:
 
 
 def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
-    """Seconds of reading, and tokens a second of reading and of training one epoch."""
-    run = folder / "run"
+    """Seconds of reading, tokens a second of reading and of training one epoch, memory at most."""
+    run, log = folder / "run", folder / "log"
     options = ["data.filter={}", "train.epochs=1", f"data.train={corpus}"]
     options += ["data.split.validation=100", "data.split.test=0"]
     command = [program, "train", CONFIG, "--out", str(run)]
     for option in options:
         command += ["--set", option]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    read = re.search(r"([\d,]+) training tokens; .* in ([\d.]+) s, ([\d,]+) tokens/s", done.stderr)
-    assert read, done.stderr
+    environment = os.environ | {"LSTMTEXT_CACHE": str(folder / "cache")}
+    with open(log, "w", encoding="utf-8") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+    said = log.read_text(encoding="utf-8")
+    assert status == 0, said
+    read = re.search(r"([\d,]+) training tokens; .* in ([\d.]+) s, ([\d,]+) tokens/s", said)
+    assert read, said
     tokens, seconds, rate = (float(number.replace(",", "")) for number in read.groups())
     summary = json.loads((run / "summary.json").read_text())
-    subprocess.run(["rm", "-r", str(run)], check=True)
     return {
         "tokens": tokens,
         "read_seconds": seconds,
         "read_tokens_per_second": rate,
         "train_tokens_per_second": summary["tokens_per_second"],
+        "memory": usage.ru_maxrss * 1024 / 1e6,
     }
 
 
@@ -75,8 +81,10 @@ def main() -> None:
     arguments = parser.parse_args()
     program = arguments.lstmtext
 
-    print("| reviews | tokens | read and encoded, s | tokens/s read | tokens/s trained |")
-    print("|---|---|---|---|---|")
+    print(
+        "| reviews | tokens | read and encoded, s | tokens/s read | tokens/s trained | memory, MB |"
+    )
+    print("|---|---|---|---|---|---|")
     source = reviews(arguments.data)
     for count in arguments.reviews:
         with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +93,7 @@ def main() -> None:
             row = train(program, Path(folder), corpus)
         print(
             f"| {count:,} | {row['tokens']:,.0f} | {row['read_seconds']:.1f}"
-            f" | {row['read_tokens_per_second']:,.0f} | {row['train_tokens_per_second']:,.0f} |",
+            f" | {row['read_tokens_per_second']:,.0f} | {row['train_tokens_per_second']:,.0f} | {row['memory']:,.0f} |",
             flush=True,
         )
 

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Input, Resolved};
-use crate::data::{self, DataSplits, Examples};
+use crate::data::{self, DataSplits};
 use crate::seed::{Use, derive};
 use crate::text::{Corpus, Encoded, Encoders, WordVectors, coverage, read_vectors};
 
@@ -40,10 +40,10 @@ impl Experiment {
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut splits = data::load(&resolved.config)?;
-        let encoders = Encoders::build(&resolved.config.inputs, &splits.train.texts)?;
+        let encoders = Encoders::build(&resolved.config.inputs, &splits.train)?;
         splits.leave_out_long(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
-        let mut experiment = Self::encode(resolved, splits, encoders, start);
+        let mut experiment = Self::encode(resolved, splits, encoders, start)?;
         experiment.vectors = vectors;
         experiment.notes.extend(experiment.coverage_notes());
         experiment.seconds = start.elapsed().as_secs_f64();
@@ -65,25 +65,26 @@ impl Experiment {
             splits.labels.join(", "),
             checkpoint.labels.join(", ")
         );
-        Ok(Self::encode(resolved, splits, checkpoint.encoders.clone(), start))
+        Self::encode(resolved, splits, checkpoint.encoders.clone(), start)
     }
 
-    fn encode(resolved: Resolved, splits: DataSplits, encoders: Encoders, start: Instant) -> Self {
-        let encode = |examples: Examples| Encoded {
-            inputs: encoders.encode(&examples.texts),
-            labels: examples.labels,
-        };
-        Self {
+    fn encode(
+        resolved: Resolved,
+        splits: DataSplits,
+        encoders: Encoders,
+        start: Instant,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             resolved,
             labels: splits.labels,
             vectors: Vec::new(),
-            train: encode(splits.train),
-            validation: encode(splits.validation),
-            test: encode(splits.test),
+            train: splits.train.encoded(&encoders)?,
+            validation: splits.validation.encoded(&encoders)?,
+            test: splits.test.encoded(&encoders)?,
             notes: splits.notes,
             seconds: start.elapsed().as_secs_f64(),
             encoders,
-        }
+        })
     }
 
     /// The tokens of all examples.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::config::Input;
 use crate::data::SplitName;
-use crate::text::{Encoder, OOV};
+use crate::text::{Corpus, OOV};
 
 /// What `lstmtext data stats` says of one part.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,14 +34,8 @@ pub struct PartStats {
     pub labels: Vec<(String, usize)>,
 }
 
-/// Counts the texts of one input of a part, before any is cut; labels are left to the caller.
-pub fn part_stats(
-    name: SplitName,
-    input: &Input,
-    encoder: &Encoder,
-    texts: &[String],
-) -> PartStats {
-    let corpus = encoder.uncut().encode_all(texts);
+/// Counts the texts of one input of a part, none of which is cut; labels are left to the caller.
+pub fn part_stats(name: SplitName, input: &Input, corpus: &Corpus) -> PartStats {
     let mut lengths: Vec<usize> = (0..corpus.len()).map(|index| corpus.text(index).len()).collect();
     lengths.sort_unstable();
     let quantile = |share: f64| {
@@ -53,7 +47,7 @@ pub fn part_stats(
     PartStats {
         name: name.to_string(),
         input: input.name.clone(),
-        examples: texts.len(),
+        examples: corpus.len(),
         tokens: corpus.tokens(),
         median_length: quantile(0.5),
         length_90: quantile(0.9),
@@ -78,7 +72,7 @@ pub fn part_labels(names: &[String], labels: &[u32]) -> Vec<(String, usize)> {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::text::Vocabulary;
+    use crate::text::{Encoder, Vocabulary};
 
     #[test]
     fn figures_are_as_counted_by_hand() {
@@ -87,7 +81,8 @@ mod tests {
         let texts: Vec<String> = ["a b", "a b c d", "a", "a a a a a a"].map(Into::into).to_vec();
         let vocabulary = Vocabulary::build(&texts, &input.text).unwrap();
         let encoder = Encoder::new(&input.text, vocabulary);
-        let stats = part_stats(SplitName::Train, &input, &encoder, &texts);
+        let corpus = encoder.uncut().encode_all(&texts);
+        let stats = part_stats(SplitName::Train, &input, &corpus);
         assert_eq!((stats.examples, stats.tokens, stats.longest, stats.length_90), (4, 13, 6, 6));
         assert_eq!((stats.cut_share, stats.unknown_share), (0.5, 2.0 / 13.0));
         let labels = ["x".to_owned(), "y".to_owned()];

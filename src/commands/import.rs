@@ -53,7 +53,7 @@ fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
     let config = &resolved.config;
     let has_words = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
     if has_words && !config.data.labels.is_empty() {
-        let encoders = Encoders::build(&config.inputs, &[])?;
+        let encoders = Encoders::of_texts(&config.inputs, &[])?;
         return Ok(Frame { labels: config.data.labels.clone(), encoders, resolved });
     }
     let splits = data::load(config)?;
@@ -64,6 +64,6 @@ fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
     for note in &splits.notes {
         say(format!("note: {note}"));
     }
-    let encoders = Encoders::build(&config.inputs, &splits.train.texts)?;
+    let encoders = Encoders::build(&config.inputs, &splits.train)?;
     Ok(Frame { labels: splits.labels, encoders, resolved })
 }

@@ -135,7 +135,7 @@ fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
     let column = |pick: fn(&(&str, &str)) -> String| texts.iter().map(pick).collect::<Vec<_>>();
     let columns = [column(|pair| pair.0.to_owned()), column(|pair| pair.1.to_owned())];
     let words = vec!["a b c d e f g h i".to_owned()];
-    let encoders = Encoders::build(&config.inputs, &[words.clone(), words]).unwrap();
+    let encoders = Encoders::of_texts(&config.inputs, &[words.clone(), words]).unwrap();
     let all: Vec<u32> = (0..texts.len() as u32).collect();
     Batch::gather(&encoders.encode(&columns), &all, Device::Cpu)
 }

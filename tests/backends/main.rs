@@ -43,7 +43,7 @@ impl Case {
             (0..count).map(|column| (0..examples).map(|i| text(i, column)).collect()).collect()
         };
         let vocabulary = vec![vec![WORDS.to_owned()]; count];
-        let encoders = Encoders::build(&config.inputs, &vocabulary).unwrap();
+        let encoders = Encoders::of_texts(&config.inputs, &vocabulary).unwrap();
         let labels = (0..19).map(|i| (i * i % 7 % classes) as u32).collect();
         let corpora = encoders.encode(&columns(19));
         Self { config, corpora, labels, vocabularies: encoders.sizes(), classes }

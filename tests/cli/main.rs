@@ -1,5 +1,6 @@
 //! The program as a user has it: the binary, on data made up here, in folders of their own.
 
+mod cache;
 mod checkpoints;
 mod common;
 mod config;

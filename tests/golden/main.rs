@@ -178,11 +178,12 @@ fn compare_native(name: &str) {
         NativeLearner::new(&config, &[VOCABULARY], case.classes(), weights, class_weights).unwrap();
 
     let ids = numbers.get(name, "ids");
-    let mut corpus = Corpus::new(PadSide::Back, usize::MAX);
-    for (row, length) in golden.lengths.iter().enumerate() {
+    let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
         let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
-        corpus.push(&row[..*length as usize].iter().map(|id| *id as u32).collect::<Vec<_>>());
-    }
+        row[..*length as usize].iter().map(|id| *id as u32).collect()
+    });
+    let rows: Vec<Vec<u32>> = rows.collect();
+    let corpus = Corpus::of(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
     let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
     let labels = labels.into_iter().map(|label| label as u32).collect();
     let data = Encoded { inputs: vec![corpus], labels };

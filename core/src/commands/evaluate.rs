@@ -14,7 +14,6 @@ use crate::checkpoint::Checkpoint;
 use crate::console::say;
 use crate::data::{self, Examples, SplitName};
 use crate::numbers::grouped;
-use crate::text::Encoded;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,8 +71,7 @@ pub fn report(
 ) -> anyhow::Result<u8> {
     let config = &checkpoint.resolved.config;
     let (name, examples) = examples(args, checkpoint)?;
-    let inputs = checkpoint.encoders.encode(&examples.texts);
-    let data = Encoded { inputs, labels: examples.labels };
+    let data = examples.encoded(&checkpoint.encoders)?;
     let score = classifier.score(&data, BatchLimit::of_validation(&config.train));
     let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
     if args.json {

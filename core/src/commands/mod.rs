@@ -53,7 +53,7 @@ Examples:
   tensorboard --logdir runs
 
 A checkpoint is a folder: runs/NAME/best or runs/NAME/last; runs/NAME alone means its best.
-Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 130/143 stopped by Ctrl-C/SIGTERM.";
+Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 130/143/129 stopped by Ctrl-C/SIGTERM/SIGHUP.";
 
 /// Trains, evaluates and reuses LSTM text classifiers.
 #[derive(Debug, Parser)]

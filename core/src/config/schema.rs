@@ -81,6 +81,10 @@ section! {
         unseen_labels: UnseenLabels = UnseenLabels::Error;
         /// What a line that cannot be read does: stop everything, or be skipped and counted.
         broken_lines: BrokenLines = BrokenLines::Error;
+        /// Whether the tokens of a file are kept in the user's cache folder (LSTMTEXT_CACHE, or
+        /// ~/.cache/lstmtext), from where they need no memory and the next run takes them. auto:
+        /// those of files of more than 256 MB.
+        cache: CacheUse = CacheUse::Auto;
         /// How validation and test examples are split off the training file.
         split: SplitConfig;
     }
@@ -371,6 +375,18 @@ choice! {
         Folder = "folder",
         /// Stories with questions, as the bAbI tasks.
         Babi = "babi",
+    }
+}
+
+choice! {
+    /// Whether tokens are kept between runs.
+    pub enum CacheUse {
+        /// Those of large files.
+        Auto = "auto",
+        /// Those of every file.
+        Always = "always",
+        /// In memory only.
+        Never = "never",
     }
 }
 

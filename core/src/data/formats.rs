@@ -16,15 +16,14 @@ use glob::{MatchOptions, Pattern};
 use super::open::{format_of, open};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Format, Input, Inputs};
 
-/// Texts with their labels, as one file or folder has them, or several files that a pattern names.
+/// What is known of labelled texts besides the texts, as one file or folder has them, or several
+/// files that a pattern names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LabelledTexts {
+pub struct Rows {
     /// Where they were read: the path or pattern that was asked for.
     pub path: PathBuf,
     /// Each file with the number of its first example.
-    files: Vec<(PathBuf, usize)>,
-    /// For each column of the inputs its texts, in the order of the file.
-    pub texts: Vec<Vec<String>>,
+    pub files: Vec<(PathBuf, usize)>,
     /// For each text, the index of its label in `names`.
     pub labels: Vec<u32>,
     /// The labels, in the order in which they were first met.
@@ -35,7 +34,7 @@ pub struct LabelledTexts {
     pub skipped: usize,
 }
 
-impl LabelledTexts {
+impl Rows {
     /// The number of examples.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -58,12 +57,12 @@ impl LabelledTexts {
 }
 
 /// Reads the file or folder `path`, or all files that match it as a pattern, as the data section
-/// says, with a text for each column of the inputs.
+/// says; hands `each` the texts of every example in turn, one for each column of the inputs.
 ///
 /// # Errors
-/// Names the file, the line, what was found and what was expected.
-pub fn read(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
-    let mut sink = Sink::new(path, config);
+/// Names the file, the line, what was found and what was expected. Where `each` fails.
+pub fn read_rows(path: &Path, config: &Config, each: Each) -> anyhow::Result<Rows> {
+    let mut sink = Sink::new(path, config, each);
     for file in matching(path, config.data.format)? {
         sink.read.files.push((file.clone(), sink.read.len()));
         read_one(&file, &config.data, &mut sink)?;
@@ -71,9 +70,25 @@ pub fn read(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
     Ok(sink.read)
 }
 
+/// As [`read_rows`], for texts that are wanted all together: for each column of the inputs its texts.
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn read_texts(path: &Path, config: &Config) -> anyhow::Result<(Rows, Vec<Vec<String>>)> {
+    let mut columns = vec![Vec::new(); config.inputs.columns().len()];
+    let rows = read_rows(path, config, &mut |texts| {
+        columns.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
+        Ok(())
+    })?;
+    Ok((rows, columns))
+}
+
 /// The files that `path` matches as a pattern, in the order of their names; `path` itself where it
 /// is none, or is there under just this name.
-fn matching(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// Where there is none.
+pub fn matching(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
     if !pattern.contains(['*', '?', '[']) || path.exists() {
         return Ok(vec![path.to_owned()]);
@@ -142,9 +157,13 @@ struct Row {
     label: String,
 }
 
-/// Collects rows, and stops at or counts the broken ones.
+/// Takes the texts of an example, one for each column of the inputs.
+pub type Each<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
+
+/// Hands rows on, and stops at or counts the broken ones.
 struct Sink<'a> {
-    read: LabelledTexts,
+    read: Rows,
+    each: Each<'a>,
     inputs: &'a Inputs,
     numbers: HashMap<String, u32>,
     broken: BrokenLines,
@@ -152,14 +171,10 @@ struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(path: &Path, config: &'a Config) -> Self {
-        let read = LabelledTexts {
-            path: path.to_owned(),
-            texts: vec![Vec::new(); config.inputs.columns().len()],
-            ..LabelledTexts::default()
-        };
+    fn new(path: &Path, config: &'a Config, each: Each<'a>) -> Self {
         Self {
-            read,
+            read: Rows { path: path.to_owned(), ..Rows::default() },
+            each,
             inputs: &config.inputs,
             numbers: HashMap::new(),
             broken: config.data.broken_lines,
@@ -178,7 +193,7 @@ impl<'a> Sink<'a> {
         match row.and_then(|row| {
             labelled(&row).then_some(row).ok_or_else(|| "the label is empty".to_owned())
         }) {
-            Ok(Some(row)) => self.push(line, row),
+            Ok(Some(row)) => self.push(line, row)?,
             Ok(None) => {}
             Err(message) if self.broken == BrokenLines::Error => {
                 let path = self.file();
@@ -193,7 +208,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn push(&mut self, line: u64, row: Row) {
+    fn push(&mut self, line: u64, row: Row) -> anyhow::Result<()> {
         let label = self.label_names.get(&row.label).unwrap_or(&row.label);
         let number = match self.numbers.get(label) {
             Some(number) => *number,
@@ -204,11 +219,9 @@ impl<'a> Sink<'a> {
                 next
             }
         };
-        for (texts, text) in self.read.texts.iter_mut().zip(row.texts) {
-            texts.push(text);
-        }
         self.read.labels.push(number);
         self.read.lines.push(line);
+        (self.each)(row.texts)
     }
 }
 

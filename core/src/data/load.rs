@@ -4,19 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::formats::{LabelledTexts, read};
+use super::formats::Rows;
+use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
-use crate::config::{Config, DataConfig, Inputs, SplitMethod, UnseenLabels};
-use crate::text::Tokenizer;
+use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
+use crate::text::{Corpus, Encoded, Encoder, Vocabulary};
 
-/// Texts with class numbers.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Some of the examples of a file or folder, with class numbers.
+#[derive(Clone, Debug)]
 pub struct Examples {
-    /// For each column of the inputs its texts.
-    pub texts: Vec<Vec<String>>,
+    /// Where they stand.
+    pub source: Arc<Source>,
+    /// Their numbers there.
+    pub rows: Vec<u32>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
     /// Says how many broken lines of their file were left out, where any were.
@@ -34,20 +38,47 @@ impl Examples {
         self.labels.is_empty()
     }
 
-    /// The texts of example `index`, one for each column.
-    fn row(&self, index: usize) -> Vec<&str> {
-        self.texts.iter().map(|texts| texts[index].as_str()).collect()
+    /// What tells the texts of each example from others'.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.rows.iter().map(|row| &self.source.keys[*row as usize])
     }
 
-    /// The texts of every example in turn.
-    pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
-        (0..self.len()).map(|index| self.row(index))
+    /// The words of input number `input` that these examples have.
+    ///
+    /// # Errors
+    /// Where none is frequent enough.
+    pub fn vocabulary(&self, input: usize, config: &TextConfig) -> anyhow::Result<Vocabulary> {
+        let rows = self.rows.iter().map(|row| *row as usize);
+        Vocabulary::count(&self.source.inputs[input], rows, config)
+    }
+
+    /// The ids of the texts of input number `input`.
+    ///
+    /// # Errors
+    /// Where they do not fit into memory and cannot be written to a file.
+    pub fn encode(&self, input: usize, encoder: &Encoder) -> anyhow::Result<Corpus> {
+        let tokens = &self.source.inputs[input];
+        let count = self.rows.iter().map(|row| tokens.text(*row as usize).len() as u64).sum();
+        let writer = self.source.writer(count)?;
+        encoder
+            .encode_tokens(tokens, &self.rows, writer)
+            .context("cannot keep the ids of the texts")
+    }
+
+    /// The examples for a model, whose classes are numbered as theirs.
+    ///
+    /// # Errors
+    /// As [`Examples::encode`].
+    pub fn encoded(self, encoders: &[Encoder]) -> anyhow::Result<Encoded> {
+        let inputs = encoders.iter().enumerate();
+        let inputs = inputs.map(|(input, encoder)| self.encode(input, encoder));
+        Ok(Encoded { inputs: inputs.collect::<anyhow::Result<_>>()?, labels: self.labels })
     }
 
     fn pick(&self, indices: &[usize]) -> Self {
-        let pick = |texts: &Vec<String>| indices.iter().map(|i| texts[*i].clone()).collect();
         Self {
-            texts: self.texts.iter().map(pick).collect(),
+            source: self.source.clone(),
+            rows: indices.iter().map(|index| self.rows[*index]).collect(),
             labels: indices.iter().map(|index| self.labels[*index]).collect(),
             note: None,
         }
@@ -116,9 +147,8 @@ impl DataSplits {
         let split_off = config.data.validation.is_none().then_some(&mut self.validation);
         for (name, part) in [("training", Some(&mut self.train)), ("validation", split_off)] {
             let Some(part) = part else { continue };
-            let short: Vec<usize> = (0..part.len())
-                .filter(|index| is_short(&part.row(*index), &config.inputs))
-                .collect();
+            let short: Vec<usize> =
+                (0..part.len()).filter(|index| is_short(part, *index, &config.inputs)).collect();
             if short.is_empty() {
                 bail!("text.train_max_length leaves no {name} examples");
             }
@@ -153,8 +183,9 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let read_part = |path: &Path| read_examples(path, config);
     let validation = data.validation.as_deref().map(read_part).transpose()?;
     let test = data.test.as_deref().map(read_part).transpose()?;
-    let labels = class_names(&train, [&validation, &test], data)?;
-    let number = |part: LabelledTexts| {
+    let others = [&validation, &test].map(|part| part.as_ref().map(|source| &source.rows));
+    let labels = class_names(&train.rows, others, data)?;
+    let number = |part: Source| {
         let read = numbered(part, &labels);
         match data.labels.is_empty() {
             true => read.context("data.unseen_labels: class would make it a class"),
@@ -196,18 +227,18 @@ pub fn read_labelled(path: &Path, config: &Config, labels: &[String]) -> anyhow:
     numbered(read_examples(path, config)?, labels)
 }
 
-fn read_examples(path: &Path, config: &Config) -> anyhow::Result<LabelledTexts> {
-    let read = read(path, config)?;
-    if read.is_empty() {
+fn read_examples(path: &Path, config: &Config) -> anyhow::Result<Source> {
+    let source = Source::read(path, config)?;
+    if source.rows.is_empty() {
         bail!("\"{}\" has no examples", path.display());
     }
-    Ok(read)
+    Ok(source)
 }
 
 /// The labels by class number: as configured, else sorted, as numbers where all are numbers.
 fn class_names(
-    train: &LabelledTexts,
-    others: [&Option<LabelledTexts>; 2],
+    train: &Rows,
+    others: [Option<&Rows>; 2],
     config: &DataConfig,
 ) -> anyhow::Result<Vec<String>> {
     let mut names = config.labels.clone();
@@ -245,7 +276,8 @@ fn class_names(
 }
 
 /// Numbers the labels by `names`.
-fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
+fn numbered(source: Source, names: &[String]) -> anyhow::Result<Examples> {
+    let read = &source.rows;
     let number_of: HashMap<&str, u32> =
         names.iter().enumerate().map(|(number, name)| (name.as_str(), number as u32)).collect();
     let numbers: Vec<Option<u32>> =
@@ -264,7 +296,8 @@ fn numbered(read: LabelledTexts, names: &[String]) -> anyhow::Result<Examples> {
     }
     let note = (read.skipped > 0)
         .then(|| format!("\"{}\": left out {} broken lines", read.path.display(), read.skipped));
-    Ok(Examples { texts: read.texts, labels, note })
+    let rows = (0..read.len() as u32).collect();
+    Ok(Examples { source: Arc::new(source), rows, labels, note })
 }
 
 /// Which training examples become validation and test examples.
@@ -287,21 +320,16 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             by_position(total, validation, test, seed)
         }
         SplitMethod::Stratified => {
-            let rows: Vec<Vec<&str>> = train.rows().collect();
-            stratified(&rows, &train.labels, validation, test, config.split.seed)
+            stratified(&train.source.keys, &train.labels, validation, test, config.split.seed)
         }
     })
 }
 
 /// Whether no text of an example is too long to be trained on.
-fn is_short(columns: &[&str], inputs: &Inputs) -> bool {
-    inputs.iter().zip(inputs.parts()).all(|(input, parts)| {
-        input.text.train_max_length.is_none_or(|most| {
-            let text: Vec<&str> = parts.iter().map(|column| columns[*column]).collect();
-            let mut tokens = 0;
-            Tokenizer::new(&input.text).tokens(&text.join(" "), |_| tokens += 1);
-            tokens <= most
-        })
+fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
+    let row = examples.rows[index] as usize;
+    inputs.iter().zip(&examples.source.inputs).all(|(input, tokens)| {
+        input.text.train_max_length.is_none_or(|most| tokens.text(row).len() <= most)
     })
 }
 
@@ -313,9 +341,9 @@ fn unused_name_note(config: &DataConfig, labels: &[String]) -> Option<String> {
 
 /// Says how many texts of a part were trained on: they make its score look better than it is.
 fn overlap_note(splits: &DataSplits, name: SplitName) -> Option<String> {
-    let trained: HashSet<Vec<&str>> = splits.train.rows().collect();
+    let trained: HashSet<&Key> = splits.train.keys().collect();
     let part = splits.part(name);
-    let both = part.rows().filter(|texts| trained.contains(texts)).count();
+    let both = part.keys().filter(|key| trained.contains(key)).count();
     (both > 0).then(|| format!("{both} of {} {name} texts are also training texts", part.len()))
 }
 

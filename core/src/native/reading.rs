@@ -337,8 +337,7 @@ mod tests {
                 "data: {{train: x}}\ntext: {{pad: {pad}}}\nmodel: {{lstm: {{bidirectional: {bidirectional}}}}}\n"
             );
             let inputs = config::parse(&yaml, "test", &[]).unwrap().config.inputs;
-            let mut corpus = Corpus::new(inputs[0].text.pad, 40);
-            texts.iter().for_each(|text| corpus.push(text));
+            let corpus = Corpus::of(inputs[0].text.pad, 40, texts.iter().map(|text| &text[..]));
             let examples: Vec<u32> = (0..texts.len() as u32).rev().collect();
             let reading = Reader::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
             prop_assert!(reading.shards.len() <= shards);

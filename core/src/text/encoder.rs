@@ -1,16 +1,20 @@
 //! Texts to ids: tokenized, looked up, cut to length.
 
 use std::borrow::Cow;
+use std::io;
 use std::ops::Deref;
 
 use rayon::prelude::*;
 
 use super::dictionary;
-use super::{OOV, START, Tokenizer, Vocabulary};
+use super::{Ids, IdsWriter, OOV, START, Tokenizer, Tokens, Vocabulary};
 use crate::config::{Input, Inputs, PadSide, TextConfig, Truncate};
+use crate::data::Examples;
 
 /// Texts encoded by one thread at a time.
 const CHUNK: usize = 256;
+/// Chunks that are in memory together.
+const CHUNKS: usize = 64;
 
 /// Turns a text into at most `text.max_length` ids.
 #[derive(Clone, Debug)]
@@ -40,12 +44,12 @@ impl Encoder {
 
     /// The ids of every text, in order; encoded on all threads.
     pub fn encode_all(&self, texts: &[String]) -> Corpus {
-        let parts: Vec<Corpus> = texts
+        let parts: Vec<Part> = texts
             .par_chunks(CHUNK)
             .map_init(
                 || self.tokenizer.clone(),
                 |tokenizer, texts| {
-                    let mut part = Corpus::new(self.config.pad, self.config.max_length);
+                    let mut part = Part::default();
                     for text in texts {
                         self.encode_into(tokenizer, text, &mut part);
                     }
@@ -53,37 +57,87 @@ impl Encoder {
                 },
             )
             .collect();
+        let mut ids = Vec::with_capacity(parts.iter().map(|part| part.ids.len()).sum());
         let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
-        corpus.ids.reserve_exact(parts.iter().map(|part| part.ids.len()).sum());
         for part in &parts {
-            let offset = corpus.ids.len();
-            corpus.ids.extend_from_slice(&part.ids);
-            corpus.ends.extend(part.ends.iter().map(|end| offset + end));
+            ids.extend_from_slice(&part.ids);
+            corpus.add_lengths(&part.lengths);
         }
+        corpus.ids = Ids::Memory(ids);
         corpus
     }
 
-    fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, corpus: &mut Corpus) {
-        let start = corpus.ids.len();
+    /// The ids of some texts whose tokens are known, in this order; they go to `writer`.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn encode_tokens(
+        &self,
+        tokens: &Tokens,
+        texts: &[u32],
+        mut writer: IdsWriter,
+    ) -> io::Result<Corpus> {
+        let words = tokens.words().par_iter().map(|word| self.vocabulary.id(word));
+        let words: Vec<u32> = words.collect();
+        let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
+        for texts in texts.chunks(CHUNK * CHUNKS) {
+            let parts: Vec<Part> = texts
+                .par_chunks(CHUNK)
+                .map(|texts| {
+                    let mut part = Part::default();
+                    for text in texts {
+                        let start = part.ids.len();
+                        part.ids.extend(self.config.start_token.then_some(START));
+                        let numbers = tokens.text(*text as usize).iter();
+                        part.ids.extend(numbers.map(|number| words[*number as usize]));
+                        self.end_text(start, &mut part);
+                    }
+                    part
+                })
+                .collect();
+            for part in &parts {
+                writer.push(&part.ids)?;
+                corpus.add_lengths(&part.lengths);
+            }
+            tokens.release();
+        }
+        corpus.ids = writer.finish()?;
+        Ok(corpus)
+    }
+
+    fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, part: &mut Part) {
+        let start = part.ids.len();
         if self.config.start_token {
-            corpus.ids.push(START);
+            part.ids.push(START);
         }
-        tokenizer.tokens(text, |token| corpus.ids.push(self.vocabulary.id(token)));
-        if corpus.ids.len() == start {
+        tokenizer.tokens(text, |token| part.ids.push(self.vocabulary.id(token)));
+        self.end_text(start, part);
+    }
+
+    /// Ends the text whose ids begin at `start`.
+    fn end_text(&self, start: usize, part: &mut Part) {
+        if part.ids.len() == start {
             // An LSTM needs something to read.
-            corpus.ids.push(OOV);
+            part.ids.push(OOV);
         }
-        let length = corpus.ids.len() - start;
+        let length = part.ids.len() - start;
         if let Some(excess) = length.checked_sub(self.config.max_length) {
             let cut = match self.config.truncate {
                 Truncate::Front => start,
                 Truncate::Middle => start + self.config.max_length.div_ceil(2),
                 Truncate::Back => start + self.config.max_length,
             };
-            corpus.ids.drain(cut..cut + excess);
+            part.ids.drain(cut..cut + excess);
         }
-        corpus.ends.push(corpus.ids.len());
+        part.lengths.push(part.ids.len() - start);
     }
+}
+
+/// What a thread made of its texts.
+#[derive(Default)]
+struct Part {
+    ids: Vec<u32>,
+    lengths: Vec<usize>,
 }
 
 /// The encoders of all inputs, in their order.
@@ -102,17 +156,35 @@ impl Encoders {
         Self { encoders, parts: inputs.parts() }
     }
 
-    /// Encoders with the words of the training texts, or of the dictionaries that the
-    /// configuration names; `columns` has the texts of each column of the inputs.
+    /// Encoders with the words of the training examples, or of the dictionaries that the
+    /// configuration names.
     ///
     /// # Errors
     /// Where no word is left, or a dictionary cannot be used.
-    pub fn build(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
-        let build = |(input, parts): (&Input, Vec<usize>)| match &input.text.vocabulary {
+    pub fn build(inputs: &Inputs, train: &Examples) -> anyhow::Result<Self> {
+        Self::build_with(inputs, |number, config| train.vocabulary(number, config))
+    }
+
+    /// Encoders with the words of texts that are all there, one list for each column of the inputs.
+    ///
+    /// # Errors
+    /// As [`Encoders::build`].
+    pub fn of_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
+        let parts = inputs.parts();
+        Self::build_with(inputs, |number, config| {
+            Vocabulary::build(&joined(columns, &parts[number]), config)
+        })
+    }
+
+    fn build_with(
+        inputs: &Inputs,
+        count: impl Fn(usize, &TextConfig) -> anyhow::Result<Vocabulary>,
+    ) -> anyhow::Result<Self> {
+        let build = |(number, input): (usize, &Input)| match &input.text.vocabulary {
             Some(path) => dictionary::read(path, input),
-            None => Vocabulary::build(&joined(columns, &parts), &input.text),
+            None => count(number, &input.text),
         };
-        let vocabularies = inputs.iter().zip(inputs.parts()).map(build);
+        let vocabularies = inputs.iter().enumerate().map(build);
         Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
     }
 
@@ -151,7 +223,7 @@ impl Deref for Encoders {
 /// Encoded texts, one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Corpus {
-    ids: Vec<u32>,
+    ids: Ids,
     ends: Vec<usize>,
     pad: PadSide,
     max_length: usize,
@@ -160,14 +232,32 @@ pub struct Corpus {
 impl Corpus {
     /// No texts yet; `max_length` is what padding in front fills up to.
     pub fn new(pad: PadSide, max_length: usize) -> Self {
-        Self { ids: Vec::new(), ends: Vec::new(), pad, max_length }
+        Self { ids: Ids::default(), ends: Vec::new(), pad, max_length }
     }
 
-    /// Adds a text of at least one id.
-    pub fn push(&mut self, text: &[u32]) {
-        debug_assert!(!text.is_empty());
-        self.ids.extend_from_slice(text);
-        self.ends.push(self.ids.len());
+    /// A corpus of these texts, each of at least one id.
+    pub fn of<'a>(
+        pad: PadSide,
+        max_length: usize,
+        texts: impl IntoIterator<Item = &'a [u32]>,
+    ) -> Self {
+        let mut corpus = Self::new(pad, max_length);
+        let mut ids = Vec::new();
+        for text in texts {
+            debug_assert!(!text.is_empty());
+            ids.extend_from_slice(text);
+            corpus.ends.push(ids.len());
+        }
+        corpus.ids = Ids::Memory(ids);
+        corpus
+    }
+
+    fn add_lengths(&mut self, lengths: &[usize]) {
+        let mut end = self.ends.last().copied().unwrap_or(0);
+        self.ends.extend(lengths.iter().map(|length| {
+            end += length;
+            end
+        }));
     }
 
     /// The number of texts.

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::Tokenizer;
+use super::Tokens;
 use crate::config::TextConfig;
 
 /// Fills short texts.
@@ -18,9 +18,6 @@ pub const FIRST_WORD: u32 = 4;
 
 const SPECIAL: [&str; FIRST_WORD as usize] = ["<pad>", "<start>", "<oov>", "<unused>"];
 
-/// Texts counted by one thread at a time.
-const CHUNK: usize = 256;
-
 /// The words that have ids: special ones, then words by falling count in the training examples,
 /// the first seen first where counts are equal.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,32 +28,57 @@ pub struct Vocabulary {
     ids: FxHashMap<Box<str>, u32>,
 }
 
-/// How often a word occurs, and where first: text number, then token number.
-#[derive(Clone, Copy)]
+/// How often a word occurs, and how many tokens stand before its first.
+#[derive(Clone, Copy, Default)]
 struct Count {
     count: u64,
-    first: (usize, usize),
+    first: u64,
 }
 
-type Counts = FxHashMap<Box<str>, Count>;
-
 impl Vocabulary {
-    /// Counts the words of the training texts and keeps what the configuration asks for.
+    /// Counts the words of some texts, in this order, and keeps what the configuration asks for.
     ///
     /// # Errors
     /// Where no word is left: every text would look the same.
-    pub fn build(texts: &[String], config: &TextConfig) -> anyhow::Result<Self> {
-        let counts = count_words(texts, &Tokenizer::new(config));
-        let mut ranked: Vec<(Box<str>, Count)> =
-            counts.into_iter().filter(|(_, count)| count.count >= config.min_count).collect();
-        ranked.par_sort_unstable_by_key(|(_, word)| (std::cmp::Reverse(word.count), word.first));
+    pub fn count(
+        tokens: &Tokens,
+        texts: impl Iterator<Item = usize>,
+        config: &TextConfig,
+    ) -> anyhow::Result<Self> {
+        let mut counts = vec![Count::default(); tokens.words().len()];
+        let mut position = 0;
+        tokens.read(texts, |numbers| {
+            for number in numbers {
+                let Count { count, first } = &mut counts[*number as usize];
+                if *count == 0 {
+                    *first = position;
+                }
+                *count += 1;
+                position += 1;
+            }
+        });
+        // Where min_count is 1, words of other texts still have no place.
+        let frequent = |count: &Count| count.count >= config.min_count.max(1);
+        let mut ranked: Vec<usize> =
+            (0..counts.len()).filter(|number| frequent(&counts[*number])).collect();
+        ranked.par_sort_unstable_by_key(|number| {
+            (std::cmp::Reverse(counts[*number].count), counts[*number].first)
+        });
         ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
         ensure!(
             !ranked.is_empty(),
             "no word of the training texts occurs {} times; lower text.min_count",
             config.min_count
         );
-        Ok(Self::new(ranked.into_iter().map(|(word, _)| word)))
+        Ok(Self::new(ranked.into_iter().map(|number| tokens.words()[number].clone())))
+    }
+
+    /// Counts the words of texts that are all there.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::count`].
+    pub fn build(texts: &[String], config: &TextConfig) -> anyhow::Result<Self> {
+        Self::count(&Tokens::of(texts, config), 0..texts.len(), config)
     }
 
     fn new(words: impl Iterator<Item = Box<str>>) -> Self {
@@ -120,43 +142,6 @@ impl Vocabulary {
     /// The word of each id.
     pub fn words(&self) -> &[Box<str>] {
         &self.words
-    }
-}
-
-fn count_words(texts: &[String], tokenizer: &Tokenizer) -> Counts {
-    texts
-        .par_chunks(CHUNK)
-        .enumerate()
-        .fold(Counts::default, |mut counts, (chunk, texts)| {
-            let mut tokenizer = tokenizer.clone();
-            for (offset, text) in texts.iter().enumerate() {
-                let mut position = 0;
-                tokenizer.tokens(text, |token| {
-                    let first = (chunk * CHUNK + offset, position);
-                    position += 1;
-                    add(&mut counts, token, Count { count: 1, first });
-                });
-            }
-            counts
-        })
-        .reduce(Counts::default, |a, b| {
-            let (mut large, small) = if a.len() >= b.len() { (a, b) } else { (b, a) };
-            for (word, count) in small {
-                add(&mut large, &word, count);
-            }
-            large
-        })
-}
-
-fn add(counts: &mut Counts, word: &str, more: Count) {
-    match counts.get_mut(word) {
-        Some(count) => {
-            count.count += more.count;
-            count.first = count.first.min(more.first);
-        }
-        None => {
-            counts.insert(word.into(), more);
-        }
     }
 }
 

@@ -36,16 +36,23 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
     let label = config.data.label_column.key();
     ensure!(!names.contains(&label), "the column {label} is both a text and the label");
+    // The texts of the file that was read last.
+    let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     replace_folder(&args.to, |folder| {
         for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
             let part = splits.part(name);
             if part.is_empty() {
                 continue;
             }
+            let path = &part.source.rows.path;
+            if columns.as_ref().is_none_or(|(known, _)| known != path) {
+                columns = Some((path.clone(), data::read_texts(path, &config)?.1));
+            }
+            let columns = columns.iter().flat_map(|(_, columns)| columns);
             let mut lines = String::new();
-            for (texts, class) in part.rows().zip(&part.labels) {
-                let mut line: Map<String, Value> =
-                    names.iter().cloned().zip(texts.into_iter().map(Value::from)).collect();
+            for (row, class) in part.rows.iter().zip(&part.labels) {
+                let texts = columns.clone().map(|texts| Value::from(texts[*row as usize].as_str()));
+                let mut line: Map<String, Value> = names.iter().cloned().zip(texts).collect();
                 line.insert(label.clone(), splits.labels[*class as usize].as_str().into());
                 lines += &serde_json::to_string(&line).context("cannot encode an example")?;
                 lines.push('\n');

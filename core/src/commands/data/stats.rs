@@ -11,7 +11,7 @@ use crate::config::{self, Input};
 use crate::data::{self, SplitName};
 use crate::numbers::grouped;
 use crate::stats::{PartStats, part_labels, part_stats};
-use crate::text::{Encoders, joined};
+use crate::text::Encoders;
 
 /// Count examples, labels, lengths and unknown words
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ struct StatsReport {
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let mut splits = data::load(&config)?;
-    let encoders = Encoders::build(&config.inputs, &splits.train.texts)?;
+    let encoders = Encoders::build(&config.inputs, &splits.train)?;
     splits.leave_out_long(&config)?;
     let mut parts = Vec::new();
     for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
@@ -49,11 +49,10 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
         if part.is_empty() {
             continue;
         }
-        let inputs = config.inputs.iter().zip(config.inputs.parts()).zip(&*encoders);
-        for ((input, columns), encoder) in inputs {
+        for (number, (input, encoder)) in config.inputs.iter().zip(&*encoders).enumerate() {
             let labels = part_labels(&splits.labels, &part.labels);
-            let texts = joined(&part.texts, &columns);
-            parts.push(PartStats { labels, ..part_stats(name, input, encoder, &texts) });
+            let whole = part.encode(number, &encoder.uncut())?;
+            parts.push(PartStats { labels, ..part_stats(name, input, &whole) });
         }
     }
     let report = StatsReport {

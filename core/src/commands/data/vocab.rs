@@ -11,7 +11,7 @@ use crate::config::{self, Input};
 use crate::console::say;
 use crate::data;
 use crate::numbers::grouped;
-use crate::text::{Vocabulary, dictionary, joined};
+use crate::text::dictionary;
 
 const EXAMPLE: &str = "\
 Example:
@@ -46,8 +46,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
         say(format!("note: {note}"));
     }
     let input = &config.inputs[index];
-    let texts = joined(&splits.train.texts, &config.inputs.parts()[index]);
-    let vocabulary = Vocabulary::build(&texts, &input.text)?;
+    let vocabulary = splits.train.vocabulary(index, &input.text)?;
     dictionary::write(&args.to, &vocabulary, &input.text)?;
     say(format!("{} ids, the special ones included", grouped(vocabulary.len())));
     print(&args.to.display().to_string()).map(|()| FINE)

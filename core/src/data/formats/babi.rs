@@ -124,17 +124,17 @@ fn parse(bytes: &[u8]) -> Result<(u64, Line<'_>), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::LabelledTexts;
+    use super::super::tests;
     use crate::config;
 
-    fn read(content: &str, fields: &str) -> anyhow::Result<LabelledTexts> {
+    fn read(content: &str, fields: &str) -> anyhow::Result<tests::Read> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("task.txt");
         std::fs::write(&path, content)?;
         let yaml = format!(
             "data: {{train: x, format: babi{fields}}}\ninputs: {{story: {{}}, question: {{}}}}\n"
         );
-        super::super::read(&path, &config::parse(&yaml, "test", &[])?.config)
+        tests::read(&path, &config::parse(&yaml, "test", &[])?.config)
     }
 
     const TASK: &str = "1 Mary went home.\n2 Where is Mary? \thome\t1\n3 John left.\n\
@@ -151,7 +151,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            (read.labels, read.names),
+            (read.labels.clone(), read.names.clone()),
             (vec![0, 0, 1], vec!["home".into(), "Sandra".into()])
         );
         assert_eq!(read.lines, [2, 4, 6]);

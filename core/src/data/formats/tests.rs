@@ -8,15 +8,34 @@ fn data_config(fields: &str) -> Config {
     config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config
 }
 
+/// What a file was found to hold.
+#[derive(Debug)]
+pub(super) struct Read {
+    rows: Rows,
+    pub(super) texts: Vec<Vec<String>>,
+}
+
+impl std::ops::Deref for Read {
+    type Target = Rows;
+    fn deref(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+pub(super) fn read(path: &Path, config: &Config) -> anyhow::Result<Read> {
+    let (rows, texts) = read_texts(path, config)?;
+    Ok(Read { rows, texts })
+}
+
 /// Writes `content` to a file of this name and reads it back as data.
-fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<LabelledTexts> {
+fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<Read> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join(name);
     std::fs::write(&path, content)?;
     read(&path, &data_config(fields))
 }
 
-fn pairs(read: &LabelledTexts) -> Vec<(&str, &str)> {
+fn pairs(read: &Read) -> Vec<(&str, &str)> {
     let label = |i: &u32| read.names[*i as usize].as_str();
     read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
 }
