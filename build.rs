@@ -1,5 +1,7 @@
 //! Compiles the few libtorch functions that tch lacks, and lets the binary find libtorch by itself.
 
+#![expect(clippy::expect_used, reason = "a build that cannot go on ends so")]
+
 use std::env;
 use std::path::Path;
 

@@ -77,6 +77,7 @@ impl Optimizer {
         while let Some((index, rows, first)) = whole.next() {
             let mut tensors = self.tensors_of(index);
             let mut put_back = |mut all: Tensor| {
+                #[expect(clippy::expect_used, reason = "the same iterator was walked once before")]
                 let tensor = tensors.next().expect("as many as were taken");
                 let _ = all.index_copy_(0, rows, tensor);
                 *tensor = all;
@@ -111,6 +112,7 @@ impl Optimizer {
     }
 
     fn adam(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+        #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
         let [means, squares, steps] = &self.state[..] else { unreachable!("made so in new") };
         let adam = fused::Adam {
             learning_rate,
@@ -173,6 +175,7 @@ impl Optimizer {
     /// Zeiler 2012, as `torch.optim.Adadelta` computes it; in place like [`Self::rmsprop`].
     fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
         let (rho, epsilon) = (self.config.adadelta.rho, self.config.adadelta.epsilon);
+        #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
         let [squares, steps] = &mut self.state[..] else { unreachable!("made so in new") };
         let (square, past) = (&mut squares.tensors[index], &mut steps.tensors[index]);
         let _ = square.lerp_(&(gradient * gradient), 1.0 - rho);

@@ -1,5 +1,13 @@
 //! The README and the example configurations say what the program does.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 use std::path::{Path, PathBuf};
 
 use lstmtext::config;

@@ -228,6 +228,11 @@ fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
     }
 }
 
+/// Whether the folder `path` is a checkpoint, rather than a run.
+pub fn is_checkpoint(path: &Path) -> bool {
+    path.join(MANIFEST).is_file()
+}
+
 /// The checkpoint folder that the user means: `path` itself, or `best/` of a run.
 fn locate(path: &Path) -> anyhow::Result<PathBuf> {
     for candidate in [path.to_owned(), path.join("best")] {
@@ -244,7 +249,17 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
             "\"{path}\" has no best/ yet: use \"{path}/last\", or go on with train --resume {path}"
         );
     }
-    bail!("\"{}\" is no checkpoint: {MANIFEST} is missing in it (and in best/)", path.display())
+    if path.is_file() {
+        bail!("\"{}\" is no checkpoint but a file: {MANIFEST} is missing", path.display());
+    }
+    let advice = match path.join(CONFIG).is_file() {
+        true => {
+            format!("; a run that was stopped before its first: train --resume {}", path.display())
+        }
+        false => String::new(),
+    };
+    let path = path.display();
+    bail!("\"{path}\" is no checkpoint: {MANIFEST} is missing in it (and in best/){advice}")
 }
 
 /// Compares every file with the manifest.

@@ -128,10 +128,11 @@ impl Console {
         let best = progress.best.map_or(0, |best| best.epoch);
         match reason {
             Finished::Epochs => {
-                self.print(&format!(
-                    "stopped: all {} epochs are trained; best was epoch {best}",
-                    self.epochs
-                ));
+                let epochs = match self.epochs {
+                    1 => "the one epoch is".to_owned(),
+                    many => format!("all {many} epochs are"),
+                };
+                self.print(&format!("stopped: {epochs} trained; best was epoch {best}"));
             }
             Finished::EarlyStopping => {
                 let validations = match progress.waited {

@@ -97,17 +97,17 @@ impl EventWriter {
 /// the number behind keep it the order of their making.
 fn create_new(folder: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
     let process = std::process::id();
-    for number in 0.. {
+    let mut number: u64 = 0;
+    loop {
         let path = folder.join(format!("{FILE_PREFIX}.{seconds:010}.lstmtext.{process}.{number}"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot make \"{}\"", path.display()));
             }
         }
     }
-    unreachable!("some number is free")
 }
 
 /// Whether `folder` has an event file.

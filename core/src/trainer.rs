@@ -11,7 +11,7 @@ use crate::backend::{Learner, Loss};
 use crate::bucketing::{BatchLimit, Bucketing, Plan};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
-use crate::console::Console;
+use crate::console::{Console, say};
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
@@ -90,6 +90,12 @@ impl<'a, L: Learner> Trainer<'a, L> {
              since: leave the data, train.seed, batch_size, token_budget and bucketing as they were",
             progress.epoch + 1
         );
+        if progress.step > 0 && progress.order != order {
+            say(
+                "note: the training examples, or what orders them, are not those that the run was \
+                 trained on so far; validation examples may have been trained on",
+            );
+        }
         progress.order = order;
         if progress.step > 0 {
             // Nothing can be refused any more: only now is the folder of a resumed run changed.

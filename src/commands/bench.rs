@@ -221,8 +221,9 @@ impl fmt::Display for Bench {
                 grouped(report.tokens_per_second as usize),
                 report.gflops,
             )?;
+            let sum: f64 = report.parts.iter().map(|(_, seconds)| seconds).sum();
             for (part, seconds) in &report.parts {
-                let share = 100.0 * seconds / report.step;
+                let share = 100.0 * seconds / sum;
                 writeln!(f, "  {part:<12}{:>9.3} ms {share:>5.1} %", 1e3 * seconds)?;
             }
             let share = 100.0 * report.prepare / report.step;

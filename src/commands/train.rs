@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, is_checkpoint};
 use crate::config::logit_count;
 use crate::config::{self, Override};
 use crate::console::say;
@@ -30,7 +30,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
     let Session { run, columns, ending } = match (&args.resume, &args.config) {
         (Some(run), _) => resume(run, &args, &interrupt)?,
         (None, Some(config)) => begin(config, &args, &interrupt)?,
-        (None, None) => unreachable!("clap demands one of them"),
+        (None, None) => bail!("name a configuration, or a run with --resume"),
     };
     match ending {
         Ending::Finished(outcome) => {
@@ -89,6 +89,13 @@ fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyho
 }
 
 fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
+    if let Some(parent) = path.parent().filter(|_| is_checkpoint(path)) {
+        bail!(
+            "\"{}\" is a checkpoint; its run is \"{}\"",
+            path.display(),
+            if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display()
+        );
+    }
     let run = RunFolder::open(path);
     ensure!(run.config().is_file(), "\"{}\" holds no run: config.yaml is missing", path.display());
     let _lock = run.lock()?;
@@ -99,15 +106,20 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
     let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
     let progress = checkpoint.progress()?;
     let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
-    if args.set.overrides.is_empty()
-        && let Some(reason) = progress.finished(&checkpoint.resolved.config.train)
+    if let Some(reason) = progress.finished(&checkpoint.resolved.config.train)
         && let Some(outcome) = run.summary()
     {
         let limit = match reason {
             Finished::Epochs => "train.epochs",
             Finished::EarlyStopping => "train.early_stopping.patience",
         };
-        say(format!("the run is over; to train on, raise {limit} with --set"));
+        let (epochs, waited) = (progress.epoch, progress.waited);
+        let over = format!(
+            "the run is over, after {epochs} epochs, {waited} validations after the best; to train on, \
+             raise {limit} with --set"
+        );
+        ensure!(args.set.overrides.is_empty(), over);
+        say(over);
         return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
     let experiment = Experiment::reopen(&checkpoint)?;
@@ -207,18 +219,18 @@ fn new_folder(name: &str) -> anyhow::Result<PathBuf> {
     let name: String = name.chars().map(harmless).collect();
     let runs = Path::new("runs");
     fs::create_dir_all(runs).context("cannot make the folder \"runs\"")?;
-    for number in 1.. {
+    let mut number: u64 = 1;
+    loop {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
         let folder = runs.join(format!("{name}-{stamp}{suffix}"));
         match fs::create_dir(&folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             result => {
                 result.with_context(|| format!("cannot make \"{}\"", folder.display()))?;
                 return Ok(folder);
             }
         }
     }
-    unreachable!("some number is free")
 }
 
 /// How the user called this program.
@@ -233,6 +245,7 @@ fn tensorboard() -> String {
     });
     match Path::new(".venv/bin/tensorboard").is_file() && !on_path {
         true => ".venv/bin/tensorboard".into(),
+        // Where there is none, the name says what is to be installed.
         false => "tensorboard".into(),
     }
 }

@@ -41,6 +41,7 @@ impl Branch {
     pub fn encode(&self, texts: &Sequences, mode: Mode) -> Tensor {
         let embedded = self.embed(&texts.ids, mode); // [B, T, E]
         let reads = self.lstm.read(&embedded, &texts.positions, mode);
+        #[expect(clippy::expect_used, reason = "the configuration allows no LSTM without layers")]
         let top = reads.last().expect("at least one layer"); // a [B, T, H] for each direction
         let pool =
             |read: &Read| pool(self.config.pooling, &read.states, &texts.positions, read.direction);

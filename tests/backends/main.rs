@@ -1,5 +1,13 @@
 //! The kernel's network against libtorch: every activation and every gradient.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 use tch::{Device, Kind, Tensor};
 
 use lstmtext::arrays::Array;

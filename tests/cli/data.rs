@@ -127,7 +127,7 @@ fn a_broken_line_is_an_error_or_is_left_out_and_counted() {
         let skipped = stats(&place, &line);
         assert_eq!(skipped["parts"][0]["examples"], 90, "{name}");
         let note = skipped["notes"][0].as_str().unwrap();
-        assert!(note.ends_with(&format!("{name}\": left out 1 broken lines")), "{note}");
+        assert!(note.ends_with(&format!("{name}\": left out 1 broken rows")), "{note}");
     }
 }
 

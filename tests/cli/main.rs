@@ -1,5 +1,13 @@
 //! The program as a user has it: the binary, on data made up here, in folders of their own.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 mod cache;
 mod checkpoints;
 mod common;

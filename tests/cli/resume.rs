@@ -4,11 +4,12 @@ use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::Duration;
 
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails};
+use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails, csv, examples};
 use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, PLATEAU, Training, with_noise};
 
@@ -323,14 +324,51 @@ fn a_resume_that_is_refused_changes_nothing() {
     let before = files(&place);
     for (set, labels, words) in [
         // Another optimizer can do nothing with this one's memory.
-        ("train.optimizer=sgd", ["neg", "pos"], ["optimizer state", "sgd"]),
+        ("train.epochs=9 --set train.optimizer=sgd", ["neg", "pos"], ["optimizer state", "sgd"]),
+        // It has trained 4 epochs.
+        ("train.epochs=3", ["neg", "pos"], ["the run is over", "raise train.epochs"]),
+        ("train.learning_rate=3", ["neg", "pos"], ["the run is over", "raise train.epochs"]),
         ("train.epochs=9", ["bad", "good"], ["labels bad, good", "neg, pos"]),
-        ("data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
+        ("train.epochs=9 --set data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
     ] {
         place = place.data(&labels);
         assert_fails(place.lstmtext(&format!("train --resume run --set {set}")), 1, &words);
         assert!(files(&place) == before, "the run is changed though {set} is refused");
     }
+}
+
+/// `best/` and `last/` have a config.yaml as a run has.
+#[test]
+fn a_checkpoint_is_no_run_to_go_on_with() {
+    let place = Place::with_run();
+    let before = place.names("run/last");
+    let command = place.lstmtext("train --resume run/last");
+    assert_fails(command, 1, &["\"run/last\" is a checkpoint", "its run is \"run\""]);
+    assert_eq!(place.names("run/last"), before);
+}
+
+#[test]
+fn other_training_examples_are_pointed_out() {
+    let place = Place::with_run().file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
+    place.train("--resume run --set train.epochs=5").stderr(contains("are not those"));
+    place.train("--resume run --set train.epochs=6").stderr(contains("are not those").not());
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let place = with_noise(PLATEAU);
+    // A step takes long.
+    let long =
+        "--set model.lstm.units=700 --set train.token_budget=null --set train.batch_size=600";
+    let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
+    training.wait_for_curves(&place, "run");
+    training.signal(libc::SIGINT);
+    thread::sleep(Duration::from_millis(5));
+    let (code, said) = training.stop(libc::SIGINT);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("finishing this step, then saving"), "{said}");
+    assert!(said.contains("ended without saving"), "{said}");
+    assert!(!place.path("run/last").exists());
 }
 
 #[test]

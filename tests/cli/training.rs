@@ -107,12 +107,17 @@ impl Training {
         }
     }
 
-    /// Sends a signal and waits for the end: the exit code and what is on stderr.
-    pub fn stop(self, signal: i32) -> (Option<i32>, String) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
         let id = libc::pid_t::try_from(self.process.id()).unwrap();
         // SAFETY: kill takes plain numbers. The process is ours and nobody has waited for its end,
         // so that the number is still its own.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
+    /// Sends a signal and waits for the end: the exit code and what is on stderr.
+    pub fn stop(self, signal: i32) -> (Option<i32>, String) {
+        self.signal(signal);
         let Output { status, stdout, stderr } = self.process.wait_with_output().unwrap();
         assert!(stdout.is_empty(), "an unfinished run has no result");
         (status.code(), String::from_utf8(stderr).unwrap())

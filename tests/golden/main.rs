@@ -1,6 +1,14 @@
 //! Compares whole training steps with PyTorch's: logits, loss, every gradient, ten losses, and
 //! the weights after ten steps of each optimizer. `make_golden.py` made the numbers.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 use std::collections::HashMap;
 use std::path::Path;
 

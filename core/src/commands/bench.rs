@@ -13,7 +13,12 @@ Examples:
   lstmtext bench configs/imdb.yaml --threads 1 --set model.lstm.units=128 --steps 20
 
 Trains on the configuration's own data and keeps nothing. On the CPU, with backend: auto, both
-backends take turns, so that what else the machine does troubles both alike; the figures are medians over the rounds.";
+backends take turns, so that what else the machine does troubles both alike; the figures are medians over the rounds. libtorch suffers more from other load than the kernel.
+
+embed: input products of each distinct word, and their gradients. forward, backward: the LSTM.
+head: pooled states to loss. wait: for the slower thread. merge: the threads' gradients added up.
+clip: the gradients' norm. optimizer. pack: new weights in the kernel's order. GFLOP/s nominal: as
+if every token were multiplied with every weight of the LSTM three times, which the kernel avoids.";
 
 /// Show what the time of a training step goes into
 #[derive(Debug, Args)]

@@ -92,7 +92,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     let config = &checkpoint.resolved.config;
     if let Some(path) = &args.data {
         let examples = data::read_labelled(path, config, &checkpoint.labels)?;
-        if let Some(note) = &examples.note {
+        for note in &examples.notes {
             say(format!("note: {note}"));
         }
         return Ok((path.display().to_string(), examples));

@@ -159,6 +159,10 @@ impl<'a> Fields<'a> {
 
     fn value<T: FieldValue>(&mut self, name: &str, about: About<T>) -> T {
         let path = self.path_to(name);
+        #[expect(
+            clippy::expect_used,
+            reason = "the macro that calls this gives every value a default"
+        )]
         let default = about.default.expect("every value field declares a default");
         let allowed = match about.range {
             Some(range) => format!("{}, {}", T::allowed(), range.words()),

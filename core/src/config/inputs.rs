@@ -177,8 +177,9 @@ pub(super) fn resolve(config: &mut Config, root: &Value, walk: &mut Walk) {
         }
         config.inputs.list.push(Input::named(name, section));
     }
-    let field = walk.table.iter_mut().find(|field| field.path == ["inputs"]);
-    field.expect("a field of the table").value = Value::Mapping(written.clone());
+    for field in walk.table.iter_mut().filter(|field| field.path == ["inputs"]) {
+        field.value = Value::Mapping(written.clone());
+    }
     config.inputs.written = written;
 }
 

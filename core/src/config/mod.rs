@@ -125,8 +125,9 @@ impl TrainConfig {
         ] {
             if value.is_none() {
                 *value = Some(default);
-                let field = table.iter_mut().find(|field| field.path == ["train", name]);
-                field.expect("a field of the table").value = Value::from(default);
+                for field in table.iter_mut().filter(|field| field.path == ["train", name]) {
+                    field.value = Value::from(default);
+                }
             }
         }
     }

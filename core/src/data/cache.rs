@@ -60,6 +60,7 @@ struct Identity<'a> {
 struct SavedRows {
     names: Vec<String>,
     skipped: usize,
+    long_row: Option<(PathBuf, u64, u64)>,
     /// The first example of each file.
     firsts: Vec<usize>,
 }
@@ -128,6 +129,7 @@ impl Cache {
             names: saved.names,
             lines: self.numbers(LINES)?,
             skipped: saved.skipped,
+            long_row: saved.long_row,
         };
         let keys: Vec<Key> = self.numbers(KEYS)?;
         let tokens = |number: usize| -> anyhow::Result<Tokens> {
@@ -211,6 +213,7 @@ impl Build<'_> {
         let saved = SavedRows {
             names: rows.names.clone(),
             skipped: rows.skipped,
+            long_row: rows.long_row.clone(),
             firsts: rows.files.iter().map(|(_, first)| *first).collect(),
         };
         let mut names = Vec::new();

@@ -32,6 +32,8 @@ pub struct Rows {
     pub lines: Vec<u64>,
     /// The broken lines that were left out.
     pub skipped: usize,
+    /// The first row that is very long: file, line, and how many lines it has.
+    pub long_row: Option<(PathBuf, u64, u64)>,
 }
 
 impl Rows {
@@ -66,6 +68,9 @@ pub fn read_rows(path: &Path, config: &Config, each: Each) -> anyhow::Result<Row
     for file in matching(path, config.data.format)? {
         sink.read.files.push((file.clone(), sink.read.len()));
         read_one(&file, &config.data, &mut sink)?;
+        if let Some((line, lines)) = sink.long_row.take() {
+            sink.read.long_row.get_or_insert((file, line, lines));
+        }
     }
     Ok(sink.read)
 }
@@ -146,7 +151,8 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         Format::Fasttext => fasttext::read(path, sink),
         Format::Folder => folder::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),
-        Format::Auto => unreachable!("resolved above"),
+        // By its extension or because it is a folder, a path has a format of its own.
+        Format::Auto => bail!("cannot tell the format of \"{}\"", path.display()),
     }
 }
 
@@ -164,6 +170,8 @@ pub type Each<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
 struct Sink<'a> {
     read: Rows,
     each: Each<'a>,
+    /// The first row of very many lines: line, and how many.
+    long_row: Option<(u64, u64)>,
     inputs: &'a Inputs,
     numbers: HashMap<String, u32>,
     broken: BrokenLines,
@@ -175,6 +183,7 @@ impl<'a> Sink<'a> {
         Self {
             read: Rows { path: path.to_owned(), ..Rows::default() },
             each,
+            long_row: None,
             inputs: &config.inputs,
             numbers: HashMap::new(),
             broken: config.data.broken_lines,
@@ -232,7 +241,7 @@ fn field_of(inputs: &Inputs, column: &Column) -> String {
 }
 
 /// The beginning of a text of unknown origin, as a message may show it.
-fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c });
     let mut excerpt: String = shown.take(200).collect();
     if text.chars().nth(200).is_some() {

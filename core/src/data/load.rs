@@ -6,9 +6,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
-use super::formats::Rows;
+use super::formats::{Rows, excerpt};
 use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
@@ -23,8 +23,8 @@ pub struct Examples {
     pub rows: Vec<u32>,
     /// Class numbers: indices into [`DataSplits::labels`].
     pub labels: Vec<u32>,
-    /// Says how many broken lines of their file were left out, where any were.
-    pub note: Option<String>,
+    /// What the user should know of their file: broken rows that were left out, very long ones.
+    pub notes: Vec<String>,
 }
 
 impl Examples {
@@ -80,7 +80,7 @@ impl Examples {
             source: self.source.clone(),
             rows: indices.iter().map(|index| self.rows[*index]).collect(),
             labels: indices.iter().map(|index| self.labels[*index]).collect(),
-            note: None,
+            notes: Vec::new(),
         }
     }
 }
@@ -188,7 +188,9 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let number = |part: Source| {
         let read = numbered(part, &labels);
         match data.labels.is_empty() {
-            true => read.context("data.unseen_labels: class would make it a class"),
+            true => read.map_err(|fault| {
+                anyhow!("{fault} (data.unseen_labels: class would make it a class)")
+            }),
             false => read,
         }
     };
@@ -197,16 +199,16 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
 
     let train = numbered(train, &labels)?;
     let split = split(&train, data)?;
-    let note = train.note.clone();
+    let notes = train.notes.clone();
     let mut splits = DataSplits {
         labels,
         validation: validation.unwrap_or_else(|| train.pick(&split.validation)),
         test: test.unwrap_or_else(|| train.pick(&split.test)),
         train: train.pick(&split.train),
-        notes: note.into_iter().collect(),
+        notes,
     };
-    splits.notes.extend(splits.validation.note.clone());
-    splits.notes.extend(splits.test.note.clone());
+    splits.notes.extend(splits.validation.notes.clone());
+    splits.notes.extend(splits.test.notes.clone());
     splits.notes.extend(unused_name_note(data, &splits.labels));
     splits.notes.extend(overlap_note(&splits, SplitName::Validation));
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
@@ -288,16 +290,33 @@ fn numbered(source: Source, names: &[String]) -> anyhow::Result<Examples> {
             bail!(
                 "{}found the label \"{}\", known are {}",
                 read.place(index),
-                read.names[label as usize],
-                names.join(", ")
+                excerpt(&read.names[label as usize]),
+                first_of(names)
             );
         };
         labels.push(number);
     }
-    let note = (read.skipped > 0)
-        .then(|| format!("\"{}\": left out {} broken lines", read.path.display(), read.skipped));
+    let skipped = (read.skipped > 0)
+        .then(|| format!("\"{}\": left out {} broken rows", read.path.display(), read.skipped));
+    let long = read.long_row.as_ref().map(|(file, line, lines)| {
+        let file = file.display();
+        format!(
+            "\"{file}\": the row that begins in line {line} has {lines} lines: is a quote too many?"
+        )
+    });
+    let notes = skipped.into_iter().chain(long).collect();
     let rows = (0..read.len() as u32).collect();
-    Ok(Examples { source: Arc::new(source), rows, labels, note })
+    Ok(Examples { source: Arc::new(source), rows, labels, notes })
+}
+
+/// Some names, so many as a message holds.
+fn first_of(names: &[String]) -> String {
+    const MANY: usize = 10;
+    let shown: Vec<String> = names.iter().take(MANY).map(|name| excerpt(name)).collect();
+    match names.len() > MANY {
+        true => format!("{} and {} more", shown.join(", "), names.len() - MANY),
+        false => shown.join(", "),
+    }
 }
 
 /// Which training examples become validation and test examples.

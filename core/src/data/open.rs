@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::config::Format;
 
+const UTF_16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Opens `path` for reading, decompressed by its extension, a byte order mark skipped.
@@ -30,6 +31,10 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
         _ => Box::new(file),
     };
     let mut reader = BufReader::with_capacity(1 << 16, plain);
+    let start = reader.fill_buf().with_context(|| format!("cannot read {}", name()))?;
+    if UTF_16.iter().any(|mark| start.starts_with(mark)) {
+        bail!("{} is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 converts it", name());
+    }
     if reader
         .fill_buf()
         .with_context(|| format!("cannot read {}", name()))?

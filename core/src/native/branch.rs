@@ -210,7 +210,7 @@ impl Branch {
         let lead = std::mem::take(&mut work.lead);
         self.read(strip, Some(places), &mut layers, Some(&lead), work, mode);
         (work.block, work.lead) = (layers, lead);
-        let top = work.block.last().expect("at least one layer");
+        let Some(top) = work.block.last() else { return };
         let (features, stride, offset) = features;
         for (direction, trace) in top.traces.iter().enumerate() {
             let from = offset + direction * self.input.lstm.units;
@@ -402,7 +402,7 @@ impl Branch {
     ) {
         let strip = &texts.blocks[block];
         let mut layers = std::mem::take(&mut work.block);
-        let top = layers.last_mut().expect("at least one layer");
+        let Some(top) = layers.last_mut() else { return };
         let (features, gradients, stride, offset) = features;
         for direction in 0..top.traces.len() {
             let from = offset + direction * self.input.lstm.units;

@@ -257,13 +257,12 @@ impl Optimizer {
             Some(_) => bail!("{name} has another shape in the optimizer state"),
             None => bail!("the optimizer state lacks {name}"),
         };
-        let mut expected = expected.iter();
-        for slot in 0..self.slots.len() {
-            for memory in &mut self.memory {
-                memory.slots[slot] = take(expected.next().expect("as many as there are slots"))?;
-            }
+        let (slots, steps) = expected.split_at(self.slots.len() * self.memory.len());
+        for (number, own) in slots.iter().enumerate() {
+            let (slot, memory) = (number / self.memory.len(), number % self.memory.len());
+            self.memory[memory].slots[slot] = take(own)?;
         }
-        for own in expected {
+        for own in steps {
             self.steps = take(own)?[0] as u32;
         }
         self.memory.iter_mut().for_each(|memory| memory.taken.clear());

@@ -178,14 +178,12 @@ impl Reader {
             }
             marks.begin();
             let mut words = Vec::new();
-            for shard in &mut reading.shards {
-                let texts = shard.inputs.last_mut().expect("pushed above");
+            for texts in reading.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
                 texts.union =
                     texts.words.iter().map(|word| marks.number(*word, &mut words)).collect();
             }
             let places = sort(&mut words);
-            for shard in &mut reading.shards {
-                let texts = shard.inputs.last_mut().expect("pushed above");
+            for texts in reading.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
                 texts.union.iter_mut().for_each(|number| *number = places[*number as usize]);
             }
             reading.words.push(words);

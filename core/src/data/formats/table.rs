@@ -1,12 +1,18 @@
 //! CSV and TSV: rows of fields, which a header or numbers name.
 
+use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 
 use super::{Row, Sink, excerpt, field_of, for_each_line};
 use crate::config::{Column, DataConfig, Inputs};
 use crate::data::open::open;
+
+/// Behind the last row; no text has such a row.
+const END: &[u8] = b"\n\0 end of file \0";
+/// A row of more lines than this most likely has a quote that should not be there.
+const MANY_LINES: u64 = 100;
 
 /// Reads a file as RFC 4180 has it.
 pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -16,7 +22,8 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
         .has_headers(false)
         .flexible(true)
         .terminator(csv::Terminator::Any(b'\n'))
-        .from_reader(open(path)?);
+        // A last record, which is one of its own unless a quote before it was never closed.
+        .from_reader(open(path)?.chain(END));
     let mut record = csv::ByteRecord::new();
     let mut table = Table::new(config);
     while reader
@@ -25,6 +32,19 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
     {
         let line = record.position().map_or(0, csv::Position::line);
         let mut fields: Vec<&[u8]> = record.iter().collect();
+        let end = END.trim_ascii();
+        if fields == [end] {
+            break;
+        }
+        ensure!(
+            fields.last().is_none_or(|last| !last.ends_with(end)),
+            "\"{}\": line {line}: a quoted field begins in this row that is never closed",
+            path.display()
+        );
+        let lines = reader.position().line() - line;
+        if lines > MANY_LINES {
+            sink.long_row.get_or_insert((line, lines));
+        }
         if let Some(last) = fields.last_mut() {
             *last = last.strip_suffix(b"\r").unwrap_or(last);
         }

@@ -164,3 +164,40 @@ fn what_is_no_data_file_is_refused() {
     let missing = read(Path::new("/nowhere/x.csv"), &data_config("")).unwrap_err();
     assert!(format!("{missing:#}").contains("cannot open \"/nowhere/x.csv\""));
 }
+
+#[test]
+fn a_quote_that_is_never_closed_is_found() {
+    let open = b"text,label\na,x\n\"b,y\nc,x\nd,y\n";
+    let expected = "line 3: a quoted field begins in this row that is never closed";
+    assert_eq!(fault("a.csv", open, ""), expected);
+    // Nobody wants the rest of the file to be left out.
+    assert_eq!(fault("a.csv", open, "  broken_lines: skip\n"), expected);
+    assert_eq!(fault("a.csv", b"text,label\na,x\nb,\"y", ""), expected);
+    assert_eq!(pairs(&read_file("a.csv", b"text,label\na,x\n\"b\",\"y\"", "").unwrap()).len(), 2);
+    assert_eq!(pairs(&read_file("a.csv", b"text,label\na,x\n\"b\n\",y\n\n", "").unwrap()).len(), 2);
+    assert!(read_file("a.csv", b"", "").unwrap().is_empty());
+}
+
+#[test]
+fn a_row_of_very_many_lines_is_pointed_out() {
+    let rows = "a,x\n".repeat(150);
+    let content = format!("text,label\nb,y\n\"a,x\n{rows}said \"hello\",y\n");
+    let read = read_file("a.csv", content.as_bytes(), "").unwrap();
+    let (path, line, lines) = read.long_row.clone().unwrap();
+    assert_eq!((path.file_name().unwrap().to_str().unwrap(), line, lines), ("a.csv", 3, 152));
+    let read = read_file("a.csv", b"text,label\n\"a\n\nb\",x\n", "").unwrap();
+    assert_eq!(read.long_row, None);
+}
+
+#[test]
+fn utf_16_is_called_so() {
+    for mark in [b"\xFF\xFE", b"\xFE\xFF"] {
+        let content = [&mark[..], b"t\0e\0x\0t\0"].concat();
+        for name in ["a.csv", "a.txt", "a.jsonl"] {
+            assert!(
+                format!("{:#}", read_file(name, &content, "").unwrap_err()).contains("is UTF-16"),
+                "{name}"
+            );
+        }
+    }
+}
