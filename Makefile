@@ -13,7 +13,7 @@ BABI := data/babi/en
 RUNS := runs/babi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libtorch glove build train babi test tensorboard clean
+.PHONY: help setup libtorch glove build train babi test fuzz tensorboard clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -47,6 +47,9 @@ babi: build ## the 20 bAbI tasks; BABI=FOLDER has them, RUNS=FOLDER gets the run
 
 test: setup build ## all tests
 	@$(CARGO) test --release --workspace
+
+fuzz: setup build ## changed files of every kind, read for FUZZ_SECONDS (600) each
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext-core --test fuzz -- --nocapture
 
 tensorboard: ## the curves of runs/
 	@scripts/setup.sh tools

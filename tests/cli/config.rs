@@ -254,3 +254,41 @@ fn the_program_works_from_anywhere_without_an_environment() {
     let predict = format!("predict {} --device cpu pos1", path("run"));
     bare(&predict).assert().success().stdout(is_match("^pos  ").unwrap());
 }
+
+/// Each is refused in no time, with its place.
+#[test]
+fn yaml_that_means_harm_is_refused() {
+    let mut laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (before, name) in ('a'..'i').zip('b'..='i') {
+        let many = vec![format!("*{before}"); 9].join(", ");
+        laughs.push_str(&format!("{name}: &{name} [{many}]\n"));
+    }
+    let place = Place::new()
+        .file("laughs.yaml", laughs)
+        .file("deep.yaml", format!("data: {}{}", "[".repeat(10_000), "]".repeat(10_000)))
+        .file("maps.yaml", "{a: ".repeat(10_000))
+        .file("twice.yaml", "data: {train: x.csv, train: y.csv}\n")
+        .file("tab.yaml", "data:\n\ttrain: x.csv\n")
+        .file("numbers.yaml", "data: {train: x}\ntrain: {learning_rate: .nan, epochs: -3}\n")
+        .file("wide.yaml", "data: {train: x}\nmodel: {lstm: {units: 99999999}}\n")
+        .file("large.yaml", "");
+    std::fs::File::options()
+        .write(true)
+        .open(place.path("large.yaml"))
+        .and_then(|file| file.set_len(1 << 30))
+        .unwrap();
+    for (name, words) in [
+        ("laughs", &["repetition limit exceeded"][..]),
+        ("deep", &["deep.yaml:1:", "recursion limit exceeded"]),
+        ("maps", &["maps.yaml:1:", "recursion limit exceeded"]),
+        ("twice", &["twice.yaml:1:7", "duplicate entry with key \"train\""]),
+        ("tab", &["tab.yaml:2:1", "cannot start any token"]),
+        ("numbers", &["train.learning_rate: found .nan", "train.epochs: found -3"]),
+        ("wide", &["wide.yaml:2:16", "found 99999999, allowed is a whole number, from 1 to"]),
+        ("large", &["it has 1073741824 bytes", "at most 1048576"]),
+    ] {
+        let begun = std::time::Instant::now();
+        assert_fails(place.lstmtext(&format!("summary {name}.yaml")), 2, words);
+        assert!(begun.elapsed().as_secs() < 20, "{name}");
+    }
+}

@@ -162,6 +162,16 @@ impl Resolved {
 /// # Errors
 /// A [`ConfigError`] that lists every fault, or says that the file cannot be read.
 pub fn load(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    const MOST_BYTES: u64 = 1 << 20;
+    if let Ok(metadata) = std::fs::metadata(file)
+        && metadata.len() > MOST_BYTES
+    {
+        return Err(ConfigError::new(format!(
+            "{}: it has {} bytes; a configuration has at most {MOST_BYTES}",
+            file.display(),
+            metadata.len()
+        )));
+    }
     let bytes = std::fs::read(file).map_err(|error| {
         let file = file.display();
         ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))

@@ -81,6 +81,10 @@ section! {
         unseen_labels: UnseenLabels = UnseenLabels::Error;
         /// What a line that cannot be read does: stop everything, or be skipped and counted.
         broken_lines: BrokenLines = BrokenLines::Error;
+        /// Most MB of a line (or of a file of a folder per class); a longer one is an error.
+        max_line_mb: u64 = 100, between(1.0, 100_000.0);
+        /// Most MB that a compressed file may unpack to.
+        max_unpacked_mb: u64 = 100_000, between(1.0, 100_000_000.0);
         /// Whether the tokens of a file are kept in the user's cache folder (LSTMTEXT_CACHE, or
         /// ~/.cache/lstmtext), from where they need no memory and the next run takes them. auto:
         /// those of files of more than 256 MB.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use super::open::{format_of, open};
+use super::open::{Limits, format_of, open_limited};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Format, Input, Inputs};
 
 /// What is known of labelled texts besides the texts, as one file or folder has them, or several
@@ -148,7 +148,7 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         Format::Csv => table::read_csv(path, config, sink),
         Format::Tsv => table::read_tsv(path, config, sink),
         Format::Jsonl => jsonl::read(path, config, sink),
-        Format::Fasttext => fasttext::read(path, sink),
+        Format::Fasttext => fasttext::read(path, config, sink),
         Format::Folder => folder::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),
         // By its extension or because it is a folder, a path has a format of its own.
@@ -253,9 +253,10 @@ pub fn excerpt(text: &str) -> String {
 /// Calls `each` with every line's number, from 1, and its bytes without the line end.
 fn for_each_line(
     path: &Path,
+    config: &DataConfig,
     mut each: impl FnMut(u64, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut reader = open(path)?;
+    let mut reader = open_limited(path, Limits::of(config))?;
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();

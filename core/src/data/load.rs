@@ -451,7 +451,7 @@ mod tests {
         let new = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
         assert!(
             fault(&new, "data: {train: DIR/train.csv, test: DIR/test.csv}")
-                .ends_with("line 3: found the label \"8\", known are 9, 10")
+                .ends_with("line 3: found the label \"8\", known are 9, 10 (data.unseen_labels: class would make it a class)")
         );
         let all = [("train.csv", TRAIN)];
         assert!(

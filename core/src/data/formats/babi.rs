@@ -42,7 +42,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let layout = Layout::find(Some(&header), config, sink.inputs)
         .map_err(|message| anyhow!("\"{}\": {message}", path.display()))?;
     let mut story = Story::default();
-    for_each_line(path, |line, bytes| {
+    for_each_line(path, config, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }

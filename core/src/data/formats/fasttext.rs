@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::{Row, Sink, for_each_line};
+use crate::config::DataConfig;
 
 const LABEL: &str = "__label__";
 
 /// Reads the lines of the file `path`.
-pub fn read(path: &Path, sink: &mut Sink) -> anyhow::Result<()> {
-    for_each_line(path, |line, bytes| {
+pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    for_each_line(path, config, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }

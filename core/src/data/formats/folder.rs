@@ -1,12 +1,13 @@
 //! A folder for each class with a file for each text, as aclImdb.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::{Row, Sink};
 use crate::config::DataConfig;
-use crate::data::open::open;
+use crate::data::open::{Limits, open_limited};
 
 /// Reads the folder `path`; only the classes of `data.labels` where it is set.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -24,10 +25,25 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         bail!("\"{}\": expected a folder for each class, found none", path.display());
     }
     for (label, folder) in classes {
-        for (_, file) in sorted_entries(&folder)?.into_iter().filter(|(_, file)| file.is_file()) {
+        for (_, file) in sorted_entries(&folder)? {
+            if file.is_dir() {
+                continue;
+            }
+            if !file.is_file() {
+                // A pipe, which would never end, or a link to itself.
+                sink.take(0, Err(format!("\"{}\" is no regular file", file.display())))?;
+                continue;
+            }
             let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut open(&file)?, &mut bytes)
+            let limits = Limits::of(config);
+            open_limited(&file, limits)?
+                .take(limits.line.saturating_add(1))
+                .read_to_end(&mut bytes)
                 .with_context(|| format!("cannot read \"{}\"", file.display()))?;
+            if bytes.len() as u64 > limits.line {
+                let most = config.max_line_mb;
+                bail!("\"{}\": more than {most} MB, data.max_line_mb", file.display());
+            }
             let row = String::from_utf8(bytes)
                 .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
                 .map_err(|_| format!("found bytes that are not UTF-8 in \"{}\"", file.display()));

@@ -20,7 +20,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
     let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
     let label = key(&config.label_column, "data.label_column")?;
-    for_each_line(path, |line, bytes| {
+    for_each_line(path, config, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }

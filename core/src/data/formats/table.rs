@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 
 use super::{Row, Sink, excerpt, field_of, for_each_line};
 use crate::config::{Column, DataConfig, Inputs};
-use crate::data::open::open;
+use crate::data::open::{Limits, open_limited};
 
 /// Behind the last row; no text has such a row.
 const END: &[u8] = b"\n\0 end of file \0";
@@ -23,7 +23,7 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
         .flexible(true)
         .terminator(csv::Terminator::Any(b'\n'))
         // A last record, which is one of its own unless a quote before it was never closed.
-        .from_reader(open(path)?.chain(END));
+        .from_reader(open_limited(path, Limits::of(config))?.chain(END));
     let mut record = csv::ByteRecord::new();
     let mut table = Table::new(config);
     while reader
@@ -58,7 +58,7 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
 /// Reads a file in which a quote is a character like any other.
 pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let mut table = Table::new(config);
-    for_each_line(path, |line, bytes| {
+    for_each_line(path, config, |line, bytes| {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -124,9 +124,17 @@ impl Layout {
                     "column \"{name}\" cannot be found without a header; give its number, from 1"
                 )
             })?;
-            header.iter().position(|known| known == name).ok_or_else(|| {
-                format!("expected a column \"{name}\", found {}", excerpt(&header.join(", ")))
-            })
+            let mut columns = (0..header.len()).filter(|column| header[*column] == name);
+            match (columns.next(), columns.next()) {
+                (Some(column), None) => Ok(column),
+                (Some(_), Some(_)) => Err(format!(
+                    "the header has the column \"{name}\" twice; give its number, from 1"
+                )),
+                (None, _) => Err(format!(
+                    "expected a column \"{name}\", found {}",
+                    excerpt(&header.join(", "))
+                )),
+            }
         };
         let find = |column: &Column| match column {
             Column::Name(name) => named(name),

@@ -201,3 +201,72 @@ fn utf_16_is_called_so() {
         }
     }
 }
+
+#[test]
+fn a_line_has_at_most_so_many_bytes() {
+    let long = [b"text,label\na,x\n", &vec![b'a'; 3_000_000][..], b",y\nb,y\n"].concat();
+    assert_eq!(read_file("a.csv", &long, "").unwrap().len(), 3);
+    let fields = "  max_line_mb: 2\n";
+    for name in ["a.csv", "a.tsv", "a.jsonl", "a.txt"] {
+        let error = format!("{:#}", read_file(name, &long, fields).unwrap_err());
+        let expected = "line 3 has more than 2 MB, which data.max_line_mb allows";
+        // Other formats stop at the first line, which is none of theirs.
+        assert!(error.contains(expected) || error.contains("line 1"), "{name}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (class, text) in [("neg", &b"bad"[..]), ("pos", &vec![b'\n'; 2_000_001][..])] {
+        std::fs::create_dir(folder.path().join(class)).unwrap();
+        std::fs::write(folder.path().join(class).join("1.txt"), text).unwrap();
+    }
+    let error = read(folder.path(), &data_config(fields)).unwrap_err();
+    assert!(error.to_string().contains("1.txt\": more than 2 MB"), "{error:#}");
+}
+
+/// 20 MB of rows in 20 kB.
+#[test]
+fn a_compressed_file_unpacks_to_at_most_so_much() {
+    let rows = format!("text,label\n{}", "good,pos\nbad,neg\n".repeat(1_200_000));
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(rows.as_bytes()).unwrap();
+    let zst = zstd::stream::encode_all(rows.as_bytes(), 1).unwrap();
+    for (name, bytes) in [("a.csv.gz", gz.finish().unwrap()), ("a.csv.zst", zst)] {
+        let error = read_file(name, &bytes, "  max_unpacked_mb: 4\n").unwrap_err();
+        let expected = "it unpacks to more than 4 MB, which data.max_unpacked_mb allows";
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+        let cut = read_file(name, &bytes[..bytes.len() / 2], "").unwrap_err();
+        assert!(format!("{cut:#}").contains("cannot read"), "{cut:#}");
+    }
+    assert!(read_file("a.csv", rows.as_bytes(), "  max_unpacked_mb: 4\n").is_ok());
+}
+
+#[test]
+fn a_column_that_stands_twice_is_no_column() {
+    let content = b"text,text,label\na,b,x\n";
+    assert_eq!(
+        fault("a.csv", content, ""),
+        "line 1: data.text_column: the header has the column \"text\" twice; give its number, from 1"
+    );
+    let read = read_file("a.csv", content, "  text_column: 2\n").unwrap();
+    assert_eq!(pairs(&read), [("x", "b")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_in_a_folder_of_texts_is_refused_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["neg", "pos"] {
+        std::fs::create_dir(folder.path().join(class)).unwrap();
+        std::fs::write(folder.path().join(class).join("1.txt"), class).unwrap();
+    }
+    std::os::unix::fs::symlink("loop", folder.path().join("pos/loop")).unwrap();
+    std::os::unix::fs::symlink("..", folder.path().join("pos/up")).unwrap();
+    std::os::unix::fs::symlink(".", folder.path().join("round")).unwrap();
+    let pipe = folder.path().join("neg/pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let error = read(folder.path(), &data_config("")).unwrap_err();
+    assert!(format!("{error:#}").contains("neg/pipe\" is no regular file"), "{error:#}");
+    let read = read(folder.path(), &data_config("  broken_lines: skip\n")).unwrap();
+    assert_eq!((read.len(), read.skipped), (2, 2));
+    let error = read_texts(&pipe, &data_config("  format: csv\n")).unwrap_err();
+    assert!(error.to_string().contains("no regular file"), "{error:#}");
+}
