@@ -13,12 +13,19 @@ pub trait Classifier {
     /// `inputs` are the texts of the whole data set.
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
 
+    /// The same for several batches, perhaps side by side.
+    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        batches.iter().map(|examples| self.log_probabilities(inputs, examples)).collect()
+    }
+
     /// The mean cross-entropy (neither smoothed nor weighted, so that runs can be compared) and
     /// the accuracy on all examples.
     fn score(&self, data: &Encoded, limit: BatchLimit) -> Score {
         let mut meter = Meter::default();
-        for examples in Bucketing::sorted(limit, &data.lengths()).batches() {
-            let log_probabilities = self.log_probabilities(&data.inputs, examples);
+        let plan = Bucketing::sorted(limit, &data.lengths());
+        let batches: Vec<&[u32]> = plan.batches().collect();
+        let results = self.classify(&data.inputs, &batches);
+        for (examples, log_probabilities) in batches.into_iter().zip(results) {
             let rows = log_probabilities.chunks_exact(log_probabilities.len() / examples.len());
             for (row, example) in rows.zip(examples) {
                 let label = data.labels[*example as usize] as usize;

@@ -56,8 +56,10 @@ impl Predictor {
         let inputs = self.encoders.encode(texts);
         let mut results = vec![Vec::new(); texts[0].len()];
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
-        for examples in Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths).batches() {
-            let log_probabilities = self.classifier.log_probabilities(&inputs, examples);
+        let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
+        let batches: Vec<&[u32]> = plan.batches().collect();
+        let all = self.classifier.classify(&inputs, &batches);
+        for (examples, log_probabilities) in batches.into_iter().zip(all) {
             let rows = log_probabilities.chunks_exact(self.labels.len());
             for (example, row) in examples.iter().zip(rows) {
                 results[*example as usize] = ranked(row);

@@ -27,10 +27,10 @@ pub struct BenchArgs {
     /// The configuration, a YAML file
     pub config: PathBuf,
     /// Steps in a round
-    #[arg(long, value_name = "N", default_value = "50")]
+    #[arg(long, value_name = "N", default_value = "50", value_parser = super::count)]
     pub steps: NonZeroUsize,
     /// Rounds
-    #[arg(long, value_name = "N", default_value = "5")]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = super::count)]
     pub rounds: NonZeroUsize,
     /// Print JSON
     #[arg(long)]

@@ -17,6 +17,7 @@ mod summary;
 pub mod texts;
 mod train;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -152,8 +153,13 @@ pub struct ComputeArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads; all cores by default
-    #[arg(long, value_name = "N")]
-    pub threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// A number of things, of which there is at least one.
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "allowed is a whole number from 1".to_owned())
 }
 
 impl ComputeArgs {

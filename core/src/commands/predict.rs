@@ -55,10 +55,10 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
     /// Print the K most probable classes
-    #[arg(long, value_name = "K", default_value = "1")]
+    #[arg(long, value_name = "K", default_value = "1", value_parser = super::count)]
     top: NonZeroUsize,
     /// Most texts computed together
-    #[arg(long, value_name = "N", default_value = "256")]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = super::count)]
     batch_size: NonZeroUsize,
     /// Where and how wide to compute.
     #[command(flatten)]

@@ -1,6 +1,8 @@
 //! Training on the kernel.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use super::dropout::Dropout;
 use super::head::Criterion;
@@ -18,7 +20,8 @@ pub struct NativeClassifier {
     network: Network,
     inputs: Inputs,
     vocabularies: Vec<usize>,
-    reader: Mutex<Reader>,
+    /// Those that nobody uses at the moment.
+    readers: Mutex<Vec<Reader>>,
 }
 
 impl NativeClassifier {
@@ -33,24 +36,41 @@ impl NativeClassifier {
         weights: Vec<Array>,
     ) -> anyhow::Result<Self> {
         let inputs = config.inputs.clone();
-        let reader = Reader::new(&inputs, vocabularies, rayon::current_num_threads());
         let instructions = Instructions::best();
         Ok(Self {
             network: Network::new(config, vocabularies, classes, weights, instructions)?,
             vocabularies: vocabularies.to_vec(),
-            reader: Mutex::new(reader),
+            readers: Mutex::default(),
             inputs,
         })
+    }
+
+    /// As [`Classifier::log_probabilities`], with the batch cut into so many shards.
+    fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
+        let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = idle().pop();
+        let mut reader =
+            known.unwrap_or_else(|| Reader::new(&self.inputs, &self.vocabularies, shards));
+        reader.cut_into(shards);
+        let reading = reader.read(inputs, None, examples, None);
+        idle().push(reader);
+        self.network.log_probabilities(&reading)
     }
 }
 
 impl Classifier for NativeClassifier {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
-        let reading = match self.reader.lock() {
-            Ok(mut reader) => reader.read(inputs, None, examples, None),
-            Err(poisoned) => poisoned.into_inner().read(inputs, None, examples, None),
-        };
-        self.network.log_probabilities(&reading)
+        self.compute(inputs, examples, rayon::current_num_threads())
+    }
+
+    /// A batch for each thread: nothing in it waits for another, and words that it has several
+    /// times are one for all of it.
+    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        if batches.len() < rayon::current_num_threads() {
+            return batches.iter().map(|batch| self.log_probabilities(inputs, batch)).collect();
+        }
+        let batches = batches.par_iter().with_max_len(1);
+        batches.map(|batch| self.compute(inputs, batch, 1)).collect()
     }
 }
 
@@ -94,6 +114,10 @@ impl NativeLearner {
 impl Classifier for NativeLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.classifier.log_probabilities(inputs, examples)
+    }
+
+    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.classifier.classify(inputs, batches)
     }
 }
 

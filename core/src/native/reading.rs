@@ -117,6 +117,11 @@ impl Reader {
         Self { inputs: inputs.clone(), shards, marks }
     }
 
+    /// Cuts batches into so many shards from now on.
+    pub fn cut_into(&mut self, shards: usize) {
+        self.shards = shards;
+    }
+
     /// Reads the examples with these numbers; `corpora` and `labels` are those of the whole data
     /// set, labels where they are to be learnt. With `dropout` words are dropped.
     pub fn read(
