@@ -137,6 +137,9 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn positions(pad: PadSide) -> Positions {
@@ -170,5 +173,48 @@ mod tests {
         assert_eq!(numbers(&positions.last(&sequence())), [0, 6]);
         assert_eq!(numbers(&positions.real(Direction::Forward)), [0, 1, 1, 1, 1, 1]);
         assert_eq!(numbers(&positions.real(Direction::Backward)), [1, 1, 0, 1, 1, 1]);
+    }
+
+    proptest! {
+        /// For any texts: each row has its text where `pad` puts it and padding elsewhere, only
+        /// the text counts as real, and a direction's last state is that after its last token.
+        #[test]
+        fn a_batch_has_every_text_and_nothing_else(
+            texts in vec(vec(1_u32..100, 1..9), 1..7),
+            chosen in vec(any::<prop::sample::Index>(), 1..7),
+            front in any::<bool>(),
+        ) {
+            let pad = if front { PadSide::Front } else { PadSide::Back };
+            let corpus = Corpus::of(pad, 9, texts.iter().map(Vec::as_slice));
+            let examples: Vec<u32> =
+                chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
+            let batch = Sequences::gather(&corpus, &examples, Device::Cpu);
+            let width = batch.positions.width as usize;
+            let longest = examples.iter().map(|example| texts[*example as usize].len()).max();
+            prop_assert_eq!(width, if front { 9 } else { longest.unwrap() });
+            prop_assert_eq!(batch.ids.size(), [examples.len() as i64, width as i64]);
+
+            let ids = numbers(&batch.ids);
+            let real = numbers(&batch.positions.real(Direction::Forward));
+            let reversed = batch.positions.reverse(&batch.ids.unsqueeze(-1));
+            let last = numbers(&batch.positions.last(&batch.ids.unsqueeze(-1)));
+            let last_backward = numbers(&batch.positions.last(&reversed));
+            for (row, example) in examples.iter().enumerate() {
+                let text: Vec<i64> =
+                    texts[*example as usize].iter().map(|id| i64::from(*id)).collect();
+                let padding = vec![i64::from(PAD); width - text.len()];
+                let (expected, mask) = match front {
+                    true => ([padding.clone(), text.clone()].concat(), [vec![0; padding.len()], vec![1; text.len()]]),
+                    false => ([text.clone(), padding.clone()].concat(), [vec![1; text.len()], vec![0; padding.len()]]),
+                };
+                let range = row * width..(row + 1) * width;
+                prop_assert_eq!(&ids[range.clone()], expected);
+                prop_assert_eq!(&real[range], mask.concat());
+                prop_assert_eq!(last[row], text[text.len() - 1]);
+                // Padding in front is read like text: the backward LSTM ends with it.
+                let first = if padding.is_empty() || !front { text[0] } else { i64::from(PAD) };
+                prop_assert_eq!(last_backward[row], first);
+            }
+        }
     }
 }

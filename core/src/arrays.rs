@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 
 /// An array and its name.
@@ -29,7 +29,10 @@ pub fn write(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
         let bytes = bytemuck::cast_slice(values);
         views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
     }
-    serialize_to_file(views, None, path).with_context(unwritable)
+    // The error's text has that of its cause in it.
+    serialize_to_file(views, None, path)
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(unwritable)
 }
 
 /// Reads all arrays of a safetensors file.

@@ -155,7 +155,8 @@ impl Checkpoint {
         refuse_new_model(overrides)?;
         let path = locate(path)?;
         let unusable = || format!("cannot use the checkpoint \"{}\"", path.display());
-        let manifest = check(&path).with_context(unusable)?;
+        let manifest = check(&path).map_err(|fault| or_its_sibling(fault, &path));
+        let manifest = manifest.with_context(unusable)?;
         let yaml = String::from_utf8(read(&path.join(CONFIG))?)
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
@@ -298,6 +299,22 @@ fn check(path: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
+/// The fault of a checkpoint, and whether the other one of its run is whole.
+fn or_its_sibling(fault: anyhow::Error, path: &Path) -> anyhow::Error {
+    let sibling = match path.file_name().and_then(|name| name.to_str()) {
+        Some("best") => path.with_file_name("last"),
+        Some("last") => path.with_file_name("best"),
+        _ => return fault,
+    };
+    match check(&sibling) {
+        Ok(_) => anyhow!(
+            "{fault:#}; \"{}\" is whole: name it instead, or remove the damaged one to resume from it",
+            sibling.display()
+        ),
+        Err(_) => fault,
+    }
+}
+
 fn vocabulary_file(input: &Input) -> String {
     input.prefix() + VOCABULARY
 }
@@ -332,4 +349,92 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::Score;
+    use crate::progress::Best;
+
+    fn array(name: String) -> impl Strategy<Value = Array> {
+        vec(0_usize..4, 0..4).prop_flat_map(move |shape| {
+            let (name, count) = (name.clone(), shape.iter().product::<usize>());
+            // Any bits but those of a NaN, which differs from itself.
+            vec(any::<f32>().prop_filter("NaN", |number| !number.is_nan()), count)
+                .prop_map(move |values| Array { name: name.clone(), shape: shape.clone(), values })
+        })
+    }
+
+    fn arrays() -> impl Strategy<Value = Vec<Array>> {
+        btree_set("[a-z_.0-9]{1,9}", 0..4)
+            .prop_flat_map(|names| names.into_iter().map(array).collect::<Vec<_>>())
+    }
+
+    /// A file has its arrays in an order of its own.
+    fn by_name(mut arrays: Vec<Array>) -> Vec<Array> {
+        arrays.sort_by(|a, b| a.name.cmp(&b.name));
+        arrays
+    }
+
+    fn progress() -> impl Strategy<Value = Progress> {
+        let best = (1_usize.., any::<[f64; 2]>()).prop_filter_map("NaN", |(epoch, numbers)| {
+            let validation = Score { loss: numbers[0], accuracy: numbers[1] };
+            numbers.iter().all(|n| n.is_finite()).then_some(Best { epoch, validation })
+        });
+        let counts = any::<(usize, usize, usize)>();
+        (counts, any::<(u64, u64, u64)>(), 0.0..1e9, proptest::option::of(best)).prop_map(
+            |((epoch, batch, waited), (step, order, tokens), seconds, best)| Progress {
+                epoch,
+                batch,
+                waited,
+                step,
+                order,
+                tokens,
+                seconds,
+                best,
+                ..Progress::default()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever words, labels and numbers: what is opened is what was saved.
+        #[test]
+        fn a_checkpoint_is_opened_as_it_was_saved(
+            texts in vec("\\PC{1,12}", 1..9),
+            labels in vec("\\PC{0,8}", 2..4),
+            weights in arrays(),
+            memory in arrays(),
+            progress in progress(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("best");
+            let yaml = "data: {train: x}\ntext: {min_count: 1}\n";
+            let resolved = config::parse(yaml, "test", &[]).unwrap();
+            let inputs = &resolved.config.inputs;
+            let Ok(encoders) = Encoders::of_texts(inputs, &[texts]) else { return Ok(()) };
+            let contents = Contents {
+                resolved: &resolved,
+                labels: &labels,
+                encoders: &encoders,
+                weights: weights.clone(),
+                memory: memory.clone(),
+                progress: &progress,
+            };
+            save(&path, &contents).unwrap();
+            let found = Checkpoint::open(&path).unwrap();
+            prop_assert_eq!(&found.resolved.config, &resolved.config);
+            prop_assert_eq!(&found.labels, &labels);
+            prop_assert_eq!(found.encoders[0].vocabulary().words(), encoders[0].vocabulary().words());
+            prop_assert_eq!(by_name(found.weights().unwrap()), weights);
+            prop_assert_eq!(by_name(found.memory().unwrap()), memory);
+            prop_assert_eq!(found.progress().unwrap(), progress);
+        }
+    }
 }

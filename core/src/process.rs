@@ -5,8 +5,11 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::Context;
+
+use crate::console::say;
 
 /// Prepares the process: call it in `main` before any thread is started.
 pub fn start() {
@@ -40,6 +43,12 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     }
     let openmp = || env::var("OMP_NUM_THREADS").ok()?.split(',').next()?.trim().parse().ok();
     let threads = threads.or_else(openmp).map_or(0, NonZeroUsize::get);
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if threads > cores {
+        say(format!(
+            "note: {threads} threads share {cores} cores, which is slower than one for each"
+        ));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     pool.build_global().context("cannot start the threads to compute with")
 }

@@ -200,9 +200,8 @@ fn report(
         grouped(outcome.tokens_per_second as usize)
     ));
     say(format!(
-        "\nnext:\n  {} --logdir {}\n  {} plot {path}\n  {} predict {path} {}",
-        tensorboard(),
-        quoted(&relative(curves)),
+        "\nnext:\n  {}\n  {} plot {path}\n  {} predict {path} {}",
+        tensorboard(curves),
         program(),
         program(),
         columns.usage(),
@@ -238,16 +237,18 @@ fn program() -> String {
     std::env::args().next().map_or("lstmtext".into(), |name| quoted(Path::new(&name)))
 }
 
-/// TensorBoard as it can be called here: from the path, or from this checkout's own tools.
-fn tensorboard() -> String {
+/// The command that shows curves here: TensorBoard from the path, or from this checkout's tools.
+fn tensorboard(curves: &Path) -> String {
+    const OWN: &str = ".venv/bin/tensorboard";
     let on_path = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join("tensorboard").is_file())
     });
-    match Path::new(".venv/bin/tensorboard").is_file() && !on_path {
-        true => ".venv/bin/tensorboard".into(),
-        // Where there is none, the name says what is to be installed.
-        false => "tensorboard".into(),
-    }
+    let (program, remark) = match (on_path, Path::new(OWN).is_file()) {
+        (true, _) => ("tensorboard", ""),
+        (false, true) => (OWN, ""),
+        (false, false) => ("tensorboard", "  (after pip install tensorboard)"),
+    };
+    format!("{program} --logdir {}{remark}", quoted(&relative(curves)))
 }
 
 fn relative(path: &Path) -> PathBuf {

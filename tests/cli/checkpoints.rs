@@ -112,8 +112,12 @@ fn a_damaged_last_checkpoint_is_not_resumed_from() {
     let place = place.file("run/last/progress.json", progress);
     let before = place.read("run/metrics.jsonl");
     let command = place.lstmtext("train --resume run --set train.epochs=9");
-    assert_fails(command, 1, &["progress.json is damaged", "run/last"]);
+    let advice = "run/best\" is whole: name it instead, or remove the damaged one to resume";
+    assert_fails(command, 1, &["progress.json is damaged", "run/last", advice]);
     assert_eq!(place.read("run/metrics.jsonl"), before);
+    fs::remove_dir_all(place.path("run/last")).unwrap();
+    place.train("--resume run --set train.epochs=9");
+    assert_eq!(place.metrics("run").last().unwrap()["epoch"], 9);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, Place, examples, lines};
+use crate::common::{BINARY, DEADLINE, ENVIRONMENT, Place, examples, lines, python, stdout};
 
 /// Waits for the end: the exit code and what is left to read on stderr.
 fn end(mut process: Child) -> (Option<i32>, String) {
@@ -38,6 +38,36 @@ fn predict_ends_quietly_when_nobody_reads_on() {
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("neg  "), "{first}");
     assert_eq!(end(process), (Some(0), String::new()));
+}
+
+/// The whole pipeline fails where any part of it does.
+#[test]
+fn head_ends_predict_quietly() {
+    let texts = lines(&examples(&["neg", "pos"], 20_000, 8));
+    let place = Place::with_run().file("texts.txt", texts);
+    let pipeline = format!("set -o pipefail; '{BINARY}' predict run --file texts.txt | head -n 2");
+    let done = assert_cmd::Command::new("bash")
+        .args(["-c", &pipeline])
+        .current_dir(place.path(""))
+        .envs(ENVIRONMENT)
+        .timeout(DEADLINE)
+        .assert()
+        .success()
+        .stderr("");
+    assert_eq!(stdout(&done).lines().count(), 2);
+}
+
+/// Down to a terminal of one cell, and one that has no size.
+#[test]
+fn training_goes_on_while_its_terminal_is_resized() {
+    let place = Place::with_data();
+    let folder = place.path("").display().to_string();
+    let shown = python("terminal.py", &[&folder, BINARY, "train", "small.yaml", "--out", "run"]);
+    let text = shown["shown"].as_str().unwrap();
+    assert_eq!(shown["status"], 0, "{text}");
+    assert!(shown["resized"].as_u64().unwrap() > 3, "{text}");
+    assert!(text.contains("test ") && !text.contains("panicked"), "{text}");
+    assert_eq!(place.metrics("run").len(), 4);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `lstmtext train --resume`: a run that was stopped ends as if it never had been.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::Duration;
@@ -203,6 +204,40 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     assert!(message.contains("cannot save the checkpoint"), "{message}");
     assert!(message.contains("File too large"), "{message}");
     assert!(last(&place) == before);
+    place.train("--resume run --set train.epochs=6");
+    assert_eq!(place.metrics("run").len(), 6);
+}
+
+/// A volume that was mounted anew for reading only, say.
+#[test]
+fn a_run_folder_that_cannot_be_written_is_an_error() {
+    let place = Place::with_run();
+    let last = |place: &Place| place.bytes("run/last/checkpoint.json");
+    let before = (last(&place), place.read("run/metrics.jsonl"));
+    let mode = |bits| {
+        let permissions = std::fs::Permissions::from_mode(bits);
+        std::fs::set_permissions(place.path("run"), permissions).unwrap();
+    };
+    mode(0o555);
+    for line in ["train --resume run --set train.epochs=6", "train small.yaml --out run/more"] {
+        let mut command = place.process(line);
+        // SAFETY: prctl takes plain numbers and is safe to call between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // Root has to heed permissions too; whoever is not root need not give up anything.
+                const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+                libc::prctl(libc::PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0);
+                Ok(())
+            });
+        }
+        let done = command.output().unwrap();
+        let message = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{message}");
+        assert!(message.contains("Permission denied"), "{message}");
+        assert!(message.contains("/run/") && !message.contains("panicked"), "{message}");
+    }
+    mode(0o755);
+    assert!((last(&place), place.read("run/metrics.jsonl")) == before);
     place.train("--resume run --set train.epochs=6");
     assert_eq!(place.metrics("run").len(), 6);
 }

@@ -179,10 +179,13 @@ impl DataSplits {
 /// be empty is.
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let data = &config.data;
-    let train = read_examples(&data.train, config)?;
-    let read_part = |path: &Path| read_examples(path, config);
-    let validation = data.validation.as_deref().map(read_part).transpose()?;
-    let test = data.test.as_deref().map(read_part).transpose()?;
+    let read_part = |field: &'static str, path: &Path| {
+        read_examples(path, config).context(field) // the field that names the file
+    };
+    let train = read_part("data.train", &data.train)?;
+    let validation =
+        data.validation.as_deref().map(|path| read_part("data.validation", path)).transpose()?;
+    let test = data.test.as_deref().map(|path| read_part("data.test", path)).transpose()?;
     let others = [&validation, &test].map(|part| part.as_ref().map(|source| &source.rows));
     let labels = class_names(&train.rows, others, data)?;
     let number = |part: Source| {

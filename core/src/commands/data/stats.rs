@@ -79,19 +79,12 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
     };
     let width = report.parts.iter().map(|part| name(part).len()).max().unwrap_or(0).max(10);
     out.push_str(&format!(
-        "\n{:<width$}  examples      tokens  median   90 %   95 %  longest    cut  unknown  labels\n",
+        "\n{:<width$}  examples      tokens  median   90 %   95 %  longest    cut  unknown\n",
         "split"
     ));
-    let mut last = "";
     for part in &report.parts {
-        let again = std::mem::replace(&mut last, &part.name) == part.name;
-        let labels: Vec<String> = part
-            .labels
-            .iter()
-            .map(|(label, count)| format!("{label} {}", grouped(*count)))
-            .collect();
         out.push_str(&format!(
-            "{:<width$} {:>9} {:>11} {:>7} {:>6} {:>6} {:>8} {:>5.1}% {:>7.2}%  {}",
+            "{:<width$} {:>9} {:>11} {:>7} {:>6} {:>6} {:>8} {:>5.1}% {:>7.2}%\n",
             name(part),
             grouped(part.examples),
             grouped(part.tokens),
@@ -101,12 +94,20 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
             part.longest,
             100.0 * part.cut_share,
             100.0 * part.unknown_share,
-            if again { String::new() } else { listed(&labels) },
         ));
-        out.truncate(out.trim_end().len());
-        out.push('\n');
     }
-    out.push_str("\nlengths in tokens; cut: texts longer than text.max_length; unknown: tokens without an id\n");
+    out.push_str("\nlabels\n");
+    let mut last = "";
+    for part in &report.parts {
+        // Every input of a part has the labels of the part.
+        if std::mem::replace(&mut last, &part.name) == part.name {
+            continue;
+        }
+        let count = |(label, count): &(String, usize)| format!("{label} {}", grouped(*count));
+        let labels: Vec<String> = part.labels.iter().map(count).collect();
+        out.push_str(&format!("{:<width$}  {}\n", part.name, listed(&labels)));
+    }
+    out.push_str("\nlengths in tokens; cut: texts longer than text.max_length;\nunknown: tokens without an id\n");
     for note in &report.notes {
         out.push_str(&format!("note: {note}\n"));
     }
