@@ -142,8 +142,23 @@ fn compressed_files_read_like_plain_ones() {
     for (name, content) in [("a.csv.gz", &gzip), ("a.csv.zst", &zstd)] {
         assert_eq!(pairs(&read_file(name, content, "").unwrap()), [("pos", "good")]);
     }
-    let error = read_file("a.csv.gz", &gzip[..gzip.len() - 9], "").unwrap_err();
-    assert!(format!("{error:#}").contains("a.csv.gz"), "{error:#}");
+    for (name, content) in [("a.csv.gz", &gzip), ("a.csv.zst", &zstd)] {
+        for length in 1..content.len() {
+            let error = read_file(name, &content[..length], "").unwrap_err();
+            assert!(format!("{error:#}").contains(name), "{length} bytes: {error:#}");
+        }
+    }
+}
+
+/// What a disk leaves of a file that was being written when the power went, say.
+#[test]
+fn nul_bytes_are_characters_like_others_and_make_no_row() {
+    let read = read_file("a.csv", b"text,label\na\0b,x\nc,y\n", "").unwrap();
+    assert_eq!(pairs(&read), [("x", "a\0b"), ("y", "c")]);
+    let zeros = [&b"text,label\na,x\nc,y\n"[..], &[0; 4096]].concat();
+    assert!(fault("a.csv", &zeros, "").starts_with("line 4: expected 2 columns"));
+    assert_eq!(read_file("a.csv", &zeros, "  broken_lines: skip\n").unwrap().skipped, 1);
+    assert!(fault("a.jsonl", &[0; 64], "").starts_with("line 1: "));
 }
 
 #[test]
