@@ -3,8 +3,6 @@
 use std::time::Instant;
 
 use crate::arrays::Array;
-use crate::bucketing::{BatchLimit, Bucketing};
-use crate::metrics::{Meter, Score};
 use crate::text::{Corpus, Encoded};
 
 /// A network with its weights.
@@ -16,23 +14,6 @@ pub trait Classifier {
     /// The same for several batches, perhaps side by side.
     fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         batches.iter().map(|examples| self.log_probabilities(inputs, examples)).collect()
-    }
-
-    /// The mean cross-entropy (neither smoothed nor weighted, so that runs can be compared) and
-    /// the accuracy on all examples.
-    fn score(&self, data: &Encoded, limit: BatchLimit) -> Score {
-        let mut meter = Meter::default();
-        let plan = Bucketing::sorted(limit, &data.lengths());
-        let batches: Vec<&[u32]> = plan.batches().collect();
-        let results = self.classify(&data.inputs, &batches);
-        for (examples, log_probabilities) in batches.into_iter().zip(results) {
-            let rows = log_probabilities.chunks_exact(log_probabilities.len() / examples.len());
-            for (row, example) in rows.zip(examples) {
-                let label = data.labels[*example as usize] as usize;
-                meter.add(-row[label], u64::from(argmax(row) == label), 1);
-            }
-        }
-        meter.score()
     }
 }
 

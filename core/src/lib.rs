@@ -14,6 +14,7 @@ pub mod config;
 pub mod console;
 pub mod data;
 pub mod device;
+pub mod evaluation;
 pub mod events;
 pub mod experiment;
 pub mod fetch;

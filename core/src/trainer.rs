@@ -12,6 +12,7 @@ use crate::bucketing::{BatchLimit, Bucketing, Plan};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::{Console, say};
+use crate::evaluation::Predictions;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
@@ -279,7 +280,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     }
 
     fn score(&self, data: &Encoded) -> Score {
-        self.learner.score(data, BatchLimit::of_validation(self.config))
+        Predictions::of(&self.learner, data, BatchLimit::of_validation(self.config)).score()
     }
 
     fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {

@@ -32,10 +32,12 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             predict::answer(args, &Predictor::new(checkpoint, classifier))
         }
         Command::Evaluate(args) => {
-            let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
-            let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
-            let classifier = engine.classifier(&checkpoint)?;
-            evaluate::report(&args, &checkpoint, &*classifier)
+            let subjects = evaluate::checkpoints(&args)?.into_iter().map(|checkpoint| {
+                let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
+                let classifier = engine.classifier(&checkpoint)?;
+                Ok(evaluate::Subject { checkpoint, classifier })
+            });
+            evaluate::report(&args, &subjects.collect::<anyhow::Result<Vec<_>>>()?)
         }
         command => match (Cli { command }).run()? {
             Light::Done(code) => Ok(code),

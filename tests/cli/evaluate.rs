@@ -1,9 +1,24 @@
 //! `lstmtext evaluate`.
 
-use predicates::str::is_match;
+use predicates::Predicate;
+use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-use crate::common::{Place, assert_fails, csv, examples, stdout_json};
+use crate::common::{Place, SMALL, assert_fails, csv, examples, noise, stdout, stdout_json};
+
+impl Place {
+    /// With a run that makes mistakes: some of its labels were drawn by lot.
+    fn with_noisy_run() -> Self {
+        let mixed =
+            |count, seed| [examples(&["neg", "pos"], count, seed), noise(count, seed + 9)].concat();
+        let place = Self::new()
+            .file("small.yaml", SMALL)
+            .file("train.csv", csv(&mixed(300, 1)))
+            .file("test.csv", csv(&mixed(100, 2)));
+        place.train("small.yaml --out run");
+        place
+    }
+}
 
 fn evaluate(place: &Place, line: &str) -> Value {
     stdout_json(&place.lstmtext(&format!("evaluate {line} --json")).assert().success())
@@ -16,7 +31,9 @@ fn the_test_split_scores_as_at_the_end_of_training() {
     score["examples"] = json!(200);
     // Test is what is evaluated where nothing else is said, and a run means its best.
     for line in ["run", "run --split test", "run/best", "run --data test.csv"] {
-        assert_eq!(evaluate(&place, line), score, "{line}");
+        let found = evaluate(&place, line);
+        let found = ["loss", "accuracy", "examples"].map(|key| (key, found[key].clone()));
+        assert_eq!(found.into_iter().collect::<Value>(), score, "{line}");
     }
 }
 
@@ -53,10 +70,124 @@ fn accuracy_and_loss_are_those_of_the_predictions() {
 }
 
 #[test]
-fn people_get_a_line() {
+fn people_get_tables() {
     let place = Place::with_run();
-    let done = place.lstmtext("evaluate run").assert().success();
-    done.stdout(is_match(r"^test: 200 examples  accuracy \d+\.\d\d %  loss \d\.\d{4}\n$").unwrap());
+    let printed = stdout(&place.lstmtext("evaluate run").assert().success());
+    for pattern in [
+        r"^test: 200 examples\n",
+        r"\naccuracy  +\d+\.\d\d %  \(95 %: \d+\.\d\d to \d+\.\d\d %\)\n",
+        r"\nROC-AUC  +\d\.\d{4}\n",
+        r"\nneg  +\d+\.\d\d %  +\d+\.\d\d %  +\d+\.\d\d %  +100\n",
+        r"\nlabel +neg +pos\nneg +\d+ +\d+\npos +\d+ +\d+\n",
+        r"\n\d+ to 19 +\d+ +\d+\.\d\d %",
+    ] {
+        assert!(is_match(pattern).unwrap().eval(&printed), "{pattern}: {printed}");
+    }
+    assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+}
+
+#[test]
+fn tables_of_many_classes_fit_a_terminal() {
+    let labels: Vec<String> = (0..12).map(|n| format!("quite-a-long-label-{n}")).collect();
+    for count in [4, 12] {
+        let labels: Vec<&str> = labels[..count].iter().map(String::as_str).collect();
+        let place = Place::new().data(&labels).file("small.yaml", SMALL);
+        place.train("small.yaml --out run --set train.epochs=1");
+        let printed = stdout(&place.lstmtext("evaluate run").assert().success());
+        assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+        assert_eq!(printed.contains("most frequent mistakes"), count == 12, "{printed}");
+    }
+}
+
+/// The figures come from the same counts.
+#[test]
+fn figures_agree_with_each_other() {
+    let place = Place::with_noisy_run();
+    let found = evaluate(&place, "run");
+    let sum = |values: &Value| -> f64 {
+        values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).sum()
+    };
+    let confusion = found["confusion"].as_array().unwrap();
+    assert_eq!(confusion.iter().map(sum).sum::<f64>(), 200.0);
+    let right = confusion[0][0].as_f64().unwrap() + confusion[1][1].as_f64().unwrap();
+    assert_eq!(found["accuracy"].as_f64().unwrap(), right / 200.0);
+    for part in ["lengths", "calibration"] {
+        let buckets = found[part].as_array().unwrap();
+        let numbers = |key: &str| -> Vec<f64> {
+            buckets.iter().map(|bucket| bucket[key].as_f64().unwrap()).collect()
+        };
+        assert_eq!(numbers("examples").iter().sum::<f64>(), 200.0, "{part}");
+        let right_here =
+            numbers("examples").into_iter().zip(numbers("accuracy")).map(|(n, a)| n * a);
+        assert!((right_here.sum::<f64>() - right).abs() < 1e-6, "{part}");
+    }
+    assert!((0.0..1.0).contains(&found["roc_auc"].as_f64().unwrap()));
+}
+
+#[test]
+fn mistakes_are_written_with_their_texts() {
+    let place = Place::with_noisy_run();
+    let wrong =
+        200 - (200.0 * evaluate(&place, "run")["accuracy"].as_f64().unwrap()).round() as u64;
+    assert!(wrong > 3, "it makes mistakes");
+    let test: Vec<String> = place.read("test.csv").lines().map(str::to_owned).collect();
+    for name in ["errors.jsonl", "errors.csv", "errors.tsv"] {
+        let done = place.lstmtext(&format!("evaluate run --errors {name}")).assert().success();
+        done.stderr(contains(format!("{name}: {wrong} mistakes")));
+    }
+    let mistakes = place.json_lines("errors.jsonl");
+    assert_eq!(mistakes.len() as u64, wrong);
+    let mut last = 1.0;
+    for mistake in &mistakes {
+        assert_ne!(mistake["label"], mistake["predicted"]);
+        let probability = mistake["probability"].as_f64().unwrap();
+        assert!(probability <= last);
+        last = probability;
+        // The line that is named has the text and the label.
+        let line = &test[mistake["line"].as_u64().unwrap() as usize - 1];
+        let expected =
+            format!("{},{}", mistake["text"].as_str().unwrap(), mistake["label"].as_str().unwrap());
+        assert_eq!(*line, expected);
+    }
+    let csv = place.read("errors.csv");
+    assert_eq!(
+        csv.lines().next(),
+        Some("label,predicted,probability,label_probability,file,line,text")
+    );
+    let first = mistakes[0]["text"].as_str().unwrap();
+    assert!(csv.lines().nth(1).unwrap().ends_with(first), "{csv}");
+    assert!(place.read("errors.tsv").lines().nth(1).unwrap().ends_with(first));
+    let command = place.lstmtext("evaluate run --errors mistakes.xls");
+    assert_fails(command, 2, &["mistakes.xls", ".csv, .tsv or .jsonl"]);
+}
+
+#[test]
+fn two_checkpoints_are_compared_on_the_same_examples() {
+    let place = Place::with_noisy_run();
+    place.train("small.yaml --out other --set model.lstm.units=3 --set text.lowercase=false --set train.epochs=1");
+    let found = evaluate(&place, "run --compare other");
+    let (own, other) = (evaluate(&place, "run"), evaluate(&place, "other"));
+    let comparison = &found["comparison"];
+    assert_eq!(comparison["accuracy"], other["accuracy"]);
+    assert_eq!(comparison["loss"], other["loss"]);
+    let count = |key: &str| comparison[key].as_f64().unwrap();
+    let both = count("both_right");
+    assert_eq!((both + count("only_first")) / 200.0, own["accuracy"].as_f64().unwrap());
+    assert_eq!((both + count("only_other")) / 200.0, other["accuracy"].as_f64().unwrap());
+    let itself = &evaluate(&place, "run --compare run/best")["comparison"];
+    assert_eq!((&itself["p_value"], &itself["only_first"]), (&json!(1.0), &json!(0)));
+    let done = place.lstmtext("evaluate run --compare other").assert().success();
+    assert!(stdout(&done).contains("McNemar's test: p "));
+    done.stderr("");
+
+    // Another split: its training examples may be among those it is compared on.
+    place.train("small.yaml --out split --set data.split.seed=2 --set train.epochs=1");
+    let done = place.lstmtext("evaluate run --split validation --compare split").assert().success();
+    done.stderr(contains("trained on other parts of the data"));
+    let place = place.data(&["neg", "pos", "meh"]);
+    place.train("small.yaml --out three --set train.epochs=1");
+    let command = place.lstmtext("evaluate three --compare run");
+    assert_fails(command, 1, &["labels neg, pos", "meh", "cannot be compared"]);
 }
 
 #[test]

@@ -2,89 +2,184 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{print, print_json};
+use super::output::{listed, print, print_json};
 use super::{ComputeArgs, FINE, Light, SetArgs};
 use crate::backend::Classifier;
 use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
+use crate::config::{Config, DataConfig};
 use crate::console::say;
 use crate::data::{self, Examples, SplitName};
-use crate::numbers::grouped;
+use crate::evaluation::{Comparison, Evaluation, Predictions, compare};
+
+mod mistakes;
+mod table;
+
+use mistakes::MistakesFile;
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext evaluate runs/a
   lstmtext evaluate runs/a/last --split validation --json
-  lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment";
+  lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment
+  lstmtext evaluate runs/a --split validation --compare runs/b --errors errors.csv
+
+ROC-AUC and average precision: of two classes those of the second, of more the mean over all, each
+against the rest. calibration error: mean difference between confidence and accuracy, in 15 bins.
+--compare: the exact McNemar test, on the examples of the first checkpoint.";
 
 /// Score a checkpoint on labelled examples
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
     /// A checkpoint, or a run (then its best)
-    pub checkpoint: PathBuf,
+    checkpoint: PathBuf,
     /// A labelled file or folder; its format and columns are those of the data section
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,
     /// Part of the run's own data; by default test where there is one, else validation
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
+    /// Another checkpoint or run, to be compared on the same examples
+    #[arg(long, value_name = "CHECKPOINT")]
+    compare: Option<PathBuf>,
+    /// Write the mistakes with their texts, the most confident first (.csv, .tsv or .jsonl)
+    #[arg(long, value_name = "FILE")]
+    errors: Option<MistakesFile>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Changes to the configuration.
     #[command(flatten)]
-    pub set: SetArgs,
+    set: SetArgs,
     /// Where and how wide to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
+/// A checkpoint and what computes with its weights.
+pub struct Subject {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Its network.
+    pub classifier: Box<dyn Classifier>,
+}
+
 #[derive(Serialize)]
 struct Report {
-    examples: usize,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<ComparisonReport>,
+}
+
+/// The other checkpoint's accuracy, and who is right where.
+#[derive(Serialize)]
+struct ComparisonReport {
     accuracy: f64,
     loss: f64,
+    #[serde(flatten)]
+    comparison: Comparison,
 }
 
 /// Runs the command where it needs no libtorch.
 pub fn run(args: EvaluateArgs) -> anyhow::Result<Light> {
-    let checkpoint = Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?;
-    match args.compute.light(&checkpoint)? {
-        Some(classifier) => report(&args, &checkpoint, &*classifier).map(Light::Done),
-        None => Ok(Light::NeedsLibtorch),
+    let mut subjects = Vec::new();
+    for checkpoint in checkpoints(&args)? {
+        let Some(classifier) = args.compute.light(&checkpoint)? else {
+            return Ok(Light::NeedsLibtorch);
+        };
+        subjects.push(Subject { checkpoint, classifier });
     }
+    report(&args, &subjects).map(Light::Done)
 }
 
-/// Scores a classifier.
+/// The checkpoint, and the one that it is compared with.
 ///
 /// # Errors
-/// Where the examples cannot be read.
-pub fn report(
-    args: &EvaluateArgs,
-    checkpoint: &Checkpoint,
-    classifier: &dyn Classifier,
-) -> anyhow::Result<u8> {
-    let config = &checkpoint.resolved.config;
-    let (name, examples) = examples(args, checkpoint)?;
-    let data = examples.encoded(&checkpoint.encoders)?;
-    let score = classifier.score(&data, BatchLimit::of_validation(&config.train));
-    let report = Report { examples: data.labels.len(), accuracy: score.accuracy, loss: score.loss };
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&format!(
-            "{name}: {} examples  accuracy {:.2} %  loss {:.4}",
-            grouped(report.examples),
-            100.0 * report.accuracy,
-            report.loss
-        ))?;
+/// Where one cannot be used.
+pub fn checkpoints(args: &EvaluateArgs) -> anyhow::Result<Vec<Checkpoint>> {
+    let mut checkpoints = vec![Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?];
+    if let Some(other) = &args.compare {
+        checkpoints.push(Checkpoint::open(other)?);
+    }
+    Ok(checkpoints)
+}
+
+/// Scores the first of `subjects` and compares it with the second, where there is one.
+///
+/// # Errors
+/// Where the examples cannot be read, or a result cannot be written.
+pub fn report(args: &EvaluateArgs, subjects: &[Subject]) -> anyhow::Result<u8> {
+    let Some((first, others)) = subjects.split_first() else { bail!("there is no checkpoint") };
+    let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
+    let (name, examples) = examples(args, &first.checkpoint)?;
+    let predictions = predict(first, examples.clone(), config)?;
+    let other = match others.first() {
+        Some(other) => Some(predict_the_same(other, first, &examples)?),
+        None => None,
+    };
+    let comparison = other.map(|other| {
+        let score = other.score();
+        let comparison = compare(&predictions, &other);
+        ComparisonReport { accuracy: score.accuracy, loss: score.loss, comparison }
+    });
+    if let Some(file) = &args.errors {
+        let count = file.write(&predictions, &examples, labels, config)?;
+        say(format!("{}: {count} mistakes, the most confident first", file.path().display()));
+    }
+    let report = Report { evaluation: Evaluation::of(&predictions, labels), comparison };
+    match args.json {
+        true => print_json(&report)?,
+        false => {
+            let mut text = table::of(&name, &report.evaluation);
+            if let (Some(found), Some(other)) = (&report.comparison, &args.compare) {
+                text += &table::of_comparison(&args.checkpoint, other, &report.evaluation, found);
+            }
+            print(&text)?;
+        }
     }
     Ok(FINE)
+}
+
+fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
+    let data = examples.encoded(&subject.checkpoint.encoders)?;
+    Ok(Predictions::of(&*subject.classifier, &data, BatchLimit::of_validation(&config.train)))
+}
+
+/// What `other` makes of the examples of `first`, whose data section says where they are.
+fn predict_the_same(
+    other: &Subject,
+    first: &Subject,
+    examples: &Examples,
+) -> anyhow::Result<Predictions> {
+    let (labels, known) = (&other.checkpoint.labels, &first.checkpoint.labels);
+    ensure!(
+        labels == known,
+        "\"{}\" has the labels {}, \"{}\" {}: they cannot be compared",
+        other.checkpoint.path.display(),
+        listed(labels),
+        first.checkpoint.path.display(),
+        listed(known)
+    );
+    let own = &other.checkpoint.resolved.config;
+    let data = &first.checkpoint.resolved.config.data;
+    if !same_parts(&own.data, data) {
+        say(format!(
+            "note: \"{}\" was trained on other parts of the data, perhaps on some of these examples",
+            other.checkpoint.path.display()
+        ));
+    }
+    let config = Config { data: data.clone(), ..own.clone() };
+    predict(other, examples.reread(&config)?, &config)
+}
+
+/// Whether training, validation and test examples are the same.
+fn same_parts(a: &DataConfig, b: &DataConfig) -> bool {
+    (&a.train, &a.validation, &a.test, &a.split) == (&b.train, &b.validation, &b.test, &b.split)
 }
 
 /// The examples that were asked for, and their name.
@@ -105,8 +200,8 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     if splits.labels != checkpoint.labels {
         bail!(
             "the data has the labels {}, the checkpoint {}",
-            splits.labels.join(", "),
-            checkpoint.labels.join(", ")
+            listed(&splits.labels),
+            listed(&checkpoint.labels)
         );
     }
     let name = match args.split {

@@ -47,13 +47,18 @@ impl Rows {
         self.labels.is_empty()
     }
 
+    /// The file of example `index`, and its line where the file is not one text.
+    pub fn file_and_line(&self, index: usize) -> (&Path, Option<u64>) {
+        let file = self.files.iter().rev().find(|(_, first)| *first <= index);
+        let line = self.lines[index];
+        (file.map_or(&self.path, |(path, _)| path), (line > 0).then_some(line))
+    }
+
     /// The file and line of example `index`, as a message begins with them.
     pub fn place(&self, index: usize) -> String {
-        let file = self.files.iter().rev().find(|(_, first)| *first <= index);
-        let path = file.map_or(&self.path, |(path, _)| path);
-        match self.lines[index] {
-            0 => format!("\"{}\": ", path.display()),
-            line => format!("\"{}\": line {line}: ", path.display()),
+        match self.file_and_line(index) {
+            (path, None) => format!("\"{}\": ", path.display()),
+            (path, Some(line)) => format!("\"{}\": line {line}: ", path.display()),
         }
     }
 }

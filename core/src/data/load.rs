@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::formats::{Rows, excerpt};
+use super::formats::{Rows, excerpt, read_rows};
 use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
@@ -63,6 +63,45 @@ impl Examples {
         encoder
             .encode_tokens(tokens, &self.rows, writer)
             .context("cannot keep the ids of the texts")
+    }
+
+    /// The same examples as the inputs of another model read them.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or are not the same rows for it.
+    pub fn reread(&self, config: &Config) -> anyhow::Result<Self> {
+        let source = Source::read(&self.source.rows.path, config)?;
+        if source.rows.lines != self.source.rows.lines {
+            bail!(
+                "\"{}\" has other rows for the one model than for the other",
+                source.rows.path.display()
+            );
+        }
+        Ok(Self { source: Arc::new(source), ..self.clone() })
+    }
+
+    /// Where example `index` stands: its file and, unless it is one text, its line.
+    pub fn place(&self, index: usize) -> (&Path, Option<u64>) {
+        self.source.rows.file_and_line(self.rows[index] as usize)
+    }
+
+    /// The texts of some examples, read once more: for each of `indices` that of every column.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn texts(&self, indices: &[usize], config: &Config) -> anyhow::Result<Vec<Vec<String>>> {
+        let wanted = indices.iter().enumerate().map(|(place, index)| (self.rows[*index], place));
+        let wanted: HashMap<u32, usize> = wanted.collect();
+        let mut texts = vec![Vec::new(); indices.len()];
+        let mut row = 0;
+        read_rows(&self.source.rows.path, config, &mut |columns| {
+            if let Some(place) = wanted.get(&row) {
+                texts[*place] = columns;
+            }
+            row += 1;
+            Ok(())
+        })?;
+        Ok(texts)
     }
 
     /// The examples for a model, whose classes are numbered as theirs.

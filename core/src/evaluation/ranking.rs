@@ -1,0 +1,48 @@
+//! How well scores put the examples of a class before the others.
+
+/// The area under the ROC curve: how often an example of the class has a higher score than another,
+/// equal scores counting half (Hanley and McNeil 1982). `None` where there is only one kind.
+pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
+    let (mut above, mut pairs_won) = (0_usize, 0.0);
+    let mut total = Counts::default();
+    for tied in falling(scores, positive) {
+        // Each negative here loses to the positives above it, and half to those beside it.
+        pairs_won += tied.negative as f64 * (above as f64 + tied.positive as f64 / 2.0);
+        above += tied.positive;
+        total.positive += tied.positive;
+        total.negative += tied.negative;
+    }
+    let pairs = total.positive as f64 * total.negative as f64;
+    (pairs > 0.0).then(|| pairs_won / pairs)
+}
+
+/// The mean of the precision at each threshold, weighted by the recall that it gains, without
+/// interpolation, as scikit-learn's `average_precision_score`. `None` where there is only one kind.
+pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
+    let (mut found, mut taken, mut sum) = (0, 0, 0.0);
+    for tied in falling(scores, positive) {
+        found += tied.positive;
+        taken += tied.positive + tied.negative;
+        sum += tied.positive as f64 * found as f64 / taken as f64;
+    }
+    (found > 0 && found < taken).then(|| sum / found as f64)
+}
+
+/// Examples of equal score.
+#[derive(Default)]
+struct Counts {
+    positive: usize,
+    negative: usize,
+}
+
+/// From the highest score to the lowest.
+fn falling(scores: &[f64], positive: &[bool]) -> Vec<Counts> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let equal = |a: &usize, b: &usize| scores[*a] == scores[*b];
+    let count = |tied: &[usize]| {
+        let positive = tied.iter().filter(|example| positive[**example]).count();
+        Counts { positive, negative: tied.len() - positive }
+    };
+    order.chunk_by(equal).map(count).collect()
+}

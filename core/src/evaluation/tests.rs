@@ -1,0 +1,150 @@
+use serde::Deserialize;
+
+use super::*;
+use crate::text::Corpus;
+
+/// What scikit-learn and SciPy computed: make_expected.py.
+#[derive(Deserialize)]
+struct File {
+    cases: Vec<Case>,
+    /// Examples that only the one classifies rightly, that only the other does, and p.
+    comparisons: Vec<(usize, usize, f64)>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    labels: Vec<u32>,
+    probabilities: Vec<Vec<f64>>,
+    expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    accuracy: f64,
+    accuracy_interval: [f64; 2],
+    loss: f64,
+    roc_auc: f64,
+    average_precision: f64,
+    expected_calibration_error: f64,
+    /// Precision, recall and F1.
+    macro_average: [f64; 3],
+    /// Precision, recall, F1 and examples of each.
+    classes: Vec<[f64; 4]>,
+    confusion: Vec<Vec<usize>>,
+}
+
+fn expected() -> File {
+    serde_json::from_str(include_str!("expected.json")).unwrap()
+}
+
+fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
+    Predictions {
+        classes: probabilities[0].len(),
+        log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),
+        labels: labels.to_vec(),
+        tokens: (0..labels.len()).collect(),
+    }
+}
+
+#[test]
+fn the_figures_are_those_of_scikit_learn() {
+    for Case { name, labels, probabilities, expected } in expected().cases {
+        let names: Vec<String> = (0..probabilities[0].len()).map(|n| n.to_string()).collect();
+        let found = Evaluation::of(&predictions(&labels, &probabilities), &names);
+        assert_eq!(found.confusion, expected.confusion, "{name}");
+        let score = |score: ClassScore| [score.precision, score.recall, score.f1];
+        let mut pairs = vec![
+            (found.accuracy, expected.accuracy),
+            (found.accuracy_interval[0], expected.accuracy_interval[0]),
+            (found.accuracy_interval[1], expected.accuracy_interval[1]),
+            (found.loss, expected.loss),
+            (found.roc_auc.unwrap(), expected.roc_auc),
+            (found.average_precision.unwrap(), expected.average_precision),
+            (found.expected_calibration_error, expected.expected_calibration_error),
+        ];
+        pairs.extend(score(found.macro_average).into_iter().zip(expected.macro_average));
+        for (class, expected) in found.classes.iter().zip(&expected.classes) {
+            pairs.extend(score(class.score).into_iter().zip(expected.iter().copied()));
+            assert_eq!(class.examples as f64, expected[3], "{name}");
+        }
+        for (number, (found, expected)) in pairs.into_iter().enumerate() {
+            assert!((found - expected).abs() < 1e-12, "{name}, {number}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_difference_is_as_probable_as_scipy_has_it() {
+    for (only_first, only_other, p_value) in expected().comparisons {
+        let count = only_first + only_other + 2;
+        let right = |rights: std::ops::Range<usize>| {
+            let rows =
+                (0..count).map(|i| if rights.contains(&i) { [0.9, 0.1] } else { [0.1, 0.9] });
+            predictions(&vec![0; count], &rows.map(Vec::from).collect::<Vec<_>>())
+        };
+        // Both are right in the example after the first's own, and wrong in the last.
+        let first = right(0..only_first + 1);
+        let other = right(only_first..count - 1);
+        let found = compare(&first, &other);
+        assert_eq!((found.both_right, found.both_wrong), (1, 1));
+        assert_eq!((found.only_first, found.only_other), (only_first, only_other));
+        let error = (found.p_value - p_value).abs();
+        assert!(error < 1e-9 * p_value, "{only_first} {only_other}: {}", found.p_value);
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_not_told() {
+    let one_kind = predictions(&[1, 1], &[vec![0.2, 0.8], vec![0.6, 0.4]]);
+    let found = Evaluation::of(&one_kind, &["a".to_owned(), "b".to_owned()]);
+    assert_eq!((found.roc_auc, found.average_precision), (None, None));
+    assert_eq!(found.classes[0].score, ClassScore { precision: 0.0, recall: 0.0, f1: 0.0 });
+    assert_eq!(wilson(0, 0), [0.0, 1.0]);
+}
+
+#[test]
+fn texts_of_one_length_stay_in_one_bucket() {
+    let mut predictions = predictions(&[0; 10], &vec![vec![0.9, 0.1]; 10]);
+    predictions.tokens = vec![7, 1, 7, 7, 2, 7, 7, 9, 7, 8];
+    let found = by_length(&predictions);
+    let ranges: Vec<_> =
+        found.iter().map(|bucket| (bucket.from, bucket.to, bucket.examples)).collect();
+    assert_eq!(ranges, [(1, 2, 2), (7, 7, 6), (8, 8, 1), (9, 9, 1)]);
+}
+
+#[test]
+fn mistakes_begin_with_the_most_confident() {
+    let rows = [vec![0.4, 0.6], vec![0.9, 0.1], vec![0.2, 0.8], vec![0.05, 0.95]];
+    let predictions = predictions(&[0, 0, 0, 1], &rows);
+    assert_eq!(predictions.mistakes(), [2, 0]);
+}
+
+/// Answers by the first id of a text, and knows no order of batches.
+struct ByFirstWord;
+
+impl Classifier for ByFirstWord {
+    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
+        let share = |example: &u32| f64::from(inputs[0].text(*example as usize)[0]) / 10.0;
+        examples
+            .iter()
+            .flat_map(|example| [(1.0 - share(example)).ln(), share(example).ln()])
+            .collect()
+    }
+}
+
+#[test]
+fn predictions_are_in_the_order_of_the_examples() {
+    let texts: [&[u32]; 4] = [&[9, 1, 1], &[2], &[7, 1], &[1, 1, 1, 1]];
+    let corpus = Corpus::of(crate::config::PadSide::Back, 9, texts);
+    let data = Encoded { inputs: vec![corpus], labels: vec![1, 1, 0, 0] };
+    let limit = BatchLimit::Examples(3);
+    let found = Predictions::of(&ByFirstWord, &data, limit);
+    let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();
+    let expected = [0.9, 0.2, 0.7, 0.1];
+    assert!(probabilities.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));
+    assert_eq!(found.tokens, [3, 1, 2, 4]);
+    let loss = -(0.9_f64.ln() + 0.2_f64.ln() + 0.3_f64.ln() + 0.9_f64.ln()) / 4.0;
+    assert!((found.score().loss - loss).abs() < 1e-12);
+    assert_eq!(found.score().accuracy, 0.5);
+}
