@@ -39,7 +39,8 @@ pub fn replace_file(
     written.with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
-/// Makes or replaces the folder `path` with what `fill` writes into an empty one.
+/// Makes or replaces the folder `path` with what `fill` writes into an empty one. The folder that it
+/// lies in has to be there: one that vanished is not made anew.
 ///
 /// # Errors
 /// Where `fill` fails or the folder cannot be put in place; the old one is untouched then.
@@ -49,7 +50,7 @@ pub fn replace_folder(
 ) -> anyhow::Result<()> {
     let temporary = temporary_beside(path);
     let _ = fs::remove_dir_all(&temporary);
-    fs::create_dir_all(&temporary)
+    fs::create_dir(&temporary)
         .with_context(|| format!("cannot make the folder \"{}\"", temporary.display()))?;
     let result = fill(&temporary).and_then(|()| {
         put_in_place(&temporary, path)
@@ -102,6 +103,16 @@ fn set_aside(path: &Path) -> PathBuf {
 fn temporary_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.tmp"))
+}
+
+/// Makes the folder that is to hold `path`, and those above it.
+///
+/// # Errors
+/// Where one cannot be made.
+pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
+    let folder = folder_of(path);
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))
 }
 
 /// The folder that holds `path`.

@@ -9,6 +9,7 @@ use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{self, Override, Resolved};
 use crate::console::say;
 use crate::data;
+use crate::files::make_folder_of;
 use crate::keras;
 use crate::libtorch::to_arrays;
 use crate::model::Model;
@@ -39,6 +40,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         weights: to_arrays(model.state()),
         resolved: &resolved,
     };
+    make_folder_of(&args.to)?;
     checkpoint::save(&args.to, &contents)?;
     print(&args.to.display().to_string()).map(|()| FINE)
 }

@@ -244,15 +244,20 @@ fn a_run_folder_that_cannot_be_written_is_an_error() {
 
 #[test]
 fn a_run_folder_that_vanishes_is_an_error() {
-    let place = with_noise(PLATEAU);
-    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
-    training.wait_for_validations(&place, "run", 1);
-    std::fs::rename(place.path("run"), place.path("gone")).unwrap();
-    let (code, said) = training.end();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("cannot ") && said.contains("/run"), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    place.train("--resume gone --set train.epochs=1");
+    // What is written next is a checkpoint, or a line of metrics.jsonl.
+    for every in ["train.checkpoint_every=1", "train.checkpoint_every=1000000"] {
+        let place = with_noise(PLATEAU);
+        let line = format!("long.yaml --out run {ENDLESS} --set {every}");
+        let mut training = Training::start(&place, &line);
+        training.wait_for_validations(&place, "run", 1);
+        std::fs::rename(place.path("run"), place.path("gone")).unwrap();
+        let (code, said) = training.end();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("cannot ") && said.contains("/run"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(!place.path("run").exists(), "no half of a run is begun anew");
+        place.train("--resume gone --set train.epochs=1");
+    }
 }
 
 #[test]

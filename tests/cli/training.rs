@@ -68,7 +68,15 @@ impl Training {
     }
 
     /// Waits for the end: the exit code and what is on stderr.
-    pub fn end(self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let begun = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            if begun.elapsed() > DEADLINE {
+                let _ = self.process.kill();
+                panic!("training does not end");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         let Output { status, stderr, .. } = self.process.wait_with_output().unwrap();
         (status.code(), String::from_utf8(stderr).unwrap())
     }

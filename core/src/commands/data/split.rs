@@ -12,7 +12,7 @@ use crate::commands::{FINE, SetArgs};
 use crate::config::{self, Column};
 use crate::console::say;
 use crate::data::{self, SplitName};
-use crate::files::replace_folder;
+use crate::files::{make_folder_of, replace_folder};
 
 /// Write the training, validation and test examples to files, for other programs
 #[derive(Debug, Args)]
@@ -38,6 +38,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     ensure!(!names.contains(&label), "the column {label} is both a text and the label");
     // The texts of the file that was read last.
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
+    make_folder_of(&args.to)?;
     replace_folder(&args.to, |folder| {
         for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
             let part = splits.part(name);
