@@ -34,7 +34,8 @@
 //!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt`, `process`, `arrays`, `summary`,
 //!   `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
-//! - `checkpoint` saves it; `evaluation`, `experiment`, `predictor`, `console`, `plot`, `trainer` put it to work;
+//! - `checkpoint` saves it; `evaluation`, `explanation`, `experiment`, `predictor`, `console`,
+//!   `plot`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
@@ -54,6 +55,6 @@ pub mod training;
 
 pub use lstmtext_core::{
     arrays, backend, bucketing, checkpoint, config, console, data, device, evaluation, events,
-    experiment, fetch, files, interrupt, kernel, metrics, native, numbers, plot, predictor,
-    process, progress, run, schedule, seed, stats, summary, text, trainer,
+    experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers, plot,
+    predictor, process, progress, run, schedule, seed, stats, summary, text, trainer,
 };

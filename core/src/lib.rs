@@ -17,6 +17,7 @@ pub mod device;
 pub mod evaluation;
 pub mod events;
 pub mod experiment;
+pub mod explanation;
 pub mod fetch;
 pub mod files;
 pub mod interrupt;

@@ -14,6 +14,7 @@ mod common;
 mod config;
 mod data;
 mod evaluate;
+mod explain;
 mod fetch;
 mod inputs;
 mod keras;

@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod devices;
 pub mod evaluate;
+mod explain;
 mod export;
 mod import;
 pub mod output;
@@ -72,6 +73,7 @@ pub enum Command {
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
+    Explain(explain::ExplainArgs),
     States(states::StatesArgs),
     Plot(plot::PlotArgs),
     Export(export::ExportArgs),
@@ -114,6 +116,7 @@ impl Cli {
         match self.command {
             Command::Predict(args) => predict::run(args),
             Command::Evaluate(args) => evaluate::run(args),
+            Command::Explain(args) => explain::run(args).map(Light::Done),
             Command::Plot(args) => plot::run(args).map(Light::Done),
             Command::Summary(args) => summary::run(args).map(Light::Done),
             Command::Config(args) => config::run(args).map(Light::Done),

@@ -107,6 +107,13 @@ impl Inputs {
         self.list.iter().map(parts).collect()
     }
 
+    /// The same inputs with all word vectors trained, so that these have gradients.
+    pub fn with_trained_vectors(&self) -> Self {
+        let mut inputs = self.clone();
+        inputs.list.iter_mut().for_each(|input| input.embedding.trainable = true);
+        inputs
+    }
+
     /// Whether the section says what the inputs are.
     pub(super) fn are_written(&self) -> bool {
         !self.written.is_empty()

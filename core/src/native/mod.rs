@@ -9,7 +9,7 @@ mod optimizer;
 mod reading;
 
 pub use dropout::Dropout;
-pub use head::Criterion;
+pub use head::{Criterion, LogOdds, Objective, log_odds};
 pub use learner::{NativeBatch, NativeClassifier, NativeLearner};
 pub use network::{Gradients, Network, Parameter, RowGradient};
 pub use reading::{Reader, Reading, Shard, Strip, Texts};

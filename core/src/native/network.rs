@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::branch::{Branch, CellGradient, Mode, Workspace};
 use super::dropout::Dropout;
-use super::head::{Criterion, log_softmax, logits};
+use super::head::{Objective, log_softmax, logits};
 use super::reading::{Reading, Shard};
 use crate::arrays::{Array, in_order};
 use crate::backend::{Loss, Times, argmax};
@@ -251,11 +251,11 @@ impl Network {
         all
     }
 
-    /// The loss of a batch and its gradient.
+    /// The loss of a batch, the mean over its examples, and its gradient.
     pub fn gradients(
         &mut self,
         reading: &Reading,
-        criterion: &Criterion,
+        criterion: &impl Objective,
         dropout: Option<&Dropout>,
         gradients: &mut Gradients,
     ) -> Loss {
@@ -339,7 +339,7 @@ impl Network {
         &self,
         shard: &Shard,
         work: &mut ShardWork,
-        criterion: &Criterion,
+        criterion: &impl Objective,
         total: f64,
         mode: Mode,
     ) {

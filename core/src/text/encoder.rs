@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
@@ -120,17 +120,50 @@ impl Encoder {
             // An LSTM needs something to read.
             part.ids.push(OOV);
         }
-        let length = part.ids.len() - start;
-        if let Some(excess) = length.checked_sub(self.config.max_length) {
-            let cut = match self.config.truncate {
-                Truncate::Front => start,
-                Truncate::Middle => start + self.config.max_length.div_ceil(2),
-                Truncate::Back => start + self.config.max_length,
-            };
-            part.ids.drain(cut..cut + excess);
-        }
+        let cut = self.cut(part.ids.len() - start);
+        part.ids.drain(start + cut.start..start + cut.end);
         part.lengths.push(part.ids.len() - start);
     }
+
+    /// What is cut out of so many tokens.
+    fn cut(&self, length: usize) -> Range<usize> {
+        let most = self.config.max_length;
+        let excess = length.saturating_sub(most);
+        let first = match self.config.truncate {
+            Truncate::Front => 0,
+            Truncate::Middle => most.div_ceil(2),
+            Truncate::Back => most,
+        };
+        let first = first.min(length);
+        first..first + excess
+    }
+
+    /// The tokens that are read of a text, with their places in it.
+    pub fn located(&self, text: &str) -> Vec<LocatedToken> {
+        let mut tokens = Vec::new();
+        if self.config.start_token {
+            tokens.push(LocatedToken { id: START, span: None });
+        }
+        let mut tokenizer = self.tokenizer.clone();
+        tokenizer.located(text, |token, span| {
+            tokens.push(LocatedToken { id: self.vocabulary.id(token), span: Some(span) });
+        });
+        if tokens.is_empty() {
+            tokens.push(LocatedToken { id: OOV, span: None });
+        }
+        tokens.drain(self.cut(tokens.len()));
+        tokens
+    }
+}
+
+/// A token that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedToken {
+    /// Its id.
+    pub id: u32,
+    /// Where it stands in the text; nothing for what stands in no text: the start token, and what
+    /// is read of a text without words.
+    pub span: Option<Range<usize>>,
 }
 
 /// What a thread made of its texts.

@@ -8,9 +8,9 @@ mod tokens;
 mod vectors;
 mod vocabulary;
 
-pub use encoder::{Corpus, Encoded, Encoder, Encoders, joined};
+pub use encoder::{Corpus, Encoded, Encoder, Encoders, LocatedToken, joined};
 pub use ids::{Ids, IdsWriter};
 pub use tokenizer::Tokenizer;
 pub use tokens::{Tokenization, Tokens};
 pub use vectors::{Coverage, WordVectors, coverage, read_vectors};
-pub use vocabulary::{OOV, PAD, START, Vocabulary};
+pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};

@@ -1,5 +1,7 @@
 //! Text to tokens.
 
+use std::ops::Range;
+
 use crate::config::{TextConfig, TokenizerKind};
 
 /// The characters that Keras's `Tokenizer` turns into spaces.
@@ -36,33 +38,72 @@ impl Tokenizer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         self.normalize(text, &mut buffer);
-        match self.kind {
-            TokenizerKind::Keras => keras(&buffer, each),
-            TokenizerKind::Words => words(&buffer, each),
-            TokenizerKind::Whitespace => buffer.split_whitespace().for_each(each),
-            TokenizerKind::Characters => characters(&buffer, each),
-        }
+        self.split(&buffer, each);
         self.buffer = buffer;
+    }
+
+    /// Calls `each` with every token of `text` and its place there in bytes.
+    pub fn located(&mut self, text: &str, mut each: impl FnMut(&str, Range<usize>)) {
+        // Cut character by character, so that what each becomes is known; a token stands where the
+        // characters that its first and last came from stand.
+        let mut origins: Vec<Range<usize>> = Vec::new();
+        let mut normalized = String::new();
+        self.pieces(text, |piece| match piece {
+            Piece::Text(start, characters) => {
+                for (offset, character) in characters.char_indices() {
+                    let origin = start + offset..start + offset + character.len_utf8();
+                    self.push(&characters[offset..offset + character.len_utf8()], &mut normalized);
+                    origins.resize(normalized.len(), origin);
+                }
+            }
+            Piece::Tag(origin) => {
+                normalized.push(' ');
+                origins.push(origin);
+            }
+        });
+        let begin = normalized.as_ptr() as usize;
+        self.split(&normalized, |token| {
+            // Every token is a part of what is split.
+            let first = token.as_ptr() as usize - begin;
+            let (from, to) = (&origins[first], &origins[first + token.len() - 1]);
+            each(token, from.start..to.end);
+        });
+    }
+
+    fn split(&self, text: &str, each: impl FnMut(&str)) {
+        match self.kind {
+            TokenizerKind::Keras => keras(text, each),
+            TokenizerKind::Words => words(text, each),
+            TokenizerKind::Whitespace => text.split_whitespace().for_each(each),
+            TokenizerKind::Characters => characters(text, each),
+        }
     }
 
     /// Everything that changes characters, before any is split.
     fn normalize(&self, text: &str, out: &mut String) {
-        let mut rest = text;
-        while self.strip_tags && !rest.is_empty() {
-            let Some(start) = rest.find('<') else { break };
-            self.push(&rest[..start], out);
-            match tag_length(&rest[start..]) {
+        self.pieces(text, |piece| match piece {
+            Piece::Text(_, text) => self.push(text, out),
+            Piece::Tag(_) => out.push(' '),
+        });
+    }
+
+    /// Calls `each` with the parts of a text between HTML tags, and with the tags.
+    fn pieces<'a>(&self, text: &'a str, mut each: impl FnMut(Piece<'a>)) {
+        // Where the text begins that was not handed on yet, and where to look for the next tag.
+        let (mut begin, mut look) = (0, 0);
+        let next = |look: usize| self.strip_tags.then(|| text[look..].find('<'))?;
+        while let Some(found) = next(look) {
+            let start = look + found;
+            match tag_length(&text[start..]) {
                 Some(length) => {
-                    out.push(' ');
-                    rest = &rest[start + length..];
+                    each(Piece::Text(begin, &text[begin..start]));
+                    each(Piece::Tag(start..start + length));
+                    (begin, look) = (start + length, start + length);
                 }
-                None => {
-                    out.push('<');
-                    rest = &rest[start + 1..];
-                }
+                None => look = start + 1,
             }
         }
-        self.push(rest, out);
+        each(Piece::Text(begin, &text[begin..]));
     }
 
     fn push(&self, text: &str, out: &mut String) {
@@ -83,6 +124,14 @@ impl Tokenizer {
             }
         }
     }
+}
+
+/// A part of a text.
+enum Piece<'a> {
+    /// Where it begins, and its characters.
+    Text(usize, &'a str),
+    /// Where an HTML tag stands, which becomes a space.
+    Tag(Range<usize>),
 }
 
 /// The bytes of the HTML tag that `text`, which begins with "<", begins with.
@@ -159,6 +208,8 @@ fn stem_length(word: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn split(kind: TokenizerKind, text: &str) -> Vec<String> {
@@ -205,6 +256,61 @@ mod tests {
             ["a", "b", "c", "1", "<", "2", "<x"]
         );
         assert_eq!(split(TokenizerKind::Whitespace, "<b <br>"), ["<b"]);
+    }
+
+    #[test]
+    fn tokens_stand_where_their_characters_do() {
+        let text = "A<br />ÇA’s ΣΑΣ <x İ!";
+        let mut tokenizer = Tokenizer {
+            kind: TokenizerKind::Words,
+            lowercase: true,
+            strip_tags: true,
+            buffer: String::new(),
+        };
+        let mut found = Vec::new();
+        tokenizer.located(text, |token, span| found.push((token.to_owned(), &text[span])));
+        let expected = [
+            ("a", "A"),
+            ("ça", "ÇA"),
+            ("'s", "’s"),
+            ("σασ", "ΣΑΣ"),
+            ("<", "<"),
+            ("x", "x"),
+            ("i", "İ"),
+            ("\u{307}", "İ"),
+            ("!", "!"),
+        ];
+        let expected: Vec<_> =
+            expected.iter().map(|(token, place)| ((*token).to_owned(), *place)).collect();
+        assert_eq!(found, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn located_tokens_are_the_tokens(
+            text in "([a-zA-Z0-9<>/' ’ÉİΣß中\\-]|<br />|n't){0,24}",
+            kind in prop::sample::select(vec![
+                TokenizerKind::Words,
+                TokenizerKind::Keras,
+                TokenizerKind::Whitespace,
+                TokenizerKind::Characters,
+            ]),
+            lowercase: bool,
+            strip_tags: bool,
+        ) {
+            let mut tokenizer = Tokenizer { kind, lowercase, strip_tags, buffer: String::new() };
+            let mut tokens = Vec::new();
+            tokenizer.tokens(&text, |token| tokens.push(token.to_owned()));
+            let (mut located, mut end) = (Vec::new(), 0);
+            tokenizer.located(&text, |token, span| {
+                located.push(token.to_owned());
+                // In order, and each a part of the text.
+                assert!(span.start < span.end && text.get(span.clone()).is_some());
+                assert!(span.end >= end);
+                end = span.end;
+            });
+            prop_assert_eq!(located, tokens);
+        }
     }
 
     #[test]

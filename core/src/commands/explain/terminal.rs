@@ -1,0 +1,95 @@
+//! An explanation in a terminal.
+
+use anstyle::{Ansi256Color, Style};
+
+use crate::commands::output::one_field;
+use crate::explanation::{ExplainedWord, Explanation, Method, Side};
+
+/// Words at each end that are listed with their numbers.
+const LISTED: usize = 8;
+/// A longer word is cut in the list.
+const WORD: usize = 24;
+/// From pale to strong: background and letters that stand out from it, for the class and against
+/// it, on dark terminals as on light ones. No word is coloured that has less than a sixth of the
+/// largest contribution.
+const FOR: [(u8, u8); 4] = [(153, 16), (75, 16), (32, 231), (25, 231)];
+const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
+const LEAST: f64 = 1.0 / 6.0;
+
+/// The decision, the text and the words that matter most.
+pub fn of(explanation: &Explanation, colored: bool) -> String {
+    let Explanation { label, probability, log_odds, .. } = explanation;
+    let mut out = format!("{label}  {probability:.4}   log-odds {log_odds:+.3}\n");
+    for input in &explanation.inputs {
+        out.push('\n');
+        if let Some(name) = &input.input {
+            out += &format!("{name}: ");
+        }
+        for segment in input.segments() {
+            let text = one_field(&input.text[segment.span.clone()]);
+            match (segment.words.first(), colored) {
+                (Some(word), true) => {
+                    out += &painted(explanation, &text, segment.contribution(), word.known);
+                }
+                _ => out += &text,
+            }
+        }
+        out.push('\n');
+    }
+    out += &list(explanation);
+    out + &remark(explanation)
+}
+
+fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool) -> String {
+    let share = explanation.share(contribution);
+    let mut style = Style::new();
+    if share >= LEAST {
+        let colors = match explanation.side(contribution) {
+            Side::For => FOR,
+            Side::Against => AGAINST,
+        };
+        let step = ((share * colors.len() as f64) as usize).min(colors.len() - 1);
+        let (back, letters) = colors[step];
+        style = style
+            .bg_color(Some(Ansi256Color(back).into()))
+            .fg_color(Some(Ansi256Color(letters).into()));
+    }
+    if !known {
+        style = style.underline();
+    }
+    format!("{style}{text}{style:#}")
+}
+
+/// The largest contributions of both sides beside each other.
+fn list(explanation: &Explanation) -> String {
+    let [towards, against] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
+    let [left, right] = [Side::For, Side::Against].map(|side| explanation.side_name(side));
+    let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
+        None => String::new(),
+        Some(found) => {
+            let word: String = one_field(&found.word).chars().take(WORD).collect();
+            format!("{word:<WORD$} {:>+8.3}", explanation.on_its_side(found.contribution))
+        }
+    };
+    let width = WORD + 9;
+    let mut out = format!("\n{left:<width$}   {right}\n");
+    for index in 0..LISTED.min(towards.len().max(against.len())) {
+        let line = format!("{:<width$}   {}", entry(&towards, index), entry(&against, index));
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+fn remark(explanation: &Explanation) -> String {
+    match (explanation.method, explanation.integration) {
+        (Method::IntegratedGradients, Some(found)) => format!(
+            "\nintegrated gradients: {:+.3} without words, {:+.3} from them\n{} steps, completeness gap {:+.4}\n",
+            found.baseline_log_odds,
+            explanation.log_odds - found.baseline_log_odds,
+            found.steps,
+            found.completeness_gap
+        ),
+        _ => "\nleave-one-out: how much the log-odds fall without the word\n".to_owned(),
+    }
+}

@@ -1,0 +1,144 @@
+//! `lstmtext explain`.
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::common::{Place, assert_fails, stdout, stdout_json};
+
+const TEXT: &str = "n1 pos3 <b>n2</b> neg4 pos5 unheard";
+
+fn explain(place: &Place, line: &str, texts: &[&str]) -> Value {
+    let mut command = place.lstmtext(&format!("explain {line} --json"));
+    stdout_json(&command.args(texts).assert().success())
+}
+
+fn words(explanation: &Value) -> Vec<(String, f64)> {
+    let words = explanation["inputs"][0]["words"].as_array().unwrap();
+    let word = |word: &Value| {
+        (word["word"].as_str().unwrap().to_owned(), word["contribution"].as_f64().unwrap())
+    };
+    words.iter().map(word).collect()
+}
+
+fn number(explanation: &Value, pointer: &str) -> f64 {
+    explanation.pointer(pointer).unwrap().as_f64().unwrap()
+}
+
+#[test]
+fn the_words_of_a_class_speak_for_it() {
+    let place = Place::with_run();
+    for method in ["integrated-gradients", "leave-one-out"] {
+        let found = explain(&place, &format!("run --class pos --method {method}"), &[TEXT]);
+        let words = words(&found[0]);
+        let names: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
+        assert_eq!(names, ["n1", "pos3", "n2", "neg4", "pos5", "unheard"]);
+        let of = |name: &str| words.iter().find(|(word, _)| word == name).unwrap().1;
+        assert!(of("pos3") > 0.0 && of("pos5") > 0.0, "{method}: {words:?}");
+        assert!(of("neg4") < 0.0, "{method}: {words:?}");
+        assert_eq!(found[0]["inputs"][0]["words"][5]["known"], false);
+    }
+}
+
+#[test]
+fn contributions_add_up() {
+    let place = Place::with_run();
+    let found = explain(&place, "run", &[TEXT, "pos1", ""]);
+    for explanation in found.as_array().unwrap() {
+        let sum: f64 = words(explanation).iter().map(|(_, contribution)| contribution).sum();
+        let expected = number(explanation, "/log_odds")
+            - number(explanation, "/integration/baseline_log_odds")
+            + number(explanation, "/integration/completeness_gap");
+        assert!((sum - expected).abs() < 1e-6, "{explanation}");
+        let probability = number(explanation, "/probability");
+        let log_odds = (probability / (1.0 - probability)).ln();
+        assert!((log_odds - number(explanation, "/log_odds")).abs() < 1e-6, "{explanation}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_what_predict_says_of_the_rest() {
+    let place = Place::with_run();
+    let log_odds = |text: &str| {
+        let mut command = place.lstmtext("predict run --format jsonl --top 2");
+        let answer = stdout_json(&command.arg(text).assert().success());
+        let classes = answer["classes"].as_array().unwrap();
+        let of = |label: &str| {
+            let class = classes.iter().find(|class| class["label"] == label).unwrap();
+            class["probability"].as_f64().unwrap().ln()
+        };
+        of("neg") - of("pos")
+    };
+    let found = explain(&place, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
+    let expected =
+        ["neg3 pos2", "n1 pos2", "n1 neg3"].map(|rest| log_odds("n1 neg3 pos2") - log_odds(rest));
+    for ((word, found), expected) in words(&found[0]).iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4, "{word}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn people_get_the_text_and_the_words_that_matter() {
+    let place = Place::with_run();
+    let shown = |color: &str| {
+        let mut command = place.lstmtext(&format!("explain run --color {color}"));
+        stdout(&command.arg(TEXT).assert().success())
+    };
+    let plain = shown("never");
+    assert_eq!(plain, shown("auto"), "no terminal, no colours");
+    for part in [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients: ", "completeness gap "]
+    {
+        assert!(plain.contains(part), "{part}: {plain}");
+    }
+    assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
+    let colored = shown("always");
+    assert!(colored.contains("\u{1b}[") && colored.contains("unheard"), "{colored}");
+    let mut without = place.lstmtext("explain run");
+    without.arg(TEXT).env("NO_COLOR", "1").assert().success().stdout(contains("\u{1b}").not());
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_runs_nothing() {
+    let place = Place::with_run();
+    let mut command = place.lstmtext("explain run --html why.html");
+    let hostile = "pos1 <script>alert(1)</script> \"quoted\" neg2";
+    command.args([TEXT, hostile]).assert().success().stderr(contains("why.html: 2 texts"));
+    let page = place.read("why.html");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    for part in ["http:", "https:", "src=", "<script", "url("] {
+        assert!(!page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("<article>").count(), 2);
+    assert!(page.contains("&quot;") && page.contains(">pos1</span>"));
+}
+
+#[test]
+fn several_inputs_are_explained_together() {
+    let lines: String = (0..60)
+        .map(|n| {
+            let label = ["yes", "no"][n % 2];
+            format!("{{\"story\": \"a {label}{} b\", \"question\": \"is it {n}\", \"label\": \"{label}\"}}\n", n % 7)
+        })
+        .collect();
+    let config = "data: {train: data.jsonl}\ntext: {min_count: 1}\ntrain: {epochs: 3}\n\
+        inputs:\n  story: {embedding: {size: 4}, lstm: {units: 4}}\n  question: {embedding: {size: 3}, lstm: {units: 2}}\n";
+    let place = Place::new().file("data.jsonl", lines).file("two.yaml", config);
+    place.train("two.yaml --out run");
+    let mut command = place.lstmtext("explain run --json");
+    command.args(["--input", "story=a yes1 b", "--input", "question=is it 5"]);
+    let found = stdout_json(&command.assert().success());
+    let names: Vec<&Value> =
+        found[0]["inputs"].as_array().unwrap().iter().map(|input| &input["input"]).collect();
+    assert_eq!(names, ["story", "question"]);
+    assert_fails(place.lstmtext("explain run text"), 2, &["story, question", "--input"]);
+}
+
+#[test]
+fn what_cannot_be_explained_is_said() {
+    let place = Place::with_run();
+    assert_fails(place.lstmtext("explain run"), 2, &["there is no text"]);
+    assert_fails(place.lstmtext("explain run x --class meh"), 2, &["--class meh", "neg, pos"]);
+    assert_fails(place.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
+    assert_fails(place.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
+    assert_fails(place.lstmtext("explain run x --html no/folder.html"), 1, &["no/folder.html"]);
+}
