@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::say;
 
@@ -18,6 +19,13 @@ pub fn start() {
     // A file that has reached a limit of the system is an error like a full disk.
     // SAFETY: no handler is set that could run.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Lets this process have as many open files, connections among them, as the system allows it.
+pub fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be, those that are allowed are many too.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Whether this process ignores a signal, since whoever started it wanted it so.

@@ -13,6 +13,7 @@ mod import;
 pub mod output;
 mod plot;
 pub mod predict;
+pub mod serve;
 mod states;
 mod summary;
 pub mod texts;
@@ -36,6 +37,7 @@ pub use evaluate::EvaluateArgs;
 pub use export::ExportArgs;
 pub use import::ImportArgs;
 pub use predict::PredictArgs;
+pub use serve::ServeArgs;
 pub use states::StatesArgs;
 pub use train::TrainArgs;
 
@@ -74,6 +76,7 @@ pub enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
+    Serve(serve::ServeArgs),
     States(states::StatesArgs),
     Plot(plot::PlotArgs),
     Export(export::ExportArgs),
@@ -116,6 +119,7 @@ impl Cli {
         match self.command {
             Command::Predict(args) => predict::run(args),
             Command::Evaluate(args) => evaluate::run(args),
+            Command::Serve(args) => serve::run(args),
             Command::Explain(args) => explain::run(args).map(Light::Done),
             Command::Plot(args) => plot::run(args).map(Light::Done),
             Command::Summary(args) => summary::run(args).map(Light::Done),
@@ -134,7 +138,9 @@ impl Cli {
     /// Whether the command is worth a slower start.
     pub fn computes_for_long(&self) -> bool {
         match &self.command {
-            Command::Train(_) | Command::Evaluate(_) | Command::Bench(_) => true,
+            Command::Train(_) | Command::Evaluate(_) | Command::Serve(_) | Command::Bench(_) => {
+                true
+            }
             Command::Predict(args) => args.reads_a_stream(),
             _ => false,
         }

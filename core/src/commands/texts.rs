@@ -34,6 +34,11 @@ impl TextColumns {
         Self(inputs.columns().into_iter().map(Column::key).collect())
     }
 
+    /// As the data files name them.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether an example is one text, which needs no name.
     pub fn is_one(&self) -> bool {
         self.0.len() == 1
@@ -107,9 +112,24 @@ impl TextColumns {
 
     /// The texts of a JSON object.
     fn row(&self, line: &str) -> anyhow::Result<Vec<String>> {
+        self.object(&serde_json::from_str(line).unwrap_or(Value::Null))
+    }
+
+    /// The texts of an example: a string, or an object where there are several columns.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn example(&self, value: &Value) -> anyhow::Result<Vec<String>> {
+        match value {
+            Value::String(text) if self.is_one() => Ok(vec![text.clone()]),
+            _ if self.is_one() => Err(anyhow!("expected a string")),
+            value => self.object(value),
+        }
+    }
+
+    fn object(&self, value: &Value) -> anyhow::Result<Vec<String>> {
         let expected = || format!("expected a JSON object with the texts {}", self.0.join(", "));
-        let object: Map<String, Value> =
-            serde_json::from_str(line).map_err(|_| anyhow!(expected()))?;
+        let object = value.as_object().ok_or_else(|| anyhow!(expected()))?;
         let text = |name: &String| match object.get(name) {
             Some(Value::String(text)) => Ok(text.clone()),
             // As in the data that models are trained on.
