@@ -18,7 +18,8 @@
 //!    [`loss`]: log probabilities [B, C] and cross-entropy []; [`optimizer`]: gradients, clipped,
 //!    become a step. On the CPU the same is done by [`native`], over the [`kernel`].
 //! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`events`] are for
-//!    TensorBoard, [`progress`] for early stopping and resuming, [`run`] for the files of a run.
+//!    TensorBoard, [`progress`] for early stopping and resuming, [`run`] for the files of a run,
+//!    which [`runs`] finds and reads again.
 //! 6. [`checkpoint`]: one folder that [`predictor`] and a resumed run need and nothing else.
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
@@ -31,11 +32,11 @@
 //! Level by level, each module importing from its own level and those above it:
 //!
 //! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
-//!   `events`, `files`, `fetch`, `seed`, `numbers`, `interrupt`, `process`, `arrays`, `summary`,
-//!   `device` know of no network;
+//!   `events`, `files`, `fetch`, `seed`, `numbers`, `columns`, `interrupt`, `process`, `arrays`,
+//!   `summary`, `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it; `evaluation`, `explanation`, `experiment`, `predictor`, `console`,
-//!   `plot`, `trainer` put it to work;
+//!   `plot`, `runs`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
@@ -54,7 +55,7 @@ pub mod torch;
 pub mod training;
 
 pub use lstmtext_core::{
-    arrays, backend, bucketing, checkpoint, config, console, data, device, evaluation, events,
-    experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers, plot,
-    predictor, process, progress, run, schedule, seed, stats, summary, text, trainer,
+    arrays, backend, bucketing, checkpoint, columns, config, console, data, device, evaluation,
+    events, experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers,
+    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, text, trainer,
 };

@@ -1,11 +1,13 @@
 //! Arrays of single-precision numbers under names, and the safetensors files that hold them.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use serde_json::Value;
 
 /// An array and its name.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +56,28 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Array>> {
     tensors.tensors().into_iter().map(array).collect::<anyhow::Result<_>>().with_context(unreadable)
 }
 
+/// The shapes of all arrays of a safetensors file, whose numbers are not read.
+///
+/// # Errors
+/// Where the file cannot be read, or is no safetensors file.
+pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+    /// As the format's own limit.
+    const MOST_BYTES: u64 = 100_000_000;
+    let header = || -> anyhow::Result<BTreeMap<String, Value>> {
+        let mut file = File::open(path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        ensure!(length <= MOST_BYTES, "its header has {length} bytes");
+        let mut json = Vec::new();
+        file.take(length).read_to_end(&mut json)?;
+        Ok(serde_json::from_slice(&json)?)
+    };
+    let header = header().with_context(|| format!("cannot read \"{}\"", path.display()))?;
+    let shape = |array: &Value| serde_json::from_value(array.get("shape")?.clone()).ok();
+    Ok(header.into_iter().filter_map(|(name, array)| Some((name, shape(&array)?))).collect())
+}
+
 /// The arrays in the order of `expected`, each of the shape that stands there.
 ///
 /// # Errors
@@ -99,6 +123,9 @@ mod tests {
         let mut found = read(&path).unwrap();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(found, [arrays[0].clone(), arrays[2].clone(), arrays[1].clone()]);
+        let shapes = shapes(&path).unwrap().into_iter();
+        let expected = found.into_iter().map(|array| (array.name, array.shape));
+        assert!(shapes.eq(expected));
     }
 
     #[test]
@@ -108,6 +135,7 @@ mod tests {
         // A header that claims more bytes than there are.
         fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
         assert!(format!("{:#}", read(&path).unwrap_err()).contains("a.safetensors"));
+        assert!(format!("{:#}", shapes(&path).unwrap_err()).contains("a.safetensors"));
         let bytes = [0_u8; 8];
         let half = TensorView::new(Dtype::F16, vec![4], &bytes).unwrap();
         serialize_to_file([("h", half)], None, &path).unwrap();

@@ -202,7 +202,7 @@ impl Checkpoint {
     /// # Errors
     /// Where the file is not what this version writes.
     pub fn progress(&self) -> anyhow::Result<Progress> {
-        read_json(&self.path.join(PROGRESS))
+        progress(&self.path)
     }
 
     /// The optimizer's memory.
@@ -212,6 +212,23 @@ impl Checkpoint {
     pub fn memory(&self) -> anyhow::Result<Vec<Array>> {
         arrays::read(&self.path.join(OPTIMIZER))
     }
+}
+
+/// How far the run was when the checkpoint in the folder `path` was written, whether the rest of it
+/// is whole or not.
+///
+/// # Errors
+/// Where the file is not what this version writes.
+pub fn progress(path: &Path) -> anyhow::Result<Progress> {
+    read_json(&path.join(PROGRESS))
+}
+
+/// The shapes of the weights of the checkpoint in the folder `path`, under PyTorch's names.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+    arrays::shapes(&path.join(MODEL))
 }
 
 /// A model and its vocabulary cannot change under their weights.

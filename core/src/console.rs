@@ -158,7 +158,7 @@ impl Console {
 }
 
 /// Hours, minutes and seconds, as 1:02:03 or 0:07.
-fn clock(duration: Duration) -> String {
+pub fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {

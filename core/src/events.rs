@@ -119,6 +119,15 @@ fn is_event_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FILE_PREFIX))
 }
 
+/// When the first event file in `folder` was made, in seconds since 1970: its name says so.
+pub fn begun(folder: &Path) -> Option<u64> {
+    let made = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix(FILE_PREFIX)?.split('.').nth(1)?.parse().ok()
+    };
+    fs::read_dir(folder).ok()?.flatten().filter_map(made).min()
+}
+
 /// Takes everything after `step` out of the event files in `folder`, since a resumed run writes it
 /// again. A last record that a killed run left unfinished goes too.
 ///
@@ -186,6 +195,18 @@ mod tests {
             .collect();
         assert_eq!(sizes.len(), 3);
         assert!(sizes.iter().all(|size| *size == sizes[0] && *size > 60), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_run_was_begun_when_its_first_file_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(begun(folder.path()), None);
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for seconds in [1_795_287_768, 1_795_287_000, 1_795_288_000] {
+            EventWriter::create(folder.path(), at(seconds)).unwrap();
+        }
+        fs::write(folder.path().join("events.out.tfevents.mine"), "").unwrap();
+        assert_eq!(begun(folder.path()), Some(1_795_287_000));
     }
 
     #[test]

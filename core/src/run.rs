@@ -4,9 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -18,10 +21,14 @@ const CONFIG: &str = "config.yaml";
 const METRICS: &str = "metrics.jsonl";
 const TIMES: &str = "times.jsonl";
 const SUMMARY: &str = "summary.json";
+const ERROR: &str = "error.txt";
 const LOCK: &str = ".lock";
+/// How long a lock may be held by somebody who only asks whether it is
+/// ([`RunFolder::is_training`]).
+const LOOK: Duration = Duration::from_millis(200);
 
-/// `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`, `best/`, `last/`, and `summary.json`
-/// at the end.
+/// `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`, `best/`, `last/`, and at the end
+/// `summary.json`, or `error.txt` where an error was the end.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -77,12 +84,13 @@ impl RunFolder {
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
         let run = Self::open(path);
         // Nothing there may be written over: neither a run nor a file of the user's.
-        let taken = [run.best(), run.last(), run.metrics(), run.path.join(CONFIG)];
+        let error = run.path.join(ERROR);
+        let taken = [run.best(), run.last(), run.metrics(), run.config(), error];
         if taken.iter().any(|part| part.exists()) || events::any_in(&run.path) {
             let path = run.path.display();
             bail!(
-                "\"{path}\" holds a run already, or a {CONFIG}: choose another --out, or go on with \
-                 train --resume"
+                "\"{path}\" holds a run already, or a {CONFIG} or {ERROR}: choose another --out, or \
+                 go on with train --resume"
             );
         }
         fs::create_dir_all(&run.path)
@@ -117,11 +125,15 @@ impl RunFolder {
         keep_lines(&self.metrics(), |record: &Record| record.step <= step)?;
         keep_lines(&self.path.join(TIMES), |time: &Time| time.step <= step)?;
         events::drop_after(&self.path, step)?;
-        match fs::remove_file(self.path.join(SUMMARY)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).context("cannot remove the summary of the run so far");
+        // How the run ended before is over.
+        for name in [SUMMARY, ERROR] {
+            match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("cannot remove the {name} of the run so far"));
+                }
+                _ => {}
             }
-            _ => {}
         }
         self.write_config(config_yaml)
     }
@@ -158,12 +170,17 @@ impl RunFolder {
     pub fn lock(&self) -> anyhow::Result<Lock> {
         let path = self.path.join(LOCK);
         let unusable = || format!("cannot write \"{}\"", path.display());
+        let begun = Instant::now();
         loop {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(false);
             let mut file = options.open(&path).with_context(unusable)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < LOOK => {
+                    thread::sleep(LOOK / 40);
+                    continue;
+                }
+                Err(Errno::WOULDBLOCK) => {
                     let mut process = String::new();
                     let _ = file.read_to_string(&mut process);
                     bail!(
@@ -185,6 +202,14 @@ impl RunFolder {
                 return Ok(Lock { path, _file: file });
             }
         }
+    }
+
+    /// Whether a process trains in this folder. Nothing is written; on a file system without locks
+    /// nobody knows.
+    pub fn is_training(&self) -> bool {
+        let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
+        // A lock that is shared, so that any number of processes may look at once.
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
     /// Puts back a checkpoint that a process was about to replace when it was killed.
@@ -211,9 +236,50 @@ impl RunFolder {
         lines(&self.metrics())
     }
 
+    /// The number, from 1, of the first line of `metrics.jsonl` that is damaged, not only unfinished;
+    /// [`RunFolder::records`] ends before it.
+    pub fn damaged_record(&self) -> Option<usize> {
+        let text = fs::read(self.metrics()).ok()?;
+        let damaged =
+            |line: &[u8]| line.ends_with(b"\n") && serde_json::from_slice::<Record>(line).is_err();
+        let damaged = text.split_inclusive(|byte| *byte == b'\n').position(damaged);
+        damaged.map(|index| index + 1)
+    }
+
+    /// The lines of `times.jsonl`, as [`RunFolder::records`].
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn times(&self) -> anyhow::Result<Vec<Time>> {
+        lines(&self.path.join(TIMES))
+    }
+
     /// What `summary.json` says, where the run has one.
     pub fn summary(&self) -> Option<Outcome> {
-        serde_json::from_slice(&fs::read(self.path.join(SUMMARY)).ok()?).ok()
+        self.outcome().ok().flatten()
+    }
+
+    /// What `summary.json` says; none where there is no such file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is damaged.
+    pub fn outcome(&self) -> anyhow::Result<Option<Outcome>> {
+        let path = self.path.join(SUMMARY);
+        let Some(json) = if_there(&path, fs::read(&path))? else { return Ok(None) };
+        serde_json::from_slice(&json)
+            .with_context(|| format!("\"{}\" is not what lstmtext writes", path.display()))
+    }
+
+    /// Writes down in `error.txt` what ended the run, for whoever asks later. Best effort: the disk
+    /// may be full, and the user is told the error in any case.
+    pub fn write_error(&self, error: &anyhow::Error) {
+        let _ = write_atomic(&self.path.join(ERROR), format!("{error:#}\n").as_bytes());
+    }
+
+    /// The error that ended the run, where one did.
+    pub fn error(&self) -> Option<String> {
+        let text = fs::read(self.path.join(ERROR)).ok()?;
+        Some(String::from_utf8_lossy(&text).trim_end().to_owned())
     }
 
     /// Writes `summary.json`.
@@ -261,14 +327,17 @@ fn add_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 /// The lines of a file, up to the first that is none.
 fn lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read \"{}\"", path.display()));
-        }
-    };
+    let text = if_there(path, fs::read_to_string(path))?.unwrap_or_default();
     Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// What was read of a file; none where there is no such file.
+fn if_there<T>(path: &Path, read: std::io::Result<T>) -> anyhow::Result<Option<T>> {
+    match read {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read \"{}\"", path.display())),
+    }
 }
 
 fn keep_lines<T: DeserializeOwned + Serialize>(
@@ -326,8 +395,57 @@ mod tests {
     }
 
     #[test]
+    fn a_look_at_a_run_disturbs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        assert!(!run.is_training());
+        assert!(!folder.path().join(LOCK).exists());
+        let lock = run.lock().unwrap();
+        assert!(run.is_training() && run.is_training());
+        drop(lock);
+        assert!(!run.is_training());
+
+        // Left by a process that was killed.
+        fs::write(folder.path().join(LOCK), "1\n").unwrap();
+        assert!(!run.is_training());
+        let look = File::open(folder.path().join(LOCK)).unwrap();
+        flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
+        let looking = thread::spawn(move || {
+            thread::sleep(LOOK / 8);
+            drop(look);
+        });
+        let _lock = run.lock().unwrap();
+        looking.join().unwrap();
+    }
+
+    #[test]
+    fn how_a_run_ended_is_forgotten_when_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        assert_eq!((run.error(), run.outcome().unwrap()), (None, None));
+        run.write_error(&anyhow::anyhow!("disk full").context("cannot write \"x\""));
+        assert_eq!(run.error().unwrap(), "cannot write \"x\": disk full");
+        run.go_on_after(0, "a: 2\n").unwrap();
+        assert_eq!(run.error(), None);
+    }
+
+    #[test]
+    fn damaged_records_are_counted_and_unfinished_ones_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        assert_eq!(run.damaged_record(), None);
+        run.add_record(&record(1), 0.5).unwrap();
+        let good = fs::read_to_string(run.metrics()).unwrap();
+        for (end, damaged) in [("{\"epo", None), ("{\"epo\n", Some(2)), ("\u{FFFF}\n", Some(2))] {
+            fs::write(run.metrics(), format!("{good}{end}")).unwrap();
+            assert_eq!(run.damaged_record(), damaged, "{end}");
+            assert_eq!(run.records().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
     fn files_of_the_user_are_never_written_over_or_removed() {
-        for name in ["config.yaml", "events.out.tfevents.1.host"] {
+        for name in ["config.yaml", "error.txt", "events.out.tfevents.1.host"] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(name), "mine").unwrap();
             assert!(RunFolder::create(folder.path(), "a: 1\n").is_err());

@@ -18,6 +18,7 @@ use crate::numbers::grouped;
 use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
 use crate::summary::summarize;
+use crate::torch::errors_not_panics;
 use crate::trainer::Ending;
 use crate::training::Training;
 use lstmtext_core::commands::output::{listed, print, print_json};
@@ -72,7 +73,7 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     let training = Training::begin(&experiment, run.clone(), engine);
     let training = training.inspect_err(|_| run.discard())?;
-    Ok(Session { run, columns, ending: training.train(interrupt)? })
+    train(training, run, columns, interrupt)
 }
 
 /// Begins a run anew that was stopped before its first checkpoint.
@@ -85,7 +86,7 @@ fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyho
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     run.go_on_after(0, &experiment.resolved.to_yaml())?;
     let training = Training::begin(&experiment, run.clone(), engine)?;
-    Ok(Session { run, columns, ending: training.train(interrupt)? })
+    train(training, run, columns, interrupt)
 }
 
 fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
@@ -126,7 +127,19 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
     introduce(&experiment, &run, engine)?;
     say(format!("resumed after step {}", progress.step));
     let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
-    Ok(Session { run, columns, ending: training.train(interrupt)? })
+    train(training, run, columns, interrupt)
+}
+
+/// Trains; an error that ends it is written down in the run's folder.
+fn train(
+    training: Training,
+    run: RunFolder,
+    columns: TextColumns,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Session> {
+    let ending = errors_not_panics(|| training.train(interrupt));
+    let ending = ending.inspect_err(|error| run.write_error(error))?;
+    Ok(Session { run, columns, ending })
 }
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.

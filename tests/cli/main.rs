@@ -23,6 +23,7 @@ mod plot;
 mod predict;
 mod python;
 mod resume;
+mod runs;
 mod serve;
 mod tensorboard;
 mod train;

@@ -13,6 +13,7 @@ mod import;
 pub mod output;
 mod plot;
 pub mod predict;
+mod runs;
 pub mod serve;
 mod states;
 mod summary;
@@ -53,6 +54,7 @@ Examples:
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
   lstmtext predict runs/wide \"One of the best films of the year.\"
   lstmtext evaluate runs/wide --split test --json
+  lstmtext runs
   lstmtext plot runs/wide
   tensorboard --logdir runs
 
@@ -78,6 +80,7 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     Serve(serve::ServeArgs),
     States(states::StatesArgs),
+    Runs(runs::RunsArgs),
     Plot(plot::PlotArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -121,6 +124,7 @@ impl Cli {
             Command::Evaluate(args) => evaluate::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Explain(args) => explain::run(args).map(Light::Done),
+            Command::Runs(args) => runs::run(args).map(Light::Done),
             Command::Plot(args) => plot::run(args).map(Light::Done),
             Command::Summary(args) => summary::run(args).map(Light::Done),
             Command::Config(args) => config::run(args).map(Light::Done),

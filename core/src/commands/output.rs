@@ -1,6 +1,6 @@
 //! Results on stdout.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -35,6 +35,15 @@ pub fn listed(names: &[String]) -> String {
         0..=MOST => names.join(", "),
         many => format!("{}, … ({many} in all)", names[..MOST].join(", ")),
     }
+}
+
+/// The letters that fit into a line: 80, or more on a terminal that is wider.
+pub fn line_width() -> usize {
+    const LEAST: usize = 80;
+    let out = io::stdout();
+    let wide = || rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col));
+    let terminal = if out.is_terminal() { wide() } else { None };
+    terminal.map_or(LEAST, |columns| columns.max(LEAST))
 }
 
 /// Whether the error is that nobody reads our output any more, as under `| head`.

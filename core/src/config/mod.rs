@@ -3,6 +3,7 @@
 //! Every fault is reported, all at once, before anything is loaded or written.
 
 mod contradictions;
+mod differences;
 mod fields;
 mod inputs;
 mod locate;
@@ -15,10 +16,11 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
+pub use differences::{Difference, differences};
 pub use fields::Field;
 use fields::{Fault, Fields, Walk};
 pub use inputs::{Input, Inputs};
-pub use print::{reference, resolved_yaml};
+pub use print::{flow, reference, resolved_yaml};
 pub use schema::*;
 pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion};
 

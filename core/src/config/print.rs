@@ -3,6 +3,7 @@
 use serde_yaml::Value;
 
 use super::Field;
+use crate::columns::wrap;
 
 /// Comment lines end before this column.
 const WIDTH: usize = 96;
@@ -56,8 +57,8 @@ pub fn reference(fields: &[Field]) -> String {
     out
 }
 
-/// A value on one line.
-fn flow(value: &Value) -> String {
+/// A value on one line, as YAML.
+pub fn flow(value: &Value) -> String {
     match value {
         Value::Sequence(items) => {
             format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
@@ -81,19 +82,4 @@ fn plain(text: &str) -> bool {
     harmless
         && starts_well
         && matches!(serde_yaml::from_str(text), Ok(Value::String(same)) if same == text)
-}
-
-/// Breaks `text` at spaces into lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

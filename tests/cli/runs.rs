@@ -1,0 +1,237 @@
+//! `lstmtext runs` and `lstmtext runs diff`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
+use crate::training::{PLATEAU, Training, with_noise};
+
+/// What `runs --json` says, by name.
+fn listed(place: &Place, line: &str) -> Vec<Value> {
+    let done = place.lstmtext(&format!("runs {line} --json")).assert().success().stderr("");
+    stdout_json(&done).as_array().unwrap().clone()
+}
+
+fn names(runs: &[Value]) -> Vec<&str> {
+    runs.iter().map(|run| run["name"].as_str().unwrap()).collect()
+}
+
+/// The table: what it prints has no line that is longer than a terminal.
+fn table(place: &Place, line: &str) -> String {
+    let text = stdout(&place.lstmtext(&format!("runs {line}")).assert().success());
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    text
+}
+
+fn line_of<'t>(table: &'t str, run: &str) -> Vec<&'t str> {
+    let line = table.lines().find(|line| line.starts_with(&format!("{run} ")));
+    line.unwrap_or_else(|| panic!("{run} is not in\n{table}")).split_whitespace().collect()
+}
+
+#[test]
+fn runs_are_listed_with_what_they_reached_and_what_differs() {
+    let place = Place::with_data();
+    place.train("small.yaml --out runs/a");
+    place.train("small.yaml --out runs/deep/b --set train.seed=2 --set train.epochs=2");
+    place.train("small.yaml --out runs/c --set model.lstm.units=16");
+    let runs = listed(&place, "");
+    let score = |run: &Value| run["validation"]["accuracy"].as_f64().unwrap();
+    assert!(runs.is_sorted_by(|a, b| score(a) >= score(b)), "{runs:?}");
+    assert_eq!(runs.len(), 3);
+    for run in &runs {
+        let name = run["name"].as_str().unwrap();
+        let summary = place.summary(&format!("runs/{name}"));
+        for field in ["parameters", "best_epoch", "validation", "test", "seconds"] {
+            assert_eq!(run[field], summary[field], "{field} of {name}");
+        }
+        assert_eq!((&run["state"], &run["error"]), (&"finished".into(), &Value::Null));
+        assert_eq!(run["epoch"], run["epochs"], "{name}");
+        assert_eq!(run["differs"].as_object().unwrap().len(), 3);
+        assert!(run["begun"].as_u64().unwrap() > 1_700_000_000);
+    }
+    let b = runs.iter().find(|run| run["name"] == "deep/b").unwrap();
+    let expected = [("model.lstm.units", 8), ("train.epochs", 2), ("train.seed", 2)];
+    for (field, value) in expected {
+        assert_eq!(b["differs"][field], value);
+    }
+
+    // Three columns have no room; what most runs have is said once.
+    let text = table(&place, "");
+    let a = line_of(&text, "a");
+    let accuracy = 100.0 * place.summary("runs/a")["validation"]["accuracy"].as_f64().unwrap();
+    assert_eq!(a[1..3], ["finished", &format!("{accuracy:.2}")]);
+    assert!(text.contains("\n  epochs 2, seed 2\n") && text.contains("\n  units 16\n"), "{text}");
+    assert!(text.ends_with("\n  otherwise: units 8, epochs 4, seed 1\n"), "{text}");
+
+    // One column has.
+    fs::remove_dir_all(place.path("runs/deep")).unwrap();
+    let text = table(&place, "runs");
+    assert!(text.lines().nth(1).unwrap().ends_with("parameters  units"), "{text}");
+    assert_eq!(line_of(&text, "c").last().unwrap(), &"16");
+}
+
+#[test]
+fn runs_are_sorted_as_asked() {
+    let place = Place::with_data();
+    for (name, units, epochs) in [("x", 12, 1), ("y", 8, 3), ("z", 10, 2)] {
+        place.train(&format!(
+            "small.yaml --out runs/{name} --set model.lstm.units={units} --set train.epochs={epochs}"
+        ));
+    }
+    // Never validated, so that it has neither score nor parameters.
+    let yaml = fs::read_to_string(place.path("runs/x/config.yaml")).unwrap();
+    let place = place.file("runs/new/config.yaml", yaml.replace("units: 12", "units: 9"));
+    let order = |line: &str| names(&listed(&place, line)).join(" ");
+    assert_eq!(order("--sort name"), "new x y z");
+    assert_eq!(order("--sort name --reverse"), "z y x new");
+    assert_eq!(order("--sort parameters"), "y z x new");
+    assert_eq!(order("--sort parameters --reverse"), "x z y new");
+    assert_eq!(order("--sort model.lstm.units"), "y new z x");
+    assert_eq!(order("--sort state"), "x y z new");
+    assert!(order("--sort loss").ends_with("new") && order("--sort date").ends_with("new"));
+    assert_fails(place.lstmtext("runs --sort model.lstm"), 2, &["accuracy", "train.learning_rate"]);
+}
+
+#[test]
+fn a_running_run_is_listed_and_not_disturbed() {
+    let place = with_noise(PLATEAU);
+    let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
+    let mut training = Training::start(&place, &format!("long.yaml --out runs/it {endless}"));
+    training.wait_for_checkpoint(&place, "runs/it");
+    training.wait_for_validations(&place, "runs/it", 1);
+    for _ in 0..5 {
+        let [run] = &listed(&place, "")[..] else { panic!("one run is there") };
+        assert_eq!(run["state"], "running");
+        assert!(run["seconds"].as_f64().unwrap() > 0.0 && run["faults"] == serde_json::json!([]));
+        assert_eq!(run["epochs"], 100_000);
+    }
+    training.stop(libc::SIGKILL);
+    let [run] = &listed(&place, "")[..] else { panic!("one run is there") };
+    assert_eq!(run["state"], "stopped");
+    assert_eq!(line_of(&table(&place, ""), "it")[1], "stopped");
+
+    // As many as a finished run counts, though nobody wrote them down.
+    let parameters = run["parameters"].clone();
+    place.train("--resume runs/it --set train.epochs=1");
+    assert_eq!(parameters, place.summary("runs/it")["parameters"]);
+}
+
+#[test]
+fn an_error_that_ends_a_run_is_kept_until_it_goes_on() {
+    let place = Place::with_data();
+    let diverges = "--set train.optimizer=sgd --set train.learning_rate=1e38 \
+                    --set train.gradient_clip=null --set train.schedule.name=constant";
+    for backend in ["native", "libtorch"] {
+        let run = format!("runs/{backend}");
+        let line = format!("train small.yaml --out {run} {diverges} --set backend={backend}");
+        assert_fails(place.lstmtext(&line), 1, &["training diverged"]);
+        assert!(place.read(&format!("{run}/error.txt")).starts_with("training diverged at step "));
+    }
+    let runs = listed(&place, "");
+    assert!(runs.iter().all(|run| run["state"] == "failed"), "{runs:?}");
+    assert!(runs[0]["error"].as_str().unwrap().starts_with("training diverged at step "));
+    let text = table(&place, "");
+    assert!(text.contains("\n    error: training diverged at step "), "{text}");
+
+    assert_fails(
+        place.lstmtext("train --resume runs/native --set model.pooling=no"),
+        2,
+        &["pooling"],
+    );
+    assert!(place.path("runs/native/error.txt").exists());
+    let better = "--set train.learning_rate=0.05 --set train.gradient_clip=1.0";
+    place.train(&format!("--resume runs/native {better}"));
+    assert!(!place.path("runs/native/error.txt").exists());
+    assert_eq!(line_of(&table(&place, ""), "native")[1], "finished");
+}
+
+#[test]
+fn a_run_on_a_read_only_disk_is_listed_and_nothing_is_written() {
+    let place = Place::with_data();
+    place.train("small.yaml --out runs/a --set train.epochs=1");
+    let mode = |bits| {
+        let permissions = fs::Permissions::from_mode(bits);
+        fs::set_permissions(place.path("runs/a"), permissions).unwrap();
+    };
+    let before = place.names("runs/a");
+    mode(0o555);
+    assert_eq!(line_of(&table(&place, ""), "a")[1], "finished");
+    mode(0o755);
+    assert_eq!(place.names("runs/a"), before);
+}
+
+#[test]
+fn a_damaged_run_is_listed_with_what_is_wrong() {
+    let place = Place::with_data();
+    for name in ["whole", "damaged"] {
+        place.train(&format!("small.yaml --out runs/{name} --set train.epochs=1"));
+    }
+    let place = place
+        .file("runs/damaged/config.yaml", "train: [")
+        .file("runs/damaged/summary.json", "{\"parameters\": ")
+        .file("runs/notes/config.yaml", "port: 80\n");
+    let text = table(&place, "");
+    assert_eq!(line_of(&text, "whole")[1], "finished");
+    assert_eq!(line_of(&text, "damaged")[1], "stopped");
+    assert!(text.contains("    damaged: config.yaml:"), "{text}");
+    assert!(text.contains("    damaged: \"summary.json\" is not what lstmtext writes"), "{text}");
+    assert!(!text.contains("notes"), "{text}");
+    place
+        .lstmtext("runs diff whole damaged")
+        .assert()
+        .success()
+        .stderr(contains("note: damaged: config.yaml:"))
+        .stdout(contains("a configuration cannot be read").and(contains("validation accuracy")));
+}
+
+#[test]
+fn two_runs_are_compared() {
+    let place = Place::with_data().file("long/er/path/of/train.csv", "");
+    place.train("small.yaml --out runs/a");
+    let copy = "long/er/path/of/train.csv";
+    fs::copy(place.path("train.csv"), place.path(copy)).unwrap();
+    place.train(&format!("small.yaml --out runs/b --set train.epochs=2 --set data.train={copy}"));
+    let text = table(&place, "diff runs/a runs/b");
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["field", "runs/a", "runs/b"]);
+    assert!(rows.contains(&vec!["train.epochs", "4", "2"]), "{text}");
+    let values = rows.iter().position(|row| row == &["data.train"]).unwrap();
+    assert!(rows[values + 1][0].ends_with("/train.csv"), "{text}");
+    assert!(rows[values + 2][0].ends_with("/long/er/path/of/train.csv"), "{text}");
+    let accuracy = |run| 100.0 * place.summary(run)["test"]["accuracy"].as_f64().unwrap();
+    let (a, b) = (accuracy("runs/a"), accuracy("runs/b"));
+    let expected = format!("test accuracy {a:.2} % {b:.2} % {:+.2}", b - a);
+    assert!(rows.contains(&expected.split_whitespace().collect()), "{expected:?}: {text}");
+
+    assert_eq!(table(&place, "diff a b").lines().count(), text.lines().count());
+    assert!(table(&place, "diff a runs/a").starts_with("the configurations are the same\n"));
+    let runs = listed(&place, "diff a b");
+    assert_eq!(names(&runs), ["a", "b"]);
+    assert_eq!(
+        (&runs[0]["differs"]["train.epochs"], &runs[1]["differs"]["train.epochs"]),
+        (&4.into(), &2.into())
+    );
+}
+
+#[test]
+fn what_is_no_run_is_an_error() {
+    let place = Place::with_run().file("empty/readme", "");
+    assert_fails(place.lstmtext("runs none"), 1, &["no folder", "none"]);
+    assert_fails(place.lstmtext("runs"), 1, &["no folder \"runs\""]);
+    assert_fails(place.lstmtext("runs diff run none"), 1, &["no folder", "none"]);
+    assert_fails(place.lstmtext("runs diff run empty"), 1, &["empty", "holds no run"]);
+    assert_fails(place.lstmtext("runs diff run run/best"), 1, &["run/best", "is a checkpoint"]);
+    assert_fails(place.lstmtext("runs diff run"), 2, &["<B>"]);
+    let done = place.lstmtext("runs empty").assert().success().stdout("");
+    assert_eq!(stderr(&done), "there are no runs in \"empty\"\n");
+    assert_eq!(listed(&place, "empty").len(), 0);
+    // The only run is the folder itself, and has a name all the same.
+    assert_eq!(names(&listed(&place, "run")), ["run"]);
+    assert_fails(place.lstmtext("runs ./diff"), 1, &["no folder \"./diff\""]);
+}
