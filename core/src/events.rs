@@ -119,6 +119,55 @@ fn is_event_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FILE_PREFIX))
 }
 
+/// A point of a curve.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scalar {
+    /// Steps since the run began.
+    pub step: u64,
+    /// What was measured.
+    pub value: f64,
+}
+
+/// The curves with these tags in the event files of `folder`, in the order of their steps. What
+/// is no number is left out, and so is a record that is not finished yet.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn scalars<const N: usize>(folder: &Path, tags: [&str; N]) -> anyhow::Result<[Vec<Scalar>; N]> {
+    let mut curves = [const { Vec::new() }; N];
+    for path in event_files(folder)? {
+        let bytes =
+            fs::read(&path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
+        for event in records(&bytes).filter_map(|record| event_of(record).ok()) {
+            let step = u64::try_from(event.get_step()).unwrap_or(0);
+            for value in event.get_summary().get_value() {
+                let Some(curve) = tags.iter().position(|tag| value.get_tag() == *tag) else {
+                    continue;
+                };
+                let value = f64::from(value.get_simple_value());
+                if value.is_finite() {
+                    curves[curve].push(Scalar { step, value });
+                }
+            }
+        }
+    }
+    for curve in &mut curves {
+        curve.sort_by_key(|scalar| scalar.step);
+    }
+    Ok(curves)
+}
+
+/// The event files in `folder`, in the order of their making.
+fn event_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("cannot read the folder \"{}\"", folder.display()))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>();
+    let mut paths: Vec<PathBuf> = paths.context("cannot read the folder of the run")?;
+    paths.retain(|path| is_event_file(path));
+    paths.sort();
+    Ok(paths)
+}
+
 /// When the first event file in `folder` was made, in seconds since 1970: its name says so.
 pub fn begun(folder: &Path) -> Option<u64> {
     let made = |entry: fs::DirEntry| {
@@ -134,13 +183,7 @@ pub fn begun(folder: &Path) -> Option<u64> {
 /// # Errors
 /// Where a file cannot be read or written.
 pub fn drop_after(folder: &Path, step: u64) -> anyhow::Result<()> {
-    for entry in fs::read_dir(folder)
-        .with_context(|| format!("cannot read the folder \"{}\"", folder.display()))?
-    {
-        let path = entry.context("cannot read the folder of the run")?.path();
-        if !is_event_file(&path) {
-            continue;
-        }
+    for path in event_files(folder)? {
         let bytes =
             fs::read(&path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
         let kept: Vec<&[u8]> = records(&bytes)
@@ -195,6 +238,27 @@ mod tests {
             .collect();
         assert_eq!(sizes.len(), 3);
         assert!(sizes.iter().all(|size| *size == sizes[0] && *size > 60), "{sizes:?}");
+    }
+
+    #[test]
+    fn curves_are_read_again_in_the_order_of_their_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        for (seconds, steps) in [(20, [3, 4]), (10, [1, 2])] {
+            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let mut writer = EventWriter::create(folder.path(), now).unwrap();
+            for step in steps {
+                writer.scalar("loss", step as f64 / 2.0, step, now).unwrap();
+                writer.scalar("speed", if step == 2 { f64::NAN } else { 7.0 }, step, now).unwrap();
+            }
+            writer.flush().unwrap();
+            let bytes = fs::read(&writer.path).unwrap();
+            fs::write(&writer.path, [&bytes[..], &bytes[..9]].concat()).unwrap();
+        }
+        let [speed, loss, none] = scalars(folder.path(), ["speed", "loss", "none"]).unwrap();
+        let scalar = |step, value| Scalar { step, value };
+        assert_eq!(loss, [scalar(1, 0.5), scalar(2, 1.0), scalar(3, 1.5), scalar(4, 2.0)]);
+        assert_eq!(speed, [scalar(1, 7.0), scalar(3, 7.0), scalar(4, 7.0)]);
+        assert_eq!(none, []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::{Place, assert_fails, stderr, stdout};
+use crate::training::{PLATEAU, Training, with_noise};
 
 /// Expects a PNG file; its width and height.
 fn png_size(place: &Place, name: &str) -> (u32, u32) {
@@ -53,6 +54,7 @@ fn a_run_gets_its_curves_and_its_words() {
     assert_eq!(png_size(&place, "run/words.png"), (1500, 650));
     let curves = texts(&place, "run/curves.svg");
     assert_has(&curves, &["run", "epoch", "loss", "accuracy in %", "validation", "training"]);
+    assert_has(&curves, &["learning rate", "tokens per second", "unsmoothed"]);
     assert_has(&curves, &["1", "2", "3", "4"]);
     let words = texts(&place, "run/words.svg");
     assert_has(&words, &["run", "most neg", "most pos", "probability of “pos”"]);
@@ -93,6 +95,88 @@ fn several_runs_share_their_curves() {
         .assert()
         .success()
         .stdout("./curves.svg\n./curves.png\n");
+}
+
+#[test]
+fn curves_are_drawn_against_what_is_asked_for() {
+    let place = Place::with_run();
+    for (x, words) in [
+        ("epoch", &["epoch", "4"][..]),
+        ("step", &["step", "60"]),
+        ("time", &["training time in seconds"]),
+    ] {
+        place.lstmtext(&format!("plot run --no-words --x {x}")).assert().success();
+        assert_has(&texts(&place, "run/curves.svg"), words);
+    }
+    // Without event files the records are drawn, without smoothing.
+    for name in place.names("run").iter().filter(|name| name.starts_with("events.")) {
+        fs::remove_file(place.path("run").join(name)).unwrap();
+    }
+    place.lstmtext("plot run --no-words").assert().success();
+    let texts = texts(&place, "run/curves.svg");
+    assert_has(&texts, &["training", "not measured"]);
+    assert!(!texts.contains(&"unsmoothed".to_owned()));
+    fs::remove_file(place.path("run/times.jsonl")).unwrap();
+    assert_fails(place.lstmtext("plot run --x time"), 1, &["run", "times.jsonl"]);
+    for line in ["--x days", "--smoothing 1", "--smoothing -0.1", "--smoothing x", "--theme blue"] {
+        assert_fails(place.lstmtext(&format!("plot run {line}")), 2, &["--"]);
+    }
+}
+
+#[test]
+fn curves_are_smoothed_as_much_as_is_asked_for() {
+    let place = Place::with_run();
+    let drawn = |smoothing: &str| {
+        let line = format!("plot run --no-words --smoothing {smoothing}");
+        place.lstmtext(&line).assert().success();
+        place.read("run/curves.svg")
+    };
+    let (none, some, more) = (drawn("0"), drawn("0.6"), drawn("0.99"));
+    assert!(!none.contains("unsmoothed"));
+    assert!(some.contains("unsmoothed") && more.contains("unsmoothed") && some != more);
+    place.lstmtext("plot run --no-words").assert().success();
+    assert!(some == place.read("run/curves.svg"), "0.6 is not the default");
+}
+
+/// Okabe and Ito's blue on white paper, and what takes its place on dark paper.
+#[test]
+fn pictures_have_colours_for_light_and_for_dark_pages() {
+    let place = Place::with_run();
+    let svg = |theme: &str| {
+        let line = format!("plot run --theme {theme} --to {theme}");
+        place.lstmtext(&line).assert().success();
+        ["curves", "words"].map(|stem| place.read(&format!("{theme}/{stem}.svg")))
+    };
+    let dark_of =
+        |svg: &String| svg.contains("stroke=\"#56B4E9\"") || svg.contains("fill=\"#56B4E9\"");
+    for (auto, (light, dark)) in svg("auto").iter().zip(svg("light").iter().zip(&svg("dark"))) {
+        assert!(auto.contains("@media (prefers-color-scheme:dark)") && auto.contains("#0072B2"));
+        assert!(!light.contains("<style>") && !dark_of(light) && light.contains("#0072B2"));
+        assert!(!dark.contains("<style>") && dark_of(dark) && !dark.contains("#0072B2"));
+    }
+    assert_ne!(place.bytes("light/curves.png"), place.bytes("dark/curves.png"));
+    assert_eq!(place.bytes("light/curves.png"), place.bytes("auto/curves.png"));
+}
+
+#[test]
+fn a_running_run_is_drawn() {
+    let place = with_noise(PLATEAU);
+    let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
+    let rare = format!("{endless} --set train.validate_every=1000000000");
+    let mut young = Training::start(&place, &format!("long.yaml --out young {rare}"));
+    let mut training = Training::start(&place, &format!("long.yaml --out run {endless}"));
+    training.wait_for_validations(&place, "run", 2);
+    place.lstmtext("plot run --no-words --x time").assert().success().stderr("");
+    // A checkpoint hands all steps before it to readers.
+    young.wait_for_checkpoint(&place, "young");
+    for x in ["epoch", "time"] {
+        let command = place.lstmtext(&format!("plot young --no-words --x {x}"));
+        assert_fails(command, 1, &["first validation", "--x step"]);
+    }
+    place.lstmtext("plot young run --no-words --x step --to both").assert().success();
+    assert_has(&texts(&place, "both/curves.svg"), &["young", "run", "no validation yet"]);
+    training.stop(libc::SIGKILL);
+    young.stop(libc::SIGKILL);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::FINE;
 use super::output::print;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, is_checkpoint};
 use crate::console::say;
+use crate::events;
 use crate::files::write_atomic;
-use crate::plot::Picture;
-use crate::plot::curves::{self, Run};
+use crate::plot::curves::{self, Along, Measured, Options, TAGS};
 use crate::plot::words::{self, Words};
+use crate::plot::{Picture, Theme};
 use crate::predictor::{ClassProbability, Predictor};
 use crate::run::RunFolder;
 use crate::text::{Encoder, OOV, START};
@@ -21,10 +22,13 @@ const EXAMPLES: &str = "\
 Examples:
   lstmtext plot runs/a
   lstmtext plot runs/a runs/b --to pictures --no-words
+  lstmtext plot runs/* --x time --smoothing 0.9 --no-words
 
-curves: loss and accuracy of training and validation against epochs, all runs in one picture.
+curves: loss, accuracy, learning rate and tokens per second, all runs in one picture, running ones
+too. Training is drawn step by step (many steps as their means), and smoothed as TensorBoard does.
 words: for two classes, the probability of the second for every word of the vocabulary alone.
-Each is written as .svg and as .png, into the run's folder or, for several runs, into this one.";
+Each is written as .svg and as .png, into the run's folder or, for several runs, into this one.
+Both are readable on light and on dark pages; the SVG takes the colours that its reader prefers.";
 
 /// Words computed together.
 const BATCH: usize = 256;
@@ -39,9 +43,24 @@ pub struct PlotArgs {
     /// Where the pictures go; made where it is missing
     #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
+    /// epoch | step | time: what the curves are drawn against
+    #[arg(long, value_name = "AXIS", default_value = "epoch", hide_possible_values = true)]
+    x: Along,
+    /// Weight of earlier steps in the moving average that smooths training, from 0 to 0.999
+    #[arg(long, value_name = "WEIGHT", default_value = "0.6", value_parser = weight)]
+    smoothing: f64,
+    /// auto | light | dark: the paper; auto: an SVG as its reader prefers, a PNG light
+    #[arg(long, value_name = "THEME", default_value = "auto", hide_possible_values = true)]
+    theme: Theme,
     /// Leave the words out
     #[arg(long)]
     no_words: bool,
+}
+
+/// TensorBoard's range: at 1 nothing would be left of a curve.
+fn weight(text: &str) -> Result<f64, String> {
+    let weight = text.parse().ok().filter(|weight| (0.0..=0.999).contains(weight));
+    weight.ok_or_else(|| "allowed is a number from 0 to 0.999".to_owned())
 }
 
 /// Runs the command.
@@ -49,10 +68,10 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     let paths = without_repeats(args.runs);
     let names = names(&paths);
     let runs: Vec<RunFolder> = paths.iter().map(|path| RunFolder::open(path)).collect();
-    let curves: Vec<Run> = runs
+    let curves: Vec<Measured> = runs
         .iter()
         .zip(&names)
-        .map(|(run, name)| curves_of(run, name))
+        .map(|(run, name)| measured(run, name, args.x))
         .collect::<Result<_, _>>()?;
     let folder = args.to.unwrap_or_else(|| match &paths[..] {
         [alone] => alone.clone(),
@@ -60,7 +79,8 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     });
     fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))?;
-    write(&folder, "curves", &curves::draw(&curves)?)?;
+    let options = Options { along: args.x, smoothing: args.smoothing, theme: args.theme };
+    write(&folder, "curves", &curves::draw(&curves, &options)?)?;
     if args.no_words {
         return Ok(FINE);
     }
@@ -69,7 +89,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
             1 => "words".to_owned(),
             _ => format!("words-{}", name.replace('/', "-")),
         };
-        if let Some(picture) = words_of(run, name)? {
+        if let Some(picture) = words_of(run, name, args.theme)? {
             write(&folder, &stem, &picture)?;
         }
     }
@@ -126,25 +146,37 @@ fn parts(path: &Path) -> Vec<String> {
     path.components().filter_map(normal).collect()
 }
 
-fn curves_of(run: &RunFolder, name: &str) -> anyhow::Result<Run> {
+/// What the files of a run measured, where that is enough to be drawn.
+fn measured(run: &RunFolder, name: &str, along: Along) -> anyhow::Result<Measured> {
     let path = run.path().display();
     if !run.path().is_dir() {
         bail!("there is no folder \"{path}\"");
     }
-    if run.path().join("checkpoint.json").exists() {
+    if is_checkpoint(run.path()) {
         bail!("\"{path}\" is a checkpoint; name the folder of its run, the one above it");
     }
-    let best = run.summary().map(|outcome| outcome.validation);
-    Run::new(name, run.records()?, best).with_context(|| {
-        format!(
-            "\"{path}\" has no curves: its metrics.jsonl is missing or empty; curves appear after \
-             the first validation"
-        )
-    })
+    let measured = Measured {
+        name: name.to_owned(),
+        records: run.records()?,
+        times: run.times()?,
+        steps: events::scalars(run.path(), TAGS)?,
+        best: run.summary().map(|outcome| outcome.validation),
+    };
+    let has_steps = measured.steps.iter().any(|curve| !curve.is_empty());
+    let enough = !measured.records.is_empty() || (has_steps && along == Along::Step);
+    if !enough {
+        let why = "metrics.jsonl is missing or empty; curves appear after the first validation";
+        let advice = if has_steps { ", with --x step before it" } else { "" };
+        bail!("\"{path}\" has no curves: its {why}{advice}");
+    }
+    if along == Along::Time && measured.times.is_empty() {
+        bail!("\"{path}\" cannot be drawn against time: its times.jsonl is missing or empty");
+    }
+    Ok(measured)
 }
 
 /// The picture of a run's words, or a note why there is none.
-fn words_of(run: &RunFolder, name: &str) -> anyhow::Result<Option<Picture>> {
+fn words_of(run: &RunFolder, name: &str, theme: Theme) -> anyhow::Result<Option<Picture>> {
     let left_out = |why: String| {
         say(format!("note: {name}: words: {why}"));
         Ok(None)
@@ -165,7 +197,7 @@ fn words_of(run: &RunFolder, name: &str) -> anyhow::Result<Option<Picture>> {
     if scores.is_empty() {
         return left_out("left out, no word of the vocabulary is a text by itself".into());
     }
-    words::draw(&Words { run: name, labels: [first, second], scores: &scores }).map(Some)
+    words::draw(&Words { run: name, labels: [first, second], scores: &scores }, theme).map(Some)
 }
 
 /// Every word of the vocabulary that is a text by itself, and how probable it makes the second

@@ -45,16 +45,36 @@ impl Axis {
     /// From 0 up to a tick that no value exceeds; ticks at whole numbers.
     pub(super) fn counts(values: impl Iterator<Item = f64>) -> Self {
         let (_, high) = bounds(values);
-        let step = round_step((high / 6.0).max(1.0));
-        Self { low: 0.0, high: (high / step).ceil().max(1.0) * step, step }
+        Self::up_to(high, round_step((high / 6.0).max(1.0)))
+    }
+
+    /// From 0 up to a tick that no value exceeds.
+    pub(super) fn from_zero(values: impl Iterator<Item = f64>) -> Self {
+        let (_, high) = bounds(values);
+        let high = if high > 0.0 { high } else { 1.0 };
+        Self::up_to(high, round_step(high / 6.0))
+    }
+
+    fn up_to(high: f64, step: f64) -> Self {
+        Self { low: 0.0, high: (high / step - 1e-9).ceil().max(1.0) * step, step }
     }
 
     /// Around positions in epochs, with a little room on both sides; ticks at whole epochs.
     pub(super) fn epochs(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values);
         let low = if low < 1.0 { 0.0 } else { low };
+        Self::with_room(low, high, round_step(((high - low) / 10.0).max(1.0)))
+    }
+
+    /// From 0 past all positions, with a little room on both sides.
+    pub(super) fn along(values: impl Iterator<Item = f64>) -> Self {
+        let (_, high) = bounds(values);
+        let high = if high > 0.0 { high } else { 1.0 };
+        Self::with_room(0.0, high, round_step(high / 8.0))
+    }
+
+    fn with_room(low: f64, high: f64, step: f64) -> Self {
         let room = if high > low { 0.03 * (high - low) } else { 0.5 };
-        let step = round_step(((high - low) / 10.0).max(1.0));
         Self { low: low - room, high: high + room, step }
     }
 
@@ -128,6 +148,26 @@ mod tests {
         assert!(!around(&[], ANY).ticks().is_empty());
         assert_eq!(labels(&Axis::counts([].into_iter())), ["0", "1"]);
         assert!(!epochs(&[]).ticks().is_empty());
+    }
+
+    #[test]
+    fn axes_from_zero_end_at_a_tick() {
+        let from_zero = |high: f64| Axis::from_zero([0.0, high].into_iter());
+        assert_eq!(labels(&from_zero(0.002)), ["0.0000", "0.0005", "0.0010", "0.0015", "0.0020"]);
+        assert_eq!(labels(&from_zero(2_264_111.0)).last().unwrap(), "2,500,000");
+        assert_eq!(labels(&from_zero(0.0)).last().unwrap(), "1.0");
+        for high in [1e-12, 0.3, 7.0, 1e300] {
+            let axis = from_zero(high);
+            assert!(axis.high >= high && (2..=12).contains(&axis.ticks().len()), "{axis:?}");
+        }
+    }
+
+    #[test]
+    fn positions_along_an_axis_begin_at_zero() {
+        let axis = Axis::along([625.0, 2_500.0].into_iter());
+        assert_eq!(labels(&axis), ["0", "500", "1,000", "1,500", "2,000", "2,500"]);
+        assert!(axis.share(0.0) > 0.02 && axis.share(2_500.0) < 0.98);
+        assert_eq!(labels(&Axis::along([].into_iter())).len(), 6);
     }
 
     #[test]

@@ -1,38 +1,40 @@
 //! Pictures of what a run has learned, each as SVG and as PNG.
 //!
 //! [`curves`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
-//! drawn twice.
+//! drawn twice, on light paper or on dark ([`Theme`]).
 
 mod axis;
+mod color;
 pub mod curves;
 mod letters;
+mod series;
 mod sheet;
 pub mod words;
 
-use plotters::style::RGBColor;
-
 use axis::Axis;
+use color::Color;
+pub use color::Theme;
 pub use sheet::Picture;
 use sheet::{Align, Point, Sheet};
 
-/// Okabe and Ito's colours, which the colour-blind tell apart too; their yellow is too pale for a
-/// white ground.
-const COLORS: [RGBColor; 7] = [
+/// Okabe and Ito's colours, which the colour-blind tell apart too, darker where they are too pale
+/// for white paper and lighter where they are too dim for dark paper. Their yellow is left out.
+const COLORS: [Color; 7] = [
     BLUE,
     VERMILION,
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
+    Color::new((0, 148, 108), (0, 186, 140)),
+    Color::new((196, 100, 160), (226, 150, 194)),
+    Color::new((190, 130, 0), (240, 228, 66)),
+    Color::new((60, 150, 205), (130, 140, 255)),
+    Color::new((0, 0, 0), (255, 255, 255)),
 ];
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
+const BLUE: Color = Color::new((0, 114, 178), (86, 180, 233));
+const VERMILION: Color = Color::new((213, 94, 0), (240, 120, 40));
 
-const INK: RGBColor = RGBColor(38, 38, 38);
-const GRAY: RGBColor = RGBColor(105, 105, 105);
-const GRID: RGBColor = RGBColor(228, 228, 228);
-const PAPER: RGBColor = RGBColor(255, 255, 255);
+const INK: Color = Color::new((38, 38, 38), (230, 230, 230));
+const GRAY: Color = Color::new((105, 105, 105), (158, 163, 170));
+const GRID: Color = Color::new((228, 228, 228), (50, 54, 61));
+const PAPER: Color = Color::new((255, 255, 255), (22, 25, 30));
 
 /// Sizes of letters.
 const TITLE: f64 = 22.0;
@@ -58,7 +60,7 @@ impl Frame {
         )
     }
 
-    /// Draws grid, ticks and the name of the x axis.
+    /// Draws grid, ticks and the name of the x axis, where it has one.
     fn draw(&self, sheet: &mut Sheet, x_name: &str) {
         for tick in self.y.ticks() {
             let (_, y) = self.place(0.0, tick);
@@ -73,6 +75,9 @@ impl Frame {
             sheet.text(below, Align::Center, SMALL, GRAY, &self.x.label(tick));
         }
         sheet.line(&[(self.left, self.bottom), (self.right, self.bottom)], 1.0, GRAY);
+        if x_name.is_empty() {
+            return;
+        }
         let middle = ((self.left + self.right) / 2.0, self.bottom + 48.0);
         sheet.text(middle, Align::Center, TEXT, INK, x_name);
     }

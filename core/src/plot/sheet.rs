@@ -1,15 +1,18 @@
 //! A drawing as a list of shapes, and both of its files.
 
+use std::collections::BTreeSet;
+
 use ab_glyph::InvalidFont;
 use anyhow::Context;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    BitMapBackend, Circle, Color, DrawingBackend, IntoDrawingArea, IntoFont, PathElement, RGBColor,
-    Rectangle, SVGBackend, ShapeStyle, TextStyle,
+    BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, IntoFont, PathElement,
+    RGBColor, Rectangle, SVGBackend, ShapeStyle, TextStyle,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::PAPER;
+use super::color::{Color, Theme, blended, hexadecimal};
 use super::letters::Letters;
 
 /// A place on a sheet, from its upper left corner.
@@ -45,9 +48,9 @@ pub(super) enum Align {
 
 #[derive(Clone, Debug)]
 enum Shape {
-    Line { points: Vec<Point>, width: f64, color: RGBColor },
-    Bar { corners: [Point; 2], color: RGBColor },
-    Dot { center: Point, radius: f64, color: RGBColor },
+    Line { points: Vec<Point>, width: f64, color: Color },
+    Bar { corners: [Point; 2], color: Color },
+    Dot { center: Point, radius: f64, color: Color },
 }
 
 #[derive(Clone, Debug)]
@@ -55,8 +58,39 @@ struct Text {
     place: Point,
     align: Align,
     size: f64,
-    color: RGBColor,
+    color: Color,
     letters: String,
+}
+
+impl Shape {
+    /// The same with a dot at every corner of a line, whose pieces are shapes of their own: plotters
+    /// draws sharp corners as spikes into a PNG.
+    fn with_round_corners(&self) -> Vec<Self> {
+        let Self::Line { points, width, color } = self else { return vec![self.clone()] };
+        let (width, color) = (*width, *color);
+        let pieces =
+            points.windows(2).map(|piece| Self::Line { points: piece.to_vec(), width, color });
+        let corners = points.get(1..points.len().saturating_sub(1)).unwrap_or_default();
+        let corner = |center: &Point| Self::Dot { center: *center, radius: width / 2.0, color };
+        pieces.chain(corners.iter().map(corner)).collect()
+    }
+
+    fn color(&self) -> Color {
+        match self {
+            Self::Line { color, .. } | Self::Bar { color, .. } | Self::Dot { color, .. } => *color,
+        }
+    }
+}
+
+/// A pattern of dashes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dashes {
+    /// How long the gap before the first is.
+    pub(super) skip: f64,
+    /// How long they are.
+    pub(super) on: f64,
+    /// How long the gaps between them are.
+    pub(super) off: f64,
 }
 
 /// A drawing in the making; its units are the pixels of the PNG.
@@ -72,60 +106,77 @@ impl Sheet {
         Self { width, height, shapes: Vec::new(), texts: Vec::new() }
     }
 
-    pub(super) fn line(&mut self, points: &[Point], width: f64, color: RGBColor) {
+    pub(super) fn line(&mut self, points: &[Point], width: f64, color: Color) {
         self.shapes.push(Shape::Line { points: points.to_vec(), width, color });
     }
 
     /// A line of dashes.
-    pub(super) fn dashes(&mut self, points: &[Point], width: f64, color: RGBColor) {
-        for dash in dashes(points, 9.0, 6.0) {
+    pub(super) fn dashes(&mut self, points: &[Point], dashes: Dashes, width: f64, color: Color) {
+        for dash in dashes.along(points) {
             self.line(&dash, width, color);
         }
     }
 
-    pub(super) fn bar(&mut self, corners: [Point; 2], color: RGBColor) {
+    pub(super) fn bar(&mut self, corners: [Point; 2], color: Color) {
         self.shapes.push(Shape::Bar { corners, color });
     }
 
-    pub(super) fn dot(&mut self, center: Point, radius: f64, color: RGBColor) {
+    pub(super) fn dot(&mut self, center: Point, radius: f64, color: Color) {
         self.shapes.push(Shape::Dot { center, radius, color });
     }
 
     /// A text of letters of `size`, its middle at the height of `place`. Texts lie above all else.
-    pub(super) fn text(
-        &mut self,
-        place: Point,
-        align: Align,
-        size: f64,
-        color: RGBColor,
-        text: &str,
-    ) {
+    pub(super) fn text(&mut self, place: Point, align: Align, size: f64, color: Color, text: &str) {
         self.texts.push(Text { place, align, size, color, letters: printable(text) });
     }
 
     /// Draws it in both formats.
-    pub(super) fn picture(&self) -> anyhow::Result<Picture> {
-        let svg = self.svg().context("cannot draw the SVG of a picture")?;
-        let png = self.png().context("cannot draw the PNG of a picture")?;
+    pub(super) fn picture(&self, theme: Theme) -> anyhow::Result<Picture> {
+        let svg = self.svg(theme).context("cannot draw the SVG of a picture")?;
+        let png = self.png(theme).context("cannot draw the PNG of a picture")?;
         Ok(Picture { svg, png, boxes: self.has_boxes()? })
     }
 
-    fn svg(&self) -> anyhow::Result<String> {
+    fn svg(&self, theme: Theme) -> anyhow::Result<String> {
         let mut svg = String::new();
         let (width, height) = (self.width * SCALE, self.height * SCALE);
-        self.draw(SVGBackend::with_string(&mut svg, (width, height)), &self.texts)?;
-        // Shown in its own size, with the finer units inside.
+        let backend = SVGBackend::with_string(&mut svg, (width, height));
+        draw(backend, theme, &self.shapes, &self.texts)?;
+        // Shown in its own size, with the finer units inside, and corners as the PNG has them.
         let large = format!("width=\"{width}\" height=\"{height}\"");
-        Ok(svg.replacen(&large, &format!("width=\"{}\" height=\"{}\"", self.width, self.height), 1))
+        let own = format!(
+            "width=\"{}\" height=\"{}\" stroke-linejoin=\"round\"",
+            self.width, self.height
+        );
+        let svg = svg.replacen(&large, &own, 1);
+        Ok(match theme {
+            Theme::Auto => svg.replacen('>', &format!(">\n{}", self.dark_style()), 1),
+            Theme::Light | Theme::Dark => svg,
+        })
+    }
+
+    /// A style sheet that gives everything its dark colour where the reader prefers that.
+    fn dark_style(&self) -> String {
+        let shapes = self.shapes.iter().map(Shape::color);
+        let colors = shapes.chain(self.texts.iter().map(|text| text.color)).chain([PAPER]);
+        let pairs: BTreeSet<(String, String)> =
+            colors.map(|color| (hexadecimal(color.light), hexadecimal(color.dark))).collect();
+        let rule = |(light, dark): (String, String)| {
+            format!("[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}")
+        };
+        let rules: String = pairs.into_iter().map(rule).collect();
+        format!("<style>@media (prefers-color-scheme:dark){{{rules}}}</style>")
     }
 
     /// The letters are not left to plotters, which sets them unevenly.
-    fn png(&self) -> anyhow::Result<Vec<u8>> {
+    fn png(&self, theme: Theme) -> anyhow::Result<Vec<u8>> {
         let (width, height) = (self.width * SCALE, self.height * SCALE);
         let mut pixels = vec![0; 3 * width as usize * height as usize];
-        self.draw(BitMapBackend::with_buffer(&mut pixels, (width, height)), &[])?;
+        let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
+        let shapes: Vec<Shape> = self.shapes.iter().flat_map(Shape::with_round_corners).collect();
+        draw(backend, theme, &shapes, &[])?;
         for text in &self.texts {
-            text.write(&mut pixels, width as usize)?;
+            text.write(&mut pixels, width as usize, theme)?;
         }
         let pixels = reduced(&pixels, width as usize);
         let mut png = Vec::new();
@@ -139,38 +190,40 @@ impl Sheet {
         let letters = Letters::new(1.0)?;
         Ok(self.texts.iter().any(|text| text.letters.chars().any(|letter| !letters.has(letter))))
     }
+}
 
-    fn draw<B: DrawingBackend>(
-        &self,
-        backend: B,
-        texts: &[Text],
-    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let area = backend.into_drawing_area();
-        area.fill(&PAPER)?;
-        for shape in &self.shapes {
-            match shape {
-                Shape::Line { points, width, color } => {
-                    let points: Vec<_> = points.iter().map(|point| scaled(*point)).collect();
-                    area.draw(&PathElement::new(points, stroke(*width, *color)))?;
-                }
-                Shape::Bar { corners, color } => {
-                    area.draw(&Rectangle::new(corners.map(scaled), color.filled()))?;
-                }
-                Shape::Dot { center, radius, color } => {
-                    let radius = in_pixels(*radius);
-                    area.draw(&Circle::new(scaled(*center), radius, color.filled()))?;
-                }
+fn draw<B: DrawingBackend>(
+    backend: B,
+    theme: Theme,
+    shapes: &[Shape],
+    texts: &[Text],
+) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    let area = backend.into_drawing_area();
+    area.fill(&PAPER.on(theme))?;
+    for shape in shapes {
+        match shape {
+            Shape::Line { points, width, color } => {
+                let points: Vec<_> = points.iter().map(|point| scaled(*point)).collect();
+                area.draw(&PathElement::new(points, stroke(*width, color.on(theme))))?;
+            }
+            Shape::Bar { corners, color } => {
+                let style = color.on(theme).filled();
+                area.draw(&Rectangle::new(corners.map(scaled), style))?;
+            }
+            Shape::Dot { center, radius, color } => {
+                let style = color.on(theme).filled();
+                area.draw(&Circle::new(scaled(*center), in_pixels(*radius), style))?;
             }
         }
-        for text in texts {
-            area.draw_text(&text.letters, &text.style(), scaled(text.place))?;
-        }
-        area.present()
     }
+    for text in texts {
+        area.draw_text(&text.letters, &text.style(theme), scaled(text.place))?;
+    }
+    area.present()
 }
 
 impl Text {
-    fn style(&self) -> TextStyle<'static> {
+    fn style(&self, theme: Theme) -> TextStyle<'static> {
         let horizontal = match self.align {
             Align::Left => HPos::Left,
             Align::Center => HPos::Center,
@@ -178,13 +231,13 @@ impl Text {
         };
         TextStyle {
             font: (FONT, SVG_LETTERS * self.size * f64::from(SCALE)).into_font(),
-            color: self.color.to_backend_color(),
+            color: self.color.on(theme).to_backend_color(),
             pos: Pos::new(horizontal, VPos::Center),
         }
     }
 
     /// Writes into pixels, `row` of them side by side.
-    fn write(&self, pixels: &mut [u8], row: usize) -> Result<(), InvalidFont> {
+    fn write(&self, pixels: &mut [u8], row: usize, theme: Theme) -> Result<(), InvalidFont> {
         let letters = Letters::new(self.size * f64::from(SCALE))?;
         let (x, y) = scaled(self.place);
         let left = match self.align {
@@ -192,7 +245,7 @@ impl Text {
             Align::Center => -0.5,
             Align::Right => -1.0,
         } * letters.width(&self.letters);
-        let RGBColor(red, green, blue) = self.color;
+        let RGBColor(red, green, blue) = self.color.on(theme);
         letters.draw(&self.letters, (x as f32 + left, y as f32), |x, y, share| {
             let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
             let Some(pixel) = pixels.get_mut(3 * (y * row + x)..).filter(|_| x < row) else {
@@ -245,47 +298,37 @@ fn shortened(text: &str, size: f64, most: f64, cut: impl Fn(&[char], usize) -> S
         .unwrap_or_else(|| "…".to_owned())
 }
 
-/// `share` of the colour, the rest of it `other`.
-pub(super) fn mixed(color: RGBColor, other: RGBColor, share: f32) -> RGBColor {
-    RGBColor(
-        blended(color.0, other.0, share),
-        blended(color.1, other.1, share),
-        blended(color.2, other.2, share),
-    )
-}
-
-fn blended(a: u8, b: u8, share: f32) -> u8 {
-    (share * f32::from(a) + (1.0 - share) * f32::from(b)).round() as u8
-}
-
-/// Pieces of a line, `on` long and `off` apart.
-fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
-    let mut dashes = Vec::new();
-    let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
-    let (mut drawing, mut left) = (true, on);
-    for pair in points.windows(2) {
-        let (from, to) = (pair[0], pair[1]);
-        let length = (to.0 - from.0).hypot(to.1 - from.1);
-        let mut done = 0.0;
-        while length - done > left {
-            done += left;
-            let share = done / length;
-            let here = (from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1));
-            dash.push(here);
-            if drawing {
-                dashes.push(std::mem::take(&mut dash));
+impl Dashes {
+    /// The dashes of a line.
+    fn along(self, points: &[Point]) -> Vec<Vec<Point>> {
+        let mut dashes = Vec::new();
+        let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
+        let (mut drawing, mut left) =
+            if self.skip > 0.0 { (false, self.skip) } else { (true, self.on) };
+        for pair in points.windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            let length = (to.0 - from.0).hypot(to.1 - from.1);
+            let mut done = 0.0;
+            while length - done > left {
+                done += left;
+                let share = done / length;
+                let here = (from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1));
+                dash.push(here);
+                if drawing {
+                    dashes.push(std::mem::take(&mut dash));
+                }
+                dash = vec![here];
+                drawing = !drawing;
+                left = if drawing { self.on } else { self.off };
             }
-            dash = vec![here];
-            drawing = !drawing;
-            left = if drawing { on } else { off };
+            left -= length - done;
+            dash.push(to);
         }
-        left -= length - done;
-        dash.push(to);
+        if drawing && dash.len() > 1 {
+            dashes.push(dash);
+        }
+        dashes
     }
-    if drawing && dash.len() > 1 {
-        dashes.push(dash);
-    }
-    dashes
 }
 
 /// Every letter that an XML file may not have, or that moves others, becomes a space.
@@ -330,27 +373,68 @@ fn scaled((x, y): Point) -> (i32, i32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BLUE, INK};
     use super::*;
+
+    #[test]
+    fn every_colour_has_another_on_dark_paper() {
+        let mut sheet = Sheet::new(9, 9);
+        sheet.line(&[(0.0, 0.0), (9.0, 9.0)], 1.0, BLUE);
+        sheet.text((4.0, 4.0), Align::Center, 9.0, INK, "x");
+        let [auto, light, dark] =
+            [Theme::Auto, Theme::Light, Theme::Dark].map(|theme| sheet.picture(theme).unwrap());
+        let (start, style) = auto.svg.split_once("<style>").unwrap();
+        assert!(style.starts_with("@media (prefers-color-scheme:dark){["), "{style}");
+        for color in [BLUE, INK, PAPER] {
+            let (light_hex, dark_hex) = (hexadecimal(color.light), hexadecimal(color.dark));
+            let rule = format!("[stroke=\"{light_hex}\"]{{stroke:{dark_hex}}}");
+            assert!(style.contains(&rule), "{rule} is not in {style}");
+            assert!(light.svg.contains(&light_hex) && !light.svg.contains(&dark_hex));
+            assert!(dark.svg.contains(&dark_hex) && !dark.svg.contains(&light_hex));
+        }
+        let (_, rest) = style.split_once("</style>\n").unwrap();
+        assert_eq!(format!("{start}{rest}"), light.svg);
+        assert!(auto.png == light.png && auto.png != dark.png);
+    }
 
     #[test]
     fn both_files_have_the_size_of_the_sheet() {
         let mut sheet = Sheet::new(40, 20);
-        sheet.text((5.0, 10.0), Align::Left, 12.0, RGBColor(0, 0, 0), "a < b\u{1}");
-        let picture = sheet.picture().unwrap();
+        sheet.text((5.0, 10.0), Align::Left, 12.0, INK, "a < b\u{1}");
+        let picture = sheet.picture(Theme::Auto).unwrap();
         assert!(picture.png.starts_with(b"\x89PNG\r\n\x1a\n"));
         assert_eq!(picture.png[16..24], [0, 0, 0, 40, 0, 0, 0, 20]);
-        assert!(picture.svg.starts_with("<svg width=\"40\" height=\"20\" viewBox=\"0 0 120 60\""));
+        assert!(picture.svg.starts_with(
+            "<svg width=\"40\" height=\"20\" stroke-linejoin=\"round\" viewBox=\"0 0 120 60\""
+        ));
         assert!(picture.svg.contains("a &lt; b "), "{}", picture.svg);
         assert!(!picture.boxes);
+    }
+
+    #[test]
+    fn sharp_corners_stay_where_they_are() {
+        let mut sheet = Sheet::new(40, 40);
+        let zigzag: Vec<Point> = (0..20)
+            .map(|i| (20.0 + 0.1 * f64::from(i), if i % 2 == 0 { 18.0 } else { 22.0 }))
+            .collect();
+        sheet.line(&zigzag, 1.0, INK);
+        let drawn = sheet.picture(Theme::Light).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(drawn.png)).read_info().unwrap();
+        let mut pixels = vec![0; 3 * 40 * 40];
+        reader.next_frame(&mut pixels).unwrap();
+        let rows: Vec<usize> = (0..40)
+            .filter(|row| pixels[120 * row..120 * (row + 1)].iter().any(|p| *p < 200))
+            .collect();
+        assert_eq!((rows[0], rows.last()), (17, Some(&22)));
     }
 
     #[test]
     fn letters_beyond_the_edge_are_cut() {
         let mut sheet = Sheet::new(10, 10);
         for place in [(-5.0, -2.0), (8.0, 9.0), (1e6, 1e6), (-1e6, -1e6)] {
-            sheet.text(place, Align::Center, 12.0, RGBColor(0, 0, 0), "語Wide");
+            sheet.text(place, Align::Center, 12.0, INK, "語Wide");
         }
-        assert!(sheet.picture().unwrap().boxes);
+        assert!(sheet.picture(Theme::Auto).unwrap().boxes);
     }
 
     #[test]
@@ -375,9 +459,14 @@ mod tests {
         let line = [(0.0, 0.0), (3.0, 0.0), (3.0, 11.0)];
         let corner = vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)];
         let expected = [corner, vec![(3.0, 3.0), (3.0, 7.0)], vec![(3.0, 9.0), (3.0, 11.0)]];
-        assert_eq!(dashes(&line, 4.0, 2.0), expected);
-        assert!(dashes(&[(1.0, 1.0)], 4.0, 2.0).is_empty());
-        assert!(dashes(&[], 4.0, 2.0).is_empty());
+        let dashes = Dashes { skip: 0.0, on: 4.0, off: 2.0 };
+        assert_eq!(dashes.along(&line), expected);
+        let later = Dashes { skip: 6.0, on: 5.0, off: 9.0 };
+        assert_eq!(later.along(&line), [vec![(3.0, 3.0), (3.0, 8.0)]]);
+        let solid = Dashes { skip: 0.0, on: 4.0, off: 0.0 };
+        assert_eq!(solid.along(&line).len(), 4);
+        assert!(dashes.along(&[(1.0, 1.0)]).is_empty());
+        assert!(dashes.along(&[]).is_empty());
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! The emotion of a vocabulary: how probable each word alone makes the second of two classes.
 
-use plotters::style::RGBColor;
-
-use super::sheet::{Align, Sheet, fitted, fitted_at_both_ends, mixed};
-use super::{Axis, BLUE, Frame, GRAY, INK, Picture, SMALL, TEXT, TITLE, VERMILION};
+use super::sheet::{Align, Dashes, Sheet, fitted, fitted_at_both_ends};
+use super::{Axis, BLUE, Color, Frame, GRAY, INK, Picture, SMALL, TEXT, TITLE, Theme, VERMILION};
 use crate::numbers::grouped;
 
 const WIDTH: u32 = 1500;
@@ -40,7 +38,7 @@ pub struct Words<'a> {
 ///
 /// # Errors
 /// Where the drawing cannot be encoded.
-pub fn draw(words: &Words) -> anyhow::Result<Picture> {
+pub fn draw(words: &Words, theme: Theme) -> anyhow::Result<Picture> {
     let labels = words.labels.map(|label| fitted(label, TEXT, 160.0));
     let mut sheet = Sheet::new(WIDTH, HEIGHT);
     draw_title(&mut sheet, words);
@@ -48,7 +46,7 @@ pub fn draw(words: &Words) -> anyhow::Result<Picture> {
     let [lowest, highest] = extremes(words.scores);
     draw_column(&mut sheet, COLUMNS[0], &labels[0], VERMILION, &lowest);
     draw_column(&mut sheet, COLUMNS[1], &labels[1], BLUE, &highest);
-    sheet.picture()
+    sheet.picture(theme)
 }
 
 fn draw_title(sheet: &mut Sheet, words: &Words) {
@@ -91,7 +89,8 @@ fn draw_histogram(sheet: &mut Sheet, scores: &[Scored], labels: &[String; 2]) {
 fn draw_figures(sheet: &mut Sheet, frame: &Frame, scores: &[Scored], labels: &[String; 2]) {
     let Some(Figures { median, mean, below }) = Figures::of(scores) else { return };
     let (x, _) = frame.place(median, 0.0);
-    sheet.dashes(&[(x, frame.top), (x, frame.bottom)], 1.6, INK);
+    let dashes = Dashes { skip: 0.0, on: 9.0, off: 6.0 };
+    sheet.dashes(&[(x, frame.top), (x, frame.bottom)], dashes, 1.6, INK);
     let y = frame.top - 28.0;
     let side = |share: f64, label: &str| format!("{:.1} % {label}", 100.0 * share);
     let above = side(1.0 - below, &labels[1]);
@@ -102,7 +101,7 @@ fn draw_figures(sheet: &mut Sheet, frame: &Frame, scores: &[Scored], labels: &[S
     sheet.text(middle, Align::Center, SMALL, GRAY, &figures);
 }
 
-fn draw_column(sheet: &mut Sheet, left: f64, label: &str, color: RGBColor, words: &[&Scored]) {
+fn draw_column(sheet: &mut Sheet, left: f64, label: &str, color: Color, words: &[&Scored]) {
     let right = left + COLUMN;
     let heading = fitted(&format!("most {label}"), TEXT, COLUMN);
     sheet.text((left, 104.0), Align::Left, TEXT, color, &heading);
@@ -115,10 +114,10 @@ fn draw_column(sheet: &mut Sheet, left: f64, label: &str, color: RGBColor, words
 }
 
 /// From the colour of the first class over a light gray to that of the second.
-fn shade(probability: f64) -> RGBColor {
-    let middle = RGBColor(200, 200, 200);
+fn shade(probability: f64) -> Color {
+    let middle = Color::new((200, 200, 200), (84, 88, 95));
     let color = if probability < 0.5 { VERMILION } else { BLUE };
-    mixed(color, middle, (2.0 * probability - 1.0).abs().sqrt() as f32)
+    color.mixed(middle, (2.0 * probability - 1.0).abs().sqrt() as f32)
 }
 
 /// How many words lie in each of [`BINS`] equal parts of 0 to 1.
@@ -220,7 +219,7 @@ mod tests {
     fn long_words_are_cut() {
         let scores = vec![("a".repeat(500), 0.9), ("b".into(), 0.1)];
         let words = Words { run: "run", labels: ["neg", "pos"], scores: &scores };
-        let svg = draw(&words).unwrap().svg;
+        let svg = draw(&words, Theme::Auto).unwrap().svg;
         assert!(svg.contains("aaaaa…") && !svg.contains(&"a".repeat(40)));
         assert!(svg.contains("probability of “pos”"));
     }
