@@ -10,7 +10,6 @@
 set -euo pipefail
 
 version=2.11.0 # the one libtorch that tch 0.24.0 builds with
-tools=scripts/requirements.txt
 
 note() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -133,12 +132,14 @@ pip_install() {
     ((status == 0)) || die "pip could not install $what (its own message is above)"
 }
 
-ensure_tools() {
+# ensure_packages FILE WHAT SIZE
+ensure_packages() {
     # The copy says what is installed.
-    cmp -s "$tools" .venv/installed-requirements.txt && return
-    note "fetching the Python tools (TensorBoard, safetensors, numpy: about 50 MB)..."
-    pip_install "the Python tools" --requirement "$tools"
-    cp "$tools" .venv/installed-requirements.txt
+    local copy=.venv/installed-${1##*/}
+    cmp -s "$1" "$copy" && return
+    note "fetching $2 ($3)..."
+    pip_install "$2" --requirement "$1"
+    cp "$1" "$copy"
 }
 
 # --- .libtorch --------------------------------------------------------------
@@ -259,6 +260,7 @@ fetch_set() {
         # An index other than the usual one may have been set up for pip.
         [[ -e $(site_packages)/torch/lib/libtorch_cuda.so ]] ||
             die "the torch $version that pip found has no CUDA: check pip's index settings, or say TORCH=cpu"
+        forget_stand_ins
         return
     fi
     # PyTorch's wheel brings its CUDA parts even where nothing uses them; the
@@ -276,6 +278,8 @@ fetch_set() {
 library_files() {
     local set=$1 site=$2 file
     for file in "$site"/torch/lib/*.so*; do
+        # Stand-ins are for Python alone.
+        [[ ! -L $file ]] || continue
         case $set/${file##*/} in
         */libtorch_python*) ;;
         cpu/libtorch_cuda* | cpu/libc10_cuda* | cpu/libcaffe2_nvrtc* | cpu/libtorch_nvshmem*) ;;
@@ -326,6 +330,32 @@ except OSError as error:
     sys.exit(str(error))'
 }
 
+# Lets Python import the CPU set's torch. The half of it that is Python's is linked
+# with CUDA libraries that the set does without and that nothing calls where there
+# is no CUDA: an empty library stands in for each, and Python looks functions up
+# only when they are called.
+let_python_import_torch() {
+    local site folder library missing
+    site=$(site_packages)
+    folder=$site/torch/lib
+    [[ ! -e $site/torch_without_cuda.pth ]] || return 0
+    missing=$(ldd "$folder/libtorch_python.so" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found$/\1/p' | sort -u)
+    [[ -n $missing ]] || return 0
+    "${CC:-cc}" -shared -o "$folder/without_cuda" -x c /dev/null
+    for library in $missing; do
+        ln -sf without_cuda "$folder/$library"
+    done
+    echo 'import os, sys; sys.setdlopenflags(os.RTLD_LAZY)' >"$site/torch_without_cuda.pth"
+}
+
+# Undoes it, where CUDA's own libraries have come.
+forget_stand_ins() {
+    local site
+    site=$(site_packages)
+    find "$site/torch/lib" -lname without_cuda -delete
+    rm -f "$site/torch/lib/without_cuda" "$site/torch_without_cuda.pth"
+}
+
 ensure_libtorch() {
     local set
     set=$(wanted_set)
@@ -334,6 +364,7 @@ ensure_libtorch() {
         assemble "$set"
         note "libtorch $version is ready ($set)"
     fi
+    [[ $set == cuda ]] || let_python_import_torch
     # A set that was chosen by itself is asked for by name now.
     if [[ -n ${TORCH:-} && $(<.libtorch/stamp) != *forced ]]; then
         sed -i 's/ *$/ forced/' .libtorch/stamp
@@ -369,10 +400,12 @@ main() {
     ((problems == 0)) || exit 1
 
     venv_works || make_venv
-    ensure_tools
+    ensure_packages scripts/requirements.txt "the Python tools" "TensorBoard, safetensors, numpy: about 50 MB"
     if [[ ${1:-} == tools ]]; then
         return
-    elif [[ -n $own ]]; then
+    fi
+    ensure_packages scripts/requirements-onnx.txt "ONNX and its runtime" "about 35 MB"
+    if [[ -n $own ]]; then
         link_own "$own"
     else
         ensure_libtorch
