@@ -35,8 +35,8 @@
 //!   `events`, `files`, `fetch`, `seed`, `numbers`, `columns`, `interrupt`, `process`, `arrays`,
 //!   `summary`, `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
-//! - `checkpoint` saves it; `evaluation`, `explanation`, `experiment`, `predictor`, `console`,
-//!   `plot`, `runs`, `trainer` put it to work;
+//! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
+//!   `predictor`, `console`, `plot`, `runs`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.

@@ -19,6 +19,7 @@ pub mod evaluation;
 pub mod events;
 pub mod experiment;
 pub mod explanation;
+pub mod export;
 pub mod fetch;
 pub mod files;
 pub mod interrupt;

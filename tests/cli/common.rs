@@ -224,10 +224,18 @@ pub fn lines(examples: &[Example]) -> String {
 /// Runs a script that lies beside these tests with the Python of the checkout, and reads the JSON
 /// that it prints.
 pub fn python(script: &str, arguments: &[&str]) -> Value {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
+    stdout_json(&run_python(&checkout().join("tests/cli").join(script), arguments))
+}
+
+/// Runs a script with the Python of the checkout, and expects it to end well.
+pub fn run_python(script: &Path, arguments: &[&str]) -> Assert {
+    let python = checkout().join(".venv/bin/python");
     assert!(python.exists(), "the Python tools are missing: run `make setup`");
     let mut command = Command::new(python);
-    command.arg("-I").arg(root.join("tests/cli").join(script)).args(arguments).timeout(DEADLINE);
-    stdout_json(&command.assert().success())
+    command.arg("-I").arg(script).args(arguments).envs(ENVIRONMENT).timeout(DEADLINE);
+    command.assert().success()
+}
+
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -15,6 +15,7 @@ mod config;
 mod data;
 mod evaluate;
 mod explain;
+mod export;
 mod fetch;
 mod inputs;
 mod keras;

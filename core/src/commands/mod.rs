@@ -123,6 +123,7 @@ impl Cli {
             Command::Predict(args) => predict::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Export(args) => export::run(args),
             Command::Explain(args) => explain::run(args).map(Light::Done),
             Command::Runs(args) => runs::run(args).map(Light::Done),
             Command::Plot(args) => plot::run(args).map(Light::Done),
@@ -132,7 +133,6 @@ impl Cli {
             Command::Completions(args) => completions::run(args).map(Light::Done),
             Command::Train(_)
             | Command::States(_)
-            | Command::Export(_)
             | Command::Import(_)
             | Command::Bench(_)
             | Command::Devices(_) => Ok(Light::NeedsLibtorch),

@@ -1,0 +1,120 @@
+"""The network of a folder that `lstmtext export` wrote, as a PyTorch module.
+
+It reads batches of texts of different lengths without packed sequences, which do not go into ONNX
+as they are. Letters in shapes: B batch, T tokens, E embedding, H units of one direction.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+class Branch(nn.Module):
+    """What reads one input: word vectors, LSTM layers, pooling."""
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.pooling = settings["pooling"]
+        self.padded_in_front = settings["pad"] == "front"
+        size, lstm = settings["embedding"]["size"], settings["lstm"]
+        units, directions = lstm["units"], 2 if lstm["bidirectional"] else 1
+        self.embedding = nn.Embedding(len(settings["vocabulary"]), size)
+        # Every direction is an LSTM of its own: one in two directions would begin to read
+        # backwards in the padding.
+        self.lstm = nn.ModuleList()
+        for layer in range(lstm["layers"]):
+            inputs = size if layer == 0 else directions * units
+            cells = [nn.LSTM(inputs, units, batch_first=True) for _ in range(directions)]
+            self.lstm.append(nn.ModuleList(cells))
+        self.features = directions * units
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Ids [B, T] and the number of tokens without padding [B] to features [B, directions H]."""
+        length = lengths.unsqueeze(1)  # [B, 1]
+        place = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)  # [1, T]
+        if self.padded_in_front:
+            # The LSTM reads the padding too, as Keras's does without masking.
+            word = place >= ids.shape[1] - length  # [B, T]
+            backwards = (ids.shape[1] - 1 - place).expand_as(ids)
+        else:
+            word = place < length
+            backwards = torch.where(word, length - 1 - place, place)
+        states = self.embedding(ids)  # [B, T, E]
+        for cells in self.lstm:
+            read = [run(cells[0], states)]
+            for cell in cells[1:]:
+                turned = run(cell, in_order(states, backwards))
+                read.append(in_order(turned, backwards))
+            states = torch.cat(read, 2)  # [B, T, directions H]
+        return self.pool(states, word, length)
+
+    def pool(self, states: Tensor, word: Tensor, length: Tensor) -> Tensor:
+        if self.pooling == "mean":
+            return (states * word.unsqueeze(2)).sum(1) / length
+        if self.pooling == "max":
+            return states.masked_fill(~word.unsqueeze(2), float("-inf")).amax(1)
+        units = self.lstm[0][0].hidden_size
+        last = torch.full_like(length, states.shape[1] - 1) if self.padded_in_front else length - 1
+        # Forwards that is the state at the last word, backwards the one at the first.
+        return torch.cat([in_order(states, last)[:, 0, :units], states[:, 0, units:]], 1)
+
+
+def run(cell: nn.LSTM, inputs: Tensor) -> Tensor:
+    """The hidden states [B, T, H] over [B, T, inputs]."""
+    # Made here, for an exporter would take PyTorch's own to be of one batch size.
+    start = inputs.new_zeros(1, inputs.shape[0], cell.hidden_size)
+    return cell(inputs, (start, start))[0]
+
+
+def in_order(states: Tensor, places: Tensor) -> Tensor:
+    """The states [B, T, H] at `places` [B, N]: [B, N, H]."""
+    return states.gather(1, places.unsqueeze(2).expand(-1, -1, states.shape[2]))
+
+
+class Classifier(nn.Module):
+    """The whole network; `settings` is what model.json holds."""
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.settings = settings
+        self.branches = nn.ModuleList(Branch(own) for own in settings["inputs"])
+        features = sum(branch.features for branch in self.branches)
+        logits = 1 if settings["activation"] == "sigmoid" else len(settings["labels"])
+        self.head = nn.Linear(features, logits)
+
+    def forward(self, *texts: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and lengths of each input in turn to logits and to probabilities [B, labels]."""
+        pairs = zip(self.branches, texts[0::2], texts[1::2])
+        features = [branch(ids, lengths) for branch, ids, lengths in pairs]
+        logits = self.head(torch.cat(features, 1))
+        if self.settings["activation"] == "softmax":
+            return logits, logits.softmax(1)
+        return logits, torch.cat([-logits, logits], 1).sigmoid()
+
+
+def load(folder: Path) -> Classifier:
+    """The network with its trained weights."""
+    settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    model = Classifier(settings)
+    weights = load_file(folder / "model.safetensors")
+    model.load_state_dict({own: weights[name] for own, name in names(settings)})
+    return model.eval()
+
+
+def names(settings: dict):
+    """The name of every parameter in the module and in model.safetensors."""
+    yield from [("head.weight", "head.weight"), ("head.bias", "head.bias")]
+    for number, own in enumerate(settings["inputs"]):
+        branch, prefix = f"branches.{number}.", own["prefix"]
+        yield f"{branch}embedding.weight", f"{prefix}embedding.weight"
+        for layer in range(own["lstm"]["layers"]):
+            for direction in range(2 if own["lstm"]["bidirectional"] else 1):
+                suffix = "_reverse" if direction else ""
+                for kind in ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]:
+                    yield (
+                        f"{branch}lstm.{layer}.{direction}.{kind}_l0",
+                        f"{prefix}lstm.{kind}_l{layer}{suffix}",
+                    )
