@@ -201,5 +201,6 @@ fn the_program_that_is_called_does_without_libtorch() {
     };
     run(&["predict", "run", "good"]).success().stdout(contains("good"));
     run(&["evaluate", "run"]).success().stdout(contains("accuracy"));
+    run(&["export", "run", "--to", "exported"]).success().stdout("exported\n");
     run(&["devices"]).code(1).stderr(contains("lstmtext-libtorch\", which has to lie beside"));
 }
