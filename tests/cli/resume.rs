@@ -403,12 +403,28 @@ fn a_second_ctrl_c_ends_at_once() {
     let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
     training.wait_for_curves(&place, "run");
     training.signal(libc::SIGINT);
-    thread::sleep(Duration::from_millis(5));
+    thread::sleep(Duration::from_millis(600));
     let (code, said) = training.stop(libc::SIGINT);
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("finishing this step, then saving"), "{said}");
     assert!(said.contains("ended without saving"), "{said}");
     assert!(!place.path("run/last").exists());
+}
+
+/// `timeout`, say, sends it to the process and to its group.
+#[test]
+fn a_signal_sent_twice_at_once_is_one() {
+    let place = with_noise(PLATEAU);
+    let long =
+        "--set model.lstm.units=256 --set train.token_budget=null --set train.batch_size=600";
+    let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
+    training.wait_for_curves(&place, "run");
+    training.signal(libc::SIGTERM);
+    thread::sleep(Duration::from_millis(20));
+    let (code, said) = training.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("everything so far is in"), "{said}");
+    assert!(place.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
