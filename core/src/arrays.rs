@@ -31,10 +31,16 @@ pub fn write(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
         let bytes = bytemuck::cast_slice(values);
         views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
     }
+    // What replaces the file may be read by its owner alone; it is to be as readable as others.
+    let permissions = File::create(path)
+        .and_then(|file| file.metadata())
+        .map(|metadata| metadata.permissions())
+        .with_context(unwritable)?;
     // The error's text has that of its cause in it.
     serialize_to_file(views, None, path)
         .map_err(|error| anyhow!("{error}"))
-        .with_context(unwritable)
+        .with_context(unwritable)?;
+    fs::set_permissions(path, permissions).with_context(unwritable)
 }
 
 /// Reads all arrays of a safetensors file.
@@ -123,6 +129,10 @@ mod tests {
         let mut found = read(&path).unwrap();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(found, [arrays[0].clone(), arrays[2].clone(), arrays[1].clone()]);
+        let mode = |path| fs::metadata(path).unwrap().permissions();
+        let other = folder.path().join("other");
+        fs::write(&other, "").unwrap();
+        assert_eq!(mode(&path), mode(&other), "as readable as other files");
         let shapes = shapes(&path).unwrap().into_iter();
         let expected = found.into_iter().map(|array| (array.name, array.shape));
         assert!(shapes.eq(expected));

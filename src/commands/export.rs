@@ -1,5 +1,7 @@
 //! `lstmtext export` in Keras's layout.
 
+use anyhow::ensure;
+
 use crate::checkpoint::Checkpoint;
 use crate::{keras, libtorch};
 use lstmtext_core::commands::output::print;
@@ -7,6 +9,7 @@ use lstmtext_core::commands::{ExportArgs, FINE};
 
 /// Runs the command.
 pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
+    ensure!(!args.to.exists(), "\"{}\" is there already; name a new file", args.to.display());
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let model = libtorch::model(&checkpoint, tch::Device::Cpu)?;
     keras::export(&model, &args.to)?;

@@ -159,6 +159,10 @@ fn mistakes_are_written_with_their_texts() {
     assert!(place.read("errors.tsv").lines().nth(1).unwrap().ends_with(first));
     let command = place.lstmtext("evaluate run --errors mistakes.xls");
     assert_fails(command, 2, &["mistakes.xls", ".csv, .tsv or .jsonl"]);
+    let before = place.read("test.csv");
+    let command = place.lstmtext("evaluate run --data test.csv --errors ./test.csv");
+    assert_fails(command, 2, &["test.csv", "is the file with the examples"]);
+    assert_eq!(place.read("test.csv"), before);
 }
 
 #[test]
@@ -184,6 +188,8 @@ fn two_checkpoints_are_compared_on_the_same_examples() {
     place.train("small.yaml --out split --set data.split.seed=2 --set train.epochs=1");
     let done = place.lstmtext("evaluate run --split validation --compare split").assert().success();
     done.stderr(contains("trained on other parts of the data"));
+    let line = "evaluate run --split validation --set data.split.seed=2";
+    place.lstmtext(line).assert().success().stderr(contains("--set data.split.seed changes"));
     let place = place.data(&["neg", "pos", "meh"]);
     place.train("small.yaml --out three --set train.epochs=1");
     let command = place.lstmtext("evaluate three --compare run");
@@ -200,6 +206,21 @@ fn other_data_may_have_other_columns() {
     assert_eq!(score["loss"], place.summary("run")["test"]["loss"]);
     let without = place.lstmtext("evaluate run --data other.csv");
     assert_fails(without, 1, &["other.csv", "line 1", "expected a column \"text\""]);
+}
+
+#[test]
+fn a_filter_that_does_not_fit_other_data_is_named() {
+    let mut place = Place::with_data();
+    let mut rows = String::new();
+    for (number, line) in place.read("train.csv").lines().enumerate() {
+        rows += &format!("{line},{}\n", if number == 0 { "part" } else { "a" });
+    }
+    place = place.file("train.csv", rows);
+    let mut command = place.lstmtext("train small.yaml --out run --set data.test=null");
+    command.args(["--set", "data.filter={part: a}"]).assert().success();
+    let command = place.lstmtext("evaluate run --data test.csv");
+    assert_fails(command, 1, &["--set data.filter={}", "part"]);
+    place.lstmtext("evaluate run --data test.csv --set data.filter={}").assert().success();
 }
 
 #[test]

@@ -86,7 +86,8 @@ fn people_get_the_text_and_the_words_that_matter() {
     };
     let plain = shown("never");
     assert_eq!(plain, shown("auto"), "no terminal, no colours");
-    for part in [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients: ", "completeness gap "]
+    for part in
+        [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients at ", "completeness gap "]
     {
         assert!(plain.contains(part), "{part}: {plain}");
     }
@@ -110,6 +111,22 @@ fn the_page_needs_nothing_else_and_runs_nothing() {
     }
     assert_eq!(page.matches("<article>").count(), 2);
     assert!(page.contains("&quot;") && page.contains(">pos1</span>"));
+}
+
+/// What is not read is said, and nothing between words is taken for it.
+#[test]
+fn texts_that_are_not_read_are_pointed_out() {
+    let place = Place::with_data();
+    place.train("small.yaml --out run --set text.max_length=3 --set text.tokenizer=keras");
+    let mut command = place.lstmtext("explain run --html why.html");
+    let done = command.arg("pos1 & \"pos2\" pos3 pos4 pos5").assert().success();
+    assert!(stdout(&done).contains("note: the text has 5 tokens, of which 3 are read"));
+    let page = place.read("why.html");
+    assert_eq!(page.matches("class=\"unread\"").count(), 1, "{page}");
+    let found = explain(&place, "run", &["pos1 pos2 pos3 pos4", ""]);
+    assert_eq!(found[0]["inputs"][0]["tokens_unread"], 1);
+    let shown = place.lstmtext("explain run ").arg("").assert().success();
+    assert!(stdout(&shown).contains("note: the text has no words"));
 }
 
 #[test]
@@ -141,4 +158,5 @@ fn what_cannot_be_explained_is_said() {
     assert_fails(place.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
     assert_fails(place.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
     assert_fails(place.lstmtext("explain run x --html no/folder.html"), 1, &["no/folder.html"]);
+    assert_fails(place.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
 }

@@ -183,6 +183,12 @@ fn what_cannot_be_answered_is_refused_with_its_reason() {
         assert!(answer.contains(words) && answer.starts_with("{\"error\":"), "{answer}");
     }
     assert_eq!(server.ask("GET", "/predict", b"").0, 405);
+    let mut stream = server.connect();
+    let foreign =
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nOrigin: http://elsewhere.example\r\n\
+        Connection: close\r\nContent-Length: 13\r\n\r\n{\"text\": \"a\"}";
+    stream.write_all(foreign).unwrap();
+    assert_eq!(received(stream).0, 403, "a page of another site");
     // What is no HTTP does no harm either.
     server.connect().write_all(b"\x16\x03\x01 hello\r\n\r\n").unwrap();
     assert_eq!(server.post("/predict", &json!({"text": "a"})).0, 200);
@@ -198,7 +204,9 @@ fn a_slow_request_is_given_up_and_delays_nobody() {
     let begun = Instant::now();
     assert_eq!(server.post("/predict", &json!({"text": "a"})).0, 200);
     assert!(begun.elapsed() < Duration::from_millis(900), "it waits for nobody");
-    assert_eq!(received(slow).0, 408);
+    let (status, answer) = received(slow);
+    assert_eq!(status, 408);
+    assert!(answer.contains("within --timeout"), "{answer}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{ComputeArgs, FINE, Light, SetArgs};
 use crate::backend::Classifier;
 use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, DataConfig};
+use crate::config::{Config, DataConfig, Override};
 use crate::console::say;
 use crate::data::{self, Examples, SplitName};
 use crate::evaluation::{Comparison, Evaluation, Predictions, compare};
@@ -117,6 +117,9 @@ pub fn report(args: &EvaluateArgs, subjects: &[Subject]) -> anyhow::Result<u8> {
     let Some((first, others)) = subjects.split_first() else { bail!("there is no checkpoint") };
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
     let (name, examples) = examples(args, &first.checkpoint)?;
+    if let Some(file) = &args.errors {
+        file.check_is_none_of(examples.files())?;
+    }
     let predictions = predict(first, examples.clone(), config)?;
     let other = match others.first() {
         Some(other) => Some(predict_the_same(other, first, &examples)?),
@@ -167,7 +170,7 @@ fn predict_the_same(
     );
     let own = &other.checkpoint.resolved.config;
     let data = &first.checkpoint.resolved.config.data;
-    if !same_parts(&own.data, data) {
+    if !same_parts(own, &first.checkpoint.resolved.config) {
         say(format!(
             "note: \"{}\" was trained on other parts of the data, perhaps on some of these examples",
             other.checkpoint.path.display()
@@ -177,20 +180,37 @@ fn predict_the_same(
     predict(other, examples.reread(&config)?, &config)
 }
 
-/// Whether training, validation and test examples are the same.
-fn same_parts(a: &DataConfig, b: &DataConfig) -> bool {
-    (&a.train, &a.validation, &a.test, &a.split) == (&b.train, &b.validation, &b.test, &b.split)
+/// Whether training, validation and test examples are the same: the texts of all columns decide too,
+/// since examples with equal texts stay together.
+fn same_parts(a: &Config, b: &Config) -> bool {
+    let parts = |data: &DataConfig| {
+        let files = (data.train.clone(), data.validation.clone(), data.test.clone());
+        let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
+        (files, rows, data.labels.clone(), data.split.clone())
+    };
+    parts(&a.data) == parts(&b.data) && a.inputs.columns() == b.inputs.columns()
 }
 
 /// The examples that were asked for, and their name.
 fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
     let config = &checkpoint.resolved.config;
     if let Some(path) = &args.data {
-        let examples = data::read_labelled(path, config, &checkpoint.labels)?;
+        let examples = data::read_labelled(path, config, &checkpoint.labels);
+        let examples = examples.map_err(|fault| match format!("{fault:#}").contains("data.filter") {
+            true => fault.context("the run's data.filter is for its own file; --set data.filter={} reads all rows"),
+            false => fault,
+        })?;
         for note in &examples.notes {
             say(format!("note: {note}"));
         }
         return Ok((path.display().to_string(), examples));
+    }
+    let parts = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
+    let changed = args.set.overrides.iter().map(Override::field);
+    for field in changed.filter(|field| parts.iter().any(|part| field.starts_with(part))) {
+        say(format!(
+            "note: --set {field} changes the parts: there may be examples that it was trained on"
+        ));
     }
     let mut splits = data::load(config)?;
     splits.leave_out_long(config)?;

@@ -1,6 +1,8 @@
 //! `lstmtext explain`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, bail};
@@ -26,6 +28,9 @@ Examples:
   lstmtext explain runs/a \"Not bad at all.\" --method leave-one-out --class positive --json
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
+In a terminal, words that speak for a class have the colour of its heading; words outside the
+vocabulary are underlined, and what is not read is grey. A text that begins with - follows --.
+
 A contribution is a part of the log-odds of a class, log p - log (1 - p): positive where the word
 speaks for the class. Integrated gradients go from PAD in place of every word to the text; the gap
 is what their sum lacks of the difference between both. leave-one-out is how much the log-odds fall
@@ -50,7 +55,7 @@ pub struct ExplainArgs {
     class: Option<String>,
     /// Write a page that shows the same
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    html: Option<HtmlFile>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,7 +64,23 @@ pub struct ExplainArgs {
     color: Color,
     /// CPU threads; all cores by default
     #[arg(long, value_name = "N", value_parser = count)]
-    threads: Option<std::num::NonZeroUsize>,
+    threads: Option<NonZeroUsize>,
+}
+
+/// A file whose name says that it is a page, so that no other is written over.
+#[derive(Clone, Debug)]
+struct HtmlFile(PathBuf);
+
+impl FromStr for HtmlFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        match path.extension().is_some_and(|extension| extension == "html" || extension == "htm") {
+            true => Ok(Self(path)),
+            false => Err("the file's name has to end in .html".to_owned()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -95,7 +116,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
         explainer.explain(&texts, class, args.method)
     };
     let found = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
-    if let Some(path) = &args.html {
+    if let Some(HtmlFile(path)) = &args.html {
         write_atomic(path, page::of(&found).as_bytes()).context("cannot write the page")?;
         say(format!("{}: {} explained", path.display(), texts_in_words(found.len())));
     }

@@ -43,7 +43,7 @@ GET / is a page to try it, /healthz says what is served, /metrics is for Prometh
 several columns takes an object in place of a text: {\"text\": {\"story\": \"…\", \"question\": \"…\"}}.
 Texts that come within the wait are computed together. What cannot be answered gets a status from
 400 on and {\"error\": \"…\"}; 503 where too many texts wait. Ctrl-C or SIGTERM: requests that are
-under way are answered first, for at most 10 seconds.";
+under way are answered first, for at most 10 seconds or until it comes once more.";
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -89,7 +89,7 @@ struct Limits {
     /// Kilobytes of a text
     #[arg(long, value_name = "KB", default_value = "64", value_parser = count)]
     max_text_kb: NonZeroUsize,
-    /// Seconds that a request may take, slow senders included
+    /// Seconds from the head of a request to its answer, slow senders included
     #[arg(long, value_name = "S", default_value = "30")]
     timeout: NonZeroU64,
 }
@@ -125,7 +125,7 @@ pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> an
         columns: TextColumns::of(predictor.inputs()),
         labels: predictor.labels().to_vec(),
         checkpoint: args.checkpoint.display().to_string(),
-        room: Arc::new(Semaphore::new(args.limits.queue.get())),
+        room: Arc::new(Semaphore::new(args.limits.queue.get().min(Semaphore::MAX_PERMITS))),
         limits: args.limits.clone(),
         measures: measures.clone(),
         texts,
@@ -148,11 +148,14 @@ pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> an
     }
     Batcher { jobs, limits: args.limits, measures }.run(predictor);
     let served = talking.join().map_err(|_| anyhow!("the server broke off"))?;
-    explaining.join().map_err(|_| anyhow!("explaining broke off"))?;
-    say(match served.context("cannot serve")? {
-        End::Answered => "ended; every request was answered",
-        End::GivenUp => "ended; requests that took longer were given up",
-    });
+    match served.context("cannot serve")? {
+        End::Answered => {
+            explaining.join().map_err(|_| anyhow!("explaining broke off"))?;
+            say("ended; every request was answered");
+        }
+        // An explanation that is under way is left to itself.
+        End::GivenUp => say("ended; requests that took longer were given up"),
+    }
     Ok(FINE)
 }
 
@@ -189,7 +192,11 @@ async fn talk(listener: TcpListener, shared: Shared) -> std::io::Result<End> {
         }
         say("ending: requests that are under way are answered first");
         let _ = stop.send(());
-        tokio::time::sleep(LAST_ANSWERS).await;
+        tokio::select! {
+            () = tokio::time::sleep(LAST_ANSWERS) => {}
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
     };
     tokio::select! {
         served = async { server.await } => served.map(|()| End::Answered),

@@ -80,6 +80,11 @@ impl Examples {
         Ok(Self { source: Arc::new(source), ..self.clone() })
     }
 
+    /// The files that they stand in, and others that were read with them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.source.rows.files.iter().map(|(path, _)| path.as_path())
+    }
+
     /// Where example `index` stands: its file and, unless it is one text, its line.
     pub fn place(&self, index: usize) -> (&Path, Option<u64>) {
         self.source.rows.file_and_line(self.rows[index] as usize)

@@ -273,7 +273,7 @@ impl Path<'_> {
 #[cfg(test)]
 impl Explainer {
     fn question_of(&self, texts: &[String]) -> Question {
-        let tokens = self.encoders.iter().zip(texts).map(|(encoder, text)| encoder.located(text));
+        let tokens = self.encoders.iter().zip(texts).map(|(encoder, text)| encoder.located(text).0);
         let ids = tokens.map(|tokens| tokens.iter().map(|token| token.id).collect()).collect();
         Question { ids, class: 1, log_odds: 0.0 }
     }

@@ -97,6 +97,8 @@ pub struct ExplainedText {
     pub text: String,
     /// The words that are read, in their order.
     pub words: Vec<ExplainedWord>,
+    /// Tokens beyond `text.max_length`.
+    pub tokens_unread: usize,
 }
 
 /// A word and what it contributes.
@@ -161,6 +163,25 @@ impl Explanation {
     /// How large a contribution is beside the largest one, from 0 to 1 for a word's.
     pub fn share(&self, contribution: f64) -> f64 {
         contribution.abs() / self.largest.max(f64::MIN_POSITIVE)
+    }
+
+    /// What is to be known of the texts.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for input in &self.inputs {
+            let name = input.input.as_deref().unwrap_or("the text");
+            let read = input.words.len();
+            if input.tokens_unread > 0 {
+                let all = read + input.tokens_unread;
+                notes.push(format!(
+                    "{name} has {all} tokens, of which {read} are read (text.max_length)"
+                ));
+            }
+            if input.words.iter().all(|word| word.span.is_none()) {
+                notes.push(format!("{name} has no words; it is read as an unknown one"));
+            }
+        }
+        notes
     }
 
     /// On which side a contribution stands.
@@ -253,8 +274,9 @@ impl Explainer {
         let parts = self.config.inputs.parts();
         let texts: Vec<String> =
             parts.iter().map(|parts| joined(&columns, parts).concat()).collect();
-        let tokens: Vec<Vec<LocatedToken>> =
-            self.encoders.iter().zip(&texts).map(|(encoder, text)| encoder.located(text)).collect();
+        let located = self.encoders.iter().zip(&texts);
+        let (tokens, unread): (Vec<Vec<LocatedToken>>, Vec<usize>) =
+            located.map(|(encoder, text)| encoder.located(text)).unzip();
         let ids: Vec<Vec<u32>> =
             tokens.iter().map(|tokens| tokens.iter().map(|token| token.id).collect()).collect();
         let corpora: Vec<Corpus> =
@@ -275,6 +297,7 @@ impl Explainer {
         let inputs = explained.map(|(input, ((text, tokens), contributions))| ExplainedText {
             input: self.config.inputs[input].name.clone(),
             words: self.words(input, &text, tokens, contributions),
+            tokens_unread: unread[input],
             text,
         });
         Ok(Explanation {

@@ -138,8 +138,9 @@ impl Encoder {
         first..first + excess
     }
 
-    /// The tokens that are read of a text, with their places in it.
-    pub fn located(&self, text: &str) -> Vec<LocatedToken> {
+    /// The tokens that are read of a text, with their places in it, and how many are not, since the
+    /// text is too long.
+    pub fn located(&self, text: &str) -> (Vec<LocatedToken>, usize) {
         let mut tokens = Vec::new();
         if self.config.start_token {
             tokens.push(LocatedToken { id: START, span: None });
@@ -151,8 +152,9 @@ impl Encoder {
         if tokens.is_empty() {
             tokens.push(LocatedToken { id: OOV, span: None });
         }
-        tokens.drain(self.cut(tokens.len()));
-        tokens
+        let cut = self.cut(tokens.len());
+        tokens.drain(cut.clone());
+        (tokens, cut.len())
     }
 }
 

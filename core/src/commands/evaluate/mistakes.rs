@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use crate::commands::output::one_field;
-use crate::config::{Column, Config};
+use crate::config::{Column, Config, ConfigError};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
 use crate::files::write_atomic;
@@ -51,6 +51,23 @@ impl MistakesFile {
         &self.path
     }
 
+    /// The mistakes must not replace what they are found in.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] where the file is one of `data`.
+    pub fn check_is_none_of<'a>(&self, data: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
+        let Ok(own) = self.path.canonicalize() else { return Ok(()) };
+        for path in data {
+            if path.canonicalize().is_ok_and(|path| path == own) {
+                let path = self.path.display();
+                bail!(ConfigError::new(format!(
+                    "--errors \"{path}\" is the file with the examples"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes all mistakes, the most confident first; how many there are.
     ///
     /// # Errors
@@ -80,6 +97,11 @@ impl MistakesFile {
             row.extend(texts.iter().map(|text| Value::from(text.as_str())));
             row
         });
+        // A text column may be called as one of these.
+        let columns: Vec<String> = columns
+            .into_iter()
+            .map(|name| if COLUMNS.contains(&&*name) { format!("text_{name}") } else { name })
+            .collect();
         let names: Vec<&str> =
             COLUMNS.into_iter().chain(columns.iter().map(String::as_str)).collect();
         write_atomic(&self.path, &self.format.encode(&names, rows)?)?;

@@ -73,7 +73,7 @@ fn confusion(found: &Evaluation) -> String {
 }
 
 fn lengths(found: &Evaluation) -> String {
-    let mut out = "\ntokens           examples   accuracy   95 %\n".to_owned();
+    let mut out = "\ntokens read      examples   accuracy   95 %\n".to_owned();
     for bucket in &found.lengths {
         let [low, high] = bucket.interval.map(|share| 100.0 * share);
         let range = match bucket.from == bucket.to {
@@ -106,6 +106,9 @@ pub fn of_comparison(
     let better = if counts.only_first > counts.only_other { &first } else { &other };
     // The level is custom; the number itself is beside it.
     let verdict = match counts.p_value < 0.05 {
+        _ if counts.only_first + counts.only_other == 0 => {
+            "they are right in the same examples".to_owned()
+        }
         true => format!("{better} is better, at the 5 % level"),
         false => "the difference may be chance".to_owned(),
     };

@@ -8,6 +8,8 @@ const LISTED: usize = 10;
 /// Classes that are listed with their probabilities.
 const CLASSES: usize = 10;
 
+const LEGEND: &str = "Underlined: not in the vocabulary. Grey: not read.";
+
 /// The page of some explanations.
 pub fn of(explanations: &[Explanation]) -> String {
     let articles: String = explanations.iter().map(article).collect();
@@ -26,11 +28,17 @@ fn article(explanation: &Explanation) -> String {
     format!(
         "<article>\n<p class=\"decision\"><b>{label}</b><span>probability {:.4}, log-odds {:+.3}</span></p>\n\
          {texts}<div class=\"columns\">\n{words}</div>\n<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
-         <p class=\"remark\">{}</p>\n</article>\n",
+         <p class=\"remark\">{} {}{}</p>\n</article>\n",
         explanation.probability,
         explanation.log_odds,
         classes(explanation),
         remark(explanation),
+        LEGEND,
+        explanation
+            .notes()
+            .iter()
+            .map(|note| format!(" Note: {}.", escaped(note)))
+            .collect::<String>(),
     )
 }
 
@@ -59,10 +67,11 @@ fn text(input: &ExplainedText, explanation: &Explanation) -> String {
     }
     out += "<p class=\"text\">";
     for segment in input.segments() {
-        let text = escaped(&input.text[segment.span.clone()]);
+        let raw = &input.text[segment.span.clone()];
+        let text = escaped(raw);
         let Some(word) = segment.words.first() else {
             // What lies between words, or behind the longest text that is read.
-            match text.chars().any(char::is_alphanumeric) {
+            match raw.chars().any(char::is_alphanumeric) {
                 true => out += &format!("<span class=\"unread\">{text}</span>"),
                 false => out += &text,
             }
@@ -71,13 +80,15 @@ fn text(input: &ExplainedText, explanation: &Explanation) -> String {
         let contribution = segment.contribution();
         let kind = class_of(explanation.side(contribution));
         let share = explanation.share(contribution);
+        let shown = explanation.on_its_side(contribution);
+        let side = escaped(&explanation.side_name(explanation.side(contribution)));
         let (unknown, remark) = match word.known {
             true => ("", ""),
             false => (" unknown", ", not in the vocabulary"),
         };
         out += &format!(
             "<span class=\"word {kind}{unknown}\" style=\"--share:{share:.3}\" \
-             title=\"{contribution:+.3}{remark}\">{text}</span>"
+             title=\"{shown:+.3} {side}{remark}\">{text}</span>"
         );
     }
     out + "</p>\n"
@@ -103,12 +114,13 @@ fn bar(name: &str, kind: &str, share: f64, number: &str) -> String {
 fn remark(explanation: &Explanation) -> String {
     match explanation.integration {
         Some(found) => format!(
-            "Integrated gradients of the log-odds: {:+.3} with PAD in place of every word, {:+.3} from \
-             the words. Their sum is off by {:+.4}, at {} steps.",
+            "Log-odds of {}: {:+.3} with PAD in place of every word, {:+.3} from the words (integrated \
+             gradients at {} points; their sum is off by {:.4}).",
+            escaped(&explanation.label),
             found.baseline_log_odds,
             explanation.log_odds - found.baseline_log_odds,
-            found.completeness_gap,
-            found.steps
+            found.steps,
+            found.completeness_gap.abs()
         ),
         None => "How much the log-odds fall when the word is left out.".to_owned(),
     }

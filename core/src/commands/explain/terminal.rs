@@ -31,13 +31,20 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
                 (Some(word), true) => {
                     out += &painted(explanation, &text, segment.contribution(), word.known);
                 }
+                // What lies between words is plain, what is not read grey.
+                (None, true) if text.chars().any(char::is_alphanumeric) => {
+                    let style = Style::new().dimmed();
+                    out += &format!("{style}{text}{style:#}");
+                }
                 _ => out += &text,
             }
         }
         out.push('\n');
     }
-    out += &list(explanation);
-    out + &remark(explanation)
+    out += &list(explanation, colored);
+    out += &remark(explanation);
+    let notes = explanation.notes().into_iter().map(|note| format!("note: {note}\n"));
+    out + &notes.collect::<String>()
 }
 
 fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool) -> String {
@@ -60,8 +67,18 @@ fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool
     format!("{style}{text}{style:#}")
 }
 
+/// A heading in the colour of its side.
+fn swatch(colors: [(u8, u8); 4], text: &str) -> String {
+    let (back, letters) = colors[1];
+    let style = Style::new()
+        .bg_color(Some(Ansi256Color(back).into()))
+        .fg_color(Some(Ansi256Color(letters).into()));
+    let name = text.trim_end();
+    format!("{style}{name}{style:#}{}", &text[name.len()..])
+}
+
 /// The largest contributions of both sides beside each other.
-fn list(explanation: &Explanation) -> String {
+fn list(explanation: &Explanation, colored: bool) -> String {
     let [towards, against] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
     let [left, right] = [Side::For, Side::Against].map(|side| explanation.side_name(side));
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
@@ -72,9 +89,31 @@ fn list(explanation: &Explanation) -> String {
         }
     };
     let width = WORD + 9;
-    let mut out = format!("\n{left:<width$}   {right}\n");
+    let heading = |side: Side, text: String| match (colored, side) {
+        (false, _) => text,
+        (true, Side::For) => swatch(FOR, &text),
+        (true, Side::Against) => swatch(AGAINST, &text),
+    };
+    let left = heading(Side::For, format!("{left:<width$}"));
+    let mut out = format!("\n{left}   {}\n", heading(Side::Against, right));
     for index in 0..LISTED.min(towards.len().max(against.len())) {
         let line = format!("{:<width$}   {}", entry(&towards, index), entry(&against, index));
+        out += line.trim_end();
+        out.push('\n');
+    }
+    let rest = |words: &[&ExplainedWord]| match words.get(LISTED..) {
+        None | Some([]) => String::new(),
+        Some(rest) => {
+            let sum: f64 = rest.iter().map(|word| word.contribution).sum();
+            format!(
+                "{:<WORD$} {:>+8.3}",
+                format!("… {} more", rest.len()),
+                explanation.on_its_side(sum)
+            )
+        }
+    };
+    let line = format!("{:<width$}   {}", rest(&towards), rest(&against));
+    if !line.trim().is_empty() {
         out += line.trim_end();
         out.push('\n');
     }
@@ -84,11 +123,13 @@ fn list(explanation: &Explanation) -> String {
 fn remark(explanation: &Explanation) -> String {
     match (explanation.method, explanation.integration) {
         (Method::IntegratedGradients, Some(found)) => format!(
-            "\nintegrated gradients: {:+.3} without words, {:+.3} from them\n{} steps, completeness gap {:+.4}\n",
+            "\nlog-odds of {}: {:+.3} with PAD in place of words, {:+.3} from words\n\
+             integrated gradients at {} points, completeness gap {:.4}\n",
+            explanation.label,
             found.baseline_log_odds,
             explanation.log_odds - found.baseline_log_odds,
             found.steps,
-            found.completeness_gap
+            found.completeness_gap.abs()
         ),
         _ => "\nleave-one-out: how much the log-odds fall without the word\n".to_owned(),
     }

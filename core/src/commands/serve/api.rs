@@ -1,13 +1,13 @@
 //! What is asked and answered over HTTP.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
-use tower_http::timeout::TimeoutLayer;
 
 use super::Limits;
 use super::batching::{Job, Question};
@@ -37,7 +36,8 @@ const HTML: [(HeaderName, &str); 2] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+         form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     ),
 ];
 
@@ -100,7 +100,6 @@ impl IntoResponse for Refusal {
 pub fn router(shared: Shared) -> Router {
     let server = Arc::new(shared);
     let limit = DefaultBodyLimit::max(server.limits.max_body_kb.get().saturating_mul(1000));
-    let time = Duration::from_secs(server.limits.timeout.get());
     Router::new()
         .route("/", get(page))
         .route("/predict", post(predict))
@@ -110,7 +109,6 @@ pub fn router(shared: Shared) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(limit)
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, time))
         .layer(from_fn_with_state(server.clone(), measured))
         .with_state(server)
 }
@@ -119,9 +117,27 @@ async fn measured(State(server): State<Server>, request: Request, next: Next) ->
     const KNOWN: [&str; 5] = ["/", "/predict", "/explain", "/healthz", "/metrics"];
     let path = KNOWN.into_iter().find(|known| *known == request.uri().path()).unwrap_or("other");
     let begun = Instant::now();
-    let response = next.run(request).await;
+    if is_foreign(request.headers()) {
+        let message = "asked by the page of another site";
+        return Refusal::new(StatusCode::FORBIDDEN, message).into_response();
+    }
+    let time = Duration::from_secs(server.limits.timeout.get());
+    let response = tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
+        let message = "the request was not sent and answered within --timeout";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
+    });
     server.measures.request(path, response.status().as_u16(), begun.elapsed());
     response
+}
+
+/// Whether the page of another site asks, which a browser here may show.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let origin = text(header::ORIGIN);
+    let own = |origin: &str| {
+        origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host))
+    };
+    origin.is_some_and(|origin| !own(origin))
 }
 
 async fn page() -> Response {
@@ -249,7 +265,13 @@ async fn explain(
     })?;
     let (reply, explanation) = oneshot::channel();
     let question = Question { texts, class, method, reply };
-    server.questions.try_send(question).map_err(|_| Refusal::busy())?;
+    server.questions.try_send(question).map_err(|fault| match fault {
+        TrySendError::Full(_) => Refusal::busy(),
+        TrySendError::Disconnected(_) => {
+            let message = "nothing explains any more: start the server again";
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+        }
+    })?;
     let explanation = explanation.await.map_err(|_| ended())?;
     let explanation = explanation
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;

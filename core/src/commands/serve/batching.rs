@@ -50,11 +50,15 @@ impl Batcher {
             let jobs = self.gather(first);
             let mut columns = vec![Vec::new(); jobs[0].columns.len()];
             let mut waiting = Vec::with_capacity(jobs.len());
-            for job in jobs {
+            // Who has gone waits for nothing.
+            for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
                 waiting.push((job.columns[0].len(), job.reply, job.room));
                 for (all, own) in columns.iter_mut().zip(job.columns) {
                     all.extend(own);
                 }
+            }
+            if waiting.is_empty() {
+                continue;
             }
             self.measures.batch(columns[0].len());
             let mut results = predictor.predict(&columns, self.limits.max_batch.get()).into_iter();
@@ -90,6 +94,9 @@ impl Batcher {
 pub fn explain_all(explainer: &Explainer, questions: &Receiver<Question>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     while let Ok(Question { texts, class, method, reply }) = questions.recv() {
+        if reply.is_closed() {
+            continue;
+        }
         let explain = || explainer.explain(&texts, class, method);
         let found = match &pool {
             Ok(pool) => pool.install(explain),
