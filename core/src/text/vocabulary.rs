@@ -147,6 +147,10 @@ impl Vocabulary {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::config;
 
@@ -175,6 +179,42 @@ mod tests {
         assert_eq!(build("min_count: 2").unwrap().len(), 6);
         assert_eq!(build("min_count: 1, vocabulary_size: 5").unwrap().len(), 5);
         assert!(build("min_count: 4").unwrap_err().to_string().contains("text.min_count"));
+    }
+
+    proptest! {
+        /// Of any texts: every frequent word has an id, up to the size, the more frequent the lower.
+        #[test]
+        fn ids_go_to_frequent_words_in_their_order(
+            texts in prop::collection::vec("[a-f]{1,2}( [a-f]{1,2}){0,9}", 1..30),
+            min_count in 1_usize..4,
+            size in 5_usize..30,
+        ) {
+            let mut counts: HashMap<&str, usize> = HashMap::new();
+            let mut seen = Vec::new();
+            for word in texts.iter().flat_map(|text| text.split(' ')) {
+                let count = counts.entry(word).or_default();
+                if *count == 0 {
+                    seen.push(word);
+                }
+                *count += 1;
+            }
+            // A sort that keeps the order of first sight.
+            seen.sort_by_key(|word| std::cmp::Reverse(counts[word]));
+            seen.retain(|word| counts[word] >= min_count);
+            seen.truncate(size - SPECIAL.len());
+            let config = text_config(&format!("min_count: {min_count}, vocabulary_size: {size}"));
+            match Vocabulary::build(&texts, &config) {
+                Err(_) => prop_assert!(seen.is_empty()),
+                Ok(found) => {
+                    prop_assert_eq!(found.own_words().collect::<Vec<_>>(), seen);
+                    for (id, word) in found.words().iter().enumerate().skip(SPECIAL.len()) {
+                        prop_assert_eq!(found.id(word) as usize, id);
+                    }
+                    let words = found.words().iter().map(|word| word.to_string()).collect();
+                    prop_assert_eq!(Vocabulary::from_words(words).unwrap(), found);
+                }
+            }
+        }
     }
 
     #[test]
