@@ -66,7 +66,7 @@ impl TorchLearner {
         let parameters = self.model.parameters();
         let rows = |((name, _), gradient): (Named, &Tensor)| {
             let sparse = self.sparse_embedding && name.ends_with("embedding.weight");
-            sparse.then(|| gradient.ne(0.0).any_dim(1, false).nonzero().squeeze_dim(1))
+            sparse.then(|| rows_with_gradient(gradient))
         };
         parameters.into_iter().zip(&self.gradients).map(rows).collect()
     }
@@ -109,6 +109,17 @@ impl Learner for TorchLearner {
         self.times.measure("clip", || clip(&mut self.gradients, limit))
     }
 
+    fn gradients(&self) -> Vec<Array> {
+        let array = |((name, _), gradient): (Named, &Tensor)| {
+            let gradient = match name.ends_with("embedding.weight") {
+                true => gradient.index_select(0, &rows_with_gradient(gradient)),
+                false => gradient.shallow_clone(),
+            };
+            (name, gradient)
+        };
+        to_arrays(self.model.parameters().into_iter().zip(&self.gradients).map(array).collect())
+    }
+
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let rows = self.touched_rows();
         self.times
@@ -138,6 +149,11 @@ impl Learner for TorchLearner {
     fn parameter_count(&self) -> usize {
         self.model.parameter_count()
     }
+}
+
+/// The numbers of the rows that are not zero.
+fn rows_with_gradient(gradient: &Tensor) -> Tensor {
+    gradient.ne(0.0).any_dim(1, false).nonzero().squeeze_dim(1)
 }
 
 /// The model of a checkpoint with its trained weights.

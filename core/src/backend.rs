@@ -43,6 +43,10 @@ pub trait Learner: Classifier {
     /// Mikolov and Bengio 2013). A norm that is not finite changes nothing.
     fn clip(&mut self, limit: Option<f64>) -> f64;
 
+    /// The gradient of the last batch, as clipped, under the names of [`Learner::weights`]. That of
+    /// an embedding has only the rows that are not zero, at most those of the words in the batch.
+    fn gradients(&self) -> Vec<Array>;
+
     /// Changes the weights by one step against the gradient.
     ///
     /// # Errors

@@ -253,6 +253,10 @@ fn it_learns_as_libtorch_does() {
             steps(&mut torch, &data);
             assert_close(&native.weights(), &torch.weights(), optimizer);
             assert_close(&native.memory(), &torch.memory(), optimizer);
+            let gradients = native.gradients();
+            assert_close(&gradients, &torch.gradients(), optimizer);
+            let squares = gradients.iter().flat_map(|array| &array.values).map(|x| x * x);
+            assert!(squares.sum::<f32>().sqrt() < 0.3001, "they are clipped");
 
             // Each goes on where the other stopped.
             let (memory, weights) = (native.memory(), native.weights());

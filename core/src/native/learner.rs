@@ -155,6 +155,11 @@ impl Learner for NativeLearner {
         norm
     }
 
+    fn gradients(&self) -> Vec<Array> {
+        let parameters = self.classifier.network.parameters();
+        self.gradients.arrays(parameters, self.factor)
+    }
+
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         let network = &mut self.classifier.network;
         self.times.measure("optimizer", || {

@@ -124,6 +124,29 @@ impl Gradients {
         let squares = self.dense.iter().chain(rows).map(|values| sum_of_squares(values));
         squares.sum::<f64>().sqrt()
     }
+
+    /// `factor` times the gradient of every trained parameter; of embeddings the rows that are not
+    /// zero.
+    pub fn arrays(&self, parameters: &[Parameter], factor: f32) -> Vec<Array> {
+        let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * factor).collect() };
+        let array = |(number, parameter): (usize, &Parameter)| {
+            let Array { name, shape, .. } = &parameter.array;
+            let rows = self.rows.iter().find(|rows| rows.parameter == number);
+            let (shape, values) = match rows {
+                None => (shape.clone(), scaled(self.dense.get(number)?)),
+                Some(rows) => {
+                    let size = shape[1];
+                    let rows = rows.values.chunks_exact(size);
+                    let rows = rows.filter(|row| row.iter().any(|value| *value != 0.0));
+                    let values: Vec<f32> = rows.flat_map(scaled).collect();
+                    (vec![values.len() / size, size], values)
+                }
+            };
+            Some(Array { name: name.clone(), shape, values })
+        };
+        let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
+        trained.filter_map(array).collect()
+    }
 }
 
 /// In double precision, in an order of its own.
