@@ -1,12 +1,14 @@
 //! Pictures of what a run has learned, each as SVG and as PNG.
 //!
 //! [`curves`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
-//! drawn twice, on light paper or on dark ([`Theme`]).
+//! drawn twice, on light paper or on dark ([`Theme`]). So is [`matrix`], which is drawn once, for
+//! TensorBoard.
 
 mod axis;
 mod color;
 pub mod curves;
 mod letters;
+pub mod matrix;
 mod series;
 mod sheet;
 pub mod words;

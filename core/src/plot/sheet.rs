@@ -176,7 +176,7 @@ impl Sheet {
         let shapes: Vec<Shape> = self.shapes.iter().flat_map(Shape::with_round_corners).collect();
         draw(backend, theme, &shapes, &[])?;
         for text in &self.texts {
-            text.write(&mut pixels, width as usize, theme)?;
+            text.write(&mut pixels, width as usize, SCALE, theme)?;
         }
         let pixels = reduced(&pixels, width as usize);
         let mut png = Vec::new();
@@ -186,9 +186,45 @@ impl Sheet {
         Ok(png)
     }
 
+    /// Draws its bars and texts, and nothing else, as a PNG on light paper. That takes less than a
+    /// tenth of the time: edges are not smoothed, and the file is not as small as it could be.
+    pub(super) fn quick_png(&self) -> anyhow::Result<Vec<u8>> {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let RGBColor(red, green, blue) = PAPER.light;
+        let mut pixels = [red, green, blue].repeat(width * height);
+        for shape in &self.shapes {
+            if let Shape::Bar { corners, color } = shape {
+                fill(&mut pixels, width, corners.map(|corner| scaled(corner, 1)), color.light);
+            }
+        }
+        for text in &self.texts {
+            text.write(&mut pixels, width, 1, Theme::Light)?;
+        }
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_filter(png::Filter::Up);
+        encoder.set_deflate_compression(png::DeflateCompression::Level(1));
+        encoder.write_header()?.write_image_data(&pixels)?;
+        Ok(png)
+    }
+
     fn has_boxes(&self) -> anyhow::Result<bool> {
         let letters = Letters::new(1.0)?;
         Ok(self.texts.iter().any(|text| text.letters.chars().any(|letter| !letters.has(letter))))
+    }
+}
+
+/// Fills a rectangle of pixels, `row` of them side by side.
+fn fill(pixels: &mut [u8], row: usize, corners: [(i32, i32); 2], color: RGBColor) {
+    let within = |place: i32| usize::try_from(place).unwrap_or(0);
+    let [(left, top), (right, bottom)] = corners.map(|(x, y)| (within(x).min(row), within(y)));
+    let RGBColor(red, green, blue) = color;
+    let rows = pixels.chunks_exact_mut(3 * row.max(1)).skip(top).take(bottom.saturating_sub(top));
+    for pixels in rows {
+        for pixel in pixels[3 * left..3 * right.max(left)].chunks_exact_mut(3) {
+            pixel.copy_from_slice(&[red, green, blue]);
+        }
     }
 }
 
@@ -203,21 +239,22 @@ fn draw<B: DrawingBackend>(
     for shape in shapes {
         match shape {
             Shape::Line { points, width, color } => {
-                let points: Vec<_> = points.iter().map(|point| scaled(*point)).collect();
+                let points: Vec<_> = points.iter().map(|point| scaled(*point, SCALE)).collect();
                 area.draw(&PathElement::new(points, stroke(*width, color.on(theme))))?;
             }
             Shape::Bar { corners, color } => {
                 let style = color.on(theme).filled();
-                area.draw(&Rectangle::new(corners.map(scaled), style))?;
+                let corners = corners.map(|corner| scaled(corner, SCALE));
+                area.draw(&Rectangle::new(corners, style))?;
             }
             Shape::Dot { center, radius, color } => {
                 let style = color.on(theme).filled();
-                area.draw(&Circle::new(scaled(*center), in_pixels(*radius), style))?;
+                area.draw(&Circle::new(scaled(*center, SCALE), in_pixels(*radius), style))?;
             }
         }
     }
     for text in texts {
-        area.draw_text(&text.letters, &text.style(theme), scaled(text.place))?;
+        area.draw_text(&text.letters, &text.style(theme), scaled(text.place, SCALE))?;
     }
     area.present()
 }
@@ -236,10 +273,16 @@ impl Text {
         }
     }
 
-    /// Writes into pixels, `row` of them side by side.
-    fn write(&self, pixels: &mut [u8], row: usize, theme: Theme) -> Result<(), InvalidFont> {
-        let letters = Letters::new(self.size * f64::from(SCALE))?;
-        let (x, y) = scaled(self.place);
+    /// Writes into pixels, `row` of them side by side, `scale` times as large.
+    fn write(
+        &self,
+        pixels: &mut [u8],
+        row: usize,
+        scale: u32,
+        theme: Theme,
+    ) -> Result<(), InvalidFont> {
+        let letters = Letters::new(self.size * f64::from(scale))?;
+        let (x, y) = scaled(self.place, scale);
         let left = match self.align {
             Align::Left => 0.0,
             Align::Center => -0.5,
@@ -366,8 +409,8 @@ fn in_pixels(length: f64) -> u32 {
     (length * f64::from(SCALE)).round() as u32
 }
 
-fn scaled((x, y): Point) -> (i32, i32) {
-    let scale = f64::from(SCALE);
+fn scaled((x, y): Point, scale: u32) -> (i32, i32) {
+    let scale = f64::from(scale);
     ((x * scale).round() as i32, (y * scale).round() as i32)
 }
 
@@ -426,6 +469,22 @@ mod tests {
             .filter(|row| pixels[120 * row..120 * (row + 1)].iter().any(|p| *p < 200))
             .collect();
         assert_eq!((rows[0], rows.last()), (17, Some(&22)));
+    }
+
+    #[test]
+    fn a_quick_picture_has_bars_where_they_belong() {
+        let mut sheet = Sheet::new(4, 3);
+        sheet.bar([(1.0, -5.0), (3.0, 2.0)], INK);
+        sheet.bar([(3.0, 2.0), (90.0, 90.0)], INK);
+        sheet.text((1e6, 1.0), Align::Left, 12.0, INK, "beyond");
+        let png = std::io::Cursor::new(sheet.quick_png().unwrap());
+        let mut reader = png::Decoder::new(png).read_info().unwrap();
+        let mut pixels = vec![0; 3 * 4 * 3];
+        reader.next_frame(&mut pixels).unwrap();
+        let drawn: Vec<bool> = pixels.chunks(3).map(|pixel| pixel != [255, 255, 255]).collect();
+        let row = [false, true, true, false];
+        assert_eq!(drawn, [row, row, [false, false, false, true]].concat());
+        assert_eq!(pixels[3], INK.light.0);
     }
 
     #[test]
