@@ -17,9 +17,9 @@
 //!    these beside each other [B, D] → head: logits `[B]` for a sigmoid or [B, C] for a softmax;
 //!    [`loss`]: log probabilities [B, C] and cross-entropy []; [`optimizer`]: gradients, clipped,
 //!    become a step. On the CPU the same is done by [`native`], over the [`kernel`].
-//! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`events`] are for
-//!    TensorBoard, [`progress`] for early stopping and resuming, [`run`] for the files of a run,
-//!    which [`runs`] finds and reads again.
+//! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`tensorboard`]
+//!    says what TensorBoard shows and [`events`] writes it, [`progress`] is for early stopping and
+//!    resuming, [`run`] for the files of a run, which [`runs`] finds and reads again.
 //! 6. [`checkpoint`]: one folder that [`predictor`] and a resumed run need and nothing else.
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
@@ -36,7 +36,7 @@
 //!   `summary`, `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
-//!   `predictor`, `console`, `plot`, `runs`, `trainer` put it to work;
+//!   `predictor`, `console`, `plot`, `runs`, `tensorboard`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
@@ -57,5 +57,6 @@ pub mod training;
 pub use lstmtext_core::{
     arrays, backend, bucketing, checkpoint, columns, config, console, data, device, evaluation,
     events, experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers,
-    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, text, trainer,
+    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, tensorboard,
+    text, trainer,
 };

@@ -37,5 +37,6 @@ pub mod schedule;
 pub mod seed;
 pub mod stats;
 pub mod summary;
+pub mod tensorboard;
 pub mod text;
 pub mod trainer;

@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::console::{Console, say};
 use crate::evaluation::Predictions;
-use crate::events::EventWriter;
+use crate::events::summaries::RunStatus;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
 use crate::metrics::Score;
@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
 use crate::seed::{Use, derive, fingerprint};
+use crate::tensorboard::Board;
 use crate::text::Encoded;
 
 /// Batches that are made ready while another is computed.
@@ -37,7 +38,7 @@ pub struct Trainer<'a, L> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
-    events: EventWriter,
+    board: Board<'a>,
     console: Console,
 }
 
@@ -104,7 +105,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         Ok(Self {
             schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
-            events: EventWriter::create(run.path(), SystemTime::now())?,
+            board: Board::new(experiment, run.path())?,
             console: Console::new(config.epochs),
             experiment,
             config,
@@ -121,10 +122,20 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// # Errors
     /// Where a file cannot be written, or the loss or a gradient is not finite any more.
     pub fn train(mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        let ending = self.train_to_end(interrupt);
+        if ending.is_err() {
+            // What stopped the run may hinder this too.
+            let _ = self.board.end(RunStatus::Failure, self.progress.step);
+        }
+        ending
+    }
+
+    fn train_to_end(&mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
         while self.progress.finished(self.config).is_none() {
             if let Some(signal) = self.epoch(interrupt)? {
                 self.console.clear();
                 self.save(&self.run.last())?;
+                self.board.vectors(|| self.learner.weights())?;
                 return Ok(Ending::Interrupted(signal));
             }
         }
@@ -229,30 +240,31 @@ impl<'a, L: Learner> Trainer<'a, L> {
         )
     }
 
-    /// Shows a step, and writes its curves every `train.log_every` steps.
+    /// Shows a step, and writes what is due after it to TensorBoard.
     fn log(&mut self, stats: &StepStats) -> anyhow::Result<()> {
         self.console.step(stats.loss, stats.examples, stats.tokens);
         let step = self.progress.step;
+        if self.board.wants_histograms(step) {
+            let (weights, gradients) = (self.learner.weights(), self.learner.gradients());
+            self.board.histograms(&weights, &gradients, step)?;
+        }
         if !step.is_multiple_of(self.config.log_every) {
             return Ok(());
         }
-        let now = SystemTime::now();
-        let accuracy = stats.correct as f64 / stats.examples as f64;
-        for (tag, value) in [
+        let points = [
             ("loss/train", stats.loss),
-            ("accuracy/train", accuracy),
+            ("accuracy/train", stats.correct as f64 / stats.examples as f64),
             ("train/learning_rate", stats.learning_rate),
             ("train/gradient_norm", stats.gradient_norm),
             ("train/tokens_per_second", stats.tokens as f64 / stats.seconds),
-        ] {
-            self.events.scalar(tag, value, step, now)?;
-        }
-        Ok(())
+        ];
+        self.board.scalars(&points, step)
     }
 
     /// Scores the validation examples; writes `best/` where that is a new best.
     fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
-        let validation = self.score(&self.experiment.validation);
+        let predictions = self.predict(&self.experiment.validation);
+        let validation = predictions.score();
         if !validation.loss.is_finite() {
             let place = format!("the validation after step {}", self.progress.step);
             bail!(self.diverged(&place, &format!("loss {}", validation.loss), learning_rate));
@@ -270,6 +282,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let seconds = progress.seconds - progress.seconds_at_validation;
         progress.meter = Default::default();
         progress.seconds_at_validation = progress.seconds;
+        self.board.validation(&predictions, record.step)?;
         self.log_score("validation", validation)?;
         self.run.add_record(&record, seconds)?;
         if new_best {
@@ -279,15 +292,15 @@ impl<'a, L: Learner> Trainer<'a, L> {
         Ok(())
     }
 
-    fn score(&self, data: &Encoded) -> Score {
-        Predictions::of(&self.learner, data, BatchLimit::of_validation(self.config)).score()
+    fn predict(&self, data: &Encoded) -> Predictions {
+        Predictions::of(&self.learner, data, BatchLimit::of_validation(self.config))
     }
 
     fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {
-        let (step, now) = (self.progress.step, SystemTime::now());
-        self.events.scalar(&format!("loss/{split}"), score.loss, step, now)?;
-        self.events.scalar(&format!("accuracy/{split}"), score.accuracy, step, now)?;
-        self.events.flush()
+        let tags = ["loss", "accuracy"].map(|what| format!("{what}/{split}"));
+        let points = [(&*tags[0], score.loss), (&*tags[1], score.accuracy)];
+        self.board.scalars(&points, self.progress.step)?;
+        self.board.flush()
     }
 
     /// Writes `last/`, scores the test examples once, and writes `summary.json`.
@@ -297,16 +310,16 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         self.save(&self.run.last())?;
         let best = self.progress.best.context("the run ended without a validation")?;
-        let mut test = None;
-        if !self.experiment.test.is_empty() {
-            if self.config.early_stopping.restore_best {
-                self.learner.load(Checkpoint::open(&self.run.best())?.weights()?)?;
-            }
-            test = Some(self.score(&self.experiment.test));
+        let tests = !self.experiment.test.is_empty();
+        if self.config.early_stopping.restore_best && (tests || self.board.wants_vectors()) {
+            self.learner.load(Checkpoint::open(&self.run.best())?.weights()?)?;
         }
+        let test = tests.then(|| self.predict(&self.experiment.test).score());
         if let Some(test) = test {
             self.log_score("test", test)?;
         }
+        self.board.vectors(|| self.learner.weights())?;
+        self.board.end(RunStatus::Success, self.progress.step)?;
         let outcome = Outcome {
             parameters: self.learner.parameter_count(),
             best_epoch: best.epoch,
@@ -321,7 +334,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
 
     /// Writes a checkpoint, and before it all curves up to it, so that a resumed run has no gap.
     fn save(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
-        self.events.sync()?;
+        self.board.sync()?;
         let contents = Contents {
             resolved: &self.experiment.resolved,
             labels: &self.experiment.labels,

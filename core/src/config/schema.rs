@@ -265,8 +265,10 @@ section! {
         validate_every: Every = Every::Epoch;
         /// How often last/ is written; it is written at the end and on Ctrl-C in any case.
         checkpoint_every: Every = Every::Epoch;
-        /// Steps between two entries in TensorBoard.
+        /// Steps between two points of the curves in TensorBoard.
         log_every: u64 = 1, at_least(1.0);
+        /// What TensorBoard shows besides curves and settings.
+        tensorboard: TensorboardConfig;
     }
 }
 
@@ -347,6 +349,25 @@ section! {
         min_delta: f64 = 0.0, at_least(0.0);
         /// Score the test examples with the weights of the best epoch (best/) rather than the last.
         restore_best: bool = true;
+    }
+}
+
+section! {
+    /// What TensorBoard shows besides curves and settings.
+    pub struct TensorboardConfig {
+        /// Precision-recall curves on the validation examples at each validation: of two classes the
+        /// second's, else those of the 10 classes with the most examples.
+        pr_curves: bool = true;
+        /// A picture of the confusion matrix of the validation examples at each validation.
+        confusion_matrix: bool = true;
+        /// Validation examples, the same ones at each validation, that are shown with their words as
+        /// the model reads them, label and prediction. 0: none.
+        predictions: usize = 8, between(0.0, 1_000.0);
+        /// Steps between two sets of histograms, of all weights and gradients. null: none.
+        histograms: Option<u64> = None, at_least(1.0);
+        /// Words, the most frequent ones, whose vectors the embedding projector shows when training
+        /// has ended. null: none.
+        projector: Option<usize> = None, at_least(1.0);
     }
 }
 

@@ -224,7 +224,8 @@ pub struct Confused {
     pub examples: usize,
 }
 
-fn confusion(predictions: &Predictions, classes: usize) -> Vec<Vec<usize>> {
+/// For each class the examples that have it, by the class that they were given.
+pub fn confusion(predictions: &Predictions, classes: usize) -> Vec<Vec<usize>> {
     let mut counts = vec![vec![0; classes]; classes];
     for example in 0..predictions.len() {
         counts[predictions.label(example)][predictions.predicted(example)] += 1;
@@ -320,4 +321,4 @@ pub fn wilson(hits: usize, total: usize) -> [f64; 2] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

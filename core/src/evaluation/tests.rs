@@ -38,7 +38,8 @@ fn expected() -> File {
     serde_json::from_str(include_str!("expected.json")).unwrap()
 }
 
-fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
+/// Predictions with these probabilities.
+pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
     Predictions {
         classes: probabilities[0].len(),
         log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),

@@ -1,8 +1,10 @@
 //! TensorBoard event files.
 //!
 //! tensorboard-rs's own writers name a file by the second, so that two of them overwrite each
-//! other, and panic in a thread of theirs when the disk is full. Its record format and messages
-//! are used here; the file is ours.
+//! other, panic in a thread of theirs when the disk is full, and know little besides scalars. Its
+//! record format and messages are used here; the file is ours, and [`summaries`] has the rest.
+
+pub mod summaries;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::BufWriter;
@@ -12,17 +14,22 @@ use std::time::SystemTime;
 use anyhow::Context;
 use protobuf::Message;
 use tensorboard_proto::event::Event;
+use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use crate::files::write_atomic;
+use summaries::SESSION_PREFIX;
 
 /// TensorBoard takes files for event files by this.
 const FILE_PREFIX: &str = "events.out.tfevents";
 /// What surrounds the data of a record.
 const FRAME_BYTES: usize = 16;
 
-/// Writes scalars to one event file, which no other writer shares.
+/// The tag of the configuration among the texts.
+pub const CONFIG_TAG: &str = "config";
+
+/// Writes to one event file, which no other writer shares.
 pub struct EventWriter {
     path: PathBuf,
     records: RecordWriter<BufWriter<File>>,
@@ -59,10 +66,18 @@ impl EventWriter {
         step: u64,
         now: SystemTime,
     ) -> anyhow::Result<()> {
+        self.summary(scalar(tag, value as f32), step, now)
+    }
+
+    /// Adds whatever [`summaries`] makes.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn summary(&mut self, summary: Summary, step: u64, now: SystemTime) -> anyhow::Result<()> {
         let mut event = Event::new();
         event.set_wall_time(seconds(now));
         event.set_step(step as i64);
-        event.set_summary(scalar(tag, value as f32));
+        event.set_summary(summary);
         self.write(&event)
     }
 
@@ -178,7 +193,8 @@ pub fn begun(folder: &Path) -> Option<u64> {
 }
 
 /// Takes everything after `step` out of the event files in `folder`, since a resumed run writes it
-/// again. A last record that a killed run left unfinished goes too.
+/// again, and so it does what a run says when it begins and ends. A last record that a killed run
+/// left unfinished goes too.
 ///
 /// # Errors
 /// Where a file cannot be read or written.
@@ -187,7 +203,7 @@ pub fn drop_after(folder: &Path, step: u64) -> anyhow::Result<()> {
         let bytes =
             fs::read(&path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
         let kept: Vec<&[u8]> = records(&bytes)
-            .filter(|record| event_of(record).is_ok_and(|event| event.get_step() <= step as i64))
+            .filter(|record| event_of(record).is_ok_and(|event| stays(&event, step)))
             .collect();
         let kept = kept.concat();
         if kept.len() < bytes.len() {
@@ -195,6 +211,13 @@ pub fn drop_after(folder: &Path, step: u64) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a run that goes on after `step` leaves an event as it is.
+fn stays(event: &Event, step: u64) -> bool {
+    let mut tags = event.get_summary().get_value().iter().map(|value| value.get_tag());
+    event.get_step() <= step as i64
+        && !tags.any(|tag| tag == CONFIG_TAG || tag.starts_with(SESSION_PREFIX))
 }
 
 /// The whole records of an event file, frames included: length (8 bytes), its checksum (4), data,
@@ -214,7 +237,8 @@ fn event_of(record: &[u8]) -> Result<Event, protobuf::ProtobufError> {
     Event::parse_from_bytes(&record[12..record.len() - 4])
 }
 
-fn seconds(time: SystemTime) -> f64 {
+/// A time as TensorBoard counts it, in seconds since 1970.
+pub fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
@@ -290,6 +314,27 @@ mod tests {
         assert!(whole.starts_with(&kept));
         let steps: Vec<i64> = records(&kept).map(|r| event_of(r).unwrap().get_step()).collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_a_run_says_when_it_begins_and_ends_is_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let mut writer = EventWriter::create(folder.path(), now).unwrap();
+        let start = summaries::session_start([], 1.0);
+        let end = summaries::session_end(summaries::RunStatus::Success, 2.0);
+        let config = summaries::text(CONFIG_TAG, "", "train: {}");
+        let sample = summaries::text("predictions", "", "a text");
+        for (summary, step) in [(start, 0), (config, 0), (sample, 4), (end, 5)] {
+            writer.summary(summary, step, now).unwrap();
+        }
+        writer.flush().unwrap();
+        drop_after(folder.path(), 5).unwrap();
+        let kept = fs::read(&writer.path).unwrap();
+        let events: Vec<Event> = records(&kept).map(|record| event_of(record).unwrap()).collect();
+        assert_eq!(events.iter().map(Event::get_step).collect::<Vec<_>>(), [0, 4]);
+        assert_eq!(events[0].get_file_version(), "brain.Event:2");
+        assert_eq!(events[1].get_summary().get_value()[0].get_tag(), "predictions");
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! The settings of a run, for comparing it with others.
+
+use serde_yaml::Value;
+
+use crate::config::{Field, flow};
+use crate::events::summaries::Hyperparameter;
+
+/// Every field under its name. What TensorBoard shows is no setting of a run.
+pub fn hyperparameters(fields: &[Field]) -> Vec<(String, Hyperparameter)> {
+    let values = fields.iter().filter(|field| !field.is_section());
+    let named = values.map(|field| (field.path.join("."), value(&field.value)));
+    named.filter(|(name, _)| !name.starts_with("train.tensorboard.")).collect()
+}
+
+/// What is neither a number nor yes or no is a text, nothing too: TensorBoard sees no difference
+/// between a run with a value and one without.
+fn value(value: &Value) -> Hyperparameter {
+    match value {
+        Value::Number(number) => Hyperparameter::Number(number.as_f64().unwrap_or(f64::NAN)),
+        Value::Bool(truth) => Hyperparameter::Bool(*truth),
+        Value::String(text) => Hyperparameter::Text(text.clone()),
+        other => Hyperparameter::Text(flow(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn settings_keep_their_kinds() {
+        let yaml = "data: {train: /x.csv, label_names: {0: neg}}\ntrain: {seed: 7, epochs: 2}\n";
+        let resolved = config::parse(yaml, "test", &[]).unwrap();
+        let settings = hyperparameters(&resolved.fields);
+        let of = |name: &str| {
+            settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        assert_eq!(of("train.seed"), Some(Hyperparameter::Number(7.0)));
+        assert_eq!(of("train.learning_rate"), Some(Hyperparameter::Number(0.002)));
+        assert_eq!(of("model.lstm.bidirectional"), Some(Hyperparameter::Bool(false)));
+        assert_eq!(of("data.train"), Some(Hyperparameter::Text("/x.csv".into())));
+        assert_eq!(of("data.label_names"), Some(Hyperparameter::Text("{\"0\": neg}".into())));
+        assert_eq!(of("train.token_budget"), Some(Hyperparameter::Text("null".into())));
+        assert_eq!(of("inputs"), Some(Hyperparameter::Text("{}".into())));
+        assert_eq!((of("train"), of("train.tensorboard.predictions")), (None, None));
+    }
+}
