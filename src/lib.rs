@@ -36,7 +36,7 @@
 //!   `summary`, `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
-//!   `predictor`, `console`, `plot`, `runs`, `tensorboard`, `trainer` put it to work;
+//!   `predictor`, `console`, `plot`, `runs`, `sweep`, `tensorboard`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
@@ -57,6 +57,6 @@ pub mod training;
 pub use lstmtext_core::{
     arrays, backend, bucketing, checkpoint, columns, config, console, data, device, evaluation,
     events, experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers,
-    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, tensorboard,
-    text, trainer,
+    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, sweep,
+    tensorboard, text, trainer,
 };

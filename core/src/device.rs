@@ -1,6 +1,7 @@
 //! Which device is to compute, and what the NVIDIA driver knows of devices.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::fmt;
 use std::str::FromStr;
 
 use libloading::os::unix::{Library, Symbol};
@@ -29,6 +30,16 @@ impl FromStr for DeviceChoice {
                 .and_then(|number| number.parse().ok())
                 .map(Self::Cuda)
                 .ok_or_else(|| format!("found \"{text}\", allowed is auto | cpu | cuda | cuda:N")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -91,6 +102,9 @@ mod tests {
         assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(3)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
         for wrong in ["gpu", "cuda:", "cuda:x", ""] {
             assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("allowed is"), "{wrong}");
         }

@@ -37,6 +37,7 @@ pub mod schedule;
 pub mod seed;
 pub mod stats;
 pub mod summary;
+pub mod sweep;
 pub mod tensorboard;
 pub mod text;
 pub mod trainer;

@@ -13,8 +13,22 @@ pub fn grouped(number: usize) -> String {
     out
 }
 
+/// So many things, in words: 1 run, 2 runs.
+pub fn counted(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn more_than_one_thing_has_a_plural() {
+        assert_eq!(
+            [0, 1, 2_000].map(|n| super::counted(n, "run")),
+            ["0 runs", "1 run", "2,000 runs"]
+        );
+    }
+
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!(

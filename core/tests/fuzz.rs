@@ -5,14 +5,16 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lstmtext_core::arrays::{self, Array};
-use lstmtext_core::config::{self, Resolved};
+use lstmtext_core::config::{self, Resolved, Sweep};
 use lstmtext_core::data;
 use lstmtext_core::files::sha256;
+use lstmtext_core::sweep::SweepFolder;
 use lstmtext_core::text::{Vocabulary, read_vectors};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -149,6 +151,32 @@ fn configurations() {
         let second = config::parse(&printed, "fuzz", &[]).unwrap();
         assert_eq!(first.config, second.config);
         assert_eq!(printed, second.to_yaml());
+        true
+    });
+}
+
+const SWEEPS: [&[u8]; 2] = [
+    b"data: {train: x}\nsweep:\n  model.lstm.units: [32, 64]\n  cases: [{}, {train.epochs: 5}]\n  seed: [1, 2]\n",
+    b"data: {train: x}\nsweep:\n  trials: 9\n  search_seed: 2\n  model.head.dropout: {uniform: [0, 0.5]}\n  \
+      train.learning_rate: {log_uniform: [1e-4, 1e-2]}\n  model.lstm.units: {log_integers: [1, 9]}\n",
+];
+
+#[test]
+fn sweeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.yaml");
+    let corpus: Vec<Vec<u8>> = SWEEPS.iter().map(|file| file.to_vec()).collect();
+    fuzz("sweeps", &corpus, |bytes| {
+        fs::write(&path, bytes).unwrap();
+        let Ok(sweep) = Sweep::load(&path, &[]) else { return false };
+        let again = Sweep::load(&path, &[]).unwrap();
+        assert_eq!(sweep.points, again.points);
+        let folder = SweepFolder::new(sweep, folder.path());
+        let mut names = HashSet::new();
+        for run in &folder.runs {
+            assert!(folder.resolve(run).unwrap().config.sweep.is_empty());
+            assert!(names.insert(&run.name), "{} is there twice", run.name);
+        }
         true
     });
 }

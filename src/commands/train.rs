@@ -12,6 +12,7 @@ use crate::config::logit_count;
 use crate::config::{self, Override};
 use crate::console::say;
 use crate::engine::Engine;
+use crate::events;
 use crate::experiment::Experiment;
 use crate::interrupt::Interrupt;
 use crate::numbers::grouped;
@@ -21,6 +22,7 @@ use crate::summary::summarize;
 use crate::torch::errors_not_panics;
 use crate::trainer::Ending;
 use crate::training::Training;
+use lstmtext_core::commands::hints::{program, quoted, relative, tensorboard};
 use lstmtext_core::commands::output::{listed, print, print_json};
 use lstmtext_core::commands::texts::TextColumns;
 use lstmtext_core::commands::{FINE, TrainArgs};
@@ -58,7 +60,7 @@ struct Session {
 }
 
 fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
-    let resolved = config::load(config, &args.set.overrides)?;
+    let resolved = config::load_single(config, &args.set.overrides)?;
     let engine = Engine::start(&args.compute, resolved.config.backend)?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
     let path = match &args.out {
@@ -68,7 +70,8 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
     let run = RunFolder::create(&path, &resolved.to_yaml())?;
     let _lock = run.lock()?;
     // A run that cannot begin leaves no folder behind.
-    let experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
+    let mut experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
+    set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine).inspect_err(|_| run.discard())?;
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     let training = Training::begin(&experiment, run.clone(), engine);
@@ -80,9 +83,13 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
 fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load(&run.config(), &args.set.overrides)?;
     let engine = Engine::start(&args.compute, resolved.config.backend)?;
-    let experiment = Experiment::prepare(resolved)?;
+    let mut experiment =
+        Experiment::prepare(resolved).inspect_err(|error| run.write_error(error))?;
+    set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine)?;
-    say("there is no checkpoint yet: the run begins again");
+    if events::any_in(run.path()) {
+        say("there is no checkpoint yet: the run begins again");
+    }
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     run.go_on_after(0, &experiment.resolved.to_yaml())?;
     let training = Training::begin(&experiment, run.clone(), engine)?;
@@ -123,7 +130,8 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
         say(over);
         return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
-    let experiment = Experiment::reopen(&checkpoint)?;
+    let mut experiment = Experiment::reopen(&checkpoint)?;
+    set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine)?;
     say(format!("resumed after step {}", progress.step));
     let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
@@ -156,6 +164,17 @@ fn latest_checkpoint(
         }
     }
     Ok(latest.map(|(_, checkpoint)| checkpoint))
+}
+
+/// Takes the test examples away where they are not to be scored.
+fn set_test_aside(experiment: &mut Experiment, args: &TrainArgs) {
+    if args.no_test && !experiment.test.is_empty() {
+        let test = std::mem::take(&mut experiment.test);
+        experiment.notes.push(format!(
+            "{} test examples are set aside (--no-test); evaluate scores them",
+            grouped(test.len())
+        ));
+    }
 }
 
 /// Says what will be trained, on what, and where it goes.
@@ -242,42 +261,5 @@ fn new_folder(name: &str) -> anyhow::Result<PathBuf> {
                 return Ok(folder);
             }
         }
-    }
-}
-
-/// How the user called this program.
-fn program() -> String {
-    std::env::args().next().map_or("lstmtext".into(), |name| quoted(Path::new(&name)))
-}
-
-/// The command that shows curves here: TensorBoard from the path, or from this checkout's tools.
-fn tensorboard(curves: &Path) -> String {
-    const OWN: &str = ".venv/bin/tensorboard";
-    let on_path = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join("tensorboard").is_file())
-    });
-    let (program, remark) = match (on_path, Path::new(OWN).is_file()) {
-        (true, _) => ("tensorboard", ""),
-        (false, true) => (OWN, ""),
-        (false, false) => ("tensorboard", "  (after pip install tensorboard)"),
-    };
-    format!("{program} --logdir {}{remark}", quoted(&relative(curves)))
-}
-
-fn relative(path: &Path) -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    match path.strip_prefix(&here) {
-        Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
-        _ => path.to_owned(),
-    }
-}
-
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

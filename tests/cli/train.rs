@@ -239,6 +239,18 @@ fn json_on_stdout_is_the_summary() {
 }
 
 #[test]
+fn test_examples_that_are_set_aside_are_not_scored() {
+    let place = Place::with_run();
+    let done = place.train("small.yaml --out unseen --no-test");
+    assert!(!stdout(&done).contains("test") && stdout(&done).contains("validation"));
+    assert!(stderr(&done).contains("note: 200 test examples are set aside (--no-test)"));
+    assert!(place.summary("unseen")["test"].is_null());
+    assert_eq!(place.read("run/metrics.jsonl"), place.read("unseen/metrics.jsonl"));
+    let scored = stdout_json(&place.lstmtext("evaluate unseen --json").assert().success());
+    assert_eq!(scored["accuracy"], place.summary("run")["test"]["accuracy"]);
+}
+
+#[test]
 fn a_run_without_test_examples_has_no_test_score() {
     let place = Place::with_data();
     let done = place.train("small.yaml --out run --set data.test=null");

@@ -9,6 +9,7 @@ mod devices;
 pub mod evaluate;
 mod explain;
 mod export;
+pub mod hints;
 mod import;
 pub mod output;
 mod plot;
@@ -17,6 +18,7 @@ mod runs;
 pub mod serve;
 mod states;
 mod summary;
+mod sweep;
 pub mod texts;
 mod train;
 
@@ -52,6 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   lstmtext train configs/imdb.yaml
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
+  lstmtext sweep configs/sweep.yaml --jobs 2
   lstmtext predict runs/wide \"One of the best films of the year.\"
   lstmtext evaluate runs/wide --split test --json
   lstmtext runs
@@ -75,6 +78,7 @@ pub struct Cli {
 #[allow(missing_docs, reason = "each is documented where its arguments are")]
 pub enum Command {
     Train(train::TrainArgs),
+    Sweep(sweep::SweepArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
@@ -120,6 +124,7 @@ impl Cli {
     /// Whatever the command could not do; a [`ConfigError`] where the configuration is at fault.
     pub fn run(self) -> anyhow::Result<Light> {
         match self.command {
+            Command::Sweep(args) => sweep::run(args).map(Light::Done),
             Command::Predict(args) => predict::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Serve(args) => serve::run(args),

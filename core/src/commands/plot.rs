@@ -14,6 +14,7 @@ use crate::plot::words::{self, Words};
 use crate::plot::{Picture, Theme};
 use crate::predictor::{ClassProbability, Predictor};
 use crate::run::RunFolder;
+use crate::runs::{find, is_run};
 use crate::text::{Encoder, OOV, START};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -23,11 +24,13 @@ Examples:
   lstmtext plot runs/a
   lstmtext plot runs/a runs/b --to pictures --no-words
   lstmtext plot runs/* --x time --smoothing 0.9 --no-words
+  lstmtext plot sweeps/sweep              the curves of all runs in this folder
 
 curves: loss, accuracy, learning rate and tokens per second, all runs in one picture, running ones
 too. Training is drawn step by step (many steps as their means), and smoothed as TensorBoard does.
 words: for two classes, the probability of the second for every word of the vocabulary alone.
 Each is written as .svg and as .png, into the run's folder or, for several runs, into this one.
+Of a folder that holds runs there are the curves, written into it.
 Both are readable on light and on dark pages; the SVG takes the colours that its reader prefers.";
 
 /// Words computed together.
@@ -37,7 +40,7 @@ const BATCH: usize = 256;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlotArgs {
-    /// The folders of runs
+    /// The folders of runs, or one that holds runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Where the pictures go; made where it is missing
@@ -65,7 +68,11 @@ fn weight(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
-    let paths = without_repeats(args.runs);
+    let (paths, folder_of_runs) = match &args.runs[..] {
+        [folder] if holds_runs(folder) => (with_curves(folder)?, Some(folder.clone())),
+        _ => (without_repeats(args.runs), None),
+    };
+    let no_words = args.no_words || folder_of_runs.is_some();
     let names = names(&paths);
     let runs: Vec<RunFolder> = paths.iter().map(|path| RunFolder::open(path)).collect();
     let curves: Vec<Measured> = runs
@@ -73,7 +80,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         .zip(&names)
         .map(|(run, name)| measured(run, name, args.x))
         .collect::<Result<_, _>>()?;
-    let folder = args.to.unwrap_or_else(|| match &paths[..] {
+    let folder = args.to.or(folder_of_runs).unwrap_or_else(|| match &paths[..] {
         [alone] => alone.clone(),
         _ => PathBuf::from("."),
     });
@@ -81,7 +88,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))?;
     let options = Options { along: args.x, smoothing: args.smoothing, theme: args.theme };
     write(&folder, "curves", &curves::draw(&curves, &options)?)?;
-    if args.no_words {
+    if no_words {
         return Ok(FINE);
     }
     for (run, name) in runs.iter().zip(&names) {
@@ -94,6 +101,25 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(FINE)
+}
+
+/// Whether a folder is none of a run, but has some below it.
+fn holds_runs(folder: &Path) -> bool {
+    !is_run(folder) && !is_checkpoint(folder) && find(folder).is_ok_and(|runs| !runs.is_empty())
+}
+
+/// The runs below a folder that have something to be drawn.
+fn with_curves(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let runs = find(folder)?.into_iter();
+    let drawn = |path: &PathBuf| RunFolder::open(path).records().is_ok_and(|run| !run.is_empty());
+    let drawn: Vec<PathBuf> = runs.filter(drawn).collect();
+    if drawn.is_empty() {
+        bail!(
+            "no run in \"{}\" has curves: they appear after the first validation",
+            folder.display()
+        );
+    }
+    Ok(drawn)
 }
 
 fn write(folder: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> {

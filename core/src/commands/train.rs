@@ -29,6 +29,9 @@ pub struct TrainArgs {
     /// Folder of the run; by default runs/NAME-TIME
     #[arg(long, value_name = "RUN")]
     pub out: Option<PathBuf>,
+    /// Leave the test examples to evaluate: whoever compares runs should not see their test scores
+    #[arg(long)]
+    pub no_test: bool,
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,

@@ -117,7 +117,7 @@ impl<'a> Fields<'a> {
     /// The section `name` below this one.
     pub fn section(&mut self, name: &str, meaning: String) -> Fields<'_> {
         let path = self.path_to(name);
-        let value = self.mapping.remove(name).unwrap_or(Value::Null);
+        let value = self.mapping.shift_remove(name).unwrap_or(Value::Null);
         self.walk.table.push(Field {
             path: path.clone(),
             meaning,
@@ -139,6 +139,11 @@ impl<'a> Fields<'a> {
             }
         };
         Fields { path, mapping, walk }
+    }
+
+    /// What nothing has asked for.
+    pub fn rest(self) -> Mapping {
+        self.mapping
     }
 
     /// Notes the names that nothing has asked for.
@@ -168,7 +173,7 @@ impl<'a> Fields<'a> {
             Some(range) => format!("{}, {}", T::allowed(), range.words()),
             None => T::allowed(),
         };
-        let value = match self.mapping.remove(name) {
+        let value = match self.mapping.shift_remove(name) {
             None => default.clone(),
             Some(yaml) => match read_value(&yaml, about.range) {
                 Some(value) => value,
@@ -205,7 +210,7 @@ fn read_value<T: FieldValue>(yaml: &Value, range: Option<Range>) -> Option<T> {
 }
 
 /// A value as the user wrote it, short enough for a line.
-fn found(value: &Value) -> String {
+pub fn found(value: &Value) -> String {
     let text = match value {
         Value::Null => "nothing".to_owned(),
         Value::Mapping(_) => "a mapping".to_owned(),

@@ -9,6 +9,8 @@ mod inputs;
 mod locate;
 mod print;
 mod schema;
+mod search;
+mod sweep;
 mod value;
 
 use std::fmt;
@@ -22,6 +24,8 @@ use fields::{Fault, Fields, Walk};
 pub use inputs::{Input, Inputs};
 pub use print::{flow, reference, resolved_yaml};
 pub use schema::*;
+pub use search::Point;
+pub use sweep::{Sweep, SweepSection};
 pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion};
 
 /// How many logits the head has for so many classes.
@@ -35,6 +39,9 @@ pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usi
         Activation::Auto | Activation::Softmax => Ok(classes),
     }
 }
+
+/// The section that only `lstmtext sweep` reads.
+const SWEEP: &str = "sweep";
 
 /// A configuration in which everything is wrong that the message names, line by line.
 #[derive(Debug)]
@@ -60,8 +67,8 @@ impl ConfigError {
     }
 }
 
-/// A `--set path=value` of the command line.
-#[derive(Clone, Debug, PartialEq)]
+/// A `--set path=value` of the command line, or a change that a sweep makes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Override {
     path: Vec<String>,
     value: Value,
@@ -74,9 +81,13 @@ impl std::str::FromStr for Override {
         let (path, value) = text
             .split_once('=')
             .ok_or_else(|| format!("found \"{text}\", expected FIELD=VALUE, as train.epochs=5"))?;
-        let path: Vec<String> = path.trim().split('.').map(str::to_owned).collect();
+        let mut path = path_of(path.trim());
         if path.iter().any(String::is_empty) {
             return Err(format!("\"{text}\" has an empty name before the equals sign"));
+        }
+        // There a field is named with its dots.
+        if path.len() > 2 && path[0] == SWEEP {
+            path = vec![SWEEP.to_owned(), path[1..].join(".")];
         }
         let value = match value.starts_with('*') {
             // A pattern of files; to YAML it would be an alias, which one value cannot have.
@@ -89,9 +100,24 @@ impl std::str::FromStr for Override {
 }
 
 impl Override {
+    /// One that sets a field, named as `train.epochs`.
+    pub fn new(field: &str, value: Value) -> Self {
+        Self { path: path_of(field), value }
+    }
+
     /// The field it sets, as `train.epochs`.
     pub fn field(&self) -> String {
         self.path.join(".")
+    }
+
+    /// What it sets the field to.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Whether it sets this field, a part of it, or what it is a part of.
+    fn concerns(&self, path: &[String]) -> bool {
+        path.starts_with(&self.path) || self.path.starts_with(path)
     }
 
     fn apply(&self, root: &mut Value) {
@@ -106,6 +132,11 @@ impl Override {
         }
         *node = self.value.clone();
     }
+}
+
+/// The names of a field, of which `train.epochs` has two.
+fn path_of(field: &str) -> Vec<String> {
+    field.split('.').map(str::to_owned).collect()
 }
 
 /// A configuration together with the table it is printed from.
@@ -157,6 +188,53 @@ impl Resolved {
     pub fn to_yaml(&self) -> String {
         resolved_yaml(&self.fields)
     }
+
+    /// Gives it a name, where it has none.
+    fn named(mut self, name: Option<String>) -> Self {
+        if self.config.name.is_none() {
+            if let Some(field) = self.fields.iter_mut().find(|field| field.path == ["name"]) {
+                field.value = name.as_deref().map_or(Value::Null, Value::from);
+            }
+            self.config.name = name;
+        }
+        self
+    }
+}
+
+/// A configuration file as it stands there.
+struct Document {
+    yaml: String,
+    /// What messages call it.
+    source: String,
+    /// What the experiment is called where the configuration does not say.
+    name: Option<String>,
+}
+
+impl Document {
+    fn read(file: &Path) -> Result<Self, ConfigError> {
+        const MOST_BYTES: u64 = 1 << 20;
+        if let Ok(metadata) = std::fs::metadata(file)
+            && metadata.len() > MOST_BYTES
+        {
+            return Err(ConfigError::new(format!(
+                "{}: it has {} bytes; a configuration has at most {MOST_BYTES}",
+                file.display(),
+                metadata.len()
+            )));
+        }
+        let bytes = std::fs::read(file).map_err(|error| {
+            let file = file.display();
+            ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
+        })?;
+        let source = file.display().to_string();
+        let yaml = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::new(format!("{source}:{line}: found bytes that are not UTF-8"))
+        })?;
+        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Ok(Self { yaml, source, name })
+    }
 }
 
 /// Reads the configuration in `file` with `overrides` on top.
@@ -164,35 +242,26 @@ impl Resolved {
 /// # Errors
 /// A [`ConfigError`] that lists every fault, or says that the file cannot be read.
 pub fn load(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
-    const MOST_BYTES: u64 = 1 << 20;
-    if let Ok(metadata) = std::fs::metadata(file)
-        && metadata.len() > MOST_BYTES
-    {
-        return Err(ConfigError::new(format!(
-            "{}: it has {} bytes; a configuration has at most {MOST_BYTES}",
-            file.display(),
-            metadata.len()
-        )));
+    let Document { yaml, source, name } = Document::read(file)?;
+    Ok(parse(&yaml, &source, overrides)?.named(name))
+}
+
+/// The same for a single training, which has no use for a section `sweep`.
+///
+/// # Errors
+/// As [`load`], and where there is such a section.
+pub fn load_single(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let Document { yaml, source, name } = Document::read(file)?;
+    let resolved = parse(&yaml, &source, overrides)?;
+    if resolved.config.sweep.is_empty() {
+        return Ok(resolved.named(name));
     }
-    let bytes = std::fs::read(file).map_err(|error| {
-        let file = file.display();
-        ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
-    })?;
-    let source = file.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigError::new(format!("{source}:{line}: found bytes that are not UTF-8"))
-    })?;
-    let mut resolved = parse(&text, &source, overrides)?;
-    if resolved.config.name.is_none() {
-        let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        resolved.config.name = stem.clone();
-        if let Some(field) = resolved.fields.iter_mut().find(|field| field.path == ["name"]) {
-            field.value = stem.map_or(Value::Null, Value::from);
-        }
-    }
-    Ok(resolved)
+    let message = format!(
+        "this configuration is for many runs, which `lstmtext sweep {source}` trains; --set 'sweep={{}}' \
+         trains one, without the section"
+    );
+    let fault = Fault { path: vec![SWEEP.to_owned()], message };
+    Err(ConfigError { lines: describe(&[fault], &yaml, &source, &[]) })
 }
 
 /// Every field with its default.
@@ -207,6 +276,13 @@ pub fn defaults() -> Vec<Field> {
 /// # Errors
 /// A [`ConfigError`] that lists every fault.
 pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let root = root_of(yaml, source, overrides)?;
+    resolve(&root, overrides)
+        .map_err(|faults| ConfigError { lines: describe(&faults, yaml, source, overrides) })
+}
+
+/// The YAML of a configuration with `overrides` on top.
+fn root_of(yaml: &str, source: &str, overrides: &[Override]) -> Result<Value, ConfigError> {
     let mut root: Value = match serde_yaml::from_str(yaml) {
         Ok(root) => root,
         Err(error) => return Err(ConfigError::new(syntax_fault(source, &error))),
@@ -215,26 +291,43 @@ pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolve
     for change in overrides {
         change.apply(&mut root);
     }
+    Ok(root)
+}
 
-    let mut walk = Walk::default();
-    let mut top = Fields::top(&root, &mut walk);
-    let mut config = Config::read_fields(&mut top);
-    top.finish();
-    config.train.fill_in(&mut walk.table);
-    inputs::resolve(&mut config, &root, &mut walk);
+/// A document whose every field is read; one that is wrong stands at its default.
+struct Reading {
+    config: Config,
+    fields: Vec<Field>,
+    /// What is wrong with single fields.
+    faults: Vec<Fault>,
+}
 
-    let mut faults = std::mem::take(&mut walk.faults);
-    for path in &walk.unknown {
-        faults.push(Fault { path: path.clone(), message: unknown_field(path, &walk.table) });
+impl Reading {
+    fn of(root: &Value) -> Self {
+        let mut walk = Walk::default();
+        let mut top = Fields::top(root, &mut walk);
+        let mut config = Config::read_fields(&mut top);
+        top.finish();
+        config.train.fill_in(&mut walk.table);
+        inputs::resolve(&mut config, root, &mut walk);
+        let Walk { table: fields, mut faults, unknown } = walk;
+        for path in unknown {
+            let message = unknown_field(&path, &fields);
+            faults.push(Fault { path, message });
+        }
+        Self { config, fields, faults }
     }
+}
+
+/// Reads every field of `root`, in which `overrides` are in place already.
+fn resolve(root: &Value, overrides: &[Override]) -> Result<Resolved, Vec<Fault>> {
+    let Reading { config, fields, mut faults } = Reading::of(root);
+    faults.extend(sweep::faults(&config.sweep, root, &fields, overrides));
     // A field that is wrong by itself stands at its default: nothing follows from that.
     let known: Vec<Vec<String>> = faults.iter().map(|fault| fault.path.clone()).collect();
     let concerned = |fault: &Fault| known.iter().any(|path| fault.path.starts_with(path));
     faults.extend(config.contradictions().into_iter().filter(|fault| !concerned(fault)));
-    if faults.is_empty() {
-        return Ok(Resolved { config, fields: walk.table });
-    }
-    Err(ConfigError { lines: describe(&faults, yaml, source, overrides) })
+    if faults.is_empty() { Ok(Resolved { config, fields }) } else { Err(faults) }
 }
 
 /// serde_yaml says where in its own words; put the place in front as every other fault does.
@@ -251,9 +344,7 @@ fn describe(faults: &[Fault], yaml: &str, source: &str, overrides: &[Override]) 
     for fault in faults {
         let field = fault.path.join(".");
         let message = &fault.message;
-        let overridden = overrides
-            .iter()
-            .any(|set| fault.path.starts_with(&set.path) || set.path.starts_with(&fault.path));
+        let overridden = overrides.iter().any(|set| set.concerns(&fault.path));
         let (line, text) = match locate::locate(yaml, &fault.path) {
             _ if overridden => (usize::MAX, format!("--set {field}: {message}")),
             Some((line, column)) => (line, format!("{source}:{line}:{column}: {field}: {message}")),

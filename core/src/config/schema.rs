@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::fields::{above, at_least, between, section};
 use super::inputs::Inputs;
+use super::sweep::SweepSection;
 use super::value::{ClassWeights, Column, Columns, Every, Portion, choice};
 
 section! {
@@ -30,6 +31,13 @@ section! {
         /// What computes. native: this program's own kernel, on the CPU. libtorch: on the CPU or on
         /// a CUDA device. auto: native on the CPU, which is faster, libtorch on CUDA.
         backend: Backend = Backend::Auto;
+        /// What lstmtext sweep varies; every other command does without it. Each field, named with
+        /// its dots, has a list of values, as {model.lstm.units: [32, 64], seed: [1, 2, 3]}, and
+        /// every combination is trained; seed is train.seed. With trials: N so many combinations
+        /// are drawn instead, by search_seed (1), and each is trained with every seed; a field may
+        /// then have {uniform: [low, high]}, log_uniform, integers or log_integers. cases:
+        /// [{field: value}, {}] varies several fields together.
+        sweep: SweepSection = SweepSection::default();
     }
 }
 

@@ -156,3 +156,148 @@ fn contradictions_stand_beside_other_faults() {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:?}");
     }
 }
+
+/// Under `sweep:` in line 2, with a training file.
+fn sweep_yaml(section: &str) -> String {
+    format!("data: {{train: /x.csv}}\nsweep:\n{section}")
+}
+
+#[test]
+fn faults_of_a_sweep_have_their_lines() {
+    let section = "  model.lstm.unit: [32]
+  model.lstm.units: [32, 0, many]
+  model.pooling: mean
+  text: [{max_length: 5}]
+  train.learning_rate: {log_uniform: [0, 1]}
+  trials: 0
+  seed: [1, -1]
+";
+    assert_eq!(
+        faults(&sweep_yaml(section), &["sweep.train.epochs=[0]"]),
+        [
+            "test.yaml:3:3: sweep.model.lstm.unit: unknown field; did you mean model.lstm.units?",
+            "test.yaml:4:3: sweep.model.lstm.units: found \"many\", allowed is a whole number, from 1 to 65536",
+            "test.yaml:4:3: sweep.model.lstm.units: found 0, allowed is a whole number, from 1 to 65536",
+            "test.yaml:5:3: sweep.model.pooling: found \"mean\", allowed is a list of values",
+            "test.yaml:6:3: sweep.text: is a section of fields, and one of these must be named",
+            "test.yaml:7:3: sweep.train.learning_rate: log_uniform needs a low above 0, found 0",
+            "test.yaml:8:3: sweep.trials: found 0, allowed is a whole number | null, at least 1",
+            "test.yaml:9:3: sweep.seed: found -1, allowed is a whole number",
+            "--set sweep.train.epochs: found 0, allowed is a whole number, from 1 to 1000000",
+        ]
+    );
+}
+
+#[test]
+fn what_a_sweep_cannot_vary_is_said() {
+    for (section, message) in [
+        ("  train.epochs: []", "found an empty list"),
+        ("  train.epochs: [2, 3, 2]", "has 2 twice"),
+        ("  train.learning_rate: {uniform: [0.1, 0.2]}", "needs trials: N"),
+        ("  train: {epochs: [1, 2]}", "named with dots"),
+        ("  trials: 2\n  model.head.dropout: {uniform: [0.5, 0.1]}", "a low below the high"),
+        ("  trials: 2\n  model.head.dropout: {uniform: 0.5}", "two numbers, [low, high]"),
+        ("  trials: 2\n  model.lstm.units: {integers: [1.5, 9]}", "two whole numbers"),
+        ("  trials: 2\n  model.lstm.units: {uniform: [16, 128]}", "allowed is a whole number"),
+        (
+            "  trials: 2\n  model.head.dropout: {uniform: [0.5, 1]}",
+            "found 1.0, allowed is a number",
+        ),
+        ("  seed: [1]\n  train.seed: [2]", "sweep.seed varies train.seed already"),
+        ("  cases: [{train.epochs: 1}]\n  train.epochs: [2]", "sweep.cases varies train.epochs"),
+        ("  cases: [{train.seed: 1}]", "a list of their own"),
+        ("  cases: [{train.epoch: 1}]", "train.epoch: unknown field; did you mean train.epochs?"),
+        ("  cases: {train.epochs: 1}", "a list of mappings"),
+        ("  cases: [1]", "found 1 in the list"),
+        ("  sweep.seed: [1]", "cannot vary itself"),
+    ] {
+        let lines = faults(&sweep_yaml(&format!("{section}\n")), &[]);
+        assert!(lines.len() == 1 && lines[0].contains(message), "{section}: {lines:?}");
+    }
+    let lines = faults(&sweep_yaml("  train.epochs: [1, 2]\n"), &["train.epochs=3"]);
+    let expected = "--set train.epochs: the section sweep varies this field; \
+                    --set 'sweep.train.epochs=[…]' gives it other values";
+    assert_eq!(lines, [expected]);
+}
+
+#[test]
+fn a_sweep_is_printed_as_it_was_written() {
+    let yaml = sweep_yaml("  model.lstm.units: [32, 64]\n  seed: [1, 2]\n");
+    let resolved = parse_ok(&yaml);
+    let printed = resolved.to_yaml();
+    assert!(printed.contains("\nsweep: {model.lstm.units: [32, 64], seed: [1, 2]}\n"), "{printed}");
+    assert_eq!(parse_ok(&printed).config, resolved.config);
+}
+
+/// The sweep of a configuration, or the lines of its error.
+fn load_sweep(section: &str, sets: &[&str]) -> Result<Sweep, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("many.yaml");
+    std::fs::write(&file, sweep_yaml(section)).unwrap();
+    let overrides: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
+    let prefix = format!("{}/", folder.path().display());
+    let without_folder = |line: &String| line.replace(&prefix, "");
+    Sweep::load(&file, &overrides).map_err(|error| error.lines.iter().map(without_folder).collect())
+}
+
+#[test]
+fn points_change_the_configuration_and_nothing_else() {
+    let section = "  seed: [1, 2]
+  cases: [{}, {model.lstm.layers: 2, model.lstm.dropout: 0.3}]
+  model.embedding.vectors: [a.txt, null]
+";
+    let sweep = load_sweep(section, &["train.epochs=7"]).unwrap();
+    assert_eq!(sweep.points.len(), 8);
+    let configs: Vec<Config> =
+        sweep.points.iter().map(|point| sweep.resolve(point).unwrap().config).collect();
+    for config in &configs {
+        assert_eq!((config.train.epochs, config.name.as_deref()), (7, Some("many")));
+        assert!(config.sweep.is_empty());
+    }
+    let shown = |config: &Config| {
+        let (lstm, vectors) = (&config.model.lstm, &config.model.embedding.vectors);
+        (lstm.layers, lstm.dropout, vectors.is_some(), config.train.seed)
+    };
+    assert_eq!(shown(&configs[0]), (1, 0.0, true, 1));
+    assert_eq!(shown(&configs[1]), (1, 0.0, true, 2));
+    assert_eq!(shown(&configs[2]), (1, 0.0, false, 1));
+    assert_eq!(shown(&configs[7]), (2, 0.3, false, 2));
+    assert_eq!(configs[0].inputs[0].embedding.vectors, std::path::absolute("a.txt").ok());
+    assert_eq!(sweep.base.config.train.seed, 1);
+}
+
+#[test]
+fn fields_vary_in_the_order_in_which_they_are_written() {
+    let section = "  search_seed: 5
+  train.epochs: [1, 2]
+  seed: [1, 2]
+  text.min_count: [3, 4]
+  model.lstm.units: [5, 6]
+";
+    let sweep = load_sweep(section, &[]).unwrap();
+    let values = |point: &Point| -> Vec<u64> {
+        point.changes().map(|set| set.value().as_u64().unwrap()).collect()
+    };
+    let points: Vec<Vec<u64>> = sweep.points.iter().map(values).collect();
+    assert_eq!(points[..3], [[1, 3, 5, 1], [1, 3, 5, 2], [1, 3, 6, 1]]);
+    let drawn = load_sweep(&format!("  trials: 1\n{section}"), &[]).unwrap();
+    let fields: Vec<String> = drawn.points[0].changes().map(Override::field).collect();
+    assert_eq!(fields, ["train.epochs", "text.min_count", "model.lstm.units", "train.seed"]);
+}
+
+#[test]
+fn values_that_contradict_each_other_are_found_before_anything_is_trained() {
+    let section = "  model.lstm.layers: [1, 2]\n  model.lstm.dropout: [0, 0.3]\n  seed: [1, 2]\n";
+    assert_eq!(
+        load_sweep(section, &[]).unwrap_err(),
+        [
+            "many.yaml:2:1: sweep: at model.lstm.layers=1 model.lstm.dropout=0.3: model.lstm.dropout: \
+             acts between layers, but model.lstm.layers is 1; sweep.cases can say which values go \
+             together"
+        ]
+    );
+    assert!(
+        load_sweep("  trials: 3\n", &[]).unwrap_err()[0].contains(":2:1: sweep: varies nothing")
+    );
+    assert!(load_sweep("", &[]).unwrap_err()[0].contains(":2:1: sweep: varies nothing"));
+}

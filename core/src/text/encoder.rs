@@ -342,7 +342,7 @@ impl Corpus {
 }
 
 /// Encoded examples with their classes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Encoded {
     /// For each input its texts as ids.
     pub inputs: Vec<Corpus>,

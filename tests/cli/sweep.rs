@@ -1,0 +1,399 @@
+//! `lstmtext sweep`: many runs, ranked.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::common::{BINARY, ENVIRONMENT, Place, SMALL, assert_fails, stderr, stdout, stdout_json};
+use crate::training::{COSINE, Training, with_noise};
+
+/// Four runs of a fraction of a second.
+const GRID: &str = "sweep: {model.lstm.units: [4, 8], seed: [1, 2]}\n";
+
+/// A folder with data and a sweep of a small model.
+fn place(section: &str) -> Place {
+    Place::with_data().file("many.yaml", format!("{SMALL}{section}"))
+}
+
+const NAMES: [&str; 4] = ["units=4-seed=1", "units=4-seed=2", "units=8-seed=1", "units=8-seed=2"];
+
+#[test]
+fn every_point_is_trained_and_ranked() {
+    let place = place(GRID);
+    let done = place.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let said = stderr(&done);
+    for part in
+        ["sweep: 4 runs; 2 at once", "\n4/4  ", "ranked by validation_loss", "plot sweeps/many"]
+    {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert_eq!(place.names("sweeps/many"), [&["leaderboard.json"][..], &NAMES].concat());
+    let board = place.json("sweeps/many/leaderboard.json");
+    let rows = board["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    let mean = |row: &Value| row["loss"]["mean"].as_f64().unwrap();
+    assert!(mean(&rows[0]) <= mean(&rows[1]));
+    for (rank, row) in rows.iter().enumerate() {
+        assert_eq!(row["rank"], rank + 1);
+        let units = row["settings"]["model.lstm.units"].as_u64().unwrap();
+        let runs =
+            [1, 2].map(|seed| place.summary(&format!("sweeps/many/units={units}-seed={seed}")));
+        for score in ["loss", "accuracy"] {
+            let [a, b] = [0, 1].map(|run| runs[run]["validation"][score].as_f64().unwrap());
+            let close = |found: &Value, expected: f64| {
+                assert!((found.as_f64().unwrap() - expected).abs() < 1e-12, "{found} {expected}");
+            };
+            close(&row[score]["mean"], (a + b) / 2.0);
+            close(&row[score]["standard_deviation"], (a - b).abs() / 2_f64.sqrt());
+        }
+        for run in &runs {
+            assert!(run["test"].is_null(), "nobody looks at the test examples");
+        }
+    }
+    let table = stdout(&done);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let first = table.lines().nth(1).unwrap();
+    let expected = format!("{:.4} ± ", mean(&rows[0]));
+    assert!(first.trim_start().starts_with("1 ") && first.contains(&expected), "{table}");
+    assert!(place.read("sweeps/many/units=4-seed=1/log.txt").contains("are set aside (--no-test)"));
+
+    // Once all is there, the table is all there is to do.
+    let again = place.lstmtext("sweep many.yaml").assert().success();
+    assert_eq!(stdout(&again), table);
+    assert!(!stderr(&again).contains("at once"));
+    let json = stdout_json(&place.lstmtext("sweep many.yaml --json").assert().success());
+    assert_eq!(json, board);
+}
+
+#[test]
+fn a_run_of_a_sweep_is_the_one_that_train_would_give() {
+    let place = place(GRID);
+    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    place.train("small.yaml --out alone --set model.lstm.units=4 --set train.seed=2");
+    let run = "sweeps/many/units=4-seed=2";
+    assert_eq!(place.read("alone/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
+    assert!(place.best_weights("alone") == place.best_weights(run));
+    // The winner's test score is a command away.
+    let evaluate =
+        |run: &str| stdout(&place.lstmtext(&format!("evaluate {run}")).assert().success());
+    assert_eq!(evaluate("alone"), evaluate(run));
+}
+
+/// Long enough to be stopped.
+const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
+
+#[test]
+fn a_stopped_sweep_goes_on_where_it_was() {
+    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let mut sweep = Training::spawn(&mut place.process("sweep long.yaml --jobs 2 --out many"));
+    for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
+        sweep.wait_for_validations(&place, run, 2);
+    }
+    // Only to the sweep, which hands it on.
+    let (code, said) = sweep.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("0 of 4 runs are finished"), "{said}");
+    assert!(said.contains("sweep long.yaml --jobs 2 --out many"), "{said}");
+    assert_eq!(place.names("many"), ["units=7-seed=1", "units=7-seed=2"]);
+    for run in place.names("many") {
+        assert!(place.path(&format!("many/{run}/last/checkpoint.json")).exists());
+        assert!(!place.path(&format!("many/{run}/summary.json")).exists());
+    }
+    let done = place.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
+    assert_eq!(stdout(&done).lines().count(), 3);
+    assert!(place.read("many/units=7-seed=2/log.txt").contains("resumed after step "));
+
+    let single = "long.yaml --set sweep={} --out whole --set model.lstm.units=7 --set train.seed=2";
+    place.train(single);
+    let run = "many/units=7-seed=2";
+    assert_eq!(place.read("whole/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
+    assert!(place.best_weights("whole") == place.best_weights(run));
+}
+
+#[test]
+fn ctrl_c_in_a_terminal_stops_every_run_once() {
+    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let mut command = place.process("sweep long.yaml --jobs 2 --out many");
+    let mut sweep = Training::spawn(command.process_group(0));
+    for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
+        sweep.wait_for_validations(&place, run, 1);
+    }
+    let group = -libc::pid_t::try_from(sweep.id()).unwrap();
+    // SAFETY: kill takes plain numbers. The group is that of our process, which nobody has waited for.
+    assert_eq!(unsafe { libc::kill(group, libc::SIGINT) }, 0);
+    let (code, said) = sweep.end();
+    assert_eq!(code, Some(130), "{said}");
+    for run in place.names("many") {
+        let log = place.read(&format!("many/{run}/log.txt"));
+        assert!(
+            log.contains("everything so far is in") && !log.contains("ended without saving"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_fails_stops_no_other() {
+    let place = place("sweep: {model.embedding.vectors: [none.txt, null], seed: [1, 2]}\n");
+    let done = place.lstmtext("sweep many.yaml --jobs 2 --json").assert().code(1);
+    let said = stderr(&done);
+    assert_eq!(said.matches("failed: model.embedding.vectors: ").count(), 4, "{said}");
+    assert!(said.contains("none.txt") && said.contains("/log.txt"), "{said}");
+    assert!(said.contains("2 runs without a result"), "{said}");
+    let rows = &stdout_json(&done)["rows"];
+    assert_eq!((&rows[0]["rank"], &rows[1]["rank"]), (&1.into(), &Value::Null));
+    assert_eq!(rows[0]["settings"]["model.embedding.vectors"], Value::Null);
+    assert_eq!(rows[0]["finished"].as_array().unwrap().len(), 2);
+
+    let list = stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
+    assert_eq!(list.matches("  failed    model.embedding.vectors=none.txt ").count(), 2, "{list}");
+
+    // The same command tries those again, and only those.
+    let again = place.lstmtext("sweep many.yaml").assert().code(1);
+    assert!(stderr(&again).contains("4 runs, 2 of them finished before"));
+}
+
+#[test]
+fn the_list_says_what_each_index_is() {
+    let place = place(GRID);
+    let list = || stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
+    assert_eq!(
+        list(),
+        "0  new       model.lstm.units=4 train.seed=1\n\
+         1  new       model.lstm.units=4 train.seed=2\n\
+         2  new       model.lstm.units=8 train.seed=1\n\
+         3  new       model.lstm.units=8 train.seed=2\n"
+    );
+    assert!(!place.path("sweeps").exists(), "nothing is made");
+    let json = stdout_json(&place.lstmtext("sweep many.yaml --list --json").assert().success());
+    assert_eq!(json[2]["config"]["model"]["lstm"]["units"], 8);
+    assert_eq!(json[2]["config"]["train"]["epochs"], 4);
+    assert_eq!(json[2]["settings"], serde_json::json!({"model.lstm.units": 8, "train.seed": 1}));
+    place.lstmtext("sweep many.yaml --index 1").assert().success();
+    assert!(list().contains("1  finished  model.lstm.units=4 train.seed=2\n"));
+}
+
+/// As the tasks of a cluster do, which share the folder.
+#[test]
+fn indices_can_be_trained_side_by_side() {
+    let place = place(GRID);
+    let start = |index| place.process(&format!("sweep many.yaml --index {index}")).spawn().unwrap();
+    let tasks = [0, 1, 2, 3].map(start);
+    for (index, task) in tasks.into_iter().enumerate() {
+        let Output { status, stdout, stderr } = task.wait_with_output().unwrap();
+        let [result, said] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(status.success(), "{said}");
+        assert!(result.starts_with("validation ") && !result.contains("test "), "{result}");
+        assert!(said.contains(&format!("run {index} of 4: model.lstm.units=")), "{said}");
+    }
+    assert_eq!(place.names("sweeps/many"), NAMES);
+    let done = place.lstmtext("sweep many.yaml").assert().success();
+    assert!(stdout(&done).lines().count() == 3 && !stderr(&done).contains("at once"));
+    // A task that is sent a second time finds all done.
+    let again = place.lstmtext("sweep many.yaml --index 2").assert().success();
+    again.stdout(contains("validation ")).stderr(contains("the run is over"));
+    let wrong = place.lstmtext("sweep many.yaml --index 4");
+    assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, 0 to 3"]);
+}
+
+/// As Slurm and Kubernetes stop a task.
+#[test]
+fn a_task_that_was_stopped_goes_on_when_it_is_sent_again() {
+    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let line = "sweep long.yaml --index 3 --out many";
+    let mut task = Training::spawn(&mut place.process(line));
+    task.wait_for_validations(&place, "many/units=8-seed=2", 2);
+    let (code, said) = task.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{said}");
+    let again = place.lstmtext(line).assert().success();
+    again.stdout(contains("validation ")).stderr(contains("resumed after step "));
+    assert!(place.path("many/units=8-seed=2/summary.json").exists());
+}
+
+#[test]
+fn two_sweeps_of_one_folder_share_the_work() {
+    let place = place("sweep: {model.lstm.units: [4, 8, 12], seed: [1, 2]}\n");
+    let start = || place.process("sweep many.yaml --jobs 2").spawn().unwrap();
+    let [first, second] = [start(), start()].map(|sweep| sweep.wait_with_output().unwrap());
+    for sweep in [&first, &second] {
+        assert!(sweep.status.success(), "{}", String::from_utf8_lossy(&sweep.stderr));
+    }
+    assert_eq!(first.stdout, second.stdout);
+    for run in place.names("sweeps/many").iter().filter(|name| name.starts_with("units")) {
+        assert_eq!(place.metrics(&format!("sweeps/many/{run}")).len(), 4, "{run} is trained once");
+        let log = place.read(&format!("sweeps/many/{run}/log.txt"));
+        assert_eq!(log.matches("\nstopped: ").count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_sweep_waits_for_a_run_that_another_process_trains() {
+    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let mut task = Training::spawn(&mut place.process("sweep long.yaml --index 0 --out many"));
+    task.wait_for_validations(&place, "many/units=7-seed=1", 1);
+    let list = stdout(&place.lstmtext("sweep long.yaml --list --out many").assert().success());
+    assert!(list.starts_with("0  running   "), "{list}");
+    let done = place.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
+    assert_eq!(task.end().0, Some(0));
+    assert_eq!(stdout(&done).lines().count(), 3);
+    assert!(!place.path("many/units=7-seed=1/log.txt").exists(), "nobody else trained it");
+}
+
+#[test]
+fn another_configuration_is_refused_and_more_points_are_welcome() {
+    let place = place(GRID);
+    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let before = place.read("sweeps/many/leaderboard.json");
+    let words = ["units=4-seed=1", "train.epochs is 4 there, and 5 in the sweep", "--out"];
+    for more in ["", " --index 0"] {
+        let line = format!("sweep many.yaml --set train.epochs=5{more}");
+        assert_fails(place.lstmtext(&line), 1, &words);
+    }
+    assert_eq!(place.read("sweeps/many/leaderboard.json"), before);
+
+    let more = place.lstmtext("sweep many.yaml --set sweep.seed=[1,2,3]").assert().success();
+    assert!(stderr(&more).contains("6 runs, 4 of them finished before"));
+    let fewer = "sweep many.yaml --set sweep.model.lstm.units=[8,16] --set sweep.seed=[1]";
+    let fewer = place.lstmtext(fewer).assert().success();
+    assert!(stderr(&fewer).contains("the folder holds 5 other runs, not of this sweep"));
+    assert_eq!(stdout(&fewer).lines().count(), 3);
+}
+
+#[test]
+fn a_random_search_is_the_same_everywhere() {
+    let section = "sweep:\n  trials: 5\n  train.learning_rate: {log_uniform: [1e-3, 1e-1]}\n  \
+                   model.lstm.units: {integers: [2, 9]}\n  model.pooling: [mean, max]\n  seed: [1, 2]\n";
+    let [a, b] = [place(section), place(section)];
+    let list = |place: &Place, more: &str| {
+        stdout(&place.lstmtext(&format!("sweep many.yaml --list {more}")).assert().success())
+    };
+    assert_eq!(list(&a, ""), list(&b, ""));
+    assert_eq!(list(&a, "").lines().count(), 10);
+    let settings = |more: &str| -> Vec<String> {
+        let setting = |line: &str| line.split_once("new").unwrap().1.to_owned();
+        list(&a, more).lines().map(setting).collect()
+    };
+    assert_eq!(
+        settings("--set sweep.trials=6")[..10],
+        settings(""),
+        "more trials begin with fewer"
+    );
+    assert_ne!(list(&a, ""), list(&a, "--set sweep.search_seed=2"));
+    a.lstmtext("sweep many.yaml --index 9").assert().success();
+    let name = &a.names("sweeps/many")[0];
+    assert!(name.starts_with("learning_rate=0.0") && name.ends_with("-seed=2"), "{name}");
+}
+
+#[test]
+fn faults_of_a_sweep_are_all_reported_before_anything_is_trained() {
+    let place = place("sweep:\n  model.lstm.unit: [4]\n  train.epochs: [0]\n  seed: 3\n");
+    let expected = "\
+error: 3 faults in the configuration
+many.yaml:5:3: sweep.model.lstm.unit: unknown field; did you mean model.lstm.units?
+many.yaml:6:3: sweep.train.epochs: found 0, allowed is a whole number, from 1 to 1000000
+many.yaml:7:3: sweep.seed: found 3, allowed is a list of values
+";
+    for command in ["sweep", "train", "summary"] {
+        assert_eq!(assert_fails(place.lstmtext(&format!("{command} many.yaml")), 2, &[]), expected);
+    }
+    assert!(!place.path("sweeps").exists());
+}
+
+#[test]
+fn only_train_refuses_the_section() {
+    let place = place(GRID);
+    let refused = place.lstmtext("train many.yaml");
+    assert_fails(refused, 2, &["many.yaml:4:1: sweep: ", "`lstmtext sweep many.yaml`"]);
+    assert!(!place.path("runs").exists());
+    place.train("many.yaml --set sweep={} --out one");
+    for command in ["summary", "config", "data stats"] {
+        place.lstmtext(&format!("{command} many.yaml")).assert().success();
+    }
+    assert_fails(place.lstmtext("sweep small.yaml"), 2, &["sweep: varies nothing"]);
+}
+
+#[test]
+fn the_curves_of_a_sweep_are_drawn_together() {
+    let place = place(GRID);
+    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let done = place.lstmtext("plot sweeps/many").assert().success();
+    assert_eq!(stdout(&done), "sweeps/many/curves.svg\nsweeps/many/curves.png\n");
+    let picture = place.read("sweeps/many/curves.svg");
+    for name in NAMES {
+        assert!(picture.contains(name), "{name}");
+    }
+}
+
+/// A code block of the README, by its first line.
+fn example(first: &str) -> String {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let start = readme.find(first).unwrap_or_else(|| panic!("README.md has no example {first:?}"));
+    let (block, _) = readme[start..].split_once("```").unwrap();
+    block.to_owned()
+}
+
+/// The folder of the run that a script trains which finds `lstmtext` and `configs/sweep.yaml`.
+fn run_of(shell: &str, arguments: &[&str], index: (&str, &str)) -> Vec<String> {
+    let place = Place::with_data().file("configs/sweep.yaml", format!("{SMALL}{GRID}"));
+    let folder = Path::new(BINARY).parent().unwrap().display();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let mut command = Command::new(shell);
+    command.args(arguments).current_dir(place.path("")).envs(ENVIRONMENT).env("PATH", path);
+    let done = command.env(index.0, index.1).env("SLURM_CPUS_PER_TASK", "1").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    place.names("sweeps/sweep")
+}
+
+/// The indices of `configs/sweep.yaml`.
+fn count_of_example() -> usize {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/sweep.yaml");
+    stdout(&Place::new().lstmtext(&format!("sweep {file} --list")).assert().success())
+        .lines()
+        .count()
+}
+
+#[test]
+fn the_slurm_script_of_the_readme_trains_a_run_of_the_array() {
+    let script = example("#!/bin/bash\n#SBATCH");
+    let array = format!("#SBATCH --array=0-{}%", count_of_example() - 1);
+    assert!(script.contains(&array), "{array:?} is not in: {script}");
+    let index = ("SLURM_ARRAY_TASK_ID", "3");
+    assert_eq!(run_of("bash", &["-c", &script], index), ["units=8-seed=2"]);
+}
+
+/// The fields are those of the Kubernetes API, batch/v1.
+#[test]
+fn the_kubernetes_job_of_the_readme_trains_a_run_for_each_index() {
+    let job: serde_yaml::Value = serde_yaml::from_str(&example("apiVersion: batch/v1")).unwrap();
+    let text = |value: &serde_yaml::Value| value.as_str().unwrap().to_owned();
+    assert_eq!([text(&job["kind"]), text(&job["metadata"]["name"])], ["Job", "sweep"]);
+    let spec = &job["spec"];
+    assert_eq!(text(&spec["completionMode"]), "Indexed");
+    assert_eq!(spec["completions"].as_u64(), Some(count_of_example() as u64));
+    assert!(spec["parallelism"].is_u64() && spec["backoffLimit"].is_u64());
+    let pod = &spec["template"]["spec"];
+    assert_eq!(text(&pod["restartPolicy"]), "Never");
+    let container = &pod["containers"][0];
+    assert_eq!(container["volumeMounts"][0]["name"], pod["volumes"][0]["name"]);
+    assert_eq!(container["volumeMounts"][0]["mountPath"], container["workingDir"]);
+    let words: Vec<String> = container["command"].as_sequence().unwrap().iter().map(text).collect();
+    let [shell, option, script] = &words[..] else { panic!("{words:?}") };
+    let index = ("JOB_COMPLETION_INDEX", "2");
+    assert_eq!(run_of(shell, &[option, script], index), ["units=8-seed=1"]);
+}
+
+#[test]
+fn a_sweep_nobody_watches_goes_on() {
+    let place = place(GRID);
+    let mut process = place.process("sweep many.yaml --jobs 2").spawn().unwrap();
+    drop(process.stderr.take());
+    let done = process.wait_with_output().unwrap();
+    assert!(done.status.success());
+    assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count(), 3);
+    place.lstmtext("sweep many.yaml").assert().success().stderr(contains("at once").not());
+}
