@@ -4,7 +4,7 @@ use std::fmt;
 
 use tch::Device;
 
-use crate::backend::Classifier;
+use crate::backend::Classify;
 use crate::checkpoint::Checkpoint;
 use crate::commands::ComputeArgs;
 use crate::config::{Backend, ConfigError};
@@ -64,7 +64,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the weights do not fit the configuration.
-    pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Classifier>> {
+    pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Classify>> {
         Ok(match self {
             Self::Native => Box::new(checkpoint.native()?),
             Self::Libtorch(device) => Box::new(model(checkpoint, device)?),

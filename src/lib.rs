@@ -20,7 +20,7 @@
 //! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`tensorboard`]
 //!    says what TensorBoard shows and [`events`] writes it, [`progress`] is for early stopping and
 //!    resuming, [`run`] for the files of a run, which [`runs`] finds and reads again.
-//! 6. [`checkpoint`]: one folder that [`predictor`] and a resumed run need and nothing else.
+//! 6. [`checkpoint`]: one folder that [`classifier`] and a resumed run need and nothing else.
 //!
 //! [`config`] describes all of it; [`commands`] puts it behind a command line.
 //!
@@ -32,11 +32,11 @@
 //! Level by level, each module importing from its own level and those above it:
 //!
 //! - `config`, `data`, `text`, `bucketing`, `schedule`, `metrics`, `progress`, `stats`, `run`,
-//!   `events`, `files`, `fetch`, `seed`, `numbers`, `columns`, `interrupt`, `process`, `arrays`,
+//!   `events`, `files`, `fetch`, `seed`, `numbers`, `characters`, `columns`, `interrupt`, `process`, `arrays`,
 //!   `summary`, `device` know of no network;
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
-//!   `predictor`, `console`, `plot`, `runs`, `sweep`, `tensorboard`, `trainer` put it to work;
+//!   `classifier`, `console`, `plot`, `runs`, `sweep`, `tensorboard`, `trainer` put it to work;
 //! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
@@ -54,9 +54,10 @@ pub mod optimizer;
 pub mod torch;
 pub mod training;
 
+pub use lstmtext_core::{Classifier, LabelProbability, Prediction};
 pub use lstmtext_core::{
-    arrays, backend, bucketing, checkpoint, columns, config, console, data, device, evaluation,
-    events, experiment, explanation, fetch, files, interrupt, kernel, metrics, native, numbers,
-    plot, predictor, process, progress, run, runs, schedule, seed, stats, summary, sweep,
+    arrays, backend, bucketing, characters, checkpoint, classifier, columns, config, console, data,
+    device, evaluation, events, experiment, explanation, fetch, files, interrupt, kernel, metrics,
+    native, numbers, plot, process, progress, run, runs, schedule, seed, stats, summary, sweep,
     tensorboard, text, trainer,
 };

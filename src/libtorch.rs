@@ -4,7 +4,7 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use crate::arrays::Array;
-use crate::backend::{Classifier, Learner, Loss, Preparer, Times};
+use crate::backend::{Classify, Learner, Loss, Preparer, Times};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::TrainConfig;
@@ -13,7 +13,7 @@ use crate::model::{Mode, Model, Named};
 use crate::optimizer::{Optimizer, clip};
 use crate::text::{Corpus, Encoded};
 
-impl Classifier for Model {
+impl Classify for Model {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         let _no_grad = tch::no_grad_guard();
         let batch = Batch::gather(inputs, examples, self.device());
@@ -72,7 +72,7 @@ impl TorchLearner {
     }
 }
 
-impl Classifier for TorchLearner {
+impl Classify for TorchLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.model.log_probabilities(inputs, examples)
     }

@@ -6,7 +6,7 @@ use crate::arrays::Array;
 use crate::text::{Corpus, Encoded};
 
 /// A network with its weights.
-pub trait Classifier {
+pub trait Classify: Send {
     /// The log probability of each class for the examples with these numbers, [B, C] row by row;
     /// `inputs` are the texts of the whole data set.
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
@@ -29,7 +29,7 @@ pub fn argmax(values: &[f64]) -> usize {
 pub type Preparer<B> = Box<dyn FnMut(&Encoded, &[u32], u64) -> B + Send>;
 
 /// A network that is being trained.
-pub trait Learner: Classifier {
+pub trait Learner: Classify {
     /// Examples, ready to be computed.
     type Batch: Send;
 

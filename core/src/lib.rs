@@ -8,7 +8,9 @@
 pub mod arrays;
 pub mod backend;
 pub mod bucketing;
+pub mod characters;
 pub mod checkpoint;
+pub mod classifier;
 pub mod columns;
 pub mod commands;
 pub mod config;
@@ -28,7 +30,6 @@ pub mod metrics;
 pub mod native;
 pub mod numbers;
 pub mod plot;
-pub mod predictor;
 pub mod process;
 pub mod progress;
 pub mod run;
@@ -41,3 +42,5 @@ pub mod sweep;
 pub mod tensorboard;
 pub mod text;
 pub mod trainer;
+
+pub use classifier::{Classifier, LabelProbability, Prediction};

@@ -8,9 +8,9 @@ mod states;
 mod train;
 
 use crate::checkpoint::Checkpoint;
+use crate::classifier::Classifier;
 use crate::engine::Engine;
 use crate::explanation::Explainer;
-use crate::predictor::Predictor;
 use anyhow::bail;
 pub use lstmtext_core::commands::*;
 
@@ -30,14 +30,14 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             let checkpoint = Checkpoint::open(&args.checkpoint)?;
             let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
             let classifier = engine.classifier(&checkpoint)?;
-            predict::answer(args, &Predictor::new(checkpoint, classifier))
+            predict::answer(args, &Classifier::new(checkpoint, classifier))
         }
         Command::Serve(args) => {
             let checkpoint = Checkpoint::open(&args.checkpoint)?;
             let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
             let (classifier, explainer) =
                 (engine.classifier(&checkpoint)?, Explainer::new(&checkpoint)?);
-            serve::serve(args, &Predictor::new(checkpoint, classifier), explainer)
+            serve::serve(args, &Classifier::new(checkpoint, classifier), explainer)
         }
         Command::Evaluate(args) => {
             let subjects = evaluate::checkpoints(&args)?.into_iter().map(|checkpoint| {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::output::{listed, print, print_json};
 use super::{ComputeArgs, FINE, Light, SetArgs};
-use crate::backend::Classifier;
+use crate::backend::Classify;
 use crate::bucketing::BatchLimit;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DataConfig, Override};
@@ -65,7 +65,7 @@ pub struct Subject {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
     /// Its network.
-    pub classifier: Box<dyn Classifier>,
+    pub classifier: Box<dyn Classify>,
 }
 
 #[derive(Serialize)]

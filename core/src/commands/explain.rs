@@ -14,11 +14,10 @@ use super::{FINE, count};
 use crate::checkpoint::Checkpoint;
 use crate::config::ConfigError;
 use crate::console::say;
-use crate::explanation::{Explainer, Method};
+use crate::explanation::{Explainer, Method, page};
 use crate::files::write_atomic;
 use crate::process;
 
-mod page;
 mod terminal;
 
 const EXAMPLES: &str = "\

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::backend::Classifier;
+use crate::backend::Classify;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Backend, ConfigError, Override};
 use crate::console::say;
@@ -183,7 +183,7 @@ fn count(text: &str) -> Result<NonZeroUsize, String> {
 impl ComputeArgs {
     /// The kernel's network of a checkpoint, where it can do without libtorch: neither the
     /// configuration nor the command line asks for it, and there is no CUDA device to be used.
-    fn light(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Box<dyn Classifier>>> {
+    fn light(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Box<dyn Classify>>> {
         let native = match (checkpoint.resolved.config.backend, self.device) {
             (Backend::Libtorch, _) | (_, DeviceChoice::Cuda(_)) => false,
             (Backend::Native, _) | (_, DeviceChoice::Cpu) => true,

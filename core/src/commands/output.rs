@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::characters::is_hidden;
+
 /// Prints a result, with a line end where it has none.
 ///
 /// # Errors
@@ -25,7 +27,7 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// One line for one text: TSV has no quoting, and a terminal should not be sent control characters.
 pub fn one_field(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
 /// Names in a row, cut short where they are many.

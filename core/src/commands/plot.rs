@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::FINE;
 use super::output::print;
-use crate::checkpoint::{Checkpoint, is_checkpoint};
+use crate::checkpoint::is_checkpoint;
+use crate::classifier::{Classifier, Prediction};
 use crate::console::say;
 use crate::events;
 use crate::files::write_atomic;
 use crate::plot::curves::{self, Along, Measured, Options, TAGS};
 use crate::plot::words::{self, Words};
 use crate::plot::{Picture, Theme};
-use crate::predictor::{ClassProbability, Predictor};
 use crate::run::RunFolder;
 use crate::runs::{find, is_run};
 use crate::text::{Encoder, OOV, START};
@@ -32,9 +32,6 @@ words: for two classes, the probability of the second for every word of the voca
 Each is written as .svg and as .png, into the run's folder or, for several runs, into this one.
 Of a folder that holds runs there are the curves, written into it.
 Both are readable on light and on dark pages; the SVG takes the colours that its reader prefers.";
-
-/// Words computed together.
-const BATCH: usize = 256;
 
 /// Draw the curves of runs, and the emotion of their words
 #[derive(Debug, Args)]
@@ -210,34 +207,33 @@ fn words_of(run: &RunFolder, name: &str, theme: Theme) -> anyhow::Result<Option<
     let Some(checkpoint) = [run.best(), run.last()].into_iter().find(|path| path.exists()) else {
         return left_out("left out, the run has no checkpoint yet".into());
     };
-    let checkpoint = Checkpoint::open(&checkpoint)?;
-    let classifier = Box::new(checkpoint.native()?);
-    let predictor = Predictor::new(checkpoint, classifier);
-    let [first, second] = predictor.labels() else {
-        return left_out(format!("needs two classes, this model has {}", predictor.labels().len()));
+    let classifier = Classifier::load(&checkpoint)?;
+    let [first, second] = classifier.labels() else {
+        return left_out(format!(
+            "needs two classes, this model has {}",
+            classifier.labels().len()
+        ));
     };
-    if predictor.inputs().columns().len() > 1 {
+    if classifier.inputs().columns().len() > 1 {
         return left_out("needs one text, this model reads several columns".into());
     }
-    let scores = word_scores(&predictor);
+    let scores = word_scores(&classifier, second)?;
     if scores.is_empty() {
         return left_out("left out, no word of the vocabulary is a text by itself".into());
     }
     words::draw(&Words { run: name, labels: [first, second], scores: &scores }, theme).map(Some)
 }
 
-/// Every word of the vocabulary that is a text by itself, and how probable it makes the second
-/// class.
-fn word_scores(predictor: &Predictor) -> Vec<(String, f64)> {
-    let words = whole_words(&predictor.encoders()[0]);
-    let second = |ranked: Vec<ClassProbability>| {
-        let class = ranked.into_iter().find(|class| class.class == 1)?;
+/// Every word of the vocabulary that is a text by itself, and how probable it makes the class of this
+/// label.
+fn word_scores(classifier: &Classifier, label: &str) -> anyhow::Result<Vec<(String, f64)>> {
+    let words = whole_words(&classifier.encoders()[0]);
+    let second = |prediction: Prediction| {
+        let class = prediction.classes.into_iter().find(|class| class.label == label)?;
         class.probability.is_finite().then_some(class.probability)
     };
-    let texts = [words];
-    let answers = predictor.predict(&texts, BATCH).into_iter().map(second);
-    let [words] = texts;
-    words.into_iter().zip(answers).filter_map(|(word, answer)| Some((word, answer?))).collect()
+    let answers = classifier.predict(&words)?.into_iter().map(second);
+    Ok(words.into_iter().zip(answers).filter_map(|(word, answer)| Some((word, answer?))).collect())
 }
 
 /// The words that are encoded as their own id and nothing else; special ones are not.

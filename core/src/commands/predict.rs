@@ -15,9 +15,9 @@ use super::output::{one_field, print};
 use super::texts::{NamedText, TextColumns};
 use super::{ComputeArgs, FINE, Light};
 use crate::checkpoint::Checkpoint;
+use crate::classifier::{Classifier, LabelProbability, Prediction};
 use crate::console::say;
 use crate::data::open;
-use crate::predictor::{ClassProbability, Predictor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,19 +83,20 @@ enum OutputFormat {
 pub fn run(args: PredictArgs) -> anyhow::Result<Light> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     match args.compute.light(&checkpoint)? {
-        Some(classifier) => answer(args, &Predictor::new(checkpoint, classifier)).map(Light::Done),
+        Some(classifier) => answer(args, &Classifier::new(checkpoint, classifier)).map(Light::Done),
         None => Ok(Light::NeedsLibtorch),
     }
 }
 
-/// Answers with a predictor.
+/// Answers with a classifier.
 ///
 /// # Errors
 /// Where texts cannot be read or answers cannot be written.
-pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
-    let columns = TextColumns::of(predictor.inputs());
+pub fn answer(args: PredictArgs, classifier: &Classifier) -> anyhow::Result<u8> {
+    let columns = TextColumns::of(classifier.inputs());
+    let labels = classifier.labels().iter();
     let writer = Writer {
-        labels: predictor.labels(),
+        width: labels.map(|label| label.chars().count()).max().unwrap_or(0),
         columns: &columns,
         format: args.format,
         top: args.top.get(),
@@ -103,7 +104,7 @@ pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
     let batch_size = args.batch_size.get();
     if !args.reads_a_stream() {
         let texts = columns.given(args.texts, args.inputs)?;
-        return writer.answer(predictor, &texts, batch_size).map(|()| FINE);
+        return writer.answer(classifier, &texts, batch_size).map(|()| FINE);
     }
     // Many texts at a time, so that all threads have some to encode.
     let most = READ_TOGETHER.saturating_mul(batch_size).min(MOST_TOGETHER.max(batch_size));
@@ -112,7 +113,7 @@ pub fn answer(args: PredictArgs, predictor: &Predictor) -> anyhow::Result<u8> {
     while let Some(texts) = next_batch(&lines, most)? {
         let count = texts.len();
         let (texts, fault) = columns.parsed(texts, line);
-        writer.answer(predictor, &texts, batch_size)?;
+        writer.answer(classifier, &texts, batch_size)?;
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -171,7 +172,8 @@ fn next_batch(
 
 /// Prints answers in one format.
 struct Writer<'a> {
-    labels: &'a [String],
+    /// Characters of the longest label.
+    width: usize,
     columns: &'a TextColumns,
     format: OutputFormat,
     top: usize,
@@ -181,7 +183,7 @@ impl Writer<'_> {
     /// `texts` has the texts of each column.
     fn answer(
         &self,
-        predictor: &Predictor,
+        classifier: &Classifier,
         texts: &[Vec<String>],
         batch_size: usize,
     ) -> anyhow::Result<()> {
@@ -189,40 +191,38 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut out = String::new();
-        for (index, ranked) in predictor.predict(texts, batch_size).iter().enumerate() {
+        let predictions = classifier.predict_columns(texts, batch_size)?;
+        for (index, mut prediction) in predictions.into_iter().enumerate() {
+            prediction.classes.truncate(self.top);
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
-            out.push_str(&self.line(&texts, &ranked[..self.top.min(ranked.len())])?);
+            out.push_str(&self.line(&texts, &prediction)?);
             out.push('\n');
         }
         print(&out)
     }
 
-    fn line(&self, texts: &[&str], ranked: &[ClassProbability]) -> anyhow::Result<String> {
-        let label = |class: &ClassProbability| self.labels[class.class].as_str();
+    fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
+        let Prediction { label, probability, classes } = prediction;
         let fields = || texts.iter().map(|text| one_field(text)).collect::<Vec<_>>();
         let line = match self.format {
             OutputFormat::Text => {
-                let width =
-                    self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-                let classes = ranked
+                let width = self.width;
+                let classes = classes
                     .iter()
-                    .map(|class| format!("{:<width$}  {:.4}  ", label(class), class.probability));
+                    .map(|class| format!("{:<width$}  {:.4}  ", class.label, class.probability));
                 classes.collect::<String>() + &fields().join("  ")
             }
             OutputFormat::Tsv => {
-                let classes = ranked.iter().map(|class| {
-                    format!("{}\t{:.6}\t", one_field(label(class)), class.probability)
+                let classes = classes.iter().map(|class| {
+                    format!("{}\t{:.6}\t", one_field(&class.label), class.probability)
                 });
                 classes.collect::<String>() + &fields().join("\t")
             }
             OutputFormat::Jsonl => {
-                let class = |class: &ClassProbability| Class {
-                    label: label(class).to_owned(),
-                    probability: class.probability,
-                };
                 let answer = Answer {
-                    best: class(&ranked[0]),
-                    classes: (self.top > 1).then(|| ranked.iter().map(class).collect()),
+                    label,
+                    probability: *probability,
+                    classes: (self.top > 1).then_some(classes),
                     text: match texts {
                         [text] => Value::from(*text),
                         texts => Value::Object(self.columns.keyed(texts)),
@@ -237,17 +237,11 @@ impl Writer<'_> {
 
 /// A line of JSON.
 #[derive(Serialize)]
-struct Answer {
-    #[serde(flatten)]
-    best: Class,
+struct Answer<'a> {
+    label: &'a str,
+    probability: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    classes: Option<Vec<Class>>,
+    classes: Option<&'a [LabelProbability]>,
     /// The text, or an object with the text of each column.
     text: Value,
-}
-
-#[derive(Serialize)]
-struct Class {
-    label: String,
-    probability: f64,
 }

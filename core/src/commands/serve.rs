@@ -1,5 +1,6 @@
 //! `lstmtext serve`.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -10,27 +11,32 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use super::output::listed;
 use super::texts::TextColumns;
 use super::{ComputeArgs, FINE, Light, count};
 use crate::checkpoint::Checkpoint;
+use crate::classifier::Classifier;
 use crate::console::say;
 use crate::explanation::Explainer;
-use crate::predictor::Predictor;
 use crate::process;
 
 mod api;
 mod batching;
-mod measures;
+mod metrics;
 
-use api::Shared;
+use api::AppState;
 use batching::{Batcher, explain_all};
-use measures::Measures;
+use metrics::Metrics;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +57,8 @@ const BACKLOG: u32 = 4096;
 const EXPLANATIONS: usize = 16;
 /// How long requests that are under way are waited for at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How long no connection is accepted where that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Answer over HTTP
 #[derive(Debug, Args)]
@@ -100,7 +108,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<Light> {
     match args.compute.light(&checkpoint)? {
         Some(classifier) => {
             let explainer = Explainer::new(&checkpoint)?;
-            serve(args, &Predictor::new(checkpoint, classifier), explainer).map(Light::Done)
+            serve(args, &Classifier::new(checkpoint, classifier), explainer).map(Light::Done)
         }
         None => Ok(Light::NeedsLibtorch),
     }
@@ -110,7 +118,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<Light> {
 ///
 /// # Errors
 /// Where the address cannot be listened on.
-pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> anyhow::Result<u8> {
+pub fn serve(args: ServeArgs, classifier: &Classifier, explainer: Explainer) -> anyhow::Result<u8> {
     process::allow_many_files();
     let runtime =
         Builder::new_multi_thread().worker_threads(2).enable_all().build().context("no threads")?;
@@ -118,22 +126,22 @@ pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> an
     let listener = listen(&runtime, address)
         .with_context(|| format!("cannot listen on {address}; --port takes another"))?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    let measures = Arc::new(Measures::default());
-    let (texts, jobs) = mpsc::channel();
-    let (questions, explanations) = mpsc::sync_channel(EXPLANATIONS);
-    let shared = Shared {
-        columns: TextColumns::of(predictor.inputs()),
-        labels: predictor.labels().to_vec(),
+    let metrics = Arc::new(Metrics::default());
+    let (predicting, jobs) = mpsc::channel();
+    let (explaining, explanations) = mpsc::sync_channel(EXPLANATIONS);
+    let state = AppState {
+        columns: TextColumns::of(classifier.inputs()),
+        labels: classifier.labels().to_vec(),
         checkpoint: args.checkpoint.display().to_string(),
-        room: Arc::new(Semaphore::new(args.limits.queue.get().min(Semaphore::MAX_PERMITS))),
+        permits: Arc::new(Semaphore::new(args.limits.queue.get().min(Semaphore::MAX_PERMITS))),
         limits: args.limits.clone(),
-        measures: measures.clone(),
-        texts,
-        questions,
+        metrics: metrics.clone(),
+        predicting,
+        explaining,
     };
-    let explaining = thread::spawn(move || explain_all(&explainer, &explanations));
+    let computing = thread::spawn(move || explain_all(&explainer, &explanations));
     let talking = thread::spawn(move || {
-        let served = runtime.block_on(talk(listener, shared));
+        let served = runtime.block_on(talk(listener, state));
         // Requests that nobody finished sending are not waited for.
         runtime.shutdown_background();
         served
@@ -141,16 +149,16 @@ pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> an
     say(format!(
         "serving \"{}\", labels {}, on http://{address}",
         args.checkpoint.display(),
-        listed(predictor.labels())
+        listed(classifier.labels())
     ));
     if !address.ip().is_loopback() {
         say("note: whoever reaches this address may ask; nothing checks who it is");
     }
-    Batcher { jobs, limits: args.limits, measures }.run(predictor);
+    Batcher { jobs, limits: args.limits, metrics }.run(classifier);
     let served = talking.join().map_err(|_| anyhow!("the server broke off"))?;
     match served.context("cannot serve")? {
         End::Answered => {
-            explaining.join().map_err(|_| anyhow!("explaining broke off"))?;
+            computing.join().map_err(|_| anyhow!("explaining broke off"))?;
             say("ended; every request was answered");
         }
         // An explanation that is under way is left to itself.
@@ -159,7 +167,7 @@ pub fn serve(args: ServeArgs, predictor: &Predictor, explainer: Explainer) -> an
     Ok(FINE)
 }
 
-fn listen(runtime: &Runtime, address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(runtime: &Runtime, address: SocketAddr) -> io::Result<TcpListener> {
     let _context = runtime.enter();
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A server that was just ended leaves connections behind that would hold its port.
@@ -175,31 +183,39 @@ enum End {
 }
 
 /// Answers until a signal, then what is under way.
-async fn talk(listener: TcpListener, shared: Shared) -> std::io::Result<End> {
+async fn talk(listener: TcpListener, state: AppState) -> io::Result<End> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let (stop, stopped) = tokio::sync::watch::channel(());
-    let mut hear = stopped.clone();
-    let shutdown = async move {
-        // An error is that the other end is gone, which is the end as well.
-        let _ = hear.changed().await;
-    };
-    let server = axum::serve(listener, api::router(shared)).with_graceful_shutdown(shutdown);
-    let deadline = async {
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-        say("ending: requests that are under way are answered first");
-        let _ = stop.send(());
-        tokio::select! {
-            () = tokio::time::sleep(LAST_ANSWERS) => {}
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-    };
+    let connections = GracefulShutdown::new();
     tokio::select! {
-        served = async { server.await } => served.map(|()| End::Answered),
-        () = deadline => Ok(End::GivenUp),
+        () = accept(listener, state, &connections) => {}
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    say("ending: requests that are under way are answered first");
+    tokio::select! {
+        () = connections.shutdown() => Ok(End::Answered),
+        () = sleep(LAST_ANSWERS) => Ok(End::GivenUp),
+        _ = interrupted.recv() => Ok(End::GivenUp),
+        _ = terminated.recv() => Ok(End::GivenUp),
+    }
+}
+
+/// Answers on every connection, until the future is dropped.
+async fn accept(listener: TcpListener, state: AppState, connections: &GracefulShutdown) {
+    let mut http = conn::auto::Builder::new(TokioExecutor::new()).http1_only();
+    // Who never sends the whole head of a request is not waited for.
+    let timeout = Duration::from_secs(state.limits.timeout.get());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    let router = api::router(state);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // For want of file handles, mostly: some connection has to end first.
+            sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(connections.watch(connection));
     }
 }

@@ -6,7 +6,7 @@ mod ranking;
 
 use serde::Serialize;
 
-use crate::backend::{Classifier, argmax};
+use crate::backend::{Classify, argmax};
 use crate::bucketing::{BatchLimit, Bucketing};
 use crate::metrics::{Meter, Score};
 use crate::text::Encoded;
@@ -28,7 +28,7 @@ pub struct Predictions {
 
 impl Predictions {
     /// Classifies all examples.
-    pub fn of(classifier: &(impl Classifier + ?Sized), data: &Encoded, limit: BatchLimit) -> Self {
+    pub fn of(classifier: &(impl Classify + ?Sized), data: &Encoded, limit: BatchLimit) -> Self {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();

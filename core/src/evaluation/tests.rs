@@ -124,7 +124,7 @@ fn mistakes_begin_with_the_most_confident() {
 /// Answers by the first id of a text, and knows no order of batches.
 struct ByFirstWord;
 
-impl Classifier for ByFirstWord {
+impl Classify for ByFirstWord {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         let share = |example: &u32| f64::from(inputs[0].text(*example as usize)[0]) / 10.0;
         examples

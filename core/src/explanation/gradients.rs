@@ -4,6 +4,7 @@
 //! vector of its own, so that the gradient of its embedding is that of every place of the text.
 
 use super::{Explainer, Integration, Question};
+use crate::arrays::Array;
 use crate::config::Config;
 use crate::kernel::Instructions;
 use crate::native::{Gradients, LogOdds, Network, Reader, log_odds};
@@ -125,7 +126,7 @@ impl Explainer {
     fn path<'a>(&self, question: &'a Question) -> anyhow::Result<Path<'a>> {
         let longest = question.ids.iter().map(Vec::len).max().unwrap_or(1);
         let together = (VECTORS / longest.max(1)).clamp(1, PARTS * POINTS);
-        let mut weights = self.weights.clone();
+        let mut weights = Vec::new();
         let (mut begun, mut sizes, mut corpora) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (input, ids)) in self.config.inputs.iter().zip(&question.ids).enumerate() {
             let name = format!("{}embedding.weight", input.prefix());
@@ -133,22 +134,24 @@ impl Explainer {
             let rows = FIRST_WORD as usize + together * ids.len();
             let mut baseline = vec![0.0; size];
             let mut direction = Vec::with_capacity(ids.len() * size);
-            for array in weights.iter_mut().filter(|array| array.name == name) {
+            for array in self.classifier.weights().filter(|array| array.name == name) {
                 let row = |id: u32| &array.values[id as usize * size..][..size];
                 baseline = row(PAD).to_vec();
                 for id in ids {
                     direction.extend(row(*id).iter().zip(&baseline).map(|(to, from)| to - from));
                 }
                 // What stands for words in no text stays, above all the padding.
-                array.values.truncate(FIRST_WORD as usize * size);
-                array.values.resize(rows * size, 0.0);
-                array.shape[0] = rows;
+                let mut values = array.values[..FIRST_WORD as usize * size].to_vec();
+                values.resize(rows * size, 0.0);
+                weights.push(Array { name: name.clone(), shape: vec![rows, size], values });
             }
             let all: Vec<u32> = (FIRST_WORD..rows as u32).collect();
             corpora.push(self.corpus(number, all.chunks(ids.len())));
             sizes.push(rows);
             begun.push((name, size, baseline, direction));
         }
+        let is_table = |array: &&Array| begun.iter().any(|(name, ..)| *name == array.name);
+        weights.extend(self.classifier.weights().filter(|array| !is_table(array)).cloned());
         let inputs = self.config.inputs.with_trained_vectors();
         let config = Config { inputs, ..self.config.clone() };
         let classes = self.labels.len();

@@ -1,7 +1,7 @@
 //! The text without each word in turn.
 
 use super::{Explainer, Question};
-use crate::backend::Classifier;
+use crate::backend::Classify;
 use crate::native::log_odds;
 use crate::text::OOV;
 
@@ -24,26 +24,37 @@ impl Explainer {
             let rest = [&whole[..place], &whole[place + 1..]].concat();
             if rest.is_empty() { vec![OOV] } else { rest }
         };
-        let places: Vec<usize> = (0..whole.len()).collect();
-        let mut contributions = Vec::with_capacity(whole.len());
-        for places in places.chunks(TOGETHER) {
-            let shorter: Vec<Vec<u32>> = places.iter().map(|place| without(*place)).collect();
-            let corpora: Vec<_> = question
-                .ids
+        let rows = self.variants(&question.ids, changed, whole.len(), without);
+        rows.iter().map(|row| question.log_odds - log_odds(row, question.class)).collect()
+    }
+
+    /// The log probabilities [C] of an example in `count` variants: the ids of input `changed` are
+    /// those of `variant`, all others those of `ids`.
+    pub(super) fn variants(
+        &self,
+        ids: &[Vec<u32>],
+        changed: usize,
+        count: usize,
+        variant: impl Fn(usize) -> Vec<u32>,
+    ) -> Vec<Vec<f64>> {
+        let numbers: Vec<usize> = (0..count).collect();
+        let mut found = Vec::with_capacity(count);
+        for numbers in numbers.chunks(TOGETHER) {
+            let variants: Vec<Vec<u32>> = numbers.iter().map(|number| variant(*number)).collect();
+            let corpora: Vec<_> = ids
                 .iter()
                 .enumerate()
                 .map(|(input, ids)| match input == changed {
-                    true => self.corpus(input, shorter.iter().map(Vec::as_slice)),
-                    false => self.corpus(input, places.iter().map(|_| ids.as_slice())),
+                    true => self.corpus(input, variants.iter().map(Vec::as_slice)),
+                    false => self.corpus(input, numbers.iter().map(|_| ids.as_slice())),
                 })
                 .collect();
-            let examples: Vec<u32> = (0..places.len() as u32).collect();
+            let examples: Vec<u32> = (0..numbers.len() as u32).collect();
             let batches: Vec<&[u32]> = examples.chunks(BATCH).collect();
             for rows in self.classifier.classify(&corpora, &batches) {
-                let fall = |row| question.log_odds - log_odds(row, question.class);
-                contributions.extend(rows.chunks_exact(self.labels.len()).map(fall));
+                found.extend(rows.chunks_exact(self.labels.len()).map(<[f64]>::to_vec));
             }
         }
-        contributions
+        found
     }
 }

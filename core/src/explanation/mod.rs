@@ -2,14 +2,16 @@
 
 mod gradients;
 mod leave_one_out;
+pub mod page;
+mod prefixes;
 
 use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::arrays::Array;
-use crate::backend::{Classifier, argmax};
+use crate::backend::{Classify, argmax};
 use crate::checkpoint::Checkpoint;
+use crate::classifier::{LabelProbability, ranked};
 use crate::config::{Config, Inputs};
 use crate::native::{NativeClassifier, log_odds};
 use crate::text::{Corpus, Encoders, LocatedToken, OOV, joined};
@@ -30,7 +32,6 @@ pub struct Explainer {
     config: Config,
     encoders: Encoders,
     labels: Vec<String>,
-    weights: Vec<Array>,
     classifier: NativeClassifier,
 }
 
@@ -41,8 +42,8 @@ pub struct Explanation {
     pub label: String,
     /// Its probability.
     pub probability: f64,
-    /// The probability of every class, in the order of their numbers.
-    pub probabilities: Vec<LabelProbability>,
+    /// Every class, the most probable first.
+    pub classes: Vec<LabelProbability>,
     /// log p − log (1 − p) of the class.
     pub log_odds: f64,
     /// How contributions were measured.
@@ -55,6 +56,9 @@ pub struct Explanation {
     /// The largest contribution, positive or negative.
     #[serde(skip)]
     largest: f64,
+    /// The labels of two classes.
+    #[serde(skip)]
+    pair: Option<[String; 2]>,
 }
 
 /// The two things that a word can speak for: the class that is explained, or against it. Of two
@@ -64,15 +68,6 @@ pub struct Explanation {
 pub enum Side {
     For,
     Against,
-}
-
-/// How probable a class is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LabelProbability {
-    /// The class's name.
-    pub label: String,
-    /// From 0 to 1.
-    pub probability: f64,
 }
 
 /// How well an integral was found.
@@ -194,9 +189,9 @@ impl Explanation {
 
     /// What a side is called.
     pub fn side_name(&self, side: Side) -> String {
-        match (&self.probabilities[..], side) {
-            ([_, second], Side::For) => format!("for {}", second.label),
-            ([first, _], Side::Against) => format!("for {}", first.label),
+        match (&self.pair, side) {
+            (Some([_, second]), Side::For) => format!("for {second}"),
+            (Some([first, _]), Side::Against) => format!("for {first}"),
             (_, Side::For) => format!("for {}", self.label),
             (_, Side::Against) => format!("against {}", self.label),
         }
@@ -204,11 +199,11 @@ impl Explanation {
 
     /// A contribution as its side has it: of two classes what it adds to either is positive.
     pub fn on_its_side(&self, contribution: f64) -> f64 {
-        if self.probabilities.len() == 2 { contribution.abs() } else { contribution }
+        if self.pair.is_some() { contribution.abs() } else { contribution }
     }
 
     fn is_first_of_two(&self) -> bool {
-        self.probabilities.len() == 2 && self.probabilities[0].label == self.label
+        self.pair.as_ref().is_some_and(|[first, _]| *first == self.label)
     }
 
     /// The words on a side, the largest contributions first.
@@ -244,7 +239,6 @@ impl Explainer {
             config: checkpoint.resolved.config.clone(),
             encoders: checkpoint.encoders.clone(),
             labels: checkpoint.labels.clone(),
-            weights: checkpoint.weights()?,
             classifier: checkpoint.native()?,
         })
     }
@@ -303,20 +297,13 @@ impl Explainer {
         Ok(Explanation {
             label: self.labels[class].clone(),
             probability: row[class].exp(),
-            probabilities: self
-                .labels
-                .iter()
-                .zip(&row)
-                .map(|(label, value)| LabelProbability {
-                    label: label.clone(),
-                    probability: value.exp(),
-                })
-                .collect(),
+            classes: ranked(&self.labels, &row),
             log_odds: question.log_odds,
             method,
             integration,
             inputs: inputs.collect(),
             largest,
+            pair: self.labels.clone().try_into().ok(),
         })
     }
 

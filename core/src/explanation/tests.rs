@@ -2,6 +2,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::*;
+use crate::arrays::Array;
 use crate::config::{self, Activation};
 use crate::text::Encoders;
 
@@ -48,9 +49,8 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     add("head.weight".into(), &[logits, features]);
     add("head.bias".into(), &[logits]);
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
-    let classifier =
-        NativeClassifier::new(&config, &encoders.sizes(), classes, weights.clone()).unwrap();
-    Explainer { config, encoders, labels, weights, classifier }
+    let classifier = NativeClassifier::new(&config, &encoders.sizes(), classes, weights).unwrap();
+    Explainer { config, encoders, labels, classifier }
 }
 
 const MODELS: [(&str, usize); 9] = [
@@ -112,12 +112,12 @@ fn contributions_add_up_to_the_difference_that_they_explain() {
 #[test]
 fn jumps_are_found() {
     let mut explainer = explainer(MODELS[1].0, 2);
-    for array in &mut explainer.weights {
+    let mut weights: Vec<Array> = explainer.classifier.weights().cloned().collect();
+    for array in &mut weights {
         array.values.iter_mut().for_each(|value| *value *= 5.0);
     }
     let sizes = explainer.encoders.sizes();
-    explainer.classifier =
-        NativeClassifier::new(&explainer.config, &sizes, 2, explainer.weights.clone()).unwrap();
+    explainer.classifier = NativeClassifier::new(&explainer.config, &sizes, 2, weights).unwrap();
     let text = "a b c d e f g h i ".repeat(9);
     let found = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
     let integration = found.integration.unwrap();
@@ -179,9 +179,9 @@ fn what_is_left_out_is_what_the_text_is_without_it() {
 fn the_most_probable_class_is_explained_by_default() {
     let explainer = explainer(MODELS[4].0, 3);
     let found = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
-    let most = found.probabilities.iter().map(|class| class.probability).fold(0.0, f64::max);
+    let most = found.classes.iter().map(|class| class.probability).fold(0.0, f64::max);
     assert_eq!(found.probability, most);
-    let sum: f64 = found.probabilities.iter().map(|class| class.probability).sum();
+    let sum: f64 = found.classes.iter().map(|class| class.probability).sum();
     assert!((sum - 1.0).abs() < 1e-6);
 }
 

@@ -10,7 +10,7 @@ use super::network::{Gradients, Network, Parameter};
 use super::optimizer::Optimizer;
 use super::reading::{Reader, Reading};
 use crate::arrays::Array;
-use crate::backend::{Classifier, Learner, Loss, Preparer, Times};
+use crate::backend::{Classify, Learner, Loss, Preparer, Times};
 use crate::config::{Config, Inputs};
 use crate::kernel::Instructions;
 use crate::text::{Corpus, Encoded};
@@ -45,7 +45,12 @@ impl NativeClassifier {
         })
     }
 
-    /// As [`Classifier::log_probabilities`], with the batch cut into so many shards.
+    /// All its weights.
+    pub fn weights(&self) -> impl Iterator<Item = &Array> {
+        self.network.parameters().iter().map(|parameter| &parameter.array)
+    }
+
+    /// As [`Classify::log_probabilities`], with the batch cut into so many shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
         let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = idle().pop();
@@ -58,7 +63,7 @@ impl NativeClassifier {
     }
 }
 
-impl Classifier for NativeClassifier {
+impl Classify for NativeClassifier {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.compute(inputs, examples, rayon::current_num_threads())
     }
@@ -111,7 +116,7 @@ impl NativeLearner {
     }
 }
 
-impl Classifier for NativeLearner {
+impl Classify for NativeLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.classifier.log_probabilities(inputs, examples)
     }

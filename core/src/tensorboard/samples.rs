@@ -1,5 +1,6 @@
 //! Some validation examples as the model reads them, and what it says of them, as Markdown.
 
+use crate::characters::is_hidden;
 use crate::config::{Input, TokenizerKind};
 use crate::evaluation::Predictions;
 use crate::experiment::Experiment;
@@ -140,7 +141,7 @@ fn escaped(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {
-            _ if letter.is_control() => out.push(' '),
+            _ if is_hidden(letter) => out.push(' '),
             '&' | '<' | '>' | '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '"' => {
                 out.push_str(&format!("&#{};", u32::from(letter)));
             }

@@ -19,15 +19,14 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Limits;
-use super::batching::{Job, Question};
-use super::measures::Measures;
+use super::batching::{ExplainJob, PredictJob};
+use super::metrics::Metrics;
+use crate::classifier::Prediction;
 use crate::commands::output::listed;
 use crate::commands::texts::TextColumns;
-use crate::explanation::Method;
-use crate::predictor::ClassProbability;
+use crate::explanation::{Method, page};
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("../explain/page.css");
 const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 const TEXT: [(HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
@@ -42,7 +41,7 @@ const HTML: [(HeaderName, &str); 2] = [
 ];
 
 /// What every request needs.
-pub struct Shared {
+pub struct AppState {
     /// The columns that the model reads.
     pub columns: TextColumns,
     /// The label of each class number.
@@ -51,25 +50,25 @@ pub struct Shared {
     pub checkpoint: String,
     /// How much is taken.
     pub limits: Limits,
-    /// Room for texts.
-    pub room: Arc<Semaphore>,
+    /// A permit for each text that may wait.
+    pub permits: Arc<Semaphore>,
     /// Counts requests.
-    pub measures: Arc<Measures>,
+    pub metrics: Arc<Metrics>,
     /// To what classifies.
-    pub texts: Sender<Job>,
+    pub predicting: Sender<PredictJob>,
     /// To what explains.
-    pub questions: SyncSender<Question>,
+    pub explaining: SyncSender<ExplainJob>,
 }
 
-type Server = Arc<Shared>;
+type Server = Arc<AppState>;
 
 /// Why a request has no answer.
-struct Refusal {
+struct ApiError {
     status: StatusCode,
     message: String,
 }
 
-impl Refusal {
+impl ApiError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
@@ -83,7 +82,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({"error": self.message}).to_string();
         let response = (self.status, JSON, body).into_response();
@@ -97,11 +96,11 @@ impl IntoResponse for Refusal {
 }
 
 /// Everything that can be asked.
-pub fn router(shared: Shared) -> Router {
+pub fn router(shared: AppState) -> Router {
     let server = Arc::new(shared);
     let limit = DefaultBodyLimit::max(server.limits.max_body_kb.get().saturating_mul(1000));
     Router::new()
-        .route("/", get(page))
+        .route("/", get(index))
         .route("/predict", post(predict))
         .route("/explain", post(explain))
         .route("/healthz", get(health))
@@ -119,14 +118,14 @@ async fn measured(State(server): State<Server>, request: Request, next: Next) ->
     let begun = Instant::now();
     if is_foreign(request.headers()) {
         let message = "asked by the page of another site";
-        return Refusal::new(StatusCode::FORBIDDEN, message).into_response();
+        return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
     }
     let time = Duration::from_secs(server.limits.timeout.get());
     let response = tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
         let message = "the request was not sent and answered within --timeout";
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
     });
-    server.measures.request(path, response.status().as_u16(), begun.elapsed());
+    server.metrics.request(path, response.status().as_u16(), begun.elapsed());
     response
 }
 
@@ -140,8 +139,8 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     origin.is_some_and(|origin| !own(origin))
 }
 
-async fn page() -> Response {
-    (HTML, PAGE.replace("/* page.css */", STYLE)).into_response()
+async fn index() -> Response {
+    (HTML, PAGE.replace("/* page.css */", page::STYLE)).into_response()
 }
 
 async fn health(State(server): State<Server>) -> Response {
@@ -156,19 +155,19 @@ async fn health(State(server): State<Server>) -> Response {
 }
 
 async fn metrics(State(server): State<Server>) -> Response {
-    let waiting = server.limits.queue.get() - server.room.available_permits();
-    (TEXT, server.measures.text(waiting)).into_response()
+    let waiting = server.limits.queue.get() - server.permits.available_permits();
+    (TEXT, server.metrics.text(waiting)).into_response()
 }
 
-async fn unknown(uri: Uri) -> Refusal {
+async fn unknown(uri: Uri) -> ApiError {
     let path = uri.path();
     let known = "POST /predict, POST /explain, GET /, GET /healthz, GET /metrics";
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is no \"{path}\"; known are {known}"))
+    ApiError::new(StatusCode::NOT_FOUND, format!("there is no \"{path}\"; known are {known}"))
 }
 
-async fn wrong_method(uri: Uri) -> Refusal {
+async fn wrong_method(uri: Uri) -> ApiError {
     let method = if ["/predict", "/explain"].contains(&uri.path()) { "POST" } else { "GET" };
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes {method}", uri.path()))
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes {method}", uri.path()))
 }
 
 /// One text or several, each a string, or an object where the model reads several columns.
@@ -178,7 +177,7 @@ struct PredictRequest {
     text: Option<Value>,
     texts: Option<Vec<Value>>,
     /// Classes in the answer, the most probable ones; all by default.
-    top: Option<usize>,
+    top: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -190,38 +189,31 @@ struct ExplainRequest {
 }
 
 #[derive(Serialize)]
-struct Predictions<'a> {
-    predictions: Vec<Prediction<'a>>,
-}
-
-#[derive(Serialize)]
-struct Prediction<'a> {
-    #[serde(flatten)]
-    best: Class<'a>,
-    classes: Vec<Class<'a>>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct Class<'a> {
-    label: &'a str,
-    probability: f64,
+struct Predictions {
+    predictions: Vec<Prediction>,
 }
 
 async fn predict(
     State(server): State<Server>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let PredictRequest { text, texts, top } = parsed(body)?;
     let (texts, is_one) = match (text, texts) {
         (Some(text), None) => (vec![text], true),
         (None, Some(texts)) => (texts, false),
         _ => {
-            return Err(Refusal::unprocessable("expected either \"text\" or \"texts\""));
+            return Err(ApiError::unprocessable("expected either \"text\" or \"texts\""));
         }
     };
     let top = match top {
-        Some(0) => return Err(Refusal::unprocessable("\"top\" is 0, allowed is 1 or more")),
-        top => top.unwrap_or(usize::MAX).min(server.labels.len()),
+        None => usize::MAX,
+        Some(top) => match top.as_u64() {
+            None | Some(0) => {
+                let allowed = "allowed is a whole number from 1";
+                return Err(ApiError::unprocessable(format!("\"top\" is {top}, {allowed}")));
+            }
+            Some(top) => usize::try_from(top).unwrap_or(usize::MAX),
+        },
     };
     let mut columns = vec![Vec::with_capacity(texts.len()); server.columns.names().len()];
     for (number, text) in texts.iter().enumerate() {
@@ -231,21 +223,20 @@ async fn predict(
             column.push(text);
         }
     }
-    let results = server.classify(columns).await?;
-    let mut predictions = results.iter().map(|ranked| server.prediction(ranked, top));
-    let body = match (is_one, predictions.next()) {
-        (true, Some(prediction)) => serde_json::to_string(&prediction),
-        (_, first) => serde_json::to_string(&Predictions {
-            predictions: first.into_iter().chain(predictions).collect(),
-        }),
-    };
-    answer(body)
+    let mut predictions = server.predict(columns).await?;
+    predictions.iter_mut().for_each(|prediction| prediction.classes.truncate(top));
+    answer(match (is_one, &predictions[..]) {
+        (true, [prediction]) => serde_json::to_string(prediction),
+        _ => serde_json::to_string(&Predictions { predictions }),
+    })
 }
 
+/// Answers in JSON, or with a part of a page where the request accepts that.
 async fn explain(
     State(server): State<Server>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let ExplainRequest { text, class, method } = parsed(body)?;
     let texts = server.example("\"text\"", &text)?;
     let class = match class {
@@ -253,102 +244,99 @@ async fn explain(
         Some(label) => {
             Some(server.labels.iter().position(|known| *known == label).ok_or_else(|| {
                 let labels = listed(&server.labels);
-                Refusal::unprocessable(format!("\"class\" is \"{label}\"; the labels are {labels}"))
+                ApiError::unprocessable(format!(
+                    "\"class\" is \"{label}\"; the labels are {labels}"
+                ))
             })?)
         }
     };
     let method = method.map_or(Ok(Method::IntegratedGradients), |name| {
         Method::from_str(&name, false).map_err(|_| {
             let allowed = "allowed are integrated-gradients and leave-one-out";
-            Refusal::unprocessable(format!("\"method\" is \"{name}\"; {allowed}"))
+            ApiError::unprocessable(format!("\"method\" is \"{name}\"; {allowed}"))
         })
     })?;
     let (reply, explanation) = oneshot::channel();
-    let question = Question { texts, class, method, reply };
-    server.questions.try_send(question).map_err(|fault| match fault {
-        TrySendError::Full(_) => Refusal::busy(),
+    let job = ExplainJob { texts, class, method, reply };
+    server.explaining.try_send(job).map_err(|fault| match fault {
+        TrySendError::Full(_) => ApiError::busy(),
         TrySendError::Disconnected(_) => {
             let message = "nothing explains any more: start the server again";
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
         }
     })?;
-    let explanation = explanation.await.map_err(|_| ended())?;
-    let explanation = explanation
-        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
-    answer(serde_json::to_string(&explanation))
-}
-
-fn answer(body: serde_json::Result<String>) -> Result<Response, Refusal> {
-    match body {
-        Ok(body) => Ok((JSON, body).into_response()),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    let explanation = explanation.await.map_err(|_| ended())?.map_err(failed)?;
+    match headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "text/html") {
+        true => Ok((HTML, page::article(&explanation)).into_response()),
+        false => answer(serde_json::to_string(&explanation)),
     }
 }
 
-fn ended() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")
+fn answer(body: serde_json::Result<String>) -> Result<Response, ApiError> {
+    match body {
+        Ok(body) => Ok((JSON, body).into_response()),
+        Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+fn failed(error: anyhow::Error) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+}
+
+fn ended() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")
 }
 
 /// The request in a body, whatever type that is said to have.
-fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
     let body = body.map_err(|fault| match fault.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let advice = "the request is too large; send fewer texts, or raise --max-body-kb";
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, advice)
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, advice)
         }
-        status => Refusal::new(status, fault.body_text()),
+        status => ApiError::new(status, fault.body_text()),
     })?;
     let object: Map<String, Value> = serde_json::from_slice(&body).map_err(|fault| {
         let expected = "expected a JSON object, as {\"text\": \"…\"}";
-        Refusal::new(StatusCode::BAD_REQUEST, format!("{expected}: {fault}"))
+        ApiError::new(StatusCode::BAD_REQUEST, format!("{expected}: {fault}"))
     })?;
     serde_json::from_value(Value::Object(object))
-        .map_err(|fault| Refusal::unprocessable(fault.to_string()))
+        .map_err(|fault| ApiError::unprocessable(fault.to_string()))
 }
 
-impl Shared {
+impl AppState {
     /// The texts of an example, one for each column.
-    fn example(&self, name: &str, text: &Value) -> Result<Vec<String>, Refusal> {
+    fn example(&self, name: &str, text: &Value) -> Result<Vec<String>, ApiError> {
         let texts = self
             .columns
             .example(text)
-            .map_err(|fault| Refusal::unprocessable(format!("{name}: {fault}")))?;
+            .map_err(|fault| ApiError::unprocessable(format!("{name}: {fault}")))?;
         let most = self.limits.max_text_kb.get().saturating_mul(1000);
         match texts.iter().map(String::len).find(|length| *length > most) {
             None => Ok(texts),
-            Some(length) => Err(Refusal::new(
+            Some(length) => Err(ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("{name} has {length} bytes, at most {most} are taken (--max-text-kb)"),
             )),
         }
     }
 
-    async fn classify(
-        &self,
-        columns: Vec<Vec<String>>,
-    ) -> Result<Vec<Vec<ClassProbability>>, Refusal> {
+    async fn predict(&self, columns: Vec<Vec<String>>) -> Result<Vec<Prediction>, ApiError> {
         let (count, most) = (columns[0].len(), self.limits.queue.get());
         if count > most {
             let message =
                 format!("{count} texts in one request, at most {most} are taken (--queue)");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         if count == 0 {
             return Ok(Vec::new());
         }
-        let room = u32::try_from(count).ok();
-        let room = room.and_then(|count| self.room.clone().try_acquire_many_owned(count).ok());
-        let (reply, results) = oneshot::channel();
-        let job = Job { columns, reply, room: room.ok_or_else(Refusal::busy)? };
-        self.texts.send(job).map_err(|_| ended())?;
-        results.await.map_err(|_| ended())
-    }
-
-    fn prediction(&self, ranked: &[ClassProbability], top: usize) -> Prediction<'_> {
-        let class = |class: &ClassProbability| Class {
-            label: &self.labels[class.class],
-            probability: class.probability,
-        };
-        Prediction { best: class(&ranked[0]), classes: ranked[..top].iter().map(class).collect() }
+        let permits = u32::try_from(count).ok();
+        let permit =
+            permits.and_then(|count| self.permits.clone().try_acquire_many_owned(count).ok());
+        let (reply, predictions) = oneshot::channel();
+        let job = PredictJob { columns, reply, permit: permit.ok_or_else(ApiError::busy)? };
+        self.predicting.send(job).map_err(|_| ended())?;
+        predictions.await.map_err(|_| ended())?.map_err(failed)
     }
 }

@@ -4,25 +4,26 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Limits;
-use super::measures::Measures;
+use super::metrics::Metrics;
+use crate::classifier::{Classifier, Prediction};
 use crate::explanation::{Explainer, Explanation, Method};
-use crate::predictor::{ClassProbability, Predictor};
 
-/// The texts of a request.
-pub struct Job {
+/// Texts that are to be classified.
+pub struct PredictJob {
     /// For each column its texts.
     pub columns: Vec<Vec<String>>,
-    /// Gets the classes of each text, the most probable first.
-    pub reply: oneshot::Sender<Vec<Vec<ClassProbability>>>,
-    /// Their room in the queue, given back with the job.
-    pub room: OwnedSemaphorePermit,
+    /// Gets the predictions.
+    pub reply: oneshot::Sender<anyhow::Result<Vec<Prediction>>>,
+    /// Their places in the queue, given back with the job.
+    pub permit: OwnedSemaphorePermit,
 }
 
-/// What is to be explained.
-pub struct Question {
+/// A text that is to be explained.
+pub struct ExplainJob {
     /// The text of each column.
     pub texts: Vec<String>,
     /// The class; the most probable one where there is none.
@@ -36,23 +37,23 @@ pub struct Question {
 /// Computes what the others ask.
 pub struct Batcher {
     /// Requests; closed when the server has ended.
-    pub jobs: Receiver<Job>,
+    pub jobs: Receiver<PredictJob>,
     /// How many texts go together, and how long the first waits.
     pub limits: Limits,
     /// Counts them.
-    pub measures: Arc<Measures>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Batcher {
     /// Computes until there are no more requests.
-    pub fn run(self, predictor: &Predictor) {
+    pub fn run(self, classifier: &Classifier) {
         while let Ok(first) = self.jobs.recv() {
             let jobs = self.gather(first);
             let mut columns = vec![Vec::new(); jobs[0].columns.len()];
             let mut waiting = Vec::with_capacity(jobs.len());
             // Who has gone waits for nothing.
             for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
-                waiting.push((job.columns[0].len(), job.reply, job.room));
+                waiting.push((job.columns[0].len(), job.reply, job.permit));
                 for (all, own) in columns.iter_mut().zip(job.columns) {
                     all.extend(own);
                 }
@@ -60,18 +61,23 @@ impl Batcher {
             if waiting.is_empty() {
                 continue;
             }
-            self.measures.batch(columns[0].len());
-            let mut results = predictor.predict(&columns, self.limits.max_batch.get()).into_iter();
-            for (texts, reply, room) in waiting {
-                drop(room);
+            let most = self.limits.max_batch.get();
+            self.metrics.batches(columns[0].len(), most);
+            let mut found = classifier.predict_columns(&columns, most).map(Vec::into_iter);
+            for (texts, reply, permit) in waiting {
+                drop(permit);
+                let own = match &mut found {
+                    Ok(found) => Ok(found.by_ref().take(texts).collect()),
+                    Err(error) => Err(anyhow!("{error:#}")),
+                };
                 // Who asked may be gone.
-                let _ = reply.send(results.by_ref().take(texts).collect());
+                let _ = reply.send(own);
             }
         }
     }
 
     /// What comes within the wait, up to a batch.
-    fn gather(&self, first: Job) -> Vec<Job> {
+    fn gather(&self, first: PredictJob) -> Vec<PredictJob> {
         let end = Instant::now() + Duration::from_millis(self.limits.max_wait);
         let mut texts = first.columns[0].len();
         let mut jobs = vec![first];
@@ -89,18 +95,18 @@ impl Batcher {
     }
 }
 
-/// Explains until there are no more questions. It has a thread of its own, so that a long text
+/// Explains until there are no more jobs. It has a thread of its own, so that a long text
 /// delays no prediction more than another text does.
-pub fn explain_all(explainer: &Explainer, questions: &Receiver<Question>) {
+pub fn explain_all(explainer: &Explainer, jobs: &Receiver<ExplainJob>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    while let Ok(Question { texts, class, method, reply }) = questions.recv() {
+    while let Ok(ExplainJob { texts, class, method, reply }) = jobs.recv() {
         if reply.is_closed() {
             continue;
         }
         let explain = || explainer.explain(&texts, class, method);
         let found = match &pool {
             Ok(pool) => pool.install(explain),
-            Err(error) => Err(anyhow::anyhow!("cannot start a thread: {error}")),
+            Err(error) => Err(anyhow!("cannot start a thread: {error}")),
         };
         let _ = reply.send(found);
     }

@@ -1,8 +1,11 @@
 //! An explanation as a page that needs nothing else.
 
-use crate::explanation::{ExplainedText, ExplainedWord, Explanation, Side};
+use crate::characters::is_hidden;
 
-const STYLE: &str = include_str!("page.css");
+use super::{ExplainedText, ExplainedWord, Explanation, Side};
+
+/// How a page of explanations looks.
+pub const STYLE: &str = include_str!("page.css");
 /// Words at each end that are listed with their numbers.
 const LISTED: usize = 10;
 /// Classes that are listed with their probabilities.
@@ -21,7 +24,8 @@ pub fn of(explanations: &[Explanation]) -> String {
     )
 }
 
-fn article(explanation: &Explanation) -> String {
+/// An explanation as a part of a page that has [`STYLE`].
+pub fn article(explanation: &Explanation) -> String {
     let label = escaped(&explanation.label);
     let texts: String = explanation.inputs.iter().map(|input| text(input, explanation)).collect();
     let words: String = [Side::For, Side::Against].map(|side| list(explanation, side)).concat();
@@ -95,9 +99,7 @@ fn text(input: &ExplainedText, explanation: &Explanation) -> String {
 }
 
 fn classes(explanation: &Explanation) -> String {
-    let mut classes: Vec<_> = explanation.probabilities.iter().collect();
-    classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    let bars = classes.iter().take(CLASSES).map(|class| {
+    let bars = explanation.classes.iter().take(CLASSES).map(|class| {
         bar(&class.label, "class", class.probability, &format!("{:.4}", class.probability))
     });
     bars.collect()
@@ -136,7 +138,7 @@ fn escaped(text: &str) -> String {
             '>' => out += "&gt;",
             '"' => out += "&quot;",
             '\n' => out.push('\n'),
-            control if control.is_control() => out.push(' '),
+            hidden if is_hidden(hidden) => out.push(' '),
             other => out.push(other),
         }
     }

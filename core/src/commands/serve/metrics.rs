@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// Counts requests, texts and batches.
-pub struct Measures {
+pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
     seconds: Family<Path, Histogram, fn() -> Histogram>,
@@ -32,7 +32,7 @@ struct Path {
     path: &'static str,
 }
 
-impl Default for Measures {
+impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("lstmtext");
         let requests = Family::default();
@@ -50,17 +50,19 @@ impl Default for Measures {
     }
 }
 
-impl Measures {
+impl Metrics {
     /// A request was answered.
     pub fn request(&self, path: &'static str, status: u16, time: Duration) {
         self.requests.get_or_create(&Answered { path, status }).inc();
         self.seconds.get_or_create(&Path { path }).observe(time.as_secs_f64());
     }
 
-    /// So many texts are computed together.
-    pub fn batch(&self, texts: usize) {
+    /// So many texts are computed, at most `most` together.
+    pub fn batches(&self, texts: usize, most: usize) {
         self.texts.inc_by(texts as u64);
-        self.batches.observe(texts as f64);
+        for first in (0..texts).step_by(most) {
+            self.batches.observe(most.min(texts - first) as f64);
+        }
     }
 
     /// All of it as text, and how many texts wait now.
