@@ -4,15 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Direction, Sequences};
 use crate::checkpoint::Checkpoint;
 use crate::config::ConfigError;
 use crate::console::say;
-use crate::files::replace_file;
+use crate::explanation::Explainer;
+use crate::files::{replace_file, write_atomic};
 use crate::libtorch;
 use crate::model::{Model, Named, Read};
+use crate::plot::reading::{Gates, Reading, draw};
+use crate::plot::{Picture, Theme};
 use crate::text::{PAD, joined};
 use lstmtext_core::commands::output::{one_field, print, print_json};
 use lstmtext_core::commands::texts::TextColumns;
@@ -30,6 +34,10 @@ struct TextStates {
     /// The steps of padding in front.
     padding: usize,
     directions: Vec<DirectionStates>,
+    /// The label of each class.
+    classes: Vec<String>,
+    /// After each word, padding aside, the probability of each class, [T][C].
+    probabilities: Vec<Vec<f64>>,
 }
 
 /// What one direction made of a text.
@@ -42,30 +50,44 @@ struct DirectionStates {
     h: Vec<f32>,
     /// The final cell state, `[H]`.
     c: Vec<f32>,
+    /// At each word the means of input, forget, cell and output gate over all units, `[T]`.
+    gates: Vec<[f32; 4]>,
 }
 
 /// Runs the command.
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let kinds: Vec<FileKind> =
+        args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     let model = libtorch::model(&checkpoint, Device::Cpu)?;
+    let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).given(args.texts, args.inputs)?;
     if texts[0].is_empty() {
         bail!(ConfigError::new("there is no text: name one or more after the checkpoint"));
     }
+    let word_by_word: Vec<Vec<Vec<Vec<f64>>>> = (0..texts[0].len())
+        .map(|example| {
+            let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();
+            explainer.word_by_word(&texts)
+        })
+        .collect();
     let mut all = Vec::new();
     for (input, parts) in inputs.parts().iter().enumerate() {
-        for text in joined(&texts, parts).iter() {
-            all.push(text_states(&checkpoint, &model, input, text.clone(), args.layer)?);
+        for (text, probabilities) in joined(&texts, parts).iter().zip(&word_by_word) {
+            let mut states = text_states(&checkpoint, &model, input, text.clone(), args.layer)?;
+            states.probabilities.clone_from(&probabilities[input]);
+            all.push(states);
         }
     }
-    match &args.to {
-        Some(path) => {
-            write(path, &all)?;
-            print(&path.display().to_string())?;
-        }
-        None if args.json => print_json(&all)?,
-        None => {
+    for (path, kind) in args.to.iter().zip(kinds) {
+        kind.write(path, &all, args.theme)?;
+        print(&path.display().to_string())?;
+    }
+    match args.to.is_empty() {
+        false => {}
+        true if args.json => print_json(&all)?,
+        true => {
             let tables: Vec<String> = all.iter().map(|text| table(text, args.units)).collect();
             print(&tables.join("\n"))?;
             let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
@@ -91,12 +113,14 @@ fn text_states(
     let corpus = encoder.encode_all(std::slice::from_ref(&text));
     let sequences = Sequences::gather(&corpus, &[0], Device::Cpu);
     let _no_grad = tch::no_grad_guard();
-    let mut layers = model.read(input, &sequences);
+    let layers = model.read(input, &sequences);
     let layer = layer.unwrap_or(layers.len());
     if !(1..=layers.len()).contains(&layer) {
         let layers = layers.len();
         bail!(ConfigError::new(format!("--layer {layer}: the top layer of the LSTM is {layers}")));
     }
+    let reads = &layers[layer - 1];
+    let gates = model.gates(input, layer - 1, reads, &sequences);
     let words = encoder.vocabulary().words();
     let ids = Vec::<i64>::try_from(sequences.ids.flatten(0, 1))?;
     Ok(TextStates {
@@ -105,15 +129,22 @@ fn text_states(
         layer,
         padding: ids.iter().take_while(|id| **id == i64::from(PAD)).count(),
         tokens: ids.iter().map(|id| one_field(&words[*id as usize])).collect(),
-        directions: layers
-            .swap_remove(layer - 1)
+        directions: reads
             .iter()
-            .map(|read| direction_states(read, &sequences))
+            .zip(&gates)
+            .map(|(read, gates)| direction_states(read, gates, &sequences))
             .collect::<anyhow::Result<_>>()?,
+        classes: checkpoint.labels.clone(),
+        probabilities: Vec::new(),
     })
 }
 
-fn direction_states(read: &Read, sequences: &Sequences) -> anyhow::Result<DirectionStates> {
+fn direction_states(
+    read: &Read,
+    gates: &Tensor,
+    sequences: &Sequences,
+) -> anyhow::Result<DirectionStates> {
+    let means = numbers(gates.get(0).mean_dim(2, false, Kind::Float).flatten(0, 1))?; // [T·4]
     let in_text_order = read.in_text_order(&sequences.positions).get(0); // [T, H]
     let rows = in_text_order.unbind(0).into_iter().map(numbers);
     Ok(DirectionStates {
@@ -124,6 +155,7 @@ fn direction_states(read: &Read, sequences: &Sequences) -> anyhow::Result<Direct
         states: rows.collect::<anyhow::Result<_>>()?,
         h: numbers(read.states.get(0).get(-1))?,
         c: numbers(read.memory.get(0))?,
+        gates: means.as_chunks().0.to_vec(),
     })
 }
 
@@ -152,24 +184,76 @@ fn table(text: &TextStates, units: usize) -> String {
     out
 }
 
-fn write(path: &Path, texts: &[TextStates]) -> anyhow::Result<()> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("npz") => {
-            let arrays = arrays(texts);
-            replace_file(path, |temporary| Ok(Tensor::write_npz(&arrays, temporary)?))
+/// What a file's name says that it is to have.
+#[derive(Clone, Copy)]
+enum FileKind {
+    Npz,
+    Npy,
+    Svg,
+    Png,
+}
+
+impl FileKind {
+    fn of(path: &Path) -> Result<Self, ConfigError> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("npz") => Ok(Self::Npz),
+            Some("npy") => Ok(Self::Npy),
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            _ => {
+                let path = path.display();
+                Err(ConfigError::new(format!(
+                    "--to \"{path}\": the name must end in .npz, .npy, .svg or .png"
+                )))
+            }
         }
-        Some("npy") => {
-            let [text] = texts else { bail!("an .npy file has the states of one text; use .npz") };
-            let directions: Vec<Tensor> =
-                text.directions.iter().map(|direction| matrix(&direction.states)).collect();
-            let states = Tensor::cat(&directions, 1);
-            replace_file(path, |temporary| Ok(states.write_npy(temporary)?))
+    }
+
+    fn write(self, path: &Path, texts: &[TextStates], theme: Theme) -> anyhow::Result<()> {
+        match self {
+            Self::Npz => {
+                let arrays = arrays(texts);
+                replace_file(path, |temporary| Ok(Tensor::write_npz(&arrays, temporary)?))
+            }
+            Self::Npy => {
+                let [text] = texts else {
+                    bail!("an .npy file has the states of one text; use .npz")
+                };
+                let directions: Vec<Tensor> =
+                    text.directions.iter().map(|direction| matrix(&direction.states)).collect();
+                let states = Tensor::cat(&directions, 1);
+                replace_file(path, |temporary| Ok(states.write_npy(temporary)?))
+            }
+            Self::Svg => write_atomic(path, picture(texts, theme)?.svg.as_bytes()),
+            Self::Png => {
+                let picture = picture(texts, theme)?;
+                if picture.boxes {
+                    say(
+                        "note: the picture has boxes for letters that its font lacks; .svg has all",
+                    );
+                }
+                write_atomic(path, &picture.png)
+            }
         }
-        _ => {
-            let path = path.display();
-            let message = format!("--to \"{path}\": the name must end in .npz or .npy");
-            bail!(ConfigError::new(message))
-        }
+    }
+}
+
+fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
+    let many = texts.len() > 1;
+    let readings = texts.iter().enumerate().map(|(number, text)| Reading {
+        name: text.input.clone().or(many.then(|| (number + 1).to_string())),
+        words: &text.tokens[text.padding..],
+        labels: &text.classes,
+        probabilities: &text.probabilities,
+        gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),
+    });
+    draw(&readings.collect::<Vec<_>>(), theme)
+}
+
+fn gates<'a>(text: &TextStates, direction: &'a DirectionStates) -> Gates<'a> {
+    Gates {
+        title: format!("layer {}, {}", text.layer, direction.direction),
+        means: &direction.gates[text.padding..],
     }
 }
 
@@ -190,12 +274,14 @@ fn arrays(texts: &[TextStates]) -> Vec<Named> {
             arrays.push((format!("{prefix}states"), matrix(&direction.states)));
             arrays.push((format!("{prefix}h"), Tensor::from_slice(&direction.h)));
             arrays.push((format!("{prefix}c"), Tensor::from_slice(&direction.c)));
+            arrays.push((format!("{prefix}gates"), matrix(&direction.gates)));
         }
+        arrays.push((format!("{number}probabilities"), matrix(&text.probabilities)));
     }
     arrays
 }
 
-fn matrix(rows: &[Vec<f32>]) -> Tensor {
-    let flat: Vec<f32> = rows.iter().flatten().copied().collect();
+fn matrix<T: Element + Copy, R: AsRef<[T]>>(rows: &[R]) -> Tensor {
+    let flat: Vec<T> = rows.iter().flat_map(|row| row.as_ref()).copied().collect();
     Tensor::from_slice(&flat).view([rows.len() as i64, -1])
 }

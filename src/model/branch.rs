@@ -53,6 +53,11 @@ impl Branch {
         self.lstm.read(&self.embed(&texts.ids, Mode::Evaluate), &texts.positions, Mode::Evaluate)
     }
 
+    /// The gates of each direction of a layer, as [`Lstm::gates`].
+    pub fn gates(&self, layer: usize, reads: &[Read], texts: &Sequences) -> Vec<Tensor> {
+        self.lstm.gates(layer, reads, &texts.positions)
+    }
+
     /// Word vectors with dropout, [B, T] → [B, T, E].
     fn embed(&self, ids: &Tensor, mode: Mode) -> Tensor {
         let vectors = Tensor::embedding(&self.embedding, ids, -1, false, false);

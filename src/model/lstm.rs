@@ -39,11 +39,29 @@ struct Cell {
     zero: Tensor,
 }
 
+impl Cell {
+    /// What the gates were at each step, [B, T, 4, H]. The library's kernels do not tell; but all
+    /// that goes into them is known.
+    fn gates(&self, read: &Read) -> Tensor {
+        let units = self.weight_hh.size()[1];
+        let before = read.states.narrow(1, 0, read.states.size()[1] - 1);
+        let float = (Kind::Float, before.device());
+        let start = Tensor::zeros([before.size()[0], 1, units], float);
+        let before = Tensor::cat(&[&start, &before], 1);
+        let sums = read.inputs.linear(&self.weight_ih, Some(&self.bias))
+            + before.linear::<Tensor>(&self.weight_hh, None);
+        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| sums.narrow(2, gate * units, units));
+        Tensor::stack(&[i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()], 2)
+    }
+}
+
 /// What one direction of a layer made of a batch.
 #[derive(Debug)]
 pub struct Read {
     /// In which direction it read.
     pub direction: Direction,
+    /// What it read [B, T, inputs], in that order.
+    inputs: Tensor,
     /// The hidden states [B, T, H], in the order in which they came about.
     pub states: Tensor,
     /// The cell state [B, H] after step T, padding at the end included.
@@ -104,7 +122,15 @@ impl Lstm {
         let weights = [&cell.weight_ih, &cell.weight_hh, &cell.bias, &cell.zero];
         let (states, _, memory) =
             inputs.lstm(&[&start, &start], &weights, true, 1, 0.0, mode.training(), false, true);
-        Read { direction: cell.direction, states, memory: memory.squeeze_dim(0) }
+        Read { direction: cell.direction, inputs, states, memory: memory.squeeze_dim(0) }
+    }
+
+    /// The gates of each direction of a layer, [B, T, 4, H] in the order i, f, g, o, each at its word;
+    /// `reads` is what [`Lstm::read`] gave for that layer.
+    pub fn gates(&self, layer: usize, reads: &[Read], positions: &Positions) -> Vec<Tensor> {
+        let gates =
+            |(cell, read): (&Cell, &Read)| turned(cell.direction, &cell.gates(read), positions);
+        self.layers[layer].iter().zip(reads).map(gates).collect()
     }
 
     /// The trainable tensors under PyTorch's names.

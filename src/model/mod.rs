@@ -98,6 +98,18 @@ impl Model {
         self.branches[input].read(texts)
     }
 
+    /// The gates of each direction of a layer of input number `input`, [B, T, 4, H] in the order
+    /// i, f, g, o, each at its word; `reads` is what [`Model::read`] gave for that layer.
+    pub fn gates(
+        &self,
+        input: usize,
+        layer: usize,
+        reads: &[Read],
+        texts: &Sequences,
+    ) -> Vec<Tensor> {
+        self.branches[input].gates(layer, reads, texts)
+    }
+
     /// The trainable tensors under PyTorch's names, always in the same order.
     pub fn parameters(&self) -> Vec<Named> {
         let mut named: Vec<Named> = self.branches.iter().flat_map(Branch::parameters).collect();

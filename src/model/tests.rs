@@ -1,6 +1,7 @@
 use tch::Kind;
 
 use super::*;
+use crate::batch::Direction;
 use crate::config::{self, Pooling};
 use crate::summary::summarize;
 use crate::text::{Encoder, Encoders, Vocabulary};
@@ -178,4 +179,32 @@ fn frozen_word_vectors_are_state_but_no_parameters() {
         model.state().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
     assert_eq!(Vec::<f32>::try_from(weight.flatten(0, 1)).unwrap(), vectors);
     assert_eq!(model.parameter_count(), summarize(&config, &[13], 1).trainable());
+}
+
+/// The gates, which libtorch's kernels keep to themselves, give the states that these kernels give.
+#[test]
+fn gates_lead_to_the_states() {
+    let lstm = "{units: 6, layers: 2, bidirectional: true}";
+    let config = configured(&format!("model: {{lstm: {lstm}, initialization: pytorch}}\n"));
+    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let texts = &batch(&config, &["a b c d e f g h i", "a b c"]).inputs[0];
+    let layers = model.read(0, texts);
+    for (layer, reads) in layers.iter().enumerate() {
+        for (read, gates) in reads.iter().zip(model.gates(0, layer, reads, texts)) {
+            assert_eq!(gates.size(), [2, 9, 4, 6]);
+            // In reading order; in the first row nothing is padding.
+            let gates = match read.direction {
+                Direction::Forward => gates.get(0),
+                Direction::Backward => gates.get(0).flip([0]),
+            };
+            let mut memory = Tensor::zeros([6], (Kind::Float, Device::Cpu));
+            for time in 0..9 {
+                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gates.get(time).get(gate));
+                memory = f * memory + i * g;
+                let state = o * memory.tanh();
+                assert!(largest(&(state - read.states.get(0).get(time))) < 1e-6, "step {time}");
+            }
+            assert!(largest(&(memory - read.memory.get(0))) < 1e-6);
+        }
+    }
 }

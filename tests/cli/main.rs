@@ -26,6 +26,7 @@ mod python;
 mod resume;
 mod runs;
 mod serve;
+mod states;
 mod sweep;
 mod tensorboard;
 mod train;

@@ -5,18 +5,22 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::texts::NamedText;
+use crate::plot::Theme;
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext states runs/a \"not bad at all\"
-  lstmtext states runs/a \"not bad at all\" --to states.npz
+  lstmtext states runs/a \"not bad at all\" --to states.npz --to states.svg
   lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
 
 For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
-state (return_state). In an .npz file these are the arrays states [T, H], h [H] and c [H], of a
-second direction backward/states and so on; of several inputs each has its name in front, story/h,
-and of several texts each its number, 2/h. An .npy file has the states of one text [T, H], those of
-two directions side by side. A table leaves out padding in front.";
+state (return_state); the probability of every class if the text ended there; and the gates of the
+layer, means over its units. In an .npz file these are the arrays states [T, H], h [H], c [H] and
+gates [T, 4] in the order input, forget, cell, output, of a second direction backward/states and so
+on, and probabilities [T, C]; of several inputs each has its name in front, story/h, and of several
+texts each its number, 2/h. An .npy file has the states of one text [T, H], those of two directions
+side by side. An .svg or .png draws probabilities and gates word by word. Padding in front, which
+is read, counts in T but for probabilities; table and picture leave it out.";
 
 /// Units that a table shows.
 const SHOWN: usize = 5;
@@ -41,7 +45,10 @@ pub struct StatesArgs {
     /// Print JSON, with every unit
     #[arg(long, conflicts_with = "to")]
     pub json: bool,
-    /// Write the states to a file, .npz or .npy
+    /// Write a file, .npz, .npy, .svg or .png; may be repeated
     #[arg(long, value_name = "FILE")]
-    pub to: Option<PathBuf>,
+    pub to: Vec<PathBuf>,
+    /// The paper of a picture
+    #[arg(long, value_name = "THEME", default_value = "auto")]
+    pub theme: Theme,
 }

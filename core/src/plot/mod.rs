@@ -1,6 +1,6 @@
 //! Pictures of what a run has learned, each as SVG and as PNG.
 //!
-//! [`curves`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
+//! [`curves`], [`reading`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
 //! drawn twice, on light paper or on dark ([`Theme`]). So is [`matrix`], which is drawn once, for
 //! TensorBoard.
 
@@ -9,6 +9,7 @@ mod color;
 pub mod curves;
 mod letters;
 pub mod matrix;
+pub mod reading;
 mod series;
 mod sheet;
 pub mod words;
@@ -62,13 +63,19 @@ impl Frame {
         )
     }
 
-    /// Draws grid, ticks and the name of the x axis, where it has one.
-    fn draw(&self, sheet: &mut Sheet, x_name: &str) {
+    /// Draws the grid and the ticks of the y axis.
+    fn draw_y(&self, sheet: &mut Sheet) {
         for tick in self.y.ticks() {
             let (_, y) = self.place(0.0, tick);
             sheet.line(&[(self.left, y), (self.right, y)], 1.0, GRID);
             sheet.text((self.left - 10.0, y), Align::Right, SMALL, GRAY, &self.y.label(tick));
         }
+        sheet.line(&[(self.left, self.bottom), (self.right, self.bottom)], 1.0, GRAY);
+    }
+
+    /// Draws grid, ticks and the name of the x axis, where it has one.
+    fn draw(&self, sheet: &mut Sheet, x_name: &str) {
+        self.draw_y(sheet);
         for tick in self.x.ticks() {
             let (x, _) = self.place(tick, 0.0);
             sheet.line(&[(x, self.top), (x, self.bottom)], 1.0, GRID);
@@ -76,7 +83,6 @@ impl Frame {
             let below = (x, self.bottom + 20.0);
             sheet.text(below, Align::Center, SMALL, GRAY, &self.x.label(tick));
         }
-        sheet.line(&[(self.left, self.bottom), (self.right, self.bottom)], 1.0, GRAY);
         if x_name.is_empty() {
             return;
         }

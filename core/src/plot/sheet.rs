@@ -9,11 +9,13 @@ use plotters::prelude::{
     BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, IntoFont, PathElement,
     RGBColor, Rectangle, SVGBackend, ShapeStyle, TextStyle,
 };
+use plotters::style::FontTransform;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::PAPER;
 use super::color::{Color, Theme, blended, hexadecimal};
 use super::letters::Letters;
+use crate::characters::is_hidden;
 
 /// A place on a sheet, from its upper left corner.
 pub(super) type Point = (f64, f64);
@@ -60,6 +62,8 @@ struct Text {
     size: f64,
     color: Color,
     letters: String,
+    /// Whether it is written from below to above.
+    upward: bool,
 }
 
 impl Shape {
@@ -127,7 +131,21 @@ impl Sheet {
 
     /// A text of letters of `size`, its middle at the height of `place`. Texts lie above all else.
     pub(super) fn text(&mut self, place: Point, align: Align, size: f64, color: Color, text: &str) {
-        self.texts.push(Text { place, align, size, color, letters: printable(text) });
+        let letters = printable(text);
+        self.texts.push(Text { place, align, size, color, letters, upward: false });
+    }
+
+    /// The same from below to above, its middle to the right and left of `place`.
+    pub(super) fn upward(
+        &mut self,
+        place: Point,
+        align: Align,
+        size: f64,
+        color: Color,
+        text: &str,
+    ) {
+        let letters = printable(text);
+        self.texts.push(Text { place, align, size, color, letters, upward: true });
     }
 
     /// Draws it in both formats.
@@ -266,8 +284,9 @@ impl Text {
             Align::Center => HPos::Center,
             Align::Right => HPos::Right,
         };
+        let font = (FONT, SVG_LETTERS * self.size * f64::from(SCALE)).into_font();
         TextStyle {
-            font: (FONT, SVG_LETTERS * self.size * f64::from(SCALE)).into_font(),
+            font: if self.upward { font.transform(FontTransform::Rotate270) } else { font },
             color: self.color.on(theme).to_backend_color(),
             pos: Pos::new(horizontal, VPos::Center),
         }
@@ -289,7 +308,11 @@ impl Text {
             Align::Right => -1.0,
         } * letters.width(&self.letters);
         let RGBColor(red, green, blue) = self.color.on(theme);
-        letters.draw(&self.letters, (x as f32 + left, y as f32), |x, y, share| {
+        letters.draw(&self.letters, (left, 0.0), |along, below, share| {
+            let (x, y) = match self.upward {
+                true => (x + below, y - along),
+                false => (x + along, y + below),
+            };
             let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
             let Some(pixel) = pixels.get_mut(3 * (y * row + x)..).filter(|_| x < row) else {
                 return;
@@ -376,10 +399,7 @@ impl Dashes {
 
 /// Every letter that an XML file may not have, or that moves others, becomes a space.
 fn printable(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{FFFE}' | '\u{FFFF}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
-    };
+    let odd = |c: char| is_hidden(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
     text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
 }
 

@@ -199,9 +199,12 @@ fn states_are_written_for_numpy() {
         ("states", vec![2, 3]),
         ("h", vec![3]),
         ("c", vec![3]),
+        ("gates", vec![2, 4]),
         ("backward/states", vec![2, 3]),
         ("backward/h", vec![3]),
         ("backward/c", vec![3]),
+        ("backward/gates", vec![2, 4]),
+        ("probabilities", vec![2, 2]),
     ];
     assert_eq!(sizes, expected);
     // The backward direction ends at the first word.
@@ -212,7 +215,11 @@ fn states_are_written_for_numpy() {
     assert_eq!(Tensor::read_npy(place.path("s.npy")).unwrap().size(), [2, 6]);
     let two = place.lstmtext("states checkpoint w5 w6 --to s.npy");
     assert_fails(two, 1, &["one text"]);
-    assert_fails(place.lstmtext("states checkpoint w5 --to s.txt"), 2, &[".npz or .npy"]);
+    assert_fails(
+        place.lstmtext("states checkpoint w5 --to s.txt"),
+        2,
+        &[".npz, .npy, .svg or .png"],
+    );
     assert_fails(place.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "is 1"]);
     assert_fails(place.lstmtext("states checkpoint"), 2, &["there is no text"]);
 }

@@ -1,0 +1,100 @@
+//! `lstmtext states`.
+
+use serde_json::Value;
+use tch::Tensor;
+
+use crate::common::{Place, assert_fails, stdout, stdout_json};
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn rows(value: &Value) -> Vec<Vec<f64>> {
+    value.as_array().unwrap().iter().map(numbers).collect()
+}
+
+/// The probabilities of a text, in the order of the labels.
+fn predicted(place: &Place, line: &str, text: &str, labels: &Value) -> Vec<f64> {
+    let mut command = place.lstmtext(&format!("{line} --format jsonl --top 9"));
+    let answer = stdout_json(&command.arg(text).assert().success());
+    let of = |label: &Value| {
+        let mut classes = answer["classes"].as_array().unwrap().iter();
+        classes.find(|class| class["label"] == *label).unwrap()["probability"].as_f64().unwrap()
+    };
+    labels.as_array().unwrap().iter().map(of).collect()
+}
+
+/// In both directions and with padding in front, which is read.
+#[test]
+fn after_each_word_stands_what_predict_says_of_the_text_so_far() {
+    let place = Place::with_data();
+    for setting in ["model.lstm.bidirectional=true", "text.pad=front"] {
+        place.train(&format!("small.yaml --out {setting} --set {setting} --set text.max_length=9"));
+        let words = ["n1", "pos3", "n2", "neg4", "neg5"];
+        let mut command = place.lstmtext(&format!("states {setting} --json"));
+        let states = &stdout_json(&command.arg(words.join(" ")).assert().success())[0];
+        let probabilities = rows(&states["probabilities"]);
+        assert_eq!(probabilities.len(), words.len());
+        for (count, found) in (1..).zip(&probabilities) {
+            let text = words[..count].join(" ");
+            let expected =
+                predicted(&place, &format!("predict {setting}"), &text, &states["classes"]);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-6, "{text}: {found}, not {expected}");
+            }
+        }
+        let steps = states["tokens"].as_array().unwrap().len();
+        assert_eq!(steps as u64 - states["padding"].as_u64().unwrap(), 5);
+        for direction in states["directions"].as_array().unwrap() {
+            let gates = rows(&direction["gates"]);
+            assert_eq!(gates.len(), steps);
+            for row in gates {
+                assert!([0, 1, 3].iter().all(|gate| (0.0..=1.0).contains(&row[*gate])), "{row:?}");
+                assert!((-1.0..=1.0).contains(&row[2]), "{row:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_of_every_kind_are_written_at_once() {
+    let place = Place::with_run();
+    let line = "states run --to s.npz --to s.npy --to s.svg --to s.png";
+    let done = place.lstmtext(line).arg("n1 pos3 <n2> & \u{202e}pos4").assert().success();
+    assert_eq!(stdout(&done), "s.npz\ns.npy\ns.svg\ns.png\n");
+    let arrays = Tensor::read_npz(place.path("s.npz")).unwrap();
+    let shape = |name: &str| arrays.iter().find(|(known, _)| known == name).unwrap().1.size();
+    assert_eq!((shape("states"), shape("gates")), (vec![5, 8], vec![5, 4]));
+    assert_eq!((shape("probabilities"), shape("h"), shape("c")), (vec![5, 2], vec![8], vec![8]));
+    let svg = place.read("s.svg");
+    for part in ["probability of “pos” after each word", "forget gate", "pos3", "prefers-color"]
+    {
+        assert!(svg.contains(part), "{part}");
+    }
+    assert!(!svg.contains('\u{202e}'));
+    assert!(place.bytes("s.png").starts_with(b"\x89PNG"));
+    let dark = ["states", "run", "n1", "--to", "dark.svg", "--theme", "dark"];
+    place.lstmtext(&dark.join(" ")).assert().success();
+    assert!(!place.read("dark.svg").contains("prefers-color"));
+}
+
+#[test]
+fn a_picture_has_several_texts_but_not_any_number() {
+    let place = Place::with_run();
+    let texts = ["n1 pos3", "neg4"];
+    place.lstmtext("states run --to s.svg").args(texts).assert().success();
+    let svg = place.read("s.svg");
+    assert!(svg.contains("1: probability of “pos”") && svg.contains("2: probability of “pos”"));
+    let mut command = place.lstmtext("states run --to many.png");
+    command.args(vec!["n1"; 13]);
+    assert_fails(command, 1, &["at most 12 texts", "13"]);
+    assert!(!place.path("many.png").exists());
+}
+
+#[test]
+fn another_ending_is_refused_before_anything_is_computed() {
+    let place = Place::with_run();
+    let command = place.lstmtext("states run n1 --to s.svg --to s.jpg");
+    assert_fails(command, 2, &["s.jpg", ".npz, .npy, .svg or .png"]);
+    assert!(!place.path("s.svg").exists());
+}
