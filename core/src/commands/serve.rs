@@ -47,9 +47,9 @@ Examples:
 
 GET / is a page to try it, /healthz says what is served, /metrics is for Prometheus. A model of
 several columns takes an object in place of a text: {\"text\": {\"story\": \"…\", \"question\": \"…\"}}.
-Texts that come within the wait are computed together. What cannot be answered gets a status from
-400 on and {\"error\": \"…\"}; 503 where too many texts wait. Ctrl-C or SIGTERM: requests that are
-under way are answered first, for at most 10 seconds or until it comes once more.";
+Texts that come while others are computed are computed together. What cannot be answered gets a
+status from 400 on and {\"error\": \"…\"}; 503 where too many texts wait. Ctrl-C or SIGTERM: requests
+that are under way are answered first, for at most 10 seconds or until it comes once more.";
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -85,8 +85,9 @@ struct Limits {
     /// Texts that are computed together
     #[arg(long, value_name = "N", default_value = "64", value_parser = count)]
     max_batch: NonZeroUsize,
-    /// Milliseconds that the first text of a batch waits for others
-    #[arg(long, value_name = "MS", default_value = "2")]
+    /// Milliseconds that the first text of a batch waits for others, besides those that came while
+    /// the last batch was computed
+    #[arg(long, value_name = "MS", default_value = "0")]
     max_wait: u64,
     /// Texts that may wait or be computed; of one request too
     #[arg(long, value_name = "N", default_value = "4096", value_parser = count)]
@@ -97,7 +98,8 @@ struct Limits {
     /// Kilobytes of a text
     #[arg(long, value_name = "KB", default_value = "64", value_parser = count)]
     max_text_kb: NonZeroUsize,
-    /// Seconds from the head of a request to its answer, slow senders included
+    /// Seconds from the head of a request to its answer, slow senders included; a connection that
+    /// asks nothing for so long is closed
     #[arg(long, value_name = "S", default_value = "30")]
     timeout: NonZeroU64,
 }

@@ -1,0 +1,18 @@
+-- For wrk: POST /predict with the bodies in the file that BODIES names, a line each, in turn.
+-- Answers that are not 200 are counted as errors by wrk itself.
+local bodies = {}
+for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
+local next_body = 0
+
+function request()
+  next_body = next_body % #bodies + 1
+  return wrk.format("POST", "/predict", {["Content-Type"] = "application/json"}, bodies[next_body])
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  print(string.format(
+    "RESULT %d %d %d %f %f %f", summary.requests, summary.duration,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    latency:percentile(50), latency:percentile(99), latency.max))
+end
