@@ -14,7 +14,7 @@ use crate::text::{Corpus, Encoders};
 /// Texts computed together.
 const BATCH: usize = 256;
 
-/// A trained model, ready for texts.
+/// A trained model, ready for texts. One thread at a time uses it, and computes on all cores.
 ///
 /// ```
 /// use lstmtext_core::Classifier;
@@ -73,7 +73,7 @@ pub struct Prediction {
     pub label: String,
     /// Its probability, from 0 to 1.
     pub probability: f64,
-    /// Every class, the most probable first.
+    /// Every class, or as many as were asked for, the most probable first.
     pub classes: Vec<LabelProbability>,
 }
 
@@ -129,11 +129,12 @@ impl Classifier {
     /// Where the model reads several columns.
     pub fn predict(&self, texts: &[impl AsRef<str>]) -> anyhow::Result<Vec<Prediction>> {
         let texts = texts.iter().map(|text| text.as_ref().to_owned()).collect();
-        self.predict_columns(&[texts], BATCH)
+        self.predict_columns(&[texts], BATCH, usize::MAX)
     }
 
-    /// A prediction for each example, in their order; `columns` has the texts of each column of the
-    /// inputs. At most `batch_size` examples of like length are computed together.
+    /// A prediction for each example, in their order, with its `top` most probable classes; `columns`
+    /// has the texts of each column of the inputs. At most `batch_size` examples of like length are
+    /// computed together.
     ///
     /// # Errors
     /// Where there are more columns or fewer than the model reads, or one is shorter than another.
@@ -141,6 +142,7 @@ impl Classifier {
         &self,
         columns: &[Vec<String>],
         batch_size: usize,
+        top: usize,
     ) -> anyhow::Result<Vec<Prediction>> {
         let names: Vec<String> = self.inputs.columns().into_iter().map(Column::key).collect();
         ensure!(
@@ -162,26 +164,29 @@ impl Classifier {
         for (examples, log_probabilities) in batches.into_iter().zip(all) {
             let rows = log_probabilities.chunks_exact(self.labels.len());
             for (example, row) in examples.iter().zip(rows) {
-                predictions[*example as usize] = Some(self.prediction(row));
+                predictions[*example as usize] = Some(self.prediction(row, top));
             }
         }
         Ok(predictions.into_iter().flatten().collect())
     }
 
-    fn prediction(&self, log_probabilities: &[f64]) -> Prediction {
-        let classes = ranked(&self.labels, log_probabilities);
+    fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {
+        let classes = ranked(&self.labels, log_probabilities, top.max(1));
         Prediction { label: classes[0].label.clone(), probability: classes[0].probability, classes }
     }
 }
 
-/// The classes with these log probabilities, the most probable first.
-pub(crate) fn ranked(labels: &[String], log_probabilities: &[f64]) -> Vec<LabelProbability> {
-    let class = |(label, value): (&String, &f64)| LabelProbability {
-        label: label.clone(),
-        probability: value.exp(),
+/// The `top` most probable of the classes with these log probabilities, the most probable first.
+pub(crate) fn ranked(
+    labels: &[String],
+    log_probabilities: &[f64],
+    top: usize,
+) -> Vec<LabelProbability> {
+    let mut classes: Vec<usize> = (0..log_probabilities.len()).collect();
+    classes.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
+    let class = |class: &usize| LabelProbability {
+        label: labels[*class].clone(),
+        probability: log_probabilities[*class].exp(),
     };
-    let mut classes: Vec<LabelProbability> =
-        labels.iter().zip(log_probabilities).map(class).collect();
-    classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    classes
+    classes.iter().take(top).map(class).collect()
 }

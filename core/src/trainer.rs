@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::run::{Outcome, Record, RunFolder};
 use crate::schedule::Schedule;
 use crate::seed::{Use, derive, fingerprint};
-use crate::tensorboard::Board;
+use crate::tensorboard::SummaryWriter;
 use crate::text::Encoded;
 
 /// Batches that are made ready while another is computed.
@@ -38,7 +38,7 @@ pub struct Trainer<'a, L> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
-    board: Board<'a>,
+    board: SummaryWriter<'a>,
     console: Console,
 }
 
@@ -105,7 +105,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         Ok(Self {
             schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
-            board: Board::new(experiment, run.path())?,
+            board: SummaryWriter::new(experiment, run.path())?,
             console: Console::new(config.epochs),
             experiment,
             config,

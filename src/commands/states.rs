@@ -15,7 +15,7 @@ use crate::explanation::Explainer;
 use crate::files::{replace_file, write_atomic};
 use crate::libtorch;
 use crate::model::{Model, Named, Read};
-use crate::plot::reading::{Gates, Reading, draw};
+use crate::plot::states::{Gates, MOST_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::text::{PAD, joined};
 use lstmtext_core::commands::output::{one_field, print, print_json};
@@ -36,7 +36,7 @@ struct TextStates {
     directions: Vec<DirectionStates>,
     /// The label of each class.
     classes: Vec<String>,
-    /// After each word, padding aside, the probability of each class, [T][C].
+    /// Of the words read so far the probability of each class, [T][C], padding aside.
     probabilities: Vec<Vec<f64>>,
 }
 
@@ -60,21 +60,33 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     let model = libtorch::model(&checkpoint, Device::Cpu)?;
-    let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).given(args.texts, args.inputs)?;
     if texts[0].is_empty() {
         bail!(ConfigError::new("there is no text: name one or more after the checkpoint"));
     }
-    let word_by_word: Vec<Vec<Vec<Vec<f64>>>> = (0..texts[0].len())
-        .map(|example| {
-            let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();
-            explainer.word_by_word(&texts)
-        })
-        .collect();
+    let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
+    if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
+        bail!(ConfigError::new(format!("--layer {layer}: the top layer of the LSTM is {layers}")));
+    }
+    for (path, kind) in args.to.iter().zip(&kinds) {
+        kind.check(path, texts[0].len() * inputs.len())?;
+    }
+    // For each text and input; where nobody sees them they would take their time in vain.
+    let probabilities: Vec<Vec<Vec<Vec<f64>>>> =
+        match args.json || kinds.iter().any(|kind| kind.has_probabilities()) {
+            true => {
+                let explainer = Explainer::new(&checkpoint)?;
+                let texts = (0..texts[0].len()).map(|example| {
+                    texts.iter().map(|column| column[example].clone()).collect::<Vec<_>>()
+                });
+                texts.map(|texts| explainer.word_by_word(&texts)).collect()
+            }
+            false => vec![vec![Vec::new(); inputs.len()]; texts[0].len()],
+        };
     let mut all = Vec::new();
     for (input, parts) in inputs.parts().iter().enumerate() {
-        for (text, probabilities) in joined(&texts, parts).iter().zip(&word_by_word) {
+        for (text, probabilities) in joined(&texts, parts).iter().zip(&probabilities) {
             let mut states = text_states(&checkpoint, &model, input, text.clone(), args.layer)?;
             states.probabilities.clone_from(&probabilities[input]);
             all.push(states);
@@ -115,12 +127,8 @@ fn text_states(
     let _no_grad = tch::no_grad_guard();
     let layers = model.read(input, &sequences);
     let layer = layer.unwrap_or(layers.len());
-    if !(1..=layers.len()).contains(&layer) {
-        let layers = layers.len();
-        bail!(ConfigError::new(format!("--layer {layer}: the top layer of the LSTM is {layers}")));
-    }
     let reads = &layers[layer - 1];
-    let gates = model.gates(input, layer - 1, reads, &sequences);
+    let gates = model.gates(input, layer - 1, &layers, &sequences);
     let words = encoder.vocabulary().words();
     let ids = Vec::<i64>::try_from(sequences.ids.flatten(0, 1))?;
     Ok(TextStates {
@@ -209,6 +217,27 @@ impl FileKind {
         }
     }
 
+    /// Whether the file has room for so many texts.
+    fn check(self, path: &Path, texts: usize) -> Result<(), ConfigError> {
+        let most = match self {
+            Self::Npz => return Ok(()),
+            Self::Npy => 1,
+            Self::Svg | Self::Png => MOST_TEXTS,
+        };
+        let path = path.display();
+        match texts <= most {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "--to \"{path}\": there are {texts} texts, such a file has at most {most}; .npz has any \
+                 number"
+            ))),
+        }
+    }
+
+    fn has_probabilities(self) -> bool {
+        !matches!(self, Self::Npy)
+    }
+
     fn write(self, path: &Path, texts: &[TextStates], theme: Theme) -> anyhow::Result<()> {
         match self {
             Self::Npz => {
@@ -216,11 +245,11 @@ impl FileKind {
                 replace_file(path, |temporary| Ok(Tensor::write_npz(&arrays, temporary)?))
             }
             Self::Npy => {
-                let [text] = texts else {
-                    bail!("an .npy file has the states of one text; use .npz")
-                };
-                let directions: Vec<Tensor> =
-                    text.directions.iter().map(|direction| matrix(&direction.states)).collect();
+                let directions: Vec<Tensor> = texts
+                    .iter()
+                    .flat_map(|text| &text.directions)
+                    .map(|direction| matrix(&direction.states))
+                    .collect();
                 let states = Tensor::cat(&directions, 1);
                 replace_file(path, |temporary| Ok(states.write_npy(temporary)?))
             }
@@ -240,14 +269,14 @@ impl FileKind {
 
 fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
     let many = texts.len() > 1;
-    let readings = texts.iter().enumerate().map(|(number, text)| Reading {
+    let plots = texts.iter().enumerate().map(|(number, text)| StatesPlot {
         name: text.input.clone().or(many.then(|| (number + 1).to_string())),
         words: &text.tokens[text.padding..],
         labels: &text.classes,
         probabilities: &text.probabilities,
         gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),
     });
-    draw(&readings.collect::<Vec<_>>(), theme)
+    draw(&plots.collect::<Vec<_>>(), theme)
 }
 
 fn gates<'a>(text: &TextStates, direction: &'a DirectionStates) -> Gates<'a> {

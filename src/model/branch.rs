@@ -54,8 +54,9 @@ impl Branch {
     }
 
     /// The gates of each direction of a layer, as [`Lstm::gates`].
-    pub fn gates(&self, layer: usize, reads: &[Read], texts: &Sequences) -> Vec<Tensor> {
-        self.lstm.gates(layer, reads, &texts.positions)
+    pub fn gates(&self, layer: usize, layers: &[Vec<Read>], texts: &Sequences) -> Vec<Tensor> {
+        let embedded = self.embed(&texts.ids, Mode::Evaluate);
+        self.lstm.gates(layer, &embedded, layers, &texts.positions)
     }
 
     /// Word vectors with dropout, [B, T] → [B, T, E].

@@ -6,9 +6,9 @@
 //!
 //! Sequences are never packed: packing forbids oneDNN's kernel and cuDNN's persistent ones. Texts
 //! are padded at the end instead, and nobody looks at what the LSTM makes of the padding (or in
-//! front, where it is read, as Keras does). The
-//! backward direction is an LSTM of its own over each text reversed within its length, because a
-//! padded `bidirectional` call would start it in the padding.
+//! front, where it is read, as Keras does). The backward direction is an LSTM of its own over each
+//! text reversed within its length, because a padded `bidirectional` call would start it in the
+//! padding.
 
 use tch::{Device, Kind, Tensor};
 
@@ -42,13 +42,13 @@ struct Cell {
 impl Cell {
     /// What the gates were at each step, [B, T, 4, H]. The library's kernels do not tell; but all
     /// that goes into them is known.
-    fn gates(&self, read: &Read) -> Tensor {
+    fn gates(&self, inputs: &Tensor, states: &Tensor) -> Tensor {
         let units = self.weight_hh.size()[1];
-        let before = read.states.narrow(1, 0, read.states.size()[1] - 1);
+        let before = states.narrow(1, 0, states.size()[1] - 1);
         let float = (Kind::Float, before.device());
         let start = Tensor::zeros([before.size()[0], 1, units], float);
         let before = Tensor::cat(&[&start, &before], 1);
-        let sums = read.inputs.linear(&self.weight_ih, Some(&self.bias))
+        let sums = inputs.linear(&self.weight_ih, Some(&self.bias))
             + before.linear::<Tensor>(&self.weight_hh, None);
         let [i, f, g, o] = [0, 1, 2, 3].map(|gate| sums.narrow(2, gate * units, units));
         Tensor::stack(&[i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()], 2)
@@ -60,8 +60,6 @@ impl Cell {
 pub struct Read {
     /// In which direction it read.
     pub direction: Direction,
-    /// What it read [B, T, inputs], in that order.
-    inputs: Tensor,
     /// The hidden states [B, T, H], in the order in which they came about.
     pub states: Tensor,
     /// The cell state [B, H] after step T, padding at the end included.
@@ -104,9 +102,7 @@ impl Lstm {
         let mut layers: Vec<Vec<Read>> = Vec::with_capacity(self.layers.len());
         for cells in &self.layers {
             if let Some(below) = layers.last() {
-                let states = below.iter().map(|read| read.in_text_order(positions));
-                inputs = Tensor::cat(&states.collect::<Vec<_>>(), 2)
-                    .dropout(self.dropout, mode.training());
+                inputs = joined(below, positions).dropout(self.dropout, mode.training());
             }
             let run = |cell| self.run(cell, &inputs, positions, mode);
             layers.push(cells.iter().map(run).collect());
@@ -122,15 +118,27 @@ impl Lstm {
         let weights = [&cell.weight_ih, &cell.weight_hh, &cell.bias, &cell.zero];
         let (states, _, memory) =
             inputs.lstm(&[&start, &start], &weights, true, 1, 0.0, mode.training(), false, true);
-        Read { direction: cell.direction, inputs, states, memory: memory.squeeze_dim(0) }
+        Read { direction: cell.direction, states, memory: memory.squeeze_dim(0) }
     }
 
-    /// The gates of each direction of a layer, [B, T, 4, H] in the order i, f, g, o, each at its word;
-    /// `reads` is what [`Lstm::read`] gave for that layer.
-    pub fn gates(&self, layer: usize, reads: &[Read], positions: &Positions) -> Vec<Tensor> {
-        let gates =
-            |(cell, read): (&Cell, &Read)| turned(cell.direction, &cell.gates(read), positions);
-        self.layers[layer].iter().zip(reads).map(gates).collect()
+    /// The gates of each direction of layer number `layer`, [B, T, 4, H] in the order i, f, g, o, each
+    /// at its word; `layers` is what [`Lstm::read`] made of `inputs`, without dropout.
+    pub fn gates(
+        &self,
+        layer: usize,
+        inputs: &Tensor,
+        layers: &[Vec<Read>],
+        positions: &Positions,
+    ) -> Vec<Tensor> {
+        let inputs = match layer.checked_sub(1) {
+            None => inputs.shallow_clone(),
+            Some(below) => joined(&layers[below], positions),
+        };
+        let gates = |(cell, read): (&Cell, &Read)| {
+            let inputs = turned(cell.direction, &inputs, positions);
+            turned(cell.direction, &cell.gates(&inputs, &read.states), positions)
+        };
+        self.layers[layer].iter().zip(&layers[layer]).map(gates).collect()
     }
 
     /// The trainable tensors under PyTorch's names.
@@ -163,6 +171,11 @@ impl Lstm {
             })
         })
     }
+}
+
+/// The states of all directions beside each other, [B, T, H·directions], each at its word.
+fn joined(reads: &[Read], positions: &Positions) -> Tensor {
+    Tensor::cat(&reads.iter().map(|read| read.in_text_order(positions)).collect::<Vec<_>>(), 2)
 }
 
 /// Turns text order into the reading order of `direction`, and back.

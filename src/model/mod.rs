@@ -99,15 +99,15 @@ impl Model {
     }
 
     /// The gates of each direction of a layer of input number `input`, [B, T, 4, H] in the order
-    /// i, f, g, o, each at its word; `reads` is what [`Model::read`] gave for that layer.
+    /// i, f, g, o, each at its word; `layers` is what [`Model::read`] made of the texts.
     pub fn gates(
         &self,
         input: usize,
         layer: usize,
-        reads: &[Read],
+        layers: &[Vec<Read>],
         texts: &Sequences,
     ) -> Vec<Tensor> {
-        self.branches[input].gates(layer, reads, texts)
+        self.branches[input].gates(layer, layers, texts)
     }
 
     /// The trainable tensors under PyTorch's names, always in the same order.

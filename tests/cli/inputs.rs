@@ -28,7 +28,7 @@ fn lines(count: usize, seed: u64) -> String {
     texts.iter().enumerate().map(line).collect()
 }
 
-fn with_two_inputs() -> Place {
+pub fn with_two_inputs() -> Place {
     Place::new()
         .file("two.yaml", CONFIG)
         .file("train.jsonl", lines(600, 1))

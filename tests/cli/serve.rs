@@ -248,7 +248,7 @@ fn a_signal_ends_it_after_the_last_answers() {
         thread::sleep(Duration::from_millis(100));
         let (code, said) = server.stop(signal);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("ending: ") && said.contains("ended"), "{said}");
+        assert!(said.contains("ending: ") && said.contains("every request was answered"), "{said}");
         assert!(!said.contains("panicked"), "{said}");
         assert_eq!(received(asked).0, 200);
     }

@@ -56,6 +56,35 @@ fn after_each_word_stands_what_predict_says_of_the_text_so_far() {
     }
 }
 
+/// One text grows while the other is whole.
+#[test]
+fn of_several_inputs_each_grows_alone() {
+    let place = crate::inputs::with_two_inputs();
+    place.train("two.yaml --out run --set train.epochs=1");
+    let (body, question) = (["n1", "pos3"], ["neg2", "pos"]);
+    let given = |body: &str, question: &str| {
+        [
+            "--input".to_owned(),
+            format!("body={body}"),
+            "--input".into(),
+            format!("question={question}"),
+        ]
+    };
+    let mut command = place.lstmtext("states run --json");
+    let states =
+        stdout_json(&command.args(given(&body.join(" "), &question.join(" "))).assert().success());
+    for (states, given) in
+        states.as_array().unwrap().iter().zip([given("n1", "neg2 pos"), given("n1 pos3", "neg2")])
+    {
+        let mut command = place.lstmtext("predict run --format jsonl");
+        let answer = stdout_json(&command.args(given).assert().success());
+        let labels = states["classes"].as_array().unwrap();
+        let class = labels.iter().position(|label| *label == answer["label"]).unwrap();
+        let found = rows(&states["probabilities"])[0][class];
+        assert!((found - answer["probability"].as_f64().unwrap()).abs() < 1e-6, "{states}");
+    }
+}
+
 #[test]
 fn files_of_every_kind_are_written_at_once() {
     let place = Place::with_run();
@@ -87,7 +116,7 @@ fn a_picture_has_several_texts_but_not_any_number() {
     assert!(svg.contains("1: probability of “pos”") && svg.contains("2: probability of “pos”"));
     let mut command = place.lstmtext("states run --to many.png");
     command.args(vec!["n1"; 13]);
-    assert_fails(command, 1, &["at most 12 texts", "13"]);
+    assert_fails(command, 2, &["many.png", "13 texts", "at most 12"]);
     assert!(!place.path("many.png").exists());
 }
 

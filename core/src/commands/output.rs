@@ -25,8 +25,13 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("cannot encode the result")?)
 }
 
-/// One line for one text: TSV has no quoting, and a terminal should not be sent control characters.
+/// A text as a field of a line: TSV has no quoting.
 pub fn one_field(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A text as a part of a line on a terminal, which should be sent nothing that it obeys.
+pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::{one_field, print};
+use super::output::{harmless, one_field, print};
 use super::texts::{NamedText, TextColumns};
 use super::{ComputeArgs, FINE, Light};
 use crate::checkpoint::Checkpoint;
@@ -191,11 +191,10 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut out = String::new();
-        let predictions = classifier.predict_columns(texts, batch_size)?;
-        for (index, mut prediction) in predictions.into_iter().enumerate() {
-            prediction.classes.truncate(self.top);
+        let predictions = classifier.predict_columns(texts, batch_size, self.top)?;
+        for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
-            out.push_str(&self.line(&texts, &prediction)?);
+            out.push_str(&self.line(&texts, prediction)?);
             out.push('\n');
         }
         print(&out)
@@ -203,20 +202,21 @@ impl Writer<'_> {
 
     fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
         let Prediction { label, probability, classes } = prediction;
-        let fields = || texts.iter().map(|text| one_field(text)).collect::<Vec<_>>();
+        let fields =
+            |field: fn(&str) -> String| texts.iter().map(|text| field(text)).collect::<Vec<_>>();
         let line = match self.format {
             OutputFormat::Text => {
                 let width = self.width;
                 let classes = classes
                     .iter()
                     .map(|class| format!("{:<width$}  {:.4}  ", class.label, class.probability));
-                classes.collect::<String>() + &fields().join("  ")
+                classes.collect::<String>() + &fields(harmless).join("  ")
             }
             OutputFormat::Tsv => {
                 let classes = classes.iter().map(|class| {
                     format!("{}\t{:.6}\t", one_field(&class.label), class.probability)
                 });
-                classes.collect::<String>() + &fields().join("\t")
+                classes.collect::<String>() + &fields(one_field).join("\t")
             }
             OutputFormat::Jsonl => {
                 let answer = Answer {

@@ -14,7 +14,7 @@ Examples:
   lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
 
 For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
-state (return_state); the probability of every class if the text ended there; and the gates of the
+state (return_state); the probability of every class of the words read so far; and the gates of the
 layer, means over its units. In an .npz file these are the arrays states [T, H], h [H], c [H] and
 gates [T, 4] in the order input, forget, cell, output, of a second direction backward/states and so
 on, and probabilities [T, C]; of several inputs each has its name in front, story/h, and of several

@@ -104,8 +104,7 @@ fn list(folder: &SweepFolder, json: bool) -> anyhow::Result<u8> {
         return Ok(FINE);
     }
     let width = (folder.runs.len() - 1).to_string().len();
-    let line =
-        |run: &SweepRun| format!("{:width$}  {:<8}  {}\n", run.index, state(run), run.settings());
+    let line = |run: &SweepRun| format!("{:width$}  {:<8}  {}\n", run.index, state(run), run.point);
     print(&folder.runs.iter().map(line).collect::<String>())?;
     Ok(FINE)
 }
@@ -142,7 +141,7 @@ fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Re
         ConfigError::new(format!("--index {index}: the sweep has {count} runs, 0 to {}", count - 1))
     })?;
     folder.prepare(run)?;
-    say(format!("run {index} of {}: {}", folder.runs.len(), run.settings()));
+    say(format!("run {index} of {}: {}", folder.runs.len(), run.point));
     let launch = Launch {
         jobs: NonZeroUsize::MIN,
         threads: args.compute.threads,
@@ -163,7 +162,7 @@ fn train_all(folder: &SweepFolder, args: &SweepArgs) -> anyhow::Result<u8> {
     let unfinished = folder.unfinished();
     let mut failures = Vec::new();
     if !unfinished.is_empty() {
-        let launch = launch(args);
+        let launch = launch(args, unfinished.len());
         introduce(folder, unfinished.len(), launch);
         let interrupt = Interrupt::listen_saying(MESSAGES)?;
         failures = Jobs::new(folder, unfinished, launch).train(&interrupt);
@@ -177,16 +176,17 @@ fn train_all(folder: &SweepFolder, args: &SweepArgs) -> anyhow::Result<u8> {
 
 /// Where neither the command line nor the environment says how many threads a training has, those
 /// that run at once share the cores.
-fn launch(args: &SweepArgs) -> Launch {
+fn launch(args: &SweepArgs, left: usize) -> Launch {
+    let jobs = NonZeroUsize::new(left).map_or(args.jobs, |left| left.min(args.jobs));
     let shared = || {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        NonZeroUsize::new(cores / args.jobs).or(Some(NonZeroUsize::MIN))
+        NonZeroUsize::new(cores / jobs).or(Some(NonZeroUsize::MIN))
     };
     let threads = match args.compute.threads {
-        None if args.jobs.get() > 1 && env::var_os("OMP_NUM_THREADS").is_none() => shared(),
+        None if jobs.get() > 1 && env::var_os("OMP_NUM_THREADS").is_none() => shared(),
         given => given,
     };
-    Launch { jobs: args.jobs, threads, device: args.compute.device }
+    Launch { jobs, threads, device: args.compute.device }
 }
 
 /// Says what will be trained, and where it goes.
@@ -202,14 +202,10 @@ fn introduce(folder: &SweepFolder, left: usize, launch: Launch) {
     };
     say(format!("sweep: {}{finished}; {} at once{threads}", counted(total, "run"), launch.jobs));
     say(format!("in:    {}, each with its log.txt", folder.path().display()));
-    let strangers = folder.strangers();
-    if strangers > 0 {
-        let runs = counted(strangers, "other run");
+    let others = folder.other_runs();
+    if others > 0 {
+        let runs = counted(others, "other run");
         say(format!("note: the folder holds {runs}, not of this sweep"));
-    }
-    let data = folder.varied().find(|field| field.starts_with("data."));
-    if let Some(field) = data {
-        say(format!("note: {field} varies: scores are of different validation examples, perhaps"));
     }
     say("");
 }
@@ -235,6 +231,11 @@ fn report(folder: &SweepFolder, failures: &[Failure], json: bool) -> anyhow::Res
         false => "",
     };
     say(format!("\nranked by {}{deviation}\n", board.metric));
+    let of_data =
+        |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
+    if let Some(field) = folder.varied().find(of_data) {
+        say(format!("note: {field} varies: scores may be of different validation examples\n"));
+    }
     match json {
         true => print_json(&board)?,
         false => print(&board.table(line_width()))?,

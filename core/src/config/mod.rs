@@ -99,6 +99,12 @@ impl std::str::FromStr for Override {
     }
 }
 
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}={}", self.field(), flow(&self.value))
+    }
+}
+
 impl Override {
     /// One that sets a field, named as `train.epochs`.
     pub fn new(field: &str, value: Value) -> Self {
@@ -120,22 +126,23 @@ impl Override {
         path.starts_with(&self.path) || self.path.starts_with(path)
     }
 
-    fn apply(&self, root: &mut Value) {
+    /// Sets the field. It cannot where a value stands in place of a section.
+    fn apply(&self, root: &mut Value) -> Result<(), ()> {
         let mut node = root;
         for name in &self.path {
             if node.is_null() {
                 *node = Value::Mapping(Mapping::new());
             }
-            // Something else in a section's place is a fault that the walk will find.
-            let Some(mapping) = node.as_mapping_mut() else { return };
+            let mapping = node.as_mapping_mut().ok_or(())?;
             node = mapping.entry(Value::from(name.as_str())).or_insert(Value::Null);
         }
         *node = self.value.clone();
+        Ok(())
     }
 }
 
 /// The names of a field, of which `train.epochs` has two.
-fn path_of(field: &str) -> Vec<String> {
+pub(crate) fn path_of(field: &str) -> Vec<String> {
     field.split('.').map(str::to_owned).collect()
 }
 
@@ -288,10 +295,20 @@ fn root_of(yaml: &str, source: &str, overrides: &[Override]) -> Result<Value, Co
         Err(error) => return Err(ConfigError::new(syntax_fault(source, &error))),
     };
     root.apply_merge().map_err(|error| ConfigError::new(syntax_fault(source, &error)))?;
-    for change in overrides {
-        change.apply(&mut root);
+    let misplaced = overrides.iter().filter_map(|set| misplaced(set, set.apply(&mut root)));
+    match misplaced.collect::<Vec<_>>() {
+        faults if faults.is_empty() => Ok(root),
+        faults => Err(ConfigError { lines: describe(&faults, yaml, source, overrides) }),
     }
-    Ok(root)
+}
+
+/// The fault of a change below a field that has no fields. A section that is none in the document is
+/// a fault that the walk finds.
+fn misplaced(set: &Override, applied: Result<(), ()>) -> Option<Fault> {
+    let table = defaults();
+    let is_known = table.iter().any(|field| field.path == set.path);
+    let unknown = applied.is_err() && !is_known;
+    unknown.then(|| Fault { path: set.path.clone(), message: unknown_field(&set.path, &table) })
 }
 
 /// A document whose every field is read; one that is wrong stands at its default.

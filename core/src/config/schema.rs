@@ -371,7 +371,8 @@ section! {
         /// Validation examples, the same ones at each validation, that are shown with their words as
         /// the model reads them, label and prediction. 0: none.
         predictions: usize = 8, between(0.0, 1_000.0);
-        /// Steps between two sets of histograms, of all weights and gradients. null: none.
+        /// Steps between two sets of histograms, of trained weights and their gradients; those of an
+        /// embedding are of the words in the batch. null: none.
         histograms: Option<u64> = None, at_least(1.0);
         /// Words, the most frequent ones, whose vectors the embedding projector shows when training
         /// has ended. null: none.

@@ -2,6 +2,7 @@
 //! pure function of the section, so that every machine numbers them alike.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_yaml::Value;
 
@@ -135,6 +136,14 @@ pub struct Point {
     pub settings: Vec<Override>,
     /// `train.seed`, where it varies.
     pub seed: Option<Override>,
+}
+
+/// As `model.lstm.units=32 train.seed=1`.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let words: Vec<String> = self.changes().map(Override::to_string).collect();
+        f.write_str(&words.join(" "))
+    }
 }
 
 impl Point {

@@ -1,6 +1,7 @@
 //! The section `sweep`: reads it, finds what is wrong with it, and resolves its points.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
@@ -9,7 +10,8 @@ use super::fields::{Fault, Field, Fields, Walk, at_least, found, section};
 use super::search::{Axis, Distribution, DistributionKind, Point, Search, Values};
 use super::value::FieldValue;
 use super::{
-    ConfigError, Document, Override, Reading, Resolved, SWEEP, describe, flow, resolve, root_of,
+    ConfigError, Document, Override, Reading, Resolved, SWEEP, describe, flow, misplaced, resolve,
+    root_of,
 };
 
 /// What `seed` stands for.
@@ -85,12 +87,19 @@ impl Sweep {
         source: &str,
         name: Option<String>,
     ) -> Result<Self, Vec<Fault>> {
-        let section = resolve(&root, overrides)?.config.sweep;
+        let Reading { config, fields, mut faults } = Reading::of(&root);
+        let section = config.sweep;
+        faults.extend(self::faults(&section, &root, &fields, overrides));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let points = read(&section, &mut Vec::new()).points();
         let points =
             points.map_err(|message| vec![Fault { path: vec![SWEEP.to_owned()], message }])?;
         take_section(&mut root);
-        let base = resolve(&root, &[])?.named(name.clone());
+        // What contradicts itself there need not do so at any point.
+        let Reading { config, fields, .. } = Reading::of(&root);
+        let base = Resolved { config, fields }.named(name.clone());
         let sweep = Self { base, points, root, source: source.to_owned(), name };
         match sweep.faults() {
             faults if faults.is_empty() => Ok(sweep),
@@ -112,7 +121,8 @@ impl Sweep {
     fn root_of(&self, point: &Point) -> Value {
         let mut root = self.root.clone();
         for change in point.changes() {
-            change.apply(&mut root);
+            // One that cannot be made was found where the section was read.
+            let _ = change.apply(&mut root);
         }
         root
     }
@@ -121,10 +131,19 @@ impl Sweep {
     fn faults(&self) -> Vec<Fault> {
         let mut seen = HashSet::new();
         let mut faults = Vec::new();
+        let mut trained: HashMap<u64, &Point> = HashMap::new();
         for point in &self.points {
-            for fault in resolve(&self.root_of(point), &[]).err().into_iter().flatten() {
-                if seen.insert((fault.path.clone(), fault.message.clone())) {
-                    faults.push(at_point(fault, point));
+            let found = match resolve(&self.root_of(point), &[]) {
+                Ok(resolved) => match trained.insert(fingerprint_of(&resolved), point) {
+                    Some(before) => vec![twice(before, point)],
+                    None => Vec::new(),
+                },
+                Err(faults) => faults.into_iter().map(|fault| at_point(fault, point)).collect(),
+            };
+            for fault in found {
+                let (_, what) = fault.message.split_once(": ").unwrap_or(("", &fault.message));
+                if seen.insert(what.to_owned()) {
+                    faults.push(fault);
                 }
             }
         }
@@ -132,10 +151,23 @@ impl Sweep {
     }
 }
 
+/// A number for a configuration; it differs from that of every other one.
+fn fingerprint_of(resolved: &Resolved) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    resolved.to_yaml().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Two points that are the same training: `1` and `1.0` are.
+fn twice(first: &Point, second: &Point) -> Fault {
+    let [first, second] = [first, second].map(Point::to_string);
+    let message = format!("the same training twice: {first} and {second}");
+    Fault { path: vec![SWEEP.to_owned()], message }
+}
+
 /// A fault of a point as one of the section, with what the point sets.
 fn at_point(fault: Fault, point: &Point) -> Fault {
-    let word = |set: &Override| format!("{}={}", set.field(), flow(set.value()));
-    let settings: Vec<String> = point.settings.iter().map(word).collect();
+    let settings: Vec<String> = point.settings.iter().map(Override::to_string).collect();
     let (field, message) = (fault.path.join("."), fault.message);
     let message = format!(
         "at {}: {field}: {message}; sweep.cases can say which values go together",
@@ -207,7 +239,9 @@ fn probe_faults(probe: &Override, base: &Value, table: &[Field]) -> Vec<String> 
         return vec!["is a section of fields, and one of these must be named".to_owned()];
     }
     let mut root = base.clone();
-    probe.apply(&mut root);
+    if let Some(fault) = misplaced(probe, probe.apply(&mut root)) {
+        return vec![fault.message];
+    }
     let faults = Reading::of(&root).faults.into_iter();
     faults
         .filter(|fault| probe.concerns(&fault.path))

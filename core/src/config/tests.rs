@@ -301,3 +301,32 @@ fn values_that_contradict_each_other_are_found_before_anything_is_trained() {
     );
     assert!(load_sweep("", &[]).unwrap_err()[0].contains(":2:1: sweep: varies nothing"));
 }
+
+#[test]
+fn a_field_below_a_value_is_unknown() {
+    let section = "  train.optimizer.learning_rate: [0.1, 0.01]\n";
+    let yaml = format!("{}train: {{optimizer: adam}}\n", sweep_yaml(section));
+    let lines = faults(&yaml, &[]);
+    assert!(lines[0].contains("sweep.train.optimizer.learning_rate: unknown field"), "{lines:?}");
+    let yaml = "data: {train: /x.csv}\nmodel: {pooling: mean}\n";
+    let lines = faults(yaml, &["model.pooling.size=3"]);
+    assert!(lines[0].contains("--set model.pooling.size: unknown field"), "{lines:?}");
+    // A section that is none is the walk's to find.
+    let lines = faults("data: {train: /x.csv}\ntrain: 3\n", &["train.epochs=2"]);
+    assert!(lines.len() == 1 && !lines[0].contains("unknown"), "{lines:?}");
+}
+
+#[test]
+fn one_training_is_not_two_points() {
+    let lines = load_sweep("  seed: [1, 1.0]\n", &[]).unwrap_err();
+    assert!(lines[0].contains("the same training twice: train.seed=1 and"), "{lines:?}");
+    let lines = load_sweep("  model.lstm.units: [64, 64.0]\n", &[]).unwrap_err();
+    assert!(lines[0].contains("model.lstm.units=64 and model.lstm.units=64.0"), "{lines:?}");
+}
+
+#[test]
+fn only_points_have_to_make_sense() {
+    let sets = ["model.lstm.dropout=0.3"];
+    assert_eq!(load_sweep("  model.lstm.layers: [2, 3]\n", &sets).unwrap().points.len(), 2);
+    assert!(load_sweep("  model.lstm.layers: [1, 2]\n", &sets).is_err());
+}

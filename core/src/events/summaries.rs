@@ -55,7 +55,7 @@ pub struct Bucket {
 /// What a classifier does with a class at one threshold: an example is said to be of that class
 /// where its probability is at least the threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Decisions {
+pub struct ConfusionCounts {
     /// Examples of the class that are said to be so.
     pub true_positives: u64,
     /// Other examples that are said to be of the class.
@@ -89,12 +89,12 @@ pub fn histogram(tag: &str, description: &str, buckets: &[Bucket]) -> Summary {
 }
 
 /// A precision-recall curve; its thresholds lie evenly from 0 to 1. The tensor [6, thresholds] has
-/// the four counts of [`Decisions`] in their order, then precision and recall.
-pub fn precision_recall(tag: &str, description: &str, decisions: &[Decisions]) -> Summary {
+/// the four counts of [`ConfusionCounts`] in their order, then precision and recall.
+pub fn precision_recall(tag: &str, description: &str, decisions: &[ConfusionCounts]) -> Summary {
     let mut content = PrCurvePluginData::new();
     content.set_num_thresholds(decisions.len() as u32);
     let share = |part: u64, rest: u64| part as f32 / (part + rest).max(1) as f32;
-    let rows: [fn(&Decisions) -> f32; 4] = [
+    let rows: [fn(&ConfusionCounts) -> f32; 4] = [
         |at| at.true_positives as f32,
         |at| at.false_positives as f32,
         |at| at.true_negatives as f32,
@@ -215,11 +215,8 @@ mod tests {
 
     #[test]
     fn a_curve_has_counts_precision_and_recall_one_after_the_other() {
-        let at = |true_positives, false_positives, true_negatives, false_negatives| Decisions {
-            true_positives,
-            false_positives,
-            true_negatives,
-            false_negatives,
+        let at = |true_positives, false_positives, true_negatives, false_negatives| {
+            ConfusionCounts { true_positives, false_positives, true_negatives, false_negatives }
         };
         let summary = precision_recall("pr", "", &[at(4, 6, 0, 0), at(3, 1, 5, 1), at(0, 0, 6, 4)]);
         let (tag, plugin, tensor) = only(&summary);

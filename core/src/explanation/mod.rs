@@ -297,7 +297,7 @@ impl Explainer {
         Ok(Explanation {
             label: self.labels[class].clone(),
             probability: row[class].exp(),
-            classes: ranked(&self.labels, &row),
+            classes: ranked(&self.labels, &row, usize::MAX),
             log_odds: question.log_odds,
             method,
             integration,

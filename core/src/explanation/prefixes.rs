@@ -5,8 +5,8 @@ use crate::text::Corpus;
 
 impl Explainer {
     /// For each input the probability of every class, [T, C], after each of the words that are read:
-    /// what the model would say if the text ended there, the other inputs being whole. `texts` has
-    /// the text of each column of the inputs.
+    /// what the model would say of the words read so far alone, the other inputs being whole. `texts`
+    /// has the text of each column of the inputs.
     pub fn word_by_word(&self, texts: &[String]) -> Vec<Vec<Vec<f64>>> {
         let columns: Vec<Vec<String>> = texts.iter().map(|text| vec![text.clone()]).collect();
         let ids: Vec<Vec<u32>> = self

@@ -1,6 +1,6 @@
 //! Pictures of what a run has learned, each as SVG and as PNG.
 //!
-//! [`curves`], [`reading`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
+//! [`curves`], [`states`] and [`words`] are pure: numbers become a [`Sheet`] of lines, dots and texts, which is
 //! drawn twice, on light paper or on dark ([`Theme`]). So is [`matrix`], which is drawn once, for
 //! TensorBoard.
 
@@ -9,9 +9,9 @@ mod color;
 pub mod curves;
 mod letters;
 pub mod matrix;
-pub mod reading;
 mod series;
 mod sheet;
+pub mod states;
 pub mod words;
 
 use axis::Axis;

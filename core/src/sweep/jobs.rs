@@ -127,7 +127,6 @@ impl<'a> Jobs<'a> {
             return;
         }
         for job in &self.running {
-            // A terminal has told them already: they take it for the same signal.
             // SAFETY: kill takes plain numbers. The process is ours and nobody has waited for its
             // end, so that the number is still its own.
             unsafe { libc::kill(job.process.id() as libc::pid_t, signal) };
@@ -168,6 +167,8 @@ impl<'a> Jobs<'a> {
         let log_start = log.metadata().with_context(unusable)?.len();
         let mut command = self.launch.command(run)?;
         command.stdin(Stdio::null()).stdout(log.try_clone().with_context(unusable)?).stderr(log);
+        // A terminal's Ctrl-C reaches this process alone, which hands it on, once.
+        command.process_group(0);
         let process = command.spawn().context("cannot start a training")?;
         Ok(Job { run, process, begun: Instant::now(), log_start })
     }

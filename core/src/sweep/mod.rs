@@ -15,7 +15,7 @@ use crate::run::{Outcome, RunFolder};
 
 pub use jobs::{Failure, Jobs, Launch};
 pub use leaderboard::Leaderboard;
-use names::{Labels, in_full};
+use names::Labels;
 
 /// A sweep and the folder that its runs are in.
 #[derive(Clone, Debug)]
@@ -69,11 +69,6 @@ impl SweepRun {
         }
     }
 
-    /// What it changes, as `model.lstm.units=32 train.seed=1`.
-    pub fn settings(&self) -> String {
-        in_full(self.point.changes())
-    }
-
     /// The file that has what its training says.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("log.txt")
@@ -106,7 +101,7 @@ impl SweepFolder {
     /// The whole configuration of a run.
     ///
     /// # Errors
-    /// None where the sweep was loaded from the same file.
+    /// None for the runs of this sweep, whose points were checked.
     pub fn resolve(&self, run: &SweepRun) -> anyhow::Result<Resolved> {
         Ok(self.sweep.resolve(&run.point)?)
     }
@@ -160,7 +155,7 @@ impl SweepFolder {
     }
 
     /// The number of runs in the folder that are not of this sweep.
-    pub fn strangers(&self) -> usize {
+    pub fn other_runs(&self) -> usize {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         let runs = entries.filter(|entry| RunFolder::open(&entry.path()).config().exists());
         let known = |name: &str| self.runs.iter().any(|run| run.name == name);

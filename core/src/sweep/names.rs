@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use crate::config::{Field, Override, Point, flow};
+use crate::config::{Field, Override, Point, flow, path_of};
 use crate::files::sha256;
 
 /// Longer names are cut.
@@ -45,37 +45,28 @@ impl Labels {
     /// The name of a point's folder, as `units=32-pooling=mean-seed=1`: the same whatever other
     /// points there are, and made of harmless characters.
     pub fn run_name(&self, point: &Point) -> String {
-        let words = point
-            .changes()
-            .map(|set| format!("{}={}", self.of(&set.field()), text_of(set.value())));
-        let plain = match words.collect::<Vec<_>>().join("-") {
-            none if none.is_empty() => "base".to_owned(),
-            name => name,
+        let words = |text: fn(&Value) -> String| {
+            let word = |set: &Override| format!("{}={}", self.of(&set.field()), text(set.value()));
+            match point.changes().map(word).collect::<Vec<_>>().join("-") {
+                none if none.is_empty() => "base".to_owned(),
+                name => name,
+            }
         };
+        let (plain, exact) = (words(text_of), words(flow));
         let harmless =
             |c: char| if c.is_ascii_alphanumeric() || "=-_.+".contains(c) { c } else { '_' };
         let name: String = plain.chars().map(harmless).collect();
-        if name == plain && name.len() <= MOST_CHARACTERS {
+        if name == exact && name.len() <= MOST_CHARACTERS {
             return name;
         }
         let kept = name.len().min(MOST_CHARACTERS - DIGITS - 1);
-        format!("{}-{}", &name[..kept], &digest(&plain)[..DIGITS])
+        format!("{}-{}", &name[..kept], &digest(&exact)[..DIGITS])
     }
-}
-
-fn path_of(field: &str) -> Vec<String> {
-    field.split('.').map(str::to_owned).collect()
 }
 
 /// A value without quotes.
 pub fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| flow(value), str::to_owned)
-}
-
-/// Settings as `model.lstm.units=32 train.seed=1`.
-pub fn in_full<'a>(settings: impl Iterator<Item = &'a Override>) -> String {
-    let words = settings.map(|set| format!("{}={}", set.field(), flow(set.value())));
-    words.collect::<Vec<_>>().join(" ")
 }
 
 fn digest(text: &str) -> String {
@@ -152,5 +143,9 @@ mod tests {
             assert_eq!(names.iter().filter(|other| *other == name).count(), 1);
         }
         assert!(names[0].starts_with("vectors=.._a_b_c-seed=3-"), "{}", names[0]);
+        // A number is a column's, a text its name.
+        let column = |value: Value| name(&[("data.label_column", value)]);
+        assert_eq!(column(2.into()), "label_column=2-seed=3");
+        assert_ne!(column(2.into()), column("2".into()));
     }
 }

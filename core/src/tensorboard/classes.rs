@@ -35,10 +35,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// A row for each class; of more than [`MOST_ROWS`] those with the most examples have one, and
-    /// all others one together.
+    /// A row for each class; of many those with the most examples have one, and all others one
+    /// together, in which one taken for another is on the diagonal.
     pub fn new(names: &[String], labels: &[u32]) -> Self {
-        if names.len() <= MOST_ROWS {
+        // No row is for one other class alone.
+        if names.len() <= MOST_ROWS + 1 {
             return Self { names: names.to_vec(), of_class: (0..names.len()).collect() };
         }
         let own = most_frequent(names.len(), labels, MOST_ROWS);

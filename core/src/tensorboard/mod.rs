@@ -27,7 +27,7 @@ use hyperparameters::hyperparameters;
 use samples::Samples;
 
 /// The event file of a run, and what goes into it.
-pub struct Board<'a> {
+pub struct SummaryWriter<'a> {
     experiment: &'a Experiment,
     config: &'a TensorboardConfig,
     folder: PathBuf,
@@ -38,7 +38,7 @@ pub struct Board<'a> {
     samples: Samples<'a>,
 }
 
-impl<'a> Board<'a> {
+impl<'a> SummaryWriter<'a> {
     /// Makes an event file in the run's `folder`, with the settings of the run in it.
     ///
     /// # Errors

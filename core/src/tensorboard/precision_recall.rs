@@ -1,13 +1,13 @@
 //! Precision-recall curves.
 
 use crate::evaluation::Predictions;
-use crate::events::summaries::Decisions;
+use crate::events::summaries::ConfusionCounts;
 
 /// From 0 to 1, half a percent apart, as many as TensorBoard's own summaries have.
 const THRESHOLDS: usize = 201;
 
 /// What is decided about `class` at each threshold.
-pub fn curve(predictions: &Predictions, class: usize) -> Vec<Decisions> {
+pub fn curve(predictions: &Predictions, class: usize) -> Vec<ConfusionCounts> {
     let mut counts = [Counts::default(); THRESHOLDS];
     for example in 0..predictions.len() {
         let at = &mut counts[highest_threshold(predictions.probability(example, class))];
@@ -31,13 +31,13 @@ fn highest_threshold(probability: f64) -> usize {
     ((probability * (THRESHOLDS - 1) as f64) as usize).min(THRESHOLDS - 1)
 }
 
-fn decisions(counts: &[Counts]) -> Vec<Decisions> {
+fn decisions(counts: &[Counts]) -> Vec<ConfusionCounts> {
     let own: u64 = counts.iter().map(|at| at.own).sum();
     let others: u64 = counts.iter().map(|at| at.others).sum();
     // Below the first threshold every example is said to be of the class.
     let (mut true_positives, mut false_positives) = (own, others);
     let decide = |at: &Counts| {
-        let here = Decisions {
+        let here = ConfusionCounts {
             true_positives,
             false_positives,
             true_negatives: others - false_positives,
@@ -80,18 +80,15 @@ mod tests {
 
     #[test]
     fn the_probability_of_the_class_counts() {
-        let [sure, unsure] = [vec![0.04, 0.96], vec![0.6, 0.4]];
-        let probabilities = [sure.clone(), unsure.clone(), sure, unsure];
-        let predictions = predictions(&[1, 1, 0, 0], &probabilities);
-        let even = Decisions {
-            true_positives: 1,
-            false_positives: 1,
-            true_negatives: 1,
-            false_negatives: 1,
+        let rows = [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.05, 0.9, 0.05], [0.2, 0.2, 0.6]];
+        let predictions = predictions(&[0, 1, 0, 1], &rows.map(|row| row.to_vec()));
+        let at_half = |class: usize| {
+            let at = curve(&predictions, class)[100];
+            [at.true_positives, at.false_positives, at.true_negatives, at.false_negatives]
         };
-        for class in [0, 1] {
-            assert_eq!(curve(&predictions, class)[100], even);
-        }
+        assert_eq!(at_half(0), [1, 0, 2, 1]);
+        assert_eq!(at_half(1), [1, 1, 1, 1]);
+        assert_eq!(at_half(2), [0, 1, 3, 0]);
     }
 
     #[test]

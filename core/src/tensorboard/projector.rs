@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::arrays::Array;
+use crate::characters::is_hidden;
 use crate::experiment::Experiment;
 use crate::files::replace_folder;
 use crate::text::FIRST_WORD;
@@ -43,16 +44,20 @@ pub fn write(
             let words = &words[..words.len().min(most.saturating_add(FIRST_WORD as usize))];
             let counts = counts(experiment.train.inputs[number].ids(), words.len());
             let (tensor_path, metadata_path) = (format!("{name}.tsv"), format!("{name}.words.tsv"));
-            fs::write(folder.join(&tensor_path), vectors(embedding, words.len()))?;
-            fs::write(folder.join(&metadata_path), table(words, &counts))?;
+            write_file(&folder.join(&tensor_path), &vectors(embedding, words.len()))?;
+            write_file(&folder.join(&metadata_path), &table(words, &counts))?;
             writeln!(
                 config,
                 "embeddings {{\n  tensor_name: \"{name}\"\n  tensor_path: \"{tensor_path}\"\n  \
                  metadata_path: \"{metadata_path}\"\n}}"
             )?;
         }
-        Ok(fs::write(folder.join("projector_config.pbtxt"), config)?)
+        write_file(&folder.join("projector_config.pbtxt"), &config)
     })
+}
+
+fn write_file(path: &Path, content: &str) -> anyhow::Result<()> {
+    fs::write(path, content).with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
 /// How often each of the first ids occurs.
@@ -94,7 +99,7 @@ fn visible(word: &str) -> String {
     let mut out = String::new();
     for letter in word.chars() {
         match letter {
-            _ if letter.is_control() => out.extend(letter.escape_default()),
+            _ if is_hidden(letter) => out.extend(letter.escape_default()),
             _ if letter.is_whitespace() => out.push('␣'),
             _ => out.push(letter),
         }

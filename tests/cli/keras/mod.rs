@@ -214,7 +214,7 @@ fn states_are_written_for_numpy() {
     place.lstmtext("states checkpoint --to s.npy").arg("w5 w6").assert().success();
     assert_eq!(Tensor::read_npy(place.path("s.npy")).unwrap().size(), [2, 6]);
     let two = place.lstmtext("states checkpoint w5 w6 --to s.npy");
-    assert_fails(two, 1, &["one text"]);
+    assert_fails(two, 2, &["2 texts", "at most 1"]);
     assert_fails(
         place.lstmtext("states checkpoint w5 --to s.txt"),
         2,

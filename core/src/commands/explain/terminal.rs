@@ -2,7 +2,7 @@
 
 use anstyle::{Ansi256Color, Style};
 
-use crate::commands::output::one_field;
+use crate::commands::output::harmless;
 use crate::explanation::{ExplainedWord, Explanation, Method, Side};
 
 /// Words at each end that are listed with their numbers.
@@ -26,7 +26,7 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
             out += &format!("{name}: ");
         }
         for segment in input.segments() {
-            let text = one_field(&input.text[segment.span.clone()]);
+            let text = harmless(&input.text[segment.span.clone()]);
             match (segment.words.first(), colored) {
                 (Some(word), true) => {
                     out += &painted(explanation, &text, segment.contribution(), word.known);
@@ -84,7 +84,7 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
         None => String::new(),
         Some(found) => {
-            let word: String = one_field(&found.word).chars().take(WORD).collect();
+            let word: String = harmless(&found.word).chars().take(WORD).collect();
             format!("{word:<WORD$} {:>+8.3}", explanation.on_its_side(found.contribution))
         }
     };

@@ -9,7 +9,7 @@ use super::{Named, differing, entries, loss, percent};
 use crate::checkpoint::is_checkpoint;
 use crate::columns::{Side, Table, shortened};
 use crate::commands::FINE;
-use crate::commands::output::{line_width, one_field, print, print_json};
+use crate::commands::output::{harmless, line_width, print, print_json};
 use crate::config::{Difference, flow};
 use crate::console::say;
 use crate::metrics::Score;
@@ -72,7 +72,7 @@ fn named(path: &Path) -> anyhow::Result<Named> {
 
 /// The titles of both runs.
 fn titles(runs: &[Named; 2], width: usize) -> [(String, Side); 2] {
-    [&runs[0], &runs[1]].map(|run| (shortened(&one_field(&run.name), width), Side::Left))
+    [&runs[0], &runs[1]].map(|run| (shortened(&harmless(&run.name), width), Side::Left))
 }
 
 /// The fields that differ; one whose values are too long for columns has them below it.

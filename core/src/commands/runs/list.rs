@@ -12,7 +12,7 @@ use serde_yaml::Value;
 use super::{Named, differing, entries, loss, percent};
 use crate::columns::{Side, Table, shortened, wrap};
 use crate::commands::FINE;
-use crate::commands::output::{line_width, one_field, print, print_json};
+use crate::commands::output::{harmless, line_width, print, print_json};
 use crate::config::{Difference, defaults, flow};
 use crate::console::say;
 use crate::numbers::grouped;
@@ -207,7 +207,7 @@ fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
     for (number, run) in runs.iter().enumerate() {
         let RunReport { state, best, parameters, .. } = &run.report;
         let mut row = vec![
-            shortened(&one_field(&run.name), most),
+            shortened(&harmless(&run.name), most),
             state.word().to_owned(),
             best.map_or(String::new(), |best| percent(best.validation)),
             best.map_or(String::new(), |best| loss(best.validation)),
@@ -301,7 +301,7 @@ fn notes(run: &Named, width: usize) -> Vec<String> {
     let error = run.report.error.iter().map(|error| format!("error: {error}"));
     let faults = run.report.faults.iter().map(|fault| format!("damaged: {fault}"));
     let notes = error.chain(faults);
-    let lines = notes.flat_map(|note| wrap(&one_field(&note), width - 4));
+    let lines = notes.flat_map(|note| wrap(&harmless(&note), width - 4));
     lines.map(|line| format!("    {line}")).collect()
 }
 

@@ -231,7 +231,7 @@ async fn predict(
     })
 }
 
-/// Answers in JSON, or with a part of a page where the request accepts that.
+/// Answers in JSON, or with a part of a page where the request accepts HTML.
 async fn explain(
     State(server): State<Server>,
     headers: HeaderMap,
@@ -266,10 +266,16 @@ async fn explain(
         }
     })?;
     let explanation = explanation.await.map_err(|_| ended())?.map_err(failed)?;
-    match headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "text/html") {
+    match accepts_html(&headers) {
         true => Ok((HTML, page::article(&explanation)).into_response()),
         false => answer(serde_json::to_string(&explanation)),
     }
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let kind = |part: &str| part.split(';').next().unwrap_or_default().trim() == "text/html";
+    accepted.is_some_and(|accepted| accepted.split(',').any(kind))
 }
 
 fn answer(body: serde_json::Result<String>) -> Result<Response, ApiError> {

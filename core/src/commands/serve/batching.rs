@@ -63,7 +63,8 @@ impl Batcher {
             }
             let most = self.limits.max_batch.get();
             self.metrics.batches(columns[0].len(), most);
-            let mut found = classifier.predict_columns(&columns, most).map(Vec::into_iter);
+            let mut found =
+                classifier.predict_columns(&columns, most, usize::MAX).map(Vec::into_iter);
             for (texts, reply, permit) in waiting {
                 drop(permit);
                 let own = match &mut found {

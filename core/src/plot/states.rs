@@ -39,7 +39,7 @@ const GATES: [&str; 4] = ["input gate", "forget gate", "cell gate", "output gate
 
 /// What is drawn of a text.
 #[derive(Clone, Debug)]
-pub struct Reading<'a> {
+pub struct StatesPlot<'a> {
     /// What tells it from others, where there are any.
     pub name: Option<String>,
     /// The words, at least one.
@@ -62,17 +62,17 @@ pub struct Gates<'a> {
 }
 
 /// The most texts in one picture.
-pub const MOST_READINGS: usize = 12;
+pub const MOST_TEXTS: usize = 12;
 
 /// Draws for each text a chart of the probabilities and one of the gates of each direction, over its
 /// words.
 ///
 /// # Errors
-/// Where there are more than [`MOST_READINGS`], or the drawing cannot be encoded.
-pub fn draw(readings: &[Reading], theme: Theme) -> anyhow::Result<Picture> {
-    let count = readings.len();
-    ensure!(count <= MOST_READINGS, "a picture has at most {MOST_READINGS} texts, not {count}");
-    let parts: Vec<Part> = readings.iter().map(Part::new).collect();
+/// Where there are more than [`MOST_TEXTS`], or the drawing cannot be encoded.
+pub fn draw(plots: &[StatesPlot], theme: Theme) -> anyhow::Result<Picture> {
+    let count = plots.len();
+    ensure!(count <= MOST_TEXTS, "a picture has at most {MOST_TEXTS} texts, not {count}");
+    let parts: Vec<Part> = plots.iter().map(Part::new).collect();
     let right = parts.iter().map(|part| part.columns.right).fold(0.0, f64::max) + LEGEND;
     let bottom = MARGIN + parts.iter().map(Part::height).sum::<f64>();
     let mut sheet = Sheet::new(right.ceil() as u32, bottom.ceil() as u32);
@@ -92,13 +92,13 @@ struct Part {
 }
 
 impl Part {
-    fn new(reading: &Reading) -> Self {
-        let (columns, charts) = (Columns::of(reading.words), charts(reading));
-        let changes = changes(reading, &charts[0].lines);
+    fn new(plot: &StatesPlot) -> Self {
+        let (columns, charts) = (Columns::of(plot.words), charts(plot));
+        let changes = changes(plot, &charts[0].lines);
         let named = named(&changes, &columns).into_iter().map(|(number, change)| NamedWord {
             number,
-            name: fitted(&reading.words[number], SMALL, LONGEST_WORD),
-            color: word_color(change, reading.labels.len()),
+            name: fitted(&plot.words[number], SMALL, LONGEST_WORD),
+            color: word_color(change, plot.labels.len()),
         });
         Self { named: named.collect(), columns, charts }
     }
@@ -167,8 +167,8 @@ struct Line {
     values: Vec<f64>,
 }
 
-fn charts(reading: &Reading) -> Vec<Chart> {
-    let gates = reading.gates.iter().map(|gates| {
+fn charts(plot: &StatesPlot) -> Vec<Chart> {
+    let gates = plot.gates.iter().map(|gates| {
         let line = |gate: usize| Line {
             name: GATES[gate].to_owned(),
             color: COLORS[gate],
@@ -185,31 +185,29 @@ fn charts(reading: &Reading) -> Vec<Chart> {
             divided: false,
         }
     });
-    [probability_chart(reading)].into_iter().chain(gates).collect()
+    [probability_chart(plot)].into_iter().chain(gates).collect()
 }
 
-fn probability_chart(reading: &Reading) -> Chart {
+fn probability_chart(plot: &StatesPlot) -> Chart {
     let line = |(number, class): (usize, usize)| Line {
-        name: reading.labels[class].clone(),
+        name: plot.labels[class].clone(),
         color: COLORS[number % COLORS.len()],
-        values: reading.probabilities.iter().map(|row| row[class]).collect(),
+        values: plot.probabilities.iter().map(|row| row[class]).collect(),
     };
-    let classes = shown_classes(reading.labels.len(), reading.probabilities);
-    let class = match reading.labels {
+    let classes = shown_classes(plot.labels.len(), plot.probabilities);
+    let class = match plot.labels {
         [_, second] => format!("“{}”", fitted(second, TEXT, 200.0)),
         _ => "each class".to_owned(),
     };
-    let name = reading
-        .name
-        .as_ref()
-        .map_or(String::new(), |name| format!("{}: ", fitted(name, TEXT, 120.0)));
+    let name =
+        plot.name.as_ref().map_or(String::new(), |name| format!("{}: ", fitted(name, TEXT, 120.0)));
     let title = format!("{name}probability of {class} after each word");
     Chart {
         title,
         height: PROBABILITY_HEIGHT,
         axis: Axis::new(0.0, 1.0, STEP),
         lines: classes.into_iter().enumerate().map(line).collect(),
-        divided: reading.labels.len() == 2,
+        divided: plot.labels.len() == 2,
     }
 }
 
@@ -295,8 +293,8 @@ fn word_color(change: f64, classes: usize) -> Color {
 
 /// How far the lines move with each word: of two classes with its sign. What was before the first
 /// word is not known; all classes are taken for equally probable there.
-fn changes(reading: &Reading, lines: &[Line]) -> Vec<f64> {
-    let even = 1.0 / reading.labels.len().max(1) as f64;
+fn changes(plot: &StatesPlot, lines: &[Line]) -> Vec<f64> {
+    let even = 1.0 / plot.labels.len().max(1) as f64;
     let change = |word: usize| {
         let moved = lines.iter().map(|line| {
             let before = if word == 0 { even } else { line.values[word - 1] };
@@ -304,7 +302,7 @@ fn changes(reading: &Reading, lines: &[Line]) -> Vec<f64> {
         });
         moved.fold(0.0, |most: f64, change| if change.abs() > most.abs() { change } else { most })
     };
-    (0..reading.words.len()).map(change).collect()
+    (0..plot.words.len()).map(change).collect()
 }
 
 /// The words that have room for their names, those with the largest changes first, in their order; each
@@ -374,8 +372,8 @@ mod tests {
             let means = vec![[0.5, 0.9, -0.3, 0.4]; count];
             let gates = vec![Gates { title: "layer 1, forward".into(), means: &means }];
             let (words, probabilities) = (&words[..], &probabilities[..]);
-            let reading = Reading { name: None, words, labels: &labels, probabilities, gates };
-            let svg = draw(&[reading], Theme::Auto).unwrap().svg;
+            let plot = StatesPlot { name: None, words, labels: &labels, probabilities, gates };
+            let svg = draw(&[plot], Theme::Auto).unwrap().svg;
             assert!(svg.contains("probability of “pos” after each word"));
             assert!(svg.contains("forget gate") && svg.contains("layer 1, forward, means"));
             let named = svg.matches("rotate(270").count();
