@@ -8,6 +8,15 @@ use tch::{Device, Kind, Tensor};
 use crate::config::PadSide;
 use crate::text::{Corpus, PAD};
 
+/// Numbers on a device; copied there beside its other work.
+pub fn to_device<T: tch::kind::Element>(numbers: &[T], device: Device) -> Tensor {
+    let tensor = Tensor::from_slice(numbers);
+    match device {
+        Device::Cpu => tensor,
+        device => tensor.pin_memory(device).to_device_(device, T::KIND, true, false),
+    }
+}
+
 /// Some examples.
 #[derive(Debug)]
 pub struct Batch {
@@ -50,9 +59,9 @@ impl Sequences {
             lengths.push(text.len() as i64);
         }
         let (rows, width) = (examples.len() as i64, width as i64);
-        let lengths = Tensor::from_slice(&lengths).to_device(device);
+        let lengths = to_device(&lengths, device);
         Self {
-            ids: Tensor::from_slice(&ids).view([rows, width]).to_device(device),
+            ids: to_device(&ids, device).view([rows, width]),
             positions: Positions::new(lengths, width, corpus.pad()),
         }
     }

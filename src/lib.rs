@@ -37,7 +37,7 @@
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
 //!   `classifier`, `console`, `plot`, `runs`, `sweep`, `tensorboard`, `trainer` put it to work;
-//! - with libtorch: `torch`, `batch`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
+//! - with libtorch: `torch`, `batch`, `resident`, `model`, `loss`, `optimizer`, `libtorch` are a network on any
 //!   device, `keras` moves weights, `engine` and `training` choose between the two;
 //! - `commands`: one file for each, none of which imports another.
 
@@ -51,6 +51,7 @@ pub mod libtorch;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
+pub mod resident;
 pub mod torch;
 pub mod training;
 

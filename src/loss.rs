@@ -46,10 +46,10 @@ pub fn log_probabilities(logits: &Tensor) -> Tensor {
     }
 }
 
-/// How many of the batch's most probable classes are the right ones.
-pub fn count_correct(log_probabilities: &Tensor, labels: &Tensor) -> u64 {
+/// How many of the batch's most probable classes are the right ones, int64 [].
+pub fn count_correct(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
     let hits = log_probabilities.argmax(1, false).eq_tensor(labels);
-    hits.sum(Kind::Int64).int64_value(&[]) as u64
+    hits.sum(Kind::Int64)
 }
 
 #[cfg(test)]
@@ -68,6 +68,6 @@ mod tests {
     fn hits_are_counted() {
         let log_probabilities = log_probabilities(&Tensor::from_slice(&[-1.0_f32, 2.0, 0.5]));
         let labels = Tensor::from_slice(&[0_i64, 1, 0]);
-        assert_eq!(count_correct(&log_probabilities, &labels), 2);
+        assert_eq!(count_correct(&log_probabilities, &labels).int64_value(&[]), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Optimizers whose whole state can be saved. Adam, AdamW and SGD run as ATen's fused kernels.
 
 use anyhow::{bail, ensure};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::config::{OptimizerKind, TrainConfig};
 use crate::model::Named;
@@ -49,42 +49,39 @@ impl Optimizer {
         Tensor::run_backward(&[loss], &self.weights, false, false)
     }
 
-    /// Changes the weights by one step; of a weight with `rows`, a number for each, only those rows
-    /// take part.
+    /// Changes the weights by one step, unless `skipped`, a float [], is 1 and not 0; of a weight
+    /// with `rows`, a number for each and each once, only those rows take part that have a gradient.
+    /// Nothing waits for the device.
     ///
     /// # Errors
     /// libtorch's own, where gradients do not fit the weights.
     pub fn step(
         &mut self,
         gradients: &[Tensor],
-        rows: &[Option<Tensor>],
+        rows: &[Option<&Tensor>],
         learning_rate: f64,
+        skipped: &Tensor,
     ) -> anyhow::Result<()> {
         let _no_grad = tch::no_grad_guard();
         let mut gradients: Vec<Tensor> = gradients.iter().map(Tensor::shallow_clone).collect();
         // The rows stand in for the whole while the step is made.
-        let mut whole = Vec::new();
+        let mut taken = Vec::new();
         for (index, rows) in rows.iter().enumerate() {
             let Some(rows) = rows else { continue };
             gradients[index] = gradients[index].index_select(0, rows);
-            for tensor in self.tensors_of(index) {
+            let take = |tensor: &mut Tensor| {
                 let part = tensor.index_select(0, rows);
-                whole.push((index, rows, std::mem::replace(tensor, part)));
-            }
-        }
-        self.step_whole(&gradients, learning_rate)?;
-        let mut whole = whole.into_iter().peekable();
-        while let Some((index, rows, first)) = whole.next() {
-            let mut tensors = self.tensors_of(index);
-            let mut put_back = |mut all: Tensor| {
-                #[expect(clippy::expect_used, reason = "the same iterator was walked once before")]
-                let tensor = tensors.next().expect("as many as were taken");
-                let _ = all.index_copy_(0, rows, tensor);
-                *tensor = all;
+                std::mem::replace(tensor, part)
             };
-            put_back(first);
-            while let Some((_, _, all)) = whole.next_if(|(next, ..)| *next == index) {
-                put_back(all);
+            taken.push((index, *rows, self.tensors_of(index).map(take).collect::<Vec<_>>()));
+        }
+        self.step_whole(&gradients, learning_rate, skipped)?;
+        for (index, rows, wholes) in taken {
+            let has_gradient = gradients[index].ne(0.0).any_dim(1, true); // [rows, 1]
+            for (tensor, mut whole) in self.tensors_of(index).zip(wholes) {
+                let part = tensor.where_self(&has_gradient, &whole.index_select(0, rows));
+                let _ = whole.index_copy_(0, rows, &part);
+                *tensor = whole;
             }
         }
         Ok(())
@@ -96,22 +93,40 @@ impl Optimizer {
         std::iter::once(&mut self.weights[index]).chain(memory.filter(|tensor| tensor.dim() > 0))
     }
 
-    fn step_whole(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+    fn step_whole(
+        &mut self,
+        gradients: &[Tensor],
+        learning_rate: f64,
+        skipped: &Tensor,
+    ) -> anyhow::Result<()> {
         match self.config.optimizer {
-            OptimizerKind::Adam | OptimizerKind::Adamw => self.adam(gradients, learning_rate),
-            OptimizerKind::Sgd => self.sgd(gradients, learning_rate),
+            OptimizerKind::Adam | OptimizerKind::Adamw => {
+                self.adam(gradients, learning_rate, skipped)
+            }
+            OptimizerKind::Sgd => self.sgd(gradients, learning_rate, skipped),
             OptimizerKind::Rmsprop => {
-                self.each(gradients, |this, i, gradient| this.rmsprop(i, gradient, learning_rate));
+                let made = skipped.neg() + 1.0;
+                self.each(gradients, &made, |this, i, gradient| {
+                    this.rmsprop(i, gradient, learning_rate, &made);
+                });
                 Ok(())
             }
             OptimizerKind::Adadelta => {
-                self.each(gradients, |this, i, gradient| this.adadelta(i, gradient, learning_rate));
+                let made = skipped.neg() + 1.0;
+                self.each(gradients, &made, |this, i, gradient| {
+                    this.adadelta(i, gradient, learning_rate, &made);
+                });
                 Ok(())
             }
         }
     }
 
-    fn adam(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+    fn adam(
+        &mut self,
+        gradients: &[Tensor],
+        learning_rate: f64,
+        skipped: &Tensor,
+    ) -> anyhow::Result<()> {
         #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
         let [means, squares, steps] = &self.state[..] else { unreachable!("made so in new") };
         let adam = fused::Adam {
@@ -129,10 +144,16 @@ impl Optimizer {
             &squares.tensors,
             &steps.tensors,
             adam,
+            skipped,
         )
     }
 
-    fn sgd(&mut self, gradients: &[Tensor], learning_rate: f64) -> anyhow::Result<()> {
+    fn sgd(
+        &mut self,
+        gradients: &[Tensor],
+        learning_rate: f64,
+        skipped: &Tensor,
+    ) -> anyhow::Result<()> {
         let momenta = self.state.first().map_or(&[][..], |slot| &slot.tensors);
         let sgd = fused::Sgd {
             learning_rate,
@@ -140,48 +161,58 @@ impl Optimizer {
             nesterov: self.config.sgd.nesterov,
             weight_decay: self.weight_decay(),
         };
-        fused::sgd(&self.weights, gradients, momenta, sgd)
+        fused::sgd(&self.weights, gradients, momenta, sgd, skipped)
     }
 
     fn weight_decay(&self) -> f64 {
         self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
     }
 
-    /// Calls `update` for every weight with its decayed gradient.
-    fn each(&mut self, gradients: &[Tensor], update: impl Fn(&mut Self, usize, &Tensor)) {
+    /// Calls `update` for every weight with its decayed gradient, which is zero where the step is not
+    /// `made`, a float [] of 1 or 0.
+    fn each(
+        &mut self,
+        gradients: &[Tensor],
+        made: &Tensor,
+        update: impl Fn(&mut Self, usize, &Tensor),
+    ) {
+        let (decay, made) = (self.weight_decay(), made.to_kind(Kind::Bool));
         for (index, gradient) in gradients.iter().enumerate() {
-            match self.weight_decay() {
-                0.0 => update(self, index, gradient),
-                decay => update(self, index, &(gradient + &self.weights[index] * decay)),
-            }
+            let gradient = match decay {
+                0.0 => gradient.shallow_clone(),
+                decay => gradient + &self.weights[index] * decay,
+            };
+            update(self, index, &gradient.where_self(&made, &gradient.zeros_like()));
         }
     }
 
     /// Hinton 2012, as `torch.optim.RMSprop` computes it. In place as far as it goes: the embedding
     /// is large, and every temporary is a pass over memory.
-    fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
+    fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, made: &Tensor) {
         let constants = self.config.rmsprop.clone();
         let square = &mut self.state[0].tensors[index];
-        let _ = square.lerp_(&(gradient * gradient), 1.0 - constants.rho);
+        let _ = square.lerp_tensor_(&(gradient * gradient), &(made * (1.0 - constants.rho)));
         let mut step = gradient / square.sqrt().g_add_scalar_(constants.epsilon);
         if let Some(momentum) = self.state.get_mut(1) {
             let momentum = &mut momentum.tensors[index];
-            *momentum = momentum.g_mul_scalar_(constants.momentum).g_add_(&step);
-            step = momentum.copy();
+            let kept = made * (constants.momentum - 1.0) + 1.0;
+            *momentum = momentum.g_mul_(&kept).g_add_(&step);
+            step = &*momentum * made;
         }
         self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
     /// Zeiler 2012, as `torch.optim.Adadelta` computes it; in place like [`Self::rmsprop`].
-    fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64) {
+    fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, made: &Tensor) {
         let (rho, epsilon) = (self.config.adadelta.rho, self.config.adadelta.epsilon);
         #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
         let [squares, steps] = &mut self.state[..] else { unreachable!("made so in new") };
         let (square, past) = (&mut squares.tensors[index], &mut steps.tensors[index]);
-        let _ = square.lerp_(&(gradient * gradient), 1.0 - rho);
+        let weight = made * (1.0 - rho);
+        let _ = square.lerp_tensor_(&(gradient * gradient), &weight);
         let mut step = (&*past + epsilon).sqrt_();
         step = step.g_div_(&(&*square + epsilon).sqrt_()).g_mul_(gradient);
-        let _ = past.lerp_(&(&step * &step), 1.0 - rho);
+        let _ = past.lerp_tensor_(&(&step * &step), &weight);
         self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
@@ -221,15 +252,19 @@ impl Optimizer {
     }
 }
 
-/// The norm of all gradients together; where it is above `limit`, they are scaled down to it in
-/// place (Pascanu, Mikolov and Bengio 2013). A norm that is not finite changes nothing.
-pub fn clip(gradients: &mut [Tensor], limit: Option<f64>) -> f64 {
+/// The norm of all gradients together, []; where it is above `limit`, they are scaled down to it in
+/// place (Pascanu, Mikolov and Bengio 2013). Where it is not finite, neither are they.
+pub fn clip(gradients: &mut [Tensor], limit: Option<f64>) -> Tensor {
     let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
-    let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
-    if let Some(limit) = limit.filter(|limit| norm.is_finite() && norm > *limit) {
-        for gradient in gradients {
-            let _ = gradient.g_mul_scalar_(limit / norm);
-        }
+    let norm = Tensor::stack(&norms, 0).norm();
+    let Some(limit) = limit else { return norm };
+    // The CPU has it at once, and most gradients need no scaling; a device must not be waited for.
+    if norm.device() == Device::Cpu && norm.double_value(&[]) <= limit {
+        return norm;
+    }
+    let factor = (norm.reciprocal() * limit).clamp_max(1.0);
+    for gradient in gradients {
+        let _ = gradient.g_mul_(&factor);
     }
     norm
 }
@@ -249,6 +284,7 @@ mod tests {
     #[test]
     fn clipping_keeps_the_direction_and_reports_the_norm() {
         let mut gradients = [Tensor::from_slice(&[3.0_f32]), Tensor::from_slice(&[4.0_f32, 0.0])];
+        let clip = |gradients: &mut [Tensor], limit| clip(gradients, limit).double_value(&[]);
         assert_eq!(clip(&mut gradients, Some(10.0)), 5.0);
         assert_eq!(gradients[1].double_value(&[0]), 4.0);
         assert_eq!(clip(&mut gradients, Some(1.0)), 5.0);

@@ -28,6 +28,22 @@ pub fn argmax(values: &[f64]) -> usize {
 /// dropout acts, its seed.
 pub type Preparer<B> = Box<dyn FnMut(&Encoded, &[u32], u64) -> B + Send>;
 
+/// What a step measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// The loss of the batch and its hits, before the step.
+    pub loss: Loss,
+    /// The norm of the whole gradient, before it was scaled down.
+    pub gradient_norm: f64,
+}
+
+impl Measured {
+    /// Whether the loss and the gradient were numbers, so that the weights were changed.
+    pub fn is_finite(&self) -> bool {
+        self.loss.mean.is_finite() && self.gradient_norm.is_finite()
+    }
+}
+
 /// A network that is being trained.
 pub trait Learner: Classify {
     /// Examples, ready to be computed.
@@ -36,22 +52,30 @@ pub trait Learner: Classify {
     /// What makes batches for it.
     fn preparer(&self) -> Preparer<Self::Batch>;
 
-    /// The loss of a batch; its gradient is kept.
-    fn learn(&mut self, batch: &Self::Batch) -> Loss;
+    /// Changes the weights by one step against the gradient of a batch's loss, which is scaled down
+    /// to norm `limit` where it is larger (Pascanu, Mikolov and Bengio 2013). A loss or a gradient
+    /// that is not finite changes nothing. A device may be at it still when this returns.
+    ///
+    /// # Errors
+    /// The library's own.
+    fn step(
+        &mut self,
+        batch: &Self::Batch,
+        limit: Option<f64>,
+        learning_rate: f64,
+    ) -> anyhow::Result<()>;
 
-    /// The norm of the whole gradient, which is scaled down to `limit` where it is larger (Pascanu,
-    /// Mikolov and Bengio 2013). A norm that is not finite changes nothing.
-    fn clip(&mut self, limit: Option<f64>) -> f64;
+    /// What the steps measured since this was last called, in their order. Waits for a device.
+    fn measured(&mut self) -> Vec<Measured>;
+
+    /// The steps after which [`Learner::measured`] is worth its wait.
+    fn steps_between_readings(&self) -> usize {
+        1
+    }
 
     /// The gradient of the last batch, as clipped, under the names of [`Learner::weights`]. That of
     /// an embedding has only the rows that are not zero, at most those of the words in the batch.
     fn gradients(&self) -> Vec<Array>;
-
-    /// Changes the weights by one step against the gradient.
-    ///
-    /// # Errors
-    /// The library's own.
-    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()>;
 
     /// All weights under PyTorch's names.
     fn weights(&self) -> Vec<Array>;

@@ -44,11 +44,29 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Asks the NVIDIA driver for its devices: name and memory of each; libtorch is not needed for it.
+/// A device, as the NVIDIA driver has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverDevice {
+    /// Its number, from 0.
+    pub number: usize,
+    /// What it is called.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory: u64,
+}
+
+impl fmt::Display for DriverDevice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { number, name, memory } = self;
+        write!(f, "cuda:{number} {name}, {:.1} GiB", *memory as f64 / (1_u64 << 30) as f64)
+    }
+}
+
+/// Asks the NVIDIA driver for its devices; libtorch is not needed for it.
 ///
 /// # Errors
 /// Why there is none.
-pub fn driver_devices() -> Result<Vec<String>, String> {
+pub fn driver_devices() -> Result<Vec<DriverDevice>, String> {
     // SAFETY: libcuda is the NVIDIA driver's own library; the functions are called with the
     // signatures of its published header.
     unsafe {
@@ -77,10 +95,7 @@ pub fn driver_devices() -> Result<Vec<String>, String> {
             check(get_name(name.as_mut_ptr(), name.len() as c_int, device))?;
             check(get_memory(&mut memory, device))?;
             let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
-            devices.push(format!(
-                "cuda:{device} {name}, {:.1} GiB",
-                memory as f64 / (1_u64 << 30) as f64
-            ));
+            devices.push(DriverDevice { number: device as usize, name, memory: memory as u64 });
         }
         Ok(devices)
     }
@@ -105,6 +120,8 @@ mod tests {
         for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(3)] {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
+        let device = DriverDevice { number: 1, name: "NVIDIA H200".into(), memory: 150 << 30 };
+        assert_eq!(device.to_string(), "cuda:1 NVIDIA H200, 150.0 GiB");
         for wrong in ["gpu", "cuda:", "cuda:x", ""] {
             assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("allowed is"), "{wrong}");
         }

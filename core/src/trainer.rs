@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::backend::{Learner, Loss};
+use crate::backend::{Learner, Measured};
 use crate::bucketing::{BatchLimit, Bucketing, Plan};
 use crate::checkpoint::{self, Checkpoint, Contents};
 use crate::config::{ClassWeights, TrainConfig};
@@ -38,6 +38,10 @@ pub struct Trainer<'a, L> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
+    /// Steps that `progress` knows nothing of but that they were made.
+    pending: Vec<Pending>,
+    /// When the first of them began.
+    pending_since: Instant,
     board: SummaryWriter<'a>,
     console: Console,
 }
@@ -50,15 +54,16 @@ pub enum Ending {
     Interrupted(i32),
 }
 
-/// What a step measured.
-struct StepStats {
-    loss: f64,
-    correct: u64,
+/// A step whose loss is not read yet.
+struct Pending {
+    /// Its number, from 1.
+    step: u64,
+    /// Its epoch and its batch in that, from 1.
+    epoch: usize,
+    batch: usize,
     examples: usize,
     tokens: usize,
-    gradient_norm: f64,
     learning_rate: f64,
-    seconds: f64,
 }
 
 impl<'a, L: Learner> Trainer<'a, L> {
@@ -114,6 +119,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             bucketing,
             lengths,
             progress,
+            pending: Vec::new(),
+            pending_since: Instant::now(),
         })
     }
 
@@ -162,8 +169,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             for index in first..plan.len() {
                 let start = Instant::now();
                 let batch = batches.recv().context("no batch was made ready")?;
-                let stats = self.step(&batch, plan.batch(index), start)?;
-                if let Some(signal) = self.stepped(&stats, plan, interrupt)? {
+                self.step(&batch, plan.batch(index), start)?;
+                if let Some(signal) = self.stepped(plan, interrupt)? {
                     return Ok(Some(signal));
                 }
                 if self.progress.finished(self.config).is_some() {
@@ -175,51 +182,75 @@ impl<'a, L: Learner> Trainer<'a, L> {
     }
 
     /// What follows a step: curves, validation, checkpoint; a signal that came meanwhile.
-    fn stepped(
-        &mut self,
-        stats: &StepStats,
-        plan: &Plan,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Option<i32>> {
+    fn stepped(&mut self, plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
         let end_of_epoch = self.progress.advance(plan.len());
-        self.log(stats)?;
+        let step = self.progress.step;
+        if self.pending.len() >= self.learner.steps_between_readings() {
+            self.read()?;
+        }
+        if self.board.wants_histograms(step) {
+            let (weights, gradients) = (self.learner.weights(), self.learner.gradients());
+            self.board.histograms(&weights, &gradients, step)?;
+        }
         if self.validation_due(end_of_epoch) {
-            self.validate(stats.learning_rate)?;
+            self.validate()?;
         }
         let signal = interrupt.signal();
         let over = signal.is_some() || self.progress.finished(self.config).is_some();
-        if !over && self.config.checkpoint_every.due(self.progress.step, end_of_epoch) {
+        if !over && self.config.checkpoint_every.due(step, end_of_epoch) {
             self.save(&self.run.last())?;
         }
         Ok(signal)
     }
 
     /// One batch: loss → gradient → clip → update.
-    fn step(
-        &mut self,
-        batch: &L::Batch,
-        examples: &[u32],
-        start: Instant,
-    ) -> anyhow::Result<StepStats> {
-        let Loss { mean: loss, correct } = self.learner.learn(batch);
-        let gradient_norm = self.learner.clip(self.config.gradient_clip);
+    fn step(&mut self, batch: &L::Batch, examples: &[u32], start: Instant) -> anyhow::Result<()> {
         let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
-        if !loss.is_finite() || !gradient_norm.is_finite() {
-            let Progress { step, epoch, batch, .. } = self.progress;
-            let place = format!("step {} (epoch {}, batch {})", step + 1, epoch + 1, batch + 1);
-            let what = format!("loss {loss}, gradient norm {gradient_norm}");
-            bail!(self.diverged(&place, &what, learning_rate));
+        if self.pending.is_empty() {
+            self.pending_since = start;
         }
-        self.learner.update(learning_rate)?;
+        self.learner.step(batch, self.config.gradient_clip, learning_rate)?;
+        self.pending.push(Pending {
+            step: self.progress.step + 1,
+            epoch: self.progress.epoch + 1,
+            batch: self.progress.batch + 1,
+            examples: examples.len(),
+            tokens: self.experiment.train.tokens_of(examples),
+            learning_rate,
+        });
+        Ok(())
+    }
 
-        let seconds = start.elapsed().as_secs_f64();
-        let tokens = self.experiment.train.tokens_of(examples);
-        let examples = examples.len();
-        let progress = &mut self.progress;
-        progress.meter.add(loss, correct, examples as u64);
-        progress.tokens += tokens as u64;
-        progress.seconds += seconds;
-        Ok(StepStats { loss, correct, examples, tokens, gradient_norm, learning_rate, seconds })
+    /// Reads what the last steps measured, shows it, and writes their curves.
+    fn read(&mut self) -> anyhow::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        let measured = self.learner.measured();
+        let seconds = self.pending_since.elapsed().as_secs_f64() / pending.len().max(1) as f64;
+        for (step, Measured { loss, gradient_norm }) in pending.iter().zip(measured) {
+            if !loss.mean.is_finite() || !gradient_norm.is_finite() {
+                let Pending { step, epoch, batch, learning_rate, .. } = *step;
+                let place = format!("step {step} (epoch {epoch}, batch {batch})");
+                let what = format!("loss {}, gradient norm {gradient_norm}", loss.mean);
+                bail!(self.diverged(&place, &what, learning_rate));
+            }
+            let progress = &mut self.progress;
+            progress.meter.add(loss.mean, loss.correct, step.examples as u64);
+            progress.tokens += step.tokens as u64;
+            progress.seconds += seconds;
+            self.console.step(loss.mean, step.examples, step.tokens);
+            if !step.step.is_multiple_of(self.config.log_every) {
+                continue;
+            }
+            let points = [
+                ("loss/train", loss.mean),
+                ("accuracy/train", loss.correct as f64 / step.examples as f64),
+                ("train/learning_rate", step.learning_rate),
+                ("train/gradient_norm", gradient_norm),
+                ("train/tokens_per_second", step.tokens as f64 / seconds),
+            ];
+            self.board.scalars(&points, step.step)?;
+        }
+        Ok(())
     }
 
     /// As configured, and after the very last step in any case.
@@ -240,29 +271,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
         )
     }
 
-    /// Shows a step, and writes what is due after it to TensorBoard.
-    fn log(&mut self, stats: &StepStats) -> anyhow::Result<()> {
-        self.console.step(stats.loss, stats.examples, stats.tokens);
-        let step = self.progress.step;
-        if self.board.wants_histograms(step) {
-            let (weights, gradients) = (self.learner.weights(), self.learner.gradients());
-            self.board.histograms(&weights, &gradients, step)?;
-        }
-        if !step.is_multiple_of(self.config.log_every) {
-            return Ok(());
-        }
-        let points = [
-            ("loss/train", stats.loss),
-            ("accuracy/train", stats.correct as f64 / stats.examples as f64),
-            ("train/learning_rate", stats.learning_rate),
-            ("train/gradient_norm", stats.gradient_norm),
-            ("train/tokens_per_second", stats.tokens as f64 / stats.seconds),
-        ];
-        self.board.scalars(&points, step)
-    }
-
     /// Scores the validation examples; writes `best/` where that is a new best.
-    fn validate(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+    fn validate(&mut self) -> anyhow::Result<()> {
+        // The rate of the last step.
+        let learning_rate = self.schedule.rate(self.progress.step - 1, &self.progress.plateau);
+        self.read()?;
         let predictions = self.predict(&self.experiment.validation);
         let validation = predictions.score();
         if !validation.loss.is_finite() {
@@ -334,6 +347,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
 
     /// Writes a checkpoint, and before it all curves up to it, so that a resumed run has no gap.
     fn save(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        self.read()?;
         self.board.sync()?;
         let contents = Contents {
             resolved: &self.experiment.resolved,

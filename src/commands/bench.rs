@@ -125,10 +125,9 @@ impl Work<'_> {
             let batch = prepare(&self.experiment.train, self.plan.batch(step), step as u64);
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
-            learner.learn(&batch);
-            learner.clip(config.gradient_clip);
             // So small a rate changes nothing, but takes as long as any other.
-            learner.update(1e-9)?;
+            learner.step(&batch, config.gradient_clip, 1e-9)?;
+            learner.measured();
             round.seconds += start.elapsed().as_secs_f64();
         }
         for (part, seconds) in learner.times().0 {

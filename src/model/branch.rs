@@ -89,6 +89,11 @@ impl Branch {
         self.prefixed(embedding.into_iter().chain(self.lstm.constants()))
     }
 
+    /// What [`Branch::parameters`] calls the embedding.
+    pub fn embedding_name(&self) -> String {
+        format!("{}embedding.weight", self.config.prefix())
+    }
+
     fn embedding(&self) -> Option<Named> {
         Some(("embedding.weight".to_owned(), self.embedding.shallow_clone()))
     }

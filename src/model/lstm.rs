@@ -40,6 +40,34 @@ struct Cell {
 }
 
 impl Cell {
+    /// All weights lie in one piece of memory, in cuDNN's order: it would copy them there at every
+    /// call.
+    fn new(
+        direction: Direction,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor,
+        device: Device,
+    ) -> Self {
+        let parts = [&weight_ih, &weight_hh, &bias, &bias.zeros_like()];
+        let flat: Vec<Tensor> = parts.iter().map(|part| part.flatten(0, -1)).collect();
+        let whole = Tensor::cat(&flat, 0).to_device(device);
+        let mut start = 0;
+        let [weight_ih, weight_hh, bias, zero] = parts.map(|part| {
+            let length = part.numel() as i64;
+            let own = whole.narrow(0, start, length).view_as(part).detach();
+            start += length;
+            own
+        });
+        Self {
+            direction,
+            weight_ih: weight_ih.set_requires_grad(true),
+            weight_hh: weight_hh.set_requires_grad(true),
+            bias: bias.set_requires_grad(true),
+            zero,
+        }
+    }
+
     /// What the gates were at each step, [B, T, 4, H]. The library's kernels do not tell; but all
     /// that goes into them is known.
     fn gates(&self, inputs: &Tensor, states: &Tensor) -> Tensor {
@@ -81,15 +109,12 @@ impl Lstm {
             true => &[Direction::Forward, Direction::Backward],
             false => &[Direction::Forward],
         };
-        let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
         let layers = (0..config.layers).map(|layer| {
             let inputs = if layer == 0 { inputs } else { units * directions.len() as i64 };
-            let cell = |direction: &Direction| Cell {
-                direction: *direction,
-                weight_ih: trainable(init.kernel(4 * units, inputs, units)),
-                weight_hh: trainable(init.recurrent_kernel(units)),
-                bias: trainable(init.gate_bias(units)),
-                zero: Tensor::zeros([4 * units], (Kind::Float, device)),
+            let cell = |direction: &Direction| {
+                let weight_ih = init.kernel(4 * units, inputs, units);
+                let weight_hh = init.recurrent_kernel(units);
+                Cell::new(*direction, weight_ih, weight_hh, init.gate_bias(units), device)
             };
             directions.iter().map(cell).collect()
         });

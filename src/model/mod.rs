@@ -118,6 +118,13 @@ impl Model {
         named
     }
 
+    /// For each of [`Model::parameters`] the number of the input whose embedding it is.
+    pub fn embeddings(&self) -> Vec<Option<usize>> {
+        let names: Vec<String> = self.branches.iter().map(Branch::embedding_name).collect();
+        let input = |(name, _): Named| names.iter().position(|own| *own == name);
+        self.parameters().into_iter().map(input).collect()
+    }
+
     /// Everything that PyTorch's modules of the same names need: the parameters, frozen word
     /// vectors, and the second bias of each LSTM, which is zero here.
     pub fn state(&self) -> Vec<Named> {

@@ -25,6 +25,13 @@ pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
         DeviceChoice::Cuda(_) => bail!("--device cuda: {}", cuda_report()),
     }
 }
+
+/// The memory of a CUDA device in bytes, where the driver tells it.
+pub fn memory(device: Device) -> Option<u64> {
+    let Device::Cuda(number) = device else { return None };
+    driver_devices().ok()?.get(number).map(|device| device.memory)
+}
+
 /// Loads libtorch's CUDA half where it lies in the library path. The linker leaves it out of the
 /// binary, so that one binary serves machines with CUDA and without.
 pub fn load_cuda() {
@@ -77,7 +84,7 @@ pub fn cuda_report() -> CudaReport {
         Err(reason) => return CudaReport::None(format!("no CUDA device: {reason}")),
     };
     if tch::Cuda::device_count() > 0 {
-        return CudaReport::Devices(devices);
+        return CudaReport::Devices(devices.iter().map(ToString::to_string).collect());
     }
     let reason = match std::env::var("CUDA_VISIBLE_DEVICES") {
         Ok(value) => format!("CUDA_VISIBLE_DEVICES is \"{value}\", which shows none"),

@@ -40,12 +40,12 @@ char *lstmtext_fused_adam(at::Tensor *const *weights, at::Tensor *const *gradien
                           at::Tensor *const *means, at::Tensor *const *squares,
                           at::Tensor *const *steps, std::size_t count, double learning_rate,
                           double beta1, double beta2, double weight_decay, double epsilon,
-                          bool decoupled) {
+                          bool decoupled, const at::Tensor *skipped) {
   return guarded([&] {
     auto fused = [&](auto function) {
       function(list(weights, count), list(gradients, count), list(means, count),
                list(squares, count), {}, list(steps, count), learning_rate, beta1, beta2,
-               weight_decay, epsilon, false, false, {}, {});
+               weight_decay, epsilon, false, false, {}, *skipped);
     };
     using Tensors = at::TensorList;
     using Optional = const std::optional<at::Tensor> &;
@@ -58,12 +58,13 @@ char *lstmtext_fused_adam(at::Tensor *const *weights, at::Tensor *const *gradien
 
 char *lstmtext_fused_sgd(at::Tensor *const *weights, at::Tensor *const *gradients,
                          at::Tensor *const *momenta, std::size_t count, double learning_rate,
-                         double momentum, double weight_decay, bool nesterov) {
+                         double momentum, double weight_decay, bool nesterov,
+                         const at::Tensor *skipped) {
   return guarded([&] {
     at::_fused_sgd_(list(weights, count), list(gradients, count),
                     momentum == 0.0 ? std::vector<at::Tensor>{} : list(momenta, count),
                     weight_decay, momentum, learning_rate, /*dampening=*/0.0, nesterov,
-                    /*maximize=*/false, /*is_first_step=*/false);
+                    /*maximize=*/false, /*is_first_step=*/false, {}, *skipped);
   });
 }
 

@@ -50,6 +50,7 @@ unsafe extern "C" {
         weight_decay: f64,
         epsilon: f64,
         decoupled: bool,
+        skipped: *const C_tensor,
     ) -> *mut libc::c_char;
     fn lstmtext_fused_sgd(
         weights: *const *const C_tensor,
@@ -60,13 +61,15 @@ unsafe extern "C" {
         momentum: f64,
         weight_decay: f64,
         nesterov: bool,
+        skipped: *const C_tensor,
     ) -> *mut libc::c_char;
     fn lstmtext_free(message: *mut libc::c_char);
 }
 
 /// One step of Adam or AdamW: weights, means, squares and steps change in place.
 ///
-/// `steps` holds a 0-dimensional float for each weight, raised by 1 here.
+/// `steps` holds a 0-dimensional float for each weight, raised by 1 here. Where `skipped`, a float [],
+/// is 1 and not 0, nothing changes.
 ///
 /// # Errors
 /// libtorch's own, where shapes or devices disagree.
@@ -77,11 +80,13 @@ pub fn adam(
     squares: &[Tensor],
     steps: &[Tensor],
     adam: Adam,
+    skipped: &Tensor,
 ) -> anyhow::Result<()> {
     let same = [gradients.len(), means.len(), squares.len(), steps.len()];
     assert!(same.iter().all(|length| *length == weights.len()), "one of each for every weight");
+    let made = skipped.neg() + 1.0;
     for step in steps {
-        let _ = step.shallow_clone().g_add_scalar_(1.0);
+        let _ = step.shallow_clone().g_add_(&made);
     }
     // SAFETY: the lists hold valid tensors that outlive the call, all of the count given; the
     // kernel changes tensor contents only, which tch's handles allow through shared references.
@@ -99,13 +104,14 @@ pub fn adam(
             adam.weight_decay,
             adam.epsilon,
             adam.decoupled,
+            skipped.as_ptr(),
         )
     };
     result_of(message)
 }
 
 /// One step of stochastic gradient descent: weights and momenta change in place. `momenta` may be
-/// empty where the momentum is 0.
+/// empty where the momentum is 0. Where `skipped`, a float [], is 1 and not 0, nothing changes.
 ///
 /// # Errors
 /// libtorch's own, where shapes or devices disagree.
@@ -114,6 +120,7 @@ pub fn sgd(
     gradients: &[Tensor],
     momenta: &[Tensor],
     sgd: Sgd,
+    skipped: &Tensor,
 ) -> anyhow::Result<()> {
     assert_eq!(gradients.len(), weights.len(), "a gradient for every weight");
     assert!(sgd.momentum == 0.0 || momenta.len() == weights.len(), "a momentum for every weight");
@@ -128,6 +135,7 @@ pub fn sgd(
             sgd.momentum,
             sgd.weight_decay,
             sgd.nesterov,
+            skipped.as_ptr(),
         )
     };
     result_of(message)

@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod steps;
+
 use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
@@ -283,9 +285,7 @@ fn it_learns_as_libtorch_does() {
 fn steps(learner: &mut impl Learner, data: &Encoded) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
-        learner.learn(&batch);
-        learner.clip(Some(0.3));
-        learner.update(0.01).unwrap();
+        learner.step(&batch, Some(0.3), 0.01).unwrap();
     }
 }
 

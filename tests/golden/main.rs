@@ -148,6 +148,7 @@ fn compare(name: &str) {
     };
 
     let mut optimizer = Optimizer::new(&config.train, model.parameters());
+    let made = Tensor::from(0.0_f32);
     let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let logits = model.logits(&batch, Mode::Train);
@@ -162,8 +163,8 @@ fn compare(name: &str) {
         }
         let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
-        clip(&mut gradients, case.gradient_clip);
-        optimizer.step(&gradients, &[], case.learning_rate).unwrap();
+        let _ = clip(&mut gradients, case.gradient_clip);
+        optimizer.step(&gradients, &[], case.learning_rate, &made).unwrap();
     }
     for (parameter, ours) in model.state() {
         let theirs = numbers.get(name, &format!("after/{parameter}"));
@@ -200,11 +201,10 @@ fn compare_native(name: &str) {
 
     let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        let loss = learner.learn(&batch).mean;
+        learner.step(&batch, case.gradient_clip, case.learning_rate).unwrap();
+        let loss = learner.measured()[0].loss.mean;
         let difference = (loss - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
-        learner.clip(case.gradient_clip);
-        learner.update(case.learning_rate).unwrap();
     }
     for (parameter, ours) in to_tensors(learner.weights()) {
         let theirs = numbers.get(name, &format!("after/{parameter}"));

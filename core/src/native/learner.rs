@@ -10,7 +10,7 @@ use super::network::{Gradients, Network, Parameter};
 use super::optimizer::Optimizer;
 use super::reading::{Reader, Reading};
 use crate::arrays::Array;
-use crate::backend::{Classify, Learner, Loss, Preparer, Times};
+use crate::backend::{Classify, Learner, Measured, Preparer, Times};
 use crate::config::{Config, Inputs};
 use crate::kernel::Instructions;
 use crate::text::{Corpus, Encoded};
@@ -87,6 +87,7 @@ pub struct NativeLearner {
     gradients: Gradients,
     /// What clipping multiplies the gradient by.
     factor: f32,
+    measured: Vec<Measured>,
     times: Times,
 }
 
@@ -110,6 +111,7 @@ impl NativeLearner {
             criterion: Criterion { label_smoothing: config.train.label_smoothing, class_weights },
             gradients: Gradients::default(),
             factor: 1.0,
+            measured: Vec::new(),
             times: Times::default(),
             classifier,
         })
@@ -145,33 +147,38 @@ impl Learner for NativeLearner {
         })
     }
 
-    fn learn(&mut self, batch: &NativeBatch) -> Loss {
-        self.factor = 1.0;
+    fn step(
+        &mut self,
+        batch: &NativeBatch,
+        limit: Option<f64>,
+        learning_rate: f64,
+    ) -> anyhow::Result<()> {
         let network = &mut self.classifier.network;
         let dropout = Some(&batch.dropout);
-        network.gradients(&batch.reading, &self.criterion, dropout, &mut self.gradients)
+        let loss = network.gradients(&batch.reading, &self.criterion, dropout, &mut self.gradients);
+        let norm = self.times.measure("clip", || self.gradients.norm());
+        self.factor = match limit {
+            Some(limit) if norm.is_finite() && norm > limit => (limit / norm) as f32,
+            _ => 1.0,
+        };
+        let measured = Measured { loss, gradient_norm: norm };
+        self.measured.push(measured);
+        if measured.is_finite() {
+            self.times.measure("optimizer", || {
+                self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
+            });
+            self.times.measure("pack", || network.pack());
+        }
+        Ok(())
     }
 
-    fn clip(&mut self, limit: Option<f64>) -> f64 {
-        let norm = self.times.measure("clip", || self.gradients.norm());
-        if let Some(limit) = limit.filter(|limit| norm.is_finite() && norm > *limit) {
-            self.factor = (limit / norm) as f32;
-        }
-        norm
+    fn measured(&mut self) -> Vec<Measured> {
+        std::mem::take(&mut self.measured)
     }
 
     fn gradients(&self) -> Vec<Array> {
         let parameters = self.classifier.network.parameters();
         self.gradients.arrays(parameters, self.factor)
-    }
-
-    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
-        let network = &mut self.classifier.network;
-        self.times.measure("optimizer", || {
-            self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
-        });
-        self.times.measure("pack", || network.pack());
-        Ok(())
     }
 
     fn weights(&self) -> Vec<Array> {
