@@ -72,6 +72,9 @@ pub struct Outcome {
     pub tokens_per_second: f64,
     /// The best epoch's.
     pub validation: Score,
+    /// How many examples that is of; 0 where an earlier version did not say.
+    #[serde(default)]
+    pub validation_examples: usize,
     /// Null where there are no test examples.
     pub test: Option<Score>,
 }

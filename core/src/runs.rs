@@ -270,6 +270,7 @@ mod tests {
         seconds: 9.5,
         tokens_per_second: 100.0,
         validation: Score { loss: 0.25, accuracy: 0.9 },
+        validation_examples: 50,
         test: None,
     };
 

@@ -339,6 +339,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             seconds: self.progress.seconds,
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
             validation: best.validation,
+            validation_examples: self.experiment.validation.len(),
             test,
         };
         self.run.write_summary(&outcome)?;

@@ -15,9 +15,10 @@ use crate::explanation::Explainer;
 use crate::files::{replace_file, write_atomic};
 use crate::libtorch;
 use crate::model::{Model, Named, Read};
+use crate::numbers::counted;
 use crate::plot::states::{Gates, MOST_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
-use crate::text::{PAD, joined};
+use crate::text::{LocatedToken, OOV, PAD, joined};
 use lstmtext_core::commands::output::{one_field, print, print_json};
 use lstmtext_core::commands::texts::TextColumns;
 use lstmtext_core::commands::{FINE, StatesArgs};
@@ -29,8 +30,13 @@ struct TextStates {
     input: Option<String>,
     text: String,
     layer: usize,
-    /// The words as the model has them, padding in front included.
+    /// The words that are read, padding in front included: as the vocabulary has them, and as the
+    /// text has those that it lacks.
     tokens: Vec<String>,
+    /// Whether the vocabulary has each; to the model all others are one word.
+    known: Vec<bool>,
+    /// Tokens beyond `text.max_length`.
+    tokens_unread: usize,
     /// The steps of padding in front.
     padding: usize,
     directions: Vec<DirectionStates>,
@@ -38,6 +44,34 @@ struct TextStates {
     classes: Vec<String>,
     /// Of the words read so far the probability of each class, [T][C], padding aside.
     probabilities: Vec<Vec<f64>>,
+}
+
+impl TextStates {
+    /// The tokens that are read, and all that the text has.
+    fn read_and_all(&self) -> (usize, usize) {
+        let read = self.tokens.len() - self.padding;
+        (read, read + self.tokens_unread)
+    }
+
+    /// What is to be known of the text.
+    fn notes(&self) -> Vec<String> {
+        let name = self.input.as_deref().unwrap_or("the text");
+        let mut notes = Vec::new();
+        if self.tokens_unread > 0 {
+            let (read, all) = self.read_and_all();
+            notes.push(format!(
+                "note: {name} has {all} tokens, of which {read} are read (text.max_length)"
+            ));
+        }
+        let unknown = self.known.iter().filter(|known| !**known).count();
+        if unknown > 0 {
+            let unknown = counted(unknown, "word");
+            notes.push(format!(
+                "note: the vocabulary lacks {unknown} of {name}; to the model they are one"
+            ));
+        }
+        notes
+    }
 }
 
 /// What one direction made of a text.
@@ -67,7 +101,9 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     }
     let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
     if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
-        bail!(ConfigError::new(format!("--layer {layer}: the top layer of the LSTM is {layers}")));
+        bail!(ConfigError::new(format!(
+            "--layer {layer}: the LSTM has layers 1 to {layers}, the top one is {layers}"
+        )));
     }
     for (path, kind) in args.to.iter().zip(&kinds) {
         kind.check(path, texts[0].len() * inputs.len())?;
@@ -89,6 +125,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         for (text, probabilities) in joined(&texts, parts).iter().zip(&probabilities) {
             let mut states = text_states(&checkpoint, &model, input, text.clone(), args.layer)?;
             states.probabilities.clone_from(&probabilities[input]);
+            states.notes().iter().for_each(|note| say(note));
             all.push(states);
         }
     }
@@ -105,7 +142,8 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
             let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
             if units > args.units {
                 say(format!(
-                    "{} of {units} units are shown; --units, --json and --to have all",
+                    "{} of {units} units are shown; --units has more, --json and --to have all, \
+                     probabilities and gates too",
                     args.units
                 ));
             }
@@ -130,13 +168,21 @@ fn text_states(
     let reads = &layers[layer - 1];
     let gates = model.gates(input, layer - 1, &layers, &sequences);
     let words = encoder.vocabulary().words();
-    let ids = Vec::<i64>::try_from(sequences.ids.flatten(0, 1))?;
+    let (located, tokens_unread) = encoder.located(&text);
+    let padding = sequences.positions.width as usize - located.len();
+    let word = |token: &LocatedToken| match (&token.span, token.id) {
+        (Some(span), OOV) => one_field(&text[span.clone()]),
+        (_, id) => one_field(&words[id as usize]),
+    };
+    let padded = (0..padding).map(|_| words[PAD as usize].to_string());
+    let known = located.iter().map(|token| token.id != OOV);
     Ok(TextStates {
+        tokens: padded.chain(located.iter().map(word)).collect(),
+        known: (0..padding).map(|_| true).chain(known).collect(),
+        tokens_unread,
+        padding,
         input: checkpoint.resolved.config.inputs[input].name.clone(),
-        text,
         layer,
-        padding: ids.iter().take_while(|id| **id == i64::from(PAD)).count(),
-        tokens: ids.iter().map(|id| one_field(&words[*id as usize])).collect(),
         directions: reads
             .iter()
             .zip(&gates)
@@ -144,6 +190,7 @@ fn text_states(
             .collect::<anyhow::Result<_>>()?,
         classes: checkpoint.labels.clone(),
         probabilities: Vec::new(),
+        text,
     })
 }
 
@@ -271,6 +318,7 @@ fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
     let many = texts.len() > 1;
     let plots = texts.iter().enumerate().map(|(number, text)| StatesPlot {
         name: text.input.clone().or(many.then(|| (number + 1).to_string())),
+        read: text.read_and_all(),
         words: &text.tokens[text.padding..],
         labels: &text.classes,
         probabilities: &text.probabilities,

@@ -45,7 +45,9 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
                 "stopped by a signal; everything so far is in \"{}\"",
                 run.last().display()
             ));
-            say(format!("go on with:\n  {} train --resume {}", program(), quoted(run.path())));
+            let no_test = if args.no_test { "--no-test " } else { "" };
+            let run = quoted(run.path());
+            say(format!("go on with:\n  {} train {no_test}--resume {run}", program()));
             Ok(128 + signal as u8)
         }
     }

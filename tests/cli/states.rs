@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::common::{Place, assert_fails, stdout, stdout_json};
+use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
@@ -126,4 +126,22 @@ fn another_ending_is_refused_before_anything_is_computed() {
     let command = place.lstmtext("states run n1 --to s.svg --to s.jpg");
     assert_fails(command, 2, &["s.jpg", ".npz, .npy, .svg or .png"]);
     assert!(!place.path("s.svg").exists());
+}
+
+/// A word that the vocabulary lacks is shown as it stands in the text, and what is not read is told.
+#[test]
+fn what_the_model_does_not_know_or_read_is_told() {
+    let place = Place::with_data();
+    place.train("small.yaml --out run --set text.max_length=4");
+    let mut command = place.lstmtext("states run --json");
+    let done = command.arg("n1 Größe n2 pos3 pos4 neg5").assert().success();
+    let states = &stdout_json(&done)[0];
+    assert_eq!(states["tokens"], serde_json::json!(["n1", "Größe", "pos4", "neg5"]));
+    assert_eq!(states["known"], serde_json::json!([true, false, true, true]));
+    assert_eq!(states["tokens_unread"], 2);
+    let said = stderr(&done);
+    assert!(said.contains("the text has 6 tokens, of which 4 are read"), "{said}");
+    assert!(said.contains("lacks 1 word of the text"), "{said}");
+    place.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
+    assert!(place.read("s.svg").contains("after each word (4 of 6 are read)"));
 }

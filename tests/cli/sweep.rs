@@ -209,6 +209,7 @@ fn a_task_that_was_stopped_goes_on_when_it_is_sent_again() {
     task.wait_for_validations(&place, "many/units=8-seed=2", 2);
     let (code, said) = task.stop(libc::SIGTERM);
     assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("train --no-test --resume "), "{said}");
     let again = place.lstmtext(line).assert().success();
     again.stdout(contains("validation ")).stderr(contains("resumed after step "));
     assert!(place.path("many/units=8-seed=2/summary.json").exists());
@@ -254,6 +255,8 @@ fn another_configuration_is_refused_and_more_points_are_welcome() {
         assert_fails(place.lstmtext(&line), 1, &words);
     }
     assert_eq!(place.read("sweeps/many/leaderboard.json"), before);
+    let list = place.lstmtext("sweep many.yaml --list --set train.epochs=5").assert().success();
+    assert_eq!(stdout(&list).matches("  other     ").count(), 4);
 
     let more = place.lstmtext("sweep many.yaml --set sweep.seed=[1,2,3]").assert().success();
     assert!(stderr(&more).contains("6 runs, 4 of them finished before"));
@@ -396,4 +399,15 @@ fn a_sweep_nobody_watches_goes_on() {
     assert!(done.status.success());
     assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count(), 3);
     place.lstmtext("sweep many.yaml").assert().success().stderr(contains("at once").not());
+}
+
+#[test]
+fn a_folder_that_cannot_have_the_sweep_is_refused_at_once() {
+    let place = place(GRID);
+    place.train("small.yaml --out run --set train.epochs=1");
+    let refused = |line: &str, words: &[&str]| assert_fails(place.lstmtext(line), 1, words);
+    refused("sweep many.yaml --out run", &["is a run, not a folder of runs", "--out"]);
+    refused("sweep many.yaml --out run/best", &["is a run"]);
+    refused("sweep many.yaml --out many.yaml/below", &["cannot make the folder"]);
+    assert!(!place.path("run/units=4-seed=1").exists());
 }

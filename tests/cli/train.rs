@@ -159,8 +159,15 @@ fn the_summary_is_that_of_the_best_epoch() {
     assert_eq!(summary["parameters"], words * 8 + 4 * 8 * (8 + 8 + 1) + 8 + 1);
     let mut keys: Vec<&String> = summary.as_object().unwrap().keys().collect();
     keys.sort();
-    let promised =
-        ["best_epoch", "parameters", "seconds", "test", "tokens_per_second", "validation"];
+    let promised = [
+        "best_epoch",
+        "parameters",
+        "seconds",
+        "test",
+        "tokens_per_second",
+        "validation",
+        "validation_examples",
+    ];
     assert_eq!(keys, promised);
 }
 

@@ -19,8 +19,10 @@ layer, means over its units. In an .npz file these are the arrays states [T, H],
 gates [T, 4] in the order input, forget, cell, output, of a second direction backward/states and so
 on, and probabilities [T, C]; of several inputs each has its name in front, story/h, and of several
 texts each its number, 2/h. An .npy file has the states of one text [T, H], those of two directions
-side by side. An .svg or .png draws probabilities and gates word by word. Padding in front, which
-is read, counts in T but for probabilities; table and picture leave it out.";
+side by side. An .svg or .png draws probabilities and gates of at most 12 texts; of two classes, words
+that raise the probability are blue, those that lower it orange. Padding in front, which is read,
+counts in T but for probabilities; table and picture leave it out. The table has states alone. A
+text that begins with - follows --.";
 
 /// Units that a table shows.
 const SHOWN: usize = 5;

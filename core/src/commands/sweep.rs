@@ -27,7 +27,7 @@ use crate::sweep::{
 const EXAMPLES: &str = "\
 Examples:
   lstmtext sweep configs/sweep.yaml --jobs 2
-  lstmtext sweep configs/sweep.yaml --set 'sweep.seed=[1]' --set train.epochs=1
+  lstmtext sweep configs/sweep.yaml --set 'sweep.seed=[1]' --set train.epochs=1 --out sweeps/try
   lstmtext sweep configs/sweep.yaml --list
   lstmtext sweep configs/sweep.yaml --index 3
 
@@ -52,7 +52,8 @@ pub struct SweepArgs {
     /// Train so many runs at once, which share the CPU cores
     #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
     jobs: NonZeroUsize,
-    /// Print each run's index, state and settings; train nothing
+    /// Print each run's index, state and settings; train nothing. State other: its folder has a run of
+    /// another configuration
     #[arg(long, conflicts_with = "index")]
     list: bool,
     /// Train only the run of this index, from 0, in this process
@@ -104,7 +105,9 @@ fn list(folder: &SweepFolder, json: bool) -> anyhow::Result<u8> {
         return Ok(FINE);
     }
     let width = (folder.runs.len() - 1).to_string().len();
-    let line = |run: &SweepRun| format!("{:width$}  {:<8}  {}\n", run.index, state(run), run.point);
+    let line = |run: &SweepRun| {
+        format!("{:width$}  {:<8}  {}\n", run.index, state(folder, run), run.point)
+    };
     print(&folder.runs.iter().map(line).collect::<String>())?;
     Ok(FINE)
 }
@@ -118,13 +121,17 @@ fn listed<'a>(folder: &SweepFolder, run: &'a SweepRun) -> anyhow::Result<Listed<
     Ok(Listed {
         index: run.index,
         run: run.folder.path(),
-        state: state(run),
+        state: state(folder, run),
         settings,
         config: config.context("cannot encode a configuration")?,
     })
 }
 
-fn state(run: &SweepRun) -> &'static str {
+fn state(folder: &SweepFolder, run: &SweepRun) -> &'static str {
+    if folder.check(run).is_err() {
+        // A run of another configuration, or none that can be read.
+        return "other";
+    }
     match run.state() {
         State::New => "new",
         State::Running => "running",
@@ -156,9 +163,7 @@ fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Re
 
 /// Trains what is left, and prints the leaderboard.
 fn train_all(folder: &SweepFolder, args: &SweepArgs) -> anyhow::Result<u8> {
-    for run in &folder.runs {
-        folder.check(run)?;
-    }
+    folder.check_all()?;
     let unfinished = folder.unfinished();
     let mut failures = Vec::new();
     if !unfinished.is_empty() {
@@ -235,6 +240,11 @@ fn report(folder: &SweepFolder, failures: &[Failure], json: bool) -> anyhow::Res
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
     if let Some(field) = folder.varied().find(of_data) {
         say(format!("note: {field} varies: scores may be of different validation examples\n"));
+    }
+    if let Some((least, most)) = board.validation_examples() {
+        say(format!(
+            "note: runs have {least} to {most} validation examples: their data has changed\n"
+        ));
     }
     match json {
         true => print_json(&board)?,

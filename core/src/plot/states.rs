@@ -2,6 +2,8 @@
 
 use anyhow::ensure;
 
+use crate::numbers::grouped;
+
 use super::sheet::{Align, Dashes, Point, Sheet, fitted, width};
 use super::{
     Axis, BLUE, COLORS, Color, Frame, GRAY, GRID, INK, Picture, SMALL, TEXT, Theme, VERMILION,
@@ -29,6 +31,8 @@ const GAP: f64 = 46.0;
 /// The longest word below the charts, and what is left free above and below all of them.
 const LONGEST_WORD: f64 = 150.0;
 const WORDS_MARGINS: [f64; 2] = [10.0, 30.0];
+/// A word that moves the probability by so much has the whole colour.
+const STRONG: f64 = 0.2;
 /// Between ticks.
 const STEP: f64 = 0.2;
 
@@ -42,6 +46,8 @@ const GATES: [&str; 4] = ["input gate", "forget gate", "cell gate", "output gate
 pub struct StatesPlot<'a> {
     /// What tells it from others, where there are any.
     pub name: Option<String>,
+    /// The tokens that are read, and all that the text has.
+    pub read: (usize, usize),
     /// The words, at least one.
     pub words: &'a [String],
     /// The label of each class.
@@ -95,10 +101,10 @@ impl Part {
     fn new(plot: &StatesPlot) -> Self {
         let (columns, charts) = (Columns::of(plot.words), charts(plot));
         let changes = changes(plot, &charts[0].lines);
-        let named = named(&changes, &columns).into_iter().map(|(number, change)| NamedWord {
+        let named = named(&changes, &columns).into_iter().map(|number| NamedWord {
             number,
             name: fitted(&plot.words[number], SMALL, LONGEST_WORD),
-            color: word_color(change, plot.labels.len()),
+            color: word_color(changes[number], plot.labels.len()),
         });
         Self { named: named.collect(), columns, charts }
     }
@@ -201,7 +207,11 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
     };
     let name =
         plot.name.as_ref().map_or(String::new(), |name| format!("{}: ", fitted(name, TEXT, 120.0)));
-    let title = format!("{name}probability of {class} after each word");
+    let cut = match plot.read {
+        (read, all) if read < all => format!(" ({} of {} are read)", grouped(read), grouped(all)),
+        _ => String::new(),
+    };
+    let title = format!("{name}probability of {class} after each word{cut}");
     Chart {
         title,
         height: PROBABILITY_HEIGHT,
@@ -281,14 +291,13 @@ fn draw_legend(sheet: &mut Sheet, frame: &Frame, number: usize, line: &Line) {
     sheet.text((left + SAMPLE + 10.0, y), Align::Left, SMALL, INK, &name);
 }
 
-/// Of two classes that of the one that a word speaks for, the stronger the more it does so; `change` is
-/// how much the line rises, as a share of the largest change.
+/// Of two classes that of the one that a word speaks for, the stronger the more the line rises or falls.
 fn word_color(change: f64, classes: usize) -> Color {
     if classes != 2 {
         return INK;
     }
     let side = if change < 0.0 { VERMILION } else { BLUE };
-    side.mixed(GRAY, change.abs() as f32)
+    side.mixed(GRAY, (change.abs() / STRONG).min(1.0) as f32)
 }
 
 /// How far the lines move with each word: of two classes with its sign. What was before the first
@@ -305,24 +314,22 @@ fn changes(plot: &StatesPlot, lines: &[Line]) -> Vec<f64> {
     (0..plot.words.len()).map(change).collect()
 }
 
-/// The words that have room for their names, those with the largest changes first, in their order; each
-/// with its change as a share of the largest.
-fn named(changes: &[f64], columns: &Columns) -> Vec<(usize, f64)> {
+/// The words that have room for their names, those with the largest changes first, in their order.
+fn named(changes: &[f64], columns: &Columns) -> Vec<usize> {
     let mut order: Vec<usize> = (0..changes.len()).collect();
     order.sort_by(|a, b| changes[*b].abs().total_cmp(&changes[*a].abs()));
     // The columns of the words to the left and right that have no room any more.
     let around = (APART / columns.pitch).ceil() as usize - 1;
     let mut taken = vec![false; changes.len()];
     let mut named = Vec::new();
-    let largest = changes.iter().fold(f64::MIN_POSITIVE, |most, change| most.max(change.abs()));
     for number in order {
         if !taken[number] {
             let last = (number + around).min(taken.len() - 1);
             taken[number.saturating_sub(around)..=last].fill(true);
-            named.push((number, changes[number] / largest));
+            named.push(number);
         }
     }
-    named.sort_by_key(|(number, _)| *number);
+    named.sort_unstable();
     named
 }
 
@@ -334,19 +341,15 @@ mod tests {
         Columns { left: 0.0, pitch, right: pitch * words as f64 }
     }
 
-    fn numbers(named: &[(usize, f64)]) -> Vec<usize> {
-        named.iter().map(|(number, _)| *number).collect()
-    }
-
     #[test]
     fn words_that_change_most_are_named_where_there_is_room() {
         let changes = [0.1, -0.9, 0.2, 0.3, 0.0, 0.5];
-        assert_eq!(numbers(&named(&changes, &columns(16.0, 6))), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(named(&changes, &columns(16.0, 6)), [0, 1, 2, 3, 4, 5]);
         // Neighbours of a named word have no room.
-        assert_eq!(numbers(&named(&changes, &columns(9.0, 6))), [1, 3, 5]);
-        assert_eq!(numbers(&named(&changes, &columns(6.0, 6))), [1, 5]);
-        assert_eq!(named(&changes, &columns(6.0, 6))[0], (1, -1.0));
-        assert_eq!((word_color(-1.0, 2), word_color(1.0, 2)), (VERMILION, BLUE));
+        assert_eq!(named(&changes, &columns(9.0, 6)), [1, 3, 5]);
+        assert_eq!(named(&changes, &columns(6.0, 6)), [1, 5]);
+        assert_eq!((word_color(-0.9, 2), word_color(0.2, 2)), (VERMILION, BLUE));
+        assert_eq!((word_color(0.0, 2), word_color(0.5, 3)), (GRAY, INK));
         assert!(named(&[], &columns(6.0, 0)).is_empty());
     }
 
@@ -372,9 +375,18 @@ mod tests {
             let means = vec![[0.5, 0.9, -0.3, 0.4]; count];
             let gates = vec![Gates { title: "layer 1, forward".into(), means: &means }];
             let (words, probabilities) = (&words[..], &probabilities[..]);
-            let plot = StatesPlot { name: None, words, labels: &labels, probabilities, gates };
+            let plot = StatesPlot {
+                name: None,
+                read: (count, count + 7),
+                words,
+                labels: &labels,
+                probabilities,
+                gates,
+            };
             let svg = draw(&[plot], Theme::Auto).unwrap().svg;
-            assert!(svg.contains("probability of “pos” after each word"));
+            assert!(
+                svg.contains("probability of “pos” after each word (") && svg.contains("are read)")
+            );
             assert!(svg.contains("forget gate") && svg.contains("layer 1, forward, means"));
             let named = svg.matches("rotate(270").count();
             assert!(named == count || (count > 100 && (47..94).contains(&named)), "{named}");

@@ -88,6 +88,8 @@ pub struct Finished {
     pub seed: Value,
     /// The score of its best epoch.
     pub validation: Score,
+    /// How many examples that is of.
+    pub validation_examples: usize,
     /// From 1.
     pub best_epoch: usize,
     /// Spent training.
@@ -179,6 +181,14 @@ impl Leaderboard {
         self.rows.iter().map(|row| row.runs - row.finished.len()).sum()
     }
 
+    /// The least and the most validation examples that a run has, where these differ.
+    pub fn validation_examples(&self) -> Option<(usize, usize)> {
+        let finished = self.rows.iter().flat_map(|row| &row.finished);
+        let counts = || finished.clone().map(|run| run.validation_examples).filter(|n| *n > 0);
+        let (least, most) = (counts().min()?, counts().max()?);
+        (least < most).then_some((least, most))
+    }
+
     /// Whether a row has more than one finished run.
     pub fn has_deviations(&self) -> bool {
         self.rows.iter().any(|row| row.finished.len() > 1)
@@ -228,6 +238,7 @@ fn row(
             run: run.name.clone(),
             seed: seed.map_or_else(|| base.config.train.seed.into(), json),
             validation: outcome.validation,
+            validation_examples: outcome.validation_examples,
             best_epoch: outcome.best_epoch,
             seconds: outcome.seconds,
         })
@@ -319,6 +330,7 @@ mod tests {
             seconds: 2.0,
             tokens_per_second: 1.0,
             validation: Score { loss, accuracy },
+            validation_examples: 50,
             test: None,
         })
     }
@@ -353,6 +365,17 @@ rank  units             loss        accuracy  epoch  seconds    runs
         );
         assert_eq!(board.missing(), 2);
         assert_eq!(board.winner(StoppingMetric::ValidationLoss).unwrap().run, "units=32-seed=1");
+    }
+
+    #[test]
+    fn other_numbers_of_examples_are_noticed() {
+        let mut outcomes = six();
+        let board = |outcomes: &[_]| Leaderboard::with(&folder(GRID), outcomes);
+        assert_eq!(board(&outcomes).validation_examples(), None);
+        if let Some(outcome) = &mut outcomes[2] {
+            outcome.validation_examples = 40;
+        }
+        assert_eq!(board(&outcomes).validation_examples(), Some((40, 50)));
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_yaml::Value;
 
+use crate::checkpoint::is_checkpoint;
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, flow};
 use crate::run::{Outcome, RunFolder};
+use crate::runs::is_run;
 
 pub use jobs::{Failure, Jobs, Launch};
 pub use leaderboard::Leaderboard;
@@ -126,6 +128,35 @@ impl SweepFolder {
             );
         }
         Ok(())
+    }
+
+    /// Makes sure that the folder can have this sweep: it is none of a run, it can be made, and
+    /// [`SweepFolder::check`] finds nothing.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub fn check_all(&self) -> anyhow::Result<()> {
+        const SHOWN: usize = 5;
+        let path = self.path.display();
+        if is_run(&self.path) || is_checkpoint(&self.path) {
+            bail!("\"{path}\" is a run, not a folder of runs: choose another --out");
+        }
+        fs::create_dir_all(&self.path)
+            .with_context(|| format!("cannot make the folder \"{path}\""))?;
+        let faults: Vec<String> = self
+            .runs
+            .iter()
+            .filter_map(|run| self.check(run).err())
+            .map(|fault| format!("{fault:#}"))
+            .collect();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let more = match faults.len() {
+            0..=SHOWN => String::new(),
+            many => format!("\n… and {} more", many - SHOWN),
+        };
+        bail!("{}{more}", faults[..faults.len().min(SHOWN)].join("\n"))
     }
 
     /// Makes the folder of a run that was never begun, as `train --resume` wants it.

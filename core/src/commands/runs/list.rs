@@ -182,7 +182,10 @@ fn table(runs: &[Named], differing: &[Difference], width: usize) -> String {
     } else {
         let without = columns(runs, &[], usize::MAX);
         let spare = width.saturating_sub(without.width() - without.widths()[0]);
-        columns(runs, &[], spare.max(SHORTEST_NAME))
+        let most = spare.max(SHORTEST_NAME);
+        let names: Vec<String> = runs.iter().map(|run| shortened(&run.name, most)).collect();
+        let is_ambiguous = names.iter().any(|name| names.iter().filter(|n| *n == name).count() > 1);
+        columns(runs, &[], if is_ambiguous { usize::MAX } else { most })
     };
     let begin: usize = table.widths()[..ABOVE.1].iter().map(|width| width + 2).sum();
     let mut lines = vec![format!("{:begin$}{}", "", ABOVE.0)];
