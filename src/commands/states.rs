@@ -125,7 +125,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         for (text, probabilities) in joined(&texts, parts).iter().zip(&probabilities) {
             let mut states = text_states(&checkpoint, &model, input, text.clone(), args.layer)?;
             states.probabilities.clone_from(&probabilities[input]);
-            states.notes().iter().for_each(|note| say(note));
+            states.notes().iter().for_each(say);
             all.push(states);
         }
     }
