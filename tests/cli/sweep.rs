@@ -86,9 +86,14 @@ fn a_run_of_a_sweep_is_the_one_that_train_would_give() {
 /// Long enough to be stopped.
 const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
 
+/// Runs that do not end before they are stopped.
+fn long_runs() -> Place {
+    with_noise(&format!("{}{LONG}", COSINE.replace("patience: 9", "patience: null")))
+}
+
 #[test]
 fn a_stopped_sweep_goes_on_where_it_was() {
-    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let place = long_runs();
     let mut sweep = Training::spawn(&mut place.process("sweep long.yaml --jobs 2 --out many"));
     for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
         sweep.wait_for_validations(&place, run, 2);
@@ -116,7 +121,7 @@ fn a_stopped_sweep_goes_on_where_it_was() {
 
 #[test]
 fn ctrl_c_in_a_terminal_stops_every_run_once() {
-    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let place = long_runs();
     let mut command = place.process("sweep long.yaml --jobs 2 --out many");
     let mut sweep = Training::spawn(command.process_group(0));
     for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
@@ -203,7 +208,7 @@ fn indices_can_be_trained_side_by_side() {
 /// As Slurm and Kubernetes stop a task.
 #[test]
 fn a_task_that_was_stopped_goes_on_when_it_is_sent_again() {
-    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let place = long_runs();
     let line = "sweep long.yaml --index 3 --out many";
     let mut task = Training::spawn(&mut place.process(line));
     task.wait_for_validations(&place, "many/units=8-seed=2", 2);
@@ -233,7 +238,7 @@ fn two_sweeps_of_one_folder_share_the_work() {
 
 #[test]
 fn a_sweep_waits_for_a_run_that_another_process_trains() {
-    let place = with_noise(&format!("{COSINE}{LONG}"));
+    let place = long_runs();
     let mut task = Training::spawn(&mut place.process("sweep long.yaml --index 0 --out many"));
     task.wait_for_validations(&place, "many/units=7-seed=1", 1);
     let list = stdout(&place.lstmtext("sweep long.yaml --list --out many").assert().success());
