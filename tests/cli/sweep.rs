@@ -412,6 +412,7 @@ fn a_folder_that_cannot_have_the_sweep_is_refused_at_once() {
     place.train("small.yaml --out run --set train.epochs=1");
     let refused = |line: &str, words: &[&str]| assert_fails(place.lstmtext(line), 1, words);
     refused("sweep many.yaml --out run", &["is a run, not a folder of runs", "--out"]);
+    refused("sweep many.yaml --out run --index 0", &["is a run, not a folder of runs"]);
     refused("sweep many.yaml --out run/best", &["is a run"]);
     refused("sweep many.yaml --out many.yaml/below", &["cannot make the folder"]);
     assert!(!place.path("run/units=4-seed=1").exists());

@@ -147,6 +147,7 @@ fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Re
         let count = folder.runs.len();
         ConfigError::new(format!("--index {index}: the sweep has {count} runs, 0 to {}", count - 1))
     })?;
+    folder.make()?;
     folder.prepare(run)?;
     say(format!("run {index} of {}: {}", folder.runs.len(), run.point));
     let launch = Launch {
@@ -163,6 +164,7 @@ fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Re
 
 /// Trains what is left, and prints the leaderboard.
 fn train_all(folder: &SweepFolder, args: &SweepArgs) -> anyhow::Result<u8> {
+    folder.make()?;
     folder.check_all()?;
     let unfinished = folder.unfinished();
     let mut failures = Vec::new();

@@ -130,19 +130,24 @@ impl SweepFolder {
         Ok(())
     }
 
-    /// Makes sure that the folder can have this sweep: it is none of a run, it can be made, and
-    /// [`SweepFolder::check`] finds nothing.
+    /// Makes the folder, unless it is one of a run.
     ///
     /// # Errors
-    /// What speaks against it.
-    pub fn check_all(&self) -> anyhow::Result<()> {
-        const SHOWN: usize = 5;
+    /// Where it is, or cannot be made.
+    pub fn make(&self) -> anyhow::Result<()> {
         let path = self.path.display();
         if is_run(&self.path) || is_checkpoint(&self.path) {
             bail!("\"{path}\" is a run, not a folder of runs: choose another --out");
         }
-        fs::create_dir_all(&self.path)
-            .with_context(|| format!("cannot make the folder \"{path}\""))?;
+        fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder \"{path}\""))
+    }
+
+    /// Makes sure that [`SweepFolder::check`] finds nothing in any run.
+    ///
+    /// # Errors
+    /// What it finds, the first few of them.
+    pub fn check_all(&self) -> anyhow::Result<()> {
+        const SHOWN: usize = 5;
         let faults: Vec<String> = self
             .runs
             .iter()
