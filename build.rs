@@ -16,9 +16,9 @@ fn main() {
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/torch/fused.cpp")
+        .file("src/torch/bindings.cpp")
         .compile("lstmtext_native");
-    println!("cargo:rerun-if-changed=src/torch/fused.cpp");
+    println!("cargo:rerun-if-changed=src/torch/bindings.cpp");
 
     // Binaries and tests start without LD_LIBRARY_PATH, from any folder.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");

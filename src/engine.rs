@@ -7,12 +7,12 @@ use tch::Device;
 use crate::backend::Classify;
 use crate::checkpoint::Checkpoint;
 use crate::commands::ComputeArgs;
-use crate::config::{Backend, ConfigError};
+use crate::config::{Backend, Config, ConfigError};
 use crate::device::DeviceChoice;
 use crate::kernel::Instructions;
 use crate::libtorch::model;
 use crate::process;
-use crate::torch::{self, resolve, set_threads};
+use crate::torch::{self, resolve, set_numerics, set_threads};
 
 /// A backend on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,14 @@ impl Engine {
         }
     }
 
-    /// Sets the threads and chooses what computes.
+    /// Sets the threads and how CUDA computes, and chooses what computes.
     ///
     /// # Errors
     /// As [`Engine::choose`].
-    pub fn start(compute: &ComputeArgs, backend: Backend) -> anyhow::Result<Self> {
+    pub fn start(compute: &ComputeArgs, config: &Config) -> anyhow::Result<Self> {
         set_threads(compute.threads)?;
-        Self::choose(backend, compute.device)
+        set_numerics(config)?;
+        Self::choose(config.backend, compute.device)
     }
 
     /// The CPU threads that it computes with.

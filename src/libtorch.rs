@@ -11,11 +11,12 @@ use crate::batch::{Batch, to_device};
 use crate::checkpoint::Checkpoint;
 use crate::config::{PadSide, TrainConfig};
 use crate::loss::{CrossEntropy, count_correct, log_probabilities};
+use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, Named};
 use crate::optimizer::{Optimizer, clip};
 use crate::resident::Resident;
 use crate::text::{Corpus, Encoded, PAD};
-use crate::torch::memory;
+use crate::torch::{Work, at_batch, memory};
 
 impl Classify for Model {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
@@ -26,8 +27,10 @@ impl Classify for Model {
     fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         let _no_grad = tch::no_grad_guard();
         let classify = |examples: &&[u32]| {
-            let batch = Batch::gather(inputs, examples, self.device());
-            log_probabilities(&self.logits(&batch, Mode::Evaluate)).flatten(0, 1)
+            at_batch(work(false, inputs, examples), || {
+                let batch = Batch::gather(inputs, examples, self.device());
+                log_probabilities(&self.logits(&batch, Mode::Evaluate)).flatten(0, 1)
+            })
         };
         // As much as is kept of each is small; memory is that of one batch.
         let found: Vec<Tensor> = batches.iter().map(classify).collect();
@@ -43,6 +46,13 @@ impl Classify for Model {
         };
         found.iter().map(&mut next).collect()
     }
+}
+
+/// What is to be computed, as failures name it.
+fn work(training: bool, inputs: &[Corpus], examples: &[u32]) -> Work {
+    let steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
+    let longest = inputs.iter().filter_map(steps).max().unwrap_or(0);
+    Work { training, examples: examples.len(), longest }
 }
 
 /// All numbers of a tensor, row by row; waits for its device.
@@ -61,15 +71,18 @@ pub struct TorchLearner {
     optimizer: Optimizer,
     criterion: CrossEntropy,
     gradients: Vec<Tensor>,
-    /// The training examples on the device, once they are there.
-    resident: Arc<Mutex<Option<Resident>>>,
-    /// Loss, hits and gradient norm of each step that nobody has read, [3].
+    /// Where gradients are in fp16.
+    loss_scale: Option<LossScale>,
+    /// The training examples on the device; None until it is known whether they fit.
+    resident: Arc<Mutex<Option<Option<Resident>>>>,
+    /// Loss, hits, gradient norm and loss scale of each step that nobody has read, [4].
     unread: Vec<Tensor>,
     times: Times,
 }
 
 /// A batch and the seed of its dropout masks.
 pub struct TorchBatch {
+    work: Work,
     batch: Batch,
     labels: Tensor,
     /// For each input the words that it has, each once, int64; empty where nobody needs them.
@@ -93,6 +106,7 @@ impl TorchLearner {
                 class_weights: (!class_weights.is_empty()).then(weights),
             },
             gradients: Vec::new(),
+            loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
             resident: Arc::default(),
             unread: Vec::new(),
             times: Times::default(),
@@ -104,7 +118,8 @@ impl TorchLearner {
         }
     }
 
-    /// The loss of a batch, its hits and the norm of its gradient, [3]; the gradient is kept.
+    /// The loss of a batch, its hits, the norm of its gradient and the scale that the loss had on its
+    /// way back, [4]; the gradient is kept.
     fn learn(&mut self, batch: &TorchBatch, limit: Option<f64>) -> Tensor {
         let TorchBatch { batch, labels, seed, .. } = batch;
         tch::manual_seed(*seed as i64);
@@ -113,10 +128,15 @@ impl TorchLearner {
             let loss = self.criterion.loss(&log_probabilities, labels);
             (log_probabilities, loss)
         });
-        self.gradients = self.times.measure("backward", || self.optimizer.gradients(&loss));
-        let norm = self.times.measure("clip", || clip(&mut self.gradients, limit));
+        let scale = self.loss_scale.as_ref().map(LossScale::factor);
+        self.gradients = self.times.measure("backward", || match scale {
+            Some(scale) => self.optimizer.gradients(&(&loss * scale)),
+            None => self.optimizer.gradients(&loss),
+        });
+        let norm = self.times.measure("clip", || clip(&mut self.gradients, limit, scale));
         let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
-        Tensor::stack(&[loss.detach(), correct, norm], 0)
+        let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
+        Tensor::stack(&[loss.detach(), correct, norm, scale], 0)
     }
 }
 
@@ -140,29 +160,32 @@ impl Learner for TorchLearner {
         // Of a device without a known size, nothing is taken up.
         let memory = memory(device).unwrap_or(0);
         Box::new(move |data: &Encoded, examples, seed| {
-            let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
-            if resident.is_none() && Resident::fits(data, memory) {
-                *resident = Some(Resident::new(data, device));
-            }
-            let (batch, labels) = match &*resident {
-                Some(resident) => resident.gather(data, examples),
-                None => {
-                    let labels = examples.iter().map(|i| i64::from(data.labels[*i as usize]));
-                    let labels: Vec<i64> = labels.collect();
-                    let batch = Batch::gather(&data.inputs, examples, device);
-                    (batch, to_device(&labels, device))
+            let work = work(true, &data.inputs, examples);
+            at_batch(work, || {
+                let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
+                let resident =
+                    resident.get_or_insert_with(|| Resident::where_it_fits(data, device, memory));
+                let (batch, labels) = match resident {
+                    Some(resident) => resident.gather(data, examples),
+                    None => {
+                        let labels = examples.iter().map(|i| i64::from(data.labels[*i as usize]));
+                        let labels: Vec<i64> = labels.collect();
+                        let batch = Batch::gather(&data.inputs, examples, device);
+                        (batch, to_device(&labels, device))
+                    }
+                };
+                let words = |corpus: &Corpus| to_device(&distinct(corpus, examples), device);
+                TorchBatch {
+                    work,
+                    batch,
+                    labels,
+                    words: match sparse {
+                        true => data.inputs.iter().map(words).collect(),
+                        false => Vec::new(),
+                    },
+                    seed,
                 }
-            };
-            let words = |corpus: &Corpus| to_device(&distinct(corpus, examples), device);
-            TorchBatch {
-                batch,
-                labels,
-                words: match sparse {
-                    true => data.inputs.iter().map(words).collect(),
-                    false => Vec::new(),
-                },
-                seed,
-            }
+            })
         })
     }
 
@@ -172,7 +195,7 @@ impl Learner for TorchLearner {
         limit: Option<f64>,
         learning_rate: f64,
     ) -> anyhow::Result<()> {
-        let measured = self.learn(batch, limit);
+        let measured = at_batch(batch.work, || self.learn(batch, limit));
         // Whether the step is left out, as the fused kernels want it: 1 or 0.
         let skipped = measured.isfinite().all().logical_not().to_kind(Kind::Float);
         self.unread.push(measured);
@@ -182,6 +205,9 @@ impl Learner for TorchLearner {
             .map(|input| input.and_then(|input| batch.words.get(input)))
             .collect();
         self.times.measure("optimizer", || {
+            if let Some(scale) = &mut self.loss_scale {
+                scale.update(&skipped);
+            }
             self.optimizer.step(&self.gradients, &rows, learning_rate, &skipped)
         })
     }
@@ -190,10 +216,11 @@ impl Learner for TorchLearner {
         if self.unread.is_empty() {
             return Vec::new();
         }
-        let numbers = numbers(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 3]
-        let measured = |row: &[f64; 3]| Measured {
-            loss: Loss { mean: row[0], correct: row[1] as u64 },
-            gradient_norm: row[2],
+        let numbers = numbers(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 4]
+        let measured = |&[mean, correct, norm, scale]: &[f64; 4]| Measured {
+            loss: Loss { mean, correct: correct as u64 },
+            // Without a scale worth the name it is not fp16 that the gradient is too large for.
+            gradient_norm: (norm.is_finite() || scale <= 1.0).then_some(norm),
         };
         numbers.as_chunks().0.iter().map(measured).collect()
     }
@@ -218,11 +245,14 @@ impl Learner for TorchLearner {
     }
 
     fn memory(&mut self) -> Vec<Array> {
-        to_arrays(self.optimizer.state())
+        let scale = self.loss_scale.as_ref().map(LossScale::state);
+        to_arrays(self.optimizer.state().into_iter().chain(scale.into_iter().flatten()).collect())
     }
 
     fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()> {
-        self.optimizer.load(to_tensors(memory))
+        let mut memory = to_tensors(memory);
+        LossScale::take(self.loss_scale.as_mut(), &mut memory)?;
+        self.optimizer.load(memory)
     }
 
     fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {

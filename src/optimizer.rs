@@ -253,16 +253,22 @@ impl Optimizer {
 }
 
 /// The norm of all gradients together, []; where it is above `limit`, they are scaled down to it in
-/// place (Pascanu, Mikolov and Bengio 2013). Where it is not finite, neither are they.
-pub fn clip(gradients: &mut [Tensor], limit: Option<f64>) -> Tensor {
+/// place (Pascanu, Mikolov and Bengio 2013). Where it is not finite, neither are they. `scale`, [],
+/// is a factor that the gradients have and their norm has not; it is taken off first.
+pub fn clip(gradients: &mut [Tensor], limit: Option<f64>, scale: Option<&Tensor>) -> Tensor {
     let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
     let norm = Tensor::stack(&norms, 0).norm();
-    let Some(limit) = limit else { return norm };
+    let norm = scale.map_or(norm.shallow_clone(), |scale| norm / scale);
     // The CPU has it at once, and most gradients need no scaling; a device must not be waited for.
-    if norm.device() == Device::Cpu && norm.double_value(&[]) <= limit {
-        return norm;
-    }
-    let factor = (norm.reciprocal() * limit).clamp_max(1.0);
+    let fits = |limit: f64| norm.device() == Device::Cpu && norm.double_value(&[]) <= limit;
+    let limit = limit.filter(|limit| !fits(*limit));
+    let clipped = limit.map(|limit| (norm.reciprocal() * limit).clamp_max(1.0));
+    let factor = match (clipped, scale) {
+        (None, None) => return norm,
+        (Some(clipped), None) => clipped,
+        (None, Some(scale)) => scale.reciprocal(),
+        (Some(clipped), Some(scale)) => clipped / scale,
+    };
     for gradient in gradients {
         let _ = gradient.g_mul_(&factor);
     }
@@ -284,7 +290,7 @@ mod tests {
     #[test]
     fn clipping_keeps_the_direction_and_reports_the_norm() {
         let mut gradients = [Tensor::from_slice(&[3.0_f32]), Tensor::from_slice(&[4.0_f32, 0.0])];
-        let clip = |gradients: &mut [Tensor], limit| clip(gradients, limit).double_value(&[]);
+        let clip = |gradients: &mut [Tensor], limit| clip(gradients, limit, None).double_value(&[]);
         assert_eq!(clip(&mut gradients, Some(10.0)), 5.0);
         assert_eq!(gradients[1].double_value(&[0]), 4.0);
         assert_eq!(clip(&mut gradients, Some(1.0)), 5.0);
@@ -292,5 +298,16 @@ mod tests {
         assert!((gradients[1].double_value(&[0]) - 0.8).abs() < 1e-6);
         let mut broken = [Tensor::from_slice(&[f32::NAN, 1.0])];
         assert!(clip(&mut broken, Some(1.0)).is_nan());
+    }
+
+    #[test]
+    fn a_scale_is_taken_off() {
+        for (limit, expected) in [(None, 3.0), (Some(10.0), 3.0), (Some(1.0), 0.6)] {
+            let mut gradients = [Tensor::from_slice(&[24_f32, 32.0])];
+            let norm = clip(&mut gradients, limit, Some(&Tensor::from(8_f32)));
+            assert_eq!(norm.double_value(&[]), 5.0);
+            let first = gradients[0].double_value(&[0]);
+            assert!((first - expected).abs() < 1e-6, "{limit:?}: {first}");
+        }
     }
 }

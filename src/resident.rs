@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::{Batch, Positions, Sequences, to_device};
 use crate::config::PadSide;
 use crate::text::{Corpus, Encoded, PAD};
+use crate::torch::unless_out_of_memory;
 
 /// The share of a device's memory that examples may take; the rest is the model's.
 const SHARE: u64 = 4;
@@ -31,15 +32,19 @@ struct ResidentCorpus {
 }
 
 impl Resident {
-    /// Whether the examples are small enough for a device with so many bytes of memory.
-    pub fn fits(data: &Encoded, memory: u64) -> bool {
+    /// Copies everything to a device with so many bytes of memory, if it can be spared.
+    pub fn where_it_fits(data: &Encoded, device: Device, memory: u64) -> Option<Self> {
+        // Other programs may have taken it.
+        Self::fits(data, memory).then(|| unless_out_of_memory(|| Self::new(data, device))).flatten()
+    }
+
+    fn fits(data: &Encoded, memory: u64) -> bool {
         // An id, and of each text its place and length.
         let of = |corpus: &Corpus| 4 * corpus.tokens() as u64 + 16 * corpus.len() as u64;
         data.inputs.iter().map(of).sum::<u64>() <= memory / SHARE
     }
 
-    /// Copies everything there.
-    pub fn new(data: &Encoded, device: Device) -> Self {
+    fn new(data: &Encoded, device: Device) -> Self {
         let labels: Vec<i64> = data.labels.iter().map(|label| i64::from(*label)).collect();
         Self {
             inputs: data.inputs.iter().map(|corpus| ResidentCorpus::new(corpus, device)).collect(),

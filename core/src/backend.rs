@@ -28,19 +28,24 @@ pub fn argmax(values: &[f64]) -> usize {
 /// dropout acts, its seed.
 pub type Preparer<B> = Box<dyn FnMut(&Encoded, &[u32], u64) -> B + Send>;
 
+/// What [`Learner::memory`] has besides where gradients are in fp16; a learner of another precision
+/// leaves it aside.
+pub const LOSS_SCALE: [&str; 2] = ["loss_scale", "loss_scale_steps"];
+
 /// What a step measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// The loss of the batch and its hits, before the step.
     pub loss: Loss,
-    /// The norm of the whole gradient, before it was scaled down.
-    pub gradient_norm: f64,
+    /// The norm of the whole gradient, before it was scaled down. None where it was too large for
+    /// fp16, which can happen: the step was left out.
+    pub gradient_norm: Option<f64>,
 }
 
 impl Measured {
-    /// Whether the loss and the gradient were numbers, so that the weights were changed.
+    /// Whether the loss and the gradient were numbers, or at least can be in later steps.
     pub fn is_finite(&self) -> bool {
-        self.loss.mean.is_finite() && self.gradient_norm.is_finite()
+        self.loss.mean.is_finite() && self.gradient_norm.is_none_or(f64::is_finite)
     }
 }
 

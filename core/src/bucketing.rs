@@ -63,7 +63,7 @@ impl Plan {
 impl BatchLimit {
     /// The limit where nothing is trained.
     pub fn of_validation(config: &TrainConfig) -> Self {
-        match config.token_budget {
+        match config.tokens() {
             Some(tokens) => Self::Tokens(tokens),
             None => Self::Examples(config.validation_batch_size),
         }
@@ -73,7 +73,7 @@ impl BatchLimit {
 impl Bucketing {
     /// The options of the configuration.
     pub fn of(config: &TrainConfig) -> Self {
-        let limit = match config.token_budget {
+        let limit = match config.tokens() {
             Some(tokens) => BatchLimit::Tokens(tokens),
             None => BatchLimit::Examples(config.batch_size),
         };

@@ -142,6 +142,11 @@ pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
     let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
+    // cuBLAS computes the same twice only with work spaces of its own; 32 MB of them.
+    const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if env::var_os(CUBLAS).is_none() {
+        command.env(CUBLAS, ":4096:8");
+    }
     if long_work && VARIABLES.iter().all(|name| env::var_os(name).is_none()) {
         command.env(VARIABLES[0], SPIN_COUNT);
     }

@@ -295,7 +295,11 @@ impl RunFolder {
         write_atomic(&self.path.join(SUMMARY), &json)
     }
 
-    fn write_config(&self, yaml: &str) -> anyhow::Result<()> {
+    /// Writes the resolved configuration anew.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_config(&self, yaml: &str) -> anyhow::Result<()> {
         write_atomic(&self.path.join(CONFIG), yaml.as_bytes())
     }
 }

@@ -1,7 +1,8 @@
 //! The training loop: for each epoch a plan, for each batch logits → loss → gradients → clip →
 //! step → log; then validation, early stopping, checkpoint.
 
-use std::sync::mpsc::sync_channel;
+use std::panic;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -158,7 +159,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let mut prepare = self.learner.preparer();
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(AHEAD);
-            scope.spawn(move || {
+            let preparing = scope.spawn(move || {
                 for (step, index) in (step..).zip(first..plan.len()) {
                     let seed = derive(seed, Use::Dropout(step));
                     if sender.send(prepare(data, plan.batch(index), seed)).is_err() {
@@ -166,19 +167,34 @@ impl<'a, L: Learner> Trainer<'a, L> {
                     }
                 }
             });
-            for index in first..plan.len() {
-                let start = Instant::now();
-                let batch = batches.recv().context("no batch was made ready")?;
-                self.step(&batch, plan.batch(index), start)?;
-                if let Some(signal) = self.stepped(plan, interrupt)? {
-                    return Ok(Some(signal));
-                }
-                if self.progress.finished(self.config).is_some() {
-                    break;
-                }
+            let ended = self.steps(plan, &batches, interrupt);
+            drop(batches);
+            match preparing.join() {
+                Ok(()) => ended,
+                // The reason why there was no batch any more.
+                Err(panic) => panic::resume_unwind(panic),
             }
-            Ok(None)
         })
+    }
+
+    /// A step for each batch that comes, to the end of the epoch or of training; a signal that came
+    /// meanwhile.
+    fn steps(
+        &mut self,
+        plan: &Plan,
+        batches: &Receiver<L::Batch>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<i32>> {
+        for index in self.progress.batch..plan.len() {
+            let start = Instant::now();
+            let batch = batches.recv().context("no batch was made ready")?;
+            self.step(&batch, plan.batch(index), start)?;
+            let signal = self.stepped(plan, interrupt)?;
+            if signal.is_some() || self.progress.finished(self.config).is_some() {
+                return Ok(signal);
+            }
+        }
+        Ok(None)
     }
 
     /// What follows a step: curves, validation, checkpoint; a signal that came meanwhile.
@@ -226,11 +242,13 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let pending = std::mem::take(&mut self.pending);
         let measured = self.learner.measured();
         let seconds = self.pending_since.elapsed().as_secs_f64() / pending.len().max(1) as f64;
-        for (step, Measured { loss, gradient_norm }) in pending.iter().zip(measured) {
-            if !loss.mean.is_finite() || !gradient_norm.is_finite() {
+        for (step, measured) in pending.iter().zip(measured) {
+            let Measured { loss, gradient_norm } = measured;
+            if !measured.is_finite() {
                 let Pending { step, epoch, batch, learning_rate, .. } = *step;
                 let place = format!("step {step} (epoch {epoch}, batch {batch})");
-                let what = format!("loss {}, gradient norm {gradient_norm}", loss.mean);
+                let norm = gradient_norm.unwrap_or(f64::NAN);
+                let what = format!("loss {}, gradient norm {norm}", loss.mean);
                 bail!(self.diverged(&place, &what, learning_rate));
             }
             let progress = &mut self.progress;
@@ -245,9 +263,10 @@ impl<'a, L: Learner> Trainer<'a, L> {
                 ("loss/train", loss.mean),
                 ("accuracy/train", loss.correct as f64 / step.examples as f64),
                 ("train/learning_rate", step.learning_rate),
-                ("train/gradient_norm", gradient_norm),
                 ("train/tokens_per_second", step.tokens as f64 / seconds),
             ];
+            let norm = gradient_norm.map(|norm| ("train/gradient_norm", norm));
+            let points: Vec<(&str, f64)> = points.into_iter().chain(norm).collect();
             self.board.scalars(&points, step.step)?;
         }
         Ok(())
@@ -368,7 +387,7 @@ fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
     let options = [
         config.seed,
         config.batch_size as u64,
-        config.token_budget.map_or(u64::MAX, |tokens| tokens as u64),
+        config.tokens().map_or(u64::MAX, |tokens| tokens as u64),
         u64::from(config.bucketing),
         config.bucketing_window as u64,
     ];

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::numbers::grouped;
+use crate::token_budget::settle;
 use crate::torch::multiplication_rate;
 use crate::training::{native_learner, torch_learner};
 use lstmtext_core::commands::output::{print, print_json};
@@ -56,8 +57,9 @@ struct Round {
 /// Runs the command.
 pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     let resolved = config::load(&args.config, &args.set.overrides)?;
-    let engine = Engine::start(&args.compute, resolved.config.backend)?;
-    let experiment = Experiment::prepare(resolved)?;
+    let engine = Engine::start(&args.compute, &resolved.config)?;
+    let mut experiment = Experiment::prepare(resolved)?;
+    settle(&mut experiment, engine)?;
     let config = &experiment.resolved.config;
     say(format!(
         "{}: {} steps in each of {} rounds",

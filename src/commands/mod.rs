@@ -28,20 +28,20 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Devices(args) => devices::run(args),
         Command::Predict(args) => {
             let checkpoint = Checkpoint::open(&args.checkpoint)?;
-            let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
+            let engine = Engine::start(&args.compute, &checkpoint.resolved.config)?;
             let classifier = engine.classifier(&checkpoint)?;
             predict::answer(args, &Classifier::new(checkpoint, classifier))
         }
         Command::Serve(args) => {
             let checkpoint = Checkpoint::open(&args.checkpoint)?;
-            let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
+            let engine = Engine::start(&args.compute, &checkpoint.resolved.config)?;
             let (classifier, explainer) =
                 (engine.classifier(&checkpoint)?, Explainer::new(&checkpoint)?);
             serve::serve(args, &Classifier::new(checkpoint, classifier), explainer)
         }
         Command::Evaluate(args) => {
             let subjects = evaluate::checkpoints(&args)?.into_iter().map(|checkpoint| {
-                let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
+                let engine = Engine::start(&args.compute, &checkpoint.resolved.config)?;
                 let classifier = engine.classifier(&checkpoint)?;
                 Ok(evaluate::Subject { checkpoint, classifier })
             });

@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use tch::Device;
 
 use crate::checkpoint::{Checkpoint, is_checkpoint};
 use crate::config::logit_count;
-use crate::config::{self, Override};
+use crate::config::{self, Override, Precision};
 use crate::console::say;
 use crate::engine::Engine;
 use crate::events;
@@ -19,7 +20,8 @@ use crate::numbers::grouped;
 use crate::progress::Finished;
 use crate::run::{Outcome, RunFolder};
 use crate::summary::summarize;
-use crate::torch::errors_not_panics;
+use crate::token_budget::settle;
+use crate::torch::{Failure, errors_not_panics};
 use crate::trainer::Ending;
 use crate::training::Training;
 use lstmtext_core::commands::hints::{program, quoted, relative, tensorboard};
@@ -63,7 +65,7 @@ struct Session {
 
 fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load_single(config, &args.set.overrides)?;
-    let engine = Engine::start(&args.compute, resolved.config.backend)?;
+    let engine = Engine::start(&args.compute, &resolved.config)?;
     let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
     let path = match &args.out {
         Some(path) => path.clone(),
@@ -74,27 +76,40 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
     // A run that cannot begin leaves no folder behind.
     let mut experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
     set_test_aside(&mut experiment, args);
-    introduce(&experiment, &run, engine).inspect_err(|_| run.discard())?;
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
-    let training = Training::begin(&experiment, run.clone(), engine);
-    let training = training.inspect_err(|_| run.discard())?;
+    let training = start(&mut experiment, &run, engine).inspect_err(|_| run.discard())?;
     train(training, run, columns, interrupt)
+}
+
+/// A run from its beginning, with everything of its configuration decided.
+fn start<'a>(
+    experiment: &'a mut Experiment,
+    run: &RunFolder,
+    engine: Engine,
+) -> anyhow::Result<Training<'a>> {
+    introduce(experiment, run, engine)?;
+    errors_not_panics(move || {
+        if settle(experiment, engine)? {
+            run.write_config(&experiment.resolved.to_yaml())?;
+        }
+        Training::begin(experiment, run.clone(), engine)
+    })
 }
 
 /// Begins a run anew that was stopped before its first checkpoint.
 fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
     let resolved = config::load(&run.config(), &args.set.overrides)?;
-    let engine = Engine::start(&args.compute, resolved.config.backend)?;
+    let engine = Engine::start(&args.compute, &resolved.config)?;
     let mut experiment =
         Experiment::prepare(resolved).inspect_err(|error| run.write_error(error))?;
     set_test_aside(&mut experiment, args);
-    introduce(&experiment, &run, engine)?;
     if events::any_in(run.path()) {
         say("there is no checkpoint yet: the run begins again");
     }
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     run.go_on_after(0, &experiment.resolved.to_yaml())?;
-    let training = Training::begin(&experiment, run.clone(), engine)?;
+    let training = start(&mut experiment, &run, engine);
+    let training = training.inspect_err(|error| run.write_error(error))?;
     train(training, run, columns, interrupt)
 }
 
@@ -113,7 +128,7 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
     let Some(checkpoint) = latest_checkpoint(&run, &args.set.overrides)? else {
         return begin_again(run, args, interrupt);
     };
-    let engine = Engine::start(&args.compute, checkpoint.resolved.config.backend)?;
+    let engine = Engine::start(&args.compute, &checkpoint.resolved.config)?;
     let progress = checkpoint.progress()?;
     let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
     if let Some(reason) = progress.finished(&checkpoint.resolved.config.train)
@@ -135,6 +150,7 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
     let mut experiment = Experiment::reopen(&checkpoint)?;
     set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine)?;
+    settle(&mut experiment, engine)?;
     say(format!("resumed after step {}", progress.step));
     let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
     train(training, run, columns, interrupt)
@@ -148,8 +164,22 @@ fn train(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Session> {
     let ending = errors_not_panics(|| training.train(interrupt));
+    let ending = ending.map_err(|error| with_checkpoint(error, &run));
     let ending = ending.inspect_err(|error| run.write_error(error))?;
     Ok(Session { run, columns, ending })
+}
+
+/// What failed in the middle of a run, and what is left of it.
+fn with_checkpoint(error: anyhow::Error, run: &RunFolder) -> anyhow::Error {
+    if !error.is::<Failure>() || !run.last().exists() {
+        return error;
+    }
+    let (last, run) = (run.last(), quoted(run.path()));
+    anyhow!(
+        "{error}; the last checkpoint, \"{}\", is intact: {} train --resume {run} goes on from it",
+        last.display(),
+        program()
+    )
 }
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.
@@ -202,8 +232,21 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
     for note in &experiment.notes {
         say(format!("note: {note}"));
     }
+    let precision = config.precision.word();
+    let how = match engine {
+        Engine::Libtorch(Device::Cuda(_)) if config.deterministic => {
+            format!(", {precision}, deterministic")
+        }
+        Engine::Libtorch(Device::Cuda(_)) => format!(", {precision}"),
+        _ => String::new(),
+    };
+    if engine == Engine::Native && matches!(config.precision, Precision::Bf16 | Precision::Fp16) {
+        say(format!(
+            "note: precision: {precision} is for CUDA; the native backend computes in fp32"
+        ));
+    }
     say(format!("run:  {}", run.path().display()));
-    say(format!("on:   {engine}"));
+    say(format!("on:   {engine}{how}"));
     say(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }

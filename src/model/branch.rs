@@ -16,11 +16,13 @@ pub struct Branch {
     /// [V, E]
     embedding: Tensor,
     lstm: Lstm,
+    /// What the LSTM computes in.
+    kind: Kind,
 }
 
 impl Branch {
     /// Initial weights for `vocabulary` ids.
-    pub fn new(config: &Input, vocabulary: usize, init: &Init, device: Device) -> Self {
+    pub fn new(config: &Input, vocabulary: usize, init: &Init, kind: Kind, device: Device) -> Self {
         let size = config.embedding.size as i64;
         let own = config.embedding.initialization;
         let embedding = init.embedding(vocabulary as i64, size, own).to_device(device);
@@ -28,6 +30,7 @@ impl Branch {
             config: config.clone(),
             embedding: embedding.set_requires_grad(config.embedding.trainable),
             lstm: Lstm::new(&config.lstm, size, init, device),
+            kind,
         }
     }
 
@@ -39,7 +42,7 @@ impl Branch {
 
     /// One vector for each text, [B, D].
     pub fn encode(&self, texts: &Sequences, mode: Mode) -> Tensor {
-        let embedded = self.embed(&texts.ids, mode); // [B, T, E]
+        let embedded = self.embed(&texts.ids, mode).to_kind(self.kind); // [B, T, E]
         let reads = self.lstm.read(&embedded, &texts.positions, mode);
         #[expect(clippy::expect_used, reason = "the configuration allows no LSTM without layers")]
         let top = reads.last().expect("at least one layer"); // a [B, T, H] for each direction
@@ -48,12 +51,12 @@ impl Branch {
         Tensor::cat(&top.iter().map(pool).collect::<Vec<_>>(), 1)
     }
 
-    /// What every layer makes of the texts, in every direction, the bottom layer first.
+    /// What every layer makes of the texts, in every direction, the bottom layer first; in fp32.
     pub fn read(&self, texts: &Sequences) -> Vec<Vec<Read>> {
         self.lstm.read(&self.embed(&texts.ids, Mode::Evaluate), &texts.positions, Mode::Evaluate)
     }
 
-    /// The gates of each direction of a layer, as [`Lstm::gates`].
+    /// The gates of each direction of a layer, as [`Lstm::gates`]; in fp32.
     pub fn gates(&self, layer: usize, layers: &[Vec<Read>], texts: &Sequences) -> Vec<Tensor> {
         let embedded = self.embed(&texts.ids, Mode::Evaluate);
         self.lstm.gates(layer, &embedded, layers, &texts.positions)

@@ -68,6 +68,23 @@ impl Cell {
         }
     }
 
+    /// Input and recurrent weights and the two biases, in the kind of number to compute with; again
+    /// in one piece.
+    fn weights(&self, kind: Kind) -> [Tensor; 4] {
+        let own = [&self.weight_ih, &self.weight_hh, &self.bias, &self.zero];
+        if kind == Kind::Float {
+            return own.map(Tensor::shallow_clone);
+        }
+        let lengths = own.map(|weight| weight.numel() as i64);
+        let whole = Tensor::cat(&own.map(|weight| weight.flatten(0, -1)), 0).to_kind(kind);
+        let mut parts = whole.split_with_sizes(lengths, 0).into_iter().zip(own);
+        std::array::from_fn(|_| {
+            #[expect(clippy::expect_used, reason = "there are as many parts as lengths")]
+            let (part, own) = parts.next().expect("a part for each weight");
+            part.view_as(own)
+        })
+    }
+
     /// What the gates were at each step, [B, T, 4, H]. The library's kernels do not tell; but all
     /// that goes into them is known.
     fn gates(&self, inputs: &Tensor, states: &Tensor) -> Tensor {
@@ -135,14 +152,22 @@ impl Lstm {
         layers
     }
 
-    /// One direction of one layer over [B, T, inputs].
+    /// One direction of one layer over [B, T, inputs], computed in the kind of number that these are.
     fn run(&self, cell: &Cell, inputs: &Tensor, positions: &Positions, mode: Mode) -> Read {
         let inputs = turned(cell.direction, inputs, positions);
-        let start =
-            Tensor::zeros([1, inputs.size()[0], self.units], (Kind::Float, inputs.device()));
-        let weights = [&cell.weight_ih, &cell.weight_hh, &cell.bias, &cell.zero];
-        let (states, _, memory) =
-            inputs.lstm(&[&start, &start], &weights, true, 1, 0.0, mode.training(), false, true);
+        let kind = inputs.kind();
+        let start = Tensor::zeros([1, inputs.size()[0], self.units], (kind, inputs.device()));
+        let weights = cell.weights(kind);
+        let (states, _, memory) = inputs.lstm(
+            &[&start, &start],
+            &weights.each_ref(),
+            true,
+            1,
+            0.0,
+            mode.training(),
+            false,
+            true,
+        );
         Read { direction: cell.direction, states, memory: memory.squeeze_dim(0) }
     }
 

@@ -8,10 +8,10 @@ mod pooling;
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Batch, Sequences};
-use crate::config::{Config, Input, logit_count};
+use crate::config::{Config, Input, Precision, logit_count};
 use branch::Branch;
 pub use lstm::Read;
 
@@ -34,6 +34,7 @@ impl Mode {
 #[derive(Debug)]
 pub struct Model {
     branches: Vec<Branch>,
+    kind: Kind,
     head_dropout: f64,
     /// [1, D] for a sigmoid, [C, D] for a softmax.
     head_weight: Tensor,
@@ -60,7 +61,12 @@ impl Model {
         tch::manual_seed(seed as i64);
         let init = init::Init::new(config.model.initialization);
         let inputs = config.inputs.iter().zip(vocabularies);
-        let branches = inputs.map(|(input, words)| Branch::new(input, *words, &init, device));
+        let kind = match config.precision {
+            Precision::Fp32 | Precision::Tf32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+            Precision::Fp16 => Kind::Half,
+        };
+        let branches = inputs.map(|(input, words)| Branch::new(input, *words, &init, kind, device));
         let branches = branches.collect();
         let features = config.inputs.iter().map(Input::features).sum::<usize>() as i64;
         let head_weight = init.kernel(logits, features, features);
@@ -68,6 +74,7 @@ impl Model {
         let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
         Ok(Self {
             branches,
+            kind,
             head_dropout: config.model.head.dropout,
             head_weight: trainable(head_weight),
             head_bias: trainable(head_bias),
@@ -160,6 +167,11 @@ impl Model {
     /// The number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// What the LSTMs compute in.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Where the weights are.

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 
-use anyhow::bail;
 use tch::Tensor;
 use torch_sys::C_tensor;
+
+use super::Failure;
 
 /// The constants of a fused Adam step.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +146,8 @@ fn handles(tensors: &[Tensor]) -> Vec<*const C_tensor> {
     tensors.iter().map(Tensor::as_ptr).collect()
 }
 
-fn result_of(message: *mut libc::c_char) -> anyhow::Result<()> {
+/// What a function of bindings.cpp answered.
+pub(super) fn result_of(message: *mut libc::c_char) -> anyhow::Result<()> {
     if message.is_null() {
         return Ok(());
     }
@@ -155,5 +157,5 @@ fn result_of(message: *mut libc::c_char) -> anyhow::Result<()> {
         lstmtext_free(message);
         text
     };
-    bail!("libtorch: {text}")
+    Err(Failure::new(&text).into())
 }

@@ -3,8 +3,10 @@
 mod device;
 mod failure;
 pub mod fused;
+mod numerics;
 mod process;
 
 pub use device::{CudaReport, cuda_report, load_cuda, memory, resolve};
-pub use failure::errors_not_panics;
+pub use failure::{Failure, Work, at_batch, errors_not_panics, unless_out_of_memory};
+pub use numerics::set_numerics;
 pub use process::{multiplication_rate, set_threads, threads, version};

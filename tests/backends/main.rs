@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod precision;
 mod steps;
 
 use std::sync::{Mutex, PoisonError};

@@ -163,7 +163,7 @@ fn compare(name: &str) {
         }
         let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
-        let _ = clip(&mut gradients, case.gradient_clip);
+        let _ = clip(&mut gradients, case.gradient_clip, None);
         optimizer.step(&gradients, &[], case.learning_rate, &made).unwrap();
     }
     for (parameter, ours) in model.state() {

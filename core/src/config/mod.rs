@@ -26,7 +26,7 @@ pub use print::{flow, reference, resolved_yaml};
 pub use schema::*;
 pub use search::Point;
 pub use sweep::{Sweep, SweepSection};
-pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion};
+pub use value::{ClassWeights, Column, Columns, Every, FieldValue, Portion, TokenBudget};
 
 /// How many logits the head has for so many classes.
 pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
@@ -165,11 +165,23 @@ impl TrainConfig {
         ] {
             if value.is_none() {
                 *value = Some(default);
-                for field in table.iter_mut().filter(|field| field.path == ["train", name]) {
-                    field.value = Value::from(default);
-                }
+                set_value(table, &["train", name], Value::from(default));
             }
         }
+    }
+
+    /// The tokens of a batch, where they limit it.
+    pub fn tokens(&self) -> Option<usize> {
+        match self.token_budget {
+            Some(TokenBudget::Tokens(tokens)) => Some(tokens),
+            Some(TokenBudget::Auto) | None => None,
+        }
+    }
+}
+
+fn set_value(table: &mut [Field], path: &[&str], value: Value) {
+    if let Some(field) = table.iter_mut().find(|field| field.path == path) {
+        field.value = value;
     }
 }
 
@@ -196,12 +208,17 @@ impl Resolved {
         resolved_yaml(&self.fields)
     }
 
+    /// Sets what `train.token_budget: auto` has come to.
+    pub fn set_token_budget(&mut self, tokens: usize) {
+        self.config.train.token_budget = Some(TokenBudget::Tokens(tokens));
+        set_value(&mut self.fields, &["train", "token_budget"], Value::from(tokens as u64));
+    }
+
     /// Gives it a name, where it has none.
     fn named(mut self, name: Option<String>) -> Self {
         if self.config.name.is_none() {
-            if let Some(field) = self.fields.iter_mut().find(|field| field.path == ["name"]) {
-                field.value = name.as_deref().map_or(Value::Null, Value::from);
-            }
+            let value = name.as_deref().map_or(Value::Null, Value::from);
+            set_value(&mut self.fields, &["name"], value);
             self.config.name = name;
         }
         self

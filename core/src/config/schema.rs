@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::fields::{above, at_least, between, section};
 use super::inputs::Inputs;
 use super::sweep::SweepSection;
-use super::value::{ClassWeights, Column, Columns, Every, Portion, choice};
+use super::value::{ClassWeights, Column, Columns, Every, Portion, TokenBudget, choice};
 
 section! {
     /// A whole configuration.
@@ -31,6 +31,15 @@ section! {
         /// What computes. native: this program's own kernel, on the CPU. libtorch: on the CPU or on
         /// a CUDA device. auto: native on the CPU, which is faster, libtorch on CUDA.
         backend: Backend = Backend::Auto;
+        /// What a CUDA device multiplies. fp32: numbers in full. tf32: of each number in a product the
+        /// first 10 bits behind the point, which PyTorch allows cuDNN by default. bf16, fp16: in the
+        /// LSTM numbers of 16 bits; weights, optimizer, pooling and loss stay in fp32, and with fp16
+        /// the loss is scaled, and a step left out whose gradient is too large all the same. The
+        /// native backend always computes in fp32.
+        precision: Precision = Precision::Tf32;
+        /// Whether two runs on the same CUDA device are the same bit by bit, which takes longer. On
+        /// the CPU they are anyway, if on as many threads.
+        deterministic: bool = false;
         /// What lstmtext sweep varies; every other command does without it. Each field, named with
         /// its dots, has a list of values, as {model.lstm.units: [32, 64], seed: [1, 2, 3]}, and
         /// every combination is trained; seed is train.seed. With trials: N so many combinations
@@ -227,8 +236,10 @@ section! {
         epochs: usize = 20, between(1.0, 1_000_000.0);
         /// Examples in a batch.
         batch_size: usize = 32, between(1.0, 1_000_000.0);
-        /// Tokens in a batch, padding included; replaces batch_size where it is set.
-        token_budget: Option<usize> = None, at_least(1.0);
+        /// Tokens in a batch, padding included; replaces batch_size where it is set. auto: as many as
+        /// fit into the memory of the CUDA device, which is tried out, and the number found is kept
+        /// with the run. More tokens are fewer steps: a larger learning rate may be needed.
+        token_budget: Option<TokenBudget> = None, at_least(1.0);
         /// Examples in a batch where nothing is trained (validation, test); there too, token_budget
         /// replaces it.
         validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
@@ -389,6 +400,20 @@ choice! {
         Native = "native",
         /// libtorch.
         Libtorch = "libtorch",
+    }
+}
+
+choice! {
+    /// What a CUDA device multiplies.
+    pub enum Precision {
+        /// 32 bits.
+        Fp32 = "fp32",
+        /// 32 bits, of which 19 count.
+        Tf32 = "tf32",
+        /// 16 bits with the range of 32.
+        Bf16 = "bf16",
+        /// 16 bits of small range.
+        Fp16 = "fp16",
     }
 }
 

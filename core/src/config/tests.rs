@@ -103,6 +103,24 @@ fn contradictions_are_faults_too() {
             "test.yaml:4:15: train.sgd.nesterov: needs train.sgd.momentum above 0",
         ]
     );
+    let lines = faults("data: {train: x.csv}\nbackend: native\nprecision: bf16\n", &[]);
+    assert_eq!(lines, ["test.yaml:3:1: precision: bf16 is for libtorch, but backend is native"]);
+}
+
+#[test]
+fn what_a_token_budget_comes_to_is_kept() {
+    let mut resolved = parse_ok("data: {train: x.csv}\ntrain: {token_budget: auto}\n");
+    assert_eq!(resolved.config.train.token_budget, Some(TokenBudget::Auto));
+    assert_eq!(resolved.config.train.tokens(), None);
+    assert_eq!(parse_ok(&resolved.to_yaml()).config, resolved.config);
+    resolved.set_token_budget(4_321);
+    assert_eq!(resolved.config.train.tokens(), Some(4_321));
+    assert_eq!(parse_ok(&resolved.to_yaml()).config, resolved.config);
+    assert_eq!(
+        faults("data: {train: x.csv}\ntrain: {token_budget: 0}\n", &[]).len()
+            + faults("data: {train: x.csv}\ntrain: {token_budget: automatic}\n", &[]).len(),
+        2
+    );
 }
 
 #[test]

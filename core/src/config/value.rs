@@ -351,6 +351,39 @@ impl FieldValue for Every {
     }
 }
 
+/// The tokens of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenBudget {
+    /// As many as fit on the device.
+    Auto,
+    /// So many.
+    Tokens(usize),
+}
+
+impl FieldValue for TokenBudget {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some("auto") => Some(Self::Auto),
+            _ => usize::from_yaml(value).map(Self::Tokens),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Auto => Value::from("auto"),
+            Self::Tokens(tokens) => tokens.to_yaml(),
+        }
+    }
+    fn allowed() -> String {
+        "a whole number | auto".into()
+    }
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Auto => None,
+            Self::Tokens(tokens) => tokens.number(),
+        }
+    }
+}
+
 /// What an error in an example of each class weighs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClassWeights {

@@ -10,7 +10,7 @@ use super::network::{Gradients, Network, Parameter};
 use super::optimizer::Optimizer;
 use super::reading::{Reader, Reading};
 use crate::arrays::Array;
-use crate::backend::{Classify, Learner, Measured, Preparer, Times};
+use crate::backend::{Classify, LOSS_SCALE, Learner, Measured, Preparer, Times};
 use crate::config::{Config, Inputs};
 use crate::kernel::Instructions;
 use crate::text::{Corpus, Encoded};
@@ -161,7 +161,7 @@ impl Learner for NativeLearner {
             Some(limit) if norm.is_finite() && norm > limit => (limit / norm) as f32,
             _ => 1.0,
         };
-        let measured = Measured { loss, gradient_norm: norm };
+        let measured = Measured { loss, gradient_norm: Some(norm) };
         self.measured.push(measured);
         if measured.is_finite() {
             self.times.measure("optimizer", || {
@@ -190,7 +190,8 @@ impl Learner for NativeLearner {
         self.optimizer.state(self.classifier.network.parameters())
     }
 
-    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()> {
+    fn restore(&mut self, mut memory: Vec<Array>) -> anyhow::Result<()> {
+        memory.retain(|array| !LOSS_SCALE.contains(&array.name.as_str()));
         self.optimizer.load(self.classifier.network.parameters(), memory)
     }
 

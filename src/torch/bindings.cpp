@@ -1,4 +1,5 @@
-// The libtorch functions that tch 0.24 has no binding for: fused optimizers and the version.
+// The libtorch functions that tch 0.24 has no binding for: fused optimizers, how CUDA computes, and
+// the version.
 //
 // Every function returns null when it succeeded, or a message that the caller frees with
 // lstmtext_free. Tensors are tch's own handles, pointers to at::Tensor.
@@ -8,6 +9,7 @@
 #include <exception>
 #include <vector>
 
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -65,6 +67,19 @@ char *lstmtext_fused_sgd(at::Tensor *const *weights, at::Tensor *const *gradient
                     momentum == 0.0 ? std::vector<at::Tensor>{} : list(momenta, count),
                     weight_decay, momentum, learning_rate, /*dampening=*/0.0, nesterov,
                     /*maximize=*/false, /*is_first_step=*/false, {}, *skipped);
+  });
+}
+
+char *lstmtext_set_numerics(bool tf32, bool deterministic) {
+  return guarded([&] {
+    at::Context &context = at::globalContext();
+    context.setAllowTF32CuDNN(tf32);
+    context.setAllowTF32CuBLAS(tf32);
+    context.setBenchmarkCuDNN(false);
+    context.setDeterministicCuDNN(deterministic);
+    context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    // Nothing here reads what it has not written.
+    context.setDeterministicFillUninitializedMemory(false);
   });
 }
 
