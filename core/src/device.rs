@@ -1,5 +1,6 @@
 //! Which device is to compute, and what the NVIDIA driver knows of devices.
 
+use std::env;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fmt;
 use std::str::FromStr;
@@ -62,11 +63,37 @@ impl fmt::Display for DriverDevice {
     }
 }
 
+/// The NVIDIA driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// The newest CUDA that it knows.
+    pub cuda: CudaVersion,
+    /// At least one.
+    pub devices: Vec<DriverDevice>,
+}
+
+/// A version of CUDA as CUDA counts them, 13020 for 13.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaVersion(pub c_int);
+
+impl CudaVersion {
+    /// The part before the point. Programs for one run with every driver for the same or a later one.
+    pub fn major(self) -> c_int {
+        self.0 / 1_000
+    }
+}
+
+impl fmt::Display for CudaVersion {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}.{}", self.major(), self.0 % 1_000 / 10)
+    }
+}
+
 /// Asks the NVIDIA driver for its devices; libtorch is not needed for it.
 ///
 /// # Errors
 /// Why there is none.
-pub fn driver_devices() -> Result<Vec<DriverDevice>, String> {
+pub fn driver() -> Result<Driver, String> {
     // SAFETY: libcuda is the NVIDIA driver's own library; the functions are called with the
     // signatures of its published header.
     unsafe {
@@ -79,14 +106,24 @@ pub fn driver_devices() -> Result<Vec<DriverDevice>, String> {
             symbol(&driver, b"cuDeviceGetName\0")?;
         let get_memory: Symbol<unsafe extern "C" fn(*mut usize, c_int) -> c_int> =
             symbol(&driver, b"cuDeviceTotalMem_v2\0")?;
+        let get_version: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            symbol(&driver, b"cuDriverGetVersion\0")?;
         let check = |status: c_int| match status {
             0 => Ok(()),
-            100 => Err("the driver finds no device (CUDA_VISIBLE_DEVICES may hide it)".to_owned()),
-            code => Err(format!("the driver answers with error {code}")),
+            NO_DEVICE => Err(no_device(env::var("CUDA_VISIBLE_DEVICES").ok())),
+            code => Err(match MEANINGS.iter().find(|(known, _)| *known == code) {
+                Some((_, meaning)) => {
+                    format!("the NVIDIA driver answers with error {code}: {meaning}")
+                }
+                None => format!("the NVIDIA driver answers with error {code}; see nvidia-smi"),
+            }),
         };
         check(init(0))?;
         let mut count = 0;
         check(get_count(&mut count))?;
+        check(if count == 0 { NO_DEVICE } else { 0 })?;
+        let mut cuda = 0;
+        check(get_version(&mut cuda))?;
         let mut devices = Vec::new();
         // Device handles are the numbers from 0, by the driver's documentation.
         for device in 0..count {
@@ -97,7 +134,27 @@ pub fn driver_devices() -> Result<Vec<DriverDevice>, String> {
             let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
             devices.push(DriverDevice { number: device as usize, name, memory: memory as u64 });
         }
-        Ok(devices)
+        Ok(Driver { cuda: CudaVersion(cuda), devices })
+    }
+}
+
+/// CUDA_ERROR_NO_DEVICE
+const NO_DEVICE: c_int = 100;
+
+/// What can be done about other errors of the driver.
+const MEANINGS: [(c_int, &str); 4] = [
+    (3, "it is not initialized; is its kernel module loaded?"),
+    (46, "the device is in use by another program alone"),
+    (802, "the system is not ready yet; is the fabric manager of its GPUs running?"),
+    (803, "its parts are of different versions; restart the machine after an update"),
+];
+
+fn no_device(visible: Option<String>) -> String {
+    match visible {
+        Some(visible) => {
+            format!("CUDA_VISIBLE_DEVICES is \"{visible}\", which shows the driver none")
+        }
+        None => "the NVIDIA driver finds no device".to_owned(),
     }
 }
 
@@ -122,6 +179,7 @@ mod tests {
         }
         let device = DriverDevice { number: 1, name: "NVIDIA H200".into(), memory: 150 << 30 };
         assert_eq!(device.to_string(), "cuda:1 NVIDIA H200, 150.0 GiB");
+        assert_eq!(CudaVersion(12_020).to_string(), "12.2");
         for wrong in ["gpu", "cuda:", "cuda:x", ""] {
             assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("allowed is"), "{wrong}");
         }

@@ -1,13 +1,15 @@
 //! This process: its floating-point mode, its memory, and what it goes on as.
 
 use std::env;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::say;
@@ -142,6 +144,18 @@ pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
     let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
+    match env::var_os(LIBTORCH).map(|folder| libraries(Path::new(&folder))) {
+        None => {}
+        Some(Ok(folder)) => {
+            let others = env::var_os(LIBRARY_PATH).unwrap_or_default();
+            let paths = [folder].into_iter().chain(env::split_paths(&others));
+            match env::join_paths(paths.filter(|path| !path.as_os_str().is_empty())) {
+                Ok(paths) => command.env(LIBRARY_PATH, paths),
+                Err(error) => return anyhow::Error::new(error).context(LIBTORCH),
+            };
+        }
+        Some(Err(error)) => return error,
+    }
     // cuBLAS computes the same twice only with work spaces of its own; 32 MB of them.
     const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
     if env::var_os(CUBLAS).is_none() {
@@ -155,8 +169,75 @@ pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
         .context(format!("cannot start \"{}\", which has to lie beside lstmtext", path.display()))
 }
 
+/// The version of libtorch that this program is made for.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+/// Names another folder of libtorch than the one that the program was built with.
+const LIBTORCH: &str = "LSTMTEXT_LIBTORCH";
+
+/// Where the system looks for libraries first.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// The folder with libtorch's libraries: `folder` itself, or its `lib`, as in libtorch and in
+/// PyTorch's own folder.
+///
+/// # Errors
+/// Where they are not there, or those of another version.
+fn libraries(folder: &Path) -> anyhow::Result<PathBuf> {
+    let given = folder.display();
+    let places = [folder.to_owned(), folder.join("lib")];
+    let Some(found) = places.into_iter().find(|place| place.join("libtorch_cpu.so").exists())
+    else {
+        bail!(
+            "{LIBTORCH} is \"{given}\", where no libtorch_cpu.so is, nor in lib below: name the folder \
+             of libtorch {LIBTORCH_VERSION}, as site-packages/torch"
+        );
+    };
+    let found = std::path::absolute(found)?;
+    // Of libtorch the one file, of PyTorch the other.
+    for name in ["build-version", "version.py"] {
+        let Some(text) =
+            found.parent().and_then(|parent| fs::read_to_string(parent.join(name)).ok())
+        else {
+            continue;
+        };
+        let quoted = text.split_once("__version__ = '").map_or(&*text, |(_, rest)| rest);
+        let version = quoted.split(['\'', '+', '\n']).next().unwrap_or_default();
+        ensure!(
+            version == LIBTORCH_VERSION,
+            "{LIBTORCH} is \"{given}\", which has libtorch {version}; this program is made for \
+             {LIBTORCH_VERSION}"
+        );
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn libtorch_is_looked_for_where_it_is_said_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        let found = || libraries(folder.path()).map_err(|error| error.to_string());
+        let error = found().unwrap_err();
+        assert!(error.contains("no libtorch_cpu.so is") && error.contains("2.11.0"), "{error}");
+        file("lib/libtorch_cpu.so", "");
+        assert_eq!(found().unwrap(), folder.path().join("lib"));
+        assert_eq!(libraries(&folder.path().join("lib")).unwrap(), folder.path().join("lib"));
+        file("build-version", "2.11.0+cpu\n");
+        file("version.py", "__all__ = []\n__version__ = '2.11.0+cu130'\ndebug = False\n");
+        assert!(found().is_ok());
+        file("version.py", "__all__ = []\n__version__ = '2.10.1+cu126'\ndebug = False\n");
+        let error = found().unwrap_err();
+        assert!(error.contains("has libtorch 2.10.1; this program is made for 2.11.0"), "{error}");
+    }
+
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[test]
     fn denormals_become_zero_here_and_in_threads_started_later() {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::engine::in_words;
 use crate::kernel::Instructions;
 use crate::process;
-use crate::torch::{CudaReport, cuda_report, version};
+use crate::torch::{cuda_devices, version};
 use lstmtext_core::commands::output::{print, print_json};
 use lstmtext_core::commands::{DevicesArgs, FINE};
 
@@ -22,9 +22,9 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
-    let (cuda_devices, no_cuda_because) = match cuda_report() {
-        CudaReport::Devices(devices) => (devices, None),
-        CudaReport::None(reason) => (Vec::new(), Some(reason)),
+    let (cuda_devices, no_cuda_because) = match cuda_devices() {
+        Ok(devices) => (devices.iter().map(ToString::to_string).collect(), None),
+        Err(reason) => (Vec::new(), Some(reason)),
     };
     process::set_threads(None)?;
     let (libtorch, cpu_threads) = (version(), process::threads());

@@ -1,35 +1,48 @@
 //! Which device computes, and why there may be no CUDA device.
 
 use std::error::Error;
-use std::fmt;
+use std::ffi::c_int;
 
 use anyhow::bail;
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use tch::Device;
 
-use crate::device::{DeviceChoice, driver_devices};
+use crate::console::say;
+use crate::device::{CudaVersion, DeviceChoice, DriverDevice, driver};
+use crate::numbers::counted;
 
 /// The device to compute on.
 ///
 /// # Errors
 /// Where a CUDA device is asked for that is not there; says why.
 pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
-    let count = tch::Cuda::device_count().max(0) as usize;
     match choice {
-        DeviceChoice::Auto if count > 0 => Ok(Device::Cuda(0)),
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
-        DeviceChoice::Cuda(number) if number < count => Ok(Device::Cuda(number)),
-        DeviceChoice::Cuda(number) if count > 0 => {
-            bail!("--device cuda:{number}: there are {count} CUDA devices, counted from 0")
-        }
-        DeviceChoice::Cuda(_) => bail!("--device cuda: {}", cuda_report()),
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Auto => Ok(match cuda_devices() {
+            Ok(_) => Device::Cuda(0),
+            Err(reason) => {
+                // Who has a GPU wants to know.
+                if driver().is_ok() {
+                    say(format!("note: the CPU computes; {reason}"));
+                }
+                Device::Cpu
+            }
+        }),
+        DeviceChoice::Cuda(number) => match cuda_devices() {
+            Ok(devices) if number < devices.len() => Ok(Device::Cuda(number)),
+            Ok(devices) => {
+                let devices = counted(devices.len(), "CUDA device");
+                bail!("--device cuda:{number}: the driver shows {devices}, counted from 0")
+            }
+            Err(reason) => bail!("--device cuda: {reason}"),
+        },
     }
 }
 
 /// The memory of a CUDA device in bytes, where the driver tells it.
 pub fn memory(device: Device) -> Option<u64> {
     let Device::Cuda(number) = device else { return None };
-    driver_devices().ok()?.get(number).map(|device| device.memory)
+    driver().ok()?.devices.get(number).map(|device| device.memory)
 }
 
 /// Loads libtorch's CUDA half where it lies in the library path. The linker leaves it out of the
@@ -52,45 +65,51 @@ fn load_cuda_library() -> Result<(), String> {
     }
 }
 
-/// The CUDA devices, or why there is none.
-#[derive(Clone, Debug)]
-pub enum CudaReport {
-    /// A line about each.
-    Devices(Vec<String>),
-    /// Why there is none.
-    None(String),
-}
-
-impl fmt::Display for CudaReport {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Devices(devices) => f.write_str(&devices.join("; ")),
-            Self::None(reason) => f.write_str(reason),
-        }
+/// The CUDA devices, at least one.
+///
+/// # Errors
+/// Why there is none.
+pub fn cuda_devices() -> Result<Vec<DriverDevice>, String> {
+    let none = |reason: String| format!("no CUDA device: {reason}");
+    load_cuda_library().map_err(|error| none(unloadable(&error)))?;
+    let driver = driver().map_err(none)?;
+    // libtorch would print a warning of its own.
+    if let Some(runtime) = runtime_version()
+        && driver.cuda.major() < runtime.major()
+    {
+        return Err(none(format!(
+            "the NVIDIA driver is too old: it knows CUDA up to {}, this libtorch needs {runtime}; update \
+             the driver",
+            driver.cuda
+        )));
+    }
+    match tch::Cuda::device_count() {
+        0 => Err(none("libtorch finds none, though the driver does; see nvidia-smi".to_owned())),
+        _ => Ok(driver.devices),
     }
 }
 
-/// Looks for CUDA devices.
-pub fn cuda_report() -> CudaReport {
-    if let Err(error) = load_cuda_library() {
-        let reason = match error.contains("libtorch_cuda.so") && error.contains("No such file") {
-            true => "this libtorch is the CPU set (make setup TORCH=cuda gets the CUDA set)".into(),
-            false => format!("libtorch_cuda.so does not load: {error}"),
-        };
-        return CudaReport::None(format!("no CUDA device: {reason}"));
+/// Why libtorch's CUDA half does not load, from what dlopen says.
+fn unloadable(error: &str) -> String {
+    if error.contains("libtorch_cuda.so") && error.contains("No such file") {
+        return "this libtorch is the CPU set (make setup TORCH=cuda gets the CUDA set)".to_owned();
     }
-    let devices = match driver_devices() {
-        Ok(devices) => devices,
-        Err(reason) => return CudaReport::None(format!("no CUDA device: {reason}")),
+    let cause = match error.contains("undefined symbol") {
+        true => "it is of another version than the rest of libtorch",
+        false => "a library that it needs is missing, or of another version of CUDA",
     };
-    if tch::Cuda::device_count() > 0 {
-        return CudaReport::Devices(devices.iter().map(ToString::to_string).collect());
+    format!("libtorch_cuda.so does not load, {cause}: {error}")
+}
+
+/// The CUDA that libtorch was made with, as its library says.
+fn runtime_version() -> Option<CudaVersion> {
+    let mut version = 0;
+    // SAFETY: the function has the signature of CUDA's published header, and only writes a number.
+    unsafe {
+        let get: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            Library::this().get(b"cudaRuntimeGetVersion\0").ok()?;
+        (get(&mut version) == 0).then_some(CudaVersion(version))
     }
-    let reason = match std::env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(value) => format!("CUDA_VISIBLE_DEVICES is \"{value}\", which shows none"),
-        Err(_) => "libtorch finds none, though the driver does; is the driver too old?".to_owned(),
-    };
-    CudaReport::None(format!("no CUDA device: {reason}"))
 }
 
 #[cfg(test)]

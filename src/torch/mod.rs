@@ -6,7 +6,7 @@ pub mod fused;
 mod numerics;
 mod process;
 
-pub use device::{CudaReport, cuda_report, load_cuda, memory, resolve};
+pub use device::{cuda_devices, load_cuda, memory, resolve};
 pub use failure::{Failure, Work, at_batch, errors_not_panics, unless_out_of_memory};
 pub use numerics::set_numerics;
 pub use process::{multiplication_rate, set_threads, threads, version};

@@ -58,6 +58,10 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
 mod tests {
     #[test]
     fn the_version_is_the_one_tch_needs() {
-        assert!(super::version().starts_with("2.11.0"), "{}", super::version());
+        assert!(
+            super::version().starts_with(crate::process::LIBTORCH_VERSION),
+            "{}",
+            super::version()
+        );
     }
 }

@@ -31,7 +31,7 @@ use crate::backend::Classify;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Backend, ConfigError, Override};
 use crate::console::say;
-use crate::device::{DeviceChoice, driver_devices};
+use crate::device::{DeviceChoice, driver};
 use crate::process;
 
 pub use bench::BenchArgs;
@@ -187,7 +187,7 @@ impl ComputeArgs {
         let native = match (checkpoint.resolved.config.backend, self.device) {
             (Backend::Libtorch, _) | (_, DeviceChoice::Cuda(_)) => false,
             (Backend::Native, _) | (_, DeviceChoice::Cpu) => true,
-            (Backend::Auto, DeviceChoice::Auto) => driver_devices().is_err(),
+            (Backend::Auto, DeviceChoice::Auto) => driver().is_err(),
         };
         if !native {
             return Ok(None);
