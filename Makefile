@@ -13,14 +13,14 @@ BABI := data/babi/en
 RUNS := runs/babi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libtorch glove build train babi test fuzz tensorboard clean
+.PHONY: help setup libtorch glove build train babi test fuzz gpu-check tensorboard clean
 .NOTPARALLEL:
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14 | sed 's/^/  /'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14 | sed 's/^/  /'
 	@echo 'TORCH=cpu or TORCH=cuda picks the libtorch, LIBTORCH=DIR takes your own,'
-	@echo 'PYTHON=EXE picks the Python, ARGS=... is handed on to train and tensorboard.'
+	@echo 'PYTHON=EXE picks the Python, ARGS=... is handed on to train, gpu-check and tensorboard.'
 
 setup: libtorch $(DATA) ## libtorch, the Python tools and the reviews, nothing built
 
@@ -50,6 +50,9 @@ test: setup build ## all tests
 
 fuzz: setup build ## changed files of every kind, read for FUZZ_SECONDS (600) each
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext-core --test fuzz -- --nocapture
+
+gpu-check: ## what only a CUDA device shows: checks, and figures beside PyTorch's; ARGS=tests or bench
+	@scripts/gpu_check.sh $(ARGS)
 
 tensorboard: ## the curves of runs/
 	@scripts/setup.sh tools

@@ -94,9 +94,9 @@ impl ResidentCorpus {
         let starts = self.starts.index_select(0, numbers).unsqueeze(1);
         let flat = (starts + places).clamp(0, self.ids.size()[0] - 1).flatten(0, 1);
         let ids = self.ids.index_select(0, &flat).to_kind(Kind::Int64).view_as(&real);
-        let padding = Tensor::from(i64::from(PAD)).to_device(device);
         Sequences {
-            ids: ids.where_self(&real, &padding),
+            // A number that is no tensor need not be copied there.
+            ids: ids.masked_fill(&real.logical_not(), i64::from(PAD)),
             positions: Positions::new(lengths, width, self.pad),
         }
     }

@@ -14,9 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpu_trace import shares
+
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / "configs"
 VALIDATION = 100  # reviews, which lstmtext cannot train without; they are not in the time
+EPOCHS = 10  # after which an accuracy is given up
 
 # The C library gives memory back to the system after every large tensor and has to get it anew,
 # unless told to keep it: no mmap, and no trimming below 4 GiB.
@@ -26,6 +29,11 @@ LARGE = (
     "model.embedding.size=300", "model.embedding.word_dropout=0", "model.lstm.units=256",
     "model.lstm.bidirectional=false", "model.head.dropout=0", "train.batch_size=64",
     "train.learning_rate=0.001",
+)  # fmt: skip
+WIDE = (*LARGE, "model.lstm.units=512", "model.lstm.bidirectional=true")
+LONG = (
+    *LARGE, "model.embedding.size=768", "model.lstm.units=768", "train.batch_size=16",
+    "text.max_length=1024",
 )  # fmt: skip
 
 
@@ -37,6 +45,8 @@ class System:
     changes: tuple[str, ...] = ()
     most_reviews: int | None = None
     front_padding: bool = False
+    joined: int = 1  # reviews that make a text, where all texts are to have the full length
+    for_gpus: bool = False
 
 
 SYSTEMS = {
@@ -46,6 +56,8 @@ SYSTEMS = {
     "theano": System("theano_meanpool"),
     "imdb": System("imdb"),
     "large": System("imdb", LARGE, most_reviews=640),
+    "wide": System("imdb", WIDE, joined=4, for_gpus=True),
+    "long": System("imdb", LONG, most_reviews=640, joined=10, for_gpus=True),
 }
 
 
@@ -70,11 +82,28 @@ class Worker:
             sys.exit(f"{self.process.args} ended with {self.process.wait()}")
         return json.loads(line)
 
+    def ask(self, command: str) -> dict:
+        """What the process answers to a command."""
+        assert self.process.stdin
+        print(command, file=self.process.stdin, flush=True)
+        return self.answer()
+
     def epoch(self) -> dict:
         """Seconds and loss of one more epoch."""
-        assert self.process.stdin
-        print("epoch", file=self.process.stdin, flush=True)
-        return self.answer()
+        return self.ask("epoch")
+
+    def trace(self, path: Path) -> None:
+        """Writes a trace of some steps."""
+        self.ask(f"trace {path}")
+
+    def until(self, accuracy: float, epochs: int) -> float | None:
+        """Seconds of training until so many of the held-out reviews are right, epoch by epoch."""
+        seconds = 0.0
+        for _ in range(epochs):
+            seconds += self.epoch()["seconds"]
+            if self.ask("accuracy")["accuracy"] >= accuracy:
+                return seconds
+        return None
 
     def close(self) -> None:
         """Lets the process end."""
@@ -84,11 +113,14 @@ class Worker:
 
 
 class Lstmtext:
-    """The program, which trains three epochs from the start each time; the last one counts."""
+    """The program, which trains some epochs from the start each time."""
 
     def __init__(self, arguments: argparse.Namespace, system: System, data: Path) -> None:
         self.program = arguments.lstmtext
         self.threads = arguments.threads
+        self.device = arguments.device
+        self.precision = arguments.precision
+        self.joined = system.joined
         self.config = CONFIGS / f"{system.config}.yaml"
         self.data = data
         self.changes = system.changes
@@ -100,54 +132,120 @@ class Lstmtext:
             [self.program, *command, *sets], check=True, capture_output=True, text=True
         ).stdout
 
-    def prepare(self, reviews: int) -> int:
+    def prepare(self, reviews: int, validation: int) -> int:
         """Writes the words and the reviews that all train on; returns how many there are."""
         self.run("data", "vocab", str(self.config), "--to", str(self.data / "vocabulary.json"))
         self.run("data", "split", str(self.config), "--to", str(self.data / "all"))
         draw = random.Random(1)
-        for part, number in (("validation", VALIDATION), ("train", reviews)):
-            lines = (self.data / "all" / f"{part}.jsonl").read_bytes().splitlines(keepends=True)
-            drawn = draw.sample(lines, min(number, len(lines)))
-            (self.data / f"{part}.jsonl").write_bytes(b"".join(drawn))
+        for part, number in (("validation", validation), ("train", reviews)):
+            lines = (self.data / "all" / f"{part}.jsonl").read_text().split("\n")[:-1]
+            draw.shuffle(lines)
+            texts = [
+                joined(lines[first : first + self.joined])
+                for first in range(0, len(lines) - self.joined + 1, self.joined)
+            ]
+            drawn = texts[:number]
+            (self.data / f"{part}.jsonl").write_text("".join(line + "\n" for line in drawn))
         return len(drawn)
 
     def is_sparse(self) -> bool:
         """Whether the configuration changes only the rows of the embedding that have a gradient."""
         return "sparse_embedding: true" in self.run("config", str(self.config))
 
-    def epoch(self, *more: str) -> dict:
-        """Seconds and loss of the third epoch of a new run."""
-        changes = (
+    def settings(self, *more: str) -> tuple[str, ...]:
+        """What makes the program train on the same as the others."""
+        return (
             f"data.train={self.data / 'train.jsonl'}",
             f"data.validation={self.data / 'validation.jsonl'}",
             "data.filter={}",
             "data.split.test=0",
             f"text.vocabulary={self.data / 'vocabulary.json'}",
-            "train.epochs=3",
             "train.early_stopping.patience=null",
             "train.validate_every=epoch",
+            f"precision={self.precision}",
             *more,
         )
+
+    def epochs(self, number: int, *more: str) -> list[dict]:
+        """Seconds, loss and validation accuracy of each epoch of a new run."""
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            command = ("train", str(self.config), "--out", str(run), "--device", "cpu")
+            command = ("train", str(self.config), "--out", str(run), "--device", self.device)
+            changes = self.settings(f"train.epochs={number}", *more)
             self.run(*command, "--threads", str(self.threads), changes=changes)
-            time, metrics = (
-                json.loads((run / name).read_text().splitlines()[-1])
+            times, metrics = (
+                [json.loads(line) for line in (run / name).read_text().splitlines()]
                 for name in ("times.jsonl", "metrics.jsonl")
             )
-        return {"seconds": time["train_seconds"], "loss": metrics["train"]["loss"]}
+        return [
+            {
+                "seconds": time["train_seconds"],
+                "loss": record["train"]["loss"],
+                "accuracy": record["validation"]["accuracy"],
+            }
+            for time, record in zip(times, metrics)
+        ]
+
+    def epoch(self, *more: str) -> dict:
+        """Seconds and loss of the third epoch of a new run."""
+        return self.epochs(3, *more)[-1]
+
+    def trace(self, path: Path) -> None:
+        """Writes a trace of some steps."""
+        command = ("bench", str(self.config), "--device", self.device, "--trace", str(path))
+        amount = ("--threads", str(self.threads), "--steps", "20", "--rounds", "1")
+        self.run(*command, *amount, changes=self.settings())
+
+    def until(self, accuracy: float, epochs: int) -> float | None:
+        """Seconds of training until so many of the held-out reviews are right, epoch by epoch."""
+        seconds = 0.0
+        for epoch in self.epochs(epochs):
+            seconds += epoch["seconds"]
+            if epoch["accuracy"] >= accuracy:
+                return seconds
+        return None
+
+
+def joined(lines: list[str]) -> str:
+    """An example of several, one after the other, with the label of the first."""
+    examples = [json.loads(line) for line in lines]
+    text = " ".join(example["text"] for example in examples)
+    return json.dumps(examples[0] | {"text": text})
+
+
+def workers(arguments: argparse.Namespace, name: str, data: Path) -> dict[str, Worker]:
+    """The other programs, with their data in memory."""
+    threads = str(arguments.threads)
+    keep = {"GLIBC_TUNABLES": KEEP_MEMORY}
+    best = ["--best"]
+    on = ["--device", arguments.device, "--precision", arguments.precision]
+    peers = [
+        ("PyTorch tutorial", arguments.torch, "speed_torch.py", on, {}),
+        ("PyTorch best", arguments.torch, "speed_torch.py", best + on, keep),
+    ]
+    if arguments.device == "cpu":
+        peers += [
+            ("Keras", arguments.keras, "speed_keras.py", [], {}),
+            ("PyTorch best, default allocator", arguments.torch, "speed_torch.py", best + on, {}),
+        ]
+    found = {}
+    for contestant, python, script, options, environment in peers:
+        if contestant in arguments.skip:
+            continue
+        command = [python, str(HERE / script), name, str(data), "--threads", threads, *options]
+        found[contestant] = Worker(command, {"OMP_NUM_THREADS": threads} | environment)
+    return found
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict:
     """All contestants of a system, with the seconds of every round but the first."""
     system = SYSTEMS[name]
     epochs: dict[str, Callable[[], dict]] = {}
-    about: dict[str, dict] = {}
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lstmtext = Lstmtext(arguments, system, data)
-        reviews = lstmtext.prepare(min(arguments.reviews, system.most_reviews or arguments.reviews))
+        reviews = min(arguments.reviews, system.most_reviews or arguments.reviews)
+        reviews = lstmtext.prepare(reviews, VALIDATION)
         epochs["lstmtext"] = lstmtext.epoch
         if lstmtext.is_sparse():
             epochs["lstmtext dense"] = lambda: lstmtext.epoch("train.sparse_embedding=false")
@@ -157,30 +255,45 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
                 "text.pad=back", "train.bucketing=true"
             )
 
-        threads = str(arguments.threads)
-        keep = {"GLIBC_TUNABLES": KEEP_MEMORY}
-        for contestant, python, script, options, environment in (
-            ("Keras", arguments.keras, "speed_keras.py", [], {}),
-            ("PyTorch tutorial", arguments.torch, "speed_torch.py", [], {}),
-            ("PyTorch best", arguments.torch, "speed_torch.py", ["--best"], keep),
-            ("PyTorch best, default allocator", arguments.torch, "speed_torch.py", ["--best"], {}),
-        ):
-            command = [python, str(HERE / script), name, str(data), "--threads", threads, *options]
-            if contestant in arguments.skip:
-                continue
-            worker = Worker(command, {"OMP_NUM_THREADS": threads} | environment)
+        peers = workers(arguments, name, data)
+        for contestant, worker in peers.items():
             stack.callback(worker.close)
             epochs[contestant] = worker.epoch
-            about[contestant] = worker.about
+        about = {contestant: worker.about for contestant, worker in peers.items()}
 
         rounds = []
         for number in range(arguments.rounds + 1):
             rounds.append({contestant: epoch() for contestant, epoch in epochs.items()})
             times = ", ".join(f"{key} {value['seconds']:.2f}" for key, value in rounds[-1].items())
             print(f"{name}, round {number or 'that is left out'}: {times}", file=sys.stderr)
-    tokens = {value["tokens"] for value in about.values()}
+        if arguments.device != "cpu":
+            traced: dict[str, Worker | Lstmtext] = {"lstmtext": lstmtext, **peers}
+            for contestant, program in traced.items():
+                program.trace(data / "trace.json")
+                about.setdefault(contestant, {}).update(shares(data / "trace.json"))
+    tokens = {worker.about["tokens"] for worker in peers.values()}
     assert len(tokens) == 1, f"not the same tokens: {about}"
     return summarize(rounds, tokens.pop(), about) | {"reviews": reviews}
+
+
+def time_to(accuracy: float, arguments: argparse.Namespace) -> dict[str, list[float | None]]:
+    """For each contestant and round the seconds until it has this accuracy on held-out reviews, with
+    all the reviews to train on, of configs/imdb.yaml."""
+    seconds: dict[str, list[float | None]] = {}
+    with ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        lstmtext = Lstmtext(arguments, SYSTEMS["imdb"], data)
+        lstmtext.prepare(sys.maxsize, sys.maxsize)
+        for _ in range(arguments.rounds):
+            contestants: dict[str, Worker | Lstmtext] = {"lstmtext": lstmtext}
+            peers = workers(arguments, "imdb", data)
+            for contestant, program in (contestants | peers).items():
+                took = program.until(accuracy, EPOCHS)
+                seconds.setdefault(contestant, []).append(took)
+                print(f"{accuracy:.0%}: {contestant} {took}", file=sys.stderr)
+            for worker in peers.values():
+                worker.close()
+    return seconds
 
 
 def summarize(rounds: list[dict[str, dict]], tokens: int, about: dict[str, dict]) -> dict:
@@ -212,11 +325,17 @@ def table(name: str, result: dict) -> str:
         "| contestant | s/epoch | min | max | tokens/s | time / lstmtext's | min | max |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    traced = any("busy" in row["about"] for row in result["contestants"].values())
+    if traced:
+        lines[1] += " GPU busy | in cuDNN |"
+        lines[2] += "---:|---:|"
     for contestant, row in result["contestants"].items():
         seconds, ratio = row["seconds"], row["ratio"]
         cells = [f"{seconds[key]:.3f}" for key in ("median", "min", "max")]
         cells.append(f"{row['tokens_per_second']:,}")
         cells += [f"{ratio[key]:.2f}" for key in ("median", "min", "max")]
+        if traced:
+            cells += [f"{row['about'].get(key, 0):.1%}" for key in ("busy", "cudnn")]
         lines.append(f"| {contestant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -237,6 +356,11 @@ def main() -> None:
     parser.add_argument("--keras", metavar="PYTHON", default=".venv/keras/bin/python")
     parser.add_argument("--torch", metavar="PYTHON", default=".venv/torch/bin/python")
     parser.add_argument("--lstmtext", metavar="PROGRAM", default="target/release/lstmtext")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; cuda adds wide and long")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32")
+    parser.add_argument(
+        "--until", metavar="ACCURACY", type=float, help="as 0.88, on held-out reviews"
+    )
     parser.add_argument("--reviews", metavar="N", type=int, default=2560)
     parser.add_argument("--rounds", metavar="N", type=int, default=5)
     parser.add_argument("--threads", metavar="N", type=int, default=2)
@@ -245,7 +369,10 @@ def main() -> None:
     )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     arguments = parser.parse_args()
-    names = arguments.system or list(SYSTEMS)
+    on_gpu = arguments.device != "cpu"
+    names = arguments.system or [
+        name for name, system in SYSTEMS.items() if on_gpu or not system.for_gpus
+    ]
     if unknown := set(names) - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}")
 
@@ -256,6 +383,8 @@ def main() -> None:
     report = {
         "cpu": processor(),
         "threads": arguments.threads,
+        "device": arguments.device,
+        "precision": arguments.precision,
         "rounds": arguments.rounds,
         "versions": {"lstmtext": version.split()[-1]},
         "systems": {},
@@ -267,8 +396,16 @@ def main() -> None:
         report["systems"][name] = result
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
         print(table(name, result), flush=True)
+    if arguments.until is not None:
+        report["until"] = {
+            "accuracy": arguments.until,
+            "seconds": time_to(arguments.until, arguments),
+        }
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+        print(f"\ntime to {arguments.until:.0%} of held-out reviews: {report['until']['seconds']}")
     versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
-    print(f"\n{report['cpu']}, {report['threads']} threads, {versions}")
+    on = f"{arguments.device}, {arguments.precision}, " if on_gpu else ""
+    print(f"\n{on}{report['cpu']}, {report['threads']} threads, {versions}")
 
 
 if __name__ == "__main__":

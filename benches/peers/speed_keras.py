@@ -60,7 +60,7 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
 
     system = SYSTEMS[arguments.system]
-    texts, labels = load(arguments.folder, system)
+    texts, labels = load(arguments.folder, system, "train")
     if system.keras_tokens:
         padded = reviews.pad_front(texts, system.length, system.keep)
     else:
@@ -72,16 +72,16 @@ def main() -> None:
     targets = labels.astype(np.float32 if system.classes == 1 else np.int32)
     clock = Clock()
 
-    def epoch() -> tuple[float, float]:
+    def epoch() -> dict[str, float]:
         fit = model.fit(padded, targets, batch_size=system.batch, callbacks=[clock], verbose=0)
-        return clock.seconds, fit.history["loss"][0]
+        return {"seconds": clock.seconds, "loss": fit.history["loss"][0]}
 
     ready = {
         "tokens": sum(map(len, texts)),
         "parameters": model.count_params(),
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
-    serve(ready, epoch)
+    serve(ready, {"epoch": epoch})
 
 
 if __name__ == "__main__":

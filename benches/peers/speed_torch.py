@@ -1,8 +1,10 @@
 """Trains a network in PyTorch, an epoch for each line of standard input, for speed.py."""
 
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,16 @@ Batch = tuple[Tensor, Tensor, Tensor]  # ids [B, T] filled up at the end, length
 
 WINDOW = 50  # batches whose reviews are sorted by length together
 TRIAL_WARM_UP, TRIAL = 2, 5  # steps
+TRACED = 20  # steps
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the network is trained."""
+
+    best: bool  # the fastest way that there is, not that of tutorials
+    device: torch.device
+    precision: str
 
 
 class Reviews(Dataset):
@@ -43,11 +55,15 @@ def collate(examples: list[tuple[Tensor, Tensor]]) -> Batch:
 class Buckets:
     """Batches of reviews of like length, in a new order each time."""
 
-    def __init__(self, texts: list[list[int]], labels: Tensor, size: int) -> None:
+    def __init__(
+        self, texts: list[list[int]], labels: Tensor, size: int, device: torch.device
+    ) -> None:
         rows = [torch.tensor(ids) for ids in texts]
-        self.ids = pad_sequence(rows, batch_first=True, padding_value=reviews.PAD)
+        # All reviews lie on the device; their lengths also here, where nobody waits for them.
+        self.ids = pad_sequence(rows, batch_first=True, padding_value=reviews.PAD).to(device)
         self.lengths = torch.tensor([len(ids) for ids in texts])
-        self.labels = labels
+        self.device_lengths = self.lengths.to(device)
+        self.labels = labels.to(device)
         self.size = size
 
     def __iter__(self) -> Iterator[Batch]:
@@ -56,8 +72,10 @@ class Buckets:
             batches = list(window.split(self.size))
             random.shuffle(batches)
             for chosen in batches:
-                lengths = self.lengths[chosen]
-                yield self.ids[chosen, : int(lengths.max())], lengths, self.labels[chosen]
+                width = int(self.lengths[chosen].max())
+                if self.ids.is_cuda:
+                    chosen = chosen.pin_memory().to(self.ids.device, non_blocking=True)
+                yield self.ids[chosen, :width], self.device_lengths[chosen], self.labels[chosen]
 
 
 class Tutorial(nn.Module):
@@ -80,7 +98,7 @@ class Tutorial(nn.Module):
         states, (last, _) = self.lstm(packed)
         if self.mean:
             padded, _ = pad_packed_sequence(states, batch_first=True)  # zeros behind each text
-            pooled = padded.sum(1) / lengths[:, None]
+            pooled = padded.sum(1) / lengths[:, None].to(padded.device)
         else:
             pooled = last[-1]
         return self.head(self.dropout(pooled))
@@ -112,21 +130,22 @@ class Best(nn.Module):
     def pool(self, states: Tensor, lengths: Tensor) -> Tensor:
         """The mean of the states [B, T, H] over each text, or the last state of it."""
         if not self.mean:
-            return states[torch.arange(len(lengths)), lengths - 1]
-        real = torch.arange(states.shape[1]) < lengths[:, None]
-        return torch.bmm((real / lengths[:, None])[:, None], states)[:, 0]
+            return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+        real = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
+        return torch.bmm((real / lengths[:, None])[:, None], states.float())[:, 0]
 
 
 def drop_words(embedded: Tensor, rate: float) -> Tensor:
     """Dropout on whole words of [B, T, E]."""
     if not rate:
         return embedded
-    return embedded * nn.functional.dropout(torch.ones(*embedded.shape[:2], 1), rate)
+    ones = torch.ones(*embedded.shape[:2], 1, device=embedded.device)
+    return embedded * nn.functional.dropout(ones, rate)
 
 
 def turn(embedded: Tensor, lengths: Tensor) -> Tensor:
     """Each text of [B, T, E] backwards; what is behind it stays."""
-    place = torch.arange(embedded.shape[1])
+    place = torch.arange(embedded.shape[1], device=lengths.device)
     source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
     return embedded.gather(1, source[:, :, None].expand_as(embedded))
 
@@ -173,42 +192,74 @@ def clip(network: nn.Module, limit: float) -> None:
 class Trainer:
     """A network with its optimizer."""
 
-    def __init__(self, system: System, best: bool, sparse: bool = False) -> None:
-        self.network = Best(system, sparse) if best else Tutorial(system)
-        self.optimizers = optimizers(self.network, system, best)
+    def __init__(self, system: System, form: Form, sparse: bool = False) -> None:
+        network = Best(system, sparse) if form.best else Tutorial(system)
+        self.network = network.to(form.device)
+        self.optimizers = optimizers(self.network, system, form.best)
         self.loss = loss_of(system)
         self.limit = system.clip
+        self.form = form
 
-    def step(self, batch: Batch) -> float:
+    def logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Of a batch, in the precision of the form."""
+        half = self.form.precision == "bf16"
+        with torch.autocast(self.form.device.type, torch.bfloat16, enabled=half):
+            return self.network(ids, lengths).float()
+
+    def step(self, batch: Batch) -> Tensor | float:
         """Trains on a batch; its loss."""
         ids, lengths, labels = batch
+        if not self.form.best:
+            ids, labels = ids.to(self.form.device), labels.to(self.form.device)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        loss = self.loss(self.network(ids, lengths), labels)
+        loss = self.loss(self.logits(ids, lengths), labels)
         loss.backward()
         if self.limit is not None:
             clip(self.network, self.limit)
         for optimizer in self.optimizers:
             optimizer.step()
-        return loss.item()
+        # Tutorials wait for the device here, to print it.
+        return loss.detach() if self.form.best else loss.item()
 
     def epoch(self, batches: Iterable[Batch]) -> float:
         """Trains on all batches; the mean loss of the reviews."""
-        total, seen = 0.0, 0
+        total: Tensor | float = 0.0
+        seen = 0
         for batch in batches:
             total += self.step(batch) * len(batch[2])
             seen += len(batch[2])
-        return total / seen
+        return float(total) / seen
+
+    def trace(self, batches: Iterable[Batch], path: str) -> dict:
+        """Writes what the steps of an epoch do to a file in Chrome's trace format."""
+        with torch.profiler.profile() as profile:
+            self.epoch(itertools.islice(iter(batches), TRACED))
+        profile.export_chrome_trace(path)
+        return {}
+
+    def accuracy(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """The share of reviews whose class is found."""
+        self.network.eval()
+        right, seen = 0, 0
+        with torch.no_grad():
+            for ids, lengths, labels in batches:
+                logits = self.logits(ids.to(self.form.device), lengths)
+                found = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
+                right += int((found == labels.to(self.form.device)).sum())
+                seen += len(labels)
+        self.network.train()
+        return {"accuracy": right / seen}
 
 
-def try_sparse(system: System, batches: Buckets) -> dict[str, float]:
+def try_sparse(system: System, batches: Buckets, form: Form) -> dict[str, float]:
     """Milliseconds of a step with dense and with sparse gradients of the embedding."""
     tried = [batch for batch, _ in zip(batches, range(TRIAL_WARM_UP + TRIAL))]
-    trainers = {name: Trainer(system, True, name == "sparse") for name in ("dense", "sparse")}
+    trainers = {name: Trainer(system, form, name == "sparse") for name in ("dense", "sparse")}
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
     for batch in tried:  # turn by turn
         for name, trainer in trainers.items():
-            seconds[name].append(timed(lambda: trainer.step(batch))[0])
+            seconds[name].append(timed(lambda: float(trainer.step(batch)))["seconds"])
     return {
         name: round(1000 * statistics.median(steps[TRIAL_WARM_UP:] or steps), 2)
         for name, steps in seconds.items()
@@ -218,33 +269,50 @@ def try_sparse(system: System, batches: Buckets) -> dict[str, float]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--best", action="store_true", help="the fastest form, not tutorials'")
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    arguments.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32")
     chosen = arguments.parse_args()
+    form = Form(chosen.best, chosen.device, chosen.precision)
     torch.set_num_threads(chosen.threads)
     torch.set_flush_denormal(chosen.best)  # before there are threads, which take it over
+    torch.backends.cudnn.allow_tf32 = chosen.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = chosen.precision != "fp32"
 
     system = SYSTEMS[chosen.system]
-    texts, numbers = load(chosen.folder, system)
+    texts, numbers = load(chosen.folder, system, "train")
     labels = torch.from_numpy(numbers)
+    held_out, held_out_numbers = load(chosen.folder, system, "validation")
+    held_out_labels = torch.from_numpy(held_out_numbers)
     torch.manual_seed(1)
     random.seed(1)
     ready: dict[str, object] = {"tokens": sum(map(len, texts))}
     ready["versions"] = {"torch": torch.__version__}
     batches: Iterable[Batch]
+    validation: Iterable[Batch]
     sparse = False
-    if chosen.best:
-        batches = Buckets(texts, labels, system.batch)
+    if form.best:
+        batches = Buckets(texts, labels, system.batch, form.device)
+        validation = Buckets(held_out, held_out_labels, system.batch, form.device)
         if system.optimizer == "adam":
-            trial = try_sparse(system, batches)
+            trial = try_sparse(system, batches, form)
             sparse = trial["sparse"] < trial["dense"]
             ready["trial_milliseconds"] = trial
         ready["embedding_gradients"] = "sparse" if sparse else "dense"
     else:
-        batches = DataLoader(
-            Reviews(texts, labels), batch_size=system.batch, shuffle=True, collate_fn=collate
+        batches, validation = (
+            DataLoader(Reviews(*part), batch_size=system.batch, shuffle=True, collate_fn=collate)
+            for part in ((texts, labels), (held_out, held_out_labels))
         )
-    trainer = Trainer(system, chosen.best, sparse)
+    trainer = Trainer(system, form, sparse)
     ready["parameters"] = sum(weight.numel() for weight in trainer.network.parameters())
-    serve(ready, lambda: timed(lambda: trainer.epoch(batches)))
+    serve(
+        ready,
+        {
+            "epoch": lambda: timed(lambda: trainer.epoch(batches)),
+            "trace": lambda path: trainer.trace(batches, path),
+            "accuracy": lambda: trainer.accuracy(validation),
+        },
+    )
 
 
 if __name__ == "__main__":

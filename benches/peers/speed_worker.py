@@ -46,12 +46,14 @@ SYSTEMS = {
         learning_rate=0.002, clip=1.0,
     ),
     "large": System(20_000, 400, "both", 300, 256, 64, clip=1.0),
+    "wide": System(20_000, 400, "both", 300, 512, 64, bidirectional=True, clip=1.0),
+    "long": System(20_000, 1_024, "both", 768, 768, 16, clip=1.0),
 }  # fmt: skip
 
 
-def load(folder: Path, system: System) -> tuple[list[list[int]], np.ndarray]:
-    """The ids of the training reviews, cut to the system's length, and their class numbers."""
-    texts, labels = reviews.read(folder, "train")
+def load(folder: Path, system: System, part: str) -> tuple[list[list[int]], np.ndarray]:
+    """The ids of the reviews of a part, cut to the system's length, and their class numbers."""
+    texts, labels = reviews.read(folder, part)
     words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))["words"]
     vocabulary = {word: reviews.FIRST_WORD + rank for rank, word in enumerate(words)}
     assert len(words) + reviews.FIRST_WORD == system.words
@@ -77,12 +79,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def serve(ready: dict[str, object], epoch: Callable[[], tuple[float, float]]) -> None:
-    """Prints `ready`, then trains an epoch for each line read; prints its seconds and mean loss."""
+def serve(ready: dict[str, object], commands: dict[str, Callable[..., dict]]) -> None:
+    """Prints `ready`, then for each line read what the command of its first word gives."""
     print(json.dumps(ready), flush=True)
-    while input_line() == "epoch":
-        seconds, loss = epoch()
-        print(json.dumps({"seconds": seconds, "loss": loss}), flush=True)
+    while line := input_line():
+        name, *arguments = line.split()
+        print(json.dumps(commands[name](*arguments)), flush=True)
 
 
 def input_line() -> str | None:
@@ -93,8 +95,8 @@ def input_line() -> str | None:
         return None
 
 
-def timed(train: Callable[[], float]) -> tuple[float, float]:
-    """The seconds that `train` takes, and its result."""
+def timed(train: Callable[[], float]) -> dict[str, float]:
+    """The seconds that `train` takes, and the loss that it gives."""
     began = time.perf_counter()
     loss = train()
-    return time.perf_counter() - began, loss
+    return {"seconds": time.perf_counter() - began, "loss": loss}

@@ -3,18 +3,19 @@
 use std::fmt;
 use std::time::{Instant, SystemTime};
 
+use anyhow::ensure;
 use serde::Serialize;
 
 use crate::backend::{Learner, Times};
 use crate::bucketing::{Bucketing, Plan};
-use crate::config::{self, Backend, Input};
+use crate::config::{self, Backend, ConfigError, Input};
 use crate::console::say;
 use crate::engine::Engine;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
 use crate::numbers::grouped;
 use crate::token_budget::settle;
-use crate::torch::multiplication_rate;
+use crate::torch::{multiplication_rate, traced};
 use crate::training::{native_learner, torch_learner};
 use lstmtext_core::commands::output::{print, print_json};
 use lstmtext_core::commands::{BenchArgs, FINE};
@@ -80,6 +81,10 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     };
     let mut torch =
         (both || native.is_none()).then(|| torch_learner(&experiment, None, device)).transpose()?;
+    ensure!(
+        args.trace.is_none() || torch.is_some(),
+        ConfigError::new("--trace is what libtorch does, but backend is native")
+    );
     let (mut natives, mut torches, mut products) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=args.rounds.get() {
         let native = native.as_mut().map(|learner| work.round(learner)).transpose()?;
@@ -90,6 +95,10 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
             torches.extend(torch);
             products.push(multiplication_rate(device) / 1e9);
         }
+    }
+    if let (Some(path), Some(learner)) = (&args.trace, &mut torch) {
+        traced(path, device, || work.round(learner).map(drop))?;
+        say(format!("the trace is in \"{}\"; ui.perfetto.dev shows it", path.display()));
     }
     let backends = [("native", natives), ("libtorch", torches)];
     let bench = Bench {
@@ -122,6 +131,8 @@ impl Work<'_> {
         let before = learner.times();
         let mut prepare = learner.preparer();
         let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };
+        let between = learner.steps_between_readings();
+        let begun = Instant::now();
         for step in 0..self.steps {
             let start = Instant::now();
             let batch = prepare(&self.experiment.train, self.plan.batch(step), step as u64);
@@ -129,8 +140,15 @@ impl Work<'_> {
             let start = Instant::now();
             // So small a rate changes nothing, but takes as long as any other.
             learner.step(&batch, config.gradient_clip, 1e-9)?;
-            learner.measured();
+            if (step + 1).is_multiple_of(between) || step + 1 == self.steps {
+                learner.measured();
+            }
             round.seconds += start.elapsed().as_secs_f64();
+        }
+        if between > 1 {
+            // A device goes on meanwhile: the parts are the host's only.
+            round.seconds = begun.elapsed().as_secs_f64();
+            return Ok(round);
         }
         for (part, seconds) in learner.times().0 {
             let earlier = before.0.iter().find(|(known, _)| *known == part);
@@ -228,11 +246,16 @@ impl fmt::Display for Bench {
                 writeln!(f, "  {part:<12}{:>9.3} ms {share:>5.1} %", 1e3 * seconds)?;
             }
             let share = 100.0 * report.prepare / report.step;
-            writeln!(
-                f,
-                "  beside it, in another thread: prepare {:.3} ms {share:.1} %",
-                1e3 * report.prepare
-            )?;
+            let prepare = 1e3 * report.prepare;
+            match report.parts.is_empty() {
+                true => writeln!(f, "  of which the host prepares: {prepare:.3} ms {share:.1} %")?,
+                false => {
+                    writeln!(
+                        f,
+                        "  beside it, in another thread: prepare {prepare:.3} ms {share:.1} %"
+                    )?;
+                }
+            }
             writeln!(
                 f,
                 "  for each logged step: curves {:.3} ms {:.1} %",

@@ -1,5 +1,5 @@
-// The libtorch functions that tch 0.24 has no binding for: fused optimizers, how CUDA computes, and
-// the version.
+// The libtorch functions that tch 0.24 has no binding for: fused optimizers, how CUDA computes, the
+// profiler, and the version.
 //
 // Every function returns null when it succeeded, or a message that the caller frees with
 // lstmtext_free. Tensors are tch's own handles, pointers to at::Tensor.
@@ -14,6 +14,7 @@
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 #include <torch/version.h>
 
 namespace {
@@ -81,6 +82,28 @@ char *lstmtext_set_numerics(bool tf32, bool deterministic) {
     // Nothing here reads what it has not written.
     context.setDeterministicFillUninitializedMemory(false);
   });
+}
+
+char *lstmtext_trace_begin(bool cuda) {
+  return guarded([&] {
+    using namespace torch::autograd::profiler;
+    using torch::profiler::impl::ActivityType;
+    std::set<ActivityType> activities{ActivityType::CPU};
+    if (cuda) {
+      activities.insert(ActivityType::CUDA);
+    } else {
+      // The profiler would complain that there is no GPU.
+      setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
+    }
+    const ProfilerConfig config(ProfilerState::KINETO);
+    prepareProfiler(config, activities);
+    enableProfiler(config, activities,
+                   {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION});
+  });
+}
+
+char *lstmtext_trace_end(const char *path) {
+  return guarded([&] { torch::autograd::profiler::disableProfiler()->save(path); });
 }
 
 const char *lstmtext_torch_version() { return TORCH_VERSION; }

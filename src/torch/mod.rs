@@ -5,8 +5,10 @@ mod failure;
 pub mod fused;
 mod numerics;
 mod process;
+mod trace;
 
 pub use device::{cuda_devices, load_cuda, memory, resolve};
 pub use failure::{Failure, Work, at_batch, errors_not_panics, unless_out_of_memory};
 pub use numerics::set_numerics;
 pub use process::{multiplication_rate, set_threads, threads, version};
+pub use trace::traced;

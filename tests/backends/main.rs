@@ -8,80 +8,25 @@
     reason = "tests"
 )]
 
+mod case;
 mod precision;
 mod steps;
-
-use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
 use lstmtext::arrays::Array;
 use lstmtext::backend::Learner;
 use lstmtext::batch::Batch;
-use lstmtext::config::{self, Config};
 use lstmtext::kernel::Instructions;
 use lstmtext::libtorch::{TorchLearner, to_arrays};
 use lstmtext::loss::{CrossEntropy, log_probabilities};
 use lstmtext::model::{Mode, Model};
 use lstmtext::native::{Criterion, Dropout, Gradients, NativeLearner, Network, Reader, Reading};
-use lstmtext::text::{Corpus, Encoded, Encoders};
+use lstmtext::text::Encoded;
 
-/// What the two are to agree on.
-struct Case {
-    config: Config,
-    corpora: Vec<Corpus>,
-    labels: Vec<u32>,
-    vocabularies: Vec<usize>,
-    classes: usize,
-}
-
-const WORDS: &str = "a b c d e f g h i";
+use crate::case::{Case, assert_close};
 
 impl Case {
-    /// Texts of many lengths, of which some words come often.
-    fn new(fields: &str, classes: usize) -> Self {
-        let pad = if fields.contains("front") { "front" } else { "back" };
-        let yaml = format!(
-            "data: {{train: x}}\ntext: {{min_count: 1, max_length: 23, pad: {pad}}}\n{fields}"
-        );
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
-        let words: Vec<&str> = WORDS.split(' ').collect();
-        let text = |index: usize, column: usize| {
-            let length = [3, 1, 17, 8, 8, 30, 2, 23][(index + column) % 8] + index / 8;
-            let word = |step: usize| words[(index * 7 + step * step * (column + 1) + step / 3) % 9];
-            (0..length).map(word).collect::<Vec<_>>().join(" ")
-        };
-        let count = config.inputs.columns().len();
-        let columns = |examples: usize| -> Vec<Vec<String>> {
-            (0..count).map(|column| (0..examples).map(|i| text(i, column)).collect()).collect()
-        };
-        let vocabulary = vec![vec![WORDS.to_owned()]; count];
-        let encoders = Encoders::of_texts(&config.inputs, &vocabulary).unwrap();
-        let labels = (0..19).map(|i| (i * i % 7 % classes) as u32).collect();
-        let corpora = encoders.encode(&columns(19));
-        Self { config, corpora, labels, vocabularies: encoders.sizes(), classes }
-    }
-
-    /// Always the same weights: libtorch has one random generator for all threads, and other weights
-    /// may bring maxima that are equal but for rounding, whose gradients go either way.
-    fn model(&self) -> Model {
-        static GENERATOR: Mutex<()> = Mutex::new(());
-        let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        let model =
-            Model::new(&self.config, &self.vocabularies, self.classes, 5, Device::Cpu).unwrap();
-        // Biases begin at zero, where a mistake with them would not show.
-        for (name, tensor) in model.parameters() {
-            if name.contains("bias") {
-                let _ = tch::no_grad(|| tensor.shallow_clone().uniform_(-0.5, 0.5));
-            }
-        }
-        model
-    }
-
-    fn examples(&self) -> Vec<u32> {
-        (0..self.labels.len() as u32).rev().collect()
-    }
-
     fn network(&self, model: &Model, instructions: Instructions) -> Network {
         Network::new(
             &self.config,
@@ -254,10 +199,10 @@ fn it_learns_as_libtorch_does() {
             let mut torch = TorchLearner::new(model, &case.config.train, &[]);
             steps(&mut native, &data);
             steps(&mut torch, &data);
-            assert_close(&native.weights(), &torch.weights(), optimizer);
-            assert_close(&native.memory(), &torch.memory(), optimizer);
+            assert_close(&native.weights(), &torch.weights(), 1e-4, optimizer);
+            assert_close(&native.memory(), &torch.memory(), 1e-4, optimizer);
             let gradients = native.gradients();
-            assert_close(&gradients, &torch.gradients(), optimizer);
+            assert_close(&gradients, &torch.gradients(), 1e-4, optimizer);
             let squares = gradients.iter().flat_map(|array| &array.values).map(|x| x * x);
             assert!(squares.sum::<f32>().sqrt() < 0.3001, "they are clipped");
 
@@ -269,7 +214,7 @@ fn it_learns_as_libtorch_does() {
             torch.load(weights).unwrap();
             steps(&mut native, &data);
             steps(&mut torch, &data);
-            assert_close(&native.weights(), &torch.weights(), optimizer);
+            assert_close(&native.weights(), &torch.weights(), 1e-4, optimizer);
 
             // "i" stands in none of the texts of the steps; weight decay alone moves it.
             begun.retain(|array| array.name == "embedding.weight");
@@ -287,17 +232,5 @@ fn steps(learner: &mut impl Learner, data: &Encoded) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
         learner.step(&batch, Some(0.3), 0.01).unwrap();
-    }
-}
-
-fn assert_close(found: &[Array], expected: &[Array], what: &str) {
-    assert_eq!(found.len(), expected.len());
-    for expected in expected {
-        let found = found.iter().find(|array| array.name == expected.name).unwrap();
-        assert_eq!(found.shape, expected.shape);
-        let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-        let pairs = found.values.iter().zip(&expected.values);
-        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
-        assert!(error < 1e-4, "{what}: {} is off by {error} of its largest", found.name);
     }
 }

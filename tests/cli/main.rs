@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod bench;
 mod cache;
 mod checkpoints;
 mod common;
