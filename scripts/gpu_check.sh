@@ -2,13 +2,13 @@
 # Proves on a machine with a CUDA device what the other tests cannot, and measures beside PyTorch.
 # Without cargo it takes what was built elsewhere, with the libtorch of Python's torch.
 #
-#   gpu_check.sh [tests | bench]      by default both
+#   gpu_check.sh [all | tests | bench]
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 what=${1-all}
 case $what in all | tests | bench) ;; *)
-    echo "gpu_check.sh: found \"$what\", allowed is tests | bench" >&2
+    echo "gpu_check.sh: found \"$what\", allowed is all | tests | bench" >&2
     exit 2
     ;;
 esac
@@ -18,6 +18,10 @@ if [[ -z $python ]]; then
     python=.venv/torch/bin/python
     [[ -x $python ]] || python=python3
 fi
+die() {
+    echo "gpu_check.sh: $*" >&2
+    exit 1
+}
 checks=(--ignored --test-threads=1 --nocapture)
 
 if ! command -v cargo >/dev/null; then
@@ -27,18 +31,23 @@ if ! command -v cargo >/dev/null; then
         [[ -x $file && ($file -nt $built || -z $built) ]] && built=$file
     done
     [[ -n $built && -x $target/lstmtext && -x $target/lstmtext-libtorch ]] || {
-        echo "gpu_check.sh: there is no cargo, and nothing was built elsewhere (cargo test --release --no-run)" >&2
-        exit 1
+        die "there is no cargo, and $target lacks what is built elsewhere by \
+cargo test --release --no-run: lstmtext, lstmtext-libtorch and deps/cuda-*"
     }
     if [[ -z ${LSTMTEXT_LIBTORCH-} ]]; then
+        "$python" -c 'import torch' || die "$python has no torch: name another with TORCH_PYTHON"
         LSTMTEXT_LIBTORCH=$("$python" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parent)')
     fi
     export LSTMTEXT_LIBTORCH
+else
+    make --no-print-directory build
 fi
+
+devices=$("$target/lstmtext" devices)
+[[ $devices == *cuda:0* ]] || die "there is nothing to check: ${devices##*$'\n'}"
 
 if [[ $what != bench ]]; then
     if command -v cargo >/dev/null; then
-        make --no-print-directory setup build
         env -u LIBTORCH -u LIBTORCH_USE_PYTORCH cargo test --release --test cuda -- "${checks[@]}"
     else
         # The tests have libtorch in them and are not told by the program where it lies.
@@ -48,6 +57,10 @@ if [[ $what != bench ]]; then
 fi
 
 if [[ $what != tests ]]; then
+    "$python" -c 'import numpy, torch; torch.ones(1).cuda()' ||
+        die "$python has no torch that uses the GPU: make .venv/torch as benches/peers/README.md says, or \
+name another Python with TORCH_PYTHON"
+    [[ -e data/movie_reviews.csv ]] || die "data/movie_reviews.csv is missing: make setup gets it"
     speed=("$python" benches/peers/speed.py --device cuda --lstmtext "$target/lstmtext" --torch "$python")
     "${speed[@]}" --until 0.88 --out data/peers/gpu-tf32.json
     "${speed[@]}" wide long --precision bf16 --out data/peers/gpu-bf16.json

@@ -13,7 +13,8 @@ pub fn to_device<T: tch::kind::Element>(numbers: &[T], device: Device) -> Tensor
     let tensor = Tensor::from_slice(numbers);
     match device {
         Device::Cpu => tensor,
-        device => tensor.pin_memory(device).to_device_(device, T::KIND, true, false),
+        // pin_memory warns that it is to be called without a device, which tch cannot do.
+        device => tensor.internal_pin_memory(device).to_device_(device, T::KIND, true, false),
     }
 }
 

@@ -7,7 +7,8 @@ use tch::Device;
 use crate::backend::Classify;
 use crate::checkpoint::Checkpoint;
 use crate::commands::ComputeArgs;
-use crate::config::{Backend, Config, ConfigError};
+use crate::config::{Backend, Config, ConfigError, TokenBudget};
+use crate::console::say;
 use crate::device::DeviceChoice;
 use crate::kernel::Instructions;
 use crate::libtorch::model;
@@ -46,11 +47,30 @@ impl Engine {
     /// Sets the threads and how CUDA computes, and chooses what computes.
     ///
     /// # Errors
-    /// As [`Engine::choose`].
+    /// As [`Engine::choose`], and where the configuration asks for what only CUDA has.
     pub fn start(compute: &ComputeArgs, config: &Config) -> anyhow::Result<Self> {
         set_threads(compute.threads)?;
         set_numerics(config)?;
-        Self::choose(config.backend, compute.device)
+        let engine = Self::choose(config.backend, compute.device)?;
+        if config.train.token_budget == Some(TokenBudget::Auto) && !engine.is_cuda() {
+            return Err(ConfigError::new(
+                "train.token_budget: auto is the largest that fits into the memory of a CUDA device; \
+                 for the CPU name a number",
+            )
+            .into());
+        }
+        if engine == Self::Native && config.precision.is_half() {
+            let precision = config.precision.word();
+            say(format!(
+                "note: precision: {precision} is for CUDA; the native backend computes in fp32"
+            ));
+        }
+        Ok(engine)
+    }
+
+    /// Whether a CUDA device computes.
+    pub fn is_cuda(self) -> bool {
+        matches!(self, Self::Libtorch(Device::Cuda(_)))
     }
 
     /// The CPU threads that it computes with.

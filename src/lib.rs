@@ -16,7 +16,8 @@
 //!    input embedding [B, T, E] → LSTM [B, T, H] for each direction → pooling over real tokens,
 //!    these beside each other [B, D] → head: logits `[B]` for a sigmoid or [B, C] for a softmax;
 //!    [`loss`]: log probabilities [B, C] and cross-entropy [], in fp16 with a [`loss_scale`];
-//!    [`optimizer`]: gradients, clipped, become a step. On the CPU the same is done by [`native`], over the [`kernel`].
+//!    [`optimizer`]: gradients, clipped, become a step. On the CPU the same is done by [`native`],
+//!    over the [`kernel`].
 //! 5. [`trainer`]: the loop around it all, with [`schedule`]; [`metrics`] counts, [`tensorboard`]
 //!    says what TensorBoard shows and [`events`] writes it, [`progress`] is for early stopping and
 //!    resuming, [`run`] for the files of a run, which [`runs`] finds and reads again.
@@ -37,8 +38,9 @@
 //! - `backend` says what a network can do; `kernel` and `native` are one on the CPU;
 //! - `checkpoint` saves it, `export` hands it on; `evaluation`, `explanation`, `experiment`,
 //!   `classifier`, `console`, `plot`, `runs`, `sweep`, `tensorboard`, `trainer` put it to work;
-//! - with libtorch: `torch`, `batch`, `resident`, `model`, `loss`, `loss_scale`, `optimizer`, `libtorch` are a network on any
-//!   device, `keras` moves weights, `engine` and `training` choose between the two, `token_budget` tries what fits;
+//! - with libtorch: `torch`, `batch`, `resident`, `model`, `loss`, `loss_scale`, `optimizer`,
+//!   `libtorch` are a network on any device, `keras` moves weights, `engine` and `training` choose
+//!   between the two, `token_budget` tries what fits;
 //! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]

@@ -1,33 +1,27 @@
 //! `train.token_budget: auto`.
 
-use anyhow::bail;
-
+use crate::backend::Learner;
 use crate::bucketing::{BatchLimit, Bucketing, Plan};
-use crate::config::{ConfigError, TokenBudget};
+use crate::config::TokenBudget;
 use crate::console::say;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::libtorch::TorchLearner;
 use crate::numbers::{counted, grouped};
+use crate::text::Encoded;
 use crate::torch::{Failure, unless_out_of_memory};
 use crate::training::torch_learner;
-use crate::{backend::Learner, text::Encoded};
 
 /// Where the configuration leaves the token budget to the device, gives it the largest with which
 /// a training step fits there. Returns whether it was left to the device.
 ///
 /// # Errors
-/// Where there is no CUDA device, or it has too little memory for a single text.
+/// Where there is too little memory for a single text.
 pub fn settle(experiment: &mut Experiment, engine: Engine) -> anyhow::Result<bool> {
     if experiment.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
         return Ok(false);
     }
-    let Engine::Libtorch(device @ tch::Device::Cuda(_)) = engine else {
-        bail!(ConfigError::new(
-            "train.token_budget: auto is the largest that fits into the memory of a CUDA device; for \
-             the CPU name a number"
-        ));
-    };
+    let Engine::Libtorch(device) = engine else { return Ok(false) };
     let mut learner = torch_learner(experiment, None, device)?;
     let tokens =
         search(&mut learner, &experiment.train, experiment.resolved.config.train.gradient_clip)?;
@@ -124,6 +118,7 @@ fn largest(
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
     use proptest::prelude::*;
 
     use super::*;

@@ -128,9 +128,10 @@ class Lstmtext:
     def run(self, *command: str, changes: tuple[str, ...] = ()) -> str:
         """What a command prints."""
         sets = [word for change in self.changes + changes for word in ("--set", change)]
-        return subprocess.run(
-            [self.program, *command, *sets], check=True, capture_output=True, text=True
-        ).stdout
+        done = subprocess.run([self.program, *command, *sets], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{self.program} {' '.join(command)}: {done.stderr}")
+        return done.stdout
 
     def prepare(self, reviews: int, validation: int) -> int:
         """Writes the words and the reviews that all train on; returns how many there are."""

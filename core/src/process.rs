@@ -144,7 +144,8 @@ pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
     let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
-    match env::var_os(LIBTORCH).map(|folder| libraries(Path::new(&folder))) {
+    let elsewhere = env::var_os(LIBTORCH).filter(|folder| !folder.is_empty());
+    match elsewhere.map(|folder| libraries(Path::new(&folder))) {
         None => {}
         Some(Ok(folder)) => {
             let others = env::var_os(LIBRARY_PATH).unwrap_or_default();

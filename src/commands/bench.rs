@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Instant, SystemTime};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use crate::backend::{Learner, Times};
@@ -13,7 +13,7 @@ use crate::console::say;
 use crate::engine::Engine;
 use crate::events::EventWriter;
 use crate::experiment::Experiment;
-use crate::numbers::grouped;
+use crate::numbers::{counted, grouped};
 use crate::token_budget::settle;
 use crate::torch::{multiplication_rate, traced};
 use crate::training::{native_learner, torch_learner};
@@ -59,14 +59,23 @@ struct Round {
 pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     let resolved = config::load(&args.config, &args.set.overrides)?;
     let engine = Engine::start(&args.compute, &resolved.config)?;
+    if let Some(path) = &args.trace {
+        ensure!(
+            resolved.config.backend != Backend::Native,
+            ConfigError::new("--trace is what libtorch does, but backend is native")
+        );
+        // Not only after all the work.
+        std::fs::File::create_new(path)
+            .with_context(|| format!("cannot make the file \"{}\"", path.display()))?;
+    }
     let mut experiment = Experiment::prepare(resolved)?;
     settle(&mut experiment, engine)?;
     let config = &experiment.resolved.config;
     say(format!(
-        "{}: {} steps in each of {} rounds",
+        "{}: {} in each of {}",
         args.config.display(),
-        args.steps,
-        args.rounds
+        counted(args.steps.get(), "step"),
+        counted(args.rounds.get(), "round")
     ));
     let plan = Bucketing::of(&config.train).plan(&experiment.train.lengths(), config.train.seed, 0);
     let steps = args.steps.get().min(plan.len());
@@ -81,10 +90,6 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     };
     let mut torch =
         (both || native.is_none()).then(|| torch_learner(&experiment, None, device)).transpose()?;
-    ensure!(
-        args.trace.is_none() || torch.is_some(),
-        ConfigError::new("--trace is what libtorch does, but backend is native")
-    );
     let (mut natives, mut torches, mut products) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=args.rounds.get() {
         let native = native.as_mut().map(|learner| work.round(learner)).transpose()?;

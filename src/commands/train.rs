@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use tch::Device;
 
 use crate::checkpoint::{Checkpoint, is_checkpoint};
 use crate::config::logit_count;
-use crate::config::{self, Override, Precision};
+use crate::config::{self, Override};
 use crate::console::say;
 use crate::engine::Engine;
 use crate::events;
@@ -233,17 +232,12 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
         say(format!("note: {note}"));
     }
     let precision = config.precision.word();
-    let how = match engine {
-        Engine::Libtorch(Device::Cuda(_)) if config.deterministic => {
-            format!(", {precision}, deterministic")
-        }
-        Engine::Libtorch(Device::Cuda(_)) => format!(", {precision}"),
-        _ => String::new(),
-    };
-    if engine == Engine::Native && matches!(config.precision, Precision::Bf16 | Precision::Fp16) {
-        say(format!(
-            "note: precision: {precision} is for CUDA; the native backend computes in fp32"
-        ));
+    let mut how = String::new();
+    if engine.is_cuda() || engine != Engine::Native && config.precision.is_half() {
+        how = format!(", {precision}");
+    }
+    if engine.is_cuda() && config.deterministic {
+        how += ", deterministic";
     }
     say(format!("run:  {}", run.path().display()));
     say(format!("on:   {engine}{how}"));

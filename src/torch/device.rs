@@ -34,7 +34,8 @@ pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
                 let devices = counted(devices.len(), "CUDA device");
                 bail!("--device cuda:{number}: the driver shows {devices}, counted from 0")
             }
-            Err(reason) => bail!("--device cuda: {reason}"),
+            Err(reason) if number == 0 => bail!("--device cuda: {reason}"),
+            Err(reason) => bail!("--device cuda:{number}: {reason}"),
         },
     }
 }
@@ -95,7 +96,7 @@ fn unloadable(error: &str) -> String {
         return "this libtorch is the CPU set (make setup TORCH=cuda gets the CUDA set)".to_owned();
     }
     let cause = match error.contains("undefined symbol") {
-        true => "it is of another version than the rest of libtorch",
+        true => "it is incomplete, or of another version than the rest of libtorch",
         false => "a library that it needs is missing, or of another version of CUDA",
     };
     format!("libtorch_cuda.so does not load, {cause}: {error}")

@@ -68,21 +68,19 @@ impl Failure {
                 }
             }
             _ => match Size::after(&self.message, "ried to allocate") {
-                Some(wanted) => write!(f, ": it would take {wanted} more")?,
+                Some(wanted) => write!(f, ": {wanted} at once were refused")?,
                 None => write!(f, ": {}", self.message)?,
             },
         }
-        let smaller = match self.work {
+        f.write_str(match self.work {
             Some(Work { training: false, .. }) => {
-                "the batch size (--batch-size of predict, else train.validation_batch_size)"
+                "; lower the batch size (--batch-size of predict, else train.validation_batch_size)"
             }
-            _ => "train.batch_size",
-        };
-        write!(
-            f,
-            "; lower {smaller}, or set train.token_budget (on a CUDA device auto finds the largest that \
-             fits), lower text.max_length, or make the model smaller"
-        )
+            _ => {
+                "; lower train.batch_size, or set train.token_budget (on a CUDA device auto finds the \
+                 largest that fits), lower text.max_length, or make the model smaller"
+            }
+        })
     }
 }
 
@@ -217,7 +215,7 @@ mod tests {
         assert_eq!(
             error,
             "this machine has not enough memory for a training batch of 64 examples, the longest of \
-             400 tokens: it would take 4194304.00 GiB more; lower train.batch_size, or set \
+             400 tokens: 4194304.00 GiB at once were refused; lower train.batch_size, or set \
              train.token_budget (on a CUDA device auto finds the largest that fits), lower \
              text.max_length, or make the model smaller"
         );
@@ -232,8 +230,8 @@ mod tests {
         let expected = "the device has not enough memory for a batch of 64 examples, the longest of 400 \
                         tokens: at least 10.60 GiB are needed, it has 79.10 GiB, of which other programs \
                         have taken 70.00 GiB; lower the batch size (--batch-size of predict, else \
-                        train.validation_batch_size), or ";
-        assert!(message.starts_with(expected), "{message}");
+                        train.validation_batch_size)";
+        assert_eq!(message, expected);
         for message in ["cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED when"]
         {
             let failure = Failure::new(message);

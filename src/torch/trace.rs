@@ -14,8 +14,8 @@ unsafe extern "C" {
     fn lstmtext_trace_end(path: *const libc::c_char) -> *mut libc::c_char;
 }
 
-/// Does `work` and writes every operation and kernel of it to a file in Chrome's trace format, which
-/// Perfetto shows.
+/// Does `work` and writes every operation and kernel of it to an empty file in Chrome's trace format,
+/// which Perfetto shows.
 ///
 /// # Errors
 /// The work's own, or where the file cannot be written.
@@ -25,9 +25,6 @@ pub fn traced(
     work: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let file = CString::new(path.as_os_str().as_bytes())?;
-    // What is there already is no trace of this work, should none be written.
-    std::fs::write(path, "")
-        .map_err(|error| anyhow::anyhow!("cannot write \"{}\": {error}", path.display()))?;
     // SAFETY: the function takes a plain value and starts libtorch's profiler.
     result_of(unsafe { lstmtext_trace_begin(matches!(device, Device::Cuda(_))) })?;
     let worked = work();

@@ -39,6 +39,7 @@ fn a_trace_has_what_libtorch_does_in_every_step() {
 
     let native = "bench small.yaml --trace trace.json --set backend=native";
     assert_fails(place.lstmtext(native), 2, &["--trace is what libtorch does"]);
+    assert_fails(place.lstmtext(line), 1, &["\"trace.json\"", "File exists"]);
     let nowhere = "bench small.yaml --steps 1 --rounds 1 --trace nowhere/trace.json";
-    assert_fails(place.lstmtext(nowhere), 1, &["cannot write \"nowhere/trace.json\""]);
+    assert_fails(place.lstmtext(nowhere), 1, &["cannot make the file \"nowhere/trace.json\""]);
 }

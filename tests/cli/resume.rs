@@ -212,8 +212,8 @@ fn a_batch_without_enough_memory_leaves_the_last_checkpoint() {
     let before = place.bytes("run/last/model.safetensors");
     let line = "train --resume run --set train.epochs=2 --set train.batch_size=60";
     let message = fails_with(place.process(line), libc::RLIMIT_AS, 2 << 30);
-    let named = "not enough memory for a training batch of 54 examples, the longest of 391 tokens: it \
-                 would take 1.95 GiB more; lower train.batch_size";
+    let named = "not enough memory for a training batch of 54 examples, the longest of 391 tokens: \
+                  1.95 GiB at once were refused; lower train.batch_size";
     assert!(message.contains(named), "{message}");
     assert!(message.contains("train --resume"), "{message}");
     assert!(message.contains("is intact"), "{message}");

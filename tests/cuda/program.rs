@@ -79,6 +79,11 @@ fn on_cuda() -> bool {
     device() != tch::Device::Cpu
 }
 
+/// What makes a new run use the device.
+fn there() -> &'static str {
+    if on_cuda() { "--device cuda" } else { "--device cpu --set backend=libtorch" }
+}
+
 #[test]
 #[ignore = "needs a CUDA device"]
 fn auto_takes_the_device_and_cudnn_takes_the_weights_as_they_lie() {
@@ -146,7 +151,8 @@ fn a_deterministic_run_that_was_resumed_ends_with_the_same_bits() {
             let [whole, stopped] =
                 ["whole", "stopped"].map(|run| format!("{run}-{optimizer}-{precision}"));
             let set = format!(
-                "--set train.optimizer={optimizer} --set precision={precision} --set backend=libtorch"
+                "--set train.optimizer={optimizer} --set precision={precision} {}",
+                there()
             );
             place.succeeds(&format!("train small.yaml --out {whole} {set}"));
             place.succeeds(&format!("train small.yaml --out {stopped} {set} --set train.epochs=2"));
@@ -171,7 +177,7 @@ fn a_run_that_was_resumed_is_like_a_fresh_one() {
         let record: serde_json::Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
         record["validation"]["loss"].as_f64().unwrap()
     };
-    let set = "--set deterministic=false --set backend=libtorch";
+    let set = format!("--set deterministic=false {}", there());
     let fresh: Vec<f64> = (0..5)
         .map(|run| {
             place.succeeds(&format!("train small.yaml --out fresh{run} {set}"));

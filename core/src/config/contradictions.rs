@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 
 use super::fields::Fault;
-use super::{
-    Activation, Backend, ClassWeights, Column, Columns, Config, Format, Portion, Precision,
-    SplitMethod,
-};
+use super::{Activation, ClassWeights, Column, Columns, Config, Format, Portion, SplitMethod};
 
 impl Config {
     /// Every contradiction between fields.
@@ -121,13 +118,6 @@ impl Config {
                     format!("acts between layers, but {} is 1", input.field("lstm.layers"));
                 faults.push((input.field("lstm.dropout"), message));
             }
-        }
-        if self.backend == Backend::Native
-            && matches!(self.precision, Precision::Bf16 | Precision::Fp16)
-        {
-            let message =
-                format!("{} is for libtorch, but backend is native", self.precision.word());
-            faults.push(("precision".into(), message));
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
             faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum above 0".into()));

@@ -185,6 +185,13 @@ fn set_value(table: &mut [Field], path: &[&str], value: Value) {
     }
 }
 
+impl Precision {
+    /// Whether LSTMs compute in 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Fp16)
+    }
+}
+
 impl OptimizerKind {
     /// The learning rate that suits most texts.
     pub fn learning_rate(self) -> f64 {

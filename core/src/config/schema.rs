@@ -34,8 +34,8 @@ section! {
         /// What a CUDA device multiplies. fp32: numbers in full. tf32: of each number in a product the
         /// first 10 bits behind the point, which PyTorch allows cuDNN by default. bf16, fp16: in the
         /// LSTM numbers of 16 bits; weights, optimizer, pooling and loss stay in fp32, and with fp16
-        /// the loss is scaled, and a step left out whose gradient is too large all the same. The
-        /// native backend always computes in fp32.
+        /// the loss is scaled, and a step left out whose gradient is too large all the same. On the
+        /// CPU libtorch computes in 16 bits too, slowly; the native backend always in fp32.
         precision: Precision = Precision::Tf32;
         /// Whether two runs on the same CUDA device are the same bit by bit, which takes longer. On
         /// the CPU they are anyway, if on as many threads.

@@ -103,8 +103,6 @@ fn contradictions_are_faults_too() {
             "test.yaml:4:15: train.sgd.nesterov: needs train.sgd.momentum above 0",
         ]
     );
-    let lines = faults("data: {train: x.csv}\nbackend: native\nprecision: bf16\n", &[]);
-    assert_eq!(lines, ["test.yaml:3:1: precision: bf16 is for libtorch, but backend is native"]);
 }
 
 #[test]
