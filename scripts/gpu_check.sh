@@ -63,6 +63,5 @@ name another Python with TORCH_PYTHON"
     [[ -e data/movie_reviews.csv ]] || die "data/movie_reviews.csv is missing: make setup gets it"
     speed=("$python" benches/peers/speed.py --device cuda --lstmtext "$target/lstmtext" --torch "$python")
     "${speed[@]}" --until 0.88 --out data/peers/gpu-tf32.json
-    "${speed[@]}" wide long --precision bf16 --out data/peers/gpu-bf16.json
-    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+    "${speed[@]}" wide long --precision fp16 --out data/peers/gpu-fp16.json
 fi

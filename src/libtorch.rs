@@ -195,20 +195,22 @@ impl Learner for TorchLearner {
         limit: Option<f64>,
         learning_rate: f64,
     ) -> anyhow::Result<()> {
-        let measured = at_batch(batch.work, || self.learn(batch, limit));
-        // Whether the step is left out, as the fused kernels want it: 1 or 0.
-        let skipped = measured.isfinite().all().logical_not().to_kind(Kind::Float);
-        self.unread.push(measured);
-        let rows: Vec<Option<&Tensor>> = self
-            .sparse
-            .iter()
-            .map(|input| input.and_then(|input| batch.words.get(input)))
-            .collect();
-        self.times.measure("optimizer", || {
-            if let Some(scale) = &mut self.loss_scale {
-                scale.update(&skipped);
-            }
-            self.optimizer.step(&self.gradients, &rows, learning_rate, &skipped)
+        at_batch(batch.work, || {
+            let measured = self.learn(batch, limit);
+            // Whether the step is left out, as the fused kernels want it: 1 or 0.
+            let skipped = measured.isfinite().all().logical_not().to_kind(Kind::Float);
+            self.unread.push(measured);
+            let rows: Vec<Option<&Tensor>> = self
+                .sparse
+                .iter()
+                .map(|input| input.and_then(|input| batch.words.get(input)))
+                .collect();
+            self.times.measure("optimizer", || {
+                if let Some(scale) = &mut self.loss_scale {
+                    scale.update(&skipped);
+                }
+                self.optimizer.step(&self.gradients, &rows, learning_rate, &skipped)
+            })
         })
     }
 

@@ -33,8 +33,14 @@ pub fn settle(experiment: &mut Experiment, engine: Engine) -> anyhow::Result<boo
         grouped(tokens),
         counted(batches, "step")
     ));
+    if batches < FEW {
+        say("note: so few steps an epoch learn little; a smaller number may do better");
+    }
     Ok(true)
 }
+
+/// Steps of an epoch below which the number is worth a thought.
+const FEW: usize = 50;
 
 /// The largest token budget with which the learner can make a step, with some room left.
 ///

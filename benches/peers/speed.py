@@ -200,7 +200,8 @@ class Lstmtext:
     def until(self, accuracy: float, epochs: int) -> float | None:
         """Seconds of training until so many of the held-out reviews are right, epoch by epoch."""
         seconds = 0.0
-        for epoch in self.epochs(epochs):
+        # As the others: a schedule would depend on how many epochs might have followed.
+        for epoch in self.epochs(epochs, "train.schedule.name=constant"):
             seconds += epoch["seconds"]
             if epoch["accuracy"] >= accuracy:
                 return seconds
@@ -271,7 +272,11 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
             traced: dict[str, Worker | Lstmtext] = {"lstmtext": lstmtext, **peers}
             for contestant, program in traced.items():
                 program.trace(data / "trace.json")
-                about.setdefault(contestant, {}).update(shares(data / "trace.json"))
+                found = shares(data / "trace.json")
+                if not found:
+                    sys.exit(f"{contestant}: the trace has no kernels; is profiling permitted?")
+                about.setdefault(contestant, {}).update(found)
+                (data / "trace.json").unlink()
     tokens = {worker.about["tokens"] for worker in peers.values()}
     assert len(tokens) == 1, f"not the same tokens: {about}"
     return summarize(rounds, tokens.pop(), about) | {"reviews": reviews}
@@ -336,7 +341,8 @@ def table(name: str, result: dict) -> str:
         cells.append(f"{row['tokens_per_second']:,}")
         cells += [f"{ratio[key]:.2f}" for key in ("median", "min", "max")]
         if traced:
-            cells += [f"{row['about'].get(key, 0):.1%}" for key in ("busy", "cudnn")]
+            shown = [row["about"].get(key) for key in ("busy", "cudnn")]
+            cells += ["–" if share is None else f"{share:.1%}" for share in shown]
         lines.append(f"| {contestant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -358,7 +364,7 @@ def main() -> None:
     parser.add_argument("--torch", metavar="PYTHON", default=".venv/torch/bin/python")
     parser.add_argument("--lstmtext", metavar="PROGRAM", default="target/release/lstmtext")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; cuda adds wide and long")
-    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "fp16"], default="tf32")
     parser.add_argument(
         "--until", metavar="ACCURACY", type=float, help="as 0.88, on held-out reviews"
     )
@@ -371,6 +377,8 @@ def main() -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     arguments = parser.parse_args()
     on_gpu = arguments.device != "cpu"
+    if arguments.precision == "fp16" and not on_gpu:
+        parser.error("--precision fp16 is for --device cuda")
     names = arguments.system or [
         name for name, system in SYSTEMS.items() if on_gpu or not system.for_gpus
     ]

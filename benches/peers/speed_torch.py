@@ -29,6 +29,11 @@ class Form:
     device: torch.device
     precision: str
 
+    @property
+    def is_half(self) -> bool:
+        """Whether the LSTM computes in 16 bits: fp16, which is all that autocast has for it."""
+        return self.precision == "fp16"
+
 
 class Reviews(Dataset):
     """The reviews one by one."""
@@ -132,7 +137,7 @@ class Best(nn.Module):
         if not self.mean:
             return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         real = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
-        return torch.bmm((real / lengths[:, None])[:, None], states.float())[:, 0]
+        return torch.bmm((real / lengths[:, None])[:, None].to(states), states)[:, 0]
 
 
 def drop_words(embedded: Tensor, rate: float) -> Tensor:
@@ -199,11 +204,11 @@ class Trainer:
         self.loss = loss_of(system)
         self.limit = system.clip
         self.form = form
+        self.scaler = torch.amp.GradScaler(form.device.type, enabled=form.is_half)
 
     def logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Of a batch, in the precision of the form."""
-        half = self.form.precision == "bf16"
-        with torch.autocast(self.form.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.form.device.type, torch.float16, enabled=self.form.is_half):
             return self.network(ids, lengths).float()
 
     def step(self, batch: Batch) -> Tensor | float:
@@ -214,11 +219,14 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss = self.loss(self.logits(ids, lengths), labels)
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         if self.limit is not None:
             clip(self.network, self.limit)
         for optimizer in self.optimizers:
-            optimizer.step()
+            self.scaler.step(optimizer)
+        self.scaler.update()
         # Tutorials wait for the device here, to print it.
         return loss.detach() if self.form.best else loss.item()
 
@@ -270,7 +278,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--best", action="store_true", help="the fastest form, not tutorials'")
     arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32")
+    arguments.add_argument("--precision", choices=["fp32", "tf32", "fp16"], default="tf32")
     chosen = arguments.parse_args()
     form = Form(chosen.best, chosen.device, chosen.precision)
     torch.set_num_threads(chosen.threads)
@@ -286,7 +294,14 @@ def main() -> None:
     torch.manual_seed(1)
     random.seed(1)
     ready: dict[str, object] = {"tokens": sum(map(len, texts))}
-    ready["versions"] = {"torch": torch.__version__}
+    versions: dict[str, object] = {"torch": torch.__version__}
+    ready["versions"] = versions
+    if form.device.type == "cuda":
+        versions |= {
+            "GPU": torch.cuda.get_device_name(form.device),
+            "CUDA": torch.version.cuda,
+            "cuDNN": torch.backends.cudnn.version(),
+        }
     batches: Iterable[Batch]
     validation: Iterable[Batch]
     sparse = False

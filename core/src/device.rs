@@ -144,8 +144,11 @@ const NO_DEVICE: c_int = 100;
 /// What can be done about other errors of the driver.
 const MEANINGS: [(c_int, &str); 4] = [
     (3, "it is not initialized; is its kernel module loaded?"),
-    (46, "the device is in use by another program alone"),
     (802, "the system is not ready yet; is the fabric manager of its GPUs running?"),
+    (
+        999,
+        "often a module that is not loaded (nvidia-uvm), or a machine that has slept; restart it",
+    ),
     (803, "its parts are of different versions; restart the machine after an update"),
 ];
 

@@ -157,7 +157,7 @@ pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
         }
         Some(Err(error)) => return error,
     }
-    // cuBLAS computes the same twice only with work spaces of its own; 32 MB of them.
+    // cuBLAS, which cuDNN calls too, computes the same twice only with such work spaces, 32 MB.
     const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
     if env::var_os(CUBLAS).is_none() {
         command.env(CUBLAS, ":4096:8");

@@ -27,7 +27,8 @@ const CURVES: usize = 5;
 #[derive(Serialize)]
 struct Report {
     backend: String,
-    /// Seconds of a step, without making its batch ready, which another thread does meanwhile.
+    /// Seconds of a step; on the CPU without making its batch ready, which another thread does
+    /// meanwhile in training, on CUDA with it.
     step: f64,
     /// Seconds that making a batch ready takes.
     prepare: f64,
@@ -66,6 +67,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
         );
         // Not only after all the work.
         std::fs::File::create_new(path)
+            .and_then(|_| std::fs::remove_file(path))
             .with_context(|| format!("cannot make the file \"{}\"", path.display()))?;
     }
     let mut experiment = Experiment::prepare(resolved)?;

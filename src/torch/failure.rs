@@ -47,8 +47,14 @@ impl Failure {
 
     /// Whether a device, or this machine, has no memory left.
     pub fn is_out_of_memory(&self) -> bool {
-        let signs = ["out of memory", "can't allocate memory", "_ALLOC_FAILED"];
+        // CUDA, the CPU, cuBLAS, cuDNN.
+        let signs = ["out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED"];
         signs.iter().any(|sign| self.message.contains(sign))
+    }
+
+    /// Whether a smaller batch may do better: cuDNN has limits of its own.
+    fn is_of_size(&self) -> bool {
+        self.is_out_of_memory() || self.message.contains("CUDNN_STATUS")
     }
 
     fn out_of_memory(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -58,13 +64,22 @@ impl Failure {
             let batch = if training { "a training batch" } else { "a batch" };
             write!(f, " for {batch} of {examples} examples, the longest of {longest} tokens")?;
         }
-        let sizes = ["Tried to allocate", "total capacity of", "of which", "this process has"];
+        // What the process has beside PyTorch's is not known in a container.
+        let sizes = [
+            "Tried to allocate",
+            "total capacity of",
+            "of which",
+            "allocated memory",
+            "PyTorch, and",
+        ];
         match sizes.map(|before| Size::after(&self.message, before)) {
-            [Some(wanted), Some(total), Some(free), Some(own)] => {
-                let (needed, others) = (own.0 + wanted.0, total.0 - free.0 - own.0);
+            [Some(wanted), Some(total), Some(free), Some(own), Some(reserved)] => {
+                let own = own.0 + reserved.0;
+                let (needed, others) = (own + wanted.0, total.0 - free.0 - own);
                 write!(f, ": at least {} are needed, it has {total}", Size(needed))?;
-                if others > total.0 / 100.0 {
-                    write!(f, ", of which other programs have taken {}", Size(others))?;
+                // CUDA itself takes some 500 MB.
+                if others > total.0 / 50.0 {
+                    write!(f, ", of which others have taken {}", Size(others))?;
                 }
             }
             _ => match Size::after(&self.message, "ried to allocate") {
@@ -97,19 +112,14 @@ impl fmt::Display for Failure {
                  be kept; set deterministic: false"
             );
         }
-        if message.contains("CUBLAS_WORKSPACE_CONFIG") {
-            return f.write_str(
-                "deterministic: true needs the variable CUBLAS_WORKSPACE_CONFIG unset, or set to \
-                 :4096:8 or :16:8",
-            );
-        }
         write!(f, "libtorch: {message}")?;
         if message.contains("no kernel image") {
             f.write_str("; this libtorch has no code for a GPU of that architecture")?;
-        } else if ["CUDA error", "cuDNN error", "CUDNN_STATUS"]
-            .iter()
-            .any(|sign| message.contains(sign))
-        {
+        } else if message.contains("NOT_SUPPORTED") || message.contains("BAD_PARAM") {
+            f.write_str(
+                "; cuDNN may take no batch of that size: lower text.max_length or the batch size",
+            )?;
+        } else if message.contains("CUDA error") || message.contains("EXECUTION_FAILED") {
             f.write_str(
                 "; the GPU failed or was lost: nvidia-smi and the system's log (dmesg) say more",
             )?;
@@ -173,11 +183,11 @@ pub fn at_batch<T>(batch: Work, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Runs `work`; nothing where there is not enough memory for it.
+/// Runs `work`; nothing where there is not enough memory for it, or cuDNN takes nothing so large.
 pub fn unless_out_of_memory<T>(work: impl FnOnce() -> T) -> Option<T> {
     match caught(work) {
         Ok(result) => Some(result),
-        Err(failure) if failure.is_out_of_memory() => None,
+        Err(failure) if failure.is_of_size() => None,
         Err(failure) => panic::resume_unwind(Box::new(failure)),
     }
 }
@@ -221,19 +231,21 @@ mod tests {
         );
         let mut failure = Failure::new(
             "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB \
-             of which 512.00 MiB is free. Process 7 has 70.00 GiB memory in use. Including non-PyTorch \
-             memory, this process has 8.60 GiB memory in use. Of the allocated memory 8.00 GiB is \
-             allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.\nMore.",
+             of which 512.00 MiB is free. Process 7 has 70.00 GiB memory in use. Of the allocated memory \
+             8.00 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but \
+             unallocated.\nMore.",
         );
         failure.work = Some(Work { training: false, ..WORK });
         let message = failure.to_string();
         let expected = "the device has not enough memory for a batch of 64 examples, the longest of 400 \
-                        tokens: at least 10.60 GiB are needed, it has 79.10 GiB, of which other programs \
-                        have taken 70.00 GiB; lower the batch size (--batch-size of predict, else \
+                        tokens: at least 10.10 GiB are needed, it has 79.10 GiB, of which others have \
+                        taken 70.50 GiB; lower the batch size (--batch-size of predict, else \
                         train.validation_batch_size)";
         assert_eq!(message, expected);
-        for message in ["cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED when"]
-        {
+        for message in [
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUBLAS_STATUS_ALLOC_FAILED when",
+        ] {
             let failure = Failure::new(message);
             let text = failure.to_string();
             assert!(failure.is_out_of_memory() && text.contains(message), "{text}");
@@ -258,15 +270,14 @@ mod tests {
                  kept; set deterministic: false",
             ),
             (
-                "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms` or \
-                 `at::Context::setDeterministicAlgorithms(true)`, but CUBLAS_WORKSPACE_CONFIG",
-                "deterministic: true needs the variable CUBLAS_WORKSPACE_CONFIG unset, or set to :4096:8 \
-                 or :16:8",
-            ),
-            (
                 "CUDA error: unspecified launch failure",
                 "libtorch: CUDA error: unspecified launch failure; the GPU failed or was lost: nvidia-smi \
                  and the system's log (dmesg) say more",
+            ),
+            (
+                "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear",
+                "libtorch: cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear; cuDNN may take \
+                 no batch of that size: lower text.max_length or the batch size",
             ),
             (
                 "CUDA error: no kernel image is available for execution on the device",

@@ -14,7 +14,7 @@ unsafe extern "C" {
 /// # Errors
 /// libtorch's own.
 pub fn set_numerics(config: &Config) -> anyhow::Result<()> {
-    let tf32 = config.precision != Precision::Fp32;
+    let tf32 = config.precision == Precision::Tf32;
     // SAFETY: the function takes plain values and sets switches of libtorch's.
     result_of(unsafe { lstmtext_set_numerics(tf32, config.deterministic) })
 }

@@ -14,7 +14,7 @@ unsafe extern "C" {
     fn lstmtext_trace_end(path: *const libc::c_char) -> *mut libc::c_char;
 }
 
-/// Does `work` and writes every operation and kernel of it to an empty file in Chrome's trace format,
+/// Does `work` and writes every operation and kernel of it to a new file in Chrome's trace format,
 /// which Perfetto shows.
 ///
 /// # Errors

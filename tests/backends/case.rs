@@ -4,7 +4,6 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::Device;
 
-use lstmtext::arrays::Array;
 use lstmtext::config::{self, Config};
 use lstmtext::libtorch::{to_arrays, to_tensors};
 use lstmtext::model::Model;
@@ -65,18 +64,5 @@ impl Case {
 
     pub fn examples(&self) -> Vec<u32> {
         (0..self.labels.len() as u32).rev().collect()
-    }
-}
-
-/// Every number is right to `most` of the largest of its array.
-pub fn assert_close(found: &[Array], expected: &[Array], most: f32, what: &str) {
-    assert_eq!(found.len(), expected.len());
-    for expected in expected {
-        let found = found.iter().find(|array| array.name == expected.name).unwrap();
-        assert_eq!(found.shape, expected.shape);
-        let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-        let pairs = found.values.iter().zip(&expected.values);
-        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
-        assert!(error < most, "{what}: {} is off by {error} of its largest", found.name);
     }
 }

@@ -64,7 +64,7 @@ fn the_driver_says_why_there_is_no_device() {
             "CUDA_VISIBLE_DEVICES is \"7\", which shows the driver none",
         ),
         (&[("FAKE_STATUS", "803")], "error 803: its parts are of different versions"),
-        (&[("FAKE_STATUS", "999")], "the NVIDIA driver answers with error 999"),
+        (&[("FAKE_STATUS", "42")], "the NVIDIA driver answers with error 42; see nvidia-smi"),
         // This libtorch_cuda has no devices.
         (&[], "cuda: no CUDA device: libtorch finds none, though the driver does"),
     ] {
@@ -81,6 +81,11 @@ fn a_gpu_that_cannot_be_used_is_pointed_out() {
         (false, "this libtorch is the CPU set"),
         (true, "libtorch finds none, though the driver does"),
     ] {
+        // The CUDA set lies where the program looks.
+        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib/libtorch_cuda.so");
+        if !with_torch && std::path::Path::new(installed).exists() {
+            continue;
+        }
         let place = machine(with_torch);
         let line = "train small.yaml --out run --set train.epochs=1";
         let note = format!("note: the CPU computes; no CUDA device: {says}");

@@ -13,7 +13,7 @@ use lstmtext::text::{Corpus, Encoded};
 use lstmtext::token_budget;
 use lstmtext::torch::set_numerics;
 
-use crate::case::{Case, assert_close};
+use crate::case::Case;
 use crate::device;
 
 /// Every pooling, direction, depth and side of padding.
@@ -127,7 +127,17 @@ fn ten_steps_are_those_of_the_cpu() {
                 let (a, b) =
                     (losses(ten_steps(&mut here, &data)), losses(ten_steps(&mut there, &data)));
                 assert!(largest_difference(&a, &b) < 1e-3, "{at}: {a:?} {b:?}");
-                assert_close(&there.weights(), &here.weights(), 1e-3, &at);
+                // Adam makes a whole step of the sign of a gradient that is nearly zero.
+                let (there, here) = (there.weights(), here.weights());
+                let squares =
+                    |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
+                let all = |arrays: &[Array]| -> Vec<f32> {
+                    arrays.iter().flat_map(|array| array.values.clone()).collect()
+                };
+                let (there, here) = (all(&there), all(&here));
+                let difference = squares(&mut there.iter().zip(&here).map(|(a, b)| a - b));
+                let error = (difference / squares(&mut here.iter().copied())).sqrt();
+                assert!(error < 1e-3, "{at}: weights are off by {error}");
             }
         }
     }
