@@ -13,7 +13,7 @@ use crate::device::DeviceChoice;
 use crate::kernel::Instructions;
 use crate::libtorch::model;
 use crate::process;
-use crate::torch::{self, resolve, set_numerics, set_threads};
+use crate::torch::{self, Numerics, resolve, set_threads};
 
 /// A backend on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Engine {
     /// As [`Engine::choose`], and where the configuration asks for what only CUDA has.
     pub fn start(compute: &ComputeArgs, config: &Config) -> anyhow::Result<Self> {
         set_threads(compute.threads)?;
-        set_numerics(config)?;
+        Numerics::of(config).set()?;
         let engine = Self::choose(config.backend, compute.device)?;
         if config.train.token_budget == Some(TokenBudget::Auto) && !engine.is_cuda() {
             return Err(ConfigError::new(

@@ -26,6 +26,8 @@ impl Classify for Model {
     /// A device is waited for once, when all batches are on their way.
     fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         let _no_grad = tch::no_grad_guard();
+        // Another model may have had it otherwise; where libtorch cannot, it says so in computing.
+        let _ = self.numerics().set();
         let classify = |examples: &&[u32]| {
             at_batch(work(false, inputs, examples), || {
                 let batch = Batch::gather(inputs, examples, self.device());

@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Batch, Sequences};
 use crate::config::{Config, Input, Precision, logit_count};
+use crate::torch::Numerics;
 use branch::Branch;
 pub use lstm::Read;
 
@@ -35,6 +36,7 @@ impl Mode {
 pub struct Model {
     branches: Vec<Branch>,
     kind: Kind,
+    numerics: Numerics,
     head_dropout: f64,
     /// [1, D] for a sigmoid, [C, D] for a softmax.
     head_weight: Tensor,
@@ -75,6 +77,7 @@ impl Model {
         Ok(Self {
             branches,
             kind,
+            numerics: Numerics::of(config),
             head_dropout: config.model.head.dropout,
             head_weight: trainable(head_weight),
             head_bias: trainable(head_bias),
@@ -172,6 +175,11 @@ impl Model {
     /// What the LSTMs compute in.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// How libtorch is to compute it.
+    pub fn numerics(&self) -> Numerics {
+        self.numerics
     }
 
     /// Where the weights are.

@@ -303,7 +303,7 @@ mod tests {
         let set = |deterministic| {
             let yaml = format!("data: {{train: x}}\ndeterministic: {deterministic}\n");
             let config = crate::config::parse(&yaml, "test", &[]).unwrap().config;
-            super::super::set_numerics(&config).unwrap();
+            super::super::Numerics::of(&config).set().unwrap();
         };
         set(true);
         let error = errors_not_panics(|| Ok(put())).unwrap_err().to_string();

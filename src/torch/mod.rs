@@ -9,6 +9,6 @@ mod trace;
 
 pub use device::{cuda_devices, load_cuda, memory, resolve};
 pub use failure::{Failure, Work, at_batch, errors_not_panics, unless_out_of_memory};
-pub use numerics::set_numerics;
+pub use numerics::Numerics;
 pub use process::{multiplication_rate, set_threads, threads, version};
 pub use trace::traced;

@@ -196,7 +196,10 @@ fn the_program_that_is_called_does_without_libtorch() {
     // Alone in a folder it answers, and says what is missing where it cannot.
     let place = with_four_classes();
     let alone = place.path("lstmtext");
-    std::fs::copy(called, &alone).unwrap();
+    // Copied by another process: a file that this one writes may be open still in a child that another
+    // test starts meanwhile, and cannot be run then.
+    let copied = std::process::Command::new("cp").arg(called).arg(&alone).status().unwrap();
+    assert!(copied.success());
     let run = |arguments: &[&str]| {
         let mut command = assert_cmd::Command::new(&alone);
         command.current_dir(place.path("")).args(arguments).assert()

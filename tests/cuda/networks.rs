@@ -11,7 +11,7 @@ use lstmtext::model::{Mode, Model};
 use lstmtext::resident::Resident;
 use lstmtext::text::{Corpus, Encoded};
 use lstmtext::token_budget;
-use lstmtext::torch::set_numerics;
+use lstmtext::torch::Numerics;
 
 use crate::case::Case;
 use crate::device;
@@ -44,7 +44,7 @@ fn networks() -> Vec<String> {
 
 /// The same weights on the device; sets how it computes.
 fn on_device(case: &Case, weights: &[Array]) -> Model {
-    set_numerics(&case.config).unwrap();
+    Numerics::of(&case.config).set().unwrap();
     let mut model =
         Model::new(&case.config, &case.vocabularies, case.classes, 5, device()).unwrap();
     model.load(lstmtext::libtorch::to_tensors(weights.to_vec())).unwrap();
