@@ -49,7 +49,7 @@ test: setup build ## all tests
 	@$(CARGO) test --release --workspace
 
 fuzz: setup build ## changed files of every kind, read for FUZZ_SECONDS (600) each
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext-core --test fuzz -- --nocapture
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext --test fuzz -- --nocapture
 
 gpu-check: ## what only a CUDA device shows: checks, and figures beside PyTorch's; ARGS=tests or bench
 	@scripts/gpu_check.sh $(ARGS)

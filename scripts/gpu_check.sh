@@ -30,9 +30,9 @@ if ! command -v cargo >/dev/null; then
     for file in "$target"/deps/cuda-*; do
         [[ -x $file && ($file -nt $built || -z $built) ]] && built=$file
     done
-    [[ -n $built && -x $target/lstmtext && -x $target/lstmtext-libtorch ]] || {
+    [[ -n $built && -x $target/lstmtext && -x $target/lstmtext-torch ]] || {
         die "there is no cargo, and $target lacks what is built elsewhere by \
-cargo test --release --no-run: lstmtext, lstmtext-libtorch and deps/cuda-*"
+cargo test --release --no-run: lstmtext, lstmtext-torch and deps/cuda-*"
     }
     if [[ -z ${LSTMTEXT_LIBTORCH-} ]]; then
         "$python" -c 'import torch' || die "$python has no torch: name another with TORCH_PYTHON"
@@ -58,10 +58,10 @@ fi
 
 if [[ $what != tests ]]; then
     "$python" -c 'import numpy, torch; torch.ones(1).cuda()' ||
-        die "$python has no torch that uses the GPU: make .venv/torch as benches/peers/README.md says, or \
+        die "$python has no torch that uses the GPU: make .venv/torch as benchmarks/peers/README.md says, or \
 name another Python with TORCH_PYTHON"
     [[ -e data/movie_reviews.csv ]] || die "data/movie_reviews.csv is missing: make setup gets it"
-    speed=("$python" benches/peers/speed.py --device cuda --lstmtext "$target/lstmtext" --torch "$python")
+    speed=("$python" benchmarks/peers/speed.py --device cuda --lstmtext "$target/lstmtext" --torch "$python")
     "${speed[@]}" --until 0.88 --out data/peers/gpu-tf32.json
     "${speed[@]}" wide long --precision fp16 --out data/peers/gpu-fp16.json
 fi

@@ -27,7 +27,7 @@
 //!
 //! Two crates. `lstmtext-core`, in the folder core, is everything that needs no libtorch, and the
 //! program that is called, `lstmtext`, is made of it alone: libtorch takes longer to load than most
-//! answers take. Where a command cannot do without, it goes on as `lstmtext-libtorch`, made of this
+//! answers take. Where a command cannot do without, it goes on as `lstmtext-torch`, made of this
 //! crate, which shows the modules of both as its own.
 //!
 //! Level by level, each module importing from its own level and those above it:
@@ -44,25 +44,31 @@
 //! - `commands`: one file for each, none of which imports another.
 
 #![warn(missing_docs)]
+// The pages of modules explain how they work inside.
+#![allow(rustdoc::private_intra_doc_links)]
 
-pub mod batch;
-pub mod commands;
-pub mod engine;
-pub mod keras;
-pub mod libtorch;
-pub mod loss;
-pub mod loss_scale;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod evaluation;
+pub mod events;
+pub mod explanation;
+pub mod fetch;
+pub mod interchange;
+pub mod io;
 pub mod model;
-pub mod optimizer;
-pub mod resident;
-pub mod token_budget;
-pub mod torch;
-pub mod training;
+pub mod objective;
+pub mod output;
+pub mod plot;
+pub mod prediction;
+pub mod random;
+pub mod run;
+pub mod serve;
+pub mod sweep;
+pub mod system;
+pub mod tensorboard;
+pub mod text;
+pub mod train;
 
-pub use lstmtext_core::{Classifier, LabelProbability, Prediction};
-pub use lstmtext_core::{
-    arrays, backend, bucketing, characters, checkpoint, classifier, columns, config, console, data,
-    device, evaluation, events, experiment, explanation, fetch, files, interrupt, kernel, metrics,
-    native, numbers, plot, process, progress, run, runs, schedule, seed, stats, summary, sweep,
-    tensorboard, text, trainer,
-};
+pub use prediction::{Classifier, LabelProbability, Prediction};

@@ -1,11 +1,11 @@
 //! The `lstmtext` binary: does what can be done without libtorch, and goes on as
-//! `lstmtext-libtorch` where that is not enough.
+//! `lstmtext-torch` where that is not enough.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use lstmtext_core::commands::{Cli, Light, exit_code};
-use lstmtext_core::process;
+use lstmtext::cli::{Cli, Light, exit_code};
+use lstmtext::system::process;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

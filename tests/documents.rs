@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use lstmtext::config;
-use lstmtext::summary::summarize;
+use lstmtext::model::summary::summarize;
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -191,7 +191,7 @@ fn the_program_that_is_called_does_without_libtorch() {
     };
     let called = Path::new(BINARY);
     assert!(!needs_libtorch(called));
-    assert!(needs_libtorch(&called.with_file_name("lstmtext-libtorch")));
+    assert!(needs_libtorch(&called.with_file_name("lstmtext-torch")));
 
     // Alone in a folder it answers, and says what is missing where it cannot.
     let place = with_four_classes();
@@ -207,5 +207,5 @@ fn the_program_that_is_called_does_without_libtorch() {
     run(&["predict", "run", "good"]).success().stdout(contains("good"));
     run(&["evaluate", "run"]).success().stdout(contains("accuracy"));
     run(&["export", "run", "--to", "exported"]).success().stdout("exported\n");
-    run(&["devices"]).code(1).stderr(contains("lstmtext-libtorch\", which has to lie beside"));
+    run(&["devices"]).code(1).stderr(contains("lstmtext-torch\", which has to lie beside"));
 }

@@ -1,7 +1,7 @@
 //! `lstmtext states`.
 
+use lstmtext::interchange::numpy::read_npz;
 use serde_json::Value;
-use tch::Tensor;
 
 use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
 
@@ -91,8 +91,8 @@ fn files_of_every_kind_are_written_at_once() {
     let line = "states run --to s.npz --to s.npy --to s.svg --to s.png";
     let done = place.lstmtext(line).arg("n1 pos3 <n2> & \u{202e}pos4").assert().success();
     assert_eq!(stdout(&done), "s.npz\ns.npy\ns.svg\ns.png\n");
-    let arrays = Tensor::read_npz(place.path("s.npz")).unwrap();
-    let shape = |name: &str| arrays.iter().find(|(known, _)| known == name).unwrap().1.size();
+    let arrays = read_npz(&place.path("s.npz")).unwrap();
+    let shape = |name: &str| arrays.iter().find(|array| array.name == name).unwrap().shape.clone();
     assert_eq!((shape("states"), shape("gates")), (vec![5, 8], vec![5, 4]));
     assert_eq!((shape("probabilities"), shape("h"), shape("c")), (vec![5, 2], vec![8], vec![8]));
     let svg = place.read("s.svg");

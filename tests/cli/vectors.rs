@@ -1,9 +1,9 @@
 //! Pre-trained word vectors, from their file to the model.
 
-use std::collections::HashMap;
 use std::io::Write;
 
-use tch::{Kind, Tensor};
+use lstmtext::interchange::numpy::write_npy;
+use lstmtext::model::named_tensors::{self, Array};
 
 use crate::common::{Place, assert_fails, stderr, stdout_json};
 
@@ -36,17 +36,18 @@ fn place() -> Place {
     Place::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
 }
 
-fn weights(place: &Place, run: &str) -> HashMap<String, Tensor> {
+fn embedding(place: &Place, run: &str) -> Array {
     let path = place.path(&format!("{run}/best/model.safetensors"));
-    Tensor::read_safetensors(path).unwrap().into_iter().collect()
+    let tensors = named_tensors::read(&path).unwrap();
+    tensors.into_iter().find(|tensor| tensor.name == "embedding.weight").unwrap()
 }
 
 /// The row of the embedding that a word has.
 fn row(place: &Place, run: &str, word: &str) -> Vec<f32> {
     let words = place.json(&format!("{run}/best/vocabulary.json"));
     let id = words.as_array().unwrap().iter().position(|known| known == word).unwrap();
-    let row = weights(place, run)["embedding.weight"].get(id as i64);
-    Vec::<f32>::try_from(row.to_kind(Kind::Float)).unwrap()
+    let embedding = embedding(place, run);
+    embedding.values.chunks_exact(embedding.shape[1]).nth(id).unwrap().to_vec()
 }
 
 #[test]
@@ -99,8 +100,9 @@ fn every_form_of_the_file_gives_the_same_model() {
         .file("glove.txt.gz", gzip.finish().unwrap())
         .file("glove.zst", zstd::encode_all(headless.as_bytes(), 0).unwrap())
         .file("matrix.txt", &words);
-    let matrix = Tensor::from_slice(&numbers).view([-1, 100]);
-    matrix.write_npy(place.path("matrix.npy")).unwrap();
+    let shape = vec![numbers.len() / 100, 100];
+    let matrix = Array { name: String::new(), shape, values: numbers };
+    write_npy(&place.path("matrix.npy"), &matrix).unwrap();
     place.train("vectors.yaml --out run");
     for file in ["glove.txt", "glove.txt.gz", "glove.zst", "matrix.npy"] {
         let run = format!("run-{file}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lstmtext::fetch::{Download, Patience, download};
-use lstmtext::files::sha256_of;
+use lstmtext::io::files::sha256_of;
 use tempfile::TempDir;
 
 use crate::server::{Reply, Request, Server};

@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
+use lstmtext::interchange::numpy::{read_npy, read_npz, write_npz};
+use lstmtext::model::named_tensors::Array;
 use serde_json::{Value, json};
-use tch::{Kind, Tensor};
 
 use crate::common::{Place, assert_fails, stdout, stdout_json};
 
@@ -46,6 +47,10 @@ fn imported(case: &str, model: &str) -> Place {
     let place = place(case, model, labels);
     place.lstmtext("import keras.yaml weights.npz --to checkpoint").assert().success();
     place
+}
+
+fn array(name: &str, shape: &[usize], values: &[f32]) -> Array {
+    Array { name: name.to_owned(), shape: shape.to_vec(), values: values.to_vec() }
 }
 
 fn text(ids: &Value) -> String {
@@ -92,18 +97,10 @@ fn exported_weights_are_those_that_were_imported() {
     for (case, model) in CASES {
         let place = imported(case, model);
         place.lstmtext("export checkpoint --to again.npz").assert().success();
-        let read = |path: PathBuf| {
-            let mut arrays = Tensor::read_npz(path).unwrap();
-            arrays.sort_by(|a, b| a.0.cmp(&b.0));
-            arrays
-        };
+        let read = |path: PathBuf| read_npz(&path).unwrap();
         let (found, expected) =
             (read(place.path("again.npz")), read(golden(&format!("{case}.npz"))));
-        assert_eq!(found.len(), expected.len());
-        for ((name, tensor), (other, same)) in found.iter().zip(&expected) {
-            assert_eq!(name, other);
-            assert_eq!(*tensor, same.to_kind(Kind::Float), "{case}: {name}");
-        }
+        assert_eq!(found, expected, "{case}");
     }
 }
 
@@ -151,8 +148,8 @@ const PRINTED: [([&str; 3], [f64; 3], f64); 6] = [
     ([".3", ".5", ".1"], [0.0055262, 0.01206062, 0.009055], 0.01798305),
     ([".2", ".6", ".2"], [0.00374958, 0.01259477, 0.01108878], 0.02187706),
 ];
-const KERNEL: [f64; 4] = [-0.45575968, -0.64288049, 0.07753716, 0.13420877];
-const RECURRENT_KERNEL: [f64; 4] = [0.88104656, 0.16072311, -0.43837118, 0.07586673];
+const KERNEL: [f32; 4] = [-0.45575968, -0.64288049, 0.07753716, 0.13420877];
+const RECURRENT_KERNEL: [f32; 4] = [0.88104656, 0.16072311, -0.43837118, 0.07586673];
 
 /// The printed numbers from the table that the command prints: three hidden states, final h and c.
 #[test]
@@ -160,14 +157,13 @@ fn the_printed_numbers_of_the_original_come_out() {
     let words = [".1", ".2", ".3", ".5", ".6", ".8"];
     let vectors: Vec<f32> =
         [0.0; 4].into_iter().chain(words.iter().map(|word| word.parse::<f32>().unwrap())).collect();
-    let column = |numbers: &[f32]| Tensor::from_slice(numbers).view([-1, 1]);
     let arrays = [
-        ("embedding/embeddings", column(&vectors)),
-        ("lstm/kernel", Tensor::from_slice(&KERNEL).view([1, 4])),
-        ("lstm/recurrent_kernel", Tensor::from_slice(&RECURRENT_KERNEL).view([1, 4])),
-        ("lstm/bias", Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 0.0])),
-        ("dense/kernel", column(&[1.0])),
-        ("dense/bias", Tensor::from_slice(&[0.0_f32])),
+        array("embedding/embeddings", &[10, 1], &vectors),
+        array("lstm/kernel", &[1, 4], &KERNEL),
+        array("lstm/recurrent_kernel", &[1, 4], &RECURRENT_KERNEL),
+        array("lstm/bias", &[4], &[0.0, 1.0, 0.0, 0.0]),
+        array("dense/kernel", &[1, 1], &[1.0]),
+        array("dense/bias", &[1], &[0.0]),
     ];
     let dictionary = json!({
         "format": "lstmtext vocabulary", "tokenizer": "whitespace", "lowercase": true,
@@ -175,7 +171,7 @@ fn the_printed_numbers_of_the_original_come_out() {
     });
     let place =
         place("single", "lstm: {units: 1}", "a, b").file("words.json", dictionary.to_string());
-    Tensor::write_npz(&arrays, place.path("weights.npz")).unwrap();
+    write_npz(&place.path("weights.npz"), &arrays).unwrap();
     let line = "import keras.yaml weights.npz --to checkpoint --set model.embedding.size=1";
     place.lstmtext(line).assert().success();
     for (numbers, states, memory) in PRINTED {
@@ -192,27 +188,27 @@ fn states_are_written_for_numpy() {
     let (case, model) = CASES[2];
     let place = imported(case, model);
     place.lstmtext("states checkpoint --to s.npz").arg("w5 w6").assert().success();
-    let arrays = Tensor::read_npz(place.path("s.npz")).unwrap();
-    let sizes: Vec<(&str, Vec<i64>)> =
-        arrays.iter().map(|(name, tensor)| (name.as_str(), tensor.size())).collect();
+    let arrays = read_npz(&place.path("s.npz")).unwrap();
+    let sizes: Vec<(&str, Vec<usize>)> =
+        arrays.iter().map(|array| (array.name.as_str(), array.shape.clone())).collect();
     let expected = [
-        ("states", vec![2, 3]),
-        ("h", vec![3]),
-        ("c", vec![3]),
-        ("gates", vec![2, 4]),
-        ("backward/states", vec![2, 3]),
-        ("backward/h", vec![3]),
         ("backward/c", vec![3]),
         ("backward/gates", vec![2, 4]),
+        ("backward/h", vec![3]),
+        ("backward/states", vec![2, 3]),
+        ("c", vec![3]),
+        ("gates", vec![2, 4]),
+        ("h", vec![3]),
         ("probabilities", vec![2, 2]),
+        ("states", vec![2, 3]),
     ];
     assert_eq!(sizes, expected);
     // The backward direction ends at the first word.
-    let array = |name: &str| &arrays.iter().find(|(known, _)| known == name).unwrap().1;
-    assert_eq!(array("backward/states").get(0), *array("backward/h"));
-    assert_eq!(array("states").get(1), *array("h"));
+    let values = |name: &str| &arrays.iter().find(|array| array.name == name).unwrap().values;
+    assert_eq!(values("backward/states")[..3], values("backward/h")[..]);
+    assert_eq!(values("states")[3..], values("h")[..]);
     place.lstmtext("states checkpoint --to s.npy").arg("w5 w6").assert().success();
-    assert_eq!(Tensor::read_npy(place.path("s.npy")).unwrap().size(), [2, 6]);
+    assert_eq!(read_npy(&place.path("s.npy")).unwrap().shape, [2, 6]);
     let two = place.lstmtext("states checkpoint w5 w6 --to s.npy");
     assert_fails(two, 2, &["2 texts", "at most 1"]);
     assert_fails(
@@ -239,12 +235,9 @@ fn weights_that_do_not_fit_are_refused() {
     fails("keras.yaml weights.npz --set model.lstm.layers=2", &["lstm_1/kernel is missing"]);
     fails("keras.yaml none.npz", &["none.npz"]);
     fails("keras.yaml words.json", &["words.json"]);
-    let extra = Tensor::read_npz(place.path("weights.npz")).unwrap();
-    let extra: Vec<(String, Tensor)> = extra
-        .into_iter()
-        .chain([("gru/kernel".to_owned(), Tensor::from_slice(&[1.0_f32]))])
-        .collect();
-    Tensor::write_npz(&extra, place.path("extra.npz")).unwrap();
+    let mut extra = read_npz(&place.path("weights.npz")).unwrap();
+    extra.push(array("gru/kernel", &[1], &[1.0]));
+    write_npz(&place.path("extra.npz"), &extra).unwrap();
     fails("keras.yaml extra.npz", &["gru/kernel", "does not know"]);
     assert_fails(
         place.lstmtext("import keras.yaml weights.npz --to checkpoint"),

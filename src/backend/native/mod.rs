@@ -1,0 +1,15 @@
+//! The network on the CPU without libtorch, on the [`kernel`](crate::backend::kernel).
+
+mod branch;
+mod dropout;
+mod head;
+mod learner;
+mod network;
+mod optimizer;
+mod reading;
+
+pub use dropout::Dropout;
+pub use head::{Criterion, LogOdds, Objective, log_odds};
+pub use learner::{NativeBatch, NativeClassifier, NativeLearner};
+pub use network::{Gradients, Network, Parameter, RowGradient};
+pub use reading::{Reader, Reading, Shard, Strip, Texts};

@@ -1,0 +1,137 @@
+//! `lstmtext data fetch`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::FINE;
+use crate::fetch::{self, Download, Limits, Patience};
+use crate::output::format::grouped;
+use crate::output::stdout::print;
+use crate::output::{PLAIN_INTERVAL, say};
+
+const FETCH_EXAMPLES: &str = "\
+Examples:
+  lstmtext data fetch imdb && lstmtext train configs/imdb_official.yaml
+  lstmtext data fetch babi && lstmtext train configs/two_input_babi.yaml
+
+The download goes on where an interrupted one stopped, is checked by its SHA-256, and is unpacked
+without trusting what the archive says. A folder that is there already is left alone.";
+
+/// Download and unpack a data set
+#[derive(Debug, Args)]
+#[command(after_help = FETCH_EXAMPLES)]
+pub struct FetchArgs {
+    /// imdb: the Large Movie Review Dataset (Maas et al. 2011), 25,000 + 25,000 labelled reviews.
+    /// babi: the 20 question-answering tasks (Weston et al. 2015), 1,000 + 1,000 questions each
+    dataset: Dataset,
+    /// Folder that the data set becomes; by default data/aclImdb or data/babi
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+    /// Another place to download the archive from
+    #[arg(long)]
+    url: Option<String>,
+    /// The SHA-256 that the archive must have
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dataset {
+    Imdb,
+    Babi,
+}
+
+/// What is published where, and how much of it there is.
+struct Publication {
+    url: &'static str,
+    sha256: &'static str,
+    archive: &'static str,
+    /// The folder that everything in the archive lies in.
+    top: &'static str,
+    /// What that folder is called here.
+    folder: &'static str,
+    max_download: u64,
+    limits: Limits,
+}
+
+const IMDB: Publication = Publication {
+    url: "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    sha256: "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+    archive: "aclImdb_v1.tar.gz",
+    top: "aclImdb",
+    folder: "aclImdb",
+    max_download: 200 << 20,
+    limits: Limits { max_entries: 200_000, max_bytes: 2 << 30 },
+};
+
+const BABI: Publication = Publication {
+    url: "http://www.thespermwhale.com/jaseweston/babi/tasks_1-20_v1-2.tar.gz",
+    sha256: "0364ebde659f14d11bc21744516c5ec49d3d06cb692733f66680771244998898",
+    archive: "tasks_1-20_v1-2.tar.gz",
+    top: "tasks_1-20_v1-2",
+    folder: "babi",
+    max_download: 40 << 20,
+    limits: Limits { max_entries: 2_000, max_bytes: 1 << 30 },
+};
+
+/// Runs the command.
+pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
+    let publication = match args.dataset {
+        Dataset::Imdb => IMDB,
+        Dataset::Babi => BABI,
+    };
+    let folder = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.folder));
+    if folder.is_dir() {
+        say(format!("\"{}\" is there already", folder.display()));
+        return print(&folder.display().to_string()).map(|()| FINE);
+    }
+    let archive = folder.with_file_name(publication.archive);
+    let request = Download {
+        url: args.url.unwrap_or_else(|| publication.url.into()),
+        sha256: args.sha256.unwrap_or_else(|| publication.sha256.into()),
+        max_bytes: publication.max_download,
+        patience: Patience::default(),
+    };
+    say(format!("fetching {}", request.url));
+    let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
+    let mut told = Instant::now();
+    fetch::download(&request, &archive, &mut |received, total| {
+        if bar.is_hidden() && told.elapsed() >= PLAIN_INTERVAL {
+            told = Instant::now();
+            let total = total.map_or("?".to_owned(), |total| format!("{:.1}", total as f64 / 1e6));
+            say(format!("{:.1} of {total} MB", received as f64 / 1e6));
+        }
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(received);
+    })?;
+    bar.finish_and_clear();
+
+    say(format!("unpacking to {}", folder.display()));
+    let bar = progress_bar("{pos} files {spinner}");
+    let extracted = fetch::extract_tar_gz(
+        &archive,
+        publication.top,
+        &folder,
+        &publication.limits,
+        &mut |files| bar.set_position(files),
+    )?;
+    bar.finish_and_clear();
+    fs::remove_file(&archive)
+        .with_context(|| format!("cannot remove \"{}\"", archive.display()))?;
+    let files = grouped(extracted.files as usize);
+    say(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
+    print(&folder.display().to_string()).map(|()| FINE)
+}
+
+fn progress_bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+    ProgressBar::new(0).with_style(style)
+}

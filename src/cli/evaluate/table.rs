@@ -1,0 +1,139 @@
+//! The figures for people.
+
+use std::path::Path;
+
+use super::ComparisonReport;
+use crate::evaluation::{ClassScore, Evaluation};
+use crate::output::format::grouped;
+
+/// Classes of which the whole confusion matrix is shown; of more its largest mistakes.
+const MATRIX: usize = 8;
+const LARGEST: usize = 10;
+/// A longer label is cut.
+const LABEL: usize = 24;
+
+/// All figures; `name` is that of the examples.
+pub fn of(name: &str, found: &Evaluation) -> String {
+    let [low, high] = found.accuracy_interval.map(|share| 100.0 * share);
+    let mut out = format!("{name}: {} examples\n\n", grouped(found.examples));
+    let mut figure = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
+    let of_ranking = |value: Option<f64>| match value {
+        Some(value) => format!("{value:.4}"),
+        None => "unknown: of every class it needs examples and others".to_owned(),
+    };
+    figure("accuracy", format!("{:.2} %  (95 %: {low:.2} to {high:.2} %)", 100.0 * found.accuracy));
+    figure("loss", format!("{:.4}", found.loss));
+    figure("ROC-AUC", of_ranking(found.roc_auc));
+    figure("average precision", of_ranking(found.average_precision));
+    figure("calibration error", format!("{:.4}", found.expected_calibration_error));
+    out + &classes(found) + &confusion(found) + &lengths(found)
+}
+
+fn classes(found: &Evaluation) -> String {
+    let width = label_width(found).max("macro average".len());
+    let head = format!("\n{:<width$}  precision    recall        F1   examples\n", "class");
+    let line = |label: &str, score: ClassScore, examples: usize| {
+        let [precision, recall, f1] =
+            [score.precision, score.recall, score.f1].map(|share| 100.0 * share);
+        let (label, examples) = (short(label), grouped(examples));
+        format!("{label:<width$}  {precision:>7.2} % {recall:>7.2} % {f1:>7.2} % {examples:>10}\n")
+    };
+    let classes = found.classes.iter().map(|class| line(&class.label, class.score, class.examples));
+    head + &classes.collect::<String>()
+        + &line("macro average", found.macro_average, found.examples)
+}
+
+fn confusion(found: &Evaluation) -> String {
+    let label = |class: usize| short(&found.classes[class].label);
+    if found.classes.len() > MATRIX {
+        let lines = found.confused().into_iter().take(LARGEST).map(|pair| {
+            let (label, predicted) = (label(pair.label), label(pair.predicted));
+            format!("{:>9}  {label} taken for {predicted}\n", grouped(pair.examples))
+        });
+        return "\nmost frequent mistakes\n".to_owned() + &lines.collect::<String>();
+    }
+    // Numbers stand for the columns where labels would not fit beside each other.
+    const LINE: usize = 80;
+    let first = label_width(found).max("label".len());
+    let classes = found.classes.len();
+    let named = label_width(found).max(9) + 2;
+    let fits = first + classes * named <= LINE;
+    let width = if fits { named } else { 9 };
+    let name = |class: usize| if fits { label(class) } else { format!("({})", class + 1) };
+    let heads: String = (0..classes).map(|class| format!("{:>width$}", name(class))).collect();
+    let number = |class: usize| if fits { String::new() } else { format!("({}) ", class + 1) };
+    let first = if fits { first } else { first + "(8) ".len() };
+    let mut out = format!("\n{:<first$}{heads}\n", "label",);
+    for (class, row) in found.confusion.iter().enumerate() {
+        let counts: String =
+            row.iter().map(|count| format!("{:>width$}", grouped(*count))).collect();
+        out += &format!("{:<first$}{counts}\n", number(class) + &label(class));
+    }
+    out.replacen("\nlabel", "\npredictions for each label\nlabel", 1)
+}
+
+fn lengths(found: &Evaluation) -> String {
+    let mut out = "\ntokens read      examples   accuracy   95 %\n".to_owned();
+    for bucket in &found.lengths {
+        let [low, high] = bucket.interval.map(|share| 100.0 * share);
+        let range = match bucket.from == bucket.to {
+            true => grouped(bucket.from),
+            false => format!("{} to {}", grouped(bucket.from), grouped(bucket.to)),
+        };
+        out += &format!(
+            "{range:<15} {:>9}  {:>7.2} %   {low:.2} to {high:.2} %\n",
+            grouped(bucket.examples),
+            100.0 * bucket.accuracy,
+        );
+    }
+    out
+}
+
+/// Both scores, who is right where, and what may be said of it.
+pub fn of_comparison(
+    first: &Path,
+    other: &Path,
+    evaluation: &Evaluation,
+    found: &ComparisonReport,
+) -> String {
+    let (first, other) = (first.display().to_string(), other.display().to_string());
+    let width = first.chars().count().max(other.chars().count()).max("checkpoint".len());
+    let counts = &found.comparison;
+    let line = |name: &str, accuracy: f64, loss: f64, alone: usize| {
+        let (accuracy, alone) = (100.0 * accuracy, grouped(alone));
+        format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>10}\n")
+    };
+    let better = if counts.only_first > counts.only_other { &first } else { &other };
+    // The level is custom; the number itself is beside it.
+    let verdict = match counts.p_value < 0.05 {
+        _ if counts.only_first + counts.only_other == 0 => {
+            "they are right in the same examples".to_owned()
+        }
+        true => format!("{better} is better, at the 5 % level"),
+        false => "the difference may be chance".to_owned(),
+    };
+    let p_value = match counts.p_value {
+        small if small < 0.0001 => "p < 0.0001".to_owned(),
+        p_value => format!("p = {p_value:.4}"),
+    };
+    format!(
+        "\n{:<width$}   accuracy     loss  only right\n{}{}both right {}, both wrong {}\n\
+         McNemar's test: {p_value}, {verdict}\n",
+        "checkpoint",
+        line(&first, evaluation.accuracy, evaluation.loss, counts.only_first),
+        line(&other, found.accuracy, found.loss, counts.only_other),
+        grouped(counts.both_right),
+        grouped(counts.both_wrong),
+    )
+}
+
+fn label_width(found: &Evaluation) -> usize {
+    found.classes.iter().map(|class| short(&class.label).chars().count()).max().unwrap_or(0)
+}
+
+fn short(label: &str) -> String {
+    match label.chars().count() > LABEL {
+        true => label.chars().take(LABEL - 1).chain(['…']).collect(),
+        false => label.to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! `lstmtext summary`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{FINE, SetArgs};
+use crate::config::logit_count;
+use crate::config::{self, Config};
+use crate::data;
+use crate::model::summary::{Layer, summarize};
+use crate::output::say;
+use crate::output::stdout::{print, print_json};
+
+/// Print the layers of a model and count their parameters
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lstmtext summary configs/imdb.yaml --set model.lstm.layers=2")]
+pub struct SummaryArgs {
+    /// The configuration, a YAML file
+    config: PathBuf,
+    /// Count with so many classes; by default those of the data
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    classes: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    parameters: usize,
+    trainable_parameters: usize,
+    layers: &'a [Layer],
+}
+
+/// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
+pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
+    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let classes = args.classes.map(|classes| Ok(classes as usize));
+    let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
+        say(format!(
+            "note: 2 classes are assumed, since the training file cannot be read: {error:#}"
+        ));
+        2
+    });
+    let logits = logit_count(config.model.head.activation, classes)?;
+    say(
+        "note: counted with every id of text.vocabulary_size; where the training texts have fewer \
+         words, train makes the embedding smaller",
+    );
+    let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
+    let summary = summarize(&config, &words, logits);
+    match args.json {
+        true => print_json(&Report {
+            parameters: summary.total(),
+            trainable_parameters: summary.trainable(),
+            layers: &summary.layers,
+        })?,
+        false => print(&summary.to_string())?,
+    }
+    Ok(FINE)
+}
+
+/// The number of classes, as configured or as the training file has them.
+fn class_count(config: &Config) -> anyhow::Result<usize> {
+    match config.data.labels.len() {
+        0 => Ok(data::load(config)?.labels.len()),
+        named => Ok(named),
+    }
+}

@@ -1,0 +1,192 @@
+//! CSV and TSV: rows of fields, which a header or numbers name.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, ensure};
+
+use super::{Row, Sink, excerpt, field_of, for_each_line};
+use crate::config::{Column, DataConfig, Inputs};
+use crate::io::input::{Limits, open_limited};
+
+/// Behind the last row; no text has such a row.
+const END: &[u8] = b"\n\0 end of file \0";
+/// A row of more lines than this most likely has a quote that should not be there.
+const MANY_LINES: u64 = 100;
+
+/// Reads a file as RFC 4180 has it.
+pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    // Left to itself the csv crate counts lines wrongly where they end in CRLF; so a line ends in
+    // LF here, and a CR before it is taken off below.
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .terminator(csv::Terminator::Any(b'\n'))
+        // A last record, which is one of its own unless a quote before it was never closed.
+        .from_reader(open_limited(path, Limits::of(config))?.chain(END));
+    let mut record = csv::ByteRecord::new();
+    let mut table = Table::new(config);
+    while reader
+        .read_byte_record(&mut record)
+        .with_context(|| format!("cannot read \"{}\"", path.display()))?
+    {
+        let line = record.position().map_or(0, csv::Position::line);
+        let mut fields: Vec<&[u8]> = record.iter().collect();
+        let end = END.trim_ascii();
+        if fields == [end] {
+            break;
+        }
+        ensure!(
+            fields.last().is_none_or(|last| !last.ends_with(end)),
+            "\"{}\": line {line}: a quoted field begins in this row that is never closed",
+            path.display()
+        );
+        let lines = reader.position().line() - line;
+        if lines > MANY_LINES {
+            sink.long_row.get_or_insert((line, lines));
+        }
+        if let Some(last) = fields.last_mut() {
+            *last = last.strip_suffix(b"\r").unwrap_or(last);
+        }
+        if fields != [b""] {
+            table.row(line, &fields, sink)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file in which a quote is a character like any other.
+pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let mut table = Table::new(config);
+    for_each_line(path, config, |line, bytes| {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
+        table.row(line, &fields, sink)
+    })
+}
+
+/// Rows of fields, the first of which may be a header.
+struct Table<'a> {
+    config: &'a DataConfig,
+    /// Known from the first row on.
+    layout: Option<Layout>,
+}
+
+impl<'a> Table<'a> {
+    fn new(config: &'a DataConfig) -> Self {
+        Self { config, layout: None }
+    }
+
+    fn row(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
+        let layout = match &self.layout {
+            Some(layout) => layout,
+            None => {
+                let header = self.config.header.then(|| header_names(fields));
+                let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
+                    .map_err(|message| anyhow!("\"{}\": line {line}: {message}", sink.file()))?;
+                let layout = self.layout.insert(layout);
+                if header.is_some() {
+                    return Ok(());
+                }
+                layout
+            }
+        };
+        sink.take(line, layout.row(fields))
+    }
+}
+
+fn header_names(fields: &[&[u8]]) -> Vec<String> {
+    fields.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect()
+}
+
+/// Which fields of a row hold what.
+pub struct Layout {
+    /// The fields of the texts.
+    texts: Vec<usize>,
+    label: usize,
+    filter: Vec<(usize, String)>,
+    /// Fields in every row, where a header tells.
+    width: Option<usize>,
+}
+
+impl Layout {
+    /// Finds the columns in the header.
+    pub fn find(
+        header: Option<&[String]>,
+        config: &DataConfig,
+        inputs: &Inputs,
+    ) -> Result<Self, String> {
+        let named = |name: &str| -> Result<usize, String> {
+            let header = header.ok_or_else(|| {
+                format!(
+                    "column \"{name}\" cannot be found without a header; give its number, from 1"
+                )
+            })?;
+            let mut columns = (0..header.len()).filter(|column| header[*column] == name);
+            match (columns.next(), columns.next()) {
+                (Some(column), None) => Ok(column),
+                (Some(_), Some(_)) => Err(format!(
+                    "the header has the column \"{name}\" twice; give its number, from 1"
+                )),
+                (None, _) => Err(format!(
+                    "expected a column \"{name}\", found {}",
+                    excerpt(&header.join(", "))
+                )),
+            }
+        };
+        let find = |column: &Column| match column {
+            Column::Name(name) => named(name),
+            Column::Number(number) => match header {
+                Some(header) if *number > header.len() => Err(format!(
+                    "expected a column number {number}, found {} columns",
+                    header.len()
+                )),
+                _ => Ok(number - 1),
+            },
+        };
+        let filter = config.filter.iter();
+        let text = |column: &&Column| {
+            find(column).map_err(|fault| format!("{}: {fault}", field_of(inputs, column)))
+        };
+        Ok(Self {
+            texts: inputs.columns().iter().map(text).collect::<Result<_, _>>()?,
+            label: find(&config.label_column)
+                .map_err(|fault| format!("data.label_column: {fault}"))?,
+            filter: filter
+                .map(|(name, value)| {
+                    let column = named(name).map_err(|fault| format!("data.filter: {fault}"))?;
+                    Ok((column, value.clone()))
+                })
+                .collect::<Result<_, String>>()?,
+            width: header.map(<[String]>::len),
+        })
+    }
+
+    /// The row with these fields; none where the filter leaves it out.
+    pub fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
+        if let Some(width) = self.width.filter(|width| *width != fields.len()) {
+            return Err(format!(
+                "expected {width} columns as in the header, found {}",
+                fields.len()
+            ));
+        }
+        let field = |index: usize| -> Result<&'r str, String> {
+            let bytes = fields.get(index).ok_or_else(|| {
+                format!("expected at least {} columns, found {}", index + 1, fields.len())
+            })?;
+            std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8".to_owned())
+        };
+        for (index, wanted) in &self.filter {
+            if field(*index)? != wanted {
+                return Ok(None);
+            }
+        }
+        let text = |column: &usize| field(*column).map(str::to_owned);
+        Ok(Some(Row {
+            texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
+            label: field(self.label)?.trim().to_owned(),
+        }))
+    }
+}

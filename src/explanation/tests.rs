@@ -1,0 +1,201 @@
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+use super::*;
+use crate::config::{self, Activation};
+use crate::model::named_tensors::Array;
+use crate::text::Encoders;
+
+/// A model with weights drawn by lot, which reads `words` a to i.
+fn explainer(fields: &str, classes: usize) -> Explainer {
+    let yaml =
+        format!("data: {{train: x}}\n{fields}\n").replace("text: {", "text: {min_count: 1, ");
+    let yaml = match yaml.contains("text: {") {
+        true => yaml,
+        false => format!("{yaml}text: {{min_count: 1}}\n"),
+    };
+    let config = config::parse(&yaml, "test", &[]).unwrap().config;
+    let columns = vec![vec!["a b c d e f g h i".to_owned()]; config.inputs.columns().len()];
+    let encoders = Encoders::of_texts(&config.inputs, &columns).unwrap();
+    let mut random = Pcg64::seed_from_u64(7);
+    let mut weights = Vec::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let count = shape.iter().product();
+        let zero = name.contains("bias_hh");
+        let mut value = || if zero { 0.0 } else { random.random_range(-0.8..0.8) };
+        let values = (0..count).map(|_| value()).collect();
+        weights.push(Array { name, shape: shape.to_vec(), values });
+    };
+    for (input, words) in config.inputs.iter().zip(encoders.sizes()) {
+        let (prefix, units) = (input.prefix(), input.lstm.units);
+        add(format!("{prefix}embedding.weight"), &[words, input.embedding.size]);
+        for layer in 0..input.lstm.layers {
+            let read = if layer == 0 { input.embedding.size } else { input.features() };
+            for suffix in if input.lstm.bidirectional { &["", "_reverse"][..] } else { &[""] } {
+                let name = |kind: &str| format!("{prefix}lstm.{kind}_l{layer}{suffix}");
+                add(name("weight_ih"), &[4 * units, read]);
+                add(name("weight_hh"), &[4 * units, units]);
+                add(name("bias_ih"), &[4 * units]);
+                add(name("bias_hh"), &[4 * units]);
+            }
+        }
+    }
+    let features: usize = config.inputs.iter().map(|input| input.features()).sum();
+    let logits = match config.model.head.activation {
+        Activation::Softmax => classes,
+        _ if classes > 2 => classes,
+        _ => 1,
+    };
+    add("head.weight".into(), &[logits, features]);
+    add("head.bias".into(), &[logits]);
+    let labels = (0..classes).map(|class| format!("class {class}")).collect();
+    let classifier = NativeClassifier::new(&config, &encoders.sizes(), classes, weights).unwrap();
+    Explainer { config, encoders, labels, classifier }
+}
+
+const MODELS: [(&str, usize); 9] = [
+    ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: last}", 2),
+    ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: mean}", 2),
+    ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: max}", 2),
+    (
+        "model: {embedding: {size: 5}, lstm: {units: 4, bidirectional: true, layers: 2}, pooling: mean}",
+        2,
+    ),
+    ("model: {embedding: {size: 5}, lstm: {units: 4, bidirectional: true}, pooling: last}", 3),
+    ("model: {embedding: {size: 5}, lstm: {units: 4}, head: {activation: softmax}}", 2),
+    ("model: {embedding: {size: 5, trainable: false}, lstm: {units: 4}, head: {dropout: 0.5}}", 4),
+    (
+        "text: {pad: front, max_length: 12}\nmodel: {embedding: {size: 5}, lstm: {units: 4}, pooling: last}",
+        2,
+    ),
+    (
+        "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}, pooling: last}\n  question: {embedding: {size: 3}, lstm: {units: 2}, pooling: mean}",
+        3,
+    ),
+];
+
+fn texts(explainer: &Explainer) -> Vec<String> {
+    ["a b c z a h i", "c c d"][..explainer.inputs().columns().len()]
+        .iter()
+        .map(|t| (*t).into())
+        .collect()
+}
+
+fn contributions(explanation: &Explanation) -> Vec<f64> {
+    let words = explanation.inputs.iter().flat_map(|input| &input.words);
+    words.map(|word| word.contribution).collect()
+}
+
+#[test]
+fn contributions_add_up_to_the_difference_that_they_explain() {
+    for (fields, classes) in MODELS {
+        let explainer = explainer(fields, classes);
+        for class in 0..classes {
+            let found = explainer
+                .explain(&texts(&explainer), Some(class), Method::IntegratedGradients)
+                .unwrap();
+            let integration = found.integration.unwrap();
+            let expected = found.log_odds - integration.baseline_log_odds;
+            let sum: f64 = contributions(&found).iter().sum();
+            assert!((sum - expected - integration.completeness_gap).abs() < 1e-9);
+            assert!(
+                integration.completeness_gap.abs() <= (0.01 * expected.abs()).max(1e-3),
+                "{fields}: {integration:?}, not {expected}"
+            );
+            let (p, log_odds) = (found.probability, found.log_odds);
+            assert!((log_odds - (p / (1.0 - p)).ln()).abs() < 1e-6);
+        }
+    }
+}
+
+/// Large weights make log-odds that jump somewhere on the path, where it has to be cut finer.
+#[test]
+fn jumps_are_found() {
+    let mut explainer = explainer(MODELS[1].0, 2);
+    let mut weights: Vec<Array> = explainer.classifier.weights().cloned().collect();
+    for array in &mut weights {
+        array.values.iter_mut().for_each(|value| *value *= 5.0);
+    }
+    let sizes = explainer.encoders.sizes();
+    explainer.classifier = NativeClassifier::new(&explainer.config, &sizes, 2, weights).unwrap();
+    let text = "a b c d e f g h i ".repeat(9);
+    let found = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
+    let integration = found.integration.unwrap();
+    let expected = found.log_odds - integration.baseline_log_odds;
+    assert!(integration.steps > 32, "{integration:?}");
+    assert!(integration.completeness_gap.abs() <= 0.01 * expected.abs(), "{integration:?}");
+}
+
+/// Each word's own derivative, by moving its vector alone.
+#[test]
+fn gradients_are_those_of_the_words_that_they_are_given_to() {
+    const STEP: f64 = 0.02;
+    for (fields, classes) in MODELS {
+        // Where a maximum changes places, both slopes are right.
+        if fields.contains("max}") {
+            continue;
+        }
+        let explainer = explainer(fields, classes);
+        let texts = texts(&explainer);
+        for (input, text) in texts.iter().enumerate() {
+            let words: Vec<&str> = text.split(' ').collect();
+            let found = explainer.derivatives(&texts, 0.5).remove(input);
+            assert_eq!(found.len(), words.len());
+            for (place, found) in found.iter().enumerate() {
+                let moved = |by| explainer.log_odds_with(&texts, 0.5, input, place, by);
+                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                assert!((found - expected).abs() < 1e-3, "{fields}, {place}: {found}, {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_is_what_the_text_is_without_it() {
+    for (fields, classes) in MODELS {
+        let explainer = explainer(fields, classes);
+        let texts = texts(&explainer);
+        let log_odds = |texts: &[String]| {
+            explainer.explain(texts, Some(1), Method::LeaveOneOut).unwrap().log_odds
+        };
+        let found = explainer.explain(&texts, Some(1), Method::LeaveOneOut).unwrap();
+        assert_eq!(found.integration, None);
+        let mut expected = Vec::new();
+        for (input, text) in texts.iter().enumerate() {
+            let words: Vec<&str> = text.split(' ').collect();
+            for place in 0..words.len() {
+                let mut shorter = texts.clone();
+                shorter[input] = [&words[..place], &words[place + 1..]].concat().join(" ");
+                expected.push(log_odds(&texts) - log_odds(&shorter));
+            }
+        }
+        let found = contributions(&found);
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{fields}");
+    }
+}
+
+#[test]
+fn the_most_probable_class_is_explained_by_default() {
+    let explainer = explainer(MODELS[4].0, 3);
+    let found = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
+    let most = found.classes.iter().map(|class| class.probability).fold(0.0, f64::max);
+    assert_eq!(found.probability, most);
+    let sum: f64 = found.classes.iter().map(|class| class.probability).sum();
+    assert!((sum - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn words_stand_where_they_are_read() {
+    let explainer = explainer("text: {start_token: true, max_length: 4, truncate: middle}", 2);
+    let text = "A  b, zebra C";
+    let found = explainer.explain(&[text.into()], None, Method::IntegratedGradients).unwrap();
+    let words: Vec<(&str, bool)> =
+        found.inputs[0].words.iter().map(|word| (&*word.word, word.known)).collect();
+    // Of six tokens the middle ones are cut.
+    assert_eq!(words, [("<start>", true), ("A", true), ("zebra", false), ("C", true)]);
+    assert_eq!(found.inputs[0].words[0].span, None);
+    assert_eq!(&text[found.inputs[0].words[3].span.clone().unwrap()], "C");
+    let empty = explainer.explain(&[String::new()], None, Method::LeaveOneOut).unwrap();
+    assert_eq!(empty.inputs[0].words.len(), 1);
+}

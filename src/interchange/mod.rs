@@ -1,0 +1,4 @@
+//! Models in the formats of other programs. Nothing here computes with them.
+
+pub mod numpy;
+pub mod pytorch;

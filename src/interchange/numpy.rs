@@ -1,0 +1,199 @@
+//! NumPy's files: `.npy` holds one array, `.npz` several under names.
+//!
+//! The formats: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+
+use crate::io::files::replace_file;
+use crate::model::named_tensors::Array;
+
+/// Writes arrays to an `.npz` file; an older file is replaced atomically.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_npz(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
+    replace_file(path, |temporary| {
+        let mut archive = NpzWriter::new(BufWriter::new(File::create(temporary)?));
+        for array in arrays {
+            let shape = shape_of(array);
+            let options = archive.array(&array.name, Default::default())?;
+            let mut writer = options.default_dtype().shape(&shape).begin_nd()?;
+            writer.extend(&array.values)?;
+            writer.finish()?;
+        }
+        Ok(archive.zip_writer().finish()?.into_inner()?.sync_all()?)
+    })
+}
+
+/// Writes the values of an array to an `.npy` file; an older file is replaced atomically.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_npy(path: &Path, array: &Array) -> anyhow::Result<()> {
+    replace_file(path, |temporary| {
+        let mut file = BufWriter::new(File::create(temporary)?);
+        let options = npyz::WriteOptions::new().default_dtype().shape(&shape_of(array));
+        let mut writer = options.writer(&mut file).begin_nd()?;
+        writer.extend(&array.values)?;
+        writer.finish()?;
+        Ok(file.into_inner()?.sync_all()?)
+    })
+}
+
+/// Reads all arrays of an `.npz` file, sorted by name.
+///
+/// # Errors
+/// When the file cannot be read or is not an `.npz` file, or when an array holds anything but
+/// floating-point numbers.
+pub fn read_npz(path: &Path) -> anyhow::Result<Vec<Array>> {
+    let file = File::open(path)?;
+    let mut archive = NpzArchive::new(BufReader::new(file))
+        .context("expected an .npz file, as numpy.savez writes it")?;
+    let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    names.sort();
+    let read = |name: String| {
+        let Some(array) = archive.by_name(&name).context(name.clone())? else {
+            bail!("the array {name} is missing");
+        };
+        read_array(array, name.clone()).context(name)
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// Reads the array of an `.npy` file; its name is empty.
+///
+/// # Errors
+/// When the file cannot be read or is not an `.npy` file, or when it holds anything but
+/// floating-point numbers.
+pub fn read_npy(path: &Path) -> anyhow::Result<Array> {
+    let file = BufReader::new(File::open(path)?);
+    let array = NpyFile::new(file).context("expected an .npy file, as numpy.save writes it")?;
+    read_array(array, String::new())
+}
+
+fn shape_of(array: &Array) -> Vec<u64> {
+    array.shape.iter().map(|length| *length as u64).collect()
+}
+
+/// Reads an array of half, single or double precision as single precision, row by row.
+fn read_array(array: NpyFile<impl Read>, name: String) -> anyhow::Result<Array> {
+    /// Values read before any memory is set aside for the rest: a header may claim anything.
+    const FIRST: usize = 1 << 16;
+    let (dtype, order) = (array.dtype(), array.order());
+    let shape: Vec<usize> =
+        array.shape().iter().map(|length| usize::try_from(*length)).collect::<Result<_, _>>()?;
+    let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+    let count = count.context("the array is too large")?;
+    let mut values = Vec::with_capacity(count.min(FIRST));
+    match float_bytes(&dtype) {
+        Some(2) => {
+            for value in array.data::<half::f16>()? {
+                values.push(value?.to_f32());
+            }
+        }
+        Some(4) => {
+            for value in array.data::<f32>()? {
+                values.push(value?);
+            }
+        }
+        Some(8) => {
+            for value in array.data::<f64>()? {
+                values.push(value? as f32);
+            }
+        }
+        _ => bail!("found values of type {}, expected floating-point numbers", dtype.descr()),
+    }
+    ensure!(values.len() == count, "{} of {count} values are there", values.len());
+    if order == Order::Fortran {
+        values = row_by_row(&values, &shape);
+    }
+    Ok(Array { name, shape, values })
+}
+
+/// Bytes of a floating-point number of this type, `None` for every other type.
+fn float_bytes(dtype: &DType) -> Option<u64> {
+    match dtype {
+        DType::Plain(plain) if plain.type_char() == TypeChar::Float => Some(plain.size_field()),
+        _ => None,
+    }
+}
+
+/// The values of a Fortran-ordered array in C order.
+fn row_by_row(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let mut index = vec![0; shape.len()];
+    let mut ordered = Vec::with_capacity(values.len());
+    for _ in 0..values.len() {
+        // The first index varies fastest in the file.
+        let place =
+            index.iter().zip(shape).rev().fold(0, |place, (at, length)| place * length + at);
+        ordered.push(values[place]);
+        for (at, length) in index.iter_mut().zip(shape).rev() {
+            *at += 1;
+            if *at < *length {
+                break;
+            }
+            *at = 0;
+        }
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn arrays_are_read_as_they_were_written(
+            shapes in prop::collection::vec(prop::collection::vec(0_usize..5, 0..4), 0..4),
+        ) {
+            let arrays: Vec<Array> = shapes.into_iter().enumerate().map(|(number, shape)| {
+                let count: usize = shape.iter().product();
+                let values = (0..count).map(|value| value as f32 * 0.3 - 1.0).collect();
+                Array { name: format!("a/{number}"), shape, values }
+            }).collect();
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a.npz");
+            write_npz(&path, &arrays).unwrap();
+            prop_assert_eq!(&read_npz(&path).unwrap(), &arrays);
+            for array in arrays {
+                let path = directory.path().join("a.npy");
+                write_npy(&path, &array).unwrap();
+                prop_assert_eq!(read_npy(&path).unwrap(), Array { name: String::new(), ..array });
+            }
+        }
+    }
+
+    #[test]
+    fn columns_of_fortran_become_rows() {
+        // numpy.asfortranarray(numpy.arange(6).reshape(2, 3)) lies as 0 3 1 4 2 5.
+        assert_eq!(row_by_row(&[0., 3., 1., 4., 2., 5.], &[2, 3]), [0., 1., 2., 3., 4., 5.]);
+        assert_eq!(row_by_row(&[7.0], &[]), [7.0]);
+    }
+
+    #[test]
+    fn other_files_and_other_types_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, "no archive").unwrap();
+        assert!(format!("{:#}", read_npz(&path).unwrap_err()).contains("expected an .npz file"));
+        assert!(format!("{:#}", read_npy(&path).unwrap_err()).contains("expected an .npy file"));
+        let mut file = Vec::new();
+        let options = npyz::WriteOptions::new().default_dtype().shape(&[2]);
+        let mut writer = options.writer(&mut file).begin_nd().unwrap();
+        writer.extend([1_i64, 2]).unwrap();
+        writer.finish().unwrap();
+        std::fs::write(&path, file).unwrap();
+        assert!(format!("{:#}", read_npy(&path).unwrap_err()).contains("found values of type"));
+    }
+}

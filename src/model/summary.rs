@@ -1,0 +1,171 @@
+//! The parameter table: a pure function of the configuration.
+
+use serde::Serialize;
+
+use crate::config::{Config, Input, Pooling};
+use crate::output::format::grouped;
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Its kind, behind the name of its input where there are several.
+    pub name: String,
+    /// What it does, in numbers.
+    pub description: String,
+    /// Its output for one batch, in letters and numbers.
+    pub output: String,
+    /// Its numbers.
+    pub parameters: usize,
+    /// Whether training changes them.
+    pub trainable: bool,
+}
+
+/// The layers of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The layers, from the ids to the logits.
+    pub layers: Vec<Layer>,
+}
+
+/// The layers of a model with so many ids of each input, and `logits` logits.
+pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summary {
+    let inputs = config.inputs.iter().zip(vocabularies);
+    let mut layers: Vec<Layer> =
+        inputs.flat_map(|(input, words)| branch_layers(input, *words)).collect();
+    let total: usize = config.inputs.iter().map(Input::features).sum();
+    let layer = |name: &str, description: String, output, parameters| Layer {
+        name: name.into(),
+        description,
+        output,
+        parameters,
+        trainable: true,
+    };
+    if config.inputs.len() > 1 {
+        let sizes = config.inputs.iter().map(|input| input.features().to_string());
+        let sizes = sizes.collect::<Vec<_>>().join(" + ");
+        layers.push(layer("concatenate", sizes, format!("[B, {total}]"), 0));
+    }
+    let activation = if logits == 1 { "sigmoid" } else { "softmax" };
+    let output = if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") };
+    let description = format!("{total} -> {logits}, {activation}");
+    layers.push(layer("head", description, output, logits * (total + 1)));
+    Summary { layers }
+}
+
+/// The layers of one input.
+fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
+    let size = input.embedding.size;
+    let units = input.lstm.units;
+    let directions = if input.lstm.bidirectional { 2 } else { 1 };
+    let features = input.features();
+    let layer = |name: &str, description, output, parameters| Layer {
+        name: format!("{}{name}", input.prefix()),
+        description,
+        output,
+        parameters,
+        trainable: true,
+    };
+    let words = format!("{} words x {size}", grouped(vocabulary));
+    let mut embedding = layer("embedding", words, format!("[B, T, {size}]"), vocabulary * size);
+    embedding.trainable = input.embedding.trainable;
+    let mut layers = vec![embedding];
+    for number in 0..input.lstm.layers {
+        let inputs = if number == 0 { size } else { features };
+        let both = if directions == 2 { ", two directions" } else { "" };
+        let parameters = directions * 4 * units * (inputs + units + 1);
+        let description = format!("{inputs} -> {units} units{both}");
+        layers.push(layer("lstm", description, format!("[B, T, {features}]"), parameters));
+    }
+    let pooling = match input.pooling {
+        Pooling::Last => "last state",
+        Pooling::Mean => "mean over the text",
+        Pooling::Max => "maximum over the text",
+    };
+    layers.push(layer("pooling", pooling.into(), format!("[B, {features}]"), 0));
+    layers
+}
+
+impl Summary {
+    /// The numbers of all layers.
+    pub fn total(&self) -> usize {
+        self.layers.iter().map(|layer| layer.parameters).sum()
+    }
+
+    /// The numbers that training changes.
+    pub fn trainable(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.trainable).map(|layer| layer.parameters).sum()
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let rows: Vec<[String; 4]> = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let parameters = grouped(layer.parameters);
+                [layer.name.clone(), layer.description.clone(), layer.output.clone(), parameters]
+            })
+            .collect();
+        let header = ["layer", "", "output", "parameters"].map(str::to_owned);
+        let width = |column: usize| {
+            rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0)
+        };
+        let widths = [width(0), width(1), width(2), width(3)];
+        for row in [&header].into_iter().chain(&rows) {
+            let [name, description, output, parameters] = row;
+            let [a, b, c, d] = widths;
+            writeln!(f, "{name:a$}  {description:b$}  {output:c$}  {parameters:>d$}")?;
+        }
+        write!(f, "Total params: {}", grouped(self.total()))?;
+        let (total, trainable) = (self.total(), self.trainable());
+        if trainable < total {
+            write!(f, "\nTrainable params: {}", grouped(trainable))?;
+            write!(f, "\nNon-trainable params: {}", grouped(total - trainable))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn total(model: &str, vocabulary: usize, logits: usize) -> usize {
+        let yaml = format!("data: {{train: x}}\nmodel: {model}\n");
+        summarize(&config::parse(&yaml, "test", &[]).unwrap().config, &[vocabulary], logits).total()
+    }
+
+    /// The counts that Keras prints for the reference systems.
+    #[test]
+    fn counts_are_those_of_keras() {
+        assert_eq!(total("{embedding: {size: 64}, lstm: {units: 32}}", 10_000, 1), 652_449);
+        assert_eq!(total("{embedding: {size: 32}, lstm: {units: 100}}", 5_000, 1), 213_301);
+        assert_eq!(total("{embedding: {size: 128}, lstm: {units: 32}}", 10_000, 1), 1_300_641);
+        assert_eq!(total("{embedding: {size: 128}, lstm: {units: 128}}", 10_000, 2), 1_411_842);
+    }
+
+    #[test]
+    fn two_inputs_count_as_in_keras() {
+        let yaml = "data: {train: x}\ninputs:\n  text: {embedding: {size: 64}, lstm: {units: 32}}\n  \
+                    question: {embedding: {size: 32, trainable: false}, lstm: {units: 16}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let summary = summarize(&config, &[10_000, 10_000], 500);
+        assert_eq!((summary.total(), summary.trainable()), (1_000_052, 680_052));
+        assert!(summary.to_string().ends_with("Non-trainable params: 320,000"));
+        let names: Vec<&str> = summary.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(
+            names[3..],
+            ["question.embedding", "question.lstm", "question.pooling", "concatenate", "head"]
+        );
+    }
+
+    #[test]
+    fn the_table_ends_with_the_total() {
+        let yaml = "data: {train: x}\nmodel: {embedding: {size: 64}, lstm: {units: 32}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let table = summarize(&config, &[10_000], 1).to_string();
+        assert_eq!(table.lines().last(), Some("Total params: 652,449"));
+    }
+}

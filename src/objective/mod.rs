@@ -1,0 +1,3 @@
+//! What training minimizes and what metrics count. Nothing here knows how a network computes.
+
+pub mod metrics;

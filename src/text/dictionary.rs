@@ -1,0 +1,116 @@
+//! A vocabulary in a file of its own, so that one corpus's words can number another's.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::Vocabulary;
+use crate::config::{Input, TextConfig};
+use crate::io::files::write_atomic;
+
+const FORMAT: &str = "lstmtext vocabulary";
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Dictionary {
+    format: String,
+    tokenizer: String,
+    lowercase: bool,
+    strip_tags: bool,
+    /// Words by falling frequency, the special ones left out: the first has id 4.
+    words: Vec<String>,
+}
+
+impl Dictionary {
+    fn of(words: Vec<String>, config: &TextConfig) -> Self {
+        Self {
+            format: FORMAT.into(),
+            tokenizer: config.tokenizer.word().into(),
+            lowercase: config.lowercase,
+            strip_tags: config.strip_tags,
+            words,
+        }
+    }
+}
+
+/// Writes a vocabulary to `path`, with the settings of the tokenizer that made its words.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyhow::Result<()> {
+    let words = vocabulary.own_words().map(|word| word.to_string()).collect();
+    let dictionary = Dictionary::of(words, config);
+    let mut json = serde_json::to_vec_pretty(&dictionary).context("cannot encode the words")?;
+    json.push(b'\n');
+    write_atomic(path, &json)
+}
+
+/// Reads the vocabulary of an input from `path`, at most `text.vocabulary_size` ids of it.
+///
+/// # Errors
+/// Where the file is no dictionary, or one of another tokenizer.
+pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
+    let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
+    let bytes = fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
+    let found: Dictionary = serde_json::from_slice(&bytes)
+        .map_err(|_| anyhow!("{} is no vocabulary; `lstmtext data vocab` writes one", name()))?;
+    ensure!(found.format == FORMAT, "{} is \"{}\", expected \"{FORMAT}\"", name(), found.format);
+    let expected = Dictionary::of(Vec::new(), &input.text);
+    for (setting, found, expected) in [
+        ("tokenizer", &found.tokenizer, &expected.tokenizer),
+        ("lowercase", &found.lowercase.to_string(), &expected.lowercase.to_string()),
+        ("strip_tags", &found.strip_tags.to_string(), &expected.strip_tags.to_string()),
+    ] {
+        ensure!(
+            found == expected,
+            "{} was counted with {setting}: {found}, but {} is {expected}",
+            name(),
+            input.field(&format!("text.{setting}"))
+        );
+    }
+    Vocabulary::of_words(found.words, input.text.vocabulary_size)
+        .map_err(|message| anyhow!("{}: {message}", name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn input(fields: &str) -> Input {
+        let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1, {fields}}}\n");
+        config::parse(&yaml, "test", &[]).unwrap().config.inputs[0].clone()
+    }
+
+    #[test]
+    fn a_dictionary_numbers_words_as_when_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.json");
+        let own = input("");
+        let vocabulary = Vocabulary::build(&["b a b <x".into()], &own.text).unwrap();
+        write(&path, &vocabulary, &own.text).unwrap();
+        assert_eq!(read(&path, &own).unwrap(), vocabulary);
+        let short = read(&path, &input("vocabulary_size: 5")).unwrap();
+        assert_eq!((short.len(), short.id("b"), short.id("a")), (5, 4, super::super::OOV));
+    }
+
+    #[test]
+    fn what_is_no_dictionary_of_this_tokenizer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.json");
+        let own = input("");
+        let fault = |input: &Input| format!("{:#}", read(&path, input).unwrap_err());
+        assert!(fault(&own).contains("cannot be read"));
+        fs::write(&path, "the\nand\n").unwrap();
+        assert!(fault(&own).contains("`lstmtext data vocab` writes one"));
+        write(&path, &Vocabulary::build(&["a".into()], &own.text).unwrap(), &own.text).unwrap();
+        let other = fault(&input("tokenizer: keras"));
+        assert!(other.ends_with("with tokenizer: words, but text.tokenizer is keras"), "{other}");
+        assert!(fault(&input("lowercase: false")).contains("lowercase: true"));
+        let twice = fs::read_to_string(&path).unwrap().replace("\"a\"", "\"a\", \"a\"");
+        fs::write(&path, twice).unwrap();
+        assert!(fault(&own).ends_with("a word stands in it twice"));
+    }
+}

@@ -1,0 +1,3 @@
+//! What follows training without taking part in it.
+
+pub mod console;

@@ -1,0 +1,351 @@
+//! Whatever bytes a file holds, reading it ends with a result or an error, never with a panic.
+//!
+//! Each target changes good files at random, FUZZ_SECONDS long (`make fuzz`: 600; else 0.3). What
+//! made it panic is shrunk and printed.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lstmtext::config::{self, Resolved, Sweep};
+use lstmtext::data;
+use lstmtext::io::files::sha256;
+use lstmtext::model::named_tensors::{self, Array};
+use lstmtext::sweep::SweepFolder;
+use lstmtext::text::{Vocabulary, read_vectors};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+/// A change of some bytes.
+#[derive(Clone, Debug)]
+enum Change {
+    Flip(Index, u8),
+    Insert(Index, Vec<u8>),
+    Remove(Index, Index),
+    Repeat(Index, Index, u8),
+    Cut(Index),
+}
+
+/// Bytes that mean something in one format or the other.
+const MEANT: [&[u8]; 24] = [
+    b"\n",
+    b"\r\n",
+    b"\"",
+    b",",
+    b"\t",
+    b"\0",
+    b"\xFF",
+    b"\xEF\xBB\xBF",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b": ",
+    b"- ",
+    b"&a ",
+    b"*a",
+    b"!!binary ",
+    b"-1",
+    b"1e999",
+    b".nan",
+    b"9999999999999999999999",
+    b"__label__",
+    b"\xC3\x28",
+    b"\x80\x80\x80\x80",
+];
+
+fn change() -> impl Strategy<Value = Change> {
+    let meant = (0..MEANT.len()).prop_map(|number| MEANT[number].to_vec());
+    let bytes = prop_oneof![meant, vec(any::<u8>(), 1..9)];
+    prop_oneof![
+        (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| Change::Flip(at, bit)),
+        (any::<Index>(), bytes).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Change::Remove(from, to)),
+        (any::<Index>(), any::<Index>(), 1_u8..40).prop_map(|(a, b, n)| Change::Repeat(a, b, n)),
+        any::<Index>().prop_map(Change::Cut),
+    ]
+}
+
+fn changed(file: &[u8], changes: &[Change]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for change in changes {
+        let end = bytes.len() + 1;
+        let between = |a: &Index, b: &Index| {
+            let (a, b) = (a.index(end), b.index(end));
+            a.min(b)..a.max(b)
+        };
+        match change {
+            Change::Flip(at, bit) if !bytes.is_empty() => {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            Change::Flip(..) => {}
+            Change::Insert(at, more) => {
+                let at = at.index(end);
+                bytes.splice(at..at, more.iter().copied());
+            }
+            Change::Remove(from, to) => {
+                bytes.drain(between(from, to));
+            }
+            Change::Repeat(from, to, times) => {
+                let range = between(from, to);
+                let part = bytes[range.clone()].repeat(usize::from(*times));
+                if part.len() < 1 << 16 {
+                    bytes.splice(range, part);
+                }
+            }
+            Change::Cut(at) => bytes.truncate(at.index(end)),
+        }
+    }
+    bytes
+}
+
+/// Reads changed files until the time is over; `read` says whether the file was accepted.
+fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let time = Duration::from_secs_f64(seconds.unwrap_or(0.3));
+    assert!(corpus.iter().all(|file| read(file)), "{target}: a good file is refused");
+    let begun = Instant::now();
+    let (mut files, mut accepted) = (0_u64, 0_u64);
+    let strategy = (any::<Index>(), vec(change(), 1..9));
+    while begun.elapsed() < time {
+        let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+        let counts = std::cell::Cell::new((0, 0));
+        TestRunner::new(config)
+            .run(&strategy, |(file, changes)| {
+                let accepted = read(&changed(&corpus[file.index(corpus.len())], &changes));
+                let (files, good) = counts.get();
+                counts.set((files + 1, good + u64::from(accepted)));
+                Ok(())
+            })
+            .unwrap_or_else(|fault| panic!("{target}: {fault}"));
+        let (more, good) = counts.get();
+        (files, accepted) = (files + more, accepted + good);
+    }
+    println!("{target}: {files} files, {accepted} accepted, {:.1} s", time.as_secs_f64());
+    assert!(accepted < files, "{target}: whatever is changed is accepted");
+}
+
+fn resolved(yaml: &str) -> Resolved {
+    config::parse(yaml, "fuzz", &[]).unwrap()
+}
+
+#[test]
+fn configurations() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut corpus: Vec<Vec<u8>> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    corpus.push(resolved("data: {train: x}\n").to_yaml().into_bytes());
+    fuzz("configurations", &corpus, |bytes| {
+        let Ok(yaml) = std::str::from_utf8(bytes) else { return false };
+        let Ok(first) = config::parse(yaml, "fuzz", &[]) else { return false };
+        // What is printed is read as the same.
+        let printed = first.to_yaml();
+        let second = config::parse(&printed, "fuzz", &[]).unwrap();
+        assert_eq!(first.config, second.config);
+        assert_eq!(printed, second.to_yaml());
+        true
+    });
+}
+
+const SWEEPS: [&[u8]; 2] = [
+    b"data: {train: x}\nsweep:\n  model.lstm.units: [32, 64]\n  cases: [{}, {train.epochs: 5}]\n  seed: [1, 2]\n",
+    b"data: {train: x}\nsweep:\n  trials: 9\n  search_seed: 2\n  model.head.dropout: {uniform: [0, 0.5]}\n  \
+      train.learning_rate: {log_uniform: [1e-4, 1e-2]}\n  model.lstm.units: {log_integers: [1, 9]}\n",
+];
+
+#[test]
+fn sweeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.yaml");
+    let corpus: Vec<Vec<u8>> = SWEEPS.iter().map(|file| file.to_vec()).collect();
+    fuzz("sweeps", &corpus, |bytes| {
+        fs::write(&path, bytes).unwrap();
+        let Ok(sweep) = Sweep::load(&path, &[]) else { return false };
+        let again = Sweep::load(&path, &[]).unwrap();
+        assert_eq!(sweep.points, again.points);
+        let folder = SweepFolder::new(sweep, folder.path());
+        let mut names = HashSet::new();
+        for run in &folder.runs {
+            assert!(folder.resolve(run).unwrap().config.sweep.is_empty());
+            assert!(names.insert(&run.name), "{} is there twice", run.name);
+        }
+        true
+    });
+}
+
+/// Reads changed files of a format.
+fn fuzz_data(extension: &str, fields: &str, corpus: &[&[u8]]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("file.{extension}"));
+    let inputs = if fields.contains("babi") { "inputs: {story: {}, question: {}}\n" } else { "" };
+    let yaml = |broken: &str| {
+        format!("data: {{train: x, broken_lines: {broken}, max_unpacked_mb: 1{fields}}}\n{inputs}")
+    };
+    let configs = ["error", "skip"].map(|broken| resolved(&yaml(broken)).config);
+    let corpus: Vec<Vec<u8>> = corpus.iter().map(|file| file.to_vec()).collect();
+    fuzz(extension, &corpus, |bytes| {
+        fs::write(&path, bytes).unwrap();
+        let [strict, lenient] = [0, 1].map(|number| data::read_texts(&path, &configs[number]));
+        // Whoever skips broken rows has at least all that the others have.
+        if let (Ok((strict, _)), Ok((lenient, _))) = (&strict, &lenient) {
+            assert_eq!(strict.labels, lenient.labels);
+        }
+        strict.is_ok_and(|(rows, _)| !rows.is_empty())
+    });
+}
+
+const CSV: &[u8] = b"text,label\na b,x\n\"c, \"\"d\"\"\ne\",y\n,x\n";
+
+#[test]
+fn csv() {
+    fuzz_data("csv", "", &[CSV, b"\xEF\xBB\xBFlabel,text\r\nx,a\r\ny,\"b\r\nc\"\r\n"]);
+}
+
+#[test]
+fn tsv() {
+    fuzz_data("tsv", "", &[b"text\tlabel\na \"b\tx\nc\ty\n"]);
+}
+
+#[test]
+fn json_lines() {
+    fuzz_data(
+        "jsonl",
+        "",
+        &[b"{\"text\": \"a\\u00e9\", \"label\": 1}\n\n{\"label\": true, \"text\": 2}\n"],
+    );
+}
+
+#[test]
+fn fasttext() {
+    fuzz_data("txt", "", &[b"__label__a some text\n__label__b\n  __label__a x __label__b\n"]);
+}
+
+#[test]
+fn babi() {
+    fuzz_data(
+        "babi",
+        ", format: babi",
+        &[b"1 A b.\n2 Who?\tA\t1\n3 C d.\n4 Who?\tC\t3\n1 E.\n2 F?\tE\n"],
+    );
+}
+
+#[test]
+fn compressed() {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, CSV).unwrap();
+    fuzz_data("csv.gz", "", &[&gz.finish().unwrap()]);
+    fuzz_data("csv.zst", "", &[&zstd::stream::encode_all(CSV, 1).unwrap()]);
+}
+
+#[test]
+fn word_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["<pad>", "<start>", "<oov>", "<unused>", "the", "a"].map(str::to_owned);
+    let words = Vocabulary::from_words(words.to_vec()).unwrap();
+    let read = |path: &Path| read_vectors(path, &words, 2, 1).is_ok();
+    let text = folder.path().join("vectors.txt");
+    let corpus =
+        [&b"the 1 2\na -0.5 1e3\nof 0 0\n"[..], b"2 2\nthe 1 2 \na 3 4\n"].map(<[u8]>::to_vec);
+    fuzz("word vectors, text", &corpus, |bytes| {
+        fs::write(&text, bytes).unwrap();
+        read(&text)
+    });
+    let npy = folder.path().join("matrix.npy");
+    fs::write(folder.path().join("matrix.txt"), "the\na\n").unwrap();
+    let mut header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }".to_vec();
+    header.resize(117, b' ');
+    header.push(b'\n');
+    let numbers: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let matrix = [&b"\x93NUMPY\x01\x00"[..], &118_u16.to_le_bytes(), &header, &numbers].concat();
+    fuzz("word vectors, matrix", &[matrix], |bytes| {
+        fs::write(&npy, bytes).unwrap();
+        read(&npy)
+    });
+}
+
+#[test]
+fn weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let array = |name: &str, shape: &[usize]| Array {
+        name: name.into(),
+        shape: shape.to_vec(),
+        values: vec![0.5; shape.iter().product()],
+    };
+    named_tensors::write(&path, &[array("a", &[2, 3]), array("b", &[]), array("c", &[0])]).unwrap();
+    let corpus = [fs::read(&path).unwrap()];
+    fuzz("weights", &corpus, |bytes| {
+        fs::write(&path, bytes).unwrap();
+        named_tensors::read(&path).is_ok()
+    });
+}
+
+/// The files of a checkpoint behind a manifest that has their hashes, as if someone had meant harm.
+#[test]
+fn checkpoints() {
+    use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
+    use lstmtext::run::progress::Progress;
+    use lstmtext::text::Encoders;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("best");
+    let resolved = resolved(
+        "data: {train: x}\ntext: {min_count: 1}\nmodel: {embedding: {size: 2}, lstm: {units: 1}}\n",
+    );
+    let columns = [vec!["a b".to_owned(), "b c".to_owned()]];
+    let encoders = Encoders::of_texts(&resolved.config.inputs, &columns).unwrap();
+    let array = |name: &str, shape: &[usize]| Array {
+        name: name.into(),
+        shape: shape.to_vec(),
+        values: vec![0.5; shape.iter().product()],
+    };
+    let weights = vec![
+        array("embedding.weight", &[7, 2]),
+        array("lstm.weight_ih_l0", &[4, 2]),
+        array("lstm.weight_hh_l0", &[4, 1]),
+        array("lstm.bias_ih_l0", &[4]),
+        array("lstm.bias_hh_l0", &[4]),
+        array("head.weight", &[1, 1]),
+        array("head.bias", &[1]),
+    ];
+    let labels = ["x".to_owned(), "y".to_owned()];
+    let contents = Contents {
+        resolved: &resolved,
+        labels: &labels,
+        encoders: &encoders,
+        memory: weights.clone(),
+        weights,
+        progress: &Progress::default(),
+    };
+    checkpoint::save(&path, &contents).unwrap();
+    let manifest = fs::read_to_string(path.join("checkpoint.json")).unwrap();
+    for name in ["config.yaml", "vocabulary.json", "progress.json", "model.safetensors"] {
+        let whole = fs::read(path.join(name)).unwrap();
+        let entry = |bytes: &[u8]| {
+            let hash = sha256(bytes).unwrap();
+            format!("\"bytes\": {},\n      \"sha256\": \"{hash}\"", bytes.len())
+        };
+        fuzz(&format!("checkpoints, {name}"), std::slice::from_ref(&whole), |bytes| {
+            let (start, _) = manifest.rsplit_once("\"sha256\"").unwrap();
+            let unsealed = start.replace(&entry(&whole), &entry(bytes)) + "\"sha256\": \"\"\n}\n";
+            let seal = format!("\"sha256\": \"{}\"\n}}\n", sha256(unsealed.as_bytes()).unwrap());
+            fs::write(
+                path.join("checkpoint.json"),
+                unsealed.replace("\"sha256\": \"\"\n}\n", &seal),
+            )
+            .unwrap();
+            fs::write(path.join(name), bytes).unwrap();
+            let Ok(found) = Checkpoint::open(&path) else { return false };
+            found.progress().is_ok() && found.memory().is_ok() && found.native().is_ok()
+        });
+        fs::write(path.join(name), whole).unwrap();
+    }
+}

@@ -1,0 +1,67 @@
+//! libtorch itself: its version, its threads, how fast it multiplies.
+
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use tch::{Device, Kind, Tensor};
+
+/// libtorch's version.
+pub fn version() -> &'static str {
+    unsafe extern "C" {
+        fn lstmtext_torch_version() -> *const libc::c_char;
+    }
+    // SAFETY: the function returns a string literal.
+    let version = unsafe { CStr::from_ptr(lstmtext_torch_version()) };
+    version.to_str().unwrap_or("of unknown version")
+}
+
+/// The threads that libtorch computes with on the CPU.
+pub fn threads() -> usize {
+    tch::get_num_threads().max(1) as usize
+}
+
+/// Floating-point operations a second of libtorch's product of two large matrices.
+pub fn multiplication_rate(device: Device) -> f64 {
+    const SIZE: i64 = 1024;
+    let _no_grad = tch::no_grad_guard();
+    let matrix = || Tensor::ones([SIZE, SIZE], (Kind::Float, device));
+    let (a, b) = (matrix(), matrix());
+    let timed = |repetitions: usize| {
+        let start = Instant::now();
+        let mut product = a.matmul(&b);
+        for _ in 1..repetitions {
+            product = a.matmul(&b);
+        }
+        // Reading a number waits for the device.
+        product.double_value(&[0, 0]);
+        start.elapsed().as_secs_f64() / repetitions as f64
+    };
+    timed(1);
+    2.0 * (SIZE as f64).powi(3) / timed(10)
+}
+
+/// Sets the number of threads for libtorch and for this program's own work; by default all cores
+/// are used.
+///
+/// # Errors
+/// Where the system refuses a thread.
+pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    lstmtext::system::process::set_threads(threads)?;
+    if let Some(threads) = threads {
+        tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_the_one_tch_needs() {
+        assert!(
+            super::version().starts_with(lstmtext::system::process::LIBTORCH_VERSION),
+            "{}",
+            super::version()
+        );
+    }
+}

@@ -1,0 +1,220 @@
+use tch::Kind;
+
+use super::*;
+use crate::batch::Direction;
+use lstmtext::config::{self, Pooling};
+use lstmtext::model::summary::summarize;
+use lstmtext::text::{Encoder, Encoders, Vocabulary};
+
+fn configured(fields: &str) -> config::Config {
+    let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1}}\n{fields}");
+    config::parse(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// The texts as one batch.
+fn batch(config: &config::Config, texts: &[&str]) -> Batch {
+    let words = vec!["a b c d e f g h i".to_owned()];
+    let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text).unwrap());
+    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    let all: Vec<u32> = (0..texts.len() as u32).collect();
+    Batch::gather(&[encoder.encode_all(&texts)], &all, Device::Cpu)
+}
+
+fn largest(tensor: &Tensor) -> f64 {
+    tensor.abs().max().double_value(&[])
+}
+
+/// Habit of the best: padding must not be seen, in any direction, pooling or depth.
+#[test]
+fn padding_is_invisible() {
+    for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
+        for lstm in [
+            "{units: 6}",
+            "{units: 6, bidirectional: true}",
+            "{units: 6, layers: 2, bidirectional: true}",
+        ] {
+            let fields = format!(
+                "model: {{pooling: {}, lstm: {lstm}, initialization: pytorch}}\n",
+                pooling.word()
+            );
+            let config = configured(&fields);
+            let model = Model::new(&config, &[13], 3, 1, Device::Cpu).unwrap();
+            let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
+            let padded =
+                model.logits(&batch(&config, &["a b c d e f g h i", "a b c", "e"]), Mode::Evaluate);
+            let difference = largest(&(alone.get(0) - padded.get(1)));
+            assert!(difference < 1e-6, "{fields}: {difference}");
+            assert!(largest(&(padded.get(0) - padded.get(1))) > 1e-4, "the texts do differ");
+        }
+    }
+}
+
+#[test]
+fn front_padding_is_read_up_to_the_full_length() {
+    let front = |length: usize| {
+        let fields = format!("pad: front, max_length: {length}, min_count: 1");
+        let model = "model: {pooling: last, initialization: pytorch}\n";
+        config::parse(&format!("data: {{train: x}}\ntext: {{{fields}}}\n{model}"), "test", &[])
+            .unwrap()
+            .config
+    };
+    let config = front(9);
+    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
+    let together = model.logits(&batch(&config, &["a b c", "a b c d e f g h i"]), Mode::Evaluate);
+    assert!(largest(&(alone.get(0) - together.get(0))) < 1e-6, "other texts do not matter");
+    let shorter = model.logits(&batch(&front(5), &["a b c"]), Mode::Evaluate);
+    assert!(largest(&(alone - shorter)) > 1e-5, "the length padded to does");
+}
+
+#[test]
+fn parameters_have_pytorch_names_and_the_table_counts_them() {
+    let config = configured(
+        "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}}\n",
+    );
+    let model = Model::new(&config, &[13], 4, 1, Device::Cpu).unwrap();
+    let names: Vec<String> = model.state().into_iter().map(|(name, _)| name).collect();
+    let mut expected = vec!["embedding.weight".to_owned()];
+    for suffix in ["l0", "l0_reverse", "l1", "l1_reverse"] {
+        for kind in ["weight_ih", "weight_hh", "bias_ih"] {
+            expected.push(format!("lstm.{kind}_{suffix}"));
+        }
+    }
+    expected.extend(["head.weight".into(), "head.bias".into()]);
+    expected.extend(["l0", "l0_reverse", "l1", "l1_reverse"].map(|s| format!("lstm.bias_hh_{s}")));
+    assert_eq!(names, expected);
+    assert_eq!(model.parameter_count(), summarize(&config, &[13], 4).total());
+}
+
+#[test]
+fn weights_of_another_model_are_refused() {
+    let small = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
+    let mut model = Model::new(&small, &[13], 2, 1, Device::Cpu).unwrap();
+    let fault = |model: &mut Model, change: &dyn Fn(&mut Vec<Named>)| {
+        let mut state = model.state();
+        change(&mut state);
+        model.load(state).unwrap_err().to_string()
+    };
+    assert!(fault(&mut model, &|state| drop(state.remove(0))).contains("lack embedding.weight"));
+    assert!(
+        fault(&mut model, &|state| state[0].1 = Tensor::zeros([14, 3], (Kind::Float, Device::Cpu)))
+            .contains("[14, 3] in the file")
+    );
+    assert!(
+        fault(&mut model, &|state| state.push(("extra".into(), Tensor::new()))).contains("extra")
+    );
+    let state = model.state();
+    model.load(state).unwrap();
+}
+
+#[test]
+fn dropout_acts_in_training_only() {
+    let config = configured(
+        "model: {embedding: {dropout: 0.3, word_dropout: 0.3}, lstm: {units: 8, layers: 2, dropout: 0.3}, initialization: pytorch}\n",
+    );
+    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let batch = batch(&config, &["a b c d", "e f"]);
+    let logits = |mode| model.logits(&batch, mode);
+    assert_eq!(largest(&(logits(Mode::Evaluate) - logits(Mode::Evaluate))), 0.0);
+    assert!(largest(&(logits(Mode::Train) - logits(Mode::Train))) > 1e-4);
+}
+
+#[test]
+fn a_sigmoid_cannot_tell_three_classes_apart() {
+    let config = configured("model: {head: {activation: sigmoid}}\n");
+    let error = Model::new(&config, &[13], 3, 1, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("the data has 3"), "{error}");
+    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    assert_eq!(model.logits(&batch(&config, &["a", "b"]), Mode::Evaluate).size(), [2]);
+}
+
+const TWO_INPUTS: &str = "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}}\n  \
+                          question: {embedding: {size: 3}, lstm: {units: 2}, pooling: mean}\n";
+
+/// Two inputs whose texts are these.
+fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
+    let column = |pick: fn(&(&str, &str)) -> String| texts.iter().map(pick).collect::<Vec<_>>();
+    let columns = [column(|pair| pair.0.to_owned()), column(|pair| pair.1.to_owned())];
+    let words = vec!["a b c d e f g h i".to_owned()];
+    let encoders = Encoders::of_texts(&config.inputs, &[words.clone(), words]).unwrap();
+    let all: Vec<u32> = (0..texts.len() as u32).collect();
+    Batch::gather(&encoders.encode(&columns), &all, Device::Cpu)
+}
+
+#[test]
+fn padding_is_invisible_in_every_input() {
+    let config = configured(TWO_INPUTS);
+    let model = Model::new(&config, &[13, 13], 3, 1, Device::Cpu).unwrap();
+    let logits = |texts: &[(&str, &str)]| model.logits(&two_inputs(&config, texts), Mode::Evaluate);
+    let alone = logits(&[("a b c", "d")]);
+    let padded = logits(&[("a b c d e f", "a"), ("a b c", "d"), ("e", "f g h i")]);
+    assert!(largest(&(alone.get(0) - padded.get(1))) < 1e-6);
+    let other_question = logits(&[("a b c", "e")]);
+    assert!(largest(&(alone - other_question)) > 1e-5, "both inputs count");
+}
+
+#[test]
+fn the_parameters_of_several_inputs_carry_their_names() {
+    let config = configured(TWO_INPUTS);
+    let model = Model::new(&config, &[13, 10], 3, 1, Device::Cpu).unwrap();
+    let sizes: Vec<(String, Vec<i64>)> =
+        model.parameters().into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
+    let size = |name: &str| &sizes.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!(size("story.embedding.weight"), &[13, 4]);
+    assert_eq!(size("story.lstm.weight_ih_l0_reverse"), &[20, 4]);
+    assert_eq!(size("question.embedding.weight"), &[10, 3]);
+    assert_eq!(size("question.lstm.weight_hh_l0"), &[8, 2]);
+    assert_eq!(size("head.weight"), &[3, 12]);
+    assert_eq!(model.parameter_count(), summarize(&config, &[13, 10], 3).total());
+}
+
+#[test]
+fn frozen_word_vectors_are_state_but_no_parameters() {
+    let config = configured("model: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n");
+    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let vectors: Vec<f32> = (0..39).map(|number| number as f32).collect();
+    model.set_vectors(0, &vectors);
+    assert!(model.parameters().iter().all(|(name, _)| name != "embedding.weight"));
+    let (_, weight) =
+        model.state().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
+    assert_eq!(Vec::<f32>::try_from(weight.flatten(0, 1)).unwrap(), vectors);
+    assert_eq!(model.parameter_count(), summarize(&config, &[13], 1).trainable());
+}
+
+/// The gates, which libtorch's kernels keep to themselves, give the states that these kernels give.
+#[test]
+fn gates_lead_to_the_states() {
+    for pad in ["back", "front"] {
+        let lstm = "{units: 6, layers: 2, bidirectional: true}";
+        let yaml = format!(
+            "data: {{train: x}}\ntext: {{min_count: 1, max_length: 9, pad: {pad}}}\n\
+             model: {{lstm: {lstm}, initialization: pytorch}}\n"
+        );
+        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+        let texts = &batch(&config, &["a b c d e f g h i", "a b c"]).inputs[0];
+        let layers = model.read(0, texts);
+        for (layer, reads) in layers.iter().enumerate() {
+            for (read, gates) in reads.iter().zip(model.gates(0, layer, &layers, texts)) {
+                assert_eq!(gates.size(), [2, 9, 4, 6]);
+                let states = read.in_text_order(&texts.positions);
+                // Padding behind a text is not read before it; in front it is read like text.
+                let steps = [9, if pad == "front" { 9 } else { 3 }];
+                for (row, steps) in (0..2).zip(steps) {
+                    let mut memory = Tensor::zeros([6], (Kind::Float, Device::Cpu));
+                    for step in 0..steps {
+                        let time = match read.direction {
+                            Direction::Forward => step,
+                            Direction::Backward => steps - 1 - step,
+                        };
+                        let gate = |number: i64| gates.get(row).get(time).get(number);
+                        memory = gate(1) * memory + gate(0) * gate(2);
+                        let state = gate(3) * memory.tanh();
+                        let difference = largest(&(state - states.get(row).get(time)));
+                        assert!(difference < 1e-6, "{pad}: row {row}, word {time}");
+                    }
+                }
+            }
+        }
+    }
+}

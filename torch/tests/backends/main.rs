@@ -1,0 +1,251 @@
+//! The kernel's network against libtorch: every activation and every gradient.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod case;
+mod precision;
+mod steps;
+
+use tch::{Device, Kind, Tensor};
+
+use lstmtext::backend::Learner;
+use lstmtext::backend::kernel::Instructions;
+use lstmtext::backend::native::{
+    Criterion, Dropout, Gradients, NativeLearner, Network, Reader, Reading,
+};
+use lstmtext::model::named_tensors::Array;
+use lstmtext::text::Encoded;
+use lstmtext_torch::batch::Batch;
+use lstmtext_torch::learner::{TorchLearner, to_arrays};
+use lstmtext_torch::loss::{CrossEntropy, log_probabilities};
+use lstmtext_torch::model::{Mode, Model};
+
+use crate::case::Case;
+
+impl Case {
+    fn network(&self, model: &Model, instructions: Instructions) -> Network {
+        Network::new(
+            &self.config,
+            &self.vocabularies,
+            self.classes,
+            to_arrays(model.state()),
+            instructions,
+        )
+        .unwrap()
+    }
+
+    fn reading(&self, shards: usize, dropout: Option<&Dropout>) -> Reading {
+        let mut reader = Reader::new(&self.config.inputs, &self.vocabularies, shards);
+        reader.read(&self.corpora, Some(&self.labels), &self.examples(), dropout)
+    }
+}
+
+/// The gradient of every parameter in PyTorch's layout, whole.
+fn whole(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
+    let mut all: Vec<(String, Vec<f32>)> = network
+        .parameters()
+        .iter()
+        .zip(&gradients.dense)
+        .map(|(parameter, dense)| (parameter.array.name.clone(), dense.clone()))
+        .collect();
+    for rows in &gradients.rows {
+        let array = &network.parameters()[rows.parameter].array;
+        let mut dense = vec![0.0; array.values.len()];
+        for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(array.shape[1])) {
+            dense[*word as usize * row.len()..][..row.len()].copy_from_slice(row);
+        }
+        all[rows.parameter].1 = dense;
+    }
+    all
+}
+
+fn check(fields: &str, classes: usize) {
+    let case = Case::new(fields, classes);
+    let model = case.model();
+    let batch = Batch::gather(&case.corpora, &case.examples(), Device::Cpu);
+    let labels: Vec<i64> =
+        case.examples().iter().map(|i| i64::from(case.labels[*i as usize])).collect();
+    let labels = Tensor::from_slice(&labels);
+    let weights: Vec<f64> = (0..classes).map(|class| 1.0 + class as f64 / 2.0).collect();
+    for (smoothing, weights) in [(0.0, vec![]), (0.1, weights)] {
+        let criterion = CrossEntropy {
+            label_smoothing: smoothing,
+            class_weights: (!weights.is_empty())
+                .then(|| Tensor::from_slice(&weights).to_kind(Kind::Float)),
+        };
+        let expected = log_probabilities(&model.logits(&batch, Mode::Evaluate));
+        let loss = criterion.loss(&expected, &labels);
+        let parameters = model.parameters();
+        let (names, tensors): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
+        let expected_gradients = Tensor::run_backward(&[&loss], &tensors, false, false);
+        let expected: Vec<f64> =
+            Vec::try_from(expected.detach().to_kind(Kind::Double).contiguous().flatten(0, 1))
+                .unwrap();
+        let criterion = Criterion { label_smoothing: smoothing, class_weights: weights };
+        for instructions in Instructions::available() {
+            for shards in [1, 2, 5] {
+                let at = format!("{fields} {instructions} {shards}");
+                let mut network = case.network(&model, instructions);
+                let reading = case.reading(shards, None);
+                let found = network.log_probabilities(&reading);
+                let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                let difference = difference.fold(0.0, f64::max);
+                assert!(difference < 2e-6, "{at}: log probabilities differ by {difference}");
+                let mut gradients = Gradients::default();
+                let found = network.gradients(&reading, &criterion, None, &mut gradients);
+                assert!((found.mean - loss.double_value(&[])).abs() < 1e-6, "{at}");
+                let found = whole(&network, &gradients);
+                for (name, expected) in names.iter().zip(&expected_gradients) {
+                    let expected =
+                        Vec::<f32>::try_from(expected.contiguous().flatten(0, -1)).unwrap();
+                    let found = &found.iter().find(|(known, _)| known == name).unwrap().1;
+                    assert_eq!(found.len(), expected.len(), "{at}: {name}");
+                    let largest =
+                        expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                    let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                    let error = error.fold(0.0, f32::max) / largest;
+                    assert!(error < 5e-5, "{at}: {name} is off by {error} of its largest");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn it_agrees_with_libtorch_for_every_pooling() {
+    for pooling in ["last", "mean", "max"] {
+        check(
+            &format!("model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, pooling: {pooling}}}\n"),
+            2,
+        );
+    }
+}
+
+#[test]
+fn it_agrees_with_libtorch_in_both_directions_and_several_layers() {
+    for pooling in ["last", "mean", "max"] {
+        for lstm in [
+            "units: 21, bidirectional: true",
+            "units: 7, layers: 3",
+            "units: 18, layers: 2, bidirectional: true",
+        ] {
+            check(
+                &format!(
+                    "model: {{embedding: {{size: 37}}, lstm: {{{lstm}}}, pooling: {pooling}}}\n"
+                ),
+                4,
+            );
+        }
+    }
+}
+
+#[test]
+fn it_agrees_with_libtorch_where_padding_stands_in_front() {
+    for pooling in ["last", "mean", "max"] {
+        for lstm in [
+            "units: 33",
+            "units: 7, layers: 2",
+            "units: 5, bidirectional: true",
+            "units: 5, layers: 2, bidirectional: true",
+        ] {
+            check(
+                &format!(
+                    "# front\nmodel: {{embedding: {{size: 6}}, lstm: {{{lstm}}}, pooling: {pooling}}}\n"
+                ),
+                2,
+            );
+        }
+    }
+}
+
+#[test]
+fn it_agrees_with_libtorch_for_several_inputs() {
+    check(
+        "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}}\n  \
+         question: {embedding: {size: 3, trainable: false}, lstm: {units: 2, layers: 2}, pooling: mean}\n",
+        3,
+    );
+}
+
+/// Every optimizer, with all rows of the embedding in each step and with the batch's alone.
+#[test]
+fn it_learns_as_libtorch_does() {
+    for optimizer in [
+        "optimizer: adam, weight_decay: 0.01",
+        "optimizer: adamw",
+        "optimizer: rmsprop",
+        "optimizer: rmsprop, rmsprop: {momentum: 0.5}",
+        "optimizer: adadelta",
+        "optimizer: sgd, sgd: {momentum: 0.9, nesterov: true}",
+    ] {
+        for sparse in [false, true] {
+            let case = Case::new(
+                &format!(
+                    "model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, head: {{dropout: 0}}}}\n\
+                     train: {{sparse_embedding: {sparse}, {optimizer}}}\n"
+                ),
+                3,
+            );
+            let data = Encoded { inputs: case.corpora.clone(), labels: case.labels.clone() };
+            let model = case.model();
+            let mut begun = to_arrays(model.state());
+            let mut native =
+                NativeLearner::new(&case.config, &case.vocabularies, 3, begun.clone(), vec![])
+                    .unwrap();
+            let mut torch = TorchLearner::new(model, &case.config.train, &[]);
+            steps(&mut native, &data);
+            steps(&mut torch, &data);
+            assert_close(&native.weights(), &torch.weights(), optimizer);
+            assert_close(&native.memory(), &torch.memory(), optimizer);
+            let gradients = native.gradients();
+            assert_close(&gradients, &torch.gradients(), optimizer);
+            let squares = gradients.iter().flat_map(|array| &array.values).map(|x| x * x);
+            assert!(squares.sum::<f32>().sqrt() < 0.3001, "they are clipped");
+
+            // Each goes on where the other stopped.
+            let (memory, weights) = (native.memory(), native.weights());
+            native.restore(torch.memory()).unwrap();
+            native.load(torch.weights()).unwrap();
+            torch.restore(memory).unwrap();
+            torch.load(weights).unwrap();
+            steps(&mut native, &data);
+            steps(&mut torch, &data);
+            assert_close(&native.weights(), &torch.weights(), optimizer);
+
+            // "i" stands in none of the texts of the steps; weight decay alone moves it.
+            begun.retain(|array| array.name == "embedding.weight");
+            let unused = |array: &Array| array.values[array.values.len() - 6..].to_vec();
+            let weights = native.weights();
+            let now = weights.iter().find(|array| array.name == "embedding.weight").unwrap();
+            let moves = !sparse && optimizer.contains("optimizer: adam");
+            assert_eq!(unused(&begun[0]) != unused(now), moves, "{optimizer}, sparse: {sparse}");
+        }
+    }
+}
+
+/// Three steps on the same four examples.
+fn steps(learner: &mut impl Learner, data: &Encoded) {
+    let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
+    for _ in 0..3 {
+        learner.step(&batch, Some(0.3), 0.01).unwrap();
+    }
+}
+
+/// Every number is right to 1e-4 of the largest of its array.
+fn assert_close(found: &[Array], expected: &[Array], what: &str) {
+    assert_eq!(found.len(), expected.len());
+    for expected in expected {
+        let found = found.iter().find(|array| array.name == expected.name).unwrap();
+        assert_eq!(found.shape, expected.shape);
+        let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
+        let pairs = found.values.iter().zip(&expected.values);
+        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+        assert!(error < 1e-4, "{what}: {} is off by {error} of its largest", found.name);
+    }
+}

@@ -1,0 +1,256 @@
+//! Compares whole training steps with PyTorch's: logits, loss, every gradient, ten losses, and
+//! the weights after ten steps of each optimizer. `make_golden.py` made the numbers.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use lstmtext::backend::Learner;
+use lstmtext::backend::native::NativeLearner;
+use lstmtext::config::{self, PadSide};
+use lstmtext::text::{Corpus, Encoded};
+use lstmtext_torch::batch::{Batch, Positions, Sequences};
+use lstmtext_torch::learner::{to_arrays, to_tensors};
+use lstmtext_torch::loss::{CrossEntropy, log_probabilities};
+use lstmtext_torch::model::{Mode, Model, Named};
+use lstmtext_torch::optimizer::{Optimizer, clip};
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+const VOCABULARY: usize = 23;
+const EMBEDDING: usize = 6;
+const UNITS: usize = 5;
+
+#[derive(Deserialize)]
+struct Golden {
+    torch: String,
+    lengths: Vec<i64>,
+    cases: HashMap<String, Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    optimizer: String,
+    pooling: String,
+    logits: usize,
+    learning_rate: f64,
+    #[serde(default = "one")]
+    layers: usize,
+    #[serde(default)]
+    bidirectional: bool,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default)]
+    momentum: f64,
+    #[serde(default)]
+    nesterov: bool,
+    gradient_clip: Option<f64>,
+    class_weights: Option<Vec<f64>>,
+    #[serde(default)]
+    label_smoothing: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Case {
+    fn classes(&self) -> usize {
+        self.logits.max(2)
+    }
+
+    /// The configuration that describes the same model and optimizer.
+    fn config(&self) -> config::Config {
+        let Self { optimizer, pooling, layers, bidirectional, momentum, nesterov, .. } = self;
+        // Only the optimizer's own momentum may be given.
+        let momentum = match optimizer.as_str() {
+            "sgd" => format!("sgd: {{momentum: {momentum}, nesterov: {nesterov}}}"),
+            _ => format!("rmsprop: {{momentum: {momentum}}}"),
+        };
+        let yaml = format!(
+            "data: {{train: none.csv}}\n\
+             model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
+             lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
+             train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, {momentum}}}\n",
+            self.weight_decay, self.label_smoothing
+        );
+        config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
+    }
+}
+
+struct Numbers(HashMap<String, Tensor>);
+
+impl Numbers {
+    fn get(&self, case: &str, name: &str) -> Tensor {
+        self.0[&format!("{case}/{name}")].shallow_clone()
+    }
+
+    /// The tensors whose names begin so, under the rest of their names.
+    fn below(&self, case: &str, prefix: &str) -> Vec<Named> {
+        let prefix = format!("{case}/{prefix}/");
+        let named = |(name, tensor): (&String, &Tensor)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), tensor.shallow_clone()))
+        };
+        self.0.iter().filter_map(named).collect()
+    }
+}
+
+fn golden() -> (Golden, Numbers) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let json = std::fs::read(folder.join("golden.json")).unwrap();
+    let tensors = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap();
+    (serde_json::from_slice(&json).unwrap(), Numbers(tensors.into_iter().collect()))
+}
+
+/// The largest difference, relative to the largest number.
+fn relative_error(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.numel(), theirs.numel());
+    let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+    largest(&(ours.view_as(theirs) - theirs)) / largest(theirs).max(1e-12)
+}
+
+fn check(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
+    let error = relative_error(ours, theirs);
+    assert!(error <= tolerance, "{what}: relative error {error:e}");
+}
+
+/// Runs a case and compares everything.
+fn compare(name: &str) {
+    let (golden, numbers) = golden();
+    assert_eq!(golden.torch, "2.11.0");
+    let case = &golden.cases[name];
+    let config = case.config();
+    let mut model = Model::new(&config, &[VOCABULARY], case.classes(), 0, Device::Cpu).unwrap();
+    model.load(numbers.below(name, "before")).unwrap();
+    let lengths = Tensor::from_slice(&golden.lengths);
+    let width = *golden.lengths.iter().max().unwrap();
+    let batch = Batch {
+        inputs: vec![Sequences {
+            ids: numbers.get(name, "ids"),
+            positions: Positions::new(lengths, width, PadSide::Back),
+        }],
+    };
+    let labels = numbers.get(name, "labels");
+    let criterion = CrossEntropy {
+        label_smoothing: case.label_smoothing,
+        class_weights: case
+            .class_weights
+            .as_ref()
+            .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float)),
+    };
+
+    let mut optimizer = Optimizer::new(&config.train, model.parameters());
+    let made = Tensor::from(0.0_f32);
+    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    for (step, expected) in losses.iter().enumerate() {
+        let logits = model.logits(&batch, Mode::Train);
+        let loss = criterion.loss(&log_probabilities(&logits), &labels);
+        let mut gradients = optimizer.gradients(&loss);
+        if step == 0 {
+            check("logits", &logits, &numbers.get(name, "logits"), 1e-5);
+            for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
+                let theirs = numbers.get(name, &format!("gradient/{parameter}"));
+                check(parameter, gradient, &theirs, 1e-4);
+            }
+        }
+        let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
+        assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
+        let _ = clip(&mut gradients, case.gradient_clip, None);
+        optimizer.step(&gradients, &[], case.learning_rate, &made).unwrap();
+    }
+    for (parameter, ours) in model.state() {
+        let theirs = numbers.get(name, &format!("after/{parameter}"));
+        if theirs.abs().max().double_value(&[]) == 0.0 {
+            assert_eq!(ours.abs().max().double_value(&[]), 0.0, "{parameter} stays zero");
+        } else {
+            check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
+        }
+    }
+}
+
+/// Runs a case on the kernel and compares losses and weights.
+fn compare_native(name: &str) {
+    let (golden, numbers) = golden();
+    let case = &golden.cases[name];
+    let config = case.config();
+    let weights = to_arrays(numbers.below(name, "before"));
+    let class_weights = case.class_weights.clone().unwrap_or_default();
+    let mut learner =
+        NativeLearner::new(&config, &[VOCABULARY], case.classes(), weights, class_weights).unwrap();
+
+    let ids = numbers.get(name, "ids");
+    let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
+        let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
+        row[..*length as usize].iter().map(|id| *id as u32).collect()
+    });
+    let rows: Vec<Vec<u32>> = rows.collect();
+    let corpus = Corpus::of(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
+    let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
+    let labels = labels.into_iter().map(|label| label as u32).collect();
+    let data = Encoded { inputs: vec![corpus], labels };
+    let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
+    let batch = (learner.preparer())(&data, &all, 0);
+
+    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    for (step, expected) in losses.iter().enumerate() {
+        learner.step(&batch, case.gradient_clip, case.learning_rate).unwrap();
+        let loss = learner.measured()[0].loss.mean;
+        let difference = (loss - f64::from(*expected)).abs();
+        assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
+    }
+    for (parameter, ours) in to_tensors(learner.weights()) {
+        let theirs = numbers.get(name, &format!("after/{parameter}"));
+        if parameter.contains("bias_hh") {
+            assert_eq!(ours, theirs, "{parameter} stays zero");
+        } else {
+            check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
+        }
+    }
+}
+
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            mod $name {
+                #[test]
+                fn on_libtorch() {
+                    super::compare(stringify!($name));
+                }
+
+                #[test]
+                fn on_the_kernel() {
+                    super::compare_native(stringify!($name));
+                }
+            }
+        )+
+
+        #[test]
+        fn every_case_is_compared() {
+            let mut known = golden().0.cases.into_keys().collect::<Vec<_>>();
+            let mut tested = vec![$( stringify!($name) ),+];
+            known.sort();
+            tested.sort();
+            assert_eq!(known, tested);
+        }
+    };
+}
+
+cases![
+    adam_last,
+    adam_decay_mean,
+    adamw_max_bidirectional,
+    rmsprop_two_layers,
+    rmsprop_momentum,
+    adadelta_deep_bidirectional,
+    sgd_plain,
+    sgd_nesterov_smoothing,
+    adam_class_weights,
+];

@@ -1,0 +1,159 @@
+"""Makes golden.safetensors and golden.json: what PyTorch computes for small models, for torch/tests/golden/main.rs.
+
+    pip install torch==2.11.0 numpy safetensors
+    python torch/tests/golden/make_golden.py
+
+Each case is one model, one batch and one optimizer. Stored are the initial weights, the logits,
+the loss, every gradient, the losses of ten steps and the weights after them. Only PyTorch's own
+modules, losses and optimizers compute; nothing here is shared with the Rust code.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+VOCABULARY, EMBEDDING, UNITS, STEPS = 23, 6, 5, 10
+LENGTHS = [7, 3, 1, 5]
+
+# The fields are those of the configuration; `logits` is the size of the head.
+CASES = {
+    "adam_last": dict(optimizer="adam", pooling="last", logits=1),
+    "adam_decay_mean": dict(optimizer="adam", pooling="mean", logits=1, weight_decay=0.01),
+    "adamw_max_bidirectional": dict(
+        optimizer="adamw", pooling="max", logits=1, bidirectional=True, weight_decay=0.1
+    ),
+    "rmsprop_two_layers": dict(optimizer="rmsprop", pooling="last", logits=3, layers=2),
+    "rmsprop_momentum": dict(
+        optimizer="rmsprop", pooling="mean", logits=1, momentum=0.5, weight_decay=0.01
+    ),
+    "adadelta_deep_bidirectional": dict(
+        optimizer="adadelta", pooling="mean", logits=3, layers=2, bidirectional=True
+    ),
+    "sgd_plain": dict(optimizer="sgd", pooling="last", logits=1, gradient_clip=0.05),
+    "sgd_nesterov_smoothing": dict(
+        optimizer="sgd", pooling="max", logits=3, momentum=0.9, nesterov=True,
+        weight_decay=0.01, label_smoothing=0.1,
+    ),
+    "adam_class_weights": dict(
+        optimizer="adam", pooling="last", logits=3, bidirectional=True,
+        class_weights=[1.0, 3.0, 0.5], label_smoothing=0.2,
+    ),
+}
+LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
+
+
+class Classifier(nn.Module):
+    def __init__(self, case):
+        super().__init__()
+        self.case = case
+        directions = 2 if case.get("bidirectional") else 1
+        self.embedding = nn.Embedding(VOCABULARY, EMBEDDING)
+        self.lstm = nn.LSTM(
+            EMBEDDING, UNITS, case.get("layers", 1), batch_first=True,
+            bidirectional=case.get("bidirectional", False),
+        )
+        self.head = nn.Linear(UNITS * directions, case["logits"])
+        for name, parameter in self.lstm.named_parameters():
+            if name.startswith("bias_hh"):
+                # One bias is trained, as in Keras.
+                nn.init.zeros_(parameter)
+                parameter.requires_grad_(False)
+
+    def forward(self, ids, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(ids), lengths, batch_first=True, enforce_sorted=False
+        )
+        states, (final, _) = self.lstm(packed)
+        states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
+        real = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+        if self.case["pooling"] == "last":
+            directions = 2 if self.case.get("bidirectional") else 1
+            pooled = torch.cat(list(final[-directions:]), dim=1)
+        elif self.case["pooling"] == "mean":
+            pooled = (states * real[:, :, None]).sum(1) / lengths[:, None]
+        else:
+            pooled = states.masked_fill(~real[:, :, None], float("-inf")).max(1).values
+        return self.head(pooled)
+
+
+def optimizer_of(case, parameters):
+    kind, decay = case["optimizer"], case.get("weight_decay", 0.0)
+    rate, momentum = LEARNING_RATES[kind], case.get("momentum", 0.0)
+    if kind == "adam":
+        return torch.optim.Adam(parameters, rate, eps=1e-7, weight_decay=decay)
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, rate, eps=1e-7, weight_decay=decay)
+    if kind == "rmsprop":
+        return torch.optim.RMSprop(
+            parameters, rate, alpha=0.9, eps=1e-7, weight_decay=decay, momentum=momentum
+        )
+    if kind == "adadelta":
+        return torch.optim.Adadelta(parameters, rate, rho=0.95, eps=1e-6, weight_decay=decay)
+    return torch.optim.SGD(
+        parameters, rate, momentum=momentum, weight_decay=decay,
+        nesterov=case.get("nesterov", False),
+    )
+
+
+def loss_of(case, logits, labels):
+    if case["logits"] == 1:
+        return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
+    weights = case.get("class_weights")
+    return nn.functional.cross_entropy(
+        logits, labels, torch.tensor(weights) if weights else None,
+        label_smoothing=case.get("label_smoothing", 0.0),
+    )
+
+
+def run(case, out, prefix):
+    lengths = torch.tensor(LENGTHS)
+    ids = torch.randint(4, VOCABULARY, (len(LENGTHS), max(LENGTHS)))
+    ids[torch.arange(max(LENGTHS))[None, :] >= lengths[:, None]] = 0
+    labels = torch.tensor([0, 1, 1, 0] if case["logits"] == 1 else [0, 1, 2, 1])
+    model = Classifier(case)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = optimizer_of(case, trainable)
+    out[f"{prefix}/ids"], out[f"{prefix}/labels"] = ids, labels
+    for name, tensor in model.state_dict().items():
+        out[f"{prefix}/before/{name}"] = tensor.clone()
+    losses = []
+    for step in range(STEPS):
+        logits = model(ids, lengths)
+        loss = loss_of(case, logits, labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            out[f"{prefix}/logits"] = logits.detach().clone()
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    out[f"{prefix}/gradient/{name}"] = parameter.grad.clone()
+        if "gradient_clip" in case:
+            nn.utils.clip_grad_norm_(trainable, case["gradient_clip"])
+        optimizer.step()
+    out[f"{prefix}/losses"] = torch.tensor(losses)
+    for name, tensor in model.state_dict().items():
+        out[f"{prefix}/after/{name}"] = tensor.clone()
+
+
+def main():
+    torch.manual_seed(20)
+    out = {}
+    for name, case in CASES.items():
+        run(case, out, name)
+    # What the Rust test needs to know of a case it reads from here, not from a second list.
+    cases = {
+        name: case | {"learning_rate": LEARNING_RATES[case["optimizer"]]}
+        for name, case in CASES.items()
+    }
+    description = {"torch": torch.__version__.split("+")[0], "lengths": LENGTHS, "cases": cases}
+    here = Path(__file__).parent
+    save_file(out, here / "golden.safetensors")
+    (here / "golden.json").write_text(json.dumps(description, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
