@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     process::start();
     exit_code(match cli.run() {
         Ok(Light::Done(code)) => Ok(code),
-        Ok(Light::NeedsLibtorch) => Err(process::go_on_with_libtorch(long_work)),
+        Ok(Light::NeedsLibtorch) => Err(process::launch_torch_program(long_work)),
         Err(error) => Err(error),
     })
 }

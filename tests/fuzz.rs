@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use lstmtext::config::{self, Resolved, Sweep};
 use lstmtext::data;
 use lstmtext::io::files::sha256;
-use lstmtext::model::named_tensors::{self, Array};
-use lstmtext::sweep::SweepFolder;
+use lstmtext::model::named_tensors::{self, NamedTensor};
+use lstmtext::sweep::SweepDirectory;
 use lstmtext::text::{Vocabulary, read_vectors};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -171,7 +171,7 @@ fn sweeps() {
         let Ok(sweep) = Sweep::load(&path, &[]) else { return false };
         let again = Sweep::load(&path, &[]).unwrap();
         assert_eq!(sweep.points, again.points);
-        let folder = SweepFolder::new(sweep, folder.path());
+        let folder = SweepDirectory::new(sweep, folder.path());
         let mut names = HashSet::new();
         for run in &folder.runs {
             assert!(folder.resolve(run).unwrap().config.sweep.is_empty());
@@ -275,7 +275,7 @@ fn word_vectors() {
 fn weights() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
-    let array = |name: &str, shape: &[usize]| Array {
+    let array = |name: &str, shape: &[usize]| NamedTensor {
         name: name.into(),
         shape: shape.to_vec(),
         values: vec![0.5; shape.iter().product()],
@@ -302,7 +302,7 @@ fn checkpoints() {
     );
     let columns = [vec!["a b".to_owned(), "b c".to_owned()]];
     let encoders = Encoders::of_texts(&resolved.config.inputs, &columns).unwrap();
-    let array = |name: &str, shape: &[usize]| Array {
+    let array = |name: &str, shape: &[usize]| NamedTensor {
         name: name.into(),
         shape: shape.to_vec(),
         values: vec![0.5; shape.iter().product()],

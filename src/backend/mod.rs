@@ -5,11 +5,11 @@ pub mod native;
 
 use std::time::Instant;
 
-use crate::model::named_tensors::Array;
-use crate::text::{Corpus, Encoded};
+use crate::model::named_tensors::NamedTensor;
+use crate::text::{Corpus, Dataset};
 
 /// A network with its weights.
-pub trait Classify: Send {
+pub trait Inference: Send {
     /// The log probability of each class for the examples with these numbers, [B, C] row by row;
     /// `inputs` are the texts of the whole data set.
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
@@ -29,7 +29,7 @@ pub fn argmax(values: &[f64]) -> usize {
 
 /// Makes batches, perhaps in another thread: from the data, the examples' numbers and, where
 /// dropout acts, its seed.
-pub type Preparer<B> = Box<dyn FnMut(&Encoded, &[u32], u64) -> B + Send>;
+pub type Preparer<B> = Box<dyn FnMut(&Dataset, &[u32], u64) -> B + Send>;
 
 /// What [`Learner::memory`] has besides where gradients are in fp16; a learner of another precision
 /// leaves it aside.
@@ -37,7 +37,7 @@ pub const LOSS_SCALE: [&str; 2] = ["loss_scale", "loss_scale_steps"];
 
 /// What a step measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
+pub struct StepStats {
     /// The loss of the batch and its hits, before the step.
     pub loss: Loss,
     /// The norm of the whole gradient, before it was scaled down. None where it was too large for
@@ -45,7 +45,7 @@ pub struct Measured {
     pub gradient_norm: Option<f64>,
 }
 
-impl Measured {
+impl StepStats {
     /// Whether the loss and the gradient were numbers, or at least can be in later steps.
     pub fn is_finite(&self) -> bool {
         self.loss.mean.is_finite() && self.gradient_norm.is_none_or(f64::is_finite)
@@ -53,7 +53,7 @@ impl Measured {
 }
 
 /// A network that is being trained.
-pub trait Learner: Classify {
+pub trait Learner: Inference {
     /// Examples, ready to be computed.
     type Batch: Send;
 
@@ -74,34 +74,34 @@ pub trait Learner: Classify {
     ) -> anyhow::Result<()>;
 
     /// What the steps measured since this was last called, in their order. Waits for a device.
-    fn measured(&mut self) -> Vec<Measured>;
+    fn measured(&mut self) -> Vec<StepStats>;
 
     /// The steps after which [`Learner::measured`] is worth its wait.
-    fn steps_between_readings(&self) -> usize {
+    fn stats_interval(&self) -> usize {
         1
     }
 
     /// The gradient of the last batch, as clipped, under the names of [`Learner::weights`]. That of
     /// an embedding has only the rows that are not zero, at most those of the words in the batch.
-    fn gradients(&self) -> Vec<Array>;
+    fn gradients(&self) -> Vec<NamedTensor>;
 
     /// All weights under PyTorch's names.
-    fn weights(&self) -> Vec<Array>;
+    fn weights(&self) -> Vec<NamedTensor>;
 
     /// The optimizer's memory, under `torch.optim`'s names.
-    fn memory(&mut self) -> Vec<Array>;
+    fn memory(&mut self) -> Vec<NamedTensor>;
 
     /// Takes the memory of an earlier run.
     ///
     /// # Errors
     /// Where it is the memory of another optimizer or another model.
-    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()>;
+    fn restore(&mut self, memory: Vec<NamedTensor>) -> anyhow::Result<()>;
 
     /// Takes other weights, all that [`Learner::weights`] names.
     ///
     /// # Errors
     /// Where they do not fit.
-    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()>;
+    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()>;
 
     /// The number of trainable numbers.
     fn parameter_count(&self) -> usize;

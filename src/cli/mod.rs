@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::backend::Classify;
+use crate::backend::Inference;
 use crate::config::{Backend, ConfigError, Override, count};
 use crate::output::say;
 use crate::output::stdout::is_closed_pipe;
@@ -177,7 +177,7 @@ pub struct ComputeArgs {
 impl ComputeArgs {
     /// The kernel's network of a checkpoint, where it can do without libtorch: neither the
     /// configuration nor the command line asks for it, and there is no CUDA device to be used.
-    fn light(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Box<dyn Classify>>> {
+    fn light(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Box<dyn Inference>>> {
         let native = match (checkpoint.resolved.config.backend, self.device) {
             (Backend::Libtorch, _) | (_, DeviceChoice::Cuda(_)) => false,
             (Backend::Native, _) | (_, DeviceChoice::Cpu) => true,

@@ -8,12 +8,12 @@ use crate::events;
 use crate::io::files::write_atomic;
 use crate::output::say;
 use crate::output::stdout::print;
-use crate::plot::curves::{self, Along, Measured, Options, TAGS};
+use crate::plot::curves::{self, Along, Options, StepCurves, TAGS};
 use crate::plot::words::{self, Words};
 use crate::plot::{Picture, Theme};
 use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::directory::RunFolder;
+use crate::run::directory::RunDirectory;
 use crate::run::listing::{find, is_run};
 use crate::text::{Encoder, OOV, START};
 use anyhow::{Context, bail};
@@ -71,8 +71,8 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     };
     let no_words = args.no_words || folder_of_runs.is_some();
     let names = names(&paths);
-    let runs: Vec<RunFolder> = paths.iter().map(|path| RunFolder::open(path)).collect();
-    let curves: Vec<Measured> = runs
+    let runs: Vec<RunDirectory> = paths.iter().map(|path| RunDirectory::open(path)).collect();
+    let curves: Vec<StepCurves> = runs
         .iter()
         .zip(&names)
         .map(|(run, name)| measured(run, name, args.x))
@@ -108,7 +108,8 @@ fn holds_runs(folder: &Path) -> bool {
 /// The runs below a folder that have something to be drawn.
 fn with_curves(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let runs = find(folder)?.into_iter();
-    let drawn = |path: &PathBuf| RunFolder::open(path).records().is_ok_and(|run| !run.is_empty());
+    let drawn =
+        |path: &PathBuf| RunDirectory::open(path).records().is_ok_and(|run| !run.is_empty());
     let drawn: Vec<PathBuf> = runs.filter(drawn).collect();
     if drawn.is_empty() {
         bail!(
@@ -170,7 +171,7 @@ fn parts(path: &Path) -> Vec<String> {
 }
 
 /// What the files of a run measured, where that is enough to be drawn.
-fn measured(run: &RunFolder, name: &str, along: Along) -> anyhow::Result<Measured> {
+fn measured(run: &RunDirectory, name: &str, along: Along) -> anyhow::Result<StepCurves> {
     let path = run.path().display();
     if !run.path().is_dir() {
         bail!("there is no folder \"{path}\"");
@@ -178,7 +179,7 @@ fn measured(run: &RunFolder, name: &str, along: Along) -> anyhow::Result<Measure
     if is_checkpoint(run.path()) {
         bail!("\"{path}\" is a checkpoint; name the folder of its run, the one above it");
     }
-    let measured = Measured {
+    let measured = StepCurves {
         name: name.to_owned(),
         records: run.records()?,
         times: run.times()?,
@@ -199,7 +200,7 @@ fn measured(run: &RunFolder, name: &str, along: Along) -> anyhow::Result<Measure
 }
 
 /// The picture of a run's words, or a note why there is none.
-fn words_of(run: &RunFolder, name: &str, theme: Theme) -> anyhow::Result<Option<Picture>> {
+fn words_of(run: &RunDirectory, name: &str, theme: Theme) -> anyhow::Result<Option<Picture>> {
     let left_out = |why: String| {
         say(format!("note: {name}: words: {why}"));
         Ok(None)

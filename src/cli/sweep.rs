@@ -19,9 +19,9 @@ use crate::io::files::write_atomic;
 use crate::output::format::counted;
 use crate::output::say;
 use crate::output::stdout::{line_width, print, print_json};
-use crate::run::directory::RunFolder;
+use crate::run::directory::RunDirectory;
 use crate::sweep::{
-    Failure, Jobs, Launch, Leaderboard, State, SweepFolder, SweepRun, has_test_examples,
+    Failure, Jobs, Launch, Leaderboard, State, SweepDirectory, SweepRun, has_test_examples,
 };
 use crate::system::interrupt::{Interrupt, Messages};
 
@@ -73,7 +73,7 @@ pub struct SweepArgs {
 pub fn run(args: SweepArgs) -> anyhow::Result<u8> {
     let sweep = Sweep::load(&args.config, &args.set.overrides)?;
     let path = args.out.clone().unwrap_or_else(|| default_folder(&sweep));
-    let folder = SweepFolder::new(sweep, &path);
+    let folder = SweepDirectory::new(sweep, &path);
     match args.index {
         Some(index) => train_one(&folder, index, &args),
         None if args.list => list(&folder, args.json),
@@ -99,7 +99,7 @@ struct Listed<'a> {
 }
 
 /// Prints what is to be trained, a line each.
-fn list(folder: &SweepFolder, json: bool) -> anyhow::Result<u8> {
+fn list(folder: &SweepDirectory, json: bool) -> anyhow::Result<u8> {
     if json {
         let listed = folder.runs.iter().map(|run| listed(folder, run));
         print_json(&listed.collect::<anyhow::Result<Vec<_>>>()?)?;
@@ -113,7 +113,7 @@ fn list(folder: &SweepFolder, json: bool) -> anyhow::Result<u8> {
     Ok(FINE)
 }
 
-fn listed<'a>(folder: &SweepFolder, run: &'a SweepRun) -> anyhow::Result<Listed<'a>> {
+fn listed<'a>(folder: &SweepDirectory, run: &'a SweepRun) -> anyhow::Result<Listed<'a>> {
     let json = |value: &serde_yaml::Value| serde_json::to_value(value);
     let settings = run.point.changes().map(|set| Ok((set.field(), json(set.value())?)));
     let settings =
@@ -128,7 +128,7 @@ fn listed<'a>(folder: &SweepFolder, run: &'a SweepRun) -> anyhow::Result<Listed<
     })
 }
 
-fn state(folder: &SweepFolder, run: &SweepRun) -> &'static str {
+fn state(folder: &SweepDirectory, run: &SweepRun) -> &'static str {
     if folder.check(run).is_err() {
         // A run of another configuration, or none that can be read.
         return "other";
@@ -143,7 +143,7 @@ fn state(folder: &SweepFolder, run: &SweepRun) -> &'static str {
 }
 
 /// Goes on as the training of one run, which returns only where that fails.
-fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Result<u8> {
+fn train_one(folder: &SweepDirectory, index: usize, args: &SweepArgs) -> anyhow::Result<u8> {
     let run = folder.runs.get(index).ok_or_else(|| {
         let count = folder.runs.len();
         ConfigError::new(format!("--index {index}: the sweep has {count} runs, 0 to {}", count - 1))
@@ -164,7 +164,7 @@ fn train_one(folder: &SweepFolder, index: usize, args: &SweepArgs) -> anyhow::Re
 }
 
 /// Trains what is left, and prints the leaderboard.
-fn train_all(folder: &SweepFolder, args: &SweepArgs) -> anyhow::Result<u8> {
+fn train_all(folder: &SweepDirectory, args: &SweepArgs) -> anyhow::Result<u8> {
     folder.make()?;
     folder.check_all()?;
     let unfinished = folder.unfinished();
@@ -198,7 +198,7 @@ fn launch(args: &SweepArgs, left: usize) -> Launch {
 }
 
 /// Says what will be trained, and where it goes.
-fn introduce(folder: &SweepFolder, left: usize, launch: Launch) {
+fn introduce(folder: &SweepDirectory, left: usize, launch: Launch) {
     let total = folder.runs.len();
     let finished = match total - left {
         0 => String::new(),
@@ -218,7 +218,7 @@ fn introduce(folder: &SweepFolder, left: usize, launch: Launch) {
     say("");
 }
 
-fn say_how_to_go_on(folder: &SweepFolder) {
+fn say_how_to_go_on(folder: &SweepDirectory) {
     let total = folder.runs.len();
     let finished = total - folder.unfinished().len();
     let words = env::args().skip(1).map(|word| quoted(Path::new(&word)));
@@ -227,7 +227,7 @@ fn say_how_to_go_on(folder: &SweepFolder) {
 }
 
 /// The leaderboard on stdout and in the folder; what failed and what to do next on stderr.
-fn report(folder: &SweepFolder, failures: &[Failure], json: bool) -> anyhow::Result<u8> {
+fn report(folder: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::Result<u8> {
     let board = Leaderboard::of(folder);
     for failure in failures {
         let run = &folder.runs[failure.index];
@@ -266,15 +266,15 @@ fn report(folder: &SweepFolder, failures: &[Failure], json: bool) -> anyhow::Res
 }
 
 /// Writes the leaderboard into the folder.
-fn keep(folder: &SweepFolder, board: &Leaderboard) -> anyhow::Result<()> {
+fn keep(folder: &SweepDirectory, board: &Leaderboard) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(board).context("cannot encode the leaderboard")?;
     bytes.push(b'\n');
     // Two sweeps of one folder may end at once.
-    let _lock = RunFolder::open(folder.path()).lock()?;
+    let _lock = RunDirectory::open(folder.path()).lock()?;
     write_atomic(&folder.path().join("leaderboard.json"), &bytes)
 }
 
-fn say_next(folder: &SweepFolder, board: &Leaderboard) {
+fn say_next(folder: &SweepDirectory, board: &Leaderboard) {
     let config = &folder.sweep.base.config;
     let Some(winner) = board.winner(config.train.early_stopping.metric) else { return };
     let path = quoted(&relative(folder.path()));

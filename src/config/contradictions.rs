@@ -30,7 +30,7 @@ impl Config {
             faults.push(("data.labels".into(), "at least 2 labels are needed, each once".into()));
         }
         if matches!(data.format, Format::Fasttext | Format::Folder) && !data.filter.is_empty() {
-            let format = data.format.word();
+            let format = data.format.as_str();
             faults.push((
                 "data.filter".into(),
                 format!("needs named columns, but data.format is {format}"),
@@ -43,7 +43,7 @@ impl Config {
         if matches!(data.format, Format::Fasttext | Format::Folder)
             && self.inputs.columns().len() > 1
         {
-            let format = data.format.word();
+            let format = data.format.as_str();
             let message = format!("one column, since data.format is {format}");
             faults.push((self.inputs[0].field("column"), message));
         }

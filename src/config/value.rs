@@ -175,7 +175,7 @@ macro_rules! choice {
 
         impl $Name {
             /// The word that the configuration has for it.
-            pub fn word(self) -> &'static str {
+            pub fn as_str(self) -> &'static str {
                 match self { $( Self::$Variant => $word, )+ }
             }
         }
@@ -185,7 +185,7 @@ macro_rules! choice {
                 match value.as_str()? { $( $word => Some(Self::$Variant), )+ _ => None }
             }
             fn to_yaml(&self) -> serde_yaml::Value {
-                serde_yaml::Value::from(self.word())
+                serde_yaml::Value::from(self.as_str())
             }
             fn allowed() -> String {
                 [$( $word ),+].join(" | ")

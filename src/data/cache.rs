@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::formats::{Rows, matching};
 use super::source::{Key, Source, tokens_file};
 use crate::config::{CacheUse, Config, Format};
-use crate::io::files::{sha256, sha256_of, sync_folder};
+use crate::io::files::{sha256, sha256_of, sync_directory};
 use crate::output::say;
-use crate::text::{Ids, IdsWriter, Tokens};
+use crate::text::{Ids, IdsWriter, TokenizedTexts};
 
 /// Changes whenever tokens or their files do.
 const VERSION: u32 = 1;
@@ -132,15 +132,18 @@ impl Cache {
             long_row: saved.long_row,
         };
         let keys: Vec<Key> = self.numbers(KEYS)?;
-        let tokens = |number: usize| -> anyhow::Result<Tokens> {
+        let tokens = |number: usize| -> anyhow::Result<TokenizedTexts> {
             let file = File::open(self.folder.join(tokens_file(number)))?;
             let words = self.json(&words_file(number))?;
-            let tokens = Tokens::new(words, self.numbers(&ends_file(number))?, Ids::map(&file)?);
+            let tokens =
+                TokenizedTexts::new(words, self.numbers(&ends_file(number))?, Ids::map(&file)?);
             tokens.map_err(|fault| anyhow!(fault))
         };
-        let inputs: Vec<Tokens> = (0..config.inputs.len()).map(tokens).collect::<Result<_, _>>()?;
-        let counts =
-            [rows.lines.len(), keys.len()].into_iter().chain(inputs.iter().map(Tokens::len));
+        let inputs: Vec<TokenizedTexts> =
+            (0..config.inputs.len()).map(tokens).collect::<Result<_, _>>()?;
+        let counts = [rows.lines.len(), keys.len()]
+            .into_iter()
+            .chain(inputs.iter().map(TokenizedTexts::len));
         ensure!(counts.into_iter().all(|count| count == rows.len()), "its files do not fit");
         let cache = Some(Self { folder: self.folder.clone() });
         Ok(Source { rows, inputs, keys, cache })
@@ -234,7 +237,7 @@ impl Build<'_> {
         let manifest: BTreeMap<String, String> =
             names.into_iter().map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest, &mut Vec::new())?;
-        sync_folder(&self.temporary)?;
+        sync_directory(&self.temporary)?;
         let (path, folder) = (rows.path.display(), self.cache.folder.display());
         say(format!(
             "note: the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
@@ -302,7 +305,7 @@ fn identity<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<Identit
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
     let inputs = config.inputs.iter().zip(config.inputs.parts()).map(|(input, parts)| {
         let text = &input.text;
-        serde_json::json!([parts, text.tokenizer.word(), text.lowercase, text.strip_tags])
+        serde_json::json!([parts, text.tokenizer.as_str(), text.lowercase, text.strip_tags])
     });
     let of_file = |file: &PathBuf| -> anyhow::Result<(u64, String)> {
         let metadata =
@@ -319,7 +322,7 @@ fn identity<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<Identit
             ("header", data.header.into()),
             ("filter", serde_json::json!(data.filter)),
             ("label_names", serde_json::json!(data.label_names)),
-            ("broken_lines", data.broken_lines.word().into()),
+            ("broken_lines", data.broken_lines.as_str().into()),
         ]),
         inputs: inputs.collect(),
         files: files.iter().map(of_file).collect::<anyhow::Result<_>>()?,
@@ -330,7 +333,7 @@ fn identity<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<Identit
 fn formats(files: &[PathBuf], format: Format) -> Vec<String> {
     let of_file = |file: &PathBuf| match format {
         Format::Auto => crate::io::input::inner_extension(file).unwrap_or_default(),
-        named => named.word().to_owned(),
+        named => named.as_str().to_owned(),
     };
     files.iter().map(of_file).collect()
 }

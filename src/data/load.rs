@@ -12,7 +12,7 @@ use super::formats::{Rows, excerpt, read_rows};
 use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
-use crate::text::{Corpus, Encoded, Encoder, Vocabulary};
+use crate::text::{Corpus, Dataset, Encoder, Vocabulary};
 
 /// Some of the examples of a file or folder, with class numbers.
 #[derive(Clone, Debug)]
@@ -113,10 +113,10 @@ impl Examples {
     ///
     /// # Errors
     /// As [`Examples::encode`].
-    pub fn encoded(self, encoders: &[Encoder]) -> anyhow::Result<Encoded> {
+    pub fn encoded(self, encoders: &[Encoder]) -> anyhow::Result<Dataset> {
         let inputs = encoders.iter().enumerate();
         let inputs = inputs.map(|(input, encoder)| self.encode(input, encoder));
-        Ok(Encoded { inputs: inputs.collect::<anyhow::Result<_>>()?, labels: self.labels })
+        Ok(Dataset { inputs: inputs.collect::<anyhow::Result<_>>()?, labels: self.labels })
     }
 
     fn pick(&self, indices: &[usize]) -> Self {

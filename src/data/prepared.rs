@@ -8,10 +8,10 @@ use crate::config::{Config, Input, Resolved};
 use crate::data::{self, DataSplits};
 use crate::random::{Use, derive};
 use crate::run::checkpoint::Checkpoint;
-use crate::text::{Corpus, Encoded, Encoders, WordVectors, coverage, read_vectors};
+use crate::text::{Corpus, Dataset, Encoders, WordVectors, coverage, read_vectors};
 
 /// Everything that training needs besides a model.
-pub struct Experiment {
+pub struct PreparedData {
     /// The configuration.
     pub resolved: Resolved,
     /// The label of each class number.
@@ -21,18 +21,18 @@ pub struct Experiment {
     /// For each input its pre-trained word vectors, where it has some that a new model begins with.
     pub vectors: Vec<Option<WordVectors>>,
     /// The training examples.
-    pub train: Encoded,
+    pub train: Dataset,
     /// The validation examples.
-    pub validation: Encoded,
+    pub validation: Dataset,
     /// The test examples, possibly none.
-    pub test: Encoded,
+    pub test: Dataset,
     /// What the user should know about the data.
     pub notes: Vec<String>,
     /// Seconds that reading and encoding took.
     pub seconds: f64,
 }
 
-impl Experiment {
+impl PreparedData {
     /// Reads the data and builds the vocabulary from the training examples.
     ///
     /// # Errors

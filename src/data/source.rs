@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::cache::Cache;
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
-use crate::text::{IdsWriter, Tokenization, Tokens, joined};
+use crate::text::{IdsWriter, Tokenization, TokenizedTexts, joined};
 
 /// Texts that are in memory together, and their bytes.
 const PIECE: usize = 4096;
@@ -29,7 +29,7 @@ pub struct Source {
     /// Where they were read, and their labels.
     pub rows: Rows,
     /// For each input its texts.
-    pub inputs: Vec<Tokens>,
+    pub inputs: Vec<TokenizedTexts>,
     /// For each example what only examples with the same texts have.
     pub keys: Vec<Key>,
     /// Where the tokens lie, where that is not memory.

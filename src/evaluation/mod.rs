@@ -6,10 +6,10 @@ mod ranking;
 
 use serde::Serialize;
 
-use crate::backend::{Classify, argmax};
+use crate::backend::{Inference, argmax};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::metrics::{Meter, Score};
-use crate::text::Encoded;
+use crate::text::Dataset;
 
 pub use calibration::{CalibrationBin, calibration};
 pub use comparison::{Comparison, compare};
@@ -28,7 +28,7 @@ pub struct Predictions {
 
 impl Predictions {
     /// Classifies all examples.
-    pub fn of(classifier: &(impl Classify + ?Sized), data: &Encoded, limit: BatchLimit) -> Self {
+    pub fn of(classifier: &(impl Inference + ?Sized), data: &Dataset, limit: BatchLimit) -> Self {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();

@@ -124,7 +124,7 @@ fn mistakes_begin_with_the_most_confident() {
 /// Answers by the first id of a text, and knows no order of batches.
 struct ByFirstWord;
 
-impl Classify for ByFirstWord {
+impl Inference for ByFirstWord {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         let share = |example: &u32| f64::from(inputs[0].text(*example as usize)[0]) / 10.0;
         examples
@@ -138,7 +138,7 @@ impl Classify for ByFirstWord {
 fn predictions_are_in_the_order_of_the_examples() {
     let texts: [&[u32]; 4] = [&[9, 1, 1], &[2], &[7, 1], &[1, 1, 1, 1]];
     let corpus = Corpus::of(crate::config::PadSide::Back, 9, texts);
-    let data = Encoded { inputs: vec![corpus], labels: vec![1, 1, 0, 0] };
+    let data = Dataset { inputs: vec![corpus], labels: vec![1, 1, 0, 0] };
     let limit = BatchLimit::Examples(3);
     let found = Predictions::of(&ByFirstWord, &data, limit);
     let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();

@@ -5,9 +5,9 @@
 
 use super::{Explainer, Integration, Question};
 use crate::backend::kernel::Instructions;
-use crate::backend::native::{Gradients, LogOdds, Network, Reader, log_odds};
+use crate::backend::native::{BatchSharder, Gradients, LogOdds, Network, log_odds};
 use crate::config::Config;
-use crate::model::named_tensors::Array;
+use crate::model::named_tensors::NamedTensor;
 use crate::text::{Corpus, FIRST_WORD, PAD};
 
 /// The parts that the path is cut into at first.
@@ -29,7 +29,7 @@ const VECTORS: usize = 1 << 15;
 /// The network along the path.
 struct Path<'a> {
     network: Network,
-    reader: Reader,
+    reader: BatchSharder,
     /// For each input where its word vectors stand among the parameters, and their size.
     tables: Vec<Table>,
     question: &'a Question,
@@ -143,14 +143,14 @@ impl Explainer {
                 // What stands for words in no text stays, above all the padding.
                 let mut values = array.values[..FIRST_WORD as usize * size].to_vec();
                 values.resize(rows * size, 0.0);
-                weights.push(Array { name: name.clone(), shape: vec![rows, size], values });
+                weights.push(NamedTensor { name: name.clone(), shape: vec![rows, size], values });
             }
             let all: Vec<u32> = (FIRST_WORD..rows as u32).collect();
             corpora.push(self.corpus(number, all.chunks(ids.len())));
             sizes.push(rows);
             begun.push((name, size, baseline, direction));
         }
-        let is_table = |array: &&Array| begun.iter().any(|(name, ..)| *name == array.name);
+        let is_table = |array: &&NamedTensor| begun.iter().any(|(name, ..)| *name == array.name);
         weights.extend(self.classifier.weights().filter(|array| !is_table(array)).cloned());
         let inputs = self.config.inputs.with_trained_vectors();
         let config = Config { inputs, ..self.config.clone() };
@@ -168,7 +168,7 @@ impl Explainer {
                 direction,
             })
             .collect();
-        let reader = Reader::new(&config.inputs, &sizes, rayon::current_num_threads());
+        let reader = BatchSharder::new(&config.inputs, &sizes, rayon::current_num_threads());
         Ok(Path { network, reader, tables, question, corpora, together })
     }
 }

@@ -1,7 +1,7 @@
 //! The text without each word in turn.
 
 use super::{Explainer, Question};
-use crate::backend::Classify;
+use crate::backend::Inference;
 use crate::backend::native::log_odds;
 use crate::text::OOV;
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use crate::backend::native::{NativeClassifier, log_odds};
-use crate::backend::{Classify, argmax};
+use crate::backend::{Inference, argmax};
 use crate::config::{Config, Inputs};
 use crate::prediction::{LabelProbability, ranked};
 use crate::run::checkpoint::Checkpoint;

@@ -3,7 +3,7 @@ use rand_pcg::Pcg64;
 
 use super::*;
 use crate::config::{self, Activation};
-use crate::model::named_tensors::Array;
+use crate::model::named_tensors::NamedTensor;
 use crate::text::Encoders;
 
 /// A model with weights drawn by lot, which reads `words` a to i.
@@ -24,7 +24,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
         let zero = name.contains("bias_hh");
         let mut value = || if zero { 0.0 } else { random.random_range(-0.8..0.8) };
         let values = (0..count).map(|_| value()).collect();
-        weights.push(Array { name, shape: shape.to_vec(), values });
+        weights.push(NamedTensor { name, shape: shape.to_vec(), values });
     };
     for (input, words) in config.inputs.iter().zip(encoders.sizes()) {
         let (prefix, units) = (input.prefix(), input.lstm.units);
@@ -112,7 +112,7 @@ fn contributions_add_up_to_the_difference_that_they_explain() {
 #[test]
 fn jumps_are_found() {
     let mut explainer = explainer(MODELS[1].0, 2);
-    let mut weights: Vec<Array> = explainer.classifier.weights().cloned().collect();
+    let mut weights: Vec<NamedTensor> = explainer.classifier.weights().cloned().collect();
     for array in &mut weights {
         array.values.iter_mut().for_each(|value| *value *= 5.0);
     }

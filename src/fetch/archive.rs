@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
 use super::{CopyError, copy, lock, sibling};
-use crate::io::files::{folder_of, sync_folder};
+use crate::io::files::{parent_directory, sync_directory};
 
 /// What everything in a tar file is padded to.
 const BLOCK_BYTES: u64 = 512;
@@ -123,7 +123,7 @@ fn prepare_staging(into: &Path) -> Result<PathBuf> {
         }
         _ => {}
     }
-    fs::create_dir_all(folder_of(into))
+    fs::create_dir_all(parent_directory(into))
         .and_then(|()| fs::create_dir(&staging))
         .with_context(|| format!("cannot create the folder {}", staging.display()))?;
     Ok(staging)
@@ -132,7 +132,7 @@ fn prepare_staging(into: &Path) -> Result<PathBuf> {
 fn put_in_place(staging: &Path, into: &Path) -> Result<()> {
     fs::rename(staging, into)
         .with_context(|| format!("cannot rename {} to {}", staging.display(), into.display()))?;
-    sync_folder(folder_of(into))
+    sync_directory(parent_directory(into))
 }
 
 /// One run over an archive, and what it has created so far.
@@ -327,7 +327,7 @@ impl Extraction<'_> {
                     .unwrap_or_else(|_| Err(anyhow!("a thread that flushes files has panicked")))
             })
         })?;
-        self.directories.iter().try_for_each(|folder| sync_folder(&self.staging.join(folder)))
+        self.directories.iter().try_for_each(|folder| sync_directory(&self.staging.join(folder)))
     }
 
     fn flush_files(&self, files: &[PathBuf]) -> Result<()> {

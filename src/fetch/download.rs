@@ -13,7 +13,7 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy, Timeout};
 
 use super::{CopyError, copy, lock, sibling};
-use crate::io::files::{folder_of, sha256, sha256_of, sync_folder};
+use crate::io::files::{parent_directory, sha256, sha256_of, sync_directory};
 
 /// A file on the web, known by its content.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ struct Transfer<'a> {
 impl<'a> Transfer<'a> {
     fn open(download: &'a Download, file: &'a Path) -> Result<Self> {
         let part_path = sibling(file, ".part")?;
-        let folder = folder_of(file);
+        let folder = parent_directory(file);
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let part = File::options()
@@ -380,7 +380,7 @@ impl<'a> Transfer<'a> {
         fs::rename(&self.part_path, self.file).with_context(|| {
             format!("cannot rename {} to {}", self.part_path.display(), self.file.display())
         })?;
-        sync_folder(folder_of(self.file))
+        sync_directory(parent_directory(self.file))
     }
 
     /// Leaves no empty file behind. A failure to remove one is not worth

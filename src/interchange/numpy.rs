@@ -11,13 +11,13 @@ use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 
 use crate::io::files::replace_file;
-use crate::model::named_tensors::Array;
+use crate::model::named_tensors::NamedTensor;
 
 /// Writes arrays to an `.npz` file; an older file is replaced atomically.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_npz(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
+pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut archive = NpzWriter::new(BufWriter::new(File::create(temporary)?));
         for array in arrays {
@@ -35,7 +35,7 @@ pub fn write_npz(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_npy(path: &Path, array: &Array) -> anyhow::Result<()> {
+pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut file = BufWriter::new(File::create(temporary)?);
         let options = npyz::WriteOptions::new().default_dtype().shape(&shape_of(array));
@@ -51,7 +51,7 @@ pub fn write_npy(path: &Path, array: &Array) -> anyhow::Result<()> {
 /// # Errors
 /// When the file cannot be read or is not an `.npz` file, or when an array holds anything but
 /// floating-point numbers.
-pub fn read_npz(path: &Path) -> anyhow::Result<Vec<Array>> {
+pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let file = File::open(path)?;
     let mut archive = NpzArchive::new(BufReader::new(file))
         .context("expected an .npz file, as numpy.savez writes it")?;
@@ -71,18 +71,18 @@ pub fn read_npz(path: &Path) -> anyhow::Result<Vec<Array>> {
 /// # Errors
 /// When the file cannot be read or is not an `.npy` file, or when it holds anything but
 /// floating-point numbers.
-pub fn read_npy(path: &Path) -> anyhow::Result<Array> {
+pub fn read_npy(path: &Path) -> anyhow::Result<NamedTensor> {
     let file = BufReader::new(File::open(path)?);
     let array = NpyFile::new(file).context("expected an .npy file, as numpy.save writes it")?;
     read_array(array, String::new())
 }
 
-fn shape_of(array: &Array) -> Vec<u64> {
+fn shape_of(array: &NamedTensor) -> Vec<u64> {
     array.shape.iter().map(|length| *length as u64).collect()
 }
 
 /// Reads an array of half, single or double precision as single precision, row by row.
-fn read_array(array: NpyFile<impl Read>, name: String) -> anyhow::Result<Array> {
+fn read_array(array: NpyFile<impl Read>, name: String) -> anyhow::Result<NamedTensor> {
     /// Values read before any memory is set aside for the rest: a header may claim anything.
     const FIRST: usize = 1 << 16;
     let (dtype, order) = (array.dtype(), array.order());
@@ -113,7 +113,7 @@ fn read_array(array: NpyFile<impl Read>, name: String) -> anyhow::Result<Array> 
     if order == Order::Fortran {
         values = row_by_row(&values, &shape);
     }
-    Ok(Array { name, shape, values })
+    Ok(NamedTensor { name, shape, values })
 }
 
 /// Bytes of a floating-point number of this type, `None` for every other type.
@@ -157,10 +157,10 @@ mod tests {
         fn arrays_are_read_as_they_were_written(
             shapes in prop::collection::vec(prop::collection::vec(0_usize..5, 0..4), 0..4),
         ) {
-            let arrays: Vec<Array> = shapes.into_iter().enumerate().map(|(number, shape)| {
+            let arrays: Vec<NamedTensor> = shapes.into_iter().enumerate().map(|(number, shape)| {
                 let count: usize = shape.iter().product();
                 let values = (0..count).map(|value| value as f32 * 0.3 - 1.0).collect();
-                Array { name: format!("a/{number}"), shape, values }
+                NamedTensor { name: format!("a/{number}"), shape, values }
             }).collect();
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("a.npz");
@@ -169,7 +169,7 @@ mod tests {
             for array in arrays {
                 let path = directory.path().join("a.npy");
                 write_npy(&path, &array).unwrap();
-                prop_assert_eq!(read_npy(&path).unwrap(), Array { name: String::new(), ..array });
+                prop_assert_eq!(read_npy(&path).unwrap(), NamedTensor { name: String::new(), ..array });
             }
         }
     }

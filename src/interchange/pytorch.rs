@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::config::{Activation, Column, Input, logit_count};
-use crate::io::files::{make_folder_of, replace_folder};
+use crate::io::files::{create_parent_directory, replace_directory};
 use crate::model::named_tensors;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{OOV, PAD, START, Vocabulary};
@@ -99,14 +99,14 @@ impl<'a> InputDescription<'a> {
             prefix: input.prefix(),
             columns: input.columns.0.iter().map(Column::key).collect(),
             tokenizer: Tokenizer {
-                kind: text.tokenizer.word(),
+                kind: text.tokenizer.as_str(),
                 lowercase: text.lowercase,
                 strip_tags: text.strip_tags,
             },
             start_token: text.start_token,
             max_length: text.max_length,
-            truncate: text.truncate.word(),
-            pad: text.pad.word(),
+            truncate: text.truncate.as_str(),
+            pad: text.pad.as_str(),
             ids: SpecialIds { pad: PAD, start: START, oov: OOV },
             embedding: Embedding { size: input.embedding.size },
             lstm: Lstm {
@@ -114,7 +114,7 @@ impl<'a> InputDescription<'a> {
                 layers: lstm.layers,
                 bidirectional: lstm.bidirectional,
             },
-            pooling: input.pooling.word(),
+            pooling: input.pooling.as_str(),
             vocabulary: vocabulary.words(),
         }
     }
@@ -132,7 +132,7 @@ impl<'a> Description<'a> {
             version: VERSION,
             lstmtext: env!("CARGO_PKG_VERSION"),
             labels: &checkpoint.labels,
-            activation: activation.word(),
+            activation: activation.as_str(),
             inputs: inputs.collect(),
         })
     }
@@ -147,8 +147,8 @@ pub fn write(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(&description).context("cannot encode JSON")?;
     json.push(b'\n');
     let weights = checkpoint.weights()?;
-    make_folder_of(path)?;
-    replace_folder(path, |folder| {
+    create_parent_directory(path)?;
+    replace_directory(path, |folder| {
         named_tensors::write(&folder.join(WEIGHTS), &weights)?;
         let file = folder.join(DESCRIPTION);
         fs::write(&file, &json).with_context(|| format!("cannot write \"{}\"", file.display()))

@@ -32,7 +32,7 @@ pub fn replace_file(
     };
     let written = fill(&temporary)
         .and_then(|()| put_in_place().map_err(anyhow::Error::from))
-        .and_then(|()| sync_folder(folder_of(path)));
+        .and_then(|()| sync_directory(parent_directory(path)));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -44,7 +44,7 @@ pub fn replace_file(
 ///
 /// # Errors
 /// Where `fill` fails or the folder cannot be put in place; the old one is untouched then.
-pub fn replace_folder(
+pub fn replace_directory(
     path: &Path,
     fill: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -65,7 +65,7 @@ fn put_in_place(temporary: &Path, path: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(temporary)? {
         File::open(entry?.path())?.sync_all()?;
     }
-    sync_folder(temporary)?;
+    sync_directory(temporary)?;
     if !path.exists() {
         fs::rename(temporary, path)?;
     } else {
@@ -82,11 +82,11 @@ fn put_in_place(temporary: &Path, path: &Path) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    sync_folder(folder_of(path))
+    sync_directory(parent_directory(path))
 }
 
 /// Puts back the folder `path` where a process was killed after it set it aside.
-pub fn restore_folder(path: &Path) {
+pub fn restore_directory(path: &Path) {
     // With nothing set aside there is nothing to put back.
     if !path.exists() {
         let _ = fs::rename(set_aside(path), path);
@@ -109,14 +109,14 @@ fn temporary_beside(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Where one cannot be made.
-pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = folder_of(path);
+pub fn create_parent_directory(path: &Path) -> anyhow::Result<()> {
+    let folder = parent_directory(path);
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))
 }
 
 /// The folder that holds `path`.
-pub fn folder_of(path: &Path) -> &Path {
+pub fn parent_directory(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -127,7 +127,7 @@ pub fn folder_of(path: &Path) -> &Path {
 ///
 /// # Errors
 /// Where the folder cannot be flushed.
-pub fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+pub fn sync_directory(folder: &Path) -> anyhow::Result<()> {
     File::open(folder)
         .and_then(|opened| opened.sync_all())
         .with_context(|| format!("cannot flush the folder \"{}\"", folder.display()))
@@ -182,10 +182,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("best");
         fs::create_dir(set_aside(&path)).unwrap();
-        restore_folder(&path);
+        restore_directory(&path);
         assert_eq!(names(folder.path()), ["best"]);
         fs::create_dir(set_aside(&path)).unwrap();
-        restore_folder(&path);
+        restore_directory(&path);
         assert_eq!(names(folder.path()), [".best.old", "best"]);
     }
 
@@ -196,10 +196,10 @@ mod tests {
         let fill = |content: &'static str| {
             move |inside: &Path| Ok(fs::write(inside.join(content), content)?)
         };
-        replace_folder(&path, fill("one")).unwrap();
-        replace_folder(&path, fill("two")).unwrap();
+        replace_directory(&path, fill("one")).unwrap();
+        replace_directory(&path, fill("two")).unwrap();
         assert_eq!(names(&path), ["two"]);
-        let broken = replace_folder(&path, |inside| {
+        let broken = replace_directory(&path, |inside| {
             fs::write(inside.join("half"), "x")?;
             anyhow::bail!("disk full")
         });

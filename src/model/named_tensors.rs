@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// An array and its name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Array {
+pub struct NamedTensor {
     /// As PyTorch names the parameter.
     pub name: String,
     /// The length of each dimension.
@@ -24,10 +24,10 @@ pub struct Array {
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
+pub fn write(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     let unwritable = || format!("cannot write \"{}\"", path.display());
     let mut views = Vec::new();
-    for Array { name, shape, values } in arrays {
+    for NamedTensor { name, shape, values } in arrays {
         let bytes = bytemuck::cast_slice(values);
         views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
     }
@@ -48,7 +48,7 @@ pub fn write(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
 /// # Errors
 /// Where the file cannot be read, is no safetensors file, or holds other numbers than floats of
 /// single precision.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Array>> {
+pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let unreadable = || format!("cannot read \"{}\"", path.display());
     let bytes = fs::read(path).with_context(unreadable)?;
     let tensors = SafeTensors::deserialize(&bytes).with_context(unreadable)?;
@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Array>> {
         // The bytes need not be aligned.
         let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         let values = tensor.data().chunks_exact(4).map(number).collect();
-        Ok(Array { name, shape: tensor.shape().to_vec(), values })
+        Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values })
     };
     tensors.tensors().into_iter().map(array).collect::<anyhow::Result<_>>().with_context(unreadable)
 }
@@ -90,9 +90,9 @@ pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
 /// Where a name is missing or unknown, or a shape is another.
 pub fn in_order(
     expected: &[(String, Vec<usize>)],
-    arrays: Vec<Array>,
-) -> anyhow::Result<Vec<Array>> {
-    let mut given: HashMap<String, Array> =
+    arrays: Vec<NamedTensor>,
+) -> anyhow::Result<Vec<NamedTensor>> {
+    let mut given: HashMap<String, NamedTensor> =
         arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
     let mut take = |(name, shape): &(String, Vec<usize>)| {
         let Some(array) = given.remove(name) else { bail!("the weights lack {name}") };
@@ -114,10 +114,10 @@ pub fn in_order(
 mod tests {
     use super::*;
 
-    fn array(name: &str, shape: &[usize]) -> Array {
+    fn array(name: &str, shape: &[usize]) -> NamedTensor {
         let count: usize = shape.iter().product();
         let values = (0..count).map(|number| number as f32 - 0.5).collect();
-        Array { name: name.into(), shape: shape.to_vec(), values }
+        NamedTensor { name: name.into(), shape: shape.to_vec(), values }
     }
 
     #[test]

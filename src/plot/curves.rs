@@ -48,13 +48,13 @@ pub struct Options {
     pub theme: Theme,
 }
 
-/// The curves that TensorBoard has of training, in the order of [`Measured::steps`].
+/// The curves that TensorBoard has of training, in the order of [`StepCurves::steps`].
 pub const TAGS: [&str; 4] =
     ["loss/train", "accuracy/train", "train/learning_rate", "train/tokens_per_second"];
 
 /// What was measured in a run.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub struct StepCurves {
     /// The run's name.
     pub name: String,
     /// Its validations.
@@ -70,7 +70,7 @@ pub struct Measured {
 
 /// A run as its curves have it.
 struct Run<'a> {
-    measured: &'a Measured,
+    measured: &'a StepCurves,
     /// Where on the x axis steps lie.
     ruler: Ruler,
     /// The number of the best record.
@@ -78,7 +78,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(measured: &'a Measured, along: Along) -> Self {
+    fn new(measured: &'a StepCurves, along: Along) -> Self {
         let ruler = match along {
             Along::Epoch => {
                 let places = epochs(&measured.records).into_iter();
@@ -259,7 +259,7 @@ struct Curve {
 ///
 /// # Errors
 /// Where the drawing cannot be encoded.
-pub fn draw(runs: &[Measured], options: &Options) -> anyhow::Result<Picture> {
+pub fn draw(runs: &[StepCurves], options: &Options) -> anyhow::Result<Picture> {
     let height = LEGEND_TOP + LEGEND_ROW * (runs.len() as f64 - 0.5) + MARGIN;
     let mut sheet = Sheet::new(WIDTH, height.max(0.0).round() as u32);
     let runs: Vec<Run> = runs.iter().map(|run| Run::new(run, options.along)).collect();
@@ -536,9 +536,9 @@ mod tests {
         assert_eq!(epochs(&[record(1, 200, 0.1), record(3, 210, 0.1)]), [1.0, 2.0]);
     }
 
-    fn measured(name: &str, records: Vec<Record>, best: Option<Score>) -> Measured {
+    fn measured(name: &str, records: Vec<Record>, best: Option<Score>) -> StepCurves {
         let times = records.iter().map(|record| Time { step: record.step, train_seconds: 2.0 });
-        Measured {
+        StepCurves {
             name: name.into(),
             times: times.collect(),
             records,
@@ -583,7 +583,7 @@ mod tests {
     #[test]
     fn training_is_as_tensorboard_has_it_or_else_as_the_records_do() {
         let mut run = measured("a", vec![record(1, 10, 0.3)], None);
-        let curves = |run: &Measured, smoothing| {
+        let curves = |run: &StepCurves, smoothing| {
             CHARTS.map(|chart| chart.curve(&Run::new(run, Along::Step), 3.0, smoothing))
         };
         let [loss, accuracy, rate, speed] = curves(&run, 0.6);
@@ -625,7 +625,7 @@ mod tests {
 
     #[test]
     fn every_run_has_its_line_in_the_legend() {
-        let runs: Vec<Measured> = (0..9)
+        let runs: Vec<StepCurves> = (0..9)
             .map(|i| measured(&format!("run<{i}>"), vec![record(1, 10, 0.25)], None))
             .collect();
         let svg = draw(&runs, &options(Along::Epoch)).unwrap().svg;

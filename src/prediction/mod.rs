@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use crate::backend::Classify;
+use crate::backend::Inference;
 use crate::config::{Column, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::run::checkpoint::Checkpoint;
@@ -62,7 +62,7 @@ const BATCH: usize = 256;
 /// # }
 /// ```
 pub struct Classifier {
-    network: Box<dyn Classify>,
+    network: Box<dyn Inference>,
     inputs: Inputs,
     encoders: Encoders,
     labels: Vec<String>,
@@ -101,7 +101,7 @@ impl Classifier {
     }
 
     /// Takes what goes with `network`, which has the weights of `checkpoint`.
-    pub fn new(checkpoint: Checkpoint, network: Box<dyn Classify>) -> Self {
+    pub fn new(checkpoint: Checkpoint, network: Box<dyn Inference>) -> Self {
         Self {
             network,
             inputs: checkpoint.resolved.config.inputs,

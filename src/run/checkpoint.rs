@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::native::NativeClassifier;
 use crate::config::{self, ConfigError, Input, Override, Resolved};
-use crate::io::files::{replace_folder, sha256, sha256_of};
-use crate::model::named_tensors::{self, Array};
+use crate::io::files::{replace_directory, sha256, sha256_of};
+use crate::model::named_tensors::{self, NamedTensor};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
@@ -84,9 +84,9 @@ pub struct Contents<'a> {
     /// The word of each id, for each input.
     pub encoders: &'a Encoders,
     /// The weights.
-    pub weights: Vec<Array>,
+    pub weights: Vec<NamedTensor>,
     /// The optimizer's memory.
-    pub memory: Vec<Array>,
+    pub memory: Vec<NamedTensor>,
     /// How far the run is.
     pub progress: &'a Progress,
 }
@@ -96,7 +96,7 @@ pub struct Contents<'a> {
 /// # Errors
 /// Where a file cannot be written; the older checkpoint is untouched then.
 pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
-    replace_folder(path, |folder| {
+    replace_directory(path, |folder| {
         named_tensors::write(&folder.join(MODEL), &contents.weights)?;
         named_tensors::write(&folder.join(OPTIMIZER), &contents.memory)?;
         write_json(&folder.join(PROGRESS), contents.progress)?;
@@ -193,7 +193,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn weights(&self) -> anyhow::Result<Vec<Array>> {
+    pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
         named_tensors::read(&self.path.join(MODEL))
     }
 
@@ -209,7 +209,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn memory(&self) -> anyhow::Result<Vec<Array>> {
+    pub fn memory(&self) -> anyhow::Result<Vec<NamedTensor>> {
         named_tensors::read(&self.path.join(OPTIMIZER))
     }
 }
@@ -377,22 +377,23 @@ mod tests {
     use crate::objective::metrics::Score;
     use crate::run::progress::Best;
 
-    fn array(name: String) -> impl Strategy<Value = Array> {
+    fn array(name: String) -> impl Strategy<Value = NamedTensor> {
         vec(0_usize..4, 0..4).prop_flat_map(move |shape| {
             let (name, count) = (name.clone(), shape.iter().product::<usize>());
             // Any bits but those of a NaN, which differs from itself.
-            vec(any::<f32>().prop_filter("NaN", |number| !number.is_nan()), count)
-                .prop_map(move |values| Array { name: name.clone(), shape: shape.clone(), values })
+            vec(any::<f32>().prop_filter("NaN", |number| !number.is_nan()), count).prop_map(
+                move |values| NamedTensor { name: name.clone(), shape: shape.clone(), values },
+            )
         })
     }
 
-    fn arrays() -> impl Strategy<Value = Vec<Array>> {
+    fn arrays() -> impl Strategy<Value = Vec<NamedTensor>> {
         btree_set("[a-z_.0-9]{1,9}", 0..4)
             .prop_flat_map(|names| names.into_iter().map(array).collect::<Vec<_>>())
     }
 
     /// A file has its arrays in an order of its own.
-    fn by_name(mut arrays: Vec<Array>) -> Vec<Array> {
+    fn by_name(mut arrays: Vec<NamedTensor>) -> Vec<NamedTensor> {
         arrays.sort_by(|a, b| a.name.cmp(&b.name));
         arrays
     }

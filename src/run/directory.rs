@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::events;
-use crate::io::files::{restore_folder, write_atomic};
+use crate::io::files::{restore_directory, write_atomic};
 use crate::objective::metrics::Score;
 
 const CONFIG: &str = "config.yaml";
@@ -24,13 +24,13 @@ const SUMMARY: &str = "summary.json";
 const ERROR: &str = "error.txt";
 const LOCK: &str = ".lock";
 /// How long a lock may be held by somebody who only asks whether it is
-/// ([`RunFolder::is_training`]).
+/// ([`RunDirectory::is_training`]).
 const LOOK: Duration = Duration::from_millis(200);
 
 /// `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`, `best/`, `last/`, and at the end
 /// `summary.json`, or `error.txt` where an error was the end.
 #[derive(Clone, Debug)]
-pub struct RunFolder {
+pub struct RunDirectory {
     path: PathBuf,
 }
 
@@ -79,7 +79,7 @@ pub struct Outcome {
     pub test: Option<Score>,
 }
 
-impl RunFolder {
+impl RunDirectory {
     /// Makes the folder of a new run and writes the resolved configuration into it.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Takes back what [`RunFolder::create`] made, for a run that could not begin. A folder with
+    /// Takes back what [`RunDirectory::create`] made, for a run that could not begin. A folder with
     /// anything else in it stays.
     pub fn discard(&self) {
         // Whatever cannot be removed does no harm: the same folder may be used again.
@@ -124,7 +124,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// Where the folder cannot be read or written.
-    pub fn go_on_after(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
+    pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
         keep_lines(&self.metrics(), |record: &Record| record.step <= step)?;
         keep_lines(&self.path.join(TIMES), |time: &Time| time.step <= step)?;
         events::drop_after(&self.path, step)?;
@@ -217,8 +217,8 @@ impl RunFolder {
 
     /// Puts back a checkpoint that a process was about to replace when it was killed.
     pub fn restore(&self) {
-        restore_folder(&self.last());
-        restore_folder(&self.best());
+        restore_directory(&self.last());
+        restore_directory(&self.best());
     }
 
     /// Adds a line to `metrics.jsonl` and one to `times.jsonl`.
@@ -240,7 +240,7 @@ impl RunFolder {
     }
 
     /// The number, from 1, of the first line of `metrics.jsonl` that is damaged, not only unfinished;
-    /// [`RunFolder::records`] ends before it.
+    /// [`RunDirectory::records`] ends before it.
     pub fn damaged_record(&self) -> Option<usize> {
         let text = fs::read(self.metrics()).ok()?;
         let damaged =
@@ -249,7 +249,7 @@ impl RunFolder {
         damaged.map(|index| index + 1)
     }
 
-    /// The lines of `times.jsonl`, as [`RunFolder::records`].
+    /// The lines of `times.jsonl`, as [`RunDirectory::records`].
     ///
     /// # Errors
     /// Where the file cannot be read.
@@ -368,14 +368,14 @@ mod tests {
     #[test]
     fn a_resumed_run_keeps_the_records_up_to_its_step() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(&folder.path().join("deep/run"), "a: 1\n").unwrap();
+        let run = RunDirectory::create(&folder.path().join("deep/run"), "a: 1\n").unwrap();
         for step in [10, 20, 30] {
             run.add_record(&record(step), 1.5).unwrap();
         }
         let metrics = run.path().join(METRICS);
         fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"epoch\": 4, \"st").unwrap();
-        let again = RunFolder::open(run.path());
-        again.go_on_after(20, "a: 2\n").unwrap();
+        let again = RunDirectory::open(run.path());
+        again.truncate_to_step(20, "a: 2\n").unwrap();
         assert_eq!(again.records().unwrap(), [record(10), record(20)]);
         let times: Vec<Time> = lines(&run.path().join(TIMES)).unwrap();
         assert_eq!(times.iter().map(|time| time.step).collect::<Vec<_>>(), [10, 20]);
@@ -385,15 +385,15 @@ mod tests {
     #[test]
     fn a_run_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
-        RunFolder::create(folder.path(), "a: 1\n").unwrap();
-        let error = RunFolder::create(folder.path(), "a: 2\n").unwrap_err().to_string();
+        RunDirectory::create(folder.path(), "a: 1\n").unwrap();
+        let error = RunDirectory::create(folder.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
     }
 
     #[test]
     fn a_folder_is_locked_once() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
         let lock = run.lock().unwrap();
         let error = run.lock().unwrap_err().to_string();
         assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn a_look_at_a_run_disturbs_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
         assert!(!run.is_training());
         assert!(!folder.path().join(LOCK).exists());
         let lock = run.lock().unwrap();
@@ -428,18 +428,18 @@ mod tests {
     #[test]
     fn how_a_run_ended_is_forgotten_when_it_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
         assert_eq!((run.error(), run.outcome().unwrap()), (None, None));
         run.write_error(&anyhow::anyhow!("disk full").context("cannot write \"x\""));
         assert_eq!(run.error().unwrap(), "cannot write \"x\": disk full");
-        run.go_on_after(0, "a: 2\n").unwrap();
+        run.truncate_to_step(0, "a: 2\n").unwrap();
         assert_eq!(run.error(), None);
     }
 
     #[test]
     fn damaged_records_are_counted_and_unfinished_ones_passed_over() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(folder.path(), "a: 1\n").unwrap();
+        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
         assert_eq!(run.damaged_record(), None);
         run.add_record(&record(1), 0.5).unwrap();
         let good = fs::read_to_string(run.metrics()).unwrap();
@@ -455,7 +455,7 @@ mod tests {
         for name in ["config.yaml", "error.txt", "events.out.tfevents.1.host"] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(name), "mine").unwrap();
-            assert!(RunFolder::create(folder.path(), "a: 1\n").is_err());
+            assert!(RunDirectory::create(folder.path(), "a: 1\n").is_err());
             assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "mine");
         }
     }
@@ -464,7 +464,7 @@ mod tests {
     fn a_run_that_cannot_begin_takes_back_only_its_own() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        RunFolder::create(folder.path(), "a: 1\n").unwrap().discard();
+        RunDirectory::create(folder.path(), "a: 1\n").unwrap().discard();
         let left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);

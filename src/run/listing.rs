@@ -13,7 +13,7 @@ use crate::events;
 use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
 use crate::run::checkpoint::{self, is_checkpoint};
-use crate::run::directory::{Outcome, Record, RunFolder, Time};
+use crate::run::directory::{Outcome, Record, RunDirectory, Time};
 use crate::run::progress::{Best, Progress};
 
 /// How many folders deep runs are looked for; those of a sweep lie two deep.
@@ -35,7 +35,7 @@ pub enum State {
 
 impl State {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",
@@ -49,7 +49,7 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct RunReport {
     /// Its folder.
-    pub folder: RunFolder,
+    pub folder: RunDirectory,
     /// What it is doing, or how it ended.
     pub state: State,
     /// When it was begun, in seconds since 1970.
@@ -114,7 +114,7 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
 
 /// Whether a folder has what only runs have. A `config.yaml` alone may be any program's.
 pub fn is_run(folder: &Path) -> bool {
-    let run = RunFolder::open(folder);
+    let run = RunDirectory::open(folder);
     [run.best(), run.last()].iter().any(|path| is_checkpoint(path))
         || run.records().is_ok_and(|records| !records.is_empty())
         || config::load(&run.config(), &[]).is_ok()
@@ -124,7 +124,7 @@ impl RunReport {
     /// Reads what the files of a run say. What is damaged is left out and noted in
     /// [`RunReport::faults`].
     pub fn read(folder: &Path) -> Self {
-        let folder = RunFolder::open(folder);
+        let folder = RunDirectory::open(folder);
         let mut faults = Vec::new();
         let files = Files::read(&folder, &mut faults);
         let resolved = noted(&mut faults, config::load(&folder.config(), &[]));
@@ -176,7 +176,7 @@ struct Files {
 }
 
 impl Files {
-    fn read(folder: &RunFolder, faults: &mut Vec<String>) -> Self {
+    fn read(folder: &RunDirectory, faults: &mut Vec<String>) -> Self {
         let outcome = noted(faults, folder.outcome()).flatten();
         let records = noted(faults, folder.records()).unwrap_or_default();
         if let Some(line) = folder.damaged_record() {
@@ -257,8 +257,8 @@ mod tests {
         }
     }
 
-    fn run(path: &Path) -> RunFolder {
-        let run = RunFolder::create(path, CONFIG).unwrap();
+    fn run(path: &Path) -> RunDirectory {
+        let run = RunDirectory::create(path, CONFIG).unwrap();
         run.add_record(&record(1, 0.5, 0.7), 1.5).unwrap();
         run.add_record(&record(2, 0.6, 0.8), 2.0).unwrap();
         run

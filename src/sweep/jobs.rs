@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{State, SweepFolder, SweepRun};
+use super::{State, SweepDirectory, SweepRun};
 use crate::output::format::clock;
 use crate::output::say;
 use crate::run::directory::Outcome;
@@ -37,7 +37,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// What trains a run that [`SweepFolder::prepare`] made ready, from its latest checkpoint.
+    /// What trains a run that [`SweepDirectory::prepare`] made ready, from its latest checkpoint.
     ///
     /// # Errors
     /// Where this program's file cannot be found.
@@ -76,7 +76,7 @@ struct Job<'a> {
 
 /// The trainings of a sweep.
 pub struct Jobs<'a> {
-    folder: &'a SweepFolder,
+    folder: &'a SweepDirectory,
     launch: Launch,
     /// Neither finished nor trained by this process so far.
     waiting: Vec<&'a SweepRun>,
@@ -91,7 +91,7 @@ pub struct Jobs<'a> {
 
 impl<'a> Jobs<'a> {
     /// The trainings of `waiting`, runs of the sweep.
-    pub fn new(folder: &'a SweepFolder, waiting: Vec<&'a SweepRun>, launch: Launch) -> Self {
+    pub fn new(folder: &'a SweepDirectory, waiting: Vec<&'a SweepRun>, launch: Launch) -> Self {
         Self {
             console: Console::new(folder, waiting.len(), launch),
             folder,
@@ -259,7 +259,7 @@ struct Console {
 }
 
 impl Console {
-    fn new(folder: &SweepFolder, left: usize, launch: Launch) -> Self {
+    fn new(folder: &SweepDirectory, left: usize, launch: Launch) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
         let style = ProgressStyle::with_template("{pos}/{len} {bar:20.cyan/dim} {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::names::text_of;
-use super::{State, SweepFolder, SweepRun, base_value};
+use super::{State, SweepDirectory, SweepRun, base_value};
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
 use crate::output::table::{Side, Table, wrap};
@@ -147,7 +147,7 @@ fn cost(metric: StoppingMetric, loss: f64, accuracy: f64) -> f64 {
 
 impl Leaderboard {
     /// Of the runs that are finished now.
-    pub fn of(folder: &SweepFolder) -> Self {
+    pub fn of(folder: &SweepDirectory) -> Self {
         let outcome = |run: &SweepRun| match run.state() {
             State::Finished(outcome) => Some(outcome),
             _ => None,
@@ -156,7 +156,7 @@ impl Leaderboard {
     }
 
     /// Of the outcomes of all runs, by their index.
-    fn with(folder: &SweepFolder, outcomes: &[Option<Outcome>]) -> Self {
+    fn with(folder: &SweepDirectory, outcomes: &[Option<Outcome>]) -> Self {
         let metric = folder.sweep.base.config.train.early_stopping.metric;
         let columns = columns(folder);
         let mut rows: Vec<Row> = Vec::new();
@@ -173,7 +173,7 @@ impl Leaderboard {
         for (index, row) in rows.iter_mut().enumerate() {
             row.rank = row.scores.map(|_| index + 1);
         }
-        Self { metric: metric.word(), rows, columns }
+        Self { metric: metric.as_str(), rows, columns }
     }
 
     /// The runs that are not finished.
@@ -203,7 +203,7 @@ impl Leaderboard {
 }
 
 /// The fields that vary, in the order in which points name them; the seed is none of them.
-fn columns(folder: &SweepFolder) -> Vec<Column> {
+fn columns(folder: &SweepDirectory) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for set in folder.runs.iter().flat_map(|run| &run.point.settings) {
         let field = set.field();
@@ -219,7 +219,7 @@ fn columns(folder: &SweepFolder) -> Vec<Column> {
 
 /// The row of runs that differ only in the seed.
 fn row(
-    folder: &SweepFolder,
+    folder: &SweepDirectory,
     runs: &[SweepRun],
     outcomes: &[Option<Outcome>],
     columns: &[Column],
@@ -316,11 +316,11 @@ mod tests {
     use super::*;
     use crate::config::Sweep;
 
-    fn folder(section: &str) -> SweepFolder {
+    fn folder(section: &str) -> SweepDirectory {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("many.yaml");
         std::fs::write(&file, format!("data: {{train: x.csv}}\n{section}")).unwrap();
-        SweepFolder::new(Sweep::load(&file, &[]).unwrap(), Path::new("nowhere"))
+        SweepDirectory::new(Sweep::load(&file, &[]).unwrap(), Path::new("nowhere"))
     }
 
     fn outcome(loss: f64, accuracy: f64) -> Option<Outcome> {

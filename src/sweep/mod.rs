@@ -12,7 +12,7 @@ use serde_yaml::Value;
 
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, flow};
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::directory::{Outcome, RunFolder};
+use crate::run::directory::{Outcome, RunDirectory};
 use crate::run::listing::is_run;
 
 pub use jobs::{Failure, Jobs, Launch};
@@ -21,7 +21,7 @@ use names::Labels;
 
 /// A sweep and the folder that its runs are in.
 #[derive(Clone, Debug)]
-pub struct SweepFolder {
+pub struct SweepDirectory {
     /// What is to be trained.
     pub sweep: Sweep,
     /// By their index.
@@ -41,7 +41,7 @@ pub struct SweepRun {
     /// What it changes in the configuration.
     pub point: Point,
     /// Its folder, which may not be there yet.
-    pub folder: RunFolder,
+    pub folder: RunDirectory,
 }
 
 /// How far a run is.
@@ -77,7 +77,7 @@ impl SweepRun {
     }
 }
 
-impl SweepFolder {
+impl SweepDirectory {
     /// A sweep in the folder `path`, in which nothing is changed yet.
     pub fn new(sweep: Sweep, path: &Path) -> Self {
         let changes = sweep.points.iter().flat_map(Point::changes);
@@ -88,7 +88,7 @@ impl SweepFolder {
         let path = std::path::absolute(path).unwrap_or(path.to_owned());
         let run = |(index, point): (usize, &Point)| {
             let name = labels.run_name(point);
-            let folder = RunFolder::open(&path.join(&name));
+            let folder = RunDirectory::open(&path.join(&name));
             SweepRun { index, name, point: point.clone(), folder }
         };
         let runs = sweep.points.iter().enumerate().map(run).collect();
@@ -142,7 +142,7 @@ impl SweepFolder {
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder \"{path}\""))
     }
 
-    /// Makes sure that [`SweepFolder::check`] finds nothing in any run.
+    /// Makes sure that [`SweepDirectory::check`] finds nothing in any run.
     ///
     /// # Errors
     /// What it finds, the first few of them.
@@ -167,7 +167,7 @@ impl SweepFolder {
     /// Makes the folder of a run that was never begun, as `train --resume` wants it.
     ///
     /// # Errors
-    /// As [`SweepFolder::check`], and where another process trains in it or it cannot be written.
+    /// As [`SweepDirectory::check`], and where another process trains in it or it cannot be written.
     pub fn prepare(&self, run: &SweepRun) -> anyhow::Result<()> {
         let path = run.folder.path();
         fs::create_dir_all(path)
@@ -176,7 +176,7 @@ impl SweepFolder {
         if run.folder.config().exists() {
             return self.check(run);
         }
-        RunFolder::create(path, &self.resolve(run)?.to_yaml()).map(|_| ())
+        RunDirectory::create(path, &self.resolve(run)?.to_yaml()).map(|_| ())
     }
 
     /// The runs that have no result yet.
@@ -193,7 +193,7 @@ impl SweepFolder {
     /// The number of runs in the folder that are not of this sweep.
     pub fn other_runs(&self) -> usize {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let runs = entries.filter(|entry| RunFolder::open(&entry.path()).config().exists());
+        let runs = entries.filter(|entry| RunDirectory::open(&entry.path()).config().exists());
         let known = |name: &str| self.runs.iter().any(|run| run.name == name);
         runs.filter(|entry| !known(&entry.file_name().to_string_lossy())).count()
     }

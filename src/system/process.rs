@@ -133,7 +133,7 @@ const WITH_LIBTORCH: &str = "lstmtext-torch";
 /// else has its core. Beside another busy process every step then waits for threads that only
 /// wait: two trainings at once on two cores were 100 times slower than one. OpenMP reads its
 /// setting from the environment when it is loaded; a setting of the user's stays.
-pub fn go_on_with_libtorch(long_work: bool) -> anyhow::Error {
+pub fn launch_torch_program(long_work: bool) -> anyhow::Error {
     const VARIABLES: [&str; 2] = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"];
     let own = match env::current_exe() {
         Ok(path) => path,

@@ -15,11 +15,11 @@ use std::time::SystemTime;
 use tensorboard_proto::summary::Summary;
 
 use crate::config::TensorboardConfig;
-use crate::data::prepared::Experiment;
+use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events::summaries::{self, RunStatus};
 use crate::events::{CONFIG_TAG, EventWriter, seconds};
-use crate::model::named_tensors::Array;
+use crate::model::named_tensors::NamedTensor;
 
 use classes::{Rows, with_curves};
 use histogram::buckets;
@@ -28,7 +28,7 @@ use samples::Samples;
 
 /// The event file of a run, and what goes into it.
 pub struct SummaryWriter<'a> {
-    experiment: &'a Experiment,
+    experiment: &'a PreparedData,
     config: &'a TensorboardConfig,
     folder: PathBuf,
     events: EventWriter,
@@ -43,7 +43,7 @@ impl<'a> SummaryWriter<'a> {
     ///
     /// # Errors
     /// Where the file cannot be made or written.
-    pub fn new(experiment: &'a Experiment, folder: &Path) -> anyhow::Result<Self> {
+    pub fn new(experiment: &'a PreparedData, folder: &Path) -> anyhow::Result<Self> {
         let config = &experiment.resolved.config.train.tensorboard;
         let labels = &experiment.validation.labels;
         let now = SystemTime::now();
@@ -115,11 +115,11 @@ impl<'a> SummaryWriter<'a> {
     /// Where the file cannot be written.
     pub fn histograms(
         &mut self,
-        weights: &[Array],
-        gradients: &[Array],
+        weights: &[NamedTensor],
+        gradients: &[NamedTensor],
         step: u64,
     ) -> anyhow::Result<()> {
-        let trained = |weight: &&Array| gradients.iter().any(|own| own.name == weight.name);
+        let trained = |weight: &&NamedTensor| gradients.iter().any(|own| own.name == weight.name);
         let weights = weights.iter().filter(trained).map(|array| ("weights", array));
         for (kind, array) in weights.chain(gradients.iter().map(|array| ("gradients", array))) {
             let buckets = buckets(&array.values);
@@ -141,7 +141,7 @@ impl<'a> SummaryWriter<'a> {
     ///
     /// # Errors
     /// Where the files cannot be written.
-    pub fn vectors(&self, weights: impl FnOnce() -> Vec<Array>) -> anyhow::Result<()> {
+    pub fn vectors(&self, weights: impl FnOnce() -> Vec<NamedTensor>) -> anyhow::Result<()> {
         match self.config.projector {
             Some(most) => projector::write(&self.folder, self.experiment, &weights(), most),
             None => Ok(()),

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::data::prepared::Experiment;
-use crate::io::files::replace_folder;
-use crate::model::named_tensors::Array;
+use crate::data::prepared::PreparedData;
+use crate::io::files::replace_directory;
+use crate::model::named_tensors::NamedTensor;
 use crate::output::characters::is_hidden;
 use crate::text::FIRST_WORD;
 
@@ -24,8 +24,8 @@ const FOLDER: &str = "org_tensorflow_tensorboard_projector";
 /// Where the files cannot be written.
 pub fn write(
     folder: &Path,
-    experiment: &Experiment,
-    weights: &[Array],
+    experiment: &PreparedData,
+    weights: &[NamedTensor],
     most: usize,
 ) -> anyhow::Result<()> {
     let plugins = folder.join(PLUGINS);
@@ -35,7 +35,7 @@ pub fn write(
         let folder = plugins.display();
         return Err(error).with_context(|| format!("cannot make the folder \"{folder}\""));
     }
-    replace_folder(&plugins.join(FOLDER), |folder| {
+    replace_directory(&plugins.join(FOLDER), |folder| {
         let mut config = String::new();
         for (number, input) in experiment.resolved.config.inputs.iter().enumerate() {
             let name = format!("{}embedding.weight", input.prefix());
@@ -72,7 +72,7 @@ fn counts(ids: &[u32], words: usize) -> Vec<u64> {
 }
 
 /// A line for each word; special ones are left out.
-fn vectors(embedding: &Array, words: usize) -> String {
+fn vectors(embedding: &NamedTensor, words: usize) -> String {
     let mut lines = String::new();
     let size = embedding.shape.last().copied().unwrap_or(1).max(1);
     let rows = embedding.values.chunks_exact(size).take(words).skip(FIRST_WORD as usize);
@@ -115,7 +115,7 @@ mod tests {
     fn vectors_and_words_have_the_same_lines() {
         let words = ["<pad>", "<start>", "<oov>", "<unused>", "the", "\t", " "].map(Box::from);
         let values = (0..14).map(|number| number as f32 / 8.0).collect();
-        let embedding = Array { name: "e".into(), shape: vec![7, 2], values };
+        let embedding = NamedTensor { name: "e".into(), shape: vec![7, 2], values };
         assert_eq!(vectors(&embedding, 6), "1\t1.125\n1.25\t1.375\n");
         let counts = counts(&[4, 4, 5, 6, 2], 6);
         assert_eq!(table(&words[..6], &counts), "word\tid\tcount\nthe\t4\t2\n\\t\t5\t1\n");

@@ -1,7 +1,7 @@
 //! Some validation examples as the model reads them, and what it says of them, as Markdown.
 
 use crate::config::{Input, TokenizerKind};
-use crate::data::prepared::Experiment;
+use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::output::characters::is_hidden;
 use crate::text::{Corpus, Encoder};
@@ -30,7 +30,7 @@ struct Sample {
 
 impl<'a> Samples<'a> {
     /// `count` validation examples, the first ones of each class in turns.
-    pub fn new(experiment: &'a Experiment, count: usize) -> Self {
+    pub fn new(experiment: &'a PreparedData, count: usize) -> Self {
         let inputs = &experiment.resolved.config.inputs;
         let names = inputs.iter().map(|input| input.name.as_deref().unwrap_or("text"));
         let names: String = names.map(|name| format!("{} | ", escaped(name))).collect();

@@ -27,7 +27,7 @@ impl Dictionary {
     fn of(words: Vec<String>, config: &TextConfig) -> Self {
         Self {
             format: FORMAT.into(),
-            tokenizer: config.tokenizer.word().into(),
+            tokenizer: config.tokenizer.as_str().into(),
             lowercase: config.lowercase,
             strip_tags: config.strip_tags,
             words,

@@ -7,7 +7,7 @@ use std::ops::{Deref, Range};
 use rayon::prelude::*;
 
 use super::dictionary;
-use super::{Ids, IdsWriter, OOV, START, Tokenizer, Tokens, Vocabulary};
+use super::{Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary};
 use crate::config::{Input, Inputs, PadSide, TextConfig, Truncate};
 use crate::data::Examples;
 
@@ -73,7 +73,7 @@ impl Encoder {
     /// Where they cannot be written.
     pub fn encode_tokens(
         &self,
-        tokens: &Tokens,
+        tokens: &TokenizedTexts,
         texts: &[u32],
         mut writer: IdsWriter,
     ) -> io::Result<Corpus> {
@@ -343,14 +343,14 @@ impl Corpus {
 
 /// Encoded examples with their classes.
 #[derive(Clone, Debug, Default)]
-pub struct Encoded {
+pub struct Dataset {
     /// For each input its texts as ids.
     pub inputs: Vec<Corpus>,
     /// A class number for every example.
     pub labels: Vec<u32>,
 }
 
-impl Encoded {
+impl Dataset {
     /// The number of examples.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -3,14 +3,14 @@
 pub mod dictionary;
 mod encoder;
 mod ids;
+mod tokenized_texts;
 mod tokenizer;
-mod tokens;
-mod vectors;
 mod vocabulary;
+mod word_vectors;
 
-pub use encoder::{Corpus, Encoded, Encoder, Encoders, LocatedToken, joined};
+pub use encoder::{Corpus, Dataset, Encoder, Encoders, LocatedToken, joined};
 pub use ids::{Ids, IdsWriter};
+pub use tokenized_texts::{Tokenization, TokenizedTexts};
 pub use tokenizer::Tokenizer;
-pub use tokens::{Tokenization, Tokens};
-pub use vectors::{Coverage, WordVectors, coverage, read_vectors};
 pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};
+pub use word_vectors::{Coverage, WordVectors, coverage, read_vectors};

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::Tokens;
+use super::TokenizedTexts;
 use crate::config::TextConfig;
 
 /// Fills short texts.
@@ -41,7 +41,7 @@ impl Vocabulary {
     /// # Errors
     /// Where no word is left: every text would look the same.
     pub fn count(
-        tokens: &Tokens,
+        tokens: &TokenizedTexts,
         texts: impl Iterator<Item = usize>,
         config: &TextConfig,
     ) -> anyhow::Result<Self> {
@@ -78,7 +78,7 @@ impl Vocabulary {
     /// # Errors
     /// As [`Vocabulary::count`].
     pub fn build(texts: &[String], config: &TextConfig) -> anyhow::Result<Self> {
-        Self::count(&Tokens::of(texts, config), 0..texts.len(), config)
+        Self::count(&TokenizedTexts::of(texts, config), 0..texts.len(), config)
     }
 
     fn new(words: impl Iterator<Item = Box<str>>) -> Self {

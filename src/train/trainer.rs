@@ -8,21 +8,21 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::backend::{Learner, Measured};
+use crate::backend::{Learner, StepStats};
 use crate::config::{ClassWeights, TrainConfig};
 use crate::data::batch_plan::{BatchLimit, Bucketing, Plan};
-use crate::data::prepared::Experiment;
+use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events::summaries::RunStatus;
 use crate::objective::metrics::Score;
 use crate::output::say;
 use crate::random::{Use, derive, fingerprint};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
-use crate::run::directory::{Outcome, Record, RunFolder};
+use crate::run::directory::{Outcome, Record, RunDirectory};
 use crate::run::progress::Progress;
 use crate::system::interrupt::Interrupt;
 use crate::tensorboard::SummaryWriter;
-use crate::text::Encoded;
+use crate::text::Dataset;
 use crate::train::observers::console::Console;
 use crate::train::schedule::Schedule;
 
@@ -31,9 +31,9 @@ const AHEAD: usize = 2;
 
 /// A run under way.
 pub struct Trainer<'a, L> {
-    experiment: &'a Experiment,
+    experiment: &'a PreparedData,
     config: &'a TrainConfig,
-    run: RunFolder,
+    run: RunDirectory,
     learner: L,
     bucketing: Bucketing,
     /// The steps of every training example, for each input.
@@ -74,8 +74,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// # Errors
     /// Where the checkpoint does not fit the configuration, or the run folder cannot be written.
     pub fn new(
-        experiment: &'a Experiment,
-        run: RunFolder,
+        experiment: &'a PreparedData,
+        run: RunDirectory,
         mut learner: L,
         checkpoint: Option<&Checkpoint>,
     ) -> anyhow::Result<Self> {
@@ -108,7 +108,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         progress.order = order;
         if progress.step > 0 {
             // Nothing can be refused any more: only now is the folder of a resumed run changed.
-            run.go_on_after(progress.step, &experiment.resolved.to_yaml())?;
+            run.truncate_to_step(progress.step, &experiment.resolved.to_yaml())?;
         }
         Ok(Self {
             schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
@@ -202,7 +202,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     fn stepped(&mut self, plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
         let end_of_epoch = self.progress.advance(plan.len());
         let step = self.progress.step;
-        if self.pending.len() >= self.learner.steps_between_readings() {
+        if self.pending.len() >= self.learner.stats_interval() {
             self.read()?;
         }
         if self.board.wants_histograms(step) {
@@ -244,7 +244,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let measured = self.learner.measured();
         let seconds = self.pending_since.elapsed().as_secs_f64() / pending.len().max(1) as f64;
         for (step, measured) in pending.iter().zip(measured) {
-            let Measured { loss, gradient_norm } = measured;
+            let StepStats { loss, gradient_norm } = measured;
             if !measured.is_finite() {
                 let Pending { step, epoch, batch, learning_rate, .. } = *step;
                 let place = format!("step {step} (epoch {epoch}, batch {batch})");
@@ -325,7 +325,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         Ok(())
     }
 
-    fn predict(&self, data: &Encoded) -> Predictions {
+    fn predict(&self, data: &Dataset) -> Predictions {
         Predictions::of(&self.learner, data, BatchLimit::of_validation(self.config))
     }
 
@@ -383,7 +383,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
 }
 
 /// A number that changes with the examples and with everything that orders them in an epoch.
-fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
+fn order_fingerprint(experiment: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
     let config = &experiment.resolved.config.train;
     let options = [
         config.seed,
@@ -403,7 +403,7 @@ fn order_fingerprint(experiment: &Experiment, lengths: &[Vec<usize>]) -> u64 {
 ///
 /// # Errors
 /// Where a weight is given for a label that the data does not have.
-pub fn class_weights(config: &TrainConfig, experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
+pub fn class_weights(config: &TrainConfig, experiment: &PreparedData) -> anyhow::Result<Vec<f64>> {
     let classes = experiment.labels.len();
     let weights: Vec<f64> = match &config.class_weights {
         ClassWeights::None => return Ok(Vec::new()),

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use lstmtext::interchange::numpy::write_npy;
-use lstmtext::model::named_tensors::{self, Array};
+use lstmtext::model::named_tensors::{self, NamedTensor};
 
 use crate::common::{Place, assert_fails, stderr, stdout_json};
 
@@ -36,7 +36,7 @@ fn place() -> Place {
     Place::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
 }
 
-fn embedding(place: &Place, run: &str) -> Array {
+fn embedding(place: &Place, run: &str) -> NamedTensor {
     let path = place.path(&format!("{run}/best/model.safetensors"));
     let tensors = named_tensors::read(&path).unwrap();
     tensors.into_iter().find(|tensor| tensor.name == "embedding.weight").unwrap()
@@ -101,7 +101,7 @@ fn every_form_of_the_file_gives_the_same_model() {
         .file("glove.zst", zstd::encode_all(headless.as_bytes(), 0).unwrap())
         .file("matrix.txt", &words);
     let shape = vec![numbers.len() / 100, 100];
-    let matrix = Array { name: String::new(), shape, values: numbers };
+    let matrix = NamedTensor { name: String::new(), shape, values: numbers };
     write_npy(&place.path("matrix.npy"), &matrix).unwrap();
     place.train("vectors.yaml --out run");
     for file in ["glove.txt", "glove.txt.gz", "glove.zst", "matrix.npy"] {

@@ -6,14 +6,14 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::{Batch, Positions, Sequences, to_device};
 use crate::libtorch::unless_out_of_memory;
 use lstmtext::config::PadSide;
-use lstmtext::text::{Corpus, Encoded, PAD};
+use lstmtext::text::{Corpus, Dataset, PAD};
 
 /// The share of a device's memory that examples may take; the rest is the model's.
 const SHARE: u64 = 4;
 
 /// All inputs and labels of a data set on a device.
 #[derive(Debug)]
-pub struct Resident {
+pub struct DeviceDataset {
     inputs: Vec<ResidentCorpus>,
     /// int64 `[N]`
     labels: Tensor,
@@ -31,20 +31,20 @@ struct ResidentCorpus {
     pad: PadSide,
 }
 
-impl Resident {
+impl DeviceDataset {
     /// Copies everything to a device with so many bytes of memory, if it can be spared.
-    pub fn where_it_fits(data: &Encoded, device: Device, memory: u64) -> Option<Self> {
+    pub fn where_it_fits(data: &Dataset, device: Device, memory: u64) -> Option<Self> {
         // Other programs may have taken it.
         Self::fits(data, memory).then(|| unless_out_of_memory(|| Self::new(data, device))).flatten()
     }
 
-    fn fits(data: &Encoded, memory: u64) -> bool {
+    fn fits(data: &Dataset, memory: u64) -> bool {
         // An id, and of each text its place and length.
         let of = |corpus: &Corpus| 4 * corpus.tokens() as u64 + 16 * corpus.len() as u64;
         data.inputs.iter().map(of).sum::<u64>() <= memory / SHARE
     }
 
-    fn new(data: &Encoded, device: Device) -> Self {
+    fn new(data: &Dataset, device: Device) -> Self {
         let labels: Vec<i64> = data.labels.iter().map(|label| i64::from(*label)).collect();
         Self {
             inputs: data.inputs.iter().map(|corpus| ResidentCorpus::new(corpus, device)).collect(),
@@ -54,7 +54,7 @@ impl Resident {
 
     /// The examples with these numbers and their labels, int64 `[B]`; `data` is what all this was
     /// made of.
-    pub fn gather(&self, data: &Encoded, examples: &[u32]) -> (Batch, Tensor) {
+    pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Tensor) {
         let numbers: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
         let numbers = to_device(&numbers, self.labels.device());
         let inputs = self.inputs.iter().zip(&data.inputs).map(|(resident, corpus)| {
@@ -125,10 +125,10 @@ mod tests {
             let pad = if front { PadSide::Front } else { PadSide::Back };
             let corpus = Corpus::of(pad, 9, texts.iter().map(Vec::as_slice));
             let labels = (0..texts.len() as u32).map(|text| text % 3).collect();
-            let data = Encoded { inputs: vec![corpus], labels };
+            let data = Dataset { inputs: vec![corpus], labels };
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
-            let (batch, labels) = Resident::new(&data, Device::Cpu).gather(&data, &examples);
+            let (batch, labels) = DeviceDataset::new(&data, Device::Cpu).gather(&data, &examples);
             let here = Sequences::gather(&data.inputs[0], &examples, Device::Cpu);
             prop_assert_eq!(batch.inputs[0].ids.size(), here.ids.size());
             prop_assert_eq!(numbers(&batch.inputs[0].ids), numbers(&here.ids));
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn examples_that_leave_no_room_stay_here() {
         let corpus = Corpus::of(PadSide::Back, 9, [&[4_u32; 100][..]]);
-        let data = Encoded { inputs: vec![corpus], labels: vec![0] };
-        assert!(Resident::fits(&data, 4 * 416) && !Resident::fits(&data, 4 * 416 - 4));
+        let data = Dataset { inputs: vec![corpus], labels: vec![0] };
+        assert!(DeviceDataset::fits(&data, 4 * 416) && !DeviceDataset::fits(&data, 4 * 416 - 4));
     }
 }

@@ -6,7 +6,7 @@ use tch::Device;
 
 use crate::learner::model;
 use crate::libtorch::{self, Numerics, resolve, set_threads};
-use lstmtext::backend::Classify;
+use lstmtext::backend::Inference;
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::cli::ComputeArgs;
 use lstmtext::config::{Backend, Config, ConfigError, TokenBudget};
@@ -60,7 +60,7 @@ impl Engine {
             .into());
         }
         if engine == Self::Native && config.precision.is_half() {
-            let precision = config.precision.word();
+            let precision = config.precision.as_str();
             say(format!(
                 "note: precision: {precision} is for CUDA; the native backend computes in fp32"
             ));
@@ -85,7 +85,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the weights do not fit the configuration.
-    pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Classify>> {
+    pub fn classifier(self, checkpoint: &Checkpoint) -> anyhow::Result<Box<dyn Inference>> {
         Ok(match self {
             Self::Native => Box::new(checkpoint.native()?),
             Self::Libtorch(device) => Box::new(model(checkpoint, device)?),

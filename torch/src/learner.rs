@@ -6,19 +6,19 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Batch, to_device};
-use crate::device_dataset::Resident;
+use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{Work, at_batch, memory};
-use crate::loss::{CrossEntropy, count_correct, log_probabilities};
+use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, Named};
 use crate::optimizer::{Optimizer, clip};
-use lstmtext::backend::{Classify, Learner, Loss, Measured, Preparer, Times};
+use lstmtext::backend::{Inference, Learner, Loss, Preparer, StepStats, Times};
 use lstmtext::config::{PadSide, TrainConfig};
-use lstmtext::model::named_tensors::Array;
+use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext::run::checkpoint::Checkpoint;
-use lstmtext::text::{Corpus, Encoded, PAD};
+use lstmtext::text::{Corpus, Dataset, PAD};
 
-impl Classify for Model {
+impl Inference for Model {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.classify(inputs, &[examples]).concat()
     }
@@ -71,12 +71,12 @@ pub struct TorchLearner {
     /// For each parameter the input whose embedding it is, where only its words take part in a step.
     sparse: Vec<Option<usize>>,
     optimizer: Optimizer,
-    criterion: CrossEntropy,
+    criterion: CrossEntropyLoss,
     gradients: Vec<Tensor>,
     /// Where gradients are in fp16.
     loss_scale: Option<LossScale>,
     /// The training examples on the device; None until it is known whether they fit.
-    resident: Arc<Mutex<Option<Option<Resident>>>>,
+    resident: Arc<Mutex<Option<Option<DeviceDataset>>>>,
     /// Loss, hits, gradient norm and loss scale of each step that nobody has read, [4].
     unread: Vec<Tensor>,
     times: Times,
@@ -103,7 +103,7 @@ impl TorchLearner {
             || Tensor::from_slice(class_weights).to_kind(Kind::Float).to_device(model.device());
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
-            criterion: CrossEntropy {
+            criterion: CrossEntropyLoss {
                 label_smoothing: config.label_smoothing,
                 class_weights: (!class_weights.is_empty()).then(weights),
             },
@@ -142,7 +142,7 @@ impl TorchLearner {
     }
 }
 
-impl Classify for TorchLearner {
+impl Inference for TorchLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.model.log_probabilities(inputs, examples)
     }
@@ -161,12 +161,12 @@ impl Learner for TorchLearner {
         let resident = self.resident.clone();
         // Of a device without a known size, nothing is taken up.
         let memory = memory(device).unwrap_or(0);
-        Box::new(move |data: &Encoded, examples, seed| {
+        Box::new(move |data: &Dataset, examples, seed| {
             let work = work(true, &data.inputs, examples);
             at_batch(work, || {
                 let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
-                let resident =
-                    resident.get_or_insert_with(|| Resident::where_it_fits(data, device, memory));
+                let resident = resident
+                    .get_or_insert_with(|| DeviceDataset::where_it_fits(data, device, memory));
                 let (batch, labels) = match resident {
                     Some(resident) => resident.gather(data, examples),
                     None => {
@@ -216,12 +216,12 @@ impl Learner for TorchLearner {
         })
     }
 
-    fn measured(&mut self) -> Vec<Measured> {
+    fn measured(&mut self) -> Vec<StepStats> {
         if self.unread.is_empty() {
             return Vec::new();
         }
         let numbers = numbers(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 4]
-        let measured = |&[mean, correct, norm, scale]: &[f64; 4]| Measured {
+        let measured = |&[mean, correct, norm, scale]: &[f64; 4]| StepStats {
             loss: Loss { mean, correct: correct as u64 },
             // Without a scale worth the name it is not fp16 that the gradient is too large for.
             gradient_norm: (norm.is_finite() || scale <= 1.0).then_some(norm),
@@ -229,11 +229,11 @@ impl Learner for TorchLearner {
         numbers.as_chunks().0.iter().map(measured).collect()
     }
 
-    fn steps_between_readings(&self) -> usize {
+    fn stats_interval(&self) -> usize {
         if self.model.device() == Device::Cpu { 1 } else { UNREAD_STEPS }
     }
 
-    fn gradients(&self) -> Vec<Array> {
+    fn gradients(&self) -> Vec<NamedTensor> {
         let array = |((name, _), gradient): (Named, &Tensor)| {
             let gradient = match name.ends_with("embedding.weight") {
                 true => gradient.index_select(0, &rows_with_gradient(gradient)),
@@ -244,22 +244,22 @@ impl Learner for TorchLearner {
         to_arrays(self.model.parameters().into_iter().zip(&self.gradients).map(array).collect())
     }
 
-    fn weights(&self) -> Vec<Array> {
+    fn weights(&self) -> Vec<NamedTensor> {
         to_arrays(self.model.state())
     }
 
-    fn memory(&mut self) -> Vec<Array> {
+    fn memory(&mut self) -> Vec<NamedTensor> {
         let scale = self.loss_scale.as_ref().map(LossScale::state);
         to_arrays(self.optimizer.state().into_iter().chain(scale.into_iter().flatten()).collect())
     }
 
-    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()> {
+    fn restore(&mut self, memory: Vec<NamedTensor>) -> anyhow::Result<()> {
         let mut memory = to_tensors(memory);
         LossScale::take(self.loss_scale.as_mut(), &mut memory)?;
         self.optimizer.load(memory)
     }
 
-    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
+    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
         self.model.load(to_tensors(weights))
     }
 
@@ -302,20 +302,20 @@ pub fn model(checkpoint: &Checkpoint, device: Device) -> anyhow::Result<Model> {
 }
 
 /// Tensors as plain numbers.
-pub fn to_arrays(tensors: Vec<Named>) -> Vec<Array> {
+pub fn to_arrays(tensors: Vec<Named>) -> Vec<NamedTensor> {
     let array = |(name, tensor): Named| {
         let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
         let mut values = vec![0.0; tensor.numel()];
         tensor.copy_data(&mut values, tensor.numel());
         let shape = tensor.size().iter().map(|length| *length as usize).collect();
-        Array { name, shape, values }
+        NamedTensor { name, shape, values }
     };
     tensors.into_iter().map(array).collect()
 }
 
 /// Plain numbers as tensors on the CPU.
-pub fn to_tensors(arrays: Vec<Array>) -> Vec<Named> {
-    let tensor = |Array { name, shape, values }| {
+pub fn to_tensors(arrays: Vec<NamedTensor>) -> Vec<Named> {
+    let tensor = |NamedTensor { name, shape, values }| {
         let shape: Vec<i64> = shape.into_iter().map(|length: usize| length as i64).collect();
         (name, Tensor::from_slice(&values).view(&shape[..]))
     };

@@ -5,14 +5,14 @@ use tch::{Kind, Tensor};
 /// The training loss. One formula serves sigmoid and softmax: a sigmoid over one logit is the
 /// softmax over two classes of which one has logit 0.
 #[derive(Debug, Default)]
-pub struct CrossEntropy {
+pub struct CrossEntropyLoss {
     /// Share of the target spread evenly over all classes (Szegedy et al. 2016).
     pub label_smoothing: f64,
     /// What each class weighs, `[C]`.
     pub class_weights: Option<Tensor>,
 }
 
-impl CrossEntropy {
+impl CrossEntropyLoss {
     /// The weighted mean over the batch, as `torch.nn.CrossEntropyLoss` takes it; [].
     ///
     /// `log_probabilities` [B, C], `labels` int64 `[B]`.

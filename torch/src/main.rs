@@ -11,5 +11,5 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     process::start();
     libtorch::load_cuda();
-    exit_code(libtorch::errors_not_panics(|| commands::run(cli)))
+    exit_code(libtorch::catch_libtorch_panics(|| commands::run(cli)))
 }

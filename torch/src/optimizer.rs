@@ -237,7 +237,7 @@ impl Optimizer {
             own.len() == tensors.len(),
             "the optimizer state has {} tensors, {} needs {}",
             tensors.len(),
-            self.config.optimizer.word(),
+            self.config.optimizer.as_str(),
             own.len()
         );
         let given: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();

@@ -7,17 +7,17 @@ use crate::training::torch_learner;
 use lstmtext::backend::Learner;
 use lstmtext::config::TokenBudget;
 use lstmtext::data::batch_plan::{BatchLimit, Bucketing, Plan};
-use lstmtext::data::prepared::Experiment;
+use lstmtext::data::prepared::PreparedData;
 use lstmtext::output::format::{counted, grouped};
 use lstmtext::output::say;
-use lstmtext::text::Encoded;
+use lstmtext::text::Dataset;
 
 /// Where the configuration leaves the token budget to the device, gives it the largest with which
 /// a training step fits there. Returns whether it was left to the device.
 ///
 /// # Errors
 /// Where there is too little memory for a single text.
-pub fn settle(experiment: &mut Experiment, engine: Engine) -> anyhow::Result<bool> {
+pub fn resolve_token_budget(experiment: &mut PreparedData, engine: Engine) -> anyhow::Result<bool> {
     if experiment.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
         return Ok(false);
     }
@@ -48,7 +48,7 @@ const FEW: usize = 50;
 /// Where not even the longest text alone fits, or a step fails otherwise.
 pub fn search(
     learner: &mut TorchLearner,
-    data: &Encoded,
+    data: &Dataset,
     clip: Option<f64>,
 ) -> anyhow::Result<usize> {
     let lengths = data.lengths();

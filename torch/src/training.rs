@@ -4,10 +4,10 @@ use crate::engine::Engine;
 use crate::learner::{TorchLearner, model, to_arrays};
 use crate::model::Model;
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::data::prepared::Experiment;
+use lstmtext::data::prepared::PreparedData;
 use lstmtext::random::{Use, derive};
 use lstmtext::run::checkpoint::Checkpoint;
-use lstmtext::run::directory::RunFolder;
+use lstmtext::run::directory::RunDirectory;
 use lstmtext::system::interrupt::Interrupt;
 use lstmtext::train::trainer::{Ending, Trainer, class_weights};
 
@@ -25,8 +25,8 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Where the model cannot be made or the run folder cannot be written.
     pub fn begin(
-        experiment: &'a Experiment,
-        run: RunFolder,
+        experiment: &'a PreparedData,
+        run: RunDirectory,
         engine: Engine,
     ) -> anyhow::Result<Self> {
         Self::assemble(experiment, run, engine, None)
@@ -37,8 +37,8 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Where the checkpoint does not fit the configuration.
     pub fn resume(
-        experiment: &'a Experiment,
-        run: RunFolder,
+        experiment: &'a PreparedData,
+        run: RunDirectory,
         checkpoint: &Checkpoint,
         engine: Engine,
     ) -> anyhow::Result<Self> {
@@ -46,8 +46,8 @@ impl<'a> Training<'a> {
     }
 
     fn assemble(
-        experiment: &'a Experiment,
-        run: RunFolder,
+        experiment: &'a PreparedData,
+        run: RunDirectory,
         engine: Engine,
         checkpoint: Option<&Checkpoint>,
     ) -> anyhow::Result<Self> {
@@ -80,7 +80,7 @@ impl<'a> Training<'a> {
 /// # Errors
 /// Where the model cannot be made, or does not fit the checkpoint.
 pub fn native_learner(
-    experiment: &Experiment,
+    experiment: &PreparedData,
     checkpoint: Option<&Checkpoint>,
 ) -> anyhow::Result<NativeLearner> {
     let config = &experiment.resolved.config;
@@ -98,7 +98,7 @@ pub fn native_learner(
 /// # Errors
 /// As [`native_learner`].
 pub fn torch_learner(
-    experiment: &Experiment,
+    experiment: &PreparedData,
     checkpoint: Option<&Checkpoint>,
     device: tch::Device,
 ) -> anyhow::Result<TorchLearner> {
@@ -111,7 +111,7 @@ pub fn torch_learner(
     Ok(TorchLearner::new(model, config, &class_weights))
 }
 
-fn initial_model(experiment: &Experiment, device: tch::Device) -> anyhow::Result<Model> {
+fn initial_model(experiment: &PreparedData, device: tch::Device) -> anyhow::Result<Model> {
     let config = &experiment.resolved.config;
     let seed = derive(config.train.seed, Use::Weights);
     let words = experiment.encoders.sizes();

@@ -84,4 +84,4 @@ pub(crate) use cell::{Cell, place};
 pub(crate) use dense::{Backproject, Outer, Project, Scatter, SumRows};
 pub use instructions::Instructions;
 pub(crate) use memory::Floats;
-pub(crate) use recurrence::{Backward, Forward, Layout, Trace, Upstream};
+pub(crate) use recurrence::{Backward, Forward, ForwardCache, Layout, Upstream};

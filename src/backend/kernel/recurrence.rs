@@ -63,7 +63,7 @@ impl Layout {
 /// What the backward pass needs of the forward pass; H units stand in P ≥ H places, so that
 /// vectors are whole.
 #[derive(Default)]
-pub struct Trace {
+pub struct ForwardCache {
     /// The gates [tokens, P/lanes, i f g o, lanes]; after the backward pass the gradients of what
     /// their activations were taken of. Empty where there is no backward pass.
     pub gates: Floats,
@@ -77,7 +77,7 @@ pub struct Trace {
     pub last_memory: Floats,
 }
 
-impl Trace {
+impl ForwardCache {
     /// Room for a block that begins with zero states.
     pub fn prepare(&mut self, layout: &Layout, places: usize, backward: bool) {
         let (tokens, rows) = (layout.tokens(), layout.active(0));
@@ -101,8 +101,8 @@ pub struct Forward<'a> {
     pub rows: &'a [u32],
     /// W x + b, [inputs, P/lanes, i f g o, lanes].
     pub projected: &'a [f32],
-    /// What [`Trace::prepare`] made ready, with the first states.
-    pub trace: &'a mut Trace,
+    /// What [`ForwardCache::prepare`] made ready, with the first states.
+    pub trace: &'a mut ForwardCache,
     /// Whether the first states are zero.
     pub fresh: bool,
 }
@@ -210,7 +210,7 @@ impl ForwardStep<'_> {
             let at = (row + m) * places + block * lanes;
             // SAFETY: the caller has as many rows everywhere, each of P numbers or 4P.
             unsafe {
-                let (gates, c, h) = advance(simd, tile[m], load::<S>(self.memory, at));
+                let (gates, c, h) = cell_forward(simd, tile[m], load::<S>(self.memory, at));
                 store::<S>(out.0, at, h);
                 store::<S>(out.1, at, c);
                 if let Some(to) = self.gates {
@@ -227,7 +227,7 @@ impl ForwardStep<'_> {
 /// Forward, for a vector of units: from what the activations are taken of and the cell state the
 /// gates, the new cell state and the hidden state.
 #[inline(always)]
-fn advance<S: Simd>(
+fn cell_forward<S: Simd>(
     simd: S,
     halved: [S::f32s; GATES],
     c: S::f32s,
@@ -241,7 +241,7 @@ fn advance<S: Simd>(
 /// Backward, for a vector of units: from the gates, the cell state before the step and the
 /// gradients dh and dc those of what the activations were taken of, and dc of the step before.
 #[inline(always)]
-fn retreat<S: Simd>(
+fn cell_backward<S: Simd>(
     simd: S,
     [i, f, g, o]: [S::f32s; GATES],
     before: S::f32s,
@@ -279,7 +279,7 @@ pub struct Backward<'a> {
     /// The gradient of the hidden states.
     pub upstream: Upstream<'a>,
     /// What the forward pass left.
-    pub trace: &'a mut Trace,
+    pub trace: &'a mut ForwardCache,
     /// Gradients of the cell states after each step, [tokens, P], besides those that arise here.
     pub memory_upstream: Option<&'a [f32]>,
     /// The gradient of the cell state, [rows, P]; zeros at first, that of the first state at last.
@@ -401,7 +401,7 @@ impl BackwardStep<'_> {
                         dc = simd.add_f32s(dc, from(values, at));
                     }
                     let gates = [0, 1, 2, 3].map(|gate| load::<S>(self.gates, z + gate * lanes));
-                    let (dz, dc) = retreat(simd, gates, from(self.memory, at), dh, dc);
+                    let (dz, dc) = cell_backward(simd, gates, from(self.memory, at), dh, dc);
                     store::<S>(self.carry, at, dc);
                     for gate in 0..GATES {
                         store::<S>(self.gates, z + gate * lanes, dz[gate]);

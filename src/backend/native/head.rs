@@ -12,14 +12,14 @@ pub trait Objective: Sync {
 
 /// The cross-entropy: what it is made of, besides logits and labels.
 #[derive(Clone, Debug, Default)]
-pub struct Criterion {
+pub struct CrossEntropy {
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f64,
     /// What each class weighs; empty where all weigh the same.
     pub class_weights: Vec<f64>,
 }
 
-impl Objective for Criterion {
+impl Objective for CrossEntropy {
     fn weight(&self, labels: &[u32]) -> f64 {
         match self.class_weights[..] {
             [] => labels.len() as f64,

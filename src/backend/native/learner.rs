@@ -5,15 +5,15 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
-use super::head::Criterion;
+use super::head::CrossEntropy;
 use super::network::{Gradients, Network, Parameter};
 use super::optimizer::Optimizer;
-use super::reading::{Reader, Reading};
+use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
-use crate::backend::{Classify, LOSS_SCALE, Learner, Measured, Preparer, Times};
+use crate::backend::{Inference, LOSS_SCALE, Learner, Preparer, StepStats, Times};
 use crate::config::{Config, Inputs};
-use crate::model::named_tensors::Array;
-use crate::text::{Corpus, Encoded};
+use crate::model::named_tensors::NamedTensor;
+use crate::text::{Corpus, Dataset};
 
 /// A network on the CPU, ready for texts.
 pub struct NativeClassifier {
@@ -21,7 +21,7 @@ pub struct NativeClassifier {
     inputs: Inputs,
     vocabularies: Vec<usize>,
     /// Those that nobody uses at the moment.
-    readers: Mutex<Vec<Reader>>,
+    readers: Mutex<Vec<BatchSharder>>,
 }
 
 impl NativeClassifier {
@@ -33,7 +33,7 @@ impl NativeClassifier {
         config: &Config,
         vocabularies: &[usize],
         classes: usize,
-        weights: Vec<Array>,
+        weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Self> {
         let inputs = config.inputs.clone();
         let instructions = Instructions::best();
@@ -46,16 +46,16 @@ impl NativeClassifier {
     }
 
     /// All its weights.
-    pub fn weights(&self) -> impl Iterator<Item = &Array> {
+    pub fn weights(&self) -> impl Iterator<Item = &NamedTensor> {
         self.network.parameters().iter().map(|parameter| &parameter.array)
     }
 
-    /// As [`Classify::log_probabilities`], with the batch cut into so many shards.
+    /// As [`Inference::log_probabilities`], with the batch cut into so many shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
         let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = idle().pop();
         let mut reader =
-            known.unwrap_or_else(|| Reader::new(&self.inputs, &self.vocabularies, shards));
+            known.unwrap_or_else(|| BatchSharder::new(&self.inputs, &self.vocabularies, shards));
         reader.cut_into(shards);
         let reading = reader.read(inputs, None, examples, None);
         idle().push(reader);
@@ -63,7 +63,7 @@ impl NativeClassifier {
     }
 }
 
-impl Classify for NativeClassifier {
+impl Inference for NativeClassifier {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.compute(inputs, examples, rayon::current_num_threads())
     }
@@ -83,11 +83,11 @@ impl Classify for NativeClassifier {
 pub struct NativeLearner {
     classifier: NativeClassifier,
     optimizer: Optimizer,
-    criterion: Criterion,
+    criterion: CrossEntropy,
     gradients: Gradients,
     /// What clipping multiplies the gradient by.
     factor: f32,
-    measured: Vec<Measured>,
+    measured: Vec<StepStats>,
     times: Times,
 }
 
@@ -101,14 +101,17 @@ impl NativeLearner {
         config: &Config,
         vocabularies: &[usize],
         classes: usize,
-        weights: Vec<Array>,
+        weights: Vec<NamedTensor>,
         class_weights: Vec<f64>,
     ) -> anyhow::Result<Self> {
         let classifier = NativeClassifier::new(config, vocabularies, classes, weights)?;
         let parameters = classifier.network.parameters();
         Ok(Self {
             optimizer: Optimizer::new(&config.train, parameters, Instructions::best()),
-            criterion: Criterion { label_smoothing: config.train.label_smoothing, class_weights },
+            criterion: CrossEntropy {
+                label_smoothing: config.train.label_smoothing,
+                class_weights,
+            },
             gradients: Gradients::default(),
             factor: 1.0,
             measured: Vec::new(),
@@ -118,7 +121,7 @@ impl NativeLearner {
     }
 }
 
-impl Classify for NativeLearner {
+impl Inference for NativeLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.classifier.log_probabilities(inputs, examples)
     }
@@ -130,7 +133,7 @@ impl Classify for NativeLearner {
 
 /// A batch and its dropout masks.
 pub struct NativeBatch {
-    reading: Reading,
+    reading: ShardedBatch,
     dropout: Dropout,
 }
 
@@ -139,8 +142,8 @@ impl Learner for NativeLearner {
 
     fn preparer(&self) -> Preparer<NativeBatch> {
         let NativeClassifier { inputs, vocabularies, .. } = &self.classifier;
-        let mut reader = Reader::new(inputs, vocabularies, rayon::current_num_threads());
-        Box::new(move |data: &Encoded, examples, seed| {
+        let mut reader = BatchSharder::new(inputs, vocabularies, rayon::current_num_threads());
+        Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
             let reading = reader.read(&data.inputs, Some(&data.labels), examples, Some(&dropout));
             NativeBatch { reading, dropout }
@@ -161,7 +164,7 @@ impl Learner for NativeLearner {
             Some(limit) if norm.is_finite() && norm > limit => (limit / norm) as f32,
             _ => 1.0,
         };
-        let measured = Measured { loss, gradient_norm: Some(norm) };
+        let measured = StepStats { loss, gradient_norm: Some(norm) };
         self.measured.push(measured);
         if measured.is_finite() {
             self.times.measure("optimizer", || {
@@ -172,30 +175,30 @@ impl Learner for NativeLearner {
         Ok(())
     }
 
-    fn measured(&mut self) -> Vec<Measured> {
+    fn measured(&mut self) -> Vec<StepStats> {
         std::mem::take(&mut self.measured)
     }
 
-    fn gradients(&self) -> Vec<Array> {
+    fn gradients(&self) -> Vec<NamedTensor> {
         let parameters = self.classifier.network.parameters();
         self.gradients.arrays(parameters, self.factor)
     }
 
-    fn weights(&self) -> Vec<Array> {
+    fn weights(&self) -> Vec<NamedTensor> {
         let parameters = self.classifier.network.parameters();
         parameters.iter().map(|parameter| parameter.array.clone()).collect()
     }
 
-    fn memory(&mut self) -> Vec<Array> {
+    fn memory(&mut self) -> Vec<NamedTensor> {
         self.optimizer.state(self.classifier.network.parameters())
     }
 
-    fn restore(&mut self, mut memory: Vec<Array>) -> anyhow::Result<()> {
+    fn restore(&mut self, mut memory: Vec<NamedTensor>) -> anyhow::Result<()> {
         memory.retain(|array| !LOSS_SCALE.contains(&array.name.as_str()));
         self.optimizer.load(self.classifier.network.parameters(), memory)
     }
 
-    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
+    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
         self.classifier.network.load(weights)
     }
 

@@ -6,10 +6,10 @@ mod head;
 mod learner;
 mod network;
 mod optimizer;
-mod reading;
+mod sharding;
 
 pub use dropout::Dropout;
-pub use head::{Criterion, LogOdds, Objective, log_odds};
+pub use head::{CrossEntropy, LogOdds, Objective, log_odds};
 pub use learner::{NativeBatch, NativeClassifier, NativeLearner};
 pub use network::{Gradients, Network, Parameter, RowGradient};
-pub use reading::{Reader, Reading, Shard, Strip, Texts};
+pub use sharding::{BatchSharder, SequenceBlock, Shard, ShardedBatch, Texts};

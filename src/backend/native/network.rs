@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use super::branch::{Branch, CellGradient, Mode, Workspace};
 use super::dropout::Dropout;
 use super::head::{Objective, log_softmax, logits};
-use super::reading::{Reading, Shard};
+use super::sharding::{Shard, ShardedBatch};
 use crate::backend::kernel::{Instructions, place};
 use crate::backend::{Loss, Times, argmax};
 use crate::config::{Config, logit_count};
-use crate::model::named_tensors::{Array, in_order};
+use crate::model::named_tensors::{NamedTensor, in_order};
 
 /// Weights, packed and plain, and the memory to compute with.
 pub struct Network {
@@ -35,7 +35,7 @@ pub struct Network {
 /// A tensor of weights.
 pub struct Parameter {
     /// Its name, shape and numbers.
-    pub array: Array,
+    pub array: NamedTensor,
     /// Whether it has a gradient.
     pub trainable: bool,
 }
@@ -127,10 +127,10 @@ impl Gradients {
 
     /// `factor` times the gradient of every trained parameter; of embeddings the rows that are not
     /// zero.
-    pub fn arrays(&self, parameters: &[Parameter], factor: f32) -> Vec<Array> {
+    pub fn arrays(&self, parameters: &[Parameter], factor: f32) -> Vec<NamedTensor> {
         let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * factor).collect() };
         let array = |(number, parameter): (usize, &Parameter)| {
-            let Array { name, shape, .. } = &parameter.array;
+            let NamedTensor { name, shape, .. } = &parameter.array;
             let rows = self.rows.iter().find(|rows| rows.parameter == number);
             let (shape, values) = match rows {
                 None => (shape.clone(), scaled(self.dense.get(number)?)),
@@ -142,7 +142,7 @@ impl Gradients {
                     (vec![values.len() / size, size], values)
                 }
             };
-            Some(Array { name: name.clone(), shape, values })
+            Some(NamedTensor { name: name.clone(), shape, values })
         };
         let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
         trained.filter_map(array).collect()
@@ -172,7 +172,7 @@ impl Network {
         config: &Config,
         vocabularies: &[usize],
         classes: usize,
-        weights: Vec<Array>,
+        weights: Vec<NamedTensor>,
         instructions: Instructions,
     ) -> anyhow::Result<Self> {
         let mut branches = Vec::new();
@@ -211,7 +211,7 @@ impl Network {
     ///
     /// # Errors
     /// Where they do not fit.
-    pub fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
+    pub fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
         let own =
             self.parameters.iter().map(|own| (own.array.name.clone(), own.array.shape.clone()));
         let arrays = in_order(&own.collect::<Vec<_>>(), weights)?;
@@ -251,7 +251,7 @@ impl Network {
     }
 
     /// The log probability of each class for every example, [B, C], in the order of the batch.
-    pub fn log_probabilities(&self, reading: &Reading) -> Vec<f64> {
+    pub fn log_probabilities(&self, reading: &ShardedBatch) -> Vec<f64> {
         let mode = Mode { backward: false, dropout: None };
         let mut all = vec![0.0; reading.examples * self.classes];
         let parts: Vec<Vec<f64>> = reading
@@ -277,7 +277,7 @@ impl Network {
     /// The loss of a batch, the mean over its examples, and its gradient.
     pub fn gradients(
         &mut self,
-        reading: &Reading,
+        reading: &ShardedBatch,
         criterion: &impl Objective,
         dropout: Option<&Dropout>,
         gradients: &mut Gradients,
@@ -428,7 +428,7 @@ impl Network {
     }
 
     /// Adds up the shards' gradients, always in their order, and puts them into PyTorch's layout.
-    fn merge(&self, reading: &Reading, works: &mut [ShardWork], gradients: &mut Gradients) {
+    fn merge(&self, reading: &ShardedBatch, works: &mut [ShardWork], gradients: &mut Gradients) {
         gradients.dense.resize_with(self.parameters.len(), Vec::new);
         type Pick = fn(&ShardWork) -> &Vec<f32>;
         let picks: [Pick; 2] = [|work| &work.head_weight, |work| &work.head_bias];

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::network::{Gradients, Network, Parameter};
 use crate::backend::kernel::Instructions;
 use crate::config::{OptimizerKind, TrainConfig};
-use crate::model::named_tensors::Array;
+use crate::model::named_tensors::NamedTensor;
 
 /// Numbers that a thread changes at a time.
 const CHUNK: usize = 1 << 14;
@@ -121,13 +121,13 @@ impl Optimizer {
                             words: words.split_off(..here).unwrap_or_default(),
                             gradients: gradients.split_off(..here * row).unwrap_or_default(),
                             others: match rests {
-                                _ if self.config.sparse_embedding => Others::Stay,
-                                Some(rate) => Others::Rest {
+                                _ if self.config.sparse_embedding => RemainingRows::Frozen,
+                                Some(rate) => RemainingRows::Lazy {
                                     taken: taken.next().unwrap_or_default(),
                                     steps,
                                     rate,
                                 },
-                                None => Others::Move(&zeros),
+                                None => RemainingRows::Dense(&zeros),
                             },
                             first: first.next().unwrap_or_default(),
                             second: second.next().unwrap_or_default(),
@@ -194,7 +194,7 @@ impl Optimizer {
     }
 
     /// The memory, as `exp_avg.embedding.weight` and so on.
-    pub fn state(&mut self, parameters: &[Parameter]) -> Vec<Array> {
+    pub fn state(&mut self, parameters: &[Parameter]) -> Vec<NamedTensor> {
         self.catch_up(parameters);
         let slots = 0..self.slots.len();
         let slots =
@@ -202,7 +202,7 @@ impl Optimizer {
         let steps = self.memory.iter().map(|_| vec![self.steps as f32]);
         let values = slots.chain(steps);
         let named = self.layout(parameters).into_iter().zip(values);
-        named.map(|((name, shape), values)| Array { name, shape, values }).collect()
+        named.map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
     }
 
     /// The names and shapes of the memory.
@@ -241,16 +241,20 @@ impl Optimizer {
     ///
     /// # Errors
     /// Where it is the memory of another optimizer or another model.
-    pub fn load(&mut self, parameters: &[Parameter], arrays: Vec<Array>) -> anyhow::Result<()> {
+    pub fn load(
+        &mut self,
+        parameters: &[Parameter],
+        arrays: Vec<NamedTensor>,
+    ) -> anyhow::Result<()> {
         let expected = self.layout(parameters);
         ensure!(
             expected.len() == arrays.len(),
             "the optimizer state has {} tensors, {} needs {}",
             arrays.len(),
-            self.config.optimizer.word(),
+            self.config.optimizer.as_str(),
             expected.len()
         );
-        let mut given: std::collections::HashMap<String, Array> =
+        let mut given: std::collections::HashMap<String, NamedTensor> =
             arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
         let mut take = |(name, shape): &(String, Vec<usize>)| match given.remove(name) {
             Some(array) if array.shape == *shape => Ok(array.values),
@@ -391,20 +395,20 @@ struct Rows<'a> {
     /// The rows that have a gradient, in order, and these.
     words: &'a [u32],
     gradients: &'a [f32],
-    others: Others<'a>,
+    others: RemainingRows<'a>,
     first: &'a mut [f32],
     second: &'a mut [f32],
 }
 
 /// What becomes of the rows that have no gradient.
-enum Others<'a> {
+enum RemainingRows<'a> {
     /// They keep everything.
-    Stay,
+    Frozen,
     /// They take a step with this gradient, of zeros.
-    Move(&'a [f32]),
+    Dense(&'a [f32]),
     /// Their weights would stay, and their memory shrink by `rate` at each step. So they wait: of
     /// `steps` each has seen `taken`.
-    Rest { taken: &'a mut [u32], steps: u32, rate: f32 },
+    Lazy { taken: &'a mut [u32], steps: u32, rate: f32 },
 }
 
 impl WithSimd for Rows<'_> {
@@ -428,20 +432,20 @@ impl WithSimd for Rows<'_> {
         for (word, gradient) in words.iter().zip(gradients.chunks_exact(row)) {
             let number = *word as usize - start;
             let missed = match &mut others {
-                Others::Stay => None,
-                Others::Move(zeros) => {
+                RemainingRows::Frozen => None,
+                RemainingRows::Dense(zeros) => {
                     (next..number).for_each(|number| step(number, zeros, None));
                     next = number + 1;
                     None
                 }
-                Others::Rest { taken, steps, rate } => {
+                RemainingRows::Lazy { taken, steps, rate } => {
                     let before = std::mem::replace(&mut taken[number], *steps);
                     Some((*steps - 1 - before, *rate))
                 }
             };
             step(number, gradient, missed);
         }
-        if let Others::Move(zeros) = others {
+        if let RemainingRows::Dense(zeros) = others {
             (next..count).for_each(|number| step(number, zeros, None));
         }
     }
@@ -475,8 +479,8 @@ mod tests {
                     .map(|at| ((at as u32 * 7 + step) as f32).sin())
                     .collect();
                 for (all, others) in [
-                    (&mut moved, Others::Move(&zeros)),
-                    (&mut rested, Others::Rest { taken: &mut taken, steps: step, rate }),
+                    (&mut moved, RemainingRows::Dense(&zeros)),
+                    (&mut rested, RemainingRows::Lazy { taken: &mut taken, steps: step, rate }),
                 ] {
                     let (weights, first, second) = all;
                     let (words, gradients) = (&words[..], &values[..]);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::cli::{FINE, SetArgs};
 use crate::config::{self, Column};
 use crate::data::{self, SplitName};
-use crate::io::files::{make_folder_of, replace_folder};
+use crate::io::files::{create_parent_directory, replace_directory};
 use crate::output::say;
 use crate::output::stdout::print;
 
@@ -38,8 +38,8 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     ensure!(!names.contains(&label), "the column {label} is both a text and the label");
     // The texts of the file that was read last.
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
-    make_folder_of(&args.to)?;
-    replace_folder(&args.to, |folder| {
+    create_parent_directory(&args.to)?;
+    replace_directory(&args.to, |folder| {
         for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
             let part = splits.part(name);
             if part.is_empty() {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ComputeArgs, FINE, Light, SetArgs};
-use crate::backend::Classify;
+use crate::backend::Inference;
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{self, Examples, SplitName};
@@ -65,7 +65,7 @@ pub struct Subject {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
     /// Its network.
-    pub classifier: Box<dyn Classify>,
+    pub classifier: Box<dyn Inference>,
 }
 
 #[derive(Serialize)]

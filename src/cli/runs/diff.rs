@@ -138,7 +138,7 @@ fn scores(runs: &[Named; 2], width: usize) -> Vec<String> {
         add(&format!("{part} loss"), shown(loss), gain);
     }
     let number = |number: Option<f64>| number.map_or(String::new(), |n| grouped(n as usize));
-    add("state", reports.map(|run| run.state.word().to_owned()), None);
+    add("state", reports.map(|run| run.state.as_str().to_owned()), None);
     add("best epoch", [runs[0].epochs(), runs[1].epochs()], None);
     add("training time", [runs[0].time(), runs[1].time()], None);
     add("tokens/s", reports.map(|run| number(run.tokens_per_second)), None);

@@ -211,7 +211,7 @@ fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
         let RunReport { state, best, parameters, .. } = &run.report;
         let mut row = vec![
             shortened(&harmless(&run.name), most),
-            state.word().to_owned(),
+            state.as_str().to_owned(),
             best.map_or(String::new(), |best| percent(best.validation)),
             best.map_or(String::new(), |best| loss(best.validation)),
             run.epochs(),

@@ -138,7 +138,7 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         named => named,
     };
     if matches!(format, Format::Fasttext | Format::Folder) {
-        let (path, format) = (path.display(), format.word());
+        let (path, format) = (path.display(), format.as_str());
         ensure!(
             config.filter.is_empty(),
             "data.filter needs named columns, but \"{path}\" has the format {format}"

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use lstmtext::interchange::numpy::{read_npy, read_npz, write_npz};
-use lstmtext::model::named_tensors::Array;
+use lstmtext::model::named_tensors::NamedTensor;
 use serde_json::{Value, json};
 
 use crate::common::{Place, assert_fails, stdout, stdout_json};
@@ -49,8 +49,8 @@ fn imported(case: &str, model: &str) -> Place {
     place
 }
 
-fn array(name: &str, shape: &[usize], values: &[f32]) -> Array {
-    Array { name: name.to_owned(), shape: shape.to_vec(), values: values.to_vec() }
+fn array(name: &str, shape: &[usize], values: &[f32]) -> NamedTensor {
+    NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values: values.to_vec() }
 }
 
 fn text(ids: &Value) -> String {

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::libtorch::{multiplication_rate, traced};
-use crate::token_budget::settle;
+use crate::token_budget::resolve_token_budget;
 use crate::training::{native_learner, torch_learner};
 use lstmtext::backend::{Learner, Times};
 use lstmtext::cli::{BenchArgs, FINE};
 use lstmtext::config::{self, Backend, ConfigError, Input};
 use lstmtext::data::batch_plan::{Bucketing, Plan};
-use lstmtext::data::prepared::Experiment;
+use lstmtext::data::prepared::PreparedData;
 use lstmtext::events::EventWriter;
 use lstmtext::output::format::{counted, grouped};
 use lstmtext::output::say;
@@ -70,8 +70,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
             .and_then(|_| std::fs::remove_file(path))
             .with_context(|| format!("cannot make the file \"{}\"", path.display()))?;
     }
-    let mut experiment = Experiment::prepare(resolved)?;
-    settle(&mut experiment, engine)?;
+    let mut experiment = PreparedData::prepare(resolved)?;
+    resolve_token_budget(&mut experiment, engine)?;
     let config = &experiment.resolved.config;
     say(format!(
         "{}: {} in each of {}",
@@ -127,7 +127,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
 
 /// What every backend computes.
 struct Work<'a> {
-    experiment: &'a Experiment,
+    experiment: &'a PreparedData,
     plan: Plan,
     steps: usize,
 }
@@ -138,7 +138,7 @@ impl Work<'_> {
         let before = learner.times();
         let mut prepare = learner.preparer();
         let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };
-        let between = learner.steps_between_readings();
+        let between = learner.stats_interval();
         let begun = Instant::now();
         for step in 0..self.steps {
             let start = Instant::now();

@@ -12,7 +12,7 @@ use crate::optimizer::Optimizer;
 use lstmtext::cli::{FINE, ImportArgs};
 use lstmtext::config::{self, Override, Resolved};
 use lstmtext::data;
-use lstmtext::io::files::make_folder_of;
+use lstmtext::io::files::create_parent_directory;
 use lstmtext::output::say;
 use lstmtext::output::stdout::print;
 use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
@@ -40,7 +40,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         weights: to_arrays(model.state()),
         resolved: &resolved,
     };
-    make_folder_of(&args.to)?;
+    create_parent_directory(&args.to)?;
     checkpoint::save(&args.to, &contents)?;
     print(&args.to.display().to_string()).map(|()| FINE)
 }

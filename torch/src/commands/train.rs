@@ -8,14 +8,14 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::engine::Engine;
-use crate::libtorch::{Failure, errors_not_panics};
-use crate::token_budget::settle;
+use crate::libtorch::{Failure, catch_libtorch_panics};
+use crate::token_budget::resolve_token_budget;
 use crate::training::Training;
 use lstmtext::cli::hints::{program, quoted, relative, tensorboard};
 use lstmtext::cli::{FINE, TrainArgs};
 use lstmtext::config::logit_count;
 use lstmtext::config::{self, Override};
-use lstmtext::data::prepared::Experiment;
+use lstmtext::data::prepared::PreparedData;
 use lstmtext::events;
 use lstmtext::model::summary::summarize;
 use lstmtext::output::format::grouped;
@@ -23,7 +23,7 @@ use lstmtext::output::say;
 use lstmtext::output::stdout::{listed, print, print_json};
 use lstmtext::prediction::text_columns::TextColumns;
 use lstmtext::run::checkpoint::{Checkpoint, is_checkpoint};
-use lstmtext::run::directory::{Outcome, RunFolder};
+use lstmtext::run::directory::{Outcome, RunDirectory};
 use lstmtext::run::progress::Finished;
 use lstmtext::system::interrupt::Interrupt;
 use lstmtext::train::trainer::Ending;
@@ -56,7 +56,7 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
 
 /// A run that was trained, to its end or to a signal.
 struct Session {
-    run: RunFolder,
+    run: RunDirectory,
     /// What its model reads.
     columns: TextColumns,
     ending: Ending,
@@ -70,10 +70,10 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
         Some(path) => path.clone(),
         None => new_folder(&name)?,
     };
-    let run = RunFolder::create(&path, &resolved.to_yaml())?;
+    let run = RunDirectory::create(&path, &resolved.to_yaml())?;
     let _lock = run.lock()?;
     // A run that cannot begin leaves no folder behind.
-    let mut experiment = Experiment::prepare(resolved).inspect_err(|_| run.discard())?;
+    let mut experiment = PreparedData::prepare(resolved).inspect_err(|_| run.discard())?;
     set_test_aside(&mut experiment, args);
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     let training = start(&mut experiment, &run, engine).inspect_err(|_| run.discard())?;
@@ -82,13 +82,13 @@ fn begin(config: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resu
 
 /// A run from its beginning, with everything of its configuration decided.
 fn start<'a>(
-    experiment: &'a mut Experiment,
-    run: &RunFolder,
+    experiment: &'a mut PreparedData,
+    run: &RunDirectory,
     engine: Engine,
 ) -> anyhow::Result<Training<'a>> {
     introduce(experiment, run, engine)?;
-    errors_not_panics(move || {
-        if settle(experiment, engine)? {
+    catch_libtorch_panics(move || {
+        if resolve_token_budget(experiment, engine)? {
             run.write_config(&experiment.resolved.to_yaml())?;
         }
         Training::begin(experiment, run.clone(), engine)
@@ -96,17 +96,21 @@ fn start<'a>(
 }
 
 /// Begins a run anew that was stopped before its first checkpoint.
-fn begin_again(run: RunFolder, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Session> {
+fn begin_again(
+    run: RunDirectory,
+    args: &TrainArgs,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Session> {
     let resolved = config::load(&run.config(), &args.set.overrides)?;
     let engine = Engine::start(&args.compute, &resolved.config)?;
     let mut experiment =
-        Experiment::prepare(resolved).inspect_err(|error| run.write_error(error))?;
+        PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
     set_test_aside(&mut experiment, args);
     if events::any_in(run.path()) {
         say("there is no checkpoint yet: the run begins again");
     }
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
-    run.go_on_after(0, &experiment.resolved.to_yaml())?;
+    run.truncate_to_step(0, &experiment.resolved.to_yaml())?;
     let training = start(&mut experiment, &run, engine);
     let training = training.inspect_err(|error| run.write_error(error))?;
     train(training, run, columns, interrupt)
@@ -120,7 +124,7 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
             if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display()
         );
     }
-    let run = RunFolder::open(path);
+    let run = RunDirectory::open(path);
     ensure!(run.config().is_file(), "\"{}\" holds no run: config.yaml is missing", path.display());
     let _lock = run.lock()?;
     run.restore();
@@ -146,10 +150,10 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
         say(over);
         return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
-    let mut experiment = Experiment::reopen(&checkpoint)?;
+    let mut experiment = PreparedData::reopen(&checkpoint)?;
     set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine)?;
-    settle(&mut experiment, engine)?;
+    resolve_token_budget(&mut experiment, engine)?;
     say(format!("resumed after step {}", progress.step));
     let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
     train(training, run, columns, interrupt)
@@ -158,18 +162,18 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
 /// Trains; an error that ends it is written down in the run's folder.
 fn train(
     training: Training,
-    run: RunFolder,
+    run: RunDirectory,
     columns: TextColumns,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Session> {
-    let ending = errors_not_panics(|| training.train(interrupt));
+    let ending = catch_libtorch_panics(|| training.train(interrupt));
     let ending = ending.map_err(|error| with_checkpoint(error, &run));
     let ending = ending.inspect_err(|error| run.write_error(error))?;
     Ok(Session { run, columns, ending })
 }
 
 /// What failed in the middle of a run, and what is left of it.
-fn with_checkpoint(error: anyhow::Error, run: &RunFolder) -> anyhow::Error {
+fn with_checkpoint(error: anyhow::Error, run: &RunDirectory) -> anyhow::Error {
     if !error.is::<Failure>() || !run.last().exists() {
         return error;
     }
@@ -183,7 +187,7 @@ fn with_checkpoint(error: anyhow::Error, run: &RunFolder) -> anyhow::Error {
 
 /// The later of `last/` and `best/`: a killed run may have written only one of them lately.
 fn latest_checkpoint(
-    run: &RunFolder,
+    run: &RunDirectory,
     overrides: &[Override],
 ) -> anyhow::Result<Option<Checkpoint>> {
     let mut latest: Option<(u64, Checkpoint)> = None;
@@ -198,7 +202,7 @@ fn latest_checkpoint(
 }
 
 /// Takes the test examples away where they are not to be scored.
-fn set_test_aside(experiment: &mut Experiment, args: &TrainArgs) {
+fn set_test_aside(experiment: &mut PreparedData, args: &TrainArgs) {
     if args.no_test && !experiment.test.is_empty() {
         let test = std::mem::take(&mut experiment.test);
         experiment.notes.push(format!(
@@ -209,7 +213,7 @@ fn set_test_aside(experiment: &mut Experiment, args: &TrainArgs) {
 }
 
 /// Says what will be trained, on what, and where it goes.
-fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow::Result<()> {
+fn introduce(experiment: &PreparedData, run: &RunDirectory, engine: Engine) -> anyhow::Result<()> {
     let config = &experiment.resolved.config;
     let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
     let words = experiment.encoders.sizes();
@@ -231,7 +235,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
     for note in &experiment.notes {
         say(format!("note: {note}"));
     }
-    let precision = config.precision.word();
+    let precision = config.precision.as_str();
     let mut how = String::new();
     if engine.is_cuda() || engine != Engine::Native && config.precision.is_half() {
         how = format!(", {precision}");
@@ -247,7 +251,7 @@ fn introduce(experiment: &Experiment, run: &RunFolder, engine: Engine) -> anyhow
 
 /// The result on stdout, what to do next on stderr.
 fn report(
-    run: &RunFolder,
+    run: &RunDirectory,
     outcome: &Outcome,
     columns: &TextColumns,
     json: bool,

@@ -166,7 +166,7 @@ impl fmt::Display for Size {
 ///
 /// # Errors
 /// The work's own, or libtorch's.
-pub fn errors_not_panics<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub fn catch_libtorch_panics<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info: &PanicHookInfo| {
         if Failure::of_panic(info.payload()).is_none() {
@@ -214,14 +214,15 @@ mod tests {
     #[test]
     fn what_libtorch_says_is_an_error() {
         let work = || Ok(Tensor::from_slice(&[1.0_f32]).view([2, 3]));
-        let message = errors_not_panics(work).unwrap_err().to_string();
+        let message = catch_libtorch_panics(work).unwrap_err().to_string();
         assert!(message.starts_with("libtorch: shape '[2, 3]' is invalid"), "{message}");
         assert!(!message.contains('\n'), "{message}");
     }
 
     #[test]
     fn a_lack_of_memory_names_the_batch_and_the_setting() {
-        let error = errors_not_panics(|| Ok(at_batch(WORK, impossible))).unwrap_err().to_string();
+        let error =
+            catch_libtorch_panics(|| Ok(at_batch(WORK, impossible))).unwrap_err().to_string();
         assert_eq!(
             error,
             "this machine has not enough memory for a training batch of 64 examples, the longest of \
@@ -257,7 +258,7 @@ mod tests {
         assert!(unless_out_of_memory(impossible).is_none());
         assert_eq!(unless_out_of_memory(|| 3), Some(3));
         let wrong = || Ok(unless_out_of_memory(|| Tensor::from_slice(&[1_i64]).view([2])));
-        let error = errors_not_panics(wrong).unwrap_err();
+        let error = catch_libtorch_panics(wrong).unwrap_err();
         assert!(!error.downcast_ref::<Failure>().unwrap().is_out_of_memory());
     }
 
@@ -306,9 +307,9 @@ mod tests {
             super::super::Numerics::of(&config).set().unwrap();
         };
         set(true);
-        let error = errors_not_panics(|| Ok(put())).unwrap_err().to_string();
+        let error = catch_libtorch_panics(|| Ok(put())).unwrap_err().to_string();
         set(false);
         assert!(error.starts_with("libtorch has no deterministic kernel for put_, so"), "{error}");
-        assert!(errors_not_panics(|| Ok(put())).is_ok());
+        assert!(catch_libtorch_panics(|| Ok(put())).is_ok());
     }
 }

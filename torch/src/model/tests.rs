@@ -35,7 +35,7 @@ fn padding_is_invisible() {
         ] {
             let fields = format!(
                 "model: {{pooling: {}, lstm: {lstm}, initialization: pytorch}}\n",
-                pooling.word()
+                pooling.as_str()
             );
             let config = configured(&fields);
             let model = Model::new(&config, &[13], 3, 1, Device::Cpu).unwrap();

@@ -17,13 +17,13 @@ use tch::{Device, Kind, Tensor};
 use lstmtext::backend::Learner;
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
-    Criterion, Dropout, Gradients, NativeLearner, Network, Reader, Reading,
+    BatchSharder, CrossEntropy, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
-use lstmtext::model::named_tensors::Array;
-use lstmtext::text::Encoded;
+use lstmtext::model::named_tensors::NamedTensor;
+use lstmtext::text::Dataset;
 use lstmtext_torch::batch::Batch;
 use lstmtext_torch::learner::{TorchLearner, to_arrays};
-use lstmtext_torch::loss::{CrossEntropy, log_probabilities};
+use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
 
 use crate::case::Case;
@@ -40,8 +40,8 @@ impl Case {
         .unwrap()
     }
 
-    fn reading(&self, shards: usize, dropout: Option<&Dropout>) -> Reading {
-        let mut reader = Reader::new(&self.config.inputs, &self.vocabularies, shards);
+    fn reading(&self, shards: usize, dropout: Option<&Dropout>) -> ShardedBatch {
+        let mut reader = BatchSharder::new(&self.config.inputs, &self.vocabularies, shards);
         reader.read(&self.corpora, Some(&self.labels), &self.examples(), dropout)
     }
 }
@@ -74,7 +74,7 @@ fn check(fields: &str, classes: usize) {
     let labels = Tensor::from_slice(&labels);
     let weights: Vec<f64> = (0..classes).map(|class| 1.0 + class as f64 / 2.0).collect();
     for (smoothing, weights) in [(0.0, vec![]), (0.1, weights)] {
-        let criterion = CrossEntropy {
+        let criterion = CrossEntropyLoss {
             label_smoothing: smoothing,
             class_weights: (!weights.is_empty())
                 .then(|| Tensor::from_slice(&weights).to_kind(Kind::Float)),
@@ -87,7 +87,7 @@ fn check(fields: &str, classes: usize) {
         let expected: Vec<f64> =
             Vec::try_from(expected.detach().to_kind(Kind::Double).contiguous().flatten(0, 1))
                 .unwrap();
-        let criterion = Criterion { label_smoothing: smoothing, class_weights: weights };
+        let criterion = CrossEntropy { label_smoothing: smoothing, class_weights: weights };
         for instructions in Instructions::available() {
             for shards in [1, 2, 5] {
                 let at = format!("{fields} {instructions} {shards}");
@@ -192,7 +192,7 @@ fn it_learns_as_libtorch_does() {
                 ),
                 3,
             );
-            let data = Encoded { inputs: case.corpora.clone(), labels: case.labels.clone() };
+            let data = Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() };
             let model = case.model();
             let mut begun = to_arrays(model.state());
             let mut native =
@@ -220,7 +220,7 @@ fn it_learns_as_libtorch_does() {
 
             // "i" stands in none of the texts of the steps; weight decay alone moves it.
             begun.retain(|array| array.name == "embedding.weight");
-            let unused = |array: &Array| array.values[array.values.len() - 6..].to_vec();
+            let unused = |array: &NamedTensor| array.values[array.values.len() - 6..].to_vec();
             let weights = native.weights();
             let now = weights.iter().find(|array| array.name == "embedding.weight").unwrap();
             let moves = !sparse && optimizer.contains("optimizer: adam");
@@ -230,7 +230,7 @@ fn it_learns_as_libtorch_does() {
 }
 
 /// Three steps on the same four examples.
-fn steps(learner: &mut impl Learner, data: &Encoded) {
+fn steps(learner: &mut impl Learner, data: &Dataset) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
         learner.step(&batch, Some(0.3), 0.01).unwrap();
@@ -238,7 +238,7 @@ fn steps(learner: &mut impl Learner, data: &Encoded) {
 }
 
 /// Every number is right to 1e-4 of the largest of its array.
-fn assert_close(found: &[Array], expected: &[Array], what: &str) {
+fn assert_close(found: &[NamedTensor], expected: &[NamedTensor], what: &str) {
     assert_eq!(found.len(), expected.len());
     for expected in expected {
         let found = found.iter().find(|array| array.name == expected.name).unwrap();

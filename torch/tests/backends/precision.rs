@@ -1,9 +1,9 @@
 //! LSTMs in 16 bits, as far as the CPU shows it; tests/cuda has the rest.
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Classify, LOSS_SCALE, Learner, Measured};
-use lstmtext::model::named_tensors::Array;
-use lstmtext::text::Encoded;
+use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats};
+use lstmtext::model::named_tensors::NamedTensor;
+use lstmtext::text::Dataset;
 use lstmtext_torch::learner::TorchLearner;
 
 use crate::{Case, assert_close, steps};
@@ -21,8 +21,8 @@ fn learner(network: &str, more: &str) -> (Case, TorchLearner) {
     (case, learner)
 }
 
-fn data(case: &Case) -> Encoded {
-    Encoded { inputs: case.corpora.clone(), labels: case.labels.clone() }
+fn data(case: &Case) -> Dataset {
+    Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() }
 }
 
 /// What differs at most, over the largest.
@@ -52,7 +52,7 @@ fn sixteen_bits_come_near_to_thirty_two() {
             for learner in [&mut full, &mut half] {
                 let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
                 learner.step(&batch, None, 0.0).unwrap();
-                assert!(learner.measured().iter().all(Measured::is_finite));
+                assert!(learner.measured().iter().all(StepStats::is_finite));
             }
             // Among states that are nearly equal another one may be the largest.
             if network.contains("max") {
@@ -71,7 +71,7 @@ fn sixteen_bits_come_near_to_thirty_two() {
 fn a_gradient_too_large_for_fp16_is_left_out() {
     let (case, mut learner) = learner(NETWORKS[0], "precision: fp16");
     let data = data(&case);
-    let scale = |memory: &[Array]| {
+    let scale = |memory: &[NamedTensor]| {
         LOSS_SCALE.map(|name| memory.iter().find(|array| array.name == name).unwrap().values[0])
     };
     let set = |learner: &mut TorchLearner, factor: f32| {
@@ -88,7 +88,7 @@ fn a_gradient_too_large_for_fp16_is_left_out() {
     set(&mut learner, 2_f32.powi(40));
     steps(&mut learner, &data);
     let measured = learner.measured();
-    let left_out = |step: &Measured| step.is_finite() && step.gradient_norm.is_none();
+    let left_out = |step: &StepStats| step.is_finite() && step.gradient_norm.is_none();
     assert!(measured.iter().all(left_out), "{measured:?}");
     assert_eq!(scale(&learner.memory()), [2_f32.powi(37), 0.0]);
     assert_close(&learner.weights(), &before, "no step was made");
@@ -114,7 +114,7 @@ fn a_gradient_too_large_for_fp16_is_left_out() {
     broken.iter_mut().find(|array| array.name == "head.weight").unwrap().values.fill(1e30);
     learner.load(broken).unwrap();
     steps(&mut learner, &data);
-    assert!(!learner.measured().iter().any(Measured::is_finite));
+    assert!(!learner.measured().iter().any(StepStats::is_finite));
 }
 
 /// A run goes on in another precision, and on the other backend.
@@ -134,5 +134,5 @@ fn a_run_may_change_its_precision() {
     assert_close(&native.weights(), &full.weights(), "both go on alike");
     half.restore(full.memory()).unwrap();
     steps(&mut half, &data);
-    assert!(half.measured().iter().all(Measured::is_finite));
+    assert!(half.measured().iter().all(StepStats::is_finite));
 }

@@ -4,14 +4,14 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Classify, Learner, Measured, Preparer, Times};
+use lstmtext::backend::{Inference, Learner, Preparer, StepStats, Times};
 use lstmtext::config;
-use lstmtext::data::prepared::Experiment;
+use lstmtext::data::prepared::PreparedData;
 use lstmtext::events::scalars;
-use lstmtext::model::named_tensors::Array;
-use lstmtext::run::directory::{Record, RunFolder};
+use lstmtext::model::named_tensors::NamedTensor;
+use lstmtext::run::directory::{Record, RunDirectory};
 use lstmtext::system::interrupt::Interrupt;
-use lstmtext::text::{Corpus, Encoded};
+use lstmtext::text::{Corpus, Dataset};
 use lstmtext::train::trainer::Trainer;
 use lstmtext_torch::learner::{TorchLearner, to_arrays};
 use lstmtext_torch::training::native_learner;
@@ -37,7 +37,7 @@ fn what_is_no_number_changes_nothing() {
                 ),
                 3,
             );
-            let data = Encoded { inputs: case.corpora.clone(), labels: case.labels.clone() };
+            let data = Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() };
             let model = case.model();
             let weights = to_arrays(model.state());
             let mut native =
@@ -49,9 +49,9 @@ fn what_is_no_number_changes_nothing() {
     }
 }
 
-fn stays_as_it_is(learner: &mut impl Learner, data: &Encoded, what: &str) {
+fn stays_as_it_is(learner: &mut impl Learner, data: &Dataset, what: &str) {
     steps(learner, data);
-    assert!(learner.measured().iter().all(Measured::is_finite));
+    assert!(learner.measured().iter().all(StepStats::is_finite));
     let sound = learner.weights();
     let mut broken = sound.clone();
     let bias = broken.iter_mut().find(|array| array.name == "head.bias").unwrap();
@@ -60,21 +60,21 @@ fn stays_as_it_is(learner: &mut impl Learner, data: &Encoded, what: &str) {
     let memory = learner.memory();
     steps(learner, data);
     let measured = learner.measured();
-    assert!(measured.len() == 3 && !measured.iter().any(Measured::is_finite), "{measured:?}");
-    let bits = |arrays: &[Array]| -> Vec<Vec<u32>> {
+    assert!(measured.len() == 3 && !measured.iter().any(StepStats::is_finite), "{measured:?}");
+    let bits = |arrays: &[NamedTensor]| -> Vec<Vec<u32>> {
         arrays.iter().map(|array| array.values.iter().map(|x| x.to_bits()).collect()).collect()
     };
     assert_eq!(bits(&learner.weights()), bits(&broken), "{what}");
     assert_eq!(bits(&learner.memory()), bits(&memory), "{what}");
     learner.load(sound).unwrap();
     steps(learner, data);
-    assert!(learner.measured().iter().all(Measured::is_finite), "{what}: it goes on");
+    assert!(learner.measured().iter().all(StepStats::is_finite), "{what}: it goes on");
 }
 
 /// As a learner on a device, which is asked only now and then.
 struct Late(NativeLearner);
 
-impl Classify for Late {
+impl Inference for Late {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.0.log_probabilities(inputs, examples)
     }
@@ -89,25 +89,25 @@ impl Learner for Late {
     fn step(&mut self, batch: &Self::Batch, limit: Option<f64>, rate: f64) -> anyhow::Result<()> {
         self.0.step(batch, limit, rate)
     }
-    fn measured(&mut self) -> Vec<Measured> {
+    fn measured(&mut self) -> Vec<StepStats> {
         self.0.measured()
     }
-    fn steps_between_readings(&self) -> usize {
+    fn stats_interval(&self) -> usize {
         5
     }
-    fn gradients(&self) -> Vec<Array> {
+    fn gradients(&self) -> Vec<NamedTensor> {
         self.0.gradients()
     }
-    fn weights(&self) -> Vec<Array> {
+    fn weights(&self) -> Vec<NamedTensor> {
         self.0.weights()
     }
-    fn memory(&mut self) -> Vec<Array> {
+    fn memory(&mut self) -> Vec<NamedTensor> {
         self.0.memory()
     }
-    fn restore(&mut self, memory: Vec<Array>) -> anyhow::Result<()> {
+    fn restore(&mut self, memory: Vec<NamedTensor>) -> anyhow::Result<()> {
         self.0.restore(memory)
     }
-    fn load(&mut self, weights: Vec<Array>) -> anyhow::Result<()> {
+    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
         self.0.load(weights)
     }
     fn parameter_count(&self) -> usize {
@@ -121,7 +121,7 @@ impl Learner for Late {
 fn trained<L: Learner>(
     folder: &Path,
     fields: &str,
-    learner: impl Fn(&Experiment) -> L,
+    learner: impl Fn(&PreparedData) -> L,
 ) -> (Vec<Record>, [Vec<lstmtext::events::Scalar>; 3]) {
     let csv = folder.join("data.csv");
     let rows =
@@ -134,8 +134,8 @@ fn trained<L: Learner>(
         csv.display()
     );
     let resolved = config::parse(&yaml, "test", &[]).unwrap();
-    let run = RunFolder::create(&folder.join("run"), &resolved.to_yaml()).unwrap();
-    let experiment = Experiment::prepare(resolved).unwrap();
+    let run = RunDirectory::create(&folder.join("run"), &resolved.to_yaml()).unwrap();
+    let experiment = PreparedData::prepare(resolved).unwrap();
     let trainer = Trainer::new(&experiment, run.clone(), learner(&experiment), None).unwrap();
     trainer.train(&Interrupt::default()).unwrap();
     let tags = ["loss/train", "train/gradient_norm", "train/learning_rate"];
@@ -150,9 +150,9 @@ fn reading_late_writes_the_same() {
     {
         // Drawn once: libtorch has one random generator for all threads.
         let weights = OnceCell::new();
-        let native = |experiment: &Experiment| {
+        let native = |experiment: &PreparedData| {
             let drawn = || native_learner(experiment, None).unwrap().weights();
-            let weights: Vec<Array> = weights.get_or_init(drawn).clone();
+            let weights: Vec<NamedTensor> = weights.get_or_init(drawn).clone();
             let (config, words) = (&experiment.resolved.config, experiment.encoders.sizes());
             NativeLearner::new(config, &words, 2, weights, vec![]).unwrap()
         };

@@ -2,12 +2,12 @@
 
 use tch::{Device, Kind, Tensor};
 
-use lstmtext::backend::{Classify, Learner, Measured};
+use lstmtext::backend::{Inference, Learner, StepStats};
 use lstmtext::config::Config;
-use lstmtext::model::named_tensors::Array;
-use lstmtext::text::{Corpus, Encoded};
+use lstmtext::model::named_tensors::NamedTensor;
+use lstmtext::text::{Corpus, Dataset};
 use lstmtext_torch::batch::{Batch, Direction};
-use lstmtext_torch::device_dataset::Resident;
+use lstmtext_torch::device_dataset::DeviceDataset;
 use lstmtext_torch::learner::{TorchLearner, to_arrays};
 use lstmtext_torch::libtorch::Numerics;
 use lstmtext_torch::model::{Mode, Model};
@@ -43,7 +43,7 @@ fn networks() -> Vec<String> {
 }
 
 /// The same weights on the device; sets how it computes.
-fn on_device(case: &Case, weights: &[Array]) -> Model {
+fn on_device(case: &Case, weights: &[NamedTensor]) -> Model {
     Numerics::of(&case.config).set().unwrap();
     let mut model =
         Model::new(&case.config, &case.vocabularies, case.classes, 5, device()).unwrap();
@@ -51,8 +51,8 @@ fn on_device(case: &Case, weights: &[Array]) -> Model {
     model
 }
 
-fn data(case: &Case) -> Encoded {
-    Encoded { inputs: case.corpora.clone(), labels: case.labels.clone() }
+fn data(case: &Case) -> Dataset {
+    Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() }
 }
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
@@ -81,7 +81,7 @@ fn logits_are_those_of_the_cpu() {
 }
 
 /// Ten steps on batches of several lengths.
-fn ten_steps(learner: &mut TorchLearner, data: &Encoded) -> Vec<Measured> {
+fn ten_steps(learner: &mut TorchLearner, data: &Dataset) -> Vec<StepStats> {
     let mut prepare = learner.preparer();
     for step in 0..10_u32 {
         let examples: Vec<u32> = (0..6).map(|i| (step * 5 + i * 3) % 19).collect();
@@ -121,7 +121,7 @@ fn ten_steps_are_those_of_the_cpu() {
                 let mut here = TorchLearner::new(model, &case.config.train, &weights);
                 let mut there = TorchLearner::new(there, &case.config.train, &weights);
                 let at = format!("{optimizer}, sparse: {sparse}, {network}");
-                let losses = |steps: Vec<Measured>| {
+                let losses = |steps: Vec<StepStats>| {
                     steps.iter().map(|step| step.loss.mean).collect::<Vec<f64>>()
                 };
                 let (a, b) =
@@ -131,7 +131,7 @@ fn ten_steps_are_those_of_the_cpu() {
                 let (there, here) = (there.weights(), here.weights());
                 let squares =
                     |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
-                let all = |arrays: &[Array]| -> Vec<f32> {
+                let all = |arrays: &[NamedTensor]| -> Vec<f32> {
                     arrays.iter().flat_map(|array| array.values.clone()).collect()
                 };
                 let (there, here) = (all(&there), all(&here));
@@ -198,7 +198,7 @@ fn deterministic_runs_are_the_same_bit_by_bit() {
                         let batch = prepare(&data, &examples, step);
                         learner.step(&batch, Some(0.3), 0.01).unwrap();
                     }
-                    let bits = |array: Array| -> Vec<u32> {
+                    let bits = |array: NamedTensor| -> Vec<u32> {
                         array.values.iter().map(|value| value.to_bits()).collect()
                     };
                     learner.weights().into_iter().map(bits).collect::<Vec<_>>()
@@ -213,7 +213,7 @@ const LARGE: &str = "model: {embedding: {size: 300, dropout: 0.2, word_dropout: 
                      bidirectional: true}, pooling: max}\n";
 
 /// The texts of a case many times over.
-fn many(case: &Case) -> Encoded {
+fn many(case: &Case) -> Dataset {
     let all: Vec<usize> = (0..400).map(|i| i % case.labels.len()).collect();
     let inputs = case.corpora.iter().map(|corpus| {
         let texts: Vec<&[u32]> = all.iter().map(|text| corpus.text(*text)).collect();
@@ -221,7 +221,7 @@ fn many(case: &Case) -> Encoded {
         Corpus::of(corpus.pad(), width, texts)
     });
     let inputs = inputs.collect();
-    Encoded { inputs, labels: all.iter().map(|text| case.labels[*text]).collect() }
+    Dataset { inputs, labels: all.iter().map(|text| case.labels[*text]).collect() }
 }
 
 /// Batches made on the device of examples that lie there, and copied there from pinned memory.
@@ -231,7 +231,7 @@ fn batches_are_the_same_however_they_come_there() {
     for pad in ["", "# front\n"] {
         let case = Case::new(pad, 3);
         let (data, examples) = (data(&case), case.examples());
-        let resident = Resident::where_it_fits(&data, device(), 1 << 30).unwrap();
+        let resident = DeviceDataset::where_it_fits(&data, device(), 1 << 30).unwrap();
         let (there, labels) = resident.gather(&data, &examples);
         let copied = Batch::gather(&data.inputs, &examples, device());
         let here = Batch::gather(&data.inputs, &examples, Device::Cpu);
@@ -253,7 +253,7 @@ fn batches_are_the_same_however_they_come_there() {
                 }
             }
         }
-        assert!(Resident::where_it_fits(&data, device(), 100).is_none());
+        assert!(DeviceDataset::where_it_fits(&data, device(), 100).is_none());
     }
 }
 
@@ -269,7 +269,7 @@ fn the_largest_token_budget_is_found() {
     // So many tokens that the vectors of all of them fit no device: 64 GB a million.
     let texts: Vec<Vec<u32>> = (0..20_000).map(|text| vec![4 + text % 5; 1_000]).collect();
     let inputs = vec![Corpus::of(case.corpora[0].pad(), 1_000, texts.iter().map(Vec::as_slice))];
-    let data = Encoded { inputs, labels: (0..20_000).map(|text| text % 3).collect() };
+    let data = Dataset { inputs, labels: (0..20_000).map(|text| text % 3).collect() };
     let learner =
         |config: &Config| TorchLearner::new(on_device(&case, &weights), &config.train, &[]);
     let budget = token_budget::search(&mut learner(&case.config), &data, Some(1.0)).unwrap();
@@ -282,5 +282,5 @@ fn the_largest_token_budget_is_found() {
         let batch = prepare(&data, &examples, step);
         learner.step(&batch, Some(1.0), 0.01).unwrap();
     }
-    assert!(learner.measured().iter().all(Measured::is_finite));
+    assert!(learner.measured().iter().all(StepStats::is_finite));
 }

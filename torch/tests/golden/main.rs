@@ -15,10 +15,10 @@ use std::path::Path;
 use lstmtext::backend::Learner;
 use lstmtext::backend::native::NativeLearner;
 use lstmtext::config::{self, PadSide};
-use lstmtext::text::{Corpus, Encoded};
+use lstmtext::text::{Corpus, Dataset};
 use lstmtext_torch::batch::{Batch, Positions, Sequences};
 use lstmtext_torch::learner::{to_arrays, to_tensors};
-use lstmtext_torch::loss::{CrossEntropy, log_probabilities};
+use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model, Named};
 use lstmtext_torch::optimizer::{Optimizer, clip};
 use serde::Deserialize;
@@ -139,7 +139,7 @@ fn compare(name: &str) {
         }],
     };
     let labels = numbers.get(name, "labels");
-    let criterion = CrossEntropy {
+    let criterion = CrossEntropyLoss {
         label_smoothing: case.label_smoothing,
         class_weights: case
             .class_weights
@@ -195,7 +195,7 @@ fn compare_native(name: &str) {
     let corpus = Corpus::of(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
     let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
     let labels = labels.into_iter().map(|label| label as u32).collect();
-    let data = Encoded { inputs: vec![corpus], labels };
+    let data = Dataset { inputs: vec![corpus], labels };
     let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
     let batch = (learner.preparer())(&data, &all, 0);
 

@@ -2,9 +2,9 @@
 
 use super::{Branch, Layer, Mode, Workspace, in_text, rows, states};
 use crate::backend::kernel::{
-    Backproject, Backward, Cell, Floats, Outer, Scatter, SumRows, Trace, Upstream,
+    Backproject, Backward, Cell, Floats, ForwardCache, Outer, Scatter, SumRows, Upstream,
 };
-use crate::backend::native::reading::{Strip, Texts};
+use crate::backend::native::sharding::{SequenceBlock, Texts};
 use crate::config::Pooling;
 
 impl Branch {
@@ -32,7 +32,7 @@ impl Branch {
         work.block = layers;
     }
 
-    fn spreads(&self, strip: &Strip) -> Pooled {
+    fn spreads(&self, strip: &SequenceBlock) -> Pooled {
         match self.input.pooling {
             Pooling::Last => Pooled::Last,
             Pooling::Mean if strip.pads.iter().all(|pads| *pads == 0) => Pooled::Every,
@@ -43,9 +43,9 @@ impl Branch {
     /// The gradient of the pooled states as that of the states.
     fn spread(
         &self,
-        strip: &Strip,
+        strip: &SequenceBlock,
         direction: usize,
-        trace: &Trace,
+        trace: &ForwardCache,
         features: (&[f32], &[f32], usize, usize),
         upstream: &mut Floats,
     ) {
@@ -97,7 +97,7 @@ impl Branch {
     /// is.
     fn write_back(
         &self,
-        strip: &Strip,
+        strip: &SequenceBlock,
         places: Option<&[u32]>,
         layers: &mut [Layer],
         work: &mut Workspace,
@@ -215,7 +215,7 @@ impl Branch {
     }
 
     /// The gradient of a layer's inputs as that of the states of the layer below.
-    fn pass_down(&self, strip: &Strip, gradients: &[f32], below: &mut Layer) {
+    fn pass_down(&self, strip: &SequenceBlock, gradients: &[f32], below: &mut Layer) {
         let (units, tokens) = (self.input.lstm.units, strip.layout.tokens());
         let places = self.cells[0][0].places;
         let row = gradients.len() / tokens;
@@ -231,10 +231,10 @@ impl Branch {
     /// Adds the gradients of the first states of rows to those of the padding that they go on from.
     fn hand_to_lead(
         &self,
-        strip: &Strip,
+        strip: &SequenceBlock,
         number: usize,
         cell: &Cell,
-        trace: &Trace,
+        trace: &ForwardCache,
         work: &mut Workspace,
     ) {
         let (rows, places) = (strip.order.len(), cell.places);

@@ -5,8 +5,8 @@ mod backward;
 use std::borrow::Cow;
 
 use super::dropout::{Dropout, Place};
-use super::reading::{Strip, Texts};
-use crate::backend::kernel::{Cell, Floats, Forward, Instructions, Project, Trace};
+use super::sharding::{SequenceBlock, Texts};
+use crate::backend::kernel::{Cell, Floats, Forward, ForwardCache, Instructions, Project};
 use crate::config::{Input, Pooling};
 
 /// The layers of one input, packed for the kernel.
@@ -52,7 +52,7 @@ pub struct Workspace {
 #[derive(Default)]
 struct Layer {
     /// A trace for each direction.
-    traces: Vec<Trace>,
+    traces: Vec<ForwardCache>,
     /// What it read where that is not the table of words: [tokens, inputs in whole vectors].
     inputs: Floats,
     projected: Vec<Floats>,
@@ -221,7 +221,7 @@ impl Branch {
     /// on.
     fn read(
         &self,
-        strip: &Strip,
+        strip: &SequenceBlock,
         places: Option<&[u32]>,
         layers: &mut [Layer],
         lead: Option<&[Layer]>,
@@ -278,7 +278,7 @@ impl Branch {
     }
 
     /// The states of the layer below, both directions side by side, in the order of the text.
-    fn collect(&self, strip: &Strip, below: &Layer, inputs: &mut Floats) {
+    fn collect(&self, strip: &SequenceBlock, below: &Layer, inputs: &mut Floats) {
         let units = self.input.lstm.units;
         let places = self.cells[0][0].places;
         let row = (units * below.traces.len()).next_multiple_of(self.lanes());
@@ -292,7 +292,7 @@ impl Branch {
     }
 
     /// The word vector of each step.
-    fn look_up(&self, strip: &Strip, table: &[f32], inputs: &mut Floats) {
+    fn look_up(&self, strip: &SequenceBlock, table: &[f32], inputs: &mut Floats) {
         let (size, row) = (self.input.embedding.size, self.row());
         inputs.resize(strip.layout.tokens() * row);
         for (to, word) in inputs.chunks_exact_mut(row).zip(&strip.rows) {
@@ -304,7 +304,7 @@ impl Branch {
     fn mask(
         &self,
         number: usize,
-        strip: &Strip,
+        strip: &SequenceBlock,
         places: Option<&[u32]>,
         mode: Mode,
         values: &mut [f32],
@@ -330,16 +330,21 @@ impl Branch {
     }
 
     /// Which steps of a row count when states are pooled.
-    fn counted(&self, strip: &Strip, direction: usize, row: usize) -> std::ops::Range<usize> {
+    fn counted(
+        &self,
+        strip: &SequenceBlock,
+        direction: usize,
+        row: usize,
+    ) -> std::ops::Range<usize> {
         let (length, pads) = (strip.lengths[row], strip.pads[row]);
         if direction == 0 { pads..length } else { 0..length - pads }
     }
 
     fn pool(
         &self,
-        strip: &Strip,
+        strip: &SequenceBlock,
         direction: usize,
-        trace: &Trace,
+        trace: &ForwardCache,
         features: &mut [f32],
         stride: usize,
         from: usize,
@@ -391,8 +396,8 @@ impl Branch {
 
 /// Calls `visit` with step, row, token and the state [P] after it, for all tokens of a strip.
 fn states(
-    strip: &Strip,
-    trace: &Trace,
+    strip: &SequenceBlock,
+    trace: &ForwardCache,
     places: usize,
     mut visit: impl FnMut(usize, usize, usize, &[f32]),
 ) {
@@ -411,7 +416,7 @@ fn states(
 
 /// The row of the projected inputs for each step, in the order in which a direction reads; where
 /// the inputs are dense, each step has a row of its own.
-fn rows(strip: &Strip, direction: usize, dense: bool) -> Cow<'_, [u32]> {
+fn rows(strip: &SequenceBlock, direction: usize, dense: bool) -> Cow<'_, [u32]> {
     match (dense, direction) {
         (false, 0) => Cow::Borrowed(&strip.rows),
         (false, _) => Cow::Owned(strip.rows_reversed()),
@@ -421,7 +426,7 @@ fn rows(strip: &Strip, direction: usize, dense: bool) -> Cow<'_, [u32]> {
 }
 
 /// Where the token that a direction reads as number `token` stands in the text.
-fn in_text(strip: &Strip, direction: usize, token: usize) -> usize {
+fn in_text(strip: &SequenceBlock, direction: usize, token: usize) -> usize {
     match direction {
         0 => token,
         _ => strip.reversed[token] as usize,
@@ -429,7 +434,7 @@ fn in_text(strip: &Strip, direction: usize, token: usize) -> usize {
 }
 
 /// Hidden and cell state after step `step` of the only row of a trace.
-fn after(trace: &Trace, step: usize, places: usize) -> (&[f32], &[f32]) {
+fn after(trace: &ForwardCache, step: usize, places: usize) -> (&[f32], &[f32]) {
     let at = (step + 1) * places;
     match at < trace.hidden.len() {
         true => (&trace.hidden[at..at + places], &trace.memory[at..at + places]),

@@ -16,14 +16,14 @@ const MANY: usize = 16 << 20;
 
 /// The tokens of texts; a word's number says how many others were seen before it.
 #[derive(Debug, Default, PartialEq)]
-pub struct Tokens {
+pub struct TokenizedTexts {
     words: Vec<Box<str>>,
     /// For each text where the next one begins.
     ends: Vec<u64>,
     numbers: Ids,
 }
 
-impl Tokens {
+impl TokenizedTexts {
     /// What was made by another process: words, ends of texts, numbers of words.
     ///
     /// # Errors
@@ -171,9 +171,9 @@ impl Tokenization {
     ///
     /// # Errors
     /// Where the tokens cannot be written.
-    pub fn finish(self) -> io::Result<Tokens> {
+    pub fn finish(self) -> io::Result<TokenizedTexts> {
         let Self { words, ends, writer, .. } = self;
-        Ok(Tokens { words, ends, numbers: writer.finish()? })
+        Ok(TokenizedTexts { words, ends, numbers: writer.finish()? })
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(tokens.words().len(), seen as usize);
-            prop_assert_eq!(&Tokens::of(&texts, &config), &tokens);
+            prop_assert_eq!(&TokenizedTexts::of(&texts, &config), &tokens);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::text::{Corpus, PAD};
 const BLOCK: usize = 12;
 
 /// Some examples, ready to be computed.
-pub struct Reading {
+pub struct ShardedBatch {
     /// A part for each thread; together all examples.
     pub shards: Vec<Shard>,
     /// For each input the words of all shards, each once and in order.
@@ -39,14 +39,14 @@ pub struct Texts {
     /// Where each word stands among those of all shards.
     pub union: Vec<u32>,
     /// The block of each range of examples.
-    pub blocks: Vec<Strip>,
+    pub blocks: Vec<SequenceBlock>,
     /// The longest padding in front, where it is computed once for all texts: it reads PAD, the
     /// same for all, so that two texts differ only from their first real token on.
-    pub lead: Option<Strip>,
+    pub lead: Option<SequenceBlock>,
 }
 
 /// Rows that an LSTM reads together, the longest first.
-pub struct Strip {
+pub struct SequenceBlock {
     /// The example of each row, from 0 in its block.
     pub order: Vec<usize>,
     /// The steps of each row.
@@ -64,7 +64,7 @@ pub struct Strip {
     pub reversed: Vec<u32>,
 }
 
-impl Strip {
+impl SequenceBlock {
     /// The rows of the table of inputs in the order in which a backward LSTM reads them.
     pub fn rows_reversed(&self) -> Vec<u32> {
         self.reversed.iter().map(|token| self.rows[*token as usize]).collect()
@@ -72,7 +72,7 @@ impl Strip {
 }
 
 /// Makes readings of batches.
-pub struct Reader {
+pub struct BatchSharder {
     inputs: Inputs,
     shards: usize,
     /// For each input a note at every word.
@@ -110,7 +110,7 @@ impl Marks {
     }
 }
 
-impl Reader {
+impl BatchSharder {
     /// A reader for so many words of each input.
     pub fn new(inputs: &Inputs, vocabularies: &[usize], shards: usize) -> Self {
         let marks = vocabularies.iter().map(|words| Marks::new(*words)).collect();
@@ -130,7 +130,7 @@ impl Reader {
         labels: Option<&[u32]>,
         examples: &[u32],
         dropout: Option<&Dropout>,
-    ) -> Reading {
+    ) -> ShardedBatch {
         let Self { inputs, shards, marks } = self;
         let shards = (*shards).min(examples.len()).max(1);
         let length = |example: &u32| -> usize {
@@ -141,7 +141,7 @@ impl Reader {
             examples.iter().map(length).zip(0..examples.len() as u32).collect();
         order.sort_by_key(|(length, place)| (std::cmp::Reverse(*length), *place));
         let mut reading =
-            Reading { shards: Vec::new(), words: Vec::new(), examples: examples.len() };
+            ShardedBatch { shards: Vec::new(), words: Vec::new(), examples: examples.len() };
         for shard in 0..shards {
             let places: Vec<u32> = deal(&order, shard, shards).map(|(_, place)| place).collect();
             let blocks = blocks(places.len());
@@ -266,7 +266,7 @@ fn strip(
     places: &[u32],
     dropout: Option<&Dropout>,
     mut row_of: impl FnMut(u32) -> u32,
-) -> Strip {
+) -> SequenceBlock {
     let all: Vec<(usize, usize, usize)> = places
         .iter()
         .map(|place| steps(input, corpus, examples[*place as usize], dropout))
@@ -303,12 +303,12 @@ fn strip(
             }
         }
     }
-    Strip { order, lengths, pads, leads, layout, rows, reversed }
+    SequenceBlock { order, lengths, pads, leads, layout, rows, reversed }
 }
 
 /// A strip of one row that reads PAD.
-fn lead(length: usize, row: u32) -> Strip {
-    Strip {
+fn lead(length: usize, row: u32) -> SequenceBlock {
+    SequenceBlock {
         order: vec![0],
         lengths: vec![length],
         pads: vec![0],
@@ -342,7 +342,7 @@ mod tests {
             let inputs = config::parse(&yaml, "test", &[]).unwrap().config.inputs;
             let corpus = Corpus::of(inputs[0].text.pad, 40, texts.iter().map(|text| &text[..]));
             let examples: Vec<u32> = (0..texts.len() as u32).rev().collect();
-            let reading = Reader::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
+            let reading = BatchSharder::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
             prop_assert!(reading.shards.len() <= shards);
             prop_assert!(reading.words[0].is_sorted());
             let mut seen = vec![0; texts.len()];
