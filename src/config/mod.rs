@@ -190,6 +190,13 @@ fn set_value(table: &mut [Field], path: &[&str], value: Value) {
     }
 }
 
+impl LstmConfig {
+    /// Number of directions: 2 if the LSTM is bidirectional, else 1.
+    pub fn directions(&self) -> usize {
+        if self.bidirectional { 2 } else { 1 }
+    }
+}
+
 impl Precision {
     /// Whether LSTMs compute in 16 bits.
     pub fn is_half(self) -> bool {

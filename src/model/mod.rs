@@ -1,5 +1,11 @@
-//! What a network is before anything computes: its named tensors and its summary. No arithmetic of a
-//! forward or backward pass belongs here.
+//! What a network is before anything computes: its parameters and their shapes, its initial weights,
+//! its summary. Forward and backward passes belong to the backends.
 
+pub mod initialization;
 pub mod named_tensors;
+pub mod parameters;
 pub mod summary;
+
+pub use initialization::initial_weights;
+pub use named_tensors::NamedTensor;
+pub use parameters::{ModelSpec, Parameter, Role, parameters};

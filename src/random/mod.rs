@@ -36,6 +36,26 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     (mix(seed ^ mix(index)) >> (64 - BITS)) as f32 / (1 << BITS) as f32
 }
 
+/// Returns the seed of what has this name under `seed`.
+pub fn seed_of(seed: u64, name: &str) -> u64 {
+    name.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)))
+}
+
+/// Value `index` of the sequence with this seed, normal with mean 0 and variance 1 (Box and Muller
+/// 1958).
+pub fn normal(seed: u64, index: u64) -> f64 {
+    const BITS: u32 = 53;
+    // In (0, 1], so that its logarithm is finite.
+    let unit = |number: u64| {
+        ((mix(seed ^ mix(number)) >> (64 - BITS)) + 1) as f64 / (1_u64 << BITS) as f64
+    };
+    // Both of a pair come from the same two uniform values.
+    let (radius, angle) = (unit(index | 1), unit(index & !1));
+    let radius = (-2.0 * radius.ln()).sqrt();
+    let (sine, cosine) = (std::f64::consts::TAU * angle).sin_cos();
+    radius * if index % 2 == 0 { cosine } else { sine }
+}
+
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).
 fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -1,0 +1,148 @@
+//! Names and shapes of the parameters of a network, a pure function of the configuration, the
+//! vocabulary sizes and the number of classes.
+
+use crate::config::{Config, Input, logit_count};
+
+/// Everything that determines the shape of a network.
+#[derive(Clone, Debug)]
+pub struct ModelSpec<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Vocabulary size V of each input, special ids included.
+    pub vocabulary_sizes: Vec<usize>,
+    /// Number of classes C.
+    pub classes: usize,
+}
+
+/// A tensor of the network, without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Name of the tensor in PyTorch.
+    pub name: String,
+    /// Length of each dimension.
+    pub shape: Vec<usize>,
+    /// Whether training changes the tensor.
+    pub trainable: bool,
+    /// What the network uses it for.
+    pub role: Role,
+}
+
+/// What a parameter is for. Gates are in PyTorch's order i, f, g, o.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Word vectors [V, E] of an input, counted from 0.
+    Embedding {
+        /// Number of the input.
+        input: usize,
+    },
+    /// Input weights [4H, E] or [4H, H · directions] of an LSTM cell.
+    InputWeight,
+    /// Recurrent weights [4H, H] of an LSTM cell.
+    RecurrentWeight,
+    /// Bias `[4H]` of an LSTM cell.
+    Bias,
+    /// PyTorch's second bias `[4H]` of an LSTM cell, which stays zero.
+    ZeroBias,
+    /// Weights [1, D] or [C, D] of the head.
+    HeadWeight,
+    /// Bias [1] or `[C]` of the head.
+    HeadBias,
+}
+
+/// Name of the word vectors of an input.
+pub fn embedding_name(input: &Input) -> String {
+    format!("{}embedding.weight", input.prefix())
+}
+
+/// Name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or `bias_hh`;
+/// `direction` is 0 for forward and 1 for backward.
+pub fn cell_name(input: &Input, tensor: &str, layer: usize, direction: usize) -> String {
+    let suffix = if direction == 0 { "" } else { "_reverse" };
+    format!("{}lstm.{tensor}_l{layer}{suffix}", input.prefix())
+}
+
+/// Returns all parameters: for each input the embedding, then the cells from the bottom layer up;
+/// at the end the head.
+///
+/// # Errors
+/// Returns an error if the head is a sigmoid and there are more than two classes.
+pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
+    let mut all = Vec::new();
+    let mut add = |name: String, shape: &[usize], role: Role| {
+        all.push(Parameter {
+            name,
+            shape: shape.to_vec(),
+            trainable: role != Role::ZeroBias,
+            role,
+        });
+    };
+    let config = spec.config;
+    for (number, (input, size)) in config.inputs.iter().zip(&spec.vocabulary_sizes).enumerate() {
+        let embedding_size = input.embedding.size;
+        add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
+        let gates = 4 * input.lstm.units;
+        for layer in 0..input.lstm.layers {
+            let inputs = if layer == 0 { embedding_size } else { input.features() };
+            for direction in 0..input.lstm.directions() {
+                let name = |tensor| cell_name(input, tensor, layer, direction);
+                add(name("weight_ih"), &[gates, inputs], Role::InputWeight);
+                add(name("weight_hh"), &[gates, input.lstm.units], Role::RecurrentWeight);
+                add(name("bias_ih"), &[gates], Role::Bias);
+                add(name("bias_hh"), &[gates], Role::ZeroBias);
+            }
+        }
+    }
+    let features: usize = config.inputs.iter().map(Input::features).sum();
+    let logits = logit_count(config.model.head.activation, spec.classes)?;
+    add("head.weight".to_owned(), &[logits, features], Role::HeadWeight);
+    add("head.bias".to_owned(), &[logits], Role::HeadBias);
+    for parameter in &mut all {
+        if let Role::Embedding { input } = parameter.role {
+            parameter.trainable = config.inputs[input].embedding.trainable;
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::model::summary::summarize;
+
+    #[test]
+    fn names_are_those_of_pytorch_and_counts_those_of_the_summary() {
+        let yaml = "data: {train: x}\ninputs:\n  \
+                    story: {embedding: {size: 5}, lstm: {units: 3, layers: 2, bidirectional: true}}\n  \
+                    question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let spec = ModelSpec { config: &config, vocabulary_sizes: vec![10, 7], classes: 3 };
+        let found = parameters(&spec).unwrap();
+        let shapes: Vec<(&str, &[usize])> =
+            found.iter().map(|own| (own.name.as_str(), &own.shape[..])).collect();
+        assert_eq!(shapes[0], ("story.embedding.weight", &[10, 5][..]));
+        assert_eq!(shapes[5], ("story.lstm.weight_ih_l0_reverse", &[12, 5][..]));
+        assert_eq!(shapes[9], ("story.lstm.weight_ih_l1", &[12, 6][..]));
+        assert_eq!(shapes[17], ("question.embedding.weight", &[7, 4][..]));
+        assert_eq!(shapes[shapes.len() - 2..], [("head.weight", &[3, 8][..]), ("head.bias", &[3])]);
+        let count = |trainable: bool| -> usize {
+            let counted = found.iter().filter(|own| own.trainable == trainable);
+            counted.map(|own| own.shape.iter().product::<usize>()).sum()
+        };
+        let summary = summarize(&config, &[10, 7], 3);
+        assert_eq!(count(true), summary.trainable());
+        let second_biases = 4 * (4 * 3) + 4 * 2;
+        assert_eq!(count(false), summary.total() - summary.trainable() + second_biases);
+    }
+
+    #[test]
+    fn a_sigmoid_takes_two_classes() {
+        let yaml = "data: {train: x}\nmodel: {head: {activation: sigmoid}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let of = |classes| {
+            parameters(&ModelSpec { config: &config, vocabulary_sizes: vec![5], classes })
+        };
+        assert_eq!(of(2).unwrap().last().unwrap().shape, [1]);
+        assert!(of(3).unwrap_err().to_string().contains("sigmoid"));
+    }
+}
