@@ -5,8 +5,9 @@ pub mod native;
 
 use std::time::Instant;
 
+use crate::data::Dataset;
 use crate::model::named_tensors::NamedTensor;
-use crate::text::{Corpus, Dataset};
+use crate::text::Corpus;
 
 /// A network with its weights.
 pub trait Inference: Send {

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
 use crate::config::TrainConfig;
-use crate::random::{Use, derive};
+use crate::random::{SeedPurpose, derive_seed};
 
 /// What limits a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +84,7 @@ impl Bucketing {
     /// the batches shuffled again. `lengths[k][i]` is what example i fills of the width of a batch
     /// of input k; examples of equal length in one input go by their lengths in the next.
     pub fn plan(&self, lengths: &[Vec<usize>], seed: u64, epoch: usize) -> Plan {
-        let mut random = Pcg64::seed_from_u64(derive(seed, Use::Order(epoch)));
+        let mut random = Pcg64::seed_from_u64(derive_seed(seed, SeedPurpose::Shuffle(epoch)));
         let mut order = all_examples(lengths);
         order.shuffle(&mut random);
         let Some(window) = self.window else { return self.cut(order, lengths) };

@@ -21,15 +21,13 @@ use super::formats::{Rows, matching};
 use super::source::{Key, Source, tokens_file};
 use crate::config::{CacheUse, Config, Format};
 use crate::io::files::{sha256, sha256_of, sync_directory};
-use crate::output::say;
-use crate::text::{Ids, IdsWriter, TokenizedTexts};
+use crate::output::note;
+use crate::text::{Ids, TokenizedTexts};
 
 /// Changes whenever tokens or their files do.
 const VERSION: u32 = 1;
 /// Bytes of text from which on `data.cache: auto` keeps tokens; compressed files count fourfold.
 const LARGE: u64 = 256 << 20;
-/// Tokens that are kept in memory rather than in a file without a name.
-const FEW_TOKENS: u64 = 16 << 20;
 /// What a process that was killed left there is removed when it is so old.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,8 +37,26 @@ const LINES: &str = "lines.u64";
 const KEYS: &str = "keys.u128";
 const MANIFEST: &str = "manifest.json";
 
+/// Reads a file or folder as the data section says, or what an earlier call left in the cache.
+///
+/// # Errors
+/// Names the file, the line, what was found and what was expected.
+pub fn read_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
+    let Some(cache) = Cache::of(path, config)? else {
+        return Source::tokenize(path, config, None);
+    };
+    if let Some(source) = cache.open(path, config)? {
+        return Ok(source);
+    }
+    let build = cache.build()?;
+    let source = Source::tokenize(path, config, Some(build.folder()))?;
+    build.finish(&source)?;
+    drop(build);
+    Ok(Source { scratch: Some(cache.parent().to_owned()), ..source })
+}
+
 /// Where the tokens of some files lie, or will lie.
-pub struct Cache {
+struct Cache {
     folder: PathBuf,
 }
 
@@ -70,7 +86,7 @@ impl Cache {
     ///
     /// # Errors
     /// Where a file cannot be read, or the user's cache folder not be made.
-    pub fn of(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
+    fn of(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
         let files = matching(path, config.data.format)?;
         let are_files =
             config.data.format != Format::Folder && files.iter().all(|file| file.is_file());
@@ -98,7 +114,7 @@ impl Cache {
     ///
     /// # Errors
     /// Where what is damaged cannot be removed.
-    pub fn open(&self, path: &Path, config: &Config) -> anyhow::Result<Option<Source>> {
+    fn open(&self, path: &Path, config: &Config) -> anyhow::Result<Option<Source>> {
         if !self.folder.exists() {
             return Ok(None);
         }
@@ -106,7 +122,7 @@ impl Cache {
             Ok(source) => Ok(Some(source)),
             Err(error) => {
                 let folder = self.folder.display();
-                say(format!("note: the tokens in \"{folder}\" are made anew: {error:#}"));
+                note(format!("the tokens in \"{folder}\" are made anew: {error:#}"));
                 fs::remove_dir_all(&self.folder)
                     .with_context(|| format!("cannot remove \"{folder}\""))?;
                 Ok(None)
@@ -145,8 +161,7 @@ impl Cache {
             .into_iter()
             .chain(inputs.iter().map(TokenizedTexts::len));
         ensure!(counts.into_iter().all(|count| count == rows.len()), "its files do not fit");
-        let cache = Some(Self { folder: self.folder.clone() });
-        Ok(Source { rows, inputs, keys, cache })
+        Ok(Source { rows, inputs, keys, scratch: Some(self.parent().to_owned()) })
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
@@ -166,7 +181,7 @@ impl Cache {
     ///
     /// # Errors
     /// Where the folder cannot be made.
-    pub fn build(&self) -> anyhow::Result<Build<'_>> {
+    fn build(&self) -> anyhow::Result<Build<'_>> {
         let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
         let parent = self.parent();
         remove_abandoned(parent);
@@ -180,30 +195,17 @@ impl Cache {
     fn parent(&self) -> &Path {
         self.folder.parent().unwrap_or(Path::new("."))
     }
-
-    /// What takes the ids of so many tokens: memory, or a file that nobody else sees.
-    ///
-    /// # Errors
-    /// Where no file can be made.
-    pub fn writer(&self, tokens: u64) -> anyhow::Result<IdsWriter> {
-        if tokens < FEW_TOKENS {
-            return Ok(IdsWriter::Memory(Vec::with_capacity(tokens as usize)));
-        }
-        let folder = self.parent();
-        IdsWriter::nameless(folder)
-            .with_context(|| format!("cannot make a file in \"{}\"", folder.display()))
-    }
 }
 
 /// A cache that is being filled.
-pub struct Build<'a> {
+struct Build<'a> {
     cache: &'a Cache,
     temporary: PathBuf,
 }
 
 impl Build<'_> {
     /// Where tokens are to be written.
-    pub fn folder(&self) -> &Path {
+    fn folder(&self) -> &Path {
         &self.temporary
     }
 
@@ -211,7 +213,7 @@ impl Build<'_> {
     ///
     /// # Errors
     /// Where a file cannot be written.
-    pub fn finish(&self, source: &Source) -> anyhow::Result<()> {
+    fn finish(&self, source: &Source) -> anyhow::Result<()> {
         let Source { rows, inputs, keys, .. } = source;
         let saved = SavedRows {
             names: rows.names.clone(),
@@ -239,8 +241,7 @@ impl Build<'_> {
         self.json(MANIFEST, &manifest, &mut Vec::new())?;
         sync_directory(&self.temporary)?;
         let (path, folder) = (rows.path.display(), self.cache.folder.display());
-        say(format!(
-            "note: the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
+        note(format!("the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
              would keep none)"
         ));
         // Another process may have been faster; the tokens are the same.

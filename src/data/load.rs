@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::cache::read_source;
+use super::dataset::Dataset;
 use super::formats::{Rows, excerpt, read_rows};
 use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
-use crate::text::{Corpus, Dataset, Encoder, Vocabulary};
+use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
 
 /// Some of the examples of a file or folder, with class numbers.
 #[derive(Clone, Debug)]
@@ -52,6 +54,15 @@ impl Examples {
         Vocabulary::count(&self.source.inputs[input], rows, config)
     }
 
+    /// Builds the encoders of all inputs with the vocabulary of these examples, or of the vocabulary
+    /// files that the configuration names.
+    ///
+    /// # Errors
+    /// Returns an error if no word is frequent enough or a vocabulary file cannot be used.
+    pub fn encoders(&self, inputs: &Inputs) -> anyhow::Result<Encoders> {
+        Encoders::build(inputs, |number, config| self.vocabulary(number, config))
+    }
+
     /// The ids of the texts of input number `input`.
     ///
     /// # Errors
@@ -70,7 +81,7 @@ impl Examples {
     /// # Errors
     /// Where they cannot be read, or are not the same rows for it.
     pub fn reread(&self, config: &Config) -> anyhow::Result<Self> {
-        let source = Source::read(&self.source.rows.path, config)?;
+        let source = read_source(&self.source.rows.path, config)?;
         if source.rows.lines != self.source.rows.lines {
             bail!(
                 "\"{}\" has other rows for the one model than for the other",
@@ -277,7 +288,7 @@ pub fn read_labelled(path: &Path, config: &Config, labels: &[String]) -> anyhow:
 }
 
 fn read_examples(path: &Path, config: &Config) -> anyhow::Result<Source> {
-    let source = Source::read(path, config)?;
+    let source = read_source(path, config)?;
     if source.rows.is_empty() {
         bail!("\"{}\" has no examples", path.display());
     }

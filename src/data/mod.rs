@@ -2,6 +2,7 @@
 
 pub mod batch_plan;
 mod cache;
+mod dataset;
 mod formats;
 mod load;
 pub mod prepared;
@@ -9,6 +10,7 @@ mod source;
 mod split;
 pub mod stats;
 
+pub use dataset::Dataset;
 pub use formats::{Rows, read_texts};
 pub use load::{DataSplits, Examples, SplitName, load, read_labelled};
 pub use source::{Key, Source};

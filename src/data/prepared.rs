@@ -5,10 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, Input, Resolved};
-use crate::data::{self, DataSplits};
-use crate::random::{Use, derive};
-use crate::run::checkpoint::Checkpoint;
-use crate::text::{Corpus, Dataset, Encoders, WordVectors, coverage, read_vectors};
+use crate::data::{self, DataSplits, Dataset};
+use crate::random::{SeedPurpose, derive_seed};
+use crate::text::{Corpus, Encoders, WordVectors, coverage, read_vectors};
 
 /// Everything that training needs besides a model.
 pub struct PreparedData {
@@ -40,7 +39,7 @@ impl PreparedData {
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut splits = data::load(&resolved.config)?;
-        let encoders = Encoders::build(&resolved.config.inputs, &splits.train)?;
+        let encoders = splits.train.encoders(&resolved.config.inputs)?;
         splits.leave_out_long(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
         let mut experiment = Self::encode(resolved, splits, encoders, start)?;
@@ -50,22 +49,25 @@ impl PreparedData {
         Ok(experiment)
     }
 
-    /// Reads the data of a checkpoint's run again.
+    /// Reads the data of a run again, whose `labels` and `encoders` its checkpoint holds.
     ///
     /// # Errors
     /// Where the data cannot be read, or has other labels now.
-    pub fn reopen(checkpoint: &Checkpoint) -> anyhow::Result<Self> {
+    pub fn reopen(
+        resolved: Resolved,
+        labels: &[String],
+        encoders: Encoders,
+    ) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let resolved = checkpoint.resolved.clone();
         let mut splits = data::load(&resolved.config)?;
         splits.leave_out_long(&resolved.config)?;
         ensure!(
-            splits.labels == checkpoint.labels,
+            splits.labels == labels,
             "the data has the labels {}, the run was begun with {}",
             splits.labels.join(", "),
-            checkpoint.labels.join(", ")
+            labels.join(", ")
         );
-        Self::encode(resolved, splits, checkpoint.encoders.clone(), start)
+        Self::encode(resolved, splits, encoders, start)
     }
 
     fn encode(
@@ -119,7 +121,7 @@ fn read_all_vectors(
 ) -> anyhow::Result<Vec<Option<WordVectors>>> {
     let read = |(number, input): (usize, &Input)| {
         let Some(path) = &input.embedding.vectors else { return Ok(None) };
-        let seed = derive(config.train.seed, Use::Vectors(number));
+        let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(number));
         let words = encoders[number].vocabulary();
         let vectors = read_vectors(path, words, input.embedding.size, seed);
         vectors.with_context(|| input.field("embedding.vectors")).map(Some)

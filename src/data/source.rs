@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -10,7 +10,6 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::cache::Cache;
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
 use crate::text::{IdsWriter, Tokenization, TokenizedTexts, joined};
@@ -20,6 +19,9 @@ const PIECE: usize = 4096;
 const PIECE_BYTES: usize = 8 << 20;
 /// Pieces that are read while one is cut into tokens.
 const AHEAD: usize = 1;
+
+/// Tokens that are kept in memory rather than in a file without a name.
+const FEW_TOKENS: u64 = 16 << 20;
 
 /// Tells the texts of an example from others': 128 bits of their SHA-256.
 pub type Key = [u8; 16];
@@ -32,8 +34,8 @@ pub struct Source {
     pub inputs: Vec<TokenizedTexts>,
     /// For each example what only examples with the same texts have.
     pub keys: Vec<Key>,
-    /// Where the tokens lie, where that is not memory.
-    pub(super) cache: Option<Cache>,
+    /// Directory for files of ids, if the tokens are in files and not in memory.
+    pub(super) scratch: Option<PathBuf>,
 }
 
 impl fmt::Debug for Source {
@@ -43,37 +45,25 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// Reads a file or folder as the data section says, or what an earlier call left in the cache.
+    /// Makes a writer for the ids of `tokens` tokens, which go to a file if they are many and the
+    /// tokens of the source are in a file too.
     ///
     /// # Errors
-    /// Names the file, the line, what was found and what was expected.
-    pub fn read(path: &Path, config: &Config) -> anyhow::Result<Self> {
-        let Some(cache) = Cache::of(path, config)? else {
-            return Self::tokenize(path, config, None);
-        };
-        if let Some(source) = cache.open(path, config)? {
-            return Ok(source);
-        }
-        let build = cache.build()?;
-        let source = Self::tokenize(path, config, Some(build.folder()))?;
-        build.finish(&source)?;
-        drop(build);
-        Ok(Self { cache: Some(cache), ..source })
-    }
-
-    /// What takes the ids of so many tokens of it.
-    ///
-    /// # Errors
-    /// Where no file can be made for them.
+    /// Returns an error if the file cannot be made.
     pub fn writer(&self, tokens: u64) -> anyhow::Result<IdsWriter> {
-        match &self.cache {
-            Some(cache) => cache.writer(tokens),
-            None => Ok(IdsWriter::Memory(Vec::with_capacity(tokens as usize))),
+        match &self.scratch {
+            Some(directory) if tokens >= FEW_TOKENS => IdsWriter::nameless(directory)
+                .with_context(|| format!("cannot make a file in \"{}\"", directory.display())),
+            _ => Ok(IdsWriter::Memory(Vec::with_capacity(tokens as usize))),
         }
     }
 
     /// Reads texts in a thread and makes tokens of them here, in memory or in files in `folder`.
-    fn tokenize(path: &Path, config: &Config, folder: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn tokenize(
+        path: &Path,
+        config: &Config,
+        folder: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let writer = |number: usize| match folder {
             Some(folder) => IdsWriter::file(&folder.join(tokens_file(number))),
             None => Ok(IdsWriter::Memory(Vec::new())),
@@ -112,7 +102,7 @@ impl Source {
             added.and(read)
         })?;
         let inputs = inputs.into_iter().map(Tokenization::finish).collect::<io::Result<_>>();
-        Ok(Self { rows, inputs: inputs.with_context(unwritable)?, keys, cache: None })
+        Ok(Self { rows, inputs: inputs.with_context(unwritable)?, keys, scratch: None })
     }
 }
 

@@ -7,9 +7,9 @@ mod ranking;
 use serde::Serialize;
 
 use crate::backend::{Inference, argmax};
+use crate::data::Dataset;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::metrics::{Meter, Score};
-use crate::text::Dataset;
 
 pub use calibration::{CalibrationBin, calibration};
 pub use comparison::{Comparison, compare};

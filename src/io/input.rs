@@ -6,8 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::config::{DataConfig, Format};
-
 const UTF_16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -20,14 +18,8 @@ pub struct Limits {
     pub unpacked: u64,
 }
 
-impl Limits {
-    /// Those of the data section.
-    pub fn of(config: &DataConfig) -> Self {
-        Self { line: config.max_line_mb * MB, unpacked: config.max_unpacked_mb * MB }
-    }
-}
-
-const MB: u64 = 1_000_000;
+/// Bytes of a megabyte.
+pub const MB: u64 = 1_000_000;
 
 /// Opens `path` for reading, decompressed by its extension, a byte order mark skipped.
 ///
@@ -131,26 +123,5 @@ pub fn inner_extension(path: &Path) -> Option<String> {
     match compression(path) {
         Some(_) => extension(&path.with_extension("")),
         None => extension(path),
-    }
-}
-
-/// The format of the file or folder `path`, by its extension without .gz or .zst.
-///
-/// # Errors
-/// Where the extension says nothing.
-pub fn format_of(path: &Path) -> anyhow::Result<Format> {
-    if path.is_dir() {
-        return Ok(Format::Folder);
-    }
-    match inner_extension(path).as_deref() {
-        Some("csv") => Ok(Format::Csv),
-        Some("tsv") => Ok(Format::Tsv),
-        Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
-        Some("txt" | "ft" | "fasttext") => Ok(Format::Fasttext),
-        _ => bail!(
-            "cannot tell the format of \"{}\" by its extension; \
-             set data.format to csv, tsv, jsonl, fasttext, folder or babi",
-            path.display()
-        ),
     }
 }

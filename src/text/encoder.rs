@@ -1,15 +1,12 @@
 //! Texts to ids: tokenized, looked up, cut to length.
 
-use std::borrow::Cow;
 use std::io;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::dictionary;
-use super::{Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary};
-use crate::config::{Input, Inputs, PadSide, TextConfig, Truncate};
-use crate::data::Examples;
+use super::{Corpus, Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary};
+use crate::config::{PadSide, TextConfig, Truncate};
 
 /// Texts encoded by one thread at a time.
 const CHUNK: usize = 256;
@@ -63,7 +60,7 @@ impl Encoder {
             ids.extend_from_slice(&part.ids);
             corpus.add_lengths(&part.lengths);
         }
-        corpus.ids = Ids::Memory(ids);
+        corpus.set_ids(Ids::Memory(ids));
         corpus
     }
 
@@ -101,7 +98,7 @@ impl Encoder {
             }
             tokens.release();
         }
-        corpus.ids = writer.finish()?;
+        corpus.set_ids(writer.finish()?);
         Ok(corpus)
     }
 
@@ -173,211 +170,6 @@ pub struct LocatedToken {
 struct Part {
     ids: Vec<u32>,
     lengths: Vec<usize>,
-}
-
-/// The encoders of all inputs, in their order.
-#[derive(Clone, Debug)]
-pub struct Encoders {
-    encoders: Vec<Encoder>,
-    /// For each input the columns that its texts are made of.
-    parts: Vec<Vec<usize>>,
-}
-
-impl Encoders {
-    /// Encoders with a vocabulary for each input.
-    pub fn new(inputs: &Inputs, vocabularies: Vec<Vocabulary>) -> Self {
-        let encoders = inputs.iter().zip(vocabularies);
-        let encoders = encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect();
-        Self { encoders, parts: inputs.parts() }
-    }
-
-    /// Encoders with the words of the training examples, or of the dictionaries that the
-    /// configuration names.
-    ///
-    /// # Errors
-    /// Where no word is left, or a dictionary cannot be used.
-    pub fn build(inputs: &Inputs, train: &Examples) -> anyhow::Result<Self> {
-        Self::build_with(inputs, |number, config| train.vocabulary(number, config))
-    }
-
-    /// Encoders with the words of texts that are all there, one list for each column of the inputs.
-    ///
-    /// # Errors
-    /// As [`Encoders::build`].
-    pub fn of_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
-        let parts = inputs.parts();
-        Self::build_with(inputs, |number, config| {
-            Vocabulary::build(&joined(columns, &parts[number]), config)
-        })
-    }
-
-    fn build_with(
-        inputs: &Inputs,
-        count: impl Fn(usize, &TextConfig) -> anyhow::Result<Vocabulary>,
-    ) -> anyhow::Result<Self> {
-        let build = |(number, input): (usize, &Input)| match &input.text.vocabulary {
-            Some(path) => dictionary::read(path, input),
-            None => count(number, &input.text),
-        };
-        let vocabularies = inputs.iter().enumerate().map(build);
-        Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
-    }
-
-    /// The ids of every text of every input.
-    pub fn encode(&self, columns: &[Vec<String>]) -> Vec<Corpus> {
-        let inputs = self.encoders.iter().zip(&self.parts);
-        inputs.map(|(encoder, parts)| encoder.encode_all(&joined(columns, parts))).collect()
-    }
-
-    /// The number of ids of each input.
-    pub fn sizes(&self) -> Vec<usize> {
-        self.encoders.iter().map(|encoder| encoder.vocabulary().len()).collect()
-    }
-}
-
-/// The texts of an input, each of its `parts` among the columns, joined by spaces.
-pub fn joined<'a>(columns: &'a [Vec<String>], parts: &[usize]) -> Cow<'a, [String]> {
-    if let [alone] = parts {
-        return Cow::Borrowed(&columns[*alone]);
-    }
-    let examples = 0..columns[0].len();
-    let join = |example: usize| {
-        let texts: Vec<&str> = parts.iter().map(|part| columns[*part][example].as_str()).collect();
-        texts.join(" ")
-    };
-    examples.map(join).collect()
-}
-
-impl Deref for Encoders {
-    type Target = [Encoder];
-    fn deref(&self) -> &[Encoder] {
-        &self.encoders
-    }
-}
-
-/// Encoded texts, one after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Corpus {
-    ids: Ids,
-    ends: Vec<usize>,
-    pad: PadSide,
-    max_length: usize,
-}
-
-impl Corpus {
-    /// No texts yet; `max_length` is what padding in front fills up to.
-    pub fn new(pad: PadSide, max_length: usize) -> Self {
-        Self { ids: Ids::default(), ends: Vec::new(), pad, max_length }
-    }
-
-    /// A corpus of these texts, each of at least one id.
-    pub fn of<'a>(
-        pad: PadSide,
-        max_length: usize,
-        texts: impl IntoIterator<Item = &'a [u32]>,
-    ) -> Self {
-        let mut corpus = Self::new(pad, max_length);
-        let mut ids = Vec::new();
-        for text in texts {
-            debug_assert!(!text.is_empty());
-            ids.extend_from_slice(text);
-            corpus.ends.push(ids.len());
-        }
-        corpus.ids = Ids::Memory(ids);
-        corpus
-    }
-
-    fn add_lengths(&mut self, lengths: &[usize]) {
-        let mut end = self.ends.last().copied().unwrap_or(0);
-        self.ends.extend(lengths.iter().map(|length| {
-            end += length;
-            end
-        }));
-    }
-
-    /// The number of texts.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is no text.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The ids of text number `index`, at least one.
-    pub fn text(&self, index: usize) -> &[u32] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.ids[start..self.ends[index]]
-    }
-
-    /// The tokens of all texts together.
-    pub fn tokens(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// The ids of all texts, one after the other.
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Where short texts are filled.
-    pub fn pad(&self) -> PadSide {
-        self.pad
-    }
-
-    /// The steps T that a batch needs to hold text `index`: its length, or all of
-    /// `text.max_length` where padding stands in front and is read.
-    pub fn steps(&self, index: usize) -> usize {
-        match self.pad {
-            PadSide::Back => self.text(index).len(),
-            PadSide::Front => self.max_length,
-        }
-    }
-
-    /// The steps of every text, in order.
-    pub fn lengths(&self) -> Vec<usize> {
-        (0..self.len()).map(|index| self.steps(index)).collect()
-    }
-}
-
-/// Encoded examples with their classes.
-#[derive(Clone, Debug, Default)]
-pub struct Dataset {
-    /// For each input its texts as ids.
-    pub inputs: Vec<Corpus>,
-    /// A class number for every example.
-    pub labels: Vec<u32>,
-}
-
-impl Dataset {
-    /// The number of examples.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no example.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The tokens of all inputs together.
-    pub fn tokens(&self) -> usize {
-        self.inputs.iter().map(Corpus::tokens).sum()
-    }
-
-    /// The tokens of all inputs of some examples.
-    pub fn tokens_of(&self, examples: &[u32]) -> usize {
-        let of = |corpus: &Corpus| -> usize {
-            examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
-        };
-        self.inputs.iter().map(of).sum()
-    }
-
-    /// For each input the steps of every example.
-    pub fn lengths(&self) -> Vec<Vec<usize>> {
-        self.inputs.iter().map(Corpus::lengths).collect()
-    }
 }
 
 #[cfg(test)]

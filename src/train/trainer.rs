@@ -10,19 +10,19 @@ use anyhow::{Context, bail, ensure};
 
 use crate::backend::{Learner, StepStats};
 use crate::config::{ClassWeights, TrainConfig};
+use crate::data::Dataset;
 use crate::data::batch_plan::{BatchLimit, Bucketing, Plan};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events::summaries::RunStatus;
 use crate::objective::metrics::Score;
-use crate::output::say;
-use crate::random::{Use, derive, fingerprint};
+use crate::output::note;
+use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
 use crate::run::directory::{Outcome, Record, RunDirectory};
 use crate::run::progress::Progress;
-use crate::system::interrupt::Interrupt;
+use crate::system::signals::Interrupt;
 use crate::tensorboard::SummaryWriter;
-use crate::text::Dataset;
 use crate::train::observers::console::Console;
 use crate::train::schedule::Schedule;
 
@@ -100,8 +100,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             progress.epoch + 1
         );
         if progress.step > 0 && progress.order != order {
-            say(
-                "note: the training examples, or what orders them, are not those that the run was \
+            note("the training examples, or what orders them, are not those that the run was \
                  trained on so far; validation examples may have been trained on",
             );
         }
@@ -162,7 +161,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             let (sender, batches) = sync_channel(AHEAD);
             let preparing = scope.spawn(move || {
                 for (step, index) in (step..).zip(first..plan.len()) {
-                    let seed = derive(seed, Use::Dropout(step));
+                    let seed = derive_seed(seed, SeedPurpose::Dropout(step));
                     if sender.send(prepare(data, plan.batch(index), seed)).is_err() {
                         return;
                     }

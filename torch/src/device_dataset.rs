@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::{Batch, Positions, Sequences, to_device};
 use crate::libtorch::unless_out_of_memory;
 use lstmtext::config::PadSide;
-use lstmtext::text::{Corpus, Dataset, PAD};
+use lstmtext::data::Dataset;
+use lstmtext::text::{Corpus, PAD};
 
 /// The share of a device's memory that examples may take; the rest is the model's.
 const SHARE: u64 = 4;

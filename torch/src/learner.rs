@@ -14,9 +14,10 @@ use crate::model::{Mode, Model, Named};
 use crate::optimizer::{Optimizer, clip};
 use lstmtext::backend::{Inference, Learner, Loss, Preparer, StepStats, Times};
 use lstmtext::config::{PadSide, TrainConfig};
+use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext::run::checkpoint::Checkpoint;
-use lstmtext::text::{Corpus, Dataset, PAD};
+use lstmtext::text::{Corpus, PAD};
 
 impl Inference for Model {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {

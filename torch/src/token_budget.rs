@@ -6,11 +6,11 @@ use crate::libtorch::{Failure, unless_out_of_memory};
 use crate::training::torch_learner;
 use lstmtext::backend::Learner;
 use lstmtext::config::TokenBudget;
+use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, Bucketing, Plan};
 use lstmtext::data::prepared::PreparedData;
-use lstmtext::output::format::{counted, grouped};
-use lstmtext::output::say;
-use lstmtext::text::Dataset;
+use lstmtext::output::format::{group_digits, pluralize};
+use lstmtext::output::{message, note};
 
 /// Where the configuration leaves the token budget to the device, gives it the largest with which
 /// a training step fits there. Returns whether it was left to the device.
@@ -28,13 +28,13 @@ pub fn resolve_token_budget(experiment: &mut PreparedData, engine: Engine) -> an
     experiment.resolved.set_token_budget(tokens);
     let config = &experiment.resolved.config.train;
     let batches = Bucketing::of(config).plan(&experiment.train.lengths(), config.seed, 0).len();
-    say(format!(
+    message(format!(
         "train.token_budget: auto is {} tokens here, {} in an epoch",
-        grouped(tokens),
-        counted(batches, "step")
+        group_digits(tokens),
+        pluralize(batches, "step")
     ));
     if batches < FEW {
-        say("note: so few steps an epoch learn little; a smaller number may do better");
+        note("so few steps an epoch learn little; a smaller number may do better");
     }
     Ok(true)
 }

@@ -12,8 +12,9 @@ use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{Inference, LOSS_SCALE, Learner, Preparer, StepStats, Times};
 use crate::config::{Config, Inputs};
+use crate::data::Dataset;
 use crate::model::named_tensors::NamedTensor;
-use crate::text::{Corpus, Dataset};
+use crate::text::Corpus;
 
 /// A network on the CPU, ready for texts.
 pub struct NativeClassifier {

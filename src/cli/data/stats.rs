@@ -9,9 +9,8 @@ use crate::cli::{FINE, SetArgs};
 use crate::config::{self, Input};
 use crate::data::stats::{PartStats, part_labels, part_stats};
 use crate::data::{self, SplitName};
-use crate::output::format::grouped;
-use crate::output::stdout::{listed, print, print_json};
-use crate::text::Encoders;
+use crate::output::format::{group_digits, join_names};
+use crate::output::{print, print_json};
 
 /// Count examples, labels, lengths and unknown words
 #[derive(Debug, Args)]
@@ -41,7 +40,7 @@ struct StatsReport {
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let mut splits = data::load(&config)?;
-    let encoders = Encoders::build(&config.inputs, &splits.train)?;
+    let encoders = splits.train.encoders(&config.inputs)?;
     splits.leave_out_long(&config)?;
     let mut parts = Vec::new();
     for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
@@ -71,7 +70,7 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
 fn table(report: &StatsReport, inputs: &[Input]) -> String {
     let mut out = String::new();
     for (input, ids) in inputs.iter().zip(&report.vocabularies) {
-        out.push_str(&format!("{}vocabulary: {} ids\n", input.prefix(), grouped(*ids)));
+        out.push_str(&format!("{}vocabulary: {} ids\n", input.prefix(), group_digits(*ids)));
     }
     let name = |part: &PartStats| match &part.input {
         Some(input) => format!("{} {input}", part.name),
@@ -86,8 +85,8 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
         out.push_str(&format!(
             "{:<width$} {:>9} {:>11} {:>7} {:>6} {:>6} {:>8} {:>5.1}% {:>7.2}%\n",
             name(part),
-            grouped(part.examples),
-            grouped(part.tokens),
+            group_digits(part.examples),
+            group_digits(part.tokens),
             part.median_length,
             part.length_90,
             part.length_95,
@@ -103,9 +102,9 @@ fn table(report: &StatsReport, inputs: &[Input]) -> String {
         if std::mem::replace(&mut last, &part.name) == part.name {
             continue;
         }
-        let count = |(label, count): &(String, usize)| format!("{label} {}", grouped(*count));
+        let count = |(label, count): &(String, usize)| format!("{label} {}", group_digits(*count));
         let labels: Vec<String> = part.labels.iter().map(count).collect();
-        out.push_str(&format!("{:<width$}  {}\n", part.name, listed(&labels)));
+        out.push_str(&format!("{:<width$}  {}\n", part.name, join_names(&labels)));
     }
     out.push_str("\nlengths in tokens; cut: texts longer than text.max_length;\nunknown: tokens without an id\n");
     for note in &report.notes {

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
+use super::lines::for_each_line;
+use super::sink::{Sink, excerpt};
 use super::table::Layout;
-use super::{Sink, excerpt, for_each_line};
 use crate::config::DataConfig;
 
 /// The columns of an example.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Row, Sink, for_each_line};
+use super::lines::for_each_line;
+use super::sink::{Row, Sink};
 use crate::config::DataConfig;
 
 const LABEL: &str = "__label__";

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{Row, Sink};
+use super::lines::limits;
+use super::sink::{Row, Sink};
 use crate::config::DataConfig;
-use crate::io::input::{Limits, open_limited};
+use crate::io::input::open_limited;
 
 /// Reads the folder `path`; only the classes of `data.labels` where it is set.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -35,7 +36,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 continue;
             }
             let mut bytes = Vec::new();
-            let limits = Limits::of(config);
+            let limits = limits(config);
             open_limited(&file, limits)?
                 .take(limits.line.saturating_add(1))
                 .read_to_end(&mut bytes)

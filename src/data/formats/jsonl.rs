@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::Value as Json;
 
-use super::{Row, Sink, field_of, for_each_line};
+use super::lines::for_each_line;
+use super::sink::{Row, Sink, field_of};
 use crate::config::{Column, DataConfig};
 
 /// Reads the objects of the file `path`.

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::{Row, Sink, excerpt, field_of, for_each_line};
+use super::lines::{for_each_line, limits};
+use super::sink::{Row, Sink, excerpt, field_of};
 use crate::config::{Column, DataConfig, Inputs};
-use crate::io::input::{Limits, open_limited};
+use crate::io::input::open_limited;
 
 /// Behind the last row; no text has such a row.
 const END: &[u8] = b"\n\0 end of file \0";
@@ -23,7 +24,7 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
         .flexible(true)
         .terminator(csv::Terminator::Any(b'\n'))
         // A last record, which is one of its own unless a quote before it was never closed.
-        .from_reader(open_limited(path, Limits::of(config))?.chain(END));
+        .from_reader(open_limited(path, limits(config))?.chain(END));
     let mut record = csv::ByteRecord::new();
     let mut table = Table::new(config);
     while reader

@@ -1,8 +1,11 @@
 //! Pre-trained word vectors (word2vec, GloVe, fastText) for the words of a vocabulary.
 
+mod collector;
 mod lines;
 mod npy;
 mod plain;
+
+pub use collector::WordVectors;
 
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -11,22 +14,11 @@ use anyhow::{bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use collector::VectorCollector;
+
 use super::vocabulary::FIRST_WORD;
 use super::{PAD, START, Vocabulary};
 use crate::io::input;
-
-/// Word vectors for a vocabulary, and how much of it they cover.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WordVectors {
-    /// The vector of each id, row-major [V, E].
-    pub values: Vec<f32>,
-    /// The numbers in a vector, E.
-    pub size: usize,
-    /// Whether the file has the word of each id (V of them); never for the special ids.
-    pub found: Vec<bool>,
-    /// The words of the file that are no UTF-8 and were left out.
-    pub skipped: u64,
-}
 
 /// Reads the vectors of a vocabulary's words, in memory proportional to the vocabulary.
 ///
@@ -55,17 +47,17 @@ pub fn read_vectors(
     seed: u64,
 ) -> anyhow::Result<WordVectors> {
     ensure!(size > 0, "embedding.size is 0, but a word vector has at least one number");
-    let mut rows = Rows::new(vocabulary, size);
+    let mut collector = VectorCollector::new(vocabulary, size);
     match input::inner_extension(path).as_deref() {
-        Some("npy") => npy::read(path, &mut rows)?,
+        Some("npy") => npy::read(path, &mut collector)?,
         Some("bin") => bail!(
             "\"{}\" is a binary file of word2vec or fastText; name its text form (.vec or .txt)",
             path.display()
         ),
         Some("zip") => bail!("\"{}\" is an archive; unpack it first", path.display()),
-        _ => plain::read(path, &mut rows)?,
+        _ => plain::read(path, &mut collector)?,
     }
-    let mut vectors = rows.vectors;
+    let mut vectors = collector.vectors;
     ensure!(
         vectors.found.contains(&true),
         "\"{}\" has no word of the vocabulary; does it agree with text.lowercase?",
@@ -73,75 +65,6 @@ pub fn read_vectors(
     );
     draw_missing(&mut vectors, seed);
     Ok(vectors)
-}
-
-/// Takes the vectors that the vocabulary needs.
-struct Rows<'a> {
-    vocabulary: &'a Vocabulary,
-    vectors: WordVectors,
-}
-
-impl<'a> Rows<'a> {
-    fn new(vocabulary: &'a Vocabulary, size: usize) -> Self {
-        let found = vec![false; vocabulary.len()];
-        Self { vocabulary, vectors: WordVectors { values: Vec::new(), size, found, skipped: 0 } }
-    }
-
-    /// The numbers in a vector.
-    fn size(&self) -> usize {
-        self.vectors.size
-    }
-
-    /// The id of a word whose vector is still wanted.
-    fn wanted(&mut self, word: &[u8]) -> Option<usize> {
-        let Ok(word) = std::str::from_utf8(word) else {
-            self.vectors.skipped += 1;
-            return None;
-        };
-        let id = self.vocabulary.id(word);
-        (id >= FIRST_WORD && !self.vectors.found[id as usize]).then_some(id as usize)
-    }
-
-    /// Takes the vector [E] of `id`, where all its numbers are good.
-    fn take(
-        &mut self,
-        id: usize,
-        numbers: impl Iterator<Item = Result<f32, String>>,
-    ) -> Result<(), String> {
-        let size = self.size();
-        if self.vectors.values.is_empty() {
-            self.vectors.values = zeros(self.vocabulary.len(), size)?;
-        }
-        let row = &mut self.vectors.values[id * size..][..size];
-        for (index, (value, number)) in row.iter_mut().zip(numbers).enumerate() {
-            *value = number.and_then(finite).map_err(|found| {
-                format!("expected number {} to be a finite one, found {found}", index + 1)
-            })?;
-        }
-        self.vectors.found[id] = true;
-        Ok(())
-    }
-}
-
-fn finite(number: f32) -> Result<f32, String> {
-    if number.is_finite() { Ok(number) } else { Err(number.to_string()) }
-}
-
-/// Zeros [rows, size].
-fn zeros(rows: usize, size: usize) -> Result<Vec<f32>, String> {
-    let mut values = Vec::new();
-    let room = rows.checked_mul(size).and_then(|all| values.try_reserve_exact(all).ok());
-    room.ok_or_else(|| format!("no memory for {rows} word vectors of {size} numbers"))?;
-    values.resize(rows * size, 0.0);
-    Ok(values)
-}
-
-/// What a file of another dimension is told.
-fn wrong_dimension(found: impl std::fmt::Display, size: usize) -> String {
-    format!(
-        "the word vectors have {found} numbers, but embedding.size is {size}; \
-         set it to {found} or name another file"
-    )
 }
 
 /// Draws the vectors of all ids that were not found, but for PAD.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+use super::collector::{VectorCollector, wrong_dimension};
 use super::lines::Lines;
-use super::{Rows, wrong_dimension};
 use crate::io::input::open;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -17,7 +17,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const LONGEST_HEADER: u64 = 1 << 16;
 
 /// Reads `path`, and the words beside it, into `rows`.
-pub(super) fn read(path: &Path, rows: &mut Rows) -> anyhow::Result<()> {
+pub(super) fn read(path: &Path, rows: &mut VectorCollector) -> anyhow::Result<()> {
     let name = format!("\"{}\"", path.display());
     ensure!(
         path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")),
@@ -93,7 +93,7 @@ impl Number {
     }
 
     /// Hands the row of a matrix on as the vector of `id`.
-    fn take(self, rows: &mut Rows, id: usize, bytes: &[u8]) -> Result<(), String> {
+    fn take(self, rows: &mut VectorCollector, id: usize, bytes: &[u8]) -> Result<(), String> {
         match self {
             Self::Float32 => {
                 let (singles, _) = bytes.as_chunks::<4>();

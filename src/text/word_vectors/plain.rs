@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
+use super::collector::{VectorCollector, wrong_dimension};
 use super::lines::Lines;
-use super::{Rows, wrong_dimension};
 
 /// Reads `path` into `rows`.
-pub(super) fn read(path: &Path, rows: &mut Rows) -> anyhow::Result<()> {
+pub(super) fn read(path: &Path, rows: &mut VectorCollector) -> anyhow::Result<()> {
     let mut lines = Lines::open(path)?;
     let mut reader = Reader { rows, header: None, words: 0 };
     while lines.advance()? {
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, rows: &mut Rows) -> anyhow::Result<()> {
 }
 
 struct Reader<'a, 'v> {
-    rows: &'a mut Rows<'v>,
+    rows: &'a mut VectorCollector<'v>,
     header: Option<Header>,
     /// Lines with a vector so far.
     words: u64,

@@ -13,8 +13,7 @@ use lstmtext::cli::{FINE, ImportArgs};
 use lstmtext::config::{self, Override, Resolved};
 use lstmtext::data;
 use lstmtext::io::files::create_parent_directory;
-use lstmtext::output::say;
-use lstmtext::output::stdout::print;
+use lstmtext::output::{note, print};
 use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
 use lstmtext::run::progress::Progress;
 use lstmtext::text::Encoders;
@@ -59,13 +58,11 @@ fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
         return Ok(Frame { labels: config.data.labels.clone(), encoders, resolved });
     }
     let splits = data::load(config)?;
-    say(
-        "note: words and labels are those of the training examples as they are now; a checkpoint in \
+    note(
+        "words and labels are those of the training examples as they are now; a checkpoint in \
          place of the configuration keeps its own",
     );
-    for note in &splits.notes {
-        say(format!("note: {note}"));
-    }
-    let encoders = Encoders::build(&config.inputs, &splits.train)?;
+    splits.notes.iter().for_each(note);
+    let encoders = splits.train.encoders(&config.inputs)?;
     Ok(Frame { labels: splits.labels, encoders, resolved })
 }

@@ -18,14 +18,13 @@ use lstmtext::config::{self, Override};
 use lstmtext::data::prepared::PreparedData;
 use lstmtext::events;
 use lstmtext::model::summary::summarize;
-use lstmtext::output::format::grouped;
-use lstmtext::output::say;
-use lstmtext::output::stdout::{listed, print, print_json};
+use lstmtext::output::format::{group_digits, join_names};
+use lstmtext::output::{message, note, print, print_json};
 use lstmtext::prediction::text_columns::TextColumns;
 use lstmtext::run::checkpoint::{Checkpoint, is_checkpoint};
 use lstmtext::run::directory::{Outcome, RunDirectory};
 use lstmtext::run::progress::Finished;
-use lstmtext::system::interrupt::Interrupt;
+use lstmtext::system::signals::Interrupt;
 use lstmtext::train::trainer::Ending;
 
 /// Runs the command.
@@ -42,13 +41,13 @@ pub fn run(args: TrainArgs) -> anyhow::Result<u8> {
             Ok(FINE)
         }
         Ending::Interrupted(signal) => {
-            say(format!(
+            message(format!(
                 "stopped by a signal; everything so far is in \"{}\"",
                 run.last().display()
             ));
             let no_test = if args.no_test { "--no-test " } else { "" };
             let run = quoted(run.path());
-            say(format!("go on with:\n  {} train {no_test}--resume {run}", program()));
+            message(format!("go on with:\n  {} train {no_test}--resume {run}", program()));
             Ok(128 + signal as u8)
         }
     }
@@ -107,7 +106,7 @@ fn begin_again(
         PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
     set_test_aside(&mut experiment, args);
     if events::any_in(run.path()) {
-        say("there is no checkpoint yet: the run begins again");
+        message("there is no checkpoint yet: the run begins again");
     }
     let columns = TextColumns::of(&experiment.resolved.config.inputs);
     run.truncate_to_step(0, &experiment.resolved.to_yaml())?;
@@ -147,14 +146,18 @@ fn resume(path: &Path, args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Resul
              raise {limit} with --set"
         );
         ensure!(args.set.overrides.is_empty(), over);
-        say(over);
+        message(over);
         return Ok(Session { run, columns, ending: Ending::Finished(outcome) });
     }
-    let mut experiment = PreparedData::reopen(&checkpoint)?;
+    let mut experiment = PreparedData::reopen(
+        checkpoint.resolved.clone(),
+        &checkpoint.labels,
+        checkpoint.encoders.clone(),
+    )?;
     set_test_aside(&mut experiment, args);
     introduce(&experiment, &run, engine)?;
     resolve_token_budget(&mut experiment, engine)?;
-    say(format!("resumed after step {}", progress.step));
+    message(format!("resumed after step {}", progress.step));
     let training = Training::resume(&experiment, run.clone(), &checkpoint, engine)?;
     train(training, run, columns, interrupt)
 }
@@ -207,7 +210,7 @@ fn set_test_aside(experiment: &mut PreparedData, args: &TrainArgs) {
         let test = std::mem::take(&mut experiment.test);
         experiment.notes.push(format!(
             "{} test examples are set aside (--no-test); evaluate scores them",
-            grouped(test.len())
+            group_digits(test.len())
         ));
     }
 }
@@ -217,24 +220,22 @@ fn introduce(experiment: &PreparedData, run: &RunDirectory, engine: Engine) -> a
     let config = &experiment.resolved.config;
     let logits = logit_count(config.model.head.activation, experiment.labels.len())?;
     let words = experiment.encoders.sizes();
-    let ids: Vec<String> = words.iter().map(|ids| grouped(*ids)).collect();
-    say(format!(
+    let ids: Vec<String> = words.iter().map(|ids| group_digits(*ids)).collect();
+    message(format!(
         "data: {} train, {} validation, {} test examples; labels {}",
-        grouped(experiment.train.len()),
-        grouped(experiment.validation.len()),
-        grouped(experiment.test.len()),
-        listed(&experiment.labels),
+        group_digits(experiment.train.len()),
+        group_digits(experiment.validation.len()),
+        group_digits(experiment.test.len()),
+        join_names(&experiment.labels),
     ));
-    say(format!(
+    message(format!(
         "text: {} ids, {} training tokens; read and encoded in {:.1} s, {} tokens/s",
         ids.join(" + "),
-        grouped(experiment.train.tokens()),
+        group_digits(experiment.train.tokens()),
         experiment.seconds,
-        grouped((experiment.tokens() as f64 / experiment.seconds) as usize),
+        group_digits((experiment.tokens() as f64 / experiment.seconds) as usize),
     ));
-    for note in &experiment.notes {
-        say(format!("note: {note}"));
-    }
+    experiment.notes.iter().for_each(note);
     let precision = config.precision.as_str();
     let mut how = String::new();
     if engine.is_cuda() || engine != Engine::Native && config.precision.is_half() {
@@ -243,9 +244,9 @@ fn introduce(experiment: &PreparedData, run: &RunDirectory, engine: Engine) -> a
     if engine.is_cuda() && config.deterministic {
         how += ", deterministic";
     }
-    say(format!("run:  {}", run.path().display()));
-    say(format!("on:   {engine}{how}"));
-    say(format!("\n{}\n", summarize(config, &words, logits)));
+    message(format!("run:  {}", run.path().display()));
+    message(format!("on:   {engine}{how}"));
+    message(format!("\n{}\n", summarize(config, &words, logits)));
     Ok(())
 }
 
@@ -269,12 +270,12 @@ fn report(
     // A folder of runs shows them all; any other parent may hold anything.
     let parent = run.path().parent().filter(|parent| parent.ends_with("runs"));
     let curves = parent.unwrap_or(run.path());
-    say(format!(
+    message(format!(
         "trained in {:.1} s, {} tokens/s",
         outcome.seconds,
-        grouped(outcome.tokens_per_second as usize)
+        group_digits(outcome.tokens_per_second as usize)
     ));
-    say(format!(
+    message(format!(
         "\nnext:\n  {}\n  {} plot {path}\n  {} predict {path} {}",
         tensorboard(curves),
         program(),

@@ -19,8 +19,8 @@ use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
     BatchSharder, CrossEntropy, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
+use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
-use lstmtext::text::Dataset;
 use lstmtext_torch::batch::Batch;
 use lstmtext_torch::learner::{TorchLearner, to_arrays};
 use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};

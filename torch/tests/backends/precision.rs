@@ -2,8 +2,8 @@
 
 use lstmtext::backend::native::NativeLearner;
 use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats};
+use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
-use lstmtext::text::Dataset;
 use lstmtext_torch::learner::TorchLearner;
 
 use crate::{Case, assert_close, steps};

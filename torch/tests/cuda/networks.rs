@@ -4,8 +4,9 @@ use tch::{Device, Kind, Tensor};
 
 use lstmtext::backend::{Inference, Learner, StepStats};
 use lstmtext::config::Config;
+use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
-use lstmtext::text::{Corpus, Dataset};
+use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, Direction};
 use lstmtext_torch::device_dataset::DeviceDataset;
 use lstmtext_torch::learner::{TorchLearner, to_arrays};
