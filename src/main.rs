@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lstmtext::cli::{Cli, Light, exit_code};
-use lstmtext::system::process;
+use lstmtext::system::{process, torch_program};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let long_work = cli.computes_for_long();
-    process::start();
+    process::prepare();
     exit_code(match cli.run() {
         Ok(Light::Done(code)) => Ok(code),
-        Ok(Light::NeedsLibtorch) => Err(process::launch_torch_program(long_work)),
+        Ok(Light::NeedsLibtorch) => Err(torch_program::launch(long_work)),
         Err(error) => Err(error),
     })
 }

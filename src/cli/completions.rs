@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, FINE};
-use crate::output::stdout::print;
+use crate::output::print;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]

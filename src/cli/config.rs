@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{FINE, SetArgs};
 use crate::config::{defaults, load, reference, resolved_yaml};
-use crate::output::stdout::print;
+use crate::output::print;
 
 const EXAMPLES: &str = "\
 Examples:

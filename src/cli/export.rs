@@ -8,7 +8,7 @@ use clap::Args;
 use super::{FINE, Light};
 use crate::config::ConfigError;
 use crate::interchange::pytorch;
-use crate::output::stdout::print;
+use crate::output::print;
 use crate::run::checkpoint::Checkpoint;
 
 const EXAMPLES: &str = "\

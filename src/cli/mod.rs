@@ -27,11 +27,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::backend::Inference;
 use crate::config::{Backend, ConfigError, Override, count};
-use crate::output::say;
-use crate::output::stdout::is_closed_pipe;
+use crate::output::{is_broken_pipe, message};
 use crate::run::checkpoint::Checkpoint;
 use crate::system::device::{DeviceChoice, driver};
-use crate::system::process;
+use crate::system::threads;
 
 pub use bench::BenchArgs;
 pub use devices::DevicesArgs;
@@ -107,9 +106,9 @@ pub enum Light {
 pub fn exit_code(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format!("error: {error:#}"));
+            message(format!("error: {error:#}"));
             ExitCode::from(if error.is::<ConfigError>() { BAD_USAGE } else { FAILED })
         }
     }
@@ -186,7 +185,7 @@ impl ComputeArgs {
         if !native {
             return Ok(None);
         }
-        process::set_threads(self.threads)?;
+        threads::set_count(self.threads)?;
         Ok(Some(Box::new(checkpoint.native()?)))
     }
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::FINE;
 use crate::events;
 use crate::io::files::write_atomic;
-use crate::output::say;
-use crate::output::stdout::print;
+use crate::output::{note, print};
 use crate::plot::curves::{self, Along, Options, StepCurves, TAGS};
 use crate::plot::words::{self, Words};
 use crate::plot::{Picture, Theme};
@@ -127,8 +126,8 @@ fn write(folder: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> {
         print(&path.display().to_string())?;
     }
     if picture.boxes {
-        say(format!(
-            "note: {stem}.png has boxes for letters that its font lacks; {stem}.svg has them all"
+        note(format!(
+            "{stem}.png has boxes for letters that its font lacks; {stem}.svg has them all"
         ));
     }
     Ok(())
@@ -202,7 +201,7 @@ fn measured(run: &RunDirectory, name: &str, along: Along) -> anyhow::Result<Step
 /// The picture of a run's words, or a note why there is none.
 fn words_of(run: &RunDirectory, name: &str, theme: Theme) -> anyhow::Result<Option<Picture>> {
     let left_out = |why: String| {
-        say(format!("note: {name}: words: {why}"));
+        note(format!("{name}: words: {why}"));
         Ok(None)
     };
     let Some(checkpoint) = [run.best(), run.last()].into_iter().find(|path| path.exists()) else {

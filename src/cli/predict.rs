@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::{ComputeArgs, FINE, Light};
 use crate::io::input::open;
-use crate::output::say;
-use crate::output::stdout::{harmless, one_field, print};
+use crate::output::sanitize::{printable, tsv_field};
+use crate::output::{message, print};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::{Classifier, LabelProbability, Prediction};
 use crate::run::checkpoint::Checkpoint;
@@ -130,7 +130,7 @@ fn source(file: Option<PathBuf>, columns: &TextColumns) -> anyhow::Result<Source
         None => {
             if io::stdin().is_terminal() {
                 let what = if columns.is_one() { "texts" } else { "JSON objects" };
-                say(format!("reading {what} from the terminal, a line each; Ctrl-D ends"));
+                message(format!("reading {what} from the terminal, a line each; Ctrl-D ends"));
             }
             Ok(Box::new(io::BufReader::new(io::stdin())))
         }
@@ -210,13 +210,13 @@ impl Writer<'_> {
                 let classes = classes
                     .iter()
                     .map(|class| format!("{:<width$}  {:.4}  ", class.label, class.probability));
-                classes.collect::<String>() + &fields(harmless).join("  ")
+                classes.collect::<String>() + &fields(printable).join("  ")
             }
             OutputFormat::Tsv => {
                 let classes = classes.iter().map(|class| {
-                    format!("{}\t{:.6}\t", one_field(&class.label), class.probability)
+                    format!("{}\t{:.6}\t", tsv_field(&class.label), class.probability)
                 });
-                classes.collect::<String>() + &fields(one_field).join("\t")
+                classes.collect::<String>() + &fields(tsv_field).join("\t")
             }
             OutputFormat::Jsonl => {
                 let answer = Answer {

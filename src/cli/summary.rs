@@ -10,8 +10,7 @@ use crate::config::logit_count;
 use crate::config::{self, Config};
 use crate::data;
 use crate::model::summary::{Layer, summarize};
-use crate::output::say;
-use crate::output::stdout::{print, print_json};
+use crate::output::{note, print, print_json};
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]
@@ -41,14 +40,12 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let classes = args.classes.map(|classes| Ok(classes as usize));
     let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
-        say(format!(
-            "note: 2 classes are assumed, since the training file cannot be read: {error:#}"
-        ));
+        note(format!("2 classes are assumed, since the training file cannot be read: {error:#}"));
         2
     });
     let logits = logit_count(config.model.head.activation, classes)?;
-    say(
-        "note: counted with every id of text.vocabulary_size; where the training texts have fewer \
+    note(
+        "counted with every id of text.vocabulary_size; where the training texts have fewer \
          words, train makes the embedding smaller",
     );
     let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();

@@ -16,14 +16,13 @@ use super::{ComputeArgs, FAILED, FINE, SetArgs};
 use crate::config::count;
 use crate::config::{ConfigError, Sweep};
 use crate::io::files::write_atomic;
-use crate::output::format::counted;
-use crate::output::say;
-use crate::output::stdout::{line_width, print, print_json};
+use crate::output::format::pluralize;
+use crate::output::{message, note, print, print_json, terminal_width};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
     Failure, Jobs, Launch, Leaderboard, State, SweepDirectory, SweepRun, has_test_examples,
 };
-use crate::system::interrupt::{Interrupt, Messages};
+use crate::system::signals::{Interrupt, Messages};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,7 +149,7 @@ fn train_one(folder: &SweepDirectory, index: usize, args: &SweepArgs) -> anyhow:
     })?;
     folder.make()?;
     folder.prepare(run)?;
-    say(format!("run {index} of {}: {}", folder.runs.len(), run.point));
+    message(format!("run {index} of {}: {}", folder.runs.len(), run.point));
     let launch = Launch {
         jobs: NonZeroUsize::MIN,
         threads: args.compute.threads,
@@ -172,7 +171,7 @@ fn train_all(folder: &SweepDirectory, args: &SweepArgs) -> anyhow::Result<u8> {
     if !unfinished.is_empty() {
         let launch = launch(args, unfinished.len());
         introduce(folder, unfinished.len(), launch);
-        let interrupt = Interrupt::listen_saying(MESSAGES)?;
+        let interrupt = Interrupt::listen_with(MESSAGES)?;
         failures = Jobs::new(folder, unfinished, launch).train(&interrupt);
         if let Some(signal) = interrupt.signal() {
             say_how_to_go_on(folder);
@@ -205,25 +204,31 @@ fn introduce(folder: &SweepDirectory, left: usize, launch: Launch) {
         finished => format!(", {finished} of them finished before"),
     };
     let threads = match launch.threads {
-        Some(threads) => format!(" with {} each", counted(threads.get(), "thread")),
+        Some(threads) => format!(" with {} each", pluralize(threads.get(), "thread")),
         None => String::new(),
     };
-    say(format!("sweep: {}{finished}; {} at once{threads}", counted(total, "run"), launch.jobs));
-    say(format!("in:    {}, each with its log.txt", folder.path().display()));
+    message(format!(
+        "sweep: {}{finished}; {} at once{threads}",
+        pluralize(total, "run"),
+        launch.jobs
+    ));
+    message(format!("in:    {}, each with its log.txt", folder.path().display()));
     let others = folder.other_runs();
     if others > 0 {
-        let runs = counted(others, "other run");
-        say(format!("note: the folder holds {runs}, not of this sweep"));
+        let runs = pluralize(others, "other run");
+        note(format!("the folder holds {runs}, not of this sweep"));
     }
-    say("");
+    message("");
 }
 
 fn say_how_to_go_on(folder: &SweepDirectory) {
     let total = folder.runs.len();
     let finished = total - folder.unfinished().len();
     let words = env::args().skip(1).map(|word| quoted(Path::new(&word)));
-    say(format!("stopped by a signal; {finished} of {total} runs are finished, and none is lost"));
-    say(format!("go on with:\n  {} {}", program(), words.collect::<Vec<_>>().join(" ")));
+    message(format!(
+        "stopped by a signal; {finished} of {total} runs are finished, and none is lost"
+    ));
+    message(format!("go on with:\n  {} {}", program(), words.collect::<Vec<_>>().join(" ")));
 }
 
 /// The leaderboard on stdout and in the folder; what failed and what to do next on stderr.
@@ -232,34 +237,32 @@ fn report(folder: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::
     for failure in failures {
         let run = &folder.runs[failure.index];
         let log = quoted(&relative(&run.log()));
-        say(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
+        message(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
     }
     let deviation = match board.has_deviations() {
         true => "; ± is the standard deviation over seeds",
         false => "",
     };
-    say(format!("\nranked by {}{deviation}\n", board.metric));
+    message(format!("\nranked by {}{deviation}\n", board.metric));
     let of_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
     if let Some(field) = folder.varied().find(of_data) {
-        say(format!("note: {field} varies: scores may be of different validation examples\n"));
+        note(format!("{field} varies: scores may be of different validation examples\n"));
     }
     if let Some((least, most)) = board.validation_examples() {
-        say(format!(
-            "note: runs have {least} to {most} validation examples: their data has changed\n"
-        ));
+        note(format!("runs have {least} to {most} validation examples: their data has changed\n"));
     }
     match json {
         true => print_json(&board)?,
-        false => print(&board.table(line_width()))?,
+        false => print(&board.table(terminal_width()))?,
     }
     // Whoever may only read the folder has seen all there is.
     if let Err(error) = keep(folder, &board) {
-        say(format!("note: {error:#}"));
+        note(format!("{error:#}"));
     }
     if board.missing() > 0 {
-        let missing = counted(board.missing(), "run");
-        say(format!("\n{missing} without a result: the same command tries again"));
+        let missing = pluralize(board.missing(), "run");
+        message(format!("\n{missing} without a result: the same command tries again"));
     }
     say_next(folder, &board);
     Ok(if board.missing() == 0 { FINE } else { FAILED })
@@ -278,9 +281,9 @@ fn say_next(folder: &SweepDirectory, board: &Leaderboard) {
     let config = &folder.sweep.base.config;
     let Some(winner) = board.winner(config.train.early_stopping.metric) else { return };
     let path = quoted(&relative(folder.path()));
-    say(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(folder.path()), program()));
+    message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(folder.path()), program()));
     if has_test_examples(config) {
         let winner = quoted(&relative(&folder.path().join(&winner.run)));
-        say(format!("  {} evaluate {winner} --split test", program()));
+        message(format!("  {} evaluate {winner} --split test", program()));
     }
 }

@@ -1,6 +1,6 @@
 //! An explanation as a page that needs nothing else.
 
-use crate::output::characters::is_hidden;
+use crate::output::sanitize::is_unprintable;
 
 use super::{ExplainedText, ExplainedWord, Explanation, Side};
 
@@ -138,7 +138,7 @@ fn escaped(text: &str) -> String {
             '>' => out += "&gt;",
             '"' => out += "&quot;",
             '\n' => out.push('\n'),
-            hidden if is_hidden(hidden) => out.push(' '),
+            hidden if is_unprintable(hidden) => out.push(' '),
             other => out.push(other),
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::config::{Config, Input, Pooling};
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,7 +65,7 @@ fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
         parameters,
         trainable: true,
     };
-    let words = format!("{} words x {size}", grouped(vocabulary));
+    let words = format!("{} words x {size}", group_digits(vocabulary));
     let mut embedding = layer("embedding", words, format!("[B, T, {size}]"), vocabulary * size);
     embedding.trainable = input.embedding.trainable;
     let mut layers = vec![embedding];
@@ -103,7 +103,7 @@ impl std::fmt::Display for Summary {
             .layers
             .iter()
             .map(|layer| {
-                let parameters = grouped(layer.parameters);
+                let parameters = group_digits(layer.parameters);
                 [layer.name.clone(), layer.description.clone(), layer.output.clone(), parameters]
             })
             .collect();
@@ -117,11 +117,11 @@ impl std::fmt::Display for Summary {
             let [a, b, c, d] = widths;
             writeln!(f, "{name:a$}  {description:b$}  {output:c$}  {parameters:>d$}")?;
         }
-        write!(f, "Total params: {}", grouped(self.total()))?;
+        write!(f, "Total params: {}", group_digits(self.total()))?;
         let (total, trainable) = (self.total(), self.trainable());
         if trainable < total {
-            write!(f, "\nTrainable params: {}", grouped(trainable))?;
-            write!(f, "\nNon-trainable params: {}", grouped(total - trainable))?;
+            write!(f, "\nTrainable params: {}", group_digits(trainable))?;
+            write!(f, "\nNon-trainable params: {}", group_digits(total - trainable))?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! Numbers as people read them.
+//! Numbers, durations and lists of names as text.
 
 use std::time::Duration;
 
-/// A number with commas between its thousands.
-pub fn grouped(number: usize) -> String {
+/// Formats a number with commas between groups of three digits: 1,234,567.
+pub fn group_digits(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -15,14 +15,14 @@ pub fn grouped(number: usize) -> String {
     out
 }
 
-/// So many things, in words: 1 run, 2 runs.
-pub fn counted(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", grouped(number))
+/// Formats a count with its noun: 1 run, 2 runs.
+pub fn pluralize(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", group_digits(count))
 }
 
-/// Hours, minutes and seconds, as 1:02:03 or 0:07.
-pub fn clock(duration: Duration) -> String {
+/// Formats hours, minutes and seconds as 1:02:03, or as 0:07 below an hour.
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {
@@ -31,29 +31,42 @@ pub fn clock(duration: Duration) -> String {
     }
 }
 
+/// Joins names with commas. Only the first eight of a longer list are shown.
+pub fn join_names(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        total => format!("{}, … ({total} in total)", names[..SHOWN].join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use super::*;
 
     #[test]
-    fn times_read_like_a_clock() {
-        let clock = |seconds| super::clock(Duration::from_secs(seconds));
-        assert_eq!([clock(7), clock(61), clock(3_723)], ["0:07", "1:01", "1:02:03"]);
+    fn durations_look_like_a_clock() {
+        let format = |seconds| format_duration(Duration::from_secs(seconds));
+        assert_eq!([format(7), format(61), format(3_723)], ["0:07", "1:01", "1:02:03"]);
     }
 
     #[test]
-    fn more_than_one_thing_has_a_plural() {
-        assert_eq!(
-            [0, 1, 2_000].map(|n| super::counted(n, "run")),
-            ["0 runs", "1 run", "2,000 runs"]
-        );
+    fn counts_other_than_one_take_the_plural() {
+        assert_eq!([0, 1, 2_000].map(|n| pluralize(n, "run")), ["0 runs", "1 run", "2,000 runs"]);
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn digits_are_grouped_by_three() {
         assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(super::grouped),
+            [0, 999, 1_000, 1_234_567].map(group_digits),
             ["0", "999", "1,000", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn long_lists_of_names_are_cut() {
+        let names: Vec<String> = (1..=9).map(|n| n.to_string()).collect();
+        assert_eq!(join_names(&names[..3]), "1, 2, 3");
+        assert_eq!(join_names(&names), "1, 2, 3, 4, 5, 6, 7, 8, … (9 in total)");
     }
 }

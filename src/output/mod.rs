@@ -1,19 +1,11 @@
-//! Everything that is shown to the user passes through here: lines on stderr, results on stdout,
-//! tables, and numbers as people read them. Nothing here knows about models or data.
+//! Printing: results on stdout, messages on stderr, and how numbers, names and tables look in both.
+//! Nothing here knows about models, data or commands.
 
-pub mod characters;
 pub mod format;
-pub mod stdout;
+pub mod sanitize;
+mod stderr;
+mod stdout;
 pub mod table;
 
-use std::fmt::Display;
-use std::io::Write;
-use std::time::Duration;
-
-/// Where stderr is no terminal, a line this often takes the bar's place.
-pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Prints a line on stderr. Where nobody reads that any more, work goes on without it.
-pub fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
+pub use stderr::{PLAIN_PROGRESS_INTERVAL, error, message, note};
+pub use stdout::{is_broken_pipe, print, print_json, terminal_width};

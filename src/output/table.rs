@@ -1,55 +1,55 @@
-//! Texts in the columns of a terminal.
+//! Tables for a terminal.
 
-/// What a text is set against in its column.
+/// Alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Words.
+pub enum Align {
+    /// For text.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// Columns of texts under their titles.
+/// Columns of text with a header row.
 #[derive(Clone, Debug)]
 pub struct Table {
-    sides: Vec<Side>,
-    /// The titles, then the rows.
+    alignments: Vec<Align>,
+    /// The header, then the rows.
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table without rows.
-    pub fn new(titles: impl IntoIterator<Item = (String, Side)>) -> Self {
-        let (titles, sides) = titles.into_iter().unzip();
-        Self { sides, rows: vec![titles] }
+    /// Creates a table that has only a header.
+    pub fn new(header: impl IntoIterator<Item = (String, Align)>) -> Self {
+        let (header, alignments) = header.into_iter().unzip();
+        Self { alignments, rows: vec![header] }
     }
 
-    /// Adds a row, which has a text for each title.
+    /// Adds a row with one cell for each column.
     pub fn add(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
 
-    /// The letters in the widest text of each column.
+    /// Width of each column in characters.
     pub fn widths(&self) -> Vec<usize> {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
-        (0..self.sides.len()).map(width).collect()
+        (0..self.alignments.len()).map(width).collect()
     }
 
-    /// The letters in a line: all columns with two spaces between them.
+    /// Width of a line in characters. Columns are separated by two spaces.
     pub fn width(&self) -> usize {
         let widths = self.widths();
         widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
     }
 
-    /// The line of the titles, then one for each row.
+    /// Formats the header and the rows, one line each.
     pub fn lines(&self) -> Vec<String> {
         let widths = self.widths();
         let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).zip(&self.sides);
-            let cells = cells.map(|((cell, width), side)| match side {
-                Side::Left => format!("{cell:<width$}"),
-                Side::Right => format!("{cell:>width$}"),
+            let cells = row.iter().zip(&widths).zip(&self.alignments);
+            let cells = cells.map(|((cell, width), align)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
             });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
@@ -57,19 +57,19 @@ impl Table {
     }
 }
 
-/// The text, its middle replaced by "…" where it has more than `most` letters: names that differ
-/// often do so at the end.
-pub fn shortened(text: &str, most: usize) -> String {
+/// Shortens a text to `width` characters by replacing its middle with "…". Run names often differ
+/// only at the end.
+pub fn truncate_middle(text: &str, width: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
-    if letters.len() <= most {
+    if letters.len() <= width {
         return text.to_owned();
     }
-    let kept = most.saturating_sub(1);
+    let kept = width.saturating_sub(1);
     let (front, back) = (kept / 2, letters.len() - (kept - kept / 2));
     letters[..front].iter().chain(['…'].iter()).chain(&letters[back..]).collect()
 }
 
-/// Breaks `text` at spaces into lines of at most `width` letters.
+/// Breaks a text at spaces into lines of at most `width` characters. Longer words get a line each.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -89,9 +89,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_text() {
-        let titles = [("run", Side::Left), ("loss", Side::Right)];
-        let mut table = Table::new(titles.map(|(title, side)| (title.to_owned(), side)));
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let header = [("run", Align::Left), ("loss", Align::Right)];
+        let mut table = Table::new(header.map(|(title, align)| (title.to_owned(), align)));
         table.add(vec!["été".into(), "0.25".into()]);
         table.add(vec!["a-b-c".into(), "10.125".into()]);
         table.add(vec!["x".into(), String::new()]);
@@ -100,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_keep_both_ends() {
-        assert_eq!(shortened("imdb-20261121-093158", 20), "imdb-20261121-093158");
-        assert_eq!(shortened("imdb-20261121-093158", 11), "imdb-…93158");
-        assert_eq!(shortened("été", 2), "…é");
-        assert_eq!(shortened("long", 0), "…");
+    fn truncated_texts_keep_both_ends() {
+        assert_eq!(truncate_middle("imdb-20261121-093158", 20), "imdb-20261121-093158");
+        assert_eq!(truncate_middle("imdb-20261121-093158", 11), "imdb-…93158");
+        assert_eq!(truncate_middle("été", 2), "…é");
+        assert_eq!(truncate_middle("long", 0), "…");
     }
 
     #[test]

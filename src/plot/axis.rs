@@ -1,6 +1,6 @@
 //! Ranges of numbers, and the round ones among them.
 
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 /// A range with ticks at round numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,7 @@ impl Axis {
     pub(super) fn label(&self, tick: f64) -> String {
         let decimals = (-self.step.log10().floor()).clamp(0.0, 9.0) as usize;
         match decimals {
-            0 if tick >= 0.0 => grouped(tick.round() as usize),
+            0 if tick >= 0.0 => group_digits(tick.round() as usize),
             _ => format!("{tick:.decimals$}"),
         }
     }

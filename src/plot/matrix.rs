@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::sheet::{Align, Point, Sheet, fitted, width};
 use super::{BLUE, Color, GRAY, INK, PAPER};
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 const MARGIN: f64 = 12.0;
 /// What stands above the cells: the word "predicted", and names or numbers.
@@ -120,7 +120,7 @@ fn draw_cell(sheet: &mut Sheet, (x, y): Point, cell: f64, count: usize, total: u
     let ink = if share > 0.5 { PAPER } else { INK };
     let middle = (x + cell / 2.0, y + cell / 2.0);
     if cell >= WITH_SHARES {
-        let count = grouped(count);
+        let count = group_digits(count);
         let percent = format!("{:.1} %", 100.0 * share);
         sheet.text((middle.0, middle.1 - 10.0), Align::Center, COUNT, ink, &count);
         sheet.text((middle.0, middle.1 + 13.0), Align::Center, FIGURE, ink, &percent);

@@ -15,7 +15,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::PAPER;
 use super::color::{Color, Theme, blended, hexadecimal};
 use super::letters::Letters;
-use crate::output::characters::is_hidden;
+use crate::output::sanitize::is_unprintable;
 
 /// A place on a sheet, from its upper left corner.
 pub(super) type Point = (f64, f64);
@@ -399,7 +399,7 @@ impl Dashes {
 
 /// Every letter that an XML file may not have, or that moves others, becomes a space.
 fn printable(text: &str) -> String {
-    let odd = |c: char| is_hidden(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    let odd = |c: char| is_unprintable(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
     text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 use super::sheet::{Align, Dashes, Point, Sheet, fitted, width};
 use super::{
@@ -208,7 +208,9 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
     let name =
         plot.name.as_ref().map_or(String::new(), |name| format!("{}: ", fitted(name, TEXT, 120.0)));
     let cut = match plot.read {
-        (read, all) if read < all => format!(" ({} of {} are read)", grouped(read), grouped(all)),
+        (read, all) if read < all => {
+            format!(" ({} of {} are read)", group_digits(read), group_digits(all))
+        }
         _ => String::new(),
     };
     let title = format!("{name}probability of {class} after each word{cut}");

@@ -2,7 +2,7 @@
 
 use super::sheet::{Align, Dashes, Sheet, fitted, fitted_at_both_ends};
 use super::{Axis, BLUE, Color, Frame, GRAY, INK, Picture, SMALL, TEXT, TITLE, Theme, VERMILION};
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 const WIDTH: u32 = 1500;
 const HEIGHT: u32 = 650;
@@ -52,7 +52,7 @@ pub fn draw(words: &Words, theme: Theme) -> anyhow::Result<Picture> {
 fn draw_title(sheet: &mut Sheet, words: &Words) {
     let what = match words.scores.len() {
         1 => "one word".to_owned(),
-        count => format!("{} words", grouped(count)),
+        count => format!("{} words", group_digits(count)),
     };
     let title = format!("{what} of the vocabulary, each read alone");
     sheet.text((FRAME_LEFT, 44.0), Align::Left, TITLE, INK, &title);

@@ -1,36 +1,37 @@
-//! Chance comes from explicit seeds: one for each use, derived from the run's.
+//! Random numbers from explicit seeds: every purpose has its own seed, derived from `train.seed`.
+//! Nothing here draws from a global generator or keeps a state.
 
-/// What a seed is for.
+/// Purpose of a seed.
 #[derive(Clone, Copy, Debug)]
-pub enum Use {
-    /// The initial weights.
+pub enum SeedPurpose {
+    /// Initial weights.
     Weights,
-    /// The order of the examples in an epoch.
-    Order(usize),
+    /// Order of the examples in an epoch.
+    Shuffle(usize),
     /// Dropout in a step.
     Dropout(u64),
-    /// The vectors of words that a file of word vectors lacks, for an input.
-    Vectors(usize),
+    /// Vectors of the words that a word vector file lacks, for an input.
+    WordVectors(usize),
 }
 
-/// The seed for one use in a run with this seed. Equal arguments give equal seeds, so a resumed
-/// run draws what the uninterrupted one draws.
-pub fn derive(seed: u64, purpose: Use) -> u64 {
+/// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed run
+/// draws the same numbers as an uninterrupted one.
+pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
     let (kind, number) = match purpose {
-        Use::Weights => (1, 0),
-        Use::Order(epoch) => (2, epoch as u64),
-        Use::Dropout(step) => (3, step),
-        Use::Vectors(input) => (4, input as u64),
+        SeedPurpose::Weights => (1, 0),
+        SeedPurpose::Shuffle(epoch) => (2, epoch as u64),
+        SeedPurpose::Dropout(step) => (3, step),
+        SeedPurpose::WordVectors(input) => (4, input as u64),
     };
     [kind, number].into_iter().fold(mix(seed), |state, word| mix(state ^ word))
 }
 
-/// A number that changes when any of the numbers does.
+/// Hashes a sequence of numbers.
 pub fn fingerprint(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, |state, number| mix(state ^ number))
 }
 
-/// Number `index` of the sequence that `seed` begins, uniform in [0, 1).
+/// Value `index` of the sequence with this seed, uniform in [0, 1).
 pub fn uniform(seed: u64, index: u64) -> f32 {
     const BITS: u32 = 24;
     (mix(seed ^ mix(index)) >> (64 - BITS)) as f32 / (1 << BITS) as f32
@@ -69,21 +70,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uses_have_seeds_of_their_own() {
+    fn purposes_have_distinct_seeds() {
         let mut seeds: Vec<u64> = (0..100)
             .flat_map(|i| {
                 [
-                    derive(1, Use::Order(i)),
-                    derive(1, Use::Dropout(i as u64)),
-                    derive(1, Use::Vectors(i)),
-                    derive(i as u64, Use::Weights),
+                    derive_seed(1, SeedPurpose::Shuffle(i)),
+                    derive_seed(1, SeedPurpose::Dropout(i as u64)),
+                    derive_seed(1, SeedPurpose::WordVectors(i)),
+                    derive_seed(i as u64, SeedPurpose::Weights),
                 ]
             })
             .collect();
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 400);
-        assert_eq!(derive(1, Use::Order(3)), derive(1, Use::Order(3)));
+        assert_eq!(
+            derive_seed(1, SeedPurpose::Shuffle(3)),
+            derive_seed(1, SeedPurpose::Shuffle(3))
+        );
     }
 
     #[test]

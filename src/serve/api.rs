@@ -22,7 +22,7 @@ use super::Limits;
 use super::batching::{ExplainJob, PredictJob};
 use super::metrics::Metrics;
 use crate::explanation::{Method, page};
-use crate::output::stdout::listed;
+use crate::output::format::join_names;
 use crate::prediction::Prediction;
 use crate::prediction::text_columns::TextColumns;
 
@@ -243,7 +243,7 @@ async fn explain(
         None => None,
         Some(label) => {
             Some(server.labels.iter().position(|known| *known == label).ok_or_else(|| {
-                let labels = listed(&server.labels);
+                let labels = join_names(&server.labels);
                 ApiError::unprocessable(format!(
                     "\"class\" is \"{label}\"; the labels are {labels}"
                 ))

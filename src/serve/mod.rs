@@ -28,8 +28,8 @@ use tokio::time::sleep;
 
 use crate::config::count;
 use crate::explanation::Explainer;
-use crate::output::say;
-use crate::output::stdout::listed;
+use crate::output::format::join_names;
+use crate::output::{message, note};
 use crate::prediction::Classifier;
 use crate::prediction::text_columns::TextColumns;
 use crate::system::process;
@@ -83,7 +83,7 @@ pub fn serve(
     classifier: &Classifier,
     explainer: Explainer,
 ) -> anyhow::Result<()> {
-    process::allow_many_files();
+    process::raise_open_file_limit();
     let runtime =
         Builder::new_multi_thread().worker_threads(2).enable_all().build().context("no threads")?;
     let listener = listen(&runtime, address)
@@ -109,23 +109,23 @@ pub fn serve(
         runtime.shutdown_background();
         served
     });
-    say(format!(
+    message(format!(
         "serving \"{}\", labels {}, on http://{address}",
         checkpoint.display(),
-        listed(classifier.labels())
+        join_names(classifier.labels())
     ));
     if !address.ip().is_loopback() {
-        say("note: whoever reaches this address may ask; nothing checks who it is");
+        note("whoever reaches this address may ask; nothing checks who it is");
     }
     Batcher { jobs, limits: limits, metrics }.run(classifier);
     let served = talking.join().map_err(|_| anyhow!("the server broke off"))?;
     match served.context("cannot serve")? {
         End::Answered => {
             computing.join().map_err(|_| anyhow!("explaining broke off"))?;
-            say("ended; every request was answered");
+            message("ended; every request was answered");
         }
         // An explanation that is under way is left to itself.
-        End::GivenUp => say("ended; requests that took longer were given up"),
+        End::GivenUp => message("ended; requests that took longer were given up"),
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn talk(listener: TcpListener, state: AppState) -> io::Result<End> {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
-    say("ending: requests that are under way are answered first");
+    message("ending: requests that are under way are answered first");
     tokio::select! {
         () = connections.shutdown() => Ok(End::Answered),
         () = sleep(LAST_ANSWERS) => Ok(End::GivenUp),

@@ -14,11 +14,11 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{State, SweepDirectory, SweepRun};
-use crate::output::format::clock;
-use crate::output::say;
+use crate::output::format::format_duration;
+use crate::output::message;
 use crate::run::directory::Outcome;
 use crate::system::device::DeviceChoice;
-use crate::system::interrupt::Interrupt;
+use crate::system::signals::Interrupt;
 
 /// How often processes are looked after.
 const POLL: Duration = Duration::from_millis(20);
@@ -283,7 +283,7 @@ impl Console {
         self.times.extend(time);
         self.count();
         let score = format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
-        let left = self.time_left().map_or_else(|| "–".to_owned(), clock);
+        let left = self.time_left().map_or_else(|| "–".to_owned(), format_duration);
         self.line(run, &format!("{score}  {seconds:7.1} s  {left:>5}"));
     }
 
@@ -318,7 +318,7 @@ impl Console {
     }
 
     fn print(&self, line: &str) {
-        self.bar.suspend(|| say(line));
+        self.bar.suspend(|| message(line));
     }
 }
 

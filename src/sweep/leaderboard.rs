@@ -10,7 +10,7 @@ use super::names::text_of;
 use super::{State, SweepDirectory, SweepRun, base_value};
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
-use crate::output::table::{Side, Table, wrap};
+use crate::output::table::{wrap, Align, Table};
 use crate::run::directory::Outcome;
 
 /// What the points of a sweep reached, the best first.
@@ -30,7 +30,7 @@ pub struct Leaderboard {
 struct Column {
     field: String,
     label: String,
-    side: Side,
+    side: Align,
 }
 
 /// In front of settings that stand below their row.
@@ -207,9 +207,9 @@ fn columns(folder: &SweepDirectory) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for set in folder.runs.iter().flat_map(|run| &run.point.settings) {
         let field = set.field();
-        let side = if set.value().is_number() { Side::Right } else { Side::Left };
+        let side = if set.value().is_number() { Align::Right } else { Align::Left };
         match columns.iter_mut().find(|column| column.field == field) {
-            Some(known) if side == Side::Left => known.side = Side::Left,
+            Some(known) if side == Align::Left => known.side = Align::Left,
             Some(_) => {}
             None => columns.push(Column { label: folder.labels.of(&field), field, side }),
         }
@@ -283,7 +283,7 @@ impl Leaderboard {
 
     /// With columns for these of the fields that vary, the first of all.
     fn columns_of(&self, columns: &[Column]) -> Table {
-        let title = |title: &str| (title.to_owned(), Side::Right);
+        let title = |title: &str| (title.to_owned(), Align::Right);
         let fields = columns.iter().map(|column| (column.label.clone(), column.side));
         let scores = ["loss", "accuracy", "epoch", "seconds", "runs"].map(title);
         let mut table = Table::new([title("rank")].into_iter().chain(fields).chain(scores));

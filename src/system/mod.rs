@@ -1,6 +1,10 @@
-//! The process and the machine: floating-point mode, allocator, threads, signals, devices, and the
-//! launch of the libtorch program. Nothing here knows about models or data.
+//! The process and the machine: floating-point mode, allocator, threads, signals, devices, and
+//! launching `lstmtext-torch`. Nothing here knows about models, data or commands.
 
+mod allocator;
 pub mod device;
-pub mod interrupt;
+mod floating_point;
 pub mod process;
+pub mod signals;
+pub mod threads;
+pub mod torch_program;

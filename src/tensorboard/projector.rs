@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::data::prepared::PreparedData;
 use crate::io::files::replace_directory;
 use crate::model::named_tensors::NamedTensor;
-use crate::output::characters::is_hidden;
+use crate::output::sanitize::is_unprintable;
 use crate::text::FIRST_WORD;
 
 /// Where the projector looks in the folder of a run: a folder in another.
@@ -99,7 +99,7 @@ fn visible(word: &str) -> String {
     let mut out = String::new();
     for letter in word.chars() {
         match letter {
-            _ if is_hidden(letter) => out.extend(letter.escape_default()),
+            _ if is_unprintable(letter) => out.extend(letter.escape_default()),
             _ if letter.is_whitespace() => out.push('␣'),
             _ => out.push(letter),
         }

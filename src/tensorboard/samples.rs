@@ -3,7 +3,7 @@
 use crate::config::{Input, TokenizerKind};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
-use crate::output::characters::is_hidden;
+use crate::output::sanitize::is_unprintable;
 use crate::text::{Corpus, Encoder};
 
 /// Tokens of a text that are shown, half of them from each end.
@@ -141,7 +141,7 @@ fn escaped(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {
-            _ if is_hidden(letter) => out.push(' '),
+            _ if is_unprintable(letter) => out.push(' '),
             '&' | '<' | '>' | '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '"' => {
                 out.push_str(&format!("&#{};", u32::from(letter)));
             }

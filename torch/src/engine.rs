@@ -10,10 +10,10 @@ use lstmtext::backend::Inference;
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::cli::ComputeArgs;
 use lstmtext::config::{Backend, Config, ConfigError, TokenBudget};
-use lstmtext::output::say;
+use lstmtext::output::note;
 use lstmtext::run::checkpoint::Checkpoint;
 use lstmtext::system::device::DeviceChoice;
-use lstmtext::system::process;
+use lstmtext::system::threads;
 
 /// A backend on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl Engine {
         }
         if engine == Self::Native && config.precision.is_half() {
             let precision = config.precision.as_str();
-            say(format!(
-                "note: precision: {precision} is for CUDA; the native backend computes in fp32"
+            note(format!(
+                "precision: {precision} is for CUDA; the native backend computes in fp32"
             ));
         }
         Ok(engine)
@@ -76,7 +76,7 @@ impl Engine {
     /// The CPU threads that it computes with.
     pub fn threads(self) -> usize {
         match self {
-            Self::Native => process::threads(),
+            Self::Native => threads::count(),
             Self::Libtorch(_) => libtorch::threads(),
         }
     }

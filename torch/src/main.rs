@@ -9,7 +9,7 @@ use lstmtext_torch::{commands, libtorch};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    process::start();
+    process::prepare();
     libtorch::load_cuda();
     exit_code(libtorch::catch_libtorch_panics(|| commands::run(cli)))
 }

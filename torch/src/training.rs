@@ -5,10 +5,10 @@ use crate::learner::{TorchLearner, model, to_arrays};
 use crate::model::Model;
 use lstmtext::backend::native::NativeLearner;
 use lstmtext::data::prepared::PreparedData;
-use lstmtext::random::{Use, derive};
+use lstmtext::random::{SeedPurpose, derive_seed};
 use lstmtext::run::checkpoint::Checkpoint;
 use lstmtext::run::directory::RunDirectory;
-use lstmtext::system::interrupt::Interrupt;
+use lstmtext::system::signals::Interrupt;
 use lstmtext::train::trainer::{Ending, Trainer, class_weights};
 
 /// A run that is about to begin or to go on, on one of the backends.
@@ -113,7 +113,7 @@ pub fn torch_learner(
 
 fn initial_model(experiment: &PreparedData, device: tch::Device) -> anyhow::Result<Model> {
     let config = &experiment.resolved.config;
-    let seed = derive(config.train.seed, Use::Weights);
+    let seed = derive_seed(config.train.seed, SeedPurpose::Weights);
     let words = experiment.encoders.sizes();
     let model = Model::new(config, &words, experiment.labels.len(), seed, device)?;
     for (input, vectors) in experiment.vectors.iter().enumerate() {

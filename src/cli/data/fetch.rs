@@ -10,9 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::FINE;
 use crate::fetch::{self, Download, Limits, Patience};
-use crate::output::format::grouped;
-use crate::output::stdout::print;
-use crate::output::{PLAIN_INTERVAL, say};
+use crate::output::format::group_digits;
+use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print};
 
 const FETCH_EXAMPLES: &str = "\
 Examples:
@@ -87,7 +86,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     };
     let folder = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.folder));
     if folder.is_dir() {
-        say(format!("\"{}\" is there already", folder.display()));
+        message(format!("\"{}\" is there already", folder.display()));
         return print(&folder.display().to_string()).map(|()| FINE);
     }
     let archive = folder.with_file_name(publication.archive);
@@ -97,14 +96,14 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         max_bytes: publication.max_download,
         patience: Patience::default(),
     };
-    say(format!("fetching {}", request.url));
+    message(format!("fetching {}", request.url));
     let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
     let mut told = Instant::now();
     fetch::download(&request, &archive, &mut |received, total| {
-        if bar.is_hidden() && told.elapsed() >= PLAIN_INTERVAL {
+        if bar.is_hidden() && told.elapsed() >= PLAIN_PROGRESS_INTERVAL {
             told = Instant::now();
             let total = total.map_or("?".to_owned(), |total| format!("{:.1}", total as f64 / 1e6));
-            say(format!("{:.1} of {total} MB", received as f64 / 1e6));
+            message(format!("{:.1} of {total} MB", received as f64 / 1e6));
         }
         if let Some(total) = total {
             bar.set_length(total);
@@ -113,7 +112,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     })?;
     bar.finish_and_clear();
 
-    say(format!("unpacking to {}", folder.display()));
+    message(format!("unpacking to {}", folder.display()));
     let bar = progress_bar("{pos} files {spinner}");
     let extracted = fetch::extract_tar_gz(
         &archive,
@@ -125,8 +124,8 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     bar.finish_and_clear();
     fs::remove_file(&archive)
         .with_context(|| format!("cannot remove \"{}\"", archive.display()))?;
-    let files = grouped(extracted.files as usize);
-    say(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
+    let files = group_digits(extracted.files as usize);
+    message(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
     print(&folder.display().to_string()).map(|()| FINE)
 }
 

@@ -11,8 +11,7 @@ use crate::cli::{FINE, SetArgs};
 use crate::config::{self, Column};
 use crate::data::{self, SplitName};
 use crate::io::files::{create_parent_directory, replace_directory};
-use crate::output::say;
-use crate::output::stdout::print;
+use crate::output::{note, print};
 
 /// Write the training, validation and test examples to files, for other programs
 #[derive(Debug, Args)]
@@ -64,8 +63,6 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
         }
         Ok(())
     })?;
-    for note in &splits.notes {
-        say(format!("note: {note}"));
-    }
+    splits.notes.iter().for_each(note);
     print(&args.to.display().to_string()).map(|()| FINE)
 }

@@ -8,9 +8,8 @@ use clap::Args;
 use crate::cli::{FINE, SetArgs};
 use crate::config::{self, Input};
 use crate::data;
-use crate::output::format::grouped;
-use crate::output::say;
-use crate::output::stdout::print;
+use crate::output::format::group_digits;
+use crate::output::{message, note, print};
 use crate::text::dictionary;
 
 const EXAMPLE: &str = "\
@@ -42,13 +41,11 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let index = position(&config.inputs, args.input.as_deref())?;
     let splits = data::load(&config)?;
-    for note in &splits.notes {
-        say(format!("note: {note}"));
-    }
+    splits.notes.iter().for_each(note);
     let input = &config.inputs[index];
     let vocabulary = splits.train.vocabulary(index, &input.text)?;
     dictionary::write(&args.to, &vocabulary, &input.text)?;
-    say(format!("{} ids, the special ones included", grouped(vocabulary.len())));
+    message(format!("{} ids, the special ones included", group_digits(vocabulary.len())));
     print(&args.to.display().to_string()).map(|()| FINE)
 }
 

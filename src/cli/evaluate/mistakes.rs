@@ -10,7 +10,7 @@ use crate::config::{Column, Config, ConfigError};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
 use crate::io::files::write_atomic;
-use crate::output::stdout::one_field;
+use crate::output::sanitize::tsv_field;
 
 /// A file and its format, which its extension tells.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ impl Format {
                 let mut out = names.join("\t") + "\n";
                 for row in rows {
                     let fields: Vec<String> =
-                        row.iter().map(|value| one_field(&plain(value))).collect();
+                        row.iter().map(|value| tsv_field(&plain(value))).collect();
                     out += &(fields.join("\t") + "\n");
                 }
                 Ok(out.into_bytes())

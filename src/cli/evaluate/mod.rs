@@ -12,8 +12,8 @@ use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{self, Examples, SplitName};
 use crate::evaluation::{Comparison, Evaluation, Predictions, compare};
-use crate::output::say;
-use crate::output::stdout::{listed, print, print_json};
+use crate::output::format::join_names;
+use crate::output::{message, note, print, print_json};
 use crate::run::checkpoint::Checkpoint;
 
 mod mistakes;
@@ -132,7 +132,7 @@ pub fn report(args: &EvaluateArgs, subjects: &[Subject]) -> anyhow::Result<u8> {
     });
     if let Some(file) = &args.errors {
         let count = file.write(&predictions, &examples, labels, config)?;
-        say(format!("{}: {count} mistakes, the most confident first", file.path().display()));
+        message(format!("{}: {count} mistakes, the most confident first", file.path().display()));
     }
     let report = Report { evaluation: Evaluation::of(&predictions, labels), comparison };
     match args.json {
@@ -164,15 +164,15 @@ fn predict_the_same(
         labels == known,
         "\"{}\" has the labels {}, \"{}\" {}: they cannot be compared",
         other.checkpoint.path.display(),
-        listed(labels),
+        join_names(labels),
         first.checkpoint.path.display(),
-        listed(known)
+        join_names(known)
     );
     let own = &other.checkpoint.resolved.config;
     let data = &first.checkpoint.resolved.config.data;
     if !same_parts(own, &first.checkpoint.resolved.config) {
-        say(format!(
-            "note: \"{}\" was trained on other parts of the data, perhaps on some of these examples",
+        note(format!(
+            "\"{}\" was trained on other parts of the data, perhaps on some of these examples",
             other.checkpoint.path.display()
         ));
     }
@@ -200,28 +200,24 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
             true => fault.context("the run's data.filter is for its own file; --set data.filter={} reads all rows"),
             false => fault,
         })?;
-        for note in &examples.notes {
-            say(format!("note: {note}"));
-        }
+        examples.notes.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
     let parts = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
     let changed = args.set.overrides.iter().map(Override::field);
     for field in changed.filter(|field| parts.iter().any(|part| field.starts_with(part))) {
-        say(format!(
-            "note: --set {field} changes the parts: there may be examples that it was trained on"
+        note(format!(
+            "--set {field} changes the parts: there may be examples that it was trained on"
         ));
     }
     let mut splits = data::load(config)?;
     splits.leave_out_long(config)?;
-    for note in &splits.notes {
-        say(format!("note: {note}"));
-    }
+    splits.notes.iter().for_each(note);
     if splits.labels != checkpoint.labels {
         bail!(
             "the data has the labels {}, the checkpoint {}",
-            listed(&splits.labels),
-            listed(&checkpoint.labels)
+            join_names(&splits.labels),
+            join_names(&checkpoint.labels)
         );
     }
     let name = match args.split {

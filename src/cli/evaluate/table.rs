@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ComparisonReport;
 use crate::evaluation::{ClassScore, Evaluation};
-use crate::output::format::grouped;
+use crate::output::format::group_digits;
 
 /// Classes of which the whole confusion matrix is shown; of more its largest mistakes.
 const MATRIX: usize = 8;
@@ -15,7 +15,7 @@ const LABEL: usize = 24;
 /// All figures; `name` is that of the examples.
 pub fn of(name: &str, found: &Evaluation) -> String {
     let [low, high] = found.accuracy_interval.map(|share| 100.0 * share);
-    let mut out = format!("{name}: {} examples\n\n", grouped(found.examples));
+    let mut out = format!("{name}: {} examples\n\n", group_digits(found.examples));
     let mut figure = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
     let of_ranking = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
@@ -35,7 +35,7 @@ fn classes(found: &Evaluation) -> String {
     let line = |label: &str, score: ClassScore, examples: usize| {
         let [precision, recall, f1] =
             [score.precision, score.recall, score.f1].map(|share| 100.0 * share);
-        let (label, examples) = (short(label), grouped(examples));
+        let (label, examples) = (short(label), group_digits(examples));
         format!("{label:<width$}  {precision:>7.2} % {recall:>7.2} % {f1:>7.2} % {examples:>10}\n")
     };
     let classes = found.classes.iter().map(|class| line(&class.label, class.score, class.examples));
@@ -48,7 +48,7 @@ fn confusion(found: &Evaluation) -> String {
     if found.classes.len() > MATRIX {
         let lines = found.confused().into_iter().take(LARGEST).map(|pair| {
             let (label, predicted) = (label(pair.label), label(pair.predicted));
-            format!("{:>9}  {label} taken for {predicted}\n", grouped(pair.examples))
+            format!("{:>9}  {label} taken for {predicted}\n", group_digits(pair.examples))
         });
         return "\nmost frequent mistakes\n".to_owned() + &lines.collect::<String>();
     }
@@ -66,7 +66,7 @@ fn confusion(found: &Evaluation) -> String {
     let mut out = format!("\n{:<first$}{heads}\n", "label",);
     for (class, row) in found.confusion.iter().enumerate() {
         let counts: String =
-            row.iter().map(|count| format!("{:>width$}", grouped(*count))).collect();
+            row.iter().map(|count| format!("{:>width$}", group_digits(*count))).collect();
         out += &format!("{:<first$}{counts}\n", number(class) + &label(class));
     }
     out.replacen("\nlabel", "\npredictions for each label\nlabel", 1)
@@ -77,12 +77,12 @@ fn lengths(found: &Evaluation) -> String {
     for bucket in &found.lengths {
         let [low, high] = bucket.interval.map(|share| 100.0 * share);
         let range = match bucket.from == bucket.to {
-            true => grouped(bucket.from),
-            false => format!("{} to {}", grouped(bucket.from), grouped(bucket.to)),
+            true => group_digits(bucket.from),
+            false => format!("{} to {}", group_digits(bucket.from), group_digits(bucket.to)),
         };
         out += &format!(
             "{range:<15} {:>9}  {:>7.2} %   {low:.2} to {high:.2} %\n",
-            grouped(bucket.examples),
+            group_digits(bucket.examples),
             100.0 * bucket.accuracy,
         );
     }
@@ -100,7 +100,7 @@ pub fn of_comparison(
     let width = first.chars().count().max(other.chars().count()).max("checkpoint".len());
     let counts = &found.comparison;
     let line = |name: &str, accuracy: f64, loss: f64, alone: usize| {
-        let (accuracy, alone) = (100.0 * accuracy, grouped(alone));
+        let (accuracy, alone) = (100.0 * accuracy, group_digits(alone));
         format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>10}\n")
     };
     let better = if counts.only_first > counts.only_other { &first } else { &other };
@@ -122,8 +122,8 @@ pub fn of_comparison(
         "checkpoint",
         line(&first, evaluation.accuracy, evaluation.loss, counts.only_first),
         line(&other, found.accuracy, found.loss, counts.only_other),
-        grouped(counts.both_right),
-        grouped(counts.both_wrong),
+        group_digits(counts.both_right),
+        group_digits(counts.both_wrong),
     )
 }
 

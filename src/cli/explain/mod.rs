@@ -13,11 +13,11 @@ use crate::config::ConfigError;
 use crate::config::count;
 use crate::explanation::{Explainer, Method, page};
 use crate::io::files::write_atomic;
-use crate::output::say;
-use crate::output::stdout::{listed, print, print_json};
+use crate::output::format::join_names;
+use crate::output::{message, print, print_json};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::run::checkpoint::Checkpoint;
-use crate::system::process;
+use crate::system::threads;
 
 mod terminal;
 
@@ -102,7 +102,7 @@ impl Color {
 
 /// Runs the command.
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
-    process::set_threads(args.threads)?;
+    threads::set_count(args.threads)?;
     let explainer = Explainer::new(&Checkpoint::open(&args.checkpoint)?)?;
     let texts = TextColumns::of(explainer.inputs()).given(args.texts, args.inputs)?;
     if texts[0].is_empty() {
@@ -118,7 +118,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     let found = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(HtmlFile(path)) = &args.html {
         write_atomic(path, page::of(&found).as_bytes()).context("cannot write the page")?;
-        say(format!("{}: {} explained", path.display(), texts_in_words(found.len())));
+        message(format!("{}: {} explained", path.display(), texts_in_words(found.len())));
     }
     match args.json {
         true => print_json(&found)?,
@@ -134,7 +134,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
 
 fn number_of(label: &str, labels: &[String]) -> Result<usize, ConfigError> {
     labels.iter().position(|known| known == label).ok_or_else(|| {
-        ConfigError::new(format!("--class {label}: the labels are {}", listed(labels)))
+        ConfigError::new(format!("--class {label}: the labels are {}", join_names(labels)))
     })
 }
 

@@ -3,7 +3,7 @@
 use anstyle::{Ansi256Color, Style};
 
 use crate::explanation::{ExplainedWord, Explanation, Method, Side};
-use crate::output::stdout::harmless;
+use crate::output::sanitize::printable;
 
 /// Words at each end that are listed with their numbers.
 const LISTED: usize = 8;
@@ -26,7 +26,7 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
             out += &format!("{name}: ");
         }
         for segment in input.segments() {
-            let text = harmless(&input.text[segment.span.clone()]);
+            let text = printable(&input.text[segment.span.clone()]);
             match (segment.words.first(), colored) {
                 (Some(word), true) => {
                     out += &painted(explanation, &text, segment.contribution(), word.known);
@@ -84,7 +84,7 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
         None => String::new(),
         Some(found) => {
-            let word: String = harmless(&found.word).chars().take(WORD).collect();
+            let word: String = printable(&found.word).chars().take(WORD).collect();
             format!("{word:<WORD$} {:>+8.3}", explanation.on_its_side(found.contribution))
         }
     };

@@ -9,10 +9,10 @@ use super::{Named, differing, entries, loss, percent};
 use crate::cli::FINE;
 use crate::config::{Difference, flow};
 use crate::objective::metrics::Score;
-use crate::output::format::grouped;
-use crate::output::say;
-use crate::output::stdout::{harmless, line_width, print, print_json};
-use crate::output::table::{Side, Table, shortened};
+use crate::output::format::group_digits;
+use crate::output::sanitize::printable;
+use crate::output::table::{Align, Table, truncate_middle};
+use crate::output::{note, print, print_json, terminal_width};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::{RunReport, is_run};
 
@@ -47,12 +47,12 @@ pub fn run(args: DiffArgs) -> anyhow::Result<u8> {
     }
     for run in &runs {
         for fault in &run.report.faults {
-            say(format!("note: {}: {fault}", run.name));
+            note(format!("{}: {fault}", run.name));
         }
     }
-    let mut text = fields(&runs, &differing, line_width());
+    let mut text = fields(&runs, &differing, terminal_width());
     text.push(String::new());
-    text.extend(scores(&runs, line_width()));
+    text.extend(scores(&runs, terminal_width()));
     print(&text.join("\n"))?;
     Ok(FINE)
 }
@@ -71,8 +71,8 @@ fn named(path: &Path) -> anyhow::Result<Named> {
 }
 
 /// The titles of both runs.
-fn titles(runs: &[Named; 2], width: usize) -> [(String, Side); 2] {
-    [&runs[0], &runs[1]].map(|run| (shortened(&harmless(&run.name), width), Side::Left))
+fn titles(runs: &[Named; 2], width: usize) -> [(String, Align); 2] {
+    [&runs[0], &runs[1]].map(|run| (truncate_middle(&printable(&run.name), width), Align::Left))
 }
 
 /// The fields that differ; one whose values are too long for columns has them below it.
@@ -91,7 +91,7 @@ fn fields(runs: &[Named; 2], differing: &[Difference], width: usize) -> Vec<Stri
     };
     let long = |values: &[String]| values.iter().any(|value| value.chars().count() > most);
     let mut table =
-        Table::new([("field".into(), Side::Left)].into_iter().chain(titles(runs, most)));
+        Table::new([("field".into(), Align::Left)].into_iter().chain(titles(runs, most)));
     for difference in differing {
         let values = values(difference);
         let values = if long(&values) { vec![String::new(); 2] } else { values };
@@ -112,9 +112,9 @@ fn fields(runs: &[Named; 2], differing: &[Difference], width: usize) -> Vec<Stri
 /// What both runs reached, and by how much the second is above the first.
 fn scores(runs: &[Named; 2], width: usize) -> Vec<String> {
     let most = width.saturating_sub(40) / 2;
-    let [a, b] = titles(runs, most).map(|(title, _)| (title, Side::Right));
+    let [a, b] = titles(runs, most).map(|(title, _)| (title, Align::Right));
     let mut table =
-        Table::new([("score".into(), Side::Left), a, b, ("difference".into(), Side::Right)]);
+        Table::new([("score".into(), Align::Left), a, b, ("difference".into(), Align::Right)]);
     let reports = [&runs[0].report, &runs[1].report];
     let mut add = |title: &str, values: [String; 2], difference: Option<String>| {
         if values.iter().any(|value| !value.is_empty()) {
@@ -137,11 +137,11 @@ fn scores(runs: &[Named; 2], width: usize) -> Vec<String> {
         let gain = both.map(|(a, b)| format!("{:+.4}", b.loss - a.loss));
         add(&format!("{part} loss"), shown(loss), gain);
     }
-    let number = |number: Option<f64>| number.map_or(String::new(), |n| grouped(n as usize));
+    let number = |number: Option<f64>| number.map_or(String::new(), |n| group_digits(n as usize));
     add("state", reports.map(|run| run.state.as_str().to_owned()), None);
     add("best epoch", [runs[0].epochs(), runs[1].epochs()], None);
     add("training time", [runs[0].time(), runs[1].time()], None);
     add("tokens/s", reports.map(|run| number(run.tokens_per_second)), None);
-    add("parameters", reports.map(|run| run.parameters.map_or(String::new(), grouped)), None);
+    add("parameters", reports.map(|run| run.parameters.map_or(String::new(), group_digits)), None);
     table.lines()
 }

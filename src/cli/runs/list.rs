@@ -12,10 +12,10 @@ use serde_yaml::Value;
 use super::{Named, differing, entries, loss, percent};
 use crate::cli::FINE;
 use crate::config::{Difference, defaults, flow};
-use crate::output::format::grouped;
-use crate::output::say;
-use crate::output::stdout::{harmless, line_width, print, print_json};
-use crate::output::table::{Side, Table, shortened, wrap};
+use crate::output::format::group_digits;
+use crate::output::sanitize::printable;
+use crate::output::table::{Align, Table, truncate_middle, wrap};
+use crate::output::{message, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
 /// A name of a run is never cut to less than this.
@@ -141,8 +141,10 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let differing = differing(&runs);
     match args.json {
         true => print_json(&entries(&runs, &differing))?,
-        false if runs.is_empty() => say(format!("there are no runs in \"{}\"", folder.display())),
-        false => print(&table(&runs, &differing, line_width()))?,
+        false if runs.is_empty() => {
+            message(format!("there are no runs in \"{}\"", folder.display()))
+        }
+        false => print(&table(&runs, &differing, terminal_width()))?,
     }
     Ok(FINE)
 }
@@ -159,14 +161,14 @@ fn name(path: &Path, folder: &Path) -> String {
     }
 }
 
-const TITLES: [(&str, Side); 7] = [
-    ("run", Side::Left),
-    ("state", Side::Left),
-    ("accuracy", Side::Right),
-    ("loss", Side::Right),
-    ("best epoch", Side::Right),
-    ("time", Side::Right),
-    ("parameters", Side::Right),
+const TITLES: [(&str, Align); 7] = [
+    ("run", Align::Left),
+    ("state", Align::Left),
+    ("accuracy", Align::Right),
+    ("loss", Align::Right),
+    ("best epoch", Align::Right),
+    ("time", Align::Right),
+    ("parameters", Align::Right),
 ];
 /// The columns of accuracy and loss are below this.
 const ABOVE: (&str, usize) = ("validation", 2);
@@ -183,7 +185,7 @@ fn table(runs: &[Named], differing: &[Difference], width: usize) -> String {
         let without = columns(runs, &[], usize::MAX);
         let spare = width.saturating_sub(without.width() - without.widths()[0]);
         let most = spare.max(SHORTEST_NAME);
-        let names: Vec<String> = runs.iter().map(|run| shortened(&run.name, most)).collect();
+        let names: Vec<String> = runs.iter().map(|run| truncate_middle(&run.name, most)).collect();
         let is_ambiguous = names.iter().any(|name| names.iter().filter(|n| *n == name).count() > 1);
         columns(runs, &[], if is_ambiguous { usize::MAX } else { most })
     };
@@ -210,13 +212,13 @@ fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
     for (number, run) in runs.iter().enumerate() {
         let RunReport { state, best, parameters, .. } = &run.report;
         let mut row = vec![
-            shortened(&harmless(&run.name), most),
+            truncate_middle(&printable(&run.name), most),
             state.as_str().to_owned(),
             best.map_or(String::new(), |best| percent(best.validation)),
             best.map_or(String::new(), |best| loss(best.validation)),
             run.epochs(),
             run.time(),
-            parameters.map_or(String::new(), grouped),
+            parameters.map_or(String::new(), group_digits),
         ];
         row.extend(fields.iter().map(|field| shown(&field.values[number])));
         table.add(row);
@@ -239,10 +241,10 @@ impl<'a> Field<'a> {
         Self { name, values: &difference.values, usual: usual(&difference.values) }
     }
 
-    fn title(&self) -> (String, Side) {
+    fn title(&self) -> (String, Align) {
         let number = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_number);
         let numbers = self.values.iter().all(number);
-        (self.name.clone(), if numbers { Side::Right } else { Side::Left })
+        (self.name.clone(), if numbers { Align::Right } else { Align::Left })
     }
 }
 
@@ -304,12 +306,12 @@ fn notes(run: &Named, width: usize) -> Vec<String> {
     let error = run.report.error.iter().map(|error| format!("error: {error}"));
     let faults = run.report.faults.iter().map(|fault| format!("damaged: {fault}"));
     let notes = error.chain(faults);
-    let lines = notes.flat_map(|note| wrap(&harmless(&note), width - 4));
+    let lines = notes.flat_map(|note| wrap(&printable(&note), width - 4));
     lines.map(|line| format!("    {line}")).collect()
 }
 
 fn shown(value: &Option<Value>) -> String {
-    value.as_ref().map_or("–".to_owned(), |value| shortened(&flow(value), LONGEST_VALUE))
+    value.as_ref().map_or("–".to_owned(), |value| truncate_middle(&flow(value), LONGEST_VALUE))
 }
 
 /// The ends of the fields' names, as long as it takes to tell them apart.

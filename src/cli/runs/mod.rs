@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::config::{Difference, Resolved, differences};
 use crate::objective::metrics::Score;
-use crate::output::format::clock;
+use crate::output::format::format_duration;
 use crate::run::listing::{RunReport, State};
 use crate::run::progress::Best;
 
@@ -77,7 +77,7 @@ impl Named {
 /// Seconds as people read them.
 fn time(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if seconds >= 60.0 => clock(duration),
+        Ok(duration) if seconds >= 60.0 => format_duration(duration),
         _ => format!("{seconds:.1} s"),
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::format::{clock, grouped};
-use crate::output::{PLAIN_INTERVAL, say};
+use crate::output::format::{format_duration, group_digits};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, message};
 use crate::run::directory::Record;
 use crate::run::progress::{Finished, Progress};
 
@@ -66,10 +66,10 @@ impl Console {
         self.bar.inc(1);
         if !self.bar.is_hidden() {
             self.bar.set_message(self.rates());
-        } else if self.plain_last.elapsed() >= PLAIN_INTERVAL {
+        } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
             self.plain_last = Instant::now();
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            say(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
+            message(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
         }
     }
 
@@ -78,10 +78,10 @@ impl Console {
         let seconds = self.epoch_start.elapsed().as_secs_f64().max(1e-9);
         format!(
             "{} examples/s  {} tokens/s  loss {:.4}  ETA {}",
-            grouped((self.examples as f64 / seconds) as usize),
-            grouped((self.tokens as f64 / seconds) as usize),
+            group_digits((self.examples as f64 / seconds) as usize),
+            group_digits((self.tokens as f64 / seconds) as usize),
             self.loss_sum / self.examples.max(1) as f64,
-            clock(self.time_left(seconds)),
+            format_duration(self.time_left(seconds)),
         )
     }
 
@@ -144,6 +144,6 @@ impl Console {
 
     /// Prints a line above the bar.
     pub fn print(&self, line: &str) {
-        self.bar.suspend(|| say(line));
+        self.bar.suspend(|| message(line));
     }
 }

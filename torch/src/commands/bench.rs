@@ -16,9 +16,8 @@ use lstmtext::config::{self, Backend, ConfigError, Input};
 use lstmtext::data::batch_plan::{Bucketing, Plan};
 use lstmtext::data::prepared::PreparedData;
 use lstmtext::events::EventWriter;
-use lstmtext::output::format::{counted, grouped};
-use lstmtext::output::say;
-use lstmtext::output::stdout::{print, print_json};
+use lstmtext::output::format::{group_digits, pluralize};
+use lstmtext::output::{message, print, print_json};
 
 /// The curves that a step of training has.
 const CURVES: usize = 5;
@@ -73,11 +72,11 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     let mut experiment = PreparedData::prepare(resolved)?;
     resolve_token_budget(&mut experiment, engine)?;
     let config = &experiment.resolved.config;
-    say(format!(
+    message(format!(
         "{}: {} in each of {}",
         args.config.display(),
-        counted(args.steps.get(), "step"),
-        counted(args.rounds.get(), "round")
+        pluralize(args.steps.get(), "step"),
+        pluralize(args.rounds.get(), "round")
     ));
     let plan = Bucketing::of(&config.train).plan(&experiment.train.lengths(), config.train.seed, 0);
     let steps = args.steps.get().min(plan.len());
@@ -105,7 +104,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<u8> {
     }
     if let (Some(path), Some(learner)) = (&args.trace, &mut torch) {
         traced(path, device, || work.round(learner).map(drop))?;
-        say(format!("the trace is in \"{}\"; ui.perfetto.dev shows it", path.display()));
+        message(format!("the trace is in \"{}\"; ui.perfetto.dev shows it", path.display()));
     }
     let backends = [("native", natives), ("libtorch", torches)];
     let bench = Bench {
@@ -244,7 +243,7 @@ impl fmt::Display for Bench {
                 "{:<9}{:>9.3} ms a step  {:>10} tokens/s  {:>6.1} GFLOP/s nominal",
                 report.backend,
                 1e3 * report.step,
-                grouped(report.tokens_per_second as usize),
+                group_digits(report.tokens_per_second as usize),
                 report.gflops,
             )?;
             let sum: f64 = report.parts.iter().map(|(_, seconds)| seconds).sum();
@@ -275,7 +274,9 @@ impl fmt::Display for Bench {
         }
         write!(f, "a large matrix product: {:.1} GFLOP/s", self.product_gflops)?;
         match self.peak_megabytes {
-            Some(megabytes) => write!(f, "; memory at most {} MB", grouped(megabytes as usize)),
+            Some(megabytes) => {
+                write!(f, "; memory at most {} MB", group_digits(megabytes as usize))
+            }
             None => Ok(()),
         }
     }

@@ -6,8 +6,8 @@ use crate::engine::in_words;
 use crate::libtorch::{cuda_devices, version};
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::cli::{DevicesArgs, FINE};
-use lstmtext::output::stdout::{print, print_json};
-use lstmtext::system::process;
+use lstmtext::output::{print, print_json};
+use lstmtext::system::threads;
 
 #[derive(Serialize)]
 struct Report {
@@ -26,8 +26,8 @@ pub fn run(args: DevicesArgs) -> anyhow::Result<u8> {
         Ok(devices) => (devices.iter().map(ToString::to_string).collect(), None),
         Err(reason) => (Vec::new(), Some(reason)),
     };
-    process::set_threads(None)?;
-    let (libtorch, cpu_threads) = (version(), process::threads());
+    threads::set_count(None)?;
+    let (libtorch, cpu_threads) = (version(), threads::count());
     let cpu_instructions = Instructions::best().to_string();
     let report = Report { libtorch, cpu_threads, cpu_instructions, cuda_devices, no_cuda_because };
     match args.json {

@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use crate::{keras, learner};
 use lstmtext::cli::{ExportArgs, FINE};
-use lstmtext::output::stdout::print;
+use lstmtext::output::print;
 use lstmtext::run::checkpoint::Checkpoint;
 
 /// Runs the command.

@@ -14,9 +14,9 @@ use lstmtext::cli::{FINE, StatesArgs};
 use lstmtext::config::ConfigError;
 use lstmtext::explanation::Explainer;
 use lstmtext::io::files::{replace_file, write_atomic};
-use lstmtext::output::format::counted;
-use lstmtext::output::say;
-use lstmtext::output::stdout::{one_field, print, print_json};
+use lstmtext::output::format::pluralize;
+use lstmtext::output::sanitize::tsv_field;
+use lstmtext::output::{message, note, print, print_json};
 use lstmtext::plot::states::{Gates, MOST_TEXTS, StatesPlot, draw};
 use lstmtext::plot::{Picture, Theme};
 use lstmtext::prediction::text_columns::TextColumns;
@@ -65,7 +65,7 @@ impl TextStates {
         }
         let unknown = self.known.iter().filter(|known| !**known).count();
         if unknown > 0 {
-            let unknown = counted(unknown, "word");
+            let unknown = pluralize(unknown, "word");
             notes.push(format!(
                 "note: the vocabulary lacks {unknown} of {name}; to the model they are one"
             ));
@@ -141,7 +141,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
             print(&tables.join("\n"))?;
             let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
             if units > args.units {
-                say(format!(
+                message(format!(
                     "{} of {units} units are shown; --units has more, --json and --to have all, \
                      probabilities and gates too",
                     args.units
@@ -171,8 +171,8 @@ fn text_states(
     let (located, tokens_unread) = encoder.located(&text);
     let padding = sequences.positions.width as usize - located.len();
     let word = |token: &LocatedToken| match (&token.span, token.id) {
-        (Some(span), OOV) => one_field(&text[span.clone()]),
-        (_, id) => one_field(&words[id as usize]),
+        (Some(span), OOV) => tsv_field(&text[span.clone()]),
+        (_, id) => tsv_field(&words[id as usize]),
     };
     let padded = (0..padding).map(|_| words[PAD as usize].to_string());
     let known = located.iter().map(|token| token.id != OOV);
@@ -304,9 +304,7 @@ impl FileKind {
             Self::Png => {
                 let picture = picture(texts, theme)?;
                 if picture.boxes {
-                    say(
-                        "note: the picture has boxes for letters that its font lacks; .svg has all",
-                    );
+                    note("the picture has boxes for letters that its font lacks; .svg has all");
                 }
                 write_atomic(path, &picture.png)
             }

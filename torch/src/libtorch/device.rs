@@ -7,8 +7,8 @@ use anyhow::bail;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use tch::Device;
 
-use lstmtext::output::format::counted;
-use lstmtext::output::say;
+use lstmtext::output::format::pluralize;
+use lstmtext::output::note;
 use lstmtext::system::device::{CudaVersion, DeviceChoice, DriverDevice, driver};
 
 /// The device to compute on.
@@ -23,7 +23,7 @@ pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
             Err(reason) => {
                 // Who has a GPU wants to know.
                 if driver().is_ok() {
-                    say(format!("note: the CPU computes; {reason}"));
+                    note(format!("the CPU computes; {reason}"));
                 }
                 Device::Cpu
             }
@@ -31,8 +31,8 @@ pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
         DeviceChoice::Cuda(number) => match cuda_devices() {
             Ok(devices) if number < devices.len() => Ok(Device::Cuda(number)),
             Ok(devices) => {
-                let devices = counted(devices.len(), "CUDA device");
-                bail!("--device cuda:{number}: the driver shows {devices}, counted from 0")
+                let devices = pluralize(devices.len(), "CUDA device");
+                bail!("--device cuda:{number}: the driver shows {devices}, pluralize from 0")
             }
             Err(reason) if number == 0 => bail!("--device cuda: {reason}"),
             Err(reason) => bail!("--device cuda:{number}: {reason}"),

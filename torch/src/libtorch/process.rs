@@ -47,7 +47,7 @@ pub fn multiplication_rate(device: Device) -> f64 {
 /// # Errors
 /// Where the system refuses a thread.
 pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
-    lstmtext::system::process::set_threads(threads)?;
+    lstmtext::system::threads::set_count(threads)?;
     if let Some(threads) = threads {
         tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
     }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_version_is_the_one_tch_needs() {
         assert!(
-            super::version().starts_with(lstmtext::system::process::LIBTORCH_VERSION),
+            super::version().starts_with(lstmtext::system::torch_program::LIBTORCH_VERSION),
             "{}",
             super::version()
         );

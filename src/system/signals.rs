@@ -1,0 +1,109 @@
+//! Signals: stopping on Ctrl-C, SIGTERM and SIGHUP, and ignoring SIGXFSZ.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Milliseconds within which a repeated signal counts as the same one: `timeout` and service managers
+/// signal both the process and its group.
+const REPEAT_WINDOW: u64 = 500;
+
+/// Messages on stderr when signals arrive.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    /// Printed at the first signal.
+    pub first: &'static str,
+    /// Printed at the second signal, which ends the process.
+    pub second: &'static str,
+}
+
+const TRAINING: Messages = Messages {
+    first: "\nsaving after this step; press Ctrl-C again to quit without saving\n",
+    second: "\nquit without saving; the last checkpoint is unchanged\n",
+};
+
+/// Writes to stderr from a signal handler.
+fn write_stderr(message: &str) {
+    // SAFETY: pointer and length belong to a string. A failed write does no harm.
+    unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
+}
+
+/// Turns a write beyond the file size limit into an error, like a full disk, instead of SIGXFSZ.
+pub(super) fn ignore_file_size_limit() {
+    // SAFETY: no handler is installed that could run.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Returns true if the process ignores a signal, as `nohup` arranges for SIGHUP.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an all-zero sigaction is valid, and the call only writes to it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Records the first signal that asks to stop; the training loop polls it between steps. A second
+/// signal ends the process.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    /// Number of the first signal, and in the bits above it its arrival time in milliseconds. 0 before
+    /// that.
+    received: Arc<AtomicU64>,
+}
+
+const SIGNAL_BITS: u32 = 8;
+
+impl Interrupt {
+    /// Starts to listen, with the messages of a training run.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses a signal handler.
+    pub fn listen() -> anyhow::Result<Self> {
+        Self::listen_with(TRAINING)
+    }
+
+    /// Starts to listen, with messages of the caller.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses a signal handler.
+    pub fn listen_with(messages: Messages) -> anyhow::Result<Self> {
+        let interrupt = Self::default();
+        let started = Instant::now();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if signal == SIGHUP && is_ignored(signal) {
+                continue;
+            }
+            let received = interrupt.received.clone();
+            let action = move || {
+                let now = started.elapsed().as_millis() as u64;
+                let new = now << SIGNAL_BITS | signal as u64;
+                match received.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => write_stderr(messages.first),
+                    Err(first) if now - (first >> SIGNAL_BITS).min(now) < REPEAT_WINDOW => {}
+                    Err(_) => {
+                        write_stderr(messages.second);
+                        signal_hook::low_level::exit(128 + signal);
+                    }
+                }
+            };
+            // SAFETY: the action changes an atomic, reads the monotonic clock, writes to a file
+            // descriptor and ends the process. A signal handler may do all of these.
+            unsafe { signal_hook::low_level::register(signal, action) }
+                .context("cannot install a signal handler")?;
+        }
+        Ok(interrupt)
+    }
+
+    /// Returns the signal that asked to stop, if any.
+    pub fn signal(&self) -> Option<i32> {
+        match self.received.load(Ordering::Relaxed) {
+            0 => None,
+            received => Some((received & ((1 << SIGNAL_BITS) - 1)) as i32),
+        }
+    }
+}

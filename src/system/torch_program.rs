@@ -1,0 +1,139 @@
+//! Launching `lstmtext-torch`, the program that is linked with libtorch.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+/// Version of libtorch that `lstmtext-torch` is built for.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+/// File name of the program. It is in the same directory as this one.
+const PROGRAM: &str = "lstmtext-torch";
+
+/// Environment variable that selects another libtorch directory than the one built with.
+const LIBTORCH: &str = "LSTMTEXT_LIBTORCH";
+
+/// Directories that the dynamic linker searches first.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// Replaces this process by `lstmtext-torch` with the same arguments. Returns only on failure, with
+/// the reason.
+///
+/// Loading libtorch takes longer than most commands, so `lstmtext` avoids it whenever it can.
+///
+/// `is_long_running` makes the threads of libtorch yield the CPU while they wait. They belong to GNU
+/// OpenMP, which spins for 300,000 rounds by default, about 10 ms per core. On a busy machine every
+/// step then waits for spinning threads: two training runs on two cores were 100 times slower than
+/// one. OpenMP reads the setting from the environment when it is loaded; a setting of the user wins.
+pub fn launch(is_long_running: bool) -> anyhow::Error {
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "lstmtext".into());
+    match prepare(is_long_running) {
+        Err(error) => error,
+        Ok(mut command) => {
+            let path = PathBuf::from(command.get_program());
+            let error = command.arg0(name).args(arguments).exec();
+            anyhow::Error::new(error).context(format!(
+                "cannot start \"{}\"; it must be in the same directory as lstmtext",
+                path.display()
+            ))
+        }
+    }
+}
+
+fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    let mut command = Command::new(own.with_file_name(PROGRAM));
+    if let Some(directory) = env::var_os(LIBTORCH).filter(|directory| !directory.is_empty()) {
+        command.env(LIBRARY_PATH, library_path(Path::new(&directory))?);
+    }
+    // cuBLAS, also when called by cuDNN, is only deterministic with such a workspace of 32 MB.
+    const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if env::var_os(CUBLAS).is_none() {
+        command.env(CUBLAS, ":4096:8");
+    }
+    /// Rounds that a waiting OpenMP thread spins before it sleeps.
+    const SPIN_COUNT: (&str, &str) = ("GOMP_SPINCOUNT", "1000");
+    let is_set = |name: &str| env::var_os(name).is_some();
+    if is_long_running && !is_set(SPIN_COUNT.0) && !is_set("OMP_WAIT_POLICY") {
+        command.env(SPIN_COUNT.0, SPIN_COUNT.1);
+    }
+    Ok(command)
+}
+
+/// Returns LD_LIBRARY_PATH with the libraries of `libtorch` in front.
+fn library_path(libtorch: &Path) -> anyhow::Result<OsString> {
+    let others = env::var_os(LIBRARY_PATH).unwrap_or_default();
+    let paths = [find_libraries(libtorch)?].into_iter().chain(env::split_paths(&others));
+    env::join_paths(paths.filter(|path| !path.as_os_str().is_empty())).context(LIBTORCH)
+}
+
+/// Returns the directory of libtorch's libraries: `directory` itself or its `lib`, as in libtorch's
+/// and in PyTorch's own directory.
+///
+/// # Errors
+/// Returns an error if the libraries are missing or have another version.
+fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
+    let given = directory.display();
+    let candidates = [directory.to_owned(), directory.join("lib")];
+    let Some(found) = candidates.into_iter().find(|path| path.join("libtorch_cpu.so").exists())
+    else {
+        bail!(
+            "{LIBTORCH} is \"{given}\", but neither it nor its lib directory contains \
+             libtorch_cpu.so; set it to the directory of libtorch {LIBTORCH_VERSION}, such as \
+             site-packages/torch"
+        );
+    };
+    let found = std::path::absolute(found)?;
+    // libtorch has the first file, PyTorch the second.
+    for name in ["build-version", "version.py"] {
+        let Some(text) =
+            found.parent().and_then(|parent| fs::read_to_string(parent.join(name)).ok())
+        else {
+            continue;
+        };
+        let quoted = text.split_once("__version__ = '").map_or(&*text, |(_, rest)| rest);
+        let version = quoted.split(['\'', '+', '\n']).next().unwrap_or_default();
+        ensure!(
+            version == LIBTORCH_VERSION,
+            "{LIBTORCH} is \"{given}\", which contains libtorch {version}; this program needs \
+             {LIBTORCH_VERSION}"
+        );
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_libtorch_is_found_and_its_version_checked() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        let found = || find_libraries(directory.path()).map_err(|error| error.to_string());
+        let error = found().unwrap_err();
+        assert!(error.contains("contains libtorch_cpu.so") && error.contains("2.11.0"), "{error}");
+        file("lib/libtorch_cpu.so", "");
+        assert_eq!(found().unwrap(), directory.path().join("lib"));
+        assert_eq!(
+            find_libraries(&directory.path().join("lib")).unwrap(),
+            directory.path().join("lib")
+        );
+        file("build-version", "2.11.0+cpu\n");
+        file("version.py", "__all__ = []\n__version__ = '2.11.0+cu130'\ndebug = False\n");
+        assert!(found().is_ok());
+        file("version.py", "__all__ = []\n__version__ = '2.10.1+cu126'\ndebug = False\n");
+        let error = found().unwrap_err();
+        assert!(error.contains("contains libtorch 2.10.1; this program needs 2.11.0"), "{error}");
+    }
+}
