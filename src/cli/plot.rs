@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::FINE;
-use crate::events;
+use crate::events::{self, SubRun};
 use crate::io::files::write_atomic;
 use crate::output::{note, print};
 use crate::plot::curves::{self, Along, Options, StepCurves, TAGS};
@@ -182,7 +182,7 @@ fn measured(run: &RunDirectory, name: &str, along: Along) -> anyhow::Result<Step
         name: name.to_owned(),
         records: run.records()?,
         times: run.times()?,
-        steps: events::scalars(run.path(), TAGS)?,
+        steps: events::scalars(run.path(), SubRun::Train, TAGS)?,
         best: run.summary().map(|outcome| outcome.validation),
     };
     let has_steps = measured.steps.iter().any(|curve| !curve.is_empty());

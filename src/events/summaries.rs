@@ -1,8 +1,8 @@
-//! What TensorBoard's plugins take for theirs: a tensor under a tag, with the plugin's name and a
-//! message of the plugin's own in its metadata.
+//! Summaries for TensorBoard's plugins: a tensor under a tag, with the plugin's name and a message of the
+//! plugin in its metadata.
 //!
-//! The messages that say nothing but "version 0", which protobuf writes as no bytes at all, are left
-//! out: those of text, histograms and images.
+//! The messages of text, histograms and images contain only "version 0", which protobuf encodes as no
+//! bytes, so they are omitted.
 
 use std::collections::HashMap;
 
@@ -18,15 +18,15 @@ use tensorboard_proto::tensor::TensorProto;
 use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
 use tensorboard_proto::types::DataType;
 
-/// What the tags of a session begin with.
+/// Prefix of the tags of session records.
 pub const SESSION_PREFIX: &str = "_hparams_/";
 
-/// A setting that runs are compared by.
+/// The value of a hyperparameter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hyperparameter {
     /// A number.
     Number(f64),
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
     /// Anything else.
     Text(String),
@@ -35,52 +35,53 @@ pub enum Hyperparameter {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunStatus {
-    /// As it should.
+    /// The run finished.
     Success,
-    /// With an error.
+    /// An error ended the run.
     Failure,
 }
 
-/// A bar of a histogram.
+/// A bucket of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Where it begins.
+    /// Left edge.
     pub left: f64,
-    /// Where it ends.
+    /// Right edge.
     pub right: f64,
-    /// The numbers in it.
+    /// Number of values.
     pub count: f64,
 }
 
-/// What a classifier does with a class at one threshold: an example is said to be of that class
-/// where its probability is at least the threshold.
+/// Confusion counts of one class at one threshold: an example counts as predicted positive if the
+/// probability of the class is at least the threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ConfusionCounts {
-    /// Examples of the class that are said to be so.
+    /// Examples of the class, predicted positive.
     pub true_positives: u64,
-    /// Other examples that are said to be of the class.
+    /// Other examples, predicted positive.
     pub false_positives: u64,
-    /// Other examples that are not.
+    /// Other examples, predicted negative.
     pub true_negatives: u64,
-    /// Examples of the class that are not said to be so.
+    /// Examples of the class, predicted negative.
     pub false_negatives: u64,
 }
 
-/// A text in Markdown.
+/// Builds a text summary from Markdown.
 pub fn text(tag: &str, description: &str, markdown: &str) -> Summary {
     let tensor = strings(vec![markdown.as_bytes().to_vec()], &[]);
     summary(tag, metadata("text", Vec::new(), description), tensor)
 }
 
-/// A picture, a PNG file of this width and height; the tensor has both in decimal digits, then the
-/// file.
+/// Builds an image summary from a PNG file and its width and height. The tensor holds width and height as
+/// decimal digits, then the file.
 pub fn image(tag: &str, description: &str, size: [u32; 2], png: Vec<u8>) -> Summary {
     let [width, height] = size.map(|pixels| pixels.to_string().into_bytes());
     let tensor = strings(vec![width, height, png], &[3]);
     summary(tag, metadata("images", Vec::new(), description), tensor)
 }
 
-/// A histogram; the tensor [buckets, 3] has left edge, right edge and count of each bucket.
+/// Builds a histogram summary. The tensor [buckets, 3] holds left edge, right edge and count of each
+/// bucket.
 pub fn histogram(tag: &str, description: &str, buckets: &[Bucket]) -> Summary {
     let mut tensor = tensor(DataType::DT_DOUBLE, &[buckets.len(), 3]);
     let rows = buckets.iter().flat_map(|bucket| [bucket.left, bucket.right, bucket.count]);
@@ -88,29 +89,29 @@ pub fn histogram(tag: &str, description: &str, buckets: &[Bucket]) -> Summary {
     summary(tag, metadata("histograms", Vec::new(), description), tensor)
 }
 
-/// A precision-recall curve; its thresholds lie evenly from 0 to 1. The tensor [6, thresholds] has
-/// the four counts of [`ConfusionCounts`] in their order, then precision and recall.
-pub fn precision_recall(tag: &str, description: &str, decisions: &[ConfusionCounts]) -> Summary {
+/// Builds a precision-recall curve from the counts at thresholds spaced evenly from 0 to 1. The tensor
+/// [6, thresholds] holds the four counts of [`ConfusionCounts`] in their order, then precision and recall.
+pub fn precision_recall(tag: &str, description: &str, counts: &[ConfusionCounts]) -> Summary {
     let mut content = PrCurvePluginData::new();
-    content.set_num_thresholds(decisions.len() as u32);
-    let share = |part: u64, rest: u64| part as f32 / (part + rest).max(1) as f32;
+    content.set_num_thresholds(counts.len() as u32);
+    let ratio = |part: u64, rest: u64| part as f32 / (part + rest).max(1) as f32;
     let rows: [fn(&ConfusionCounts) -> f32; 4] = [
         |at| at.true_positives as f32,
         |at| at.false_positives as f32,
         |at| at.true_negatives as f32,
         |at| at.false_negatives as f32,
     ];
-    let counts = rows.iter().flat_map(|row| decisions.iter().map(row));
-    let precision = decisions.iter().map(|at| share(at.true_positives, at.false_positives));
-    let recall = decisions.iter().map(|at| share(at.true_positives, at.false_negatives));
-    let mut tensor = tensor(DataType::DT_FLOAT, &[rows.len() + 2, decisions.len()]);
-    tensor.set_float_val(counts.chain(precision).chain(recall).collect());
+    let precision = counts.iter().map(|at| ratio(at.true_positives, at.false_positives));
+    let recall = counts.iter().map(|at| ratio(at.true_positives, at.false_negatives));
+    let values = rows.iter().flat_map(|row| counts.iter().map(row)).chain(precision).chain(recall);
+    let mut tensor = tensor(DataType::DT_FLOAT, &[rows.len() + 2, counts.len()]);
+    tensor.set_float_val(values.collect());
     summary(tag, metadata("pr_curves", encoded(&content), description), tensor)
 }
 
-/// The begin of a run with its settings. Nothing says which settings and metrics there are in all
-/// runs together (the tag `_hparams_/experiment`): TensorBoard then finds out by itself, and puts
-/// the settings in which the runs differ first.
+/// Builds the session record that starts a run, with its hyperparameters. No record lists the
+/// hyperparameters and metrics of all runs (the tag `_hparams_/experiment`): without it, TensorBoard
+/// collects them itself, and lists the hyperparameters that differ between runs first.
 pub fn session_start(
     hyperparameters: impl IntoIterator<Item = (String, Hyperparameter)>,
     seconds: f64,
@@ -119,7 +120,7 @@ pub fn session_start(
         let mut value = Value::new();
         match hyperparameter {
             Hyperparameter::Number(number) => value.set_number_value(number),
-            Hyperparameter::Bool(truth) => value.set_bool_value(truth),
+            Hyperparameter::Bool(bool) => value.set_bool_value(bool),
             Hyperparameter::Text(text) => value.set_string_value(text),
         }
         value
@@ -134,7 +135,7 @@ pub fn session_start(
     session("session_start_info", &content)
 }
 
-/// The end of a run.
+/// Builds the session record that ends a run.
 pub fn session_end(status: RunStatus, seconds: f64) -> Summary {
     let mut end = SessionEndInfo::new();
     end.set_status(match status {
@@ -147,7 +148,7 @@ pub fn session_end(status: RunStatus, seconds: f64) -> Summary {
     session("session_end_info", &content)
 }
 
-/// All is in the metadata; the tensor is empty.
+/// Builds a session record: everything is in the metadata, and the tensor is empty.
 fn session(name: &str, content: &HParamsPluginData) -> Summary {
     let metadata = metadata("hparams", encoded(content), "");
     summary(&format!("{SESSION_PREFIX}{name}"), metadata, tensor(DataType::DT_FLOAT, &[0]))
@@ -173,7 +174,7 @@ fn metadata(plugin: &str, content: Vec<u8>, description: &str) -> SummaryMetadat
     metadata
 }
 
-/// A tensor without its numbers.
+/// Builds a tensor without values.
 fn tensor(kind: DataType, shape: &[usize]) -> TensorProto {
     let dimension = |length: &usize| {
         let mut dimension = TensorShapeProto_Dim::new();
@@ -195,7 +196,7 @@ fn strings(values: Vec<Vec<u8>>, shape: &[usize]) -> TensorProto {
 }
 
 fn encoded(message: &impl Message) -> Vec<u8> {
-    // Only a required field could be missing, and no message here has any.
+    // Encoding fails only if a required field is missing, and these messages have none.
     message.write_to_bytes().unwrap_or_default()
 }
 
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_has_counts_precision_and_recall_one_after_the_other() {
+    fn a_precision_recall_tensor_has_counts_then_precision_then_recall() {
         let at = |true_positives, false_positives, true_negatives, false_negatives| {
             ConfusionCounts { true_positives, false_positives, true_negatives, false_negatives }
         };
@@ -226,12 +227,12 @@ mod tests {
         assert_eq!(rows[2..4], [[0.0, 5.0, 6.0], [0.0, 1.0, 4.0]]);
         assert_eq!(rows[4..], [[0.4, 0.75, 0.0], [1.0, 0.75, 0.0]]);
         let content = summary.get_value()[0].get_metadata().get_plugin_data().get_content();
-        // Field 2, a number: 3 thresholds.
+        // Field 2, a varint: 3 thresholds.
         assert_eq!(content, [0x10, 3]);
     }
 
     #[test]
-    fn a_picture_stands_behind_its_size() {
+    fn an_image_tensor_has_width_height_and_file() {
         let summary = image("i", "", [40, 7], vec![1, 2]);
         let (_, plugin, tensor) = only(&summary);
         assert_eq!((plugin, shape(tensor)), ("images", vec![3]));
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_a_tensor_without_dimensions() {
+    fn a_text_is_a_scalar_tensor() {
         let summary = text("t", "", "**bold**");
         let (_, plugin, tensor) = only(&summary);
         assert_eq!((plugin, shape(tensor)), ("text", vec![]));
@@ -247,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_status_are_in_the_metadata() {
-        let settings = [
+    fn hyperparameters_and_status_are_in_the_metadata() {
+        let hyperparameters = [
             ("a".to_owned(), Hyperparameter::Number(0.5)),
             ("b".to_owned(), Hyperparameter::Bool(true)),
             ("c".to_owned(), Hyperparameter::Text("adam".into())),
@@ -257,7 +258,7 @@ mod tests {
             let metadata = summary.get_value()[0].get_metadata();
             HParamsPluginData::parse_from_bytes(metadata.get_plugin_data().get_content()).unwrap()
         };
-        let start = session_start(settings, 7.5);
+        let start = session_start(hyperparameters, 7.5);
         assert_eq!(only(&start).0, "_hparams_/session_start_info");
         let info = content(&start).take_session_start_info();
         assert_eq!(info.get_start_time_secs(), 7.5);

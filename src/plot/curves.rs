@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::series::{Ruler, clipped, merged, smoothed, thinned, without_extremes};
 use super::sheet::{Align, Dashes, Point, Sheet, fitted_at_both_ends, width};
 use super::{Axis, COLORS, Color, Frame, GRAY, INK, PAPER, Picture, SMALL, TEXT, TITLE, Theme};
-use crate::events::Scalar;
+use crate::events::{ACCURACY, LEARNING_RATE, LOSS, Scalar, TOKENS_PER_SECOND};
 use crate::objective::metrics::Score;
 use crate::run::directory::{Record, Time};
 
@@ -48,9 +48,8 @@ pub struct Options {
     pub theme: Theme,
 }
 
-/// The curves that TensorBoard has of training, in the order of [`StepCurves::steps`].
-pub const TAGS: [&str; 4] =
-    ["loss/train", "accuracy/train", "train/learning_rate", "train/tokens_per_second"];
+/// Tags of the training curves in [`StepCurves::steps`].
+pub const TAGS: [&str; 4] = [LOSS, ACCURACY, LEARNING_RATE, TOKENS_PER_SECOND];
 
 /// What was measured in a run.
 #[derive(Clone, Debug)]

@@ -89,7 +89,7 @@ impl RunDirectory {
         // Nothing there may be written over: neither a run nor a file of the user's.
         let error = run.path.join(ERROR);
         let taken = [run.best(), run.last(), run.metrics(), run.config(), error];
-        if taken.iter().any(|part| part.exists()) || events::any_in(&run.path) {
+        if taken.iter().any(|part| part.exists()) || events::contains_events(&run.path) {
             let path = run.path.display();
             bail!(
                 "\"{path}\" holds a run already, or a {CONFIG} or {ERROR}: choose another --out, or \
@@ -127,7 +127,7 @@ impl RunDirectory {
     pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
         keep_lines(&self.metrics(), |record: &Record| record.step <= step)?;
         keep_lines(&self.path.join(TIMES), |time: &Time| time.step <= step)?;
-        events::drop_after(&self.path, step)?;
+        events::truncate_to_step(&self.path, step)?;
         // How the run ended before is over.
         for name in [SUMMARY, ERROR] {
             match fs::remove_file(self.path.join(name)) {

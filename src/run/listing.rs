@@ -139,7 +139,7 @@ impl RunReport {
         let inside = format!("{}/", folder.path().display());
         Self {
             state,
-            begun: events::begun(folder.path()),
+            begun: events::start_time(folder.path()),
             best: files.best(config),
             test: files.outcome.as_ref().and_then(|outcome| outcome.test),
             epoch: files.epoch(),

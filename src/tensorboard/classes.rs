@@ -1,20 +1,20 @@
-//! Which of many classes are shown, and how often each is taken for another.
+//! Selection of classes when there are many, and the confusion matrix.
 
 use crate::evaluation::{Predictions, confusion};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
-/// Precision-recall curves of one validation.
+/// Maximum number of precision-recall curves.
 const MOST_CURVES: usize = 10;
-/// Rows and columns of a confusion matrix with a name of their own.
+/// Maximum number of classes with their own row and column in a confusion matrix.
 const MOST_ROWS: usize = 20;
 
-/// The classes that have a precision-recall curve, where `labels` are those of the examples: of two
-/// the second, else those with the most examples.
-pub fn with_curves(classes: usize, labels: &[u32]) -> Vec<usize> {
+/// Returns the classes that have a precision-recall curve, given the labels of the examples: the second of
+/// two classes, otherwise the most frequent ones.
+pub fn classes_with_curves(classes: usize, labels: &[u32]) -> Vec<usize> {
     if classes == 2 { vec![1] } else { most_frequent(classes, labels, MOST_CURVES) }
 }
 
-/// At most `most` classes that have examples, those with the most, in their own order.
+/// Returns the `most` most frequent classes that have examples, in class order.
 fn most_frequent(classes: usize, labels: &[u32], most: usize) -> Vec<usize> {
     let mut counts = vec![0_usize; classes];
     for label in labels {
@@ -27,45 +27,46 @@ fn most_frequent(classes: usize, labels: &[u32], most: usize) -> Vec<usize> {
     frequent
 }
 
-/// The rows of a confusion matrix.
-pub struct Rows {
+/// The layout of a confusion matrix.
+pub struct ConfusionMatrix {
+    /// Name of each row and column.
     names: Vec<String>,
-    /// The row of each class.
-    of_class: Vec<usize>,
+    /// Row of each class.
+    row_of_class: Vec<usize>,
 }
 
-impl Rows {
-    /// A row for each class; of many those with the most examples have one, and all others one
-    /// together, in which one taken for another is on the diagonal.
+impl ConfusionMatrix {
+    /// Gives each class a row. If there are many classes, only the most frequent have a row of their own,
+    /// and the others share one.
     pub fn new(names: &[String], labels: &[u32]) -> Self {
-        // No row is for one other class alone.
+        // A shared row for a single class would save nothing.
         if names.len() <= MOST_ROWS + 1 {
-            return Self { names: names.to_vec(), of_class: (0..names.len()).collect() };
+            return Self { names: names.to_vec(), row_of_class: (0..names.len()).collect() };
         }
         let own = most_frequent(names.len(), labels, MOST_ROWS);
         let row = |class| own.iter().position(|own| *own == class).unwrap_or(own.len());
         let others = format!("{} others", names.len() - own.len());
         Self {
-            of_class: (0..names.len()).map(row).collect(),
+            row_of_class: (0..names.len()).map(row).collect(),
             names: own.iter().map(|class| names[*class].clone()).chain([others]).collect(),
         }
     }
 
-    /// Draws what examples of each class are taken for.
+    /// Draws the confusion matrix.
     ///
     /// # Errors
-    /// Where the drawing cannot be encoded.
-    pub fn picture(&self, predictions: &Predictions) -> anyhow::Result<PngImage> {
-        let counts = self.joined(&confusion(predictions, self.of_class.len()));
+    /// Returns an error if the image cannot be encoded.
+    pub fn image(&self, predictions: &Predictions) -> anyhow::Result<PngImage> {
+        let counts = self.merge_rows(&confusion(predictions, self.row_of_class.len()));
         draw(&Matrix { labels: &self.names, counts: &counts })
     }
 
-    /// A confusion matrix of all classes as one of the rows.
-    fn joined(&self, confusion: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    /// Sums the counts of classes that share a row.
+    fn merge_rows(&self, confusion: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.names.len()]; self.names.len()];
         for (label, row) in confusion.iter().enumerate() {
             for (predicted, count) in row.iter().enumerate() {
-                counts[self.of_class[label]][self.of_class[predicted]] += count;
+                counts[self.row_of_class[label]][self.row_of_class[predicted]] += count;
             }
         }
         counts
@@ -77,32 +78,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_classes_with_the_most_examples_are_shown() {
+    fn the_most_frequent_classes_are_selected() {
         let labels = [0, 3, 3, 3, 1, 1, 4, 4];
         assert_eq!(most_frequent(6, &labels, 2), [1, 3]);
         assert_eq!(most_frequent(6, &labels, 9), [0, 1, 3, 4]);
-        assert_eq!(with_curves(2, &[0, 0]), [1]);
-        assert_eq!(with_curves(6, &labels), [0, 1, 3, 4]);
+        assert_eq!(classes_with_curves(2, &[0, 0]), [1]);
+        assert_eq!(classes_with_curves(6, &labels), [0, 1, 3, 4]);
     }
 
     #[test]
-    fn the_other_classes_share_a_row() {
+    fn infrequent_classes_share_a_row() {
         let names: Vec<String> = (0..30).map(|class| format!("c{class}")).collect();
         let labels: Vec<u32> = (0..60).map(|example| 10 + example % 20).collect();
-        let rows = Rows::new(&names, &labels);
-        assert_eq!(rows.names.len(), MOST_ROWS + 1);
-        assert_eq!((rows.names[0].as_str(), rows.names[20].as_str()), ("c10", "10 others"));
-        assert_eq!((rows.of_class[9], rows.of_class[10], rows.of_class[29]), (20, 0, 19));
-        let few = Rows::new(&names[..3], &labels);
-        assert_eq!((few.names, few.of_class), (names[..3].to_vec(), vec![0, 1, 2]));
+        let matrix = ConfusionMatrix::new(&names, &labels);
+        assert_eq!(matrix.names.len(), MOST_ROWS + 1);
+        assert_eq!((matrix.names[0].as_str(), matrix.names[20].as_str()), ("c10", "10 others"));
+        assert_eq!(
+            (matrix.row_of_class[9], matrix.row_of_class[10], matrix.row_of_class[29]),
+            (20, 0, 19)
+        );
+        let small = ConfusionMatrix::new(&names[..3], &labels);
+        assert_eq!((small.names, small.row_of_class), (names[..3].to_vec(), vec![0, 1, 2]));
     }
 
     #[test]
-    fn classes_of_one_row_are_counted_together() {
+    fn counts_of_a_shared_row_are_summed() {
         let names = ["a", "b", "others"].map(String::from).to_vec();
-        let rows = Rows { names, of_class: vec![2, 0, 2, 1] };
+        let matrix = ConfusionMatrix { names, row_of_class: vec![2, 0, 2, 1] };
         let confusion: Vec<Vec<usize>> =
             (0..4).map(|row| (4 * row..4 * row + 4).collect()).collect();
-        assert_eq!(rows.joined(&confusion), [[5, 7, 10], [13, 15, 26], [10, 14, 20]]);
+        assert_eq!(matrix.merge_rows(&confusion), [[5, 7, 10], [13, 15, 26], [10, 14, 20]]);
     }
 }

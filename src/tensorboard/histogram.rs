@@ -1,12 +1,13 @@
-//! Histograms of many numbers.
+//! Histograms of tensors.
 
 use crate::events::summaries::Bucket;
 
-/// As many as TensorBoard's own summaries have.
+/// Number of buckets, the same as in TensorBoard's own summaries.
 const BUCKETS: usize = 30;
 
-/// Buckets of one width from the smallest number to the largest; where all are equal the last bucket
-/// has them, as TensorBoard wants it. What is not finite is left out; no bucket where nothing is left.
+/// Counts values in buckets of equal width between the smallest and the largest. Equal values are all in
+/// the last bucket, as TensorBoard requires. Values that are not finite are skipped; if none remains, there
+/// are no buckets.
 pub fn buckets(values: &[f32]) -> Vec<Bucket> {
     let finite = || values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
     let (low, high) =
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_finite_number_is_in_one_bucket() {
+    fn every_finite_value_is_in_one_bucket() {
         let mut values: Vec<f32> = (0..=300).map(|number| number as f32 / 10.0 - 5.0).collect();
         values.extend([f32::NAN, f32::INFINITY]);
         let buckets = buckets(&values);
@@ -47,14 +48,14 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_are_in_the_last_bucket() {
+    fn equal_values_are_in_the_last_bucket() {
         let buckets = buckets(&[0.5; 4]);
         assert_eq!(buckets[29], Bucket { left: 0.5, right: 0.5, count: 4.0 });
         assert!(buckets[..29].iter().all(|bucket| bucket.count == 0.0 && bucket.left == 0.5));
     }
 
     #[test]
-    fn nothing_has_no_bucket() {
+    fn no_values_make_no_buckets() {
         assert!(buckets(&[]).is_empty() && buckets(&[f32::NAN]).is_empty());
     }
 }

@@ -1,23 +1,23 @@
-//! The settings of a run, for comparing it with others.
+//! The configuration as hyperparameters for the HParams dashboard.
 
 use serde_yaml::Value;
 
 use crate::config::{Field, flow};
 use crate::events::summaries::Hyperparameter;
 
-/// Every field under its name. What TensorBoard shows is no setting of a run.
+/// Returns every field of the configuration with its name, except those that configure TensorBoard.
 pub fn hyperparameters(fields: &[Field]) -> Vec<(String, Hyperparameter)> {
     let values = fields.iter().filter(|field| !field.is_section());
     let named = values.map(|field| (field.path.join("."), value(&field.value)));
     named.filter(|(name, _)| !name.starts_with("train.tensorboard.")).collect()
 }
 
-/// What is neither a number nor yes or no is a text, nothing too: TensorBoard sees no difference
-/// between a run with a value and one without.
+/// Converts a value. Everything but numbers and booleans becomes text, even null: TensorBoard does not
+/// distinguish runs in which a hyperparameter has a value from runs in which it is missing.
 fn value(value: &Value) -> Hyperparameter {
     match value {
         Value::Number(number) => Hyperparameter::Number(number.as_f64().unwrap_or(f64::NAN)),
-        Value::Bool(truth) => Hyperparameter::Bool(*truth),
+        Value::Bool(bool) => Hyperparameter::Bool(*bool),
         Value::String(text) => Hyperparameter::Text(text.clone()),
         other => Hyperparameter::Text(flow(other)),
     }
@@ -29,12 +29,12 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn settings_keep_their_kinds() {
+    fn values_keep_their_types() {
         let yaml = "data: {train: /x.csv, label_names: {0: neg}}\ntrain: {seed: 7, epochs: 2}\n";
         let resolved = config::parse(yaml, "test", &[]).unwrap();
-        let settings = hyperparameters(&resolved.fields);
+        let hyperparameters = hyperparameters(&resolved.fields);
         let of = |name: &str| {
-            settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            hyperparameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         };
         assert_eq!(of("train.seed"), Some(Hyperparameter::Number(7.0)));
         assert_eq!(of("train.learning_rate"), Some(Hyperparameter::Number(0.002)));

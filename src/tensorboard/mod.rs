@@ -1,6 +1,6 @@
-//! What TensorBoard is shown of a run: its curves, its settings (HParams), and at each validation
-//! precision-recall curves, the confusion matrix and sample predictions; histograms and the
-//! embedding projector's files on demand.
+//! Logging a run to TensorBoard: the curves, the HParams dashboard, precision-recall curves, confusion
+//! matrices, sample predictions, histograms, and the embedding projector's files. The format of event
+//! files, and which sub-run has which curve, belong in [`crate::events`].
 
 mod classes;
 mod histogram;
@@ -18,101 +18,157 @@ use crate::config::TensorboardConfig;
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events::summaries::{self, RunStatus};
-use crate::events::{CONFIG_TAG, EventWriter, seconds};
+use crate::events::{
+    ACCURACY, CONFIG, EventWriter, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND,
+    unix_seconds,
+};
 use crate::model::named_tensors::NamedTensor;
+use crate::objective::metrics::Score;
 
-use classes::{Rows, with_curves};
+use classes::{ConfusionMatrix, classes_with_curves};
 use histogram::buckets;
 use hyperparameters::hyperparameters;
 use samples::Samples;
 
-/// The event file of a run, and what goes into it.
+/// Writes the event files of a run and of its sub-runs.
 pub struct SummaryWriter<'a> {
-    experiment: &'a PreparedData,
+    data: &'a PreparedData,
     config: &'a TensorboardConfig,
-    folder: PathBuf,
-    events: EventWriter,
-    /// The classes that have a precision-recall curve.
-    curves: Vec<usize>,
-    matrix: Rows,
+    /// The run directory.
+    directory: PathBuf,
+    /// The configuration and the session records, in the run directory itself.
+    session: EventWriter,
+    train: EventWriter,
+    validation: EventWriter,
+    /// Classes that have a precision-recall curve.
+    pr_classes: Vec<usize>,
+    confusion_matrix: ConfusionMatrix,
     samples: Samples<'a>,
 }
 
+/// Measurements of a training step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepPoint {
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Accuracy on the batch.
+    pub accuracy: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping, if it was computed.
+    pub gradient_norm: Option<f64>,
+    /// Training throughput.
+    pub tokens_per_second: f64,
+}
+
 impl<'a> SummaryWriter<'a> {
-    /// Makes an event file in the run's `folder`, with the settings of the run in it.
+    /// Creates the event files in a run directory, and logs the configuration.
     ///
     /// # Errors
-    /// Where the file cannot be made or written.
-    pub fn new(experiment: &'a PreparedData, folder: &Path) -> anyhow::Result<Self> {
-        let config = &experiment.resolved.config.train.tensorboard;
-        let labels = &experiment.validation.labels;
+    /// Returns an error if a file cannot be created or written.
+    pub fn new(data: &'a PreparedData, directory: &Path) -> anyhow::Result<Self> {
+        let config = &data.resolved.config.train.tensorboard;
+        let labels = data.validation.targets.labels().unwrap_or_default();
         let now = SystemTime::now();
-        let mut board = Self {
+        let sub_run = |sub_run: SubRun| EventWriter::create(&sub_run.directory(directory), now);
+        let mut session = EventWriter::create(directory, now)?;
+        let hyperparameters = hyperparameters(&data.resolved.fields);
+        session.summary(summaries::session_start(hyperparameters, unix_seconds(now)), 0, now)?;
+        let yaml = without_comments(&data.resolved.to_yaml());
+        let description = "The resolved configuration.";
+        let markdown = format!("```\n{yaml}```\n");
+        session.summary(summaries::text(CONFIG, description, &markdown), 0, now)?;
+        session.flush()?;
+        Ok(Self {
             config,
-            folder: folder.to_owned(),
-            events: EventWriter::create(folder, now)?,
-            curves: with_curves(experiment.labels.len(), labels),
-            matrix: Rows::new(&experiment.labels, labels),
-            samples: Samples::new(experiment, config.predictions),
-            experiment,
-        };
-        let settings = hyperparameters(&experiment.resolved.fields);
-        board.add(summaries::session_start(settings, seconds(now)), 0)?;
-        let yaml = uncommented(&experiment.resolved.to_yaml());
-        let about = "The resolved configuration.";
-        board.add(summaries::text(CONFIG_TAG, about, &format!("```\n{yaml}```\n")), 0)?;
-        board.events.flush()?;
-        Ok(board)
+            directory: directory.to_owned(),
+            session,
+            train: sub_run(SubRun::Train)?,
+            validation: sub_run(SubRun::Validation)?,
+            pr_classes: classes_with_curves(data.labels.len(), labels),
+            confusion_matrix: ConfusionMatrix::new(&data.labels, labels),
+            samples: Samples::new(data, config.predictions),
+            data,
+        })
     }
 
-    /// Adds a point to each of these curves.
+    /// Logs a training step.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn scalars(&mut self, points: &[(&str, f64)], step: u64) -> anyhow::Result<()> {
+    /// Returns an error if the file cannot be written.
+    pub fn train_step(&mut self, point: &StepPoint, step: u64) -> anyhow::Result<()> {
         let now = SystemTime::now();
-        points.iter().try_for_each(|(tag, value)| self.events.scalar(tag, *value, step, now))
-    }
-
-    /// Adds what is configured of the predictions on the validation examples.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn validation(&mut self, predictions: &Predictions, step: u64) -> anyhow::Result<()> {
-        if self.config.pr_curves {
-            for class in self.curves.clone() {
-                let label = &self.experiment.labels[class];
-                let decisions = precision_recall::curve(predictions, class);
-                let about = "Validation examples; thresholds on the probability of the class.";
-                let tag = format!("precision_recall/{label}");
-                self.add(summaries::precision_recall(&tag, about, &decisions), step)?;
+        let scalars = [
+            (LOSS, Some(point.loss)),
+            (ACCURACY, Some(point.accuracy)),
+            (LEARNING_RATE, Some(point.learning_rate)),
+            (GRADIENT_NORM, point.gradient_norm),
+            (TOKENS_PER_SECOND, Some(point.tokens_per_second)),
+        ];
+        for (tag, value) in scalars {
+            if let Some(value) = value {
+                self.train.scalar(tag, value, step, now)?;
             }
-        }
-        if self.config.confusion_matrix {
-            let picture = self.matrix.picture(predictions)?;
-            let about = "Validation examples; shares are those of the true class.";
-            self.add(
-                summaries::image("confusion_matrix", about, picture.size, picture.bytes),
-                step,
-            )?;
-        }
-        if !self.samples.is_empty() {
-            let table = self.samples.table(predictions);
-            let about = "Validation examples as the model reads them; wrong predictions are bold.";
-            self.add(summaries::text("predictions", about, &table), step)?;
         }
         Ok(())
     }
 
-    /// Whether histograms are due after a step.
+    /// Logs a validation: its score, and whichever of precision-recall curves, confusion matrix and
+    /// sample predictions are enabled. Flushes all files.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be written.
+    pub fn validation(
+        &mut self,
+        predictions: &Predictions,
+        score: Score,
+        step: u64,
+    ) -> anyhow::Result<()> {
+        add_score(&mut self.validation, score, step)?;
+        if self.config.pr_curves {
+            for class in &self.pr_classes {
+                let counts = precision_recall::confusion_counts(predictions, *class);
+                let tag = format!("precision_recall/{}", self.data.labels[*class]);
+                let description = "Validation examples, by threshold on the class probability.";
+                let curve = summaries::precision_recall(&tag, description, &counts);
+                add(&mut self.validation, curve, step)?;
+            }
+        }
+        if self.config.confusion_matrix {
+            let image = self.confusion_matrix.image(predictions)?;
+            let description = "Validation examples. Percentages are of the true class.";
+            let image = summaries::image("confusion_matrix", description, image.size, image.bytes);
+            add(&mut self.validation, image, step)?;
+        }
+        if !self.samples.is_empty() {
+            let table = self.samples.table(predictions);
+            let description = "Validation examples as token sequences. Wrong predictions are bold.";
+            let table = summaries::text("predictions", description, &table);
+            add(&mut self.validation, table, step)?;
+        }
+        self.flush()
+    }
+
+    /// Logs the score on the test examples.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be created or written.
+    pub fn test(&mut self, score: Score, step: u64) -> anyhow::Result<()> {
+        let directory = SubRun::Test.directory(&self.directory);
+        let mut test = EventWriter::create(&directory, SystemTime::now())?;
+        add_score(&mut test, score, step)?;
+        test.sync()
+    }
+
+    /// Returns whether histograms are due after a step.
     pub fn wants_histograms(&self, step: u64) -> bool {
         self.config.histograms.is_some_and(|interval| step.is_multiple_of(interval))
     }
 
-    /// Adds histograms of all gradients and of the weights that have one.
+    /// Logs histograms of all gradients, and of the weights that have one.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn histograms(
         &mut self,
         weights: &[NamedTensor],
@@ -120,66 +176,78 @@ impl<'a> SummaryWriter<'a> {
         step: u64,
     ) -> anyhow::Result<()> {
         let trained = |weight: &&NamedTensor| gradients.iter().any(|own| own.name == weight.name);
-        let weights = weights.iter().filter(trained).map(|array| ("weights", array));
-        for (kind, array) in weights.chain(gradients.iter().map(|array| ("gradients", array))) {
-            let buckets = buckets(&array.values);
+        let weights = weights.iter().filter(trained).map(|tensor| ("weights", tensor));
+        let gradients = gradients.iter().map(|tensor| ("gradients", tensor));
+        for (kind, tensor) in weights.chain(gradients) {
+            let buckets = buckets(&tensor.values);
             if !buckets.is_empty() {
-                let tag = format!("{kind}/{}", array.name);
-                self.add(summaries::histogram(&tag, "", &buckets), step)?;
+                let tag = format!("{kind}/{}", tensor.name);
+                add(&mut self.train, summaries::histogram(&tag, "", &buckets), step)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the embedding projector is to have the words' vectors in the end.
+    /// Returns whether [`SummaryWriter::vectors`] writes anything.
     pub fn wants_vectors(&self) -> bool {
         self.config.projector.is_some()
     }
 
-    /// Writes the words' vectors for the embedding projector, where it is to have them; `weights`
-    /// gives all weights of the model.
+    /// Writes word vectors for the embedding projector, if it is enabled. `weights` returns all weights
+    /// of the model.
     ///
     /// # Errors
-    /// Where the files cannot be written.
+    /// Returns an error if the files cannot be written.
     pub fn vectors(&self, weights: impl FnOnce() -> Vec<NamedTensor>) -> anyhow::Result<()> {
         match self.config.projector {
-            Some(most) => projector::write(&self.folder, self.experiment, &weights(), most),
+            Some(words) => projector::write(&self.directory, self.data, &weights(), words),
             None => Ok(()),
         }
     }
 
-    /// Says how the run ended, after so many steps.
+    /// Logs the end of the run, and flushes all files.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if a file cannot be written.
     pub fn end(&mut self, status: RunStatus, step: u64) -> anyhow::Result<()> {
-        self.add(summaries::session_end(status, seconds(SystemTime::now())), step)?;
-        self.events.flush()
+        let end = summaries::session_end(status, unix_seconds(SystemTime::now()));
+        add(&mut self.session, end, step)?;
+        self.flush()
     }
 
-    /// Hands everything written so far to readers.
+    /// Flushes the buffers, so that readers see everything logged so far.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if a file cannot be written.
     pub fn flush(&mut self) -> anyhow::Result<()> {
-        self.events.flush()
+        self.writers().into_iter().try_for_each(EventWriter::flush)
     }
 
-    /// Hands everything written so far to the disk.
+    /// Flushes the buffers and waits until the data is on disk.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if a file cannot be written.
     pub fn sync(&mut self) -> anyhow::Result<()> {
-        self.events.sync()
+        self.writers().into_iter().try_for_each(EventWriter::sync)
     }
 
-    fn add(&mut self, summary: Summary, step: u64) -> anyhow::Result<()> {
-        self.events.summary(summary, step, SystemTime::now())
+    fn writers(&mut self) -> [&mut EventWriter; 3] {
+        [&mut self.session, &mut self.train, &mut self.validation]
     }
 }
 
-/// The lines of a resolved configuration that are fields.
-fn uncommented(yaml: &str) -> String {
+fn add_score(events: &mut EventWriter, score: Score, step: u64) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    events.scalar(LOSS, score.loss, step, now)?;
+    events.scalar(ACCURACY, score.accuracy, step, now)
+}
+
+fn add(events: &mut EventWriter, summary: Summary, step: u64) -> anyhow::Result<()> {
+    events.summary(summary, step, SystemTime::now())
+}
+
+/// Returns a configuration without its comments and empty lines.
+fn without_comments(yaml: &str) -> String {
     let fields = yaml.lines().filter(|line| !line.is_empty() && !line.trim().starts_with('#'));
     fields.map(|line| format!("{line}\n")).collect()
 }
@@ -190,12 +258,12 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn a_configuration_is_shown_without_its_meanings() {
+    fn a_configuration_is_logged_without_comments() {
         let yaml = "data: {train: \"#1.csv\"}\nname: a # b\n";
         let resolved = config::parse(yaml, "test", &[]).unwrap();
-        let shown = uncommented(&resolved.to_yaml());
-        assert!(!shown.contains("# ") && shown.contains("\ntrain:\n  epochs: 20\n"), "{shown}");
-        let again = config::parse(&shown, "shown", &[]).unwrap();
+        let logged = without_comments(&resolved.to_yaml());
+        assert!(!logged.contains("# ") && logged.contains("\ntrain:\n  epochs: 20\n"), "{logged}");
+        let again = config::parse(&logged, "logged", &[]).unwrap();
         assert_eq!(again.config, resolved.config);
     }
 }

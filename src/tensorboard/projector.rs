@@ -1,4 +1,4 @@
-//! The files of TensorBoard's embedding projector: word vectors, and the words.
+//! Files of the embedding projector: word vectors and their words.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,46 +13,48 @@ use crate::model::named_tensors::NamedTensor;
 use crate::output::sanitize::is_unprintable;
 use crate::text::FIRST_WORD;
 
-/// Where the projector looks in the folder of a run: a folder in another.
+/// Path in the run directory in which the projector looks for its configuration.
 const PLUGINS: &str = "plugins";
-const FOLDER: &str = "org_tensorflow_tensorboard_projector";
+const PROJECTOR: &str = "org_tensorflow_tensorboard_projector";
 
-/// Writes the vectors of the `most` first words of each input, which are its most frequent ones, into
-/// the run's `folder`; `weights` are all weights of the model.
+/// Writes the vectors of the `most` most frequent words of each input to a run directory. `weights` are all
+/// weights of the model.
 ///
 /// # Errors
-/// Where the files cannot be written.
+/// Returns an error if the files cannot be written.
 pub fn write(
-    folder: &Path,
-    experiment: &PreparedData,
+    run: &Path,
+    data: &PreparedData,
     weights: &[NamedTensor],
     most: usize,
 ) -> anyhow::Result<()> {
-    let plugins = folder.join(PLUGINS);
+    let plugins = run.join(PLUGINS);
     if let Err(error) = fs::create_dir(&plugins)
         && error.kind() != ErrorKind::AlreadyExists
     {
-        let folder = plugins.display();
-        return Err(error).with_context(|| format!("cannot make the folder \"{folder}\""));
+        let path = plugins.display();
+        return Err(error).with_context(|| format!("cannot create the directory \"{path}\""));
     }
-    replace_directory(&plugins.join(FOLDER), |folder| {
+    replace_directory(&plugins.join(PROJECTOR), |directory| {
         let mut config = String::new();
-        for (number, input) in experiment.resolved.config.inputs.iter().enumerate() {
+        for (number, input) in data.resolved.config.inputs.iter().enumerate() {
             let name = format!("{}embedding.weight", input.prefix());
-            let Some(embedding) = weights.iter().find(|array| array.name == name) else { continue };
-            let words = experiment.encoders[number].vocabulary().words();
+            let Some(embedding) = weights.iter().find(|tensor| tensor.name == name) else {
+                continue;
+            };
+            let words = data.encoders[number].vocabulary().words();
             let words = &words[..words.len().min(most.saturating_add(FIRST_WORD as usize))];
-            let counts = counts(experiment.train.inputs[number].ids(), words.len());
+            let counts = counts(data.train.inputs[number].ids(), words.len());
             let (tensor_path, metadata_path) = (format!("{name}.tsv"), format!("{name}.words.tsv"));
-            write_file(&folder.join(&tensor_path), &vectors(embedding, words.len()))?;
-            write_file(&folder.join(&metadata_path), &table(words, &counts))?;
+            write_file(&directory.join(&tensor_path), &vectors(embedding, words.len()))?;
+            write_file(&directory.join(&metadata_path), &table(words, &counts))?;
             writeln!(
                 config,
                 "embeddings {{\n  tensor_name: \"{name}\"\n  tensor_path: \"{tensor_path}\"\n  \
                  metadata_path: \"{metadata_path}\"\n}}"
             )?;
         }
-        write_file(&folder.join("projector_config.pbtxt"), &config)
+        write_file(&directory.join("projector_config.pbtxt"), &config)
     })
 }
 
@@ -60,7 +62,7 @@ fn write_file(path: &Path, content: &str) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
-/// How often each of the first ids occurs.
+/// Counts the occurrences of the first `words` ids.
 fn counts(ids: &[u32], words: usize) -> Vec<u64> {
     let mut counts = vec![0; words];
     for id in ids {
@@ -71,20 +73,20 @@ fn counts(ids: &[u32], words: usize) -> Vec<u64> {
     counts
 }
 
-/// A line for each word; special ones are left out.
+/// Returns one line for each word but the special ones.
 fn vectors(embedding: &NamedTensor, words: usize) -> String {
     let mut lines = String::new();
     let size = embedding.shape.last().copied().unwrap_or(1).max(1);
     let rows = embedding.values.chunks_exact(size).take(words).skip(FIRST_WORD as usize);
     for row in rows {
-        let numbers: Vec<String> = row.iter().map(f32::to_string).collect();
-        lines.push_str(&numbers.join("\t"));
+        let values: Vec<String> = row.iter().map(f32::to_string).collect();
+        lines.push_str(&values.join("\t"));
         lines.push('\n');
     }
     lines
 }
 
-/// The same lines with the words, their ids and counts, below a heading.
+/// Returns the same lines with word, id and count, below a header.
 fn table(words: &[Box<str>], counts: &[u64]) -> String {
     let mut lines = "word\tid\tcount\n".to_owned();
     let all = words.iter().zip(counts).enumerate().skip(FIRST_WORD as usize);
@@ -94,7 +96,7 @@ fn table(words: &[Box<str>], counts: &[u64]) -> String {
     lines
 }
 
-/// Where characters are tokens, spaces and line ends are too.
+/// Escapes characters that would break the table. Whitespace occurs if tokens are characters.
 fn visible(word: &str) -> String {
     let mut out = String::new();
     for letter in word.chars() {

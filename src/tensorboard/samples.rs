@@ -1,4 +1,4 @@
-//! Some validation examples as the model reads them, and what it says of them, as Markdown.
+//! Sample predictions on validation examples, as a Markdown table.
 
 use crate::config::{Input, TokenizerKind};
 use crate::data::prepared::PreparedData;
@@ -6,87 +6,89 @@ use crate::evaluation::Predictions;
 use crate::output::sanitize::is_unprintable;
 use crate::text::{Corpus, Encoder};
 
-/// Tokens of a text that are shown, half of them from each end.
-const MOST_TOKENS: usize = 60;
-/// Letters of a token.
-const MOST_LETTERS: usize = 40;
-/// Letters of a line of all texts beside each other.
-const LINE: usize = 80;
+/// Maximum number of tokens of a text, half of them from each end.
+const MAX_TOKENS: usize = 60;
+/// Maximum number of characters of a token.
+const MAX_TOKEN_CHARS: usize = 40;
+/// Width of the text columns together, in characters.
+const LINE_CHARS: usize = 80;
 
-/// The examples that are shown at each validation.
+/// The examples whose predictions are logged at each validation.
 pub struct Samples<'a> {
     labels: &'a [String],
-    heading: String,
+    header: String,
     examples: Vec<Sample>,
 }
 
 struct Sample {
-    /// Its number among the validation examples.
-    number: usize,
+    /// Index among the validation examples.
+    index: usize,
     class: usize,
-    /// The cells of the table with its texts.
+    /// Table cells with the texts.
     texts: String,
 }
 
 impl<'a> Samples<'a> {
-    /// `count` validation examples, the first ones of each class in turns.
-    pub fn new(experiment: &'a PreparedData, count: usize) -> Self {
-        let inputs = &experiment.resolved.config.inputs;
+    /// Selects `count` validation examples, the first ones of each class in turn.
+    pub fn new(data: &'a PreparedData, count: usize) -> Self {
+        let inputs = &data.resolved.config.inputs;
         let names = inputs.iter().map(|input| input.name.as_deref().unwrap_or("text"));
         let names: String = names.map(|name| format!("{} | ", escaped(name))).collect();
         let columns = "--- | ".repeat(inputs.len());
-        let validation = &experiment.validation;
-        let cell = |number: usize, ((input, corpus), encoder): ((&Input, &Corpus), &Encoder)| {
-            format!("{} | ", text(input, encoder, corpus.text(number), LINE / inputs.len()))
+        let validation = &data.validation;
+        let labels = validation.targets.labels().unwrap_or_default();
+        let cell = |index: usize, ((input, corpus), encoder): ((&Input, &Corpus), &Encoder)| {
+            format!("{} | ", text(input, encoder, corpus.text(index), LINE_CHARS / inputs.len()))
         };
-        let sample = |number: usize| Sample {
-            number,
-            class: validation.labels[number] as usize,
+        let sample = |index: usize| Sample {
+            index,
+            class: labels[index] as usize,
             texts: {
-                let inputs = inputs.iter().zip(&validation.inputs).zip(experiment.encoders.iter());
-                inputs.map(|input| cell(number, input)).collect()
+                let inputs = inputs.iter().zip(&validation.inputs).zip(data.encoders.iter());
+                inputs.map(|input| cell(index, input)).collect()
             },
         };
-        let numbers = in_turns(&validation.labels, experiment.labels.len(), count);
+        let indices = in_turn(labels, data.labels.len(), count);
         Self {
-            labels: &experiment.labels,
-            heading: format!(
+            labels: &data.labels,
+            header: format!(
                 "| {names}label | predicted | probability |\n| {columns}--- | --- | --- |\n"
             ),
-            examples: numbers.into_iter().map(sample).collect(),
+            examples: indices.into_iter().map(sample).collect(),
         }
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no examples.
     pub fn is_empty(&self) -> bool {
         self.examples.is_empty()
     }
 
-    /// A table of the examples with the most probable class of each and its probability; wrong ones
-    /// stand out.
+    /// Returns a table of the examples with the most probable class and its probability. Wrong
+    /// predictions are bold.
     pub fn table(&self, predictions: &Predictions) -> String {
-        let mut table = self.heading.clone();
-        for Sample { number, class, texts } in &self.examples {
-            let predicted = predictions.predicted(*number);
-            let [label, mut answer] = [*class, predicted].map(|class| escaped(&self.labels[class]));
+        let mut table = self.header.clone();
+        for Sample { index, class, texts } in &self.examples {
+            let predicted = predictions.predicted(*index);
+            let [label, mut prediction] =
+                [*class, predicted].map(|class| escaped(&self.labels[class]));
             if predicted != *class {
-                answer = format!("**{answer}**");
+                prediction = format!("**{prediction}**");
             }
-            let probability = predictions.probability(*number, predicted);
-            table.push_str(&format!("| {texts}{label} | {answer} | {probability:.4} |\n"));
+            let probability = predictions.probability(*index, predicted);
+            table.push_str(&format!("| {texts}{label} | {prediction} | {probability:.4} |\n"));
         }
         table
     }
 }
 
-/// The first examples of each class in turns, `count` of them if there are so many.
-fn in_turns(labels: &[u32], classes: usize, count: usize) -> Vec<usize> {
-    // No class can have more than `count` among the chosen.
+/// Returns the indices of the first examples of each class in turn, at most `count`.
+fn in_turn(labels: &[u32], classes: usize, count: usize) -> Vec<usize> {
+    // No class contributes more than `count` examples.
     let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
-    for (number, label) in labels.iter().enumerate() {
+    for (index, label) in labels.iter().enumerate() {
         let own = &mut of_class[*label as usize];
         if own.len() < count {
-            own.push(number);
+            own.push(index);
         }
     }
     let round = |turn: usize| {
@@ -96,15 +98,15 @@ fn in_turns(labels: &[u32], classes: usize, count: usize) -> Vec<usize> {
     (0..count).flat_map(round).take(count).collect()
 }
 
-/// A text as the words of its ids, in lines of at most `line` letters.
+/// Returns the words of a text, in lines of at most `line` characters.
 fn text(input: &Input, encoder: &Encoder, ids: &[u32], line: usize) -> String {
     let space = if input.text.tokenizer == TokenizerKind::Characters { "" } else { " " };
     let words = encoder.vocabulary().words();
     let words = |ids: &[u32]| -> Vec<String> {
         ids.iter().map(|id| shortened(&words[*id as usize])).collect()
     };
-    let half = MOST_TOKENS / 2;
-    if ids.len() <= MOST_TOKENS {
+    let half = MAX_TOKENS / 2;
+    if ids.len() <= MAX_TOKENS {
         return lines(&words(ids), space, line);
     }
     let (front, back) = (words(&ids[..half]), words(&ids[ids.len() - half..]));
@@ -112,40 +114,39 @@ fn text(input: &Input, encoder: &Encoder, ids: &[u32], line: usize) -> String {
 }
 
 fn shortened(word: &str) -> String {
-    match word.char_indices().nth(MOST_LETTERS) {
+    match word.char_indices().nth(MAX_TOKEN_CHARS) {
         Some((end, _)) => format!("{}…", &word[..end]),
         None => word.to_owned(),
     }
 }
 
-/// Words in lines of at most `most` letters, so that a text does not take the width of the columns
-/// beside it.
+/// Joins words into lines of at most `most` characters, so that a text leaves room for the other columns.
 fn lines(words: &[String], space: &str, most: usize) -> String {
     let (mut out, mut width) = (String::new(), 0);
     for word in words {
-        let letters = word.chars().count() + space.len();
-        if width > 0 && width + letters > most {
+        let chars = word.chars().count() + space.len();
+        if width > 0 && width + chars > most {
             out.push_str("<br>");
             width = 0;
         } else if width > 0 {
             out.push_str(space);
         }
         out.push_str(&escaped(word));
-        width += letters;
+        width += chars;
     }
     out
 }
 
-/// The text without any meaning to Markdown or HTML.
+/// Escapes everything that has a meaning in Markdown or HTML.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for letter in text.chars() {
-        match letter {
-            _ if is_unprintable(letter) => out.push(' '),
+    for c in text.chars() {
+        match c {
+            _ if is_unprintable(c) => out.push(' '),
             '&' | '<' | '>' | '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '"' => {
-                out.push_str(&format!("&#{};", u32::from(letter)));
+                out.push_str(&format!("&#{};", u32::from(c)));
             }
-            _ => out.push(letter),
+            _ => out.push(c),
         }
     }
     out
@@ -157,22 +158,22 @@ mod tests {
     use crate::evaluation::tests::predictions;
 
     #[test]
-    fn classes_take_turns() {
+    fn samples_are_taken_from_each_class_in_turn() {
         let labels = [0, 0, 0, 2, 1, 2, 0];
-        assert_eq!(in_turns(&labels, 3, 5), [0, 4, 3, 1, 5]);
-        assert_eq!(in_turns(&labels, 3, 2), [0, 4]);
-        assert_eq!(in_turns(&labels, 4, 100), [0, 4, 3, 1, 5, 2, 6]);
-        assert!(in_turns(&labels, 3, 0).is_empty() && in_turns(&[], 3, 5).is_empty());
+        assert_eq!(in_turn(&labels, 3, 5), [0, 4, 3, 1, 5]);
+        assert_eq!(in_turn(&labels, 3, 2), [0, 4]);
+        assert_eq!(in_turn(&labels, 4, 100), [0, 4, 3, 1, 5, 2, 6]);
+        assert!(in_turn(&labels, 3, 0).is_empty() && in_turn(&[], 3, 5).is_empty());
     }
 
     #[test]
-    fn wrong_predictions_stand_out() {
+    fn wrong_predictions_are_bold() {
         let labels = ["ne|g", "pos"].map(String::from);
         let sample =
-            |number, class, text: &str| Sample { number, class, texts: format!("{text} | ") };
+            |index, class, text: &str| Sample { index, class, texts: format!("{text} | ") };
         let samples = Samples {
             labels: &labels,
-            heading: "H\n".into(),
+            header: "H\n".into(),
             examples: vec![sample(3, 0, "bad"), sample(1, 1, "good")],
         };
         let rows = [vec![0.5, 0.5], vec![0.75, 0.25]];
@@ -186,21 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn words_mean_nothing_to_markdown() {
+    fn words_are_escaped_for_markdown() {
         assert_eq!(escaped("<oov>"), "&#60;oov&#62;");
         assert_eq!(escaped("a|b\n*c*"), "a&#124;b &#42;c&#42;");
     }
 
     #[test]
-    fn long_words_and_lines_are_cut() {
+    fn long_words_are_truncated_and_long_lines_wrapped() {
         assert_eq!(shortened(&"é".repeat(41)), format!("{}…", "é".repeat(40)));
         let words = vec!["<four>".to_owned(); 30];
-        let text = lines(&words, " ", LINE);
+        let text = lines(&words, " ", LINE_CHARS);
         let lines: Vec<&str> = text.split("<br>").collect();
         assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.len() <= 16 * LINE / 7), "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= 16 * LINE_CHARS / 7), "{lines:?}");
         assert_eq!(text.matches("&#60;four&#62;").count(), 30);
-        let letters: Vec<String> = (0..81).map(|_| "x".to_owned()).collect();
-        assert_eq!(super::lines(&letters, "", 80), format!("{}<br>x", "x".repeat(80)));
+        let characters: Vec<String> = (0..81).map(|_| "x".to_owned()).collect();
+        assert_eq!(super::lines(&characters, "", 80), format!("{}<br>x", "x".repeat(80)));
     }
 }
