@@ -241,7 +241,8 @@ impl Build<'_> {
         self.json(MANIFEST, &manifest, &mut Vec::new())?;
         sync_directory(&self.temporary)?;
         let (path, folder) = (rows.path.display(), self.cache.folder.display());
-        note(format!("the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
+        note(format!(
+            "the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
              would keep none)"
         ));
         // Another process may have been faster; the tokens are the same.

@@ -1,5 +1,6 @@
 //! Encoded examples with their labels.
 
+use super::targets::Targets;
 use crate::text::Corpus;
 
 /// Encoded examples with their classes.
@@ -7,19 +8,19 @@ use crate::text::Corpus;
 pub struct Dataset {
     /// For each input its texts as ids.
     pub inputs: Vec<Corpus>,
-    /// A class number for every example.
-    pub labels: Vec<u32>,
+    /// Target of every example.
+    pub targets: Targets,
 }
 
 impl Dataset {
     /// The number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
     /// The tokens of all inputs together.

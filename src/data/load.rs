@@ -13,6 +13,7 @@ use super::dataset::Dataset;
 use super::formats::{Rows, excerpt, read_rows};
 use super::source::{Key, Source};
 use super::split::{Split, by_position, stratified};
+use super::targets::Targets;
 use crate::config::{Config, DataConfig, Inputs, SplitMethod, TextConfig, UnseenLabels};
 use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
 
@@ -127,7 +128,10 @@ impl Examples {
     pub fn encoded(self, encoders: &[Encoder]) -> anyhow::Result<Dataset> {
         let inputs = encoders.iter().enumerate();
         let inputs = inputs.map(|(input, encoder)| self.encode(input, encoder));
-        Ok(Dataset { inputs: inputs.collect::<anyhow::Result<_>>()?, labels: self.labels })
+        Ok(Dataset {
+            inputs: inputs.collect::<anyhow::Result<_>>()?,
+            targets: Targets::Labels(self.labels),
+        })
     }
 
     fn pick(&self, indices: &[usize]) -> Self {

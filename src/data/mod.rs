@@ -9,8 +9,10 @@ pub mod prepared;
 mod source;
 mod split;
 pub mod stats;
+mod targets;
 
 pub use dataset::Dataset;
 pub use formats::{Rows, read_texts};
 pub use load::{DataSplits, Examples, SplitName, load, read_labelled};
 pub use source::{Key, Source};
+pub use targets::{LabelSets, Target, Targets};

@@ -34,14 +34,19 @@ impl Predictions {
         let batches: Vec<&[u32]> = plan.batches().collect();
         let results = classifier.classify(&data.inputs, &batches);
         let classes = results.first().map_or(0, |rows| rows.len() / batches[0].len());
-        let mut log_probabilities = vec![0.0; data.labels.len() * classes];
+        let mut log_probabilities = vec![0.0; data.len() * classes];
         for (examples, rows) in batches.into_iter().zip(results) {
             for (example, row) in examples.iter().zip(rows.chunks_exact(classes)) {
                 log_probabilities[*example as usize * classes..][..classes].copy_from_slice(row);
             }
         }
-        let tokens = (0..data.labels.len() as u32).map(|example| data.tokens_of(&[example]));
-        Self { classes, log_probabilities, labels: data.labels.clone(), tokens: tokens.collect() }
+        let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
+        Self {
+            classes,
+            log_probabilities,
+            labels: data.targets.labels().unwrap_or_default().to_vec(),
+            tokens: tokens.collect(),
+        }
     }
 
     /// The number of examples.

@@ -138,7 +138,7 @@ impl Inference for ByFirstWord {
 fn predictions_are_in_the_order_of_the_examples() {
     let texts: [&[u32]; 4] = [&[9, 1, 1], &[2], &[7, 1], &[1, 1, 1, 1]];
     let corpus = Corpus::of(crate::config::PadSide::Back, 9, texts);
-    let data = Dataset { inputs: vec![corpus], labels: vec![1, 1, 0, 0] };
+    let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
     let found = Predictions::of(&ByFirstWord, &data, limit);
     let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();

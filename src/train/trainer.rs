@@ -15,14 +15,13 @@ use crate::data::batch_plan::{BatchLimit, Bucketing, Plan};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events::summaries::RunStatus;
-use crate::objective::metrics::Score;
 use crate::output::note;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
 use crate::run::directory::{Outcome, Record, RunDirectory};
 use crate::run::progress::Progress;
 use crate::system::signals::Interrupt;
-use crate::tensorboard::SummaryWriter;
+use crate::tensorboard::{StepPoint, SummaryWriter};
 use crate::train::observers::console::Console;
 use crate::train::schedule::Schedule;
 
@@ -100,7 +99,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             progress.epoch + 1
         );
         if progress.step > 0 && progress.order != order {
-            note("the training examples, or what orders them, are not those that the run was \
+            note(
+                "the training examples, or what orders them, are not those that the run was \
                  trained on so far; validation examples may have been trained on",
             );
         }
@@ -259,15 +259,14 @@ impl<'a, L: Learner> Trainer<'a, L> {
             if !step.step.is_multiple_of(self.config.log_every) {
                 continue;
             }
-            let points = [
-                ("loss/train", loss.mean),
-                ("accuracy/train", loss.correct as f64 / step.examples as f64),
-                ("train/learning_rate", step.learning_rate),
-                ("train/tokens_per_second", step.tokens as f64 / seconds),
-            ];
-            let norm = gradient_norm.map(|norm| ("train/gradient_norm", norm));
-            let points: Vec<(&str, f64)> = points.into_iter().chain(norm).collect();
-            self.board.scalars(&points, step.step)?;
+            let point = StepPoint {
+                loss: loss.mean,
+                accuracy: loss.correct as f64 / step.examples as f64,
+                learning_rate: step.learning_rate,
+                gradient_norm,
+                tokens_per_second: step.tokens as f64 / seconds,
+            };
+            self.board.train_step(&point, step.step)?;
         }
         Ok(())
     }
@@ -314,8 +313,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let seconds = progress.seconds - progress.seconds_at_validation;
         progress.meter = Default::default();
         progress.seconds_at_validation = progress.seconds;
-        self.board.validation(&predictions, record.step)?;
-        self.log_score("validation", validation)?;
+        self.board.validation(&predictions, validation, record.step)?;
         self.run.add_record(&record, seconds)?;
         if new_best {
             self.save(&self.run.best())?;
@@ -326,13 +324,6 @@ impl<'a, L: Learner> Trainer<'a, L> {
 
     fn predict(&self, data: &Dataset) -> Predictions {
         Predictions::of(&self.learner, data, BatchLimit::of_validation(self.config))
-    }
-
-    fn log_score(&mut self, split: &str, score: Score) -> anyhow::Result<()> {
-        let tags = ["loss", "accuracy"].map(|what| format!("{what}/{split}"));
-        let points = [(&*tags[0], score.loss), (&*tags[1], score.accuracy)];
-        self.board.scalars(&points, self.progress.step)?;
-        self.board.flush()
     }
 
     /// Writes `last/`, scores the test examples once, and writes `summary.json`.
@@ -348,7 +339,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         let test = tests.then(|| self.predict(&self.experiment.test).score());
         if let Some(test) = test {
-            self.log_score("test", test)?;
+            self.board.test(test, self.progress.step)?;
         }
         self.board.vectors(|| self.learner.weights())?;
         self.board.end(RunStatus::Success, self.progress.step)?;
@@ -394,7 +385,7 @@ fn order_fingerprint(experiment: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
     let lengths = lengths.iter().flatten().map(|length| *length as u64);
     let train = &experiment.train;
     let ids = train.inputs.iter().flat_map(|corpus| corpus.ids());
-    let words = ids.chain(&train.labels).map(|id| u64::from(*id));
+    let words = ids.copied().chain(train.targets.fingerprint_values()).map(u64::from);
     fingerprint(options.into_iter().chain(lengths).chain(words))
 }
 
@@ -408,7 +399,7 @@ pub fn class_weights(config: &TrainConfig, experiment: &PreparedData) -> anyhow:
         ClassWeights::None => return Ok(Vec::new()),
         ClassWeights::Balanced => {
             let mut counts = vec![0_usize; classes];
-            for label in &experiment.train.labels {
+            for label in experiment.train.targets.labels().unwrap_or_default() {
                 counts[*label as usize] += 1;
             }
             let total = experiment.train.len() as f64;

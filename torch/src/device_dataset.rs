@@ -46,7 +46,8 @@ impl DeviceDataset {
     }
 
     fn new(data: &Dataset, device: Device) -> Self {
-        let labels: Vec<i64> = data.labels.iter().map(|label| i64::from(*label)).collect();
+        let labels = data.targets.labels().unwrap_or_default();
+        let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
         Self {
             inputs: data.inputs.iter().map(|corpus| ResidentCorpus::new(corpus, device)).collect(),
             labels: to_device(&labels, device),
@@ -125,8 +126,8 @@ mod tests {
         ) {
             let pad = if front { PadSide::Front } else { PadSide::Back };
             let corpus = Corpus::of(pad, 9, texts.iter().map(Vec::as_slice));
-            let labels = (0..texts.len() as u32).map(|text| text % 3).collect();
-            let data = Dataset { inputs: vec![corpus], labels };
+            let labels: Vec<u32> = (0..texts.len() as u32).map(|text| text % 3).collect();
+            let data = Dataset { inputs: vec![corpus], targets: labels.into() };
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
             let (batch, labels) = DeviceDataset::new(&data, Device::Cpu).gather(&data, &examples);
@@ -138,7 +139,7 @@ mod tests {
                 prop_assert_eq!(real(&batch.inputs[0]), real(&here));
             }
             let expected: Vec<i64> =
-                examples.iter().map(|example| i64::from(data.labels[*example as usize])).collect();
+                examples.iter().map(|example| i64::from(data.targets.labels().unwrap()[*example as usize])).collect();
             prop_assert_eq!(numbers(&labels), expected);
         }
     }
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn examples_that_leave_no_room_stay_here() {
         let corpus = Corpus::of(PadSide::Back, 9, [&[4_u32; 100][..]]);
-        let data = Dataset { inputs: vec![corpus], labels: vec![0] };
+        let data = Dataset { inputs: vec![corpus], targets: vec![0].into() };
         assert!(DeviceDataset::fits(&data, 4 * 416) && !DeviceDataset::fits(&data, 4 * 416 - 4));
     }
 }

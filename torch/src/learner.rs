@@ -171,7 +171,8 @@ impl Learner for TorchLearner {
                 let (batch, labels) = match resident {
                     Some(resident) => resident.gather(data, examples),
                     None => {
-                        let labels = examples.iter().map(|i| i64::from(data.labels[*i as usize]));
+                        let labels = data.targets.labels().unwrap_or_default();
+                        let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
                         let labels: Vec<i64> = labels.collect();
                         let batch = Batch::gather(&data.inputs, examples, device);
                         (batch, to_device(&labels, device))

@@ -54,7 +54,7 @@ pub fn search(
     let lengths = data.lengths();
     let width = |example: usize| lengths.iter().map(|input| input[example]).sum::<usize>();
     let (mut least, mut most) = (1, 0);
-    for example in 0..data.labels.len() {
+    for example in 0..data.len() {
         least = width(example).max(least);
         most += width(example);
     }

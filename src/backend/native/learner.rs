@@ -1,66 +1,61 @@
-//! Training on the kernel.
+//! The network on the CPU: predicting and training.
 
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
-use super::head::CrossEntropy;
-use super::network::{Gradients, Network, Parameter};
+use super::network::{Gradients, Network};
 use super::optimizer::Optimizer;
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
-use crate::backend::{Inference, LOSS_SCALE, Learner, Preparer, StepStats, Times};
-use crate::config::{Config, Inputs};
+use crate::backend::{
+    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats, Times,
+};
+use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
-use crate::model::named_tensors::NamedTensor;
+use crate::model::{ModelSpec, NamedTensor};
+use crate::objective::Objective;
 use crate::text::Corpus;
 
-/// A network on the CPU, ready for texts.
+/// A network on the CPU that predicts.
 pub struct NativeClassifier {
     network: Network,
     inputs: Inputs,
-    vocabularies: Vec<usize>,
-    /// Those that nobody uses at the moment.
-    readers: Mutex<Vec<BatchSharder>>,
+    vocabulary_sizes: Vec<usize>,
+    /// Sharders that no thread uses at the moment.
+    idle_sharders: Mutex<Vec<BatchSharder>>,
 }
 
 impl NativeClassifier {
-    /// The network of a configuration with these weights, all that it has under PyTorch's names.
+    /// The network of `spec` with these weights, which must be all that it has.
     ///
     /// # Errors
-    /// Where the weights do not fit the configuration.
-    pub fn new(
-        config: &Config,
-        vocabularies: &[usize],
-        classes: usize,
-        weights: Vec<NamedTensor>,
-    ) -> anyhow::Result<Self> {
-        let inputs = config.inputs.clone();
-        let instructions = Instructions::best();
+    /// Returns an error if the weights do not fit the model.
+    pub fn new(spec: &ModelSpec, weights: Vec<NamedTensor>) -> anyhow::Result<Self> {
         Ok(Self {
-            network: Network::new(config, vocabularies, classes, weights, instructions)?,
-            vocabularies: vocabularies.to_vec(),
-            readers: Mutex::default(),
-            inputs,
+            network: Network::new(spec, weights, Instructions::best())?,
+            inputs: spec.config.inputs.clone(),
+            vocabulary_sizes: spec.vocabulary_sizes.clone(),
+            idle_sharders: Mutex::default(),
         })
     }
 
-    /// All its weights.
+    /// All weights.
     pub fn weights(&self) -> impl Iterator<Item = &NamedTensor> {
-        self.network.parameters().iter().map(|parameter| &parameter.array)
+        self.network.weights().iter().map(|weight| &weight.tensor)
     }
 
-    /// As [`Inference::log_probabilities`], with the batch cut into so many shards.
+    /// [`Inference::log_probabilities`] with the batch cut into this number of shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
-        let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || self.idle_sharders.lock().unwrap_or_else(PoisonError::into_inner);
         let known = idle().pop();
-        let mut reader =
-            known.unwrap_or_else(|| BatchSharder::new(&self.inputs, &self.vocabularies, shards));
-        reader.cut_into(shards);
-        let reading = reader.read(inputs, None, examples, None);
-        idle().push(reader);
-        self.network.log_probabilities(&reading)
+        let new = || BatchSharder::new(&self.inputs, &self.vocabulary_sizes, shards);
+        let mut sharder = known.unwrap_or_else(new);
+        sharder.set_shards(shards);
+        let batch = sharder.shard(inputs, None, examples, None);
+        idle().push(sharder);
+        self.network.log_probabilities(&batch)
     }
 }
 
@@ -69,8 +64,8 @@ impl Inference for NativeClassifier {
         self.compute(inputs, examples, rayon::current_num_threads())
     }
 
-    /// A batch for each thread: nothing in it waits for another, and words that it has several
-    /// times are one for all of it.
+    /// One batch per thread: no thread waits for another, and a word that a batch repeats is
+    /// projected once for the whole batch.
     fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         if batches.len() < rayon::current_num_threads() {
             return batches.iter().map(|batch| self.log_probabilities(inputs, batch)).collect();
@@ -84,42 +79,55 @@ impl Inference for NativeClassifier {
 pub struct NativeLearner {
     classifier: NativeClassifier,
     optimizer: Optimizer,
-    criterion: CrossEntropy,
+    objective: Objective,
     gradients: Gradients,
-    /// What clipping multiplies the gradient by.
+    loss: BatchLoss,
+    /// Norm of the gradient before clipping.
+    gradient_norm: f64,
+    /// Factor that clips the gradient.
     factor: f32,
-    measured: Vec<StepStats>,
+    stats: Vec<StepStats>,
     times: Times,
 }
 
 impl NativeLearner {
-    /// The network of a configuration with these weights; `class_weights` is what each class weighs
-    /// in the loss, empty where all weigh the same.
+    /// The network of `spec`, which starts training from these weights.
     ///
     /// # Errors
-    /// Where the weights do not fit the configuration.
+    /// Returns an error if the weights do not fit the model.
     pub fn new(
-        config: &Config,
-        vocabularies: &[usize],
-        classes: usize,
+        spec: &ModelSpec,
+        objective: &Objective,
         weights: Vec<NamedTensor>,
-        class_weights: Vec<f64>,
     ) -> anyhow::Result<Self> {
-        let classifier = NativeClassifier::new(config, vocabularies, classes, weights)?;
-        let parameters = classifier.network.parameters();
+        let classifier = NativeClassifier::new(spec, weights)?;
+        let weights = classifier.network.weights();
         Ok(Self {
-            optimizer: Optimizer::new(&config.train, parameters, Instructions::best()),
-            criterion: CrossEntropy {
-                label_smoothing: config.train.label_smoothing,
-                class_weights,
-            },
+            optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
+            objective: objective.clone(),
             gradients: Gradients::default(),
+            loss: BatchLoss { mean: 0.0, correct: 0 },
+            gradient_norm: 0.0,
             factor: 1.0,
-            measured: Vec::new(),
+            stats: Vec::new(),
             times: Times::default(),
             classifier,
         })
     }
+}
+
+/// Optimizer state before the first step, for a model with these weights.
+///
+/// # Errors
+/// Returns an error if the weights do not fit the model.
+pub fn initial_optimizer_state(
+    spec: &ModelSpec,
+    config: &TrainConfig,
+    weights: Vec<NamedTensor>,
+) -> anyhow::Result<Vec<NamedTensor>> {
+    let network = Network::new(spec, weights, Instructions::best())?;
+    let weights = network.weights();
+    Ok(Optimizer::new(config, weights, Instructions::best()).state(weights))
 }
 
 impl Inference for NativeLearner {
@@ -133,41 +141,59 @@ impl Inference for NativeLearner {
 }
 
 /// A batch and its dropout masks.
-pub struct NativeBatch {
-    reading: ShardedBatch,
+struct NativeBatch {
+    sharded: ShardedBatch,
     dropout: Dropout,
 }
 
 impl Learner for NativeLearner {
-    type Batch = NativeBatch;
-
-    fn preparer(&self) -> Preparer<NativeBatch> {
-        let NativeClassifier { inputs, vocabularies, .. } = &self.classifier;
-        let mut reader = BatchSharder::new(inputs, vocabularies, rayon::current_num_threads());
+    fn preparer(&self) -> Preparer {
+        let NativeClassifier { inputs, vocabulary_sizes, .. } = &self.classifier;
+        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, rayon::current_num_threads());
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
-            let reading = reader.read(&data.inputs, Some(&data.labels), examples, Some(&dropout));
-            NativeBatch { reading, dropout }
+            let targets = Some(&data.targets);
+            let sharded = sharder.shard(&data.inputs, targets, examples, Some(&dropout));
+            PreparedBatch::new(NativeBatch { sharded, dropout })
         })
     }
 
-    fn step(
-        &mut self,
-        batch: &NativeBatch,
-        limit: Option<f64>,
-        learning_rate: f64,
-    ) -> anyhow::Result<()> {
+    fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
+        let NativeBatch { sharded, dropout } = batch.get()?;
         let network = &mut self.classifier.network;
-        let dropout = Some(&batch.dropout);
-        let loss = network.gradients(&batch.reading, &self.criterion, dropout, &mut self.gradients);
+        self.loss =
+            network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
+        Ok(())
+    }
+
+    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
+        if collective.size() == 1 {
+            return Ok(());
+        }
+        for values in self.gradients.buffers_mut() {
+            collective.sum(values)?;
+        }
+        let mut loss = [self.loss.mean, self.loss.correct as f64];
+        collective.sum_f64(&mut loss)?;
+        self.loss = BatchLoss { mean: loss[0], correct: loss[1] as u64 };
+        Ok(())
+    }
+
+    fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
         let norm = self.times.measure("clip", || self.gradients.norm());
+        self.gradient_norm = norm;
         self.factor = match limit {
             Some(limit) if norm.is_finite() && norm > limit => (limit / norm) as f32,
             _ => 1.0,
         };
-        let measured = StepStats { loss, gradient_norm: Some(norm) };
-        self.measured.push(measured);
-        if measured.is_finite() {
+        Ok(())
+    }
+
+    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+        let stats = StepStats { loss: self.loss, gradient_norm: Some(self.gradient_norm) };
+        self.stats.push(stats);
+        if stats.is_finite() {
+            let network = &mut self.classifier.network;
             self.times.measure("optimizer", || {
                 self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
             });
@@ -176,31 +202,29 @@ impl Learner for NativeLearner {
         Ok(())
     }
 
-    fn measured(&mut self) -> Vec<StepStats> {
-        std::mem::take(&mut self.measured)
+    fn drain_step_stats(&mut self) -> Vec<StepStats> {
+        std::mem::take(&mut self.stats)
     }
 
     fn gradients(&self) -> Vec<NamedTensor> {
-        let parameters = self.classifier.network.parameters();
-        self.gradients.arrays(parameters, self.factor)
+        self.gradients.tensors(self.classifier.network.weights(), self.factor)
     }
 
     fn weights(&self) -> Vec<NamedTensor> {
-        let parameters = self.classifier.network.parameters();
-        parameters.iter().map(|parameter| parameter.array.clone()).collect()
+        self.classifier.weights().cloned().collect()
     }
 
-    fn memory(&mut self) -> Vec<NamedTensor> {
-        self.optimizer.state(self.classifier.network.parameters())
+    fn optimizer_state(&mut self) -> Vec<NamedTensor> {
+        self.optimizer.state(self.classifier.network.weights())
     }
 
-    fn restore(&mut self, mut memory: Vec<NamedTensor>) -> anyhow::Result<()> {
-        memory.retain(|array| !LOSS_SCALE.contains(&array.name.as_str()));
-        self.optimizer.load(self.classifier.network.parameters(), memory)
+    fn load_optimizer_state(&mut self, mut state: Vec<NamedTensor>) -> anyhow::Result<()> {
+        state.retain(|tensor| !LOSS_SCALE.contains(&tensor.name.as_str()));
+        self.optimizer.load(self.classifier.network.weights(), state)
     }
 
-    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
-        self.classifier.network.load(weights)
+    fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        self.classifier.network.load(tensors)
     }
 
     fn times(&self) -> Times {
@@ -210,8 +234,7 @@ impl Learner for NativeLearner {
     }
 
     fn parameter_count(&self) -> usize {
-        let trainable = |parameter: &&Parameter| parameter.trainable;
-        let parameters = self.classifier.network.parameters().iter().filter(trainable);
-        parameters.map(|parameter| parameter.array.values.len()).sum()
+        let weights = self.classifier.network.weights().iter().filter(|weight| weight.trainable);
+        weights.map(|weight| weight.tensor.values.len()).sum()
     }
 }

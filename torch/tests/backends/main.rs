@@ -192,7 +192,8 @@ fn it_learns_as_libtorch_does() {
                 ),
                 3,
             );
-            let data = Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() };
+            let data =
+                Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
             let model = case.model();
             let mut begun = to_arrays(model.state());
             let mut native =

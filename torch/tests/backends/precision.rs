@@ -22,7 +22,7 @@ fn learner(network: &str, more: &str) -> (Case, TorchLearner) {
 }
 
 fn data(case: &Case) -> Dataset {
-    Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() }
+    Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() }
 }
 
 /// What differs at most, over the largest.

@@ -38,7 +38,8 @@ fn what_is_no_number_changes_nothing() {
                 ),
                 3,
             );
-            let data = Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() };
+            let data =
+                Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
             let model = case.model();
             let weights = to_arrays(model.state());
             let mut native =

@@ -53,7 +53,7 @@ fn on_device(case: &Case, weights: &[NamedTensor]) -> Model {
 }
 
 fn data(case: &Case) -> Dataset {
-    Dataset { inputs: case.corpora.clone(), labels: case.labels.clone() }
+    Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() }
 }
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
@@ -193,7 +193,7 @@ fn deterministic_runs_are_the_same_bit_by_bit() {
                 let mut ends = (0..2).map(|_| {
                     let model = on_device(&case, &weights);
                     let mut learner = TorchLearner::new(model, &case.config.train, &[]);
-                    let examples: Vec<u32> = (0..data.labels.len() as u32).collect();
+                    let examples: Vec<u32> = (0..data.len() as u32).collect();
                     let mut prepare = learner.preparer();
                     for step in 0..5 {
                         let batch = prepare(&data, &examples, step);
@@ -222,7 +222,8 @@ fn many(case: &Case) -> Dataset {
         Corpus::of(corpus.pad(), width, texts)
     });
     let inputs = inputs.collect();
-    Dataset { inputs, labels: all.iter().map(|text| case.labels[*text]).collect() }
+    let labels: Vec<u32> = all.iter().map(|text| case.labels[*text]).collect();
+    Dataset { inputs, targets: labels.into() }
 }
 
 /// Batches made on the device of examples that lie there, and copied there from pinned memory.
@@ -240,8 +241,10 @@ fn batches_are_the_same_however_they_come_there() {
             let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Int64);
             Vec::<i64>::try_from(tensor.flatten(0, -1)).unwrap()
         };
-        let expected: Vec<i64> =
-            examples.iter().map(|i| i64::from(data.labels[*i as usize])).collect();
+        let expected: Vec<i64> = examples
+            .iter()
+            .map(|i| i64::from(data.targets.labels().unwrap()[*i as usize]))
+            .collect();
         assert_eq!(numbers(&labels), expected);
         for batch in [&there, &copied] {
             for (found, expected) in batch.inputs.iter().zip(&here.inputs) {
@@ -270,7 +273,8 @@ fn the_largest_token_budget_is_found() {
     // So many tokens that the vectors of all of them fit no device: 64 GB a million.
     let texts: Vec<Vec<u32>> = (0..20_000).map(|text| vec![4 + text % 5; 1_000]).collect();
     let inputs = vec![Corpus::of(case.corpora[0].pad(), 1_000, texts.iter().map(Vec::as_slice))];
-    let data = Dataset { inputs, labels: (0..20_000).map(|text| text % 3).collect() };
+    let labels: Vec<u32> = (0..20_000).map(|text| text % 3).collect();
+    let data = Dataset { inputs, targets: labels.into() };
     let learner =
         |config: &Config| TorchLearner::new(on_device(&case, &weights), &config.train, &[]);
     let budget = token_budget::search(&mut learner(&case.config), &data, Some(1.0)).unwrap();

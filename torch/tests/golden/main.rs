@@ -195,8 +195,8 @@ fn compare_native(name: &str) {
     let rows: Vec<Vec<u32>> = rows.collect();
     let corpus = Corpus::of(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
     let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
-    let labels = labels.into_iter().map(|label| label as u32).collect();
-    let data = Dataset { inputs: vec![corpus], labels };
+    let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
+    let data = Dataset { inputs: vec![corpus], targets: labels.into() };
     let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
     let batch = (learner.preparer())(&data, &all, 0);
 

@@ -1,0 +1,312 @@
+//! The targets of examples: one label, a set of labels, or a distribution over the labels.
+
+/// Targets of examples, all of the same kind. Labels are class indices below C.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// One label per example: `[examples]`.
+    Labels(Vec<u32>),
+    /// Any number of labels per example.
+    LabelSets(LabelSets),
+    /// A probability for each class.
+    Distributions {
+        /// Number of classes, C.
+        classes: usize,
+        /// Probabilities, row by row: [examples, C].
+        probabilities: Vec<f32>,
+    },
+}
+
+/// A set of labels for each example.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LabelSets {
+    /// Labels of all examples, concatenated.
+    labels: Vec<u32>,
+    /// End of each example in `labels`: `[examples]`.
+    ends: Vec<usize>,
+}
+
+/// Target of one example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target<'a> {
+    /// One label.
+    Label(u32),
+    /// A set of labels.
+    Labels(&'a [u32]),
+    /// A probability for each class: `[C]`.
+    Distribution(&'a [f32]),
+}
+
+impl LabelSets {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Returns `true` if there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Returns the labels of the example at `index`.
+    ///
+    /// # Panics
+    /// Panics if `index` is out of bounds.
+    pub fn get(&self, index: usize) -> &[u32] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.labels[start..self.ends[index]]
+    }
+
+    /// Returns the labels of all examples in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+}
+
+impl<'a> FromIterator<&'a [u32]> for LabelSets {
+    fn from_iter<I: IntoIterator<Item = &'a [u32]>>(sets: I) -> Self {
+        let mut all = Self::default();
+        for set in sets {
+            all.labels.extend_from_slice(set);
+            all.ends.push(all.labels.len());
+        }
+        all
+    }
+}
+
+impl Targets {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::LabelSets(sets) => sets.len(),
+            Self::Distributions { classes, probabilities } => {
+                probabilities.len().checked_div(*classes).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Returns `true` if there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the target of the example at `index`.
+    ///
+    /// # Panics
+    /// Panics if `index` is out of bounds.
+    pub fn get(&self, index: usize) -> Target<'_> {
+        match self {
+            Self::Labels(labels) => Target::Label(labels[index]),
+            Self::LabelSets(sets) => Target::Labels(sets.get(index)),
+            Self::Distributions { classes, probabilities } => {
+                Target::Distribution(&probabilities[index * classes..][..*classes])
+            }
+        }
+    }
+
+    /// Returns the targets of all examples in order.
+    pub fn iter(&self) -> impl Iterator<Item = Target<'_>> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Gathers the targets of the examples at `indices`.
+    ///
+    /// # Panics
+    /// Panics if an index is out of bounds.
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let indices = indices.iter().map(|index| *index as usize);
+        match self {
+            Self::Labels(labels) => Self::Labels(indices.map(|index| labels[index]).collect()),
+            Self::LabelSets(sets) => {
+                Self::LabelSets(indices.map(|index| sets.get(index)).collect())
+            }
+            Self::Distributions { classes, probabilities } => Self::Distributions {
+                classes: *classes,
+                probabilities: indices
+                    .flat_map(|index| &probabilities[index * classes..][..*classes])
+                    .copied()
+                    .collect(),
+            },
+        }
+    }
+
+    /// Returns the label of every example, or `None` if examples can have several.
+    pub fn labels(&self) -> Option<&[u32]> {
+        match self {
+            Self::Labels(labels) => Some(labels),
+            Self::LabelSets(_) | Self::Distributions { .. } => None,
+        }
+    }
+
+    /// Counts the examples of each class: `[C]`. An example with several labels counts once for
+    /// each of them; a distribution adds its probabilities.
+    ///
+    /// # Panics
+    /// Panics if a label is not below `classes`.
+    pub fn class_counts(&self, classes: usize) -> Vec<f64> {
+        let mut counts = vec![0.0; classes];
+        match self {
+            Self::Labels(labels) | Self::LabelSets(LabelSets { labels, .. }) => {
+                for label in labels {
+                    counts[*label as usize] += 1.0;
+                }
+            }
+            Self::Distributions { classes, probabilities } => {
+                for row in probabilities.chunks_exact((*classes).max(1)) {
+                    for (count, probability) in counts.iter_mut().zip(row) {
+                        *count += f64::from(*probability);
+                    }
+                }
+            }
+        }
+        counts
+    }
+
+    /// Returns integers that identify the targets, for a fingerprint. Single labels are returned
+    /// unchanged; a set is preceded by its size, and distributions by the number of classes.
+    pub fn fingerprint_values(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Labels(labels) => Box::new(labels.iter().copied()),
+            Self::LabelSets(sets) => Box::new(sets.iter().flat_map(|labels| {
+                std::iter::once(labels.len() as u32).chain(labels.iter().copied())
+            })),
+            Self::Distributions { classes, probabilities } => {
+                let bits = probabilities.iter().map(|probability| probability.to_bits());
+                Box::new(std::iter::once(*classes as u32).chain(bits))
+            }
+        }
+    }
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self::Labels(Vec::new())
+    }
+}
+
+impl From<Vec<u32>> for Targets {
+    fn from(labels: Vec<u32>) -> Self {
+        Self::Labels(labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLASSES: usize = 3;
+
+    fn any_targets() -> impl Strategy<Value = Targets> {
+        let label = 0..CLASSES as u32;
+        let sets = prop::collection::vec(prop::collection::vec(label.clone(), 0..3), 0..20);
+        let rows = prop::collection::vec(prop::array::uniform3(0.0_f32..1.0), 0..20);
+        prop_oneof![
+            prop::collection::vec(label, 0..20).prop_map(Targets::Labels),
+            sets.prop_map(|sets| { Targets::LabelSets(sets.iter().map(Vec::as_slice).collect()) }),
+            rows.prop_map(|rows| Targets::Distributions {
+                classes: CLASSES,
+                probabilities: rows.concat(),
+            }),
+        ]
+    }
+
+    fn label_sets() -> Targets {
+        Targets::LabelSets([&[0, 2][..], &[], &[1]].into_iter().collect())
+    }
+
+    fn distributions() -> Targets {
+        Targets::Distributions { classes: 2, probabilities: vec![0.25, 0.75, 1.0, 0.0] }
+    }
+
+    #[test]
+    fn a_single_label_is_returned_for_each_example() {
+        let targets = Targets::from(vec![2, 0, 2]);
+        assert_eq!((targets.len(), targets.get(0)), (3, Target::Label(2)));
+        assert_eq!(targets.labels(), Some(&[2, 0, 2][..]));
+        assert_eq!(targets.class_counts(4), [1.0, 0.0, 2.0, 0.0]);
+        assert_eq!(targets.select(&[1, 1, 2]), Targets::Labels(vec![0, 0, 2]));
+        assert!(Targets::default().is_empty());
+    }
+
+    #[test]
+    fn label_sets_may_be_empty() {
+        let targets = label_sets();
+        assert_eq!(targets.len(), 3);
+        assert_eq!(targets.get(0), Target::Labels(&[0, 2]));
+        assert_eq!(targets.get(1), Target::Labels(&[]));
+        assert_eq!(targets.labels(), None);
+        assert_eq!(targets.class_counts(3), [1.0, 1.0, 1.0]);
+        assert_eq!(
+            targets.select(&[2, 0]),
+            Targets::LabelSets([&[1][..], &[0, 2]].into_iter().collect())
+        );
+    }
+
+    #[test]
+    fn distributions_are_rows_of_probabilities() {
+        let targets = distributions();
+        assert_eq!(targets.len(), 2);
+        assert_eq!(targets.get(1), Target::Distribution(&[1.0, 0.0]));
+        assert_eq!(targets.labels(), None);
+        assert_eq!(targets.class_counts(2), [1.25, 0.75]);
+        let reversed =
+            Targets::Distributions { classes: 2, probabilities: vec![1.0, 0.0, 0.25, 0.75] };
+        assert_eq!(targets.select(&[1, 0]), reversed);
+        let none = Targets::Distributions { classes: 0, probabilities: Vec::new() };
+        assert!(none.is_empty() && none.class_counts(2) == [0.0, 0.0]);
+    }
+
+    #[test]
+    fn fingerprints_of_single_labels_are_the_labels() {
+        let values = |targets: &Targets| targets.fingerprint_values().collect::<Vec<_>>();
+        assert_eq!(values(&Targets::Labels(vec![1, 0])), [1, 0]);
+        assert_eq!(values(&label_sets()), [2, 0, 2, 0, 1, 1]);
+        assert_eq!(values(&distributions())[..2], [2, 0.25_f32.to_bits()]);
+    }
+
+    proptest! {
+        #[test]
+        fn selected_targets_equal_those_at_the_indices(
+            targets in any_targets(),
+            picks in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let all: Vec<u32> = (0..targets.len() as u32).collect();
+            prop_assert_eq!(&targets.select(&all), &targets);
+            prop_assert_eq!(targets.iter().count(), targets.len());
+            prop_assume!(!targets.is_empty());
+            let indices: Vec<u32> =
+                picks.iter().map(|pick| pick.index(targets.len()) as u32).collect();
+            let selected = targets.select(&indices);
+            prop_assert_eq!(selected.len(), indices.len());
+            for (position, index) in indices.iter().enumerate() {
+                prop_assert_eq!(selected.get(position), targets.get(*index as usize));
+            }
+        }
+
+        #[test]
+        fn class_counts_add_up_over_the_examples(targets in any_targets()) {
+            let mut sum = vec![0.0; CLASSES];
+            for index in 0..targets.len() as u32 {
+                let counts = targets.select(&[index]).class_counts(CLASSES);
+                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+            let counts = targets.class_counts(CLASSES);
+            for (count, sum) in counts.iter().zip(sum) {
+                prop_assert!((count - sum).abs() < 1e-9);
+            }
+        }
+
+        #[test]
+        fn fingerprints_differ_if_targets_of_a_kind_differ(
+            first in any_targets(),
+            second in any_targets(),
+        ) {
+            if std::mem::discriminant(&first) == std::mem::discriminant(&second) {
+                let equal = first.fingerprint_values().eq(second.fingerprint_values());
+                prop_assert_eq!(equal, first == second);
+            }
+        }
+    }
+}
