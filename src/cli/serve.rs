@@ -18,22 +18,23 @@ Examples:
   curl -s localhost:8000/predict -d '{\"texts\": [\"A mess.\", \"Superb.\"], \"top\": 1}'
   curl -s localhost:8000/explain -d '{\"text\": \"Not bad at all.\", \"method\": \"leave-one-out\"}'
 
-GET / is a page to try it, /healthz says what is served, /metrics is for Prometheus. A model of
-several columns takes an object in place of a text: {\"text\": {\"story\": \"…\", \"question\": \"…\"}}.
-Texts that come while others are computed are computed together. What cannot be answered gets a
-status from 400 on and {\"error\": \"…\"}; 503 where too many texts wait. Ctrl-C or SIGTERM: requests
-that are under way are answered first, for at most 10 seconds or until it comes once more.";
+GET / is a web page to try the model, /healthz describes the model, /metrics is for Prometheus. If the
+model has several text columns, each text is an object:
+{\"text\": {\"story\": \"…\", \"question\": \"…\"}}.
+Concurrent requests are batched. Errors have status 4xx or 5xx and the body {\"error\": \"…\"}; 503 means
+that too many texts are waiting. Ctrl-C or SIGTERM stops the server after it has answered the requests
+in progress, at most 10 seconds later; a second signal stops it at once.";
 
-/// Answer over HTTP
+/// Serve predictions over HTTP
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
-    /// A checkpoint, or a run (then its best)
+    /// Checkpoint, or run (uses its best checkpoint)
     pub checkpoint: PathBuf,
-    /// The address to listen on; others than this machine reach 0.0.0.0
+    /// Address to listen on; 0.0.0.0 accepts connections from other machines
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// The port to listen on; 0 takes a free one
+    /// Port to listen on; 0 chooses a free one
     #[arg(long, value_name = "N", default_value = "8000")]
     port: u16,
     #[command(flatten)]
@@ -55,10 +56,10 @@ pub fn run(args: ServeArgs) -> anyhow::Result<Light> {
     }
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 ///
 /// # Errors
-/// Where the address cannot be listened on.
+/// Returns an error if the server cannot listen on the address.
 pub fn answer(
     args: ServeArgs,
     classifier: &Classifier,

@@ -1,8 +1,8 @@
-//! Extraction of a `.tar.gz` whose author is not trusted.
+//! Extraction of an untrusted `.tar.gz`.
 //!
-//! Everything goes into a fresh folder beside the target, which gets the
-//! target's name only when it is complete. Since that folder starts empty and
-//! no link is ever created in it, no path in it can lead out of it.
+//! Everything is extracted to a new staging directory next to the target, which is renamed to the
+//! target when it is complete. It starts empty and never contains a link, so no path can lead out of
+//! it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -14,60 +14,56 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
-use super::{CopyError, copy, lock, sibling};
+use super::files::{CopyError, copy, lock, sibling};
 use crate::io::files::{parent_directory, sync_directory};
 
-/// What everything in a tar file is padded to.
+/// Block size of a tar file. Headers and contents are padded to it.
 const BLOCK_BYTES: u64 = 512;
 
-/// The two empty blocks that end every tar file.
+/// Size of the two empty blocks that end a tar file.
 const END_MARKER_BYTES: u64 = 2 * BLOCK_BYTES;
 
-/// What a tar file may spend on one entry besides its content: headers, a long
-/// name, padding.
+/// Maximum size of an entry apart from its content: headers, a long name, padding.
 const OVERHEAD_BYTES: u64 = 4096;
 
-/// Flushes are mostly waiting, and file systems serve many at the price of
-/// one: a hundred thousand files take seconds so, and minutes one by one.
-const FLUSHING_THREADS: usize = 16;
+/// Number of threads that flush files. File systems combine concurrent flushes: 100,000 files take
+/// seconds this way, and minutes one by one.
+const FLUSH_THREADS: usize = 16;
 
-/// How much of a name an error shows.
-const SHOWN_NAME_BYTES: usize = 200;
+/// Maximum length of a name in an error message.
+const MAX_SHOWN_NAME: usize = 200;
 
-/// How much an archive may hold.
+/// Limits on the contents of an archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Files and folders together.
+    /// Maximum number of files and directories.
     pub max_entries: u64,
-    /// Bytes of all files together.
+    /// Maximum total size of the files in bytes.
     pub max_bytes: u64,
 }
 
-/// What an extraction created.
+/// Result of an extraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extracted {
-    /// The number of files, folders not counted.
+    /// Number of files, not counting directories.
     pub files: u64,
-    /// The bytes in them.
+    /// Total size of the files in bytes.
     pub bytes: u64,
 }
 
-/// Extracts the folder `top` of a `.tar.gz` file, which must be the only thing
-/// at its top level, as the new folder `into`.
+/// Extracts the only top-level directory, `top`, of a `.tar.gz` file as the new directory `into`.
 ///
-/// The files get this program's usual permissions and the present time,
-/// whatever the archive says. `progress` is called after each file with the
-/// number of files so far. Until the end everything is in `INTO.extracting`,
-/// which is cleared first if a killed run has left it.
+/// Permissions and times in the archive are ignored. `progress` is called after each file with the
+/// number of files so far. The staging directory is `INTO.extracting`; a leftover of a killed run is
+/// removed first.
 ///
 /// # Errors
-///
-/// When `into` exists in any form; when the archive cannot be read, is damaged
-/// or cut short, is being extracted by another run, or holds no files; when an
-/// entry is a link or a special file, comes twice, goes beyond `limits`, or has
-/// a name that is absolute, contains `..` or a control character, is not valid
-/// UTF-8 or lies outside `top`; when the disk cannot be written. Nothing is
-/// left at `into` then.
+/// Returns an error and leaves nothing at `into` if
+/// - `into` already exists,
+/// - the archive is unreadable, damaged, truncated, without files, or being extracted by another run,
+/// - an entry is a link or a special file, occurs twice or exceeds `limits`,
+/// - a name is absolute, contains `..` or a control character, is not valid UTF-8 or is outside `top`,
+/// - the disk cannot be written.
 pub fn extract_tar_gz(
     archive: &Path,
     top: &str,
@@ -95,37 +91,36 @@ pub fn extract_tar_gz(
         Ok(extracted)
     });
     if outcome.is_err() {
-        // The error that led here is the one to report, and the next run
-        // clears what stays.
+        // The first error is the one to report. The next run removes any leftovers.
         let _ = fs::remove_dir_all(&staging);
     }
     outcome
 }
 
 fn refuse_existing(into: &Path) -> Result<()> {
-    // Not `exists`, which looks through a symbolic link.
+    // `exists` would follow a symbolic link.
     match fs::symlink_metadata(into) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot look for {}", into.display())),
-        Ok(_) => bail!("{} exists already; delete it to extract the archive again", into.display()),
+        Err(error) => Err(error).with_context(|| format!("cannot access {}", into.display())),
+        Ok(_) => bail!("{} already exists; delete it to extract the archive again", into.display()),
     }
 }
 
-/// Creates the empty folder that will become `into`.
+/// Creates the empty staging directory.
 fn prepare_staging(into: &Path) -> Result<PathBuf> {
     let staging = sibling(into, ".extracting")?;
-    // This does not follow a symbolic link, neither here nor inside.
+    // This does not follow symbolic links, neither here nor inside.
     match fs::remove_dir_all(&staging) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| {
-                format!("cannot clear {}, which an interrupted run has left", staging.display())
+                format!("cannot remove {}, a leftover of an interrupted run", staging.display())
             });
         }
         _ => {}
     }
     fs::create_dir_all(parent_directory(into))
         .and_then(|()| fs::create_dir(&staging))
-        .with_context(|| format!("cannot create the folder {}", staging.display()))?;
+        .with_context(|| format!("cannot create the directory {}", staging.display()))?;
     Ok(staging)
 }
 
@@ -135,32 +130,33 @@ fn put_in_place(staging: &Path, into: &Path) -> Result<()> {
     sync_directory(parent_directory(into))
 }
 
-/// One run over an archive, and what it has created so far.
+/// State of an extraction.
 struct Extraction<'a> {
     archive: &'a Path,
     top: &'a str,
     staging: &'a Path,
     limits: &'a Limits,
-    /// Relative to the staging folder, which is the empty path among them.
+    /// Created directories relative to the staging directory, which is the empty path.
     directories: HashSet<PathBuf>,
+    /// Extracted files relative to the staging directory.
     files: Vec<PathBuf>,
     bytes: u64,
 }
 
 impl Extraction<'_> {
     fn run(mut self, source: &File, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
-        // The staging folder exists.
+        // The staging directory.
         self.directories.insert(PathBuf::new());
         self.unpack(source, progress)?;
-        ensure!(!self.files.is_empty(), "{} holds no files", self.archive.display());
+        ensure!(!self.files.is_empty(), "{} contains no files", self.archive.display());
         self.flush()?;
         Ok(Extracted { files: self.files.len() as u64, bytes: self.bytes })
     }
 
     fn unpack(&mut self, source: &File, progress: &mut dyn FnMut(u64)) -> Result<()> {
         let unzipped = MultiGzDecoder::new(BufReader::new(source));
-        let mut tar = Archive::new(Metered::new(unzipped, self.stream_limit()));
-        let mut last = "the beginning".to_owned();
+        let mut tar = Archive::new(LimitedReader::new(unzipped, self.stream_limit()));
+        let mut last = "its beginning".to_owned();
         let mut end = 0;
         let entries = tar.entries().map_err(|error| self.unreadable(error, &last))?;
         for entry in entries {
@@ -174,9 +170,9 @@ impl Extraction<'_> {
         self.check_end(tar.into_inner(), end, &last)
     }
 
-    /// Reads on to where the checksum is, and makes sure that the tar file was
-    /// not cut between two entries before it was compressed.
-    fn check_end(&self, mut stream: Metered<impl Read>, end: u64, last: &str) -> Result<()> {
+    /// Reads on to the checksum of the gzip stream, and checks that the tar file was not truncated
+    /// between two entries before it was compressed.
+    fn check_end(&self, mut stream: LimitedReader<impl Read>, end: u64, last: &str) -> Result<()> {
         io::copy(&mut stream, &mut io::sink()).map_err(|error| self.unreadable(error, last))?;
         if stream.position() < end.saturating_add(END_MARKER_BYTES) {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the end marker is missing");
@@ -185,8 +181,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// The most that the archive may unpack to, so that neither metadata nor
-    /// padding can be a bomb.
+    /// Maximum size of the uncompressed archive, so that metadata and padding are limited too.
     fn stream_limit(&self) -> u64 {
         let overhead = self.limits.max_entries.saturating_add(256).saturating_mul(OVERHEAD_BYTES);
         self.limits.max_bytes.saturating_add(overhead)
@@ -195,103 +190,103 @@ impl Extraction<'_> {
     fn unreadable(&self, error: io::Error, last: &str) -> anyhow::Error {
         let archive = self.archive.display();
         let context = if error.kind() == io::ErrorKind::FileTooLarge {
-            format!("{archive} is not the expected archive, seen after {last}")
+            format!("{archive} is not the expected archive (error after {last})")
         } else {
             format!(
-                "{archive} is damaged or cut short, seen after {last}; delete it and fetch it again"
+                "{archive} is damaged or truncated (error after {last}); delete it and download it again"
             )
         };
         anyhow::Error::new(error).context(context)
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<()> {
-        let refused = match entry.header().entry_type() {
+        let kind = match entry.header().entry_type() {
             EntryType::Regular => return self.file(entry),
             EntryType::Directory => {
                 let path = self.path_below_top(&entry.path_bytes())?;
                 return self.create_directories(&path);
             }
-            // Remarks on the archive as a whole, which create nothing.
+            // Metadata of the whole archive.
             EntryType::XGlobalHeader => return Ok(()),
             EntryType::Symlink => "a symbolic link",
             EntryType::Link => "a hard link",
-            _ => "neither a file nor a folder",
+            _ => "neither a file nor a directory",
         };
-        bail!("it is {refused}, and only files and folders are extracted");
+        bail!("it is {kind}; only files and directories are extracted");
     }
 
     fn file(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<()> {
         let path = self.path_below_top(&entry.path_bytes())?;
-        let Some(folder) = path.parent() else {
-            bail!("it should be a folder, but is a file");
+        let Some(directory) = path.parent() else {
+            bail!("it must be a directory, but is a file");
         };
-        self.create_directories(folder)?;
-        self.count_one_more()?;
+        self.create_directories(directory)?;
+        self.check_new_entry()?;
         let size = entry.size();
         ensure!(
             size <= self.limits.max_bytes - self.bytes,
-            "with its {size} bytes the files exceed {} bytes, the limit for this archive",
+            "its {size} bytes exceed the limit of {} bytes for this archive",
             self.limits.max_bytes
         );
-        let place = self.staging.join(&path);
-        let mut file = File::create_new(&place).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => anyhow!("it comes twice in the archive"),
-            _ => anyhow!(error).context(format!("cannot create {}", place.display())),
+        let target = self.staging.join(&path);
+        let mut file = File::create_new(&target).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => anyhow!("it occurs twice in the archive"),
+            _ => anyhow!(error).context(format!("cannot create {}", target.display())),
         })?;
         let copied = copy(entry, &mut file, &mut |_| {}).map_err(|error| match error {
             CopyError::Read(error) => {
-                anyhow!(error).context("the archive is damaged; delete it and fetch it again")
+                anyhow!(error).context("the archive is damaged; delete it and download it again")
             }
             CopyError::Write(error) => {
-                anyhow!(error).context(format!("cannot write {}", place.display()))
+                anyhow!(error).context(format!("cannot write {}", target.display()))
             }
         })?;
         ensure!(
             copied == size,
-            "the archive is cut short: {copied} of {size} bytes are there; \
-             delete it and fetch it again"
+            "the archive is truncated: it has {copied} of {size} bytes; delete it and download it again"
         );
         self.bytes += size;
         self.files.push(path);
         Ok(())
     }
 
-    /// Creates what is missing of a folder's path, one folder at a time: each
-    /// must be new or known, so that none can be something else.
+    /// Creates the missing directories of a path one by one. Each must be new or already created
+    /// here, so none can be anything else.
     fn create_directories(&mut self, path: &Path) -> Result<()> {
         if self.directories.contains(path) {
             return Ok(());
         }
-        let mut folder = PathBuf::new();
+        let mut directory = PathBuf::new();
         for component in path.components() {
-            folder.push(component);
-            if self.directories.contains(&folder) {
+            directory.push(component);
+            if self.directories.contains(&directory) {
                 continue;
             }
-            self.count_one_more()?;
-            let place = self.staging.join(&folder);
-            fs::create_dir(&place)
-                .with_context(|| format!("cannot create the folder {}", place.display()))?;
-            self.directories.insert(folder.clone());
+            self.check_new_entry()?;
+            let target = self.staging.join(&directory);
+            fs::create_dir(&target)
+                .with_context(|| format!("cannot create the directory {}", target.display()))?;
+            self.directories.insert(directory.clone());
         }
         Ok(())
     }
 
-    fn count_one_more(&self) -> Result<()> {
+    /// Checks that another entry is within the limit.
+    fn check_new_entry(&self) -> Result<()> {
         let entries = (self.files.len() + self.directories.len()) as u64;
-        // The staging folder itself is among the directories.
+        // The staging directory is counted in place of the new entry.
         ensure!(
             entries <= self.limits.max_entries,
-            "there are more than {} files and folders, the limit for this archive",
+            "the archive exceeds the limit of {} files and directories",
             self.limits.max_entries
         );
         Ok(())
     }
 
-    /// Where an entry of this name goes, relative to the staging folder.
+    /// Returns the path of an entry relative to the staging directory.
     fn path_below_top(&self, name: &[u8]) -> Result<PathBuf> {
         let name = std::str::from_utf8(name).context("its name is not valid UTF-8")?;
-        // No file system takes NUL, and no terminal should be sent the others.
+        // File systems reject NUL, and other control characters are unsafe to print.
         ensure!(
             !name.contains(char::is_control),
             "its name contains a NUL or another control character"
@@ -307,14 +302,14 @@ impl Extraction<'_> {
         }
         match path.strip_prefix(self.top) {
             Ok(below) => Ok(below.to_path_buf()),
-            Err(_) => bail!("it lies outside the archive's folder {:?}", self.top),
+            Err(_) => bail!("it is outside the archive's top-level directory {:?}", self.top),
         }
     }
 
-    /// Brings everything to the disk, so that the rename that follows cannot
-    /// outlive the content in a power failure.
+    /// Flushes everything to disk, so that a power failure cannot keep the rename that follows but
+    /// lose the contents.
     fn flush(&self) -> Result<()> {
-        let share = self.files.len().div_ceil(FLUSHING_THREADS).max(1);
+        let share = self.files.len().div_ceil(FLUSH_THREADS).max(1);
         thread::scope(|scope| {
             let workers: Vec<_> = self
                 .files
@@ -324,34 +319,33 @@ impl Extraction<'_> {
             workers.into_iter().try_for_each(|worker| {
                 worker
                     .join()
-                    .unwrap_or_else(|_| Err(anyhow!("a thread that flushes files has panicked")))
+                    .unwrap_or_else(|_| Err(anyhow!("a thread that flushes files panicked")))
             })
         })?;
-        self.directories.iter().try_for_each(|folder| sync_directory(&self.staging.join(folder)))
+        self.directories.iter().try_for_each(|path| sync_directory(&self.staging.join(path)))
     }
 
     fn flush_files(&self, files: &[PathBuf]) -> Result<()> {
         for file in files {
-            let place = self.staging.join(file);
-            // Some systems flush only what is open for writing.
+            let path = self.staging.join(file);
+            // Some systems only flush files that are open for writing.
             File::options()
                 .write(true)
-                .open(&place)
+                .open(&path)
                 .and_then(|file| file.sync_all())
-                .with_context(|| format!("cannot flush {}", place.display()))?;
+                .with_context(|| format!("cannot flush {}", path.display()))?;
         }
         Ok(())
     }
 }
 
-/// An entry's name as an error may show it: quoted, without control
-/// characters, and not longer than a line or two.
+/// Formats the name of an entry for an error message: quoted, escaped and shortened.
 fn shown(name: &[u8]) -> String {
-    let start = &name[..name.len().min(SHOWN_NAME_BYTES)];
+    let start = &name[..name.len().min(MAX_SHOWN_NAME)];
     format!("{:?}", String::from_utf8_lossy(start))
 }
 
-/// Where the next entry's header, or the end marker, starts in the tar file.
+/// Returns the position of the next header, or of the end marker, in the tar file.
 fn end_of(entry: &Entry<'_, impl Read>) -> u64 {
     entry
         .raw_file_position()
@@ -360,14 +354,14 @@ fn end_of(entry: &Entry<'_, impl Read>) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// A reader that counts, and fails beyond a number of bytes.
-struct Metered<R> {
+/// A reader that fails after `limit` bytes.
+struct LimitedReader<R> {
     inner: R,
     limit: u64,
     left: u64,
 }
 
-impl<R> Metered<R> {
+impl<R> LimitedReader<R> {
     fn new(inner: R, limit: u64) -> Self {
         Self { inner, limit, left: limit }
     }
@@ -377,7 +371,7 @@ impl<R> Metered<R> {
     }
 }
 
-impl<R: Read> Read for Metered<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {

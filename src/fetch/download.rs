@@ -1,5 +1,4 @@
-//! A download that survives cut connections and killed runs, and that ends
-//! only in the file that was asked for.
+//! Downloads that resume after lost connections and killed runs, and are verified by checksum.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,72 +11,68 @@ use anyhow::{Context, Result, bail};
 use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use super::{CopyError, copy, lock, sibling};
+use super::files::{CopyError, copy, lock, sibling};
 use crate::io::files::{parent_directory, sha256, sha256_of, sync_directory};
 
-/// A file on the web, known by its content.
+/// File to download.
 #[derive(Debug, Clone)]
 pub struct Download {
-    /// Where it is (`http` or `https`; redirects are followed).
+    /// URL (`http` or `https`). Redirects are followed.
     pub url: String,
-    /// The SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of its content in hexadecimal.
     pub sha256: String,
-    /// A size it certainly does not exceed: what stops a server that never
-    /// stops sending.
+    /// Maximum size. A server that sends more is not sending this file.
     pub max_bytes: u64,
-    /// How long to wait for the server.
-    pub patience: Patience,
+    /// Timeouts and retries.
+    pub timeouts: Timeouts,
 }
 
-/// How long a download waits before it gives up. There is no limit on the
-/// whole: a slow download that goes on is a good one.
+/// Timeouts and retries of a download. Its total time is not limited.
 #[derive(Debug, Clone)]
-pub struct Patience {
-    /// The longest wait for a connection.
+pub struct Timeouts {
+    /// Maximum time to connect.
     pub connect: Duration,
-    /// The longest wait for the next bytes on an open connection.
-    pub silence: Duration,
-    /// The pause before each new attempt after a lost connection; their number
-    /// is the number of new attempts.
-    pub pauses: Vec<Duration>,
+    /// Maximum time without data on an open connection.
+    pub idle: Duration,
+    /// Pause before each retry after a lost connection. Their number is the number of retries.
+    pub retry_pauses: Vec<Duration>,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(20),
-            silence: Duration::from_secs(30),
-            pauses: [1, 2, 5, 10, 20].map(Duration::from_secs).to_vec(),
+            idle: Duration::from_secs(30),
+            retry_pauses: [1, 2, 5, 10, 20].map(Duration::from_secs).to_vec(),
         }
     }
 }
 
-/// Downloads to `file`, unless it is there already with the right content.
+/// Downloads to `file`, unless it already exists with the right content.
 ///
-/// The bytes are collected in `FILE.part` beside it, from where a later run
-/// continues if this one is interrupted; only verified content gets the name
-/// `file`. `progress` is called often, with the bytes there are so far and
-/// their total where the server tells it; the first can fall, when a download
-/// has to start anew.
+/// Data is written to `FILE.part` first, which a later run resumes if this one is interrupted. It is
+/// renamed to `file` when its checksum is right. `progress` is called with the number of bytes so far,
+/// and with the total if the server reports it. The number falls if a download has to start over.
 ///
 /// # Errors
-///
-/// When `file` exists with other content (it is left alone); when the server
-/// cannot be reached, answers with an error, is lost too often or sends too
-/// much; when the content has another checksum; when another run is
-/// downloading the same file; when the disk cannot be read or written.
+/// Returns an error if
+/// - `file` exists with other content, which is kept,
+/// - the server cannot be reached, responds with an error, fails too often or sends too much,
+/// - the checksum is wrong,
+/// - another run is downloading the same file,
+/// - the disk cannot be read or written.
 pub fn download(
     download: &Download,
     file: &Path,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<()> {
-    if is_already_there(download, file)? {
+    if is_complete(download, file)? {
         return Ok(());
     }
     let mut transfer = Transfer::open(download, file)?;
-    // Another run may have finished between the look above and the lock, and
-    // the opened part may even be its finished file.
-    let outcome = match is_already_there(download, file) {
+    // Another run may have finished since the check above. The part file that was opened may even be
+    // its finished file.
+    let outcome = match is_complete(download, file) {
         Ok(true) => Ok(()),
         Ok(false) => transfer.run(progress),
         Err(error) => Err(error),
@@ -86,17 +81,16 @@ pub fn download(
     outcome
 }
 
-fn is_already_there(download: &Download, file: &Path) -> Result<bool> {
-    let exists =
-        file.try_exists().with_context(|| format!("cannot look for {}", file.display()))?;
+fn is_complete(download: &Download, file: &Path) -> Result<bool> {
+    let exists = file.try_exists().with_context(|| format!("cannot access {}", file.display()))?;
     if !exists {
         return Ok(false);
     }
     let found = sha256_of(file)?;
     if !found.eq_ignore_ascii_case(&download.sha256) {
         bail!(
-            "{} exists but is not the file at {}: its sha256 is {found}, expected {}; \
-             delete it and run this again to download it",
+            "{} already exists, but is not the file at {}: its SHA-256 is {found}, expected {}; delete \
+             it and run this command again to download it",
             file.display(),
             download.url,
             download.sha256,
@@ -105,48 +99,48 @@ fn is_already_there(download: &Download, file: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Why an attempt ended without the whole file.
-enum Failure {
-    /// The connection broke: another attempt may do better.
+/// Reason of a failed attempt.
+enum AttemptError {
+    /// The connection was lost, so a retry may help.
     Lost(String),
-    /// The server's last word, or no server at all.
+    /// The server cannot be reached or responded with an error.
     Remote(String),
-    /// This machine's fault.
+    /// A local file cannot be read or written.
     Local(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for AttemptError {
     fn from(error: anyhow::Error) -> Self {
         Self::Local(error)
     }
 }
 
-/// An answer whose body belongs at `start` of the part.
+/// Response whose body continues the part file at `start`.
 struct Incoming {
     body: Body,
     start: u64,
     total: Option<u64>,
 }
 
-/// The file being downloaded, open and locked.
+/// A download in progress. Its part file is open and locked.
 struct Transfer<'a> {
     download: &'a Download,
     agent: Agent,
     file: &'a Path,
     part_path: PathBuf,
     part: File,
-    /// The part was put together from more than one answer.
+    /// True if the part file comes from more than one response.
     resumed: bool,
-    /// The server has answered before.
+    /// True after the first response.
     reached: bool,
 }
 
 impl<'a> Transfer<'a> {
     fn open(download: &'a Download, file: &'a Path) -> Result<Self> {
         let part_path = sibling(file, ".part")?;
-        let folder = parent_directory(file);
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        let directory = parent_directory(file);
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create the directory {}", directory.display()))?;
         let part = File::options()
             .read(true)
             .write(true)
@@ -167,47 +161,45 @@ impl<'a> Transfer<'a> {
     }
 
     fn run(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
-        // A run killed between the last byte and the rename leaves a whole
-        // part, for which a server has no range to send.
-        if self.length()? > 0 && self.is_right(&self.part_sha256()?) {
+        // A run killed just before the rename leaves a complete part file. No server has a range
+        // that continues it.
+        if self.length()? > 0 && self.is_expected(&self.part_sha256()?) {
             return self.put_in_place();
         }
         self.fetch(progress)?;
         let mut found = self.part_sha256()?;
-        if !self.is_right(&found) && self.resumed {
-            // The pieces may come from different versions of the file, or the
-            // first of them from something else altogether.
+        if !self.is_expected(&found) && self.resumed {
+            // The pieces may come from different versions of the file.
             self.start_over()?;
             self.fetch(progress)?;
             found = self.part_sha256()?;
         }
-        if self.is_right(&found) {
+        if self.is_expected(&found) {
             return self.put_in_place();
         }
         self.start_over()?;
         bail!(
-            "{} is not the expected file: its sha256 is {found}, expected {}; \
-             the download was thrown away, and the file may have changed at its source",
+            "{} is not the expected file: its SHA-256 is {found}, expected {}; the download was deleted. \
+             The file may have changed at its source",
             self.download.url,
             self.download.sha256,
         );
     }
 
-    /// Fills the part, through as many lost connections as patience allows.
+    /// Completes the part file, with retries after lost connections.
     fn fetch(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
-        let mut pauses = self.download.patience.pauses.iter();
+        let mut pauses = self.download.timeouts.retry_pauses.iter();
         loop {
             let reason = match self.attempt(progress) {
                 Ok(()) => return Ok(()),
-                Err(Failure::Local(error)) => return Err(error),
-                Err(Failure::Remote(reason)) => bail!(self.cannot_download(&reason)),
-                Err(Failure::Lost(reason)) => reason,
+                Err(AttemptError::Local(error)) => return Err(error),
+                Err(AttemptError::Remote(reason)) => bail!(self.cannot_download(&reason)),
+                Err(AttemptError::Lost(reason)) => reason,
             };
             let Some(pause) = pauses.next() else {
                 bail!(self.cannot_download(&format!(
-                    "{reason}, after {} attempts; running this again continues with the {} bytes \
-                     in {}",
-                    self.download.patience.pauses.len() + 1,
+                    "{reason}, after {} attempts; run this command again to resume from the {} bytes in {}",
+                    self.download.timeouts.retry_pauses.len() + 1,
                     self.length()?,
                     self.part_path.display(),
                 )));
@@ -216,7 +208,7 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn attempt(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<(), Failure> {
+    fn attempt(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<(), AttemptError> {
         let Incoming { body, start, total } = self.request()?;
         let max_bytes = self.download.max_bytes;
         if total.is_some_and(|total| total > max_bytes) {
@@ -224,7 +216,7 @@ impl<'a> Transfer<'a> {
         }
         progress(start, total);
         self.seek(start)?;
-        // One byte more than is allowed shows that there are more.
+        // One byte above the limit shows that it is exceeded.
         let room = max_bytes.saturating_sub(start).saturating_add(1);
         let copied = copy(&mut body.into_reader().take(room), &mut self.part, &mut |copied| {
             progress(start + copied, total)
@@ -232,37 +224,36 @@ impl<'a> Transfer<'a> {
         let end = match copied {
             Ok(copied) => start + copied,
             Err(CopyError::Write(error)) => {
-                return Err(Failure::Local(
+                return Err(AttemptError::Local(
                     anyhow::Error::new(error)
                         .context(format!("cannot write {}", self.part_path.display())),
                 ));
             }
             Err(CopyError::Read(error)) => {
-                return Err(Failure::Lost(self.describe(&ureq::Error::from(error))));
+                return Err(AttemptError::Lost(self.describe(&ureq::Error::from(error))));
             }
         };
         if end > max_bytes {
             return Err(self.too_large()?);
         }
-        // Without a Content-Length the end of the connection looks like the
-        // end of the file; the range the server named knows better.
+        // Without a Content-Length the end of the connection looks like the end of the file. The range
+        // in the response knows better.
         match total.filter(|total| end < *total) {
-            Some(total) => {
-                Err(Failure::Lost(format!("the connection ended after {end} of {total} bytes")))
-            }
+            Some(total) => Err(AttemptError::Lost(format!(
+                "the connection ended after {end} of {total} bytes"
+            ))),
             None => Ok(()),
         }
     }
 
-    /// Asks for what the part still lacks, or for everything where the server
-    /// cannot continue it.
-    fn request(&mut self) -> Result<Incoming, Failure> {
+    /// Requests the rest of the file, or all of it if the server cannot resume.
+    fn request(&mut self) -> Result<Incoming, AttemptError> {
         let start = self.length()?;
         let mut request = self.agent.get(&self.download.url);
         if start > 0 {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
-        let response = request.call().map_err(|error| self.no_answer(&error))?;
+        let response = request.call().map_err(|error| self.request_error(&error))?;
         self.reached = true;
         match response.status() {
             StatusCode::OK => {
@@ -275,19 +266,18 @@ impl<'a> Transfer<'a> {
                     self.resumed = true;
                     return Ok(Incoming { body: response.into_body(), start, total: range.total });
                 }
-                // This answer does not fit the part. The next request asks for
-                // no range, so it cannot come here again.
+                // The response does not continue the part file. The next request has no range, so it
+                // cannot get here again.
                 self.start_over()?;
                 self.request()
             }
-            status => Err(Failure::Remote(format!("the server answered {status}"))),
+            status => Err(AttemptError::Remote(format!("the server responded with {status}"))),
         }
     }
 
-    /// Whether a request without an answer is worth repeating: for a server
-    /// that has answered before it is, for one never seen only if it took the
-    /// connection.
-    fn no_answer(&self, error: &ureq::Error) -> Failure {
+    /// Classifies a request without a response. It is worth a retry if the server has responded before
+    /// or at least accepted the connection.
+    fn request_error(&self, error: &ureq::Error) -> AttemptError {
         let was_connected = match error {
             ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => true,
             ureq::Error::Io(error) => matches!(
@@ -300,53 +290,57 @@ impl<'a> Transfer<'a> {
             _ => false,
         };
         let reason = self.describe(error);
-        if was_connected || self.reached { Failure::Lost(reason) } else { Failure::Remote(reason) }
+        if was_connected || self.reached {
+            AttemptError::Lost(reason)
+        } else {
+            AttemptError::Remote(reason)
+        }
     }
 
     fn describe(&self, error: &ureq::Error) -> String {
-        let patience = &self.download.patience;
+        let timeouts = &self.download.timeouts;
         match error {
             ureq::Error::Timeout(Timeout::Connect) => {
-                format!("no connection within {:?}", patience.connect)
+                format!("no connection within {:?}", timeouts.connect)
             }
             ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => {
-                format!("the server was silent for {:?}", patience.silence)
+                format!("the server sent nothing for {:?}", timeouts.idle)
             }
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 format!("the connection was refused ({error})")
             }
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                "the connection was cut".to_owned()
+                "the connection was closed".to_owned()
             }
             ureq::Error::Io(error) => error.to_string(),
             error => error.to_string(),
         }
     }
 
-    fn too_large(&mut self) -> Result<Failure> {
+    fn too_large(&mut self) -> Result<AttemptError> {
         self.start_over()?;
-        Ok(Failure::Remote(format!(
-            "the server sends more than {} bytes, so this is not the expected file",
+        Ok(AttemptError::Remote(format!(
+            "the server sends more than {} bytes, so it is not the expected file",
             self.download.max_bytes
         )))
     }
 
     fn cannot_download(&self, reason: &str) -> String {
         format!(
-            "cannot download {}: {reason}. You can also fetch it by hand and put it at {} \
-             (sha256 {}), then run this again",
+            "cannot download {}: {reason}. You can also download it by hand, save it as {} (SHA-256 {}) \
+             and run this command again",
             self.download.url,
             self.file.display(),
             self.download.sha256,
         )
     }
 
-    fn is_right(&self, sha256: &str) -> bool {
+    fn is_expected(&self, sha256: &str) -> bool {
         sha256.eq_ignore_ascii_case(&self.download.sha256)
     }
 
-    // The part is hashed and measured through its one open handle: where locks
-    // are mandatory, a second handle could not read it.
+    // The part file is only read through its one open handle: if locks are mandatory, a second handle
+    // could not read it.
 
     fn part_sha256(&self) -> Result<String> {
         self.seek(0)?;
@@ -357,7 +351,7 @@ impl<'a> Transfer<'a> {
         let metadata = self
             .part
             .metadata()
-            .with_context(|| format!("cannot inspect {}", self.part_path.display()))?;
+            .with_context(|| format!("cannot read the size of {}", self.part_path.display()))?;
         Ok(metadata.len())
     }
 
@@ -370,7 +364,9 @@ impl<'a> Transfer<'a> {
 
     fn start_over(&mut self) -> Result<()> {
         self.resumed = false;
-        self.part.set_len(0).with_context(|| format!("cannot empty {}", self.part_path.display()))
+        self.part
+            .set_len(0)
+            .with_context(|| format!("cannot truncate {}", self.part_path.display()))
     }
 
     fn put_in_place(&self) -> Result<()> {
@@ -383,8 +379,8 @@ impl<'a> Transfer<'a> {
         sync_directory(parent_directory(self.file))
     }
 
-    /// Leaves no empty file behind. A failure to remove one is not worth
-    /// hiding the outcome of the download.
+    /// Removes an empty part file. An error here is ignored: the result of the download matters
+    /// more.
     fn remove_empty_part(&self) {
         if fs::metadata(&self.part_path).is_ok_and(|metadata| metadata.len() == 0) {
             let _ = fs::remove_file(&self.part_path);
@@ -393,24 +389,23 @@ impl<'a> Transfer<'a> {
 }
 
 fn agent(download: &Download) -> Agent {
-    let patience = &download.patience;
+    let timeouts = &download.timeouts;
     Agent::config_builder()
         .proxy(proxy(&download.url))
-        .timeout_connect(Some(patience.connect))
-        .timeout_per_read(Some(patience.silence))
-        .timeout_per_write(Some(patience.silence))
-        // The checksum and the ranges are those of the file itself, not of a
-        // compressed form of it.
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_per_read(Some(timeouts.idle))
+        .timeout_per_write(Some(timeouts.idle))
+        // The checksum and the ranges refer to the file itself, not to a compressed form of it.
         .accept_encoding("identity")
         .user_agent(concat!("lstmtext/", env!("CARGO_PKG_VERSION")))
-        // The status is wanted together with the headers.
+        // The headers are needed together with the status.
         .http_status_as_error(false)
         .build()
         .into()
 }
 
-/// The proxy the environment asks for, but none on the way to this machine:
-/// a proxy would look for the loopback address at its own place.
+/// Returns the proxy set in the environment, but none for loopback addresses: the proxy would connect
+/// to itself.
 fn proxy(url: &str) -> Option<Proxy> {
     let uri = url.parse::<Uri>().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
@@ -422,7 +417,7 @@ fn proxy(url: &str) -> Option<Proxy> {
     if is_loopback { None } else { Proxy::try_from_env() }
 }
 
-/// What a `Content-Range: bytes START-END/TOTAL` header says; TOTAL may be `*`.
+/// Value of a `Content-Range: bytes START-END/TOTAL` header. TOTAL may be `*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ContentRange {
     start: u64,
@@ -449,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_range_is_read() {
+    fn content_ranges_are_parsed() {
         assert_eq!(
             parse_content_range("bytes 5-9/10"),
             Some(ContentRange { start: 5, total: Some(10) })
@@ -461,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_content_range_is_none() {
+    fn malformed_content_ranges_are_rejected() {
         for value in ["", "bytes", "bytes */10", "bytes 5-9", "lines 5-9/10", "bytes -9/10"] {
             assert_eq!(parse_content_range(value), None, "{value:?}");
         }

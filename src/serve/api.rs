@@ -1,4 +1,4 @@
-//! What is asked and answered over HTTP.
+//! HTTP endpoints, their requests and their responses.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
@@ -28,9 +28,9 @@ use crate::prediction::text_columns::TextColumns;
 
 const PAGE: &str = include_str!("page.html");
 const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-const TEXT: [(HeaderName, &str); 1] =
+const OPEN_METRICS: [(HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-/// The page loads nothing from elsewhere and sends nothing elsewhere.
+/// The page may connect to this server only.
 const HTML: [(HeaderName, &str); 2] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (
@@ -40,29 +40,29 @@ const HTML: [(HeaderName, &str); 2] = [
     ),
 ];
 
-/// What every request needs.
+/// State shared by all requests.
 pub struct AppState {
-    /// The columns that the model reads.
+    /// Text columns of the model.
     pub columns: TextColumns,
-    /// The label of each class number.
+    /// Label of each class.
     pub labels: Vec<String>,
-    /// What is served.
+    /// Path of the checkpoint.
     pub checkpoint: String,
-    /// How much is taken.
+    /// Limits on requests.
     pub limits: Limits,
-    /// A permit for each text that may wait.
+    /// One permit for each text that may wait.
     pub permits: Arc<Semaphore>,
-    /// Counts requests.
+    /// Records requests.
     pub metrics: Arc<Metrics>,
-    /// To what classifies.
-    pub predicting: Sender<PredictJob>,
-    /// To what explains.
-    pub explaining: SyncSender<ExplainJob>,
+    /// Queue of the prediction thread.
+    pub predict_jobs: Sender<PredictJob>,
+    /// Queue of the explanation thread.
+    pub explain_jobs: SyncSender<ExplainJob>,
 }
 
 type Server = Arc<AppState>;
 
-/// Why a request has no answer.
+/// Error response.
 struct ApiError {
     status: StatusCode,
     message: String,
@@ -78,7 +78,7 @@ impl ApiError {
     }
 
     fn busy() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too much is waiting; try again")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again later")
     }
 }
 
@@ -95,7 +95,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Everything that can be asked.
+/// Creates the router of all endpoints.
 pub fn router(shared: AppState) -> Router {
     let server = Arc::new(shared);
     let limit = DefaultBodyLimit::max(server.limits.max_body_kb.get().saturating_mul(1000));
@@ -105,32 +105,33 @@ pub fn router(shared: AppState) -> Router {
         .route("/explain", post(explain))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(limit)
-        .layer(from_fn_with_state(server.clone(), measured))
+        .layer(from_fn_with_state(server.clone(), guard))
         .with_state(server)
 }
 
-async fn measured(State(server): State<Server>, request: Request, next: Next) -> Response {
+/// Rejects cross-origin requests, applies the timeout and records the request.
+async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
     const KNOWN: [&str; 5] = ["/", "/predict", "/explain", "/healthz", "/metrics"];
     let path = KNOWN.into_iter().find(|known| *known == request.uri().path()).unwrap_or("other");
-    let begun = Instant::now();
-    if is_foreign(request.headers()) {
-        let message = "asked by the page of another site";
+    let started = Instant::now();
+    if is_cross_origin(request.headers()) {
+        let message = "cross-origin requests are not allowed";
         return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
     }
     let time = Duration::from_secs(server.limits.timeout.get());
     let response = tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
-        let message = "the request was not sent and answered within --timeout";
+        let message = "the request was not received and answered within --timeout";
         ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
     });
-    server.metrics.request(path, response.status().as_u16(), begun.elapsed());
+    server.metrics.record_request(path, response.status().as_u16(), started.elapsed());
     response
 }
 
-/// Whether the page of another site asks, which a browser here may show.
-fn is_foreign(headers: &HeaderMap) -> bool {
+/// Returns true if a page of another site sent the request from the browser of its visitor.
+fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let origin = text(header::ORIGIN);
     let own = |origin: &str| {
@@ -156,27 +157,27 @@ async fn health(State(server): State<Server>) -> Response {
 
 async fn metrics(State(server): State<Server>) -> Response {
     let waiting = server.limits.queue.get() - server.permits.available_permits();
-    (TEXT, server.metrics.text(waiting)).into_response()
+    (OPEN_METRICS, server.metrics.encode(waiting)).into_response()
 }
 
-async fn unknown(uri: Uri) -> ApiError {
+async fn not_found(uri: Uri) -> ApiError {
     let path = uri.path();
-    let known = "POST /predict, POST /explain, GET /, GET /healthz, GET /metrics";
-    ApiError::new(StatusCode::NOT_FOUND, format!("there is no \"{path}\"; known are {known}"))
+    let known = "POST /predict, POST /explain, GET /, GET /healthz or GET /metrics";
+    ApiError::new(StatusCode::NOT_FOUND, format!("unknown path \"{path}\"; expected {known}"))
 }
 
-async fn wrong_method(uri: Uri) -> ApiError {
+async fn method_not_allowed(uri: Uri) -> ApiError {
     let method = if ["/predict", "/explain"].contains(&uri.path()) { "POST" } else { "GET" };
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes {method}", uri.path()))
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} only accepts {method}", uri.path()))
 }
 
-/// One text or several, each a string, or an object where the model reads several columns.
+/// One text or several. Each is a string, or an object if the model has several text columns.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PredictRequest {
     text: Option<Value>,
     texts: Option<Vec<Value>>,
-    /// Classes in the answer, the most probable ones; all by default.
+    /// Number of classes in the response, the most probable ones. The default is all.
     top: Option<Value>,
 }
 
@@ -189,7 +190,7 @@ struct ExplainRequest {
 }
 
 #[derive(Serialize)]
-struct Predictions {
+struct PredictResponse {
     predictions: Vec<Prediction>,
 }
 
@@ -197,7 +198,7 @@ async fn predict(
     State(server): State<Server>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let PredictRequest { text, texts, top } = parsed(body)?;
+    let PredictRequest { text, texts, top } = parse_body(body)?;
     let (texts, is_one) = match (text, texts) {
         (Some(text), None) => (vec![text], true),
         (None, Some(texts)) => (texts, false),
@@ -209,8 +210,8 @@ async fn predict(
         None => usize::MAX,
         Some(top) => match top.as_u64() {
             None | Some(0) => {
-                let allowed = "allowed is a whole number from 1";
-                return Err(ApiError::unprocessable(format!("\"top\" is {top}, {allowed}")));
+                let message = format!("\"top\" must be a positive integer, not {top}");
+                return Err(ApiError::unprocessable(message));
             }
             Some(top) => usize::try_from(top).unwrap_or(usize::MAX),
         },
@@ -225,19 +226,19 @@ async fn predict(
     }
     let mut predictions = server.predict(columns).await?;
     predictions.iter_mut().for_each(|prediction| prediction.classes.truncate(top));
-    answer(match (is_one, &predictions[..]) {
+    json_response(match (is_one, &predictions[..]) {
         (true, [prediction]) => serde_json::to_string(prediction),
-        _ => serde_json::to_string(&Predictions { predictions }),
+        _ => serde_json::to_string(&PredictResponse { predictions }),
     })
 }
 
-/// Answers in JSON, or with a part of a page where the request accepts HTML.
+/// Responds with JSON, or with an HTML fragment if the request accepts HTML.
 async fn explain(
     State(server): State<Server>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let ExplainRequest { text, class, method } = parsed(body)?;
+    let ExplainRequest { text, class, method } = parse_body(body)?;
     let texts = server.example("\"text\"", &text)?;
     let class = match class {
         None => None,
@@ -245,30 +246,30 @@ async fn explain(
             Some(server.labels.iter().position(|known| *known == label).ok_or_else(|| {
                 let labels = join_names(&server.labels);
                 ApiError::unprocessable(format!(
-                    "\"class\" is \"{label}\"; the labels are {labels}"
+                    "unknown class \"{label}\"; the labels are {labels}"
                 ))
             })?)
         }
     };
     let method = method.map_or(Ok(Method::IntegratedGradients), |name| {
         Method::from_str(&name, false).map_err(|_| {
-            let allowed = "allowed are integrated-gradients and leave-one-out";
-            ApiError::unprocessable(format!("\"method\" is \"{name}\"; {allowed}"))
+            let expected = "expected integrated-gradients or leave-one-out";
+            ApiError::unprocessable(format!("unknown method \"{name}\"; {expected}"))
         })
     })?;
     let (reply, explanation) = oneshot::channel();
     let job = ExplainJob { texts, class, method, reply };
-    server.explaining.try_send(job).map_err(|fault| match fault {
+    server.explain_jobs.try_send(job).map_err(|error| match error {
         TrySendError::Full(_) => ApiError::busy(),
         TrySendError::Disconnected(_) => {
-            let message = "nothing explains any more: start the server again";
+            let message = "the explanation thread has stopped; restart the server";
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
         }
     })?;
-    let explanation = explanation.await.map_err(|_| ended())?.map_err(failed)?;
+    let explanation = explanation.await.map_err(|_| shutting_down())?.map_err(internal_error)?;
     match accepts_html(&headers) {
         true => Ok((HTML, page::article(&explanation)).into_response()),
-        false => answer(serde_json::to_string(&explanation)),
+        false => json_response(serde_json::to_string(&explanation)),
     }
 }
 
@@ -278,51 +279,51 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|accepted| accepted.split(',').any(kind))
 }
 
-fn answer(body: serde_json::Result<String>) -> Result<Response, ApiError> {
+fn json_response(body: serde_json::Result<String>) -> Result<Response, ApiError> {
     match body {
         Ok(body) => Ok((JSON, body).into_response()),
         Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
-fn failed(error: anyhow::Error) -> ApiError {
+fn internal_error(error: anyhow::Error) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
 }
 
-fn ended() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")
+fn shutting_down() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
 }
 
-/// The request in a body, whatever type that is said to have.
-fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
-    let body = body.map_err(|fault| match fault.status() {
+/// Parses a request body as JSON, whatever its Content-Type.
+fn parse_body<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
+    let body = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let advice = "the request is too large; send fewer texts, or raise --max-body-kb";
+            let advice = "the request is too large; send fewer texts or raise --max-body-kb";
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, advice)
         }
-        status => ApiError::new(status, fault.body_text()),
+        status => ApiError::new(status, error.body_text()),
     })?;
-    let object: Map<String, Value> = serde_json::from_slice(&body).map_err(|fault| {
-        let expected = "expected a JSON object, as {\"text\": \"…\"}";
-        ApiError::new(StatusCode::BAD_REQUEST, format!("{expected}: {fault}"))
+    let object: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
+        let expected = "expected a JSON object such as {\"text\": \"…\"}";
+        ApiError::new(StatusCode::BAD_REQUEST, format!("{expected}: {error}"))
     })?;
     serde_json::from_value(Value::Object(object))
-        .map_err(|fault| ApiError::unprocessable(fault.to_string()))
+        .map_err(|error| ApiError::unprocessable(error.to_string()))
 }
 
 impl AppState {
-    /// The texts of an example, one for each column.
+    /// Returns the text of each column of an example.
     fn example(&self, name: &str, text: &Value) -> Result<Vec<String>, ApiError> {
         let texts = self
             .columns
             .example(text)
-            .map_err(|fault| ApiError::unprocessable(format!("{name}: {fault}")))?;
+            .map_err(|error| ApiError::unprocessable(format!("{name}: {error}")))?;
         let most = self.limits.max_text_kb.get().saturating_mul(1000);
         match texts.iter().map(String::len).find(|length| *length > most) {
             None => Ok(texts),
             Some(length) => Err(ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                format!("{name} has {length} bytes, at most {most} are taken (--max-text-kb)"),
+                format!("{name} has {length} bytes; the maximum is {most} (--max-text-kb)"),
             )),
         }
     }
@@ -330,8 +331,7 @@ impl AppState {
     async fn predict(&self, columns: Vec<Vec<String>>) -> Result<Vec<Prediction>, ApiError> {
         let (count, most) = (columns[0].len(), self.limits.queue.get());
         if count > most {
-            let message =
-                format!("{count} texts in one request, at most {most} are taken (--queue)");
+            let message = format!("{count} texts in one request; the maximum is {most} (--queue)");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         if count == 0 {
@@ -342,7 +342,7 @@ impl AppState {
             permits.and_then(|count| self.permits.clone().try_acquire_many_owned(count).ok());
         let (reply, predictions) = oneshot::channel();
         let job = PredictJob { columns, reply, permit: permit.ok_or_else(ApiError::busy)? };
-        self.predicting.send(job).map_err(|_| ended())?;
-        predictions.await.map_err(|_| ended())?.map_err(failed)
+        self.predict_jobs.send(job).map_err(|_| shutting_down())?;
+        predictions.await.map_err(|_| shutting_down())?.map_err(internal_error)
     }
 }

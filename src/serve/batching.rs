@@ -1,4 +1,4 @@
-//! Texts of several requests, computed together.
+//! Batching of the texts of concurrent requests.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,46 +12,46 @@ use super::metrics::Metrics;
 use crate::explanation::{Explainer, Explanation, Method};
 use crate::prediction::{Classifier, Prediction};
 
-/// Texts that are to be classified.
+/// Texts of a request to classify.
 pub struct PredictJob {
-    /// For each column its texts.
+    /// Texts of each column.
     pub columns: Vec<Vec<String>>,
-    /// Gets the predictions.
+    /// Receives the predictions.
     pub reply: oneshot::Sender<anyhow::Result<Vec<Prediction>>>,
-    /// Their places in the queue, given back with the job.
+    /// Permits for the texts in the queue, released with the job.
     pub permit: OwnedSemaphorePermit,
 }
 
-/// A text that is to be explained.
+/// Example to explain.
 pub struct ExplainJob {
-    /// The text of each column.
+    /// Text of each column.
     pub texts: Vec<String>,
-    /// The class; the most probable one where there is none.
+    /// Class to explain. The default is the most probable one.
     pub class: Option<usize>,
-    /// How contributions are measured.
+    /// Attribution method.
     pub method: Method,
-    /// Gets the explanation.
+    /// Receives the explanation.
     pub reply: oneshot::Sender<anyhow::Result<Explanation>>,
 }
 
-/// Computes what the others ask.
+/// Classifies the texts of all requests.
 pub struct Batcher {
-    /// Requests; closed when the server has ended.
+    /// Queue of requests. It is closed when the server has stopped.
     pub jobs: Receiver<PredictJob>,
-    /// How many texts go together, and how long the first waits.
+    /// Batch size and wait.
     pub limits: Limits,
-    /// Counts them.
+    /// Records batch sizes.
     pub metrics: Arc<Metrics>,
 }
 
 impl Batcher {
-    /// Computes until there are no more requests.
+    /// Runs until the queue is closed.
     pub fn run(self, classifier: &Classifier) {
         while let Ok(first) = self.jobs.recv() {
             let jobs = self.gather(first);
             let mut columns = vec![Vec::new(); jobs[0].columns.len()];
             let mut waiting = Vec::with_capacity(jobs.len());
-            // Who has gone waits for nothing.
+            // Skip clients that have disconnected.
             for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
                 waiting.push((job.columns[0].len(), job.reply, job.permit));
                 for (all, own) in columns.iter_mut().zip(job.columns) {
@@ -61,23 +61,23 @@ impl Batcher {
             if waiting.is_empty() {
                 continue;
             }
-            let most = self.limits.max_batch.get();
-            self.metrics.batches(columns[0].len(), most);
+            let batch_size = self.limits.max_batch.get();
+            self.metrics.record_batches(columns[0].len(), batch_size);
             let mut found =
-                classifier.predict_columns(&columns, most, usize::MAX).map(Vec::into_iter);
+                classifier.predict_columns(&columns, batch_size, usize::MAX).map(Vec::into_iter);
             for (texts, reply, permit) in waiting {
                 drop(permit);
                 let own = match &mut found {
                     Ok(found) => Ok(found.by_ref().take(texts).collect()),
                     Err(error) => Err(anyhow!("{error:#}")),
                 };
-                // Who asked may be gone.
+                // The client may have disconnected.
                 let _ = reply.send(own);
             }
         }
     }
 
-    /// What comes within the wait, up to a batch.
+    /// Collects jobs until the batch is full or the wait is over.
     fn gather(&self, first: PredictJob) -> Vec<PredictJob> {
         let end = Instant::now() + Duration::from_millis(self.limits.max_wait);
         let mut texts = first.columns[0].len();
@@ -96,8 +96,8 @@ impl Batcher {
     }
 }
 
-/// Explains until there are no more jobs. It has a thread of its own, so that a long text
-/// delays no prediction more than another text does.
+/// Computes explanations until the queue is closed. It runs on a thread of its own, so that a long
+/// explanation does not delay predictions.
 pub fn explain_all(explainer: &Explainer, jobs: &Receiver<ExplainJob>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     while let Ok(ExplainJob { texts, class, method, reply }) = jobs.recv() {
@@ -107,7 +107,7 @@ pub fn explain_all(explainer: &Explainer, jobs: &Receiver<ExplainJob>) {
         let explain = || explainer.explain(&texts, class, method);
         let found = match &pool {
             Ok(pool) => pool.install(explain),
-            Err(error) => Err(anyhow!("cannot start a thread: {error}")),
+            Err(error) => Err(anyhow!("cannot start the explanation thread: {error}")),
         };
         let _ = reply.send(found);
     }

@@ -1,4 +1,4 @@
-//! `lstmtext data fetch`, from a server in this process.
+//! `lstmtext data fetch` from a server in this process.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,19 +12,19 @@ use tar::{Builder, Header};
 
 use crate::common::{Place, assert_fails, stdout};
 
-// What the tests of the library need of it besides stays unused here.
+// The library tests use more of it.
 #[allow(dead_code)]
 #[path = "../fetch/server.rs"]
 mod server;
 
-use server::{Reply, Server};
+use server::{Response, Server};
 
-/// An archive with these files, whatever their names.
+/// Creates an archive with these files. Any name is allowed.
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (name, content) in files {
         let mut header = Header::new_gnu();
-        // Not through `set_path`, which refuses `..`.
+        // `set_path` rejects `..`.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -52,26 +52,26 @@ fn sha256(bytes: &[u8]) -> String {
 fn fetch(place: &Place, url: &str, sha256: &str) -> assert_cmd::Command {
     let line = format!("data fetch imdb --to data/aclImdb --url {url} --sha256 {sha256}");
     let mut command = place.lstmtext(&line);
-    // A proxy would look for this machine at its own place.
+    // These proxies must not be used for a loopback address.
     command.env("http_proxy", "http://127.0.0.1:9").env("HTTP_PROXY", "http://127.0.0.1:9");
     command
 }
 
 #[test]
-fn a_published_archive_becomes_a_folder() {
+fn archives_are_downloaded_and_extracted() {
     let (place, archive) = (Place::new(), good_archive());
-    let server = Server::start(vec![Reply::whole(&archive)]);
+    let server = Server::start(vec![Response::whole(&archive)]);
     let done = fetch(&place, &server.url, &sha256(&archive)).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains(server.url.clone()).and(contains("4 files")));
     assert_eq!(place.read("data/aclImdb/train/pos/0_9.txt"), "a good film");
     assert_eq!(place.read("data/aclImdb/test/pos/0_10.txt"), "a very good film");
-    assert_eq!(place.names("data"), ["aclImdb"], "the archive is not kept");
+    assert_eq!(place.names("data"), ["aclImdb"], "the archive is deleted");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn the_babi_tasks_are_trained_on_where_they_are_fetched_to() {
+fn the_babi_config_trains_on_the_default_directory() {
     let task = |who: &str| {
         let places = ["garden", "kitchen", "office", "hall", "attic", "cellar"];
         let story = |place: &&str| format!("1 {who} went to the {place}.\n2 Where? \t{place}\t1\n");
@@ -84,7 +84,7 @@ fn the_babi_tasks_are_trained_on_where_they_are_fetched_to() {
     ]);
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/two_input_babi.yaml");
     let place = Place::new().file("babi.yaml", crate::common::read(&config));
-    let server = Server::start(vec![Reply::whole(&archive)]);
+    let server = Server::start(vec![Response::whole(&archive)]);
     let line = format!("data fetch babi --url {} --sha256 {}", server.url, sha256(&archive));
     let done = place.lstmtext(&line).assert().success();
     assert_eq!(stdout(&done), "data/babi\n");
@@ -93,7 +93,7 @@ fn the_babi_tasks_are_trained_on_where_they_are_fetched_to() {
 }
 
 #[test]
-fn what_is_fetched_can_be_trained_on() {
+fn fetched_data_can_be_used_for_training() {
     let reviews: Vec<(String, String)> = crate::common::examples(&["neg", "pos"], 200, 1)
         .into_iter()
         .enumerate()
@@ -104,18 +104,18 @@ fn what_is_fetched_can_be_trained_on() {
     let files: Vec<(&str, &str)> =
         reviews.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let (place, archive) = (Place::with_data(), archive(&files));
-    let server = Server::start(vec![Reply::whole(&archive)]);
+    let server = Server::start(vec![Response::whole(&archive)]);
     fetch(&place, &server.url, &sha256(&archive)).assert().success();
     let done = place.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
     done.stderr(contains("180 train, 20 validation, 200 test examples; labels neg, pos"));
 }
 
 #[test]
-fn a_cut_connection_is_resumed() {
+fn lost_connections_are_resumed() {
     let (place, archive) = (Place::new(), good_archive());
     let server = Server::start(vec![
-        Reply::whole(&archive).cut_after(archive.len() / 2),
-        Reply::rest(&archive, archive.len() / 2),
+        Response::whole(&archive).cut_after(archive.len() / 2),
+        Response::rest(&archive, archive.len() / 2),
     ]);
     fetch(&place, &server.url, &sha256(&archive)).assert().success();
     let requests = server.requests();
@@ -125,9 +125,9 @@ fn a_cut_connection_is_resumed() {
 }
 
 #[test]
-fn another_archive_than_the_published_one_is_thrown_away() {
+fn an_archive_with_a_wrong_checksum_is_deleted() {
     let (place, archive) = (Place::new(), good_archive());
-    let server = Server::start(vec![Reply::whole(&archive)]);
+    let server = Server::start(vec![Response::whole(&archive)]);
     let expected = sha256(b"something else");
     let command = fetch(&place, &server.url, &expected);
     assert_fails(command, 1, &[&server.url, &sha256(&archive), &expected]);
@@ -135,15 +135,15 @@ fn another_archive_than_the_published_one_is_thrown_away() {
 }
 
 #[test]
-fn an_archive_that_reaches_out_of_its_folder_is_refused() {
+fn archives_with_paths_outside_their_directory_are_rejected() {
     let place = Place::new();
     let absolute = place.path("escaped").display().to_string();
     for name in ["../escaped", "aclImdb/../../escaped", &absolute, "other/escaped"] {
         let archive = archive(&[("aclImdb/README", "read me"), (name, "escaped")]);
-        let server = Server::start(vec![Reply::whole(&archive)]);
+        let server = Server::start(vec![Response::whole(&archive)]);
         let command = fetch(&place, &server.url, &sha256(&archive));
         assert_fails(command, 1, &["escaped", "aclImdb_v1.tar.gz"]);
-        // What was downloaded is the published file, so it stays.
+        // The download matches its checksum, so it is kept.
         assert_eq!(
             (place.names(""), place.names("data")),
             (names(&["data"]), names(&["aclImdb_v1.tar.gz"])),
@@ -158,9 +158,9 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_folder_that_is_there_already_needs_no_server() {
+fn an_existing_directory_needs_no_server() {
     let place = Place::new().file("data/aclImdb/train/pos/mine.txt", "mine");
-    let server = Server::start(vec![Reply::whole(&good_archive())]);
+    let server = Server::start(vec![Response::whole(&good_archive())]);
     let done = fetch(&place, &server.url, &sha256(&good_archive())).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains("is there already"));
@@ -169,9 +169,9 @@ fn a_folder_that_is_there_already_needs_no_server() {
 }
 
 #[test]
-fn a_server_that_has_no_such_file_is_quoted() {
+fn http_errors_are_reported() {
     let place = Place::new();
-    let server = Server::start(vec![Reply::new("404 Not Found")]);
+    let server = Server::start(vec![Response::new("404 Not Found")]);
     let command = fetch(&place, &server.url, &sha256(b""));
     assert_fails(command, 1, &["404 Not Found", "by hand", "data/aclImdb_v1.tar.gz"]);
     assert_eq!(place.names("data"), Vec::<String>::new());

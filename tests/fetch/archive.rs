@@ -10,8 +10,7 @@ use tempfile::TempDir;
 
 const LIMITS: Limits = Limits { max_entries: 100, max_bytes: 10_000 };
 
-/// A tar file made without the tar crate's writer, which refuses what is
-/// needed here.
+/// Builder of tar files that the writer of the tar crate would reject.
 #[derive(Default)]
 struct Tar {
     bytes: Vec<u8>,
@@ -22,7 +21,7 @@ impl Tar {
         self.entry(EntryType::Regular, name.as_bytes(), content.as_bytes())
     }
 
-    fn folder(self, name: &str) -> Self {
+    fn directory(self, name: &str) -> Self {
         self.entry(EntryType::Directory, name.as_bytes(), b"")
     }
 
@@ -32,7 +31,7 @@ impl Tar {
         self.block(header, b"")
     }
 
-    /// A file whose name is in an entry of its own, as GNU tar does it.
+    /// Adds a file whose name is in an entry of its own, as in GNU tar.
     fn long_named_file(self, name: &[u8], content: &[u8]) -> Self {
         let mut terminated = name.to_vec();
         terminated.push(0);
@@ -80,24 +79,24 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn good() -> Tar {
     Tar::default()
-        .folder("aclImdb/")
+        .directory("aclImdb/")
         .file("aclImdb/README", "read me")
-        .folder("aclImdb/train/")
+        .directory("aclImdb/train/")
         .file("aclImdb/train/pos/0_9.txt", "good film")
         .file("aclImdb/train/neg/0_1.txt", "")
 }
 
-/// A folder with an archive in it, a place to extract to, and a folder that
-/// must stay as it is.
-struct Place {
+/// A directory with an archive, a target to extract to, and a directory outside the target that must
+/// not change.
+struct Fixture {
     root: TempDir,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
-        let place = Self { root: TempDir::new().unwrap() };
-        fs::create_dir(place.outside()).unwrap();
-        place
+        let fixture = Self { root: TempDir::new().unwrap() };
+        fs::create_dir(fixture.outside()).unwrap();
+        fixture
     }
 
     fn with(tar: Tar) -> Self {
@@ -105,9 +104,9 @@ impl Place {
     }
 
     fn with_archive(bytes: &[u8]) -> Self {
-        let place = Self::new();
-        fs::write(place.archive(), bytes).unwrap();
-        place
+        let fixture = Self::new();
+        fs::write(fixture.archive(), bytes).unwrap();
+        fixture
     }
 
     fn archive(&self) -> PathBuf {
@@ -136,13 +135,13 @@ impl Place {
             .map_err(|error| format!("{error:#}"))
     }
 
-    /// Asserts that extracting fails, says all of `words` and the archive's
-    /// name, and leaves nothing anywhere.
-    fn assert_refused(&self, words: &[&str]) {
-        self.assert_refused_within(&LIMITS, words);
+    /// Asserts that extraction fails with an error that contains `words` and the archive's name, and
+    /// leaves nothing behind.
+    fn assert_rejected(&self, words: &[&str]) {
+        self.assert_rejected_within(&LIMITS, words);
     }
 
-    fn assert_refused_within(&self, limits: &Limits, words: &[&str]) {
+    fn assert_rejected_within(&self, limits: &Limits, words: &[&str]) {
         let error = self.extract_within(limits).unwrap_err();
         for word in words.iter().chain(&["a.tar.gz"]) {
             assert!(error.contains(word), "{word:?} is not in: {error}");
@@ -173,44 +172,44 @@ impl Place {
 }
 
 #[test]
-fn good_archive() {
-    let place = Place::with(good());
+fn valid_archives_are_extracted() {
+    let fixture = Fixture::with(good());
     let mut seen = Vec::new();
     let extracted =
-        extract_tar_gz(&place.archive(), "aclImdb", &place.target(), &LIMITS, &mut |files| {
+        extract_tar_gz(&fixture.archive(), "aclImdb", &fixture.target(), &LIMITS, &mut |files| {
             seen.push(files)
         })
         .unwrap();
     assert_eq!(extracted, Extracted { files: 3, bytes: 16 });
     assert!(seen.is_sorted());
     assert_eq!(seen.last(), Some(&3));
-    place.assert_good();
+    fixture.assert_good();
 }
 
 #[test]
-fn many_files_are_all_there() {
+fn all_of_many_files_are_extracted() {
     let names: Vec<_> = (0..50).map(|number| format!("{number}.txt")).collect();
     let tar =
         names.iter().fold(Tar::default(), |tar, name| tar.file(&format!("./aclImdb/{name}"), name));
-    let place = Place::with(tar);
-    assert_eq!(place.extract().unwrap().files, 50);
+    let fixture = Fixture::with(tar);
+    assert_eq!(fixture.extract().unwrap().files, 50);
     for name in names {
-        let content = fs::read_to_string(place.target().join(&name)).unwrap();
+        let content = fs::read_to_string(fixture.target().join(&name)).unwrap();
         assert_eq!(content, name);
     }
 }
 
 #[test]
-fn long_names_and_remarks_are_understood() {
+fn long_names_and_metadata_entries_are_supported() {
     let long = format!("aclImdb/{}/{}.txt", "a".repeat(90), "b".repeat(90));
     let tar = Tar::default()
         .entry(EntryType::XGlobalHeader, b"pax_global_header", b"")
         .long_named_file(long.as_bytes(), b"GNU")
         .entry(EntryType::XHeader, b"PaxHeaders/x", b"23 path=aclImdb/pax.md\n")
         .file("aclImdb/short", "POSIX");
-    let place = Place::with(tar);
-    assert_eq!(place.extract().unwrap().files, 2);
-    let read = |name: &str| fs::read_to_string(place.target().join(name)).unwrap();
+    let fixture = Fixture::with(tar);
+    assert_eq!(fixture.extract().unwrap().files, 2);
+    let read = |name: &str| fs::read_to_string(fixture.target().join(name)).unwrap();
     assert_eq!(read(&long["aclImdb/".len()..]), "GNU");
     assert_eq!(read("pax.md"), "POSIX");
 }
@@ -219,58 +218,58 @@ fn long_names_and_remarks_are_understood() {
 #[test]
 fn permissions_in_the_archive_are_ignored() {
     use std::os::unix::fs::PermissionsExt;
-    let place = Place::with(good());
-    place.extract().unwrap();
-    let file = fs::metadata(place.target().join("README")).unwrap();
-    let folder = fs::metadata(place.target().join("train")).unwrap();
+    let fixture = Fixture::with(good());
+    fixture.extract().unwrap();
+    let file = fs::metadata(fixture.target().join("README")).unwrap();
+    let directory = fs::metadata(fixture.target().join("train")).unwrap();
     assert_eq!(file.permissions().mode() & 0o7111, 0);
-    assert_eq!(folder.permissions().mode() & 0o7000, 0);
+    assert_eq!(directory.permissions().mode() & 0o7000, 0);
 }
 
 #[test]
-fn absolute_path_is_refused() {
-    let place = Place::new();
-    let evil = place.outside().join("evil");
+fn absolute_paths_are_rejected() {
+    let fixture = Fixture::new();
+    let evil = fixture.outside().join("evil");
     let tar = good().long_named_file(evil.to_str().unwrap().as_bytes(), b"evil");
-    fs::write(place.archive(), gzip(&tar.finish())).unwrap();
-    place.assert_refused(&["outside/evil", "absolute"]);
+    fs::write(fixture.archive(), gzip(&tar.finish())).unwrap();
+    fixture.assert_rejected(&["outside/evil", "absolute"]);
 }
 
 #[test]
-fn way_up_is_refused() {
+fn parent_directories_in_names_are_rejected() {
     for name in
         ["../outside/evil", "aclImdb/../../../outside/evil", "aclImdb/train/../evil", "aclImdb/.."]
     {
-        Place::with(good().file(name, "evil")).assert_refused(&[name, "\"..\""]);
-        Place::with(good().folder(name)).assert_refused(&[name, "\"..\""]);
+        Fixture::with(good().file(name, "evil")).assert_rejected(&[name, "\"..\""]);
+        Fixture::with(good().directory(name)).assert_rejected(&[name, "\"..\""]);
     }
 }
 
 #[test]
-fn other_top_folder_is_refused() {
+fn other_top_level_directories_are_rejected() {
     for name in ["evil", "aclImdb2/evil", "./evil"] {
-        Place::with(good().file(name, "evil")).assert_refused(&[name, "outside", "aclImdb"]);
+        Fixture::with(good().file(name, "evil")).assert_rejected(&[name, "outside", "aclImdb"]);
     }
 }
 
 #[test]
-fn top_folder_that_is_a_file_is_refused() {
-    Place::with(Tar::default().file("aclImdb", "evil"))
-        .assert_refused(&["\"aclImdb\"", "is a file"]);
+fn a_file_in_place_of_the_top_level_directory_is_rejected() {
+    Fixture::with(Tar::default().file("aclImdb", "evil"))
+        .assert_rejected(&["\"aclImdb\"", "is a file"]);
 }
 
 #[test]
-fn links_are_refused() {
+fn links_are_rejected() {
     for (kind, word) in [(EntryType::Symlink, "symbolic link"), (EntryType::Link, "hard link")] {
-        let place = Place::new();
-        let tar = good().link(kind, "aclImdb/link", &place.archive());
-        fs::write(place.archive(), gzip(&tar.finish())).unwrap();
-        place.assert_refused(&["aclImdb/link", word]);
+        let fixture = Fixture::new();
+        let tar = good().link(kind, "aclImdb/link", &fixture.archive());
+        fs::write(fixture.archive(), gzip(&tar.finish())).unwrap();
+        fixture.assert_rejected(&["aclImdb/link", word]);
     }
 }
 
 #[test]
-fn special_files_are_refused() {
+fn special_files_are_rejected() {
     for kind in [
         EntryType::Char,
         EntryType::Block,
@@ -278,144 +277,145 @@ fn special_files_are_refused() {
         EntryType::GNUSparse,
         EntryType::new(b'Z'),
     ] {
-        // A sparse file's size is given twice and must agree.
+        // The two sizes of a sparse file must agree.
         let mut header = header(kind, b"aclImdb/special", 0);
         if let Some(gnu) = header.as_gnu_mut() {
             gnu.set_real_size(0);
         }
-        Place::with(good().block(header, b""))
-            .assert_refused(&["aclImdb/special", "neither a file nor a folder"]);
+        Fixture::with(good().block(header, b""))
+            .assert_rejected(&["aclImdb/special", "neither a file nor a directory"]);
     }
 }
 
 #[test]
-fn path_through_a_link_in_the_archive_is_refused() {
-    let place = Place::new();
+fn paths_through_a_link_in_the_archive_are_rejected() {
+    let fixture = Fixture::new();
     let tar = good()
-        .link(EntryType::Symlink, "aclImdb/link", &place.outside())
+        .link(EntryType::Symlink, "aclImdb/link", &fixture.outside())
         .file("aclImdb/link/evil", "evil");
-    fs::write(place.archive(), gzip(&tar.finish())).unwrap();
-    place.assert_refused(&["aclImdb/link"]);
+    fs::write(fixture.archive(), gzip(&tar.finish())).unwrap();
+    fixture.assert_rejected(&["aclImdb/link"]);
 }
 
 #[cfg(unix)]
 #[test]
-fn link_left_in_the_way_is_removed_and_not_followed() {
+fn leftover_links_are_removed_and_not_followed() {
     use std::os::unix::fs::symlink;
-    let place = Place::with(good());
-    let kept = place.outside().join("kept");
+    let fixture = Fixture::with(good());
+    let kept = fixture.outside().join("kept");
     fs::write(&kept, "kept").unwrap();
-    fs::create_dir_all(place.staging()).unwrap();
-    symlink(place.outside(), place.staging().join("train")).unwrap();
-    place.extract().unwrap();
-    place.assert_good();
-    fs::remove_dir_all(place.target()).unwrap();
+    fs::create_dir_all(fixture.staging()).unwrap();
+    symlink(fixture.outside(), fixture.staging().join("train")).unwrap();
+    fixture.extract().unwrap();
+    fixture.assert_good();
+    fs::remove_dir_all(fixture.target()).unwrap();
 
-    symlink(place.outside(), place.staging()).unwrap();
-    place.extract().unwrap();
-    place.assert_good();
-    assert!(place.target().symlink_metadata().unwrap().is_dir());
-    assert_eq!(fs::read_dir(place.outside()).unwrap().count(), 1);
+    symlink(fixture.outside(), fixture.staging()).unwrap();
+    fixture.extract().unwrap();
+    fixture.assert_good();
+    assert!(fixture.target().symlink_metadata().unwrap().is_dir());
+    assert_eq!(fs::read_dir(fixture.outside()).unwrap().count(), 1);
     assert_eq!(fs::read(kept).unwrap(), b"kept");
 }
 
 #[cfg(unix)]
 #[test]
-fn target_that_is_a_link_is_refused() {
-    let place = Place::with(good());
-    fs::create_dir(place.root.path().join("data")).unwrap();
-    for goal in [place.outside(), place.root.path().join("nowhere")] {
-        std::os::unix::fs::symlink(&goal, place.target()).unwrap();
-        let error = place.extract().unwrap_err();
-        assert!(error.contains("exists already"), "{error}");
-        fs::remove_file(place.target()).unwrap();
-        place.assert_nothing_left();
+fn a_link_as_target_is_rejected() {
+    let fixture = Fixture::with(good());
+    fs::create_dir(fixture.root.path().join("data")).unwrap();
+    for goal in [fixture.outside(), fixture.root.path().join("nowhere")] {
+        std::os::unix::fs::symlink(&goal, fixture.target()).unwrap();
+        let error = fixture.extract().unwrap_err();
+        assert!(error.contains("already exists"), "{error}");
+        fs::remove_file(fixture.target()).unwrap();
+        fixture.assert_nothing_left();
     }
 }
 
 #[test]
-fn existing_target_is_refused_and_kept() {
-    let place = Place::with(good());
-    fs::create_dir_all(place.target()).unwrap();
-    let error = place.extract().unwrap_err();
-    assert!(error.contains("exists already; delete it"), "{error}");
-    assert_eq!(fs::read_dir(place.target()).unwrap().count(), 0);
-    fs::remove_dir(place.target()).unwrap();
-    place.assert_nothing_left();
+fn an_existing_target_is_rejected_and_kept() {
+    let fixture = Fixture::with(good());
+    fs::create_dir_all(fixture.target()).unwrap();
+    let error = fixture.extract().unwrap_err();
+    assert!(error.contains("already exists; delete it"), "{error}");
+    assert_eq!(fs::read_dir(fixture.target()).unwrap().count(), 0);
+    fs::remove_dir(fixture.target()).unwrap();
+    fixture.assert_nothing_left();
 }
 
 #[test]
-fn duplicate_file_is_refused() {
+fn duplicate_files_are_rejected() {
     for name in ["aclImdb/README", "./aclImdb/./README"] {
-        Place::with(good().file(name, "other")).assert_refused(&[name, "twice"]);
+        Fixture::with(good().file(name, "other")).assert_rejected(&[name, "occurs twice"]);
     }
 }
 
 #[test]
-fn file_and_folder_of_one_name_are_refused() {
-    Place::with(good().file("aclImdb/train", "evil")).assert_refused(&["aclImdb/train", "twice"]);
-    Place::with(good().folder("aclImdb/README")).assert_refused(&["aclImdb/README"]);
-    Place::with(good().file("aclImdb/README/evil", "evil"))
-        .assert_refused(&["aclImdb/README/evil"]);
+fn a_file_and_a_directory_of_the_same_name_are_rejected() {
+    Fixture::with(good().file("aclImdb/train", "evil"))
+        .assert_rejected(&["aclImdb/train", "occurs twice"]);
+    Fixture::with(good().directory("aclImdb/README")).assert_rejected(&["aclImdb/README"]);
+    Fixture::with(good().file("aclImdb/README/evil", "evil"))
+        .assert_rejected(&["aclImdb/README/evil"]);
 }
 
 #[test]
-fn folder_listed_again_is_harmless() {
-    let place = Place::with(good().folder("aclImdb/train").folder("aclImdb/train/pos/"));
-    place.extract().unwrap();
-    place.assert_good();
+fn repeated_directories_are_accepted() {
+    let fixture = Fixture::with(good().directory("aclImdb/train").directory("aclImdb/train/pos/"));
+    fixture.extract().unwrap();
+    fixture.assert_good();
 }
 
 #[test]
-fn name_with_nul_or_control_character_is_refused() {
-    Place::with(good().file("aclImdb/evil\u{1b}[2J", "evil"))
-        .assert_refused(&["evil\\u{1b}[2J", "control character"]);
-    Place::with(good().long_named_file(b"aclImdb/evil\0.txt", b"evil"))
-        .assert_refused(&["evil\\0.txt", "its name contains a NUL"]);
+fn control_characters_in_names_are_rejected() {
+    Fixture::with(good().file("aclImdb/evil\u{1b}[2J", "evil"))
+        .assert_rejected(&["evil\\u{1b}[2J", "control character"]);
+    Fixture::with(good().long_named_file(b"aclImdb/evil\0.txt", b"evil"))
+        .assert_rejected(&["evil\\0.txt", "its name contains a NUL"]);
 }
 
 #[test]
-fn name_that_is_not_unicode_is_refused() {
-    Place::with(good().entry(EntryType::Regular, b"aclImdb/\xff\xfe", b"evil"))
-        .assert_refused(&["\"aclImdb/", "UTF-8"]);
+fn names_that_are_not_unicode_are_rejected() {
+    Fixture::with(good().entry(EntryType::Regular, b"aclImdb/\xff\xfe", b"evil"))
+        .assert_rejected(&["\"aclImdb/", "UTF-8"]);
 }
 
 #[test]
-fn names_in_errors_are_short() {
+fn long_names_are_truncated_in_errors() {
     let name = format!("evil{}", "x".repeat(5000));
     let error =
-        Place::with(good().long_named_file(name.as_bytes(), b"evil")).extract().unwrap_err();
+        Fixture::with(good().long_named_file(name.as_bytes(), b"evil")).extract().unwrap_err();
     assert!(error.len() < 500, "{error}");
 }
 
 #[test]
-fn archive_cut_short_is_refused() {
+fn truncated_archives_are_rejected() {
     let whole = gzip(&good().finish());
     for length in [0, 5, 20, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
-        Place::with_archive(&whole[..length]).assert_refused(&["fetch it again"]);
+        Fixture::with_archive(&whole[..length]).assert_rejected(&["download it again"]);
     }
 }
 
 #[test]
-fn tar_cut_short_is_refused() {
-    // Zeros at the end, as in the end marker.
+fn truncated_tar_files_are_rejected() {
+    // The file ends in zeros, like the end marker.
     let content = format!("{}{}", "x".repeat(10), "\0".repeat(590));
     let whole = good().file("aclImdb/last", &content).finish();
     let last_header = whole.len() - 1024 - 1024 - 512;
     for length in [last_header + 512, last_header + 700] {
-        Place::with_archive(&gzip(&whole[..length])).assert_refused(&[
+        Fixture::with_archive(&gzip(&whole[..length])).assert_rejected(&[
             "aclImdb/last",
             "of 600 bytes",
-            "fetch it again",
+            "download it again",
         ]);
     }
     for length in [0, last_header, last_header + 100, last_header + 512 + 1024, whole.len() - 1] {
-        Place::with_archive(&gzip(&whole[..length])).assert_refused(&["fetch it again"]);
+        Fixture::with_archive(&gzip(&whole[..length])).assert_rejected(&["download it again"]);
     }
 }
 
 #[test]
-fn damaged_archive_is_refused() {
+fn damaged_archives_are_rejected() {
     let whole = gzip(&good().finish());
     let mut wrong_checksum = whole.clone();
     wrong_checksum[whole.len() - 6] ^= 1;
@@ -430,86 +430,86 @@ fn damaged_archive_is_refused() {
         gzip(&tar),
         gzip(&[b'x'; 4096]),
     ] {
-        Place::with_archive(&bytes).assert_refused(&["fetch it again"]);
+        Fixture::with_archive(&bytes).assert_rejected(&["download it again"]);
     }
 }
 
 #[test]
-fn archive_without_files_is_refused() {
-    Place::with(Tar::default().folder("aclImdb")).assert_refused(&["no files"]);
+fn archives_without_files_are_rejected() {
+    Fixture::with(Tar::default().directory("aclImdb")).assert_rejected(&["no files"]);
 }
 
 #[test]
-fn missing_archive_is_reported() {
-    Place::new().assert_refused(&["cannot open"]);
+fn a_missing_archive_is_an_error() {
+    Fixture::new().assert_rejected(&["cannot open"]);
 }
 
 #[test]
-fn too_many_entries_are_refused() {
-    // Three files and three folders below the top one.
+fn too_many_entries_are_rejected() {
+    // Three files and three directories below the top-level one.
     let just_enough = Limits { max_entries: 6, ..LIMITS };
-    let place = Place::with(good());
-    place.extract_within(&just_enough).unwrap();
+    let fixture = Fixture::with(good());
+    fixture.extract_within(&just_enough).unwrap();
 
-    let place = Place::with(good().file("aclImdb/more", ""));
-    place.assert_refused_within(&just_enough, &["aclImdb/more", "6 files and folders"]);
-    let place = Place::with(good().folder("aclImdb/more"));
-    place.assert_refused_within(&just_enough, &["aclImdb/more", "6 files and folders"]);
-    let place = Place::with(Tar::default().file("aclImdb/a/b/c/d/e/f/g/h", ""));
-    place.assert_refused_within(&just_enough, &["a/b/c/d/e/f/g/h", "6 files and folders"]);
+    let fixture = Fixture::with(good().file("aclImdb/more", ""));
+    fixture.assert_rejected_within(&just_enough, &["aclImdb/more", "6 files and directories"]);
+    let fixture = Fixture::with(good().directory("aclImdb/more"));
+    fixture.assert_rejected_within(&just_enough, &["aclImdb/more", "6 files and directories"]);
+    let fixture = Fixture::with(Tar::default().file("aclImdb/a/b/c/d/e/f/g/h", ""));
+    fixture.assert_rejected_within(&just_enough, &["a/b/c/d/e/f/g/h", "6 files and directories"]);
 }
 
 #[test]
-fn too_many_bytes_are_refused() {
+fn too_many_bytes_are_rejected() {
     let just_enough = Limits { max_bytes: 20, ..LIMITS };
-    let place = Place::with(good().file("aclImdb/more", "1234"));
-    assert_eq!(place.extract_within(&just_enough).unwrap().bytes, 20);
+    let fixture = Fixture::with(good().file("aclImdb/more", "1234"));
+    assert_eq!(fixture.extract_within(&just_enough).unwrap().bytes, 20);
 
-    let place = Place::with(good().file("aclImdb/more", "12345"));
-    place.assert_refused_within(&just_enough, &["aclImdb/more", "20 bytes"]);
-    let promised = header(EntryType::Regular, b"aclImdb/more", u64::MAX / 2);
-    let place = Place::with(good().block(promised, b""));
-    place.assert_refused_within(&just_enough, &["aclImdb/more", "20 bytes"]);
+    let fixture = Fixture::with(good().file("aclImdb/more", "12345"));
+    fixture.assert_rejected_within(&just_enough, &["aclImdb/more", "20 bytes"]);
+    let huge = header(EntryType::Regular, b"aclImdb/more", u64::MAX / 2);
+    let fixture = Fixture::with(good().block(huge, b""));
+    fixture.assert_rejected_within(&just_enough, &["aclImdb/more", "20 bytes"]);
 }
 
 #[test]
-fn bomb_beside_the_files_is_refused() {
+fn decompression_bombs_in_metadata_and_padding_are_rejected() {
     let bomb = vec![0; 4_000_000];
     let mut padded = good().finish();
     padded.extend(&bomb);
     for tar in [
         padded,
         good().long_named_file(&bomb, b"").finish(),
-        good().entry(EntryType::Directory, b"aclImdb/folder", &bomb).finish(),
+        good().entry(EntryType::Directory, b"aclImdb/directory", &bomb).finish(),
     ] {
-        Place::with_archive(&gzip(&tar)).assert_refused(&["aclImdb/", "unpacks to more than"]);
+        Fixture::with_archive(&gzip(&tar)).assert_rejected(&["aclImdb/", "unpacks to more than"]);
     }
 }
 
 #[test]
-fn remains_of_a_killed_run_are_cleared() {
-    let place = Place::with(good());
-    fs::create_dir_all(place.staging().join("train/pos")).unwrap();
-    fs::write(place.staging().join("train/pos/0_9.txt"), "go").unwrap();
-    fs::write(place.staging().join("other"), "other").unwrap();
-    place.extract().unwrap();
-    place.assert_good();
-    assert!(!place.target().join("other").exists());
+fn leftovers_of_a_killed_run_are_removed() {
+    let fixture = Fixture::with(good());
+    fs::create_dir_all(fixture.staging().join("train/pos")).unwrap();
+    fs::write(fixture.staging().join("train/pos/0_9.txt"), "go").unwrap();
+    fs::write(fixture.staging().join("other"), "other").unwrap();
+    fixture.extract().unwrap();
+    fixture.assert_good();
+    assert!(!fixture.target().join("other").exists());
 }
 
 #[test]
-fn failed_run_can_be_repeated() {
-    let place = Place::with(good().file("evil", "evil"));
-    place.assert_refused(&["evil"]);
-    fs::write(place.archive(), gzip(&good().finish())).unwrap();
-    place.extract().unwrap();
-    place.assert_good();
+fn a_failed_extraction_can_be_repeated() {
+    let fixture = Fixture::with(good().file("evil", "evil"));
+    fixture.assert_rejected(&["evil"]);
+    fs::write(fixture.archive(), gzip(&good().finish())).unwrap();
+    fixture.extract().unwrap();
+    fixture.assert_good();
 }
 
 #[test]
-fn second_run_at_the_same_time_is_refused() {
-    let place = Place::with(good());
-    let other = File::open(place.archive()).unwrap();
+fn a_second_run_at_the_same_time_is_rejected() {
+    let fixture = Fixture::with(good());
+    let other = File::open(fixture.archive()).unwrap();
     other.lock().unwrap();
-    place.assert_refused(&["another run"]);
+    fixture.assert_rejected(&["another run"]);
 }

@@ -1,4 +1,4 @@
-//! Downloads from a server in this process, and archives built by hand.
+//! Downloads from a server in this process, and extraction of hand-made archives.
 
 #![allow(
     clippy::expect_used,

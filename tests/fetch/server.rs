@@ -1,5 +1,4 @@
-//! An HTTP server that plays a script: one connection, one request and one
-//! reply after the other.
+//! HTTP server with scripted responses: one connection and one request at a time.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The longest a test may take before the server gives up on it.
+/// Time after which the server gives up on a test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What to answer to one request.
-pub struct Reply {
+/// Response to a request.
+pub struct Response {
     head: String,
     body: Vec<u8>,
     stays_open: bool,
 }
 
-impl Reply {
+impl Response {
     pub fn new(status: &str) -> Self {
         Self {
             head: format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n"),
@@ -27,7 +26,7 @@ impl Reply {
         }
     }
 
-    /// Hangs up without a word.
+    /// Closes the connection without a response.
     pub fn none() -> Self {
         Self { head: String::new(), ..Self::new("") }
     }
@@ -50,13 +49,13 @@ impl Reply {
         self
     }
 
-    /// A body and its length.
+    /// Adds a body and its Content-Length.
     pub fn content(self, body: &[u8]) -> Self {
-        self.header("Content-Length", &body.len().to_string()).unmeasured(body)
+        self.header("Content-Length", &body.len().to_string()).without_length(body)
     }
 
-    /// A body that ends with the connection.
-    pub fn unmeasured(mut self, body: &[u8]) -> Self {
+    /// Adds a body that ends with the connection.
+    pub fn without_length(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         self
     }
@@ -67,13 +66,13 @@ impl Reply {
         self
     }
 
-    /// Sends `sent` bytes of the body and then nothing.
+    /// Sends `sent` bytes of the body, then nothing, and keeps the connection open.
     pub fn silent_after(self, sent: usize) -> Self {
         Self { stays_open: true, ..self.cut_after(sent) }
     }
 }
 
-/// What a client asked for: the request line and the headers.
+/// Request line and headers of a client.
 pub struct Request {
     head: String,
 }
@@ -92,8 +91,7 @@ impl Request {
     }
 }
 
-/// A running server. It ends by itself after its last reply; then connections
-/// are refused.
+/// A running server. It stops after its last response and then refuses connections.
 pub struct Server {
     pub url: String,
     stop: Arc<AtomicBool>,
@@ -101,36 +99,36 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(replies: Vec<Reply>) -> Self {
+    pub fn start(responses: Vec<Response>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/data.bin", listener.local_addr().unwrap());
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
-            thread::spawn(move || serve(&listener, replies, &stop))
+            thread::spawn(move || serve(&listener, responses, &stop))
         };
         Self { url, stop, thread }
     }
 
-    /// Stops the server: the requests it got.
+    /// Stops the server and returns the requests.
     pub fn requests(self) -> Vec<Request> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
 }
 
-fn serve(listener: &TcpListener, replies: Vec<Reply>, stop: &AtomicBool) -> Vec<Request> {
+fn serve(listener: &TcpListener, responses: Vec<Response>, stop: &AtomicBool) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut open = Vec::new();
-    for reply in replies {
+    for response in responses {
         let Some(mut stream) = accept(listener, stop) else {
             break;
         };
         requests.push(read_request(&mut stream));
-        // The client may have seen enough and hung up.
-        let _ = stream.write_all(reply.head.as_bytes());
-        let _ = stream.write_all(&reply.body);
-        if reply.stays_open {
+        // The client may have closed the connection.
+        let _ = stream.write_all(response.head.as_bytes());
+        let _ = stream.write_all(&response.body);
+        if response.stays_open {
             open.push(stream);
         }
     }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::FINE;
-use crate::fetch::{self, Download, Limits, Patience};
+use crate::fetch::{self, Download, Limits, Timeouts};
 use crate::output::format::group_digits;
 use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print};
 
@@ -94,7 +94,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         url: args.url.unwrap_or_else(|| publication.url.into()),
         sha256: args.sha256.unwrap_or_else(|| publication.sha256.into()),
         max_bytes: publication.max_download,
-        patience: Patience::default(),
+        timeouts: Timeouts::default(),
     };
     message(format!("fetching {}", request.url));
     let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");

@@ -1,0 +1,158 @@
+//! The server: its threads, its connections and its shutdown.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::explanation::Explainer;
+use crate::output::format::join_names;
+use crate::output::{message, note};
+use crate::prediction::Classifier;
+use crate::prediction::text_columns::TextColumns;
+use crate::system::process;
+
+use super::Limits;
+use super::api::{self, AppState};
+use super::batching::{Batcher, explain_all};
+use super::metrics::Metrics;
+
+/// Maximum number of connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Maximum number of explanations that wait. Each takes as long as a few hundred predictions.
+const EXPLANATION_QUEUE: usize = 16;
+/// Time that requests in progress are given to finish on shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves until a signal arrives. Predictions are computed on the calling thread, HTTP is handled on
+/// others.
+///
+/// # Errors
+/// Returns an error if the server cannot listen on the address.
+pub fn serve(
+    address: SocketAddr,
+    checkpoint: &Path,
+    limits: Limits,
+    classifier: &Classifier,
+    explainer: Explainer,
+) -> anyhow::Result<()> {
+    process::raise_open_file_limit();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the server threads")?;
+    let listener = listen(&runtime, address)
+        .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
+    let address = listener.local_addr().context("cannot read the address of the socket")?;
+    let metrics = Arc::new(Metrics::default());
+    let (predict_jobs, jobs) = mpsc::channel();
+    let (explain_jobs, explanations) = mpsc::sync_channel(EXPLANATION_QUEUE);
+    let state = AppState {
+        columns: TextColumns::of(classifier.inputs()),
+        labels: classifier.labels().to_vec(),
+        checkpoint: checkpoint.display().to_string(),
+        permits: Arc::new(Semaphore::new(limits.queue.get().min(Semaphore::MAX_PERMITS))),
+        limits: limits.clone(),
+        metrics: metrics.clone(),
+        predict_jobs,
+        explain_jobs,
+    };
+    let explaining = thread::spawn(move || explain_all(&explainer, &explanations));
+    let http = thread::spawn(move || {
+        let served = runtime.block_on(run(listener, state));
+        // Do not wait for requests that were only sent in part.
+        runtime.shutdown_background();
+        served
+    });
+    message(format!(
+        "serving \"{}\" (labels: {}) on http://{address}",
+        checkpoint.display(),
+        join_names(classifier.labels())
+    ));
+    if !address.ip().is_loopback() {
+        note("no authentication: anyone who can connect can query");
+    }
+    Batcher { jobs, limits, metrics }.run(classifier);
+    let served = http.join().map_err(|_| anyhow!("the HTTP thread panicked"))?;
+    match served.context("cannot serve")? {
+        Shutdown::Clean => {
+            explaining.join().map_err(|_| anyhow!("the explanation thread panicked"))?;
+            message("stopped; all requests were answered");
+        }
+        // An explanation in progress is abandoned.
+        Shutdown::Aborted => message("stopped; requests still in progress were aborted"),
+    }
+    Ok(())
+}
+
+fn listen(runtime: &Runtime, address: SocketAddr) -> io::Result<TcpListener> {
+    let _context = runtime.enter();
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Otherwise connections of a server that just stopped would block the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Outcome of a shutdown.
+enum Shutdown {
+    /// All requests were answered.
+    Clean,
+    /// Some requests took too long.
+    Aborted,
+}
+
+/// Answers requests until a signal arrives, then those still in progress.
+async fn run(listener: TcpListener, state: AppState) -> io::Result<Shutdown> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let connections = GracefulShutdown::new();
+    tokio::select! {
+        () = accept(listener, state, &connections) => {}
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    message("stopping: answering the requests in progress; press Ctrl-C again to stop now");
+    tokio::select! {
+        () = connections.shutdown() => Ok(Shutdown::Clean),
+        () = sleep(SHUTDOWN_GRACE) => Ok(Shutdown::Aborted),
+        _ = interrupted.recv() => Ok(Shutdown::Aborted),
+        _ = terminated.recv() => Ok(Shutdown::Aborted),
+    }
+}
+
+/// Accepts connections until the future is dropped.
+async fn accept(listener: TcpListener, state: AppState, connections: &GracefulShutdown) {
+    let mut http = conn::auto::Builder::new(TokioExecutor::new()).http1_only();
+    // A client that never finishes its request headers is disconnected.
+    let timeout = Duration::from_secs(state.limits.timeout.get());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    let router = api::router(state);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Usually the process is out of file descriptors until a connection closes.
+            sleep(ACCEPT_RETRY).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(connections.watch(connection));
+    }
+}
