@@ -17,7 +17,7 @@ Examples:
   lstmtext export runs/a --to weights.npz
 
 A folder gets model.safetensors, the weights under PyTorch's names, and model.json: labels, layers,
-tokenizer, vocabulary. README.md has a PyTorch module for it in a dozen lines, and
+tokenizer, vocabulary. docs/python-onnx.md has a PyTorch module for it, and
   python scripts/export_onnx.py exported model.onnx
 turns it into ONNX.
 

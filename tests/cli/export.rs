@@ -70,13 +70,13 @@ fn assert_same(mut logits: Vec<f64>, probabilities: &[f64]) {
     }
 }
 
-fn assert_same_by_the_readme(labels: &[&str], fields: &str) {
+fn assert_same_in_the_documented_script(labels: &[&str], fields: &str) {
     if !has_torch() {
         return;
     }
     let place = exported(labels, fields);
-    let readme = read(&checkout().join("README.md"));
-    let (_, rest) = readme.split_once("```python\n").expect("the example begins");
+    let page = read(&checkout().join("docs/python-onnx.md"));
+    let (_, rest) = page.split_once("```python\n").expect("the example begins");
     let (example, _) = rest.split_once("```\n").expect("the example ends");
     let place = place.file("example.py", example);
     let folder = place.path("exported");
@@ -87,21 +87,21 @@ fn assert_same_by_the_readme(labels: &[&str], fields: &str) {
 }
 
 #[test]
-fn the_readme_has_the_logits_of_mean_pooling_in_pytorch() {
+fn the_documented_script_matches_mean_pooling() {
     let fields = "--set model.pooling=mean --set model.lstm.bidirectional=true";
-    assert_same_by_the_readme(&["neg", "pos"], fields);
+    assert_same_in_the_documented_script(&["neg", "pos"], fields);
 }
 
 #[test]
-fn the_readme_has_the_logits_of_the_last_states_in_pytorch() {
+fn the_documented_script_matches_pooling_of_the_last_states() {
     let fields = "--set model.pooling=last --set model.lstm.bidirectional=true \
                   --set model.lstm.layers=2";
-    assert_same_by_the_readme(&["neg", "pos", "other"], fields);
+    assert_same_in_the_documented_script(&["neg", "pos", "other"], fields);
 }
 
 #[test]
-fn the_readme_has_the_logits_of_max_pooling_in_pytorch() {
-    assert_same_by_the_readme(&["neg", "pos"], "--set model.head.activation=softmax");
+fn the_documented_script_matches_max_pooling() {
+    assert_same_in_the_documented_script(&["neg", "pos"], "--set model.head.activation=softmax");
 }
 
 /// All examples, one text for each column, are one batch for ONNX Runtime; the file was made with

@@ -336,12 +336,13 @@ fn the_curves_of_a_sweep_are_drawn_together() {
     }
 }
 
-/// A code block of the README, by its first line.
+/// Returns the code block of docs/sweeps.md that begins with `first`.
 fn example(first: &str) -> String {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let start = readme.find(first).unwrap_or_else(|| panic!("README.md has no example {first:?}"));
-    let (block, _) = readme[start..].split_once("```").unwrap();
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sweeps.md")).unwrap();
+    let start =
+        page.find(first).unwrap_or_else(|| panic!("docs/sweeps.md has no example {first:?}"));
+    let (block, _) = page[start..].split_once("```").unwrap();
     block.to_owned()
 }
 
@@ -366,7 +367,7 @@ fn count_of_example() -> usize {
 }
 
 #[test]
-fn the_slurm_script_of_the_readme_trains_a_run_of_the_array() {
+fn the_documented_slurm_script_trains_a_run_of_the_array() {
     let script = example("#!/bin/bash\n#SBATCH");
     let array = format!("#SBATCH --array=0-{}%", count_of_example() - 1);
     assert!(script.contains(&array), "{array:?} is not in: {script}");
@@ -376,7 +377,7 @@ fn the_slurm_script_of_the_readme_trains_a_run_of_the_array() {
 
 /// The fields are those of the Kubernetes API, batch/v1.
 #[test]
-fn the_kubernetes_job_of_the_readme_trains_a_run_for_each_index() {
+fn the_documented_kubernetes_job_trains_a_run_for_each_index() {
     let job: serde_yaml::Value = serde_yaml::from_str(&example("apiVersion: batch/v1")).unwrap();
     let text = |value: &serde_yaml::Value| value.as_str().unwrap().to_owned();
     assert_eq!([text(&job["kind"]), text(&job["metadata"]["name"])], ["Job", "sweep"]);
