@@ -1,7 +1,7 @@
-"""Prints what TensorBoard shows of some runs: python tensorboard_http.py FOLDER
+"""Prints what TensorBoard shows of runs: python tensorboard_http.py DIRECTORY
 
-Starts TensorBoard on the folder, reads the data of every plugin over HTTP as its pages do, and
-prints them as JSON, plugin by plugin.
+Starts TensorBoard on a directory of runs, reads the data of every plugin over HTTP, as its pages do,
+and prints them as JSON, plugin by plugin.
 """
 
 import json
@@ -16,31 +16,29 @@ from safetensors.numpy import load_file
 from tensorboard import program
 
 DEADLINE = 40
+RELOAD_SECONDS = 1
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
 
 
-def main(folder):
+def main(directory):
     board = program.TensorBoard()
-    where = ["--logdir", folder, "--host", "127.0.0.1", "--port", "0"]
-    board.configure(argv=[None, *where, "--reload_interval", "1"])
+    address = ["--host", "127.0.0.1", "--port", "0"]
+    reload_interval = ["--reload_interval", str(RELOAD_SECONDS)]
+    board.configure(argv=[None, "--logdir", directory, *address, *reload_interval])
     pages = Pages(board.launch() + "data/")
-    runs = sorted(path.parent.name for path in Path(folder).glob("*/config.yaml"))
-    projected = any(Path(folder).glob("*/plugins"))
+    runs = sorted(path.parent.name for path in Path(directory).glob("*/config.yaml"))
+    projected = any(Path(directory).glob("*/plugins"))
     deadline = time.monotonic() + DEADLINE
     while not pages.are_complete(runs, projected):
         if time.monotonic() > deadline:
             raise SystemExit("TensorBoard does not show the runs")
         time.sleep(0.2)
-    read = {
-        "plugins": pages.active(),
-        "text": pages.series("text", pages.text),
-        "pr_curves": pages.series("pr_curves", pages.pr_curves),
-        "images": pages.series("images", pages.images),
-        "histograms": pages.series("histograms", pages.histograms),
-        "hparams": pages.hparams(),
-        "projector": {run: pages.projector(run) for run in pages.json("plugin/projector/runs")},
-        "embeddings": {run: embeddings(Path(folder) / run) for run in runs},
-    }
+    # The run directory ends with the session; its sub-runs may still be loading.
+    read, before = pages.read(), None
+    while read != before:
+        time.sleep(1.5 * RELOAD_SECONDS)
+        read, before = pages.read(), read
+    read["embeddings"] = {run: embeddings(Path(directory) / run) for run in runs}
     print(json.dumps(read))
 
 
@@ -52,8 +50,8 @@ class Pages:
         address = f"{self.url}{path}?{urlencode(query)}"
         data = None if body is None else json.dumps(body).encode()
         request = Request(address, data, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=DEADLINE) as answer:
-            return answer.read()
+        with urlopen(request, timeout=DEADLINE) as response:
+            return response.read()
 
     def json(self, path, body=None, **query):
         return json.loads(self.bytes(path, body, **query))
@@ -62,19 +60,36 @@ class Pages:
         listing = self.json("plugins_listing")
         return sorted(name for name, plugin in listing.items() if plugin["enabled"])
 
+    def read(self):
+        return {
+            "plugins": self.active(),
+            "scalars": self.scalars(),
+            "text": self.series("text", self.text),
+            "pr_curves": self.series("pr_curves", self.pr_curves),
+            "images": self.series("images", self.images),
+            "histograms": self.series("histograms", self.histograms),
+            "hparams": self.hparams(),
+            "projector": {run: self.projector(run) for run in self.json("plugin/projector/runs")},
+        }
+
     def are_complete(self, runs, projected):
-        """Whether every run is read to its end, which the run's end in HParams is."""
-        over = [
+        """Returns whether every session has ended."""
+        ended = [
             session["name"]
             for group in self.session_groups()
             for session in group["sessions"]
             if session["status"] != "STATUS_UNKNOWN"
         ]
-        return sorted(over) == runs and (not projected or "projector" in self.active())
+        return sorted(ended) == runs and (not projected or "projector" in self.active())
 
     def series(self, plugin, read):
         tags = self.json(f"plugin/{plugin}/tags")
         return {run: {tag: read(run, tag) for tag in own} for run, own in tags.items()}
+
+    def scalars(self):
+        """Returns the tags of each run."""
+        tags = self.json("plugin/scalars/tags")
+        return {run: sorted(own) for run, own in tags.items()}
 
     def text(self, run, tag):
         events = self.json("plugin/text/text", run=run, tag=tag)
@@ -84,13 +99,13 @@ class Pages:
         return self.json("plugin/pr_curves/pr_curves", run=run, tag=tag)[run]
 
     def images(self, run, tag):
-        """For each picture its step, and width and height as they stand in the PNG file."""
+        """Returns the step of each image, and the width and height of its PNG file."""
         events = self.json("plugin/images/images", run=run, tag=tag, sample=0)
         return [[event["step"], *size_of_png(self.image(event))] for event in events]
 
     def image(self, event):
-        with urlopen(f"{self.url}plugin/images/individualImage?{event['query']}") as answer:
-            return answer.read()
+        with urlopen(f"{self.url}plugin/images/individualImage?{event['query']}") as response:
+            return response.read()
 
     def histograms(self, run, tag):
         events = self.json("plugin/histograms/histograms", run=run, tag=tag)
@@ -105,19 +120,19 @@ class Pages:
         return {"experiment": experiment, "groups": self.session_groups()}
 
     def projector(self, run):
-        """For each tensor its heading, words and vectors."""
+        """Returns the header, words and vectors of each tensor."""
         info = self.json("plugin/projector/info", run=run)
         return {entry["tensorName"]: self.tensor(run, entry) for entry in info["embeddings"]}
 
     def tensor(self, run, entry):
         name = entry["tensorName"]
         content = self.bytes("plugin/projector/tensor", run=run, name=name)
-        numbers = struct.unpack(f"<{len(content) // 4}f", content)
+        values = struct.unpack(f"<{len(content) // 4}f", content)
         rows, columns = entry["tensorShape"]
-        vectors = [numbers[row * columns : (row + 1) * columns] for row in range(rows)]
+        vectors = [values[row * columns : (row + 1) * columns] for row in range(rows)]
         lines = self.bytes("plugin/projector/metadata", run=run, name=name).decode().splitlines()
-        heading, *words = [line.split("\t") for line in lines]
-        return {"heading": heading, "words": words, "vectors": vectors}
+        header, *words = [line.split("\t") for line in lines]
+        return {"header": header, "words": words, "vectors": vectors}
 
 
 def size_of_png(content):
@@ -126,7 +141,7 @@ def size_of_png(content):
 
 
 def embeddings(run):
-    """The word vectors of a run's best checkpoint."""
+    """Returns the word vectors of a run's best checkpoint."""
     file = run / "best/model.safetensors"
     weights = load_file(file) if file.exists() else {}
     return {name: w.tolist() for name, w in weights.items() if name.endswith("embedding.weight")}
