@@ -3,12 +3,14 @@
 //! The formats: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::npz::{array_name_from_file_name, file_name_from_array_name};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::io::files::replace_file;
 use crate::model::named_tensors::NamedTensor;
@@ -19,15 +21,16 @@ use crate::model::named_tensors::NamedTensor;
 /// When the file cannot be written.
 pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
-        let mut archive = NpzWriter::new(BufWriter::new(File::create(temporary)?));
+        let mut archive = ZipWriter::new(BufWriter::new(File::create(temporary)?));
+        // Stored, as numpy.savez does. An array may have more than 4 GB.
+        let stored = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(true);
         for array in arrays {
-            let shape = shape_of(array);
-            let options = archive.array(&array.name, Default::default())?;
-            let mut writer = options.default_dtype().shape(&shape).begin_nd()?;
-            writer.extend(&array.values)?;
-            writer.finish()?;
+            archive.start_file(file_name_from_array_name(&array.name), stored)?;
+            write_array(&mut archive, array)?;
         }
-        Ok(archive.zip_writer().finish()?.into_inner()?.sync_all()?)
+        Ok(archive.finish()?.into_inner()?.sync_all()?)
     })
 }
 
@@ -38,12 +41,18 @@ pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
 pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut file = BufWriter::new(File::create(temporary)?);
-        let options = npyz::WriteOptions::new().default_dtype().shape(&shape_of(array));
-        let mut writer = options.writer(&mut file).begin_nd()?;
-        writer.extend(&array.values)?;
-        writer.finish()?;
+        write_array(&mut file, array)?;
         Ok(file.into_inner()?.sync_all()?)
     })
+}
+
+/// Writes an array as an `.npy` file holds it.
+fn write_array(out: impl Write, array: &NamedTensor) -> anyhow::Result<()> {
+    let shape: Vec<u64> = array.shape.iter().map(|length| *length as u64).collect();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut writer = options.writer(out).begin_nd()?;
+    writer.extend(&array.values)?;
+    Ok(writer.finish()?)
 }
 
 /// Reads all arrays of an `.npz` file, sorted by name.
@@ -53,17 +62,18 @@ pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
 /// floating-point numbers.
 pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let file = File::open(path)?;
-    let mut archive = NpzArchive::new(BufReader::new(file))
+    let mut archive = ZipArchive::new(BufReader::new(file))
         .context("expected an .npz file, as numpy.savez writes it")?;
-    let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut names = Vec::new();
+    for file in archive.file_names() {
+        names.extend(array_name_from_file_name(&file?).map(str::to_owned));
+    }
     names.sort();
-    let read = |name: String| {
-        let Some(array) = archive.by_name(&name).context(name.clone())? else {
-            bail!("the array {name} is missing");
-        };
-        read_array(array, name.clone()).context(name)
+    let mut read = |name: &str| {
+        let file = archive.by_name(&file_name_from_array_name(name))?;
+        read_array(NpyFile::new(file)?, name.to_owned())
     };
-    names.into_iter().map(read).collect()
+    names.into_iter().map(|name| read(&name).context(name)).collect()
 }
 
 /// Reads the array of an `.npy` file; its name is empty.
@@ -75,10 +85,6 @@ pub fn read_npy(path: &Path) -> anyhow::Result<NamedTensor> {
     let file = BufReader::new(File::open(path)?);
     let array = NpyFile::new(file).context("expected an .npy file, as numpy.save writes it")?;
     read_array(array, String::new())
-}
-
-fn shape_of(array: &NamedTensor) -> Vec<u64> {
-    array.shape.iter().map(|length| *length as u64).collect()
 }
 
 /// Reads an array of half, single or double precision as single precision, row by row.

@@ -148,8 +148,16 @@ pub fn sha256_of(path: &Path) -> anyhow::Result<String> {
 /// Where it cannot be read.
 pub fn sha256(mut content: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut content, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn good_archive() -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn fetch(place: &Place, url: &str, sha256: &str) -> assert_cmd::Command {
