@@ -1,27 +1,27 @@
-//! Commands that a user may go on with.
+//! Commands that the program suggests to run next.
 
 use std::path::{Path, PathBuf};
 
-/// How the user called this program.
+/// Name under which this program was called.
 pub fn program() -> String {
     std::env::args().next().map_or("lstmtext".into(), |name| quoted(Path::new(&name)))
 }
 
-/// The command that shows curves here: TensorBoard from the path, or from this checkout's tools.
+/// Command that starts TensorBoard: the one in PATH, or the one in `.venv`.
 pub fn tensorboard(curves: &Path) -> String {
-    const OWN: &str = ".venv/bin/tensorboard";
+    const LOCAL: &str = ".venv/bin/tensorboard";
     let on_path = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join("tensorboard").is_file())
+        std::env::split_paths(&path).any(|directory| directory.join("tensorboard").is_file())
     });
-    let (program, remark) = match (on_path, Path::new(OWN).is_file()) {
+    let (program, remark) = match (on_path, Path::new(LOCAL).is_file()) {
         (true, _) => ("tensorboard", ""),
-        (false, true) => (OWN, ""),
-        (false, false) => ("tensorboard", "  (after pip install tensorboard)"),
+        (false, true) => (LOCAL, ""),
+        (false, false) => ("tensorboard", "  (first: pip install tensorboard)"),
     };
     format!("{program} --logdir {}{remark}", quoted(&relative(curves)))
 }
 
-/// A path from the current folder on, where it lies below it.
+/// Returns a path relative to the current directory if it is inside it.
 pub fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     match path.strip_prefix(&here) {
@@ -30,7 +30,7 @@ pub fn relative(path: &Path) -> PathBuf {
     }
 }
 
-/// A path as a shell reads it.
+/// Quotes a path for a shell.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+:,@=".contains(c);

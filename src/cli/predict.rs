@@ -11,13 +11,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ComputeArgs, FINE, Light};
+use super::arguments::ComputeArgs;
+use super::exit::SUCCESS;
+use crate::backend::Backends;
 use crate::io::input::open;
 use crate::output::sanitize::{printable, tsv_field};
 use crate::output::{message, print};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::{Classifier, LabelProbability, Prediction};
-use crate::run::checkpoint::Checkpoint;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,40 +26,40 @@ Examples:
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
 
-Without texts and --file, texts are read from stdin, a line each. Each answer is printed as soon
-as it is known, in the order of the texts.
+Without TEXTS and --file, texts are read from stdin, one per line. Predictions are printed in the
+order of the texts, as soon as they are available.
 
-A model that reads several columns takes each by the name that it has in the data:
+If the model has several text columns, pass each by name:
   lstmtext predict runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
-and from --file or stdin JSON lines such as {\"story\": \"…\", \"question\": \"…\"}.";
+or as JSON lines in --file or on stdin: {\"story\": \"…\", \"question\": \"…\"}.";
 
-/// Batches of texts that are read from a stream at once, where they are there already.
-const READ_TOGETHER: usize = 16;
-/// Texts that are read ahead at most.
-const MOST_TOGETHER: usize = 1 << 14;
+/// Number of batches that are read from a stream at once, if they are available.
+const BATCHES_PER_READ: usize = 16;
+/// Maximum number of texts that are read ahead.
+const MAX_READ_AHEAD: usize = 1 << 14;
 
 /// Classify texts with a checkpoint
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
-    /// A checkpoint, or a run (then its best)
+    /// Checkpoint, or run (uses its best checkpoint)
     pub checkpoint: PathBuf,
-    /// The texts; without them they come from --file or stdin
+    /// Texts to classify; by default they are read from --file or stdin
     texts: Vec<String>,
-    /// The text of one of several columns; needed for each of them
+    /// Text of one text column, if the model has several; repeat it for each
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with_all = ["texts", "file"])]
     inputs: Vec<NamedText>,
-    /// A file with a text on each line (.gz and .zst too)
+    /// File with one text per line; .gz and .zst are decompressed
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
-    /// text: aligned, for people. tsv: label, probability, text. jsonl: an object a line
+    /// Output format: text (aligned), tsv (label, probability, text) or jsonl (one object per line)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
-    /// Print the K most probable classes
-    #[arg(long, value_name = "K", default_value = "1", value_parser = crate::config::count)]
+    /// Number of classes to print for each text, the most probable first
+    #[arg(long, value_name = "K", default_value = "1", value_parser = crate::config::positive_integer)]
     top: NonZeroUsize,
-    /// Most texts computed together
-    #[arg(long, value_name = "N", default_value = "256", value_parser = crate::config::count)]
+    /// Maximum number of texts in a batch
+    #[arg(long, value_name = "N", default_value = "256", value_parser = crate::config::positive_integer)]
     batch_size: NonZeroUsize,
     /// Where and how wide to compute.
     #[command(flatten)]
@@ -66,7 +67,7 @@ pub struct PredictArgs {
 }
 
 impl PredictArgs {
-    /// Whether the texts are as many as a file or stdin has.
+    /// Returns true if the texts come from a file or stdin.
     pub fn reads_a_stream(&self) -> bool {
         self.texts.is_empty() && self.inputs.is_empty()
     }
@@ -79,20 +80,11 @@ enum OutputFormat {
     Jsonl,
 }
 
-/// Runs the command where it needs no libtorch.
-pub fn run(args: PredictArgs) -> anyhow::Result<Light> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    match args.compute.light(&checkpoint)? {
-        Some(classifier) => answer(args, &Classifier::new(checkpoint, classifier)).map(Light::Done),
-        None => Ok(Light::NeedsLibtorch),
-    }
-}
-
-/// Answers with a classifier.
-///
-/// # Errors
-/// Where texts cannot be read or answers cannot be written.
-pub fn answer(args: PredictArgs, classifier: &Classifier) -> anyhow::Result<u8> {
+/// Runs the command.
+pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let streams = args.reads_a_stream();
+    let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
+    let classifier = &Classifier::new(checkpoint, network);
     let columns = TextColumns::of(classifier.inputs());
     let labels = classifier.labels().iter();
     let writer = Writer {
@@ -103,23 +95,23 @@ pub fn answer(args: PredictArgs, classifier: &Classifier) -> anyhow::Result<u8> 
     };
     let batch_size = args.batch_size.get();
     if !args.reads_a_stream() {
-        let texts = columns.given(args.texts, args.inputs)?;
-        return writer.answer(classifier, &texts, batch_size).map(|()| FINE);
+        let texts = columns.from_arguments(args.texts, args.inputs)?;
+        return writer.write(classifier, &texts, batch_size).map(|()| SUCCESS);
     }
-    // Many texts at a time, so that all threads have some to encode.
-    let most = READ_TOGETHER.saturating_mul(batch_size).min(MOST_TOGETHER.max(batch_size));
-    let lines = read_ahead(source(args.file, &columns)?, most.min(MOST_TOGETHER));
+    // Several batches at a time, so that all threads have texts to encode.
+    let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
+    let lines = read_ahead(source(args.file, &columns)?, limit.min(MAX_READ_AHEAD));
     let mut line = 1;
-    while let Some(texts) = next_batch(&lines, most)? {
+    while let Some(texts) = next_lines(&lines, limit)? {
         let count = texts.len();
-        let (texts, fault) = columns.parsed(texts, line);
-        writer.answer(classifier, &texts, batch_size)?;
-        if let Some(fault) = fault {
-            return Err(fault);
+        let (texts, error) = columns.parse_lines(texts, line);
+        writer.write(classifier, &texts, batch_size)?;
+        if let Some(error) = error {
+            return Err(error);
         }
         line += count;
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 type Source = Box<dyn BufRead + Send>;
@@ -129,16 +121,18 @@ fn source(file: Option<PathBuf>, columns: &TextColumns) -> anyhow::Result<Source
         Some(path) => open(&path),
         None => {
             if io::stdin().is_terminal() {
-                let what = if columns.is_one() { "texts" } else { "JSON objects" };
-                message(format!("reading {what} from the terminal, a line each; Ctrl-D ends"));
+                let what = if columns.is_single() { "texts" } else { "JSON objects" };
+                message(format!(
+                    "reading {what} from the terminal, one per line; press Ctrl-D to end"
+                ));
             }
             Ok(Box::new(io::BufReader::new(io::stdin())))
         }
     }
 }
 
-/// Reads lines in a thread of its own, at most `ahead` of them in advance. Bytes that are not
-/// UTF-8 become replacement characters, so that every line has its answer.
+/// Reads lines on another thread, at most `ahead` of them in advance. Invalid UTF-8 becomes
+/// replacement characters, so that every line gets a prediction.
 fn read_ahead(mut source: Source, ahead: usize) -> Receiver<io::Result<String>> {
     let (sender, receiver) = sync_channel(ahead);
     thread::spawn(move || {
@@ -160,19 +154,20 @@ fn read_ahead(mut source: Source, ahead: usize) -> Receiver<io::Result<String>> 
     receiver
 }
 
-/// Waits for one line, then takes what else is there already; `None` at the end.
-fn next_batch(
+/// Waits for a line, then takes all that are already available, up to `limit`. Returns `None` at the
+/// end.
+fn next_lines(
     lines: &Receiver<io::Result<String>>,
-    most: usize,
+    limit: usize,
 ) -> anyhow::Result<Option<Vec<String>>> {
     let Ok(first) = lines.recv() else { return Ok(None) };
-    let texts = std::iter::once(first).chain(lines.try_iter()).take(most);
+    let texts = std::iter::once(first).chain(lines.try_iter()).take(limit);
     texts.collect::<io::Result<_>>().map(Some).context("cannot read the texts")
 }
 
-/// Prints answers in one format.
+/// Prints predictions in a format.
 struct Writer<'a> {
-    /// Characters of the longest label.
+    /// Length of the longest label in characters.
     width: usize,
     columns: &'a TextColumns,
     format: OutputFormat,
@@ -180,8 +175,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `texts` has the texts of each column.
-    fn answer(
+    /// Classifies and prints examples. `texts` has the texts of each column.
+    fn write(
         &self,
         classifier: &Classifier,
         texts: &[Vec<String>],
@@ -219,25 +214,25 @@ impl Writer<'_> {
                 classes.collect::<String>() + &fields(tsv_field).join("\t")
             }
             OutputFormat::Jsonl => {
-                let answer = Answer {
+                let prediction = JsonPrediction {
                     label,
                     probability: *probability,
                     classes: (self.top > 1).then_some(classes),
                     text: match texts {
                         [text] => Value::from(*text),
-                        texts => Value::Object(self.columns.keyed(texts)),
+                        texts => Value::Object(self.columns.to_json(texts)),
                     },
                 };
-                serde_json::to_string(&answer).context("cannot encode an answer")?
+                serde_json::to_string(&prediction).context("cannot encode a prediction")?
             }
         };
         Ok(line)
     }
 }
 
-/// A line of JSON.
+/// Prediction as a line of JSON.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct JsonPrediction<'a> {
     label: &'a str,
     probability: f64,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,46 +1,46 @@
-//! Whether confidence can be believed.
+//! Calibration: does the confidence of predictions match their accuracy?
 
 use serde::Serialize;
 
-use super::Predictions;
+use super::predictions::Predictions;
 
 const BINS: usize = 15;
 
-/// Examples of like confidence, which is the probability of the most probable class.
+/// Examples of similar confidence, the probability of the predicted class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CalibrationBin {
-    /// Their confidence is above this …
+    /// Lower bound of the confidence, exclusive.
     pub from: f64,
-    /// … and at most this.
+    /// Upper bound of the confidence, inclusive.
     pub to: f64,
-    /// How many there are.
+    /// Number of examples.
     pub examples: usize,
-    /// Their mean confidence.
+    /// Mean confidence.
     pub confidence: f64,
-    /// Share of them that were classified rightly.
+    /// Share of correct predictions.
     pub accuracy: f64,
 }
 
-/// The bins that have examples, and the expected calibration error.
+/// Returns the bins that are not empty, and the expected calibration error.
 pub fn calibration(predictions: &Predictions) -> (Vec<CalibrationBin>, f64) {
     let mut sums = [(0_usize, 0.0, 0_usize); BINS];
     for example in 0..predictions.len() {
         let confidence = predictions.probability(example, predictions.predicted(example));
         let bin = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
-        let (examples, sum, right) = &mut sums[bin];
+        let (examples, sum, correct) = &mut sums[bin];
         *examples += 1;
         *sum += confidence;
-        *right += usize::from(predictions.is_right(example));
+        *correct += usize::from(predictions.is_correct(example));
     }
     let mut bins = Vec::new();
-    for (number, (examples, sum, right)) in sums.into_iter().enumerate() {
+    for (number, (examples, sum, correct)) in sums.into_iter().enumerate() {
         if examples > 0 {
             bins.push(CalibrationBin {
                 from: number as f64 / BINS as f64,
                 to: (number + 1) as f64 / BINS as f64,
                 examples,
                 confidence: sum / examples as f64,
-                accuracy: right as f64 / examples as f64,
+                accuracy: correct as f64 / examples as f64,
             });
         }
     }

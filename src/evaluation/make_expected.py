@@ -1,7 +1,6 @@
-"""Writes expected.json: what scikit-learn and SciPy say of made-up predictions.
+"""Writes expected.json: scores of synthetic predictions by scikit-learn and SciPy.
 
-Made with Python 3.11, scikit-learn 1.9.1, SciPy 1.17.1, NumPy 2; run it with any
-Python that has them. Nothing here uses lstmtext.
+Made with Python 3.11, scikit-learn 1.9.1, SciPy 1.17.1 and NumPy 2. Does not use lstmtext.
 """
 
 import json
@@ -43,7 +42,7 @@ def case(name, labels, probabilities):
         roc_auc = metrics.roc_auc_score(labels, probabilities[:, 1])
         average_precision = metrics.average_precision_score(labels, probabilities[:, 1])
     else:
-        # Each class that has examples against the rest.
+        # Each class with examples against the rest.
         known = [number for number in numbers if (labels == number).any()]
         against_rest = [(labels == number, probabilities[:, number]) for number in known]
         roc_auc = np.mean([metrics.roc_auc_score(*pair) for pair in against_rest])
@@ -72,14 +71,14 @@ def case(name, labels, probabilities):
     }
 
 
-def made_up(random, examples, classes, sharpness, decimals=None):
-    """Labels, and probabilities that lean towards them."""
+def synthetic(random, examples, classes, sharpness, decimals=None):
+    """Returns labels, and probabilities that favour them."""
     labels = random.integers(0, classes, examples)
     logits = random.normal(size=(examples, classes))
     logits[np.arange(examples), labels] += sharpness
     probabilities = np.exp(2 * logits)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    if decimals is not None:  # Many are equal.
+    if decimals is not None:  # Creates ties.
         probabilities = np.round(probabilities, decimals)
         probabilities = np.clip(probabilities, 0.05, None)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -89,12 +88,12 @@ def made_up(random, examples, classes, sharpness, decimals=None):
 def main():
     random = np.random.default_rng(SEED)
     cases = [
-        case("two classes", *made_up(random, 61, 2, 0.8)),
-        case("two classes, many of equal probability", *made_up(random, 60, 2, 0.5, decimals=1)),
-        case("four classes", *made_up(random, 70, 4, 0.7)),
+        case("two classes", *synthetic(random, 61, 2, 0.8)),
+        case("two classes, many of equal probability", *synthetic(random, 60, 2, 0.5, decimals=1)),
+        case("four classes", *synthetic(random, 70, 4, 0.7)),
     ]
-    labels, probabilities = made_up(random, 40, 3, 0.7)
-    # The last class is in no label and in no prediction.
+    labels, probabilities = synthetic(random, 40, 3, 0.7)
+    # The last class has no examples and is never predicted.
     labels %= 2
     probabilities[:, 2] *= 0.01
     probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -1,12 +1,13 @@
-//! How well scores put the examples of a class before the others.
+//! Ranking metrics: do the scores put examples of a class before the others?
 
-/// The area under the ROC curve: how often an example of the class has a higher score than another,
-/// equal scores counting half (Hanley and McNeil 1982). `None` where there is only one kind.
+/// Area under the ROC curve: the probability that a positive example has a higher score than a negative
+/// one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are positive or all are
+/// negative.
 pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut above, mut pairs_won) = (0_usize, 0.0);
     let mut total = Counts::default();
-    for tied in falling(scores, positive) {
-        // Each negative here loses to the positives above it, and half to those beside it.
+    for tied in by_score(scores, positive) {
+        // Each negative loses to the positives above it, and half to those of equal score.
         pairs_won += tied.negative as f64 * (above as f64 + tied.positive as f64 / 2.0);
         above += tied.positive;
         total.positive += tied.positive;
@@ -16,11 +17,12 @@ pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     (pairs > 0.0).then(|| pairs_won / pairs)
 }
 
-/// The mean of the precision at each threshold, weighted by the recall that it gains, without
-/// interpolation, as scikit-learn's `average_precision_score`. `None` where there is only one kind.
+/// Average precision: the mean of the precision at each threshold, weighted by the increase in recall,
+/// without interpolation, like scikit-learn's `average_precision_score`. `None` if all examples are
+/// positive or all are negative.
 pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut found, mut taken, mut sum) = (0, 0, 0.0);
-    for tied in falling(scores, positive) {
+    for tied in by_score(scores, positive) {
         found += tied.positive;
         taken += tied.positive + tied.negative;
         sum += tied.positive as f64 * found as f64 / taken as f64;
@@ -28,15 +30,15 @@ pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
     (found > 0 && found < taken).then(|| sum / found as f64)
 }
 
-/// Examples of equal score.
+/// Numbers of examples of equal score.
 #[derive(Default)]
 struct Counts {
     positive: usize,
     negative: usize,
 }
 
-/// From the highest score to the lowest.
-fn falling(scores: &[f64], positive: &[bool]) -> Vec<Counts> {
+/// Groups examples of equal score, from the highest score to the lowest.
+fn by_score(scores: &[f64], positive: &[bool]) -> Vec<Counts> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     let equal = |a: &usize, b: &usize| scores[*a] == scores[*b];

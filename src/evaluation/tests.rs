@@ -1,13 +1,17 @@
 use serde::Deserialize;
 
+use super::report::length_buckets;
 use super::*;
+use crate::backend::Inference;
+use crate::data::Dataset;
+use crate::data::batch_plan::BatchLimit;
 use crate::text::Corpus;
 
-/// What scikit-learn and SciPy computed: make_expected.py.
+/// Values computed by scikit-learn and SciPy in make_expected.py.
 #[derive(Deserialize)]
 struct File {
     cases: Vec<Case>,
-    /// Examples that only the one classifies rightly, that only the other does, and p.
+    /// Examples that only the first or only the other classifies correctly, and the p-value.
     comparisons: Vec<(usize, usize, f64)>,
 }
 
@@ -29,7 +33,7 @@ struct Expected {
     expected_calibration_error: f64,
     /// Precision, recall and F1.
     macro_average: [f64; 3],
-    /// Precision, recall, F1 and examples of each.
+    /// Precision, recall, F1 and number of examples of each class.
     classes: Vec<[f64; 4]>,
     confusion: Vec<Vec<usize>>,
 }
@@ -38,7 +42,7 @@ fn expected() -> File {
     serde_json::from_str(include_str!("expected.json")).unwrap()
 }
 
-/// Predictions with these probabilities.
+/// Creates predictions with these probabilities.
 pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
     Predictions {
         classes: probabilities[0].len(),
@@ -49,7 +53,7 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
 }
 
 #[test]
-fn the_figures_are_those_of_scikit_learn() {
+fn scores_match_scikit_learn() {
     for Case { name, labels, probabilities, expected } in expected().cases {
         let names: Vec<String> = (0..probabilities[0].len()).map(|n| n.to_string()).collect();
         let found = Evaluation::of(&predictions(&labels, &probabilities), &names);
@@ -76,17 +80,16 @@ fn the_figures_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn a_difference_is_as_probable_as_scipy_has_it() {
+fn p_values_match_scipy() {
     for (only_first, only_other, p_value) in expected().comparisons {
         let count = only_first + only_other + 2;
-        let right = |rights: std::ops::Range<usize>| {
-            let rows =
-                (0..count).map(|i| if rights.contains(&i) { [0.9, 0.1] } else { [0.1, 0.9] });
+        let correct_in = |range: std::ops::Range<usize>| {
+            let rows = (0..count).map(|i| if range.contains(&i) { [0.9, 0.1] } else { [0.1, 0.9] });
             predictions(&vec![0; count], &rows.map(Vec::from).collect::<Vec<_>>())
         };
-        // Both are right in the example after the first's own, and wrong in the last.
-        let first = right(0..only_first + 1);
-        let other = right(only_first..count - 1);
+        // One example is correct for both, and the last one is wrong for both.
+        let first = correct_in(0..only_first + 1);
+        let other = correct_in(only_first..count - 1);
         let found = compare(&first, &other);
         assert_eq!((found.both_right, found.both_wrong), (1, 1));
         assert_eq!((found.only_first, found.only_other), (only_first, only_other));
@@ -96,35 +99,35 @@ fn a_difference_is_as_probable_as_scipy_has_it() {
 }
 
 #[test]
-fn what_cannot_be_told_is_not_told() {
-    let one_kind = predictions(&[1, 1], &[vec![0.2, 0.8], vec![0.6, 0.4]]);
-    let found = Evaluation::of(&one_kind, &["a".to_owned(), "b".to_owned()]);
+fn undefined_metrics_are_none() {
+    let one_class = predictions(&[1, 1], &[vec![0.2, 0.8], vec![0.6, 0.4]]);
+    let found = Evaluation::of(&one_class, &["a".to_owned(), "b".to_owned()]);
     assert_eq!((found.roc_auc, found.average_precision), (None, None));
     assert_eq!(found.classes[0].score, ClassScore { precision: 0.0, recall: 0.0, f1: 0.0 });
-    assert_eq!(wilson(0, 0), [0.0, 1.0]);
+    assert_eq!(wilson_interval(0, 0), [0.0, 1.0]);
 }
 
 #[test]
-fn texts_of_one_length_stay_in_one_bucket() {
+fn texts_of_equal_length_stay_in_one_bucket() {
     let mut predictions = predictions(&[0; 10], &vec![vec![0.9, 0.1]; 10]);
     predictions.tokens = vec![7, 1, 7, 7, 2, 7, 7, 9, 7, 8];
-    let found = by_length(&predictions);
+    let found = length_buckets(&predictions);
     let ranges: Vec<_> =
         found.iter().map(|bucket| (bucket.from, bucket.to, bucket.examples)).collect();
     assert_eq!(ranges, [(1, 2, 2), (7, 7, 6), (8, 8, 1), (9, 9, 1)]);
 }
 
 #[test]
-fn mistakes_begin_with_the_most_confident() {
+fn mistakes_are_sorted_by_confidence() {
     let rows = [vec![0.4, 0.6], vec![0.9, 0.1], vec![0.2, 0.8], vec![0.05, 0.95]];
     let predictions = predictions(&[0, 0, 0, 1], &rows);
     assert_eq!(predictions.mistakes(), [2, 0]);
 }
 
-/// Answers by the first id of a text, and knows no order of batches.
-struct ByFirstWord;
+/// Predicts from the first id of a text.
+struct FirstIdClassifier;
 
-impl Inference for ByFirstWord {
+impl Inference for FirstIdClassifier {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         let share = |example: &u32| f64::from(inputs[0].text(*example as usize)[0]) / 10.0;
         examples
@@ -135,12 +138,12 @@ impl Inference for ByFirstWord {
 }
 
 #[test]
-fn predictions_are_in_the_order_of_the_examples() {
+fn predictions_keep_the_order_of_the_examples() {
     let texts: [&[u32]; 4] = [&[9, 1, 1], &[2], &[7, 1], &[1, 1, 1, 1]];
     let corpus = Corpus::of(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
-    let found = Predictions::of(&ByFirstWord, &data, limit);
+    let found = Predictions::of(&FirstIdClassifier, &data, limit);
     let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();
     let expected = [0.9, 0.2, 0.7, 0.1];
     assert!(probabilities.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));

@@ -1,22 +1,24 @@
-//! Labels for new texts.
+//! Classification of new texts with a trained model. How the model computes belongs to the backends;
+//! scores on labelled examples belong to [`crate::evaluation`].
 
 pub mod text_columns;
 
 use std::path::Path;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::backend::Inference;
+use crate::backend::native::NativeClassifier;
 use crate::config::{Column, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{Corpus, Encoders};
 
-/// Texts computed together.
-const BATCH: usize = 256;
+/// Batch size.
+const BATCH_SIZE: usize = 256;
 
-/// A trained model, ready for texts. One thread at a time uses it, and computes on all cores.
+/// A trained model that classifies texts. It is used by one thread at a time and computes on all cores.
 ///
 /// ```
 /// use lstmtext::Classifier;
@@ -44,13 +46,13 @@ const BATCH: usize = 256;
 /// #     array("head.weight", &[1, 1], &[5.0]),
 /// #     array("head.bias", &[1], &[0.0]),
 /// # ];
-/// # let folder = tempfile::tempdir()?;
-/// # let run = folder.path().join("wide");
+/// # let directory = tempfile::tempdir()?;
+/// # let run = directory.path().join("wide");
 /// # let progress = Progress::default();
 /// # let labels = ["negative".to_owned(), "positive".to_owned()];
 /// # checkpoint::save(&run, &Contents { resolved: &resolved, labels: &labels, encoders: &encoders,
 /// #     weights, memory: Vec::new(), progress: &progress })?;
-/// // The folder of a run, or a checkpoint.
+/// // The directory of a run or of a checkpoint.
 /// let classifier = Classifier::load(run)?;
 /// let predictions = classifier.predict(&["What a superb film!", "A waste of time."])?;
 /// assert_eq!(predictions[0].label, "positive");
@@ -68,39 +70,39 @@ pub struct Classifier {
     labels: Vec<String>,
 }
 
-/// What a classifier says of an example.
+/// Predicted classes of an example.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// The most probable class.
+    /// Label of the most probable class.
     pub label: String,
-    /// Its probability, from 0 to 1.
+    /// Probability of the most probable class.
     pub probability: f64,
-    /// Every class, or as many as were asked for, the most probable first.
+    /// All classes, or the requested number of them, by falling probability.
     pub classes: Vec<LabelProbability>,
 }
 
-/// How probable a class is.
+/// Probability of a class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelProbability {
-    /// The class's name.
+    /// Name of the class.
     pub label: String,
-    /// From 0 to 1.
+    /// Probability from 0 to 1.
     pub probability: f64,
 }
 
 impl Classifier {
-    /// The checkpoint in the folder `path`, or the best one of the run in it, computed by the kernel
-    /// on the CPU.
+    /// Loads a checkpoint, or the best checkpoint of a run, for the native backend.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], and where the weights do not fit the configuration.
+    /// Returns the errors of [`Checkpoint::open`], and an error if the weights do not fit the
+    /// configuration.
     pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
         let checkpoint = Checkpoint::open(path.as_ref())?;
-        let network = checkpoint.native()?;
+        let network = native_classifier(&checkpoint)?;
         Ok(Self::new(checkpoint, Box::new(network)))
     }
 
-    /// Takes what goes with `network`, which has the weights of `checkpoint`.
+    /// Combines `network`, which has the weights of `checkpoint`, with its vocabularies and labels.
     pub fn new(checkpoint: Checkpoint, network: Box<dyn Inference>) -> Self {
         Self {
             network,
@@ -110,36 +112,36 @@ impl Classifier {
         }
     }
 
-    /// The texts that it wants for each example.
+    /// Inputs of the model.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// The label of each class number.
+    /// Label of each class.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 
-    /// What turns the texts of each input into the ids that the model knows.
+    /// Encoders that turn the texts of each input into ids.
     pub fn encoders(&self) -> &Encoders {
         &self.encoders
     }
 
-    /// A prediction for each text, in their order.
+    /// Classifies texts, in order.
     ///
     /// # Errors
-    /// Where the model reads several columns.
+    /// Returns an error if the model has several text columns.
     pub fn predict(&self, texts: &[impl AsRef<str>]) -> anyhow::Result<Vec<Prediction>> {
         let texts = texts.iter().map(|text| text.as_ref().to_owned()).collect();
-        self.predict_columns(&[texts], BATCH, usize::MAX)
+        self.predict_columns(&[texts], BATCH_SIZE, usize::MAX)
     }
 
-    /// A prediction for each example, in their order, with its `top` most probable classes; `columns`
-    /// has the texts of each column of the inputs. At most `batch_size` examples of like length are
-    /// computed together.
+    /// Classifies examples, in order. Returns the `top` most probable classes of each. `columns` has
+    /// the texts of each text column. Examples of similar length are computed in batches of at most
+    /// `batch_size`.
     ///
     /// # Errors
-    /// Where there are more columns or fewer than the model reads, or one is shorter than another.
+    /// Returns an error if the number of columns is wrong, or if their lengths differ.
     pub fn predict_columns(
         &self,
         columns: &[Vec<String>],
@@ -149,13 +151,13 @@ impl Classifier {
         let names: Vec<String> = self.inputs.columns().into_iter().map(Column::key).collect();
         ensure!(
             columns.len() == names.len(),
-            "the model reads the columns {}, and there are {}",
+            "expected texts for the columns {}, but found {} columns",
             names.join(", "),
             columns.len()
         );
         let examples = columns[0].len();
         if let Some(other) = columns.iter().find(|column| column.len() != examples) {
-            bail!("one column has {examples} texts and another {}", other.len());
+            bail!("one column has {examples} texts, another has {}", other.len());
         }
         let inputs = self.encoders.encode(columns);
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
@@ -178,7 +180,16 @@ impl Classifier {
     }
 }
 
-/// The `top` most probable of the classes with these log probabilities, the most probable first.
+/// The network of a checkpoint on the CPU, without libtorch.
+///
+/// # Errors
+/// Returns an error if the weights do not fit the configuration.
+pub fn native_classifier(checkpoint: &Checkpoint) -> anyhow::Result<NativeClassifier> {
+    NativeClassifier::new(&checkpoint.model_spec(), checkpoint.weights()?)
+        .with_context(|| checkpoint.unusable())
+}
+
+/// Returns the `top` most probable classes by falling probability.
 pub(crate) fn ranked(
     labels: &[String],
     log_probabilities: &[f64],

@@ -316,7 +316,7 @@ impl AppState {
     fn example(&self, name: &str, text: &Value) -> Result<Vec<String>, ApiError> {
         let texts = self
             .columns
-            .example(text)
+            .parse_json(text)
             .map_err(|error| ApiError::unprocessable(format!("{name}: {error}")))?;
         let most = self.limits.max_text_kb.get().saturating_mul(1000);
         match texts.iter().map(String::len).find(|length| *length > most) {

@@ -1,6 +1,6 @@
 //! Selection of classes when there are many, and the confusion matrix.
 
-use crate::evaluation::{Predictions, confusion};
+use crate::evaluation::{Predictions, confusion_matrix};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
 /// Maximum number of precision-recall curves.
@@ -57,7 +57,7 @@ impl ConfusionMatrix {
     /// # Errors
     /// Returns an error if the image cannot be encoded.
     pub fn image(&self, predictions: &Predictions) -> anyhow::Result<PngImage> {
-        let counts = self.merge_rows(&confusion(predictions, self.row_of_class.len()));
+        let counts = self.merge_rows(&confusion_matrix(predictions, self.row_of_class.len()));
         draw(&Matrix { labels: &self.names, counts: &counts })
     }
 

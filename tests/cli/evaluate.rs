@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::common::{Place, SMALL, assert_fails, csv, examples, noise, stdout, stdout_json};
 
 impl Place {
-    /// With a run that makes mistakes: some of its labels were drawn by lot.
+    /// Creates a place with a run that makes mistakes, because some labels are random.
     fn with_noisy_run() -> Self {
         let mixed =
             |count, seed| [examples(&["neg", "pos"], count, seed), noise(count, seed + 9)].concat();
@@ -25,11 +25,11 @@ fn evaluate(place: &Place, line: &str) -> Value {
 }
 
 #[test]
-fn the_test_split_scores_as_at_the_end_of_training() {
+fn test_scores_match_those_of_training() {
     let place = Place::with_run();
     let mut score = place.summary("run")["test"].clone();
     score["examples"] = json!(200);
-    // Test is what is evaluated where nothing else is said, and a run means its best.
+    // The default is the test split of the best checkpoint.
     for line in ["run", "run --split test", "run/best", "run --data test.csv"] {
         let found = evaluate(&place, line);
         let found = ["loss", "accuracy", "examples"].map(|key| (key, found[key].clone()));
@@ -38,7 +38,7 @@ fn the_test_split_scores_as_at_the_end_of_training() {
 }
 
 #[test]
-fn the_validation_split_scores_as_in_training() {
+fn validation_scores_match_those_of_training() {
     let place = Place::with_run();
     let validation = |checkpoint| {
         let score = evaluate(&place, &format!("{checkpoint} --split validation"));
@@ -50,17 +50,17 @@ fn the_validation_split_scores_as_in_training() {
 }
 
 #[test]
-fn accuracy_and_loss_are_those_of_the_predictions() {
+fn accuracy_and_loss_match_the_predictions() {
     let place = Place::with_run();
     let test = examples(&["neg", "pos"], 200, 2);
     let texts: Vec<&str> = test.iter().map(|example| example.text.as_str()).collect();
     let done = place.lstmtext("predict run --format jsonl").args(&texts).assert().success();
-    let answers = crate::common::stdout(&done);
+    let predictions = crate::common::stdout(&done);
     let (mut hits, mut loss) = (0.0, 0.0);
-    for (line, example) in answers.lines().zip(&test) {
-        let answer: Value = serde_json::from_str(line).unwrap();
-        let hit = answer["label"] == *example.label;
-        let probability = answer["probability"].as_f64().unwrap();
+    for (line, example) in predictions.lines().zip(&test) {
+        let prediction: Value = serde_json::from_str(line).unwrap();
+        let hit = prediction["label"] == *example.label;
+        let probability = prediction["probability"].as_f64().unwrap();
         hits += f64::from(hit);
         loss -= if hit { probability } else { 1.0 - probability }.ln();
     }
@@ -70,12 +70,12 @@ fn accuracy_and_loss_are_those_of_the_predictions() {
 }
 
 #[test]
-fn people_get_tables() {
+fn scores_are_printed_as_tables() {
     let place = Place::with_run();
     let printed = stdout(&place.lstmtext("evaluate run").assert().success());
     for pattern in [
         r"^test: 200 examples\n",
-        r"\naccuracy  +\d+\.\d\d %  \(95 %: \d+\.\d\d to \d+\.\d\d %\)\n",
+        r"\naccuracy  +\d+\.\d\d %  \(95 % CI: \d+\.\d\d to \d+\.\d\d %\)\n",
         r"\nROC-AUC  +\d\.\d{4}\n",
         r"\nneg  +\d+\.\d\d %  +\d+\.\d\d %  +\d+\.\d\d %  +100\n",
         r"\nlabel +neg +pos\nneg +\d+ +\d+\npos +\d+ +\d+\n",
@@ -99,9 +99,8 @@ fn tables_of_many_classes_fit_a_terminal() {
     }
 }
 
-/// The figures come from the same counts.
 #[test]
-fn figures_agree_with_each_other() {
+fn scores_are_consistent() {
     let place = Place::with_noisy_run();
     let found = evaluate(&place, "run");
     let sum = |values: &Value| -> f64 {
@@ -109,17 +108,17 @@ fn figures_agree_with_each_other() {
     };
     let confusion = found["confusion"].as_array().unwrap();
     assert_eq!(confusion.iter().map(sum).sum::<f64>(), 200.0);
-    let right = confusion[0][0].as_f64().unwrap() + confusion[1][1].as_f64().unwrap();
-    assert_eq!(found["accuracy"].as_f64().unwrap(), right / 200.0);
-    for part in ["lengths", "calibration"] {
-        let buckets = found[part].as_array().unwrap();
-        let numbers = |key: &str| -> Vec<f64> {
+    let correct = confusion[0][0].as_f64().unwrap() + confusion[1][1].as_f64().unwrap();
+    assert_eq!(found["accuracy"].as_f64().unwrap(), correct / 200.0);
+    for key in ["lengths", "calibration"] {
+        let buckets = found[key].as_array().unwrap();
+        let values = |key: &str| -> Vec<f64> {
             buckets.iter().map(|bucket| bucket[key].as_f64().unwrap()).collect()
         };
-        assert_eq!(numbers("examples").iter().sum::<f64>(), 200.0, "{part}");
-        let right_here =
-            numbers("examples").into_iter().zip(numbers("accuracy")).map(|(n, a)| n * a);
-        assert!((right_here.sum::<f64>() - right).abs() < 1e-6, "{part}");
+        assert_eq!(values("examples").iter().sum::<f64>(), 200.0, "{key}");
+        let bucket_correct =
+            values("examples").into_iter().zip(values("accuracy")).map(|(n, a)| n * a);
+        assert!((bucket_correct.sum::<f64>() - correct).abs() < 1e-6, "{key}");
     }
     assert!((0.0..1.0).contains(&found["roc_auc"].as_f64().unwrap()));
 }
@@ -129,7 +128,7 @@ fn mistakes_are_written_with_their_texts() {
     let place = Place::with_noisy_run();
     let wrong =
         200 - (200.0 * evaluate(&place, "run")["accuracy"].as_f64().unwrap()).round() as u64;
-    assert!(wrong > 3, "it makes mistakes");
+    assert!(wrong > 3, "the model makes mistakes");
     let test: Vec<String> = place.read("test.csv").lines().map(str::to_owned).collect();
     for name in ["errors.jsonl", "errors.csv", "errors.tsv"] {
         let done = place.lstmtext(&format!("evaluate run --errors {name}")).assert().success();
@@ -143,7 +142,7 @@ fn mistakes_are_written_with_their_texts() {
         let probability = mistake["probability"].as_f64().unwrap();
         assert!(probability <= last);
         last = probability;
-        // The line that is named has the text and the label.
+        // The reported line has the text and the label.
         let line = &test[mistake["line"].as_u64().unwrap() as usize - 1];
         let expected =
             format!("{},{}", mistake["text"].as_str().unwrap(), mistake["label"].as_str().unwrap());
@@ -161,7 +160,7 @@ fn mistakes_are_written_with_their_texts() {
     assert_fails(command, 2, &["mistakes.xls", ".csv, .tsv or .jsonl"]);
     let before = place.read("test.csv");
     let command = place.lstmtext("evaluate run --data test.csv --errors ./test.csv");
-    assert_fails(command, 2, &["test.csv", "is the file with the examples"]);
+    assert_fails(command, 2, &["test.csv", "would overwrite"]);
     assert_eq!(place.read("test.csv"), before);
 }
 
@@ -184,16 +183,16 @@ fn two_checkpoints_are_compared_on_the_same_examples() {
     assert!(stdout(&done).contains("McNemar's test: p "));
     done.stderr("");
 
-    // Another split: its training examples may be among those it is compared on.
+    // The training examples of another split may be among the compared ones.
     place.train("small.yaml --out split --set data.split.seed=2 --set train.epochs=1");
     let done = place.lstmtext("evaluate run --split validation --compare split").assert().success();
-    done.stderr(contains("trained on other parts of the data"));
+    done.stderr(contains("trained on a different split"));
     let line = "evaluate run --split validation --set data.split.seed=2";
     place.lstmtext(line).assert().success().stderr(contains("--set data.split.seed changes"));
     let place = place.data(&["neg", "pos", "meh"]);
     place.train("small.yaml --out three --set train.epochs=1");
     let command = place.lstmtext("evaluate three --compare run");
-    assert_fails(command, 1, &["labels neg, pos", "meh", "cannot be compared"]);
+    assert_fails(command, 1, &["labels neg, pos", "meh", "cannot compare"]);
 }
 
 #[test]
@@ -209,7 +208,7 @@ fn other_data_may_have_other_columns() {
 }
 
 #[test]
-fn a_filter_that_does_not_fit_other_data_is_named() {
+fn a_filter_that_fails_on_other_data_is_reported() {
     let mut place = Place::with_data();
     let mut rows = String::new();
     for (number, line) in place.read("train.csv").lines().enumerate() {
@@ -224,7 +223,7 @@ fn a_filter_that_does_not_fit_other_data_is_named() {
 }
 
 #[test]
-fn the_batch_size_changes_no_score() {
+fn scores_do_not_depend_on_the_batch_size() {
     let place = Place::with_run();
     let score =
         |size: u32| evaluate(&place, &format!("run --set train.validation_batch_size={size}"));
@@ -235,7 +234,7 @@ fn the_batch_size_changes_no_score() {
 }
 
 #[test]
-fn a_label_that_training_never_saw_is_named_with_its_line() {
+fn unknown_labels_are_reported_with_their_line() {
     let place = Place::with_run();
     let mut strange = examples(&["neg", "pos"], 5, 3);
     strange[3].label = "meh".into();
@@ -245,22 +244,22 @@ fn a_label_that_training_never_saw_is_named_with_its_line() {
 }
 
 #[test]
-fn a_part_that_is_not_there_is_an_error() {
+fn an_empty_split_is_an_error() {
     let place = Place::with_data();
     place.train("small.yaml --out run --set data.test=null --set train.epochs=1");
     assert_fails(place.lstmtext("evaluate run --split test"), 1, &["no test examples"]);
     assert_fails(place.lstmtext("evaluate run --split tset"), 2, &["tset", "validation"]);
     assert_fails(place.lstmtext("evaluate run --data none.csv"), 1, &["none.csv"]);
     assert_fails(place.lstmtext("evaluate run --data test.csv --split test"), 2, &["--split"]);
-    // Without test examples validation is what there is.
+    // Without test examples, the validation split is evaluated.
     assert_eq!(evaluate(&place, "run")["examples"], 60);
 }
 
 #[test]
-fn a_run_is_evaluated_from_any_folder() {
+fn runs_can_be_evaluated_from_any_directory() {
     let place = Place::with_run();
-    let elsewhere = Place::new();
-    let mut command = elsewhere.lstmtext("evaluate --json");
+    let other = Place::new();
+    let mut command = other.lstmtext("evaluate --json");
     let score = stdout_json(&command.arg(place.path("run")).assert().success());
     assert_eq!(score["loss"], place.summary("run")["test"]["loss"]);
 }

@@ -1,4 +1,4 @@
-//! The file of mistakes.
+//! File of misclassified examples.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::evaluation::Predictions;
 use crate::io::files::write_atomic;
 use crate::output::sanitize::tsv_field;
 
-/// A file and its format, which its extension tells.
+/// Output file. Its extension determines the format.
 #[derive(Clone, Debug)]
 pub struct MistakesFile {
     path: PathBuf,
@@ -35,43 +35,43 @@ impl FromStr for MistakesFile {
             Some("csv") => Format::Csv,
             Some("tsv") => Format::Tsv,
             Some("jsonl") => Format::JsonLines,
-            _ => return Err("the file's name has to end in .csv, .tsv or .jsonl".to_owned()),
+            _ => return Err("the file name must end in .csv, .tsv or .jsonl".to_owned()),
         };
         Ok(Self { path, format })
     }
 }
 
-/// What is said of each mistake before its texts.
+/// Columns before the texts.
 const COLUMNS: [&str; 6] =
     ["label", "predicted", "probability", "label_probability", "file", "line"];
 
 impl MistakesFile {
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The mistakes must not replace what they are found in.
+    /// Checks that the file would not overwrite a data file.
     ///
     /// # Errors
-    /// A [`ConfigError`] where the file is one of `data`.
-    pub fn check_is_none_of<'a>(&self, data: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
+    /// Returns a [`ConfigError`] if the file is one of `data`.
+    pub fn check_is_not_in<'a>(&self, data: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
         let Ok(own) = self.path.canonicalize() else { return Ok(()) };
         for path in data {
             if path.canonicalize().is_ok_and(|path| path == own) {
                 let path = self.path.display();
                 bail!(ConfigError::new(format!(
-                    "--errors \"{path}\" is the file with the examples"
+                    "--errors \"{path}\" would overwrite a file with examples"
                 )));
             }
         }
         Ok(())
     }
 
-    /// Writes all mistakes, the most confident first; how many there are.
+    /// Writes all misclassified examples, the most confident first. Returns their number.
     ///
     /// # Errors
-    /// Where the texts cannot be read once more, or the file cannot be written.
+    /// Returns an error if the texts cannot be read again or the file cannot be written.
     pub fn write(
         &self,
         predictions: &Predictions,
@@ -97,7 +97,7 @@ impl MistakesFile {
             row.extend(texts.iter().map(|text| Value::from(text.as_str())));
             row
         });
-        // A text column may be called as one of these.
+        // A text column may have the name of one of these columns.
         let columns: Vec<String> = columns
             .into_iter()
             .map(|name| if COLUMNS.contains(&&*name) { format!("text_{name}") } else { name })
@@ -115,7 +115,7 @@ impl Format {
         names: &[&str],
         rows: impl Iterator<Item = Vec<Value>>,
     ) -> anyhow::Result<Vec<u8>> {
-        let plain = |value: &Value| match value {
+        let to_text = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             Value::Number(number) => match number.as_f64() {
@@ -129,7 +129,7 @@ impl Format {
                 let mut writer = csv::Writer::from_writer(Vec::new());
                 writer.write_record(names)?;
                 for row in rows {
-                    writer.write_record(row.iter().map(plain))?;
+                    writer.write_record(row.iter().map(to_text))?;
                 }
                 writer.into_inner().context("cannot encode the mistakes")
             }
@@ -137,7 +137,7 @@ impl Format {
                 let mut out = names.join("\t") + "\n";
                 for row in rows {
                     let fields: Vec<String> =
-                        row.iter().map(|value| tsv_field(&plain(value))).collect();
+                        row.iter().map(|value| tsv_field(&to_text(value))).collect();
                     out += &(fields.join("\t") + "\n");
                 }
                 Ok(out.into_bytes())

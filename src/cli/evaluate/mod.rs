@@ -1,24 +1,27 @@
 //! `lstmtext evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::{ComputeArgs, FINE, Light, SetArgs};
-use crate::backend::Inference;
+use super::arguments::{ComputeArgs, SetArgs};
+use super::exit::SUCCESS;
+use crate::backend::{Backends, Inference};
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{self, Examples, SplitName};
-use crate::evaluation::{Comparison, Evaluation, Predictions, compare};
+use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::output::format::join_names;
 use crate::output::{message, note, print, print_json};
 use crate::run::checkpoint::Checkpoint;
 
+mod comparison;
 mod mistakes;
 mod table;
 
+use comparison::ComparisonReport;
 use mistakes::MistakesFile;
 
 const EXAMPLES: &str = "\
@@ -28,26 +31,27 @@ Examples:
   lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment
   lstmtext evaluate runs/a --split validation --compare runs/b --errors errors.csv
 
-ROC-AUC and average precision: of two classes those of the second, of more the mean over all, each
-against the rest. calibration error: mean difference between confidence and accuracy, in 15 bins.
---compare: the exact McNemar test, on the examples of the first checkpoint.";
+ROC-AUC and average precision are those of the second of two classes, or the mean over more classes,
+each against the rest. The calibration error is the mean difference between confidence and accuracy in
+15 bins. --compare runs the exact McNemar test on the examples of the first checkpoint.";
 
 /// Score a checkpoint on labelled examples
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// A checkpoint, or a run (then its best)
+    /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// A labelled file or folder; its format and columns are those of the data section
+    /// Labelled file or directory; the data section of the configuration describes its format and
+    /// columns
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,
-    /// Part of the run's own data; by default test where there is one, else validation
+    /// Split of the run's own data; by default test, or validation if there are no test examples
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
-    /// Another checkpoint or run, to be compared on the same examples
+    /// Second checkpoint or run to compare on the same examples
     #[arg(long, value_name = "CHECKPOINT")]
     compare: Option<PathBuf>,
-    /// Write the mistakes with their texts, the most confident first (.csv, .tsv or .jsonl)
+    /// Write misclassified examples, the most confident first, to a .csv, .tsv or .jsonl file
     #[arg(long, value_name = "FILE")]
     errors: Option<MistakesFile>,
     /// Print JSON
@@ -57,15 +61,15 @@ pub struct EvaluateArgs {
     set: SetArgs,
     /// Where and how wide to compute.
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    compute: ComputeArgs,
 }
 
-/// A checkpoint and what computes with its weights.
-pub struct Subject {
+/// A checkpoint and its network.
+struct Subject {
     /// The checkpoint.
-    pub checkpoint: Checkpoint,
+    checkpoint: Checkpoint,
     /// Its network.
-    pub classifier: Box<dyn Inference>,
+    network: Box<dyn Inference>,
 }
 
 #[derive(Serialize)]
@@ -76,53 +80,23 @@ struct Report {
     comparison: Option<ComparisonReport>,
 }
 
-/// The other checkpoint's accuracy, and who is right where.
-#[derive(Serialize)]
-struct ComparisonReport {
-    accuracy: f64,
-    loss: f64,
-    #[serde(flatten)]
-    comparison: Comparison,
-}
-
-/// Runs the command where it needs no libtorch.
-pub fn run(args: EvaluateArgs) -> anyhow::Result<Light> {
-    let mut subjects = Vec::new();
-    for checkpoint in checkpoints(&args)? {
-        let Some(classifier) = args.compute.light(&checkpoint)? else {
-            return Ok(Light::NeedsLibtorch);
-        };
-        subjects.push(Subject { checkpoint, classifier });
-    }
-    report(&args, &subjects).map(Light::Done)
-}
-
-/// The checkpoint, and the one that it is compared with.
-///
-/// # Errors
-/// Where one cannot be used.
-pub fn checkpoints(args: &EvaluateArgs) -> anyhow::Result<Vec<Checkpoint>> {
-    let mut checkpoints = vec![Checkpoint::open_with(&args.checkpoint, &args.set.overrides)?];
-    if let Some(other) = &args.compare {
-        checkpoints.push(Checkpoint::open(other)?);
-    }
-    Ok(checkpoints)
-}
-
-/// Scores the first of `subjects` and compares it with the second, where there is one.
-///
-/// # Errors
-/// Where the examples cannot be read, or a result cannot be written.
-pub fn report(args: &EvaluateArgs, subjects: &[Subject]) -> anyhow::Result<u8> {
-    let Some((first, others)) = subjects.split_first() else { bail!("there is no checkpoint") };
+/// Runs the command.
+pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let args = &args;
+    let open = |path: &Path, overrides: &[Override]| -> anyhow::Result<Subject> {
+        let (checkpoint, network) = args.compute.open(backends, path, overrides, true)?;
+        Ok(Subject { checkpoint, network })
+    };
+    let first = &open(&args.checkpoint, &args.set.overrides)?;
+    let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
     let (name, examples) = examples(args, &first.checkpoint)?;
     if let Some(file) = &args.errors {
-        file.check_is_none_of(examples.files())?;
+        file.check_is_not_in(examples.files())?;
     }
     let predictions = predict(first, examples.clone(), config)?;
-    let other = match others.first() {
-        Some(other) => Some(predict_the_same(other, first, &examples)?),
+    let other = match &other {
+        Some(other) => Some(predict_same_examples(other, first, &examples)?),
         None => None,
     };
     let comparison = other.map(|other| {
@@ -145,16 +119,16 @@ pub fn report(args: &EvaluateArgs, subjects: &[Subject]) -> anyhow::Result<u8> {
             print(&text)?;
         }
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
     let data = examples.encoded(&subject.checkpoint.encoders)?;
-    Ok(Predictions::of(&*subject.classifier, &data, BatchLimit::of_validation(&config.train)))
+    Ok(Predictions::of(&*subject.network, &data, BatchLimit::of_validation(&config.train)))
 }
 
-/// What `other` makes of the examples of `first`, whose data section says where they are.
-fn predict_the_same(
+/// Predicts the examples of `first`, found by its data section, with `other`.
+fn predict_same_examples(
     other: &Subject,
     first: &Subject,
     examples: &Examples,
@@ -162,7 +136,7 @@ fn predict_the_same(
     let (labels, known) = (&other.checkpoint.labels, &first.checkpoint.labels);
     ensure!(
         labels == known,
-        "\"{}\" has the labels {}, \"{}\" {}: they cannot be compared",
+        "cannot compare \"{}\" with labels {} and \"{}\" with labels {}",
         other.checkpoint.path.display(),
         join_names(labels),
         first.checkpoint.path.display(),
@@ -170,9 +144,9 @@ fn predict_the_same(
     );
     let own = &other.checkpoint.resolved.config;
     let data = &first.checkpoint.resolved.config.data;
-    if !same_parts(own, &first.checkpoint.resolved.config) {
+    if !same_split(own, &first.checkpoint.resolved.config) {
         note(format!(
-            "\"{}\" was trained on other parts of the data, perhaps on some of these examples",
+            "\"{}\" was trained on a different split, which may include some of these examples",
             other.checkpoint.path.display()
         ));
     }
@@ -180,34 +154,34 @@ fn predict_the_same(
     predict(other, examples.reread(&config)?, &config)
 }
 
-/// Whether training, validation and test examples are the same: the texts of all columns decide too,
-/// since examples with equal texts stay together.
-fn same_parts(a: &Config, b: &Config) -> bool {
-    let parts = |data: &DataConfig| {
+/// Returns true if both have the same training, validation and test examples. That depends on the text
+/// columns too, because duplicates stay in one split.
+fn same_split(a: &Config, b: &Config) -> bool {
+    let split = |data: &DataConfig| {
         let files = (data.train.clone(), data.validation.clone(), data.test.clone());
         let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
         (files, rows, data.labels.clone(), data.split.clone())
     };
-    parts(&a.data) == parts(&b.data) && a.inputs.columns() == b.inputs.columns()
+    split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
 }
 
-/// The examples that were asked for, and their name.
+/// Returns the examples to evaluate and their name.
 fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
     let config = &checkpoint.resolved.config;
     if let Some(path) = &args.data {
         let examples = data::read_labelled(path, config, &checkpoint.labels);
-        let examples = examples.map_err(|fault| match format!("{fault:#}").contains("data.filter") {
-            true => fault.context("the run's data.filter is for its own file; --set data.filter={} reads all rows"),
-            false => fault,
+        let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
+            true => error.context("the run's data.filter is for its own file; use --set data.filter={} to read all rows"),
+            false => error,
         })?;
         examples.notes.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
-    let parts = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
+    let fields = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
     let changed = args.set.overrides.iter().map(Override::field);
-    for field in changed.filter(|field| parts.iter().any(|part| field.starts_with(part))) {
+    for field in changed.filter(|field| fields.iter().any(|prefix| field.starts_with(prefix))) {
         note(format!(
-            "--set {field} changes the parts: there may be examples that it was trained on"
+            "--set {field} changes the split: some of these examples may have been used for training"
         ));
     }
     let mut splits = data::load(config)?;
@@ -215,7 +189,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     splits.notes.iter().for_each(note);
     if splits.labels != checkpoint.labels {
         bail!(
-            "the data has the labels {}, the checkpoint {}",
+            "the data has the labels {}, but the checkpoint has {}",
             join_names(&splits.labels),
             join_names(&checkpoint.labels)
         );
@@ -227,7 +201,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     };
     let examples = splits.part(name);
     if examples.is_empty() {
-        bail!("the configuration has no {name} examples");
+        bail!("the run's data has no {name} examples");
     }
     Ok((name.to_string(), examples.clone()))
 }

@@ -1,35 +1,40 @@
-//! The figures for people.
+//! Scores as tables for a terminal.
 
 use std::path::Path;
 
-use super::ComparisonReport;
+use super::comparison::ComparisonReport;
 use crate::evaluation::{ClassScore, Evaluation};
 use crate::output::format::group_digits;
 
-/// Classes of which the whole confusion matrix is shown; of more its largest mistakes.
-const MATRIX: usize = 8;
-const LARGEST: usize = 10;
-/// A longer label is cut.
-const LABEL: usize = 24;
+/// Maximum number of classes in the confusion matrix. With more classes, the most frequent mistakes are
+/// listed instead.
+const MATRIX_CLASSES: usize = 8;
+/// Number of mistakes in that list.
+const LISTED_MISTAKES: usize = 10;
+/// Maximum length of a label. Longer ones are truncated.
+const LABEL_WIDTH: usize = 24;
 
-/// All figures; `name` is that of the examples.
+/// Formats all scores. `name` is the name of the examples.
 pub fn of(name: &str, found: &Evaluation) -> String {
     let [low, high] = found.accuracy_interval.map(|share| 100.0 * share);
     let mut out = format!("{name}: {} examples\n\n", group_digits(found.examples));
-    let mut figure = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
-    let of_ranking = |value: Option<f64>| match value {
+    let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
+    let ranking_metric = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
-        None => "unknown: of every class it needs examples and others".to_owned(),
+        None => "undefined: needs examples of at least two classes".to_owned(),
     };
-    figure("accuracy", format!("{:.2} %  (95 %: {low:.2} to {high:.2} %)", 100.0 * found.accuracy));
-    figure("loss", format!("{:.4}", found.loss));
-    figure("ROC-AUC", of_ranking(found.roc_auc));
-    figure("average precision", of_ranking(found.average_precision));
-    figure("calibration error", format!("{:.4}", found.expected_calibration_error));
-    out + &classes(found) + &confusion(found) + &lengths(found)
+    score(
+        "accuracy",
+        format!("{:.2} %  (95 % CI: {low:.2} to {high:.2} %)", 100.0 * found.accuracy),
+    );
+    score("loss", format!("{:.4}", found.loss));
+    score("ROC-AUC", ranking_metric(found.roc_auc));
+    score("average precision", ranking_metric(found.average_precision));
+    score("calibration error", format!("{:.4}", found.expected_calibration_error));
+    out + &class_table(found) + &confusion_table(found) + &length_table(found)
 }
 
-fn classes(found: &Evaluation) -> String {
+fn class_table(found: &Evaluation) -> String {
     let width = label_width(found).max("macro average".len());
     let head = format!("\n{:<width$}  precision    recall        F1   examples\n", "class");
     let line = |label: &str, score: ClassScore, examples: usize| {
@@ -43,21 +48,21 @@ fn classes(found: &Evaluation) -> String {
         + &line("macro average", found.macro_average, found.examples)
 }
 
-fn confusion(found: &Evaluation) -> String {
+fn confusion_table(found: &Evaluation) -> String {
     let label = |class: usize| short(&found.classes[class].label);
-    if found.classes.len() > MATRIX {
-        let lines = found.confused().into_iter().take(LARGEST).map(|pair| {
+    if found.classes.len() > MATRIX_CLASSES {
+        let lines = found.confused_pairs().into_iter().take(LISTED_MISTAKES).map(|pair| {
             let (label, predicted) = (label(pair.label), label(pair.predicted));
-            format!("{:>9}  {label} taken for {predicted}\n", group_digits(pair.examples))
+            format!("{:>9}  {label} predicted as {predicted}\n", group_digits(pair.examples))
         });
         return "\nmost frequent mistakes\n".to_owned() + &lines.collect::<String>();
     }
-    // Numbers stand for the columns where labels would not fit beside each other.
-    const LINE: usize = 80;
+    // If the labels do not fit, numbers are the column headings.
+    const LINE_WIDTH: usize = 80;
     let first = label_width(found).max("label".len());
     let classes = found.classes.len();
     let named = label_width(found).max(9) + 2;
-    let fits = first + classes * named <= LINE;
+    let fits = first + classes * named <= LINE_WIDTH;
     let width = if fits { named } else { 9 };
     let name = |class: usize| if fits { label(class) } else { format!("({})", class + 1) };
     let heads: String = (0..classes).map(|class| format!("{:>width$}", name(class))).collect();
@@ -69,11 +74,11 @@ fn confusion(found: &Evaluation) -> String {
             row.iter().map(|count| format!("{:>width$}", group_digits(*count))).collect();
         out += &format!("{:<first$}{counts}\n", number(class) + &label(class));
     }
-    out.replacen("\nlabel", "\npredictions for each label\nlabel", 1)
+    out.replacen("\nlabel", "\nconfusion matrix (rows: label, columns: prediction)\nlabel", 1)
 }
 
-fn lengths(found: &Evaluation) -> String {
-    let mut out = "\ntokens read      examples   accuracy   95 %\n".to_owned();
+fn length_table(found: &Evaluation) -> String {
+    let mut out = "\ntokens           examples   accuracy   95 % CI\n".to_owned();
     for bucket in &found.lengths {
         let [low, high] = bucket.interval.map(|share| 100.0 * share);
         let range = match bucket.from == bucket.to {
@@ -89,7 +94,7 @@ fn lengths(found: &Evaluation) -> String {
     out
 }
 
-/// Both scores, who is right where, and what may be said of it.
+/// Formats the scores of both checkpoints and the McNemar test.
 pub fn of_comparison(
     first: &Path,
     other: &Path,
@@ -101,23 +106,23 @@ pub fn of_comparison(
     let counts = &found.comparison;
     let line = |name: &str, accuracy: f64, loss: f64, alone: usize| {
         let (accuracy, alone) = (100.0 * accuracy, group_digits(alone));
-        format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>10}\n")
+        format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>12}\n")
     };
     let better = if counts.only_first > counts.only_other { &first } else { &other };
-    // The level is custom; the number itself is beside it.
+    // 5 % is the customary level. The p-value is printed next to it.
     let verdict = match counts.p_value < 0.05 {
         _ if counts.only_first + counts.only_other == 0 => {
-            "they are right in the same examples".to_owned()
+            "both are correct on the same examples".to_owned()
         }
-        true => format!("{better} is better, at the 5 % level"),
-        false => "the difference may be chance".to_owned(),
+        true => format!("{better} is significantly better (5 % level)"),
+        false => "the difference is not significant (5 % level)".to_owned(),
     };
     let p_value = match counts.p_value {
         small if small < 0.0001 => "p < 0.0001".to_owned(),
         p_value => format!("p = {p_value:.4}"),
     };
     format!(
-        "\n{:<width$}   accuracy     loss  only right\n{}{}both right {}, both wrong {}\n\
+        "\n{:<width$}   accuracy     loss  only correct\n{}{}both correct {}, both wrong {}\n\
          McNemar's test: {p_value}, {verdict}\n",
         "checkpoint",
         line(&first, evaluation.accuracy, evaluation.loss, counts.only_first),
@@ -132,8 +137,8 @@ fn label_width(found: &Evaluation) -> usize {
 }
 
 fn short(label: &str) -> String {
-    match label.chars().count() > LABEL {
-        true => label.chars().take(LABEL - 1).chain(['…']).collect(),
+    match label.chars().count() > LABEL_WIDTH {
+        true => label.chars().take(LABEL_WIDTH - 1).chain(['…']).collect(),
         false => label.to_owned(),
     }
 }

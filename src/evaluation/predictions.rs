@@ -1,0 +1,104 @@
+//! Predictions for examples with known labels.
+
+use crate::backend::Inference;
+use crate::data::Dataset;
+use crate::data::batch_plan::{BatchLimit, Bucketing};
+use crate::objective::argmax;
+use crate::objective::metrics::{Meter, Score};
+
+/// Predictions of a classifier for labelled examples.
+#[derive(Clone, Debug)]
+pub struct Predictions {
+    /// Number of classes.
+    pub(super) classes: usize,
+    /// Shape [N, C], row by row.
+    pub(super) log_probabilities: Vec<f64>,
+    pub(super) labels: Vec<u32>,
+    /// Sequence length of each example, after truncation.
+    pub(super) tokens: Vec<usize>,
+}
+
+impl Predictions {
+    /// Classifies all examples.
+    pub fn of(classifier: &(impl Inference + ?Sized), data: &Dataset, limit: BatchLimit) -> Self {
+        let lengths = data.lengths();
+        let plan = Bucketing::sorted(limit, &lengths);
+        let batches: Vec<&[u32]> = plan.batches().collect();
+        let results = classifier.classify(&data.inputs, &batches);
+        let classes = results.first().map_or(0, |rows| rows.len() / batches[0].len());
+        let mut log_probabilities = vec![0.0; data.len() * classes];
+        for (examples, rows) in batches.into_iter().zip(results) {
+            for (example, row) in examples.iter().zip(rows.chunks_exact(classes)) {
+                log_probabilities[*example as usize * classes..][..classes].copy_from_slice(row);
+            }
+        }
+        let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
+        Self {
+            classes,
+            log_probabilities,
+            labels: data.targets.labels().unwrap_or_default().to_vec(),
+            tokens: tokens.collect(),
+        }
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Returns true if there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Index of the true class of an example.
+    pub fn label(&self, example: usize) -> usize {
+        self.labels[example] as usize
+    }
+
+    /// Index of the most probable class of an example, the first one if several are equal.
+    pub fn predicted(&self, example: usize) -> usize {
+        argmax(self.row(example))
+    }
+
+    /// Probability of a class, from 0 to 1.
+    pub fn probability(&self, example: usize, class: usize) -> f64 {
+        self.row(example)[class].exp()
+    }
+
+    /// Returns true if the most probable class is the true one.
+    pub fn is_correct(&self, example: usize) -> bool {
+        self.predicted(example) == self.label(example)
+    }
+
+    /// Misclassified examples by falling confidence.
+    pub fn mistakes(&self) -> Vec<usize> {
+        let confidence = |example: &usize| self.probability(*example, self.predicted(*example));
+        let mut mistakes: Vec<usize> =
+            (0..self.len()).filter(|example| !self.is_correct(*example)).collect();
+        mistakes.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)));
+        mistakes
+    }
+
+    /// Accuracy and mean cross-entropy. The latter has no label smoothing and no class weights, so
+    /// that runs are comparable.
+    pub fn score(&self) -> Score {
+        let mut meter = Meter::default();
+        for example in 0..self.len() {
+            let loss = -self.row(example)[self.label(example)];
+            meter.add(loss, u64::from(self.is_correct(example)), 1);
+        }
+        meter.score()
+    }
+
+    fn row(&self, example: usize) -> &[f64] {
+        &self.log_probabilities[example * self.classes..][..self.classes]
+    }
+
+    /// Probability of a class for each example, and whether it is the true one.
+    pub(super) fn one_vs_rest(&self, class: usize) -> (Vec<f64>, Vec<bool>) {
+        let each = (0..self.len())
+            .map(|example| (self.probability(example, class), self.label(example) == class));
+        each.unzip()
+    }
+}

@@ -1,0 +1,223 @@
+//! The scores that `lstmtext evaluate` reports.
+
+use serde::Serialize;
+
+use super::calibration::{CalibrationBin, calibration};
+use super::predictions::Predictions;
+use super::ranking::{average_precision, roc_auc};
+
+/// Scores of a classifier.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Number of examples.
+    pub examples: usize,
+    /// Share of correct predictions.
+    pub accuracy: f64,
+    /// 95 % confidence interval of the accuracy (Wilson 1927).
+    pub accuracy_interval: [f64; 2],
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Area under the ROC curve of the second of two classes, or the mean over more classes, each
+    /// against the rest. Null if every class has all examples or none.
+    pub roc_auc: Option<f64>,
+    /// Average precision, averaged in the same way.
+    pub average_precision: Option<f64>,
+    /// Mean difference between confidence and accuracy over bins of equal width, weighted by their
+    /// number of examples (Naeini, Cooper and Hauskrecht 2015).
+    pub expected_calibration_error: f64,
+    /// Bins of the calibration error that are not empty.
+    pub calibration: Vec<CalibrationBin>,
+    /// Unweighted mean over the classes.
+    pub macro_average: ClassScore,
+    /// Scores of each class.
+    pub classes: Vec<ClassReport>,
+    /// Confusion matrix: a row for each true class, a column for each predicted class.
+    pub confusion: Vec<Vec<usize>>,
+    /// Accuracy by sequence length, in buckets with about the same number of examples.
+    pub lengths: Vec<LengthBucket>,
+}
+
+/// Precision, recall and F1 of a class against the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ClassScore {
+    /// Share of the predictions of this class that are correct. 0 if it is never predicted.
+    pub precision: f64,
+    /// Share of the examples of this class that are predicted correctly. 0 if it has no examples.
+    pub recall: f64,
+    /// Harmonic mean of precision and recall.
+    pub f1: f64,
+}
+
+/// Scores of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassReport {
+    /// Name of the class.
+    pub label: String,
+    /// Precision, recall and F1.
+    #[serde(flatten)]
+    pub score: ClassScore,
+    /// Number of examples of this class.
+    pub examples: usize,
+}
+
+/// Accuracy on texts of similar length.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LengthBucket {
+    /// Tokens of the shortest text.
+    pub from: usize,
+    /// Tokens of the longest text.
+    pub to: usize,
+    /// Number of examples.
+    pub examples: usize,
+    /// Share of correct predictions.
+    pub accuracy: f64,
+    /// 95 % confidence interval of the accuracy.
+    pub interval: [f64; 2],
+}
+
+/// A true class, a wrong prediction, and the number of their examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfusedPair {
+    /// Index of the true class.
+    pub label: usize,
+    /// Index of the predicted class.
+    pub predicted: usize,
+    /// Number of examples.
+    pub examples: usize,
+}
+
+impl Evaluation {
+    /// Computes all scores. `labels` are the names of the classes.
+    pub fn of(predictions: &Predictions, labels: &[String]) -> Self {
+        let confusion = confusion_matrix(predictions, labels.len());
+        let classes = class_reports(&confusion, labels);
+        let score = predictions.score();
+        let correct = (0..predictions.len()).filter(|example| predictions.is_correct(*example));
+        let (bins, expected_calibration_error) = calibration(predictions);
+        Self {
+            examples: predictions.len(),
+            accuracy: score.accuracy,
+            accuracy_interval: wilson_interval(correct.count(), predictions.len()),
+            loss: score.loss,
+            roc_auc: over_classes(predictions, labels.len(), roc_auc),
+            average_precision: over_classes(predictions, labels.len(), average_precision),
+            expected_calibration_error,
+            calibration: bins,
+            macro_average: macro_average(&classes),
+            classes,
+            confusion,
+            lengths: length_buckets(predictions),
+        }
+    }
+
+    /// Pairs of a true class and a wrong prediction, the most frequent first.
+    pub fn confused_pairs(&self) -> Vec<ConfusedPair> {
+        let mut pairs: Vec<ConfusedPair> = Vec::new();
+        for (label, row) in self.confusion.iter().enumerate() {
+            for (predicted, examples) in row.iter().copied().enumerate() {
+                if label != predicted && examples > 0 {
+                    pairs.push(ConfusedPair { label, predicted, examples });
+                }
+            }
+        }
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.examples));
+        pairs
+    }
+}
+
+/// Counts examples by true class (rows) and predicted class (columns).
+pub fn confusion_matrix(predictions: &Predictions, classes: usize) -> Vec<Vec<usize>> {
+    let mut counts = vec![vec![0; classes]; classes];
+    for example in 0..predictions.len() {
+        counts[predictions.label(example)][predictions.predicted(example)] += 1;
+    }
+    counts
+}
+
+fn class_reports(confusion: &[Vec<usize>], labels: &[String]) -> Vec<ClassReport> {
+    let report = |(class, label): (usize, &String)| {
+        let correct = confusion[class][class];
+        let examples: usize = confusion[class].iter().sum();
+        let predicted: usize = confusion.iter().map(|row| row[class]).sum();
+        let share = |of: usize| if of == 0 { 0.0 } else { correct as f64 / of as f64 };
+        let f1 = if predicted + examples == 0 {
+            0.0
+        } else {
+            2.0 * correct as f64 / (predicted + examples) as f64
+        };
+        let score = ClassScore { precision: share(predicted), recall: share(examples), f1 };
+        ClassReport { label: label.clone(), score, examples }
+    };
+    labels.iter().enumerate().map(report).collect()
+}
+
+fn macro_average(classes: &[ClassReport]) -> ClassScore {
+    let mean = |pick: fn(&ClassScore) -> f64| {
+        classes.iter().map(|class| pick(&class.score)).sum::<f64>() / classes.len() as f64
+    };
+    ClassScore {
+        precision: mean(|score| score.precision),
+        recall: mean(|score| score.recall),
+        f1: mean(|score| score.f1),
+    }
+}
+
+/// Returns a metric of the second of two classes, or its mean over the classes for which it is
+/// defined.
+fn over_classes(
+    predictions: &Predictions,
+    classes: usize,
+    metric: fn(&[f64], &[bool]) -> Option<f64>,
+) -> Option<f64> {
+    let of = |class: usize| {
+        let (scores, positive) = predictions.one_vs_rest(class);
+        metric(&scores, &positive)
+    };
+    if classes == 2 {
+        return of(1);
+    }
+    let defined: Vec<f64> = (0..classes).filter_map(of).collect();
+    (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64)
+}
+
+/// Maximum number of length buckets.
+const LENGTH_BUCKETS: usize = 5;
+
+pub(super) fn length_buckets(predictions: &Predictions) -> Vec<LengthBucket> {
+    let mut examples: Vec<usize> = (0..predictions.len()).collect();
+    examples.sort_by_key(|example| predictions.tokens[*example]);
+    let mut buckets = Vec::new();
+    let mut rest = &examples[..];
+    for left in (1..=LENGTH_BUCKETS).rev() {
+        // Texts of equal length stay in one bucket.
+        let Some(last) = rest.get(rest.len().div_ceil(left).max(1) - 1) else { break };
+        let longest = predictions.tokens[*last];
+        let count = rest.partition_point(|example| predictions.tokens[*example] <= longest);
+        let (bucket, longer) = rest.split_at(count);
+        let correct = bucket.iter().filter(|example| predictions.is_correct(**example)).count();
+        buckets.push(LengthBucket {
+            from: predictions.tokens[bucket[0]],
+            to: longest,
+            examples: count,
+            accuracy: correct as f64 / count as f64,
+            interval: wilson_interval(correct, count),
+        });
+        rest = longer;
+    }
+    buckets
+}
+
+/// Returns the 95 % confidence interval of a share of which `hits` of `total` were observed (Wilson
+/// 1927).
+pub fn wilson_interval(hits: usize, total: usize) -> [f64; 2] {
+    /// 97.5 % quantile of the normal distribution.
+    const Z: f64 = 1.959_963_984_540_054;
+    if total == 0 {
+        return [0.0, 1.0];
+    }
+    let (n, share) = (total as f64, hits as f64 / total as f64);
+    let scale = 1.0 + Z * Z / n;
+    let middle = (share + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [(middle - half).max(0.0), (middle + half).min(1.0)]
+}
