@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Trains configs/two_input_babi.yaml on each of the 20 bAbI tasks, one model a task, and prints the
-# test accuracies beside two published ones:
+# Trains configs/two_input_babi.yaml on each of the 20 bAbI tasks, one model per task, and compares
+# the test accuracies with two published systems:
 #
-#   scripts/babi.sh TASKS RUNS [ARGUMENTS OF lstmtext train...]
+#   scripts/babi.sh TASKS RUNS [OPTIONS OF lstmtext train...]
 #
-# TASKS is the folder with qa1_..._train.txt and so on. A task that has its summary.json in RUNS is
-# not trained again, so that an interrupted call goes on where it stopped. LSTMTEXT names the
-# program.
+# TASKS is the directory that contains qa1_..._train.txt and so on. Tasks with a summary.json in RUNS
+# are skipped, so an interrupted call continues where it stopped. LSTMTEXT is the program's path.
 set -euo pipefail
 
 if (($# < 2)); then
-  echo "usage: $0 TASKS RUNS [ARGUMENTS OF lstmtext train...]" >&2
+  echo "usage: $0 TASKS RUNS [OPTIONS OF lstmtext train...]" >&2
   exit 2
 fi
 tasks=$1 runs=$2
@@ -19,12 +18,12 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 program=${LSTMTEXT:-$here/target/release/lstmtext}
 
 # Accuracy in % on tasks 1 to 20 with 1,000 training questions each: one LSTM that reads story and
-# question in turn (Weston et al. 2015), and two recurrent networks (Keras's babi_rnn example).
+# question in one sequence (Weston et al. 2015), and two recurrent networks (Keras's babi_rnn example).
 single=(50 20 20 61 70 48 49 45 64 44 72 74 94 27 21 23 51 52 8 91)
 double=(52.1 37 20.5 62.9 61.9 50.7 78.9 77.2 64 47.7 74.9 76.4 94.4 34.8 32.4 50.6 49.1 90.8 9 90.7)
 
 if ! compgen -G "$tasks/qa1_*_train.txt" > /dev/null; then
-  echo "babi: \"$tasks\" has no qa1_*_train.txt; get the tasks with: $program data fetch babi" >&2
+  echo "babi: \"$tasks\" contains no qa1_*_train.txt; download the tasks with: $program data fetch babi" >&2
   exit 1
 fi
 mkdir -p "$runs"
@@ -32,7 +31,7 @@ for task in {1..20}; do
   run="$runs/qa$task"
   if [[ ! -e $run/summary.json ]]; then
     echo "babi: task $task of 20" >&2
-    # What an interrupted call left of this task.
+    # Left by an interrupted call.
     rm -rf "$run"
     "$program" train "$here/configs/two_input_babi.yaml" --out "$run" \
       --set "data.train=$tasks/qa${task}_*_train.txt" \

