@@ -1,7 +1,7 @@
-"""Measures how time and memory grow: with the number of reviews, with hidden units, with threads.
+"""Measure how time and memory grow with the number of reviews, the hidden size and the threads.
 
-Every figure comes from `lstmtext train` (reading and training) or `lstmtext bench` (steps). Larger
-corpora repeat the IMDB reviews, each time with other words at the end, so that no two are equal.
+All figures come from `lstmtext train` (reading and training) or `lstmtext bench` (steps). Larger
+corpora repeat the IMDB reviews, with different words at the end of each copy.
 """
 
 import argparse
@@ -19,7 +19,7 @@ csv.field_size_limit(1 << 30)
 
 
 def reviews(path: Path) -> list[tuple[str, str]]:
-    """Text and label of the IMDB reviews."""
+    """Return the text and label of the IMDB reviews."""
     with open(path, encoding="utf-8", newline="") as file:
         return [
             (row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == "imdb"
@@ -27,7 +27,7 @@ def reviews(path: Path) -> list[tuple[str, str]]:
 
 
 def write_corpus(path: Path, source: list[tuple[str, str]], count: int) -> None:
-    """`count` reviews, those of the source over and over."""
+    """Write `count` reviews by repeating those of the source."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
@@ -37,7 +37,7 @@ def write_corpus(path: Path, source: list[tuple[str, str]], count: int) -> None:
 
 
 def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
-    """Seconds of reading, tokens a second of reading and of training one epoch, memory at most."""
+    """Return the reading time, the throughput of reading and of training an epoch, and the peak memory."""
     run, log = folder / "run", folder / "log"
     options = ["data.filter={}", "train.epochs=1", f"data.train={corpus}"]
     options += ["data.split.validation=100", "data.split.test=0"]
@@ -64,7 +64,7 @@ def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
 
 
 def bench(program: str, *options: str) -> dict:
-    """The report of `lstmtext bench` about the native backend, with the rate of a large product."""
+    """Return the report of `lstmtext bench` on the native backend, and the rate of a large product."""
     command = [program, "bench", CONFIG, "--json", "--set", "backend=native", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
@@ -98,7 +98,7 @@ def main() -> None:
         )
 
     print(
-        "\n| hidden units | ms a step | GFLOP/s nominal | of the large product |\n|---|---|---|---|"
+        "\n| hidden units | ms per step | GFLOP/s nominal | of the large product |\n|---|---|---|---|"
     )
     for units in (32, 64, 128, 256, 512):
         options = ["--set", f"model.lstm.units={units}", "--set", "model.lstm.bidirectional=false"]
@@ -108,10 +108,10 @@ def main() -> None:
             f"| {units} | {1e3 * row['step']:.2f} | {row['gflops']:.0f} | {share:.2f} |", flush=True
         )
 
-    print("\n| hidden units | threads | ms a step | times as fast as 1 |\n|---|---|---|---|")
+    print("\n| hidden units | threads | ms per step | speed-up |\n|---|---|---|---|")
     for units in (32, 128, 256):
         options = ["--steps", str(max(5, 1280 // units)), "--set", f"model.lstm.units={units}"]
-        # In turns, so that what else the machine does troubles both alike.
+        # Alternate, so that other load on the machine affects both equally.
         rounds = [
             [
                 bench(program, *options, "--threads", threads, "--rounds", "1")["step"]

@@ -1,21 +1,21 @@
-"""How busy a GPU was, from a trace in Chrome's format that PyTorch's profiler has written."""
+"""Compute how busy a GPU was from a trace in Chrome's format, written by PyTorch's profiler."""
 
 import bisect
 import json
 import sys
 from pathlib import Path
 
-WARM_UP = 0.2  # of the time, which is left out at the beginning
+WARM_UP = 0.2  # share of the time that is skipped at the beginning
 ON_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 LAUNCHES = {"cuda_runtime", "cuda_driver"}
-LSTM = "_cudnn_rnn"  # forward and backward, in the names of operations
+LSTM = "_cudnn_rnn"  # in the names of the forward and backward operations
 
 Interval = tuple[float, float]
 
 
 def shares(path: Path) -> dict[str, float]:
-    """Of the time in which the device was given work: the share in which it was at it ("busy"), and
-    in which it was at kernels that cuDNN's LSTM had started ("cudnn")."""
+    """Return the share of the time in which the device was busy, and in which it ran kernels that
+    cuDNN's LSTM had launched ("cudnn")."""
     events = [event for event in json.loads(path.read_text())["traceEvents"] if "dur" in event]
     kernels = [event for event in events if event.get("cat") in ON_DEVICE]
     if not kernels:
@@ -34,7 +34,7 @@ def shares(path: Path) -> dict[str, float]:
 
 
 def launched_by(name: str, events: list[dict]) -> set[int]:
-    """The correlation numbers of what operations with `name` in theirs have started."""
+    """Return the correlation ids of the kernels launched by operations whose names contain `name`."""
     operations: dict[tuple, list[Interval]] = {}
     for event in events:
         if event.get("cat") == "cpu_op" and name in event["name"]:
@@ -53,7 +53,7 @@ def launched_by(name: str, events: list[dict]) -> set[int]:
 
 
 def union(intervals: list[Interval]) -> list[Interval]:
-    """The same time in intervals that do not overlap, in order."""
+    """Merge overlapping intervals, in order."""
     result: list[Interval] = []
     for begin, end in sorted(intervals):
         if result and begin <= result[-1][1]:
@@ -64,7 +64,7 @@ def union(intervals: list[Interval]) -> list[Interval]:
 
 
 def covered(intervals: list[Interval]) -> float:
-    """How long at least one interval lasts."""
+    """Return the time covered by at least one interval."""
     return sum(end - begin for begin, end in union(intervals))
 
 

@@ -1,4 +1,4 @@
-"""Trains the Keras systems for the IMDB reviews and prints their scores as one line of JSON."""
+"""Train the Keras systems on the IMDB reviews and print their scores as a line of JSON."""
 
 import argparse
 import json
@@ -20,11 +20,11 @@ import reviews
 
 @dataclass(frozen=True)
 class System:
-    """The settings of a published system."""
+    """Hyperparameters of a published system."""
 
     words: int
     length: int
-    keep: str  # which ids of a longer text: "first" or "last"
+    keep: str  # ids to keep of a longer text: "first" or "last"
     embedding: int
     units: int
     batch: int
@@ -40,7 +40,7 @@ SYSTEMS = {
 
 
 class Progress(keras.callbacks.Callback):
-    """Times the training in every epoch, validation left out, and shows how it goes."""
+    """Measure the training time of every epoch, without validation, and print the progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def load(folder: Path, system: System, limit: int | None) -> dict[str, tuple]:
-    """The padded ids and the labels of every part."""
+    """Return the padded ids and the labels of every split."""
     tokens, labels = {}, {}
     for part in ("train", "validation", "test"):
         texts, labels[part] = reviews.read(folder, part)
@@ -74,7 +74,7 @@ def load(folder: Path, system: System, limit: int | None) -> dict[str, tuple]:
 
 
 def build(system: System) -> keras.Model:
-    """The network, with Keras's initial weights and Adam."""
+    """Return the network with Keras's initial weights and Adam."""
     model = keras.Sequential(
         [
             keras.Input((system.length,), dtype="int32"),
@@ -90,9 +90,9 @@ def build(system: System) -> keras.Model:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=SYSTEMS)
-    parser.add_argument("folder", type=Path, help="what lstmtext data split wrote")
+    parser.add_argument("folder", type=Path, help="directory written by lstmtext data split")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=int, help="train on so many texts, for a quick try")
+    parser.add_argument("--limit", type=int, help="number of texts to train on, for a quick test")
     arguments = parser.parse_args()
 
     system = SYSTEMS[arguments.system]

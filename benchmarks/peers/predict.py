@@ -1,9 +1,9 @@
-"""Measures how long classifying takes: lstmtext from a file, PyTorch from ids, with equal answers.
+"""Measure prediction: lstmtext from a file, PyTorch from ids, with equal results.
 
 The run is one of configs/imdb.yaml. lstmtext's time is that of the whole process: start, loading,
-reading, coding, classifying, printing. PyTorch's is that of the network alone, on reviews that
-are coded and sorted by length, in batches of the size that a trial finds fastest; what Python takes
-to code them is told beside it.
+reading, encoding, prediction, printing. PyTorch's time is that of the network alone, on reviews that
+are already encoded and sorted by length, in batches of the fastest size found in a trial. The time
+that Python needs to encode them is reported separately.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from speed_worker import SYSTEMS, cut
 T = TypeVar("T")
 
 SYSTEM = SYSTEMS["imdb"]
-SIZES = (32, 64, 128, 256, 512)  # of PyTorch's batches
+SIZES = (32, 64, 128, 256, 512)  # batch sizes tried in PyTorch
 TRIAL = 20  # batches of 128 reviews
 FIRST_ANSWERS = 9
 
 
 def texts(program: str, folder: Path) -> list[str]:
-    """All reviews, a line each."""
+    """Return all reviews, one per line."""
     command = [program, "data", "split", "configs/imdb.yaml", "--to", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     parts = ("train", "validation", "test")
@@ -40,7 +40,7 @@ def texts(program: str, folder: Path) -> list[str]:
 
 
 def network(checkpoint: Path) -> Best:
-    """The trained network."""
+    """Load the trained network."""
     file = (checkpoint / "model.safetensors").read_bytes()
     size = int.from_bytes(file[:8], "little")
     weights = {}
@@ -49,7 +49,7 @@ def network(checkpoint: Path) -> Best:
             continue
         start, end = (8 + size + offset for offset in entry["data_offsets"])
         weight = torch.frombuffer(bytearray(file[start:end]), dtype=torch.float32)
-        # Best has an LSTM for each direction.
+        # Best has a separate LSTM for each direction.
         name, backwards = name.removesuffix("_reverse"), name.endswith("_reverse")
         weights[name.replace("lstm.", f"lstms.{int(backwards)}.")] = weight.view(entry["shape"])
     result = Best(SYSTEM, sparse=False)
@@ -59,13 +59,13 @@ def network(checkpoint: Path) -> Best:
 
 
 def batches(coded: list[list[int]], size: int) -> list[list[int]]:
-    """The places of the reviews of each batch, sorted by length."""
+    """Return the indices of the reviews of each batch, sorted by length."""
     order = sorted(range(len(coded)), key=lambda place: len(coded[place]))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def classify(model: Best, ids: Tensor, lengths: Tensor, order: list[list[int]]) -> Tensor:
-    """The probability of "positive" for each review."""
+    """Return the probability of "positive" for each review."""
     result = torch.empty(len(lengths))
     with torch.inference_mode():
         for places in order:
@@ -77,20 +77,20 @@ def classify(model: Best, ids: Tensor, lengths: Tensor, order: list[list[int]]) 
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """The seconds that `work` takes, and its result."""
+    """Return the seconds that `work` takes, and its result."""
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Median, minimum and maximum."""
+    """Format the median, minimum and maximum."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="of configs/imdb.yaml")
+    parser.add_argument("run", type=Path, help="run of configs/imdb.yaml")
     parser.add_argument("--lstmtext", default="target/release/lstmtext")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -174,8 +174,8 @@ def main() -> None:
     )
     print(f"PyTorch / lstmtext: {spread([theirs / ours for ours, theirs in zip(ours, theirs)], 2)}")
     both = [(coding + theirs) / ours for ours, theirs in zip(ours, theirs)]
-    print(f"with Python's coding of the reviews, {coding:.1f} s: {spread(both, 2)}")
-    print(f"lstmtext, first answer, s: {spread(first, 3)}")
+    print(f"with Python's encoding of the reviews, {coding:.1f} s: {spread(both, 2)}")
+    print(f"lstmtext, first result, s: {spread(first, 3)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads the reviews that `lstmtext data split` writes, and codes them as lstmtext does."""
+"""Read the reviews written by `lstmtext data split`, and encode them like lstmtext."""
 
 import json
 import re
@@ -17,13 +17,13 @@ LABELS = {"negative": 0, "positive": 1}
 FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
 
 TAG = re.compile(r"<[A-Za-z/!][^<>]{0,198}>")
-# Letters and digits, joined by single apostrophes; else any one character that is no space.
+# Letters and digits, joined by single apostrophes; or any other single character except a space.
 WORD_OR_MARK = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]|_")
 CONTRACTIONS = {"s", "re", "ve", "ll", "d", "m"}
 
 
 def read(folder: Path, part: str) -> tuple[list[str], np.ndarray]:
-    """The texts of "train", "validation" or "test", and a class number for each."""
+    """Return the texts of "train", "validation" or "test", and the class index of each."""
     with open(folder / f"{part}.jsonl", encoding="utf-8") as lines:
         examples = [json.loads(line) for line in lines]
     labels = np.array([LABELS[example["label"]] for example in examples])
@@ -31,12 +31,12 @@ def read(folder: Path, part: str) -> tuple[list[str], np.ndarray]:
 
 
 def keras_tokens(text: str) -> list[str]:
-    """What Keras's tokenizer makes of a text: lower-case words without punctuation."""
+    """Split a text like Keras's tokenizer: lower-case words without punctuation."""
     return [token for token in text.lower().translate(FILTERS).split(" ") if token]
 
 
 def word_tokens(text: str) -> list[str]:
-    """Lower-case words and punctuation marks without HTML tags; "don't" gives "do" and "n't"."""
+    """Split a text into lower-case words and punctuation, without HTML tags; "don't" gives "do", "n't"."""
     tokens = []
     for token in WORD_OR_MARK.findall(TAG.sub(" ", text).replace("’", "'").lower()):
         stem, apostrophe, suffix = token.rpartition("'")
@@ -50,21 +50,21 @@ def word_tokens(text: str) -> list[str]:
 
 
 def build_vocabulary(texts: Iterable[list[str]], size: int) -> dict[str, int]:
-    """The ids below `size`, given to words by falling count; of equal counts the first seen."""
+    """Assign ids below `size` to words by falling count; ties go to the word seen first."""
     counts = Counter(token for text in texts for token in text)
     ranked = counts.most_common(size - FIRST_WORD)
     return {word: FIRST_WORD + rank for rank, (word, _) in enumerate(ranked)}
 
 
 def encode(tokens: list[str], vocabulary: dict[str, int], start: bool) -> list[int]:
-    """The ids of a text, at least one."""
+    """Return the ids of a text, at least one."""
     ids = [START] if start else []
     ids += [vocabulary.get(token, OOV) for token in tokens]
     return ids or [OOV]
 
 
 def pad_front(texts: list[list[int]], length: int, keep: str) -> np.ndarray:
-    """All texts in one array: PAD in front of short ones; long ones keep "first" or "last" ids."""
+    """Return all texts as an array, padded in front or cut to their "first" or "last" ids."""
     padded = np.full((len(texts), length), PAD, dtype=np.int32)
     for row, ids in zip(padded, texts):
         ids = ids[:length] if keep == "first" else ids[-length:]

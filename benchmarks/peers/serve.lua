@@ -1,5 +1,5 @@
--- For wrk: POST /predict with the bodies in the file that BODIES names, a line each, in turn.
--- Answers that are not 200 are counted as errors by wrk itself.
+-- Script for wrk: POST /predict with the lines of the file named by BODIES, in turn. wrk counts
+-- responses other than 200 as errors.
 local bodies = {}
 for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
 local next_body = 0

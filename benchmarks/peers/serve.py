@@ -1,7 +1,7 @@
-"""Measures how many reviews a server classifies in a second: lstmtext's, and one of FastAPI and PyTorch.
+"""Measure the requests per second of lstmtext's server and of one made of FastAPI and PyTorch.
 
-Both have the same run of configs/imdb.yaml and get the same reviews, which wrk posts one by one on many
-connections. They take turns; each answers on all CPU cores, which it shares with wrk.
+Both serve the same run of configs/imdb.yaml and get the same reviews, which wrk posts one by one on many
+connections. They alternate; each uses all CPU cores, which it shares with wrk.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SAME = 200  # reviews whose answers are compared
+SAME = 200  # reviews whose predictions are compared
 
 
 def free_port() -> int:
@@ -36,7 +36,7 @@ def ask(port: int, body: bytes) -> dict:
 
 @contextmanager
 def server(command: list[str], port: int, body: bytes):
-    """The server, from its first answer on."""
+    """Run the server; yield when it answers."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -54,7 +54,7 @@ def server(command: list[str], port: int, body: bytes):
 
 
 def load(port: int, connections: int, seconds: int, bodies: Path) -> dict[str, float]:
-    """What wrk says of so many seconds."""
+    """Run wrk for some seconds and return its report."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"]
     command += ["-s", str(HERE / "serve.lua"), f"http://127.0.0.1:{port}"]
     environment = {**os.environ, "BODIES": str(bodies)}
@@ -70,21 +70,21 @@ def load(port: int, connections: int, seconds: int, bodies: Path) -> dict[str, f
 
 
 def spread(values: list[float], digits: int = 0) -> str:
-    """Median, minimum and maximum."""
+    """Format the median, minimum and maximum."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="of configs/imdb.yaml")
+    parser.add_argument("run", type=Path, help="run of configs/imdb.yaml")
     parser.add_argument("--lstmtext", default="target/release/lstmtext")
     parser.add_argument("--torch", default=sys.executable, help="a Python with PyTorch and FastAPI")
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 1000])
-    parser.add_argument("--words", type=int, help="leave so many of each review")
+    parser.add_argument("--words", type=int, help="number of words to keep of each review")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, for each request")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch per request")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         split, exported = Path(folder) / "split", Path(folder) / "exported"

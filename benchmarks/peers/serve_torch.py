@@ -1,9 +1,9 @@
-"""A server as PyTorch tutorials build it: FastAPI, a text at a time in a pool of threads.
+"""A server as in PyTorch tutorials: FastAPI, one text at a time in a thread pool.
 
     python benchmarks/peers/serve_torch.py EXPORTED PORT THREADS
 
-EXPORTED is a folder that `lstmtext export` wrote of a run of configs/imdb.yaml. POST /predict takes and gives what lstmtext's
-own server does.
+EXPORTED is a directory written by `lstmtext export` for a run of configs/imdb.yaml. POST /predict has the
+same requests and responses as lstmtext's own server.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Measures how long an epoch of training takes in lstmtext, Keras and PyTorch, turn by turn."""
+"""Measure the time of a training epoch in lstmtext, Keras and PyTorch, alternating."""
 
 import argparse
 import json
@@ -18,11 +18,11 @@ from gpu_trace import shares
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / "configs"
-VALIDATION = 100  # reviews, which lstmtext cannot train without; they are not in the time
-EPOCHS = 10  # after which an accuracy is given up
+VALIDATION = 100  # reviews that lstmtext needs for validation, which is not measured
+EPOCHS = 10  # maximum for reaching an accuracy
 
-# The C library gives memory back to the system after every large tensor and has to get it anew,
-# unless told to keep it: no mmap, and no trimming below 4 GiB.
+# By default the C library returns the memory of every large tensor to the system and requests it again.
+# This makes it keep the memory: no mmap, and no trimming below 4 GiB.
 KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296"
 
 LARGE = (
@@ -39,13 +39,13 @@ LONG = (
 
 @dataclass(frozen=True)
 class System:
-    """What lstmtext is told; speed_worker.py has the same for the others."""
+    """Options of lstmtext; speed_worker.py has the equivalent for the other programs."""
 
     config: str
     changes: tuple[str, ...] = ()
     most_reviews: int | None = None
     front_padding: bool = False
-    joined: int = 1  # reviews that make a text, where all texts are to have the full length
+    joined: int = 1  # reviews concatenated into a text, if all texts must have the full length
     for_gpus: bool = False
 
 
@@ -62,7 +62,7 @@ SYSTEMS = {
 
 
 class Worker:
-    """A process that holds a network in memory and trains an epoch when told to."""
+    """A process that keeps a network in memory and trains an epoch on request."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -75,7 +75,7 @@ class Worker:
         self.about = self.answer()
 
     def answer(self) -> dict:
-        """The next line that the process prints."""
+        """Return the next line that the process prints."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
@@ -83,21 +83,21 @@ class Worker:
         return json.loads(line)
 
     def ask(self, command: str) -> dict:
-        """What the process answers to a command."""
+        """Send a command and return the answer."""
         assert self.process.stdin
         print(command, file=self.process.stdin, flush=True)
         return self.answer()
 
     def epoch(self) -> dict:
-        """Seconds and loss of one more epoch."""
+        """Train another epoch; return its seconds and loss."""
         return self.ask("epoch")
 
     def trace(self, path: Path) -> None:
-        """Writes a trace of some steps."""
+        """Write a trace of some steps."""
         self.ask(f"trace {path}")
 
     def until(self, accuracy: float, epochs: int) -> float | None:
-        """Seconds of training until so many of the held-out reviews are right, epoch by epoch."""
+        """Return the training time, in whole epochs, until this accuracy on held-out reviews."""
         seconds = 0.0
         for _ in range(epochs):
             seconds += self.epoch()["seconds"]
@@ -106,14 +106,14 @@ class Worker:
         return None
 
     def close(self) -> None:
-        """Lets the process end."""
+        """Stop the process."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
 
 
 class Lstmtext:
-    """The program, which trains some epochs from the start each time."""
+    """The lstmtext program, which starts a new run each time."""
 
     def __init__(self, arguments: argparse.Namespace, system: System, data: Path) -> None:
         self.program = arguments.lstmtext
@@ -126,7 +126,7 @@ class Lstmtext:
         self.changes = system.changes
 
     def run(self, *command: str, changes: tuple[str, ...] = ()) -> str:
-        """What a command prints."""
+        """Run a command and return what it prints."""
         sets = [word for change in self.changes + changes for word in ("--set", change)]
         done = subprocess.run([self.program, *command, *sets], capture_output=True, text=True)
         if done.returncode != 0:
@@ -134,7 +134,7 @@ class Lstmtext:
         return done.stdout
 
     def prepare(self, reviews: int, validation: int) -> int:
-        """Writes the words and the reviews that all train on; returns how many there are."""
+        """Write the vocabulary and the reviews that all programs use; return the number of reviews."""
         self.run("data", "vocab", str(self.config), "--to", str(self.data / "vocabulary.json"))
         self.run("data", "split", str(self.config), "--to", str(self.data / "all"))
         draw = random.Random(1)
@@ -150,11 +150,11 @@ class Lstmtext:
         return len(drawn)
 
     def is_sparse(self) -> bool:
-        """Whether the configuration changes only the rows of the embedding that have a gradient."""
+        """Return whether the configuration updates only the embedding rows that have a gradient."""
         return "sparse_embedding: true" in self.run("config", str(self.config))
 
     def settings(self, *more: str) -> tuple[str, ...]:
-        """What makes the program train on the same as the others."""
+        """Return the options with which the program trains on the same data as the others."""
         return (
             f"data.train={self.data / 'train.jsonl'}",
             f"data.validation={self.data / 'validation.jsonl'}",
@@ -168,7 +168,7 @@ class Lstmtext:
         )
 
     def epochs(self, number: int, *more: str) -> list[dict]:
-        """Seconds, loss and validation accuracy of each epoch of a new run."""
+        """Return the seconds, loss and validation accuracy of each epoch of a new run."""
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             command = ("train", str(self.config), "--out", str(run), "--device", self.device)
@@ -188,19 +188,19 @@ class Lstmtext:
         ]
 
     def epoch(self, *more: str) -> dict:
-        """Seconds and loss of the third epoch of a new run."""
+        """Return the seconds and loss of the third epoch of a new run."""
         return self.epochs(3, *more)[-1]
 
     def trace(self, path: Path) -> None:
-        """Writes a trace of some steps."""
+        """Write a trace of some steps."""
         command = ("bench", str(self.config), "--device", self.device, "--trace", str(path))
         amount = ("--threads", str(self.threads), "--steps", "20", "--rounds", "1")
         self.run(*command, *amount, changes=self.settings())
 
     def until(self, accuracy: float, epochs: int) -> float | None:
-        """Seconds of training until so many of the held-out reviews are right, epoch by epoch."""
+        """Return the training time, in whole epochs, until this accuracy on held-out reviews."""
         seconds = 0.0
-        # As the others: a schedule would depend on how many epochs might have followed.
+        # Constant, like the others: a schedule would depend on the number of planned epochs.
         for epoch in self.epochs(epochs, "train.schedule.name=constant"):
             seconds += epoch["seconds"]
             if epoch["accuracy"] >= accuracy:
@@ -209,14 +209,14 @@ class Lstmtext:
 
 
 def joined(lines: list[str]) -> str:
-    """An example of several, one after the other, with the label of the first."""
+    """Concatenate several examples into one, with the label of the first."""
     examples = [json.loads(line) for line in lines]
     text = " ".join(example["text"] for example in examples)
     return json.dumps(examples[0] | {"text": text})
 
 
 def workers(arguments: argparse.Namespace, name: str, data: Path) -> dict[str, Worker]:
-    """The other programs, with their data in memory."""
+    """Start the other programs, with their data in memory."""
     threads = str(arguments.threads)
     keep = {"GLIBC_TUNABLES": KEEP_MEMORY}
     best = ["--best"]
@@ -240,7 +240,7 @@ def workers(arguments: argparse.Namespace, name: str, data: Path) -> dict[str, W
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict:
-    """All contestants of a system, with the seconds of every round but the first."""
+    """Measure all programs on a system; return the seconds of every round but the first."""
     system = SYSTEMS[name]
     epochs: dict[str, Callable[[], dict]] = {}
     with ExitStack() as stack:
@@ -252,7 +252,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
         if lstmtext.is_sparse():
             epochs["lstmtext dense"] = lambda: lstmtext.epoch("train.sparse_embedding=false")
         if system.front_padding:
-            # As PyTorch does it here: real words alone, texts of like length together.
+            # Like PyTorch here: no padding is read, and texts of similar length share a batch.
             epochs["lstmtext without padding"] = lambda: lstmtext.epoch(
                 "text.pad=back", "train.bucketing=true"
             )
@@ -267,14 +267,14 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
         for number in range(arguments.rounds + 1):
             rounds.append({contestant: epoch() for contestant, epoch in epochs.items()})
             times = ", ".join(f"{key} {value['seconds']:.2f}" for key, value in rounds[-1].items())
-            print(f"{name}, round {number or 'that is left out'}: {times}", file=sys.stderr)
+            print(f"{name}, round {number or '(warm-up)'}: {times}", file=sys.stderr)
         if arguments.device != "cpu":
             traced: dict[str, Worker | Lstmtext] = {"lstmtext": lstmtext, **peers}
             for contestant, program in traced.items():
                 program.trace(data / "trace.json")
                 found = shares(data / "trace.json")
                 if not found:
-                    sys.exit(f"{contestant}: the trace has no kernels; is profiling permitted?")
+                    sys.exit(f"{contestant}: the trace contains no kernels; is profiling permitted?")
                 about.setdefault(contestant, {}).update(found)
                 (data / "trace.json").unlink()
     tokens = {worker.about["tokens"] for worker in peers.values()}
@@ -283,8 +283,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
 
 
 def time_to(accuracy: float, arguments: argparse.Namespace) -> dict[str, list[float | None]]:
-    """For each contestant and round the seconds until it has this accuracy on held-out reviews, with
-    all the reviews to train on, of configs/imdb.yaml."""
+    """Return for each program and round the seconds until it reaches this accuracy on held-out reviews,
+    training configs/imdb.yaml on all reviews."""
     seconds: dict[str, list[float | None]] = {}
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -303,7 +303,7 @@ def time_to(accuracy: float, arguments: argparse.Namespace) -> dict[str, list[fl
 
 
 def summarize(rounds: list[dict[str, dict]], tokens: int, about: dict[str, dict]) -> dict:
-    """Medians over the rounds after the first, and of the ratios within each round."""
+    """Compute the medians over the rounds after the first, and of the ratios within each round."""
     counted = rounds[1:]
     contestants = {}
     for name in rounds[0]:
@@ -325,7 +325,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def table(name: str, result: dict) -> str:
-    """The result of a system in Markdown."""
+    """Format the result of a system in Markdown."""
     lines = [
         f"\n{name}: {result['reviews']:,} reviews, {result['tokens']:,} tokens\n",
         "| contestant | s/epoch | min | max | tokens/s | time / lstmtext's | min | max |",
@@ -348,7 +348,7 @@ def table(name: str, result: dict) -> str:
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Return the name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -359,31 +359,31 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("system", nargs="*", help=f"of {', '.join(SYSTEMS)}; by default all")
+    parser.add_argument("system", nargs="*", help=f"systems to measure: {', '.join(SYSTEMS)}; by default all")
     parser.add_argument("--keras", metavar="PYTHON", default=".venv/keras/bin/python")
     parser.add_argument("--torch", metavar="PYTHON", default=".venv/torch/bin/python")
     parser.add_argument("--lstmtext", metavar="PROGRAM", default="target/release/lstmtext")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; cuda adds wide and long")
     parser.add_argument("--precision", choices=["fp32", "tf32", "fp16"], default="tf32")
     parser.add_argument(
-        "--until", metavar="ACCURACY", type=float, help="as 0.88, on held-out reviews"
+        "--until", metavar="ACCURACY", type=float, help="accuracy on held-out reviews, e.g. 0.88"
     )
     parser.add_argument("--reviews", metavar="N", type=int, default=2560)
     parser.add_argument("--rounds", metavar="N", type=int, default=5)
     parser.add_argument("--threads", metavar="N", type=int, default=2)
     parser.add_argument(
-        "--skip", metavar="NAME", action="append", default=[], help="leave a peer out, as 'Keras'"
+        "--skip", metavar="NAME", action="append", default=[], help="skip a program, for example 'Keras'"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
     arguments = parser.parse_args()
     on_gpu = arguments.device != "cpu"
     if arguments.precision == "fp16" and not on_gpu:
-        parser.error("--precision fp16 is for --device cuda")
+        parser.error("--precision fp16 requires --device cuda")
     names = arguments.system or [
         name for name, system in SYSTEMS.items() if on_gpu or not system.for_gpus
     ]
     if unknown := set(names) - set(SYSTEMS):
-        parser.error(f"no such system: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown system: {', '.join(sorted(unknown))}")
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     version = subprocess.run(

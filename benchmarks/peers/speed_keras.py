@@ -1,4 +1,4 @@
-"""Trains a network in Keras, an epoch for each line of standard input, for speed.py."""
+"""Train a network in Keras for speed.py, an epoch per line of standard input."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from speed_worker import SYSTEMS, System, load, parser, serve
 
 
 class Clock(keras.callbacks.Callback):
-    """The time of an epoch, from before its first batch is formed; setting up fit is left out."""
+    """Measure an epoch from before its first batch is formed, without the set-up of fit."""
 
     seconds = 0.0
 
@@ -27,7 +27,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def build(system: System) -> keras.Model:
-    """The network. Mean pooling masks the padding; the last state is taken without a mask."""
+    """Return the network. Mean pooling masks the padding; the last state has no mask."""
     lstm: keras.Layer = keras.layers.LSTM(system.units, return_sequences=system.mean)
     if system.bidirectional:
         lstm = keras.layers.Bidirectional(lstm)

@@ -1,4 +1,4 @@
-"""Trains a network in PyTorch, an epoch for each line of standard input, for speed.py."""
+"""Train a network in PyTorch for speed.py, an epoch per line of standard input."""
 
 import itertools
 import random
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 import reviews
 from speed_worker import SYSTEMS, System, load, parser, serve, timed
 
-Batch = tuple[Tensor, Tensor, Tensor]  # ids [B, T] filled up at the end, lengths [B], classes [B]
+Batch = tuple[Tensor, Tensor, Tensor]  # ids [B, T] padded at the end, lengths [B], classes [B]
 
 WINDOW = 50  # batches whose reviews are sorted by length together
 TRIAL_WARM_UP, TRIAL = 2, 5  # steps
@@ -23,20 +23,20 @@ TRACED = 20  # steps
 
 @dataclass(frozen=True)
 class Form:
-    """How the network is trained."""
+    """Options of training."""
 
-    best: bool  # the fastest way that there is, not that of tutorials
+    best: bool  # the fastest form instead of that of tutorials
     device: torch.device
     precision: str
 
     @property
     def is_half(self) -> bool:
-        """Whether the LSTM computes in 16 bits: fp16, which is all that autocast has for it."""
+        """Return whether the LSTM computes in fp16, the only 16-bit type that autocast supports for it."""
         return self.precision == "fp16"
 
 
 class Reviews(Dataset):
-    """The reviews one by one."""
+    """The reviews as a data set."""
 
     def __init__(self, texts: list[list[int]], labels: Tensor) -> None:
         self.texts = [torch.tensor(ids) for ids in texts]
@@ -50,7 +50,7 @@ class Reviews(Dataset):
 
 
 def collate(examples: list[tuple[Tensor, Tensor]]) -> Batch:
-    """Makes a batch of reviews."""
+    """Collate reviews into a batch."""
     texts, labels = zip(*examples)
     lengths = torch.tensor([len(text) for text in texts])
     ids = pad_sequence(texts, batch_first=True, padding_value=reviews.PAD)
@@ -58,13 +58,13 @@ def collate(examples: list[tuple[Tensor, Tensor]]) -> Batch:
 
 
 class Buckets:
-    """Batches of reviews of like length, in a new order each time."""
+    """Batches of reviews of similar length, in a new order each time."""
 
     def __init__(
         self, texts: list[list[int]], labels: Tensor, size: int, device: torch.device
     ) -> None:
         rows = [torch.tensor(ids) for ids in texts]
-        # All reviews lie on the device; their lengths also here, where nobody waits for them.
+        # All reviews are on the device. Their lengths are also on the host, which avoids waiting.
         self.ids = pad_sequence(rows, batch_first=True, padding_value=reviews.PAD).to(device)
         self.lengths = torch.tensor([len(ids) for ids in texts])
         self.device_lengths = self.lengths.to(device)
@@ -84,7 +84,7 @@ class Buckets:
 
 
 class Tutorial(nn.Module):
-    """The network as tutorials write it, with packed sequences."""
+    """The network as in tutorials, with packed sequences."""
 
     def __init__(self, system: System) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Tutorial(nn.Module):
         packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         states, (last, _) = self.lstm(packed)
         if self.mean:
-            padded, _ = pad_packed_sequence(states, batch_first=True)  # zeros behind each text
+            padded, _ = pad_packed_sequence(states, batch_first=True)  # zeros after each text
             pooled = padded.sum(1) / lengths[:, None].to(padded.device)
         else:
             pooled = last[-1]
@@ -110,7 +110,7 @@ class Tutorial(nn.Module):
 
 
 class Best(nn.Module):
-    """The same network without packing: an LSTM that reads on into the padding, unharmed."""
+    """The same network without packing: the LSTM reads the padding, but only after each text."""
 
     def __init__(self, system: System, sparse: bool) -> None:
         super().__init__()
@@ -127,13 +127,13 @@ class Best(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         embedded = drop_words(self.embedding(ids), self.word_dropout)
         pooled = [self.pool(self.lstms[0](embedded)[0], lengths)]
-        if len(self.lstms) > 1:  # the mean does not care in which order the states are
+        if len(self.lstms) > 1:  # the mean does not depend on the order of the states
             backwards = turn(embedded, lengths)
             pooled.append(self.pool(self.lstms[1](backwards)[0], lengths))
         return self.head(self.dropout(torch.cat(pooled, 1)))
 
     def pool(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """The mean of the states [B, T, H] over each text, or the last state of it."""
+        """Return the mean of the states [B, T, H] over each text, or its last state."""
         if not self.mean:
             return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         real = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
@@ -141,7 +141,7 @@ class Best(nn.Module):
 
 
 def drop_words(embedded: Tensor, rate: float) -> Tensor:
-    """Dropout on whole words of [B, T, E]."""
+    """Apply dropout to whole words of [B, T, E]."""
     if not rate:
         return embedded
     ones = torch.ones(*embedded.shape[:2], 1, device=embedded.device)
@@ -149,14 +149,14 @@ def drop_words(embedded: Tensor, rate: float) -> Tensor:
 
 
 def turn(embedded: Tensor, lengths: Tensor) -> Tensor:
-    """Each text of [B, T, E] backwards; what is behind it stays."""
+    """Reverse each text of [B, T, E]; the padding stays in place."""
     place = torch.arange(embedded.shape[1], device=lengths.device)
     source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
     return embedded.gather(1, source[:, :, None].expand_as(embedded))
 
 
 def loss_of(system: System) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of logits [B, classes] and classes [B]."""
+    """Return the loss of logits [B, classes] and classes [B]."""
     if system.classes > 1:
         return nn.functional.cross_entropy
     return lambda logits, labels: nn.functional.binary_cross_entropy_with_logits(
@@ -165,7 +165,7 @@ def loss_of(system: System) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def optimizers(network: nn.Module, system: System, best: bool) -> list[torch.optim.Optimizer]:
-    """The optimizer; a second one for an embedding with sparse gradients."""
+    """Return the optimizers: a second one for an embedding with sparse gradients."""
     if system.optimizer == "adadelta":
         rate = system.learning_rate
         return [torch.optim.Adadelta(network.parameters(), lr=rate, rho=0.95, eps=1e-6)]
@@ -182,7 +182,7 @@ def optimizers(network: nn.Module, system: System, best: bool) -> list[torch.opt
 
 
 def clip(network: nn.Module, limit: float) -> None:
-    """Scales all gradients down to a norm of `limit`, sparse ones too."""
+    """Clip the norm of all gradients to `limit`, including sparse ones."""
     gradients = []
     for weight in network.parameters():
         if weight.grad is not None and weight.grad.is_sparse:
@@ -207,12 +207,12 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(form.device.type, enabled=form.is_half)
 
     def logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Of a batch, in the precision of the form."""
+        """Return the loss of a batch, in the chosen precision."""
         with torch.autocast(self.form.device.type, torch.float16, enabled=self.form.is_half):
             return self.network(ids, lengths).float()
 
     def step(self, batch: Batch) -> Tensor | float:
-        """Trains on a batch; its loss."""
+        """Train on a batch; return its loss."""
         ids, lengths, labels = batch
         if not self.form.best:
             ids, labels = ids.to(self.form.device), labels.to(self.form.device)
@@ -227,11 +227,11 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        # Tutorials wait for the device here, to print it.
+        # Tutorials print the loss, and wait for the device here.
         return loss.detach() if self.form.best else loss.item()
 
     def epoch(self, batches: Iterable[Batch]) -> float:
-        """Trains on all batches; the mean loss of the reviews."""
+        """Train on all batches; return the mean loss of the reviews."""
         total: Tensor | float = 0.0
         seen = 0
         for batch in batches:
@@ -240,14 +240,14 @@ class Trainer:
         return float(total) / seen
 
     def trace(self, batches: Iterable[Batch], path: str) -> dict:
-        """Writes what the steps of an epoch do to a file in Chrome's trace format."""
+        """Write a trace of the steps of an epoch in Chrome's format."""
         with torch.profiler.profile() as profile:
             self.epoch(itertools.islice(iter(batches), TRACED))
         profile.export_chrome_trace(path)
         return {}
 
     def accuracy(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """The share of reviews whose class is found."""
+        """Return the accuracy."""
         self.network.eval()
         right, seen = 0, 0
         with torch.no_grad():
@@ -261,11 +261,11 @@ class Trainer:
 
 
 def try_sparse(system: System, batches: Buckets, form: Form) -> dict[str, float]:
-    """Milliseconds of a step with dense and with sparse gradients of the embedding."""
+    """Return the milliseconds of a step with dense and with sparse embedding gradients."""
     tried = [batch for batch, _ in zip(batches, range(TRIAL_WARM_UP + TRIAL))]
     trainers = {name: Trainer(system, form, name == "sparse") for name in ("dense", "sparse")}
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for batch in tried:  # turn by turn
+    for batch in tried:  # alternating
         for name, trainer in trainers.items():
             seconds[name].append(timed(lambda: float(trainer.step(batch)))["seconds"])
     return {
@@ -276,13 +276,13 @@ def try_sparse(system: System, batches: Buckets, form: Form) -> dict[str, float]
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--best", action="store_true", help="the fastest form, not tutorials'")
+    arguments.add_argument("--best", action="store_true", help="the fastest form, not that of tutorials")
     arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     arguments.add_argument("--precision", choices=["fp32", "tf32", "fp16"], default="tf32")
     chosen = arguments.parse_args()
     form = Form(chosen.best, chosen.device, chosen.precision)
     torch.set_num_threads(chosen.threads)
-    torch.set_flush_denormal(chosen.best)  # before there are threads, which take it over
+    torch.set_flush_denormal(chosen.best)  # before threads are created, which inherit it
     torch.backends.cudnn.allow_tf32 = chosen.precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = chosen.precision != "fp32"
 

@@ -1,4 +1,4 @@
-"""What the workers of speed.py share: the networks' settings, the coded reviews, the protocol."""
+"""Shared by the workers of speed.py: hyperparameters, encoded reviews, the protocol."""
 
 import argparse
 import json
@@ -14,23 +14,23 @@ import reviews
 
 @dataclass(frozen=True)
 class System:
-    """The settings of a network and of its training, as in the configuration of lstmtext."""
+    """Hyperparameters of a network and its training, as in the configuration of lstmtext."""
 
     words: int
     length: int
-    keep: str  # which ids of a longer text: "first", "last" or "both" ends
+    keep: str  # ids to keep of a longer text: "first", "last" or "both" ends
     embedding: int
     units: int
     batch: int
-    keras_tokens: bool = False  # those of Keras's tokenizer behind START, padded in front
-    mean: bool = True  # of the states over the words; else the last state
+    keras_tokens: bool = False  # Keras's tokenizer, after START, padded in front
+    mean: bool = True  # pooling: mean of the states, or else the last state
     bidirectional: bool = False
     word_dropout: float = 0.0
     dropout: float = 0.0
     classes: int = 1  # 1: sigmoid, 2: softmax
     optimizer: str = "adam"
     learning_rate: float = 0.001
-    clip: float | None = None  # the largest norm of all gradients together
+    clip: float | None = None  # maximum norm of all gradients
 
 
 SYSTEMS = {
@@ -52,7 +52,7 @@ SYSTEMS = {
 
 
 def load(folder: Path, system: System, part: str) -> tuple[list[list[int]], np.ndarray]:
-    """The ids of the reviews of a part, cut to the system's length, and their class numbers."""
+    """Return the ids of the reviews of a split, truncated to the system's length, and their classes."""
     texts, labels = reviews.read(folder, part)
     words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))["words"]
     vocabulary = {word: reviews.FIRST_WORD + rank for rank, word in enumerate(words)}
@@ -63,7 +63,7 @@ def load(folder: Path, system: System, part: str) -> tuple[list[list[int]], np.n
 
 
 def cut(ids: list[int], length: int, keep: str) -> list[int]:
-    """At most `length` ids of a text."""
+    """Truncate a text to `length` ids."""
     if len(ids) <= length:
         return ids
     start = {"first": length, "last": 0, "both": (length + 1) // 2}[keep]
@@ -71,16 +71,16 @@ def cut(ids: list[int], length: int, keep: str) -> list[int]:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The arguments of every worker."""
+    """Return the argument parser of every worker."""
     result = argparse.ArgumentParser(description=description)
     result.add_argument("system", choices=SYSTEMS)
-    result.add_argument("folder", type=Path, help="with train.jsonl and vocabulary.json")
+    result.add_argument("folder", type=Path, help="directory with train.jsonl and vocabulary.json")
     result.add_argument("--threads", type=int, required=True)
     return result
 
 
 def serve(ready: dict[str, object], commands: dict[str, Callable[..., dict]]) -> None:
-    """Prints `ready`, then for each line read what the command of its first word gives."""
+    """Print `ready`, then for each input line the result of the command named by its first word."""
     print(json.dumps(ready), flush=True)
     while line := input_line():
         name, *arguments = line.split()
@@ -88,7 +88,7 @@ def serve(ready: dict[str, object], commands: dict[str, Callable[..., dict]]) ->
 
 
 def input_line() -> str | None:
-    """The next line of standard input; None at its end."""
+    """Return the next line of standard input, or None at its end."""
     try:
         return input()
     except EOFError:
@@ -96,7 +96,7 @@ def input_line() -> str | None:
 
 
 def timed(train: Callable[[], float]) -> dict[str, float]:
-    """The seconds that `train` takes, and the loss that it gives."""
+    """Return the seconds that `train` takes, and the loss that it returns."""
     began = time.perf_counter()
     loss = train()
     return {"seconds": time.perf_counter() - began, "loss": loss}

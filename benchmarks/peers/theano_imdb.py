@@ -1,4 +1,4 @@
-"""Trains the Theano tutorial's LSTM on the IMDB reviews in PyTorch and prints its scores as JSON."""
+"""Train the Theano tutorial's LSTM on the IMDB reviews in PyTorch and print its scores as JSON."""
 
 import argparse
 import copy
@@ -17,11 +17,11 @@ import reviews
 
 WORDS = 10_000
 UNITS = 128
-LONGEST = 100  # training and validation texts with more tokens are left out
+LONGEST = 100  # training and validation texts with more tokens are excluded
 BATCH, VALIDATION_BATCH = 16, 64
 EPOCHS = 100
 VALIDATE_EVERY = 370  # updates
-PATIENCE = 10  # validations without a new best
+PATIENCE = 10  # validations without an improvement
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Examples:
     labels: Tensor
 
     def batches(self, order: list[int], size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Ids [B, T] filled up at the end, lengths [B], classes [B]."""
+        """Return ids [B, T] padded at the end, lengths [B] and classes [B]."""
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             texts = [self.texts[i] for i in chosen]
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
 
 def load(folder: Path, limit: int | None) -> dict[str, Examples]:
-    """The coded examples of every part. Words are counted in all training texts, long ones too."""
+    """Return the encoded examples of every split. Words are counted in all training texts, even long ones."""
     tokens, labels = {}, {}
     for part in ("train", "validation", "test"):
         texts, labels[part] = reviews.read(folder, part)
@@ -84,7 +84,7 @@ def load(folder: Path, limit: int | None) -> dict[str, Examples]:
 
 @torch.no_grad()
 def score(network: Network, examples: Examples) -> tuple[float, float]:
-    """Mean loss and accuracy."""
+    """Return the mean loss and accuracy."""
     network.eval()
     by_length = sorted(range(len(examples.texts)), key=lambda i: len(examples.texts[i]))
     loss, hits = 0.0, 0
@@ -97,10 +97,10 @@ def score(network: Network, examples: Examples) -> tuple[float, float]:
 
 
 def train(network: Network, data: dict[str, Examples]) -> tuple[float, float, list[float]]:
-    """Trains, and restores the best weights.
+    """Train, and restore the best weights.
 
-    Returns the best validation accuracy, the epochs trained, and the seconds of each whole epoch,
-    validation left out.
+    Returns the best validation accuracy, the number of epochs, and the seconds of each whole epoch,
+    without validation.
     """
     trainable = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adadelta(trainable, lr=1.0, rho=0.95, eps=1e-6)
@@ -134,9 +134,9 @@ def train(network: Network, data: dict[str, Examples]) -> tuple[float, float, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="what lstmtext data split wrote")
+    parser.add_argument("folder", type=Path, help="directory written by lstmtext data split")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=int, help="train on so many texts, for a quick try")
+    parser.add_argument("--limit", type=int, help="number of texts to train on, for a quick test")
     arguments = parser.parse_args()
 
     torch.set_flush_denormal(True)
