@@ -4,23 +4,24 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FINE, SetArgs};
+use super::arguments::SetArgs;
+use super::exit::SUCCESS;
 use crate::config::{defaults, load, reference, resolved_yaml};
 use crate::output::print;
 
 const EXAMPLES: &str = "\
 Examples:
-  lstmtext config                         every field with its default and meaning
-  lstmtext config configs/imdb.yaml       the same, as this file sets them
-  lstmtext config --reference             the reference as Markdown tables";
+  lstmtext config                         every field with its default and description
+  lstmtext config configs/imdb.yaml       every field with its value in this file
+  lstmtext config --reference             reference in Markdown";
 
-/// Print the configuration in full, each field with its meaning
+/// Print the resolved configuration with a description of every field
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConfigArgs {
-    /// The configuration, a YAML file; without it the defaults are printed
+    /// Configuration file (YAML); by default the defaults are printed
     config: Option<PathBuf>,
-    /// Print the reference of all fields as Markdown
+    /// Print the reference of all fields in Markdown
     #[arg(long, conflicts_with = "config")]
     reference: bool,
     #[command(flatten)]
@@ -35,5 +36,5 @@ pub fn run(args: ConfigArgs) -> anyhow::Result<u8> {
         None => resolved_yaml(&defaults()),
     };
     print(&text)?;
-    Ok(FINE)
+    Ok(SUCCESS)
 }

@@ -11,16 +11,16 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::arguments::{ComputeArgs, SetArgs};
+use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, quoted, relative, tensorboard};
-use super::{ComputeArgs, FAILED, FINE, SetArgs};
-use crate::config::count;
-use crate::config::{ConfigError, Sweep};
+use crate::config::{ConfigError, Sweep, positive_integer};
 use crate::io::files::write_atomic;
 use crate::output::format::pluralize;
 use crate::output::{message, note, print, print_json, terminal_width};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
-    Failure, Jobs, Launch, Leaderboard, State, SweepDirectory, SweepRun, has_test_examples,
+    Failure, Jobs, Launch, Leaderboard, RunState, SweepDirectory, SweepRun, has_test_examples,
 };
 use crate::system::signals::{Interrupt, Messages};
 
@@ -31,32 +31,33 @@ Examples:
   lstmtext sweep configs/sweep.yaml --list
   lstmtext sweep configs/sweep.yaml --index 3
 
-The configuration's section sweep says what varies, as {model.lstm.units: [32, 64], seed: [1, 2]}.
-Called again, it goes on where it was stopped; several processes may share one folder. Runs are
-ranked by their validation scores; the test examples are left to lstmtext evaluate.";
+The section sweep of the configuration lists the values of the fields that vary, for example
+{model.lstm.units: [32, 64], seed: [1, 2]}. The same command continues a sweep that was stopped;
+several processes can share a directory. Runs are ranked by validation metric. To test the best
+run, use lstmtext evaluate.";
 
 const MESSAGES: Messages = Messages {
-    first: "\nstopping: each run finishes its step and saves; once more ends at once\n",
-    second: "\nended; runs that were under way may be finishing their step still\n",
+    first: "\nstopping: each run saves after its current step; press Ctrl-C again to quit at once\n",
+    second: "\nquit; the runs may still be saving\n",
 };
 
-/// Train every point of a grid or random search, and rank them
+/// Train and rank the runs of a grid search or random search
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SweepArgs {
-    /// The configuration, a YAML file with a section sweep
+    /// Configuration file (YAML) with a section sweep
     config: PathBuf,
-    /// Folder of the runs; by default sweeps/NAME
+    /// Directory of the sweep; by default sweeps/NAME
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Train so many runs at once, which share the CPU cores
-    #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
+    /// Number of runs to train at once; they share the CPU cores
+    #[arg(long, value_name = "N", value_parser = positive_integer, default_value = "1")]
     jobs: NonZeroUsize,
-    /// Print each run's index, state and settings; train nothing. State other: its folder has a run of
-    /// another configuration
+    /// Print the index, state and settings of each run without training. The state is other if the
+    /// directory contains a run with a different configuration
     #[arg(long, conflicts_with = "index")]
     list: bool,
-    /// Train only the run of this index, from 0, in this process
+    /// Train only the run with this index, starting at 0, in this process
     #[arg(long, value_name = "I", conflicts_with = "jobs")]
     index: Option<usize>,
     /// Print JSON
@@ -71,25 +72,26 @@ pub struct SweepArgs {
 /// Runs the command.
 pub fn run(args: SweepArgs) -> anyhow::Result<u8> {
     let sweep = Sweep::load(&args.config, &args.set.overrides)?;
-    let path = args.out.clone().unwrap_or_else(|| default_folder(&sweep));
-    let folder = SweepDirectory::new(sweep, &path);
+    let path = args.out.clone().unwrap_or_else(|| default_directory(&sweep));
+    let directory = SweepDirectory::new(sweep, &path);
     match args.index {
-        Some(index) => train_one(&folder, index, &args),
-        None if args.list => list(&folder, args.json),
-        None => train_all(&folder, &args),
+        Some(index) => train_one(&directory, index, &args),
+        None if args.list => list(&directory, args.json),
+        None => train_all(&directory, &args),
     }
 }
 
-/// Always the same, so that the same command goes on.
-fn default_folder(sweep: &Sweep) -> PathBuf {
+/// Returns the default of --out. It is always the same, so that the same command continues a sweep.
+fn default_directory(sweep: &Sweep) -> PathBuf {
     let name = sweep.base.config.name.as_deref().unwrap_or_default();
-    let harmless = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = name.trim_start_matches('.').chars().map(harmless).collect();
+    let replace_unsafe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.trim_start_matches('.').chars().map(replace_unsafe).collect();
     Path::new("sweeps").join(if name.is_empty() { "sweep" } else { &name })
 }
 
+/// A run in the output of --list --json.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedRun<'a> {
     index: usize,
     run: &'a Path,
     state: &'static str,
@@ -97,59 +99,62 @@ struct Listed<'a> {
     config: Value,
 }
 
-/// Prints what is to be trained, a line each.
-fn list(folder: &SweepDirectory, json: bool) -> anyhow::Result<u8> {
+/// Prints the runs, one line each.
+fn list(directory: &SweepDirectory, json: bool) -> anyhow::Result<u8> {
     if json {
-        let listed = folder.runs.iter().map(|run| listed(folder, run));
+        let listed = directory.runs.iter().map(|run| listed(directory, run));
         print_json(&listed.collect::<anyhow::Result<Vec<_>>>()?)?;
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
-    let width = (folder.runs.len() - 1).to_string().len();
+    let width = (directory.runs.len() - 1).to_string().len();
     let line = |run: &SweepRun| {
-        format!("{:width$}  {:<8}  {}\n", run.index, state(folder, run), run.point)
+        format!("{:width$}  {:<8}  {}\n", run.index, state(directory, run), run.point)
     };
-    print(&folder.runs.iter().map(line).collect::<String>())?;
-    Ok(FINE)
+    print(&directory.runs.iter().map(line).collect::<String>())?;
+    Ok(SUCCESS)
 }
 
-fn listed<'a>(folder: &SweepDirectory, run: &'a SweepRun) -> anyhow::Result<Listed<'a>> {
+fn listed<'a>(directory: &SweepDirectory, run: &'a SweepRun) -> anyhow::Result<ListedRun<'a>> {
     let json = |value: &serde_yaml::Value| serde_json::to_value(value);
-    let settings = run.point.changes().map(|set| Ok((set.field(), json(set.value())?)));
+    let settings = run.point.overrides().map(|set| Ok((set.field(), json(set.value())?)));
     let settings =
         settings.collect::<serde_json::Result<_>>().context("cannot encode a setting")?;
-    let config = serde_yaml::from_str(&folder.resolve(run)?.to_yaml());
-    Ok(Listed {
+    let config = serde_yaml::from_str(&directory.resolve(run)?.to_yaml());
+    Ok(ListedRun {
         index: run.index,
-        run: run.folder.path(),
-        state: state(folder, run),
+        run: run.directory.path(),
+        state: state(directory, run),
         settings,
         config: config.context("cannot encode a configuration")?,
     })
 }
 
-fn state(folder: &SweepDirectory, run: &SweepRun) -> &'static str {
-    if folder.check(run).is_err() {
-        // A run of another configuration, or none that can be read.
+fn state(directory: &SweepDirectory, run: &SweepRun) -> &'static str {
+    if directory.check(run).is_err() {
+        // The configuration differs or cannot be read.
         return "other";
     }
     match run.state() {
-        State::New => "new",
-        State::Running => "running",
-        State::Stopped => "stopped",
-        State::Failed => "failed",
-        State::Finished(_) => "finished",
+        RunState::New => "new",
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+        RunState::Failed => "failed",
+        RunState::Finished(_) => "finished",
     }
 }
 
-/// Goes on as the training of one run, which returns only where that fails.
-fn train_one(folder: &SweepDirectory, index: usize, args: &SweepArgs) -> anyhow::Result<u8> {
-    let run = folder.runs.get(index).ok_or_else(|| {
-        let count = folder.runs.len();
-        ConfigError::new(format!("--index {index}: the sweep has {count} runs, 0 to {}", count - 1))
+/// Replaces this process with the training of one run. Returns only on failure.
+fn train_one(directory: &SweepDirectory, index: usize, args: &SweepArgs) -> anyhow::Result<u8> {
+    let run = directory.runs.get(index).ok_or_else(|| {
+        let count = directory.runs.len();
+        ConfigError::new(format!(
+            "--index {index}: the sweep has {count} runs, with indices 0 to {}",
+            count - 1
+        ))
     })?;
-    folder.make()?;
-    folder.prepare(run)?;
-    message(format!("run {index} of {}: {}", folder.runs.len(), run.point));
+    directory.create()?;
+    directory.prepare(run)?;
+    message(format!("run {index} of {}: {}", directory.runs.len(), run.point));
     let launch = Launch {
         jobs: NonZeroUsize::MIN,
         threads: args.compute.threads,
@@ -159,30 +164,30 @@ fn train_one(folder: &SweepDirectory, index: usize, args: &SweepArgs) -> anyhow:
     if args.json {
         command.arg("--json");
     }
-    Err(command.exec()).context("cannot start the training")
+    Err(command.exec()).context("cannot start the training process")
 }
 
-/// Trains what is left, and prints the leaderboard.
-fn train_all(folder: &SweepDirectory, args: &SweepArgs) -> anyhow::Result<u8> {
-    folder.make()?;
-    folder.check_all()?;
-    let unfinished = folder.unfinished();
+/// Trains the runs that have not finished and prints the leaderboard.
+fn train_all(directory: &SweepDirectory, args: &SweepArgs) -> anyhow::Result<u8> {
+    directory.create()?;
+    directory.check_all()?;
+    let unfinished = directory.unfinished();
     let mut failures = Vec::new();
     if !unfinished.is_empty() {
         let launch = launch(args, unfinished.len());
-        introduce(folder, unfinished.len(), launch);
+        print_start(directory, unfinished.len(), launch);
         let interrupt = Interrupt::listen_with(MESSAGES)?;
-        failures = Jobs::new(folder, unfinished, launch).train(&interrupt);
+        failures = Jobs::new(directory, unfinished, launch).train(&interrupt);
         if let Some(signal) = interrupt.signal() {
-            say_how_to_go_on(folder);
+            print_resume(directory);
             return Ok(128 + signal as u8);
         }
     }
-    report(folder, &failures, args.json)
+    report(directory, &failures, args.json)
 }
 
-/// Where neither the command line nor the environment says how many threads a training has, those
-/// that run at once share the cores.
+/// Divides the CPU cores among the runs trained at once, unless --threads or OMP_NUM_THREADS sets the
+/// number of threads.
 fn launch(args: &SweepArgs, left: usize) -> Launch {
     let jobs = NonZeroUsize::new(left).map_or(args.jobs, |left| left.min(args.jobs));
     let shared = || {
@@ -196,12 +201,12 @@ fn launch(args: &SweepArgs, left: usize) -> Launch {
     Launch { jobs, threads, device: args.compute.device }
 }
 
-/// Says what will be trained, and where it goes.
-fn introduce(folder: &SweepDirectory, left: usize, launch: Launch) {
-    let total = folder.runs.len();
+/// Prints the number of runs and their directory.
+fn print_start(directory: &SweepDirectory, left: usize, launch: Launch) {
+    let total = directory.runs.len();
     let finished = match total - left {
         0 => String::new(),
-        finished => format!(", {finished} of them finished before"),
+        finished => format!(", {finished} already finished"),
     };
     let threads = match launch.threads {
         Some(threads) => format!(" with {} each", pluralize(threads.get(), "thread")),
@@ -212,30 +217,32 @@ fn introduce(folder: &SweepDirectory, left: usize, launch: Launch) {
         pluralize(total, "run"),
         launch.jobs
     ));
-    message(format!("in:    {}, each with its log.txt", folder.path().display()));
-    let others = folder.other_runs();
+    message(format!("in:    {} (log.txt in each run)", directory.path().display()));
+    let others = directory.other_runs();
     if others > 0 {
-        let runs = pluralize(others, "other run");
-        note(format!("the folder holds {runs}, not of this sweep"));
+        let runs = pluralize(others, "run");
+        note(format!("the directory contains {runs} that this sweep does not include"));
     }
     message("");
 }
 
-fn say_how_to_go_on(folder: &SweepDirectory) {
-    let total = folder.runs.len();
-    let finished = total - folder.unfinished().len();
-    let words = env::args().skip(1).map(|word| quoted(Path::new(&word)));
+/// Prints how to continue a sweep that a signal stopped.
+fn print_resume(directory: &SweepDirectory) {
+    let total = directory.runs.len();
+    let finished = total - directory.unfinished().len();
+    let arguments = env::args().skip(1).map(|argument| quoted(Path::new(&argument)));
     message(format!(
-        "stopped by a signal; {finished} of {total} runs are finished, and none is lost"
+        "stopped by a signal; {finished} of {total} runs have finished, the others are saved"
     ));
-    message(format!("go on with:\n  {} {}", program(), words.collect::<Vec<_>>().join(" ")));
+    message(format!("to continue:\n  {} {}", program(), arguments.collect::<Vec<_>>().join(" ")));
 }
 
-/// The leaderboard on stdout and in the folder; what failed and what to do next on stderr.
-fn report(folder: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::Result<u8> {
-    let board = Leaderboard::of(folder);
+/// Prints the leaderboard to stdout and writes it to the directory; prints failures and the next
+/// commands to stderr.
+fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::Result<u8> {
+    let board = Leaderboard::of(directory);
     for failure in failures {
-        let run = &folder.runs[failure.index];
+        let run = &directory.runs[failure.index];
         let log = quoted(&relative(&run.log()));
         message(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
     }
@@ -244,46 +251,47 @@ fn report(folder: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::
         false => "",
     };
     message(format!("\nranked by {}{deviation}\n", board.metric));
-    let of_data =
+    let changes_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
-    if let Some(field) = folder.varied().find(of_data) {
-        note(format!("{field} varies: scores may be of different validation examples\n"));
+    if let Some(field) = directory.varied_fields().find(changes_data) {
+        note(format!("{field} varies, so the runs may have different validation examples\n"));
     }
-    if let Some((least, most)) = board.validation_examples() {
-        note(format!("runs have {least} to {most} validation examples: their data has changed\n"));
+    if let Some((min, max)) = board.validation_examples() {
+        note(format!("the runs have {min} to {max} validation examples; their data has changed\n"));
     }
     match json {
         true => print_json(&board)?,
         false => print(&board.table(terminal_width()))?,
     }
-    // Whoever may only read the folder has seen all there is.
-    if let Err(error) = keep(folder, &board) {
+    // The directory may be read-only. The leaderboard has been printed already.
+    if let Err(error) = write_leaderboard(directory, &board) {
         note(format!("{error:#}"));
     }
-    if board.missing() > 0 {
-        let missing = pluralize(board.missing(), "run");
-        message(format!("\n{missing} without a result: the same command tries again"));
+    if board.unfinished() > 0 {
+        let runs = pluralize(board.unfinished(), "run");
+        message(format!("\n{runs} without a result; run the same command to try again"));
     }
-    say_next(folder, &board);
-    Ok(if board.missing() == 0 { FINE } else { FAILED })
+    print_next(directory, &board);
+    Ok(if board.unfinished() == 0 { SUCCESS } else { FAILURE })
 }
 
-/// Writes the leaderboard into the folder.
-fn keep(folder: &SweepDirectory, board: &Leaderboard) -> anyhow::Result<()> {
+/// Writes the leaderboard to the directory.
+fn write_leaderboard(directory: &SweepDirectory, board: &Leaderboard) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(board).context("cannot encode the leaderboard")?;
     bytes.push(b'\n');
-    // Two sweeps of one folder may end at once.
-    let _lock = RunDirectory::open(folder.path()).lock()?;
-    write_atomic(&folder.path().join("leaderboard.json"), &bytes)
+    // Two processes may finish the same sweep at the same time.
+    let _lock = RunDirectory::open(directory.path()).lock()?;
+    write_atomic(&directory.path().join("leaderboard.json"), &bytes)
 }
 
-fn say_next(folder: &SweepDirectory, board: &Leaderboard) {
-    let config = &folder.sweep.base.config;
+/// Prints the commands to look at the runs and to test the best one.
+fn print_next(directory: &SweepDirectory, board: &Leaderboard) {
+    let config = &directory.sweep.base.config;
     let Some(winner) = board.winner(config.train.early_stopping.metric) else { return };
-    let path = quoted(&relative(folder.path()));
-    message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(folder.path()), program()));
+    let path = quoted(&relative(directory.path()));
+    message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(directory.path()), program()));
     if has_test_examples(config) {
-        let winner = quoted(&relative(&folder.path().join(&winner.run)));
+        let winner = quoted(&relative(&directory.path().join(&winner.run)));
         message(format!("  {} evaluate {winner} --split test", program()));
     }
 }

@@ -1,67 +1,62 @@
-//! What no single field shows: settings that contradict each other.
+//! Contradictions between fields whose values are valid one by one.
 
 use std::collections::HashSet;
 
 use super::fields::Fault;
-use super::{Activation, ClassWeights, Column, Columns, Config, Format, Portion, SplitMethod};
+use super::overrides::field_path;
+use super::schema::{Activation, Config, Format, SplitMethod};
+use super::value::{ClassWeights, Column, Columns, Portion};
 
 impl Config {
-    /// Every contradiction between fields.
+    /// Returns every contradiction between fields.
     pub(super) fn contradictions(&self) -> Vec<Fault> {
         let faults = self.data_faults().into_iter().chain(self.model_faults());
-        faults
-            .map(|(path, message)| Fault {
-                path: path.split('.').map(str::to_owned).collect(),
-                message,
-            })
-            .collect()
+        faults.map(|(field, message)| Fault { path: field_path(&field), message }).collect()
     }
 
     fn data_faults(&self) -> Vec<(String, String)> {
         let data = &self.data;
         let mut faults = self.split_faults();
         if data.train.as_os_str().is_empty() {
-            let message = "missing: name the file or folder with the training examples";
+            let message = "missing; set it to the file or directory with the training data";
             faults.push(("data.train".into(), message.into()));
         }
         if data.labels.len() == 1
             || data.labels.iter().collect::<HashSet<_>>().len() < data.labels.len()
         {
-            faults.push(("data.labels".into(), "at least 2 labels are needed, each once".into()));
+            faults.push(("data.labels".into(), "expected at least 2 labels, all different".into()));
         }
         if matches!(data.format, Format::Fasttext | Format::Folder) && !data.filter.is_empty() {
             let format = data.format.as_str();
-            faults.push((
-                "data.filter".into(),
-                format!("needs named columns, but data.format is {format}"),
-            ));
+            let message = format!("needs named columns, which data.format: {format} does not have");
+            faults.push(("data.filter".into(), message));
         }
-        if self.inputs.are_written() && data.text_column != Columns::named("text") {
-            let message = "is not used, since inputs says which columns are read";
+        if self.inputs.is_explicit() && data.text_column != Columns::named("text") {
+            let message = "has no effect, because inputs sets the columns; remove it";
             faults.push(("data.text_column".into(), message.into()));
         }
         if matches!(data.format, Format::Fasttext | Format::Folder)
             && self.inputs.columns().len() > 1
         {
             let format = data.format.as_str();
-            let message = format!("one column, since data.format is {format}");
+            let message = format!("expected a single column, because data.format is {format}");
             faults.push((self.inputs[0].field("column"), message));
         }
         let text_columns = self
             .inputs
             .iter()
             .flat_map(|input| input.columns.0.iter().map(|column| (input.field("column"), column)));
-        for (path, column) in
+        for (field, column) in
             text_columns.chain([("data.label_column".to_owned(), &data.label_column)])
         {
             match column {
                 Column::Name(_) if !data.header => {
-                    let message =
-                        "without a header (data.header: false) it must be a number, from 1";
-                    faults.push((path, message.into()));
+                    let message = "expected a column number ≥ 1, because data.header is false";
+                    faults.push((field, message.into()));
                 }
                 Column::Number(_) if data.format == Format::Jsonl => {
-                    faults.push((path, "must name a key, since data.format is jsonl".into()));
+                    let message = "expected the name of a key, because data.format is jsonl";
+                    faults.push((field, message.into()));
                 }
                 _ => {}
             }
@@ -71,7 +66,7 @@ impl Config {
             && !data.labels.is_empty()
         {
             let known = data.labels.join(", ");
-            let message = format!("found the label \"{unknown}\", data.labels has {known}");
+            let message = format!("unknown label \"{unknown}\"; data.labels has {known}");
             faults.push(("train.class_weights".into(), message));
         }
         faults
@@ -88,18 +83,15 @@ impl Config {
         let nothing = [Portion::Count(0), Portion::Fraction(0.0)].contains(&split.validation);
         let mut faults = Vec::new();
         if taken >= 1.0 {
-            faults.push((
-                "data.split".into(),
-                "validation and test leave no training examples".into(),
-            ));
+            let message = "validation and test leave no training examples";
+            faults.push(("data.split".into(), message.into()));
         }
         if split.shuffle && split.method != SplitMethod::Position {
-            let message =
-                "goes with data.split.method: position; stratified draws at random anyway";
+            let message = "needs data.split.method: position; a stratified split is always random";
             faults.push(("data.split.shuffle".into(), message.into()));
         }
         if nothing && data.validation.is_none() {
-            let message = "must be above 0, since data.validation names no file";
+            let message = "expected a value > 0, because data.validation is null";
             faults.push(("data.split.validation".into(), message.into()));
         }
         faults
@@ -109,18 +101,18 @@ impl Config {
         let classes = self.data.labels.len();
         let mut faults = Vec::new();
         if self.model.head.activation == Activation::Sigmoid && classes > 2 {
-            let message = format!("sigmoid is for 2 classes, data.labels has {classes}");
+            let message = format!("sigmoid is for 2 classes, but data.labels has {classes}");
             faults.push(("model.head.activation".into(), message));
         }
         for input in self.inputs.iter() {
             if input.lstm.layers == 1 && input.lstm.dropout > 0.0 {
                 let message =
-                    format!("acts between layers, but {} is 1", input.field("lstm.layers"));
+                    format!("applies between layers, but {} is 1", input.field("lstm.layers"));
                 faults.push((input.field("lstm.dropout"), message));
             }
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
-            faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum above 0".into()));
+            faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum > 0".into()));
         }
         faults
     }

@@ -1,29 +1,30 @@
-//! What differs between configurations, as values: how they were written does not count.
+//! Differences between configurations. Values are compared, not the way they are written.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_yaml::Value;
 
+use super::fields::Field;
+use super::resolved::Resolved;
 use super::value::FieldValue;
-use super::{Field, Resolved};
 
-/// A field whose value is not the same in all configurations.
+/// A field whose value differs between configurations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// The names from the top, `["train", "epochs"]`.
+    /// The names from the top level down, such as `["train", "epochs"]`.
     pub path: Vec<String>,
-    /// The value in each configuration; none in one that has no such input.
+    /// The value in each configuration; `None` if a configuration has no such input.
     pub values: Vec<Option<Value>>,
 }
 
 impl Difference {
-    /// The field as the user writes it, `train.epochs`.
+    /// The name of the field, such as `train.epochs`.
     pub fn field(&self) -> String {
         self.path.join(".")
     }
 }
 
-/// The fields in which the configurations differ, in the order of the reference.
+/// Returns the fields that differ between configurations, in the order of the reference.
 pub fn differences(configs: &[&Resolved]) -> Vec<Difference> {
     let leaves: Vec<Vec<Leaf>> = configs.iter().map(|config| leaves(&config.fields)).collect();
     let mut known = HashSet::new();
@@ -38,7 +39,7 @@ pub fn differences(configs: &[&Resolved]) -> Vec<Difference> {
     paths.filter_map(difference).collect()
 }
 
-/// A field that holds a value.
+/// A field that holds a value rather than other fields.
 struct Leaf {
     path: Vec<String>,
     value: Value,
@@ -48,7 +49,7 @@ fn by_path(leaves: &[Leaf]) -> HashMap<&[String], &Value> {
     leaves.iter().map(|leaf| (&leaf.path[..], &leaf.value)).collect()
 }
 
-/// Every field with its value; what stands under `inputs` field by field too.
+/// Returns every field with its value. The mapping `inputs` is split into its fields.
 fn leaves(fields: &[Field]) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     for field in fields.iter().filter(|field| !field.is_section()) {
@@ -76,12 +77,12 @@ fn add_leaves(leaves: &mut Vec<Leaf>, path: Vec<String>, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{flow, parse};
+    use crate::config::{inline_yaml, parse};
 
     fn shown(configs: &[&str]) -> Vec<(String, Vec<String>)> {
         let resolved: Vec<Resolved> =
             configs.iter().map(|yaml| parse(yaml, "test", &[]).unwrap()).collect();
-        let value = |value: &Option<Value>| value.as_ref().map_or("-".into(), flow);
+        let value = |value: &Option<Value>| value.as_ref().map_or("-".into(), inline_yaml);
         differences(&resolved.iter().collect::<Vec<_>>())
             .iter()
             .map(|difference| (difference.field(), difference.values.iter().map(value).collect()))
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_compared_and_not_how_they_are_written() {
+    fn equal_values_do_not_differ_however_they_are_written() {
         let a = "data: {train: x}\ntrain: {epochs: 10, learning_rate: 0.002, batch_size: 64}\n";
         let b = "data:\n  train: ./x\ntrain: {batch_size: 64.0, epochs: 1e1}\n";
         assert_eq!(shown(&[a, b]), []);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_in_the_order_of_the_reference() {
+    fn differences_follow_the_order_of_the_reference() {
         let a = "train: {seed: 1}\ndata: {train: x}\nmodel: {pooling: mean}\n";
         let b = "train: {seed: 2}\ndata: {train: x}\n";
         let c = "train: {seed: 2}\ndata: {train: x}\nmodel: {pooling: mean}\n";

@@ -1,158 +1,127 @@
-//! One walk over the configuration does everything: it reads the values, fills in defaults,
-//! collects every fault, and leaves the table from which the resolved configuration and the
-//! reference are printed. [`section!`] declares a struct together with its defaults, ranges and
-//! meanings, so that these cannot drift apart.
+//! The fields of a configuration.
+//!
+//! [`section!`] declares a struct together with the default, range and description of each field.
+//! One pass over a document reads the values, fills in defaults, and collects every fault as well as
+//! the list of fields from which the resolved configuration and the reference are printed.
 
 use serde_yaml::{Mapping, Value};
 
-use super::value::FieldValue;
+use super::value::{FieldValue, Range, expected};
 
-/// The numbers a field accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    low: f64,
-    high: f64,
-    low_excluded: bool,
-}
-
-/// At least `low`.
-pub const fn at_least(low: f64) -> Range {
-    Range { low, high: f64::INFINITY, low_excluded: false }
-}
-
-/// Above `low`.
-pub const fn above(low: f64) -> Range {
-    Range { low, high: f64::INFINITY, low_excluded: true }
-}
-
-/// From `low` to `high`, both allowed.
-pub const fn between(low: f64, high: f64) -> Range {
-    Range { low, high, low_excluded: false }
-}
-
-impl Range {
-    fn holds(&self, number: f64) -> bool {
-        let above = if self.low_excluded { number > self.low } else { number >= self.low };
-        above && number <= self.high
-    }
-
-    fn words(&self) -> String {
-        match (self.low_excluded, self.high.is_finite()) {
-            (_, true) => format!("from {} to {}", self.low, self.high),
-            (true, false) => format!("above {}", self.low),
-            (false, false) => format!("at least {}", self.low),
-        }
-    }
-}
-
-/// A field as the reference and the resolved configuration show it.
+/// A field as the resolved configuration and the reference show it.
 #[derive(Clone, Debug)]
 pub struct Field {
-    /// The names from the top, `["train", "epochs"]`.
+    /// The names from the top level down, such as `["train", "epochs"]`.
     pub path: Vec<String>,
-    /// What it means.
-    pub meaning: String,
-    /// What may be written; empty for a section.
-    pub allowed: String,
-    /// What it is when it is not written.
+    /// The description.
+    pub description: String,
+    /// The values it accepts, such as "an integer ≥ 1"; empty for a section.
+    pub values: String,
+    /// The default value.
     pub default: Value,
-    /// What it is now.
+    /// The current value.
     pub value: Value,
 }
 
 impl Field {
-    /// Whether it groups other fields rather than holding a value.
+    /// Returns whether the field is a section, which holds other fields rather than a value.
     pub fn is_section(&self) -> bool {
-        self.allowed.is_empty()
+        self.values.is_empty()
     }
 }
 
-/// Something wrong with the configuration.
+/// Sets the value of the field at `path`.
+pub fn set_value(fields: &mut [Field], path: &[&str], value: Value) {
+    if let Some(field) = fields.iter_mut().find(|field| field.path == path) {
+        field.value = value;
+    }
+}
+
+/// A fault of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// The names from the top to where it is.
+    /// The names from the top level down to the faulty field.
     pub path: Vec<String>,
-    /// What was found and what is allowed.
+    /// The problem and what is expected instead.
     pub message: String,
 }
 
-/// What a walk over the configuration leaves behind.
+/// Everything collected while a document is read.
 #[derive(Default)]
-pub struct Walk {
-    pub table: Vec<Field>,
+pub struct Collector {
+    pub fields: Vec<Field>,
     pub faults: Vec<Fault>,
+    /// The paths of unknown fields.
     pub unknown: Vec<Vec<String>>,
 }
 
-/// One section during the walk.
-pub struct Fields<'a> {
+/// Reads the fields of one section.
+pub struct SectionReader<'a> {
     path: Vec<String>,
+    /// The entries that have not been read yet.
     mapping: Mapping,
-    walk: &'a mut Walk,
+    collector: &'a mut Collector,
 }
 
-/// What can stand under a name: a value, or a section of further fields.
-pub trait Node: Sized {
-    fn read(fields: &mut Fields, name: &str, about: About<Self>) -> Self;
+/// A type that a field can have: a value or a section.
+pub trait ReadField: Sized {
+    /// Reads the field `name`. If it is missing or faulty, returns the default.
+    fn read(section: &mut SectionReader, name: &str, declaration: Declaration<Self>) -> Self;
 }
 
-/// What a declaration says of a field.
-pub struct About<T> {
-    pub meaning: String,
+/// The declaration of a field.
+pub struct Declaration<T> {
+    pub description: String,
     pub default: Option<T>,
     pub range: Option<Range>,
 }
 
-impl<'a> Fields<'a> {
-    /// Starts at the top of the document.
-    pub fn top(value: &Value, walk: &'a mut Walk) -> Self {
-        Self::section_of(Vec::new(), value, walk)
+impl<'a> SectionReader<'a> {
+    /// Creates a reader for the top level of a document.
+    pub fn root(value: &Value, collector: &'a mut Collector) -> Self {
+        Self::at(Vec::new(), value, collector)
     }
 
-    /// Starts at `path` with the value that stands there.
-    pub fn at(path: Vec<String>, value: &Value, walk: &'a mut Walk) -> Self {
-        Self::section_of(path, value, walk)
-    }
-
-    /// The section `name` below this one.
-    pub fn section(&mut self, name: &str, meaning: String) -> Fields<'_> {
-        let path = self.path_to(name);
-        let value = self.mapping.shift_remove(name).unwrap_or(Value::Null);
-        self.walk.table.push(Field {
-            path: path.clone(),
-            meaning,
-            allowed: String::new(),
-            default: Value::Null,
-            value: Value::Null,
-        });
-        Self::section_of(path, &value, self.walk)
-    }
-
-    fn section_of<'b>(path: Vec<String>, value: &Value, walk: &'b mut Walk) -> Fields<'b> {
+    /// Creates a reader for the section `value` at `path`.
+    pub fn at(path: Vec<String>, value: &Value, collector: &'a mut Collector) -> Self {
         let mapping = match value {
             Value::Mapping(mapping) => mapping.clone(),
             Value::Null => Mapping::new(),
             other => {
-                let message = format!("found {}, allowed is a section of fields", found(other));
-                walk.faults.push(Fault { path: path.clone(), message });
+                let message = format!("found {}, expected a mapping of fields", found(other));
+                collector.faults.push(Fault { path: path.clone(), message });
                 Mapping::new()
             }
         };
-        Fields { path, mapping, walk }
+        Self { path, mapping, collector }
     }
 
-    /// What nothing has asked for.
+    /// Creates a reader for the subsection `name`.
+    pub fn section(&mut self, name: &str, description: String) -> SectionReader<'_> {
+        let path = self.path_to(name);
+        let value = self.mapping.shift_remove(name).unwrap_or(Value::Null);
+        self.collector.fields.push(Field {
+            path: path.clone(),
+            description,
+            values: String::new(),
+            default: Value::Null,
+            value: Value::Null,
+        });
+        SectionReader::at(path, &value, self.collector)
+    }
+
+    /// Returns the entries that have not been read.
     pub fn rest(self) -> Mapping {
         self.mapping
     }
 
-    /// Notes the names that nothing has asked for.
-    pub fn finish(self) {
+    /// Collects the entries that have not been read as unknown fields.
+    pub fn collect_unknown(self) {
         for key in self.mapping.keys() {
             let name = String::from_yaml(key).unwrap_or_else(|| found(key));
             let mut path = self.path.clone();
             path.push(name);
-            self.walk.unknown.push(path);
+            self.collector.unknown.push(path);
         }
     }
 
@@ -162,33 +131,27 @@ impl<'a> Fields<'a> {
         path
     }
 
-    fn value<T: FieldValue>(&mut self, name: &str, about: About<T>) -> T {
+    fn value<T: FieldValue>(&mut self, name: &str, declaration: Declaration<T>) -> T {
         let path = self.path_to(name);
-        #[expect(
-            clippy::expect_used,
-            reason = "the macro that calls this gives every value a default"
-        )]
-        let default = about.default.expect("every value field declares a default");
-        let allowed = match about.range {
-            Some(range) => format!("{}, {}", T::allowed(), range.words()),
-            None => T::allowed(),
-        };
+        #[expect(clippy::expect_used, reason = "section! gives every value a default")]
+        let default = declaration.default.expect("every value has a default");
+        let values = expected::<T>(declaration.range);
         let value = match self.mapping.shift_remove(name) {
             None => default.clone(),
-            Some(yaml) => match read_value(&yaml, about.range) {
+            Some(yaml) => match read_value(&yaml, declaration.range) {
                 Some(value) => value,
                 None => {
-                    let message = format!("found {}, allowed is {allowed}", found(&yaml));
-                    self.walk.faults.push(Fault { path: path.clone(), message });
+                    let message = format!("found {}, expected {values}", found(&yaml));
+                    self.collector.faults.push(Fault { path: path.clone(), message });
                     default.clone()
                 }
             },
         }
         .absolute();
-        self.walk.table.push(Field {
+        self.collector.fields.push(Field {
             path,
-            meaning: about.meaning,
-            allowed,
+            description: declaration.description,
+            values,
             default: default.to_yaml(),
             value: value.to_yaml(),
         });
@@ -196,23 +159,23 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<T: FieldValue> Node for T {
-    fn read(fields: &mut Fields, name: &str, about: About<Self>) -> Self {
-        fields.value(name, about)
+impl<T: FieldValue> ReadField for T {
+    fn read(section: &mut SectionReader, name: &str, declaration: Declaration<Self>) -> Self {
+        section.value(name, declaration)
     }
 }
 
 fn read_value<T: FieldValue>(yaml: &Value, range: Option<Range>) -> Option<T> {
     T::from_yaml(yaml).filter(|value| match (range, value.number()) {
-        (Some(range), Some(number)) => range.holds(number),
+        (Some(range), Some(number)) => range.contains(number),
         _ => true,
     })
 }
 
-/// A value as the user wrote it, short enough for a line.
+/// Describes a value in a message, in at most 60 characters.
 pub fn found(value: &Value) -> String {
     let text = match value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => "null".to_owned(),
         Value::Mapping(_) => "a mapping".to_owned(),
         Value::Sequence(_) => "a list".to_owned(),
         Value::String(text) => format!("{text:?}"),
@@ -226,14 +189,15 @@ pub fn found(value: &Value) -> String {
     }
 }
 
-/// Joins doc comment lines into one paragraph.
+/// Joins the lines of a doc comment into one paragraph.
 pub fn paragraph(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
-/// Declares a section: a struct whose fields carry meaning (the doc comment), default and range.
+/// Declares a section: a struct whose fields each have a description (the doc comment), a default and
+/// an optional range.
 ///
-/// `name: Type = default, range;`: a value. `name: Type;`: a section below this one.
+/// `name: Type = default, range;` declares a value, `name: Type;` a subsection.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -246,33 +210,36 @@ macro_rules! section {
         pub struct $Name { $( $(#[doc = $doc])+ pub $field: $Type, )+ }
 
         impl $Name {
-            /// Reads every field; what is wrong is noted in the walk.
-            pub(crate) fn read_fields(fields: &mut $crate::config::fields::Fields) -> Self {
-                use $crate::config::fields::{About, Node, paragraph};
+            /// Reads every field and collects the faults.
+            pub(in $crate::config) fn read_fields(
+                section: &mut $crate::config::fields::SectionReader,
+            ) -> Self {
+                use $crate::config::fields::{Declaration, ReadField, paragraph};
                 #[allow(unused_mut, unused_assignments)]
                 Self { $( $field: {
                     let mut default = None;
                     let mut range = None;
                     $( default = Some($default); )?
                     $( range = Some($range); )?
-                    let meaning = paragraph(&[$($doc),+]);
-                    <$Type as Node>::read(fields, stringify!($field), About { meaning, default, range })
+                    let description = paragraph(&[$($doc),+]);
+                    let declaration = Declaration { description, default, range };
+                    <$Type as ReadField>::read(section, stringify!($field), declaration)
                 }, )+ }
             }
         }
 
-        impl $crate::config::fields::Node for $Name {
+        impl $crate::config::fields::ReadField for $Name {
             fn read(
-                fields: &mut $crate::config::fields::Fields,
+                section: &mut $crate::config::fields::SectionReader,
                 name: &str,
-                about: $crate::config::fields::About<Self>,
+                declaration: $crate::config::fields::Declaration<Self>,
             ) -> Self {
-                let mut section = fields.section(name, about.meaning);
-                let read = Self::read_fields(&mut section);
-                section.finish();
+                let mut subsection = section.section(name, declaration.description);
+                let read = Self::read_fields(&mut subsection);
+                subsection.collect_unknown();
                 read
             }
         }
     };
 }
-pub(crate) use section;
+pub(super) use section;

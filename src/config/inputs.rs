@@ -1,39 +1,55 @@
-//! The texts of an example and what reads each: written under `inputs`, or the only one.
+//! The text inputs of a model: the section `inputs`, or the single input without it.
 
 use std::ops::Deref;
 
 use serde_yaml::{Mapping, Value};
 
-use super::fields::{Fault, Fields, Walk};
-use super::schema::{Config, EmbeddingConfig, InputSection, LstmConfig, Pooling, TextConfig};
-use super::unknown_field;
-use super::value::{Column, Columns, FieldValue};
+use super::fields::{Collector, Fault, SectionReader, found, section};
+use super::schema::model::{EmbeddingConfig, LstmConfig, Pooling};
+use super::schema::text::TextConfig;
+use super::suggestions::unknown_field;
+use super::value::{Column, Columns, FieldValue, Range};
 
-/// One text of an example, how it becomes ids, and what reads them.
+section! {
+    /// An entry of the section `inputs`.
+    pub struct InputSection {
+        /// Column or key of the text.
+        column: Option<Columns> = None;
+        /// Text preprocessing.
+        text: TextConfig;
+        /// Embedding layer.
+        embedding: EmbeddingConfig;
+        /// LSTM layers.
+        lstm: LstmConfig;
+        /// Pooling of the sequence of hidden states into one vector.
+        pooling: Pooling = Pooling::Max;
+    }
+}
+
+/// A text input of a model, with the layers that process it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// Its name under `inputs`; nothing where it is the only one.
+    /// Its name in `inputs`; `None` for the single input of a model without that section.
     pub name: Option<String>,
-    /// Where the text stands.
+    /// The columns of the text.
     pub columns: Columns,
-    /// How it becomes ids.
+    /// Text preprocessing.
     pub text: TextConfig,
-    /// Its word vectors.
+    /// Embedding layer.
     pub embedding: EmbeddingConfig,
-    /// Its LSTM.
+    /// LSTM layers.
     pub lstm: LstmConfig,
-    /// How hidden states become one vector.
+    /// Pooling of the sequence of hidden states into one vector.
     pub pooling: Pooling,
 }
 
 impl Input {
-    /// What its parameters and files are called in front, as `story.`; nothing for the only input.
+    /// The prefix of its parameters and files, such as `story.`; empty for a single input.
     pub fn prefix(&self) -> String {
         self.name.as_ref().map_or(String::new(), |name| format!("{name}."))
     }
 
-    /// The path of a field of its `column`, `text`, `embedding`, `lstm` or `pooling`, as the user
-    /// wrote or would write it.
+    /// The full name of its field `column`, `pooling`, or one in `text`, `embedding` or `lstm`.
     pub fn field(&self, field: &str) -> String {
         match (&self.name, field.split('.').next()) {
             (Some(name), _) => format!("inputs.{name}.{field}"),
@@ -43,21 +59,9 @@ impl Input {
         }
     }
 
-    /// The pooled features D that it contributes.
+    /// Number of pooled features D of this input.
     pub fn features(&self) -> usize {
-        self.lstm.units * if self.lstm.bidirectional { 2 } else { 1 }
-    }
-
-    /// The input of a configuration that has no `inputs`.
-    fn only(config: &Config) -> Self {
-        Self {
-            name: None,
-            columns: config.data.text_column.clone(),
-            text: config.text.clone(),
-            embedding: config.model.embedding.clone(),
-            lstm: config.model.lstm.clone(),
-            pooling: config.model.pooling,
-        }
+        self.lstm.units * self.lstm.directions()
     }
 
     fn named(name: String, section: InputSection) -> Self {
@@ -72,10 +76,11 @@ impl Input {
     }
 }
 
-/// The inputs in the order in which their results are put beside each other, at least one.
+/// The inputs of a model in the order in which their pooled vectors are concatenated. There is at
+/// least one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
-    /// The section as it was written, paths made absolute.
+    /// The section as written, with absolute paths.
     written: Mapping,
     list: Vec<Input>,
 }
@@ -99,24 +104,66 @@ impl Inputs {
         columns
     }
 
-    /// For each input the numbers of its columns among [`Inputs::columns`].
-    pub fn parts(&self) -> Vec<Vec<usize>> {
+    /// For each input, the indices of its columns in [`Inputs::columns`].
+    pub fn column_indices(&self) -> Vec<Vec<usize>> {
         let columns = self.columns();
-        let number = |column: &Column| columns.iter().position(|known| *known == column);
-        let parts = |input: &Input| input.columns.0.iter().filter_map(number).collect();
-        self.list.iter().map(parts).collect()
+        let index = |column: &Column| columns.iter().position(|known| *known == column);
+        let indices = |input: &Input| input.columns.0.iter().filter_map(index).collect();
+        self.list.iter().map(indices).collect()
     }
 
-    /// The same inputs with all word vectors trained, so that these have gradients.
-    pub fn with_trained_vectors(&self) -> Self {
+    /// The same inputs with all embeddings trainable, so that they get gradients.
+    pub fn with_trainable_embeddings(&self) -> Self {
         let mut inputs = self.clone();
         inputs.list.iter_mut().for_each(|input| input.embedding.trainable = true);
         inputs
     }
 
-    /// Whether the section says what the inputs are.
-    pub(super) fn are_written(&self) -> bool {
+    /// Returns whether the configuration has a section `inputs`.
+    pub(super) fn is_explicit(&self) -> bool {
         !self.written.is_empty()
+    }
+
+    /// Reads the entries of the section; `only` is the input of a model without it. Each entry
+    /// inherits the settings of `text` and `model` in the document `root`.
+    pub(super) fn resolve(&mut self, only: Input, root: &Value, collector: &mut Collector) {
+        if self.written.is_empty() {
+            self.list = vec![only];
+            return;
+        }
+        let inherited = Value::Mapping(inherited(root));
+        for (key, own) in self.written.iter_mut() {
+            let name = String::from_yaml(key).unwrap_or_default();
+            let path = vec!["inputs".to_owned(), name.clone()];
+            if let Some(message) = entry_fault(&name, own) {
+                collector.faults.push(Fault { path, message });
+                continue;
+            }
+            let mut merged = inherited.clone();
+            merge(&mut merged, own);
+
+            let mut entry = Collector::default();
+            let mut reader = SectionReader::at(path, &merged, &mut entry);
+            let section = InputSection::read_fields(&mut reader);
+            reader.collect_unknown();
+            // Faults in inherited settings are reported where they are written.
+            let is_own = |path: &[String]| find(own, &path[2..]).is_some();
+            collector.faults.extend(entry.faults.iter().filter(|f| is_own(&f.path)).cloned());
+            let is_inherited = |path: &[String]| find(&inherited, &path[2..]).is_some();
+            for path in entry.unknown.iter().filter(|path| is_own(path) || !is_inherited(path)) {
+                let message = unknown_field(path, &entry.fields);
+                collector.faults.push(Fault { path: path.clone(), message });
+            }
+            for field in entry.fields.iter().filter(|field| !field.is_section()) {
+                if let Some(slot) = find_mut(own, &field.path[2..]) {
+                    *slot = field.value.clone();
+                }
+            }
+            self.list.push(Input::named(name, section));
+        }
+        for field in collector.fields.iter_mut().filter(|field| field.path == ["inputs"]) {
+            field.value = self.to_yaml();
+        }
     }
 }
 
@@ -127,83 +174,41 @@ impl FieldValue for Inputs {
     fn to_yaml(&self) -> Value {
         Value::Mapping(self.written.clone())
     }
-    fn allowed() -> String {
-        format!("a mapping {{name: {{{SECTION}}}}}, {NAME}")
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec![format!("a mapping {{name: {{{SECTION}}}}}")]
     }
 }
 
-const NAME: &str = "names of at most 64 letters, digits and _";
 const SECTION: &str = "column, text, embedding, lstm, pooling";
 
-/// What is wrong with an entry of the section, where something is.
+/// Returns the fault of an entry of the section, if it has one.
 fn entry_fault(name: &str, own: &Value) -> Option<String> {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(harmless) {
-        return Some(format!("found the name \"{name}\", allowed are {NAME}"));
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_allowed) {
+        return Some(format!(
+            "invalid name \"{name}\"; a name has at most 64 letters, digits and underscores"
+        ));
     }
     match own {
         Value::Mapping(_) | Value::Null => None,
-        _ => Some(format!("allowed is a section {{{SECTION}}}")),
+        other => Some(format!("found {}, expected a mapping {{{SECTION}}}", found(other))),
     }
 }
 
-/// Works out every input of a configuration whose fields are read; `root` is the whole document.
-pub(super) fn resolve(config: &mut Config, root: &Value, walk: &mut Walk) {
-    if config.inputs.written.is_empty() {
-        config.inputs.list = vec![Input::only(config)];
-        return;
-    }
-    let inherited = Value::Mapping(inherited(root));
-    let mut written = std::mem::take(&mut config.inputs.written);
-    for (key, own) in written.iter_mut() {
-        let name = String::from_yaml(key).unwrap_or_default();
-        let path = vec!["inputs".to_owned(), name.clone()];
-        if let Some(message) = entry_fault(&name, own) {
-            walk.faults.push(Fault { path, message });
-            continue;
-        }
-        let mut merged = inherited.clone();
-        merge(&mut merged, own);
-
-        let mut part = Walk::default();
-        let mut fields = Fields::at(path, &merged, &mut part);
-        let section = InputSection::read_fields(&mut fields);
-        fields.finish();
-        // What is wrong in an inherited section is told where it stands.
-        let here = |path: &[String]| find(own, &path[2..]).is_some();
-        walk.faults.extend(part.faults.iter().filter(|fault| here(&fault.path)).cloned());
-        let inherited = |path: &[String]| find(&inherited, &path[2..]).is_some();
-        for path in part.unknown.iter().filter(|path| here(path) || !inherited(path)) {
-            let message = unknown_field(path, &part.table);
-            walk.faults.push(Fault { path: path.clone(), message });
-        }
-        for field in part.table.iter().filter(|field| !field.is_section()) {
-            if let Some(slot) = find_mut(own, &field.path[2..]) {
-                *slot = field.value.clone();
-            }
-        }
-        config.inputs.list.push(Input::named(name, section));
-    }
-    for field in walk.table.iter_mut().filter(|field| field.path == ["inputs"]) {
-        field.value = Value::Mapping(written.clone());
-    }
-    config.inputs.written = written;
-}
-
-/// What every input begins with: the sections text and model.
+/// The settings that every input inherits from `text` and `model`.
 fn inherited(root: &Value) -> Mapping {
     let model = root.get("model");
-    let parts = [
+    let settings = [
         ("text", root.get("text")),
         ("embedding", model.and_then(|model| model.get("embedding"))),
         ("lstm", model.and_then(|model| model.get("lstm"))),
         ("pooling", model.and_then(|model| model.get("pooling"))),
     ];
-    let given = parts.into_iter().filter_map(|(name, part)| Some((name, part?)));
-    given.map(|(name, part)| (Value::from(name), part.clone())).collect()
+    let given = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    given.map(|(name, value)| (Value::from(name), value.clone())).collect()
 }
 
-/// Lays `over` on `base`: mappings entry by entry, anything else in place of what is there.
+/// Merges `over` into `base`: mappings entry by entry, all other values by replacement.
 fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Mapping(base), Value::Mapping(over)) => {

@@ -1,32 +1,32 @@
-//! Finds the line of a field in a YAML text.
+//! Finds the position of a field in YAML.
 //!
-//! serde_yaml keeps no positions in its values, but gives one with every error. So the locator
-//! walks down to the field with serde and fails there on purpose.
+//! serde_yaml values have no positions, but its errors do. The locator therefore descends to the
+//! field with serde and raises an error there.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The line and column, from 1, of the key at the end of `path`, if the text has it.
+/// Returns the line and column, starting at 1, of the key at `path`, if the key exists.
 pub fn locate(yaml: &str, path: &[String]) -> Option<(usize, usize)> {
-    let walk = Walk { path };
-    let error = walk.deserialize(serde_yaml::Deserializer::from_str(yaml)).err()?;
+    let locator = Locator { path };
+    let error = locator.deserialize(serde_yaml::Deserializer::from_str(yaml)).err()?;
     error.location().map(|at| (at.line(), at.column()))
 }
 
-/// Walks down a value to the key at the end of the path.
-struct Walk<'p> {
+/// Descends from a value to the key at `path`.
+struct Locator<'p> {
     path: &'p [String],
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Locator<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Locator<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -38,7 +38,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let key = Key { name, last: rest.is_empty() };
         while let Some(matches) = map.next_key_seed(Key { ..key })? {
             if matches {
-                map.next_value_seed(Walk { path: rest })?;
+                map.next_value_seed(Locator { path: rest })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -74,7 +74,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// Compares a key with the wanted name; fails, to be told the position, where it is the last.
+/// Compares a key with `name`. If it is the last name of the path, raises an error to get its
+/// position.
 #[derive(Clone, Copy)]
 struct Key<'p> {
     name: &'p str,
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_keys_at_every_depth() {
+    fn keys_are_found_at_every_depth() {
         let yaml = "# comment\ntrain:\n  seed: 1\n\n  epochs: 3\nmodel: {lstm: {units: 5}}\n";
         assert_eq!(at(yaml, "train"), Some((2, 1)));
         assert_eq!(at(yaml, "train.epochs"), Some((5, 3)));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_no_position_of_what_is_not_there() {
+    fn missing_keys_have_no_position() {
         assert_eq!(at("train: {seed: 1}\n", "train.epochs"), None);
         assert_eq!(at("- a\n- b\n", "train"), None);
     }

@@ -1,14 +1,14 @@
-//! Prints the field table: as a commented configuration, and as the reference in Markdown.
+//! Formats the fields of a configuration as commented YAML and as a reference in Markdown.
 
 use serde_yaml::Value;
 
-use super::Field;
+use super::fields::Field;
 use crate::output::table::wrap;
 
-/// Comment lines end before this column.
+/// Maximum width of comments.
 const WIDTH: usize = 96;
 
-/// The configuration with every field, its meaning above it.
+/// Formats a configuration as YAML with the description of each field in a comment above it.
 pub fn resolved_yaml(fields: &[Field]) -> String {
     let mut out = String::new();
     for field in fields {
@@ -19,67 +19,88 @@ pub fn resolved_yaml(fields: &[Field]) -> String {
             out.push('\n');
         }
         let comment = match field.is_section() {
-            true => field.meaning.clone(),
-            false => format!("{} [{}]", field.meaning, field.allowed),
+            true => field.description.clone(),
+            false => format!("{} [{}]", field.description, field.values),
         };
         for line in wrap(&comment, WIDTH - indent.len() - 2) {
             out.push_str(&format!("{indent}# {line}\n"));
         }
         match field.is_section() {
             true => out.push_str(&format!("{indent}{name}:\n")),
-            false => out.push_str(&format!("{indent}{name}: {}\n", flow(&field.value))),
+            false => out.push_str(&format!("{indent}{name}: {}\n", inline_yaml(&field.value))),
         }
     }
     out
 }
 
-/// Every field as Markdown tables, a table for each section.
+/// Formats the reference in Markdown, with a table for each section.
 pub fn reference(fields: &[Field]) -> String {
-    let mut out = String::new();
-    let mut section = None;
-    for field in fields.iter().filter(|field| !field.is_section()) {
-        let parent = &field.path[..field.path.len() - 1];
-        if section != Some(parent) {
-            section = Some(parent);
-            let title = if parent.is_empty() { "top level".into() } else { parent.join(".") };
-            out.push_str(&format!("\n**{title}**\n\n"));
-            out.push_str("| field | allowed | default | meaning |\n|---|---|---|---|\n");
-        }
-        let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
-        out.push_str(&format!(
-            "| `{}` | {} | `{}` | {} |\n",
-            field.path.join("."),
-            cell(&field.allowed),
-            flow(&field.default),
-            cell(&field.meaning),
-        ));
+    let mut out = table("Top level", "", fields, &[]);
+    for section in fields.iter().filter(|field| field.is_section()) {
+        out.push_str(&table(&section.path.join("."), &section.description, fields, &section.path));
     }
     out
 }
 
-/// A value on one line, as YAML.
-pub fn flow(value: &Value) -> String {
+/// A heading, a description and a table of the values directly under `parent`; empty if there are
+/// none.
+fn table(title: &str, description: &str, fields: &[Field], parent: &[String]) -> String {
+    let is_child = |field: &&Field| {
+        !field.is_section()
+            && field.path.len() == parent.len() + 1
+            && field.path.starts_with(parent)
+    };
+    let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+    let rows: String = fields
+        .iter()
+        .filter(is_child)
+        .map(|field| {
+            format!(
+                "| `{}` | {} | `{}` | {} |\n",
+                field.path.join("."),
+                cell(&field.values),
+                inline_yaml(&field.default),
+                cell(&field.description),
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let description = match description {
+        "" => String::new(),
+        text => format!("{}\n\n", cell(text)),
+    };
+    format!(
+        "\n### {title}\n\n{description}| field | values | default | description |\n|---|---|---|---|\n{rows}"
+    )
+}
+
+/// Formats a value as YAML on one line.
+pub fn inline_yaml(value: &Value) -> String {
     match value {
         Value::Sequence(items) => {
-            format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
+            format!("[{}]", items.iter().map(inline_yaml).collect::<Vec<_>>().join(", "))
         }
         Value::Mapping(entries) => {
-            let entries =
-                entries.iter().map(|(key, value)| format!("{}: {}", flow(key), flow(value)));
+            let entries = entries
+                .iter()
+                .map(|(key, value)| format!("{}: {}", inline_yaml(key), inline_yaml(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
-        // JSON's quoting is YAML's too, and is needed wherever a text could read as something else.
-        Value::String(text) if !plain(text) => serde_json::Value::from(text.as_str()).to_string(),
+        // Strings that YAML could parse as another type are quoted. JSON quoting is valid YAML.
+        Value::String(text) if !is_plain(text) => {
+            serde_json::Value::from(text.as_str()).to_string()
+        }
         Value::String(text) => text.clone(),
         scalar => serde_yaml::to_string(scalar).unwrap_or_default().trim_end().to_owned(),
     }
 }
 
-/// Whether YAML reads the bare text back as the same text.
-fn plain(text: &str) -> bool {
-    let harmless = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    harmless
-        && starts_well
+/// Returns whether YAML parses the unquoted text as the same string.
+fn is_plain(text: &str) -> bool {
+    let safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+    let starts_safe = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    safe && starts_safe
         && matches!(serde_yaml::from_str(text), Ok(Value::String(same)) if same == text)
 }

@@ -1,27 +1,83 @@
-//! The kinds of value a configuration field can have: how each is read from YAML, shown again,
-//! and described to the user.
+//! The types of values that a configuration field can have: how each is read from YAML, written back
+//! and described.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
 /// A value that a configuration field can hold.
 pub trait FieldValue: Sized + Clone {
-    /// Reads the value, or returns `None` when the YAML holds something else.
+    /// Reads the value. Returns `None` if the YAML is of another type.
     fn from_yaml(value: &Value) -> Option<Self>;
-    /// The YAML that [`FieldValue::from_yaml`] reads back as the same value.
+    /// Returns YAML from which [`FieldValue::from_yaml`] reads the same value.
     fn to_yaml(&self) -> Value;
-    /// What the user may write, as the end of the sentence "allowed is …".
-    fn allowed() -> String;
+    /// The alternatives that a user can write, such as "an integer ≥ 1" and "null". `range` limits
+    /// numbers.
+    fn alternatives(range: Option<Range>) -> Vec<String>;
     /// The value as a number, for fields with a range.
     fn number(&self) -> Option<f64> {
         None
     }
-    /// Turns a relative path into an absolute one; every other value stays as it is.
+    /// Makes a relative path absolute. Returns all other values unchanged.
     fn absolute(self) -> Self {
         self
     }
+}
+
+/// Describes the values that a field of type `T` accepts, such as "an integer ≥ 1 or null".
+pub fn expected<T: FieldValue>(range: Option<Range>) -> String {
+    match &T::alternatives(range)[..] {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        alternatives => alternatives.concat(),
+    }
+}
+
+/// A range of numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    low: f64,
+    high: f64,
+    excludes_low: bool,
+}
+
+/// Numbers ≥ `low`.
+pub const fn at_least(low: f64) -> Range {
+    Range { low, high: f64::INFINITY, excludes_low: false }
+}
+
+/// Numbers > `low`.
+pub const fn above(low: f64) -> Range {
+    Range { low, high: f64::INFINITY, excludes_low: true }
+}
+
+/// Numbers from `low` to `high`, inclusive.
+pub const fn between(low: f64, high: f64) -> Range {
+    Range { low, high, excludes_low: false }
+}
+
+impl Range {
+    /// Returns whether the number is in the range.
+    pub fn contains(&self, number: f64) -> bool {
+        let above = if self.excludes_low { number > self.low } else { number >= self.low };
+        above && number <= self.high
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match (self.excludes_low, self.high.is_finite()) {
+            (_, true) => write!(f, "from {} to {}", self.low, self.high),
+            (true, false) => write!(f, "> {}", self.low),
+            (false, false) => write!(f, "≥ {}", self.low),
+        }
+    }
+}
+
+/// Parses a positive integer on the command line.
+pub fn positive_integer(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected an integer ≥ 1".to_owned())
 }
 
 impl FieldValue for bool {
@@ -31,14 +87,14 @@ impl FieldValue for bool {
     fn to_yaml(&self) -> Value {
         Value::Bool(*self)
     }
-    fn allowed() -> String {
-        "true | false".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["true".into(), "false".into()]
     }
 }
 
 impl FieldValue for u64 {
     fn from_yaml(value: &Value) -> Option<Self> {
-        // 1e3 and 64.0 are whole numbers too, whatever YAML calls them.
+        // YAML parses 1e3 and 64.0 as floats, but they are integers too.
         value.as_u64().or_else(|| {
             value
                 .as_f64()
@@ -49,8 +105,8 @@ impl FieldValue for u64 {
     fn to_yaml(&self) -> Value {
         Value::from(*self)
     }
-    fn allowed() -> String {
-        "a whole number".into()
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        vec![format!("an integer {}", range.unwrap_or(at_least(0.0)))]
     }
     fn number(&self) -> Option<f64> {
         Some(*self as f64)
@@ -64,8 +120,8 @@ impl FieldValue for usize {
     fn to_yaml(&self) -> Value {
         Value::from(*self as u64)
     }
-    fn allowed() -> String {
-        u64::allowed()
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        u64::alternatives(range)
     }
     fn number(&self) -> Option<f64> {
         Some(*self as f64)
@@ -79,8 +135,8 @@ impl FieldValue for f64 {
     fn to_yaml(&self) -> Value {
         Value::from(*self)
     }
-    fn allowed() -> String {
-        "a number".into()
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        vec![range.map_or_else(|| "a number".into(), |range| format!("a number {range}"))]
     }
     fn number(&self) -> Option<f64> {
         Some(*self)
@@ -99,8 +155,8 @@ impl FieldValue for String {
     fn to_yaml(&self) -> Value {
         Value::from(self.as_str())
     }
-    fn allowed() -> String {
-        "text".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a string".into()]
     }
 }
 
@@ -111,8 +167,8 @@ impl FieldValue for PathBuf {
     fn to_yaml(&self) -> Value {
         Value::from(self.to_string_lossy().as_ref())
     }
-    fn allowed() -> String {
-        "a path".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a path".into()]
     }
     fn absolute(self) -> Self {
         if self.as_os_str().is_empty() { self } else { std::path::absolute(&self).unwrap_or(self) }
@@ -126,8 +182,8 @@ impl<T: FieldValue> FieldValue for Option<T> {
     fn to_yaml(&self) -> Value {
         self.as_ref().map_or(Value::Null, T::to_yaml)
     }
-    fn allowed() -> String {
-        format!("{} | null", T::allowed())
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [T::alternatives(range), vec!["null".into()]].concat()
     }
     fn number(&self) -> Option<f64> {
         self.as_ref().and_then(T::number)
@@ -144,8 +200,8 @@ impl FieldValue for Vec<String> {
     fn to_yaml(&self) -> Value {
         Value::Sequence(self.iter().map(String::to_yaml).collect())
     }
-    fn allowed() -> String {
-        "a list of texts".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a list of strings".into()]
     }
 }
 
@@ -158,8 +214,9 @@ impl<T: FieldValue> FieldValue for BTreeMap<String, T> {
         let entries = self.iter().map(|(key, value)| (Value::from(key.as_str()), value.to_yaml()));
         Value::Mapping(entries.collect())
     }
-    fn allowed() -> String {
-        format!("a mapping {{name: {}}}", T::allowed())
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        let value = expected::<T>(range);
+        vec![format!("a mapping {{name: {}}}", value.strip_prefix("a ").unwrap_or(&value))]
     }
 }
 
@@ -174,7 +231,7 @@ macro_rules! choice {
         pub enum $Name { $( $(#[doc = $doc])+ $Variant, )+ }
 
         impl $Name {
-            /// The word that the configuration has for it.
+            /// The word in the configuration.
             pub fn as_str(self) -> &'static str {
                 match self { $( Self::$Variant => $word, )+ }
             }
@@ -187,25 +244,25 @@ macro_rules! choice {
             fn to_yaml(&self) -> serde_yaml::Value {
                 serde_yaml::Value::from(self.as_str())
             }
-            fn allowed() -> String {
-                [$( $word ),+].join(" | ")
+            fn alternatives(_: Option<$crate::config::value::Range>) -> Vec<String> {
+                vec![$( $word.to_owned() ),+]
             }
         }
     };
 }
-pub(crate) use choice;
+pub(super) use choice;
 
-/// A text column: its name in the header, or its number counted from 1.
+/// A column of a data file: its name in the header, or its number, starting at 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// A name in the header.
+    /// The name in the header.
     Name(String),
-    /// A position, from 1.
+    /// The number, starting at 1.
     Number(usize),
 }
 
 impl Column {
-    /// What its texts are called outside the file that they come from.
+    /// The name or number as a key in output files and JSON.
     pub fn key(&self) -> String {
         match self {
             Self::Name(name) => name.clone(),
@@ -230,8 +287,8 @@ impl FieldValue for Column {
             Self::Number(number) => Value::from(*number as u64),
         }
     }
-    fn allowed() -> String {
-        "a column's name, or its number from 1".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a column name".into(), "a column number ≥ 1".into()]
     }
 }
 
@@ -244,12 +301,12 @@ impl std::fmt::Display for Column {
     }
 }
 
-/// The columns that make up a text, joined by spaces.
+/// The columns of a text. Several are joined with spaces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns(pub Vec<Column>);
 
 impl Columns {
-    /// The column of this name.
+    /// A single column with this name.
     pub fn named(name: &str) -> Self {
         Self(vec![Column::Name(name.into())])
     }
@@ -270,23 +327,23 @@ impl FieldValue for Columns {
             columns => Value::Sequence(columns.iter().map(Column::to_yaml).collect()),
         }
     }
-    fn allowed() -> String {
-        format!("{}, or a list of them", Column::allowed())
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [Column::alternatives(range), vec!["a list of these".into()]].concat()
     }
 }
 
-/// A part of a data set: a share of it, or a number of examples.
+/// A portion of a data set: a fraction or a number of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Portion {
-    /// A share below 1.
+    /// A fraction below 1.
     Fraction(f64),
     /// A number of examples.
     Count(usize),
 }
 
 impl Portion {
-    /// The number of examples that the portion is of `total`, rounded to the nearest; at least 1
-    /// where the fraction is not 0.
+    /// Number of examples in the portion of a data set with `total` examples. Fractions are rounded
+    /// to the nearest integer, but to at least 1 if they are not 0.
     pub fn of(self, total: usize) -> usize {
         match self {
             Self::Fraction(0.0) => 0,
@@ -309,22 +366,22 @@ impl FieldValue for Portion {
             Self::Count(count) => Value::from(*count as u64),
         }
     }
-    fn allowed() -> String {
-        "a fraction below 1, or a number of examples".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a fraction < 1".into(), "a number of examples".into()]
     }
 }
 
-/// How often something happens: at the end of every epoch, or every so many steps.
+/// An interval of training: an epoch or a number of steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Every {
     /// At the end of every epoch.
     Epoch,
-    /// Every so many steps.
+    /// Every N steps.
     Steps(u64),
 }
 
 impl Every {
-    /// Whether it is due after `step` steps; the end of an epoch is the caller's to see.
+    /// Returns whether the interval ends after `step` steps.
     pub fn due(self, step: u64, end_of_epoch: bool) -> bool {
         match self {
             Self::Epoch => end_of_epoch,
@@ -346,17 +403,17 @@ impl FieldValue for Every {
             Self::Steps(steps) => Value::from(*steps),
         }
     }
-    fn allowed() -> String {
-        "epoch | a number of steps".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["epoch".into(), "a number of steps".into()]
     }
 }
 
-/// The tokens of a batch.
+/// Maximum number of tokens in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenBudget {
-    /// As many as fit on the device.
+    /// The largest number that fits in the memory of the device.
     Auto,
-    /// So many.
+    /// A fixed number.
     Tokens(usize),
 }
 
@@ -373,8 +430,8 @@ impl FieldValue for TokenBudget {
             Self::Tokens(tokens) => tokens.to_yaml(),
         }
     }
-    fn allowed() -> String {
-        "a whole number | auto".into()
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [usize::alternatives(range), vec!["auto".into()]].concat()
     }
     fn number(&self) -> Option<f64> {
         match self {
@@ -384,14 +441,14 @@ impl FieldValue for TokenBudget {
     }
 }
 
-/// What an error in an example of each class weighs.
+/// Weights of the classes in the loss.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClassWeights {
-    /// Every example counts the same.
+    /// Equal weights.
     None,
-    /// Inversely to the class's frequency, with mean 1 over the training examples.
+    /// Inversely proportional to the class frequency, with mean 1 over the training examples.
     Balanced,
-    /// By label; labels that are not named weigh 1.
+    /// A weight per label. Labels that are not listed have weight 1.
     Given(BTreeMap<String, f64>),
 }
 
@@ -412,7 +469,33 @@ impl FieldValue for ClassWeights {
             Self::Given(weights) => weights.to_yaml(),
         }
     }
-    fn allowed() -> String {
-        "none | balanced | a mapping {label: weight}, weights above 0".into()
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["none".into(), "balanced".into(), "a mapping {label: weight > 0}".into()]
+    }
+}
+
+/// The section `sweep` as written; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SweepSection(pub(super) Mapping);
+
+impl SweepSection {
+    /// Returns whether the section is empty or missing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FieldValue for SweepSection {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::default()),
+            other => other.as_mapping().cloned().map(Self),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Mapping(self.0.clone())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a mapping {field: list of values}".into()]
     }
 }

@@ -1,4 +1,4 @@
-//! Trains the runs of a sweep, each in a process of its own, several at once.
+//! Trains the runs of a sweep, each in its own process, several at once.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,39 +13,40 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{State, SweepDirectory, SweepRun};
+use super::directory::{RunState, SweepDirectory, SweepRun};
 use crate::output::format::format_duration;
 use crate::output::message;
 use crate::run::directory::Outcome;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
 
-/// How often processes are looked after.
-const POLL: Duration = Duration::from_millis(20);
-/// How often runs are looked after that other processes train.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval between checks of the processes of this sweep.
+const PROCESS_POLL: Duration = Duration::from_millis(20);
+/// Interval between checks of runs that other processes train.
+const RUN_POLL: Duration = Duration::from_secs(1);
 
-/// How runs are trained.
+/// Settings of the training processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch {
-    /// So many at once.
+    /// Number of runs trained at once.
     pub jobs: NonZeroUsize,
-    /// The CPU threads of each; by default those that a training takes.
+    /// Number of CPU threads per run. `None`: the default of `train`.
     pub threads: Option<NonZeroUsize>,
-    /// Where each computes.
+    /// Device of every run.
     pub device: DeviceChoice,
 }
 
 impl Launch {
-    /// What trains a run that [`SweepDirectory::prepare`] made ready, from its latest checkpoint.
+    /// Returns the command that trains a run, from its latest checkpoint if there is one. Call
+    /// [`SweepDirectory::prepare`] first.
     ///
     /// # Errors
-    /// Where this program's file cannot be found.
+    /// Returns an error if the path of this program cannot be determined.
     pub fn command(&self, run: &SweepRun) -> anyhow::Result<Command> {
-        let program = env::current_exe().context("cannot find this program's file")?;
+        let program = env::current_exe().context("cannot determine the path of this program")?;
         let mut command = Command::new(program);
         command.arg0(env::args_os().next().unwrap_or_else(|| OsString::from("lstmtext")));
-        command.args(["train", "--no-test", "--resume"]).arg(run.folder.path());
+        command.args(["train", "--no-test", "--resume"]).arg(run.directory.path());
         if let Some(threads) = self.threads {
             command.args(["--threads".to_owned(), threads.to_string()]);
         }
@@ -56,87 +57,87 @@ impl Launch {
     }
 }
 
-/// A run that has no result.
+/// A run that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Its number in the sweep.
+    /// Index in the sweep.
     pub index: usize,
-    /// What its training said last.
+    /// The error message.
     pub reason: String,
 }
 
-/// A process that trains a run.
+/// A training process.
 struct Job<'a> {
     run: &'a SweepRun,
     process: Child,
-    begun: Instant,
-    /// Where in its log this training began.
+    started: Instant,
+    /// Offset in the log file at which the output of this process starts.
     log_start: u64,
 }
 
-/// The trainings of a sweep.
+/// The training processes of a sweep.
 pub struct Jobs<'a> {
-    folder: &'a SweepDirectory,
+    directory: &'a SweepDirectory,
     launch: Launch,
-    /// Neither finished nor trained by this process so far.
+    /// Runs that are neither finished nor trained by this process.
     waiting: Vec<&'a SweepRun>,
     running: Vec<Job<'a>>,
     failures: Vec<Failure>,
     console: Console,
-    /// Nothing can be begun before.
-    next_look: Instant,
-    /// Whether the processes know of the signal.
-    told: bool,
+    /// Time of the next attempt to start runs.
+    next_start: Instant,
+    /// Whether the processes have received the signal.
+    forwarded: bool,
 }
 
 impl<'a> Jobs<'a> {
-    /// The trainings of `waiting`, runs of the sweep.
-    pub fn new(folder: &'a SweepDirectory, waiting: Vec<&'a SweepRun>, launch: Launch) -> Self {
+    /// Creates the jobs for `waiting`, the unfinished runs of a sweep.
+    pub fn new(directory: &'a SweepDirectory, waiting: Vec<&'a SweepRun>, launch: Launch) -> Self {
         Self {
-            console: Console::new(folder, waiting.len(), launch),
-            folder,
+            console: Console::new(directory, waiting.len(), launch),
+            directory,
             launch,
             waiting,
             running: Vec::new(),
             failures: Vec::new(),
-            next_look: Instant::now(),
-            told: false,
+            next_start: Instant::now(),
+            forwarded: false,
         }
     }
 
-    /// Trains until every run is finished or has failed, or until a signal has stopped those that
-    /// were under way. What other processes train is waited for, and taken over where they leave it.
+    /// Trains until every run has finished or failed, or until a signal stops the sweep. Runs that
+    /// other processes train are awaited, and continued if those processes stop.
     pub fn train(mut self, interrupt: &Interrupt) -> Vec<Failure> {
         loop {
             match interrupt.signal() {
-                Some(signal) => self.tell(signal),
-                None => self.begin(),
+                Some(signal) => self.forward(signal),
+                None => self.start_runs(),
             }
-            self.end(interrupt);
-            let over = self.waiting.is_empty() || interrupt.signal().is_some();
-            if self.running.is_empty() && over {
+            self.reap(interrupt);
+            let is_last = self.waiting.is_empty() || interrupt.signal().is_some();
+            if self.running.is_empty() && is_last {
                 self.console.bar.finish_and_clear();
                 return self.failures;
             }
-            thread::sleep(POLL);
+            thread::sleep(PROCESS_POLL);
         }
     }
 
-    /// Hands a signal on, once.
-    fn tell(&mut self, signal: i32) {
-        if std::mem::replace(&mut self.told, true) {
+    /// Forwards a signal to the processes, once.
+    fn forward(&mut self, signal: i32) {
+        if std::mem::replace(&mut self.forwarded, true) {
             return;
         }
         for job in &self.running {
-            // SAFETY: kill takes plain numbers. The process is ours and nobody has waited for its
-            // end, so that the number is still its own.
+            // SAFETY: kill takes no pointers. The process is our child and has not been waited for,
+            // so its id is still valid.
             unsafe { libc::kill(job.process.id() as libc::pid_t, signal) };
         }
     }
 
-    /// Begins as many trainings as there is room for.
-    fn begin(&mut self) {
-        if self.running.len() >= self.launch.jobs.get() || Instant::now() < self.next_look {
+    /// Starts runs until `jobs` processes are running.
+    fn start_runs(&mut self) {
+        if self.running.len() >= self.launch.jobs.get() || Instant::now() < self.next_start {
             return;
         }
         let mut waiting = std::mem::take(&mut self.waiting).into_iter();
@@ -144,63 +145,63 @@ impl<'a> Jobs<'a> {
             && let Some(run) = waiting.next()
         {
             match run.state() {
-                State::Finished(outcome) => self.console.finished(run, &outcome, None),
-                State::Running => self.waiting.push(run),
-                State::New | State::Stopped | State::Failed => match self.start(run) {
+                RunState::Finished(outcome) => self.console.finished(run, &outcome, None),
+                RunState::Running => self.waiting.push(run),
+                RunState::New | RunState::Stopped | RunState::Failed => match self.start(run) {
                     Ok(job) => self.running.push(job),
-                    // Another process was faster.
-                    Err(_) if run.folder.is_training() => self.waiting.push(run),
+                    // Another process started it first.
+                    Err(_) if run.directory.is_training() => self.waiting.push(run),
                     Err(error) => self.failed(run, format!("{error:#}")),
                 },
             }
         }
         self.waiting.extend(waiting);
-        self.next_look = Instant::now() + LOOK;
+        self.next_start = Instant::now() + RUN_POLL;
         self.show_running();
     }
 
     fn start(&self, run: &'a SweepRun) -> anyhow::Result<Job<'a>> {
-        self.folder.prepare(run)?;
+        self.directory.prepare(run)?;
         let path = run.log();
-        let unusable = || format!("cannot write \"{}\"", path.display());
+        let unwritable = || format!("cannot write \"{}\"", path.display());
         let log = OpenOptions::new().create(true).append(true).open(&path);
-        let log = log.with_context(unusable)?;
-        let log_start = log.metadata().with_context(unusable)?.len();
+        let log = log.with_context(unwritable)?;
+        let log_start = log.metadata().with_context(unwritable)?.len();
         let mut command = self.launch.command(run)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone().with_context(unusable)?).stderr(log);
-        // A terminal's Ctrl-C reaches this process alone, which hands it on, once.
+        command.stdin(Stdio::null()).stdout(log.try_clone().with_context(unwritable)?).stderr(log);
+        // Ctrl-C in a terminal reaches only this process, which forwards it.
         command.process_group(0);
-        let process = command.spawn().context("cannot start a training")?;
-        Ok(Job { run, process, begun: Instant::now(), log_start })
+        let process = command.spawn().context("cannot start the training process")?;
+        Ok(Job { run, process, started: Instant::now(), log_start })
     }
 
-    /// Takes note of the trainings that have ended.
-    fn end(&mut self, interrupt: &Interrupt) {
+    /// Handles the processes that have ended.
+    fn reap(&mut self, interrupt: &Interrupt) {
         let mut running = Vec::with_capacity(self.running.len());
         let before = self.running.len();
         for mut job in std::mem::take(&mut self.running) {
             match job.process.try_wait() {
                 Ok(None) => running.push(job),
                 Ok(Some(status)) => self.ended(&job, status, interrupt),
-                Err(error) => self.failed(job.run, format!("cannot wait for it: {error}")),
+                Err(error) => self.failed(job.run, format!("cannot wait for the process: {error}")),
             }
         }
         self.running = running;
         if self.running.len() < before {
-            self.next_look = Instant::now();
+            self.next_start = Instant::now();
             self.show_running();
         }
     }
 
     fn ended(&mut self, job: &Job<'a>, status: ExitStatus, interrupt: &Interrupt) {
         match job.run.state() {
-            State::Finished(outcome) => {
-                self.console.finished(job.run, &outcome, Some(job.begun.elapsed()));
+            RunState::Finished(outcome) => {
+                self.console.finished(job.run, &outcome, Some(job.started.elapsed()));
             }
-            // It was begun twice, and the other process was faster.
-            State::Running => self.waiting.push(job.run),
-            _ if stopped(status) && interrupt.signal().is_some() => {}
-            _ => self.failed(job.run, reason(job, status)),
+            // Another process started it first.
+            RunState::Running => self.waiting.push(job.run),
+            _ if was_stopped(status) && interrupt.signal().is_some() => {}
+            _ => self.failed(job.run, failure_reason(job, status)),
         }
     }
 
@@ -215,23 +216,23 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Whether a signal ended a process, which it may have heeded.
-fn stopped(status: ExitStatus) -> bool {
+/// Returns whether a signal ended a process, directly or by its own exit code.
+fn was_stopped(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code().is_some_and(|code| code > 128)
 }
 
-/// Why a training has no result.
-fn reason(job: &Job, status: ExitStatus) -> String {
+/// Returns why a process ended without a result.
+fn failure_reason(job: &Job, status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(libc::SIGKILL), _) => "killed, perhaps for want of memory".to_owned(),
-        (Some(signal), _) => format!("ended by signal {signal}"),
+        (Some(libc::SIGKILL), _) => "killed, possibly out of memory".to_owned(),
+        (Some(signal), _) => format!("killed by signal {signal}"),
         (None, Some(code)) if code > 128 => format!("stopped by signal {}", code - 128),
-        _ => last_words(job).unwrap_or_else(|| format!("ended with {status}")),
+        _ => last_error(job).unwrap_or_else(|| format!("ended with {status}")),
     }
 }
 
-/// The last error in a log, or else its last line.
-fn last_words(job: &Job) -> Option<String> {
+/// Returns the last error in the log of a process, or else its last line.
+fn last_error(job: &Job) -> Option<String> {
     let mut text = Vec::new();
     let mut log = File::open(job.run.log()).ok()?;
     log.seek(SeekFrom::Start(job.log_start)).ok()?;
@@ -243,27 +244,27 @@ fn last_words(job: &Job) -> Option<String> {
     Some(error.unwrap_or(last).to_owned())
 }
 
-/// Tells how far the sweep is.
+/// Progress of the sweep on stderr: a line per run and a progress bar.
 struct Console {
     bar: ProgressBar,
     jobs: usize,
-    /// Runs of the whole sweep.
+    /// Number of runs in the sweep.
     total: usize,
-    /// Those that have a result or never will.
+    /// Number of runs that have finished or failed.
     done: usize,
-    /// How long each training of this process took that has a result.
+    /// Durations of the processes that finished.
     times: Vec<Duration>,
-    table_begun: bool,
-    /// Characters of the longest name.
+    has_header: bool,
+    /// Length of the longest name.
     width: usize,
 }
 
 impl Console {
-    fn new(folder: &SweepDirectory, left: usize, launch: Launch) -> Self {
+    fn new(directory: &SweepDirectory, left: usize, launch: Launch) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
         let style = ProgressStyle::with_template("{pos}/{len} {bar:20.cyan/dim} {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-        let total = folder.runs.len();
+        let total = directory.runs.len();
         bar.set_length(total as u64);
         bar.set_position((total - left) as u64);
         Self {
@@ -272,12 +273,12 @@ impl Console {
             total,
             done: total - left,
             times: Vec::new(),
-            table_begun: false,
-            width: folder.runs.iter().map(|run| run.name.len()).max().unwrap_or(0),
+            has_header: false,
+            width: directory.runs.iter().map(|run| run.name.len()).max().unwrap_or(0),
         }
     }
 
-    /// A run has a result, for which this process trained so long.
+    /// Prints a finished run. `time` is the duration of the process, if it was one of this sweep.
     fn finished(&mut self, run: &SweepRun, outcome: &Outcome, time: Option<Duration>) {
         let (score, seconds) = (outcome.validation, outcome.seconds);
         self.times.extend(time);
@@ -292,9 +293,9 @@ impl Console {
         self.line(run, &format!("failed: {reason}"));
     }
 
-    /// Another run is done.
+    /// Counts a run as done. The first call prints the table header.
     fn count(&mut self) {
-        if !std::mem::replace(&mut self.table_begun, true) {
+        if !std::mem::replace(&mut self.has_header, true) {
             let (count, width) = (2 * digits(self.total) + 1, self.width);
             self.print(&format!(
                 "{:count$}  {:width$}    loss  accuracy       time   left",
@@ -305,12 +306,12 @@ impl Console {
         self.bar.set_position(self.done as u64);
     }
 
-    fn line(&self, run: &SweepRun, what: &str) {
+    fn line(&self, run: &SweepRun, result: &str) {
         let (digits, width) = (digits(self.total), self.width);
-        self.print(&format!("{:digits$}/{}  {:width$}  {what}", self.done, self.total, run.name));
+        self.print(&format!("{:digits$}/{}  {:width$}  {result}", self.done, self.total, run.name));
     }
 
-    /// Until all is done, if runs take as long as those so far.
+    /// Estimates the remaining time from the mean duration of the runs so far.
     fn time_left(&self) -> Option<Duration> {
         let mean = self.times.iter().sum::<Duration>().as_secs_f64() / self.times.len() as f64;
         let rounds = self.total.saturating_sub(self.done) as f64 / self.jobs as f64;

@@ -1,26 +1,26 @@
-//! The runs of a sweep, ranked by their validation scores. Test scores are no part of it: what one
-//! chooses by says nothing any more of texts that were not chosen by.
+//! Ranks the runs of a sweep by validation metric. Test scores are left out: do not select models on
+//! test data.
 
 use std::cmp::Ordering;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::names::text_of;
-use super::{State, SweepDirectory, SweepRun, base_value};
+use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
+use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
-use crate::output::table::{wrap, Align, Table};
+use crate::output::table::{Align, Table, wrap};
 use crate::run::directory::Outcome;
 
-/// What the points of a sweep reached, the best first.
+/// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]
 pub struct Leaderboard {
-    /// What ranks them.
+    /// The metric that ranks the rows.
     pub metric: &'static str,
-    /// Points that differ only in the seed are one row.
+    /// One row for all runs that differ only in the seed.
     pub rows: Vec<Row>,
-    /// The fields that vary.
+    /// The fields that vary, except the seed.
     #[serde(skip)]
     columns: Vec<Column>,
 }
@@ -33,81 +33,81 @@ struct Column {
     side: Align,
 }
 
-/// In front of settings that stand below their row.
+/// Indentation of settings below a row.
 const INDENT: &str = "      ";
 
-/// Points that differ only in the seed.
+/// The runs that differ only in the seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// From 1; nothing where no run is finished.
+    /// Rank, starting at 1; `None` if no run has finished.
     pub rank: Option<usize>,
-    /// The fields that vary, with their values.
+    /// The fields that vary, except the seed, with their values.
     pub settings: Map<String, Value>,
-    /// Runs there are to be.
+    /// Number of runs, finished or not.
     pub runs: usize,
-    /// What all finished runs reached together.
+    /// Scores over the finished runs.
     #[serde(flatten)]
     pub scores: Option<Scores>,
-    /// The finished runs, by their index.
-    pub finished: Vec<Finished>,
-    /// The settings as the table shows them.
+    /// The finished runs, by index.
+    pub finished: Vec<FinishedRun>,
+    /// The values of the settings in the printed table.
     #[serde(skip)]
     shown: Vec<String>,
 }
 
-/// The mean over the finished runs of a row.
+/// Scores over the finished runs of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// Of the validation loss.
-    pub loss: Spread,
-    /// Of the validation accuracy.
-    pub accuracy: Spread,
-    /// Mean number of the best epoch.
+    /// Validation loss.
+    pub loss: MeanAndDeviation,
+    /// Validation accuracy.
+    pub accuracy: MeanAndDeviation,
+    /// Mean best epoch.
     pub best_epoch: f64,
-    /// Mean seconds spent training.
+    /// Mean training time in seconds.
     pub seconds: f64,
 }
 
-/// A mean, and how far numbers lie around it.
+/// Mean and standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// The arithmetic mean.
+pub struct MeanAndDeviation {
+    /// Mean.
     pub mean: f64,
-    /// The sample standard deviation, with n − 1 in the denominator; nothing for one number.
+    /// Sample standard deviation, with n − 1 in the denominator; `None` for a single value.
     pub standard_deviation: Option<f64>,
 }
 
 /// A finished run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finished {
-    /// Its number in the sweep.
+pub struct FinishedRun {
+    /// Index in the sweep.
     pub index: usize,
-    /// The name of its folder.
+    /// Name of its directory.
     pub run: String,
     /// `train.seed`.
     pub seed: Value,
-    /// The score of its best epoch.
+    /// Validation score of the best epoch.
     pub validation: Score,
-    /// How many examples that is of.
+    /// Number of validation examples.
     pub validation_examples: usize,
-    /// From 1.
+    /// Best epoch, starting at 1.
     pub best_epoch: usize,
-    /// Spent training.
+    /// Training time in seconds.
     pub seconds: f64,
 }
 
-impl Spread {
-    /// Of at least one number.
-    fn of(numbers: &[f64]) -> Self {
-        let count = numbers.len() as f64;
-        let mean = numbers.iter().sum::<f64>() / count;
-        let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
-        let standard_deviation = (numbers.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+impl MeanAndDeviation {
+    /// Computes the statistics of at least one value.
+    fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let standard_deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
         Self { mean, standard_deviation }
     }
 
-    /// With so many decimals, as 0.2584 ± 0.0041; both times `factor`.
-    fn shown(&self, decimals: usize, factor: f64) -> String {
+    /// Formats both values times `factor`, as in "0.2584 ± 0.0041".
+    fn format(&self, decimals: usize, factor: f64) -> String {
         let mean = self.mean * factor;
         match self.standard_deviation {
             Some(deviation) => format!("{mean:.decimals$} ± {:.decimals$}", deviation * factor),
@@ -117,22 +117,22 @@ impl Spread {
 }
 
 impl Scores {
-    fn of(finished: &[Finished]) -> Option<Self> {
+    fn of(finished: &[FinishedRun]) -> Option<Self> {
         if finished.is_empty() {
             return None;
         }
-        let spread = |value: fn(&Finished) -> f64| {
-            Spread::of(&finished.iter().map(value).collect::<Vec<_>>())
+        let statistics = |value: fn(&FinishedRun) -> f64| {
+            MeanAndDeviation::of(&finished.iter().map(value).collect::<Vec<_>>())
         };
         Some(Self {
-            loss: spread(|run| run.validation.loss),
-            accuracy: spread(|run| run.validation.accuracy),
-            best_epoch: spread(|run| run.best_epoch as f64).mean,
-            seconds: spread(|run| run.seconds).mean,
+            loss: statistics(|run| run.validation.loss),
+            accuracy: statistics(|run| run.validation.accuracy),
+            best_epoch: statistics(|run| run.best_epoch as f64).mean,
+            seconds: statistics(|run| run.seconds).mean,
         })
     }
 
-    /// Lower is better.
+    /// The metric as a cost: lower is better.
     fn cost(&self, metric: StoppingMetric) -> f64 {
         cost(metric, self.loss.mean, self.accuracy.mean)
     }
@@ -146,24 +146,24 @@ fn cost(metric: StoppingMetric, loss: f64, accuracy: f64) -> f64 {
 }
 
 impl Leaderboard {
-    /// Of the runs that are finished now.
-    pub fn of(folder: &SweepDirectory) -> Self {
+    /// Ranks the runs that have finished.
+    pub fn of(directory: &SweepDirectory) -> Self {
         let outcome = |run: &SweepRun| match run.state() {
-            State::Finished(outcome) => Some(outcome),
+            RunState::Finished(outcome) => Some(outcome),
             _ => None,
         };
-        Self::with(folder, &folder.runs.iter().map(outcome).collect::<Vec<_>>())
+        Self::with(directory, &directory.runs.iter().map(outcome).collect::<Vec<_>>())
     }
 
-    /// Of the outcomes of all runs, by their index.
-    fn with(folder: &SweepDirectory, outcomes: &[Option<Outcome>]) -> Self {
-        let metric = folder.sweep.base.config.train.early_stopping.metric;
-        let columns = columns(folder);
+    /// Ranks runs by their outcomes, which are in the order of the runs.
+    fn with(directory: &SweepDirectory, outcomes: &[Option<Outcome>]) -> Self {
+        let metric = directory.sweep.base.config.train.early_stopping.metric;
+        let columns = columns(directory);
         let mut rows: Vec<Row> = Vec::new();
-        // Runs that differ only in the seed follow each other.
-        let together = |a: &SweepRun, b: &SweepRun| a.point.settings == b.point.settings;
-        for runs in folder.runs.chunk_by(together) {
-            rows.push(row(folder, runs, outcomes, &columns));
+        // Runs that differ only in the seed are adjacent.
+        let same_row = |a: &SweepRun, b: &SweepRun| a.point.settings == b.point.settings;
+        for runs in directory.runs.chunk_by(same_row) {
+            rows.push(row(directory, runs, outcomes, &columns));
         }
         let cost = |row: &Row| row.scores.map(|scores| scores.cost(metric));
         rows.sort_by(|a, b| match (cost(a), cost(b)) {
@@ -176,55 +176,56 @@ impl Leaderboard {
         Self { metric: metric.as_str(), rows, columns }
     }
 
-    /// The runs that are not finished.
-    pub fn missing(&self) -> usize {
+    /// Number of runs that have not finished.
+    pub fn unfinished(&self) -> usize {
         self.rows.iter().map(|row| row.runs - row.finished.len()).sum()
     }
 
-    /// The least and the most validation examples that a run has, where these differ.
+    /// Returns the minimum and maximum number of validation examples of a run, if they differ.
     pub fn validation_examples(&self) -> Option<(usize, usize)> {
         let finished = self.rows.iter().flat_map(|row| &row.finished);
         let counts = || finished.clone().map(|run| run.validation_examples).filter(|n| *n > 0);
-        let (least, most) = (counts().min()?, counts().max()?);
-        (least < most).then_some((least, most))
+        let (min, max) = (counts().min()?, counts().max()?);
+        (min < max).then_some((min, max))
     }
 
-    /// Whether a row has more than one finished run.
+    /// Returns whether any row has more than one finished run.
     pub fn has_deviations(&self) -> bool {
         self.rows.iter().any(|row| row.finished.len() > 1)
     }
 
-    /// The best run of the best row.
-    pub fn winner(&self, metric: StoppingMetric) -> Option<&Finished> {
-        let cost = |run: &Finished| cost(metric, run.validation.loss, run.validation.accuracy);
-        let better = |a: &&Finished, b: &&Finished| -> Ordering { cost(a).total_cmp(&cost(b)) };
+    /// Returns the best run of the best row.
+    pub fn winner(&self, metric: StoppingMetric) -> Option<&FinishedRun> {
+        let cost = |run: &FinishedRun| cost(metric, run.validation.loss, run.validation.accuracy);
+        let better =
+            |a: &&FinishedRun, b: &&FinishedRun| -> Ordering { cost(a).total_cmp(&cost(b)) };
         self.rows.first()?.finished.iter().min_by(better)
     }
 }
 
-/// The fields that vary, in the order in which points name them; the seed is none of them.
-fn columns(folder: &SweepDirectory) -> Vec<Column> {
+/// Returns the fields that vary, except the seed, in the order of the points.
+fn columns(directory: &SweepDirectory) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
-    for set in folder.runs.iter().flat_map(|run| &run.point.settings) {
+    for set in directory.runs.iter().flat_map(|run| &run.point.settings) {
         let field = set.field();
         let side = if set.value().is_number() { Align::Right } else { Align::Left };
         match columns.iter_mut().find(|column| column.field == field) {
             Some(known) if side == Align::Left => known.side = Align::Left,
             Some(_) => {}
-            None => columns.push(Column { label: folder.labels.of(&field), field, side }),
+            None => columns.push(Column { label: directory.labels.of(&field), field, side }),
         }
     }
     columns
 }
 
-/// The row of runs that differ only in the seed.
+/// Creates the row of runs that differ only in the seed.
 fn row(
-    folder: &SweepDirectory,
+    directory: &SweepDirectory,
     runs: &[SweepRun],
     outcomes: &[Option<Outcome>],
     columns: &[Column],
 ) -> Row {
-    let base = &folder.sweep.base;
+    let base = &directory.sweep.base;
     let settings = runs.first().map_or(&[][..], |run| &run.point.settings);
     let value = |column: &Column| {
         let set = settings.iter().find(|set| set.field() == column.field).map(Override::value);
@@ -233,7 +234,7 @@ fn row(
     let finished = runs.iter().filter_map(|run| {
         let outcome = outcomes[run.index].as_ref()?;
         let seed = run.point.seed.as_ref().map(Override::value);
-        Some(Finished {
+        Some(FinishedRun {
             index: run.index,
             run: run.name.clone(),
             seed: seed.map_or_else(|| base.config.train.seed.into(), json),
@@ -243,7 +244,7 @@ fn row(
             seconds: outcome.seconds,
         })
     });
-    let finished: Vec<Finished> = finished.collect();
+    let finished: Vec<FinishedRun> = finished.collect();
     let setting = |column: &Column| Some((column.field.clone(), json(value(column)?)));
     Row {
         rank: None,
@@ -251,7 +252,7 @@ fn row(
         runs: runs.len(),
         scores: Scores::of(&finished),
         finished,
-        shown: columns.iter().map(|column| value(column).map_or("–".into(), text_of)).collect(),
+        shown: columns.iter().map(|column| value(column).map_or("–".into(), unquoted)).collect(),
     }
 }
 
@@ -260,15 +261,15 @@ fn json(value: &serde_yaml::Value) -> Value {
 }
 
 impl Leaderboard {
-    /// The rows as text. The settings have columns of their own where these fit into `width`
-    /// letters, otherwise they stand below each row.
+    /// Formats the rows as a table. The settings are columns if the table fits in `width`
+    /// characters; otherwise they are printed below each row.
     pub fn table(&self, width: usize) -> String {
-        let whole = self.columns_of(&self.columns);
-        if whole.width() <= width {
-            return whole.lines().join("\n");
+        let full = self.table_with(&self.columns);
+        if full.width() <= width {
+            return full.lines().join("\n");
         }
         let mut lines = Vec::new();
-        let mut rows = self.columns_of(&[]).lines().into_iter();
+        let mut rows = self.table_with(&[]).lines().into_iter();
         lines.extend(rows.next());
         for (row, line) in self.rows.iter().zip(rows) {
             lines.push(line);
@@ -281,23 +282,24 @@ impl Leaderboard {
         lines.join("\n")
     }
 
-    /// With columns for these of the fields that vary, the first of all.
-    fn columns_of(&self, columns: &[Column]) -> Table {
+    /// Creates a table in which `columns`, the first of the fields that vary, are columns.
+    fn table_with(&self, columns: &[Column]) -> Table {
         let title = |title: &str| (title.to_owned(), Align::Right);
         let fields = columns.iter().map(|column| (column.label.clone(), column.side));
         let scores = ["loss", "accuracy", "epoch", "seconds", "runs"].map(title);
         let mut table = Table::new([title("rank")].into_iter().chain(fields).chain(scores));
         for row in &self.rows {
             let none = || "–".to_owned();
-            let score = |show: fn(&Scores) -> String| row.scores.as_ref().map_or_else(none, show);
+            let score =
+                |format: fn(&Scores) -> String| row.scores.as_ref().map_or_else(none, format);
             let runs = match row.finished.len() {
-                all if all == row.runs => all.to_string(),
-                some => format!("{some} of {}", row.runs),
+                finished if finished == row.runs => finished.to_string(),
+                finished => format!("{finished} of {}", row.runs),
             };
             let rank = row.rank.map_or_else(none, |rank| rank.to_string());
             let scores = [
-                score(|scores| scores.loss.shown(4, 1.0)),
-                score(|scores| format!("{} %", scores.accuracy.shown(2, 100.0))),
+                score(|scores| scores.loss.format(4, 1.0)),
+                score(|scores| format!("{} %", scores.accuracy.format(2, 100.0))),
                 score(|scores| format!("{:.1}", scores.best_epoch)),
                 score(|scores| format!("{:.1}", scores.seconds)),
                 runs,
@@ -316,9 +318,9 @@ mod tests {
     use super::*;
     use crate::config::Sweep;
 
-    fn folder(section: &str) -> SweepDirectory {
-        let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("many.yaml");
+    fn sweep(section: &str) -> SweepDirectory {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("many.yaml");
         std::fs::write(&file, format!("data: {{train: x.csv}}\n{section}")).unwrap();
         SweepDirectory::new(Sweep::load(&file, &[]).unwrap(), Path::new("nowhere"))
     }
@@ -336,13 +338,16 @@ mod tests {
     }
 
     #[test]
-    fn the_deviation_is_that_of_a_sample() {
+    fn the_standard_deviation_is_that_of_a_sample() {
         // Python: statistics.mean([2, 4, 9]), statistics.stdev([2, 4, 9])
-        let spread = Spread::of(&[2.0, 4.0, 9.0]);
-        assert_eq!(spread.mean, 5.0);
-        assert!((spread.standard_deviation.unwrap() - 3.605551275463989).abs() < 1e-12);
-        assert_eq!(Spread::of(&[0.5]), Spread { mean: 0.5, standard_deviation: None });
-        assert_eq!(Spread::of(&[0.25, 0.25]).shown(2, 100.0), "25.00 ± 0.00");
+        let statistics = MeanAndDeviation::of(&[2.0, 4.0, 9.0]);
+        assert_eq!(statistics.mean, 5.0);
+        assert!((statistics.standard_deviation.unwrap() - 3.605551275463989).abs() < 1e-12);
+        assert_eq!(
+            MeanAndDeviation::of(&[0.5]),
+            MeanAndDeviation { mean: 0.5, standard_deviation: None }
+        );
+        assert_eq!(MeanAndDeviation::of(&[0.25, 0.25]).format(2, 100.0), "25.00 ± 0.00");
     }
 
     const GRID: &str = "sweep: {model.lstm.units: [16, 32, 64], seed: [1, 2]}\n";
@@ -352,9 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn seeds_share_a_row_and_the_best_is_first() {
-        let folder = folder(GRID);
-        let board = Leaderboard::with(&folder, &six());
+    fn seeds_share_a_row_and_the_best_row_is_first() {
+        let board = Leaderboard::with(&sweep(GRID), &six());
         assert_eq!(
             board.table(80),
             "\
@@ -363,14 +367,14 @@ rank  units             loss        accuracy  epoch  seconds    runs
    2     16  0.4000 ± 0.1414  85.00 ± 7.07 %    3.0      2.0       2
    –     64                –               –      –        –  0 of 2"
         );
-        assert_eq!(board.missing(), 2);
+        assert_eq!(board.unfinished(), 2);
         assert_eq!(board.winner(StoppingMetric::ValidationLoss).unwrap().run, "units=32-seed=1");
     }
 
     #[test]
-    fn other_numbers_of_examples_are_noticed() {
+    fn different_numbers_of_validation_examples_are_reported() {
         let mut outcomes = six();
-        let board = |outcomes: &[_]| Leaderboard::with(&folder(GRID), outcomes);
+        let board = |outcomes: &[_]| Leaderboard::with(&sweep(GRID), outcomes);
         assert_eq!(board(&outcomes).validation_examples(), None);
         if let Some(outcome) = &mut outcomes[2] {
             outcome.validation_examples = 40;
@@ -379,9 +383,9 @@ rank  units             loss        accuracy  epoch  seconds    runs
     }
 
     #[test]
-    fn accuracy_ranks_where_early_stopping_goes_by_it() {
+    fn the_early_stopping_metric_ranks_the_rows() {
         let metric = "train: {early_stopping: {metric: validation_accuracy}}\n";
-        let board = Leaderboard::with(&folder(&format!("{GRID}{metric}")), &six());
+        let board = Leaderboard::with(&sweep(&format!("{GRID}{metric}")), &six());
         let units: Vec<&Value> =
             board.rows.iter().map(|row| &row.settings["model.lstm.units"]).collect();
         assert_eq!(units, [16, 32, 64]);
@@ -389,9 +393,9 @@ rank  units             loss        accuracy  epoch  seconds    runs
     }
 
     #[test]
-    fn what_a_case_leaves_out_is_as_in_the_configuration() {
+    fn fields_that_a_case_omits_have_the_value_of_the_configuration() {
         let section = "sweep:\n  cases: [{}, {model.lstm.layers: 2, model.lstm.dropout: 0.3}]\n";
-        let board = Leaderboard::with(&folder(section), &[outcome(0.5, 0.8), outcome(0.4, 0.8)]);
+        let board = Leaderboard::with(&sweep(section), &[outcome(0.5, 0.8), outcome(0.4, 0.8)]);
         assert_eq!(
             board.table(80),
             "\
@@ -402,18 +406,18 @@ rank  layers  lstm.dropout    loss  accuracy  epoch  seconds  runs
     }
 
     #[test]
-    fn settings_that_do_not_fit_stand_below_their_row() {
+    fn settings_that_do_not_fit_are_printed_below_their_row() {
         let section = "sweep: {model.pooling: [max], train.optimizer: [adam], \
                        train.schedule.name: [linear], train.learning_rate: [0.002]}\n";
-        let board = Leaderboard::with(&folder(section), &[outcome(0.5, 0.8)]);
-        let columns = |width| board.table(width).lines().map(str::to_owned).collect::<Vec<_>>();
+        let board = Leaderboard::with(&sweep(section), &[outcome(0.5, 0.8)]);
+        let lines = |width| board.table(width).lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
-            columns(100)[0],
+            lines(100)[0],
             "rank  pooling  optimizer  schedule.name  learning_rate    loss  accuracy  epoch  \
              seconds  runs"
         );
         assert_eq!(
-            columns(60),
+            lines(60),
             [
                 "rank    loss  accuracy  epoch  seconds  runs",
                 "   1  0.5000   80.00 %    3.0      2.0     1",
@@ -424,8 +428,8 @@ rank  layers  lstm.dropout    loss  accuracy  epoch  seconds  runs
     }
 
     #[test]
-    fn the_json_has_every_run() {
-        let json = serde_json::to_value(Leaderboard::with(&folder(GRID), &six())).unwrap();
+    fn the_json_contains_every_run() {
+        let json = serde_json::to_value(Leaderboard::with(&sweep(GRID), &six())).unwrap();
         assert_eq!(json["metric"], "validation_loss");
         let row = &json["rows"][0];
         assert_eq!((&row["rank"], &row["runs"]), (&1.into(), &2.into()));

@@ -1,28 +1,29 @@
-//! What fields and runs of a sweep are called.
+//! Short labels for fields and names for the runs of a sweep.
 
 use serde_yaml::Value;
 
-use crate::config::{Field, Override, Point, flow, path_of};
+use crate::config::{Field, Override, Point, field_path, inline_yaml};
 use crate::io::files::sha256;
 
-/// Longer names are cut.
-const MOST_CHARACTERS: usize = 100;
-/// Hexadecimal digits that tell apart what cut names no longer do.
+/// Maximum length of the name of a run.
+const MAX_LENGTH: usize = 100;
+/// Hexadecimal digits of the hash that makes a shortened name unique.
 const DIGITS: usize = 12;
 
-/// Short names for the fields that a sweep varies.
+/// Short labels for the fields that a sweep varies.
 #[derive(Clone, Debug)]
 pub struct Labels {
-    /// The names of every field, from the top.
+    /// The paths of all fields.
     known: Vec<Vec<String>>,
 }
 
 impl Labels {
-    /// For the fields of a configuration and those that a sweep varies, which may lie in `inputs`.
+    /// Creates labels for the fields of a configuration and those that a sweep varies, which may be
+    /// below `inputs`.
     pub fn new<'a>(fields: &[Field], varied: impl Iterator<Item = &'a str>) -> Self {
         let fields = fields.iter().filter(|field| !field.is_section());
         let mut known: Vec<Vec<String>> = fields.map(|field| field.path.clone()).collect();
-        for field in varied.map(path_of) {
+        for field in varied.map(field_path) {
             if !known.contains(&field) {
                 known.push(field);
             }
@@ -30,47 +31,49 @@ impl Labels {
         Self { known }
     }
 
-    /// So much of a field's end as no other field ends with: units for model.lstm.units.
+    /// Returns the shortest suffix that no other field has, such as units for model.lstm.units.
     pub fn of(&self, field: &str) -> String {
         if field == "train.seed" {
             return "seed".to_owned();
         }
-        let path = path_of(field);
-        let alone =
-            |part: &&[String]| self.known.iter().filter(|path| path.ends_with(part)).count() <= 1;
-        let ends = (0..path.len()).rev().map(|start| &path[start..]);
-        { ends }.find(alone).unwrap_or(&path).join(".")
+        let path = field_path(field);
+        let is_unique = |suffix: &&[String]| {
+            self.known.iter().filter(|path| path.ends_with(suffix)).count() <= 1
+        };
+        let mut suffixes = (0..path.len()).rev().map(|start| &path[start..]);
+        suffixes.find(is_unique).unwrap_or(&path).join(".")
     }
 
-    /// The name of a point's folder, as `units=32-pooling=mean-seed=1`: the same whatever other
-    /// points there are, and made of harmless characters.
+    /// Returns the directory name of a point, such as `units=32-pooling=mean-seed=1`. It does not
+    /// depend on the other points and needs no quoting in a shell.
     pub fn run_name(&self, point: &Point) -> String {
-        let words = |text: fn(&Value) -> String| {
-            let word = |set: &Override| format!("{}={}", self.of(&set.field()), text(set.value()));
-            match point.changes().map(word).collect::<Vec<_>>().join("-") {
-                none if none.is_empty() => "base".to_owned(),
+        let join = |format: fn(&Value) -> String| {
+            let setting =
+                |set: &Override| format!("{}={}", self.of(&set.field()), format(set.value()));
+            match point.overrides().map(setting).collect::<Vec<_>>().join("-") {
+                name if name.is_empty() => "base".to_owned(),
                 name => name,
             }
         };
-        let (plain, exact) = (words(text_of), words(flow));
-        let harmless =
+        let (plain, exact) = (join(unquoted), join(inline_yaml));
+        let replace_unsafe =
             |c: char| if c.is_ascii_alphanumeric() || "=-_.+".contains(c) { c } else { '_' };
-        let name: String = plain.chars().map(harmless).collect();
-        if name == exact && name.len() <= MOST_CHARACTERS {
+        let name: String = plain.chars().map(replace_unsafe).collect();
+        if name == exact && name.len() <= MAX_LENGTH {
             return name;
         }
-        let kept = name.len().min(MOST_CHARACTERS - DIGITS - 1);
+        let kept = name.len().min(MAX_LENGTH - DIGITS - 1);
         format!("{}-{}", &name[..kept], &digest(&exact)[..DIGITS])
     }
 }
 
-/// A value without quotes.
-pub fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| flow(value), str::to_owned)
+/// Formats a value as YAML on one line, without quotes around strings.
+pub fn unquoted(value: &Value) -> String {
+    value.as_str().map_or_else(|| inline_yaml(value), str::to_owned)
 }
 
 fn digest(text: &str) -> String {
-    // Reading from memory does not fail.
+    // Reading from memory cannot fail.
     sha256(text.as_bytes()).unwrap_or_default()
 }
 
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_as_short_as_can_be() {
+    fn labels_are_the_shortest_unique_suffixes() {
         let fields = [
             ("model.lstm.units", "units"),
             ("train.learning_rate", "learning_rate"),
@@ -107,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_inputs_are_told_apart() {
+    fn fields_of_inputs_have_distinct_labels() {
         let fields = ["inputs.story.lstm.units", "inputs.question.lstm.units"];
-        let labels = labels(&fields).of(fields[0]);
-        assert_eq!(labels, "story.lstm.units");
+        let label = labels(&fields).of(fields[0]);
+        assert_eq!(label, "story.lstm.units");
     }
 
     #[test]
-    fn a_name_says_what_a_run_has() {
+    fn a_name_lists_the_settings_of_a_run() {
         let settings = [("model.lstm.units", 32.into()), ("model.pooling", "mean".into())];
         assert_eq!(name(&settings), "units=32-pooling=mean-seed=3");
         assert_eq!(
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_short_harmless_and_different() {
+    fn names_are_short_safe_and_unique() {
         let path = |text: &str| name(&[("model.embedding.vectors", text.into())]);
         let names = [
             path("../a b/c"),
@@ -135,7 +138,7 @@ mod tests {
             path("größe"),
         ];
         for name in &names {
-            assert!(name.len() <= MOST_CHARACTERS && name.starts_with("vectors="), "{name}");
+            assert!(name.len() <= MAX_LENGTH && name.starts_with("vectors="), "{name}");
             assert!(
                 name.chars().all(|c| c.is_ascii_alphanumeric() || "=-_.+".contains(c)),
                 "{name}"
@@ -143,7 +146,7 @@ mod tests {
             assert_eq!(names.iter().filter(|other| *other == name).count(), 1);
         }
         assert!(names[0].starts_with("vectors=.._a_b_c-seed=3-"), "{}", names[0]);
-        // A number is a column's, a text its name.
+        // A column number and a column name.
         let column = |value: Value| name(&[("data.label_column", value)]);
         assert_eq!(column(2.into()), "label_column=2-seed=3");
         assert_ne!(column(2.into()), column("2".into()));

@@ -1,4 +1,4 @@
-//! What is asked of the program: configurations, `--set`, and the commands about them.
+//! Configurations, `--set`, help texts and usage errors.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use predicates::str::{contains, is_match};
 
 use crate::common::{BINARY, DEADLINE, Place, assert_fails, stdout};
 
-/// Nearly every kind of value, each with something that YAML or a shell might trip over.
+/// Nearly every type of value, each with something special to YAML or a shell.
 const UNUSUAL: &str = "\
 name: 'a: b #c'
 data:
@@ -32,7 +32,7 @@ train:
 ";
 
 #[test]
-fn every_fault_is_reported_at_once_with_its_place() {
+fn all_faults_are_reported_at_once_with_their_positions() {
     let faulty = "\
 data:
   train: x.csv
@@ -45,53 +45,53 @@ train:
 ";
     let place = Place::new().file("faulty.yaml", faulty);
     let expected = "\
-error: 5 faults in the configuration
+error: 5 errors in the configuration
 faulty.yaml:3:3: data.text_colum: unknown field; did you mean data.text_column?
-faulty.yaml:5:3: model.pooling: found \"sum\", allowed is last | mean | max
-faulty.yaml:6:10: model.lstm.units: found 0, allowed is a whole number, from 1 to 65536
-faulty.yaml:8:3: train.epochs: found \"many\", allowed is a whole number, from 1 to 1000000
---set train.seed: found -1, allowed is a whole number
+faulty.yaml:5:3: model.pooling: found \"sum\", expected last, mean or max
+faulty.yaml:6:10: model.lstm.units: found 0, expected an integer from 1 to 65536
+faulty.yaml:8:3: train.epochs: found \"many\", expected an integer from 1 to 1000000
+--set train.seed: found -1, expected an integer ≥ 0
 ";
     for command in ["train", "config", "summary", "data stats"] {
         let command = place.lstmtext(&format!("{command} faulty.yaml --set train.seed=-1"));
         let message = assert_fails(command, 2, &[]);
         assert_eq!(message, expected);
     }
-    assert_eq!(place.names(""), ["faulty.yaml"], "nothing is written before all is right");
+    assert_eq!(place.names(""), ["faulty.yaml"], "nothing is written if there are faults");
 }
 
 #[test]
-fn a_misspelt_field_on_the_command_line_gets_a_suggestion() {
+fn misspelt_fields_on_the_command_line_get_a_suggestion() {
     let place = Place::with_data();
-    let refused = |set: &str, words: &[&str]| {
+    let rejects = |set: &str, words: &[&str]| {
         assert_fails(place.lstmtext(&format!("train small.yaml --set {set}")), 2, words);
     };
-    refused("train.epoch=3", &["--set train.epoch: ", "did you mean train.epochs?"]);
-    refused("units=3", &["did you mean model.lstm.units?"]);
-    refused("train.epochs", &["expected FIELD=VALUE"]);
-    refused("train.epochs=[", &["train.epochs=[", "YAML"]);
-    refused("model=5", &["--set model: found 5"]);
+    rejects("train.epoch=3", &["--set train.epoch: ", "did you mean train.epochs?"]);
+    rejects("units=3", &["did you mean model.lstm.units?"]);
+    rejects("train.epochs", &["expected FIELD=VALUE"]);
+    rejects("train.epochs=[", &["train.epochs=[", "YAML"]);
+    rejects("model=5", &["--set model: found 5"]);
     assert!(!place.path("runs").exists());
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_named() {
+fn errors_name_a_configuration_that_cannot_be_read() {
     let place = Place::new()
         .file("latin.yaml", b"name: x\ndata: {train: \xE4.csv}\n")
         .file("syntax.yaml", "data: {train: x.csv}\ntrain: [1,\n");
-    let refused = |file: &str, words: &[&str]| {
+    let rejects = |file: &str, words: &[&str]| {
         for command in ["train", "config"] {
             assert_fails(place.lstmtext(&format!("{command} {file}")), 2, words);
         }
     };
-    refused("none.yaml", &["cannot read the configuration \"none.yaml\""]);
-    refused(".", &["cannot read the configuration \".\""]);
-    refused("latin.yaml", &["latin.yaml:2: ", "UTF-8"]);
-    refused("syntax.yaml", &["syntax.yaml:", "not valid YAML"]);
+    rejects("none.yaml", &["cannot read the configuration \"none.yaml\""]);
+    rejects(".", &["cannot read the configuration \".\""]);
+    rejects("latin.yaml", &["latin.yaml:2: ", "UTF-8"]);
+    rejects("syntax.yaml", &["syntax.yaml:", "invalid YAML"]);
 }
 
 #[test]
-fn the_printed_configuration_prints_itself_again() {
+fn a_printed_configuration_prints_the_same_again() {
     let place = Place::with_data().file("unusual.yaml", UNUSUAL);
     for file in ["unusual.yaml", "small.yaml"] {
         let once = stdout(&place.lstmtext(&format!("config {file}")).assert().success());
@@ -102,7 +102,7 @@ fn the_printed_configuration_prints_itself_again() {
 }
 
 #[test]
-fn the_printed_configuration_says_what_was_set() {
+fn the_printed_configuration_has_overrides_and_defaults() {
     let place = Place::new().file("unusual.yaml", UNUSUAL);
     let done = place.lstmtext("config unusual.yaml --set train.epochs=7 --set text.pad=front");
     let printed = stdout(&{ done }.assert().success());
@@ -116,7 +116,7 @@ fn the_printed_configuration_says_what_was_set() {
     assert_eq!(value["train"]["gradient_clip"], yaml("null"));
     assert_eq!(value["text"]["pad"], yaml("front"));
     assert_eq!(value["text"]["max_length"], yaml("1000"));
-    // What nobody set is there with its default.
+    // A field that is not set has its default.
     assert_eq!(value["train"]["batch_size"], yaml("32"));
 }
 
@@ -127,11 +127,11 @@ fn the_defaults_are_printed_without_a_configuration() {
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
     assert_eq!(value["train"]["epochs"].as_u64(), Some(20));
     let reference = stdout(&place.lstmtext("config --reference").assert().success());
-    assert!(reference.contains("| `train.learning_rate` | a number \\| null, above 0 | `null` |"));
+    assert!(reference.contains("| `train.learning_rate` | a number > 0 or null | `null` |"));
 }
 
 #[test]
-fn paths_in_a_configuration_are_read_from_the_current_folder() {
+fn paths_are_relative_to_the_current_directory() {
     let place = Place::with_data().file("configs/deep.yaml", crate::common::SMALL);
     let printed = stdout(&place.lstmtext("config configs/deep.yaml").assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
@@ -146,7 +146,7 @@ model: {embedding: {size: 64}, lstm: {units: 32}}
 ";
 
 #[test]
-fn the_summary_counts_as_keras_does_even_without_the_data() {
+fn the_summary_has_the_parameter_count_of_keras_even_without_data() {
     let place = Place::new().file("counted.yaml", COUNTED);
     let done = place.lstmtext("summary counted.yaml").assert().success();
     assert_eq!(stdout(&done).lines().last(), Some("Total params: 652,449"));
@@ -154,7 +154,7 @@ fn the_summary_counts_as_keras_does_even_without_the_data() {
 }
 
 #[test]
-fn the_summary_counts_what_training_trains() {
+fn the_summary_has_the_parameter_count_of_training() {
     let place = Place::with_data().data(&["a", "b", "c"]);
     let fields = "--set model.lstm.layers=2 --set model.lstm.bidirectional=true \
                   --set text.vocabulary_size=50 --set train.epochs=1";
@@ -166,7 +166,7 @@ fn the_summary_counts_what_training_trains() {
 }
 
 #[test]
-fn bad_usage_has_a_code_of_its_own() {
+fn usage_errors_have_their_own_exit_code() {
     let place = Place::with_data();
     for line in [
         "",
@@ -182,13 +182,13 @@ fn bad_usage_has_a_code_of_its_own() {
     ] {
         let done = place.lstmtext(line).assert().code(2).stdout("");
         done.stderr(
-            contains("Usage: lstmtext").or(contains("possible values")).or(contains("allowed is")),
+            contains("Usage: lstmtext").or(contains("possible values")).or(contains("expected")),
         );
     }
 }
 
 #[test]
-fn help_is_a_result_and_has_examples() {
+fn help_goes_to_stdout_and_has_examples() {
     let place = Place::new();
     for command in [
         "",
@@ -212,7 +212,7 @@ fn help_is_a_result_and_has_examples() {
 }
 
 #[test]
-fn every_shell_gets_a_completion_script() {
+fn completions_are_generated_for_every_shell() {
     let place = Place::new();
     for shell in ["bash", "fish", "zsh"] {
         let done = place.lstmtext(&format!("completions {shell}")).assert().success().stderr("");
@@ -234,7 +234,7 @@ fn devices_begins_with_libtorch() {
 }
 
 #[test]
-fn the_program_works_from_anywhere_without_an_environment() {
+fn the_program_runs_from_any_directory_without_an_environment() {
     let place = Place::with_data();
     let bare = |line: &str| {
         let mut command = assert_cmd::Command::new(BINARY);
@@ -255,9 +255,9 @@ fn the_program_works_from_anywhere_without_an_environment() {
     bare(&predict).assert().success().stdout(is_match("^pos  ").unwrap());
 }
 
-/// Each is refused in no time, with its place.
+/// Each file is rejected quickly, with the position of the fault.
 #[test]
-fn yaml_that_means_harm_is_refused() {
+fn malicious_yaml_is_rejected() {
     let mut laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (before, name) in ('a'..'i').zip('b'..='i') {
         let many = vec![format!("*{before}"); 9].join(", ");
@@ -284,11 +284,11 @@ fn yaml_that_means_harm_is_refused() {
         ("twice", &["twice.yaml:1:7", "duplicate entry with key \"train\""]),
         ("tab", &["tab.yaml:2:1", "cannot start any token"]),
         ("numbers", &["train.learning_rate: found .nan", "train.epochs: found -3"]),
-        ("wide", &["wide.yaml:2:16", "found 99999999, allowed is a whole number, from 1 to"]),
-        ("large", &["it has 1073741824 bytes", "at most 1048576"]),
+        ("wide", &["wide.yaml:2:16", "found 99999999, expected an integer from 1 to"]),
+        ("large", &["at most 1048576 bytes", "1073741824"]),
     ] {
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         assert_fails(place.lstmtext(&format!("summary {name}.yaml")), 2, words);
-        assert!(begun.elapsed().as_secs() < 20, "{name}");
+        assert!(started.elapsed().as_secs() < 20, "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! `lstmtext sweep`: many runs, ranked.
+//! `lstmtext sweep`.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::common::{BINARY, ENVIRONMENT, Place, SMALL, assert_fails, stderr, stdout, stdout_json};
 use crate::training::{COSINE, Training, with_noise};
 
-/// Four runs of a fraction of a second.
+/// Four runs that each take a fraction of a second.
 const GRID: &str = "sweep: {model.lstm.units: [4, 8], seed: [1, 2]}\n";
 
-/// A folder with data and a sweep of a small model.
+/// Creates a directory with data and a sweep of a small model.
 fn place(section: &str) -> Place {
     Place::with_data().file("many.yaml", format!("{SMALL}{section}"))
 }
@@ -51,7 +51,7 @@ fn every_point_is_trained_and_ranked() {
             close(&row[score]["standard_deviation"], (a - b).abs() / 2_f64.sqrt());
         }
         for run in &runs {
-            assert!(run["test"].is_null(), "nobody looks at the test examples");
+            assert!(run["test"].is_null(), "the test examples are not evaluated");
         }
     }
     let table = stdout(&done);
@@ -61,7 +61,7 @@ fn every_point_is_trained_and_ranked() {
     assert!(first.trim_start().starts_with("1 ") && first.contains(&expected), "{table}");
     assert!(place.read("sweeps/many/units=4-seed=1/log.txt").contains("are set aside (--no-test)"));
 
-    // Once all is there, the table is all there is to do.
+    // Once all runs have finished, only the table is printed.
     let again = place.lstmtext("sweep many.yaml").assert().success();
     assert_eq!(stdout(&again), table);
     assert!(!stderr(&again).contains("at once"));
@@ -70,38 +70,37 @@ fn every_point_is_trained_and_ranked() {
 }
 
 #[test]
-fn a_run_of_a_sweep_is_the_one_that_train_would_give() {
+fn a_run_of_a_sweep_equals_a_run_of_train() {
     let place = place(GRID);
     place.lstmtext("sweep many.yaml --jobs 2").assert().success();
     place.train("small.yaml --out alone --set model.lstm.units=4 --set train.seed=2");
     let run = "sweeps/many/units=4-seed=2";
     assert_eq!(place.read("alone/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
     assert!(place.best_weights("alone") == place.best_weights(run));
-    // The winner's test score is a command away.
     let evaluate =
         |run: &str| stdout(&place.lstmtext(&format!("evaluate {run}")).assert().success());
     assert_eq!(evaluate("alone"), evaluate(run));
 }
 
-/// Long enough to be stopped.
+/// Runs long enough to be stopped.
 const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
 
-/// Runs that do not end before they are stopped.
+/// Creates a sweep of runs that do not finish before they are stopped.
 fn long_runs() -> Place {
     with_noise(&format!("{}{LONG}", COSINE.replace("patience: 9", "patience: null")))
 }
 
 #[test]
-fn a_stopped_sweep_goes_on_where_it_was() {
+fn a_stopped_sweep_is_continued() {
     let place = long_runs();
     let mut sweep = Training::spawn(&mut place.process("sweep long.yaml --jobs 2 --out many"));
     for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
         sweep.wait_for_validations(&place, run, 2);
     }
-    // Only to the sweep, which hands it on.
+    // The signal goes only to the sweep, which forwards it.
     let (code, said) = sweep.stop(libc::SIGTERM);
     assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("0 of 4 runs are finished"), "{said}");
+    assert!(said.contains("0 of 4 runs have finished"), "{said}");
     assert!(said.contains("sweep long.yaml --jobs 2 --out many"), "{said}");
     assert_eq!(place.names("many"), ["units=7-seed=1", "units=7-seed=2"]);
     for run in place.names("many") {
@@ -128,7 +127,7 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
         sweep.wait_for_validations(&place, run, 1);
     }
     let group = -libc::pid_t::try_from(sweep.id()).unwrap();
-    // SAFETY: kill takes plain numbers. The group is that of our process, which nobody has waited for.
+    // SAFETY: kill takes no pointers. The group is that of our child, which has not been waited for.
     assert_eq!(unsafe { libc::kill(group, libc::SIGINT) }, 0);
     let (code, said) = sweep.end();
     assert_eq!(code, Some(130), "{said}");
@@ -142,7 +141,7 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
 }
 
 #[test]
-fn a_run_that_fails_stops_no_other() {
+fn a_failed_run_does_not_stop_the_others() {
     let place = place("sweep: {model.embedding.vectors: [none.txt, null], seed: [1, 2]}\n");
     let done = place.lstmtext("sweep many.yaml --jobs 2 --json").assert().code(1);
     let said = stderr(&done);
@@ -157,13 +156,13 @@ fn a_run_that_fails_stops_no_other() {
     let list = stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
     assert_eq!(list.matches("  failed    model.embedding.vectors=none.txt ").count(), 2, "{list}");
 
-    // The same command tries those again, and only those.
+    // The same command tries the failed runs again, and only those.
     let again = place.lstmtext("sweep many.yaml").assert().code(1);
-    assert!(stderr(&again).contains("4 runs, 2 of them finished before"));
+    assert!(stderr(&again).contains("4 runs, 2 already finished"));
 }
 
 #[test]
-fn the_list_says_what_each_index_is() {
+fn the_list_has_the_settings_of_each_index() {
     let place = place(GRID);
     let list = || stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
     assert_eq!(
@@ -173,7 +172,7 @@ fn the_list_says_what_each_index_is() {
          2  new       model.lstm.units=8 train.seed=1\n\
          3  new       model.lstm.units=8 train.seed=2\n"
     );
-    assert!(!place.path("sweeps").exists(), "nothing is made");
+    assert!(!place.path("sweeps").exists(), "nothing is created");
     let json = stdout_json(&place.lstmtext("sweep many.yaml --list --json").assert().success());
     assert_eq!(json[2]["config"]["model"]["lstm"]["units"], 8);
     assert_eq!(json[2]["config"]["train"]["epochs"], 4);
@@ -182,9 +181,9 @@ fn the_list_says_what_each_index_is() {
     assert!(list().contains("1  finished  model.lstm.units=4 train.seed=2\n"));
 }
 
-/// As the tasks of a cluster do, which share the folder.
+/// As the tasks of a cluster do, which share the directory.
 #[test]
-fn indices_can_be_trained_side_by_side() {
+fn indices_can_be_trained_in_parallel() {
     let place = place(GRID);
     let start = |index| place.process(&format!("sweep many.yaml --index {index}")).spawn().unwrap();
     let tasks = [0, 1, 2, 3].map(start);
@@ -198,16 +197,16 @@ fn indices_can_be_trained_side_by_side() {
     assert_eq!(place.names("sweeps/many"), NAMES);
     let done = place.lstmtext("sweep many.yaml").assert().success();
     assert!(stdout(&done).lines().count() == 3 && !stderr(&done).contains("at once"));
-    // A task that is sent a second time finds all done.
+    // A task that is submitted again has nothing to do.
     let again = place.lstmtext("sweep many.yaml --index 2").assert().success();
     again.stdout(contains("validation ")).stderr(contains("the run is over"));
     let wrong = place.lstmtext("sweep many.yaml --index 4");
-    assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, 0 to 3"]);
+    assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, with indices 0 to 3"]);
 }
 
-/// As Slurm and Kubernetes stop a task.
+/// As when Slurm or Kubernetes stops a task.
 #[test]
-fn a_task_that_was_stopped_goes_on_when_it_is_sent_again() {
+fn a_stopped_task_continues_when_it_is_submitted_again() {
     let place = long_runs();
     let line = "sweep long.yaml --index 3 --out many";
     let mut task = Training::spawn(&mut place.process(line));
@@ -221,7 +220,7 @@ fn a_task_that_was_stopped_goes_on_when_it_is_sent_again() {
 }
 
 #[test]
-fn two_sweeps_of_one_folder_share_the_work() {
+fn two_sweeps_of_one_directory_share_the_runs() {
     let place = place("sweep: {model.lstm.units: [4, 8, 12], seed: [1, 2]}\n");
     let start = || place.process("sweep many.yaml --jobs 2").spawn().unwrap();
     let [first, second] = [start(), start()].map(|sweep| sweep.wait_with_output().unwrap());
@@ -246,15 +245,15 @@ fn a_sweep_waits_for_a_run_that_another_process_trains() {
     let done = place.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
     assert_eq!(task.end().0, Some(0));
     assert_eq!(stdout(&done).lines().count(), 3);
-    assert!(!place.path("many/units=7-seed=1/log.txt").exists(), "nobody else trained it");
+    assert!(!place.path("many/units=7-seed=1/log.txt").exists(), "no other process trained it");
 }
 
 #[test]
-fn another_configuration_is_refused_and_more_points_are_welcome() {
+fn a_different_configuration_is_rejected_and_points_can_be_added() {
     let place = place(GRID);
     place.lstmtext("sweep many.yaml --jobs 2").assert().success();
     let before = place.read("sweeps/many/leaderboard.json");
-    let words = ["units=4-seed=1", "train.epochs is 4 there, and 5 in the sweep", "--out"];
+    let words = ["units=4-seed=1", "train.epochs is 4 in the run and 5 in the sweep", "--out"];
     for more in ["", " --index 0"] {
         let line = format!("sweep many.yaml --set train.epochs=5{more}");
         assert_fails(place.lstmtext(&line), 1, &words);
@@ -264,10 +263,12 @@ fn another_configuration_is_refused_and_more_points_are_welcome() {
     assert_eq!(stdout(&list).matches("  other     ").count(), 4);
 
     let more = place.lstmtext("sweep many.yaml --set sweep.seed=[1,2,3]").assert().success();
-    assert!(stderr(&more).contains("6 runs, 4 of them finished before"));
+    assert!(stderr(&more).contains("6 runs, 4 already finished"));
     let fewer = "sweep many.yaml --set sweep.model.lstm.units=[8,16] --set sweep.seed=[1]";
     let fewer = place.lstmtext(fewer).assert().success();
-    assert!(stderr(&fewer).contains("the folder holds 5 other runs, not of this sweep"));
+    assert!(
+        stderr(&fewer).contains("the directory contains 5 runs that this sweep does not include")
+    );
     assert_eq!(stdout(&fewer).lines().count(), 3);
 }
 
@@ -288,7 +289,7 @@ fn a_random_search_is_the_same_everywhere() {
     assert_eq!(
         settings("--set sweep.trials=6")[..10],
         settings(""),
-        "more trials begin with fewer"
+        "more trials start with the same points"
     );
     assert_ne!(list(&a, ""), list(&a, "--set sweep.search_seed=2"));
     a.lstmtext("sweep many.yaml --index 9").assert().success();
@@ -297,13 +298,13 @@ fn a_random_search_is_the_same_everywhere() {
 }
 
 #[test]
-fn faults_of_a_sweep_are_all_reported_before_anything_is_trained() {
+fn all_faults_of_a_sweep_are_reported_before_training() {
     let place = place("sweep:\n  model.lstm.unit: [4]\n  train.epochs: [0]\n  seed: 3\n");
     let expected = "\
-error: 3 faults in the configuration
+error: 3 errors in the configuration
 many.yaml:5:3: sweep.model.lstm.unit: unknown field; did you mean model.lstm.units?
-many.yaml:6:3: sweep.train.epochs: found 0, allowed is a whole number, from 1 to 1000000
-many.yaml:7:3: sweep.seed: found 3, allowed is a list of values
+many.yaml:6:3: sweep.train.epochs: found 0, expected an integer from 1 to 1000000
+many.yaml:7:3: sweep.seed: found 3, expected a list of values
 ";
     for command in ["sweep", "train", "summary"] {
         assert_eq!(assert_fails(place.lstmtext(&format!("{command} many.yaml")), 2, &[]), expected);
@@ -312,20 +313,20 @@ many.yaml:7:3: sweep.seed: found 3, allowed is a list of values
 }
 
 #[test]
-fn only_train_refuses_the_section() {
+fn only_train_rejects_the_section() {
     let place = place(GRID);
-    let refused = place.lstmtext("train many.yaml");
-    assert_fails(refused, 2, &["many.yaml:4:1: sweep: ", "`lstmtext sweep many.yaml`"]);
+    let train = place.lstmtext("train many.yaml");
+    assert_fails(train, 2, &["many.yaml:4:1: sweep: ", "`lstmtext sweep many.yaml`"]);
     assert!(!place.path("runs").exists());
     place.train("many.yaml --set sweep={} --out one");
     for command in ["summary", "config", "data stats"] {
         place.lstmtext(&format!("{command} many.yaml")).assert().success();
     }
-    assert_fails(place.lstmtext("sweep small.yaml"), 2, &["sweep: varies nothing"]);
+    assert_fails(place.lstmtext("sweep small.yaml"), 2, &["sweep: nothing varies"]);
 }
 
 #[test]
-fn the_curves_of_a_sweep_are_drawn_together() {
+fn the_curves_of_a_sweep_share_one_plot() {
     let place = place(GRID);
     place.lstmtext("sweep many.yaml --jobs 2").assert().success();
     let done = place.lstmtext("plot sweeps/many").assert().success();
@@ -346,11 +347,12 @@ fn example(first: &str) -> String {
     block.to_owned()
 }
 
-/// The folder of the run that a script trains which finds `lstmtext` and `configs/sweep.yaml`.
+/// Runs a script with `lstmtext` on the PATH and a `configs/sweep.yaml`, and returns the runs it
+/// trained.
 fn run_of(shell: &str, arguments: &[&str], index: (&str, &str)) -> Vec<String> {
     let place = Place::with_data().file("configs/sweep.yaml", format!("{SMALL}{GRID}"));
-    let folder = Path::new(BINARY).parent().unwrap().display();
-    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let directory = Path::new(BINARY).parent().unwrap().display();
+    let path = format!("{directory}:{}", std::env::var("PATH").unwrap());
     let mut command = Command::new(shell);
     command.args(arguments).current_dir(place.path("")).envs(ENVIRONMENT).env("PATH", path);
     let done = command.env(index.0, index.1).env("SLURM_CPUS_PER_TASK", "1").output().unwrap();
@@ -358,7 +360,7 @@ fn run_of(shell: &str, arguments: &[&str], index: (&str, &str)) -> Vec<String> {
     place.names("sweeps/sweep")
 }
 
-/// The indices of `configs/sweep.yaml`.
+/// Number of runs of `configs/sweep.yaml`.
 fn count_of_example() -> usize {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/sweep.yaml");
     stdout(&Place::new().lstmtext(&format!("sweep {file} --list")).assert().success())
@@ -375,7 +377,7 @@ fn the_documented_slurm_script_trains_a_run_of_the_array() {
     assert_eq!(run_of("bash", &["-c", &script], index), ["units=8-seed=2"]);
 }
 
-/// The fields are those of the Kubernetes API, batch/v1.
+/// Field names are those of the Kubernetes API, batch/v1.
 #[test]
 fn the_documented_kubernetes_job_trains_a_run_for_each_index() {
     let job: serde_yaml::Value = serde_yaml::from_str(&example("apiVersion: batch/v1")).unwrap();
@@ -397,7 +399,7 @@ fn the_documented_kubernetes_job_trains_a_run_for_each_index() {
 }
 
 #[test]
-fn a_sweep_nobody_watches_goes_on() {
+fn a_sweep_continues_after_stderr_is_closed() {
     let place = place(GRID);
     let mut process = place.process("sweep many.yaml --jobs 2").spawn().unwrap();
     drop(process.stderr.take());
@@ -408,13 +410,13 @@ fn a_sweep_nobody_watches_goes_on() {
 }
 
 #[test]
-fn a_folder_that_cannot_have_the_sweep_is_refused_at_once() {
+fn an_unusable_directory_is_rejected_at_once() {
     let place = place(GRID);
     place.train("small.yaml --out run --set train.epochs=1");
-    let refused = |line: &str, words: &[&str]| assert_fails(place.lstmtext(line), 1, words);
-    refused("sweep many.yaml --out run", &["is a run, not a folder of runs", "--out"]);
-    refused("sweep many.yaml --out run --index 0", &["is a run, not a folder of runs"]);
-    refused("sweep many.yaml --out run/best", &["is a run"]);
-    refused("sweep many.yaml --out many.yaml/below", &["cannot make the folder"]);
+    let rejects = |line: &str, words: &[&str]| assert_fails(place.lstmtext(line), 1, words);
+    rejects("sweep many.yaml --out run", &["is a run, not a directory of runs", "--out"]);
+    rejects("sweep many.yaml --out run --index 0", &["is a run, not a directory of runs"]);
+    rejects("sweep many.yaml --out run/best", &["is a run"]);
+    rejects("sweep many.yaml --out many.yaml/below", &["cannot create the directory"]);
     assert!(!place.path("run/units=4-seed=1").exists());
 }

@@ -1,0 +1,115 @@
+//! Loads a configuration from a file or from YAML.
+
+use std::fs;
+use std::path::Path;
+
+use serde_yaml::Value;
+
+use super::draft;
+use super::error::ConfigError;
+use super::fields::Fault;
+use super::overrides::{Override, SWEEP};
+use super::resolved::Resolved;
+
+/// The text of a configuration file.
+pub struct Document {
+    pub yaml: String,
+    /// The name of the file in messages.
+    pub source: String,
+    /// The default name of the experiment.
+    pub name: Option<String>,
+}
+
+impl Document {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is too large or is not UTF-8.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        const MAX_BYTES: u64 = 1 << 20;
+        if let Ok(metadata) = fs::metadata(file)
+            && metadata.len() > MAX_BYTES
+        {
+            return Err(ConfigError::new(format!(
+                "{}: a configuration has at most {MAX_BYTES} bytes, this file has {}",
+                file.display(),
+                metadata.len()
+            )));
+        }
+        let bytes = fs::read(file).map_err(|error| {
+            let file = file.display();
+            ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
+        })?;
+        let source = file.display().to_string();
+        let yaml = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::new(format!("{source}:{line}: invalid UTF-8; save the file as UTF-8"))
+        })?;
+        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Ok(Self { yaml, source, name })
+    }
+
+    /// Parses the YAML and applies `overrides`.
+    ///
+    /// # Errors
+    /// Returns an error if the YAML is invalid or an override sets an unknown field.
+    pub fn parse(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
+        let invalid = |error| ConfigError::invalid_yaml(&self.source, &error);
+        let mut root: Value = serde_yaml::from_str(&self.yaml).map_err(invalid)?;
+        root.apply_merge().map_err(invalid)?;
+        let faults = overrides.iter().filter_map(|set| draft::apply(set, &mut root));
+        match faults.collect::<Vec<_>>() {
+            faults if faults.is_empty() => Ok(root),
+            faults => Err(self.error(&faults, overrides)),
+        }
+    }
+
+    /// The error that reports `faults` at their positions in this document.
+    pub fn error(&self, faults: &[Fault], overrides: &[Override]) -> ConfigError {
+        ConfigError::from_faults(faults, &self.yaml, &self.source, overrides)
+    }
+
+    fn resolve(&self, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+        let root = self.parse(overrides)?;
+        let resolved =
+            Resolved::check(&root, overrides).map_err(|faults| self.error(&faults, overrides))?;
+        Ok(resolved.with_default_name(self.name.clone()))
+    }
+}
+
+/// Loads the configuration in `file` and applies `overrides`.
+///
+/// # Errors
+/// Returns a [`ConfigError`] that lists every fault, or an error if the file cannot be read.
+pub fn load(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    Document::read(file)?.resolve(overrides)
+}
+
+/// Loads the configuration of a single training run, which has no section `sweep`.
+///
+/// # Errors
+/// Returns the errors of [`load`], and an error if there is a section `sweep`.
+pub fn load_single(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let document = Document::read(file)?;
+    let resolved = document.resolve(overrides)?;
+    if resolved.config.sweep.is_empty() {
+        return Ok(resolved);
+    }
+    let message = format!(
+        "this configuration describes a sweep; run it with `lstmtext sweep {}`, or train a single \
+         model with --set 'sweep={{}}'",
+        document.source
+    );
+    let fault = Fault { path: vec![SWEEP.to_owned()], message };
+    Err(document.error(&[fault], &[]))
+}
+
+/// Parses a configuration from `yaml` and applies `overrides`; `source` names it in messages.
+///
+/// # Errors
+/// Returns a [`ConfigError`] that lists every fault.
+pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let document = Document { yaml: yaml.to_owned(), source: source.to_owned(), name: None };
+    document.resolve(overrides)
+}

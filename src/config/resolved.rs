@@ -1,0 +1,57 @@
+//! A valid configuration together with its fields.
+
+use serde_yaml::Value;
+
+use super::draft::Draft;
+use super::fields::{Fault, Field, set_value};
+use super::overrides::Override;
+use super::print::resolved_yaml;
+use super::schema::Config;
+use super::sweep::section;
+use super::value::TokenBudget;
+
+/// A valid configuration and the fields it is printed from.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The values.
+    pub config: Config,
+    /// Every field with its value and description, in the order of the reference.
+    pub fields: Vec<Field>,
+}
+
+impl Resolved {
+    /// Checks a document with `overrides` applied.
+    ///
+    /// # Errors
+    /// Returns all faults if there are any.
+    pub(super) fn check(root: &Value, overrides: &[Override]) -> Result<Self, Vec<Fault>> {
+        let Draft { config, fields, mut faults } = Draft::read(root);
+        faults.extend(section::faults(&config.sweep, root, &fields, overrides));
+        // A faulty field has its default value, from which no contradiction follows.
+        let faulty: Vec<Vec<String>> = faults.iter().map(|fault| fault.path.clone()).collect();
+        let is_faulty = |fault: &Fault| faulty.iter().any(|path| fault.path.starts_with(path));
+        faults.extend(config.contradictions().into_iter().filter(|fault| !is_faulty(fault)));
+        if faults.is_empty() { Ok(Self { config, fields }) } else { Err(faults) }
+    }
+
+    /// The resolved configuration as commented YAML. Reading it gives the same configuration.
+    pub fn to_yaml(&self) -> String {
+        resolved_yaml(&self.fields)
+    }
+
+    /// Replaces `train.token_budget: auto` with the number of tokens that was found.
+    pub fn set_token_budget(&mut self, tokens: usize) {
+        self.config.train.token_budget = Some(TokenBudget::Tokens(tokens));
+        set_value(&mut self.fields, &["train", "token_budget"], Value::from(tokens as u64));
+    }
+
+    /// Sets the name of the experiment if the configuration does not.
+    pub(super) fn with_default_name(mut self, name: Option<String>) -> Self {
+        if self.config.name.is_none() {
+            let value = name.as_deref().map_or(Value::Null, Value::from);
+            set_value(&mut self.fields, &["name"], value);
+            self.config.name = name;
+        }
+        self
+    }
+}

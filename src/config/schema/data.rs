@@ -1,0 +1,137 @@
+//! The section `data`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::fields::section;
+use crate::config::value::{Column, Columns, Portion, between, choice};
+
+section! {
+    /// Training, validation and test data.
+    pub struct DataConfig {
+        /// Training data: a file, a directory, or a pattern such as directory/*_train.txt that
+        /// matches several files. Required. validation and test accept the same.
+        train: PathBuf = PathBuf::new();
+        /// Validation data. null: split off from the training data (see data.split).
+        validation: Option<PathBuf> = None;
+        /// Test data, evaluated once after training. null: split off from the training data if
+        /// data.split.test is greater than 0.
+        test: Option<PathBuf> = None;
+        /// File format. auto: detected from the file extension. csv: comma-separated (RFC 4180).
+        /// tsv: tab-separated without quoting. jsonl: one JSON object per line. fasttext: one
+        /// "__label__NAME text" per line. folder: one directory per class with one file per text.
+        /// babi: stories with questions. Files can be compressed (.gz, .zst).
+        format: Format = Format::Auto;
+        /// Column (CSV, TSV) or key (JSON lines) of the text. A list, such as [title, body], joins
+        /// several columns with spaces. Files in babi format have the columns story, question and
+        /// label.
+        text_column: Columns = Columns::named("text");
+        /// Column (CSV, TSV) or key (JSON lines) of the label.
+        label_column: Column = Column::Name("label".into());
+        /// CSV and TSV files start with a line of column names.
+        header: bool = true;
+        /// Keep only rows with these values in these columns or keys, as in {source: imdb}.
+        filter: BTreeMap<String, String> = BTreeMap::new();
+        /// New names for labels, as in {0: negative, 1: positive}.
+        label_names: BTreeMap<String, String> = BTreeMap::new();
+        /// Labels in the order of their class indices. Empty: the labels of the training examples,
+        /// sorted. In folder format, only the directories of these labels are read.
+        labels: Vec<String> = Vec::new();
+        /// Handling of labels that occur in validation or test examples only. error: stop. class:
+        /// add the label as a class, which the model will hardly ever predict.
+        unseen_labels: UnseenLabels = UnseenLabels::Error;
+        /// Handling of lines that cannot be parsed. error: stop. skip: skip and count them.
+        broken_lines: BrokenLines = BrokenLines::Error;
+        /// Maximum size of a line in MB (in folder format, of a file). A longer line is an error.
+        max_line_mb: u64 = 100, between(1.0, 100_000.0);
+        /// Maximum size of a compressed file in MB after decompression.
+        max_unpacked_mb: u64 = 100_000, between(1.0, 100_000_000.0);
+        /// Cache tokenized files on disk (in LSTMTEXT_CACHE or ~/.cache/lstmtext), where later runs
+        /// reuse them. Cached tokens are not held in memory. auto: cache files larger than 256 MB.
+        cache: CacheUse = CacheUse::Auto;
+        /// Split of the training data into training, validation and test examples.
+        split: SplitConfig;
+    }
+}
+
+section! {
+    /// Split of the training data into training, validation and test examples.
+    pub struct SplitConfig {
+        /// Portion used for validation if data.validation is null.
+        validation: Portion = Portion::Fraction(0.1);
+        /// Portion used for testing if data.test is null.
+        test: Portion = Portion::Count(0);
+        /// Split method. stratified: random, with the same label distribution in every part and
+        /// identical texts in the same part. position: the end of the file, like Keras's
+        /// validation_split (training examples first, then validation, then test).
+        method: SplitMethod = SplitMethod::Stratified;
+        /// Shuffle the examples before a split by position, like keras.datasets. Needed if the file
+        /// is sorted by label.
+        shuffle: bool = false;
+        /// Random seed of the split. Independent of train.seed, so that runs with different seeds
+        /// share one split.
+        seed: u64 = 1;
+    }
+}
+
+choice! {
+    /// Format of a data file.
+    pub enum Format {
+        /// Detected from the extension.
+        Auto = "auto",
+        /// Comma-separated, RFC 4180.
+        Csv = "csv",
+        /// Tab-separated, no quoting.
+        Tsv = "tsv",
+        /// One JSON object per line.
+        Jsonl = "jsonl",
+        /// One `__label__NAME text` per line.
+        Fasttext = "fasttext",
+        /// One directory per class with one file per text, such as aclImdb.
+        Folder = "folder",
+        /// Stories with questions, such as the bAbI tasks.
+        Babi = "babi",
+    }
+}
+
+choice! {
+    /// Use of the token cache.
+    pub enum CacheUse {
+        /// Cache large files.
+        Auto = "auto",
+        /// Cache every file.
+        Always = "always",
+        /// Keep tokens in memory.
+        Never = "never",
+    }
+}
+
+choice! {
+    /// Handling of lines that cannot be parsed.
+    pub enum BrokenLines {
+        /// Stop with an error.
+        Error = "error",
+        /// Skip and count them.
+        Skip = "skip",
+    }
+}
+
+choice! {
+    /// Handling of labels without training examples.
+    pub enum UnseenLabels {
+        /// Stop with an error.
+        Error = "error",
+        /// Add a class.
+        Class = "class",
+    }
+}
+
+choice! {
+    /// Split method.
+    pub enum SplitMethod {
+        /// Random, stratified by label.
+        Stratified = "stratified",
+        /// The end of the file.
+        Position = "position",
+    }
+}

@@ -1,0 +1,98 @@
+//! The fields of the configuration: type, default, range and description, one file per section.
+//! The doc comments of fields are the reference for users; code that uses the values does not belong
+//! here.
+
+pub(super) mod data;
+pub(super) mod model;
+pub(super) mod text;
+pub(super) mod train;
+
+pub use data::{BrokenLines, CacheUse, DataConfig, Format, SplitConfig, SplitMethod, UnseenLabels};
+pub use model::{
+    Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
+    ModelConfig, Pooling, logit_count,
+};
+pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
+pub use train::{
+    AdadeltaConfig, AdamConfig, EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig,
+    ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig,
+};
+
+use super::fields::section;
+use super::inputs::Inputs;
+use super::value::{SweepSection, choice};
+
+section! {
+    /// A complete configuration.
+    pub struct Config {
+        /// Name of the experiment. null: the name of the configuration file without its extension.
+        name: Option<String> = None;
+        /// Training, validation and test data.
+        data: DataConfig;
+        /// Text preprocessing: tokenization, vocabulary, truncation and padding.
+        text: TextConfig;
+        /// Model architecture.
+        model: ModelConfig;
+        /// Inputs of a model with several texts per example, such as a story and a question. Each
+        /// input has its own embedding, LSTM and pooling; the pooled vectors are concatenated.
+        /// Example: {story: {lstm: {units: 32}}, question: {column: q}}. Settings that an input
+        /// omits are taken from text and model, and its column defaults to its name. Empty: a single
+        /// input, the text in data.text_column.
+        inputs: Inputs = Inputs::default();
+        /// Training: batches, optimizer, regularization, stopping and logging.
+        train: TrainConfig;
+        /// Compute backend. native: the built-in kernel, which runs on the CPU. libtorch: PyTorch's
+        /// C++ library, on the CPU or a CUDA device. auto: native on the CPU, where it is faster,
+        /// and libtorch on CUDA.
+        backend: Backend = Backend::Auto;
+        /// Floating-point precision on CUDA. fp32: full single precision. tf32: TensorFloat-32 in
+        /// matrix products, which keeps 10 bits of the mantissa and is what PyTorch allows cuDNN by
+        /// default. bf16, fp16: 16 bits in the LSTM; weights, optimizer state, pooling and loss stay
+        /// in fp32, and fp16 uses dynamic loss scaling and skips steps whose gradients overflow. On
+        /// the CPU, libtorch also computes in 16 bits, slowly; the native backend always uses fp32.
+        precision: Precision = Precision::Tf32;
+        /// Use deterministic algorithms on CUDA, so that two runs on the same device are identical
+        /// bit for bit. Slower. On the CPU, runs with the same number of threads always are.
+        deterministic: bool = false;
+        /// Hyperparameter search for lstmtext sweep. Maps each field, named with dots, to a list of
+        /// values: {model.lstm.units: [32, 64], seed: [1, 2, 3]} trains every combination. seed is
+        /// short for train.seed. trials: N draws N random combinations instead, with the random seed
+        /// search_seed (default 1), and trains each with every seed; a field can then also be
+        /// {uniform: [low, high]}, log_uniform, integers or log_integers. cases: [{field: value},
+        /// {}] varies several fields together.
+        sweep: SweepSection = SweepSection::default();
+    }
+}
+
+choice! {
+    /// Compute backend.
+    pub enum Backend {
+        /// Native on the CPU, libtorch on CUDA.
+        Auto = "auto",
+        /// The built-in kernel.
+        Native = "native",
+        /// libtorch.
+        Libtorch = "libtorch",
+    }
+}
+
+choice! {
+    /// Floating-point precision on CUDA.
+    pub enum Precision {
+        /// 32 bits.
+        Fp32 = "fp32",
+        /// 32 bits, of which matrix products use 19.
+        Tf32 = "tf32",
+        /// 16 bits with the range of 32-bit numbers.
+        Bf16 = "bf16",
+        /// 16 bits with a small range.
+        Fp16 = "fp16",
+    }
+}
+
+impl Precision {
+    /// Returns whether LSTMs compute in 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Fp16)
+    }
+}

@@ -1,0 +1,243 @@
+//! The section `train`.
+
+use crate::config::fields::section;
+use crate::config::value::{ClassWeights, Every, TokenBudget, above, at_least, between, choice};
+
+section! {
+    /// Training: batches, optimizer, regularization, stopping and logging.
+    pub struct TrainConfig {
+        /// Maximum number of epochs.
+        epochs: usize = 20, between(1.0, 1_000_000.0);
+        /// Number of examples per batch.
+        batch_size: usize = 32, between(1.0, 1_000_000.0);
+        /// Maximum number of tokens per batch, including padding. Replaces batch_size and
+        /// validation_batch_size. auto: the largest number that fits in the memory of the CUDA
+        /// device, found by trial and saved with the run. Larger batches mean fewer steps per epoch,
+        /// which may need a higher learning rate. null: use batch_size.
+        token_budget: Option<TokenBudget> = None, at_least(1.0);
+        /// Number of examples per batch in validation and testing.
+        validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
+        /// Group texts of similar length into batches, which reduces padding.
+        bucketing: bool = true;
+        /// Number of batches whose examples are sorted by length together. More batches reduce
+        /// padding, fewer shuffle better.
+        bucketing_window: usize = 50, at_least(1.0);
+        /// Optimizer.
+        optimizer: OptimizerKind = OptimizerKind::Adam;
+        /// Peak learning rate. null: adam and adamw 0.002, rmsprop 0.001, adadelta 1.0, sgd 0.1.
+        learning_rate: Option<f64> = None, above(0.0);
+        /// Learning rate schedule.
+        schedule: ScheduleConfig;
+        /// Hyperparameters of adam and adamw.
+        adam: AdamConfig;
+        /// Hyperparameters of rmsprop.
+        rmsprop: RmspropConfig;
+        /// Hyperparameters of adadelta.
+        adadelta: AdadeltaConfig;
+        /// Hyperparameters of sgd.
+        sgd: SgdConfig;
+        /// Update only the embedding rows that have a gradient in the batch, and their optimizer
+        /// state, like torch.optim.SparseAdam. false: update every row in every step, like Adam in
+        /// Keras and PyTorch, which is slower.
+        sparse_embedding: bool = true;
+        /// Weight decay. Adds weight_decay × weight to the gradient; adamw decays the weights
+        /// directly. null: 0.01 for adamw, 0 for the others.
+        weight_decay: Option<f64> = None, at_least(0.0);
+        /// Maximum norm of the gradients of all parameters together. Larger gradients are scaled
+        /// down. null: no clipping.
+        gradient_clip: Option<f64> = Some(1.0), above(0.0);
+        /// Weights of the classes in the training loss. balanced: inversely proportional to the
+        /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
+        /// weight 1.
+        class_weights: ClassWeights = ClassWeights::None;
+        /// Label smoothing: fraction of the target distribution that is spread evenly over all
+        /// classes.
+        label_smoothing: f64 = 0.0, between(0.0, 0.99);
+        /// Random seed of weight initialization, example order and dropout.
+        seed: u64 = 1;
+        /// Early stopping.
+        early_stopping: EarlyStoppingConfig;
+        /// Validation interval: every epoch, or a number of steps.
+        validate_every: Every = Every::Epoch;
+        /// Interval between writes of the checkpoint last/: every epoch, or a number of steps. It is
+        /// also written at the end of training and on Ctrl-C.
+        checkpoint_every: Every = Every::Epoch;
+        /// Number of steps between two points of the training curves in TensorBoard.
+        log_every: u64 = 1, at_least(1.0);
+        /// Additional output to TensorBoard.
+        tensorboard: TensorboardConfig;
+    }
+}
+
+impl TrainConfig {
+    /// Maximum number of tokens per batch, if it is a fixed number.
+    pub fn tokens(&self) -> Option<usize> {
+        match self.token_budget {
+            Some(TokenBudget::Tokens(tokens)) => Some(tokens),
+            Some(TokenBudget::Auto) | None => None,
+        }
+    }
+}
+
+section! {
+    /// Learning rate schedule.
+    pub struct ScheduleConfig {
+        /// Shape of the schedule. constant: no decay. linear, cosine: decay to end_factor ×
+        /// learning_rate at the end of training. exponential: multiply by decay after every epoch.
+        /// plateau: multiply by factor when the early-stopping metric stops improving.
+        name: ScheduleKind = ScheduleKind::Linear;
+        /// Number of warm-up steps, in which the learning rate rises linearly from 0.
+        warmup_steps: u64 = 0;
+        /// linear, cosine: final learning rate as a fraction of learning_rate.
+        end_factor: f64 = 0.0, between(0.0, 1.0);
+        /// exponential: decay factor per epoch.
+        decay: f64 = 0.9, between(0.0, 1.0);
+        /// plateau: factor by which the learning rate is reduced.
+        factor: f64 = 0.5, between(0.0, 1.0);
+        /// plateau: number of validations without improvement that are tolerated before the learning
+        /// rate is reduced.
+        patience: usize = 1;
+        /// plateau: minimum learning rate as a fraction of learning_rate.
+        min_factor: f64 = 0.01, between(0.0, 1.0);
+    }
+}
+
+section! {
+    /// Hyperparameters of adam and adamw.
+    pub struct AdamConfig {
+        /// Decay rate of the first moment, the running mean of the gradient.
+        beta1: f64 = 0.9, between(0.0, 0.999999);
+        /// Decay rate of the second moment, the running mean of the squared gradient.
+        beta2: f64 = 0.999, between(0.0, 0.999999);
+        /// Term added to the denominator for numerical stability. The default is Keras's; PyTorch's
+        /// is 1e-8.
+        epsilon: f64 = 1e-7, above(0.0);
+    }
+}
+
+section! {
+    /// Hyperparameters of rmsprop.
+    pub struct RmspropConfig {
+        /// Decay rate of the running mean of the squared gradient (alpha in PyTorch, 0.99 by
+        /// default there).
+        rho: f64 = 0.9, between(0.0, 0.999999);
+        /// Term added to the denominator for numerical stability.
+        epsilon: f64 = 1e-7, above(0.0);
+        /// Momentum.
+        momentum: f64 = 0.0, between(0.0, 0.999999);
+    }
+}
+
+section! {
+    /// Hyperparameters of adadelta.
+    pub struct AdadeltaConfig {
+        /// Decay rate of the running means of the squared gradient and the squared update.
+        rho: f64 = 0.95, between(0.0, 0.999999);
+        /// Term added to the denominator for numerical stability.
+        epsilon: f64 = 1e-6, above(0.0);
+    }
+}
+
+section! {
+    /// Hyperparameters of sgd.
+    pub struct SgdConfig {
+        /// Momentum.
+        momentum: f64 = 0.0, between(0.0, 0.999999);
+        /// Use Nesterov momentum.
+        nesterov: bool = false;
+    }
+}
+
+section! {
+    /// Early stopping.
+    pub struct EarlyStoppingConfig {
+        /// Validation metric that determines the best checkpoint.
+        metric: StoppingMetric = StoppingMetric::ValidationLoss;
+        /// Number of validations without improvement after which training stops. null: train for all
+        /// epochs.
+        patience: Option<usize> = Some(3), at_least(1.0);
+        /// Minimum change in the metric that counts as an improvement.
+        min_delta: f64 = 0.0, at_least(0.0);
+        /// Evaluate the test examples with the best checkpoint (best/) instead of the final weights.
+        restore_best: bool = true;
+    }
+}
+
+section! {
+    /// Additional output to TensorBoard.
+    pub struct TensorboardConfig {
+        /// Precision-recall curves of the validation examples at each validation: of the second
+        /// class if there are 2, otherwise of the 10 most frequent classes.
+        pr_curves: bool = true;
+        /// Image of the confusion matrix of the validation examples at each validation.
+        confusion_matrix: bool = true;
+        /// Number of validation examples shown with tokens, label and prediction at each validation.
+        /// They are always the same examples. 0: none.
+        predictions: usize = 8, between(0.0, 1_000.0);
+        /// Number of steps between histograms of the trainable weights and their gradients. For an
+        /// embedding, they cover the words in the batch. null: no histograms.
+        histograms: Option<u64> = None, at_least(1.0);
+        /// Number of words, most frequent first, whose vectors the embedding projector shows after
+        /// training. null: no projector.
+        projector: Option<usize> = None, at_least(1.0);
+    }
+}
+
+choice! {
+    /// Optimizer.
+    pub enum OptimizerKind {
+        /// Adam (Kingma and Ba 2015).
+        Adam = "adam",
+        /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+        Adamw = "adamw",
+        /// RMSprop (Hinton 2012).
+        Rmsprop = "rmsprop",
+        /// AdaDelta (Zeiler 2012).
+        Adadelta = "adadelta",
+        /// Stochastic gradient descent.
+        Sgd = "sgd",
+    }
+}
+
+impl OptimizerKind {
+    /// Default learning rate.
+    pub fn learning_rate(self) -> f64 {
+        match self {
+            Self::Adam | Self::Adamw => 0.002,
+            Self::Rmsprop => 0.001,
+            Self::Adadelta => 1.0,
+            Self::Sgd => 0.1,
+        }
+    }
+
+    /// Default weight decay, the same as PyTorch's.
+    pub fn weight_decay(self) -> f64 {
+        if self == Self::Adamw { 0.01 } else { 0.0 }
+    }
+}
+
+choice! {
+    /// Learning rate schedule.
+    pub enum ScheduleKind {
+        /// Constant.
+        Constant = "constant",
+        /// Linear decay.
+        Linear = "linear",
+        /// Cosine decay.
+        Cosine = "cosine",
+        /// Decay by a factor per epoch.
+        Exponential = "exponential",
+        /// Decay by a factor per plateau.
+        Plateau = "plateau",
+    }
+}
+
+choice! {
+    /// Metric that determines the best checkpoint.
+    pub enum StoppingMetric {
+        /// Lower is better.
+        ValidationLoss = "validation_loss",
+        /// Higher is better.
+        ValidationAccuracy = "validation_accuracy",
+    }
+}

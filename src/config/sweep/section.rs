@@ -1,0 +1,252 @@
+//! Reads the section `sweep` and checks its values.
+
+use std::collections::HashSet;
+
+use serde_yaml::{Mapping, Value};
+
+use super::search::{Axis, Distribution, DistributionKind, Search, Values};
+use crate::config::draft::{self, Draft};
+use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
+use crate::config::overrides::{Override, SWEEP};
+use crate::config::print::inline_yaml;
+use crate::config::value::{FieldValue, SweepSection, at_least};
+
+/// The field that the key `seed` stands for.
+const SEED: &str = "train.seed";
+
+/// The key for fields that vary together.
+const CASES: &str = "cases";
+
+section! {
+    /// The options of the section, which are not fields that vary.
+    pub struct SearchOptions {
+        /// Number of random combinations.
+        trials: Option<usize> = None, at_least(1.0);
+        /// Random seed of the combinations.
+        search_seed: u64 = 1;
+    }
+}
+
+/// Removes the section from a document.
+pub fn remove(root: &mut Value) {
+    if let Some(mapping) = root.as_mapping_mut() {
+        mapping.shift_remove(SWEEP);
+    }
+}
+
+/// Returns the faults of a section and of each of its values. `root` is the whole document, `fields`
+/// are all its fields.
+pub fn faults(
+    section: &SweepSection,
+    root: &Value,
+    fields: &[Field],
+    overrides: &[Override],
+) -> Vec<Fault> {
+    if section.is_empty() {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    let search = read(section, &mut faults);
+    let mut base = root.clone();
+    remove(&mut base);
+    for axis in search.axes.iter().chain(&search.seeds) {
+        for probe in axis.probes() {
+            let wrong = probe_faults(&probe, &base, fields).into_iter().map(|message| {
+                match axis.key == CASES {
+                    true => fault_at(CASES, format!("{}: {message}", probe.field())),
+                    false => fault_at(&axis.key, message),
+                }
+            });
+            let overridden =
+                overrides.iter().filter(|set| set.overlaps(&probe.path)).map(overridden_fault);
+            for fault in wrong.chain(overridden) {
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+            }
+        }
+    }
+    faults
+}
+
+fn fault_at(key: &str, message: String) -> Fault {
+    Fault { path: vec![SWEEP.to_owned(), key.to_owned()], message }
+}
+
+/// The fault of a `--set` for a field that varies.
+fn overridden_fault(set: &Override) -> Fault {
+    let message = format!(
+        "the section sweep varies this field; change its values with --set 'sweep.{}=[…]'",
+        set.field()
+    );
+    Fault { path: set.path.clone(), message }
+}
+
+/// Returns the faults of one value of one field.
+fn probe_faults(probe: &Override, base: &Value, fields: &[Field]) -> Vec<String> {
+    if probe.path[0] == SWEEP {
+        return vec!["a sweep cannot vary the section sweep".to_owned()];
+    }
+    if fields.iter().any(|field| field.is_section() && field.path == probe.path) {
+        return vec!["is a section; name one of its fields".to_owned()];
+    }
+    let mut root = base.clone();
+    if let Some(fault) = draft::apply(probe, &mut root) {
+        return vec![fault.message];
+    }
+    let faults = Draft::read(&root).faults.into_iter();
+    faults
+        .filter(|fault| probe.overlaps(&fault.path))
+        .map(|fault| match fault.path == probe.path {
+            true => fault.message,
+            false => format!("{}: {}", fault.path.join("."), fault.message),
+        })
+        .collect()
+}
+
+/// Reads the section. Adds its faults to `faults` and skips what is faulty.
+pub fn read(section: &SweepSection, faults: &mut Vec<Fault>) -> Search {
+    let mut collector = Collector::default();
+    let written = section.to_yaml();
+    let mut reader = SectionReader::at(vec![SWEEP.to_owned()], &written, &mut collector);
+    let options = SearchOptions::read_fields(&mut reader);
+    let rest = reader.rest();
+    faults.append(&mut collector.faults);
+    let mut search =
+        Search { trials: options.trials, search_seed: options.search_seed, ..Search::default() };
+    // The fields that vary, each with its key in the section.
+    let mut varied: Vec<(Vec<String>, String)> = Vec::new();
+    for (key, value) in &rest {
+        let key = String::from_yaml(key).unwrap_or_else(|| found(key));
+        match axis(&key, value, search.trials).and_then(|axis| without_overlap(axis, &varied)) {
+            Ok(axis) => {
+                varied.extend(axis.probes().into_iter().map(|set| (set.path, key.clone())));
+                match sets_seed(&axis) {
+                    true => search.seeds = Some(axis),
+                    false => search.axes.push(axis),
+                }
+            }
+            Err(message) => faults.push(fault_at(&key, message)),
+        }
+    }
+    search
+}
+
+fn axis(key: &str, written: &Value, trials: Option<usize>) -> Result<Axis, String> {
+    let values = match key {
+        CASES => cases(written),
+        "seed" => values(SEED, written, trials),
+        field => values(field, written, trials),
+    }?;
+    let axis = Axis { key: key.to_owned(), values };
+    match key == CASES && sets_seed(&axis) {
+        true => Err("a case cannot set train.seed; list the seeds, as in seed: [1, 2, 3]".into()),
+        false => Ok(axis),
+    }
+}
+
+fn sets_seed(axis: &Axis) -> bool {
+    axis.probes().iter().any(|set| set.field() == SEED)
+}
+
+/// Returns the axis, or an error if a previous axis varies the same field.
+fn without_overlap(axis: Axis, varied: &[(Vec<String>, String)]) -> Result<Axis, String> {
+    let probes = axis.probes();
+    let overlaps = |(path, _): &&(Vec<String>, String)| probes.iter().any(|set| set.overlaps(path));
+    match varied.iter().find(overlaps) {
+        Some((path, other)) => Err(format!("sweep.{other} already varies {}", path.join("."))),
+        None => Ok(axis),
+    }
+}
+
+/// Reads the values of a field: a list or, with `trials`, a distribution.
+fn values(field: &str, written: &Value, trials: Option<usize>) -> Result<Values, String> {
+    match written {
+        Value::Sequence(values) => {
+            if let Some(duplicate) = first_duplicate(values) {
+                return Err(format!("lists {} twice", inline_yaml(duplicate)));
+            }
+            if values.is_empty() {
+                return Err("found an empty list, expected at least one value".to_owned());
+            }
+            let choice = |value: &Value| vec![Override::new(field, value.clone())];
+            Ok(Values::List(values.iter().map(choice).collect()))
+        }
+        Value::Mapping(written) if field != SEED => {
+            let distribution = distribution(written)?;
+            if trials.is_none() {
+                return Err(
+                    "random values need trials: N, the number of combinations to draw".to_owned()
+                );
+            }
+            Ok(Values::Distribution(field.to_owned(), distribution))
+        }
+        other => Err(format!("found {}, expected a list of values", found(other))),
+    }
+}
+
+fn first_duplicate(values: &[Value]) -> Option<&Value> {
+    let mut seen = HashSet::new();
+    values.iter().find(|value| !seen.insert(inline_yaml(value)))
+}
+
+/// Reads a distribution, such as `{uniform: [low, high]}`.
+fn distribution(written: &Mapping) -> Result<Distribution, String> {
+    let names = DistributionKind::NAMED.map(|(name, _)| name).join(", ");
+    let no_distribution = || {
+        format!(
+            "found a mapping, expected a list of values or {{NAME: [low, high]}}, where NAME is one \
+             of {names}; fields of sections are named with dots, as in model.lstm.units"
+        )
+    };
+    let mut entries = written.iter();
+    let (Some((name, ends)), None) = (entries.next(), entries.next()) else {
+        return Err(no_distribution());
+    };
+    let named = |(known, _): &&(&str, DistributionKind)| name.as_str() == Some(*known);
+    let Some((name, kind)) = DistributionKind::NAMED.iter().find(named) else {
+        return Err(no_distribution());
+    };
+    let ends: Option<Vec<f64>> =
+        ends.as_sequence().and_then(|ends| ends.iter().map(f64::from_yaml).collect());
+    let Some([low, high]) = ends.as_deref() else {
+        return Err(format!("{name} needs two numbers, [low, high]"));
+    };
+    let (low, high) = (*low, *high);
+    // Larger integers are not all representable as f64.
+    const MAX_INTEGER: f64 = 9.0e15;
+    if low >= high {
+        return Err(format!("{name} needs low < high, found [{low}, {high}]"));
+    }
+    if kind.is_logarithmic() && low <= 0.0 {
+        return Err(format!("{name} needs low > 0, found {low}"));
+    }
+    let is_integer = |end: &f64| end.fract() == 0.0 && end.abs() <= MAX_INTEGER;
+    if kind.is_integer() && ![low, high].iter().all(is_integer) {
+        return Err(format!("{name} needs two integers, found [{low}, {high}]"));
+    }
+    Ok(Distribution { kind: *kind, low, high })
+}
+
+/// Reads fields that vary together: a list of mappings.
+fn cases(written: &Value) -> Result<Values, String> {
+    const EXPECTED: &str = "expected a list of mappings {field: value}";
+    let list = match written {
+        Value::Sequence(list) if !list.is_empty() => list,
+        other => return Err(format!("found {}, {EXPECTED}", found(other))),
+    };
+    if let Some(duplicate) = first_duplicate(list) {
+        return Err(format!("lists {} twice", inline_yaml(duplicate)));
+    }
+    let case = |case: &Value| {
+        let Value::Mapping(fields) = case else {
+            return Err(format!("found {} in the list, {EXPECTED}", found(case)));
+        };
+        let set = |(field, value): (&Value, &Value)| {
+            let field = String::from_yaml(field).unwrap_or_else(|| found(field));
+            Override::new(&field, value.clone())
+        };
+        Ok(fields.iter().map(set).collect())
+    };
+    Ok(Values::List(list.iter().map(case).collect::<Result<_, _>>()?))
+}

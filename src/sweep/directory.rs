@@ -1,0 +1,220 @@
+//! The directory of a sweep, with one run per point. Several processes can train the runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_yaml::Value;
+
+use super::names::Labels;
+use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
+use crate::run::checkpoint::is_checkpoint;
+use crate::run::directory::{Outcome, RunDirectory};
+use crate::run::listing::is_run;
+
+/// A sweep and the directory of its runs.
+#[derive(Clone, Debug)]
+pub struct SweepDirectory {
+    /// The sweep.
+    pub sweep: Sweep,
+    /// The runs, by index.
+    pub runs: Vec<SweepRun>,
+    path: PathBuf,
+    varied: Vec<String>,
+    pub(super) labels: Labels,
+}
+
+/// A run of a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepRun {
+    /// Index in the sweep, starting at 0.
+    pub index: usize,
+    /// Name of its directory.
+    pub name: String,
+    /// Its settings.
+    pub point: Point,
+    /// Its directory, which may not exist yet.
+    pub directory: RunDirectory,
+}
+
+/// State of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunState {
+    /// Not started.
+    New,
+    /// A process is training it.
+    Running,
+    /// Interrupted or killed. It can be resumed.
+    Stopped,
+    /// Ended with an error.
+    Failed,
+    /// Finished with a result.
+    Finished(Outcome),
+}
+
+impl SweepRun {
+    /// Returns the current state.
+    pub fn state(&self) -> RunState {
+        match self.directory.summary() {
+            Some(outcome) => RunState::Finished(outcome),
+            None if self.directory.is_training() => RunState::Running,
+            None if self.directory.error().is_some() => RunState::Failed,
+            None if self.directory.config().exists() => RunState::Stopped,
+            None => RunState::New,
+        }
+    }
+
+    /// Path of the log file, with the output of its training.
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log.txt")
+    }
+}
+
+impl SweepDirectory {
+    /// Opens the directory `path` of a sweep. Nothing is created or changed.
+    pub fn new(sweep: Sweep, path: &Path) -> Self {
+        let overrides = sweep.points.iter().flat_map(Point::overrides);
+        let mut varied: Vec<String> = overrides.map(|set| set.field()).collect();
+        varied.sort();
+        varied.dedup();
+        let labels = Labels::new(&sweep.base.fields, varied.iter().map(String::as_str));
+        let path = std::path::absolute(path).unwrap_or(path.to_owned());
+        let run = |(index, point): (usize, &Point)| {
+            let name = labels.run_name(point);
+            let directory = RunDirectory::open(&path.join(&name));
+            SweepRun { index, name, point: point.clone(), directory }
+        };
+        let runs = sweep.points.iter().enumerate().map(run).collect();
+        Self { sweep, runs, path, varied, labels }
+    }
+
+    /// Path of the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Resolves the configuration of a run.
+    ///
+    /// # Errors
+    /// Returns an error if the configuration is invalid. The runs of this sweep are valid.
+    pub fn resolve(&self, run: &SweepRun) -> anyhow::Result<Resolved> {
+        Ok(self.sweep.resolve(&run.point)?)
+    }
+
+    /// Checks that an existing run has the configuration of this sweep.
+    ///
+    /// # Errors
+    /// Returns an error if the configuration differs or cannot be read.
+    pub fn check(&self, run: &SweepRun) -> anyhow::Result<()> {
+        let file = run.directory.config();
+        if !file.exists() {
+            return Ok(());
+        }
+        let expected = self.resolve(run)?;
+        let found = config::load(&file, &[])?;
+        if found.config != expected.config {
+            bail!(
+                "\"{}\" has a different configuration: {}; choose another --out, or delete this \
+                 directory",
+                run.directory.path().display(),
+                first_difference(&found, &expected)
+            );
+        }
+        Ok(())
+    }
+
+    /// Creates the directory.
+    ///
+    /// # Errors
+    /// Returns an error if it is the directory of a run, or if it cannot be created.
+    pub fn create(&self) -> anyhow::Result<()> {
+        let path = self.path.display();
+        if is_run(&self.path) || is_checkpoint(&self.path) {
+            bail!("\"{path}\" is a run, not a directory of runs; choose another --out");
+        }
+        fs::create_dir_all(&self.path)
+            .with_context(|| format!("cannot create the directory \"{path}\""))
+    }
+
+    /// Checks all existing runs as [`SweepDirectory::check`] does.
+    ///
+    /// # Errors
+    /// Returns an error that lists the first few mismatches.
+    pub fn check_all(&self) -> anyhow::Result<()> {
+        const MAX_LISTED: usize = 5;
+        let mismatches: Vec<String> = self
+            .runs
+            .iter()
+            .filter_map(|run| self.check(run).err())
+            .map(|error| format!("{error:#}"))
+            .collect();
+        if mismatches.is_empty() {
+            return Ok(());
+        }
+        let more = match mismatches.len() {
+            0..=MAX_LISTED => String::new(),
+            count => format!("\n… and {} more", count - MAX_LISTED),
+        };
+        bail!("{}{more}", mismatches[..mismatches.len().min(MAX_LISTED)].join("\n"))
+    }
+
+    /// Creates the directory of a new run, so that `train --resume` can start it.
+    ///
+    /// # Errors
+    /// Returns the errors of [`SweepDirectory::check`], and an error if another process is training
+    /// the run or the directory cannot be written.
+    pub fn prepare(&self, run: &SweepRun) -> anyhow::Result<()> {
+        let path = run.directory.path();
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot create the directory \"{}\"", path.display()))?;
+        let _lock = run.directory.lock()?;
+        if run.directory.config().exists() {
+            return self.check(run);
+        }
+        RunDirectory::create(path, &self.resolve(run)?.to_yaml()).map(|_| ())
+    }
+
+    /// Returns the runs without a result.
+    pub fn unfinished(&self) -> Vec<&SweepRun> {
+        let unfinished = |run: &&SweepRun| !matches!(run.state(), RunState::Finished(_));
+        self.runs.iter().filter(unfinished).collect()
+    }
+
+    /// Names of the fields that vary.
+    pub fn varied_fields(&self) -> impl Iterator<Item = &str> {
+        self.varied.iter().map(String::as_str)
+    }
+
+    /// Number of runs in the directory that do not belong to this sweep.
+    pub fn other_runs(&self) -> usize {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let runs = entries.filter(|entry| RunDirectory::open(&entry.path()).config().exists());
+        let known = |name: &str| self.runs.iter().any(|run| run.name == name);
+        runs.filter(|entry| !known(&entry.file_name().to_string_lossy())).count()
+    }
+}
+
+/// Describes the first difference between the configuration of a run and that of the sweep.
+fn first_difference(found: &Resolved, expected: &Resolved) -> String {
+    let value =
+        |value: &Option<Value>| value.as_ref().map_or_else(|| "missing".to_owned(), inline_yaml);
+    match differences(&[found, expected]).first() {
+        Some(Difference { path, values }) => {
+            let values: Vec<String> = values.iter().map(value).collect();
+            format!("{} is {} in the sweep", path.join("."), values.join(" in the run and "))
+        }
+        None => "its inputs are in a different order".to_owned(),
+    }
+}
+
+/// Returns the value of a field in the configuration without the sweep. A field below `inputs` has
+/// none.
+pub(super) fn base_value<'a>(base: &'a Resolved, field: &str) -> Option<&'a Value> {
+    base.fields.iter().find(|known| known.path.join(".") == field).map(|field| &field.value)
+}
+
+/// Returns whether the configuration defines test examples.
+pub fn has_test_examples(config: &Config) -> bool {
+    let test = config.data.split.test;
+    config.data.test.is_some() || test.of(usize::MAX) > 0
+}
