@@ -140,7 +140,7 @@ impl Inference for FirstIdClassifier {
 #[test]
 fn predictions_keep_the_order_of_the_examples() {
     let texts: [&[u32]; 4] = [&[9, 1, 1], &[2], &[7, 1], &[1, 1, 1, 1]];
-    let corpus = Corpus::of(crate::config::PadSide::Back, 9, texts);
+    let corpus = Corpus::from_texts(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
     let found = Predictions::of(&FirstIdClassifier, &data, limit);

@@ -1,12 +1,15 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use super::integrated_gradients::probes;
+use super::model::Model;
 use super::*;
+use crate::backend::native::NativeClassifier;
 use crate::config::{self, Activation};
-use crate::model::named_tensors::NamedTensor;
+use crate::model::{ModelSpec, NamedTensor};
 use crate::text::Encoders;
 
-/// A model with weights drawn by lot, which reads `words` a to i.
+/// Creates a model with random weights and the vocabulary a to i.
 fn explainer(fields: &str, classes: usize) -> Explainer {
     let yaml =
         format!("data: {{train: x}}\n{fields}\n").replace("text: {", "text: {min_count: 1, ");
@@ -16,7 +19,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     };
     let config = config::parse(&yaml, "test", &[]).unwrap().config;
     let columns = vec![vec!["a b c d e f g h i".to_owned()]; config.inputs.columns().len()];
-    let encoders = Encoders::of_texts(&config.inputs, &columns).unwrap();
+    let encoders = Encoders::from_texts(&config.inputs, &columns).unwrap();
     let mut random = Pcg64::seed_from_u64(7);
     let mut weights = Vec::new();
     let mut add = |name: String, shape: &[usize]| {
@@ -26,14 +29,14 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
         let values = (0..count).map(|_| value()).collect();
         weights.push(NamedTensor { name, shape: shape.to_vec(), values });
     };
-    for (input, words) in config.inputs.iter().zip(encoders.sizes()) {
+    for (input, words) in config.inputs.iter().zip(encoders.vocabulary_sizes()) {
         let (prefix, units) = (input.prefix(), input.lstm.units);
         add(format!("{prefix}embedding.weight"), &[words, input.embedding.size]);
         for layer in 0..input.lstm.layers {
-            let read = if layer == 0 { input.embedding.size } else { input.features() };
+            let features = if layer == 0 { input.embedding.size } else { input.features() };
             for suffix in if input.lstm.bidirectional { &["", "_reverse"][..] } else { &[""] } {
                 let name = |kind: &str| format!("{prefix}lstm.{kind}_l{layer}{suffix}");
-                add(name("weight_ih"), &[4 * units, read]);
+                add(name("weight_ih"), &[4 * units, features]);
                 add(name("weight_hh"), &[4 * units, units]);
                 add(name("bias_ih"), &[4 * units]);
                 add(name("bias_hh"), &[4 * units]);
@@ -49,8 +52,10 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     add("head.weight".into(), &[logits, features]);
     add("head.bias".into(), &[logits]);
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
-    let classifier = NativeClassifier::new(&config, &encoders.sizes(), classes, weights).unwrap();
-    Explainer { config, encoders, labels, classifier }
+    let vocabulary_sizes = encoders.vocabulary_sizes();
+    let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
+    let classifier = NativeClassifier::new(&spec, weights).unwrap();
+    Explainer { model: Model { config, encoders, labels, classifier } }
 }
 
 const MODELS: [(&str, usize); 9] = [
@@ -87,7 +92,7 @@ fn contributions(explanation: &Explanation) -> Vec<f64> {
 }
 
 #[test]
-fn contributions_add_up_to_the_difference_that_they_explain() {
+fn contributions_add_up_to_the_difference_in_log_odds() {
     for (fields, classes) in MODELS {
         let explainer = explainer(fields, classes);
         for class in 0..classes {
@@ -108,16 +113,18 @@ fn contributions_add_up_to_the_difference_that_they_explain() {
     }
 }
 
-/// Large weights make log-odds that jump somewhere on the path, where it has to be cut finer.
+/// With large weights the log-odds jump somewhere on the path, where intervals must be halved.
 #[test]
-fn jumps_are_found() {
+fn jumps_are_integrated_with_more_points() {
     let mut explainer = explainer(MODELS[1].0, 2);
-    let mut weights: Vec<NamedTensor> = explainer.classifier.weights().cloned().collect();
-    for array in &mut weights {
-        array.values.iter_mut().for_each(|value| *value *= 5.0);
+    let mut weights: Vec<NamedTensor> = explainer.model.classifier.weights().cloned().collect();
+    for tensor in &mut weights {
+        tensor.values.iter_mut().for_each(|value| *value *= 5.0);
     }
-    let sizes = explainer.encoders.sizes();
-    explainer.classifier = NativeClassifier::new(&explainer.config, &sizes, 2, weights).unwrap();
+    let model = &mut explainer.model;
+    let vocabulary_sizes = model.encoders.vocabulary_sizes();
+    let spec = ModelSpec { config: &model.config, vocabulary_sizes, classes: 2 };
+    model.classifier = NativeClassifier::new(&spec, weights).unwrap();
     let text = "a b c d e f g h i ".repeat(9);
     let found = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
     let integration = found.integration.unwrap();
@@ -126,12 +133,12 @@ fn jumps_are_found() {
     assert!(integration.completeness_gap.abs() <= 0.01 * expected.abs(), "{integration:?}");
 }
 
-/// Each word's own derivative, by moving its vector alone.
+/// Compares each derivative with a finite difference of its word vector.
 #[test]
-fn gradients_are_those_of_the_words_that_they_are_given_to() {
+fn derivatives_match_finite_differences() {
     const STEP: f64 = 0.02;
     for (fields, classes) in MODELS {
-        // Where a maximum changes places, both slopes are right.
+        // The maximum has no unique derivative if two values are equal.
         if fields.contains("max}") {
             continue;
         }
@@ -139,19 +146,20 @@ fn gradients_are_those_of_the_words_that_they_are_given_to() {
         let texts = texts(&explainer);
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
-            let found = explainer.derivatives(&texts, 0.5).remove(input);
+            let found = probes::derivatives(&explainer.model, &texts, 0.5).remove(input);
             assert_eq!(found.len(), words.len());
-            for (place, found) in found.iter().enumerate() {
-                let moved = |by| explainer.log_odds_with(&texts, 0.5, input, place, by);
+            for (word, found) in found.iter().enumerate() {
+                let moved =
+                    |by| probes::log_odds_with(&explainer.model, &texts, 0.5, (input, word), by);
                 let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-                assert!((found - expected).abs() < 1e-3, "{fields}, {place}: {found}, {expected}");
+                assert!((found - expected).abs() < 1e-3, "{fields}, {word}: {found}, {expected}");
             }
         }
     }
 }
 
 #[test]
-fn what_is_left_out_is_what_the_text_is_without_it() {
+fn leave_one_out_matches_texts_without_the_word() {
     for (fields, classes) in MODELS {
         let explainer = explainer(fields, classes);
         let texts = texts(&explainer);
@@ -163,9 +171,9 @@ fn what_is_left_out_is_what_the_text_is_without_it() {
         let mut expected = Vec::new();
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
-            for place in 0..words.len() {
+            for word in 0..words.len() {
                 let mut shorter = texts.clone();
-                shorter[input] = [&words[..place], &words[place + 1..]].concat().join(" ");
+                shorter[input] = [&words[..word], &words[word + 1..]].concat().join(" ");
                 expected.push(log_odds(&texts) - log_odds(&shorter));
             }
         }
@@ -186,13 +194,13 @@ fn the_most_probable_class_is_explained_by_default() {
 }
 
 #[test]
-fn words_stand_where_they_are_read() {
+fn words_have_their_positions_in_the_text() {
     let explainer = explainer("text: {start_token: true, max_length: 4, truncate: middle}", 2);
     let text = "A  b, zebra C";
     let found = explainer.explain(&[text.into()], None, Method::IntegratedGradients).unwrap();
     let words: Vec<(&str, bool)> =
         found.inputs[0].words.iter().map(|word| (&*word.word, word.known)).collect();
-    // Of six tokens the middle ones are cut.
+    // The middle two of six tokens are truncated.
     assert_eq!(words, [("<start>", true), ("A", true), ("zebra", false), ("C", true)]);
     assert_eq!(found.inputs[0].words[0].span, None);
     assert_eq!(&text[found.inputs[0].words[3].span.clone().unwrap()], "C");

@@ -1,5 +1,4 @@
-//! Messages about CUDA, with a driver and a libtorch_cuda of the tests' own in place of those that
-//! this machine may have.
+//! Messages about CUDA, tested with a fake driver and a fake libtorch_cuda.
 
 use std::process::Command;
 
@@ -8,7 +7,7 @@ use predicates::str::contains;
 
 use crate::common::{Place, assert_fails};
 
-/// A driver that answers what the environment says.
+/// Fake driver that returns values from environment variables.
 const DRIVER: &str = r#"
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +15,14 @@ static int number(const char *name) { return getenv(name) ? atoi(getenv(name)) :
 int cuInit(unsigned flags) { return number("FAKE_STATUS"); }
 int cuDriverGetVersion(int *version) { *version = number("FAKE_CUDA"); return 0; }
 int cuDeviceGetCount(int *count) { *count = number("FAKE_COUNT"); return 0; }
-int cuDeviceGetName(char *name, int length, int device) { strcpy(name, "GPU of the tests"); return 0; }
+int cuDeviceGetName(char *name, int length, int device) { strcpy(name, "Fake GPU"); return 0; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 1u << 30; return 0; }
 "#;
 
-/// libtorch's CUDA half without anything in it but what the CUDA runtime would say.
+/// Fake CUDA library of libtorch, with nothing but the version of the CUDA runtime.
 const TORCH: &str = "int cudaRuntimeGetVersion(int *version) { *version = 13000; return 0; }\n";
 
-fn compiled(place: &Place, name: &str, source: &str, options: &[&str]) {
+fn compile(place: &Place, name: &str, source: &str, options: &[&str]) {
     let file = format!("{name}.c");
     std::fs::write(place.path(&file), source).unwrap();
     let mut compiler = Command::new("cc");
@@ -32,17 +31,17 @@ fn compiled(place: &Place, name: &str, source: &str, options: &[&str]) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// A machine with this driver, and perhaps with libtorch's CUDA half.
-fn machine(with_torch: bool) -> Place {
+/// Creates a place with the fake driver and optionally the fake libtorch_cuda.
+fn place_with_driver(with_torch: bool) -> Place {
     let place = Place::with_data();
-    compiled(&place, "libcuda.so.1", DRIVER, &[]);
+    compile(&place, "libcuda.so.1", DRIVER, &[]);
     if with_torch {
-        compiled(&place, "libtorch_cuda.so", TORCH, &[]);
+        compile(&place, "libtorch_cuda.so", TORCH, &[]);
     }
     place
 }
 
-fn devices(place: &Place, line: &str, settings: &[(&str, &str)]) -> assert_cmd::Command {
+fn with_driver(place: &Place, line: &str, settings: &[(&str, &str)]) -> assert_cmd::Command {
     let mut command = place.lstmtext(line);
     command.env("LD_LIBRARY_PATH", place.path("")).env_remove("CUDA_VISIBLE_DEVICES");
     command.envs([("FAKE_CUDA", "13010"), ("FAKE_COUNT", "2")]);
@@ -51,9 +50,9 @@ fn devices(place: &Place, line: &str, settings: &[(&str, &str)]) -> assert_cmd::
 }
 
 #[test]
-fn the_driver_says_why_there_is_no_device() {
-    let place = machine(true);
-    for (settings, says) in [
+fn driver_errors_are_explained() {
+    let place = place_with_driver(true);
+    for (settings, message) in [
         (
             &[("FAKE_CUDA", "12020")][..],
             "too old: it knows CUDA up to 12.2, this libtorch needs 13.",
@@ -61,68 +60,68 @@ fn the_driver_says_why_there_is_no_device() {
         (&[("FAKE_COUNT", "0")], "cuda: no CUDA device: the NVIDIA driver finds no device"),
         (
             &[("FAKE_STATUS", "100"), ("CUDA_VISIBLE_DEVICES", "7")],
-            "CUDA_VISIBLE_DEVICES is \"7\", which shows the driver none",
+            "CUDA_VISIBLE_DEVICES is \"7\", which hides all devices",
         ),
-        (&[("FAKE_STATUS", "803")], "error 803: its parts are of different versions"),
-        (&[("FAKE_STATUS", "42")], "the NVIDIA driver answers with error 42; see nvidia-smi"),
+        (&[("FAKE_STATUS", "803")], "error 803: the versions of its components differ"),
+        (&[("FAKE_STATUS", "42")], "the NVIDIA driver reports error 42; run nvidia-smi"),
         // This libtorch_cuda has no devices.
         (&[], "cuda: no CUDA device: libtorch finds none, though the driver does"),
     ] {
-        let done = devices(&place, "devices", settings).assert().success();
-        done.stdout(contains(says)).stderr("");
-        let command = devices(&place, "train small.yaml --device cuda", settings);
+        let done = with_driver(&place, "devices", settings).assert().success();
+        done.stdout(contains(message)).stderr("");
+        let command = with_driver(&place, "train small.yaml --device cuda", settings);
         assert_fails(command, 1, &["--device cuda: no CUDA device: "]);
     }
 }
 
 #[test]
-fn a_gpu_that_cannot_be_used_is_pointed_out() {
-    for (with_torch, says) in [
+fn an_unusable_gpu_is_reported() {
+    for (with_torch, reason) in [
         (false, "this libtorch is the CPU set"),
         (true, "libtorch finds none, though the driver does"),
     ] {
-        // The CUDA set lies where the program looks.
+        // Skip if the CUDA build of libtorch is installed.
         let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib/libtorch_cuda.so");
         if !with_torch && std::path::Path::new(installed).exists() {
             continue;
         }
-        let place = machine(with_torch);
+        let place = place_with_driver(with_torch);
         let line = "train small.yaml --out run --set train.epochs=1";
-        let note = format!("note: the CPU computes; no CUDA device: {says}");
-        devices(&place, line, &[]).assert().success().stderr(contains(note));
+        let note = format!("note: the CPU computes; no CUDA device: {reason}");
+        with_driver(&place, line, &[]).assert().success().stderr(contains(note));
         let hidden = [("FAKE_STATUS", "100"), ("CUDA_VISIBLE_DEVICES", "")];
         let line = "train small.yaml --out other --set train.epochs=1";
-        let quiet = devices(&place, line, &hidden).assert().success();
+        let quiet = with_driver(&place, line, &hidden).assert().success();
         quiet.stderr(contains("note: the CPU").not());
     }
 }
 
 #[test]
-fn a_libtorch_of_other_versions_is_an_error_that_says_so() {
-    let place = machine(false);
-    // One that needs a CUDA that is not there.
-    compiled(&place, "libcudart.so.12", "int other(void) { return 0; }\n", &[]);
+fn version_mismatches_of_libtorch_are_reported() {
+    let place = place_with_driver(false);
+    // A libtorch_cuda that needs a missing CUDA library.
+    compile(&place, "libcudart.so.12", "int other(void) { return 0; }\n", &[]);
     let needs = ["-Wl,--no-as-needed", "-L.", "-l:libcudart.so.12"];
-    compiled(&place, "libtorch_cuda.so", TORCH, &needs);
+    compile(&place, "libtorch_cuda.so", TORCH, &needs);
     std::fs::remove_file(place.path("libcudart.so.12")).unwrap();
-    let done = devices(&place, "devices", &[]).assert().success();
+    let done = with_driver(&place, "devices", &[]).assert().success();
     done.stdout(contains(
         "is missing, or of another version of CUDA: libcudart.so.12: cannot open",
     ));
-    // One of another libtorch.
+    // A libtorch_cuda of another libtorch version.
     let unknown = "extern int at_of_another_version(void);\n\
                    int call(void) { return at_of_another_version(); }\n";
-    compiled(&place, "libtorch_cuda.so", unknown, &[]);
-    let done = devices(&place, "devices", &[]).assert().success();
+    compile(&place, "libtorch_cuda.so", unknown, &[]);
+    let done = with_driver(&place, "devices", &[]).assert().success();
     done.stdout(
         contains("of another version than the rest of libtorch").and(contains("undefined symbol")),
     );
 }
 
 #[test]
-fn libtorch_may_lie_elsewhere() {
-    let place = machine(true);
-    // The same but for libtorch's CUDA half.
+fn another_libtorch_can_be_selected() {
+    let place = place_with_driver(true);
+    // A copy of libtorch with the fake libtorch_cuda.
     std::fs::create_dir_all(place.path("torch/lib")).unwrap();
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib")).unwrap() {
         let library = entry.unwrap();
@@ -132,14 +131,14 @@ fn libtorch_may_lie_elsewhere() {
     let cuda = place.path("torch/lib/libtorch_cuda.so");
     let _ = std::fs::remove_file(&cuda);
     std::fs::rename(place.path("libtorch_cuda.so"), cuda).unwrap();
-    let with = |folder: &str| {
-        let mut command = devices(&place, "devices", &[]);
-        command.env("LSTMTEXT_LIBTORCH", folder);
+    let with = |directory: &str| {
+        let mut command = with_driver(&place, "devices", &[]);
+        command.env("LSTMTEXT_LIBTORCH", directory);
         command
     };
-    for folder in ["torch", "torch/lib"] {
-        let done = with(folder).assert().success();
+    for directory in ["torch", "torch/lib"] {
+        let done = with(directory).assert().success();
         done.stdout(contains("libtorch 2.11.0").and(contains("libtorch finds none")));
     }
-    assert_fails(with("nowhere"), 1, &["LSTMTEXT_LIBTORCH is \"nowhere\"", "no libtorch_cpu.so"]);
+    assert_fails(with("nowhere"), 1, &["LSTMTEXT_LIBTORCH is \"nowhere\"", "contains libtorch_cpu.so"]);
 }

@@ -26,7 +26,7 @@ fn number(explanation: &Value, pointer: &str) -> f64 {
 }
 
 #[test]
-fn the_words_of_a_class_speak_for_it() {
+fn words_of_a_class_contribute_to_it() {
     let place = Place::with_run();
     for method in ["integrated-gradients", "leave-one-out"] {
         let found = explain(&place, &format!("run --class pos --method {method}"), &[TEXT]);
@@ -41,7 +41,7 @@ fn the_words_of_a_class_speak_for_it() {
 }
 
 #[test]
-fn contributions_add_up() {
+fn contributions_add_up_to_the_change_in_log_odds() {
     let place = Place::with_run();
     let found = explain(&place, "run", &[TEXT, "pos1", ""]);
     for explanation in found.as_array().unwrap() {
@@ -57,12 +57,12 @@ fn contributions_add_up() {
 }
 
 #[test]
-fn what_is_left_out_is_what_predict_says_of_the_rest() {
+fn leave_one_out_matches_the_predict_command() {
     let place = Place::with_run();
     let log_odds = |text: &str| {
         let mut command = place.lstmtext("predict run --format jsonl --top 2");
-        let answer = stdout_json(&command.arg(text).assert().success());
-        let classes = answer["classes"].as_array().unwrap();
+        let prediction = stdout_json(&command.arg(text).assert().success());
+        let classes = prediction["classes"].as_array().unwrap();
         let of = |label: &str| {
             let class = classes.iter().find(|class| class["label"] == label).unwrap();
             class["probability"].as_f64().unwrap().ln()
@@ -78,16 +78,16 @@ fn what_is_left_out_is_what_predict_says_of_the_rest() {
 }
 
 #[test]
-fn people_get_the_text_and_the_words_that_matter() {
+fn explanations_are_printed_for_a_terminal() {
     let place = Place::with_run();
     let shown = |color: &str| {
         let mut command = place.lstmtext(&format!("explain run --color {color}"));
         stdout(&command.arg(TEXT).assert().success())
     };
     let plain = shown("never");
-    assert_eq!(plain, shown("auto"), "no terminal, no colours");
+    assert_eq!(plain, shown("auto"), "no colours without a terminal");
     for part in
-        [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients at ", "completeness gap "]
+        [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients with ", "completeness gap "]
     {
         assert!(plain.contains(part), "{part}: {plain}");
     }
@@ -99,12 +99,12 @@ fn people_get_the_text_and_the_words_that_matter() {
 }
 
 #[test]
-fn the_page_needs_nothing_else_and_runs_nothing() {
+fn html_pages_are_self_contained_and_escaped() {
     let place = Place::with_run();
-    let mut command = place.lstmtext("explain run --html why.html");
+    let mut command = place.lstmtext("explain run --html page.html");
     let hostile = "pos1 <script>alert(1)</script> \"quoted\" neg2";
-    command.args([TEXT, hostile]).assert().success().stderr(contains("why.html: 2 texts"));
-    let page = place.read("why.html");
+    command.args([TEXT, hostile]).assert().success().stderr(contains("page.html: 2 texts"));
+    let page = place.read("page.html");
     assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
     for part in ["http:", "https:", "src=", "<script", "url("] {
         assert!(!page.contains(part), "{part}");
@@ -113,16 +113,16 @@ fn the_page_needs_nothing_else_and_runs_nothing() {
     assert!(page.contains("&quot;") && page.contains(">pos1</span>"));
 }
 
-/// What is not read is said, and nothing between words is taken for it.
+/// Characters between words are not marked as truncated.
 #[test]
-fn texts_that_are_not_read_are_pointed_out() {
+fn truncated_text_is_marked() {
     let place = Place::with_data();
     place.train("small.yaml --out run --set text.max_length=3 --set text.tokenizer=keras");
-    let mut command = place.lstmtext("explain run --html why.html");
+    let mut command = place.lstmtext("explain run --html page.html");
     let done = command.arg("pos1 & \"pos2\" pos3 pos4 pos5").assert().success();
-    assert!(stdout(&done).contains("note: the text has 5 tokens, of which 3 are read"));
-    let page = place.read("why.html");
-    assert_eq!(page.matches("class=\"unread\"").count(), 1, "{page}");
+    assert!(stdout(&done).contains("note: the text has 5 tokens and is truncated to 3"));
+    let page = place.read("page.html");
+    assert_eq!(page.matches("class=\"truncated\"").count(), 1, "{page}");
     let found = explain(&place, "run", &["pos1 pos2 pos3 pos4", ""]);
     assert_eq!(found[0]["inputs"][0]["tokens_unread"], 1);
     let shown = place.lstmtext("explain run ").arg("").assert().success();
@@ -130,7 +130,7 @@ fn texts_that_are_not_read_are_pointed_out() {
 }
 
 #[test]
-fn several_inputs_are_explained_together() {
+fn texts_of_several_inputs_are_explained() {
     let lines: String = (0..60)
         .map(|n| {
             let label = ["yes", "no"][n % 2];
@@ -151,12 +151,12 @@ fn several_inputs_are_explained_together() {
 }
 
 #[test]
-fn what_cannot_be_explained_is_said() {
+fn invalid_arguments_are_errors() {
     let place = Place::with_run();
-    assert_fails(place.lstmtext("explain run"), 2, &["there is no text"]);
+    assert_fails(place.lstmtext("explain run"), 2, &["no text given"]);
     assert_fails(place.lstmtext("explain run x --class meh"), 2, &["--class meh", "neg, pos"]);
     assert_fails(place.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
     assert_fails(place.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
-    assert_fails(place.lstmtext("explain run x --html no/folder.html"), 1, &["no/folder.html"]);
+    assert_fails(place.lstmtext("explain run x --html no/page.html"), 1, &["no/page.html"]);
     assert_fails(place.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
 }

@@ -1,4 +1,4 @@
-//! Readers that go away before everything is said, as `head` does.
+//! Pipes whose reader exits early, such as `head`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Child;
@@ -7,42 +7,42 @@ use std::time::{Duration, Instant};
 
 use crate::common::{BINARY, DEADLINE, ENVIRONMENT, Place, examples, lines, python, stdout};
 
-/// Waits for the end: the exit code and what is left to read on stderr.
-fn end(mut process: Child) -> (Option<i32>, String) {
-    let begun = Instant::now();
+/// Waits for the process to end. Returns the exit code and the rest of stderr.
+fn wait(mut process: Child) -> (Option<i32>, String) {
+    let started = Instant::now();
     let status = loop {
         match process.try_wait().unwrap() {
             Some(status) => break status,
-            None if begun.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(5)),
+            None if started.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(5)),
             None => {
                 let _ = process.kill();
-                panic!("it does not end");
+                panic!("the process does not end");
             }
         }
     };
-    let mut said = String::new();
+    let mut rest = String::new();
     if let Some(mut stderr) = process.stderr.take() {
-        stderr.read_to_string(&mut said).unwrap();
+        stderr.read_to_string(&mut rest).unwrap();
     }
-    (status.code(), said)
+    (status.code(), rest)
 }
 
 #[test]
-fn predict_ends_quietly_when_nobody_reads_on() {
+fn predict_exits_silently_when_stdout_is_closed() {
     let place = Place::with_run();
-    // More than any pipe holds.
+    // More than fits in the buffer of a pipe.
     let texts = lines(&examples(&["neg", "pos"], 20_000, 8));
     let place = place.file("texts.txt", texts);
     let mut process = place.process("predict run --file texts.txt").spawn().unwrap();
     let mut first = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("neg  "), "{first}");
-    assert_eq!(end(process), (Some(0), String::new()));
+    assert_eq!(wait(process), (Some(0), String::new()));
 }
 
-/// The whole pipeline fails where any part of it does.
+/// With `pipefail` the pipeline fails if any command fails.
 #[test]
-fn head_ends_predict_quietly() {
+fn predict_can_be_piped_to_head() {
     let texts = lines(&examples(&["neg", "pos"], 20_000, 8));
     let place = Place::with_run().file("texts.txt", texts);
     let pipeline = format!("set -o pipefail; '{BINARY}' predict run --file texts.txt | head -n 2");
@@ -57,12 +57,12 @@ fn head_ends_predict_quietly() {
     assert_eq!(stdout(&done).lines().count(), 2);
 }
 
-/// Down to a terminal of one cell, and one that has no size.
+/// Includes a terminal of one cell and one without a size.
 #[test]
-fn training_goes_on_while_its_terminal_is_resized() {
+fn training_continues_while_its_terminal_is_resized() {
     let place = Place::with_data();
-    let folder = place.path("").display().to_string();
-    let shown = python("terminal.py", &[&folder, BINARY, "train", "small.yaml", "--out", "run"]);
+    let directory = place.path("").display().to_string();
+    let shown = python("terminal.py", &[&directory, BINARY, "train", "small.yaml", "--out", "run"]);
     let text = shown["shown"].as_str().unwrap();
     assert_eq!(shown["status"], 0, "{text}");
     assert!(shown["resized"].as_u64().unwrap() > 3, "{text}");
@@ -71,18 +71,18 @@ fn training_goes_on_while_its_terminal_is_resized() {
 }
 
 #[test]
-fn predict_ends_though_its_stdin_stays_open() {
+fn predict_exits_while_its_stdin_is_open() {
     let place = Place::with_run();
     let mut process = place.process("predict run").spawn().unwrap();
     drop(process.stdout.take());
     let mut stdin = process.stdin.take().unwrap();
     writeln!(stdin, "pos1").unwrap();
-    assert_eq!(end(process), (Some(0), String::new()));
+    assert_eq!(wait(process), (Some(0), String::new()));
     drop(stdin);
 }
 
 #[test]
-fn results_that_nobody_reads_are_no_fault() {
+fn a_closed_stdout_is_not_an_error() {
     let place = Place::with_run();
     for line in [
         "config",
@@ -94,19 +94,19 @@ fn results_that_nobody_reads_are_no_fault() {
     ] {
         let mut process = place.process(line).spawn().unwrap();
         drop(process.stdout.take());
-        let (code, said) = end(process);
-        assert!(code == Some(0) && !said.contains("panicked"), "{line}: {code:?} {said}");
+        let (code, stderr) = wait(process);
+        assert!(code == Some(0) && !stderr.contains("panicked"), "{line}: {code:?} {stderr}");
     }
 }
 
-/// `lstmtext train … 2>&1 | head -1` is no reason to lose a run.
+/// `lstmtext train … 2>&1 | head -1` must not stop the run.
 #[test]
-fn training_goes_on_when_nobody_reads_its_progress() {
+fn training_continues_when_stderr_is_closed() {
     let place = Place::with_data();
     let mut process = place.process("train small.yaml --out run").spawn().unwrap();
     drop(process.stderr.take());
     let mut stdout = process.stdout.take().unwrap();
-    assert_eq!(end(process).0, Some(0));
+    assert_eq!(wait(process).0, Some(0));
     let mut result = String::new();
     stdout.read_to_string(&mut result).unwrap();
     assert!(result.contains("test  "), "{result}");
@@ -114,9 +114,9 @@ fn training_goes_on_when_nobody_reads_its_progress() {
 }
 
 #[test]
-fn an_error_that_nobody_reads_is_still_an_error() {
+fn exit_codes_do_not_depend_on_stderr() {
     let place = Place::new();
     let mut process = place.process("predict nowhere text").spawn().unwrap();
     drop(process.stderr.take());
-    assert_eq!(end(process).0, Some(1));
+    assert_eq!(wait(process).0, Some(1));
 }

@@ -12,39 +12,39 @@ use crate::common::{BINARY, DEADLINE, Place, assert_fails, examples, lines, stdo
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
-/// A place with a run for four classes.
+/// Creates a place with a run for four classes.
 fn with_four_classes() -> Place {
     let place = Place::with_data().data(&CLASSES);
     place.train("small.yaml --out run --set train.epochs=12");
     place
 }
 
-/// What `predict --format jsonl` answers to the texts on stdin.
-fn answers(place: &Place, line: &str, texts: &str) -> Vec<Value> {
+/// Returns the predictions of `predict --format jsonl` for texts on stdin.
+fn predictions(place: &Place, line: &str, texts: &str) -> Vec<Value> {
     let mut command = place.lstmtext(&format!("predict --format jsonl {line}"));
     let done = command.write_stdin(texts).assert().success();
     stdout(&done).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn texts_come_as_arguments_from_a_file_or_from_stdin() {
+fn texts_are_read_from_arguments_a_file_or_stdin() {
     let place = with_four_classes();
     let texts = examples(&CLASSES, 8, 5);
     let all = lines(&texts);
     let place = place.file("texts.txt", &all);
     let arguments: Vec<&str> = all.lines().collect();
-    let by_arguments = place.lstmtext("predict run").args(&arguments).assert().success();
-    let by_file = place.lstmtext("predict run --file texts.txt").assert().success();
-    let by_stdin = place.lstmtext("predict run").write_stdin(all.clone()).assert().success();
-    assert_eq!(stdout(&by_arguments), stdout(&by_file));
-    assert_eq!(stdout(&by_arguments), stdout(&by_stdin));
-    for (line, example) in stdout(&by_stdin).lines().zip(&texts) {
+    let from_arguments = place.lstmtext("predict run").args(&arguments).assert().success();
+    let from_file = place.lstmtext("predict run --file texts.txt").assert().success();
+    let from_stdin = place.lstmtext("predict run").write_stdin(all.clone()).assert().success();
+    assert_eq!(stdout(&from_arguments), stdout(&from_file));
+    assert_eq!(stdout(&from_arguments), stdout(&from_stdin));
+    for (line, example) in stdout(&from_stdin).lines().zip(&texts) {
         assert!(line.starts_with(&example.label) && line.ends_with(&example.text), "{line}");
     }
 }
 
 #[test]
-fn a_compressed_file_is_read_as_well() {
+fn compressed_files_are_decompressed() {
     let place = Place::with_run();
     let texts = lines(&examples(&["neg", "pos"], 5, 5));
     let compressed = zstd::encode_all(texts.as_bytes(), 0).unwrap();
@@ -57,7 +57,7 @@ fn a_compressed_file_is_read_as_well() {
 }
 
 #[test]
-fn each_format_says_the_same() {
+fn all_formats_have_the_same_content() {
     let place = Place::with_run();
     let predict = |format: &str| {
         let mut command = place.lstmtext(&format!("predict run --format {format}"));
@@ -75,106 +75,106 @@ fn each_format_says_the_same() {
         };
         line(&objects[0], first) + &line(&objects[1], "neg1")
     };
-    // A tab inside a text would tear its line apart.
+    // A tab in a text would break the columns of its line.
     assert_eq!(predict("text"), expected(4, "  ", "pos1 \"and\" tab"));
     assert_eq!(predict("tsv"), expected(6, "\t", "pos1 \"and\" tab"));
 }
 
 #[test]
-fn top_lists_the_most_probable_classes_in_order() {
+fn top_prints_the_most_probable_classes_in_order() {
     let place = with_four_classes();
-    let [answer] = &answers(&place, "run --top 9", "art1 art2 n5\n")[..] else { panic!() };
-    let classes = answer["classes"].as_array().unwrap();
+    let [prediction] = &predictions(&place, "run --top 9", "art1 art2 n5\n")[..] else { panic!() };
+    let classes = prediction["classes"].as_array().unwrap();
     let probabilities: Vec<f64> =
         classes.iter().map(|class| class["probability"].as_f64().unwrap()).collect();
     assert!(probabilities.is_sorted_by(|a, b| a >= b), "{probabilities:?}");
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-6);
     assert_eq!(
-        (classes.len(), &classes[0]["label"], &answer["label"]),
+        (classes.len(), &classes[0]["label"], &prediction["label"]),
         (4, &"art".into(), &"art".into())
     );
-    assert_eq!(answer["probability"], classes[0]["probability"]);
+    assert_eq!(prediction["probability"], classes[0]["probability"]);
     let done = place.lstmtext("predict run --top 2 --format tsv art1").assert().success();
     done.stdout(is_match(r"^art\t0\.\d{6}\t[a-z]+\t0\.\d{6}\tart1\n$").unwrap());
     assert_fails(place.lstmtext("predict run --top 0 text"), 2, &["--top"]);
 }
 
 #[test]
-fn a_thousand_answers_keep_the_order_of_their_texts() {
+fn predictions_keep_the_order_of_the_texts() {
     let place = with_four_classes();
     let texts = examples(&CLASSES, 1_000, 6);
-    let answers = answers(&place, "run --batch-size 64", &lines(&texts));
-    assert_eq!(answers.len(), 1_000);
+    let found = predictions(&place, "run --batch-size 64", &lines(&texts));
+    assert_eq!(found.len(), 1_000);
     let mut hits = 0;
-    for (answer, example) in answers.iter().zip(&texts) {
-        assert_eq!(answer["text"], example.text);
-        hits += usize::from(answer["label"] == example.label);
+    for (prediction, example) in found.iter().zip(&texts) {
+        assert_eq!(prediction["text"], example.text);
+        hits += usize::from(prediction["label"] == example.label);
     }
-    // The answers are in order too, not only the texts that are repeated in them.
+    // The labels are in order too, not only the texts.
     assert!(hits > 900, "{hits}");
 }
 
 #[test]
-fn the_batch_size_changes_no_probability() {
+fn probabilities_do_not_depend_on_the_batch_size() {
     let place = with_four_classes();
     let texts = lines(&examples(&CLASSES, 300, 7));
     let [one, seven, many] =
-        [1, 7, 256].map(|size| answers(&place, &format!("run --batch-size {size}"), &texts));
+        [1, 7, 256].map(|size| predictions(&place, &format!("run --batch-size {size}"), &texts));
     assert_eq!((one.len(), seven.len(), many.len()), (300, 300, 300));
     for other in [&seven, &many] {
         for (a, b) in one.iter().zip(other) {
-            let probability = |answer: &Value| answer["probability"].as_f64().unwrap();
+            let probability = |prediction: &Value| prediction["probability"].as_f64().unwrap();
             assert!((probability(a) - probability(b)).abs() < 1e-5, "{a} {b}");
         }
     }
 }
 
 #[test]
-fn each_line_is_answered_before_the_next_is_written() {
+fn predictions_are_printed_line_by_line() {
     let place = Place::with_run();
     let mut process = place.process("predict run --format tsv").spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let stdout = BufReader::new(process.stdout.take().unwrap());
-    let (sender, answers) = channel();
+    let (sender, predictions) = channel();
     thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
     for text in ["pos1 pos2", "neg3", "", "pos4"] {
         writeln!(stdin, "{text}").unwrap();
-        let answer = answers.recv_timeout(DEADLINE).expect("an answer while stdin is open");
-        assert!(answer.ends_with(&format!("\t{text}")), "{answer}");
+        let line = predictions.recv_timeout(DEADLINE).expect("a prediction while stdin is open");
+        assert!(line.ends_with(&format!("\t{text}")), "{line}");
     }
     drop(stdin);
     assert!(process.wait().unwrap().success());
-    assert!(answers.recv_timeout(DEADLINE).is_err(), "nothing more is said");
+    assert!(predictions.recv_timeout(DEADLINE).is_err(), "no more output");
 }
 
 #[test]
-fn every_line_has_its_answer_whatever_is_in_it() {
+fn every_line_gets_a_prediction() {
     let place = Place::with_run();
-    let texts = b"\n   \npos1\r\n\xFF\xFE\n<br />\nno line end at the end pos1";
+    let texts = b"\n   \npos1\r\n\xFF\xFE\n<br />\nno newline at the end pos1";
     let mut command = place.lstmtext("predict run --format jsonl");
     let done = command.write_stdin(&texts[..]).assert().success();
-    let answers = stdout(&done);
-    let read: Vec<Value> =
-        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let texts: Vec<&str> = read.iter().map(|answer| answer["text"].as_str().unwrap()).collect();
+    let printed = stdout(&done);
+    let found: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = found.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(
         texts,
-        ["", "   ", "pos1", "\u{FFFD}\u{FFFD}", "<br />", "no line end at the end pos1"]
+        ["", "   ", "pos1", "\u{FFFD}\u{FFFD}", "<br />", "no newline at the end pos1"]
     );
-    // What has no word in it gets the same answer as any other such text.
-    assert_eq!(read[0]["probability"], read[1]["probability"]);
+    // All texts without words get the same prediction.
+    assert_eq!(found[0]["probability"], found[1]["probability"]);
     let done = place.lstmtext("predict run").arg("").assert().success();
     done.stdout(is_match(r"^(neg|pos)  0\.\d{4}  \n$").unwrap());
 }
 
 #[test]
-fn no_texts_have_no_answers() {
+fn an_empty_stdin_prints_nothing() {
     let place = Place::with_run();
     place.lstmtext("predict run").write_stdin("").assert().success().stdout("");
 }
 
 #[test]
-fn labels_are_answered_by_their_better_names() {
+fn label_names_replace_labels() {
     let place = Place::with_data();
     place.train("small.yaml --out run --set data.label_names.pos=positive");
     let done = place.lstmtext("predict run --format tsv pos1 neg1").assert().success();
@@ -182,23 +182,23 @@ fn labels_are_answered_by_their_better_names() {
 }
 
 #[test]
-fn the_program_that_is_called_does_without_libtorch() {
+fn the_main_program_does_not_link_libtorch() {
     let needs_libtorch = |path: &Path| {
-        let program = std::fs::read(path).unwrap();
-        // As a library that the system is to load.
+        let bytes = std::fs::read(path).unwrap();
+        // The name of a dynamic library.
         let name = b"\0libtorch_cpu.so\0";
-        program.windows(name.len()).any(|bytes| bytes == name)
+        bytes.windows(name.len()).any(|window| window == name)
     };
-    let called = Path::new(BINARY);
-    assert!(!needs_libtorch(called));
-    assert!(needs_libtorch(&called.with_file_name("lstmtext-torch")));
+    let program = Path::new(BINARY);
+    assert!(!needs_libtorch(program));
+    assert!(needs_libtorch(&program.with_file_name("lstmtext-torch")));
 
-    // Alone in a folder it answers, and says what is missing where it cannot.
+    // Without lstmtext-torch in its directory, it works on the CPU and reports what is missing.
     let place = with_four_classes();
     let alone = place.path("lstmtext");
-    // Copied by another process: a file that this one writes may be open still in a child that another
-    // test starts meanwhile, and cannot be run then.
-    let copied = std::process::Command::new("cp").arg(called).arg(&alone).status().unwrap();
+    // Copied by another process: a child process of another test may inherit an open handle of a file
+    // that this process writes, which then cannot be executed.
+    let copied = std::process::Command::new("cp").arg(program).arg(&alone).status().unwrap();
     assert!(copied.success());
     let run = |arguments: &[&str]| {
         let mut command = assert_cmd::Command::new(&alone);
@@ -207,5 +207,5 @@ fn the_program_that_is_called_does_without_libtorch() {
     run(&["predict", "run", "good"]).success().stdout(contains("good"));
     run(&["evaluate", "run"]).success().stdout(contains("accuracy"));
     run(&["export", "run", "--to", "exported"]).success().stdout("exported\n");
-    run(&["devices"]).code(1).stderr(contains("lstmtext-torch\", which has to lie beside"));
+    run(&["devices"]).code(1).stderr(contains("lstmtext-torch\", which must be in the same directory"));
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
 use crate::training::{PLATEAU, Training, with_noise};
 
-/// What `runs --json` says, by name.
-fn listed(place: &Place, line: &str) -> Vec<Value> {
+/// Returns the entries of `runs --json`.
+fn list(place: &Place, line: &str) -> Vec<Value> {
     let done = place.lstmtext(&format!("runs {line} --json")).assert().success().stderr("");
     stdout_json(&done).as_array().unwrap().clone()
 }
@@ -20,7 +20,7 @@ fn names(runs: &[Value]) -> Vec<&str> {
     runs.iter().map(|run| run["name"].as_str().unwrap()).collect()
 }
 
-/// The table: what it prints has no line that is longer than a terminal.
+/// Returns the printed table, and checks that its lines fit into 80 columns.
 fn table(place: &Place, line: &str) -> String {
     let text = stdout(&place.lstmtext(&format!("runs {line}")).assert().success());
     for line in text.lines() {
@@ -29,18 +29,18 @@ fn table(place: &Place, line: &str) -> String {
     text
 }
 
-fn line_of<'t>(table: &'t str, run: &str) -> Vec<&'t str> {
+fn row<'t>(table: &'t str, run: &str) -> Vec<&'t str> {
     let line = table.lines().find(|line| line.starts_with(&format!("{run} ")));
     line.unwrap_or_else(|| panic!("{run} is not in\n{table}")).split_whitespace().collect()
 }
 
 #[test]
-fn runs_are_listed_with_what_they_reached_and_what_differs() {
+fn runs_are_listed_with_scores_and_differences() {
     let place = Place::with_data();
     place.train("small.yaml --out runs/a");
     place.train("small.yaml --out runs/deep/b --set train.seed=2 --set train.epochs=2");
     place.train("small.yaml --out runs/c --set model.lstm.units=16");
-    let runs = listed(&place, "");
+    let runs = list(&place, "");
     let score = |run: &Value| run["validation"]["accuracy"].as_f64().unwrap();
     assert!(runs.is_sorted_by(|a, b| score(a) >= score(b)), "{runs:?}");
     assert_eq!(runs.len(), 3);
@@ -61,33 +61,33 @@ fn runs_are_listed_with_what_they_reached_and_what_differs() {
         assert_eq!(b["differs"][field], value);
     }
 
-    // Three columns have no room; what most runs have is said once.
+    // Three more columns do not fit. The most common values are printed once.
     let text = table(&place, "");
-    let a = line_of(&text, "a");
+    let a = row(&text, "a");
     let accuracy = 100.0 * place.summary("runs/a")["validation"]["accuracy"].as_f64().unwrap();
     assert_eq!(a[1..3], ["finished", &format!("{accuracy:.2}")]);
     assert!(text.contains("\n  epochs 2, seed 2\n") && text.contains("\n  units 16\n"), "{text}");
-    assert!(text.ends_with("\n  otherwise: units 8, epochs 4, seed 1\n"), "{text}");
+    assert!(text.ends_with("\n  all others: units 8, epochs 4, seed 1\n"), "{text}");
 
-    // One column has.
+    // One more column fits.
     fs::remove_dir_all(place.path("runs/deep")).unwrap();
     let text = table(&place, "runs");
     assert!(text.lines().nth(1).unwrap().ends_with("parameters  units"), "{text}");
-    assert_eq!(line_of(&text, "c").last().unwrap(), &"16");
+    assert_eq!(row(&text, "c").last().unwrap(), &"16");
 }
 
 #[test]
-fn runs_are_sorted_as_asked() {
+fn runs_are_sorted_by_any_key() {
     let place = Place::with_data();
     for (name, units, epochs) in [("x", 12, 1), ("y", 8, 3), ("z", 10, 2)] {
         place.train(&format!(
             "small.yaml --out runs/{name} --set model.lstm.units={units} --set train.epochs={epochs}"
         ));
     }
-    // Never validated, so that it has neither score nor parameters.
+    // This run has no validation, so it has neither a score nor parameters.
     let yaml = fs::read_to_string(place.path("runs/x/config.yaml")).unwrap();
     let place = place.file("runs/new/config.yaml", yaml.replace("units: 12", "units: 9"));
-    let order = |line: &str| names(&listed(&place, line)).join(" ");
+    let order = |line: &str| names(&list(&place, line)).join(" ");
     assert_eq!(order("--sort name"), "new x y z");
     assert_eq!(order("--sort name --reverse"), "z y x new");
     assert_eq!(order("--sort parameters"), "y z x new");
@@ -99,31 +99,31 @@ fn runs_are_sorted_as_asked() {
 }
 
 #[test]
-fn a_running_run_is_listed_and_not_disturbed() {
+fn running_runs_are_listed_without_affecting_them() {
     let place = with_noise(PLATEAU);
     let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
     let mut training = Training::start(&place, &format!("long.yaml --out runs/it {endless}"));
     training.wait_for_checkpoint(&place, "runs/it");
     training.wait_for_validations(&place, "runs/it", 1);
     for _ in 0..5 {
-        let [run] = &listed(&place, "")[..] else { panic!("one run is there") };
+        let [run] = &list(&place, "")[..] else { panic!("expected one run") };
         assert_eq!(run["state"], "running");
         assert!(run["seconds"].as_f64().unwrap() > 0.0 && run["faults"] == serde_json::json!([]));
         assert_eq!(run["epochs"], 100_000);
     }
     training.stop(libc::SIGKILL);
-    let [run] = &listed(&place, "")[..] else { panic!("one run is there") };
+    let [run] = &list(&place, "")[..] else { panic!("expected one run") };
     assert_eq!(run["state"], "stopped");
-    assert_eq!(line_of(&table(&place, ""), "it")[1], "stopped");
+    assert_eq!(row(&table(&place, ""), "it")[1], "stopped");
 
-    // As many as a finished run counts, though nobody wrote them down.
+    // The parameters are counted from the configuration, as no summary exists.
     let parameters = run["parameters"].clone();
     place.train("--resume runs/it --set train.epochs=1");
     assert_eq!(parameters, place.summary("runs/it")["parameters"]);
 }
 
 #[test]
-fn an_error_that_ends_a_run_is_kept_until_it_goes_on() {
+fn the_error_of_a_failed_run_is_kept_until_it_resumes() {
     let place = Place::with_data();
     let diverges = "--set train.optimizer=sgd --set train.learning_rate=1e38 \
                     --set train.gradient_clip=null --set train.schedule.name=constant";
@@ -133,7 +133,7 @@ fn an_error_that_ends_a_run_is_kept_until_it_goes_on() {
         assert_fails(place.lstmtext(&line), 1, &["training diverged"]);
         assert!(place.read(&format!("{run}/error.txt")).starts_with("training diverged at step "));
     }
-    let runs = listed(&place, "");
+    let runs = list(&place, "");
     assert!(runs.iter().all(|run| run["state"] == "failed"), "{runs:?}");
     assert!(runs[0]["error"].as_str().unwrap().starts_with("training diverged at step "));
     let text = table(&place, "");
@@ -145,14 +145,14 @@ fn an_error_that_ends_a_run_is_kept_until_it_goes_on() {
         &["pooling"],
     );
     assert!(place.path("runs/native/error.txt").exists());
-    let better = "--set train.learning_rate=0.05 --set train.gradient_clip=1.0";
-    place.train(&format!("--resume runs/native {better}"));
+    let stable = "--set train.learning_rate=0.05 --set train.gradient_clip=1.0";
+    place.train(&format!("--resume runs/native {stable}"));
     assert!(!place.path("runs/native/error.txt").exists());
-    assert_eq!(line_of(&table(&place, ""), "native")[1], "finished");
+    assert_eq!(row(&table(&place, ""), "native")[1], "finished");
 }
 
 #[test]
-fn a_run_on_a_read_only_disk_is_listed_and_nothing_is_written() {
+fn read_only_runs_are_listed() {
     let place = Place::with_data();
     place.train("small.yaml --out runs/a --set train.epochs=1");
     let mode = |bits| {
@@ -161,13 +161,13 @@ fn a_run_on_a_read_only_disk_is_listed_and_nothing_is_written() {
     };
     let before = place.names("runs/a");
     mode(0o555);
-    assert_eq!(line_of(&table(&place, ""), "a")[1], "finished");
+    assert_eq!(row(&table(&place, ""), "a")[1], "finished");
     mode(0o755);
     assert_eq!(place.names("runs/a"), before);
 }
 
 #[test]
-fn a_damaged_run_is_listed_with_what_is_wrong() {
+fn damaged_runs_are_listed_with_their_errors() {
     let place = Place::with_data();
     for name in ["whole", "damaged"] {
         place.train(&format!("small.yaml --out runs/{name} --set train.epochs=1"));
@@ -177,8 +177,8 @@ fn a_damaged_run_is_listed_with_what_is_wrong() {
         .file("runs/damaged/summary.json", "{\"parameters\": ")
         .file("runs/notes/config.yaml", "port: 80\n");
     let text = table(&place, "");
-    assert_eq!(line_of(&text, "whole")[1], "finished");
-    assert_eq!(line_of(&text, "damaged")[1], "stopped");
+    assert_eq!(row(&text, "whole")[1], "finished");
+    assert_eq!(row(&text, "damaged")[1], "stopped");
     assert!(text.contains("    damaged: config.yaml:"), "{text}");
     assert!(text.contains("    damaged: \"summary.json\" is not what lstmtext writes"), "{text}");
     assert!(!text.contains("notes"), "{text}");
@@ -191,7 +191,7 @@ fn a_damaged_run_is_listed_with_what_is_wrong() {
 }
 
 #[test]
-fn two_runs_are_compared() {
+fn diff_compares_two_runs() {
     let place = Place::with_data().file("long/er/path/of/train.csv", "");
     place.train("small.yaml --out runs/a");
     let copy = "long/er/path/of/train.csv";
@@ -210,8 +210,8 @@ fn two_runs_are_compared() {
     assert!(rows.contains(&expected.split_whitespace().collect()), "{expected:?}: {text}");
 
     assert_eq!(table(&place, "diff a b").lines().count(), text.lines().count());
-    assert!(table(&place, "diff a runs/a").starts_with("the configurations are the same\n"));
-    let runs = listed(&place, "diff a b");
+    assert!(table(&place, "diff a runs/a").starts_with("the configurations are equal\n"));
+    let runs = list(&place, "diff a b");
     assert_eq!(names(&runs), ["a", "b"]);
     assert_eq!(
         (&runs[0]["differs"]["train.epochs"], &runs[1]["differs"]["train.epochs"]),
@@ -220,18 +220,18 @@ fn two_runs_are_compared() {
 }
 
 #[test]
-fn what_is_no_run_is_an_error() {
+fn directories_that_are_not_runs_are_errors() {
     let place = Place::with_run().file("empty/readme", "");
-    assert_fails(place.lstmtext("runs none"), 1, &["no folder", "none"]);
-    assert_fails(place.lstmtext("runs"), 1, &["no folder \"runs\""]);
-    assert_fails(place.lstmtext("runs diff run none"), 1, &["no folder", "none"]);
-    assert_fails(place.lstmtext("runs diff run empty"), 1, &["empty", "holds no run"]);
+    assert_fails(place.lstmtext("runs none"), 1, &["no directory", "none"]);
+    assert_fails(place.lstmtext("runs"), 1, &["no directory \"runs\""]);
+    assert_fails(place.lstmtext("runs diff run none"), 1, &["no directory", "none"]);
+    assert_fails(place.lstmtext("runs diff run empty"), 1, &["empty", "is not a run"]);
     assert_fails(place.lstmtext("runs diff run run/best"), 1, &["run/best", "is a checkpoint"]);
     assert_fails(place.lstmtext("runs diff run"), 2, &["<B>"]);
     let done = place.lstmtext("runs empty").assert().success().stdout("");
-    assert_eq!(stderr(&done), "there are no runs in \"empty\"\n");
-    assert_eq!(listed(&place, "empty").len(), 0);
-    // The only run is the folder itself, and has a name all the same.
-    assert_eq!(names(&listed(&place, "run")), ["run"]);
-    assert_fails(place.lstmtext("runs ./diff"), 1, &["no folder \"./diff\""]);
+    assert_eq!(stderr(&done), "no runs in \"empty\"\n");
+    assert_eq!(list(&place, "empty").len(), 0);
+    // If the directory is itself a run, its own name is shown.
+    assert_eq!(names(&list(&place, "run")), ["run"]);
+    assert_fails(place.lstmtext("runs ./diff"), 1, &["no directory \"./diff\""]);
 }

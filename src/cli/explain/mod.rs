@@ -8,12 +8,12 @@ use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use super::FINE;
+use super::exit::SUCCESS;
 use crate::config::ConfigError;
-use crate::config::count;
+use crate::config::positive_integer;
 use crate::explanation::{Explainer, Method, page};
 use crate::io::files::write_atomic;
-use crate::output::format::join_names;
+use crate::output::format::{join_names, pluralize};
 use crate::output::{message, print, print_json};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::run::checkpoint::Checkpoint;
@@ -28,46 +28,46 @@ Examples:
   lstmtext explain runs/a \"Not bad at all.\" --method leave-one-out --class positive --json
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
-In a terminal, words that speak for a class have the colour of its heading; words outside the
-vocabulary are underlined, and what is not read is grey. A text that begins with - follows --.
+In a terminal, words have the colour of the class that they support. Words outside the vocabulary are
+underlined, truncated text is grey. Put -- before a text that begins with -.
 
-A contribution is a part of the log-odds of a class, log p - log (1 - p): positive where the word
-speaks for the class. Integrated gradients go from PAD in place of every word to the text; the gap
-is what their sum lacks of the difference between both. leave-one-out is how much the log-odds fall
-without the word.";
+Contributions are measured in log-odds of the class, log p - log (1 - p); positive values support the
+class. Integrated gradients use PAD in place of every word as their baseline. They add up to the change
+in log-odds from the baseline to the text, up to the completeness gap. leave-one-out is the decrease in
+log-odds when the word is removed.";
 
-/// Show what each word contributes to a decision
+/// Show the contribution of each word to a prediction
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// A checkpoint, or a run (then its best)
+    /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// The texts
+    /// Texts to explain
     texts: Vec<String>,
-    /// The text of one of several columns; needed for each of them
+    /// Text of one text column, if the model has several; repeat it for each
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
     inputs: Vec<NamedText>,
-    /// How contributions are measured
+    /// Attribution method
     #[arg(long, value_name = "METHOD", default_value = "integrated-gradients")]
     method: Method,
-    /// The class that is explained; by default the most probable one of each text
+    /// Class to explain; by default the most probable class of each text
     #[arg(long, value_name = "LABEL")]
     class: Option<String>,
-    /// Write a page that shows the same
+    /// Write an HTML page with the explanations
     #[arg(long, value_name = "FILE")]
     html: Option<HtmlFile>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Whether words are coloured; by default where stdout is a terminal, unless NO_COLOR is set
+    /// Colour words; auto does so if stdout is a terminal and NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: Color,
-    /// CPU threads; all cores by default
-    #[arg(long, value_name = "N", value_parser = count)]
+    /// Number of CPU threads; by default the number of cores
+    #[arg(long, value_name = "N", value_parser = positive_integer)]
     threads: Option<NonZeroUsize>,
 }
 
-/// A file whose name says that it is a page, so that no other is written over.
+/// An HTML file. Its extension is checked so that no other file is overwritten by mistake.
 #[derive(Clone, Debug)]
 struct HtmlFile(PathBuf);
 
@@ -78,7 +78,7 @@ impl FromStr for HtmlFile {
         let path = PathBuf::from(text);
         match path.extension().is_some_and(|extension| extension == "html" || extension == "htm") {
             true => Ok(Self(path)),
-            false => Err("the file's name has to end in .html".to_owned()),
+            false => Err("the file name must end in .html".to_owned()),
         }
     }
 }
@@ -91,7 +91,7 @@ enum Color {
 }
 
 impl Color {
-    fn is_wanted(self) -> bool {
+    fn is_enabled(self) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
@@ -104,43 +104,37 @@ impl Color {
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
     let explainer = Explainer::new(&Checkpoint::open(&args.checkpoint)?)?;
-    let texts = TextColumns::of(explainer.inputs()).given(args.texts, args.inputs)?;
+    let texts = TextColumns::of(explainer.inputs()).from_arguments(args.texts, args.inputs)?;
     if texts[0].is_empty() {
         bail!(ConfigError::new(
-            "there is no text: name one or more after the checkpoint".to_owned()
+            "no text given; pass one or more texts after the checkpoint".to_owned()
         ));
     }
-    let class = args.class.map(|label| number_of(&label, explainer.labels())).transpose()?;
+    let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
     let explain = |example: usize| {
         let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();
         explainer.explain(&texts, class, args.method)
     };
-    let found = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
+    let explanations = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(HtmlFile(path)) = &args.html {
-        write_atomic(path, page::of(&found).as_bytes()).context("cannot write the page")?;
-        message(format!("{}: {} explained", path.display(), texts_in_words(found.len())));
+        write_atomic(path, page::of(&explanations).as_bytes()).context("cannot write the HTML page")?;
+        let count = pluralize(explanations.len(), "text");
+        message(format!("{}: {count} explained", path.display()));
     }
     match args.json {
-        true => print_json(&found)?,
+        true => print_json(&explanations)?,
         false => {
-            let colored = args.color.is_wanted();
+            let colored = args.color.is_enabled();
             let shown: Vec<String> =
-                found.iter().map(|explanation| terminal::of(explanation, colored)).collect();
+                explanations.iter().map(|explanation| terminal::of(explanation, colored)).collect();
             print(&shown.join("\n\n"))?;
         }
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
-fn number_of(label: &str, labels: &[String]) -> Result<usize, ConfigError> {
+fn class_index(label: &str, labels: &[String]) -> Result<usize, ConfigError> {
     labels.iter().position(|known| known == label).ok_or_else(|| {
-        ConfigError::new(format!("--class {label}: the labels are {}", join_names(labels)))
+        ConfigError::new(format!("--class {label}: unknown label; the labels are {}", join_names(labels)))
     })
-}
-
-fn texts_in_words(count: usize) -> String {
-    match count {
-        1 => "1 text".to_owned(),
-        many => format!("{many} texts"),
-    }
 }

@@ -1,22 +1,22 @@
-//! An explanation in a terminal.
+//! Explanations as text for a terminal.
 
 use anstyle::{Ansi256Color, Style};
 
 use crate::explanation::{ExplainedWord, Explanation, Method, Side};
 use crate::output::sanitize::printable;
 
-/// Words at each end that are listed with their numbers.
-const LISTED: usize = 8;
-/// A longer word is cut in the list.
-const WORD: usize = 24;
-/// From pale to strong: background and letters that stand out from it, for the class and against
-/// it, on dark terminals as on light ones. No word is coloured that has less than a sixth of the
-/// largest contribution.
+/// Number of words listed on each side.
+const LISTED_WORDS: usize = 8;
+/// Maximum length of a word in the list. Longer ones are truncated.
+const WORD_WIDTH: usize = 24;
+/// Background and text colours for and against the class, from pale to strong. They are readable on
+/// dark and light terminals.
 const FOR: [(u8, u8); 4] = [(153, 16), (75, 16), (32, 231), (25, 231)];
 const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
-const LEAST: f64 = 1.0 / 6.0;
+/// Words with a smaller share of the largest contribution are not coloured.
+const MIN_SHARE: f64 = 1.0 / 6.0;
 
-/// The decision, the text and the words that matter most.
+/// Formats the prediction, the text and the words with the largest contributions.
 pub fn of(explanation: &Explanation, colored: bool) -> String {
     let Explanation { label, probability, log_odds, .. } = explanation;
     let mut out = format!("{label}  {probability:.4}   log-odds {log_odds:+.3}\n");
@@ -31,7 +31,7 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
                 (Some(word), true) => {
                     out += &painted(explanation, &text, segment.contribution(), word.known);
                 }
-                // What lies between words is plain, what is not read grey.
+                // Truncated text is grey, text between words is plain.
                 (None, true) if text.chars().any(char::is_alphanumeric) => {
                     let style = Style::new().dimmed();
                     out += &format!("{style}{text}{style:#}");
@@ -42,7 +42,7 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
         out.push('\n');
     }
     out += &list(explanation, colored);
-    out += &remark(explanation);
+    out += &summary(explanation);
     let notes = explanation.notes().into_iter().map(|note| format!("note: {note}\n"));
     out + &notes.collect::<String>()
 }
@@ -50,16 +50,16 @@ pub fn of(explanation: &Explanation, colored: bool) -> String {
 fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool) -> String {
     let share = explanation.share(contribution);
     let mut style = Style::new();
-    if share >= LEAST {
+    if share >= MIN_SHARE {
         let colors = match explanation.side(contribution) {
             Side::For => FOR,
             Side::Against => AGAINST,
         };
         let step = ((share * colors.len() as f64) as usize).min(colors.len() - 1);
-        let (back, letters) = colors[step];
+        let (background, foreground) = colors[step];
         style = style
-            .bg_color(Some(Ansi256Color(back).into()))
-            .fg_color(Some(Ansi256Color(letters).into()));
+            .bg_color(Some(Ansi256Color(background).into()))
+            .fg_color(Some(Ansi256Color(foreground).into()));
     }
     if !known {
         style = style.underline();
@@ -67,28 +67,28 @@ fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool
     format!("{style}{text}{style:#}")
 }
 
-/// A heading in the colour of its side.
+/// Formats a heading in the colour of its side.
 fn swatch(colors: [(u8, u8); 4], text: &str) -> String {
-    let (back, letters) = colors[1];
+    let (background, foreground) = colors[1];
     let style = Style::new()
-        .bg_color(Some(Ansi256Color(back).into()))
-        .fg_color(Some(Ansi256Color(letters).into()));
+        .bg_color(Some(Ansi256Color(background).into()))
+        .fg_color(Some(Ansi256Color(foreground).into()));
     let name = text.trim_end();
     format!("{style}{name}{style:#}{}", &text[name.len()..])
 }
 
-/// The largest contributions of both sides beside each other.
+/// Lists the largest contributions of both sides next to each other.
 fn list(explanation: &Explanation, colored: bool) -> String {
-    let [towards, against] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
+    let [supporting, opposing] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
     let [left, right] = [Side::For, Side::Against].map(|side| explanation.side_name(side));
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
         None => String::new(),
         Some(found) => {
-            let word: String = printable(&found.word).chars().take(WORD).collect();
-            format!("{word:<WORD$} {:>+8.3}", explanation.on_its_side(found.contribution))
+            let word: String = printable(&found.word).chars().take(WORD_WIDTH).collect();
+            format!("{word:<WORD_WIDTH$} {:>+8.3}", explanation.on_its_side(found.contribution))
         }
     };
-    let width = WORD + 9;
+    let width = WORD_WIDTH + 9;
     let heading = |side: Side, text: String| match (colored, side) {
         (false, _) => text,
         (true, Side::For) => swatch(FOR, &text),
@@ -96,23 +96,23 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     };
     let left = heading(Side::For, format!("{left:<width$}"));
     let mut out = format!("\n{left}   {}\n", heading(Side::Against, right));
-    for index in 0..LISTED.min(towards.len().max(against.len())) {
-        let line = format!("{:<width$}   {}", entry(&towards, index), entry(&against, index));
+    for index in 0..LISTED_WORDS.min(supporting.len().max(opposing.len())) {
+        let line = format!("{:<width$}   {}", entry(&supporting, index), entry(&opposing, index));
         out += line.trim_end();
         out.push('\n');
     }
-    let rest = |words: &[&ExplainedWord]| match words.get(LISTED..) {
+    let rest = |words: &[&ExplainedWord]| match words.get(LISTED_WORDS..) {
         None | Some([]) => String::new(),
         Some(rest) => {
             let sum: f64 = rest.iter().map(|word| word.contribution).sum();
             format!(
-                "{:<WORD$} {:>+8.3}",
+                "{:<WORD_WIDTH$} {:>+8.3}",
                 format!("… {} more", rest.len()),
                 explanation.on_its_side(sum)
             )
         }
     };
-    let line = format!("{:<width$}   {}", rest(&towards), rest(&against));
+    let line = format!("{:<width$}   {}", rest(&supporting), rest(&opposing));
     if !line.trim().is_empty() {
         out += line.trim_end();
         out.push('\n');
@@ -120,17 +120,17 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     out
 }
 
-fn remark(explanation: &Explanation) -> String {
+fn summary(explanation: &Explanation) -> String {
     match (explanation.method, explanation.integration) {
         (Method::IntegratedGradients, Some(found)) => format!(
-            "\nlog-odds of {}: {:+.3} with PAD in place of words, {:+.3} from words\n\
-             integrated gradients at {} points, completeness gap {:.4}\n",
+            "\nlog-odds of {}: {:+.3} with PAD in place of words, {:+.3} from the words\n\
+             integrated gradients with {} points, completeness gap {:.4}\n",
             explanation.label,
             found.baseline_log_odds,
             explanation.log_odds - found.baseline_log_odds,
             found.steps,
             found.completeness_gap.abs()
         ),
-        _ => "\nleave-one-out: how much the log-odds fall without the word\n".to_owned(),
+        _ => "\nleave-one-out: decrease in log-odds when the word is removed\n".to_owned(),
     }
 }

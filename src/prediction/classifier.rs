@@ -1,0 +1,202 @@
+//! Classifier: a trained model that predicts the classes of texts.
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+
+use crate::backend::Inference;
+use crate::backend::native::NativeClassifier;
+use crate::config::{Column, Inputs};
+use crate::data::batch_plan::{BatchLimit, Bucketing};
+use crate::run::checkpoint::Checkpoint;
+use crate::text::{Corpus, Encoders};
+
+/// Batch size.
+const BATCH_SIZE: usize = 256;
+
+/// A trained model that classifies texts. It is used by one thread at a time and computes on all cores.
+///
+/// ```
+/// use lstmtext::Classifier;
+///
+/// # fn main() -> anyhow::Result<()> {
+/// # use lstmtext::model::NamedTensor;
+/// # use lstmtext::run::checkpoint::{self, Contents};
+/// # use lstmtext::config;
+/// # use lstmtext::run::progress::Progress;
+/// # use lstmtext::text::Encoders;
+/// # let model = "embedding: {size: 1}, lstm: {units: 1}, pooling: mean";
+/// # let yaml = format!("data: {{train: x.csv}}\ntext: {{min_count: 1}}\nmodel: {{{model}}}\n");
+/// # let resolved = config::parse(&yaml, "", &[])?;
+/// # let texts = [vec!["superb superb waste".to_owned()]];
+/// # let encoders = Encoders::from_texts(&resolved.config.inputs, &texts)?;
+/// # let array = |name: &str, shape: &[usize], values: &[f32]| {
+/// #     NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values: values.to_vec() }
+/// # };
+/// # let weights = vec![
+/// #     array("embedding.weight", &[6, 1], &[0.0, 0.0, 0.0, 0.0, 2.0, -2.0]),
+/// #     array("lstm.weight_ih_l0", &[4, 1], &[0.0, 0.0, 2.0, 0.0]),
+/// #     array("lstm.weight_hh_l0", &[4, 1], &[0.0; 4]),
+/// #     array("lstm.bias_ih_l0", &[4], &[2.0, 0.0, 0.0, 2.0]),
+/// #     array("lstm.bias_hh_l0", &[4], &[0.0; 4]),
+/// #     array("head.weight", &[1, 1], &[5.0]),
+/// #     array("head.bias", &[1], &[0.0]),
+/// # ];
+/// # let directory = tempfile::tempdir()?;
+/// # let run = directory.path().join("wide");
+/// # let progress = Progress::default();
+/// # let labels = ["negative".to_owned(), "positive".to_owned()];
+/// # checkpoint::save(&run, &Contents { resolved: &resolved, labels: &labels, encoders: &encoders,
+/// #     weights, optimizer_state: Vec::new(), progress: &progress })?;
+/// // The directory of a run or of a checkpoint.
+/// let classifier = Classifier::load(run)?;
+/// let predictions = classifier.predict(&["What a superb film!", "A waste of time."])?;
+/// assert_eq!(predictions[0].label, "positive");
+/// assert_eq!(predictions[1].label, "negative");
+/// for prediction in predictions {
+///     println!("{} {:.2}", prediction.label, prediction.probability);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Classifier {
+    network: Box<dyn Inference>,
+    inputs: Inputs,
+    encoders: Encoders,
+    labels: Vec<String>,
+}
+
+/// Predicted classes of an example.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Label of the most probable class.
+    pub label: String,
+    /// Probability of the most probable class.
+    pub probability: f64,
+    /// All classes, or the requested number of them, by falling probability.
+    pub classes: Vec<LabelProbability>,
+}
+
+/// Probability of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LabelProbability {
+    /// Name of the class.
+    pub label: String,
+    /// Probability from 0 to 1.
+    pub probability: f64,
+}
+
+impl Classifier {
+    /// Loads a checkpoint, or the best checkpoint of a run, for the native backend.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open`], and an error if the weights do not fit the
+    /// configuration.
+    pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let checkpoint = Checkpoint::open(path.as_ref())?;
+        let network = native_classifier(&checkpoint)?;
+        Ok(Self::new(checkpoint, Box::new(network)))
+    }
+
+    /// Combines `network`, which has the weights of `checkpoint`, with its vocabularies and labels.
+    pub fn new(checkpoint: Checkpoint, network: Box<dyn Inference>) -> Self {
+        Self {
+            network,
+            inputs: checkpoint.resolved.config.inputs,
+            encoders: checkpoint.encoders,
+            labels: checkpoint.labels,
+        }
+    }
+
+    /// Inputs of the model.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Label of each class.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Encoders that turn the texts of each input into ids.
+    pub fn encoders(&self) -> &Encoders {
+        &self.encoders
+    }
+
+    /// Classifies texts, in order.
+    ///
+    /// # Errors
+    /// Returns an error if the model has several text columns.
+    pub fn predict(&self, texts: &[impl AsRef<str>]) -> anyhow::Result<Vec<Prediction>> {
+        let texts = texts.iter().map(|text| text.as_ref().to_owned()).collect();
+        self.predict_columns(&[texts], BATCH_SIZE, usize::MAX)
+    }
+
+    /// Classifies examples, in order. Returns the `top` most probable classes of each. `columns` has
+    /// the texts of each text column. Examples of similar length are computed in batches of at most
+    /// `batch_size`.
+    ///
+    /// # Errors
+    /// Returns an error if the number of columns is wrong, or if their lengths differ.
+    pub fn predict_columns(
+        &self,
+        columns: &[Vec<String>],
+        batch_size: usize,
+        top: usize,
+    ) -> anyhow::Result<Vec<Prediction>> {
+        let names: Vec<String> = self.inputs.columns().into_iter().map(Column::key).collect();
+        ensure!(
+            columns.len() == names.len(),
+            "expected texts for the columns {}, but found {} columns",
+            names.join(", "),
+            columns.len()
+        );
+        let examples = columns[0].len();
+        if let Some(other) = columns.iter().find(|column| column.len() != examples) {
+            bail!("one column has {examples} texts, another has {}", other.len());
+        }
+        let inputs = self.encoders.encode(columns);
+        let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
+        let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
+        let batches: Vec<&[u32]> = plan.batches().collect();
+        let all = self.network.classify(&inputs, &batches);
+        let mut predictions = vec![None; examples];
+        for (examples, log_probabilities) in batches.into_iter().zip(all) {
+            let rows = log_probabilities.chunks_exact(self.labels.len());
+            for (example, row) in examples.iter().zip(rows) {
+                predictions[*example as usize] = Some(self.prediction(row, top));
+            }
+        }
+        Ok(predictions.into_iter().flatten().collect())
+    }
+
+    fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {
+        let classes = top_classes(&self.labels, log_probabilities, top.max(1));
+        Prediction { label: classes[0].label.clone(), probability: classes[0].probability, classes }
+    }
+}
+
+/// Loads the network of a checkpoint for the native backend.
+///
+/// # Errors
+/// Returns an error if the weights do not fit the configuration.
+pub fn native_classifier(checkpoint: &Checkpoint) -> anyhow::Result<NativeClassifier> {
+    NativeClassifier::new(&checkpoint.model_spec(), checkpoint.weights()?)
+        .with_context(|| checkpoint.unusable())
+}
+
+/// Returns the `top` most probable classes by falling probability.
+pub fn top_classes(
+    labels: &[String],
+    log_probabilities: &[f64],
+    top: usize,
+) -> Vec<LabelProbability> {
+    let mut classes: Vec<usize> = (0..log_probabilities.len()).collect();
+    classes.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
+    let class = |class: &usize| LabelProbability {
+        label: labels[*class].clone(),
+        probability: log_probabilities[*class].exp(),
+    };
+    classes.iter().take(top).map(class).collect()
+}
