@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::named_tensors::NamedTensor;
 use super::parameters::{ModelSpec, Parameter, Role, parameters};
 use crate::config::{EmbeddingInitialization, Initialization};
-use crate::random::{normal, seed_of, uniform};
+use crate::random::{named_seed, normal, uniform};
 
 /// Values that a thread draws at a time.
 const CHUNK: usize = 1 << 14;
@@ -30,7 +30,7 @@ const CHUNK: usize = 1 << 14;
 /// Returns an error if the head is a sigmoid and there are more than two classes.
 pub fn initial_weights(spec: &ModelSpec, seed: u64) -> anyhow::Result<Vec<NamedTensor>> {
     let draw = |Parameter { name, shape, role, .. }: Parameter| {
-        let seed = seed_of(seed, &name);
+        let seed = named_seed(seed, &name);
         let convention = match role {
             Role::Embedding { input } => match spec.config.inputs[input].embedding.initialization {
                 EmbeddingInitialization::Auto => spec.config.model.initialization,
@@ -72,8 +72,8 @@ fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32>
         }
         // PyTorch adds two biases; ours is their sum.
         Role::Bias => {
-            let one = uniform_between(shape, bound(shape[0] / 4), seed_of(seed, "ih"));
-            let other = uniform_between(shape, bound(shape[0] / 4), seed_of(seed, "hh"));
+            let one = uniform_between(shape, bound(shape[0] / 4), named_seed(seed, "ih"));
+            let other = uniform_between(shape, bound(shape[0] / 4), named_seed(seed, "hh"));
             one.iter().zip(&other).map(|(one, other)| one + other).collect()
         }
         Role::ZeroBias => vec![0.0; shape[0]],

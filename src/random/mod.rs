@@ -37,8 +37,8 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     (mix(seed ^ mix(index)) >> (64 - BITS)) as f32 / (1 << BITS) as f32
 }
 
-/// Returns the seed of what has this name under `seed`.
-pub fn seed_of(seed: u64, name: &str) -> u64 {
+/// Derives a seed for something with a name, such as a tensor.
+pub fn named_seed(seed: u64, name: &str) -> u64 {
     name.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)))
 }
 
@@ -46,11 +46,11 @@ pub fn seed_of(seed: u64, name: &str) -> u64 {
 /// 1958).
 pub fn normal(seed: u64, index: u64) -> f64 {
     const BITS: u32 = 53;
-    // In (0, 1], so that its logarithm is finite.
+    // In (0, 1], where the logarithm is finite.
     let unit = |number: u64| {
         ((mix(seed ^ mix(number)) >> (64 - BITS)) + 1) as f64 / (1_u64 << BITS) as f64
     };
-    // Both of a pair come from the same two uniform values.
+    // Two normal values come from the same pair of uniform values.
     let (radius, angle) = (unit(index | 1), unit(index & !1));
     let radius = (-2.0 * radius.ln()).sqrt();
     let (sine, cosine) = (std::f64::consts::TAU * angle).sin_cos();

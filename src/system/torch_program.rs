@@ -46,6 +46,11 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
     }
 }
 
+/// Returns true if the program is installed in the same directory as this one.
+pub fn is_installed() -> bool {
+    env::current_exe().is_ok_and(|own| own.with_file_name(PROGRAM).is_file())
+}
+
 fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
     let own = env::current_exe().context("cannot find the path of this program")?;
     let mut command = Command::new(own.with_file_name(PROGRAM));
