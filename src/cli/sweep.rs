@@ -217,7 +217,7 @@ fn print_start(directory: &SweepDirectory, left: usize, launch: Launch) {
         pluralize(total, "run"),
         launch.jobs
     ));
-    message(format!("in:    {} (log.txt in each run)", directory.path().display()));
+    message(format!("in:    {} (each run has a log.txt)", directory.path().display()));
     let others = directory.other_runs();
     if others > 0 {
         let runs = pluralize(others, "run");
