@@ -103,9 +103,22 @@ fn the_run_folder_has_everything_that_is_promised() {
         names.iter().map(String::as_str).partition(|name| name.starts_with("events.out.tfevents."));
     assert_eq!(
         others,
-        ["best", "config.yaml", "last", "metrics.jsonl", "summary.json", "times.jsonl"]
+        [
+            "best",
+            "config.yaml",
+            "last",
+            "metrics.jsonl",
+            "summary.json",
+            "test",
+            "times.jsonl",
+            "train",
+            "validation"
+        ]
     );
     assert_eq!(events.len(), 1, "{events:?}");
+    for sub_run in ["test", "train", "validation"] {
+        assert_eq!(place.names(&format!("run/{sub_run}")).len(), 1, "{sub_run}");
+    }
     let checkpoint = [
         "checkpoint.json",
         "config.yaml",
