@@ -447,8 +447,8 @@ fn a_second_ctrl_c_ends_at_once() {
     thread::sleep(Duration::from_millis(600));
     let (code, said) = training.stop(libc::SIGINT);
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("finishing this step, then saving"), "{said}");
-    assert!(said.contains("ended without saving"), "{said}");
+    assert!(said.contains("saving after this step"), "{said}");
+    assert!(said.contains("quit without saving"), "{said}");
     assert!(!place.path("run/last").exists());
 }
 

@@ -134,7 +134,7 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
     for run in place.names("many") {
         let log = place.read(&format!("many/{run}/log.txt"));
         assert!(
-            log.contains("everything so far is in") && !log.contains("ended without saving"),
+            log.contains("everything so far is in") && !log.contains("quit without saving"),
             "{log}"
         );
     }
