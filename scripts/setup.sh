@@ -397,8 +397,8 @@ take_lock() {
 }
 
 main() {
-    local need own= packages=--workspace
-    local program= libtorch= venv= tools= onnx=
+    local need own='' packages=--workspace
+    local program='' libtorch='' venv='' tools='' onnx=''
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null
     # pip turns an interrupt into an ordinary failure; these end the setup instead.
     trap 'exit 130' INT

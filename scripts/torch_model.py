@@ -37,39 +37,39 @@ class Branch(nn.Module):
         position = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)  # [1, T]
         if self.padded_in_front:
             # The LSTM reads the padding too, like Keras without masking.
-            word = position >= ids.shape[1] - length  # [B, T]
+            is_word = position >= ids.shape[1] - length  # [B, T]
             backwards = (ids.shape[1] - 1 - position).expand_as(ids)
         else:
-            word = position < length
-            backwards = torch.where(word, length - 1 - position, position)
+            is_word = position < length
+            backwards = torch.where(is_word, length - 1 - position, position)
         states = self.embedding(ids)  # [B, T, E]
         for cells in self.lstm:
-            read = [run(cells[0], states)]
+            outputs = [run(cells[0], states)]
             for cell in cells[1:]:
-                turned = run(cell, in_order(states, backwards))
-                read.append(in_order(turned, backwards))
-            states = torch.cat(read, 2)  # [B, T, directions H]
-        return self.pool(states, word, length)
+                reversed_states = run(cell, select(states, backwards))
+                outputs.append(select(reversed_states, backwards))
+            states = torch.cat(outputs, 2)  # [B, T, directions H]
+        return self.pool(states, is_word, length)
 
-    def pool(self, states: Tensor, word: Tensor, length: Tensor) -> Tensor:
+    def pool(self, states: Tensor, is_word: Tensor, length: Tensor) -> Tensor:
         if self.pooling == "mean":
-            return (states * word.unsqueeze(2)).sum(1) / length
+            return (states * is_word.unsqueeze(2)).sum(1) / length
         if self.pooling == "max":
-            return states.masked_fill(~word.unsqueeze(2), float("-inf")).amax(1)
+            return states.masked_fill(~is_word.unsqueeze(2), float("-inf")).amax(1)
         units = self.lstm[0][0].hidden_size
         last = torch.full_like(length, states.shape[1] - 1) if self.padded_in_front else length - 1
         # The state at the last word forwards, the state at the first word backwards.
-        return torch.cat([in_order(states, last)[:, 0, :units], states[:, 0, units:]], 1)
+        return torch.cat([select(states, last)[:, 0, :units], states[:, 0, units:]], 1)
 
 
 def run(cell: nn.LSTM, inputs: Tensor) -> Tensor:
     """Return the hidden states [B, T, H] for the inputs [B, T, inputs]."""
     # Created here because the exporter fixes the batch size of PyTorch's default state.
-    start = inputs.new_zeros(1, inputs.shape[0], cell.hidden_size)
-    return cell(inputs, (start, start))[0]
+    initial = inputs.new_zeros(1, inputs.shape[0], cell.hidden_size)
+    return cell(inputs, (initial, initial))[0]
 
 
-def in_order(states: Tensor, positions: Tensor) -> Tensor:
+def select(states: Tensor, positions: Tensor) -> Tensor:
     """Return the states [B, T, H] at `positions` [B, N]: [B, N, H]."""
     return states.gather(1, positions.unsqueeze(2).expand(-1, -1, states.shape[2]))
 
@@ -95,11 +95,11 @@ class Classifier(nn.Module):
         return logits, torch.cat([-logits, logits], 1).sigmoid()
 
 
-def load(folder: Path) -> Classifier:
+def load(directory: Path) -> Classifier:
     """Load the network with its trained weights."""
-    settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    settings = json.loads((directory / "model.json").read_text(encoding="utf-8"))
     model = Classifier(settings)
-    weights = load_file(folder / "model.safetensors")
+    weights = load_file(directory / "model.safetensors")
     model.load_state_dict({own: weights[name] for own, name in names(settings)})
     return model.eval()
 
