@@ -1,4 +1,4 @@
-//! Which examples form which batch: a pure function of (lengths, options, seed, epoch).
+//! Divides examples into batches: a pure function of lengths, options, seed and epoch.
 
 use std::cmp::Ordering;
 
@@ -9,60 +9,60 @@ use rand_pcg::Pcg64;
 use crate::config::TrainConfig;
 use crate::random::{SeedPurpose, derive_seed};
 
-/// What limits a batch.
+/// Limit on the size of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BatchLimit {
-    /// So many examples.
+    /// Maximum number of examples.
     Examples(usize),
-    /// So many positions, padding included, of all inputs together; a longer text is a batch of
-    /// its own.
+    /// Maximum number of positions B · T of all inputs, including padding. A longer example forms a
+    /// batch of its own.
     Tokens(usize),
 }
 
-/// How batches are formed.
+/// Options for forming batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucketing {
-    /// What limits a batch.
+    /// Limit on the size of a batch.
     pub limit: BatchLimit,
-    /// Batches whose examples are sorted by length together; `None` sorts nothing.
+    /// Number of batches whose examples are sorted by length together. `None` disables sorting.
     pub window: Option<usize>,
 }
 
-/// The batches of one epoch.
+/// Batches of one epoch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// All examples.
+pub struct BatchPlan {
+    /// Indices of all examples.
     order: Vec<u32>,
-    /// Where each batch ends in `order`.
+    /// End of each batch in `order`.
     ends: Vec<usize>,
 }
 
-impl Plan {
-    /// The number of batches.
+impl BatchPlan {
+    /// Number of batches.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no batch.
+    /// Returns `true` if there are no batches.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The examples of batch number `index`, at least one.
+    /// Returns the examples of the batch at `index`, at least one.
     pub fn batch(&self, index: usize) -> &[u32] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.order[start..self.ends[index]]
     }
 
-    /// All batches in turn.
+    /// Returns all batches in order.
     pub fn batches(&self) -> impl Iterator<Item = &[u32]> {
         (0..self.len()).map(|index| self.batch(index))
     }
 }
 
 impl BatchLimit {
-    /// The limit where nothing is trained.
-    pub fn of_validation(config: &TrainConfig) -> Self {
+    /// Returns the configured limit for evaluation.
+    pub fn for_evaluation(config: &TrainConfig) -> Self {
         match config.tokens() {
             Some(tokens) => Self::Tokens(tokens),
             None => Self::Examples(config.validation_batch_size),
@@ -71,8 +71,8 @@ impl BatchLimit {
 }
 
 impl Bucketing {
-    /// The options of the configuration.
-    pub fn of(config: &TrainConfig) -> Self {
+    /// Returns the configured options for training.
+    pub fn new(config: &TrainConfig) -> Self {
         let limit = match config.tokens() {
             Some(tokens) => BatchLimit::Tokens(tokens),
             None => BatchLimit::Examples(config.batch_size),
@@ -80,43 +80,45 @@ impl Bucketing {
         Self { limit, window: config.bucketing.then_some(config.bucketing_window) }
     }
 
-    /// The batches of training epoch `epoch`: shuffled, sorted by length inside windows, cut, and
-    /// the batches shuffled again. `lengths[k][i]` is what example i fills of the width of a batch
-    /// of input k; examples of equal length in one input go by their lengths in the next.
-    pub fn plan(&self, lengths: &[Vec<usize>], seed: u64, epoch: usize) -> Plan {
+    /// Plans a training epoch: shuffles the examples, sorts them by length within windows, divides
+    /// them into batches, and shuffles the batches. `lengths[k][i]` is the number of time steps of
+    /// example i in input k. Examples are sorted by the longest input first; ties are broken by the
+    /// other inputs.
+    pub fn plan(&self, lengths: &[Vec<usize>], seed: u64, epoch: usize) -> BatchPlan {
         let mut random = Pcg64::seed_from_u64(derive_seed(seed, SeedPurpose::Shuffle(epoch)));
         let mut order = all_examples(lengths);
         order.shuffle(&mut random);
-        let Some(window) = self.window else { return self.cut(order, lengths) };
+        let Some(window) = self.window else { return self.divide(order, lengths) };
 
         let size = window.saturating_mul(self.examples_per_batch(lengths)).max(1);
         let inputs = longest_first(lengths);
-        for part in order.chunks_mut(size) {
-            sort_by_length(part, &inputs);
+        for window in order.chunks_mut(size) {
+            sort_by_length(window, &inputs);
         }
-        let sorted = self.cut(order, lengths);
-        let mut numbers: Vec<usize> = (0..sorted.len()).collect();
-        numbers.shuffle(&mut random);
-        let mut plan = Plan { order: Vec::with_capacity(sorted.order.len()), ends: Vec::new() };
-        for number in numbers {
-            plan.order.extend_from_slice(sorted.batch(number));
+        let sorted = self.divide(order, lengths);
+        let mut batches: Vec<usize> = (0..sorted.len()).collect();
+        batches.shuffle(&mut random);
+        let mut plan =
+            BatchPlan { order: Vec::with_capacity(sorted.order.len()), ends: Vec::new() };
+        for batch in batches {
+            plan.order.extend_from_slice(sorted.batch(batch));
             plan.ends.push(plan.order.len());
         }
         plan
     }
 
-    /// Batches for evaluation: sorted by length, nothing left to chance.
-    pub fn sorted(limit: BatchLimit, lengths: &[Vec<usize>]) -> Plan {
+    /// Plans an evaluation: sorts all examples by length, without any randomness.
+    pub fn sorted(limit: BatchLimit, lengths: &[Vec<usize>]) -> BatchPlan {
         let mut order = all_examples(lengths);
         sort_by_length(&mut order, &longest_first(lengths));
-        Self { limit, window: None }.cut(order, lengths)
+        Self { limit, window: None }.divide(order, lengths)
     }
 
-    /// Cuts an order of examples into batches as full as the limit allows.
-    fn cut(&self, order: Vec<u32>, lengths: &[Vec<usize>]) -> Plan {
+    /// Divides examples into batches that are as large as the limit allows.
+    fn divide(&self, order: Vec<u32>, lengths: &[Vec<usize>]) -> BatchPlan {
         let mut ends = Vec::new();
         let mut start = 0;
-        // The width of each input's part of the batch.
+        // Number of time steps T of the current batch, for each input.
         let mut widths = vec![0; lengths.len()];
         let widen = |widths: &mut [usize], example: usize| {
             for (width, lengths) in widths.iter_mut().zip(lengths) {
@@ -128,9 +130,9 @@ impl Bucketing {
             widen(&mut wider, *example as usize);
             let examples = position + 1 - start;
             let full = match self.limit {
-                BatchLimit::Examples(most) => examples > most,
-                BatchLimit::Tokens(most) => {
-                    examples.saturating_mul(wider.iter().sum::<usize>()) > most
+                BatchLimit::Examples(limit) => examples > limit,
+                BatchLimit::Tokens(limit) => {
+                    examples.saturating_mul(wider.iter().sum::<usize>()) > limit
                 }
             };
             if full && position > start {
@@ -143,7 +145,7 @@ impl Bucketing {
         if start < order.len() {
             ends.push(order.len());
         }
-        Plan { order, ends }
+        BatchPlan { order, ends }
     }
 
     fn examples_per_batch(&self, lengths: &[Vec<usize>]) -> usize {
@@ -162,14 +164,14 @@ fn all_examples(lengths: &[Vec<usize>]) -> Vec<u32> {
     (0..lengths.first().map_or(0, Vec::len) as u32).collect()
 }
 
-/// The lengths of every input, those of the one that has most to read first.
+/// Returns the lengths of each input, the input with the most time steps first.
 fn longest_first(lengths: &[Vec<usize>]) -> Vec<&Vec<usize>> {
     let mut inputs: Vec<&Vec<usize>> = lengths.iter().collect();
     inputs.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
     inputs
 }
 
-/// Sorts by the length in the first input, then in the next, and so on.
+/// Sorts by the length in the first input, then by that in the second, and so on.
 fn sort_by_length(examples: &mut [u32], inputs: &[&Vec<usize>]) {
     examples.sort_by(|a, b| {
         let orders = inputs.iter().map(|lengths| lengths[*a as usize].cmp(&lengths[*b as usize]));
@@ -191,9 +193,8 @@ mod tests {
     }
 
     proptest! {
-        /// Habit of the best loaders: an epoch is a partition, whatever the lengths.
         #[test]
-        fn an_epoch_is_a_partition(
+        fn an_epoch_is_a_partition_within_the_limit(
             pairs in prop::collection::vec((1_usize..300, 1_usize..20), 0..400),
             inputs in 1_usize..3,
             limit in limit(),
@@ -212,9 +213,9 @@ mod tests {
                 let widest = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
                 let width: usize = lengths.iter().map(|input| widest(input).unwrap()).sum();
                 match limit {
-                    BatchLimit::Examples(most) => prop_assert!(batch.len() <= most),
-                    BatchLimit::Tokens(most) => {
-                        prop_assert!(batch.len() == 1 || batch.len() * width <= most);
+                    BatchLimit::Examples(limit) => prop_assert!(batch.len() <= limit),
+                    BatchLimit::Tokens(limit) => {
+                        prop_assert!(batch.len() == 1 || batch.len() * width <= limit);
                     }
                 }
             }
@@ -227,12 +228,12 @@ mod tests {
 
     #[test]
     fn an_oversized_first_example_is_a_batch_of_its_own() {
-        let plan = bucketing(BatchLimit::Tokens(10), None).cut(vec![0, 1, 2], &[vec![50, 5, 5]]);
+        let plan = bucketing(BatchLimit::Tokens(10), None).divide(vec![0, 1, 2], &[vec![50, 5, 5]]);
         assert_eq!(plan.batches().collect::<Vec<_>>(), [&[0][..], &[1, 2]]);
     }
 
     #[test]
-    fn epochs_differ_and_repeat() {
+    fn plans_depend_on_seed_and_epoch_only() {
         let lengths = [(0..100).map(|i| i % 17 + 1).collect()];
         let plan =
             |seed, epoch| bucketing(BatchLimit::Examples(8), Some(4)).plan(&lengths, seed, epoch);
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bucketing_saves_padding() {
+    fn bucketing_reduces_padding() {
         let lengths: Vec<usize> = (0..2_000).map(|i| i * 7919 % 400 + 1).collect();
         let positions = |window| {
             let plan = bucketing(BatchLimit::Examples(32), window).plan(
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_of_like_length_in_every_input() {
+    fn batches_have_similar_lengths_in_every_input() {
         let first: Vec<usize> = (0..960).map(|i| i * 7919 % 6 * 10 + 10).collect();
         let second: Vec<usize> = (0..960).map(|i| i * 104_729 % 5 + 1).collect();
         let plan = bucketing(BatchLimit::Examples(16), Some(60)).plan(

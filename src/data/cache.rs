@@ -1,10 +1,10 @@
-//! Tokens of large files, kept between runs.
+//! Keeps the tokens of large files between runs.
 //!
-//! A folder for each combination of the files' contents with the settings by which they are read
-//! and cut into tokens; its name is the SHA-256 of these, so that whatever changes makes another. It
-//! is written under another name and renamed when it is whole: of two processes that build the same
-//! one at once, the second finds that of the first and throws its own away. Every file is checked
-//! against its hash before it is used.
+//! Each combination of file contents and settings for reading and tokenization has an entry, a
+//! directory that is named after the SHA-256 of both. A change of either leads to another entry. An
+//! entry is written to a temporary directory and renamed when it is complete. If two processes write
+//! the same entry, the second discards its own. The files of an entry are verified by their hashes
+//! before use.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,114 +17,114 @@ use anyhow::{Context, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::formats::{Rows, matching};
-use super::source::{Key, Source, tokens_file};
+use super::formats::{Rows, expand_pattern};
+use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Config, Format};
 use crate::io::files::{sha256, sha256_of, sync_directory};
 use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
-/// Changes whenever tokens or their files do.
+/// Version of the tokenizers and of the file format.
 const VERSION: u32 = 1;
-/// Bytes of text from which on `data.cache: auto` keeps tokens; compressed files count fourfold.
+/// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
-/// What a process that was killed left there is removed when it is so old.
+/// Age at which the temporary directory of a killed process is removed.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const ROWS: &str = "rows.json";
 const LABELS: &str = "labels.u32";
 const LINES: &str = "lines.u64";
-const KEYS: &str = "keys.u128";
+const HASHES: &str = "keys.u128";
 const MANIFEST: &str = "manifest.json";
 
-/// Reads a file or folder as the data section says, or what an earlier call left in the cache.
+/// Reads and tokenizes a file or directory, or loads its tokens from the cache.
 ///
 /// # Errors
-/// Names the file, the line, what was found and what was expected.
+/// Returns an error if the data cannot be read, with the file, the line, and what was found and
+/// expected.
 pub fn read_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
-    let Some(cache) = Cache::of(path, config)? else {
+    let Some(entry) = CacheEntry::locate(path, config)? else {
         return Source::tokenize(path, config, None);
     };
-    if let Some(source) = cache.open(path, config)? {
+    if let Some(source) = entry.load(path, config)? {
         return Ok(source);
     }
-    let build = cache.build()?;
-    let source = Source::tokenize(path, config, Some(build.folder()))?;
-    build.finish(&source)?;
-    drop(build);
-    Ok(Source { scratch: Some(cache.parent().to_owned()), ..source })
+    let writer = entry.create()?;
+    let source = Source::tokenize(path, config, Some(&writer.temporary))?;
+    writer.finish(&source)?;
+    drop(writer);
+    Ok(Source { scratch: Some(entry.parent().to_owned()), ..source })
 }
 
-/// Where the tokens of some files lie, or will lie.
-struct Cache {
-    folder: PathBuf,
+/// An entry of the cache, which may not exist yet.
+struct CacheEntry {
+    directory: PathBuf,
 }
 
-/// Everything that tokens depend on.
+/// Everything that the tokens depend on.
 #[derive(Serialize)]
-struct Identity<'a> {
+struct CacheKey<'a> {
     version: u32,
     little_endian: bool,
     data: BTreeMap<&'a str, serde_json::Value>,
     inputs: Vec<serde_json::Value>,
-    /// Of each file length and SHA-256.
+    /// Length and SHA-256 of each file.
     files: Vec<(u64, String)>,
 }
 
-/// What [`Rows`] has besides its long lists; files by their numbers.
+/// Fields of [`Rows`] other than the arrays, which have files of their own.
 #[derive(Serialize, Deserialize)]
 struct SavedRows {
     names: Vec<String>,
     skipped: usize,
     long_row: Option<(PathBuf, u64, u64)>,
-    /// The first example of each file.
+    /// Index of the first row of each file.
     firsts: Vec<usize>,
 }
 
-impl Cache {
-    /// The cache for a path, where one is used.
+impl CacheEntry {
+    /// Returns the entry of a path, or `None` if the cache is not used.
     ///
     /// # Errors
-    /// Where a file cannot be read, or the user's cache folder not be made.
-    fn of(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
-        let files = matching(path, config.data.format)?;
+    /// Returns an error if a file cannot be read or the cache directory cannot be created.
+    fn locate(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
+        let files = expand_pattern(path, config.data.format)?;
         let are_files =
             config.data.format != Format::Folder && files.iter().all(|file| file.is_file());
-        let used = are_files
+        let enabled = are_files
             && match config.data.cache {
                 CacheUse::Never => false,
                 CacheUse::Always => true,
                 CacheUse::Auto => {
-                    files.iter().map(|file| bytes_of_text(file)).sum::<u64>() >= LARGE
+                    files.iter().map(|file| estimated_text_bytes(file)).sum::<u64>() >= LARGE
                 }
             };
-        if !used {
+        if !enabled {
             return Ok(None);
         }
-        let identity = identity(&files, config)?;
-        let json = serde_json::to_vec(&identity).context("cannot encode JSON")?;
-        let name = format!("tokens-{}", &sha256(&*json)?[..32]);
-        let folder = cache_folder()?;
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make the folder \"{}\"", folder.display()))?;
-        Ok(Some(Self { folder: folder.join(name) }))
+        let key = serde_json::to_vec(&cache_key(&files, config)?).context("cannot encode JSON")?;
+        let name = format!("tokens-{}", &sha256(&*key)?[..32]);
+        let parent = cache_directory()?;
+        fs::create_dir_all(&parent)
+            .with_context(|| format!("cannot create the directory \"{}\"", parent.display()))?;
+        Ok(Some(Self { directory: parent.join(name) }))
     }
 
-    /// What an earlier run left, where it did and it is whole.
+    /// Loads the entry. Removes it and returns `None` if it is damaged.
     ///
     /// # Errors
-    /// Where what is damaged cannot be removed.
-    fn open(&self, path: &Path, config: &Config) -> anyhow::Result<Option<Source>> {
-        if !self.folder.exists() {
+    /// Returns an error if a damaged entry cannot be removed.
+    fn load(&self, path: &Path, config: &Config) -> anyhow::Result<Option<Source>> {
+        if !self.directory.exists() {
             return Ok(None);
         }
         match self.read(path, config) {
             Ok(source) => Ok(Some(source)),
             Err(error) => {
-                let folder = self.folder.display();
-                note(format!("the tokens in \"{folder}\" are made anew: {error:#}"));
-                fs::remove_dir_all(&self.folder)
-                    .with_context(|| format!("cannot remove \"{folder}\""))?;
+                let directory = self.directory.display();
+                note(format!("replacing the damaged token cache \"{directory}\": {error:#}"));
+                fs::remove_dir_all(&self.directory)
+                    .with_context(|| format!("cannot remove \"{directory}\""))?;
                 Ok(None)
             }
         }
@@ -133,90 +133,90 @@ impl Cache {
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
         for (name, expected) in &manifest {
-            ensure!(sha256_of(&self.folder.join(name))? == *expected, "{name} is damaged");
+            let found = sha256_of(&self.directory.join(name))?;
+            ensure!(found == *expected, "{name} does not match its checksum");
         }
         let saved: SavedRows = self.json(ROWS)?;
-        let files = matching(path, config.data.format)?;
-        ensure!(files.len() == saved.firsts.len(), "it is of other files");
+        let files = expand_pattern(path, config.data.format)?;
+        ensure!(files.len() == saved.firsts.len(), "{ROWS} is for another number of files");
         let rows = Rows {
             path: path.to_owned(),
             files: files.into_iter().zip(saved.firsts).collect(),
-            labels: self.numbers(LABELS)?,
-            names: saved.names,
-            lines: self.numbers(LINES)?,
+            labels: self.array(LABELS)?,
+            label_names: saved.names,
+            lines: self.array(LINES)?,
             skipped: saved.skipped,
             long_row: saved.long_row,
         };
-        let keys: Vec<Key> = self.numbers(KEYS)?;
-        let tokens = |number: usize| -> anyhow::Result<TokenizedTexts> {
-            let file = File::open(self.folder.join(tokens_file(number)))?;
-            let words = self.json(&words_file(number))?;
-            let tokens =
-                TokenizedTexts::new(words, self.numbers(&ends_file(number))?, Ids::map(&file)?);
-            tokens.map_err(|fault| anyhow!(fault))
+        let hashes: Vec<TextHash> = self.array(HASHES)?;
+        let texts = |input: usize| -> anyhow::Result<TokenizedTexts> {
+            let tokens = Ids::map(&File::open(self.directory.join(tokens_file(input)))?)?;
+            let words = self.json(&words_file(input))?;
+            TokenizedTexts::new(words, self.array(&ends_file(input))?, tokens)
+                .map_err(|fault| anyhow!(fault))
         };
         let inputs: Vec<TokenizedTexts> =
-            (0..config.inputs.len()).map(tokens).collect::<Result<_, _>>()?;
-        let counts = [rows.lines.len(), keys.len()]
+            (0..config.inputs.len()).map(texts).collect::<Result<_, _>>()?;
+        let counts = [rows.lines.len(), hashes.len()]
             .into_iter()
             .chain(inputs.iter().map(TokenizedTexts::len));
-        ensure!(counts.into_iter().all(|count| count == rows.len()), "its files do not fit");
-        Ok(Source { rows, inputs, keys, scratch: Some(self.parent().to_owned()) })
+        ensure!(
+            counts.into_iter().all(|count| count == rows.len()),
+            "the files have different numbers of rows"
+        );
+        Ok(Source { rows, inputs, hashes, scratch: Some(self.parent().to_owned()) })
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
         let bytes =
-            fs::read(self.folder.join(name)).with_context(|| format!("cannot read {name}"))?;
+            fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))?;
         serde_json::from_slice(&bytes).with_context(|| format!("cannot read {name}"))
     }
 
-    fn numbers<T: bytemuck::AnyBitPattern>(&self, name: &str) -> anyhow::Result<Vec<T>> {
+    fn array<T: bytemuck::AnyBitPattern>(&self, name: &str) -> anyhow::Result<Vec<T>> {
         let bytes =
-            fs::read(self.folder.join(name)).with_context(|| format!("cannot read {name}"))?;
-        let numbers = bytes.chunks_exact(size_of::<T>());
-        Ok(numbers.map(bytemuck::pod_read_unaligned).collect())
+            fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))?;
+        let values = bytes.chunks_exact(size_of::<T>());
+        Ok(values.map(bytemuck::pod_read_unaligned).collect())
     }
 
-    /// Begins to fill it.
+    /// Creates a temporary directory for the files of the entry.
     ///
     /// # Errors
-    /// Where the folder cannot be made.
-    fn build(&self) -> anyhow::Result<Build<'_>> {
-        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+    /// Returns an error if the directory cannot be created.
+    fn create(&self) -> anyhow::Result<CacheWriter<'_>> {
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
         let parent = self.parent();
         remove_abandoned(parent);
         let temporary = parent.join(format!(".{name}.{}", std::process::id()));
         let _ = fs::remove_dir_all(&temporary);
         fs::create_dir(&temporary)
-            .with_context(|| format!("cannot make the folder \"{}\"", temporary.display()))?;
-        Ok(Build { cache: self, temporary })
+            .with_context(|| format!("cannot create the directory \"{}\"", temporary.display()))?;
+        Ok(CacheWriter { entry: self, temporary })
     }
 
     fn parent(&self) -> &Path {
-        self.folder.parent().unwrap_or(Path::new("."))
+        self.directory.parent().unwrap_or(Path::new("."))
     }
 }
 
-/// A cache that is being filled.
-struct Build<'a> {
-    cache: &'a Cache,
+/// An incomplete entry.
+struct CacheWriter<'a> {
+    entry: &'a CacheEntry,
+    /// Directory to which the tokens are written.
     temporary: PathBuf,
 }
 
-impl Build<'_> {
-    /// Where tokens are to be written.
-    fn folder(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// Adds everything but the tokens, which lie there already, and gives it its name.
+impl CacheWriter<'_> {
+    /// Writes everything except the tokens, which are already in the directory, and renames the
+    /// directory.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// Returns an error if a file cannot be written.
     fn finish(&self, source: &Source) -> anyhow::Result<()> {
-        let Source { rows, inputs, keys, .. } = source;
+        let Source { rows, inputs, hashes, .. } = source;
         let saved = SavedRows {
-            names: rows.names.clone(),
+            names: rows.label_names.clone(),
             skipped: rows.skipped,
             long_row: rows.long_row.clone(),
             firsts: rows.files.iter().map(|(_, first)| *first).collect(),
@@ -225,11 +225,11 @@ impl Build<'_> {
         self.json(ROWS, &saved, &mut names)?;
         self.bytes(LABELS, bytemuck::cast_slice(&rows.labels), &mut names)?;
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines), &mut names)?;
-        self.bytes(KEYS, bytemuck::cast_slice(keys), &mut names)?;
-        for (number, input) in inputs.iter().enumerate() {
-            self.json(&words_file(number), &input.words(), &mut names)?;
-            self.bytes(&ends_file(number), bytemuck::cast_slice(input.ends()), &mut names)?;
-            names.push(tokens_file(number));
+        self.bytes(HASHES, bytemuck::cast_slice(hashes), &mut names)?;
+        for (index, input) in inputs.iter().enumerate() {
+            self.json(&words_file(index), &input.words(), &mut names)?;
+            self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()), &mut names)?;
+            names.push(tokens_file(index));
         }
         let hash = |name: String| -> anyhow::Result<(String, String)> {
             let path = self.temporary.join(&name);
@@ -240,18 +240,16 @@ impl Build<'_> {
             names.into_iter().map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest, &mut Vec::new())?;
         sync_directory(&self.temporary)?;
-        let (path, folder) = (rows.path.display(), self.cache.folder.display());
+        let (path, directory) = (rows.path.display(), self.entry.directory.display());
         note(format!(
-            "the tokens of \"{path}\" are kept for the next run in \"{folder}\" (data.cache: never \
-             would keep none)"
+            "cached the tokens of \"{path}\" for later runs in \"{directory}\" (to disable the cache, \
+             set data.cache: never)"
         ));
-        // Another process may have been faster; the tokens are the same.
-        if fs::rename(&self.temporary, &self.cache.folder).is_err() {
-            ensure!(
-                self.cache.folder.exists(),
-                "cannot put \"{}\" in place",
-                self.cache.folder.display()
-            );
+        // Fails if another process has written the same entry in the meantime.
+        if let Err(error) = fs::rename(&self.temporary, &self.entry.directory)
+            && !self.entry.directory.exists()
+        {
+            return Err(error).with_context(|| format!("cannot create \"{directory}\""));
         }
         Ok(())
     }
@@ -279,9 +277,9 @@ impl Build<'_> {
     }
 }
 
-impl Drop for Build<'_> {
+impl Drop for CacheWriter<'_> {
     fn drop(&mut self) {
-        // It is there only where something failed, or another process was faster.
+        // The directory still exists if something failed or another process was faster.
         let _ = fs::remove_dir_all(&self.temporary);
     }
 }
@@ -294,27 +292,28 @@ fn ends_file(input: usize) -> String {
     format!("ends-{input}.u64")
 }
 
-/// Roughly: what is compressed is some four times as long.
-fn bytes_of_text(file: &Path) -> u64 {
+/// Estimates the size of the text in a file, assuming a compression ratio of 4.
+fn estimated_text_bytes(file: &Path) -> u64 {
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
     let compressed =
         file.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
     if compressed { 4 * bytes } else { bytes }
 }
 
-fn identity<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<Identity<'a>> {
+fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheKey<'a>> {
     let data = &config.data;
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
-    let inputs = config.inputs.iter().zip(config.inputs.parts()).map(|(input, parts)| {
-        let text = &input.text;
-        serde_json::json!([parts, text.tokenizer.as_str(), text.lowercase, text.strip_tags])
-    });
+    let inputs =
+        config.inputs.iter().zip(config.inputs.column_indices()).map(|(input, columns)| {
+            let text = &input.text;
+            serde_json::json!([columns, text.tokenizer.as_str(), text.lowercase, text.strip_tags])
+        });
     let of_file = |file: &PathBuf| -> anyhow::Result<(u64, String)> {
         let metadata =
             fs::metadata(file).with_context(|| format!("cannot read \"{}\"", file.display()))?;
         Ok((metadata.len(), sha256_of(file)?))
     };
-    Ok(Identity {
+    Ok(CacheKey {
         version: VERSION,
         little_endian: cfg!(target_endian = "little"),
         data: BTreeMap::from([
@@ -331,7 +330,7 @@ fn identity<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<Identit
     })
 }
 
-/// The format of each file, or what tells it.
+/// Returns the format of each file, or the extension that determines it.
 fn formats(files: &[PathBuf], format: Format) -> Vec<String> {
     let of_file = |file: &PathBuf| match format {
         Format::Auto => crate::io::input::inner_extension(file).unwrap_or_default(),
@@ -340,19 +339,19 @@ fn formats(files: &[PathBuf], format: Format) -> Vec<String> {
     files.iter().map(of_file).collect()
 }
 
-/// LSTMTEXT_CACHE, or the user's folder for caches.
-fn cache_folder() -> anyhow::Result<PathBuf> {
-    let folder =
+/// Returns the cache directory: `LSTMTEXT_CACHE`, or "lstmtext" in the user's cache directory.
+fn cache_directory() -> anyhow::Result<PathBuf> {
+    let variable =
         |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("LSTMTEXT_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|caches| caches.join("lstmtext")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/lstmtext")))
-        .context("there is no folder for the tokens: set LSTMTEXT_CACHE, or data.cache: never")
+    variable("LSTMTEXT_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("lstmtext")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/lstmtext")))
+        .context("no directory for the token cache; set LSTMTEXT_CACHE, or data.cache: never")
 }
 
-/// Removes what killed processes left long ago.
-fn remove_abandoned(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+/// Removes old temporary directories of killed processes.
+fn remove_abandoned(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_temporary = entry.file_name().to_string_lossy().starts_with(".tokens-");
         let age =
             entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());

@@ -1,34 +1,34 @@
-//! Encoded examples with their labels.
+//! Encoded examples.
 
 use super::targets::Targets;
 use crate::text::Corpus;
 
-/// Encoded examples with their classes.
+/// Encoded examples with their targets.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset {
-    /// For each input its texts as ids.
+    /// Encoded texts of each input.
     pub inputs: Vec<Corpus>,
-    /// Target of every example.
+    /// Targets of the examples.
     pub targets: Targets,
 }
 
 impl Dataset {
-    /// The number of examples.
+    /// Number of examples.
     pub fn len(&self) -> usize {
         self.targets.len()
     }
 
-    /// Whether there is no example.
+    /// Returns `true` if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
 
-    /// The tokens of all inputs together.
+    /// Number of tokens of all inputs.
     pub fn tokens(&self) -> usize {
         self.inputs.iter().map(Corpus::tokens).sum()
     }
 
-    /// The tokens of all inputs of some examples.
+    /// Number of tokens of all inputs of the examples at these indices.
     pub fn tokens_of(&self, examples: &[u32]) -> usize {
         let of = |corpus: &Corpus| -> usize {
             examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
@@ -36,7 +36,7 @@ impl Dataset {
         self.inputs.iter().map(of).sum()
     }
 
-    /// For each input the steps of every example.
+    /// Number of time steps of each example, for each input: [inputs, examples].
     pub fn lengths(&self) -> Vec<Vec<usize>> {
         self.inputs.iter().map(Corpus::lengths).collect()
     }

@@ -1,8 +1,10 @@
-//! Labelled texts from files, in the formats people have them in, and their split.
+//! From data files to encoded examples and batches: formats, splits, targets, the token cache and the
+//! batch plan. Models and training belong elsewhere.
 
 pub mod batch_plan;
 mod cache;
 mod dataset;
+mod examples;
 mod formats;
 mod load;
 pub mod prepared;
@@ -12,7 +14,8 @@ pub mod stats;
 mod targets;
 
 pub use dataset::Dataset;
+pub use examples::{Examples, read_examples};
 pub use formats::{Rows, read_texts};
-pub use load::{DataSplits, Examples, SplitName, load, read_labelled};
-pub use source::{Key, Source};
+pub use load::{DataSplits, SplitName, load};
+pub use source::{Source, TextHash};
 pub use targets::{LabelSets, Target, Targets};

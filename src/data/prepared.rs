@@ -1,4 +1,4 @@
-//! A configuration with its data read, tokenized and encoded.
+//! Data that is ready for training.
 
 use std::time::Instant;
 
@@ -9,50 +9,51 @@ use crate::data::{self, DataSplits, Dataset};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, Encoders, WordVectors, coverage, read_vectors};
 
-/// Everything that training needs besides a model.
+/// A configuration with its encoded data: everything that training needs except a model.
 pub struct PreparedData {
-    /// The configuration.
+    /// Resolved configuration.
     pub resolved: Resolved,
-    /// The label of each class number.
+    /// Class names, indexed by class.
     pub labels: Vec<String>,
-    /// For each input the tokenizer and the vocabulary.
+    /// Encoder of each input.
     pub encoders: Encoders,
-    /// For each input its pre-trained word vectors, where it has some that a new model begins with.
+    /// Pre-trained word vectors of each input, if configured. Empty if the data of a run was reopened.
     pub vectors: Vec<Option<WordVectors>>,
-    /// The training examples.
+    /// Training examples.
     pub train: Dataset,
-    /// The validation examples.
+    /// Validation examples.
     pub validation: Dataset,
-    /// The test examples, possibly none.
+    /// Test examples, possibly none.
     pub test: Dataset,
-    /// What the user should know about the data.
+    /// Notes on the data for the user.
     pub notes: Vec<String>,
-    /// Seconds that reading and encoding took.
+    /// Time spent on reading and encoding, in seconds.
     pub seconds: f64,
 }
 
 impl PreparedData {
-    /// Reads the data and builds the vocabulary from the training examples.
+    /// Reads the data, builds the vocabularies from the training examples, and encodes all examples.
     ///
     /// # Errors
-    /// Where the data cannot be read, or no word of it occurs often enough.
+    /// Returns an error if the data or the word vectors cannot be read, or if no word is frequent
+    /// enough.
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut splits = data::load(&resolved.config)?;
         let encoders = splits.train.encoders(&resolved.config.inputs)?;
-        splits.leave_out_long(&resolved.config)?;
+        splits.drop_long_texts(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
-        let mut experiment = Self::encode(resolved, splits, encoders, start)?;
-        experiment.vectors = vectors;
-        experiment.notes.extend(experiment.coverage_notes());
-        experiment.seconds = start.elapsed().as_secs_f64();
-        Ok(experiment)
+        let mut prepared = Self::encode(resolved, splits, encoders, start)?;
+        prepared.vectors = vectors;
+        prepared.notes.extend(prepared.coverage_notes());
+        prepared.seconds = start.elapsed().as_secs_f64();
+        Ok(prepared)
     }
 
-    /// Reads the data of a run again, whose `labels` and `encoders` its checkpoint holds.
+    /// Reads the data of a run again and encodes it with the labels and encoders of its checkpoint.
     ///
     /// # Errors
-    /// Where the data cannot be read, or has other labels now.
+    /// Returns an error if the data cannot be read or its labels have changed.
     pub fn reopen(
         resolved: Resolved,
         labels: &[String],
@@ -60,10 +61,10 @@ impl PreparedData {
     ) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut splits = data::load(&resolved.config)?;
-        splits.leave_out_long(&resolved.config)?;
+        splits.drop_long_texts(&resolved.config)?;
         ensure!(
             splits.labels == labels,
-            "the data has the labels {}, the run was begun with {}",
+            "the labels of the data have changed: found {}, but the run started with {}",
             splits.labels.join(", "),
             labels.join(", ")
         );
@@ -89,23 +90,23 @@ impl PreparedData {
         })
     }
 
-    /// The tokens of all examples.
+    /// Number of tokens of all examples.
     pub fn tokens(&self) -> usize {
         self.train.tokens() + self.validation.tokens() + self.test.tokens()
     }
 
-    /// How much of the vocabulary and of the training texts has a pre-trained vector.
+    /// Returns a note on the coverage of each input with pre-trained vectors.
     fn coverage_notes(&self) -> Vec<String> {
         let inputs = self.resolved.config.inputs.iter().zip(&self.vectors).zip(&self.train.inputs);
         let note = |((input, vectors), corpus): ((&Input, &Option<WordVectors>), &Corpus)| {
             let vectors = vectors.as_ref()?;
             let coverage = coverage(&vectors.found, corpus.ids().iter().copied());
-            let left_out = match vectors.skipped {
+            let skipped = match vectors.skipped {
                 0 => String::new(),
-                words => format!("; {words} words of the file are not UTF-8 and were left out"),
+                words => format!("; skipped {words} words of the file that are not valid UTF-8"),
             };
             Some(format!(
-                "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{left_out}",
+                "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{skipped}",
                 input.field("embedding.vectors"),
                 100.0 * coverage.types,
                 100.0 * coverage.tokens,
@@ -119,10 +120,10 @@ fn read_all_vectors(
     config: &Config,
     encoders: &Encoders,
 ) -> anyhow::Result<Vec<Option<WordVectors>>> {
-    let read = |(number, input): (usize, &Input)| {
+    let read = |(index, input): (usize, &Input)| {
         let Some(path) = &input.embedding.vectors else { return Ok(None) };
-        let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(number));
-        let words = encoders[number].vocabulary();
+        let seed = derive_seed(config.train.seed, SeedPurpose::WordVectors(index));
+        let words = encoders[index].vocabulary();
         let vectors = read_vectors(path, words, input.embedding.size, seed);
         vectors.with_context(|| input.field("embedding.vectors")).map(Some)
     };

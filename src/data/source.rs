@@ -1,4 +1,4 @@
-//! A file or folder of labelled texts, read once, a piece at a time: tokens stay, texts do not.
+//! Tokenized data files. Texts are read in chunks and discarded once they are tokenized.
 
 use std::fmt;
 use std::io;
@@ -12,125 +12,127 @@ use sha2::{Digest, Sha256};
 
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
-use crate::text::{IdsWriter, Tokenization, TokenizedTexts, joined};
+use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, join_columns};
 
-/// Texts that are in memory together, and their bytes.
-const PIECE: usize = 4096;
-const PIECE_BYTES: usize = 8 << 20;
-/// Pieces that are read while one is cut into tokens.
-const AHEAD: usize = 1;
+/// Maximum number of texts in a chunk.
+const CHUNK_TEXTS: usize = 4096;
+/// Size in bytes at which a chunk is complete.
+const CHUNK_BYTES: usize = 8 << 20;
+/// Number of chunks that are read ahead while one is tokenized.
+const READ_AHEAD: usize = 1;
+/// Minimum number of ids that are encoded to a file instead of memory.
+const MANY_IDS: u64 = 16 << 20;
 
-/// Tokens that are kept in memory rather than in a file without a name.
-const FEW_TOKENS: u64 = 16 << 20;
+/// Hash of the texts of an example: the first 128 bits of their SHA-256.
+pub type TextHash = [u8; 16];
 
-/// Tells the texts of an example from others': 128 bits of their SHA-256.
-pub type Key = [u8; 16];
-
-/// Labelled texts as tokens.
+/// Tokenized and labelled texts of a file or directory, or of several files that match a pattern.
 pub struct Source {
-    /// Where they were read, and their labels.
+    /// Labels and locations of the rows.
     pub rows: Rows,
-    /// For each input its texts.
+    /// Tokenized texts of each input.
     pub inputs: Vec<TokenizedTexts>,
-    /// For each example what only examples with the same texts have.
-    pub keys: Vec<Key>,
+    /// Hash of the texts of each row.
+    pub hashes: Vec<TextHash>,
     /// Directory for files of ids, if the tokens are in files and not in memory.
     pub(super) scratch: Option<PathBuf>,
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Source({} examples of \"{}\")", self.rows.len(), self.rows.path.display())
+        write!(f, "Source({} rows of \"{}\")", self.rows.len(), self.rows.path.display())
     }
 }
 
 impl Source {
-    /// Makes a writer for the ids of `tokens` tokens, which go to a file if they are many and the
-    /// tokens of the source are in a file too.
+    /// Creates a writer for `count` ids. Many ids go to a file if the tokens are in files too.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be made.
-    pub fn writer(&self, tokens: u64) -> anyhow::Result<IdsWriter> {
+    /// Returns an error if the file cannot be created.
+    pub fn ids_writer(&self, count: u64) -> anyhow::Result<IdsWriter> {
         match &self.scratch {
-            Some(directory) if tokens >= FEW_TOKENS => IdsWriter::nameless(directory)
-                .with_context(|| format!("cannot make a file in \"{}\"", directory.display())),
-            _ => Ok(IdsWriter::Memory(Vec::with_capacity(tokens as usize))),
+            Some(directory) if count >= MANY_IDS => IdsWriter::unlinked_file(directory)
+                .with_context(|| format!("cannot create a file in \"{}\"", directory.display())),
+            _ => Ok(IdsWriter::Memory(Vec::with_capacity(count as usize))),
         }
     }
 
-    /// Reads texts in a thread and makes tokens of them here, in memory or in files in `folder`.
+    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory.
     pub(super) fn tokenize(
         path: &Path,
         config: &Config,
-        folder: Option<&Path>,
+        directory: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let writer = |number: usize| match folder {
-            Some(folder) => IdsWriter::file(&folder.join(tokens_file(number))),
+        let writer = |input: usize| match directory {
+            Some(directory) => IdsWriter::file(&directory.join(tokens_file(input))),
             None => Ok(IdsWriter::Memory(Vec::new())),
         };
-        let unwritable = || match folder {
-            Some(folder) => format!("cannot write tokens to \"{}\"", folder.display()),
-            None => "cannot keep the tokens".to_owned(),
+        let unwritable = || match directory {
+            Some(directory) => format!("cannot write tokens to \"{}\"", directory.display()),
+            None => "cannot store tokens in memory".to_owned(),
         };
         let inputs = config.inputs.iter().enumerate();
         let mut inputs = inputs
-            .map(|(number, input)| Ok(Tokenization::new(&input.text, writer(number)?)))
+            .map(|(index, input)| Ok(TokenizedTextsBuilder::new(&input.text, writer(index)?)))
             .collect::<io::Result<Vec<_>>>()
             .with_context(unwritable)?;
-        let parts = config.inputs.parts();
-        let mut keys = Vec::new();
+        let indices = config.inputs.column_indices();
+        let mut hashes = Vec::new();
+        // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
-            let (sender, pieces) = sync_channel(AHEAD);
-            let reading = scope.spawn(move || Pieces::new(sender, config).read(path, config));
-            let mut add = |pieces: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
-                for columns in pieces {
+            let (sender, chunks) = sync_channel(READ_AHEAD);
+            let reader = scope.spawn(move || ChunkReader::new(sender, config).read(path, config));
+            let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
+                for columns in chunks {
                     let examples = 0..columns[0].len();
-                    let key = |example: usize| {
-                        key(columns.iter().map(|texts: &Vec<String>| &*texts[example]))
+                    let hash = |example: usize| {
+                        hash(columns.iter().map(|texts: &Vec<String>| &*texts[example]))
                     };
-                    keys.par_extend(examples.into_par_iter().map(key));
-                    for (input, parts) in inputs.iter_mut().zip(&parts) {
-                        input.add(&joined(&columns, parts))?;
+                    hashes.par_extend(examples.into_par_iter().map(hash));
+                    for (input, indices) in inputs.iter_mut().zip(&indices) {
+                        input.add(&join_columns(&columns, indices))?;
                     }
                 }
                 Ok(())
             };
-            // Dropped with the error, the receiver ends the reading too.
-            let added = add(pieces).with_context(unwritable);
-            let read =
-                reading.join().map_err(|_| anyhow!("reading \"{}\" broke off", path.display()))?;
-            added.and(read)
+            // An error drops the receiver, which also stops the reader.
+            let tokenized = tokenize(chunks).with_context(unwritable);
+            let read = reader
+                .join()
+                .map_err(|_| anyhow!("the thread that reads \"{}\" failed", path.display()))?;
+            tokenized.and(read)
         })?;
-        let inputs = inputs.into_iter().map(Tokenization::finish).collect::<io::Result<_>>();
-        Ok(Self { rows, inputs: inputs.with_context(unwritable)?, keys, scratch: None })
+        let inputs = inputs.into_iter().map(TokenizedTextsBuilder::finish);
+        let inputs = inputs.collect::<io::Result<_>>().with_context(unwritable)?;
+        Ok(Self { rows, inputs, hashes, scratch: None })
     }
 }
 
-/// The file that holds the tokens of an input.
+/// Returns the name of the file with the tokens of an input.
 pub(super) fn tokens_file(input: usize) -> String {
     format!("tokens-{input}.u32")
 }
 
-fn key<'a>(texts: impl Iterator<Item = &'a str>) -> Key {
+fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> TextHash {
     let mut hasher = Sha256::new();
     for text in texts {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     }
     let digest = hasher.finalize();
-    let mut key = Key::default();
-    key.copy_from_slice(&digest[..size_of::<Key>()]);
-    key
+    let mut hash = TextHash::default();
+    hash.copy_from_slice(&digest[..size_of::<TextHash>()]);
+    hash
 }
 
-/// Hands texts over, many at a time.
-struct Pieces {
+/// Reads texts and sends them in chunks: one list per column of the inputs.
+struct ChunkReader {
     sender: SyncSender<Vec<Vec<String>>>,
     columns: Vec<Vec<String>>,
     bytes: usize,
 }
 
-impl Pieces {
+impl ChunkReader {
     fn new(sender: SyncSender<Vec<Vec<String>>>, config: &Config) -> Self {
         Self { sender, columns: vec![Vec::new(); config.inputs.columns().len()], bytes: 0 }
     }
@@ -141,7 +143,7 @@ impl Pieces {
             for (column, text) in self.columns.iter_mut().zip(texts) {
                 column.push(text);
             }
-            match self.columns[0].len() >= PIECE || self.bytes >= PIECE_BYTES {
+            match self.columns[0].len() >= CHUNK_TEXTS || self.bytes >= CHUNK_BYTES {
                 true => self.send(),
                 false => Ok(()),
             }
@@ -152,9 +154,10 @@ impl Pieces {
 
     fn send(&mut self) -> anyhow::Result<()> {
         self.bytes = 0;
-        let piece = self.columns.iter_mut().map(std::mem::take).collect();
-        if self.sender.send(piece).is_err() {
-            bail!("the texts cannot be cut into tokens");
+        let chunk = self.columns.iter_mut().map(std::mem::take).collect();
+        if self.sender.send(chunk).is_err() {
+            // The receiver reports the cause.
+            bail!("tokenization stopped");
         }
         Ok(())
     }

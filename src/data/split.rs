@@ -1,4 +1,4 @@
-//! Splits examples into training, validation and test: pure functions of labels, texts and seed.
+//! Splits examples into training, validation and test examples. All functions are pure.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
-/// The indices of each part.
+/// Indices of the examples of each split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Split {
     pub train: Vec<usize>,
@@ -15,8 +15,8 @@ pub struct Split {
     pub test: Vec<usize>,
 }
 
-/// The end of the file becomes validation, then test examples; with `shuffle_seed`, the end of a
-/// random order of it, in which each part stays.
+/// Takes the validation and then the test examples from the end of the file. With `shuffle_seed`, the
+/// examples are shuffled first, and each split stays shuffled.
 pub fn by_position(
     examples: usize,
     validation: usize,
@@ -32,8 +32,9 @@ pub fn by_position(
     Split { train: order, validation, test }
 }
 
-/// Draws `validation` and `test` examples at random, each label with its share, and keeps examples
-/// with equal texts in one part. A part falls short where only larger groups are left.
+/// Draws `validation` and `test` examples at random with the label proportions of all examples.
+/// Examples with identical texts stay in one split. A split may therefore be smaller than requested,
+/// if only larger groups of identical texts are left.
 pub fn stratified<T: Eq + Hash>(
     texts: &[T],
     labels: &[u32],
@@ -50,18 +51,18 @@ pub fn stratified<T: Eq + Hash>(
         groups.shuffle(&mut random);
     }
     let mut split = Split {
-        test: draw(&mut classes, &shares(&sizes, test)),
-        validation: draw(&mut classes, &shares(&sizes, validation)),
+        test: draw(&mut classes, &apportion(&sizes, test)),
+        validation: draw(&mut classes, &apportion(&sizes, validation)),
         train: Vec::with_capacity(examples),
     };
     split.train = classes.into_iter().flatten().flatten().collect();
-    for part in [&mut split.train, &mut split.validation, &mut split.test] {
-        part.sort_unstable();
+    for indices in [&mut split.train, &mut split.validation, &mut split.test] {
+        indices.sort_unstable();
     }
     split
 }
 
-/// For each label, its examples in groups of equal text; a group goes by its first label.
+/// Groups examples with identical texts, and the groups by the label of their first example.
 fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usize>>> {
     let mut group_of: HashMap<&T, usize> = HashMap::with_capacity(texts.len());
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -72,7 +73,7 @@ fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usi
         });
         groups[group].push(index);
     }
-    let classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
+    let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
     let mut by_label = vec![Vec::new(); classes];
     for group in groups {
         by_label[labels[group[0]] as usize].push(group);
@@ -80,8 +81,8 @@ fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usi
     by_label
 }
 
-/// `total` cut into parts proportional to `sizes`, by largest remainder.
-fn shares(sizes: &[usize], total: usize) -> Vec<usize> {
+/// Divides `total` in proportion to `sizes`, by the largest remainder method.
+fn apportion(sizes: &[usize], total: usize) -> Vec<usize> {
     let all: usize = sizes.iter().sum::<usize>().max(1);
     let mut shares: Vec<usize> = sizes.iter().map(|size| size * total / all).collect();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
@@ -93,16 +94,15 @@ fn shares(sizes: &[usize], total: usize) -> Vec<usize> {
     shares
 }
 
-/// Takes whole groups out of each label until its share is reached; a group that is larger than
-/// what is missing is passed over.
+/// Removes whole groups from each label until its share is reached. Skips groups that do not fit.
 fn draw(classes: &mut [Vec<Vec<usize>>], shares: &[usize]) -> Vec<usize> {
     let mut drawn = Vec::new();
     for (groups, &share) in classes.iter_mut().zip(shares) {
-        let mut missing = share;
+        let mut remaining = share;
         groups.retain(|group| {
-            let fits = group.len() <= missing;
+            let fits = group.len() <= remaining;
             if fits {
-                missing -= group.len();
+                remaining -= group.len();
                 drawn.extend_from_slice(group);
             }
             !fits
@@ -126,21 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn every_example_lands_in_one_part_and_labels_keep_their_share() {
+    fn stratified_splits_are_a_partition_with_equal_proportions() {
         let labels: Vec<u32> = (0..1_000).map(|i| u32::from(i >= 700)).collect();
         let split = stratified(&texts(1_000, 1_000), &labels, 100, 50, 7);
         assert_eq!(all(&split), (0..1_000).collect::<Vec<_>>());
-        let ones = |part: &[usize]| part.iter().filter(|i| labels[**i] == 1).count();
+        let ones = |indices: &[usize]| indices.iter().filter(|i| labels[**i] == 1).count();
         assert_eq!((split.validation.len(), ones(&split.validation)), (100, 30));
         assert_eq!((split.test.len(), ones(&split.test)), (50, 15));
     }
 
     #[test]
-    fn equal_texts_stay_together() {
+    fn identical_texts_stay_in_one_split() {
         let texts = texts(1_000, 300);
         let split = stratified(&texts, &vec![0; 1_000], 100, 100, 1);
-        let set = |part: &[usize]| {
-            part.iter().map(|i| &texts[*i]).collect::<std::collections::HashSet<_>>()
+        let set = |indices: &[usize]| {
+            indices.iter().map(|i| &texts[*i]).collect::<std::collections::HashSet<_>>()
         };
         assert!(set(&split.train).is_disjoint(&set(&split.validation)));
         assert!(set(&split.train).is_disjoint(&set(&split.test)));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_nothing_else() {
+    fn splits_depend_on_the_seed_only() {
         let labels = vec![0; 100];
         let draw = |seed| stratified(&texts(100, 100), &labels, 10, 10, seed);
         assert_eq!(draw(1), draw(1));
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn shares_add_up() {
-        assert_eq!(shares(&[1, 1, 1], 4), [2, 1, 1]);
-        assert_eq!(shares(&[2, 1], 3), [2, 1]);
-        assert_eq!(shares(&[5, 0], 2), [2, 0]);
+    fn apportioned_shares_add_up_to_the_total() {
+        assert_eq!(apportion(&[1, 1, 1], 4), [2, 1, 1]);
+        assert_eq!(apportion(&[2, 1], 3), [2, 1]);
+        assert_eq!(apportion(&[5, 0], 2), [2, 0]);
     }
 
     #[test]
-    fn position_takes_the_end_of_the_file() {
+    fn positional_splits_are_taken_from_the_end() {
         let split = by_position(10, 3, 2, None);
         assert_eq!(
             (split.train, split.validation, split.test),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn position_in_a_shuffled_file_is_a_partition_that_the_seed_decides() {
+    fn shuffled_positional_splits_are_a_partition_that_depends_on_the_seed() {
         let draw = |seed| by_position(100, 20, 10, Some(seed));
         assert_eq!(all(&draw(1)), (0..100).collect::<Vec<_>>());
         assert_eq!((draw(1).validation.len(), draw(1).test.len()), (20, 10));

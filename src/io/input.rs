@@ -1,4 +1,4 @@
-//! Opens plain and compressed files alike.
+//! Opens plain and compressed text files.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,35 +9,49 @@ use anyhow::{Context, bail};
 const UTF_16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// How much a file may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a line.
-    pub line: u64,
-    /// Bytes that a compressed file unpacks to.
-    pub unpacked: u64,
-}
-
-/// Bytes of a megabyte.
+/// Bytes per megabyte.
 pub const MB: u64 = 1_000_000;
 
-/// Opens `path` for reading, decompressed by its extension, a byte order mark skipped.
-///
-/// # Errors
-/// Where the path cannot be opened or read, or is no regular file.
-pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
-    open_limited(path, Limits { line: u64::MAX, unpacked: u64::MAX })
+/// Size limits of an input file.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Limit on the length of a line.
+    pub line: Limit,
+    /// Limit on the decompressed size of a compressed file.
+    pub unpacked: Limit,
 }
 
-/// As [`open`]; reading fails where the file holds more than it may.
+/// A size limit and the configuration field that sets it, for error messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Maximum size in bytes.
+    pub bytes: u64,
+    /// Name of the field, such as "data.max_line_mb".
+    pub field: &'static str,
+}
+
+impl Limit {
+    const NONE: Self = Self { bytes: u64::MAX, field: "" };
+}
+
+/// Opens `path` for reading. Decompresses it if the extension is .gz or .zst, and skips a byte order
+/// mark.
 ///
 /// # Errors
-/// As [`open`].
+/// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    open_limited(path, Limits { line: Limit::NONE, unpacked: Limit::NONE })
+}
+
+/// Opens `path` like [`open`]. Reading fails as soon as the file exceeds a limit.
+///
+/// # Errors
+/// See [`open`].
 pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRead + Send>> {
     let name = || format!("\"{}\"", path.display());
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot open {}", name()))?;
     if !metadata.is_file() {
-        bail!("{} is no regular file", name());
+        bail!("{} is not a regular file", name());
     }
     let file = File::open(path).with_context(|| format!("cannot open {}", name()))?;
     let plain: Box<dyn Read + Send> = match compression(path) {
@@ -48,8 +62,8 @@ pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRe
         ),
         _ => Box::new(file),
     };
-    let unpacked = if compression(path).is_some() { limits.unpacked } else { u64::MAX };
-    let limited = Limited {
+    let unpacked = if compression(path).is_some() { limits.unpacked } else { Limit::NONE };
+    let limited = LimitedReader {
         source: plain,
         limits: Limits { unpacked, ..limits },
         line: 1,
@@ -59,37 +73,35 @@ pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRe
     let mut reader = BufReader::with_capacity(1 << 16, limited);
     let start = reader.fill_buf().with_context(|| format!("cannot read {}", name()))?;
     if UTF_16.iter().any(|mark| start.starts_with(mark)) {
-        bail!("{} is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 converts it", name());
+        bail!("{} is UTF-16, expected UTF-8; convert it with iconv -f UTF-16 -t UTF-8", name());
     }
-    if reader
-        .fill_buf()
-        .with_context(|| format!("cannot read {}", name()))?
-        .starts_with(BYTE_ORDER_MARK)
-    {
+    if start.starts_with(BYTE_ORDER_MARK) {
         reader.consume(BYTE_ORDER_MARK.len());
     }
     Ok(Box::new(reader))
 }
 
-/// What a file holds, up to its limits.
-struct Limited<R> {
+/// A reader that fails when its limits are exceeded.
+struct LimitedReader<R> {
     source: R,
     limits: Limits,
-    /// The line that is being read, from 1, and its bytes so far.
+    /// Number of the current line, from 1.
     line: u64,
+    /// Bytes of the current line so far.
     line_bytes: u64,
     bytes: u64,
 }
 
-impl<R: Read> Read for Limited<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.source.read(buffer)?;
         let read = &buffer[..length];
         self.bytes += length as u64;
-        if self.bytes > self.limits.unpacked {
-            let most = self.limits.unpacked / MB;
+        if self.bytes > self.limits.unpacked.bytes {
+            let Limit { bytes, field } = self.limits.unpacked;
             return Err(io::Error::other(format!(
-                "it unpacks to more than {most} MB, which data.max_unpacked_mb allows"
+                "the decompressed size exceeds {} MB, the limit set by {field}",
+                bytes / MB
             )));
         }
         match read.iter().rposition(|byte| *byte == b'\n') {
@@ -99,10 +111,12 @@ impl<R: Read> Read for Limited<R> {
             }
             None => self.line_bytes += length as u64,
         }
-        if self.line_bytes > self.limits.line {
-            let (line, most) = (self.line, self.limits.line / MB);
+        if self.line_bytes > self.limits.line.bytes {
+            let Limit { bytes, field } = self.limits.line;
             return Err(io::Error::other(format!(
-                "line {line} has more than {most} MB, which data.max_line_mb allows"
+                "line {} exceeds {} MB, the limit set by {field}",
+                self.line,
+                bytes / MB
             )));
         }
         Ok(length)
@@ -118,7 +132,7 @@ fn compression(path: &Path) -> Option<&'static str> {
     ["gz", "zst"].into_iter().find(|known| extension == *known)
 }
 
-/// The extension of `path` in lower case, where that is .gz or .zst the one before it.
+/// Returns the extension of `path` in lower case, ignoring a final .gz or .zst.
 pub fn inner_extension(path: &Path) -> Option<String> {
     match compression(path) {
         Some(_) => extension(&path.with_extension("")),

@@ -1,5 +1,5 @@
-//! Files: atomic replacement, and reading of compressed or encoded input within limits. What a file
-//! means is decided elsewhere.
+//! Reading and writing files: atomic replacement, checksums, decompression and size limits. The
+//! formats of the files and the configuration belong elsewhere.
 
 pub mod files;
 pub mod input;

@@ -3,23 +3,24 @@
 use super::Ids;
 use crate::config::PadSide;
 
-/// Encoded texts, one after the other.
+/// Encoded texts, concatenated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Corpus {
     ids: Ids,
+    /// End of each text in `ids`.
     ends: Vec<usize>,
     pad: PadSide,
     max_length: usize,
 }
 
 impl Corpus {
-    /// No texts yet; `max_length` is what padding in front fills up to.
+    /// Creates an empty corpus. `max_length` is the length to which texts are padded in front.
     pub fn new(pad: PadSide, max_length: usize) -> Self {
         Self { ids: Ids::default(), ends: Vec::new(), pad, max_length }
     }
 
-    /// A corpus of these texts, each of at least one id.
-    pub fn of<'a>(
+    /// Creates a corpus from the ids of each text, at least one per text.
+    pub fn from_texts<'a>(
         pad: PadSide,
         max_length: usize,
         texts: impl IntoIterator<Item = &'a [u32]>,
@@ -35,11 +36,12 @@ impl Corpus {
         corpus
     }
 
-    /// Sets the ids of all texts, whose lengths are known.
+    /// Sets the ids of all texts, after [`Self::add_lengths`].
     pub(super) fn set_ids(&mut self, ids: Ids) {
         self.ids = ids;
     }
 
+    /// Adds texts of these lengths.
     pub(super) fn add_lengths(&mut self, lengths: &[usize]) {
         let mut end = self.ends.last().copied().unwrap_or(0);
         self.ends.extend(lengths.iter().map(|length| {
@@ -48,39 +50,39 @@ impl Corpus {
         }));
     }
 
-    /// The number of texts.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no text.
+    /// Returns `true` if there are no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The ids of text number `index`, at least one.
+    /// Returns the ids of the text at `index`, at least one.
     pub fn text(&self, index: usize) -> &[u32] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.ids[start..self.ends[index]]
     }
 
-    /// The tokens of all texts together.
+    /// Number of tokens of all texts.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// The ids of all texts, one after the other.
+    /// Ids of all texts, concatenated.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// Where short texts are filled.
+    /// Side on which short texts are padded.
     pub fn pad(&self) -> PadSide {
         self.pad
     }
 
-    /// The steps T that a batch needs to hold text `index`: its length, or all of
-    /// `text.max_length` where padding stands in front and is read.
+    /// Number of time steps T that the text at `index` needs in a batch: its length, or
+    /// `text.max_length` if texts are padded in front, because the LSTM then reads the padding.
     pub fn steps(&self, index: usize) -> usize {
         match self.pad {
             PadSide::Back => self.text(index).len(),
@@ -88,7 +90,7 @@ impl Corpus {
         }
     }
 
-    /// The steps of every text, in order.
+    /// Number of time steps of each text.
     pub fn lengths(&self) -> Vec<usize> {
         (0..self.len()).map(|index| self.steps(index)).collect()
     }

@@ -1,4 +1,4 @@
-//! Texts to ids: tokenized, looked up, cut to length.
+//! Encodes texts as ids: tokenizes, looks words up and truncates.
 
 use std::io;
 use std::ops::Range;
@@ -8,12 +8,12 @@ use rayon::prelude::*;
 use super::{Corpus, Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary};
 use crate::config::{PadSide, TextConfig, Truncate};
 
-/// Texts encoded by one thread at a time.
+/// Number of texts that a thread encodes at a time.
 const CHUNK: usize = 256;
-/// Chunks that are in memory together.
+/// Number of chunks that are encoded before they are written.
 const CHUNKS: usize = 64;
 
-/// Turns a text into at most `text.max_length` ids.
+/// Encodes a text as 1 to `text.max_length` ids.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     tokenizer: Tokenizer,
@@ -22,152 +22,152 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The encoder for the configuration's text section and this vocabulary.
+    /// Creates an encoder from a text section and a vocabulary.
     pub fn new(config: &TextConfig, vocabulary: Vocabulary) -> Self {
         Self { tokenizer: Tokenizer::new(config), vocabulary, config: config.clone() }
     }
 
-    /// The same encoder, but one that cuts no text.
-    pub fn uncut(&self) -> Self {
+    /// Returns a copy of the encoder that does not truncate.
+    pub fn without_truncation(&self) -> Self {
         let config =
             TextConfig { max_length: usize::MAX, pad: PadSide::Back, ..self.config.clone() };
         Self { config, ..self.clone() }
     }
 
-    /// The words that have ids.
+    /// Vocabulary of the encoder.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// The ids of every text, in order; encoded on all threads.
+    /// Encodes texts on all threads, preserving their order.
     pub fn encode_all(&self, texts: &[String]) -> Corpus {
-        let parts: Vec<Part> = texts
+        let chunks: Vec<Chunk> = texts
             .par_chunks(CHUNK)
             .map_init(
                 || self.tokenizer.clone(),
                 |tokenizer, texts| {
-                    let mut part = Part::default();
+                    let mut chunk = Chunk::default();
                     for text in texts {
-                        self.encode_into(tokenizer, text, &mut part);
+                        self.encode_into(tokenizer, text, &mut chunk);
                     }
-                    part
+                    chunk
                 },
             )
             .collect();
-        let mut ids = Vec::with_capacity(parts.iter().map(|part| part.ids.len()).sum());
+        let mut ids = Vec::with_capacity(chunks.iter().map(|chunk| chunk.ids.len()).sum());
         let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
-        for part in &parts {
-            ids.extend_from_slice(&part.ids);
-            corpus.add_lengths(&part.lengths);
+        for chunk in &chunks {
+            ids.extend_from_slice(&chunk.ids);
+            corpus.add_lengths(&chunk.lengths);
         }
         corpus.set_ids(Ids::Memory(ids));
         corpus
     }
 
-    /// The ids of some texts whose tokens are known, in this order; they go to `writer`.
+    /// Encodes the tokenized texts at the indices `texts`, in this order. The ids go to `writer`.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// Returns an error if the ids cannot be written.
     pub fn encode_tokens(
         &self,
-        tokens: &TokenizedTexts,
+        tokenized: &TokenizedTexts,
         texts: &[u32],
         mut writer: IdsWriter,
     ) -> io::Result<Corpus> {
-        let words = tokens.words().par_iter().map(|word| self.vocabulary.id(word));
-        let words: Vec<u32> = words.collect();
+        let ids = tokenized.words().par_iter().map(|word| self.vocabulary.id(word));
+        let ids: Vec<u32> = ids.collect();
         let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
         for texts in texts.chunks(CHUNK * CHUNKS) {
-            let parts: Vec<Part> = texts
+            let chunks: Vec<Chunk> = texts
                 .par_chunks(CHUNK)
                 .map(|texts| {
-                    let mut part = Part::default();
+                    let mut chunk = Chunk::default();
                     for text in texts {
-                        let start = part.ids.len();
-                        part.ids.extend(self.config.start_token.then_some(START));
-                        let numbers = tokens.text(*text as usize).iter();
-                        part.ids.extend(numbers.map(|number| words[*number as usize]));
-                        self.end_text(start, &mut part);
+                        let start = chunk.ids.len();
+                        chunk.ids.extend(self.config.start_token.then_some(START));
+                        let tokens = tokenized.text(*text as usize).iter();
+                        chunk.ids.extend(tokens.map(|token| ids[*token as usize]));
+                        self.finish_text(start, &mut chunk);
                     }
-                    part
+                    chunk
                 })
                 .collect();
-            for part in &parts {
-                writer.push(&part.ids)?;
-                corpus.add_lengths(&part.lengths);
+            for chunk in &chunks {
+                writer.push(&chunk.ids)?;
+                corpus.add_lengths(&chunk.lengths);
             }
-            tokens.release();
+            tokenized.release();
         }
         corpus.set_ids(writer.finish()?);
         Ok(corpus)
     }
 
-    fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, part: &mut Part) {
-        let start = part.ids.len();
+    fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, chunk: &mut Chunk) {
+        let start = chunk.ids.len();
         if self.config.start_token {
-            part.ids.push(START);
+            chunk.ids.push(START);
         }
-        tokenizer.tokens(text, |token| part.ids.push(self.vocabulary.id(token)));
-        self.end_text(start, part);
+        tokenizer.tokens(text, |token| chunk.ids.push(self.vocabulary.id(token)));
+        self.finish_text(start, chunk);
     }
 
-    /// Ends the text whose ids begin at `start`.
-    fn end_text(&self, start: usize, part: &mut Part) {
-        if part.ids.len() == start {
-            // An LSTM needs something to read.
-            part.ids.push(OOV);
+    /// Truncates the text whose ids begin at `start`, and records its length.
+    fn finish_text(&self, start: usize, chunk: &mut Chunk) {
+        if chunk.ids.len() == start {
+            // An LSTM needs at least one step.
+            chunk.ids.push(OOV);
         }
-        let cut = self.cut(part.ids.len() - start);
-        part.ids.drain(start + cut.start..start + cut.end);
-        part.lengths.push(part.ids.len() - start);
+        let excess = self.excess(chunk.ids.len() - start);
+        chunk.ids.drain(start + excess.start..start + excess.end);
+        chunk.lengths.push(chunk.ids.len() - start);
     }
 
-    /// What is cut out of so many tokens.
-    fn cut(&self, length: usize) -> Range<usize> {
-        let most = self.config.max_length;
-        let excess = length.saturating_sub(most);
+    /// Returns the range of tokens to remove from a text of `length` tokens.
+    fn excess(&self, length: usize) -> Range<usize> {
+        let limit = self.config.max_length;
+        let excess = length.saturating_sub(limit);
         let first = match self.config.truncate {
             Truncate::Front => 0,
-            Truncate::Middle => most.div_ceil(2),
-            Truncate::Back => most,
+            Truncate::Middle => limit.div_ceil(2),
+            Truncate::Back => limit,
         };
         let first = first.min(length);
         first..first + excess
     }
 
-    /// The tokens that are read of a text, with their places in it, and how many are not, since the
-    /// text is too long.
-    pub fn located(&self, text: &str) -> (Vec<LocatedToken>, usize) {
+    /// Encodes a text and returns the position of each token in it, and the number of tokens that
+    /// were truncated.
+    pub fn encode_with_spans(&self, text: &str) -> (Vec<LocatedToken>, usize) {
         let mut tokens = Vec::new();
         if self.config.start_token {
             tokens.push(LocatedToken { id: START, span: None });
         }
         let mut tokenizer = self.tokenizer.clone();
-        tokenizer.located(text, |token, span| {
+        tokenizer.tokens_with_spans(text, |token, span| {
             tokens.push(LocatedToken { id: self.vocabulary.id(token), span: Some(span) });
         });
         if tokens.is_empty() {
             tokens.push(LocatedToken { id: OOV, span: None });
         }
-        let cut = self.cut(tokens.len());
-        tokens.drain(cut.clone());
-        (tokens, cut.len())
+        let excess = self.excess(tokens.len());
+        tokens.drain(excess.clone());
+        (tokens, excess.len())
     }
 }
 
-/// A token that is read.
+/// An id and its position in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatedToken {
-    /// Its id.
+    /// Id of the token.
     pub id: u32,
-    /// Where it stands in the text; nothing for what stands in no text: the start token, and what
-    /// is read of a text without words.
+    /// Byte range in the text. `None` for the start token, and for the OOV token that replaces an
+    /// empty text.
     pub span: Option<Range<usize>>,
 }
 
-/// What a thread made of its texts.
+/// Texts that one thread has encoded.
 #[derive(Default)]
-struct Part {
+struct Chunk {
     ids: Vec<u32>,
     lengths: Vec<usize>,
 }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_lose_the_end_that_was_asked_for() {
+    fn long_texts_are_truncated_at_the_configured_end() {
         assert_eq!(encode("max_length: 5, truncate: back", "a b c d e f"), [4, 5, 6, 7, 8]);
         assert_eq!(encode("max_length: 5, truncate: front", "a b c d e f"), [5, 6, 7, 8, 9]);
         assert_eq!(encode("max_length: 5, truncate: middle", "a b c d e f"), [4, 5, 6, 8, 9]);
@@ -194,19 +194,19 @@ mod tests {
     }
 
     #[test]
-    fn the_start_token_counts_as_in_keras() {
+    fn the_start_token_counts_towards_the_length_as_in_keras() {
         assert_eq!(encode("start_token: true", "a z"), [START, 4, OOV]);
         assert_eq!(encode("start_token: true, max_length: 2, truncate: front", "a b"), [4, 5]);
         assert_eq!(encode("start_token: true", ""), [START]);
     }
 
     #[test]
-    fn an_empty_text_is_one_unknown_word() {
+    fn an_empty_text_becomes_one_oov_token() {
         assert_eq!(encode("", "  \t"), [OOV]);
     }
 
     #[test]
-    fn many_texts_keep_their_order() {
+    fn texts_keep_their_order() {
         let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.text;
         let texts: Vec<String> = (0..1_000).map(|i| format!("w{}", i % 10)).collect();
         let encoder = Encoder::new(&config, Vocabulary::build(&texts, &config).unwrap());

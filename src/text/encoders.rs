@@ -3,39 +3,38 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use super::dictionary;
-use super::{Corpus, Encoder, Vocabulary};
+use super::{Corpus, Encoder, Vocabulary, vocabulary_file};
 use crate::config::{Input, Inputs, TextConfig};
 
-/// The encoders of all inputs, in their order.
+/// Encoders of all inputs, in the order of the configuration.
 #[derive(Clone, Debug)]
 pub struct Encoders {
     encoders: Vec<Encoder>,
-    /// For each input the columns that its texts are made of.
-    parts: Vec<Vec<usize>>,
+    /// Indices of the columns of each input.
+    columns: Vec<Vec<usize>>,
 }
 
 impl Encoders {
-    /// Encoders with a vocabulary for each input.
+    /// Creates encoders from a vocabulary for each input.
     pub fn new(inputs: &Inputs, vocabularies: Vec<Vocabulary>) -> Self {
         let encoders = inputs.iter().zip(vocabularies);
         let encoders = encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect();
-        Self { encoders, parts: inputs.parts() }
+        Self { encoders, columns: inputs.column_indices() }
     }
 
-    /// Encoders with the words of texts that are all there, one list for each column of the inputs.
+    /// Builds encoders with the vocabularies of texts in memory, one list per column of the inputs.
     ///
     /// # Errors
-    /// As [`Encoders::build`].
-    pub fn of_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
-        let parts = inputs.parts();
-        Self::build(inputs, |number, config| {
-            Vocabulary::build(&joined(columns, &parts[number]), config)
+    /// See [`Encoders::build`].
+    pub fn from_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
+        let indices = inputs.column_indices();
+        Self::build(inputs, |input, config| {
+            Vocabulary::build(&join_columns(columns, &indices[input]), config)
         })
     }
 
-    /// Builds the encoders of all inputs. The vocabulary of an input is read from the file in
-    /// `text.vocabulary`, or counted by `count` from the number and the configuration of the input.
+    /// Builds encoders. The vocabulary of an input is read from the file in `text.vocabulary`, or
+    /// counted by `count`, which receives the index and the text section of the input.
     ///
     /// # Errors
     /// Returns an error if a vocabulary file cannot be used or `count` fails.
@@ -43,34 +42,37 @@ impl Encoders {
         inputs: &Inputs,
         count: impl Fn(usize, &TextConfig) -> anyhow::Result<Vocabulary>,
     ) -> anyhow::Result<Self> {
-        let build = |(number, input): (usize, &Input)| match &input.text.vocabulary {
-            Some(path) => dictionary::read(path, input),
-            None => count(number, &input.text),
+        let build = |(index, input): (usize, &Input)| match &input.text.vocabulary {
+            Some(path) => vocabulary_file::read(path, input),
+            None => count(index, &input.text),
         };
         let vocabularies = inputs.iter().enumerate().map(build);
         Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
     }
 
-    /// The ids of every text of every input.
+    /// Encodes the texts of each input.
     pub fn encode(&self, columns: &[Vec<String>]) -> Vec<Corpus> {
-        let inputs = self.encoders.iter().zip(&self.parts);
-        inputs.map(|(encoder, parts)| encoder.encode_all(&joined(columns, parts))).collect()
+        let inputs = self.encoders.iter().zip(&self.columns);
+        inputs
+            .map(|(encoder, indices)| encoder.encode_all(&join_columns(columns, indices)))
+            .collect()
     }
 
-    /// The number of ids of each input.
-    pub fn sizes(&self) -> Vec<usize> {
+    /// Vocabulary size V of each input.
+    pub fn vocabulary_sizes(&self) -> Vec<usize> {
         self.encoders.iter().map(|encoder| encoder.vocabulary().len()).collect()
     }
 }
 
-/// The texts of an input, each of its `parts` among the columns, joined by spaces.
-pub fn joined<'a>(columns: &'a [Vec<String>], parts: &[usize]) -> Cow<'a, [String]> {
-    if let [alone] = parts {
-        return Cow::Borrowed(&columns[*alone]);
+/// Returns the texts of an input: its columns, given by their indices, joined by spaces.
+pub fn join_columns<'a>(columns: &'a [Vec<String>], indices: &[usize]) -> Cow<'a, [String]> {
+    if let [column] = indices {
+        return Cow::Borrowed(&columns[*column]);
     }
     let examples = 0..columns[0].len();
     let join = |example: usize| {
-        let texts: Vec<&str> = parts.iter().map(|part| columns[*part][example].as_str()).collect();
+        let texts: Vec<&str> =
+            indices.iter().map(|column| columns[*column][example].as_str()).collect();
         texts.join(" ")
     };
     examples.map(join).collect()

@@ -1,4 +1,4 @@
-//! Long rows of numbers, in memory or in a file that is mapped into it.
+//! Large arrays of ids, in memory or in memory-mapped files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Mmap, UncheckedAdvice};
 
-/// Numbers one after the other.
+/// An array of ids.
 #[derive(Clone, Debug)]
 pub enum Ids {
-    /// In memory.
+    /// Ids in memory.
     Memory(Vec<u32>),
-    /// In a file, of which the system keeps in memory what there is room for.
+    /// Ids in a memory-mapped file, which the operating system pages in and out.
     Mapped(Arc<Mmap>),
 }
 
@@ -41,40 +41,40 @@ impl PartialEq for Ids {
 }
 
 impl Ids {
-    /// Maps a file of numbers as this machine writes them.
+    /// Maps a file of ids in native byte order.
     ///
     /// # Errors
-    /// Where the file cannot be mapped, or holds no whole numbers.
+    /// Returns an error if the file cannot be mapped or its size is not a multiple of 4 bytes.
     pub fn map(file: &File) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
         if bytes == 0 {
             return Ok(Self::default());
         }
         if bytes % 4 != 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no whole numbers"));
+            let message = "the size is not a multiple of 4 bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        // SAFETY: nobody writes to such a file once it is complete: it has no name any more, or
-        // lies in the cache, whose files are only ever made and removed.
+        // SAFETY: Nobody writes to the file once it is complete. It is either unlinked or in the
+        // token cache, whose files are only created and removed.
         Ok(Self::Mapped(Arc::new(unsafe { Mmap::map(file)? })))
     }
 
-    /// Gives back the memory of what was read of a file; it stays in the system's own cache of the
-    /// file as long as there is room.
+    /// Releases the memory of mapped ids. They stay in the page cache as long as there is room.
     pub fn release(&self) {
         if let Self::Mapped(map) = self {
-            // SAFETY: the file is not written to, so that whatever is read again is the same. That
-            // the system does not heed the advice does no harm.
+            // SAFETY: The file does not change, so reading a page again gives the same ids. An error
+            // means that the advice was not followed, which does no harm.
             let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
         }
     }
 }
 
-/// Takes numbers one piece after the other.
+/// Writes an array of ids in several calls.
 #[derive(Debug)]
 pub enum IdsWriter {
-    /// Into memory.
+    /// Writes to memory.
     Memory(Vec<u32>),
-    /// Into a file.
+    /// Writes to a file.
     File(BufWriter<File>),
 }
 
@@ -82,30 +82,30 @@ impl IdsWriter {
     /// Writes to a new file at `path`.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if the file cannot be created.
     pub fn file(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         Ok(Self::File(BufWriter::with_capacity(1 << 20, file)))
     }
 
-    /// Writes to a file without a name in `folder`, which goes with the last use of it.
+    /// Writes to an unlinked file in `directory`, which disappears when it is no longer used.
     ///
     /// # Errors
-    /// Where it cannot be made.
-    pub fn nameless(folder: &Path) -> io::Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".ids.{}.{number}", std::process::id()));
+    /// Returns an error if the file cannot be created.
+    pub fn unlinked_file(directory: &Path) -> io::Result<Self> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!(".ids.{}.{number}", std::process::id()));
         let _ = fs::remove_file(&path);
         let writer = Self::file(&path)?;
         fs::remove_file(&path)?;
         Ok(writer)
     }
 
-    /// Adds numbers.
+    /// Appends ids.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn push(&mut self, ids: &[u32]) -> io::Result<()> {
         match self {
             Self::Memory(all) => all.extend_from_slice(ids),
@@ -114,10 +114,10 @@ impl IdsWriter {
         Ok(())
     }
 
-    /// All numbers.
+    /// Returns all ids.
     ///
     /// # Errors
-    /// Where the file cannot be written or mapped.
+    /// Returns an error if the file cannot be written or mapped.
     pub fn finish(self) -> io::Result<Ids> {
         match self {
             Self::Memory(ids) => Ok(Ids::Memory(ids)),
@@ -131,25 +131,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_what_memory_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let numbers: Vec<u32> = (0..1_000).map(|number| number * 4_000_003).collect();
+    fn files_and_memory_hold_the_same_ids() {
+        let directory = tempfile::tempdir().unwrap();
+        let expected: Vec<u32> = (0..1_000).map(|number| number * 4_000_003).collect();
         for mut writer in [
             IdsWriter::Memory(Vec::new()),
-            IdsWriter::file(&folder.path().join("ids")).unwrap(),
-            IdsWriter::nameless(folder.path()).unwrap(),
+            IdsWriter::file(&directory.path().join("ids")).unwrap(),
+            IdsWriter::unlinked_file(directory.path()).unwrap(),
         ] {
-            for piece in numbers.chunks(300) {
-                writer.push(piece).unwrap();
+            for chunk in expected.chunks(300) {
+                writer.push(chunk).unwrap();
             }
             let ids = writer.finish().unwrap();
-            assert_eq!(*ids, numbers);
+            assert_eq!(*ids, expected);
             ids.release();
-            assert_eq!(*ids, numbers);
+            assert_eq!(*ids, expected);
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(IdsWriter::nameless(folder.path()).unwrap().finish().unwrap().is_empty());
-        fs::write(folder.path().join("cut"), [1, 2, 3, 4, 5]).unwrap();
-        assert!(Ids::map(&File::open(folder.path().join("cut")).unwrap()).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(IdsWriter::unlinked_file(directory.path()).unwrap().finish().unwrap().is_empty());
+        fs::write(directory.path().join("cut"), [1, 2, 3, 4, 5]).unwrap();
+        assert!(Ids::map(&File::open(directory.path().join("cut")).unwrap()).is_err());
     }
 }

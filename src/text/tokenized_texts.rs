@@ -1,4 +1,4 @@
-//! Texts as numbers of their words, before it is known which words a model will know.
+//! Texts as tokens, before a vocabulary is chosen.
 
 use std::io;
 
@@ -9,70 +9,72 @@ use super::Tokenizer;
 use super::ids::{Ids, IdsWriter};
 use crate::config::TextConfig;
 
-/// Texts that one thread cuts into tokens at a time.
+/// Number of texts that a thread tokenizes at a time.
 const CHUNK: usize = 64;
-/// Tokens of a file that are in memory together where they are read one after the other.
-const MANY: usize = 16 << 20;
+/// Number of tokens of a mapped file after which their memory is released during a scan.
+const SCAN_TOKENS: usize = 16 << 20;
 
-/// The tokens of texts; a word's number says how many others were seen before it.
+/// Tokenized texts. A token is an index into the distinct words in order of first occurrence.
 #[derive(Debug, Default, PartialEq)]
 pub struct TokenizedTexts {
     words: Vec<Box<str>>,
-    /// For each text where the next one begins.
+    /// End of each text in `tokens`.
     ends: Vec<u64>,
-    numbers: Ids,
+    tokens: Ids,
 }
 
 impl TokenizedTexts {
-    /// What was made by another process: words, ends of texts, numbers of words.
+    /// Creates tokenized texts from the words, the ends of the texts and the tokens, as saved by
+    /// another process.
     ///
     /// # Errors
-    /// Says what does not fit.
-    pub fn new(words: Vec<Box<str>>, ends: Vec<u64>, numbers: Ids) -> Result<Self, String> {
+    /// Returns a message if they are inconsistent.
+    pub fn new(words: Vec<Box<str>>, ends: Vec<u64>, tokens: Ids) -> Result<Self, String> {
         let end = ends.last().copied().unwrap_or(0);
-        if !ends.is_sorted() || end != numbers.len() as u64 {
-            return Err("the ends of the texts do not fit the tokens".into());
+        if !ends.is_sorted() || end != tokens.len() as u64 {
+            return Err("the ends of the texts do not match the tokens".into());
         }
-        for numbers_here in numbers.chunks(MANY) {
-            if numbers_here.par_iter().any(|number| *number as usize >= words.len()) {
+        for chunk in tokens.chunks(SCAN_TOKENS) {
+            if chunk.par_iter().any(|token| *token as usize >= words.len()) {
                 return Err("a token has no word".into());
             }
-            numbers.release();
+            tokens.release();
         }
-        Ok(Self { words, ends, numbers })
+        Ok(Self { words, ends, tokens })
     }
 
-    /// The tokens of texts that are all there.
-    pub fn of(texts: &[String], config: &TextConfig) -> Self {
-        let mut tokenization = Tokenization::new(config, IdsWriter::Memory(Vec::new()));
-        let done = tokenization.add(texts).and_then(|()| tokenization.finish());
-        done.unwrap_or_default()
+    /// Tokenizes texts in memory.
+    pub fn from_texts(texts: &[String], config: &TextConfig) -> Self {
+        let mut builder = TokenizedTextsBuilder::new(config, IdsWriter::Memory(Vec::new()));
+        // Writing to memory does not fail.
+        builder.add(texts).and_then(|()| builder.finish()).unwrap_or_default()
     }
 
-    /// The number of texts.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no text.
+    /// Returns `true` if there are no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The numbers of the words of text `index`.
+    /// Returns the tokens of the text at `index`.
     pub fn text(&self, index: usize) -> &[u32] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.numbers[start as usize..self.ends[index] as usize]
+        &self.tokens[start as usize..self.ends[index] as usize]
     }
 
-    /// The numbers of the words of some texts in turn; those in a file leave memory again.
-    pub fn read(&self, texts: impl Iterator<Item = usize>, mut each: impl FnMut(&[u32])) {
+    /// Calls `each` with the tokens of the texts at these indices. Releases the memory of mapped
+    /// tokens along the way.
+    pub fn for_each_text(&self, texts: impl Iterator<Item = usize>, mut each: impl FnMut(&[u32])) {
         let mut read = 0;
         for text in texts {
-            let numbers = self.text(text);
-            each(numbers);
-            read += numbers.len();
-            if read > MANY {
+            let tokens = self.text(text);
+            each(tokens);
+            read += tokens.len();
+            if read > SCAN_TOKENS {
                 self.release();
                 read = 0;
             }
@@ -80,128 +82,130 @@ impl TokenizedTexts {
         self.release();
     }
 
-    /// Gives back the memory of tokens that lie in a file.
+    /// Releases the memory of mapped tokens.
     pub fn release(&self) {
-        self.numbers.release();
+        self.tokens.release();
     }
 
-    /// Every word, by its number.
+    /// Distinct words in order of first occurrence.
     pub fn words(&self) -> &[Box<str>] {
         &self.words
     }
 
-    /// For each text where the next one begins.
+    /// End of each text among all tokens.
     pub fn ends(&self) -> &[u64] {
         &self.ends
     }
 }
 
-/// Makes tokens of texts, some at a time.
-pub struct Tokenization {
+/// Builds [`TokenizedTexts`] chunk by chunk.
+pub struct TokenizedTextsBuilder {
     tokenizer: Tokenizer,
-    numbers: FxHashMap<Box<str>, u32>,
+    /// Index of each word in `words`.
+    word_indices: FxHashMap<Box<str>, u32>,
     words: Vec<Box<str>>,
     ends: Vec<u64>,
-    tokens: u64,
+    token_count: u64,
     writer: IdsWriter,
 }
 
-/// What a thread made of its texts.
+/// Texts that one thread has tokenized.
 #[derive(Default)]
-struct Part {
-    /// Numbers of words; those of new ones begin where the known ones end.
-    numbers: Vec<u32>,
+struct Chunk {
+    /// Word indices. New words are numbered from the number of known words.
+    tokens: Vec<u32>,
     lengths: Vec<usize>,
-    new_numbers: FxHashMap<Box<str>, u32>,
+    new_indices: FxHashMap<Box<str>, u32>,
     new_words: Vec<Box<str>>,
 }
 
-impl Tokenization {
-    /// Cuts texts as the configuration says, and hands the tokens to `writer`.
+impl TokenizedTextsBuilder {
+    /// Creates a builder with the configured tokenizer. Tokens go to `writer`.
     pub fn new(config: &TextConfig, writer: IdsWriter) -> Self {
         Self {
             tokenizer: Tokenizer::new(config),
-            numbers: FxHashMap::default(),
+            word_indices: FxHashMap::default(),
             words: Vec::new(),
             ends: Vec::new(),
-            tokens: 0,
+            token_count: 0,
             writer,
         }
     }
 
-    /// Adds texts, on all threads; the numbers do not depend on how many there are.
+    /// Tokenizes texts on all threads and appends them. The result does not depend on the number of
+    /// threads.
     ///
     /// # Errors
-    /// Where the tokens cannot be written.
+    /// Returns an error if the tokens cannot be written.
     pub fn add(&mut self, texts: &[String]) -> io::Result<()> {
-        let (known, first_new) = (&self.numbers, self.words.len() as u32);
-        let parts: Vec<Part> = texts
+        let (known, first_new) = (&self.word_indices, self.words.len() as u32);
+        let chunks: Vec<Chunk> = texts
             .par_chunks(CHUNK)
             .map_init(
                 || self.tokenizer.clone(),
-                |tokenizer, texts| Part::of(tokenizer, texts, known, first_new),
+                |tokenizer, texts| Chunk::tokenize(tokenizer, texts, known, first_new),
             )
             .collect();
-        for mut part in parts {
-            let words = std::mem::take(&mut part.new_words);
-            let numbers: Vec<u32> = words.into_iter().map(|word| self.number(word)).collect();
-            for number in part.numbers.iter_mut().filter(|number| **number >= first_new) {
-                *number = numbers[(*number - first_new) as usize];
+        for mut chunk in chunks {
+            let words = std::mem::take(&mut chunk.new_words);
+            let indices: Vec<u32> = words.into_iter().map(|word| self.index_of(word)).collect();
+            for token in chunk.tokens.iter_mut().filter(|token| **token >= first_new) {
+                *token = indices[(*token - first_new) as usize];
             }
-            self.writer.push(&part.numbers)?;
-            for length in part.lengths {
-                self.tokens += length as u64;
-                self.ends.push(self.tokens);
+            self.writer.push(&chunk.tokens)?;
+            for length in chunk.lengths {
+                self.token_count += length as u64;
+                self.ends.push(self.token_count);
             }
         }
         Ok(())
     }
 
-    /// The number of a word that no earlier call had.
-    fn number(&mut self, word: Box<str>) -> u32 {
+    /// Returns the index of a word, and adds the word if it is new.
+    fn index_of(&mut self, word: Box<str>) -> u32 {
         let next = self.words.len() as u32;
-        let number = *self.numbers.entry(word.clone()).or_insert(next);
-        if number == next {
+        let index = *self.word_indices.entry(word.clone()).or_insert(next);
+        if index == next {
             self.words.push(word);
         }
-        number
+        index
     }
 
-    /// All that was added.
+    /// Returns all texts.
     ///
     /// # Errors
-    /// Where the tokens cannot be written.
+    /// Returns an error if the tokens cannot be written.
     pub fn finish(self) -> io::Result<TokenizedTexts> {
         let Self { words, ends, writer, .. } = self;
-        Ok(TokenizedTexts { words, ends, numbers: writer.finish()? })
+        Ok(TokenizedTexts { words, ends, tokens: writer.finish()? })
     }
 }
 
-impl Part {
-    fn of(
+impl Chunk {
+    fn tokenize(
         tokenizer: &mut Tokenizer,
         texts: &[String],
         known: &FxHashMap<Box<str>, u32>,
         first_new: u32,
     ) -> Self {
-        let mut part = Self::default();
+        let mut chunk = Self::default();
         for text in texts {
-            let before = part.numbers.len();
+            let before = chunk.tokens.len();
             tokenizer.tokens(text, |token| {
-                let number = match known.get(token).or_else(|| part.new_numbers.get(token)) {
-                    Some(number) => *number,
+                let index = match known.get(token).or_else(|| chunk.new_indices.get(token)) {
+                    Some(index) => *index,
                     None => {
-                        let number = first_new + part.new_words.len() as u32;
-                        part.new_words.push(token.into());
-                        part.new_numbers.insert(token.into(), number);
-                        number
+                        let index = first_new + chunk.new_words.len() as u32;
+                        chunk.new_words.push(token.into());
+                        chunk.new_indices.insert(token.into(), index);
+                        index
                     }
                 };
-                part.numbers.push(number);
+                chunk.tokens.push(index);
             });
-            part.lengths.push(part.numbers.len() - before);
+            chunk.lengths.push(chunk.tokens.len() - before);
         }
-        part
+        chunk
     }
 }
 
@@ -213,31 +217,31 @@ mod tests {
     use crate::config;
 
     proptest! {
-        /// Words have the numbers of their first sight, however the texts are handed over.
+        /// Words are numbered by first occurrence, however the texts are divided among calls.
         #[test]
-        fn every_text_can_be_read_back(
+        fn texts_are_recovered_from_their_tokens(
             texts in prop::collection::vec("[a-f]( [a-f]{1,2}){0,9}", 0..200),
             cut in 0_usize..200,
         ) {
             let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.text;
-            let mut tokenization = Tokenization::new(&config, IdsWriter::Memory(Vec::new()));
+            let mut builder = TokenizedTextsBuilder::new(&config, IdsWriter::Memory(Vec::new()));
             let (first, second) = texts.split_at(cut.min(texts.len()));
-            tokenization.add(first).unwrap();
-            tokenization.add(second).unwrap();
-            let tokens = tokenization.finish().unwrap();
-            prop_assert_eq!(tokens.len(), texts.len());
+            builder.add(first).unwrap();
+            builder.add(second).unwrap();
+            let tokenized = builder.finish().unwrap();
+            prop_assert_eq!(tokenized.len(), texts.len());
             let mut seen = 0;
             for (index, text) in texts.iter().enumerate() {
-                let numbers = tokens.text(index);
-                let words = numbers.iter().map(|number| &*tokens.words()[*number as usize]);
+                let tokens = tokenized.text(index);
+                let words = tokens.iter().map(|token| &*tokenized.words()[*token as usize]);
                 prop_assert_eq!(words.collect::<Vec<_>>().join(" "), text.clone());
-                for number in numbers {
-                    prop_assert!(*number <= seen);
-                    seen += u32::from(*number == seen);
+                for token in tokens {
+                    prop_assert!(*token <= seen);
+                    seen += u32::from(*token == seen);
                 }
             }
-            prop_assert_eq!(tokens.words().len(), seen as usize);
-            prop_assert_eq!(&TokenizedTexts::of(&texts, &config), &tokens);
+            prop_assert_eq!(tokenized.words().len(), seen as usize);
+            prop_assert_eq!(&TokenizedTexts::from_texts(&texts, &config), &tokenized);
         }
     }
 }

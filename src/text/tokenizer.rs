@@ -1,19 +1,19 @@
-//! Text to tokens.
+//! Splits texts into tokens.
 
 use std::ops::Range;
 
 use crate::config::{TextConfig, TokenizerKind};
 
-/// The characters that Keras's `Tokenizer` turns into spaces.
+/// Characters that Keras's `Tokenizer` replaces with spaces.
 const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
 
-/// What follows an apostrophe in an English contraction that is a token of its own.
+/// Endings of English contractions, such as "'ve", that become tokens of their own.
 const CONTRACTIONS: [&str; 6] = ["s", "re", "ve", "ll", "d", "m"];
 
-/// A tag longer than this is taken for text with a stray "<".
-const LONGEST_TAG: usize = 200;
+/// Maximum length of an HTML tag in bytes. Anything longer is text with a stray "<".
+const MAX_TAG_LENGTH: usize = 200;
 
-/// Cuts texts into tokens. Holds a buffer, so that no token costs an allocation.
+/// Splits texts into tokens, reusing a buffer for the normalized text.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     kind: TokenizerKind,
@@ -23,7 +23,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer that the configuration describes.
+    /// Creates the configured tokenizer.
     pub fn new(config: &TextConfig) -> Self {
         Self {
             kind: config.tokenizer,
@@ -33,7 +33,7 @@ impl Tokenizer {
         }
     }
 
-    /// Calls `each` with every token of `text` in turn.
+    /// Calls `each` with every token of `text` in order.
     pub fn tokens(&mut self, text: &str, each: impl FnMut(&str)) {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -42,28 +42,28 @@ impl Tokenizer {
         self.buffer = buffer;
     }
 
-    /// Calls `each` with every token of `text` and its place there in bytes.
-    pub fn located(&mut self, text: &str, mut each: impl FnMut(&str, Range<usize>)) {
-        // Cut character by character, so that what each becomes is known; a token stands where the
-        // characters that its first and last came from stand.
+    /// Calls `each` with every token of `text` and its byte range in the text.
+    pub fn tokens_with_spans(&mut self, text: &str, mut each: impl FnMut(&str, Range<usize>)) {
+        // Normalizes character by character and records the origin of every normalized byte. The
+        // span of a token runs from the origin of its first byte to that of its last.
         let mut origins: Vec<Range<usize>> = Vec::new();
         let mut normalized = String::new();
-        self.pieces(text, |piece| match piece {
-            Piece::Text(start, characters) => {
+        self.segments(text, |segment| match segment {
+            Segment::Text(start, characters) => {
                 for (offset, character) in characters.char_indices() {
                     let origin = start + offset..start + offset + character.len_utf8();
                     self.push(&characters[offset..offset + character.len_utf8()], &mut normalized);
                     origins.resize(normalized.len(), origin);
                 }
             }
-            Piece::Tag(origin) => {
+            Segment::Tag(origin) => {
                 normalized.push(' ');
                 origins.push(origin);
             }
         });
         let begin = normalized.as_ptr() as usize;
         self.split(&normalized, |token| {
-            // Every token is a part of what is split.
+            // Tokens are slices of `normalized`.
             let first = token.as_ptr() as usize - begin;
             let (from, to) = (&origins[first], &origins[first + token.len() - 1]);
             each(token, from.start..to.end);
@@ -79,31 +79,31 @@ impl Tokenizer {
         }
     }
 
-    /// Everything that changes characters, before any is split.
+    /// Appends the normalized text to `out`.
     fn normalize(&self, text: &str, out: &mut String) {
-        self.pieces(text, |piece| match piece {
-            Piece::Text(_, text) => self.push(text, out),
-            Piece::Tag(_) => out.push(' '),
+        self.segments(text, |segment| match segment {
+            Segment::Text(_, text) => self.push(text, out),
+            Segment::Tag(_) => out.push(' '),
         });
     }
 
-    /// Calls `each` with the parts of a text between HTML tags, and with the tags.
-    fn pieces<'a>(&self, text: &'a str, mut each: impl FnMut(Piece<'a>)) {
-        // Where the text begins that was not handed on yet, and where to look for the next tag.
-        let (mut begin, mut look) = (0, 0);
-        let next = |look: usize| self.strip_tags.then(|| text[look..].find('<'))?;
-        while let Some(found) = next(look) {
-            let start = look + found;
+    /// Splits a text into HTML tags and the text between them, and calls `each` with every segment.
+    fn segments<'a>(&self, text: &'a str, mut each: impl FnMut(Segment<'a>)) {
+        // Start of the current segment, and position from which to search for the next tag.
+        let (mut begin, mut search) = (0, 0);
+        let next = |search: usize| self.strip_tags.then(|| text[search..].find('<'))?;
+        while let Some(found) = next(search) {
+            let start = search + found;
             match tag_length(&text[start..]) {
                 Some(length) => {
-                    each(Piece::Text(begin, &text[begin..start]));
-                    each(Piece::Tag(start..start + length));
-                    (begin, look) = (start + length, start + length);
+                    each(Segment::Text(begin, &text[begin..start]));
+                    each(Segment::Tag(start..start + length));
+                    (begin, search) = (start + length, start + length);
                 }
-                None => look = start + 1,
+                None => search = start + 1,
             }
         }
-        each(Piece::Text(begin, &text[begin..]));
+        each(Segment::Text(begin, &text[begin..]));
     }
 
     fn push(&self, text: &str, out: &mut String) {
@@ -117,7 +117,7 @@ impl Tokenizer {
         }
         for character in text.chars() {
             match character {
-                // The splitter knows one apostrophe.
+                // `words` splits contractions at the ASCII apostrophe only.
                 '’' if self.kind == TokenizerKind::Words => out.push('\''),
                 _ if self.lowercase => out.extend(character.to_lowercase()),
                 _ => out.push(character),
@@ -126,22 +126,21 @@ impl Tokenizer {
     }
 }
 
-/// A part of a text.
-enum Piece<'a> {
-    /// Where it begins, and its characters.
+enum Segment<'a> {
+    /// Text, with its start.
     Text(usize, &'a str),
-    /// Where an HTML tag stands, which becomes a space.
+    /// Byte range of an HTML tag, which is replaced with a space.
     Tag(Range<usize>),
 }
 
-/// The bytes of the HTML tag that `text`, which begins with "<", begins with.
+/// Returns the length of the HTML tag at the start of `text`, which begins with "<".
 fn tag_length(text: &str) -> Option<usize> {
     let inside = text[1..].chars().next()?;
     if !(inside.is_ascii_alphabetic() || inside == '/' || inside == '!') {
         return None;
     }
     let end = text[1..].find(['<', '>'])? + 1;
-    (text.as_bytes()[end] == b'>' && end <= LONGEST_TAG).then_some(end + 1)
+    (text.as_bytes()[end] == b'>' && end <= MAX_TAG_LENGTH).then_some(end + 1)
 }
 
 fn keras(text: &str, each: impl FnMut(&str)) {
@@ -155,8 +154,9 @@ fn characters(text: &str, mut each: impl FnMut(&str)) {
     }
 }
 
-/// Words, and every other character that is no space. "don't" gives "do" and "n't", "it's" gives
-/// "it" and "'s", as in the Penn Treebank; other apostrophes inside a word stay in it.
+/// Splits off words, and every other character except white space. Contractions are split as in the
+/// Penn Treebank: "don't" becomes "do" and "n't", "it's" becomes "it" and "'s". Other apostrophes
+/// within a word remain part of it.
 fn words(text: &str, mut each: impl FnMut(&str)) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -178,7 +178,7 @@ fn words(text: &str, mut each: impl FnMut(&str)) {
     }
 }
 
-/// The bytes of the word at the start of `text`, apostrophes between letters included.
+/// Returns the length of the word at the start of `text`, including apostrophes between letters.
 fn word_length(text: &str) -> usize {
     let mut end = 0;
     loop {
@@ -192,7 +192,7 @@ fn word_length(text: &str) -> usize {
     }
 }
 
-/// The bytes of `word` before its contraction, all of it where it has none.
+/// Returns the length of `word` without its contraction.
 fn stem_length(word: &str) -> usize {
     let Some(apostrophe) = word.rfind('\'') else { return word.len() };
     let suffix = &word[apostrophe + 1..];
@@ -245,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn characters_are_tokens_spaces_included() {
+    fn characters_include_spaces() {
         assert_eq!(split(TokenizerKind::Characters, "Aé b"), ["a", "é", " ", "b"]);
     }
 
     #[test]
-    fn tags_vanish_and_stray_angles_stay() {
+    fn tags_are_removed_and_stray_angle_brackets_kept() {
         assert_eq!(
             split(TokenizerKind::Whitespace, "a<br/>b <i>c</i> 1 < 2 <x"),
             ["a", "b", "c", "1", "<", "2", "<x"]
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_stand_where_their_characters_do() {
+    fn spans_cover_the_original_characters() {
         let text = "A<br />ÇA’s ΣΑΣ <x İ!";
         let mut tokenizer = Tokenizer {
             kind: TokenizerKind::Words,
@@ -268,7 +268,8 @@ mod tests {
             buffer: String::new(),
         };
         let mut found = Vec::new();
-        tokenizer.located(text, |token, span| found.push((token.to_owned(), &text[span])));
+        tokenizer
+            .tokens_with_spans(text, |token, span| found.push((token.to_owned(), &text[span])));
         let expected = [
             ("a", "A"),
             ("ça", "ÇA"),
@@ -281,13 +282,13 @@ mod tests {
             ("!", "!"),
         ];
         let expected: Vec<_> =
-            expected.iter().map(|(token, place)| ((*token).to_owned(), *place)).collect();
+            expected.iter().map(|(token, source)| ((*token).to_owned(), *source)).collect();
         assert_eq!(found, expected);
     }
 
     proptest! {
         #[test]
-        fn located_tokens_are_the_tokens(
+        fn tokens_with_spans_equal_tokens(
             text in "([a-zA-Z0-9<>/' ’ÉİΣß中\\-]|<br />|n't){0,24}",
             kind in prop::sample::select(vec![
                 TokenizerKind::Words,
@@ -301,20 +302,20 @@ mod tests {
             let mut tokenizer = Tokenizer { kind, lowercase, strip_tags, buffer: String::new() };
             let mut tokens = Vec::new();
             tokenizer.tokens(&text, |token| tokens.push(token.to_owned()));
-            let (mut located, mut end) = (Vec::new(), 0);
-            tokenizer.located(&text, |token, span| {
-                located.push(token.to_owned());
-                // In order, and each a part of the text.
+            let (mut spanned, mut end) = (Vec::new(), 0);
+            tokenizer.tokens_with_spans(&text, |token, span| {
+                spanned.push(token.to_owned());
+                // Spans are in order and lie on character boundaries.
                 assert!(span.start < span.end && text.get(span.clone()).is_some());
                 assert!(span.end >= end);
                 end = span.end;
             });
-            prop_assert_eq!(located, tokens);
+            prop_assert_eq!(spanned, tokens);
         }
     }
 
     #[test]
-    fn no_text_no_tokens() {
+    fn an_empty_text_has_no_tokens() {
         for kind in [
             TokenizerKind::Words,
             TokenizerKind::Keras,

@@ -1,4 +1,4 @@
-//! Words to ids, as `keras.datasets.imdb` numbers them.
+//! Maps words to ids in the same way as `keras.datasets.imdb`.
 
 use anyhow::ensure;
 use rayon::prelude::*;
@@ -7,49 +7,50 @@ use rustc_hash::FxHashMap;
 use super::TokenizedTexts;
 use crate::config::TextConfig;
 
-/// Fills short texts.
+/// Id of padding.
 pub const PAD: u32 = 0;
-/// Stands in front of every text where `text.start_token` is set.
+/// Id that precedes every text if `text.start_token` is set.
 pub const START: u32 = 1;
-/// Stands for every word outside the vocabulary.
+/// Id of every word outside the vocabulary.
 pub const OOV: u32 = 2;
-/// The id of the most frequent word; id 3 is unused, as in Keras.
+/// Id of the most frequent word. As in Keras, id 3 is unused.
 pub const FIRST_WORD: u32 = 4;
 
 const SPECIAL: [&str; FIRST_WORD as usize] = ["<pad>", "<start>", "<oov>", "<unused>"];
 
-/// The words that have ids: special ones, then words by falling count in the training examples,
-/// the first seen first where counts are equal.
+/// Words with ids: the special ids, then words by descending count in the training examples. Words
+/// with equal counts are in order of first occurrence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vocabulary {
-    /// The word of each id.
+    /// Word of each id.
     words: Vec<Box<str>>,
-    /// The id of each word, special ones left out: no text can spell them.
+    /// Id of each word. Special words are not included, because no text may produce them.
     ids: FxHashMap<Box<str>, u32>,
 }
 
-/// How often a word occurs, and how many tokens stand before its first.
 #[derive(Clone, Copy, Default)]
-struct Count {
+struct WordCount {
     count: u64,
+    /// Number of tokens before the first occurrence.
     first: u64,
 }
 
 impl Vocabulary {
-    /// Counts the words of some texts, in this order, and keeps what the configuration asks for.
+    /// Counts the words of the texts at these indices, and keeps the frequent ones: those with at
+    /// least `text.min_count` occurrences, up to `text.vocabulary_size` ids.
     ///
     /// # Errors
-    /// Where no word is left: every text would look the same.
+    /// Returns an error if no word is frequent enough.
     pub fn count(
-        tokens: &TokenizedTexts,
+        tokenized: &TokenizedTexts,
         texts: impl Iterator<Item = usize>,
         config: &TextConfig,
     ) -> anyhow::Result<Self> {
-        let mut counts = vec![Count::default(); tokens.words().len()];
+        let mut counts = vec![WordCount::default(); tokenized.words().len()];
         let mut position = 0;
-        tokens.read(texts, |numbers| {
-            for number in numbers {
-                let Count { count, first } = &mut counts[*number as usize];
+        tokenized.for_each_text(texts, |tokens| {
+            for token in tokens {
+                let WordCount { count, first } = &mut counts[*token as usize];
                 if *count == 0 {
                     *first = position;
                 }
@@ -57,89 +58,90 @@ impl Vocabulary {
                 position += 1;
             }
         });
-        // Where min_count is 1, words of other texts still have no place.
-        let frequent = |count: &Count| count.count >= config.min_count.max(1);
+        // The maximum excludes words that occur only in other texts.
+        let frequent = |count: &WordCount| count.count >= config.min_count.max(1);
         let mut ranked: Vec<usize> =
-            (0..counts.len()).filter(|number| frequent(&counts[*number])).collect();
-        ranked.par_sort_unstable_by_key(|number| {
-            (std::cmp::Reverse(counts[*number].count), counts[*number].first)
+            (0..counts.len()).filter(|word| frequent(&counts[*word])).collect();
+        ranked.par_sort_unstable_by_key(|word| {
+            (std::cmp::Reverse(counts[*word].count), counts[*word].first)
         });
         ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
         ensure!(
             !ranked.is_empty(),
-            "no word of the training texts occurs {} times; lower text.min_count",
+            "no word in the training texts has {} or more occurrences; lower text.min_count",
             config.min_count
         );
-        Ok(Self::new(ranked.into_iter().map(|number| tokens.words()[number].clone())))
+        Ok(Self::new(ranked.into_iter().map(|word| tokenized.words()[word].clone())))
     }
 
-    /// Counts the words of texts that are all there.
+    /// Counts the words of texts in memory. See [`Vocabulary::count`].
     ///
     /// # Errors
-    /// As [`Vocabulary::count`].
+    /// Returns an error if no word is frequent enough.
     pub fn build(texts: &[String], config: &TextConfig) -> anyhow::Result<Self> {
-        Self::count(&TokenizedTexts::of(texts, config), 0..texts.len(), config)
+        Self::count(&TokenizedTexts::from_texts(texts, config), 0..texts.len(), config)
     }
 
     fn new(words: impl Iterator<Item = Box<str>>) -> Self {
         let words: Vec<Box<str>> = SPECIAL.iter().map(|word| (*word).into()).chain(words).collect();
-        let numbered = words.iter().enumerate().skip(SPECIAL.len());
-        let ids = numbered.map(|(id, word)| (word.clone(), id as u32)).collect();
+        let regular = words.iter().enumerate().skip(SPECIAL.len());
+        let ids = regular.map(|(id, word)| (word.clone(), id as u32)).collect();
         Self { words, ids }
     }
 
-    /// The vocabulary of these words by falling frequency, special ones not among them, cut to
-    /// `size` ids.
+    /// Creates a vocabulary from words by descending frequency, without the special words, and
+    /// truncates it to `size` ids.
     ///
     /// # Errors
-    /// Says what is wrong where there is no word, or one stands twice.
-    pub fn of_words(words: Vec<String>, size: usize) -> Result<Self, String> {
+    /// Returns a message if there is no word or one occurs twice.
+    pub fn from_ranked_words(words: Vec<String>, size: usize) -> Result<Self, String> {
         let special = SPECIAL.iter().map(|word| (*word).to_owned());
         let vocabulary = Self::from_words(special.chain(words).take(size).collect())?;
         if vocabulary.is_empty() {
-            return Err("there is no word in it".into());
+            return Err("the vocabulary has no words".into());
         }
         Ok(vocabulary)
     }
 
-    /// The vocabulary whose word number i has id i, special ones included.
+    /// Creates a vocabulary from the word of each id, including the special words.
     ///
     /// # Errors
-    /// Says what is wrong when the special words are not where they belong or a word stands twice.
+    /// Returns a message if the list does not begin with the special words or a word occurs twice.
     pub fn from_words(words: Vec<String>) -> Result<Self, String> {
         if words.len() < SPECIAL.len() || words.iter().zip(SPECIAL).any(|(a, b)| a != b) {
-            return Err(format!("expected it to begin with {}", SPECIAL.join(" ")));
+            return Err(format!("expected a list that begins with {}", SPECIAL.join(" ")));
         }
-        let total = words.len();
         let vocabulary =
             Self::new(words.into_iter().skip(SPECIAL.len()).map(String::into_boxed_str));
-        match vocabulary.ids.len() + SPECIAL.len() == total {
-            true => Ok(vocabulary),
-            false => Err("a word stands in it twice".into()),
+        // The id of a duplicate is that of its last occurrence.
+        let mut regular = vocabulary.words.iter().enumerate().skip(SPECIAL.len());
+        match regular.find(|(id, word)| vocabulary.id(word) as usize != *id) {
+            Some((_, word)) => Err(format!("the word {word:?} occurs twice")),
+            None => Ok(vocabulary),
         }
     }
 
-    /// The number of ids, special ones included: the rows of the embedding.
+    /// Number of ids V, including the special ones: the number of rows of the embedding.
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// Whether there are no words besides the special ones.
+    /// Returns `true` if there are only special words.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The id of `word`, [`OOV`] where it has none.
+    /// Returns the id of `word`, or [`OOV`] if the vocabulary does not contain it.
     pub fn id(&self, word: &str) -> u32 {
         self.ids.get(word).copied().unwrap_or(OOV)
     }
 
-    /// The words besides the special ones, by falling frequency.
-    pub fn own_words(&self) -> impl Iterator<Item = &str> {
+    /// Words by descending frequency, without the special words.
+    pub fn regular_words(&self) -> impl Iterator<Item = &str> {
         self.words.iter().skip(SPECIAL.len()).map(|word| &**word)
     }
 
-    /// The word of each id.
+    /// Word of each id.
     pub fn words(&self) -> &[Box<str>] {
         &self.words
     }
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_ranked_by_count_then_by_first_sight() {
+    fn words_are_ranked_by_count_then_by_first_occurrence() {
         let texts = texts(&["b a", "a c d", "d c a"]);
         let vocabulary = Vocabulary::build(&texts, &text_config("min_count: 1")).unwrap();
         let words: Vec<&str> = vocabulary.words().iter().map(|word| &**word).collect();
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_words_and_words_beyond_the_size_have_no_id() {
+    fn the_vocabulary_is_limited_by_count_and_size() {
         let texts = texts(&["a a a b b c"]);
         let build = |fields: &str| Vocabulary::build(&texts, &text_config(fields));
         assert_eq!(build("min_count: 2").unwrap().len(), 6);
@@ -182,9 +184,9 @@ mod tests {
     }
 
     proptest! {
-        /// Of any texts: every frequent word has an id, up to the size, the more frequent the lower.
+        /// More frequent words have lower ids.
         #[test]
-        fn ids_go_to_frequent_words_in_their_order(
+        fn frequent_words_have_ids_by_rank(
             texts in prop::collection::vec("[a-f]{1,2}( [a-f]{1,2}){0,9}", 1..30),
             min_count in 1_usize..4,
             size in 5_usize..30,
@@ -198,7 +200,7 @@ mod tests {
                 }
                 *count += 1;
             }
-            // A sort that keeps the order of first sight.
+            // The sort is stable, so ties stay in order of first occurrence.
             seen.sort_by_key(|word| std::cmp::Reverse(counts[word]));
             seen.retain(|word| counts[word] >= min_count);
             seen.truncate(size - SPECIAL.len());
@@ -206,7 +208,7 @@ mod tests {
             match Vocabulary::build(&texts, &config) {
                 Err(_) => prop_assert!(seen.is_empty()),
                 Ok(found) => {
-                    prop_assert_eq!(found.own_words().collect::<Vec<_>>(), seen);
+                    prop_assert_eq!(found.regular_words().collect::<Vec<_>>(), seen);
                     for (id, word) in found.words().iter().enumerate().skip(SPECIAL.len()) {
                         prop_assert_eq!(found.id(word) as usize, id);
                     }
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_in_parallel_changes_nothing() {
+    fn counts_do_not_depend_on_the_number_of_threads() {
         let many: Vec<String> =
             (0..2_000).map(|i| format!("w{} w{} w{}", i % 7, i % 301, i)).collect();
         let config = text_config("min_count: 1");
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_word_list_is_refused() {
+    fn invalid_word_lists_are_rejected() {
         let list = |words: &[&str]| Vocabulary::from_words(texts(words));
         assert!(list(&["<pad>", "<start>", "<oov>", "<unused>", "a"]).is_ok());
         assert!(list(&["<pad>", "<start>", "<oov>", "<unused>", "a", "a"]).is_err());

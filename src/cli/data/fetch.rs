@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::FINE;
+use crate::cli::exit::SUCCESS;
 use crate::fetch::{self, Download, Limits, Timeouts};
 use crate::output::format::group_digits;
 use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print};
@@ -18,23 +18,24 @@ Examples:
   lstmtext data fetch imdb && lstmtext train configs/imdb_official.yaml
   lstmtext data fetch babi && lstmtext train configs/two_input_babi.yaml
 
-The download goes on where an interrupted one stopped, is checked by its SHA-256, and is unpacked
-without trusting what the archive says. A folder that is there already is left alone.";
+Resumes an interrupted download, verifies the SHA-256 of the archive, and rejects archives with
+unsafe paths or too much content. Does nothing if the directory already exists.";
 
 /// Download and unpack a data set
 #[derive(Debug, Args)]
 #[command(after_help = FETCH_EXAMPLES)]
 pub struct FetchArgs {
-    /// imdb: the Large Movie Review Dataset (Maas et al. 2011), 25,000 + 25,000 labelled reviews.
-    /// babi: the 20 question-answering tasks (Weston et al. 2015), 1,000 + 1,000 questions each
+    /// imdb: the Large Movie Review Dataset (Maas et al. 2011), 25,000 training and 25,000 test
+    /// reviews. babi: 20 question-answering tasks (Weston et al. 2015), 1,000 training and 1,000 test
+    /// questions each
     dataset: Dataset,
-    /// Folder that the data set becomes; by default data/aclImdb or data/babi
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory to create; by default data/aclImdb or data/babi
+    #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Another place to download the archive from
+    /// Alternative URL of the archive
     #[arg(long)]
     url: Option<String>,
-    /// The SHA-256 that the archive must have
+    /// Expected SHA-256 of the archive
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
 }
@@ -45,15 +46,15 @@ enum Dataset {
     Babi,
 }
 
-/// What is published where, and how much of it there is.
+/// Location, checksum and size limits of a published data set.
 struct Publication {
     url: &'static str,
     sha256: &'static str,
     archive: &'static str,
-    /// The folder that everything in the archive lies in.
+    /// Top-level directory of the archive.
     top: &'static str,
-    /// What that folder is called here.
-    folder: &'static str,
+    /// Name of the directory in "data".
+    directory: &'static str,
     max_download: u64,
     limits: Limits,
 }
@@ -63,7 +64,7 @@ const IMDB: Publication = Publication {
     sha256: "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
     archive: "aclImdb_v1.tar.gz",
     top: "aclImdb",
-    folder: "aclImdb",
+    directory: "aclImdb",
     max_download: 200 << 20,
     limits: Limits { max_entries: 200_000, max_bytes: 2 << 30 },
 };
@@ -73,7 +74,7 @@ const BABI: Publication = Publication {
     sha256: "0364ebde659f14d11bc21744516c5ec49d3d06cb692733f66680771244998898",
     archive: "tasks_1-20_v1-2.tar.gz",
     top: "tasks_1-20_v1-2",
-    folder: "babi",
+    directory: "babi",
     max_download: 40 << 20,
     limits: Limits { max_entries: 2_000, max_bytes: 1 << 30 },
 };
@@ -84,24 +85,24 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         Dataset::Imdb => IMDB,
         Dataset::Babi => BABI,
     };
-    let folder = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.folder));
-    if folder.is_dir() {
-        message(format!("\"{}\" is there already", folder.display()));
-        return print(&folder.display().to_string()).map(|()| FINE);
+    let directory = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.directory));
+    if directory.is_dir() {
+        message(format!("\"{}\" already exists", directory.display()));
+        return print(&directory.display().to_string()).map(|()| SUCCESS);
     }
-    let archive = folder.with_file_name(publication.archive);
+    let archive = directory.with_file_name(publication.archive);
     let request = Download {
         url: args.url.unwrap_or_else(|| publication.url.into()),
         sha256: args.sha256.unwrap_or_else(|| publication.sha256.into()),
         max_bytes: publication.max_download,
         timeouts: Timeouts::default(),
     };
-    message(format!("fetching {}", request.url));
+    message(format!("downloading {}", request.url));
     let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
-    let mut told = Instant::now();
+    let mut last_report = Instant::now();
     fetch::download(&request, &archive, &mut |received, total| {
-        if bar.is_hidden() && told.elapsed() >= PLAIN_PROGRESS_INTERVAL {
-            told = Instant::now();
+        if bar.is_hidden() && last_report.elapsed() >= PLAIN_PROGRESS_INTERVAL {
+            last_report = Instant::now();
             let total = total.map_or("?".to_owned(), |total| format!("{:.1}", total as f64 / 1e6));
             message(format!("{:.1} of {total} MB", received as f64 / 1e6));
         }
@@ -112,12 +113,12 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     })?;
     bar.finish_and_clear();
 
-    message(format!("unpacking to {}", folder.display()));
+    message(format!("unpacking to {}", directory.display()));
     let bar = progress_bar("{pos} files {spinner}");
     let extracted = fetch::extract_tar_gz(
         &archive,
         publication.top,
-        &folder,
+        &directory,
         &publication.limits,
         &mut |files| bar.set_position(files),
     )?;
@@ -126,7 +127,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         .with_context(|| format!("cannot remove \"{}\"", archive.display()))?;
     let files = group_digits(extracted.files as usize);
     message(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
-    print(&folder.display().to_string()).map(|()| FINE)
+    print(&directory.display().to_string()).map(|()| SUCCESS)
 }
 
 fn progress_bar(template: &str) -> ProgressBar {

@@ -1,4 +1,4 @@
-//! `lstmtext data`: getting data sets, and looking at them.
+//! `lstmtext data`: one file per subcommand. Reading and splitting data belongs in [`crate::data`].
 
 mod fetch;
 mod split;
@@ -7,7 +7,7 @@ mod vocab;
 
 use clap::{Args, Subcommand};
 
-/// Get a data set, look at one, or hand it on
+/// Download, inspect and export data sets
 #[derive(Debug, Args)]
 pub struct DataArgs {
     #[command(subcommand)]

@@ -7,20 +7,22 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::{FINE, SetArgs};
+use crate::cli::arguments::SetArgs;
+use crate::cli::exit::SUCCESS;
 use crate::config::{self, Column};
-use crate::data::{self, SplitName};
+use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, replace_directory};
 use crate::output::{note, print};
 
-/// Write the training, validation and test examples to files, for other programs
+/// Write the training, validation and test examples to JSON Lines files
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lstmtext data split configs/imdb.yaml --to data/imdb_split")]
 pub struct SplitArgs {
-    /// The configuration, a YAML file
+    /// Configuration file (YAML)
     config: PathBuf,
-    /// New folder that gets train.jsonl, validation.jsonl and, where there is one, test.jsonl
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory to create, with train.jsonl, validation.jsonl and, if there are test examples,
+    /// test.jsonl
+    #[arg(long, value_name = "DIR")]
     to: PathBuf,
     #[command(flatten)]
     set: SetArgs,
@@ -29,40 +31,57 @@ pub struct SplitArgs {
 /// Runs the command.
 pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
-    ensure!(!args.to.exists(), "\"{}\" is there already; name a new folder", args.to.display());
+    ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
     let mut splits = data::load(&config)?;
-    splits.leave_out_long(&config)?;
+    splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
-    let label = config.data.label_column.key();
-    ensure!(!names.contains(&label), "the column {label} is both a text and the label");
-    // The texts of the file that was read last.
+    let label_key = config.data.label_column.key();
+    ensure!(!names.contains(&label_key), "the column {label_key} is both a text and the label");
+    // Texts of the most recent file, since all splits may come from one file.
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     create_parent_directory(&args.to)?;
-    replace_directory(&args.to, |folder| {
+    replace_directory(&args.to, |directory| {
         for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
-            let part = splits.part(name);
-            if part.is_empty() {
+            let examples = splits.split(name);
+            if examples.is_empty() {
                 continue;
             }
-            let path = &part.source.rows.path;
+            let path = &examples.source.rows.path;
             if columns.as_ref().is_none_or(|(known, _)| known != path) {
                 columns = Some((path.clone(), data::read_texts(path, &config)?.1));
             }
             let columns = columns.iter().flat_map(|(_, columns)| columns);
             let mut lines = String::new();
-            for (row, class) in part.rows.iter().zip(&part.labels) {
+            for (row, target) in examples.rows.iter().zip(examples.targets.iter()) {
                 let texts = columns.clone().map(|texts| Value::from(texts[*row as usize].as_str()));
                 let mut line: Map<String, Value> = names.iter().cloned().zip(texts).collect();
-                line.insert(label.clone(), splits.labels[*class as usize].as_str().into());
+                line.insert(label_key.clone(), to_json(target, &splits.labels));
                 lines += &serde_json::to_string(&line).context("cannot encode an example")?;
                 lines.push('\n');
             }
-            let path = folder.join(format!("{name}.jsonl"));
+            let path = directory.join(format!("{name}.jsonl"));
             fs::write(&path, lines)
                 .with_context(|| format!("cannot write \"{}\"", path.display()))?;
         }
         Ok(())
     })?;
-    splits.notes.iter().for_each(note);
-    print(&args.to.display().to_string()).map(|()| FINE)
+    for text in &splits.notes {
+        note(text);
+    }
+    print(&args.to.display().to_string()).map(|()| SUCCESS)
+}
+
+/// Converts a target to JSON: a label, an array of labels, or an object with probabilities.
+fn to_json(target: Target, labels: &[String]) -> Value {
+    let name = |label: &u32| labels[*label as usize].clone();
+    match target {
+        Target::Label(label) => name(&label).into(),
+        Target::Labels(set) => set.iter().map(name).collect(),
+        Target::Distribution(probabilities) => {
+            let pairs = labels.iter().cloned().zip(probabilities);
+            Value::Object(
+                pairs.map(|(label, probability)| (label, (*probability).into())).collect(),
+            )
+        }
+    }
 }

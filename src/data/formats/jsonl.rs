@@ -1,4 +1,4 @@
-//! JSON lines: an object on each.
+//! Reads JSON Lines files: one object on each line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +10,14 @@ use super::lines::for_each_line;
 use super::sink::{Row, Sink, field_of};
 use crate::config::{Column, DataConfig};
 
-/// Reads the objects of the file `path`.
+/// Reads the file `path` into `sink`.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let key = |column: &Column, field: &str| match column {
         Column::Name(name) => Ok(name.clone()),
-        Column::Number(_) => {
-            Err(anyhow!("{field} must name a key, \"{}\" has JSON lines", path.display()))
-        }
+        Column::Number(_) => Err(anyhow!(
+            "{field} must be the name of a key, because \"{}\" has JSON lines",
+            path.display()
+        )),
     };
     let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
     let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
@@ -25,22 +26,25 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
-        sink.take(line, json_row(bytes, &texts, &label, &config.filter))
+        sink.add(line, parse(bytes, &texts, &label, &config.filter))
     })
 }
 
-fn json_row(
+/// Parses a line, or returns `None` if the filter excludes it.
+fn parse(
     bytes: &[u8],
     texts: &[String],
     label: &str,
     filter: &BTreeMap<String, String>,
 ) -> Result<Option<Row>, String> {
-    let object: serde_json::Map<String, Json> =
-        serde_json::from_slice(bytes).map_err(|error| format!("no JSON object: {error}"))?;
+    let object: serde_json::Map<String, Json> = serde_json::from_slice(bytes).map_err(|error| {
+        // serde_json counts lines from the start of `bytes`, so its line number is always 1.
+        format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
+    })?;
     let value = |key: &str| match object.get(key) {
         Some(Json::String(text)) => Ok(text.clone()),
         Some(scalar @ (Json::Number(_) | Json::Bool(_))) => Ok(scalar.to_string()),
-        Some(_) => Err(format!("\"{key}\" is neither text nor number")),
+        Some(_) => Err(format!("\"{key}\" must be a string, a number or a boolean")),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))

@@ -1,4 +1,4 @@
-//! Reads files line by line, within the limits of the configuration.
+//! Reads files line by line within the configured size limits.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -6,14 +6,17 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::DataConfig;
-use crate::io::input::{Limits, MB, open_limited};
+use crate::io::input::{Limit, Limits, MB, open_limited};
 
-/// Returns the limits that the data section sets.
+/// Returns the size limits of the data section.
 pub fn limits(config: &DataConfig) -> Limits {
-    Limits { line: config.max_line_mb * MB, unpacked: config.max_unpacked_mb * MB }
+    Limits {
+        line: Limit { bytes: config.max_line_mb * MB, field: "data.max_line_mb" },
+        unpacked: Limit { bytes: config.max_unpacked_mb * MB, field: "data.max_unpacked_mb" },
+    }
 }
 
-/// Calls `each` with every line's number, from 1, and its bytes without the line end.
+/// Calls `each` with the number of every line, from 1, and its bytes without the line ending.
 pub fn for_each_line(
     path: &Path,
     config: &DataConfig,
@@ -24,7 +27,7 @@ pub fn for_each_line(
     for line in 1.. {
         bytes.clear();
         let read = reader.read_until(b'\n', &mut bytes).with_context(|| {
-            format!("cannot read \"{}\" beyond line {}", path.display(), line - 1)
+            format!("cannot read \"{}\" after line {}", path.display(), line - 1)
         })?;
         if read == 0 {
             break;

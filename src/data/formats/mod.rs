@@ -1,8 +1,9 @@
-//! One reader for each format; all of them yield labelled texts with their lines.
+//! Readers for data files, one per format. Each yields labelled texts with their line numbers;
+//! tokens and splits belong elsewhere.
 
 mod babi;
+mod directory;
 mod fasttext;
-mod folder;
 mod jsonl;
 mod lines;
 mod rows;
@@ -10,7 +11,7 @@ mod sink;
 mod table;
 
 pub use rows::Rows;
-pub use sink::{Each, excerpt};
+pub use sink::{TextCallback, excerpt};
 
 use std::path::{Path, PathBuf};
 
@@ -22,27 +23,28 @@ use sink::Sink;
 use crate::config::{Config, DataConfig, Format};
 use crate::io::input::inner_extension;
 
-/// Reads the file or folder `path`, or all files that match it as a pattern, as the data section
-/// says; hands `each` the texts of every example in turn, one for each column of the inputs.
+/// Reads a file or directory, or all files that match a pattern, as configured in the data section.
+/// Calls `each` with the texts of every example in order, one text per column of the inputs.
 ///
 /// # Errors
-/// Names the file, the line, what was found and what was expected. Where `each` fails.
-pub fn read_rows(path: &Path, config: &Config, each: Each) -> anyhow::Result<Rows> {
+/// Returns an error if the data cannot be read, with the file, the line, and what was found and
+/// expected, or if `each` fails.
+pub fn read_rows(path: &Path, config: &Config, each: TextCallback) -> anyhow::Result<Rows> {
     let mut sink = Sink::new(path, config, each);
-    for file in matching(path, config.data.format)? {
-        sink.read.files.push((file.clone(), sink.read.len()));
-        read_one(&file, &config.data, &mut sink)?;
+    for file in expand_pattern(path, config.data.format)? {
+        sink.rows.files.push((file.clone(), sink.rows.len()));
+        read_file(&file, &config.data, &mut sink)?;
         if let Some((line, lines)) = sink.long_row.take() {
-            sink.read.long_row.get_or_insert((file, line, lines));
+            sink.rows.long_row.get_or_insert((file, line, lines));
         }
     }
-    Ok(sink.read)
+    Ok(sink.rows)
 }
 
-/// As [`read_rows`], for texts that are wanted all together: for each column of the inputs its texts.
+/// Reads all texts into memory, otherwise like [`read_rows`]: one list per column of the inputs.
 ///
 /// # Errors
-/// As [`read_rows`].
+/// See [`read_rows`].
 pub fn read_texts(path: &Path, config: &Config) -> anyhow::Result<(Rows, Vec<Vec<String>>)> {
     let mut columns = vec![Vec::new(); config.inputs.columns().len()];
     let rows = read_rows(path, config, &mut |texts| {
@@ -52,45 +54,45 @@ pub fn read_texts(path: &Path, config: &Config) -> anyhow::Result<(Rows, Vec<Vec
     Ok((rows, columns))
 }
 
-/// The files that `path` matches as a pattern, in the order of their names; `path` itself where it
-/// is none, or is there under just this name.
+/// Returns the files that match `path` as a glob pattern, sorted by name. If `path` is not a pattern
+/// or exists literally, returns it unchanged.
 ///
 /// # Errors
-/// Where there is none.
-pub fn matching(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
+/// Returns an error if no file matches.
+pub fn expand_pattern(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
     if !pattern.contains(['*', '?', '[']) || path.exists() {
         return Ok(vec![path.to_owned()]);
     }
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
-    let found = glob::glob_with(&with_literal_folders(path), options)
-        .with_context(|| format!("\"{pattern}\" is no valid pattern"))?;
+    let found = glob::glob_with(&escape_existing_directories(path), options)
+        .with_context(|| format!("invalid pattern \"{pattern}\""))?;
     let files: Vec<PathBuf> = found
         .collect::<Result<_, _>>()
-        .with_context(|| format!("cannot look for files \"{pattern}\""))?;
+        .with_context(|| format!("cannot search for files matching \"{pattern}\""))?;
     let advice = match format {
-        Format::Babi => "; `lstmtext data fetch babi` gets the tasks into data/babi/en",
+        Format::Babi => "; `lstmtext data fetch babi` downloads the tasks to data/babi/en",
         _ => "",
     };
     ensure!(!files.is_empty(), "no file matches \"{pattern}\"{advice}");
     Ok(files)
 }
 
-/// The pattern, in which the folders that are there under just their names stand for themselves.
-fn with_literal_folders(path: &Path) -> String {
-    let mut folder = PathBuf::new();
+/// Escapes the leading directories of a pattern that exist under their literal names.
+fn escape_existing_directories(path: &Path) -> String {
+    let mut directory = PathBuf::new();
     let mut rest = path.components().peekable();
-    while let Some(part) = rest.next_if(|part| folder.join(part).exists()) {
-        folder.push(part);
+    while let Some(component) = rest.next_if(|component| directory.join(component).exists()) {
+        directory.push(component);
     }
-    let literal = Pattern::escape(&folder.to_string_lossy());
+    let literal = Pattern::escape(&directory.to_string_lossy());
     PathBuf::from(literal).join(rest.collect::<PathBuf>()).to_string_lossy().into_owned()
 }
 
-/// The format of the file or folder `path`, by its extension without .gz or .zst.
+/// Determines the format of a file or directory from its extension, ignoring .gz and .zst.
 ///
 /// # Errors
-/// Where the extension says nothing.
+/// Returns an error if the extension is unknown.
 fn format_of(path: &Path) -> anyhow::Result<Format> {
     if path.is_dir() {
         return Ok(Format::Folder);
@@ -101,21 +103,21 @@ fn format_of(path: &Path) -> anyhow::Result<Format> {
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
         Some("txt" | "ft" | "fasttext") => Ok(Format::Fasttext),
         _ => bail!(
-            "cannot tell the format of \"{}\" by its extension; \
+            "cannot determine the format of \"{}\" from its extension; \
              set data.format to csv, tsv, jsonl, fasttext, folder or babi",
             path.display()
         ),
     }
 }
 
-fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let format = match config.format {
         Format::Auto => {
             std::fs::metadata(path)
                 .with_context(|| format!("cannot open \"{}\"", path.display()))?;
             format_of(path)?
         }
-        named => named,
+        format => format,
     };
     if matches!(format, Format::Fasttext | Format::Folder) {
         let (path, format) = (path.display(), format.as_str());
@@ -134,10 +136,10 @@ fn read_one(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         Format::Tsv => table::read_tsv(path, config, sink),
         Format::Jsonl => jsonl::read(path, config, sink),
         Format::Fasttext => fasttext::read(path, config, sink),
-        Format::Folder => folder::read(path, config, sink),
+        Format::Folder => directory::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),
-        // By its extension or because it is a folder, a path has a format of its own.
-        Format::Auto => bail!("cannot tell the format of \"{}\"", path.display()),
+        // `format_of` never returns `Auto`.
+        Format::Auto => bail!("cannot determine the format of \"{}\"", path.display()),
     }
 }
 

@@ -1,50 +1,50 @@
-//! Labels and line numbers of the examples of a file.
+//! Labels and locations of labelled texts.
 
 use std::path::{Path, PathBuf};
 
-/// What is known of labelled texts besides the texts, as one file or folder has them, or several
-/// files that a pattern names.
+/// Labels and locations of the rows of a file or directory, or of several files that match a
+/// pattern. The texts are not included.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
-    /// Where they were read: the path or pattern that was asked for.
+    /// Path or pattern that was read.
     pub path: PathBuf,
-    /// Each file with the number of its first example.
+    /// Files that were read, each with the index of its first row.
     pub files: Vec<(PathBuf, usize)>,
-    /// For each text, the index of its label in `names`.
+    /// Label of each row, as an index into `label_names`.
     pub labels: Vec<u32>,
-    /// The labels, in the order in which they were first met.
-    pub names: Vec<String>,
-    /// For each text, the line it began in, from 1; 0 where a file is one text.
+    /// Distinct labels in order of first occurrence.
+    pub label_names: Vec<String>,
+    /// Line on which each row begins, from 1; 0 if the row is a whole file.
     pub lines: Vec<u64>,
-    /// The broken lines that were left out.
+    /// Number of broken rows that were skipped.
     pub skipped: usize,
-    /// The first row that is very long: file, line, and how many lines it has.
+    /// First row that spans suspiciously many lines: file, line and number of lines.
     pub long_row: Option<(PathBuf, u64, u64)>,
 }
 
 impl Rows {
-    /// The number of examples.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no example.
+    /// Returns `true` if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The file of example `index`, and its line where the file is not one text.
+    /// Returns the file of a row, and its line unless the row is a whole file.
     pub fn file_and_line(&self, index: usize) -> (&Path, Option<u64>) {
         let file = self.files.iter().rev().find(|(_, first)| *first <= index);
         let line = self.lines[index];
         (file.map_or(&self.path, |(path, _)| path), (line > 0).then_some(line))
     }
 
-    /// The file and line of example `index`, as a message begins with them.
-    pub fn place(&self, index: usize) -> String {
+    /// Returns the location of a row for error messages: `data.csv:12`.
+    pub fn location(&self, index: usize) -> String {
         match self.file_and_line(index) {
-            (path, None) => format!("\"{}\": ", path.display()),
-            (path, Some(line)) => format!("\"{}\": line {line}: ", path.display()),
+            (path, None) => path.display().to_string(),
+            (path, Some(line)) => format!("{}:{line}", path.display()),
         }
     }
 }

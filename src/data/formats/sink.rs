@@ -1,4 +1,4 @@
-//! Collects the rows that the readers of all formats find.
+//! Collects the rows that the readers of all formats produce.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -8,91 +8,95 @@ use anyhow::bail;
 use super::rows::Rows;
 use crate::config::{BrokenLines, Column, Config, Input, Inputs};
 
-/// What a line that can be an example consists of.
+/// One example as it is in the file.
 pub struct Row {
-    /// A text for each column of the inputs.
+    /// Texts, one per column of the inputs.
     pub texts: Vec<String>,
     pub label: String,
 }
 
-/// Takes the texts of an example, one for each column of the inputs.
-pub type Each<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
+/// Callback that receives the texts of an example, one per column of the inputs.
+pub type TextCallback<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
 
-/// Hands rows on, and stops at or counts the broken ones.
+/// Passes texts on, records labels and lines, and rejects or counts broken rows.
 pub struct Sink<'a> {
-    pub read: Rows,
-    each: Each<'a>,
-    /// The first row of very many lines: line, and how many.
+    pub rows: Rows,
+    each: TextCallback<'a>,
+    /// First row of the current file that spans suspiciously many lines: line and number of lines.
     pub long_row: Option<(u64, u64)>,
     pub inputs: &'a Inputs,
-    numbers: HashMap<String, u32>,
+    /// Index of each label in `rows.label_names`.
+    label_indices: HashMap<String, u32>,
     broken: BrokenLines,
-    label_names: &'a BTreeMap<String, String>,
+    /// New names of labels, by the names in the file.
+    renamed_labels: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(path: &Path, config: &'a Config, each: Each<'a>) -> Self {
+    pub fn new(path: &Path, config: &'a Config, each: TextCallback<'a>) -> Self {
         Self {
-            read: Rows { path: path.to_owned(), ..Rows::default() },
+            rows: Rows { path: path.to_owned(), ..Rows::default() },
             each,
             long_row: None,
             inputs: &config.inputs,
-            numbers: HashMap::new(),
+            label_indices: HashMap::new(),
             broken: config.data.broken_lines,
-            label_names: &config.data.label_names,
+            renamed_labels: &config.data.label_names,
         }
     }
 
-    /// The file that is being read.
+    /// Returns the path of the current file.
     pub fn file(&self) -> std::path::Display<'_> {
-        self.read.files.last().map_or(&self.read.path, |(path, _)| path).display()
+        self.rows.files.last().map_or(&self.rows.path, |(path, _)| path).display()
     }
 
-    /// Takes a row, `None` for one that the filter leaves out, or what is wrong with the line.
-    pub fn take(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
-        let labelled = |row: &Option<Row>| row.as_ref().is_none_or(|row| !row.label.is_empty());
-        match row.and_then(|row| {
-            labelled(&row).then_some(row).ok_or_else(|| "the label is empty".to_owned())
-        }) {
+    /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the
+    /// filter excludes the row, and a message if the row is broken.
+    pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
+        let checked = row.and_then(|row| match row {
+            Some(row) if row.label.is_empty() => Err("the label is empty".to_owned()),
+            row => Ok(row),
+        });
+        match checked {
             Ok(Some(row)) => self.push(line, row)?,
             Ok(None) => {}
             Err(message) if self.broken == BrokenLines::Error => {
                 let path = self.file();
-                let advice = "data.broken_lines: skip would leave such lines out";
+                let advice = "to skip such rows, set data.broken_lines: skip";
                 match line {
-                    0 => bail!("\"{path}\": {message} ({advice})"),
-                    _ => bail!("\"{path}\": line {line}: {message} ({advice})"),
+                    0 => bail!("{path}: {message} ({advice})"),
+                    _ => bail!("{path}:{line}: {message} ({advice})"),
                 }
             }
-            Err(_) => self.read.skipped += 1,
+            Err(_) => self.rows.skipped += 1,
         }
         Ok(())
     }
 
     fn push(&mut self, line: u64, row: Row) -> anyhow::Result<()> {
-        let label = self.label_names.get(&row.label).unwrap_or(&row.label);
-        let number = match self.numbers.get(label) {
-            Some(number) => *number,
+        let label = self.renamed_labels.get(&row.label).unwrap_or(&row.label);
+        let index = match self.label_indices.get(label) {
+            Some(index) => *index,
             None => {
-                let next = self.numbers.len() as u32;
-                self.read.names.push(label.clone());
-                self.numbers.insert(label.clone(), next);
+                let next = self.label_indices.len() as u32;
+                self.rows.label_names.push(label.clone());
+                self.label_indices.insert(label.clone(), next);
                 next
             }
         };
-        self.read.labels.push(number);
-        self.read.lines.push(line);
+        self.rows.labels.push(index);
+        self.rows.lines.push(line);
         (self.each)(row.texts)
     }
 }
 
-/// The path of the field that asks for a column.
+/// Returns the name of the configuration field that requests a column.
 pub fn field_of(inputs: &Inputs, column: &Column) -> String {
-    let asks = |input: &&Input| input.columns.0.contains(column);
-    inputs.iter().find(asks).map_or(String::new(), |input| input.field("column"))
+    let requests = |input: &&Input| input.columns.0.contains(column);
+    inputs.iter().find(requests).map_or(String::new(), |input| input.field("column"))
 }
 
-/// The beginning of a text of unknown origin, as a message may show it.
+/// Shortens untrusted text and replaces its control characters, for messages.
 pub fn excerpt(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c });
     let mut excerpt: String = shown.take(200).collect();

@@ -1,4 +1,4 @@
-//! CSV and TSV: rows of fields, which a header or numbers name.
+//! Reads CSV and TSV files.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,20 +10,20 @@ use super::sink::{Row, Sink, excerpt, field_of};
 use crate::config::{Column, DataConfig, Inputs};
 use crate::io::input::open_limited;
 
-/// Behind the last row; no text has such a row.
+/// Sentinel row appended to a CSV file. No text contains it.
 const END: &[u8] = b"\n\0 end of file \0";
-/// A row of more lines than this most likely has a quote that should not be there.
+/// Number of lines above which a row most likely has an unbalanced quote.
 const MANY_LINES: u64 = 100;
 
-/// Reads a file as RFC 4180 has it.
+/// Reads a CSV file (RFC 4180) into `sink`.
 pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    // Left to itself the csv crate counts lines wrongly where they end in CRLF; so a line ends in
-    // LF here, and a CR before it is taken off below.
+    // By default, the csv crate miscounts lines that end in CRLF. Here, lines end in LF, and a CR
+    // before it is removed below.
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .terminator(csv::Terminator::Any(b'\n'))
-        // A last record, which is one of its own unless a quote before it was never closed.
+        // The sentinel is a record of its own, unless an unclosed quote swallows it.
         .from_reader(open_limited(path, limits(config))?.chain(END));
     let mut record = csv::ByteRecord::new();
     let mut table = Table::new(config);
@@ -39,7 +39,8 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
         }
         ensure!(
             fields.last().is_none_or(|last| !last.ends_with(end)),
-            "\"{}\": line {line}: a quoted field begins in this row that is never closed",
+            "{}:{line}: unclosed quote in the row that begins here; close it, or double each \
+             quote inside a quoted field",
             path.display()
         );
         let lines = reader.position().line() - line;
@@ -50,13 +51,13 @@ pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
             *last = last.strip_suffix(b"\r").unwrap_or(last);
         }
         if fields != [b""] {
-            table.row(line, &fields, sink)?;
+            table.add(line, &fields, sink)?;
         }
     }
     Ok(())
 }
 
-/// Reads a file in which a quote is a character like any other.
+/// Reads a TSV file into `sink`. Quotes have no special meaning.
 pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let mut table = Table::new(config);
     for_each_line(path, config, |line, bytes| {
@@ -64,14 +65,14 @@ pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
             return Ok(());
         }
         let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
-        table.row(line, &fields, sink)
+        table.add(line, &fields, sink)
     })
 }
 
-/// Rows of fields, the first of which may be a header.
+/// Reads rows of fields, the first of which may be a header.
 struct Table<'a> {
     config: &'a DataConfig,
-    /// Known from the first row on.
+    /// Set by the first row.
     layout: Option<Layout>,
 }
 
@@ -80,13 +81,13 @@ impl<'a> Table<'a> {
         Self { config, layout: None }
     }
 
-    fn row(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
+    fn add(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
         let layout = match &self.layout {
             Some(layout) => layout,
             None => {
                 let header = self.config.header.then(|| header_names(fields));
                 let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
-                    .map_err(|message| anyhow!("\"{}\": line {line}: {message}", sink.file()))?;
+                    .map_err(|message| anyhow!("{}:{line}: {message}", sink.file()))?;
                 let layout = self.layout.insert(layout);
                 if header.is_some() {
                     return Ok(());
@@ -94,7 +95,7 @@ impl<'a> Table<'a> {
                 layout
             }
         };
-        sink.take(line, layout.row(fields))
+        sink.add(line, layout.row(fields))
     }
 }
 
@@ -102,34 +103,36 @@ fn header_names(fields: &[&[u8]]) -> Vec<String> {
     fields.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect()
 }
 
-/// Which fields of a row hold what.
+/// Indices of the columns that are needed.
 pub struct Layout {
-    /// The fields of the texts.
     texts: Vec<usize>,
     label: usize,
+    /// Columns to filter by, with the required values.
     filter: Vec<(usize, String)>,
-    /// Fields in every row, where a header tells.
+    /// Number of columns, if there is a header.
     width: Option<usize>,
 }
 
 impl Layout {
-    /// Finds the columns in the header.
+    /// Looks the configured columns up in the header.
     pub fn find(
         header: Option<&[String]>,
         config: &DataConfig,
         inputs: &Inputs,
     ) -> Result<Self, String> {
-        let named = |name: &str| -> Result<usize, String> {
+        let by_name = |name: &str| -> Result<usize, String> {
             let header = header.ok_or_else(|| {
                 format!(
-                    "column \"{name}\" cannot be found without a header; give its number, from 1"
+                    "cannot find column \"{name}\" without a header; use its number, counting \
+                     from 1"
                 )
             })?;
             let mut columns = (0..header.len()).filter(|column| header[*column] == name);
             match (columns.next(), columns.next()) {
                 (Some(column), None) => Ok(column),
                 (Some(_), Some(_)) => Err(format!(
-                    "the header has the column \"{name}\" twice; give its number, from 1"
+                    "the header has more than one column \"{name}\"; use its number, counting \
+                     from 1"
                 )),
                 (None, _) => Err(format!(
                     "expected a column \"{name}\", found {}",
@@ -138,7 +141,7 @@ impl Layout {
             }
         };
         let find = |column: &Column| match column {
-            Column::Name(name) => named(name),
+            Column::Name(name) => by_name(name),
             Column::Number(number) => match header {
                 Some(header) if *number > header.len() => Err(format!(
                     "expected a column number {number}, found {} columns",
@@ -147,25 +150,23 @@ impl Layout {
                 _ => Ok(number - 1),
             },
         };
-        let filter = config.filter.iter();
         let text = |column: &&Column| {
             find(column).map_err(|fault| format!("{}: {fault}", field_of(inputs, column)))
+        };
+        let condition = |(name, value): (&String, &String)| {
+            let column = by_name(name).map_err(|fault| format!("data.filter: {fault}"))?;
+            Ok((column, value.clone()))
         };
         Ok(Self {
             texts: inputs.columns().iter().map(text).collect::<Result<_, _>>()?,
             label: find(&config.label_column)
                 .map_err(|fault| format!("data.label_column: {fault}"))?,
-            filter: filter
-                .map(|(name, value)| {
-                    let column = named(name).map_err(|fault| format!("data.filter: {fault}"))?;
-                    Ok((column, value.clone()))
-                })
-                .collect::<Result<_, String>>()?,
+            filter: config.filter.iter().map(condition).collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
         })
     }
 
-    /// The row with these fields; none where the filter leaves it out.
+    /// Returns the row with these fields, or `None` if the filter excludes it.
     pub fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
         if let Some(width) = self.width.filter(|width| *width != fields.len()) {
             return Err(format!(
@@ -177,7 +178,8 @@ impl Layout {
             let bytes = fields.get(index).ok_or_else(|| {
                 format!("expected at least {} columns, found {}", index + 1, fields.len())
             })?;
-            std::str::from_utf8(bytes).map_err(|_| "found bytes that are not UTF-8".to_owned())
+            std::str::from_utf8(bytes)
+                .map_err(|_| format!("column {} is not valid UTF-8", index + 1))
         };
         for (index, wanted) in &self.filter {
             if field(*index)? != wanted {

@@ -8,7 +8,7 @@ fn data_config(fields: &str) -> Config {
     config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config
 }
 
-/// What a file was found to hold.
+/// Content of a data file.
 #[derive(Debug)]
 pub(super) struct Read {
     rows: Rows,
@@ -27,22 +27,24 @@ pub(super) fn read(path: &Path, config: &Config) -> anyhow::Result<Read> {
     Ok(Read { rows, texts })
 }
 
-/// Writes `content` to a file of this name and reads it back as data.
+/// Writes `content` to a file called `name` and reads it as data.
 fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<Read> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join(name);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join(name);
     std::fs::write(&path, content)?;
     read(&path, &data_config(fields))
 }
 
 fn pairs(read: &Read) -> Vec<(&str, &str)> {
-    let label = |i: &u32| read.names[*i as usize].as_str();
+    let label = |i: &u32| read.label_names[*i as usize].as_str();
     read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
 }
 
+/// Returns the error message after the file name, which begins with the line number.
 fn fault(name: &str, content: &[u8], fields: &str) -> String {
     let error = read_file(name, content, fields).unwrap_err();
-    format!("{error:#}").split_once("\": ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+    let message = format!("{error:#}");
+    message.split_once(&format!("{name}:")).map(|(_, rest)| rest.to_owned()).unwrap_or(message)
 }
 
 #[test]
@@ -55,14 +57,14 @@ fn csv_follows_rfc_4180() {
 }
 
 #[test]
-fn a_quote_in_tsv_is_a_character_and_an_empty_line_is_nothing() {
+fn tsv_treats_quotes_as_text_and_ignores_empty_lines() {
     let content = b"text\tlabel\n\"open\tpos\n\nit's \"x\"\tneg\r\n\r\n";
     let read = read_file("a.tsv", content, "").unwrap();
     assert_eq!(pairs(&read), [("pos", "\"open"), ("neg", "it's \"x\"")]);
 }
 
 #[test]
-fn columns_go_by_name_or_number() {
+fn columns_are_found_by_name_or_number() {
     let content = b"1,x,good\n0,y,bad\n";
     let fields = "  header: false\n  text_column: 3\n  label_column: 1\n";
     assert_eq!(pairs(&read_file("a.csv", content, fields).unwrap()), [("1", "good"), ("0", "bad")]);
@@ -70,12 +72,12 @@ fn columns_go_by_name_or_number() {
     assert!(fault("a.csv", content, named).contains("without a header"));
     assert_eq!(
         fault("a.csv", b"review,label\n", ""),
-        "line 1: data.text_column: expected a column \"text\", found review, label"
+        "1: data.text_column: expected a column \"text\", found review, label"
     );
 }
 
 #[test]
-fn the_filter_keeps_only_its_rows() {
+fn the_filter_selects_rows() {
     let content = b"text,label,source\na,0,imdb\nb,1,yelp\nc,1,imdb\n";
     let read = read_file("a.csv", content, "  filter: {source: imdb}\n").unwrap();
     assert_eq!(pairs(&read), [("0", "a"), ("1", "c")]);
@@ -83,14 +85,14 @@ fn the_filter_keeps_only_its_rows() {
 }
 
 #[test]
-fn labels_can_get_better_names() {
+fn labels_can_be_renamed() {
     let read =
         read_file("a.csv", b"text,label\na,0\nb,1\nc,2\n", "  label_names: {0: bad, 1: good}\n");
     assert_eq!(pairs(&read.unwrap()), [("bad", "a"), ("good", "b"), ("2", "c")]);
 }
 
 #[test]
-fn json_lines_go_by_key() {
+fn json_lines_are_read_by_key() {
     let content = b"{\"text\": \"a\\nb\", \"label\": 1}\n\n{\"text\": \"c\", \"label\": \"x\"}\n";
     let read = read_file("a.jsonl", content, "").unwrap();
     assert_eq!(pairs(&read), [("1", "a\nb"), ("x", "c")]);
@@ -100,34 +102,34 @@ fn json_lines_go_by_key() {
             .contains("expected a key \"label\", found text")
     );
     assert!(
-        fault("a.jsonl", b"{\"text\": [], \"label\": 1}\n", "").contains("neither text nor number")
+        fault("a.jsonl", b"{\"text\": [], \"label\": 1}\n", "")
+            .contains("\"text\" must be a string, a number or a boolean")
     );
-    assert!(fault("a.jsonl", b"{\"text\"\n", "").starts_with("line 1: no JSON object"));
+    assert!(fault("a.jsonl", b"{\"text\"\n", "").starts_with("1: expected a JSON object: EOF"));
 }
 
 #[test]
-fn fasttext_labels_stand_in_front() {
+fn fasttext_labels_precede_the_text() {
     let read = read_file("a.txt", b"__label__pos very good\n__label__neg bad\n", "").unwrap();
     assert_eq!(pairs(&read), [("pos", "very good"), ("neg", "bad")]);
     assert!(
-        fault("a.txt", b"__label__a x\nno label\n", "")
-            .starts_with("line 2: expected __label__NAME")
+        fault("a.txt", b"__label__a x\nno label\n", "").starts_with("2: expected __label__NAME")
     );
     assert!(fault("a.txt", b"__label__a __label__b x\n", "").contains("more than one label"));
 }
 
 #[test]
-fn a_folder_holds_a_folder_for_each_class() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_directory_has_a_subdirectory_for_each_class() {
+    let directory = tempfile::tempdir().unwrap();
     for (file, text) in [("neg/0_1.txt", "bad"), ("pos/1_9.txt", "good"), ("unsup/2_0.txt", "?")] {
-        let path = folder.path().join(file);
+        let path = directory.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    std::fs::write(folder.path().join("urls.txt"), "not a class").unwrap();
-    let read_with = |fields: &str| read(folder.path(), &data_config(fields)).unwrap();
+    std::fs::write(directory.path().join("urls.txt"), "not a class").unwrap();
+    let read_with = |fields: &str| read(directory.path(), &data_config(fields)).unwrap();
     assert_eq!(pairs(&read_with("  labels: [neg, pos]\n")), [("neg", "bad"), ("pos", "good")]);
-    assert_eq!(read_with("").names, ["neg", "pos", "unsup"]);
+    assert_eq!(read_with("").label_names, ["neg", "pos", "unsup"]);
     let renamed = "  label_names: {neg: bad, pos: good}\n  labels: [bad, good]\n";
     assert_eq!(pairs(&read_with(renamed)), [("bad", "bad"), ("good", "good")]);
 }
@@ -150,23 +152,22 @@ fn compressed_files_read_like_plain_ones() {
     }
 }
 
-/// What a disk leaves of a file that was being written when the power went, say.
+/// A power failure during a write can leave such files.
 #[test]
-fn nul_bytes_are_characters_like_others_and_make_no_row() {
+fn nul_bytes_are_ordinary_characters() {
     let read = read_file("a.csv", b"text,label\na\0b,x\nc,y\n", "").unwrap();
     assert_eq!(pairs(&read), [("x", "a\0b"), ("y", "c")]);
     let zeros = [&b"text,label\na,x\nc,y\n"[..], &[0; 4096]].concat();
-    assert!(fault("a.csv", &zeros, "").starts_with("line 4: expected 2 columns"));
+    assert!(fault("a.csv", &zeros, "").starts_with("4: expected 2 columns"));
     assert_eq!(read_file("a.csv", &zeros, "  broken_lines: skip\n").unwrap().skipped, 1);
-    assert!(fault("a.jsonl", &[0; 64], "").starts_with("line 1: "));
+    assert!(fault("a.jsonl", &[0; 64], "").starts_with("1: "));
 }
 
 #[test]
-fn broken_lines_stop_or_are_counted() {
+fn broken_rows_are_errors_or_are_skipped() {
     let content = b"text\tlabel\ngood\tpos\nno label\nbad\tneg\n\xFF\xFE\tneg\nx\t \n";
     assert!(
-        fault("a.tsv", content, "")
-            .starts_with("line 3: expected 2 columns as in the header, found 1")
+        fault("a.tsv", content, "").starts_with("3: expected 2 columns as in the header, found 1")
     );
     let read = read_file("a.tsv", content, "  broken_lines: skip\n").unwrap();
     assert_eq!(pairs(&read), [("pos", "good"), ("neg", "bad")]);
@@ -174,18 +175,19 @@ fn broken_lines_stop_or_are_counted() {
 }
 
 #[test]
-fn what_is_no_data_file_is_refused() {
+fn unknown_and_missing_files_are_rejected() {
     assert!(format!("{:#}", read_file("a.bin", b"", "").unwrap_err()).contains("data.format"));
     let missing = read(Path::new("/nowhere/x.csv"), &data_config("")).unwrap_err();
     assert!(format!("{missing:#}").contains("cannot open \"/nowhere/x.csv\""));
 }
 
 #[test]
-fn a_quote_that_is_never_closed_is_found() {
+fn unclosed_quotes_are_detected() {
     let open = b"text,label\na,x\n\"b,y\nc,x\nd,y\n";
-    let expected = "line 3: a quoted field begins in this row that is never closed";
+    let expected = "3: unclosed quote in the row that begins here; close it, or double each quote inside \
+                    a quoted field";
     assert_eq!(fault("a.csv", open, ""), expected);
-    // Nobody wants the rest of the file to be left out.
+    // Skipping the row would silently drop the rest of the file.
     assert_eq!(fault("a.csv", open, "  broken_lines: skip\n"), expected);
     assert_eq!(fault("a.csv", b"text,label\na,x\nb,\"y", ""), expected);
     assert_eq!(pairs(&read_file("a.csv", b"text,label\na,x\n\"b\",\"y\"", "").unwrap()).len(), 2);
@@ -194,7 +196,7 @@ fn a_quote_that_is_never_closed_is_found() {
 }
 
 #[test]
-fn a_row_of_very_many_lines_is_pointed_out() {
+fn rows_that_span_many_lines_are_reported() {
     let rows = "a,x\n".repeat(150);
     let content = format!("text,label\nb,y\n\"a,x\n{rows}said \"hello\",y\n");
     let read = read_file("a.csv", content.as_bytes(), "").unwrap();
@@ -205,7 +207,7 @@ fn a_row_of_very_many_lines_is_pointed_out() {
 }
 
 #[test]
-fn utf_16_is_called_so() {
+fn utf_16_is_recognized() {
     for mark in [b"\xFF\xFE", b"\xFE\xFF"] {
         let content = [&mark[..], b"t\0e\0x\0t\0"].concat();
         for name in ["a.csv", "a.txt", "a.jsonl"] {
@@ -218,35 +220,36 @@ fn utf_16_is_called_so() {
 }
 
 #[test]
-fn a_line_has_at_most_so_many_bytes() {
+fn long_lines_are_rejected() {
     let long = [b"text,label\na,x\n", &vec![b'a'; 3_000_000][..], b",y\nb,y\n"].concat();
     assert_eq!(read_file("a.csv", &long, "").unwrap().len(), 3);
     let fields = "  max_line_mb: 2\n";
     for name in ["a.csv", "a.tsv", "a.jsonl", "a.txt"] {
         let error = format!("{:#}", read_file(name, &long, fields).unwrap_err());
-        let expected = "line 3 has more than 2 MB, which data.max_line_mb allows";
-        // Other formats stop at the first line, which is none of theirs.
-        assert!(error.contains(expected) || error.contains("line 1"), "{name}: {error}");
+        let expected = "line 3 exceeds 2 MB, the limit set by data.max_line_mb";
+        // The other formats reject the first line.
+        let first = format!("{name}:1: ");
+        assert!(error.contains(expected) || error.contains(&first), "{name}: {error}");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (class, text) in [("neg", &b"bad"[..]), ("pos", &vec![b'\n'; 2_000_001][..])] {
-        std::fs::create_dir(folder.path().join(class)).unwrap();
-        std::fs::write(folder.path().join(class).join("1.txt"), text).unwrap();
+        std::fs::create_dir(directory.path().join(class)).unwrap();
+        std::fs::write(directory.path().join(class).join("1.txt"), text).unwrap();
     }
-    let error = read(folder.path(), &data_config(fields)).unwrap_err();
-    assert!(error.to_string().contains("1.txt\": more than 2 MB"), "{error:#}");
+    let error = read(directory.path(), &data_config(fields)).unwrap_err();
+    assert!(error.to_string().contains("1.txt: the file exceeds 2 MB"), "{error:#}");
 }
 
-/// 20 MB of rows in 20 kB.
+/// The file has 20 MB of rows in 20 kB.
 #[test]
-fn a_compressed_file_unpacks_to_at_most_so_much() {
+fn the_decompressed_size_is_limited() {
     let rows = format!("text,label\n{}", "good,pos\nbad,neg\n".repeat(1_200_000));
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(rows.as_bytes()).unwrap();
     let zst = zstd::stream::encode_all(rows.as_bytes(), 1).unwrap();
     for (name, bytes) in [("a.csv.gz", gz.finish().unwrap()), ("a.csv.zst", zst)] {
         let error = read_file(name, &bytes, "  max_unpacked_mb: 4\n").unwrap_err();
-        let expected = "it unpacks to more than 4 MB, which data.max_unpacked_mb allows";
+        let expected = "the decompressed size exceeds 4 MB, the limit set by data.max_unpacked_mb";
         assert!(format!("{error:#}").contains(expected), "{error:#}");
         let cut = read_file(name, &bytes[..bytes.len() / 2], "").unwrap_err();
         assert!(format!("{cut:#}").contains("cannot read"), "{cut:#}");
@@ -255,11 +258,12 @@ fn a_compressed_file_unpacks_to_at_most_so_much() {
 }
 
 #[test]
-fn a_column_that_stands_twice_is_no_column() {
+fn duplicate_columns_are_rejected() {
     let content = b"text,text,label\na,b,x\n";
     assert_eq!(
         fault("a.csv", content, ""),
-        "line 1: data.text_column: the header has the column \"text\" twice; give its number, from 1"
+        "1: data.text_column: the header has more than one column \"text\"; use its number, counting \
+         from 1"
     );
     let read = read_file("a.csv", content, "  text_column: 2\n").unwrap();
     assert_eq!(pairs(&read), [("x", "b")]);
@@ -267,21 +271,21 @@ fn a_column_that_stands_twice_is_no_column() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_in_a_folder_of_texts_is_refused_or_counted() {
-    let folder = tempfile::tempdir().unwrap();
+fn special_files_in_a_directory_are_errors_or_are_skipped() {
+    let directory = tempfile::tempdir().unwrap();
     for class in ["neg", "pos"] {
-        std::fs::create_dir(folder.path().join(class)).unwrap();
-        std::fs::write(folder.path().join(class).join("1.txt"), class).unwrap();
+        std::fs::create_dir(directory.path().join(class)).unwrap();
+        std::fs::write(directory.path().join(class).join("1.txt"), class).unwrap();
     }
-    std::os::unix::fs::symlink("loop", folder.path().join("pos/loop")).unwrap();
-    std::os::unix::fs::symlink("..", folder.path().join("pos/up")).unwrap();
-    std::os::unix::fs::symlink(".", folder.path().join("round")).unwrap();
-    let pipe = folder.path().join("neg/pipe");
+    std::os::unix::fs::symlink("loop", directory.path().join("pos/loop")).unwrap();
+    std::os::unix::fs::symlink("..", directory.path().join("pos/up")).unwrap();
+    std::os::unix::fs::symlink(".", directory.path().join("round")).unwrap();
+    let pipe = directory.path().join("neg/pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
-    let error = read(folder.path(), &data_config("")).unwrap_err();
-    assert!(format!("{error:#}").contains("neg/pipe\" is no regular file"), "{error:#}");
-    let read = read(folder.path(), &data_config("  broken_lines: skip\n")).unwrap();
+    let error = read(directory.path(), &data_config("")).unwrap_err();
+    assert!(format!("{error:#}").contains("neg/pipe\" is not a regular file"), "{error:#}");
+    let read = read(directory.path(), &data_config("  broken_lines: skip\n")).unwrap();
     assert_eq!((read.len(), read.skipped), (2, 2));
     let error = read_texts(&pipe, &data_config("  format: csv\n")).unwrap_err();
-    assert!(error.to_string().contains("no regular file"), "{error:#}");
+    assert!(error.to_string().contains("not a regular file"), "{error:#}");
 }

@@ -1,22 +1,22 @@
-//! Collects the vectors of a vocabulary's words.
+//! Collects the vectors of a vocabulary's words while a file is read.
 
 use crate::text::Vocabulary;
 use crate::text::vocabulary::FIRST_WORD;
 
-/// Word vectors for a vocabulary, and how much of it they cover.
+/// Word vectors for a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WordVectors {
-    /// The vector of each id, row-major [V, E].
+    /// Vector of each id, row by row: [V, E].
     pub values: Vec<f32>,
-    /// The numbers in a vector, E.
+    /// Dimension of a vector, E.
     pub size: usize,
-    /// Whether the file has the word of each id (V of them); never for the special ids.
+    /// Marks the ids whose word is in the file: `[V]`. Always `false` for the special ids.
     pub found: Vec<bool>,
-    /// The words of the file that are no UTF-8 and were left out.
+    /// Number of words in the file that were skipped because they are not valid UTF-8.
     pub skipped: u64,
 }
 
-/// Takes the vectors that the vocabulary needs.
+/// Collects the vectors that a vocabulary needs.
 pub(super) struct VectorCollector<'a> {
     vocabulary: &'a Vocabulary,
     pub(super) vectors: WordVectors,
@@ -28,13 +28,13 @@ impl<'a> VectorCollector<'a> {
         Self { vocabulary, vectors: WordVectors { values: Vec::new(), size, found, skipped: 0 } }
     }
 
-    /// The numbers in a vector.
+    /// Dimension of a vector, E.
     pub(super) fn size(&self) -> usize {
         self.vectors.size
     }
 
-    /// The id of a word whose vector is still wanted.
-    pub(super) fn wanted(&mut self, word: &[u8]) -> Option<usize> {
+    /// Returns the id of a word if its vector is still missing.
+    pub(super) fn missing_id(&mut self, word: &[u8]) -> Option<usize> {
         let Ok(word) = std::str::from_utf8(word) else {
             self.vectors.skipped += 1;
             return None;
@@ -43,44 +43,45 @@ impl<'a> VectorCollector<'a> {
         (id >= FIRST_WORD && !self.vectors.found[id as usize]).then_some(id as usize)
     }
 
-    /// Takes the vector [E] of `id`, where all its numbers are good.
-    pub(super) fn take(
+    /// Stores the vector of `id`, if all its values `[E]` are finite. An invalid value is given as it
+    /// is in the file.
+    pub(super) fn insert(
         &mut self,
         id: usize,
-        numbers: impl Iterator<Item = Result<f32, String>>,
+        values: impl Iterator<Item = Result<f32, String>>,
     ) -> Result<(), String> {
         let size = self.size();
         if self.vectors.values.is_empty() {
             self.vectors.values = zeros(self.vocabulary.len(), size)?;
         }
         let row = &mut self.vectors.values[id * size..][..size];
-        for (index, (value, number)) in row.iter_mut().zip(numbers).enumerate() {
-            *value = number.and_then(finite).map_err(|found| {
-                format!("expected number {} to be a finite one, found {found}", index + 1)
-            })?;
+        for (index, (target, value)) in row.iter_mut().zip(values).enumerate() {
+            *target = value
+                .and_then(finite)
+                .map_err(|found| format!("value {} is not a finite number: {found}", index + 1))?;
         }
         self.vectors.found[id] = true;
         Ok(())
     }
 }
 
-fn finite(number: f32) -> Result<f32, String> {
-    if number.is_finite() { Ok(number) } else { Err(number.to_string()) }
+fn finite(value: f32) -> Result<f32, String> {
+    if value.is_finite() { Ok(value) } else { Err(value.to_string()) }
 }
 
-/// Zeros [rows, size].
+/// Allocates zeros: [rows, size].
 fn zeros(rows: usize, size: usize) -> Result<Vec<f32>, String> {
     let mut values = Vec::new();
-    let room = rows.checked_mul(size).and_then(|all| values.try_reserve_exact(all).ok());
-    room.ok_or_else(|| format!("no memory for {rows} word vectors of {size} numbers"))?;
+    let reserved = rows.checked_mul(size).and_then(|all| values.try_reserve_exact(all).ok());
+    reserved.ok_or_else(|| format!("out of memory for {rows} word vectors of dimension {size}"))?;
     values.resize(rows * size, 0.0);
     Ok(values)
 }
 
-/// What a file of another dimension is told.
+/// Returns the error message for a file with vectors of another dimension.
 pub(super) fn wrong_dimension(found: impl std::fmt::Display, size: usize) -> String {
     format!(
-        "the word vectors have {found} numbers, but embedding.size is {size}; \
-         set it to {found} or name another file"
+        "the word vectors have dimension {found}, but embedding.size is {size}; set \
+         embedding.size to {found} or use another file"
     )
 }

@@ -1,4 +1,5 @@
-//! Pre-trained word vectors (word2vec, GloVe, fastText) for the words of a vocabulary.
+//! Pre-trained word vectors (word2vec, GloVe, fastText) for the words of a vocabulary. The embedding
+//! layer that starts from them belongs to the backends.
 
 mod collector;
 mod lines;
@@ -7,51 +8,49 @@ mod plain;
 
 pub use collector::WordVectors;
 
-use std::f64::consts::TAU;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
 
 use collector::VectorCollector;
 
 use super::vocabulary::FIRST_WORD;
 use super::{PAD, START, Vocabulary};
 use crate::io::input;
+use crate::random::normal;
 
 /// Reads the vectors of a vocabulary's words, in memory proportional to the vocabulary.
 ///
-/// Two kinds of files are read:
+/// Supports two formats:
 ///
-/// - Text as word2vec, GloVe and fastText write it, plain, .gz or .zst: a word and E numbers on
-///   each line, separated by single spaces. The last E fields are the numbers and everything
-///   before them is the word, for GloVe 840B has words with spaces. A first line of exactly two
-///   whole numbers is a header, the counts of words and of numbers; where `size` is 1, when a
-///   word could be a number too, only if the second of them is 1.
-/// - `FILE.npy`, a matrix [words, E] of f4 or f8 in little endian and C order, with the words in
-///   `FILE.txt` beside it (or .txt.gz, .txt.zst), one on each line.
+/// - Text as written by word2vec, GloVe and fastText (plain, .gz or .zst): each line is a word and E
+///   numbers, separated by single spaces. The last E fields are the numbers; the word is everything
+///   before them, since words in GloVe 840B contain spaces. A first line of two integers is a header:
+///   the number of words and the dimension. If `size` is 1, such a line can also be the vector of a
+///   number, and counts as a header only if the second integer is 1.
+/// - `FILE.npy`, a matrix [words, E] of little-endian f4 or f8 in C order, with the words in
+///   `FILE.txt` (or .txt.gz, .txt.zst) in the same directory, one per line.
 ///
-/// Words are looked up as they stand; of a word that occurs twice the first vector counts. What the
-/// file lacks, the special ids included, is drawn from `seed` with the mean and the variance that
-/// the vectors found have in each dimension, in the order of ids; PAD is zero. Numbers are read
-/// only where they are needed, and thus only those must be finite.
+/// Words are looked up literally. If a word occurs twice, its first vector is used. Vectors of words
+/// that are not in the file, and of the special ids, are drawn from a normal distribution with the
+/// mean and variance of the vectors found, separately for each dimension. PAD is zero. Only the
+/// values of the vectors that are used must be finite.
 ///
 /// # Errors
-/// Where the file cannot be read, is of another kind or damaged (with the line), has vectors of
-/// another dimension than `size`, or has no word of the vocabulary.
+/// Returns an error if the file cannot be read, has an unsupported format or a broken line, has
+/// vectors of another dimension than `size`, or contains no word of the vocabulary.
 pub fn read_vectors(
     path: &Path,
     vocabulary: &Vocabulary,
     size: usize,
     seed: u64,
 ) -> anyhow::Result<WordVectors> {
-    ensure!(size > 0, "embedding.size is 0, but a word vector has at least one number");
+    ensure!(size > 0, "embedding.size is 0, but word vectors have at least dimension 1");
     let mut collector = VectorCollector::new(vocabulary, size);
     match input::inner_extension(path).as_deref() {
         Some("npy") => npy::read(path, &mut collector)?,
         Some("bin") => bail!(
-            "\"{}\" is a binary file of word2vec or fastText; name its text form (.vec or .txt)",
+            "\"{}\" is a binary file of word2vec or fastText; use the text format (.vec or .txt)",
             path.display()
         ),
         Some("zip") => bail!("\"{}\" is an archive; unpack it first", path.display()),
@@ -60,29 +59,29 @@ pub fn read_vectors(
     let mut vectors = collector.vectors;
     ensure!(
         vectors.found.contains(&true),
-        "\"{}\" has no word of the vocabulary; does it agree with text.lowercase?",
+        "\"{}\" contains no word of the vocabulary; does it match text.lowercase?",
         path.display()
     );
     draw_missing(&mut vectors, seed);
     Ok(vectors)
 }
 
-/// Draws the vectors of all ids that were not found, but for PAD.
+/// Draws the vectors of all ids that were not found, except PAD.
 fn draw_missing(vectors: &mut WordVectors, seed: u64) {
     let moments = moments(vectors);
-    let mut normal = Normal { random: Pcg64::seed_from_u64(seed), spare: None };
     for (id, row) in vectors.values.chunks_exact_mut(vectors.size).enumerate() {
         if id == PAD as usize || vectors.found[id] {
             continue;
         }
-        for (value, (mean, deviation)) in row.iter_mut().zip(&moments) {
-            let drawn = mean + deviation * normal.draw();
+        let first = (id * vectors.size) as u64;
+        for (index, (value, (mean, deviation))) in (first..).zip(row.iter_mut().zip(&moments)) {
+            let drawn = mean + deviation * normal(seed, index);
             *value = drawn.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
         }
     }
 }
 
-/// The mean and the standard deviation of the vectors found, in each dimension [E].
+/// Computes the mean and the standard deviation of the vectors found, for each dimension: `[E]`.
 fn moments(vectors: &WordVectors) -> Vec<(f64, f64)> {
     let rows = || {
         let all = vectors.values.chunks_exact(vectors.size).zip(&vectors.found);
@@ -103,47 +102,28 @@ fn moments(vectors: &WordVectors) -> Vec<(f64, f64)> {
     moments.into_iter().map(|(mean, variance)| (mean, variance.sqrt())).collect()
 }
 
-/// Draws from N(0, 1), two numbers at a time (Box and Muller 1958).
-struct Normal {
-    random: Pcg64,
-    spare: Option<f64>,
-}
-
-impl Normal {
-    fn draw(&mut self) -> f64 {
-        if let Some(spare) = self.spare.take() {
-            return spare;
-        }
-        // The logarithm wants (0, 1].
-        let radius = (-2.0 * (1.0 - self.random.random::<f64>()).ln()).sqrt();
-        let (sine, cosine) = (TAU * self.random.random::<f64>()).sin_cos();
-        self.spare = Some(radius * sine);
-        radius * cosine
-    }
-}
-
-/// How much of a vocabulary and of texts has vectors from a file.
+/// Fractions of a vocabulary and of texts that are covered by word vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coverage {
-    /// The share of the vocabulary's words, special ids left out.
+    /// Fraction of the vocabulary's words, without the special ids.
     pub types: f64,
-    /// The share of the running tokens. OOV counts as not covered, PAD and START as no tokens.
+    /// Fraction of the tokens of the texts. OOV tokens are not covered; PAD and START are not
+    /// counted.
     pub tokens: f64,
 }
 
-/// How much the words `found` (V of them) cover of their vocabulary, and of texts that consist of `ids`;
-/// 0 of nothing.
+/// Computes the coverage of a vocabulary, whose ids with a vector are marked in `found` (`[V]`), and
+/// of texts with these ids. An empty vocabulary or text has coverage 0.
 pub fn coverage(found: &[bool], ids: impl Iterator<Item = u32>) -> Coverage {
     let words = found.iter().skip(FIRST_WORD as usize).copied();
     let tokens = ids.filter(|id| ![PAD, START].contains(id));
     Coverage {
-        types: share(words),
-        tokens: share(tokens.map(|id| found.get(id as usize) == Some(&true))),
+        types: fraction_of_true(words),
+        tokens: fraction_of_true(tokens.map(|id| found.get(id as usize) == Some(&true))),
     }
 }
 
-/// The share of those that are true.
-fn share(flags: impl Iterator<Item = bool>) -> f64 {
+fn fraction_of_true(flags: impl Iterator<Item = bool>) -> f64 {
     let (mut count, mut total) = (0_u64, 0_u64);
     for flag in flags {
         count += u64::from(flag);

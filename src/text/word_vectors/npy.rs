@@ -1,6 +1,8 @@
-//! Word vectors as a NumPy matrix, with the words in a text file beside it.
+//! Reads word vectors from a NumPy matrix, with the words in a text file in the same directory.
 //!
-//! The format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! The file format is described in
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. The header is parsed here
+//! because npyz takes exponential time for nested brackets, which a downloaded file may contain.
 
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -13,73 +15,70 @@ use crate::io::input::open;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// The bytes of a longest header that is read; NumPy's own take 118 for a matrix.
-const LONGEST_HEADER: u64 = 1 << 16;
+/// Maximum size of a header in bytes. NumPy writes 118 bytes for a matrix.
+const MAX_HEADER_SIZE: u64 = 1 << 16;
 
-/// Reads `path`, and the words beside it, into `rows`.
-pub(super) fn read(path: &Path, rows: &mut VectorCollector) -> anyhow::Result<()> {
-    let name = format!("\"{}\"", path.display());
+/// Reads the matrix `path` and its word list into `collector`.
+pub(super) fn read(path: &Path, collector: &mut VectorCollector) -> anyhow::Result<()> {
+    let name = path.display();
     ensure!(
         path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")),
-        "{name} is compressed; decompress the matrix first"
+        "\"{name}\" is compressed; decompress the matrix first"
     );
     let mut reader = open(path)?;
     let header = Header::read(&mut reader).map_err(|fault| anyhow!("{name}: {fault}"))?;
-    let length = std::fs::metadata(path).with_context(|| format!("cannot read {name}"))?.len();
-    header.check(rows.size(), length).map_err(|fault| anyhow!("{name}: {fault}"))?;
+    let length = std::fs::metadata(path).with_context(|| format!("cannot read \"{name}\""))?.len();
+    header.check(collector.size(), length).map_err(|fault| anyhow!("{name}: {fault}"))?;
     let mut words = Lines::open(&word_list(path)?)?;
-    let mut bytes = vec![0; rows.size() * header.number.bytes()];
-    for row in 1..=header.rows {
+    let mut bytes = vec![0; collector.size() * header.data_type.bytes()];
+    let rows = header.rows;
+    for row in 1..=rows {
         reader
             .read_exact(&mut bytes)
-            .with_context(|| format!("cannot read row {row} of {name}"))?;
+            .with_context(|| format!("cannot read row {row} of \"{name}\""))?;
         if !words.advance()? {
-            bail!("{}, but it ends here", must_match(&words, &name, header.rows));
+            let location = words.location();
+            bail!("{location}: the list ends here, but \"{name}\" has {rows} rows");
         }
-        if let Some(id) = rows.wanted(words.line()) {
-            let taken = header.number.take(rows, id, &bytes);
-            taken.map_err(|fault| anyhow!("{name}: row {row}: {fault}"))?;
+        if let Some(id) = collector.missing_id(words.line()) {
+            let inserted = header.data_type.insert(collector, id, &bytes);
+            inserted.map_err(|fault| anyhow!("{name}: row {row}: {fault}"))?;
         }
     }
     if words.advance()? {
-        bail!("{}, but it goes on", must_match(&words, &name, header.rows));
+        bail!("{}: the list continues, but \"{name}\" has only {rows} rows", words.location());
     }
     Ok(())
 }
 
-fn must_match(words: &Lines, name: &str, rows: u64) -> String {
-    let place = words.place();
-    format!("{place}expected {rows} words, as many as {name} has rows")
-}
-
-/// The list of words that belongs to the matrix `path`.
+/// Returns the path of the word list of the matrix `path`.
 fn word_list(path: &Path) -> anyhow::Result<PathBuf> {
     let candidates = ["txt", "txt.gz", "txt.zst"].map(|extension| path.with_extension(extension));
     match candidates.iter().find(|candidate| candidate.is_file()) {
         Some(found) => Ok(found.clone()),
         None => bail!(
-            "expected the words of \"{}\" in \"{}\" (or .txt.gz, .txt.zst), one on each line; \
-             there is no such file",
+            "cannot find the words of \"{}\": expected \"{}\" (or .txt.gz, .txt.zst) with one \
+             word per line",
             path.display(),
             candidates[0].display()
         ),
     }
 }
 
-/// How a number is stored.
+/// Data type of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Number {
+enum DataType {
     Float32,
     Float64,
 }
 
-impl Number {
-    fn of(descr: &str) -> Result<Self, String> {
+impl DataType {
+    fn parse(descr: &str) -> Result<Self, String> {
         match descr {
             "<f4" => Ok(Self::Float32),
             "<f8" => Ok(Self::Float64),
             _ => Err(format!(
-                "expected numbers of type \"<f4\" or \"<f8\", found {descr:?}; save it anew with \
+                "expected the data type \"<f4\" or \"<f8\", found {descr:?}; convert the matrix with \
                  astype(\"<f4\")"
             )),
         }
@@ -92,28 +91,33 @@ impl Number {
         }
     }
 
-    /// Hands the row of a matrix on as the vector of `id`.
-    fn take(self, rows: &mut VectorCollector, id: usize, bytes: &[u8]) -> Result<(), String> {
+    /// Inserts the bytes of a row as the vector of `id`.
+    fn insert(
+        self,
+        collector: &mut VectorCollector,
+        id: usize,
+        bytes: &[u8],
+    ) -> Result<(), String> {
         match self {
             Self::Float32 => {
                 let (singles, _) = bytes.as_chunks::<4>();
-                rows.take(id, singles.iter().map(|raw| Ok(f32::from_le_bytes(*raw))))
+                collector.insert(id, singles.iter().map(|raw| Ok(f32::from_le_bytes(*raw))))
             }
             Self::Float64 => {
                 let (doubles, _) = bytes.as_chunks::<8>();
-                rows.take(id, doubles.iter().map(|raw| Ok(f64::from_le_bytes(*raw) as f32)))
+                collector.insert(id, doubles.iter().map(|raw| Ok(f64::from_le_bytes(*raw) as f32)))
             }
         }
     }
 }
 
-/// What a .npy file begins with.
+/// Header of a .npy file.
 #[derive(Debug, PartialEq)]
 struct Header {
-    number: Number,
+    data_type: DataType,
     rows: u64,
     columns: u64,
-    /// The bytes of the header itself.
+    /// Size of the header in bytes.
     offset: u64,
 }
 
@@ -122,39 +126,39 @@ impl Header {
         let mut start = [0; 8];
         read_exact(reader, &mut start)?;
         if !start.starts_with(MAGIC) {
-            return Err("expected a .npy file, found another beginning".into());
+            return Err("not a .npy file".into());
         }
         let (offset, length) = match start[6] {
-            1 => (10, read_number::<2>(reader)?),
-            2 | 3 => (12, read_number::<4>(reader)?),
+            1 => (10, read_integer::<2>(reader)?),
+            2 | 3 => (12, read_integer::<4>(reader)?),
             version => return Err(format!("expected .npy version 1, 2 or 3, found {version}")),
         };
-        if length > LONGEST_HEADER {
+        if length > MAX_HEADER_SIZE {
             return Err(format!(
-                "expected a .npy header of at most {LONGEST_HEADER} bytes, found {length}"
+                "expected a .npy header of at most {MAX_HEADER_SIZE} bytes, found {length}"
             ));
         }
         let mut text = vec![0; length as usize];
         read_exact(reader, &mut text)?;
-        let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is no text")?;
+        let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is not valid UTF-8")?;
         Dictionary::parse(text)?.header(offset + length)
     }
 
-    /// Whether the matrix has `size` columns, and the file the bytes it should have.
+    /// Checks that the matrix has `size` columns and the file has the expected length.
     fn check(&self, size: usize, length: u64) -> Result<(), String> {
         if self.columns != size as u64 {
             return Err(wrong_dimension(self.columns, size));
         }
-        let row = self.columns.checked_mul(self.number.bytes() as u64);
+        let row = self.columns.checked_mul(self.data_type.bytes() as u64);
         let matrix = row.and_then(|row| row.checked_mul(self.rows));
         match matrix.and_then(|matrix| matrix.checked_add(self.offset)) {
             Some(expected) if expected == length => Ok(()),
             Some(expected) => Err(format!(
-                "expected {expected} bytes for {} rows of {size}, found {length}; is the file cut \
-                 off?",
+                "expected {expected} bytes for {} rows of {size} values, found {length}; is the \
+                 file truncated?",
                 self.rows
             )),
-            None => Err(format!("{} rows of {size} are more than any file holds", self.rows)),
+            None => Err(format!("{} rows of {size} values do not fit in a file", self.rows)),
         }
     }
 }
@@ -163,13 +167,13 @@ fn read_exact(reader: &mut dyn BufRead, bytes: &mut [u8]) -> Result<(), String> 
     reader.read_exact(bytes).map_err(|error| format!("cannot read the .npy header: {error}"))
 }
 
-fn read_number<const BYTES: usize>(reader: &mut dyn BufRead) -> Result<u64, String> {
+fn read_integer<const BYTES: usize>(reader: &mut dyn BufRead) -> Result<u64, String> {
     let mut bytes = [0; BYTES];
     read_exact(reader, &mut bytes)?;
-    Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
-/// The Python dictionary in a header.
+/// Python dictionary in a header.
 #[derive(Default)]
 struct Dictionary {
     descr: Option<String>,
@@ -200,25 +204,28 @@ impl Dictionary {
 
     fn header(self, offset: u64) -> Result<Header, String> {
         let missing = |key: &str| format!("the .npy header has no \"{key}\"");
-        let number = Number::of(&self.descr.ok_or_else(|| missing("descr"))?)?;
+        let data_type = DataType::parse(&self.descr.ok_or_else(|| missing("descr"))?)?;
         if self.fortran_order.ok_or_else(|| missing("fortran_order"))? {
-            return Err("expected a matrix in C order, found Fortran's; save it anew with \
+            return Err("expected a matrix in C order, found Fortran order; convert it with \
                         numpy.ascontiguousarray"
                 .into());
         }
         match self.shape.ok_or_else(|| missing("shape"))?[..] {
-            [rows, columns] => Ok(Header { number, rows, columns, offset }),
-            ref shape => Err(format!("expected a matrix [words, numbers], found shape {shape:?}")),
+            [rows, columns] => Ok(Header { data_type, rows, columns, offset }),
+            ref shape => {
+                Err(format!("expected a matrix [words, dimension], found shape {shape:?}"))
+            }
         }
     }
 }
 
-/// Reads the few Python literals that a header may hold.
+/// Parser for the Python literals of a header.
 struct Cursor<'a> {
     rest: &'a str,
 }
 
 impl<'a> Cursor<'a> {
+    /// Skips white space, and `mark` if it follows. Returns whether it does.
     fn eat(&mut self, mark: char) -> bool {
         self.rest = self.rest.trim_start();
         let tail = self.rest.strip_prefix(mark);
@@ -235,7 +242,7 @@ impl<'a> Cursor<'a> {
         format!("expected {expected} in the .npy header, found {found:?}")
     }
 
-    /// What stands between `open` and `close`, with commas between and perhaps at the end.
+    /// Parses items between `open` and `close`, separated by commas. A trailing comma is allowed.
     fn list(
         &mut self,
         open: char,
@@ -259,7 +266,7 @@ impl<'a> Cursor<'a> {
             self.rest = tail;
             Some(text)
         });
-        text.ok_or_else(|| self.fault("a text in quotes"))
+        text.ok_or_else(|| self.fault("a quoted string"))
     }
 
     fn boolean(&mut self) -> Result<bool, String> {
@@ -278,7 +285,7 @@ impl<'a> Cursor<'a> {
         self.list('(', ')', |cursor| {
             let rest = cursor.rest.trim_start();
             let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            shape.push(rest[..end].parse().map_err(|_| cursor.fault("a count"))?);
+            shape.push(rest[..end].parse().map_err(|_| cursor.fault("an integer"))?);
             cursor.rest = &rest[end..];
             Ok(())
         })?;

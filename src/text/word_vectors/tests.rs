@@ -7,17 +7,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::text::OOV;
 
-/// PAD, START, OOV, unused, "the" 4, "film" 5, ". . ." 6, "é" 7, "rare" 8.
+/// Creates a vocabulary with "the" 4, "film" 5, ". . ." 6, "é" 7 and "rare" 8.
 fn vocabulary() -> Vocabulary {
     let words = "<pad> <start> <oov> <unused> the film ._._. é rare";
     let words = words.split(' ').map(|word| word.replace('_', " "));
     Vocabulary::from_words(words.collect()).unwrap()
 }
 
-/// Files that vanish with it.
-struct Folder(tempfile::TempDir);
+/// A temporary directory.
+struct Directory(tempfile::TempDir);
 
-impl Folder {
+impl Directory {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -30,13 +30,13 @@ impl Folder {
 }
 
 fn read(name: &str, content: &[u8], size: usize) -> anyhow::Result<WordVectors> {
-    read_vectors(&Folder::new().file(name, content), &vocabulary(), size, 1)
+    read_vectors(&Directory::new().file(name, content), &vocabulary(), size, 1)
 }
 
-/// What reading says behind the name of the file.
+/// Returns the error message after the file name.
 fn fault(name: &str, content: &[u8], size: usize) -> String {
     let message = format!("{:#}", read(name, content, size).unwrap_err());
-    message.split_once(&format!("{name}\"")).expect("the file is named").1.to_owned()
+    message.split_once(name).expect("the message names the file").1.to_owned()
 }
 
 fn row(vectors: &WordVectors, id: usize) -> &[f32] {
@@ -67,13 +67,13 @@ fn compressed_files_are_read() {
     let gz = gz.finish().unwrap();
     assert_eq!(row(&read("a.vec.gz", &gz, 2).unwrap(), 4), [1., 2.]);
     let cut = fault("a.vec.gz", &gz[..gz.len() - 1], 2);
-    assert_eq!(cut, " beyond line 1: unexpected end of file");
+    assert_eq!(cut, "\" after line 1: unexpected end of file");
     let zst = zstd::stream::encode_all(&b"the 1 2"[..], 1).unwrap();
     assert_eq!(row(&read("a.txt.zst", &zst, 2).unwrap(), 4), [1., 2.]);
 }
 
 #[test]
-fn odd_words_are_words() {
+fn words_may_contain_spaces_and_digits() {
     let content = b"1 1 1\n. . . 3 4\n\xE9 5 6\n\xC3\xA9 7 8\n 9 9\n<pad> 5 5\n. . . 9 9\n";
     let vectors = read("a.txt", content, 2).unwrap();
     assert_eq!(found(&vectors), [6, 7]);
@@ -84,7 +84,7 @@ fn odd_words_are_words() {
 }
 
 #[test]
-fn a_header_is_told_from_a_vector() {
+fn headers_and_vectors_are_distinguished() {
     assert_eq!(found(&read("a.txt", b"2 1\n7 1\nthe 3\n", 1).unwrap()), [4]);
     assert_eq!(found(&read("a.txt", b"2 3\n7 1\nthe 3\n", 1).unwrap()), [4]);
     assert_eq!(found(&read("a.txt", b"1 2\nthe 3 4\n", 2).unwrap()), [4]);
@@ -92,63 +92,57 @@ fn a_header_is_told_from_a_vector() {
 }
 
 #[test]
-fn faults_name_the_line() {
-    let fields = "expected a word and 2 numbers with single spaces between, found";
+fn errors_name_the_line() {
+    let fields = "expected a word and 2 numbers separated by single spaces, found";
     for (content, expected) in [
-        (&b"the 1 2\nx 1\n"[..], format!("line 2: {fields} 1 fields after \"x\"")),
-        (b"the 1 2\n\nx 1 2 3\n", format!("line 3: {fields} 3 fields after \"x\"")),
-        (b"the 1 2\nx  1 2\n", format!("line 2: {fields} 3 fields after \"x\"")),
-        (b"the\t1\t2\n", format!("line 1: {fields} 0 fields after \"the\\t1\\t2\"")),
-        (b"the x 2\n", "line 1: expected number 1 to be a finite one, found \"x\"".into()),
-        (b"the 1 nan\n", "line 1: expected number 2 to be a finite one, found NaN".into()),
-        (
-            b"2 2\nx 1 2\nthe -inf 1",
-            "line 3: expected number 1 to be a finite one, found -inf".into(),
-        ),
-        (b"the 1 1e99\n", "line 1: expected number 2 to be a finite one, found inf".into()),
-        (
-            b"the 1 \xFF\n",
-            "line 1: expected number 2 to be a finite one, found \"\u{FFFD}\"".into(),
-        ),
+        (&b"the 1 2\nx 1\n"[..], format!("2: {fields} 1 fields after \"x\"")),
+        (b"the 1 2\n\nx 1 2 3\n", format!("3: {fields} 3 fields after \"x\"")),
+        (b"the 1 2\nx  1 2\n", format!("2: {fields} 3 fields after \"x\"")),
+        (b"the\t1\t2\n", format!("1: {fields} 0 fields after \"the\\t1\\t2\"")),
+        (b"the x 2\n", "1: value 1 is not a finite number: \"x\"".into()),
+        (b"the 1 nan\n", "1: value 2 is not a finite number: NaN".into()),
+        (b"2 2\nx 1 2\nthe -inf 1", "3: value 1 is not a finite number: -inf".into()),
+        (b"the 1 1e99\n", "1: value 2 is not a finite number: inf".into()),
+        (b"the 1 \xFF\n", "1: value 2 is not a finite number: \"\u{FFFD}\"".into()),
         (
             b"3 2\nthe 1 2\n",
-            "the header promises 3 words, but there are 1; is the file cut off?".into(),
+            " expected 3 words according to the header, found 1; is the file truncated?".into(),
         ),
-        (b"1 2\nthe 1 2\nx 1 2\n", "the header promises 1 words, but there are 2".into()),
-        (b"", "there are no word vectors in it".into()),
-        (b"\n \n", "there are no word vectors in it".into()),
+        (b"1 2\nthe 1 2\nx 1 2\n", " expected 1 words according to the header, found 2".into()),
+        (b"", " the file has no word vectors".into()),
+        (b"\n \n", " the file has no word vectors".into()),
     ] {
         let found = fault("a.txt", content, 2);
-        assert!(found.starts_with(&format!(": {expected}")), "{found}");
+        assert!(found.starts_with(&format!(":{expected}")), "{found}");
     }
     let binary = fault("a.txt", b"1 2\nthe \0\0\x80\x3F\0\0\0\0\n", 2);
     assert!(
-        binary.ends_with("(a binary file? The text form, .vec or .txt, is needed)"),
+        binary.ends_with("(is this a binary file? use the text format, .vec or .txt)"),
         "{binary}"
     );
     let long = fault("a.txt", &[b'x'; (1 << 22) + 1], 2);
-    assert!(long.contains("found more than 4194304 bytes without a line end"), "{long}");
+    assert!(long.contains("the line is longer than 4194304 bytes"), "{long}");
 }
 
 #[test]
-fn another_dimension_is_named() {
+fn other_dimensions_are_rejected() {
     for content in [&b"the 1 2 3\n"[..], b"1 3\nthe 1 2 3\n", b". . . 1 2 3\n", b"the 1 nan 3\n"] {
         for size in [2, 4] {
             let found = fault("a.txt", content, size);
             let expected = format!(
-                ": line 1: the word vectors have 3 numbers, but embedding.size is {size}; \
-                 set it to 3 or name another file"
+                ":1: the word vectors have dimension 3, but embedding.size is {size}; set \
+                 embedding.size to 3 or use another file"
             );
             assert_eq!(found, expected);
         }
     }
-    assert!(fault("a.txt", b"the 1\n", 2).contains("have 1 numbers"));
+    assert!(fault("a.txt", b"the 1\n", 2).contains("have dimension 1"));
     assert!(fault("a.txt", b"the 1 x 3\n", 2).contains("found 3 fields after \"the\""));
     assert!(read("a.txt", b"the 1\n", 0).unwrap_err().to_string().contains("is 0"));
 }
 
 #[test]
-fn other_kinds_of_files_are_refused() {
+fn unsupported_formats_are_rejected() {
     assert!(fault("w2v.bin", b"", 2).contains("binary file of word2vec or fastText"));
     assert!(fault("w2v.BIN.gz", b"", 2).contains("(.vec or .txt)"));
     assert!(fault("glove.zip", b"", 2).contains("unpack it first"));
@@ -158,21 +152,21 @@ fn other_kinds_of_files_are_refused() {
 }
 
 #[test]
-fn a_file_without_any_known_word_is_refused() {
+fn a_file_without_known_words_is_rejected() {
     let found = fault("a.txt", b"The 1 2\nFilm 1 2\n", 2);
-    assert_eq!(found, " has no word of the vocabulary; does it agree with text.lowercase?");
+    assert_eq!(found, "\" contains no word of the vocabulary; does it match text.lowercase?");
 }
 
 #[test]
-fn the_list_of_words_is_not_taken_for_vectors() {
-    let folder = Folder::new();
-    folder.file("a.npy", b"");
-    let list = folder.file("a.txt", b"the\nfilm\n");
+fn word_lists_are_not_mistaken_for_vectors() {
+    let directory = Directory::new();
+    directory.file("a.npy", b"");
+    let list = directory.file("a.txt", b"the\nfilm\n");
     let message = read_vectors(&list, &vocabulary(), 2, 1).unwrap_err().to_string();
-    assert!(message.contains("is this the list of words of") && message.contains("a.npy"));
+    assert!(message.contains("is this the word list of") && message.contains("a.npy"));
 }
 
-/// A .npy file, version 1, with this dictionary.
+/// Creates a .npy file of version 1 with this header.
 fn npy(dictionary: &str, matrix: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((dictionary.len() as u16).to_le_bytes());
@@ -190,9 +184,9 @@ fn singles(numbers: &[f32]) -> Vec<u8> {
 }
 
 fn read_npy(matrix: &[u8], words: &[u8]) -> anyhow::Result<WordVectors> {
-    let folder = Folder::new();
-    folder.file("m.txt", words);
-    read_vectors(&folder.file("m.npy", matrix), &vocabulary(), 2, 1)
+    let directory = Directory::new();
+    directory.file("m.txt", words);
+    read_vectors(&directory.file("m.npy", matrix), &vocabulary(), 2, 1)
 }
 
 fn npy_fault(matrix: &[u8], words: &[u8]) -> String {
@@ -217,16 +211,16 @@ fn matrices_of_single_and_double_precision_are_read() {
 }
 
 #[test]
-fn the_list_of_words_may_be_compressed_or_of_another_encoding() {
-    let folder = Folder::new();
-    folder.file("m.txt.zst", &zstd::stream::encode_all(&b"\xE9\r\nthe\r\n"[..], 1).unwrap());
+fn word_lists_may_be_compressed_and_contain_invalid_utf_8() {
+    let directory = Directory::new();
+    directory.file("m.txt.zst", &zstd::stream::encode_all(&b"\xE9\r\nthe\r\n"[..], 1).unwrap());
     let matrix = npy(&dictionary("<f4", "False", "(2, 2)"), &singles(&[1., 2., 3., 4.]));
-    let vectors = read_vectors(&folder.file("m.npy", &matrix), &vocabulary(), 2, 1).unwrap();
+    let vectors = read_vectors(&directory.file("m.npy", &matrix), &vocabulary(), 2, 1).unwrap();
     assert_eq!((row(&vectors, 4), vectors.skipped), (&[3., 4.][..], 1));
 }
 
 #[test]
-fn every_broken_header_has_its_own_message() {
+fn each_header_error_has_its_own_message() {
     let matrix = singles(&[1., 2.]);
     let with = |dictionary: &str| npy(dictionary, &matrix);
     let good = with(&dictionary("<f4", "False", "(1, 2)"));
@@ -239,17 +233,17 @@ fn every_broken_header_has_its_own_message() {
     for (bytes, expected) in [
         (good[..5].to_vec(), "cannot read the .npy header"),
         (good[..40].to_vec(), "cannot read the .npy header"),
-        (changed(1, b'n'), "expected a .npy file, found another beginning"),
+        (changed(1, b'n'), "not a .npy file"),
         (changed(6, 4), "expected .npy version 1, 2 or 3, found 4"),
         (changed(6, 2), "expected a .npy header of at most 65536 bytes, found "),
-        (changed(12, 0xFF), "the .npy header is no text"),
+        (changed(12, 0xFF), "the .npy header is not valid UTF-8"),
         (with(""), "expected '{' in the .npy header, found \"\""),
         (with("{'descr' '<f4'}"), "expected ':' in the .npy header, found \"'<f4'}\""),
-        (with("{'descr': [('a', '<f4')]}"), "expected a text in quotes in the .npy header, found"),
-        (with("{'descr': '<f4"), "expected a text in quotes"),
+        (with("{'descr': [('a', '<f4')]}"), "expected a quoted string in the .npy header, found"),
+        (with("{'descr': '<f4"), "expected a quoted string"),
         (with("{'fortran_order': 0}"), "expected True or False in the .npy header, found \"0}\""),
-        (with("{'shape': (-1, 2)}"), "expected a count in the .npy header, found \"-1, 2)}\""),
-        (with("{'shape': (99999999999999999999, 2)}"), "expected a count"),
+        (with("{'shape': (-1, 2)}"), "expected an integer in the .npy header, found \"-1, 2)}\""),
+        (with("{'shape': (99999999999999999999, 2)}"), "expected an integer"),
         (with("{'shape': (1 2)}"), "expected ')' in the .npy header, found \"2)}\""),
         (with("{'shape': 1}"), "expected '(' in the .npy header"),
         (with("{'order': 1}"), "unknown key \"order\" in the .npy header"),
@@ -257,16 +251,19 @@ fn every_broken_header_has_its_own_message() {
         (with("{}"), "the .npy header has no \"descr\""),
         (with("{'descr': '<f4'}"), "the .npy header has no \"fortran_order\""),
         (with("{'descr': '<f4', 'fortran_order': False}"), "the .npy header has no \"shape\""),
-        (with(&dictionary(">f4", "False", "(1, 2)")), "found \">f4\"; save it anew with astype"),
+        (
+            with(&dictionary(">f4", "False", "(1, 2)")),
+            "found \">f4\"; convert the matrix with astype",
+        ),
         (with(&dictionary("<f4", "True", "(1, 2)")), "numpy.ascontiguousarray"),
         (with(&dictionary("<f4", "False", "(2,)")), "found shape [2]"),
-        (with(&dictionary("<f4", "False", "(2, 1)")), "have 1 numbers, but embedding.size"),
-        (with(&dictionary("<f4", "False", "(2, 2)")), "bytes for 2 rows of 2, found "),
-        (with(&dictionary("<f4", "False", "(0, 2)")), "is the file cut off?"),
-        (with(&dictionary("<f8", "False", "(9000000000000000000, 2)")), "than any file holds"),
+        (with(&dictionary("<f4", "False", "(2, 1)")), "have dimension 1, but embedding.size"),
+        (with(&dictionary("<f4", "False", "(2, 2)")), "bytes for 2 rows of 2 values, found "),
+        (with(&dictionary("<f4", "False", "(0, 2)")), "is the file truncated?"),
+        (with(&dictionary("<f8", "False", "(9000000000000000000, 2)")), "do not fit in a file"),
     ] {
         let found = npy_fault(&bytes, b"the");
-        assert!(found.contains("m.npy\": ") && found.contains(expected), "{found}: {expected}");
+        assert!(found.contains("m.npy: ") && found.contains(expected), "{found}: {expected}");
     }
 }
 
@@ -275,28 +272,28 @@ fn a_matrix_and_its_words_must_match() {
     let matrix = npy(&dictionary("<f4", "False", "(2, 2)"), &singles(&[1., f32::INFINITY, 3., 4.]));
     assert!(read_npy(&matrix, b"x\nthe\n").is_ok());
     for (words, expected) in [
-        (&b"x"[..], "m.txt\": line 1: expected 2 words, as many as"),
-        (b"x\nthe\ny", "m.npy\" has rows, but it goes on"),
-        (b"the\nx\n", "m.npy\": row 1: expected number 2 to be a finite one, found inf"),
-        (b"x\ny\n", "has no word of the vocabulary"),
+        (&b"x"[..], "m.txt:1: the list ends here, but"),
+        (b"x\nthe\ny", "m.npy\" has only 2 rows"),
+        (b"the\nx\n", "m.npy: row 1: value 2 is not a finite number: inf"),
+        (b"x\ny\n", "contains no word of the vocabulary"),
     ] {
         let found = npy_fault(&matrix, words);
         assert!(found.contains(expected), "{found}");
     }
-    let path = Folder::new();
-    let alone = path.file("m.npy", &matrix);
+    let directory = Directory::new();
+    let alone = directory.file("m.npy", &matrix);
     let message = read_vectors(&alone, &vocabulary(), 2, 1).unwrap_err().to_string();
     assert!(message.contains("m.txt\" (or .txt.gz, .txt.zst)"), "{message}");
 }
 
 #[test]
-fn what_is_missing_is_drawn_like_what_was_found() {
+fn missing_vectors_have_the_moments_of_those_found() {
     let words = ["<pad>", "<start>", "<oov>", "<unused>"].map(str::to_owned);
     let words: Vec<String> =
         words.into_iter().chain((0..20_000).map(|i| format!("w{i}"))).collect();
     let vocabulary = Vocabulary::from_words(words).unwrap();
-    let folder = Folder::new();
-    let path = folder.file("a.txt", b"w3 1 10 5\nw1 3 20 5\nw2 2 30 5\n");
+    let directory = Directory::new();
+    let path = directory.file("a.txt", b"w3 1 10 5\nw1 3 20 5\nw2 2 30 5\n");
     let vectors = read_vectors(&path, &vocabulary, 3, 7).unwrap();
     assert_eq!(vectors.values[..3], [0.; 3]);
     let (means, deviations) = ([2., 20., 5.], [(2_f64 / 3.).sqrt(), (200_f64 / 3.).sqrt(), 0.]);
@@ -314,7 +311,7 @@ fn what_is_missing_is_drawn_like_what_was_found() {
         let share = within as f64 / drawn.len() as f64;
         assert!(scale == 0. || (0.67..0.70).contains(&share), "within one deviation {share}");
     }
-    let reordered = folder.file("b.txt", b"w2 2 30 5\nx 0 0 0\nw1 3 20 5\nw3 1 10 5\n");
+    let reordered = directory.file("b.txt", b"w2 2 30 5\nx 0 0 0\nw1 3 20 5\nw3 1 10 5\n");
     let same = read_vectors(&reordered, &vocabulary, 3, 7).unwrap();
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
     assert!(vectors.values.iter().zip(&same.values).all(close));
@@ -322,7 +319,7 @@ fn what_is_missing_is_drawn_like_what_was_found() {
 }
 
 #[test]
-fn huge_numbers_stay_finite() {
+fn drawn_values_are_finite() {
     let vectors = read("a.txt", b"the 3e38\nfilm -3e38\n", 1).unwrap();
     assert!(vectors.values.iter().all(|value| value.is_finite()));
 }
@@ -336,7 +333,7 @@ fn coverage_counts_words_and_running_tokens() {
     assert_eq!(coverage(&[], std::iter::empty()), Coverage { types: 0., tokens: 0. });
 }
 
-/// Bytes that come near to a file of word vectors.
+/// Generates bytes that resemble a file of word vectors.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..20),
@@ -364,9 +361,9 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(content in bytes(), words in bytes(), size in 0_usize..4) {
-        let folder = Folder::new();
-        folder.file("m.txt", &words);
+    fn no_input_causes_a_panic(content in bytes(), words in bytes(), size in 0_usize..4) {
+        let directory = Directory::new();
+        directory.file("m.txt", &words);
         let header = String::from_utf8_lossy(&content);
         for (name, content) in [
             ("a.txt", content.clone()),
@@ -375,7 +372,7 @@ proptest! {
             ("m.npy", npy(&header, &words)),
             ("m.npy", content.clone()),
         ] {
-            let path = folder.file(name, &content);
+            let path = directory.file(name, &content);
             if let Ok(vectors) = read_vectors(&path, &vocabulary(), size, 1) {
                 prop_assert_eq!(vectors.values.len(), size * vectors.found.len());
                 prop_assert!(vectors.values.iter().all(|value| value.is_finite()));

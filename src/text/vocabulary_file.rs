@@ -1,4 +1,4 @@
-//! A vocabulary in a file of its own, so that one corpus's words can number another's.
+//! Vocabulary files, with which several models can share one vocabulary.
 
 use std::fs;
 use std::path::Path;
@@ -12,19 +12,19 @@ use crate::io::files::write_atomic;
 
 const FORMAT: &str = "lstmtext vocabulary";
 
-/// What the file holds.
+/// Content of a vocabulary file.
 #[derive(Serialize, Deserialize)]
-struct Dictionary {
+struct VocabularyFile {
     format: String,
     tokenizer: String,
     lowercase: bool,
     strip_tags: bool,
-    /// Words by falling frequency, the special ones left out: the first has id 4.
+    /// Words by descending frequency, without the special ids: the first has id 4.
     words: Vec<String>,
 }
 
-impl Dictionary {
-    fn of(words: Vec<String>, config: &TextConfig) -> Self {
+impl VocabularyFile {
+    fn new(words: Vec<String>, config: &TextConfig) -> Self {
         Self {
             format: FORMAT.into(),
             tokenizer: config.tokenizer.as_str().into(),
@@ -35,29 +35,36 @@ impl Dictionary {
     }
 }
 
-/// Writes a vocabulary to `path`, with the settings of the tokenizer that made its words.
+/// Writes a vocabulary to `path`, with the settings of the tokenizer.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyhow::Result<()> {
-    let words = vocabulary.own_words().map(|word| word.to_string()).collect();
-    let dictionary = Dictionary::of(words, config);
-    let mut json = serde_json::to_vec_pretty(&dictionary).context("cannot encode the words")?;
+    let words = vocabulary.regular_words().map(|word| word.to_string()).collect();
+    let file = VocabularyFile::new(words, config);
+    let mut json = serde_json::to_vec_pretty(&file).context("cannot encode the vocabulary")?;
     json.push(b'\n');
     write_atomic(path, &json)
 }
 
-/// Reads the vocabulary of an input from `path`, at most `text.vocabulary_size` ids of it.
+/// Reads the vocabulary of an input from `path` and truncates it to `text.vocabulary_size` ids.
 ///
 /// # Errors
-/// Where the file is no dictionary, or one of another tokenizer.
+/// Returns an error if the file is not a vocabulary, or was counted with other tokenizer settings
+/// than those of the input.
 pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
-    let found: Dictionary = serde_json::from_slice(&bytes)
-        .map_err(|_| anyhow!("{} is no vocabulary; `lstmtext data vocab` writes one", name()))?;
-    ensure!(found.format == FORMAT, "{} is \"{}\", expected \"{FORMAT}\"", name(), found.format);
-    let expected = Dictionary::of(Vec::new(), &input.text);
+    let found: VocabularyFile = serde_json::from_slice(&bytes).map_err(|_| {
+        anyhow!("{} is not a vocabulary file; create one with `lstmtext data vocab`", name())
+    })?;
+    ensure!(
+        found.format == FORMAT,
+        "{} has the format \"{}\", expected \"{FORMAT}\"",
+        name(),
+        found.format
+    );
+    let expected = VocabularyFile::new(Vec::new(), &input.text);
     for (setting, found, expected) in [
         ("tokenizer", &found.tokenizer, &expected.tokenizer),
         ("lowercase", &found.lowercase.to_string(), &expected.lowercase.to_string()),
@@ -65,12 +72,12 @@ pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     ] {
         ensure!(
             found == expected,
-            "{} was counted with {setting}: {found}, but {} is {expected}",
+            "{} was created with {setting}: {found}, but {} is {expected}",
             name(),
             input.field(&format!("text.{setting}"))
         );
     }
-    Vocabulary::of_words(found.words, input.text.vocabulary_size)
+    Vocabulary::from_ranked_words(found.words, input.text.vocabulary_size)
         .map_err(|message| anyhow!("{}: {message}", name()))
 }
 
@@ -85,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_numbers_words_as_when_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("words.json");
+    fn a_vocabulary_file_is_read_back_with_the_same_ids() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("words.json");
         let own = input("");
         let vocabulary = Vocabulary::build(&["b a b <x".into()], &own.text).unwrap();
         write(&path, &vocabulary, &own.text).unwrap();
@@ -97,20 +104,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dictionary_of_this_tokenizer_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("words.json");
+    fn invalid_files_and_other_tokenizers_are_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("words.json");
         let own = input("");
         let fault = |input: &Input| format!("{:#}", read(&path, input).unwrap_err());
         assert!(fault(&own).contains("cannot be read"));
         fs::write(&path, "the\nand\n").unwrap();
-        assert!(fault(&own).contains("`lstmtext data vocab` writes one"));
+        assert!(fault(&own).contains("create one with `lstmtext data vocab`"));
         write(&path, &Vocabulary::build(&["a".into()], &own.text).unwrap(), &own.text).unwrap();
         let other = fault(&input("tokenizer: keras"));
         assert!(other.ends_with("with tokenizer: words, but text.tokenizer is keras"), "{other}");
         assert!(fault(&input("lowercase: false")).contains("lowercase: true"));
         let twice = fs::read_to_string(&path).unwrap().replace("\"a\"", "\"a\", \"a\"");
         fs::write(&path, twice).unwrap();
-        assert!(fault(&own).ends_with("a word stands in it twice"));
+        assert!(fault(&own).ends_with("the word \"a\" occurs twice"));
     }
 }

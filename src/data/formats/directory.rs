@@ -1,4 +1,4 @@
-//! A folder for each class with a file for each text, as aclImdb.
+//! Reads a directory per class with a file per text, such as aclImdb.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use super::lines::limits;
 use super::sink::{Row, Sink};
 use crate::config::DataConfig;
-use crate::io::input::open_limited;
+use crate::io::input::{Limit, MB, open_limited};
 
-/// Reads the folder `path`; only the classes of `data.labels` where it is set.
+/// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let wanted = |name: &String| {
         let label = config.label_names.get(name).unwrap_or(name);
@@ -23,42 +23,43 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         }
     }
     if classes.is_empty() {
-        bail!("\"{}\": expected a folder for each class, found none", path.display());
+        bail!("{}: expected a subdirectory for each class, found none", path.display());
     }
-    for (label, folder) in classes {
-        for (_, file) in sorted_entries(&folder)? {
+    for (label, directory) in classes {
+        for (_, file) in sorted_entries(&directory)? {
             if file.is_dir() {
                 continue;
             }
             if !file.is_file() {
-                // A pipe, which would never end, or a link to itself.
-                sink.take(0, Err(format!("\"{}\" is no regular file", file.display())))?;
+                // Such as a pipe, which may never end, or a symbolic link to itself.
+                sink.add(0, Err(format!("\"{}\" is not a regular file", file.display())))?;
                 continue;
             }
             let mut bytes = Vec::new();
             let limits = limits(config);
+            let Limit { bytes: limit, field } = limits.line;
             open_limited(&file, limits)?
-                .take(limits.line.saturating_add(1))
+                .take(limit.saturating_add(1))
                 .read_to_end(&mut bytes)
                 .with_context(|| format!("cannot read \"{}\"", file.display()))?;
-            if bytes.len() as u64 > limits.line {
-                let most = config.max_line_mb;
-                bail!("\"{}\": more than {most} MB, data.max_line_mb", file.display());
+            if bytes.len() as u64 > limit {
+                let (path, megabytes) = (file.display(), limit / MB);
+                bail!("{path}: the file exceeds {megabytes} MB, the limit set by {field}");
             }
             let row = String::from_utf8(bytes)
                 .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
-                .map_err(|_| format!("found bytes that are not UTF-8 in \"{}\"", file.display()));
-            sink.take(0, row)?;
+                .map_err(|_| format!("\"{}\" is not valid UTF-8", file.display()));
+            sink.add(0, row)?;
         }
     }
     Ok(())
 }
 
-/// What lies in `folder`, hidden entries left out, by name.
-fn sorted_entries(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let unreadable = || format!("cannot read the folder \"{}\"", folder.display());
+/// Returns the entries of a directory sorted by name, without hidden ones.
+fn sorted_entries(directory: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let unreadable = || format!("cannot read the directory \"{}\"", directory.display());
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+    for entry in std::fs::read_dir(directory).with_context(unreadable)? {
         let entry = entry.with_context(unreadable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') {

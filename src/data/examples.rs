@@ -1,0 +1,201 @@
+//! Examples: rows of a data file with their targets.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::cache::read_source;
+use super::dataset::Dataset;
+use super::formats::{excerpt, read_rows};
+use super::source::{Source, TextHash};
+use super::targets::Targets;
+use crate::config::{Config, Inputs, TextConfig};
+use crate::output::format::pluralize;
+use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
+
+/// Examples of a data file or directory.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// Data from which the examples were read.
+    pub source: Arc<Source>,
+    /// Indices of the examples among the rows of the source.
+    pub rows: Vec<u32>,
+    /// Targets of the examples. Labels are indices into the class names.
+    pub targets: Targets,
+    /// Notes on the file, such as the number of broken rows that were skipped.
+    pub notes: Vec<String>,
+}
+
+impl Examples {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Returns `true` if there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Hashes of the texts of the examples.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = &TextHash> {
+        self.rows.iter().map(|row| &self.source.hashes[*row as usize])
+    }
+
+    /// Builds the vocabulary of an input, given by its index, from these examples.
+    ///
+    /// # Errors
+    /// Returns an error if no word is frequent enough.
+    pub fn vocabulary(&self, input: usize, config: &TextConfig) -> anyhow::Result<Vocabulary> {
+        let rows = self.rows.iter().map(|row| *row as usize);
+        Vocabulary::count(&self.source.inputs[input], rows, config)
+    }
+
+    /// Builds the encoders of all inputs with the vocabularies of these examples, or with the
+    /// configured vocabulary files.
+    ///
+    /// # Errors
+    /// Returns an error if no word is frequent enough or a vocabulary file cannot be used.
+    pub fn encoders(&self, inputs: &Inputs) -> anyhow::Result<Encoders> {
+        Encoders::build(inputs, |input, config| self.vocabulary(input, config))
+    }
+
+    /// Encodes the texts of an input, given by its index.
+    ///
+    /// # Errors
+    /// Returns an error if the ids are written to a file and this fails.
+    pub fn encode(&self, input: usize, encoder: &Encoder) -> anyhow::Result<Corpus> {
+        let texts = &self.source.inputs[input];
+        let count = self.rows.iter().map(|row| texts.text(*row as usize).len() as u64).sum();
+        let writer = self.source.ids_writer(count)?;
+        encoder.encode_tokens(texts, &self.rows, writer).context("cannot store the encoded texts")
+    }
+
+    /// Tokenizes the same examples again with the inputs of another model.
+    ///
+    /// # Errors
+    /// Returns an error if the data cannot be read, or if the other configuration selects different
+    /// rows.
+    pub fn retokenize(&self, config: &Config) -> anyhow::Result<Self> {
+        let source = read_source(&self.source.rows.path, config)?;
+        if source.rows.lines != self.source.rows.lines {
+            bail!(
+                "the models read different rows of \"{}\" and cannot be compared",
+                source.rows.path.display()
+            );
+        }
+        Ok(Self { source: Arc::new(source), ..self.clone() })
+    }
+
+    /// Files that were read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.source.rows.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// Returns the file of the example at `index`, and its line unless it is a whole file.
+    pub fn file_and_line(&self, index: usize) -> (&Path, Option<u64>) {
+        self.source.rows.file_and_line(self.rows[index] as usize)
+    }
+
+    /// Reads the texts of the examples at these indices again: for each example, one text per
+    /// column of the inputs.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read.
+    pub fn texts(&self, indices: &[usize], config: &Config) -> anyhow::Result<Vec<Vec<String>>> {
+        let wanted = indices.iter().enumerate();
+        let wanted: HashMap<u32, usize> =
+            wanted.map(|(position, index)| (self.rows[*index], position)).collect();
+        let mut texts = vec![Vec::new(); indices.len()];
+        let mut row = 0;
+        read_rows(&self.source.rows.path, config, &mut |columns| {
+            if let Some(position) = wanted.get(&row) {
+                texts[*position] = columns;
+            }
+            row += 1;
+            Ok(())
+        })?;
+        Ok(texts)
+    }
+
+    /// Encodes all inputs and keeps the targets.
+    ///
+    /// # Errors
+    /// See [`Examples::encode`].
+    pub fn encoded(self, encoders: &[Encoder]) -> anyhow::Result<Dataset> {
+        let inputs = encoders.iter().enumerate();
+        let inputs = inputs.map(|(input, encoder)| self.encode(input, encoder));
+        Ok(Dataset { inputs: inputs.collect::<anyhow::Result<_>>()?, targets: self.targets })
+    }
+
+    /// Returns the examples at these indices, without notes.
+    pub(super) fn select(&self, indices: &[usize]) -> Self {
+        let positions: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
+        Self {
+            source: self.source.clone(),
+            rows: indices.iter().map(|index| self.rows[*index]).collect(),
+            targets: self.targets.select(&positions),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Reads the examples of a file whose labels are among the class names of a model.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, has no examples or has an unknown label.
+pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow::Result<Examples> {
+    with_classes(read_nonempty_source(path, config)?, classes)
+}
+
+pub(super) fn read_nonempty_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
+    let source = read_source(path, config)?;
+    if source.rows.is_empty() {
+        bail!("\"{}\" has no examples", path.display());
+    }
+    Ok(source)
+}
+
+/// Replaces labels with indices into the class names.
+pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result<Examples> {
+    let rows = &source.rows;
+    let class_of: HashMap<&str, u32> =
+        classes.iter().enumerate().map(|(class, name)| (name.as_str(), class as u32)).collect();
+    let class_of_label: Vec<Option<u32>> =
+        rows.label_names.iter().map(|name| class_of.get(name.as_str()).copied()).collect();
+    let mut labels = Vec::with_capacity(rows.labels.len());
+    for (index, &label) in rows.labels.iter().enumerate() {
+        let Some(class) = class_of_label[label as usize] else {
+            bail!(
+                "{}: unknown label \"{}\"; known labels are {}",
+                rows.location(index),
+                excerpt(&rows.label_names[label as usize]),
+                join_excerpts(classes)
+            );
+        };
+        labels.push(class);
+    }
+    let skipped = (rows.skipped > 0).then(|| {
+        format!("{}: skipped {}", rows.path.display(), pluralize(rows.skipped, "broken row"))
+    });
+    let long = rows.long_row.as_ref().map(|(file, line, lines)| {
+        let file = file.display();
+        format!("{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote")
+    });
+    let notes = skipped.into_iter().chain(long).collect();
+    let indices = (0..rows.len() as u32).collect();
+    let targets = Targets::Labels(labels);
+    Ok(Examples { source: Arc::new(source), rows: indices, targets, notes })
+}
+
+/// Joins excerpts of the first ten names.
+fn join_excerpts(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| excerpt(name)).collect();
+    match names.len() > SHOWN {
+        true => format!("{} and {} more", shown.join(", "), names.len() - SHOWN),
+        false => shown.join(", "),
+    }
+}
