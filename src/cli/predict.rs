@@ -61,7 +61,7 @@ pub struct PredictArgs {
     /// Maximum number of texts in a batch
     #[arg(long, value_name = "N", default_value = "256", value_parser = crate::config::positive_integer)]
     batch_size: NonZeroUsize,
-    /// Where and how wide to compute.
+    /// Backend, device and threads.
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ComputeArgs, FINE, Light};
+use super::arguments::ComputeArgs;
+use super::exit::SUCCESS;
+use crate::backend::Backends;
 use crate::explanation::Explainer;
 use crate::prediction::Classifier;
-use crate::run::checkpoint::Checkpoint;
 use crate::serve::{Limits, serve};
 
 const EXAMPLES: &str = "\
@@ -30,7 +31,7 @@ in progress, at most 10 seconds later; a second signal stops it at once.";
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
     /// Checkpoint, or run (uses its best checkpoint)
-    pub checkpoint: PathBuf,
+    checkpoint: PathBuf,
     /// Address to listen on; 0.0.0.0 accepts connections from other machines
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -39,33 +40,17 @@ pub struct ServeArgs {
     port: u16,
     #[command(flatten)]
     limits: Limits,
-    /// Where and how wide to compute.
+    /// Backend, device and threads.
     #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-/// Runs the command where it needs no libtorch.
-pub fn run(args: ServeArgs) -> anyhow::Result<Light> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    match args.compute.light(&checkpoint)? {
-        Some(classifier) => {
-            let explainer = Explainer::new(&checkpoint)?;
-            answer(args, &Classifier::new(checkpoint, classifier), explainer).map(Light::Done)
-        }
-        None => Ok(Light::NeedsLibtorch),
-    }
+    compute: ComputeArgs,
 }
 
 /// Serves until a signal arrives.
-///
-/// # Errors
-/// Returns an error if the server cannot listen on the address.
-pub fn answer(
-    args: ServeArgs,
-    classifier: &Classifier,
-    explainer: Explainer,
-) -> anyhow::Result<u8> {
+pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], true)?;
+    let explainer = Explainer::new(&checkpoint)?;
+    let classifier = Classifier::new(checkpoint, network);
     let address = SocketAddr::new(args.host, args.port);
-    serve(address, &args.checkpoint, args.limits, classifier, explainer)?;
-    Ok(FINE)
+    serve(address, &args.checkpoint, args.limits, &classifier, explainer)?;
+    Ok(SUCCESS)
 }

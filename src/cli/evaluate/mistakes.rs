@@ -85,7 +85,7 @@ impl MistakesFile {
         let rows = mistakes.iter().zip(&texts).map(|(example, texts)| {
             let (label, predicted) = (predictions.label(*example), predictions.predicted(*example));
             let probability = |class| Value::from(predictions.probability(*example, class));
-            let (file, line) = examples.place(*example);
+            let (file, line) = examples.file_and_line(*example);
             let mut row = vec![
                 Value::from(labels[label].as_str()),
                 Value::from(labels[predicted].as_str()),

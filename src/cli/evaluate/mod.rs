@@ -59,7 +59,7 @@ pub struct EvaluateArgs {
     json: bool,
     #[command(flatten)]
     set: SetArgs,
-    /// Where and how wide to compute.
+    /// Backend, device and threads.
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -124,7 +124,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 
 fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
     let data = examples.encoded(&subject.checkpoint.encoders)?;
-    Ok(Predictions::of(&*subject.network, &data, BatchLimit::of_validation(&config.train)))
+    Ok(Predictions::of(&*subject.network, &data, BatchLimit::for_evaluation(&config.train)))
 }
 
 /// Predicts the examples of `first`, found by its data section, with `other`.
@@ -151,7 +151,7 @@ fn predict_same_examples(
         ));
     }
     let config = Config { data: data.clone(), ..own.clone() };
-    predict(other, examples.reread(&config)?, &config)
+    predict(other, examples.retokenize(&config)?, &config)
 }
 
 /// Returns true if both have the same training, validation and test examples. That depends on the text
@@ -169,7 +169,7 @@ fn same_split(a: &Config, b: &Config) -> bool {
 fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
     let config = &checkpoint.resolved.config;
     if let Some(path) = &args.data {
-        let examples = data::read_labelled(path, config, &checkpoint.labels);
+        let examples = data::read_examples(path, config, &checkpoint.labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
             true => error.context("the run's data.filter is for its own file; use --set data.filter={} to read all rows"),
             false => error,
@@ -185,7 +185,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
         ));
     }
     let mut splits = data::load(config)?;
-    splits.leave_out_long(config)?;
+    splits.drop_long_texts(config)?;
     splits.notes.iter().for_each(note);
     if splits.labels != checkpoint.labels {
         bail!(
@@ -199,7 +199,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
         None if splits.test.is_empty() => SplitName::Validation,
         None => SplitName::Test,
     };
-    let examples = splits.part(name);
+    let examples = splits.split(name);
     if examples.is_empty() {
         bail!("the run's data has no {name} examples");
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use clap::Args;
 
-use super::{Named, differing, entries, loss, percent};
-use crate::cli::FINE;
-use crate::config::{Difference, flow};
+use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
+use crate::cli::exit::SUCCESS;
+use crate::config::{Difference, inline_yaml};
 use crate::objective::metrics::Score;
 use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
@@ -16,21 +16,21 @@ use crate::output::{note, print, print_json, terminal_width};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::{RunReport, is_run};
 
-/// Where runs lie if nothing else is said.
+/// Default directory of runs.
 const RUNS: &str = "runs";
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext runs diff runs/a runs/b
-  lstmtext runs diff a b               the same, as lstmtext runs names them";
+  lstmtext runs diff a b               the same, with the names shown by lstmtext runs";
 
-/// Compare two runs: configuration and scores
+/// Compare the configurations and scores of two runs
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DiffArgs {
-    /// A run
+    /// First run
     a: PathBuf,
-    /// Another
+    /// Second run
     b: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -39,59 +39,59 @@ pub struct DiffArgs {
 
 /// Runs the command.
 pub fn run(args: DiffArgs) -> anyhow::Result<u8> {
-    let runs = [named(&args.a)?, named(&args.b)?];
-    let differing = differing(&runs);
+    let runs = [open_run(&args.a)?, open_run(&args.b)?];
+    let differing = differing_fields(&runs);
     if args.json {
         print_json(&entries(&runs, &differing))?;
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     for run in &runs {
-        for fault in &run.report.faults {
-            note(format!("{}: {fault}", run.name));
+        for error in &run.report.faults {
+            note(format!("{}: {error}", run.name));
         }
     }
-    let mut text = fields(&runs, &differing, terminal_width());
+    let mut text = field_lines(&runs, &differing, terminal_width());
     text.push(String::new());
-    text.extend(scores(&runs, terminal_width()));
+    text.extend(score_lines(&runs, terminal_width()));
     print(&text.join("\n"))?;
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
-/// The run in a folder, or in one below `runs`.
-fn named(path: &Path) -> anyhow::Result<Named> {
-    let below = Path::new(RUNS).join(path);
-    let folder = if !path.exists() && below.is_dir() { &below } else { path };
-    let shown = folder.display();
-    ensure!(folder.is_dir(), "there is no folder \"{shown}\"");
-    if is_checkpoint(folder) {
-        bail!("\"{shown}\" is a checkpoint; name the folder of its run, the one above it");
+/// Opens the run in a directory, or in a subdirectory of `runs`.
+fn open_run(path: &Path) -> anyhow::Result<NamedRun> {
+    let in_runs = Path::new(RUNS).join(path);
+    let directory = if !path.exists() && in_runs.is_dir() { &in_runs } else { path };
+    let shown = directory.display();
+    ensure!(directory.is_dir(), "no directory \"{shown}\"");
+    if is_checkpoint(directory) {
+        bail!("\"{shown}\" is a checkpoint; pass the directory of its run, one level up");
     }
-    ensure!(is_run(folder), "\"{shown}\" holds no run");
-    Ok(Named { name: path.display().to_string(), report: RunReport::read(folder) })
+    ensure!(is_run(directory), "\"{shown}\" is not a run");
+    Ok(NamedRun { name: path.display().to_string(), report: RunReport::read(directory) })
 }
 
-/// The titles of both runs.
-fn titles(runs: &[Named; 2], width: usize) -> [(String, Align); 2] {
+/// Column headings of both runs.
+fn headings(runs: &[NamedRun; 2], width: usize) -> [(String, Align); 2] {
     [&runs[0], &runs[1]].map(|run| (truncate_middle(&printable(&run.name), width), Align::Left))
 }
 
-/// The fields that differ; one whose values are too long for columns has them below it.
-fn fields(runs: &[Named; 2], differing: &[Difference], width: usize) -> Vec<String> {
+/// Formats the fields that differ. Values that are too long for a column are printed below the field.
+fn field_lines(runs: &[NamedRun; 2], differing: &[Difference], width: usize) -> Vec<String> {
     if runs.iter().any(|run| run.report.resolved.is_none()) {
         return vec!["a configuration cannot be read".into()];
     }
     if differing.is_empty() {
-        return vec!["the configurations are the same".into()];
+        return vec!["the configurations are equal".into()];
     }
     let widest = differing.iter().map(|difference| difference.field().len()).max().unwrap_or(0);
-    let most = width.saturating_sub(widest + 4) / 2;
+    let value_width = width.saturating_sub(widest + 4) / 2;
     let values = |difference: &Difference| -> Vec<String> {
-        let value = |value: &Option<_>| value.as_ref().map_or("–".into(), flow);
+        let value = |value: &Option<_>| value.as_ref().map_or("–".into(), inline_yaml);
         difference.values.iter().map(value).collect()
     };
-    let long = |values: &[String]| values.iter().any(|value| value.chars().count() > most);
+    let long = |values: &[String]| values.iter().any(|value| value.chars().count() > value_width);
     let mut table =
-        Table::new([("field".into(), Align::Left)].into_iter().chain(titles(runs, most)));
+        Table::new([("field".into(), Align::Left)].into_iter().chain(headings(runs, value_width)));
     for difference in differing {
         let values = values(difference);
         let values = if long(&values) { vec![String::new(); 2] } else { values };
@@ -109,10 +109,10 @@ fn fields(runs: &[Named; 2], differing: &[Difference], width: usize) -> Vec<Stri
     lines
 }
 
-/// What both runs reached, and by how much the second is above the first.
-fn scores(runs: &[Named; 2], width: usize) -> Vec<String> {
-    let most = width.saturating_sub(40) / 2;
-    let [a, b] = titles(runs, most).map(|(title, _)| (title, Align::Right));
+/// Formats the scores of both runs and their differences.
+fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
+    let value_width = width.saturating_sub(40) / 2;
+    let [a, b] = headings(runs, value_width).map(|(title, _)| (title, Align::Right));
     let mut table =
         Table::new([("score".into(), Align::Left), a, b, ("difference".into(), Align::Right)]);
     let reports = [&runs[0].report, &runs[1].report];
@@ -122,20 +122,20 @@ fn scores(runs: &[Named; 2], width: usize) -> Vec<String> {
             table.add(vec![title.into(), a, b, difference.unwrap_or_default()]);
         }
     };
-    type Part = fn(&RunReport) -> Option<Score>;
-    let parts: [(&str, Part); 2] =
+    type SplitScore = fn(&RunReport) -> Option<Score>;
+    let splits: [(&str, SplitScore); 2] =
         [("validation", |run| run.best.map(|best| best.validation)), ("test", |run| run.test)];
-    for (part, score) in parts {
+    for (split, score) in splits {
         let scores = reports.map(score);
         let both = match scores {
             [Some(a), Some(b)] => Some((a, b)),
             _ => None,
         };
         let shown = |show: fn(Score) -> String| scores.map(|s| s.map_or(String::new(), show));
-        let gain = both.map(|(a, b)| format!("{:+.2}  ", 100.0 * (b.accuracy - a.accuracy)));
-        add(&format!("{part} accuracy"), shown(percent), gain);
-        let gain = both.map(|(a, b)| format!("{:+.4}", b.loss - a.loss));
-        add(&format!("{part} loss"), shown(loss), gain);
+        let difference = both.map(|(a, b)| format!("{:+.2}  ", 100.0 * (b.accuracy - a.accuracy)));
+        add(&format!("{split} accuracy"), shown(percent), difference);
+        let difference = both.map(|(a, b)| format!("{:+.4}", b.loss - a.loss));
+        add(&format!("{split} loss"), shown(loss), difference);
     }
     let number = |number: Option<f64>| number.map_or(String::new(), |n| group_digits(n as usize));
     add("state", reports.map(|run| run.state.as_str().to_owned()), None);

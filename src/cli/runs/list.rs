@@ -9,32 +9,32 @@ use anyhow::ensure;
 use clap::Args;
 use serde_yaml::Value;
 
-use super::{Named, differing, entries, loss, percent};
-use crate::cli::FINE;
-use crate::config::{Difference, defaults, flow};
+use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
+use crate::cli::exit::SUCCESS;
+use crate::config::{Difference, defaults, inline_yaml};
 use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table, truncate_middle, wrap};
 use crate::output::{message, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
-/// A name of a run is never cut to less than this.
-const SHORTEST_NAME: usize = 16;
-/// A value of a field is cut to this.
-const LONGEST_VALUE: usize = 32;
-/// The lines that the fields of a run may take below it.
-const MOST_LINES: usize = 2;
+/// Minimum width of truncated names.
+const MIN_NAME_WIDTH: usize = 16;
+/// Maximum width of a value. Longer ones are truncated.
+const VALUE_WIDTH: usize = 32;
+/// Maximum number of lines for the fields of a run.
+const FIELD_LINES: usize = 2;
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// The folder to look for runs in, however deep
+    /// Directory to search for runs, including its subdirectories
     #[arg(value_name = "DIR", default_value = "runs")]
-    folder: PathBuf,
-    /// name | state | accuracy | loss | time | parameters | date | a field of the configuration;
-    /// the best, newest or smallest first
+    directory: PathBuf,
+    /// Sort by name, state, accuracy, loss, time, parameters, date or a configuration field such as
+    /// train.learning_rate; the best, newest or smallest first
     #[arg(long, value_name = "FIELD", default_value = "accuracy")]
     sort: SortKey,
-    /// Turn the order around
+    /// Reverse the order
     #[arg(long)]
     reverse: bool,
     /// Print JSON
@@ -42,7 +42,7 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// What runs are sorted by.
+/// Sort key of runs.
 #[derive(Clone, Debug, PartialEq)]
 enum SortKey {
     Name,
@@ -52,7 +52,7 @@ enum SortKey {
     Time,
     Parameters,
     Date,
-    /// A field of the configuration.
+    /// Path of a configuration field.
     Field(Vec<String>),
 }
 
@@ -73,49 +73,47 @@ impl FromStr for SortKey {
                 Self::Field(path)
             }
             _ => {
-                return Err(
-                    "allowed are name, state, accuracy, loss, time, parameters, date, and \
-                            fields of the configuration, as train.learning_rate"
-                        .into(),
-                );
+                return Err("expected name, state, accuracy, loss, time, parameters, date or a \
+                            configuration field such as train.learning_rate"
+                    .into());
             }
         })
     }
 }
 
-/// What a run is sorted by: numbers come before texts.
+/// Value of a sort key. Numbers come before text.
 #[derive(PartialEq, PartialOrd)]
-enum Rank {
+enum SortValue {
     Number(f64),
     Text(String),
 }
 
 impl SortKey {
-    /// The rank of a run, where it has one; the least comes first.
-    fn rank(&self, run: &Named) -> Option<Rank> {
+    /// Returns the sort value of a run, if it has one. Smaller values come first.
+    fn value(&self, run: &NamedRun) -> Option<SortValue> {
         let RunReport { state, best, seconds, parameters, begun, resolved, .. } = &run.report;
         Some(match self {
-            Self::Name => Rank::Text(run.name.clone()),
-            Self::State => Rank::Number(f64::from(*state as u8)),
-            Self::Accuracy => Rank::Number(-(*best)?.validation.accuracy),
-            Self::Loss => Rank::Number((*best)?.validation.loss),
-            Self::Time => Rank::Number(*seconds),
-            Self::Parameters => Rank::Number((*parameters)? as f64),
-            Self::Date => Rank::Number(-((*begun)? as f64)),
+            Self::Name => SortValue::Text(run.name.clone()),
+            Self::State => SortValue::Number(f64::from(*state as u8)),
+            Self::Accuracy => SortValue::Number(-(*best)?.validation.accuracy),
+            Self::Loss => SortValue::Number((*best)?.validation.loss),
+            Self::Time => SortValue::Number(*seconds),
+            Self::Parameters => SortValue::Number((*parameters)? as f64),
+            Self::Date => SortValue::Number(-((*begun)? as f64)),
             Self::Field(path) => {
                 let field = resolved.as_ref()?.fields.iter().find(|field| field.path == *path)?;
                 match &field.value {
                     Value::Null => return None,
-                    Value::Number(number) => Rank::Number(number.as_f64()?),
-                    other => Rank::Text(flow(other)),
+                    Value::Number(number) => SortValue::Number(number.as_f64()?),
+                    other => SortValue::Text(inline_yaml(other)),
                 }
             }
         })
     }
 
-    /// Sorts runs; those that have nothing to be sorted by stay last.
-    fn sort(&self, runs: &mut [Named], reverse: bool) {
-        runs.sort_by(|a, b| match (self.rank(a), self.rank(b)) {
+    /// Sorts runs. Those without a sort value come last.
+    fn sort(&self, runs: &mut [NamedRun], reverse: bool) {
+        runs.sort_by(|a, b| match (self.value(a), self.value(b)) {
             (Some(a), Some(b)) => {
                 let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
                 if reverse { order.reverse() } else { order }
@@ -127,31 +125,29 @@ impl SortKey {
 
 /// Runs the command.
 pub fn run(args: ListArgs) -> anyhow::Result<u8> {
-    let folder = &args.folder;
+    let directory = &args.directory;
     ensure!(
-        folder.is_dir(),
-        "there is no folder \"{}\": name the one that your runs are in",
-        folder.display()
+        directory.is_dir(),
+        "no directory \"{}\"; pass the directory that contains your runs",
+        directory.display()
     );
-    let runs = find(folder)?.into_iter();
-    let mut runs: Vec<Named> = runs
-        .map(|path| Named { name: name(&path, folder), report: RunReport::read(&path) })
+    let runs = find(directory)?.into_iter();
+    let mut runs: Vec<NamedRun> = runs
+        .map(|path| NamedRun { name: name(&path, directory), report: RunReport::read(&path) })
         .collect();
     args.sort.sort(&mut runs, args.reverse);
-    let differing = differing(&runs);
+    let differing = differing_fields(&runs);
     match args.json {
         true => print_json(&entries(&runs, &differing))?,
-        false if runs.is_empty() => {
-            message(format!("there are no runs in \"{}\"", folder.display()))
-        }
+        false if runs.is_empty() => message(format!("no runs in \"{}\"", directory.display())),
         false => print(&table(&runs, &differing, terminal_width()))?,
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
-/// What a run is called below `folder`.
-fn name(path: &Path, folder: &Path) -> String {
-    let below = path.strip_prefix(folder).unwrap_or(path);
+/// Returns the path of a run relative to `directory`.
+fn name(path: &Path, directory: &Path) -> String {
+    let below = path.strip_prefix(directory).unwrap_or(path);
     match below.as_os_str().is_empty() {
         false => below.to_string_lossy().into_owned(),
         true => {
@@ -161,7 +157,7 @@ fn name(path: &Path, folder: &Path) -> String {
     }
 }
 
-const TITLES: [(&str, Align); 7] = [
+const HEADINGS: [(&str, Align); 7] = [
     ("run", Align::Left),
     ("state", Align::Left),
     ("accuracy", Align::Right),
@@ -170,49 +166,50 @@ const TITLES: [(&str, Align); 7] = [
     ("time", Align::Right),
     ("parameters", Align::Right),
 ];
-/// The columns of accuracy and loss are below this.
-const ABOVE: (&str, usize) = ("validation", 2);
+/// Heading above the columns of accuracy and loss.
+const SCORE_HEADING: (&str, usize) = ("validation", 2);
 
-/// The runs, with the fields that differ in columns of their own where these fit, otherwise below
-/// each run that has another value than most.
-fn table(runs: &[Named], differing: &[Difference], width: usize) -> String {
+/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each run
+/// whose value differs from the most common one.
+fn table(runs: &[NamedRun], differing: &[Difference], width: usize) -> String {
     let fields = fields_of(differing);
     let with_fields = columns(runs, &fields, usize::MAX);
-    let beside = with_fields.width() <= width;
-    let table = if beside {
+    let has_columns = with_fields.width() <= width;
+    let table = if has_columns {
         with_fields
     } else {
         let without = columns(runs, &[], usize::MAX);
         let spare = width.saturating_sub(without.width() - without.widths()[0]);
-        let most = spare.max(SHORTEST_NAME);
-        let names: Vec<String> = runs.iter().map(|run| truncate_middle(&run.name, most)).collect();
+        let name_width = spare.max(MIN_NAME_WIDTH);
+        let names: Vec<String> =
+            runs.iter().map(|run| truncate_middle(&run.name, name_width)).collect();
         let is_ambiguous = names.iter().any(|name| names.iter().filter(|n| *n == name).count() > 1);
-        columns(runs, &[], if is_ambiguous { usize::MAX } else { most })
+        columns(runs, &[], if is_ambiguous { usize::MAX } else { name_width })
     };
-    let begin: usize = table.widths()[..ABOVE.1].iter().map(|width| width + 2).sum();
-    let mut lines = vec![format!("{:begin$}{}", "", ABOVE.0)];
+    let indent: usize = table.widths()[..SCORE_HEADING.1].iter().map(|width| width + 2).sum();
+    let mut lines = vec![format!("{:indent$}{}", "", SCORE_HEADING.0)];
     let mut rows = table.lines().into_iter();
     lines.extend(rows.next());
-    for ((number, run), row) in runs.iter().enumerate().zip(rows) {
+    for ((index, run), row) in runs.iter().enumerate().zip(rows) {
         lines.push(row);
-        if !beside {
-            lines.extend(fields_below(&fields, number, width));
+        if !has_columns {
+            lines.extend(fields_below(&fields, index, width));
         }
         lines.extend(notes(run, width));
     }
-    if !beside {
-        lines.extend(usual_fields(&fields, width));
+    if !has_columns {
+        lines.extend(common_fields(&fields, width));
     }
     lines.join("\n")
 }
 
-fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
-    let titles = TITLES.map(|(title, side)| (title.to_owned(), side));
-    let mut table = Table::new(titles.into_iter().chain(fields.iter().map(Field::title)));
-    for (number, run) in runs.iter().enumerate() {
+fn columns(runs: &[NamedRun], fields: &[Field], name_width: usize) -> Table {
+    let headings = HEADINGS.map(|(heading, align)| (heading.to_owned(), align));
+    let mut table = Table::new(headings.into_iter().chain(fields.iter().map(Field::heading)));
+    for (index, run) in runs.iter().enumerate() {
         let RunReport { state, best, parameters, .. } = &run.report;
         let mut row = vec![
-            truncate_middle(&printable(&run.name), most),
+            truncate_middle(&printable(&run.name), name_width),
             state.as_str().to_owned(),
             best.map_or(String::new(), |best| percent(best.validation)),
             best.map_or(String::new(), |best| loss(best.validation)),
@@ -220,7 +217,7 @@ fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
             run.time(),
             parameters.map_or(String::new(), group_digits),
         ];
-        row.extend(fields.iter().map(|field| shown(&field.values[number])));
+        row.extend(fields.iter().map(|field| shown(&field.values[index])));
         table.add(row);
     }
     table
@@ -228,22 +225,22 @@ fn columns(runs: &[Named], fields: &[Field], most: usize) -> Table {
 
 /// A field that differs.
 struct Field<'a> {
-    /// The end of its name.
+    /// Shortened name.
     name: String,
-    /// In each run.
+    /// Value in each run.
     values: &'a [Option<Value>],
-    /// In more than half of them.
-    usual: Option<&'a Option<Value>>,
+    /// Value of more than half of the runs.
+    common: Option<&'a Option<Value>>,
 }
 
 impl<'a> Field<'a> {
     fn new(difference: &'a Difference, name: String) -> Self {
-        Self { name, values: &difference.values, usual: usual(&difference.values) }
+        Self { name, values: &difference.values, common: common_value(&difference.values) }
     }
 
-    fn title(&self) -> (String, Align) {
-        let number = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_number);
-        let numbers = self.values.iter().all(number);
+    fn heading(&self) -> (String, Align) {
+        let is_number = |value: &Option<Value>| value.as_ref().is_none_or(Value::is_number);
+        let numbers = self.values.iter().all(is_number);
         (self.name.clone(), if numbers { Align::Right } else { Align::Left })
     }
 }
@@ -253,24 +250,24 @@ fn fields_of(differing: &[Difference]) -> Vec<Field<'_>> {
     differing.iter().zip(names).map(|(difference, name)| Field::new(difference, name)).collect()
 }
 
-/// The fields in which a run has another value than most, on lines of their own.
+/// Formats the fields in which a run differs from the most common value.
 fn fields_below(fields: &[Field], run: usize, width: usize) -> Vec<String> {
-    let unusual = fields.iter().filter(|field| field.usual != Some(&field.values[run]));
-    lines_of_fields("", unusual.map(|field| (field, &field.values[run])), width)
+    let uncommon = fields.iter().filter(|field| field.common != Some(&field.values[run]));
+    lines_of_fields("", uncommon.map(|field| (field, &field.values[run])), width)
 }
 
-/// What most runs have.
-fn usual_fields(fields: &[Field], width: usize) -> Vec<String> {
-    let usual = fields.iter().filter_map(|field| Some((field, field.usual?)));
-    lines_of_fields("otherwise: ", usual, width)
+/// Formats the most common values.
+fn common_fields(fields: &[Field], width: usize) -> Vec<String> {
+    let common = fields.iter().filter_map(|field| Some((field, field.common?)));
+    lines_of_fields("all others: ", common, width)
 }
 
 fn lines_of_fields<'f>(
-    title: &str,
+    prefix: &str,
     fields: impl Iterator<Item = (&'f Field<'f>, &'f Option<Value>)>,
     width: usize,
 ) -> Vec<String> {
-    // A field and its value stay on one line.
+    // Keep a field and its value on one line.
     let field = |(field, value): (&Field, &Option<Value>)| {
         format!("{} {}", field.name, shown(value)).replace(' ', "\u{A0}")
     };
@@ -278,12 +275,12 @@ fn lines_of_fields<'f>(
     if fields.is_empty() {
         return Vec::new();
     }
-    let text = format!("{title}{}", fields.join(", "));
+    let text = format!("{prefix}{}", fields.join(", "));
     let mut lines = wrap(&text, width - 2);
-    if lines.len() > MOST_LINES {
+    if lines.len() > FIELD_LINES {
         let more = format!("… ({} fields)", fields.len());
         lines = wrap(&text, width - 2 - more.chars().count() - 1);
-        lines.truncate(MOST_LINES);
+        lines.truncate(FIELD_LINES);
         if let Some(last) = lines.last_mut() {
             *last = format!("{last} {more}");
         }
@@ -291,8 +288,8 @@ fn lines_of_fields<'f>(
     lines.into_iter().map(|line| format!("  {}", line.replace('\u{A0}', " "))).collect()
 }
 
-/// The value that more than half of the runs have, where there is one.
-fn usual(values: &[Option<Value>]) -> Option<&Option<Value>> {
+/// Returns the value of more than half of the runs, if there is one.
+fn common_value(values: &[Option<Value>]) -> Option<&Option<Value>> {
     let mut counts: HashMap<&Option<Value>, usize> = HashMap::new();
     for value in values {
         *counts.entry(value).or_default() += 1;
@@ -301,29 +298,31 @@ fn usual(values: &[Option<Value>]) -> Option<&Option<Value>> {
     most.filter(|(_, count)| 2 * count > values.len()).map(|(value, _)| value)
 }
 
-/// What ended a run, and what is wrong with its files.
-fn notes(run: &Named, width: usize) -> Vec<String> {
+/// Formats the error that ended a run, and errors in its files.
+fn notes(run: &NamedRun, width: usize) -> Vec<String> {
     let error = run.report.error.iter().map(|error| format!("error: {error}"));
-    let faults = run.report.faults.iter().map(|fault| format!("damaged: {fault}"));
-    let notes = error.chain(faults);
+    let damage = run.report.faults.iter().map(|error| format!("damaged: {error}"));
+    let notes = error.chain(damage);
     let lines = notes.flat_map(|note| wrap(&printable(&note), width - 4));
     lines.map(|line| format!("    {line}")).collect()
 }
 
 fn shown(value: &Option<Value>) -> String {
-    value.as_ref().map_or("–".to_owned(), |value| truncate_middle(&flow(value), LONGEST_VALUE))
+    value
+        .as_ref()
+        .map_or("–".to_owned(), |value| truncate_middle(&inline_yaml(value), VALUE_WIDTH))
 }
 
-/// The ends of the fields' names, as long as it takes to tell them apart.
+/// Shortens the names of fields to their last parts, as far as they stay unique.
 fn short_names(differing: &[Difference]) -> Vec<String> {
     let end = |path: &[String], depth: usize| path[path.len().saturating_sub(depth)..].join(".");
     let name = |difference: &Difference| {
         let path = &difference.path;
-        let tells = |depth: &usize| {
-            let alike = |other: &&Difference| end(&other.path, *depth) == end(path, *depth);
-            differing.iter().filter(alike).count() == 1
+        let is_unique = |depth: &usize| {
+            let has_same_end = |other: &&Difference| end(&other.path, *depth) == end(path, *depth);
+            differing.iter().filter(has_same_end).count() == 1
         };
-        end(path, (1..path.len()).find(tells).unwrap_or(path.len()))
+        end(path, (1..path.len()).find(is_unique).unwrap_or(path.len()))
     };
     differing.iter().map(name).collect()
 }

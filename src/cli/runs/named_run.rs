@@ -1,0 +1,135 @@
+//! Runs with their names, as the list and the diff show them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Difference, Resolved, differences};
+use crate::objective::metrics::Score;
+use crate::output::format::format_duration;
+use crate::run::listing::{RunReport, State};
+use crate::run::progress::Best;
+
+/// A run and its name in the list.
+pub struct NamedRun {
+    pub name: String,
+    pub report: RunReport,
+}
+
+impl NamedRun {
+    /// Formats the best epoch and the number of epochs so far, as in "3 of 5". Unfinished runs also show
+    /// their maximum, as in "3 of 5/10".
+    pub fn epochs(&self) -> String {
+        let RunReport { best, epoch, state, .. } = &self.report;
+        let best = best.map_or("–".to_owned(), |best| best.epoch.to_string());
+        match self.report.epochs() {
+            Some(all) if *state != State::Finished => format!("{best} of {epoch}/{all}"),
+            _ => format!("{best} of {epoch}"),
+        }
+    }
+
+    /// Formats the training time.
+    pub fn time(&self) -> String {
+        format_seconds(self.report.seconds)
+    }
+}
+
+/// Formats a number of seconds.
+fn format_seconds(seconds: f64) -> String {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if seconds >= 60.0 => format_duration(duration),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
+/// Formats the accuracy.
+pub fn percent(score: Score) -> String {
+    format!("{:.2} %", 100.0 * score.accuracy)
+}
+
+/// Formats the loss.
+pub fn loss(score: Score) -> String {
+    match score.loss {
+        loss if loss < 1e4 => format!("{loss:.4}"),
+        loss => format!("{loss:.1e}"),
+    }
+}
+
+/// Returns the fields whose values differ between the runs. Runs with an unreadable configuration have
+/// no values. `name` is left out if the directories are named after it.
+pub fn differing_fields(runs: &[NamedRun]) -> Vec<Difference> {
+    let configs: Vec<&Resolved> =
+        runs.iter().filter_map(|run| run.report.resolved.as_ref()).collect();
+    let mut differing = differences(&configs);
+    let is_named_after_config = |run: &NamedRun| {
+        let directory = run.report.folder.path().file_name().map(|name| name.to_string_lossy());
+        let config = run.report.resolved.as_ref().map(|resolved| &resolved.config);
+        let name = config.and_then(|config| config.name.as_deref());
+        name.is_none_or(|name| directory.is_some_and(|directory| directory.starts_with(name)))
+    };
+    if runs.iter().all(is_named_after_config) {
+        differing.retain(|difference| difference.path != ["name"]);
+    }
+    // Insert the missing values of runs with an unreadable configuration.
+    for difference in &mut differing {
+        let mut values = std::mem::take(&mut difference.values).into_iter();
+        let value = |run: &NamedRun| run.report.resolved.as_ref().and(values.next()).flatten();
+        difference.values = runs.iter().map(value).collect();
+    }
+    differing
+}
+
+/// A run in JSON.
+#[derive(Serialize)]
+pub struct Entry<'a> {
+    name: &'a str,
+    path: PathBuf,
+    state: State,
+    /// Start in seconds since 1970.
+    begun: Option<u64>,
+    best_epoch: Option<usize>,
+    /// Validation score of the best epoch.
+    validation: Option<Score>,
+    test: Option<Score>,
+    /// Number of completed epochs.
+    epoch: usize,
+    /// Maximum number of epochs.
+    epochs: Option<usize>,
+    /// Training time.
+    seconds: f64,
+    tokens_per_second: Option<f64>,
+    parameters: Option<usize>,
+    /// Fields of the configuration that differ between the runs.
+    differs: BTreeMap<String, serde_yaml::Value>,
+    error: Option<&'a str>,
+    faults: &'a [String],
+}
+
+/// Converts runs to JSON entries.
+pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<'a>> {
+    let entry = |(index, NamedRun { name, report }): (usize, &'a NamedRun)| {
+        let differs = differing
+            .iter()
+            .filter_map(|difference| Some((difference.field(), difference.values[index].clone()?)));
+        Entry {
+            name,
+            path: report.folder.path().to_owned(),
+            state: report.state,
+            begun: report.begun,
+            best_epoch: report.best.map(|Best { epoch, .. }| epoch),
+            validation: report.best.map(|best| best.validation),
+            test: report.test,
+            epoch: report.epoch,
+            epochs: report.epochs(),
+            seconds: report.seconds,
+            tokens_per_second: report.tokens_per_second,
+            parameters: report.parameters,
+            differs: differs.collect(),
+            error: report.error.as_deref(),
+            faults: &report.faults,
+        }
+    };
+    runs.iter().enumerate().map(entry).collect()
+}
