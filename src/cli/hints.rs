@@ -16,6 +16,9 @@ pub fn tensorboard(curves: &Path) -> String {
     let (program, remark) = match (on_path, Path::new(LOCAL).is_file()) {
         (true, _) => ("tensorboard", ""),
         (false, true) => (LOCAL, ""),
+        (false, false) if Path::new("scripts/setup.sh").is_file() => {
+            ("tensorboard", "  (make tensorboard installs and starts it)")
+        }
         (false, false) => ("tensorboard", "  (first: pip install tensorboard)"),
     };
     format!("{program} --logdir {}{remark}", quoted(&relative(curves)))
