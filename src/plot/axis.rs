@@ -1,8 +1,8 @@
-//! Ranges of numbers, and the round ones among them.
+//! Axes: a range of values with ticks at round numbers.
 
 use crate::output::format::group_digits;
 
-/// A range with ticks at round numbers.
+/// A range of values with ticks at multiples of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Axis {
     low: f64,
@@ -10,7 +10,7 @@ pub(super) struct Axis {
     step: f64,
 }
 
-/// The least and the greatest of the values, 0 and 1 where there are none.
+/// Returns the smallest and the largest finite value, or 0 and 1 if there is none.
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let values = values.filter(|value| value.is_finite());
     let (low, high) =
@@ -18,23 +18,24 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low <= high { (low, high) } else { (0.0, 1.0) }
 }
 
-/// The least of 1, 2 and 5 times a power of ten that is not below `least`.
-fn round_step(least: f64) -> f64 {
-    let power = 10_f64.powf(least.log10().floor());
+/// Returns the smallest number not below `minimum` that is 1, 2 or 5 times a power of ten.
+fn round_step(minimum: f64) -> f64 {
+    let power = 10_f64.powf(minimum.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-    steps.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
+    steps.into_iter().find(|step| *step >= minimum * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
 impl Axis {
-    /// From `low` to `high`, a tick every `step`.
+    /// Creates an axis from `low` to `high` with a tick at each multiple of `step`.
     pub(super) fn new(low: f64, high: f64, step: f64) -> Self {
         Self { low, high, step }
     }
 
-    /// Around all values, between ticks, with about six of them; never beyond `limits`.
+    /// Creates an axis around all values that begins and ends at one of about six ticks, but never
+    /// exceeds `limits`.
     pub(super) fn around(values: impl Iterator<Item = f64>, limits: (f64, f64)) -> Self {
         let (low, high) = bounds(values);
-        // Values that are all the same, or nearly, must not lie on the edge.
+        // Keeps values off the edges, even if all are equal.
         let margin = (0.02 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
         let step = round_step((high - low + 2.0 * margin) / 6.0);
         let low = ((low - margin) / step).floor() * step;
@@ -42,13 +43,13 @@ impl Axis {
         Self { low: low.max(limits.0), high: high.min(limits.1), step }
     }
 
-    /// From 0 up to a tick that no value exceeds; ticks at whole numbers.
+    /// Creates an axis from 0 to the first tick not below any value, with ticks at integers.
     pub(super) fn counts(values: impl Iterator<Item = f64>) -> Self {
         let (_, high) = bounds(values);
         Self::up_to(high, round_step((high / 6.0).max(1.0)))
     }
 
-    /// From 0 up to a tick that no value exceeds.
+    /// Creates an axis from 0 to the first tick not below any value.
     pub(super) fn from_zero(values: impl Iterator<Item = f64>) -> Self {
         let (_, high) = bounds(values);
         let high = if high > 0.0 { high } else { 1.0 };
@@ -59,34 +60,34 @@ impl Axis {
         Self { low: 0.0, high: (high / step - 1e-9).ceil().max(1.0) * step, step }
     }
 
-    /// Around positions in epochs, with a little room on both sides; ticks at whole epochs.
+    /// Creates an axis around epochs, padded on both sides, with ticks at whole epochs.
     pub(super) fn epochs(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values);
         let low = if low < 1.0 { 0.0 } else { low };
-        Self::with_room(low, high, round_step(((high - low) / 10.0).max(1.0)))
+        Self::padded(low, high, round_step(((high - low) / 10.0).max(1.0)))
     }
 
-    /// From 0 past all positions, with a little room on both sides.
-    pub(super) fn along(values: impl Iterator<Item = f64>) -> Self {
+    /// Creates an axis from 0 to the largest value, padded on both sides.
+    pub(super) fn padded_from_zero(values: impl Iterator<Item = f64>) -> Self {
         let (_, high) = bounds(values);
         let high = if high > 0.0 { high } else { 1.0 };
-        Self::with_room(0.0, high, round_step(high / 8.0))
+        Self::padded(0.0, high, round_step(high / 8.0))
     }
 
-    fn with_room(low: f64, high: f64, step: f64) -> Self {
-        let room = if high > low { 0.03 * (high - low) } else { 0.5 };
-        Self { low: low - room, high: high + room, step }
+    fn padded(low: f64, high: f64, step: f64) -> Self {
+        let padding = if high > low { 0.03 * (high - low) } else { 0.5 };
+        Self { low: low - padding, high: high + padding, step }
     }
 
-    /// The multiples of the step in the range.
+    /// Returns the ticks.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let first = (self.low / self.step - 1e-6).ceil();
         let count = ((self.high / self.step + 1e-6).floor() - first) as usize;
-        // No axis here has more; a range of absurd numbers may.
+        // Extreme values must not make an endless axis.
         (0..=count.min(50)).map(|index| (first + index as f64) * self.step).collect()
     }
 
-    /// A tick in figures, as many behind the point as the step has.
+    /// Formats a tick with the decimals of the step.
     pub(super) fn label(&self, tick: f64) -> String {
         let decimals = (-self.step.log10().floor()).clamp(0.0, 9.0) as usize;
         match decimals {
@@ -95,8 +96,8 @@ impl Axis {
         }
     }
 
-    /// Where in the range the value lies: 0 is its beginning, 1 its end.
-    pub(super) fn share(&self, value: f64) -> f64 {
+    /// Returns the position of a value in the range, from 0 at its start to 1 at its end.
+    pub(super) fn fraction(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 }
@@ -120,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round_and_enclose_the_values() {
+    fn ticks_are_round_numbers_that_enclose_the_values() {
         let axis = around(&[0.2135, 0.4569], ANY);
         assert_eq!(labels(&axis), ["0.20", "0.25", "0.30", "0.35", "0.40", "0.45", "0.50"]);
-        assert_eq!((axis.share(axis.low), axis.share(axis.high)), (0.0, 1.0));
+        assert_eq!((axis.fraction(axis.low), axis.fraction(axis.high)), (0.0, 1.0));
         assert_eq!(labels(&around(&[1_100.0, 4_900.0], ANY))[0], "1,000");
     }
 
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_value_lies_inside_its_axis() {
+    fn a_single_value_is_inside_the_axis() {
         for value in [0.0, 0.2521, 50.0, 100.0, 1e300] {
             let axis = around(&[value], ANY);
             assert!(axis.low < value && value < axis.high, "{axis:?}");
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_values_make_an_axis_too() {
+    fn an_axis_needs_no_values() {
         assert!(!around(&[], ANY).ticks().is_empty());
         assert_eq!(labels(&Axis::counts([].into_iter())), ["0", "1"]);
         assert!(!epochs(&[]).ticks().is_empty());
@@ -163,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn positions_along_an_axis_begin_at_zero() {
-        let axis = Axis::along([625.0, 2_500.0].into_iter());
+    fn a_padded_axis_contains_zero() {
+        let axis = Axis::padded_from_zero([625.0, 2_500.0].into_iter());
         assert_eq!(labels(&axis), ["0", "500", "1,000", "1,500", "2,000", "2,500"]);
-        assert!(axis.share(0.0) > 0.02 && axis.share(2_500.0) < 0.98);
-        assert_eq!(labels(&Axis::along([].into_iter())).len(), 6);
+        assert!(axis.fraction(0.0) > 0.02 && axis.fraction(2_500.0) < 0.98);
+        assert_eq!(labels(&Axis::padded_from_zero([].into_iter())).len(), 6);
     }
 
     #[test]
-    fn epochs_are_whole() {
+    fn epoch_ticks_are_integers() {
         assert_eq!(labels(&epochs(&[1.0, 2.0, 4.0])), ["1", "2", "3", "4"]);
         assert_eq!(labels(&epochs(&[1.0])), ["1"]);
         assert_eq!(labels(&epochs(&[0.25, 1.9])), ["0", "1"]);
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_begin_at_nothing() {
+    fn count_axes_start_at_zero() {
         assert_eq!(labels(&Axis::counts([3.0].into_iter())), ["0", "1", "2", "3"]);
         let axis = Axis::counts([2_712.0, 5.0].into_iter());
         assert_eq!(labels(&axis), ["0", "500", "1,000", "1,500", "2,000", "2,500", "3,000"]);

@@ -1,69 +1,90 @@
-//! Colours for light and for dark paper.
+//! Colors for light and dark backgrounds.
 
 use clap::ValueEnum;
 use plotters::style::RGBColor;
 
-/// What a picture is read on.
+/// Color theme of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Theme {
-    /// The SVG as its reader has it, by CSS's `prefers-color-scheme`; the PNG light.
+    /// The SVG follows the reader's preference (CSS `prefers-color-scheme`). The PNG is light.
     Auto,
-    /// Both on light paper.
+    /// SVG and PNG are light.
     Light,
-    /// Both on dark paper.
+    /// SVG and PNG are dark.
     Dark,
 }
 
-/// A colour, and the one in its place on dark paper.
+/// A color, as it is on a light and on a dark background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Color {
     pub(super) light: RGBColor,
     pub(super) dark: RGBColor,
 }
 
+/// Okabe and Ito's colors, which color-blind readers can tell apart, adjusted for contrast: darker on the
+/// light background, lighter on the dark one. Their yellow is left out.
+pub(super) const PALETTE: [Color; 7] = [
+    BLUE,
+    VERMILION,
+    Color::new((0, 148, 108), (0, 186, 140)),
+    Color::new((196, 100, 160), (226, 150, 194)),
+    Color::new((190, 130, 0), (240, 228, 66)),
+    Color::new((60, 150, 205), (130, 140, 255)),
+    Color::new((0, 0, 0), (255, 255, 255)),
+];
+pub(super) const BLUE: Color = Color::new((0, 114, 178), (86, 180, 233));
+pub(super) const VERMILION: Color = Color::new((213, 94, 0), (240, 120, 40));
+
+/// Text.
+pub(super) const FOREGROUND: Color = Color::new((38, 38, 38), (230, 230, 230));
+pub(super) const GRAY: Color = Color::new((105, 105, 105), (158, 163, 170));
+/// Grid lines.
+pub(super) const GRID: Color = Color::new((228, 228, 228), (50, 54, 61));
+pub(super) const BACKGROUND: Color = Color::new((255, 255, 255), (22, 25, 30));
+
 impl Color {
-    /// A colour from red, green and blue, on light paper and on dark.
+    /// Creates a color from red, green and blue on a light and on a dark background.
     pub(super) const fn new(light: (u8, u8, u8), dark: (u8, u8, u8)) -> Self {
         Self { light: RGBColor(light.0, light.1, light.2), dark: RGBColor(dark.0, dark.1, dark.2) }
     }
 
-    /// What the colour is before its reader has a say.
-    pub(super) fn on(self, theme: Theme) -> RGBColor {
+    /// Returns the color that a theme starts from.
+    pub(super) fn in_theme(self, theme: Theme) -> RGBColor {
         match theme {
             Theme::Auto | Theme::Light => self.light,
             Theme::Dark => self.dark,
         }
     }
 
-    /// `share` of the colour, the rest of it `other`.
-    pub(super) fn mixed(self, other: Self, share: f32) -> Self {
-        let mixed = |a: RGBColor, b: RGBColor| {
-            RGBColor(blended(a.0, b.0, share), blended(a.1, b.1, share), blended(a.2, b.2, share))
+    /// Blends with another color. `opacity` 1 leaves this color, 0 the other.
+    pub(super) fn over(self, other: Self, opacity: f32) -> Self {
+        let blend = |a: RGBColor, b: RGBColor| {
+            let channel = |a, b| blend(a, b, opacity);
+            RGBColor(channel(a.0, b.0), channel(a.1, b.1), channel(a.2, b.2))
         };
-        Self { light: mixed(self.light, other.light), dark: mixed(self.dark, other.dark) }
+        Self { light: blend(self.light, other.light), dark: blend(self.dark, other.dark) }
     }
 }
 
-/// `share` of `a`, the rest of it `b`.
-pub(super) fn blended(a: u8, b: u8, share: f32) -> u8 {
-    (share * f32::from(a) + (1.0 - share) * f32::from(b)).round() as u8
+/// Blends one channel of two colors.
+pub(super) fn blend(foreground: u8, background: u8, opacity: f32) -> u8 {
+    (opacity * f32::from(foreground) + (1.0 - opacity) * f32::from(background)).round() as u8
 }
 
-/// As an SVG has it.
+/// Formats a color for SVG.
 pub(super) fn hexadecimal(RGBColor(red, green, blue): RGBColor) -> String {
     format!("#{red:02X}{green:02X}{blue:02X}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{COLORS, GRAY, INK, PAPER};
     use super::*;
 
-    /// As the Web Content Accessibility Guidelines 2.1 define it.
+    /// Relative luminance by the Web Content Accessibility Guidelines 2.1.
     fn luminance(RGBColor(red, green, blue): RGBColor) -> f64 {
         let linear = |channel: u8| match f64::from(channel) / 255.0 {
-            share if share <= 0.04045 => share / 12.92,
-            share => ((share + 0.055) / 1.055).powf(2.4),
+            value if value <= 0.04045 => value / 12.92,
+            value => ((value + 0.055) / 1.055).powf(2.4),
         };
         0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
     }
@@ -73,26 +94,28 @@ mod tests {
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
     }
 
-    /// The guidelines' least contrast for texts, and for what is not text.
+    /// The guidelines require a contrast of 4.5 for text and of 3 for graphics.
     #[test]
-    fn everything_is_readable_on_both_papers() {
+    fn contrast_is_sufficient_on_both_backgrounds() {
         assert!((contrast(RGBColor(0, 0, 0), RGBColor(255, 255, 255)) - 21.0).abs() < 1e-9);
-        let texts = [INK, GRAY].map(|color| (color, 4.5));
-        for (color, least) in texts.into_iter().chain(COLORS.map(|color| (color, 3.0))) {
-            for (color, paper) in [(color.light, PAPER.light), (color.dark, PAPER.dark)] {
-                let contrast = contrast(color, paper);
-                assert!(contrast >= least, "{} has {contrast:.1}", hexadecimal(color));
+        let texts = [FOREGROUND, GRAY].map(|color| (color, 4.5));
+        for (color, minimum) in texts.into_iter().chain(PALETTE.map(|color| (color, 3.0))) {
+            for (color, background) in
+                [(color.light, BACKGROUND.light), (color.dark, BACKGROUND.dark)]
+            {
+                let contrast = contrast(color, background);
+                assert!(contrast >= minimum, "{} has {contrast:.1}", hexadecimal(color));
             }
         }
     }
 
     #[test]
-    fn mixtures_are_of_one_paper_each() {
+    fn light_and_dark_colors_are_blended_separately() {
         let (black, white) = (RGBColor(0, 0, 0), RGBColor(255, 255, 255));
-        let ink = Color { light: black, dark: white };
-        let paper = Color { light: white, dark: black };
-        let mixed = ink.mixed(paper, 0.8);
-        assert_eq!(mixed, Color::new((51, 51, 51), (204, 204, 204)));
-        assert_eq!(hexadecimal(mixed.light), "#333333");
+        let foreground = Color { light: black, dark: white };
+        let background = Color { light: white, dark: black };
+        let blended = foreground.over(background, 0.8);
+        assert_eq!(blended, Color::new((51, 51, 51), (204, 204, 204)));
+        assert_eq!(hexadecimal(blended.light), "#333333");
     }
 }

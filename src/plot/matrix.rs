@@ -1,141 +1,142 @@
-//! A confusion matrix: how many examples of each class are taken for which.
+//! Confusion matrix as a PNG.
 
 use anyhow::Context;
 
-use super::sheet::{Align, Point, Sheet, fitted, width};
-use super::{BLUE, Color, GRAY, INK, PAPER};
+use super::canvas::{Align, Canvas, Point, text_width, truncate};
+use super::color::{BACKGROUND, BLUE, Color, FOREGROUND, GRAY};
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 12.0;
-/// What stands above the cells: the word "predicted", and names or numbers.
-const HEADING: f64 = 52.0;
-/// The widest name at the side, and the room for a number behind it.
-const WIDEST_NAME: f64 = 140.0;
-const NUMBER: f64 = 30.0;
-/// All cells side by side, of few classes: TensorBoard shows a picture 340 pixels wide, and leaves
-/// out pixels of larger ones.
-const SIDE: f64 = 224.0;
-/// A cell is no smaller, however many there are, and no larger.
-const SMALLEST: f64 = 38.0;
-const LARGEST: f64 = 106.0;
-/// A cell from which on shares have room too.
-const WITH_SHARES: f64 = 56.0;
-/// Sizes of letters.
-const NAME: f64 = 15.0;
-const COUNT: f64 = 19.0;
-const FIGURE: f64 = 13.0;
-/// Of a cell without examples.
+/// Height above the cells, for the word "predicted" and the column names or numbers.
+const HEADER: f64 = 52.0;
+/// Maximum width of a row name, and the width of the row number after it.
+const MAX_NAME_WIDTH: f64 = 140.0;
+const NUMBER_WIDTH: f64 = 30.0;
+/// Width of all cells if there are few classes. TensorBoard shows images 340 pixels wide, and scales larger
+/// ones down without smoothing.
+const CELLS_WIDTH: f64 = 224.0;
+/// Minimum and maximum size of a cell.
+const MIN_CELL: f64 = 38.0;
+const MAX_CELL: f64 = 106.0;
+/// Minimum size of a cell with a percentage.
+const MIN_CELL_WITH_PERCENTAGE: f64 = 56.0;
+/// Font sizes.
+const NAME_SIZE: f64 = 15.0;
+const COUNT_SIZE: f64 = 19.0;
+const SMALL_SIZE: f64 = 13.0;
+/// Color of a cell without examples.
 const EMPTY: Color = Color::new((240, 243, 246), (34, 38, 44));
 
-/// What is drawn.
+/// A confusion matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    /// The name of each row and column.
+    /// Name of each class.
     pub labels: &'a [String],
-    /// For each true class how many examples are taken for each.
+    /// Number of examples by true and predicted class: `[C][C]`.
     pub counts: &'a [Vec<usize>],
 }
 
-/// A picture as a PNG file.
+/// A PNG image.
 #[derive(Clone, Debug)]
 pub struct PngImage {
-    /// Width and height, in pixels.
+    /// Width and height in pixels.
     pub size: [u32; 2],
-    /// The file.
+    /// Content of the file.
     pub bytes: Vec<u8>,
 }
 
-/// Draws a row for each true class and a column for each predicted one, the darker the larger its
-/// share of the row.
+/// Draws a confusion matrix with true classes as rows and predicted classes as columns. The darker a cell,
+/// the larger its percentage of the row.
 ///
 /// # Errors
-/// Where the drawing cannot be encoded.
+/// Returns an error if the image cannot be encoded.
 pub fn draw(matrix: &Matrix) -> anyhow::Result<PngImage> {
-    let names = matrix.labels.iter().map(|label| fitted(label, NAME, WIDEST_NAME));
+    let names = matrix.labels.iter().map(|label| truncate(label, NAME_SIZE, MAX_NAME_WIDTH));
     let names: Vec<String> = names.collect();
     let grid = Grid::new(&names);
     let size = [grid.left, grid.top]
-        .map(|begin| (begin + grid.cell * names.len() as f64 + MARGIN).ceil() as u32);
-    let mut sheet = Sheet::new(size[0], size[1]);
-    grid.draw_names(&mut sheet, &names);
+        .map(|start| (start + grid.cell * names.len() as f64 + MARGIN).ceil() as u32);
+    let mut canvas = Canvas::new(size[0], size[1]);
+    grid.draw_names(&mut canvas, &names);
     for (row, counts) in matrix.counts.iter().enumerate() {
         let total: usize = counts.iter().sum();
         for (column, count) in counts.iter().enumerate() {
-            draw_cell(&mut sheet, grid.corner(row, column), grid.cell, *count, total);
+            draw_cell(&mut canvas, grid.corner(row, column), grid.cell, *count, total);
         }
     }
-    let bytes = sheet.quick_png().context("cannot draw the confusion matrix")?;
+    let bytes = canvas.fast_png().context("cannot draw the confusion matrix")?;
     Ok(PngImage { size, bytes })
 }
 
-/// Where the cells lie.
+/// Layout of the cells.
 struct Grid {
     cell: f64,
     left: f64,
     top: f64,
-    /// Where the names at the side end.
+    /// Right edge of the row names.
     names_end: f64,
-    /// Whether columns have their numbers, for want of room for their names.
+    /// True if columns have numbers, because their names are too wide.
     numbered: bool,
 }
 
 impl Grid {
     fn new(names: &[String]) -> Self {
-        let cell = (SIDE / names.len().max(1) as f64).clamp(SMALLEST, LARGEST).floor();
-        let widest = names.iter().map(|name| width(name, NAME)).fold(0.0, f64::max);
+        let cell = (CELLS_WIDTH / names.len().max(1) as f64).clamp(MIN_CELL, MAX_CELL).floor();
+        let widest = names.iter().map(|name| text_width(name, NAME_SIZE)).fold(0.0, f64::max);
         let numbered = widest > cell - 4.0;
         let names_end = MARGIN + widest;
-        let left = names_end + MARGIN + if numbered { NUMBER } else { 0.0 };
-        Self { cell, left, top: MARGIN + HEADING, names_end, numbered }
+        let left = names_end + MARGIN + if numbered { NUMBER_WIDTH } else { 0.0 };
+        Self { cell, left, top: MARGIN + HEADER, names_end, numbered }
     }
 
     fn corner(&self, row: usize, column: usize) -> Point {
         (self.left + self.cell * column as f64, self.top + self.cell * row as f64)
     }
 
-    fn draw_names(&self, sheet: &mut Sheet, names: &[String]) {
+    fn draw_names(&self, canvas: &mut Canvas, names: &[String]) {
         let Self { cell, left, top, names_end, numbered } = *self;
         let center = left + cell * names.len() as f64 / 2.0;
         let above = top - 18.0;
-        sheet.text((center, MARGIN + 8.0), Align::Center, FIGURE, GRAY, "predicted");
-        sheet.text((names_end, above), Align::Right, FIGURE, GRAY, "true");
+        canvas.text((center, MARGIN + 8.0), Align::Center, SMALL_SIZE, GRAY, "predicted");
+        canvas.text((names_end, above), Align::Right, SMALL_SIZE, GRAY, "true");
         for (number, name) in names.iter().enumerate() {
             let middle = cell * (number as f64 + 0.5);
-            sheet.text((names_end, top + middle), Align::Right, NAME, INK, name);
+            canvas.text((names_end, top + middle), Align::Right, NAME_SIZE, FOREGROUND, name);
             if numbered {
                 let number = (number + 1).to_string();
-                sheet.text((left + middle, above), Align::Center, FIGURE, GRAY, &number);
-                sheet.text((left - MARGIN, top + middle), Align::Right, FIGURE, GRAY, &number);
+                canvas.text((left + middle, above), Align::Center, SMALL_SIZE, GRAY, &number);
+                canvas.text((left - MARGIN, top + middle), Align::Right, SMALL_SIZE, GRAY, &number);
             } else {
-                sheet.text((left + middle, above), Align::Center, NAME, INK, name);
+                canvas.text((left + middle, above), Align::Center, NAME_SIZE, FOREGROUND, name);
             }
         }
     }
 }
 
-fn draw_cell(sheet: &mut Sheet, (x, y): Point, cell: f64, count: usize, total: usize) {
-    let share = count as f64 / total.max(1) as f64;
+fn draw_cell(canvas: &mut Canvas, (x, y): Point, cell: f64, count: usize, total: usize) {
+    let fraction = count as f64 / total.max(1) as f64;
     let corners = [(x + 1.0, y + 1.0), (x + cell - 1.0, y + cell - 1.0)];
-    sheet.bar(corners, BLUE.mixed(EMPTY, share as f32));
-    let ink = if share > 0.5 { PAPER } else { INK };
-    let middle = (x + cell / 2.0, y + cell / 2.0);
-    if cell >= WITH_SHARES {
+    canvas.bar(corners, BLUE.over(EMPTY, fraction as f32));
+    let color = if fraction > 0.5 { BACKGROUND } else { FOREGROUND };
+    let (x, y) = (x + cell / 2.0, y + cell / 2.0);
+    if cell >= MIN_CELL_WITH_PERCENTAGE {
         let count = group_digits(count);
-        let percent = format!("{:.1} %", 100.0 * share);
-        sheet.text((middle.0, middle.1 - 10.0), Align::Center, COUNT, ink, &count);
-        sheet.text((middle.0, middle.1 + 13.0), Align::Center, FIGURE, ink, &percent);
+        let percent = format!("{:.1} %", 100.0 * fraction);
+        canvas.text((x, y - 10.0), Align::Center, COUNT_SIZE, color, &count);
+        canvas.text((x, y + 13.0), Align::Center, SMALL_SIZE, color, &percent);
     } else if count > 0 {
-        // Zeros would hide the few numbers that are none.
-        sheet.text(middle, Align::Center, FIGURE, ink, &shortened(count, cell - 2.0));
+        // Many zeros would hide the other counts.
+        let count = abbreviate(count, cell - 2.0);
+        canvas.text((x, y), Align::Center, SMALL_SIZE, color, &count);
     }
 }
 
-/// The number, in thousands or millions where it is wider than `most`.
-fn shortened(count: usize, most: f64) -> String {
-    let shorter = [(1, ""), (1_000, "k"), (1_000_000, "M")]
-        .map(|(unit, letter)| format!("{}{letter}", (count + unit / 2) / unit));
-    let fits = |text: &&String| width(text, FIGURE) <= most;
-    shorter.iter().find(fits).or(shorter.last()).cloned().unwrap_or_default()
+/// Formats a count, in thousands or millions if it is wider than `max_width`.
+fn abbreviate(count: usize, max_width: f64) -> String {
+    let candidates = [(1, ""), (1_000, "k"), (1_000_000, "M")]
+        .map(|(unit, suffix)| format!("{}{suffix}", (count + unit / 2) / unit));
+    let fits = |text: &&String| text_width(text, SMALL_SIZE) <= max_width;
+    candidates.iter().find(fits).or(candidates.last()).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_that_of_the_file() {
+    fn the_size_is_that_of_the_png() {
         for classes in [2, 5, 6, 21] {
             let PngImage { size, bytes } = png(classes);
             let field = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -159,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_are_shortened_to_their_cell() {
-        let shortened = |count| shortened(count, SMALLEST - 2.0);
-        let counts = [1_234, 123_499, 31_499_999].map(shortened);
+    fn large_counts_are_abbreviated() {
+        let abbreviate = |count| abbreviate(count, MIN_CELL - 2.0);
+        let counts = [1_234, 123_499, 31_499_999].map(abbreviate);
         assert_eq!(counts, ["1234", "123k", "31M"]);
     }
 
     #[test]
-    fn no_class_and_no_example_are_drawn_too() {
+    fn empty_matrices_can_be_drawn() {
         assert!(draw(&Matrix { labels: &[], counts: &[] }).is_ok());
         let labels = ["a".to_owned(), "語".repeat(500)];
         draw(&Matrix { labels: &labels, counts: &[vec![0, 0], vec![0, 0]] }).unwrap();

@@ -8,15 +8,15 @@ use serde_json::Value;
 use crate::common::{Place, assert_fails, stderr, stdout};
 use crate::training::{PLATEAU, Training, with_noise};
 
-/// Expects a PNG file; its width and height.
+/// Returns the width and height of a PNG file.
 fn png_size(place: &Place, name: &str) -> (u32, u32) {
     let bytes = place.bytes(name);
     assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{name}");
-    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
-    (number(16), number(20))
+    let field = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    (field(16), field(20))
 }
 
-/// The texts of an SVG, in their order.
+/// Returns the texts of an SVG in their order.
 fn texts(place: &Place, name: &str) -> Vec<String> {
     let svg = place.read(name);
     let text = |rest: &str| {
@@ -26,26 +26,26 @@ fn texts(place: &Place, name: &str) -> Vec<String> {
     svg.split("<text ").skip(1).map(text).collect()
 }
 
-fn assert_has(texts: &[String], words: &[&str]) {
-    for word in words {
-        assert!(texts.iter().any(|text| text == word), "{word:?} is not in {texts:?}");
+fn assert_has(texts: &[String], expected: &[&str]) {
+    for expected in expected {
+        assert!(texts.iter().any(|text| text == expected), "{expected:?} is not in {texts:?}");
     }
 }
 
-/// The word of the test data that the model of `run` finds most positive, as `predict` has it.
+/// Returns the word of the test data with the highest probability of `pos`, according to `predict`.
 fn most_positive(place: &Place) -> String {
     let words: Vec<String> = (0..10).map(|i| format!("pos{i}")).collect();
     let done = place.lstmtext("predict run --format jsonl").args(&words).assert().success();
-    let answers = stdout(&done);
-    let answers = answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let probability = |answer: &Value| answer["probability"].as_f64().unwrap();
-    let best = answers.max_by(|a, b| probability(a).total_cmp(&probability(b))).unwrap();
+    let predictions = stdout(&done);
+    let predictions = predictions.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let probability = |prediction: &Value| prediction["probability"].as_f64().unwrap();
+    let best = predictions.max_by(|a, b| probability(a).total_cmp(&probability(b))).unwrap();
     assert_eq!(best["label"], "pos");
     best["text"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn a_run_gets_its_curves_and_its_words() {
+fn curves_and_words_of_a_run_are_plotted() {
     let place = Place::with_run();
     let done = place.lstmtext("plot run").assert().success();
     assert_eq!(stdout(&done), "run/curves.svg\nrun/curves.png\nrun/words.svg\nrun/words.png\n");
@@ -64,7 +64,7 @@ fn a_run_gets_its_curves_and_its_words() {
 }
 
 #[test]
-fn validations_inside_an_epoch_have_their_places() {
+fn validations_within_an_epoch_are_plotted() {
     let place = Place::with_data();
     place.train("small.yaml --out run --set train.validate_every=5 --set train.epochs=2");
     assert!(place.metrics("run").len() > 4);
@@ -74,22 +74,22 @@ fn validations_inside_an_epoch_have_their_places() {
 }
 
 #[test]
-fn several_runs_share_their_curves() {
+fn several_runs_share_one_picture() {
     let place = Place::with_run();
     place.train("small.yaml --out other/run --set train.epochs=1");
     let line = "plot run ./run other/run --to pictures/of/both";
     let done = place.lstmtext(line).assert().success();
     assert_eq!(stdout(&done).lines().count(), 6);
     let names = place.names("pictures/of/both");
-    let above = place.path("").file_name().unwrap().to_string_lossy().into_owned();
+    let parent = place.path("").file_name().unwrap().to_string_lossy().into_owned();
     assert_eq!(names.len(), 6, "{names:?}");
-    for stem in ["curves", &format!("words-{above}-run"), "words-other-run"] {
-        for ending in ["svg", "png"] {
-            assert!(names.contains(&format!("{stem}.{ending}")), "{names:?}");
+    for stem in ["curves", &format!("words-{parent}-run"), "words-other-run"] {
+        for extension in ["svg", "png"] {
+            assert!(names.contains(&format!("{stem}.{extension}")), "{names:?}");
         }
     }
     let curves = texts(&place, "pictures/of/both/curves.svg");
-    assert_has(&curves, &[&format!("{above}/run"), "other/run"]);
+    assert_has(&curves, &[&format!("{parent}/run"), "other/run"]);
     place
         .lstmtext("plot run other/run --no-words")
         .assert()
@@ -98,15 +98,15 @@ fn several_runs_share_their_curves() {
 }
 
 #[test]
-fn curves_are_drawn_against_what_is_asked_for() {
+fn the_x_axis_is_an_option() {
     let place = Place::with_run();
-    for (x, words) in [
+    for (x, expected) in [
         ("epoch", &["epoch", "4"][..]),
         ("step", &["step", "60"]),
         ("time", &["training time in seconds"]),
     ] {
         place.lstmtext(&format!("plot run --no-words --x {x}")).assert().success();
-        assert_has(&texts(&place, "run/curves.svg"), words);
+        assert_has(&texts(&place, "run/curves.svg"), expected);
     }
     // Without event files, the training curve is that of metrics.jsonl, which is not smoothed.
     fs::remove_dir_all(place.path("run/train")).unwrap();
@@ -122,7 +122,7 @@ fn curves_are_drawn_against_what_is_asked_for() {
 }
 
 #[test]
-fn curves_are_smoothed_as_much_as_is_asked_for() {
+fn smoothing_is_an_option() {
     let place = Place::with_run();
     let drawn = |smoothing: &str| {
         let line = format!("plot run --no-words --smoothing {smoothing}");
@@ -136,9 +136,9 @@ fn curves_are_smoothed_as_much_as_is_asked_for() {
     assert!(some == place.read("run/curves.svg"), "0.6 is not the default");
 }
 
-/// Okabe and Ito's blue on white paper, and what takes its place on dark paper.
+/// Checks Okabe and Ito's blue and its variant on a dark background.
 #[test]
-fn pictures_have_colours_for_light_and_for_dark_pages() {
+fn pictures_have_light_and_dark_themes() {
     let place = Place::with_run();
     let svg = |theme: &str| {
         let line = format!("plot run --theme {theme} --to {theme}");
@@ -157,7 +157,7 @@ fn pictures_have_colours_for_light_and_for_dark_pages() {
 }
 
 #[test]
-fn a_running_run_is_drawn() {
+fn a_running_run_is_plotted() {
     let place = with_noise(PLATEAU);
     let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
     let rare = format!("{endless} --set train.validate_every=1000000000");
@@ -165,7 +165,7 @@ fn a_running_run_is_drawn() {
     let mut training = Training::start(&place, &format!("long.yaml --out run {endless}"));
     training.wait_for_validations(&place, "run", 2);
     place.lstmtext("plot run --no-words --x time").assert().success().stderr("");
-    // A checkpoint hands all steps before it to readers.
+    // Writing a checkpoint flushes the event files.
     young.wait_for_checkpoint(&place, "young");
     for x in ["epoch", "time"] {
         let command = place.lstmtext(&format!("plot young --no-words --x {x}"));
@@ -178,12 +178,14 @@ fn a_running_run_is_drawn() {
 }
 
 #[test]
-fn words_are_left_out_with_a_note() {
+fn words_are_skipped_with_a_note() {
     let place = Place::new().data(&["a", "b", "c"]).file("small.yaml", crate::common::SMALL);
     place.train("small.yaml --out run --set train.epochs=1");
     let done = place.lstmtext("plot run").assert().success();
     assert_eq!(stdout(&done), "run/curves.svg\nrun/curves.png\n");
-    assert!(stderr(&done).contains("words: needs two classes, this model has 3"));
+    assert!(
+        stderr(&done).contains("words are not plotted: the model has 3 classes instead of two")
+    );
 
     for checkpoint in ["run/best", "run/last"] {
         fs::remove_dir_all(place.path(checkpoint)).unwrap();
@@ -194,20 +196,24 @@ fn words_are_left_out_with_a_note() {
 }
 
 #[test]
-fn a_folder_without_curves_is_an_error() {
+fn a_directory_without_curves_is_an_error() {
     let place = Place::new().file("empty/metrics.jsonl", "").file("data/a.csv", "");
-    let words = ["metrics.jsonl", "after the first validation"];
-    for folder in ["empty", "data"] {
-        assert_fails(place.lstmtext(&format!("plot {folder}")), 1, &[folder, words[0], words[1]]);
+    let phrases = ["metrics.jsonl", "after the first validation"];
+    for directory in ["empty", "data"] {
+        assert_fails(
+            place.lstmtext(&format!("plot {directory}")),
+            1,
+            &[directory, phrases[0], phrases[1]],
+        );
     }
-    assert_fails(place.lstmtext("plot none"), 1, &["no folder", "none"]);
+    assert_fails(place.lstmtext("plot none"), 1, &["no directory", "none"]);
     assert_fails(place.lstmtext("plot"), 2, &["RUN"]);
     assert_eq!(place.names("empty"), ["metrics.jsonl"]);
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error() {
+fn a_directory_that_cannot_be_created_is_an_error() {
     let place = Place::with_run().file("file", "");
-    assert_fails(place.lstmtext("plot run --to file/inside"), 1, &["cannot make the folder"]);
+    assert_fails(place.lstmtext("plot run --to file/inside"), 1, &["cannot create the directory"]);
     assert!(!Path::new("curves.svg").exists());
 }

@@ -143,5 +143,5 @@ fn what_the_model_does_not_know_or_read_is_told() {
     assert!(said.contains("the text has 6 tokens, of which 4 are read"), "{said}");
     assert!(said.contains("lacks 1 word of the text"), "{said}");
     place.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
-    assert!(place.read("s.svg").contains("after each word (4 of 6 are read)"));
+    assert!(place.read("s.svg").contains("after each word (4 of 6 tokens)"));
 }

@@ -1,4 +1,4 @@
-//! A drawing as a list of shapes, and both of its files.
+//! A canvas: a list of shapes and texts, rendered as SVG and PNG.
 
 use std::collections::BTreeSet;
 
@@ -12,35 +12,34 @@ use plotters::prelude::{
 use plotters::style::FontTransform;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::PAPER;
-use super::color::{Color, Theme, blended, hexadecimal};
-use super::letters::Letters;
+use super::color::{BACKGROUND, Color, Theme, blend, hexadecimal};
+use super::font::Font;
 use crate::output::sanitize::is_unprintable;
 
-/// A place on a sheet, from its upper left corner.
+/// A point on a canvas, in pixels from its upper left corner.
 pub(super) type Point = (f64, f64);
 
-/// What an SVG asks for; every browser has some such font.
-const FONT: &str = "sans-serif";
-/// plotters divides the size of an SVG's letters by this.
-const SVG_LETTERS: f64 = 1.24;
-/// Browsers' letters may be wider than the built-in ones.
-const ROOM: f64 = 1.2;
-/// Both files are drawn this much larger, since plotters knows whole pixels only.
+/// Font family of an SVG. The reader's browser chooses the font.
+const FONT_FAMILY: &str = "sans-serif";
+/// plotters divides the font size of an SVG by this.
+const SVG_FONT_SCALE: f64 = 1.24;
+/// Safety factor of text widths, since a browser's font may be wider than the built-in one.
+const WIDTH_FACTOR: f64 = 1.2;
+/// Factor by which both files are drawn larger, since plotters only has integer coordinates.
 const SCALE: u32 = 3;
 
-/// A drawing in both formats.
+/// A picture in both formats.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// The drawing as an SVG file.
+    /// Content of the SVG file.
     pub svg: String,
-    /// The same as a PNG file.
+    /// Content of the PNG file.
     pub png: Vec<u8>,
-    /// Whether the PNG has boxes in place of letters that the built-in font lacks.
-    pub boxes: bool,
+    /// True if the PNG has boxes instead of characters that the built-in font lacks.
+    pub has_missing_glyphs: bool,
 }
 
-/// What a text has at its place: its beginning, middle or end.
+/// Alignment of a text at its position: left, centered or right.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Align {
     Left,
@@ -57,26 +56,26 @@ enum Shape {
 
 #[derive(Clone, Debug)]
 struct Text {
-    place: Point,
+    position: Point,
     align: Align,
     size: f64,
     color: Color,
-    letters: String,
-    /// Whether it is written from below to above.
-    upward: bool,
+    content: String,
+    /// True if the text runs from bottom to top.
+    vertical: bool,
 }
 
 impl Shape {
-    /// The same with a dot at every corner of a line, whose pieces are shapes of their own: plotters
-    /// draws sharp corners as spikes into a PNG.
+    /// Splits a line into segments, with a dot at each corner. plotters draws sharp corners as spikes in a
+    /// PNG.
     fn with_round_corners(&self) -> Vec<Self> {
         let Self::Line { points, width, color } = self else { return vec![self.clone()] };
         let (width, color) = (*width, *color);
-        let pieces =
-            points.windows(2).map(|piece| Self::Line { points: piece.to_vec(), width, color });
+        let segments =
+            points.windows(2).map(|segment| Self::Line { points: segment.to_vec(), width, color });
         let corners = points.get(1..points.len().saturating_sub(1)).unwrap_or_default();
         let corner = |center: &Point| Self::Dot { center: *center, radius: width / 2.0, color };
-        pieces.chain(corners.iter().map(corner)).collect()
+        segments.chain(corners.iter().map(corner)).collect()
     }
 
     fn color(&self) -> Color {
@@ -89,70 +88,86 @@ impl Shape {
 /// A pattern of dashes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dashes {
-    /// How long the gap before the first is.
+    /// Length of the gap before the first dash.
     pub(super) skip: f64,
-    /// How long they are.
+    /// Length of a dash.
     pub(super) on: f64,
-    /// How long the gaps between them are.
+    /// Length of the gaps between dashes.
     pub(super) off: f64,
 }
 
-/// A drawing in the making; its units are the pixels of the PNG.
-pub(super) struct Sheet {
+/// Font sizes.
+pub(super) const LARGE: f64 = 22.0;
+pub(super) const MEDIUM: f64 = 18.0;
+pub(super) const SMALL: f64 = 16.0;
+
+/// Shapes and texts to render. Units are pixels of the PNG.
+pub(super) struct Canvas {
     width: u32,
     height: u32,
     shapes: Vec<Shape>,
     texts: Vec<Text>,
 }
 
-impl Sheet {
+impl Canvas {
+    /// Creates an empty canvas.
     pub(super) fn new(width: u32, height: u32) -> Self {
         Self { width, height, shapes: Vec::new(), texts: Vec::new() }
     }
 
+    /// Draws a line through all points.
     pub(super) fn line(&mut self, points: &[Point], width: f64, color: Color) {
         self.shapes.push(Shape::Line { points: points.to_vec(), width, color });
     }
 
-    /// A line of dashes.
+    /// Draws a dashed line.
     pub(super) fn dashes(&mut self, points: &[Point], dashes: Dashes, width: f64, color: Color) {
-        for dash in dashes.along(points) {
+        for dash in dashes.split(points) {
             self.line(&dash, width, color);
         }
     }
 
+    /// Draws a filled rectangle.
     pub(super) fn bar(&mut self, corners: [Point; 2], color: Color) {
         self.shapes.push(Shape::Bar { corners, color });
     }
 
+    /// Draws a filled circle.
     pub(super) fn dot(&mut self, center: Point, radius: f64, color: Color) {
         self.shapes.push(Shape::Dot { center, radius, color });
     }
 
-    /// A text of letters of `size`, its middle at the height of `place`. Texts lie above all else.
-    pub(super) fn text(&mut self, place: Point, align: Align, size: f64, color: Color, text: &str) {
-        let letters = printable(text);
-        self.texts.push(Text { place, align, size, color, letters, upward: false });
-    }
-
-    /// The same from below to above, its middle to the right and left of `place`.
-    pub(super) fn upward(
+    /// Draws a text of a font size, vertically centered at `position`. Texts are above all shapes.
+    pub(super) fn text(
         &mut self,
-        place: Point,
+        position: Point,
         align: Align,
         size: f64,
         color: Color,
         text: &str,
     ) {
-        let letters = printable(text);
-        self.texts.push(Text { place, align, size, color, letters, upward: true });
+        let content = printable(text);
+        self.texts.push(Text { position, align, size, color, content, vertical: false });
     }
 
-    /// Draws it in both formats.
-    pub(super) fn picture(&self, theme: Theme) -> anyhow::Result<Picture> {
-        let svg = self.svg(theme).context("cannot draw the SVG of a picture")?;
-        let png = self.png(theme).context("cannot draw the PNG of a picture")?;
-        Ok(Picture { svg, png, boxes: self.has_boxes()? })
+    /// Draws a text from bottom to top, horizontally centered at `position`.
+    pub(super) fn vertical_text(
+        &mut self,
+        position: Point,
+        align: Align,
+        size: f64,
+        color: Color,
+        text: &str,
+    ) {
+        let content = printable(text);
+        self.texts.push(Text { position, align, size, color, content, vertical: true });
+    }
+
+    /// Renders both formats.
+    pub(super) fn render(&self, theme: Theme) -> anyhow::Result<Picture> {
+        let svg = self.svg(theme).context("cannot render the picture as SVG")?;
+        let png = self.png(theme).context("cannot render the picture as PNG")?;
+        Ok(Picture { svg, png, has_missing_glyphs: self.has_missing_glyphs()? })
     }
 
     fn svg(&self, theme: Theme) -> anyhow::Result<String> {
@@ -160,23 +175,23 @@ impl Sheet {
         let (width, height) = (self.width * SCALE, self.height * SCALE);
         let backend = SVGBackend::with_string(&mut svg, (width, height));
         draw(backend, theme, &self.shapes, &self.texts)?;
-        // Shown in its own size, with the finer units inside, and corners as the PNG has them.
-        let large = format!("width=\"{width}\" height=\"{height}\"");
-        let own = format!(
+        // Restores the size of the canvas; coordinates stay finer. Corners are round as in the PNG.
+        let scaled = format!("width=\"{width}\" height=\"{height}\"");
+        let unscaled = format!(
             "width=\"{}\" height=\"{}\" stroke-linejoin=\"round\"",
             self.width, self.height
         );
-        let svg = svg.replacen(&large, &own, 1);
+        let svg = svg.replacen(&scaled, &unscaled, 1);
         Ok(match theme {
             Theme::Auto => svg.replacen('>', &format!(">\n{}", self.dark_style()), 1),
             Theme::Light | Theme::Dark => svg,
         })
     }
 
-    /// A style sheet that gives everything its dark colour where the reader prefers that.
+    /// Returns a style sheet that replaces all colors by their dark variants if the reader prefers that.
     fn dark_style(&self) -> String {
         let shapes = self.shapes.iter().map(Shape::color);
-        let colors = shapes.chain(self.texts.iter().map(|text| text.color)).chain([PAPER]);
+        let colors = shapes.chain(self.texts.iter().map(|text| text.color)).chain([BACKGROUND]);
         let pairs: BTreeSet<(String, String)> =
             colors.map(|color| (hexadecimal(color.light), hexadecimal(color.dark))).collect();
         let rule = |(light, dark): (String, String)| {
@@ -186,7 +201,7 @@ impl Sheet {
         format!("<style>@media (prefers-color-scheme:dark){{{rules}}}</style>")
     }
 
-    /// The letters are not left to plotters, which sets them unevenly.
+    /// Renders the PNG. Texts are drawn by [`Font`], since plotters spaces characters unevenly.
     fn png(&self, theme: Theme) -> anyhow::Result<Vec<u8>> {
         let (width, height) = (self.width * SCALE, self.height * SCALE);
         let mut pixels = vec![0; 3 * width as usize * height as usize];
@@ -194,9 +209,9 @@ impl Sheet {
         let shapes: Vec<Shape> = self.shapes.iter().flat_map(Shape::with_round_corners).collect();
         draw(backend, theme, &shapes, &[])?;
         for text in &self.texts {
-            text.write(&mut pixels, width as usize, SCALE, theme)?;
+            text.draw(&mut pixels, width as usize, SCALE, theme)?;
         }
-        let pixels = reduced(&pixels, width as usize);
+        let pixels = downscale(&pixels, width as usize);
         let mut png = Vec::new();
         let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
@@ -204,11 +219,11 @@ impl Sheet {
         Ok(png)
     }
 
-    /// Draws its bars and texts, and nothing else, as a PNG on light paper. That takes less than a
-    /// tenth of the time: edges are not smoothed, and the file is not as small as it could be.
-    pub(super) fn quick_png(&self) -> anyhow::Result<Vec<u8>> {
+    /// Renders only bars and texts as a light PNG, in less than a tenth of the time: without antialiased
+    /// edges, and with little compression.
+    pub(super) fn fast_png(&self) -> anyhow::Result<Vec<u8>> {
         let (width, height) = (self.width as usize, self.height as usize);
-        let RGBColor(red, green, blue) = PAPER.light;
+        let RGBColor(red, green, blue) = BACKGROUND.light;
         let mut pixels = [red, green, blue].repeat(width * height);
         for shape in &self.shapes {
             if let Shape::Bar { corners, color } = shape {
@@ -216,7 +231,7 @@ impl Sheet {
             }
         }
         for text in &self.texts {
-            text.write(&mut pixels, width, 1, Theme::Light)?;
+            text.draw(&mut pixels, width, 1, Theme::Light)?;
         }
         let mut png = Vec::new();
         let mut encoder = png::Encoder::new(&mut png, self.width, self.height);
@@ -227,18 +242,19 @@ impl Sheet {
         Ok(png)
     }
 
-    fn has_boxes(&self) -> anyhow::Result<bool> {
-        let letters = Letters::new(1.0)?;
-        Ok(self.texts.iter().any(|text| text.letters.chars().any(|letter| !letters.has(letter))))
+    fn has_missing_glyphs(&self) -> anyhow::Result<bool> {
+        let font = Font::new(1.0)?;
+        let mut characters = self.texts.iter().flat_map(|text| text.content.chars());
+        Ok(characters.any(|character| !font.has_glyph(character)))
     }
 }
 
-/// Fills a rectangle of pixels, `row` of them side by side.
-fn fill(pixels: &mut [u8], row: usize, corners: [(i32, i32); 2], color: RGBColor) {
-    let within = |place: i32| usize::try_from(place).unwrap_or(0);
-    let [(left, top), (right, bottom)] = corners.map(|(x, y)| (within(x).min(row), within(y)));
+/// Fills a rectangle in an image that is `width` pixels wide.
+fn fill(pixels: &mut [u8], width: usize, corners: [(i32, i32); 2], color: RGBColor) {
+    let clamp = |coordinate: i32| usize::try_from(coordinate).unwrap_or(0);
+    let [(left, top), (right, bottom)] = corners.map(|(x, y)| (clamp(x).min(width), clamp(y)));
     let RGBColor(red, green, blue) = color;
-    let rows = pixels.chunks_exact_mut(3 * row.max(1)).skip(top).take(bottom.saturating_sub(top));
+    let rows = pixels.chunks_exact_mut(3 * width.max(1)).skip(top).take(bottom.saturating_sub(top));
     for pixels in rows {
         for pixel in pixels[3 * left..3 * right.max(left)].chunks_exact_mut(3) {
             pixel.copy_from_slice(&[red, green, blue]);
@@ -253,26 +269,26 @@ fn draw<B: DrawingBackend>(
     texts: &[Text],
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     let area = backend.into_drawing_area();
-    area.fill(&PAPER.on(theme))?;
+    area.fill(&BACKGROUND.in_theme(theme))?;
     for shape in shapes {
         match shape {
             Shape::Line { points, width, color } => {
                 let points: Vec<_> = points.iter().map(|point| scaled(*point, SCALE)).collect();
-                area.draw(&PathElement::new(points, stroke(*width, color.on(theme))))?;
+                area.draw(&PathElement::new(points, stroke(*width, color.in_theme(theme))))?;
             }
             Shape::Bar { corners, color } => {
-                let style = color.on(theme).filled();
+                let style = color.in_theme(theme).filled();
                 let corners = corners.map(|corner| scaled(corner, SCALE));
                 area.draw(&Rectangle::new(corners, style))?;
             }
             Shape::Dot { center, radius, color } => {
-                let style = color.on(theme).filled();
-                area.draw(&Circle::new(scaled(*center, SCALE), in_pixels(*radius), style))?;
+                let style = color.in_theme(theme).filled();
+                area.draw(&Circle::new(scaled(*center, SCALE), scaled_length(*radius), style))?;
             }
         }
     }
     for text in texts {
-        area.draw_text(&text.letters, &text.style(theme), scaled(text.place, SCALE))?;
+        area.draw_text(&text.content, &text.style(theme), scaled(text.position, SCALE))?;
     }
     area.present()
 }
@@ -284,89 +300,94 @@ impl Text {
             Align::Center => HPos::Center,
             Align::Right => HPos::Right,
         };
-        let font = (FONT, SVG_LETTERS * self.size * f64::from(SCALE)).into_font();
+        let font = (FONT_FAMILY, SVG_FONT_SCALE * self.size * f64::from(SCALE)).into_font();
         TextStyle {
-            font: if self.upward { font.transform(FontTransform::Rotate270) } else { font },
-            color: self.color.on(theme).to_backend_color(),
+            font: if self.vertical { font.transform(FontTransform::Rotate270) } else { font },
+            color: self.color.in_theme(theme).to_backend_color(),
             pos: Pos::new(horizontal, VPos::Center),
         }
     }
 
-    /// Writes into pixels, `row` of them side by side, `scale` times as large.
-    fn write(
+    /// Draws the text in an image that is `width` pixels wide and enlarged by `scale`.
+    fn draw(
         &self,
         pixels: &mut [u8],
-        row: usize,
+        width: usize,
         scale: u32,
         theme: Theme,
     ) -> Result<(), InvalidFont> {
-        let letters = Letters::new(self.size * f64::from(scale))?;
-        let (x, y) = scaled(self.place, scale);
+        let font = Font::new(self.size * f64::from(scale))?;
+        let (x, y) = scaled(self.position, scale);
         let left = match self.align {
             Align::Left => 0.0,
             Align::Center => -0.5,
             Align::Right => -1.0,
-        } * letters.width(&self.letters);
-        let RGBColor(red, green, blue) = self.color.on(theme);
-        letters.draw(&self.letters, (left, 0.0), |along, below, share| {
-            let (x, y) = match self.upward {
+        } * font.width(&self.content);
+        let RGBColor(red, green, blue) = self.color.in_theme(theme);
+        font.draw(&self.content, (left, 0.0), |along, below, coverage| {
+            let (x, y) = match self.vertical {
                 true => (x + below, y - along),
                 false => (x + along, y + below),
             };
             let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
-            let Some(pixel) = pixels.get_mut(3 * (y * row + x)..).filter(|_| x < row) else {
+            let Some(pixel) = pixels.get_mut(3 * (y * width + x)..).filter(|_| x < width) else {
                 return;
             };
             for (channel, color) in pixel.iter_mut().zip([red, green, blue]) {
-                *channel = blended(color, *channel, share);
+                *channel = blend(color, *channel, coverage);
             }
         });
         Ok(())
     }
 }
 
-/// The width that a text may take, whoever draws it.
-pub(super) fn width(text: &str, size: f64) -> f64 {
-    match Letters::new(size) {
-        Ok(letters) => ROOM * f64::from(letters.width(&printable(text))),
-        // Nothing can be drawn then, and drawing says so.
+/// Returns an upper estimate of the width of a text in any renderer.
+pub(super) fn text_width(text: &str, size: f64) -> f64 {
+    match Font::new(size) {
+        Ok(font) => WIDTH_FACTOR * f64::from(font.width(&printable(text))),
+        // Rendering returns the error.
         Err(InvalidFont) => 0.0,
     }
 }
 
-/// The text, its end replaced by "…" where it is wider than `most`.
-pub(super) fn fitted(text: &str, size: f64, most: f64) -> String {
-    shortened(text, size, most, |letters, kept| {
-        format!("{}…", letters[..kept].iter().collect::<String>())
+/// Truncates a text that is wider than `max_width`.
+pub(super) fn truncate(text: &str, size: f64, max_width: f64) -> String {
+    shorten(text, size, max_width, |characters, kept| {
+        format!("{}…", characters[..kept].iter().collect::<String>())
     })
 }
 
-/// The text, its middle replaced by "…" where it is wider than `most`: names of runs that differ
-/// often do so at the end.
-pub(super) fn fitted_at_both_ends(text: &str, size: f64, most: f64) -> String {
-    shortened(text, size, most, |letters, kept| {
-        let (front, back) = (kept - kept / 2, letters.len() - kept / 2);
-        letters[..front].iter().chain(['…'].iter()).chain(&letters[back..]).collect()
+/// Cuts out the middle of a text that is wider than `max_width`: the names of runs often differ only at the
+/// end.
+pub(super) fn truncate_middle(text: &str, size: f64, max_width: f64) -> String {
+    shorten(text, size, max_width, |characters, kept| {
+        let (front, back) = (kept - kept / 2, characters.len() - kept / 2);
+        characters[..front].iter().chain(['…'].iter()).chain(&characters[back..]).collect()
     })
 }
 
-fn shortened(text: &str, size: f64, most: f64, cut: impl Fn(&[char], usize) -> String) -> String {
-    if width(text, size) <= most {
+fn shorten(
+    text: &str,
+    size: f64,
+    max_width: f64,
+    cut: impl Fn(&[char], usize) -> String,
+) -> String {
+    if text_width(text, size) <= max_width {
         return text.to_owned();
     }
-    let letters: Vec<char> = text.chars().collect();
-    // No letter is so narrow that more of them fit; a text of a million letters is cut at once.
-    let many = letters.len().min((most.max(0.0) / size * 8.0) as usize);
-    (0..many)
+    let characters: Vec<char> = text.chars().collect();
+    // An upper bound, so that very long texts need few attempts: no character is an eighth of an em wide.
+    let max_kept = characters.len().min((max_width.max(0.0) / size * 8.0) as usize);
+    (0..max_kept)
         .rev()
-        .map(|kept| cut(&letters, kept))
-        .find(|text| width(text, size) <= most)
+        .map(|kept| cut(&characters, kept))
+        .find(|text| text_width(text, size) <= max_width)
         .unwrap_or_else(|| "…".to_owned())
 }
 
 impl Dashes {
-    /// The dashes of a line.
-    fn along(self, points: &[Point]) -> Vec<Vec<Point>> {
+    /// Splits a line into dashes.
+    fn split(self, points: &[Point]) -> Vec<Vec<Point>> {
         let mut dashes = Vec::new();
         let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
         let (mut drawing, mut left) =
@@ -377,8 +398,9 @@ impl Dashes {
             let mut done = 0.0;
             while length - done > left {
                 done += left;
-                let share = done / length;
-                let here = (from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1));
+                let fraction = done / length;
+                let here =
+                    (from.0 + fraction * (to.0 - from.0), from.1 + fraction * (to.1 - from.1));
                 dash.push(here);
                 if drawing {
                     dashes.push(std::mem::take(&mut dash));
@@ -397,14 +419,14 @@ impl Dashes {
     }
 }
 
-/// Every letter that an XML file may not have, or that moves others, becomes a space.
+/// Replaces characters that are invalid in XML or unprintable by spaces.
 fn printable(text: &str) -> String {
-    let odd = |c: char| is_unprintable(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
-    text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
+    let invalid = |c: char| is_unprintable(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    text.chars().map(|c| if invalid(c) { ' ' } else { c }).collect()
 }
 
-/// The mean of every square of [`SCALE`] pixels, which smooths all edges.
-fn reduced(pixels: &[u8], width: usize) -> Vec<u8> {
+/// Averages each square of [`SCALE`] by [`SCALE`] pixels, which antialiases all edges.
+fn downscale(pixels: &[u8], width: usize) -> Vec<u8> {
     let scale = SCALE as usize;
     let mut out = Vec::with_capacity(pixels.len() / (scale * scale));
     for rows in pixels.chunks_exact(3 * width * scale) {
@@ -422,10 +444,10 @@ fn reduced(pixels: &[u8], width: usize) -> Vec<u8> {
 }
 
 fn stroke(width: f64, color: RGBColor) -> ShapeStyle {
-    color.stroke_width(in_pixels(width).max(1))
+    color.stroke_width(scaled_length(width).max(1))
 }
 
-fn in_pixels(length: f64) -> u32 {
+fn scaled_length(length: f64) -> u32 {
     (length * f64::from(SCALE)).round() as u32
 }
 
@@ -436,19 +458,19 @@ fn scaled((x, y): Point, scale: u32) -> (i32, i32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BLUE, INK};
+    use super::super::color::{BLUE, FOREGROUND};
     use super::*;
 
     #[test]
-    fn every_colour_has_another_on_dark_paper() {
-        let mut sheet = Sheet::new(9, 9);
-        sheet.line(&[(0.0, 0.0), (9.0, 9.0)], 1.0, BLUE);
-        sheet.text((4.0, 4.0), Align::Center, 9.0, INK, "x");
+    fn every_color_has_a_dark_variant() {
+        let mut canvas = Canvas::new(9, 9);
+        canvas.line(&[(0.0, 0.0), (9.0, 9.0)], 1.0, BLUE);
+        canvas.text((4.0, 4.0), Align::Center, 9.0, FOREGROUND, "x");
         let [auto, light, dark] =
-            [Theme::Auto, Theme::Light, Theme::Dark].map(|theme| sheet.picture(theme).unwrap());
+            [Theme::Auto, Theme::Light, Theme::Dark].map(|theme| canvas.render(theme).unwrap());
         let (start, style) = auto.svg.split_once("<style>").unwrap();
         assert!(style.starts_with("@media (prefers-color-scheme:dark){["), "{style}");
-        for color in [BLUE, INK, PAPER] {
+        for color in [BLUE, FOREGROUND, BACKGROUND] {
             let (light_hex, dark_hex) = (hexadecimal(color.light), hexadecimal(color.dark));
             let rule = format!("[stroke=\"{light_hex}\"]{{stroke:{dark_hex}}}");
             assert!(style.contains(&rule), "{rule} is not in {style}");
@@ -461,27 +483,27 @@ mod tests {
     }
 
     #[test]
-    fn both_files_have_the_size_of_the_sheet() {
-        let mut sheet = Sheet::new(40, 20);
-        sheet.text((5.0, 10.0), Align::Left, 12.0, INK, "a < b\u{1}");
-        let picture = sheet.picture(Theme::Auto).unwrap();
+    fn both_files_have_the_size_of_the_canvas() {
+        let mut canvas = Canvas::new(40, 20);
+        canvas.text((5.0, 10.0), Align::Left, 12.0, FOREGROUND, "a < b\u{1}");
+        let picture = canvas.render(Theme::Auto).unwrap();
         assert!(picture.png.starts_with(b"\x89PNG\r\n\x1a\n"));
         assert_eq!(picture.png[16..24], [0, 0, 0, 40, 0, 0, 0, 20]);
         assert!(picture.svg.starts_with(
             "<svg width=\"40\" height=\"20\" stroke-linejoin=\"round\" viewBox=\"0 0 120 60\""
         ));
         assert!(picture.svg.contains("a &lt; b "), "{}", picture.svg);
-        assert!(!picture.boxes);
+        assert!(!picture.has_missing_glyphs);
     }
 
     #[test]
-    fn sharp_corners_stay_where_they_are() {
-        let mut sheet = Sheet::new(40, 40);
+    fn sharp_corners_have_no_spikes() {
+        let mut canvas = Canvas::new(40, 40);
         let zigzag: Vec<Point> = (0..20)
             .map(|i| (20.0 + 0.1 * f64::from(i), if i % 2 == 0 { 18.0 } else { 22.0 }))
             .collect();
-        sheet.line(&zigzag, 1.0, INK);
-        let drawn = sheet.picture(Theme::Light).unwrap();
+        canvas.line(&zigzag, 1.0, FOREGROUND);
+        let drawn = canvas.render(Theme::Light).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(drawn.png)).read_info().unwrap();
         let mut pixels = vec![0; 3 * 40 * 40];
         reader.next_frame(&mut pixels).unwrap();
@@ -492,44 +514,44 @@ mod tests {
     }
 
     #[test]
-    fn a_quick_picture_has_bars_where_they_belong() {
-        let mut sheet = Sheet::new(4, 3);
-        sheet.bar([(1.0, -5.0), (3.0, 2.0)], INK);
-        sheet.bar([(3.0, 2.0), (90.0, 90.0)], INK);
-        sheet.text((1e6, 1.0), Align::Left, 12.0, INK, "beyond");
-        let png = std::io::Cursor::new(sheet.quick_png().unwrap());
+    fn a_fast_png_has_its_bars_in_place() {
+        let mut canvas = Canvas::new(4, 3);
+        canvas.bar([(1.0, -5.0), (3.0, 2.0)], FOREGROUND);
+        canvas.bar([(3.0, 2.0), (90.0, 90.0)], FOREGROUND);
+        canvas.text((1e6, 1.0), Align::Left, 12.0, FOREGROUND, "outside");
+        let png = std::io::Cursor::new(canvas.fast_png().unwrap());
         let mut reader = png::Decoder::new(png).read_info().unwrap();
         let mut pixels = vec![0; 3 * 4 * 3];
         reader.next_frame(&mut pixels).unwrap();
         let drawn: Vec<bool> = pixels.chunks(3).map(|pixel| pixel != [255, 255, 255]).collect();
         let row = [false, true, true, false];
         assert_eq!(drawn, [row, row, [false, false, false, true]].concat());
-        assert_eq!(pixels[3], INK.light.0);
+        assert_eq!(pixels[3], FOREGROUND.light.0);
     }
 
     #[test]
-    fn letters_beyond_the_edge_are_cut() {
-        let mut sheet = Sheet::new(10, 10);
-        for place in [(-5.0, -2.0), (8.0, 9.0), (1e6, 1e6), (-1e6, -1e6)] {
-            sheet.text(place, Align::Center, 12.0, INK, "語Wide");
+    fn text_is_clipped_at_the_edge() {
+        let mut canvas = Canvas::new(10, 10);
+        for position in [(-5.0, -2.0), (8.0, 9.0), (1e6, 1e6), (-1e6, -1e6)] {
+            canvas.text(position, Align::Center, 12.0, FOREGROUND, "語Wide");
         }
-        assert!(sheet.picture(Theme::Auto).unwrap().boxes);
+        assert!(canvas.render(Theme::Auto).unwrap().has_missing_glyphs);
     }
 
     #[test]
-    fn long_texts_are_cut_to_a_width() {
+    fn long_texts_are_truncated_to_a_width() {
         for text in [
             "supercalifragilistic",
             "語語語語語語語語語語語語",
             "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii",
         ] {
-            let fitted = fitted(text, 20.0, 100.0);
-            assert!(fitted.ends_with('…') && fitted.chars().count() > 3, "{fitted}");
-            assert!(width(&fitted, 20.0) <= 100.0, "{fitted}");
+            let truncated = truncate(text, 20.0, 100.0);
+            assert!(truncated.ends_with('…') && truncated.chars().count() > 3, "{truncated}");
+            assert!(text_width(&truncated, 20.0) <= 100.0, "{truncated}");
         }
-        assert_eq!(fitted("short", 20.0, 100.0), "short");
-        assert_eq!(fitted("short", 20.0, 0.0), "…");
-        let name = fitted_at_both_ends("imdb-20261121-093158", 20.0, 130.0);
+        assert_eq!(truncate("short", 20.0, 100.0), "short");
+        assert_eq!(truncate("short", 20.0, 0.0), "…");
+        let name = truncate_middle("imdb-20261121-093158", 20.0, 130.0);
         assert!(name.starts_with("imdb") && name.ends_with("158") && name.contains('…'), "{name}");
     }
 
@@ -539,19 +561,19 @@ mod tests {
         let corner = vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)];
         let expected = [corner, vec![(3.0, 3.0), (3.0, 7.0)], vec![(3.0, 9.0), (3.0, 11.0)]];
         let dashes = Dashes { skip: 0.0, on: 4.0, off: 2.0 };
-        assert_eq!(dashes.along(&line), expected);
+        assert_eq!(dashes.split(&line), expected);
         let later = Dashes { skip: 6.0, on: 5.0, off: 9.0 };
-        assert_eq!(later.along(&line), [vec![(3.0, 3.0), (3.0, 8.0)]]);
+        assert_eq!(later.split(&line), [vec![(3.0, 3.0), (3.0, 8.0)]]);
         let solid = Dashes { skip: 0.0, on: 4.0, off: 0.0 };
-        assert_eq!(solid.along(&line).len(), 4);
-        assert!(dashes.along(&[(1.0, 1.0)]).is_empty());
-        assert!(dashes.along(&[]).is_empty());
+        assert_eq!(solid.split(&line).len(), 4);
+        assert!(dashes.split(&[(1.0, 1.0)]).is_empty());
+        assert!(dashes.split(&[]).is_empty());
     }
 
     #[test]
-    fn edges_are_smoothed() {
+    fn edges_are_antialiased() {
         let mut pixels = vec![0; 3 * 6 * 3];
         pixels[..9].fill(255);
-        assert_eq!(reduced(&pixels, 6), [85, 85, 85, 0, 0, 0]);
+        assert_eq!(downscale(&pixels, 6), [85, 85, 85, 0, 0, 0]);
     }
 }
