@@ -1,7 +1,7 @@
-//! Whatever bytes a file holds, reading it ends with a result or an error, never with a panic.
+//! Reading a file with arbitrary content returns a result or an error, and never panics.
 //!
-//! Each target changes good files at random, FUZZ_SECONDS long (`make fuzz`: 600; else 0.3). What
-//! made it panic is shrunk and printed.
+//! Each target mutates valid files at random for FUZZ_SECONDS (0.3 by default, 600 in `make fuzz`). An
+//! input that causes a panic is shrunk and printed.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -21,18 +21,18 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
-/// A change of some bytes.
+/// A mutation of a file.
 #[derive(Clone, Debug)]
-enum Change {
+enum Mutation {
     Flip(Index, u8),
     Insert(Index, Vec<u8>),
     Remove(Index, Index),
     Repeat(Index, Index, u8),
-    Cut(Index),
+    Truncate(Index),
 }
 
-/// Bytes that mean something in one format or the other.
-const MEANT: [&[u8]; 24] = [
+/// Bytes with a meaning in one of the formats.
+const TOKENS: [&[u8]; 24] = [
     b"\n",
     b"\r\n",
     b"\"",
@@ -59,66 +59,66 @@ const MEANT: [&[u8]; 24] = [
     b"\x80\x80\x80\x80",
 ];
 
-fn change() -> impl Strategy<Value = Change> {
-    let meant = (0..MEANT.len()).prop_map(|number| MEANT[number].to_vec());
-    let bytes = prop_oneof![meant, vec(any::<u8>(), 1..9)];
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let token = (0..TOKENS.len()).prop_map(|index| TOKENS[index].to_vec());
+    let bytes = prop_oneof![token, vec(any::<u8>(), 1..9)];
     prop_oneof![
-        (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| Change::Flip(at, bit)),
-        (any::<Index>(), bytes).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
-        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Change::Remove(from, to)),
-        (any::<Index>(), any::<Index>(), 1_u8..40).prop_map(|(a, b, n)| Change::Repeat(a, b, n)),
-        any::<Index>().prop_map(Change::Cut),
+        (any::<Index>(), 0_u8..8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
+        (any::<Index>(), bytes).prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Mutation::Remove(from, to)),
+        (any::<Index>(), any::<Index>(), 1_u8..40).prop_map(|(a, b, n)| Mutation::Repeat(a, b, n)),
+        any::<Index>().prop_map(Mutation::Truncate),
     ]
 }
 
-fn changed(file: &[u8], changes: &[Change]) -> Vec<u8> {
+fn mutate(file: &[u8], mutations: &[Mutation]) -> Vec<u8> {
     let mut bytes = file.to_vec();
-    for change in changes {
+    for mutation in mutations {
         let end = bytes.len() + 1;
         let between = |a: &Index, b: &Index| {
             let (a, b) = (a.index(end), b.index(end));
             a.min(b)..a.max(b)
         };
-        match change {
-            Change::Flip(at, bit) if !bytes.is_empty() => {
+        match mutation {
+            Mutation::Flip(at, bit) if !bytes.is_empty() => {
                 let at = at.index(bytes.len());
                 bytes[at] ^= 1 << bit;
             }
-            Change::Flip(..) => {}
-            Change::Insert(at, more) => {
+            Mutation::Flip(..) => {}
+            Mutation::Insert(at, more) => {
                 let at = at.index(end);
                 bytes.splice(at..at, more.iter().copied());
             }
-            Change::Remove(from, to) => {
+            Mutation::Remove(from, to) => {
                 bytes.drain(between(from, to));
             }
-            Change::Repeat(from, to, times) => {
+            Mutation::Repeat(from, to, times) => {
                 let range = between(from, to);
-                let part = bytes[range.clone()].repeat(usize::from(*times));
-                if part.len() < 1 << 16 {
-                    bytes.splice(range, part);
+                let repeated = bytes[range.clone()].repeat(usize::from(*times));
+                if repeated.len() < 1 << 16 {
+                    bytes.splice(range, repeated);
                 }
             }
-            Change::Cut(at) => bytes.truncate(at.index(end)),
+            Mutation::Truncate(at) => bytes.truncate(at.index(end)),
         }
     }
     bytes
 }
 
-/// Reads changed files until the time is over; `read` says whether the file was accepted.
+/// Reads mutated files until the time is up. `read` returns whether it accepts a file.
 fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.3));
-    assert!(corpus.iter().all(|file| read(file)), "{target}: a good file is refused");
-    let begun = Instant::now();
+    assert!(corpus.iter().all(|file| read(file)), "{target}: a valid file is rejected");
+    let start = Instant::now();
     let (mut files, mut accepted) = (0_u64, 0_u64);
-    let strategy = (any::<Index>(), vec(change(), 1..9));
-    while begun.elapsed() < time {
+    let strategy = (any::<Index>(), vec(mutation(), 1..9));
+    while start.elapsed() < time {
         let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
         let counts = std::cell::Cell::new((0, 0));
         TestRunner::new(config)
-            .run(&strategy, |(file, changes)| {
-                let accepted = read(&changed(&corpus[file.index(corpus.len())], &changes));
+            .run(&strategy, |(file, mutations)| {
+                let accepted = read(&mutate(&corpus[file.index(corpus.len())], &mutations));
                 let (files, good) = counts.get();
                 counts.set((files + 1, good + u64::from(accepted)));
                 Ok(())
@@ -128,7 +128,7 @@ fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
         (files, accepted) = (files + more, accepted + good);
     }
     println!("{target}: {files} files, {accepted} accepted, {:.1} s", time.as_secs_f64());
-    assert!(accepted < files, "{target}: whatever is changed is accepted");
+    assert!(accepted < files, "{target}: every mutated file is accepted");
 }
 
 fn resolved(yaml: &str) -> Resolved {
@@ -137,8 +137,8 @@ fn resolved(yaml: &str) -> Resolved {
 
 #[test]
 fn configurations() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let mut corpus: Vec<Vec<u8>> = fs::read_dir(folder)
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut corpus: Vec<Vec<u8>> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| fs::read(entry.unwrap().path()).unwrap())
         .collect();
@@ -146,7 +146,7 @@ fn configurations() {
     fuzz("configurations", &corpus, |bytes| {
         let Ok(yaml) = std::str::from_utf8(bytes) else { return false };
         let Ok(first) = config::parse(yaml, "fuzz", &[]) else { return false };
-        // What is printed is read as the same.
+        // The printed configuration equals the original.
         let printed = first.to_yaml();
         let second = config::parse(&printed, "fuzz", &[]).unwrap();
         assert_eq!(first.config, second.config);
@@ -163,28 +163,28 @@ const SWEEPS: [&[u8]; 2] = [
 
 #[test]
 fn sweeps() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("many.yaml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("many.yaml");
     let corpus: Vec<Vec<u8>> = SWEEPS.iter().map(|file| file.to_vec()).collect();
     fuzz("sweeps", &corpus, |bytes| {
         fs::write(&path, bytes).unwrap();
         let Ok(sweep) = Sweep::load(&path, &[]) else { return false };
         let again = Sweep::load(&path, &[]).unwrap();
         assert_eq!(sweep.points, again.points);
-        let folder = SweepDirectory::new(sweep, folder.path());
+        let sweep = SweepDirectory::new(sweep, directory.path());
         let mut names = HashSet::new();
-        for run in &folder.runs {
-            assert!(folder.resolve(run).unwrap().config.sweep.is_empty());
-            assert!(names.insert(&run.name), "{} is there twice", run.name);
+        for run in &sweep.runs {
+            assert!(sweep.resolve(run).unwrap().config.sweep.is_empty());
+            assert!(names.insert(&run.name), "duplicate name {}", run.name);
         }
         true
     });
 }
 
-/// Reads changed files of a format.
+/// Reads mutated files of a format.
 fn fuzz_data(extension: &str, fields: &str, corpus: &[&[u8]]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(format!("file.{extension}"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(format!("file.{extension}"));
     let inputs = if fields.contains("babi") { "inputs: {story: {}, question: {}}\n" } else { "" };
     let yaml = |broken: &str| {
         format!("data: {{train: x, broken_lines: {broken}, max_unpacked_mb: 1{fields}}}\n{inputs}")
@@ -194,7 +194,7 @@ fn fuzz_data(extension: &str, fields: &str, corpus: &[&[u8]]) {
     fuzz(extension, &corpus, |bytes| {
         fs::write(&path, bytes).unwrap();
         let [strict, lenient] = [0, 1].map(|number| data::read_texts(&path, &configs[number]));
-        // Whoever skips broken rows has at least all that the others have.
+        // A file that is accepted without skipping broken rows has none.
         if let (Ok((strict, _)), Ok((lenient, _))) = (&strict, &lenient) {
             assert_eq!(strict.labels, lenient.labels);
         }
@@ -247,19 +247,19 @@ fn compressed() {
 
 #[test]
 fn word_vectors() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let words = ["<pad>", "<start>", "<oov>", "<unused>", "the", "a"].map(str::to_owned);
     let words = Vocabulary::from_words(words.to_vec()).unwrap();
     let read = |path: &Path| read_vectors(path, &words, 2, 1).is_ok();
-    let text = folder.path().join("vectors.txt");
+    let text = directory.path().join("vectors.txt");
     let corpus =
         [&b"the 1 2\na -0.5 1e3\nof 0 0\n"[..], b"2 2\nthe 1 2 \na 3 4\n"].map(<[u8]>::to_vec);
     fuzz("word vectors, text", &corpus, |bytes| {
         fs::write(&text, bytes).unwrap();
         read(&text)
     });
-    let npy = folder.path().join("matrix.npy");
-    fs::write(folder.path().join("matrix.txt"), "the\na\n").unwrap();
+    let npy = directory.path().join("matrix.npy");
+    fs::write(directory.path().join("matrix.txt"), "the\na\n").unwrap();
     let mut header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }".to_vec();
     header.resize(117, b' ');
     header.push(b'\n');
@@ -273,14 +273,15 @@ fn word_vectors() {
 
 #[test]
 fn weights() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.safetensors");
-    let array = |name: &str, shape: &[usize]| NamedTensor {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.safetensors");
+    let tensor = |name: &str, shape: &[usize]| NamedTensor {
         name: name.into(),
         shape: shape.to_vec(),
         values: vec![0.5; shape.iter().product()],
     };
-    named_tensors::write(&path, &[array("a", &[2, 3]), array("b", &[]), array("c", &[0])]).unwrap();
+    named_tensors::write(&path, &[tensor("a", &[2, 3]), tensor("b", &[]), tensor("c", &[0])])
+        .unwrap();
     let corpus = [fs::read(&path).unwrap()];
     fuzz("weights", &corpus, |bytes| {
         fs::write(&path, bytes).unwrap();
@@ -288,40 +289,41 @@ fn weights() {
     });
 }
 
-/// The files of a checkpoint behind a manifest that has their hashes, as if someone had meant harm.
+/// Mutates the files of a checkpoint and updates their hashes, as an attacker would.
 #[test]
 fn checkpoints() {
+    use lstmtext::backend::native::NativeClassifier;
     use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
     use lstmtext::run::progress::Progress;
     use lstmtext::text::Encoders;
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("best");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("best");
     let resolved = resolved(
         "data: {train: x}\ntext: {min_count: 1}\nmodel: {embedding: {size: 2}, lstm: {units: 1}}\n",
     );
     let columns = [vec!["a b".to_owned(), "b c".to_owned()]];
-    let encoders = Encoders::of_texts(&resolved.config.inputs, &columns).unwrap();
-    let array = |name: &str, shape: &[usize]| NamedTensor {
+    let encoders = Encoders::from_texts(&resolved.config.inputs, &columns).unwrap();
+    let tensor = |name: &str, shape: &[usize]| NamedTensor {
         name: name.into(),
         shape: shape.to_vec(),
         values: vec![0.5; shape.iter().product()],
     };
     let weights = vec![
-        array("embedding.weight", &[7, 2]),
-        array("lstm.weight_ih_l0", &[4, 2]),
-        array("lstm.weight_hh_l0", &[4, 1]),
-        array("lstm.bias_ih_l0", &[4]),
-        array("lstm.bias_hh_l0", &[4]),
-        array("head.weight", &[1, 1]),
-        array("head.bias", &[1]),
+        tensor("embedding.weight", &[7, 2]),
+        tensor("lstm.weight_ih_l0", &[4, 2]),
+        tensor("lstm.weight_hh_l0", &[4, 1]),
+        tensor("lstm.bias_ih_l0", &[4]),
+        tensor("lstm.bias_hh_l0", &[4]),
+        tensor("head.weight", &[1, 1]),
+        tensor("head.bias", &[1]),
     ];
     let labels = ["x".to_owned(), "y".to_owned()];
     let contents = Contents {
         resolved: &resolved,
         labels: &labels,
         encoders: &encoders,
-        memory: weights.clone(),
+        optimizer_state: weights.clone(),
         weights,
         progress: &Progress::default(),
     };
@@ -344,7 +346,12 @@ fn checkpoints() {
             .unwrap();
             fs::write(path.join(name), bytes).unwrap();
             let Ok(found) = Checkpoint::open(&path) else { return false };
-            found.progress().is_ok() && found.memory().is_ok() && found.native().is_ok()
+            found.progress().is_ok()
+                && found.optimizer_state().is_ok()
+                && found
+                    .weights()
+                    .and_then(|weights| NativeClassifier::new(&found.model_spec(), weights))
+                    .is_ok()
         });
         fs::write(path.join(name), whole).unwrap();
     }

@@ -1,11 +1,25 @@
-//! What `lstmtext bench` is told; it runs with libtorch.
+//! `lstmtext bench`.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
 
+use anyhow::{Context, ensure};
 use clap::Args;
+use serde::Serialize;
 
-use super::{ComputeArgs, SetArgs};
+use super::arguments::{ComputeArgs, SetArgs};
+use super::exit::SUCCESS;
+use crate::backend::{Backend, Backends, Compute, Learner, SingleProcess, Times};
+use crate::config::{self, Backend as BackendKind, ConfigError, Input};
+use crate::data::batch_plan::{BatchPlan, Bucketing};
+use crate::data::prepared::PreparedData;
+use crate::events::EventWriter;
+use crate::output::format::{group_digits, pluralize};
+use crate::output::{message, print, print_json};
+use crate::system::device::DeviceChoice;
+use crate::train::setup;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,38 +27,320 @@ Examples:
   lstmtext bench configs/imdb.yaml --threads 1 --set model.lstm.units=128 --steps 20
   lstmtext bench configs/imdb.yaml --device cuda --trace trace.json
 
-Trains on the configuration's own data and keeps nothing. On the CPU, with backend: auto, both
-backends take turns, so that what else the machine does troubles both alike; the figures are medians over the rounds. libtorch suffers more from other load than the kernel.
+Trains on the data of the configuration and saves nothing. On the CPU with backend: auto, both backends
+take turns if libtorch is installed, so that other load on the machine affects both alike. All figures
+are medians over the rounds. Other load slows down libtorch more than the native backend.
 
-embed: input products of each distinct word, and their gradients. forward, backward: the LSTM.
-head: pooled states to loss. wait: for the slower thread. merge: the threads' gradients added up.
-clip: the gradients' norm. optimizer. pack: new weights in the kernel's order. GFLOP/s nominal: as
-if every token were multiplied with every weight of the LSTM three times, which the kernel avoids.
-On CUDA a step is what it takes from beginning to end, with making its batch ready; a trace, which
-ui.perfetto.dev opens, shows every operation and kernel.";
+embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head:
+pooled states to loss. wait: time until the slowest thread is done. merge: sum of the gradients of all
+threads. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel.
+GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some
+of them. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel
+(ui.perfetto.dev displays it).";
 
-/// Show what the time of a training step goes into
+/// Measure the time of the parts of a training step
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
-    /// The configuration, a YAML file
-    pub config: PathBuf,
-    /// Steps in a round
-    #[arg(long, value_name = "N", default_value = "50", value_parser = crate::config::count)]
-    pub steps: NonZeroUsize,
-    /// Rounds
-    #[arg(long, value_name = "N", default_value = "5", value_parser = crate::config::count)]
-    pub rounds: NonZeroUsize,
-    /// After all rounds, write what libtorch does in one more to this file, for Perfetto
+    /// Configuration file (YAML)
+    config: PathBuf,
+    /// Number of steps per round
+    #[arg(long, value_name = "N", default_value = "50", value_parser = crate::config::positive_integer)]
+    steps: NonZeroUsize,
+    /// Number of rounds
+    #[arg(long, value_name = "N", default_value = "5", value_parser = crate::config::positive_integer)]
+    rounds: NonZeroUsize,
+    /// Record the operations of libtorch during one more round, for Perfetto
     #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
+    trace: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
-    /// Changes to the configuration.
+    json: bool,
     #[command(flatten)]
-    pub set: SetArgs,
-    /// Where and how wide to compute.
+    set: SetArgs,
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    compute: ComputeArgs,
+}
+
+/// Number of curves that a training step adds to.
+const CURVES: usize = 5;
+
+/// Times of a backend.
+#[derive(Serialize)]
+struct Report {
+    backend: String,
+    /// Seconds per step; on CUDA including the preparation of the batch, which another thread does
+    /// during training on the CPU.
+    step: f64,
+    /// Seconds to prepare a batch.
+    prepare: f64,
+    /// Names of the parts of a step, and their seconds.
+    parts: Vec<(&'static str, f64)>,
+    tokens_per_second: f64,
+    /// Nominal floating-point operations per second, as if every token were multiplied.
+    gflops: f64,
+}
+
+#[derive(Serialize)]
+struct Bench {
+    backends: Vec<Report>,
+    /// Floating-point operations per second of a large matrix product, measured between rounds.
+    product_gflops: f64,
+    /// Seconds to log the curves of a step.
+    log: f64,
+    peak_megabytes: Option<u64>,
+}
+
+/// One round of a backend.
+struct Round {
+    seconds: f64,
+    prepare: f64,
+    parts: Times,
+}
+
+/// Runs the command.
+pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let resolved = config::load(&args.config, &args.set.overrides)?;
+    let config = resolved.config.clone();
+    let backend = args.compute.start(backends, &config, true)?;
+    // Both backends are compared if the configuration leaves the choice open.
+    let is_native = backend.kind() == BackendKind::Native;
+    let both = config.backend == BackendKind::Auto && is_native && backends.has_libtorch();
+    let libtorch = match both {
+        true => {
+            let ComputeArgs { threads, .. } = args.compute;
+            let compute = Compute { device: DeviceChoice::Cpu, threads, long_running: true };
+            Some(backends.libtorch(&config, compute)?)
+        }
+        false => None,
+    };
+    if let Some(path) = &args.trace {
+        ensure!(
+            !is_native || both,
+            ConfigError::new("--trace records libtorch, but the native backend computes")
+        );
+        // Fail before the work, not after it.
+        std::fs::File::create_new(path)
+            .and_then(|_| std::fs::remove_file(path))
+            .with_context(|| format!("cannot create the file \"{}\"", path.display()))?;
+    }
+    let mut data = PreparedData::prepare(resolved)?;
+    setup::resolve_token_budget(&*backend, &mut data)?;
+    message(format!(
+        "{}: {} in each of {}",
+        args.config.display(),
+        pluralize(args.steps.get(), "step"),
+        pluralize(args.rounds.get(), "round")
+    ));
+    let train = &data.resolved.config.train;
+    let plan = Bucketing::new(train).plan(&data.train.lengths(), train.seed, 0);
+    let steps = args.steps.get().min(plan.len());
+    let work = Work { data: &data, plan, steps };
+
+    let mut measured = Vec::new();
+    for backend in [&backend].into_iter().chain(&libtorch) {
+        let learner = setup::learner(&**backend, &data, None)?;
+        measured.push(MeasuredBackend { backend: &**backend, learner, rounds: Vec::new() });
+    }
+    let mut products = Vec::new();
+    for round in 0..=args.rounds.get() {
+        for own in &mut measured {
+            let found = work.round(&mut *own.learner)?;
+            // The first round only warms up.
+            if round > 0 {
+                own.rounds.push(found);
+            }
+        }
+        if let Some(last) = measured.last().filter(|_| round > 0) {
+            products.push(last.backend.multiplication_rate() / 1e9);
+        }
+    }
+    if let (Some(path), Some(own)) = (&args.trace, measured.last_mut()) {
+        let MeasuredBackend { backend, learner, .. } = own;
+        backend.trace(path, &mut || work.round(&mut **learner).map(drop))?;
+        message(format!("the trace is in \"{}\"; ui.perfetto.dev shows it", path.display()));
+    }
+    let report = |own: MeasuredBackend| work.report(own.backend.kind().as_str(), own.rounds);
+    let bench = Bench {
+        backends: measured.into_iter().map(report).collect(),
+        product_gflops: median(products),
+        log: log_seconds(steps)?,
+        peak_megabytes: peak_megabytes(),
+    };
+    match args.json {
+        true => print_json(&bench)?,
+        false => print(&bench.to_string())?,
+    }
+    Ok(SUCCESS)
+}
+
+/// A backend, what it trains, and what was measured.
+struct MeasuredBackend<'a> {
+    backend: &'a dyn Backend,
+    learner: Box<dyn Learner>,
+    rounds: Vec<Round>,
+}
+
+/// The data and the batches that every backend trains on.
+struct Work<'a> {
+    data: &'a PreparedData,
+    plan: BatchPlan,
+    steps: usize,
+}
+
+impl Work<'_> {
+    fn round(&self, learner: &mut dyn Learner) -> anyhow::Result<Round> {
+        let config = &self.data.resolved.config.train;
+        let before = learner.times();
+        let mut prepare = learner.preparer();
+        let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };
+        let between = learner.stats_interval();
+        let begun = Instant::now();
+        for step in 0..self.steps {
+            let start = Instant::now();
+            let batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
+            round.prepare += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            // This rate changes nothing, but takes as long as any other.
+            learner.compute_gradients(&batch)?;
+            learner.sum_gradients(&SingleProcess)?;
+            learner.clip_gradients(config.gradient_clip)?;
+            learner.update(1e-9)?;
+            if (step + 1).is_multiple_of(between) || step + 1 == self.steps {
+                learner.drain_step_stats();
+            }
+            round.seconds += start.elapsed().as_secs_f64();
+        }
+        if between > 1 {
+            // The device computes concurrently: the parts measure the host only.
+            round.seconds = begun.elapsed().as_secs_f64();
+            return Ok(round);
+        }
+        for (part, seconds) in learner.times().0 {
+            let earlier = before.0.iter().find(|(known, _)| *known == part);
+            round.parts.add(part, seconds - earlier.map_or(0.0, |(_, seconds)| *seconds));
+        }
+        Ok(round)
+    }
+
+    fn report(&self, backend: &str, rounds: Vec<Round>) -> Report {
+        let steps = self.steps as f64;
+        let all = |pick: fn(&Round) -> f64| median(rounds.iter().map(pick).collect()) / steps;
+        let step = all(|round| round.seconds);
+        let parts = rounds[0].parts.0.iter().map(|(part, _)| {
+            let of = |round: &Round| {
+                let found = round.parts.0.iter().find(|(known, _)| known == part);
+                found.map_or(0.0, |(_, seconds)| *seconds)
+            };
+            (*part, median(rounds.iter().map(of).collect()) / steps)
+        });
+        let examples: Vec<u32> =
+            (0..self.steps).flat_map(|step| self.plan.batch(step).iter().copied()).collect();
+        let train = &self.data.train;
+        let inputs = self.data.resolved.config.inputs.iter().zip(&train.inputs);
+        let operations: f64 = inputs
+            .map(|(input, corpus)| {
+                let tokens: usize = examples.iter().map(|i| corpus.steps(*i as usize)).sum();
+                tokens as f64 * operations(input)
+            })
+            .sum();
+        Report {
+            backend: backend.to_owned(),
+            step,
+            prepare: all(|round| round.prepare),
+            parts: parts.collect(),
+            tokens_per_second: train.tokens_of(&examples) as f64 / steps / step,
+            gflops: operations / steps / step / 1e9,
+        }
+    }
+}
+
+/// Nominal operations per token in training: three products with every weight of the LSTM.
+fn operations(input: &Input) -> f64 {
+    let directions = if input.lstm.bidirectional { 2 } else { 1 };
+    let units = input.lstm.units;
+    let layer = |layer: usize| {
+        let inputs = if layer == 0 { input.embedding.size } else { directions * units };
+        (3 * 8 * units * (inputs + units) * directions) as f64
+    };
+    (0..input.lstm.layers).map(layer).sum()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds to log the curves of a step.
+fn log_seconds(steps: usize) -> anyhow::Result<f64> {
+    let folder = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let mut events = EventWriter::create(&folder, SystemTime::now())?;
+    let start = Instant::now();
+    for step in 0..steps as u64 {
+        for curve in 0..CURVES {
+            events.scalar(&format!("bench/{curve}"), 0.5, step, SystemTime::now())?;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    drop(events);
+    std::fs::remove_dir_all(&folder)?;
+    Ok(seconds / steps as f64)
+}
+
+/// Peak memory of this process, from Linux.
+fn peak_megabytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes / 1024)
+}
+
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for report in &self.backends {
+            writeln!(
+                f,
+                "{:<9}{:>9.3} ms per step  {:>10} tokens/s  {:>6.1} GFLOP/s nominal",
+                report.backend,
+                1e3 * report.step,
+                group_digits(report.tokens_per_second as usize),
+                report.gflops,
+            )?;
+            let sum: f64 = report.parts.iter().map(|(_, seconds)| seconds).sum();
+            for (part, seconds) in &report.parts {
+                let share = 100.0 * seconds / sum;
+                writeln!(f, "  {part:<12}{:>9.3} ms {share:>5.1} %", 1e3 * seconds)?;
+            }
+            let share = 100.0 * report.prepare / report.step;
+            let prepare = 1e3 * report.prepare;
+            match report.parts.is_empty() {
+                true => writeln!(
+                    f,
+                    "  including preparation on the host: {prepare:.3} ms {share:.1} %"
+                )?,
+                false => {
+                    writeln!(
+                        f,
+                        "  concurrently, on another thread: prepare {prepare:.3} ms {share:.1} %"
+                    )?;
+                }
+            }
+            writeln!(
+                f,
+                "  per logged step: curves {:.3} ms {:.1} %",
+                1e3 * self.log,
+                100.0 * self.log / report.step
+            )?;
+        }
+        if let [native, torch] = &self.backends[..] {
+            writeln!(f, "native is {:.2} times as fast as libtorch", torch.step / native.step)?;
+        }
+        write!(f, "a large matrix product: {:.1} GFLOP/s", self.product_gflops)?;
+        match self.peak_megabytes {
+            Some(megabytes) => {
+                write!(f, "; peak memory {} MB", group_digits(megabytes as usize))
+            }
+            None => Ok(()),
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! `lstmtext completions`.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, FINE};
+use super::exit::SUCCESS;
 use crate::output::print;
 
 /// Print a completion script for a shell
@@ -12,14 +12,14 @@ use crate::output::print;
     after_help = "Example:\n  lstmtext completions bash > ~/.local/share/bash-completion/completions/lstmtext"
 )]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to complete in
     shell: Shell,
 }
 
-/// Runs the command.
-pub fn run(args: CompletionsArgs) -> anyhow::Result<u8> {
+/// Runs the command; `program` is the whole command line.
+pub fn run(args: CompletionsArgs, mut program: clap::Command) -> anyhow::Result<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "lstmtext", &mut script);
+    clap_complete::generate(args.shell, &mut program, "lstmtext", &mut script);
     print(&String::from_utf8_lossy(&script))?;
-    Ok(FINE)
+    Ok(SUCCESS)
 }

@@ -1,11 +1,75 @@
-//! What `lstmtext devices` is told; it runs with libtorch.
+//! `lstmtext devices`.
 
 use clap::Args;
+use serde::Serialize;
 
-/// Show libtorch's version, CPU threads and CUDA devices
+use super::exit::SUCCESS;
+use crate::backend::Backends;
+use crate::backend::kernel::Instructions;
+use crate::output::format::pluralize;
+use crate::output::{print, print_json};
+use crate::system::device::driver;
+use crate::system::threads;
+
+/// Show CPU threads, CUDA devices and the version of libtorch
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    /// Version; null if libtorch is not installed.
+    libtorch: Option<String>,
+    cpu_threads: usize,
+    /// Vector instructions of the native backend.
+    cpu_instructions: String,
+    cuda_devices: Vec<String>,
+    /// Why there is no CUDA device, if there is none.
+    no_cuda_because: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: DevicesArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let (libtorch, cuda) = match backends.libtorch_devices()? {
+        Some(devices) => (Some(devices.version), devices.cuda),
+        None => (None, Err(no_libtorch())),
+    };
+    threads::set_count(None)?;
+    let (cuda_devices, no_cuda_because) = match cuda {
+        Ok(devices) => (devices.iter().map(ToString::to_string).collect(), None),
+        Err(reason) => (Vec::new(), Some(reason)),
+    };
+    let (cpu_threads, cpu_instructions) = (threads::count(), Instructions::best().to_string());
+    let report = Report { libtorch, cpu_threads, cpu_instructions, cuda_devices, no_cuda_because };
+    match args.json {
+        true => print_json(&report)?,
+        false => print(&lines(&report))?,
+    }
+    Ok(SUCCESS)
+}
+
+/// Why a program without libtorch uses no CUDA device.
+fn no_libtorch() -> String {
+    match driver() {
+        Ok(driver) => {
+            let found = pluralize(driver.devices.len(), "device");
+            format!("no CUDA device: the driver has {found}, but lstmtext-torch is not installed")
+        }
+        Err(reason) => format!("no CUDA device: {reason}"),
+    }
+}
+
+fn lines(report: &Report) -> String {
+    let libtorch =
+        report.libtorch.as_deref().unwrap_or("not installed (lstmtext-torch is missing)");
+    let mut lines = vec![
+        format!("libtorch {libtorch}"),
+        format!("cpu: {}, {}", pluralize(report.cpu_threads, "thread"), report.cpu_instructions),
+    ];
+    lines.extend(report.cuda_devices.iter().cloned());
+    lines.extend(report.no_cuda_because.iter().map(|reason| format!("cuda: {reason}")));
+    lines.join("\n")
 }

@@ -1,32 +1,94 @@
-//! What `lstmtext import` is told; it runs with libtorch.
+//! `lstmtext import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use clap::Args;
 
-use super::SetArgs;
+use super::arguments::SetArgs;
+use super::exit::SUCCESS;
+use crate::backend::native::initial_optimizer_state;
+use crate::config::{self, Override, Resolved};
+use crate::data;
+use crate::interchange::keras;
+use crate::io::files::create_parent_directory;
+use crate::model::ModelSpec;
+use crate::output::{note, print};
+use crate::run::checkpoint::{self, Checkpoint, Contents};
+use crate::run::progress::Progress;
+use crate::text::Encoders;
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext import configs/keras_imdb_80.yaml weights.npz --to imported
   lstmtext import runs/a weights.npz --to imported
 
-The configuration (or checkpoint) says what the model is; its words are those of the training
-examples, or of the file in text.vocabulary. Where that and data.labels are set, no data is read.
-`lstmtext export --help` has the names of the arrays.";
+The configuration or checkpoint defines the model. Its vocabulary comes from the training examples, or
+from the file in text.vocabulary; if that and data.labels are set, no data is read.
+`lstmtext export --help` lists the names of the arrays.";
 
-/// Make a checkpoint of weights in Keras's layout
+/// Create a checkpoint from weights in Keras's layout
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ImportArgs {
-    /// A configuration (YAML), or a checkpoint or run whose model the weights are for
-    pub model: PathBuf,
-    /// The weights (.npz)
-    pub weights: PathBuf,
-    /// New folder that becomes the checkpoint
-    #[arg(long, value_name = "FOLDER")]
-    pub to: PathBuf,
-    /// Changes to the configuration.
+    /// Configuration (YAML), checkpoint or run that defines the model
+    model: PathBuf,
+    /// Weights (.npz)
+    weights: PathBuf,
+    /// Directory of the new checkpoint
+    #[arg(long, value_name = "DIRECTORY")]
+    to: PathBuf,
     #[command(flatten)]
-    pub set: SetArgs,
+    set: SetArgs,
+}
+
+/// Everything that a checkpoint has besides weights.
+struct Frame {
+    resolved: Resolved,
+    labels: Vec<String>,
+    encoders: Encoders,
+}
+
+/// Runs the command.
+pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
+    ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
+    let Frame { resolved, labels, encoders } = frame(&args.model, &args.set.overrides)?;
+    let (config, classes) = (&resolved.config, labels.len());
+    let spec = ModelSpec { config, vocabulary_sizes: encoders.vocabulary_sizes(), classes };
+    let weights = keras::import(&spec, &args.weights)?;
+    let contents = Contents {
+        labels: &labels,
+        encoders: &encoders,
+        optimizer_state: initial_optimizer_state(&spec, &config.train, weights.clone())?,
+        progress: &Progress::default(),
+        weights,
+        resolved: &resolved,
+    };
+    create_parent_directory(&args.to)?;
+    checkpoint::save(&args.to, &contents)?;
+    print(&args.to.display().to_string())?;
+    Ok(SUCCESS)
+}
+
+fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
+    if model.is_dir() {
+        let Checkpoint { resolved, labels, encoders, .. } =
+            Checkpoint::open_with(model, overrides)?;
+        return Ok(Frame { resolved, labels, encoders });
+    }
+    let resolved = config::load(model, overrides)?;
+    let config = &resolved.config;
+    let has_words = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
+    if has_words && !config.data.labels.is_empty() {
+        let encoders = Encoders::from_texts(&config.inputs, &[])?;
+        return Ok(Frame { labels: config.data.labels.clone(), encoders, resolved });
+    }
+    let splits = data::load(config)?;
+    note(
+        "vocabulary and labels are those of the current training examples; name a checkpoint instead of \
+         the configuration to use those of the checkpoint",
+    );
+    splits.notes.iter().for_each(note);
+    let encoders = splits.train.encoders(&config.inputs)?;
+    Ok(Frame { labels: splits.labels, encoders, resolved })
 }

@@ -1,11 +1,27 @@
-//! What `lstmtext states` is told; it runs with libtorch.
+//! `lstmtext states`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 
-use crate::plot::Theme;
-use crate::prediction::text_columns::NamedText;
+use super::exit::SUCCESS;
+use crate::backend::native::NativeClassifier;
+use crate::config::ConfigError;
+use crate::explanation::Explainer;
+use crate::interchange::numpy::{write_npy, write_npz};
+use crate::io::files::write_atomic;
+use crate::model::NamedTensor;
+use crate::output::format::pluralize;
+use crate::output::sanitize::tsv_field;
+use crate::output::{message, note, print, print_json};
+use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
+use crate::plot::{Picture, Theme};
+use crate::prediction::native_classifier;
+use crate::prediction::text_columns::{NamedText, TextColumns};
+use crate::run::checkpoint::Checkpoint;
+use crate::text::{LocatedToken, OOV, PAD, join_columns};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,44 +29,366 @@ Examples:
   lstmtext states runs/a \"not bad at all\" --to states.npz --to states.svg
   lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
 
-For each word the hidden state after it (Keras's return_sequences), then the final hidden and cell
-state (return_state); the probability of every class of the words read so far; and the gates of the
-layer, means over its units. In an .npz file these are the arrays states [T, H], h [H], c [H] and
-gates [T, 4] in the order input, forget, cell, output, of a second direction backward/states and so
-on, and probabilities [T, C]; of several inputs each has its name in front, story/h, and of several
-texts each its number, 2/h. An .npy file has the states of one text [T, H], those of two directions
-side by side. An .svg or .png draws probabilities and gates of at most 12 texts; of two classes, words
-that raise the probability are blue, those that lower it orange. Padding in front, which is read,
-counts in T but for probabilities; table and picture leave it out. The table has states alone. A
-text that begins with - follows --.";
+Prints the hidden state after each token (return_sequences in Keras), and the final hidden and cell state
+(return_state). The table shows hidden states only; --json and --to also have the probability of every
+class after each token, and the gates of the layer, averaged over its units.
 
-/// Units that a table shows.
+An .npz file has the arrays states [T, H], h [H], c [H], gates [T, 4] in the order input, forget, cell,
+output, and probabilities [T, C]. Arrays of a backward direction start with backward/. With several
+inputs, names start with the input, e.g. story/h; with several texts, with the number of the text, e.g.
+2/h. An .npy file has the states of one text [T, H]; two directions are concatenated. An .svg or .png file
+plots probabilities and gates of at most 12 texts; with two classes, tokens that raise the probability
+are blue, tokens that lower it orange.
+
+Padding in front of a text is read by the model and counts in T, except for probabilities; table and plot
+omit it. A text that starts with - must follow --.";
+
+/// Number of units in the table.
 const SHOWN: usize = 5;
 
-/// Show the hidden states of the LSTM at each word of a text
+/// Show the hidden states of the LSTM at each token of a text
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StatesArgs {
-    /// A checkpoint, or a run (then its best)
-    pub checkpoint: PathBuf,
-    /// The texts
-    pub texts: Vec<String>,
-    /// The text of one of several columns; needed for each of them
+    /// Checkpoint, or run (uses its best checkpoint)
+    checkpoint: PathBuf,
+    /// Texts
+    texts: Vec<String>,
+    /// Text of a column, if the model reads several; repeat for each column
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
-    pub inputs: Vec<NamedText>,
-    /// The layer, from 1 at the bottom; by default the top one
+    inputs: Vec<NamedText>,
+    /// Layer, counted from 1 at the bottom; by default the top layer
     #[arg(long, value_name = "N")]
-    pub layer: Option<usize>,
-    /// Units shown in a table
+    layer: Option<usize>,
+    /// Number of units in the table
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
-    pub units: usize,
-    /// Print JSON, with every unit
+    units: usize,
+    /// Print JSON with all units
     #[arg(long, conflicts_with = "to")]
-    pub json: bool,
-    /// Write a file, .npz, .npy, .svg or .png; may be repeated
+    json: bool,
+    /// Write a file: .npz, .npy, .svg or .png; may be repeated
     #[arg(long, value_name = "FILE")]
-    pub to: Vec<PathBuf>,
-    /// The paper of a picture
+    to: Vec<PathBuf>,
+    /// Theme of a plot
     #[arg(long, value_name = "THEME", default_value = "auto")]
-    pub theme: Theme,
+    theme: Theme,
+}
+
+/// States of one text.
+#[derive(Serialize)]
+struct TextStates {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
+    text: String,
+    layer: usize,
+    /// Tokens that the model reads, padding in front included: as in the vocabulary, or as in the text
+    /// if they are unknown.
+    tokens: Vec<String>,
+    /// Whether each token is in the vocabulary; the model reads all others as the same token.
+    known: Vec<bool>,
+    /// Number of tokens cut off by `text.max_length`.
+    tokens_unread: usize,
+    /// Number of padding steps in front.
+    padding: usize,
+    directions: Vec<DirectionStates>,
+    /// Label of each class.
+    classes: Vec<String>,
+    /// Probability of each class after each token, [T][C], without padding.
+    probabilities: Vec<Vec<f64>>,
+}
+
+impl TextStates {
+    /// Number of tokens that are read, and number of tokens of the text.
+    fn read_and_all(&self) -> (usize, usize) {
+        let read = self.tokens.len() - self.padding;
+        (read, read + self.tokens_unread)
+    }
+
+    /// Notes on the text.
+    fn notes(&self) -> Vec<String> {
+        let name = self.input.as_deref().unwrap_or("the text");
+        let mut notes = Vec::new();
+        if self.tokens_unread > 0 {
+            let (read, all) = self.read_and_all();
+            notes.push(format!(
+                "{name} has {all} tokens; the model reads {read} of them (text.max_length)"
+            ));
+        }
+        let unknown = self.known.iter().filter(|known| !**known).count();
+        if unknown > 0 {
+            let unknown = pluralize(unknown, "token");
+            notes.push(format!(
+                "{unknown} of {name} are not in the vocabulary; the model reads them as the same token"
+            ));
+        }
+        notes
+    }
+}
+
+/// States of one direction over a text.
+#[derive(Serialize)]
+struct DirectionStates {
+    direction: &'static str,
+    /// Hidden state at each token, [T][H].
+    states: Vec<Vec<f32>>,
+    /// Final hidden state, `[H]`.
+    h: Vec<f32>,
+    /// Final cell state, `[H]`.
+    c: Vec<f32>,
+    /// Input, forget, cell and output gate at each token, averaged over the units, [T][4].
+    gates: Vec<[f32; 4]>,
+}
+
+/// Runs the command.
+pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let kinds: Vec<FileKind> =
+        args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
+    let network = native_classifier(&checkpoint)?;
+    let inputs = &checkpoint.resolved.config.inputs;
+    let texts = TextColumns::of(inputs).from_arguments(args.texts, args.inputs)?;
+    if texts[0].is_empty() {
+        bail!(ConfigError::new("no text: name one or more after the checkpoint"));
+    }
+    let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
+    if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
+        bail!(ConfigError::new(format!("--layer {layer}: the LSTM has layers 1 to {layers}")));
+    }
+    for (path, kind) in args.to.iter().zip(&kinds) {
+        kind.check(path, texts[0].len() * inputs.len())?;
+    }
+    // For each text and input; computed only if they are shown.
+    let probabilities: Vec<Vec<Vec<Vec<f64>>>> =
+        match args.json || kinds.iter().any(|kind| kind.has_probabilities()) {
+            true => {
+                let explainer = Explainer::new(&checkpoint)?;
+                let texts = (0..texts[0].len()).map(|example| {
+                    texts.iter().map(|column| column[example].clone()).collect::<Vec<_>>()
+                });
+                texts.map(|texts| explainer.prefix_probabilities(&texts)).collect()
+            }
+            false => vec![vec![Vec::new(); inputs.len()]; texts[0].len()],
+        };
+    let mut all = Vec::new();
+    for (input, parts) in inputs.column_indices().iter().enumerate() {
+        for (text, probabilities) in join_columns(&texts, parts).iter().zip(&probabilities) {
+            let mut states = text_states(&checkpoint, &network, input, text.clone(), args.layer);
+            states.probabilities.clone_from(&probabilities[input]);
+            states.notes().iter().for_each(note);
+            all.push(states);
+        }
+    }
+    for (path, kind) in args.to.iter().zip(kinds) {
+        kind.write(path, &all, args.theme)?;
+        print(&path.display().to_string())?;
+    }
+    match args.to.is_empty() {
+        false => {}
+        true if args.json => print_json(&all)?,
+        true => {
+            let tables: Vec<String> = all.iter().map(|text| table(text, args.units)).collect();
+            print(&tables.join("\n"))?;
+            let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
+            if units > args.units {
+                message(format!(
+                    "showing {} of {units} units; --units N shows more, --json and --to have all of them, \
+                     probabilities and gates",
+                    args.units
+                ));
+            }
+        }
+    }
+    Ok(SUCCESS)
+}
+
+fn text_states(
+    checkpoint: &Checkpoint,
+    network: &NativeClassifier,
+    input: usize,
+    text: String,
+    layer: Option<usize>,
+) -> TextStates {
+    let encoder = &checkpoint.encoders[input];
+    let corpus = encoder.encode_all(std::slice::from_ref(&text));
+    let mut layers = network.states(input, &corpus, 0);
+    let layer = layer.unwrap_or(layers.len());
+    let directions = layers.swap_remove(layer - 1);
+    let words = encoder.vocabulary().words();
+    let (located, tokens_unread) = encoder.encode_with_spans(&text);
+    let padding = corpus.steps(0) - located.len();
+    let word = |token: &LocatedToken| match (&token.span, token.id) {
+        (Some(span), OOV) => tsv_field(&text[span.clone()]),
+        (_, id) => tsv_field(&words[id as usize]),
+    };
+    let padded = (0..padding).map(|_| words[PAD as usize].to_string());
+    let known = located.iter().map(|token| token.id != OOV);
+    TextStates {
+        tokens: padded.chain(located.iter().map(word)).collect(),
+        known: (0..padding).map(|_| true).chain(known).collect(),
+        tokens_unread,
+        padding,
+        input: checkpoint.resolved.config.inputs[input].name.clone(),
+        layer,
+        directions: directions
+            .into_iter()
+            .zip(["forward", "backward"])
+            .map(|(states, direction)| DirectionStates {
+                direction,
+                states: states.hidden,
+                h: states.final_hidden,
+                c: states.final_cell,
+                gates: states.gate_means,
+            })
+            .collect(),
+        classes: checkpoint.labels.clone(),
+        probabilities: Vec::new(),
+        text,
+    }
+}
+
+/// One line per token and the final states below, with the first `units` units.
+fn table(text: &TextStates, units: usize) -> String {
+    let width = text.tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
+    let line = |number: String, token: &str, row: &[f32]| {
+        let row: String = row.iter().take(units).map(|unit| format!("  {unit:>11.8}")).collect();
+        format!("{number:>4}  {token:<width$}{row}\n")
+    };
+    let mut out = String::new();
+    for direction in &text.directions {
+        let input = text.input.as_ref().map_or(String::new(), |name| format!("{name}, "));
+        out += &format!("{input}layer {}, {}\n", text.layer, direction.direction);
+        let words = text.tokens.iter().zip(&direction.states).enumerate();
+        for (number, (token, row)) in words.skip(text.padding) {
+            out += &line((number + 1).to_string(), token, row);
+        }
+        out += &line(String::new(), "final h", &direction.h);
+        out += &line(String::new(), "final c", &direction.c);
+    }
+    out
+}
+
+/// Kind of an output file, by its extension.
+#[derive(Clone, Copy)]
+enum FileKind {
+    Npz,
+    Npy,
+    Svg,
+    Png,
+}
+
+impl FileKind {
+    fn of(path: &Path) -> Result<Self, ConfigError> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("npz") => Ok(Self::Npz),
+            Some("npy") => Ok(Self::Npy),
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            _ => {
+                let path = path.display();
+                Err(ConfigError::new(format!(
+                    "--to \"{path}\": the extension must be .npz, .npy, .svg or .png"
+                )))
+            }
+        }
+    }
+
+    /// Checks that the file can hold this number of texts.
+    fn check(self, path: &Path, texts: usize) -> Result<(), ConfigError> {
+        let most = match self {
+            Self::Npz => return Ok(()),
+            Self::Npy => 1,
+            Self::Svg | Self::Png => MAX_TEXTS,
+        };
+        let path = path.display();
+        match texts <= most {
+            true => Ok(()),
+            false => Err(ConfigError::new(format!(
+                "--to \"{path}\": this file can hold {most} texts, not {texts}; .npz holds any \
+                 number"
+            ))),
+        }
+    }
+
+    fn has_probabilities(self) -> bool {
+        !matches!(self, Self::Npy)
+    }
+
+    fn write(self, path: &Path, texts: &[TextStates], theme: Theme) -> anyhow::Result<()> {
+        match self {
+            Self::Npz => write_npz(path, &arrays(texts)),
+            Self::Npy => {
+                let directions = || texts.iter().flat_map(|text| &text.directions);
+                let steps = directions().next().map_or(0, |direction| direction.states.len());
+                let row = |step: usize| directions().flat_map(move |own| own.states[step].clone());
+                let values: Vec<f32> = (0..steps).flat_map(row).collect();
+                let units = values.len() / steps.max(1);
+                let shape = vec![steps, units];
+                write_npy(path, &NamedTensor { name: String::new(), shape, values })
+            }
+            Self::Svg => write_atomic(path, picture(texts, theme)?.svg.as_bytes()),
+            Self::Png => {
+                let picture = picture(texts, theme)?;
+                if picture.has_missing_glyphs {
+                    note("the picture has boxes for letters that its font lacks; .svg has all");
+                }
+                write_atomic(path, &picture.png)
+            }
+        }
+    }
+}
+
+fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
+    let many = texts.len() > 1;
+    let plots = texts.iter().enumerate().map(|(number, text)| StatesPlot {
+        name: text.input.clone().or(many.then(|| (number + 1).to_string())),
+        read: text.read_and_all(),
+        words: &text.tokens[text.padding..],
+        labels: &text.classes,
+        probabilities: &text.probabilities,
+        gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),
+    });
+    draw(&plots.collect::<Vec<_>>(), theme)
+}
+
+fn gates<'a>(text: &TextStates, direction: &'a DirectionStates) -> Gates<'a> {
+    Gates {
+        title: format!("layer {}, {}", text.layer, direction.direction),
+        means: &direction.gates[text.padding..],
+    }
+}
+
+/// All states under the names that the help text gives.
+fn arrays(texts: &[TextStates]) -> Vec<NamedTensor> {
+    let mut arrays = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let prefix = match &text.input {
+            Some(input) => format!("{input}/"),
+            None if texts.len() > 1 => format!("{}/", number + 1),
+            None => String::new(),
+        };
+        for direction in &text.directions {
+            let prefix = match direction.direction {
+                "backward" => format!("{prefix}backward/"),
+                _ => prefix.clone(),
+            };
+            arrays.push(matrix(format!("{prefix}states"), &direction.states));
+            arrays.push(vector(format!("{prefix}h"), &direction.h));
+            arrays.push(vector(format!("{prefix}c"), &direction.c));
+            arrays.push(matrix(format!("{prefix}gates"), &direction.gates));
+        }
+        let rows = text.probabilities.iter();
+        let rows: Vec<Vec<f32>> =
+            rows.map(|row| row.iter().map(|value| *value as f32).collect()).collect();
+        arrays.push(matrix(format!("{prefix}probabilities"), &rows));
+    }
+    arrays
+}
+
+fn vector(name: String, values: &[f32]) -> NamedTensor {
+    NamedTensor { name, shape: vec![values.len()], values: values.to_vec() }
+}
+
+fn matrix(name: String, rows: &[impl AsRef<[f32]>]) -> NamedTensor {
+    let values: Vec<f32> = rows.iter().flat_map(|row| row.as_ref()).copied().collect();
+    NamedTensor { name, shape: vec![rows.len(), values.len() / rows.len().max(1)], values }
 }

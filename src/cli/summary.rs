@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{FINE, SetArgs};
+use super::arguments::SetArgs;
+use super::exit::SUCCESS;
 use crate::config::logit_count;
 use crate::config::{self, Config};
 use crate::data;
@@ -16,9 +17,9 @@ use crate::output::{note, print, print_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lstmtext summary configs/imdb.yaml --set model.lstm.layers=2")]
 pub struct SummaryArgs {
-    /// The configuration, a YAML file
+    /// Configuration file (YAML)
     config: PathBuf,
-    /// Count with so many classes; by default those of the data
+    /// Number of classes; by default that of the data
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     classes: Option<u32>,
     /// Print JSON
@@ -35,18 +36,18 @@ struct Report<'a> {
     layers: &'a [Layer],
 }
 
-/// Runs the command. Like Keras's, the table counts every id of `text.vocabulary_size`.
+/// Runs the command. Like Keras, counts an embedding of `text.vocabulary_size` rows.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)?.config;
     let classes = args.classes.map(|classes| Ok(classes as usize));
     let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
-        note(format!("2 classes are assumed, since the training file cannot be read: {error:#}"));
+        note(format!("assuming 2 classes, because the training file cannot be read: {error:#}"));
         2
     });
     let logits = logit_count(config.model.head.activation, classes)?;
     note(
-        "counted with every id of text.vocabulary_size; where the training texts have fewer \
-         words, train makes the embedding smaller",
+        "the embedding has text.vocabulary_size rows here; it is smaller in training if the training \
+         texts have fewer words",
     );
     let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
     let summary = summarize(&config, &words, logits);
@@ -58,10 +59,10 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
         })?,
         false => print(&summary.to_string())?,
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
-/// The number of classes, as configured or as the training file has them.
+/// Number of classes in the configuration, or in the training file.
 fn class_count(config: &Config) -> anyhow::Result<usize> {
     match config.data.labels.len() {
         0 => Ok(data::load(config)?.labels.len()),

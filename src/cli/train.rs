@@ -1,10 +1,29 @@
-//! What `lstmtext train` is told; it runs with libtorch.
+//! `lstmtext train`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 
-use super::{ComputeArgs, SetArgs};
+use super::arguments::{ComputeArgs, SetArgs};
+use super::exit::SUCCESS;
+use super::hints::{program, quoted, relative, tensorboard};
+use crate::backend::{Backend, Backends};
+use crate::config::{self, Backend as BackendKind, Config, Override, logit_count};
+use crate::data::prepared::PreparedData;
+use crate::events;
+use crate::model::summary::summarize;
+use crate::output::format::{group_digits, join_names, pluralize};
+use crate::output::{message, note, print, print_json};
+use crate::prediction::text_columns::TextColumns;
+use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
+use crate::run::directory::{RunDirectory, RunSummary};
+use crate::run::progress::StopReason;
+use crate::system::signals::Interrupt;
+use crate::train::{Diverged, Ending, Trainer, setup};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,32 +32,364 @@ Examples:
   lstmtext train --resume runs/a
   lstmtext train --resume runs/a --set train.epochs=8
 
-The run folder gets config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the
-checkpoints best/ and last/. Ctrl-C finishes the step, writes last/ and says how to go on.";
+The run directory contains config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the
+checkpoints best/ and last/. Ctrl-C finishes the current step, saves last/ and prints the command that
+resumes the run.";
 
 /// Train a model and save it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArgs {
-    /// The configuration, a YAML file (lstmtext config prints every field)
+    /// Configuration file (YAML); `lstmtext config` prints all fields
     #[arg(required_unless_present = "resume")]
-    pub config: Option<PathBuf>,
-    /// Go on with the run in this folder
+    config: Option<PathBuf>,
+    /// Resume the run in this directory
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out"])]
-    pub resume: Option<PathBuf>,
-    /// Folder of the run; by default runs/NAME-TIME
+    resume: Option<PathBuf>,
+    /// Directory of the run; by default runs/NAME-TIME
     #[arg(long, value_name = "RUN")]
-    pub out: Option<PathBuf>,
-    /// Leave the test examples to evaluate: whoever compares runs should not see their test scores
+    out: Option<PathBuf>,
+    /// Do not score the test examples, e.g. while you compare runs; `evaluate` scores them later
     #[arg(long)]
-    pub no_test: bool,
+    no_test: bool,
     /// Print the summary as JSON
     #[arg(long)]
-    pub json: bool,
-    /// Changes to the configuration.
+    json: bool,
     #[command(flatten)]
-    pub set: SetArgs,
-    /// Where and how wide to compute.
+    set: SetArgs,
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    compute: ComputeArgs,
+}
+
+/// Runs the command.
+pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let interrupt = Interrupt::listen()?;
+    let session = Session { args: &args, backends, interrupt: &interrupt };
+    let Trained { run, columns, ending } = match (&args.resume, &args.config) {
+        (Some(run), _) => session.resume(run)?,
+        (None, Some(config)) => session.start_new(config)?,
+        (None, None) => bail!("name a configuration, or a run with --resume"),
+    };
+    match ending {
+        Ending::Finished(outcome) => {
+            report(&run, &outcome, &columns, args.json)?;
+            Ok(SUCCESS)
+        }
+        Ending::Interrupted(signal) => {
+            message(format!(
+                "stopped by a signal; progress is saved in \"{}\"",
+                run.last().display()
+            ));
+            let no_test = if args.no_test { "--no-test " } else { "" };
+            let run = quoted(run.path());
+            message(format!("to resume:\n  {} train {no_test}--resume {run}", program()));
+            Ok(128 + signal as u8)
+        }
+    }
+}
+
+/// A run that was trained, to its end or to a signal.
+struct Trained {
+    run: RunDirectory,
+    /// Columns that the model reads.
+    columns: TextColumns,
+    ending: Ending,
+}
+
+/// One call of the command.
+struct Session<'a> {
+    args: &'a TrainArgs,
+    backends: &'a dyn Backends,
+    interrupt: &'a Interrupt,
+}
+
+impl Session<'_> {
+    fn start_backend(&self, config: &Config) -> anyhow::Result<Box<dyn Backend>> {
+        self.args.compute.start(self.backends, config, true)
+    }
+
+    fn overrides(&self) -> &[Override] {
+        &self.args.set.overrides
+    }
+
+    fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
+        let resolved = config::load_single(config, self.overrides())?;
+        let backend = self.start_backend(&resolved.config)?;
+        let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
+        let path = match &self.args.out {
+            Some(path) => path.clone(),
+            None => create_run_directory(&name)?,
+        };
+        let run = RunDirectory::create(&path, &resolved.to_yaml())?;
+        let _lock = run.lock()?;
+        // A run that cannot start leaves no directory behind.
+        let mut data = PreparedData::prepare(resolved).inspect_err(|_| run.discard())?;
+        self.set_test_aside(&mut data);
+        let trainer = assemble(&*backend, &mut data, &run).inspect_err(|_| run.discard())?;
+        self.train(&*backend, trainer, &run)
+    }
+
+    /// Starts a run again that was stopped before its first checkpoint.
+    fn start_over(
+        &self,
+        run: &RunDirectory,
+        backend: Option<Box<dyn Backend>>,
+    ) -> anyhow::Result<Trained> {
+        let resolved = config::load(&run.config(), self.overrides())?;
+        let backend = match backend {
+            Some(backend) => backend,
+            None => self.start_backend(&resolved.config)?,
+        };
+        let mut data =
+            PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
+        self.set_test_aside(&mut data);
+        if events::contains_events(run.path()) {
+            message("the run has no checkpoint yet: it starts again");
+        }
+        run.truncate_to_step(0, &data.resolved.to_yaml())?;
+        let trainer = assemble(&*backend, &mut data, run);
+        let trainer = trainer.inspect_err(|error| run.write_error(error))?;
+        self.train(&*backend, trainer, run)
+    }
+
+    fn resume(&self, path: &Path) -> anyhow::Result<Trained> {
+        if let Some(parent) = path.parent().filter(|_| is_checkpoint(path)) {
+            bail!(
+                "\"{}\" is a checkpoint; its run is \"{}\"",
+                path.display(),
+                if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display()
+            );
+        }
+        let run = RunDirectory::open(path);
+        ensure!(
+            run.config().is_file(),
+            "\"{}\" is not a run: config.yaml is missing",
+            path.display()
+        );
+        // Before the directory is locked: the process may continue as another program.
+        let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
+        let config = [run.last(), run.best()].into_iter().find_map(peek);
+        let config =
+            config.or_else(|| Some(config::load(&run.config(), self.overrides()).ok()?.config));
+        let backend = config.map(|config| self.start_backend(&config)).transpose()?;
+        let _lock = run.lock()?;
+        run.restore();
+        let Some(checkpoint) = latest_checkpoint(&run, self.overrides())? else {
+            return self.start_over(&run, backend);
+        };
+        let progress = checkpoint.progress()?;
+        if let Some(reason) = progress.stop_reason(&checkpoint.resolved.config.train)
+            && let Some(outcome) = run.summary()
+        {
+            let limit = match reason {
+                StopReason::Epochs => "train.epochs",
+                StopReason::EarlyStopping => "train.early_stopping.patience",
+            };
+            let over = format!(
+                "the run is finished after {}, {} after the best; to train on, increase {limit} with \
+                 --set",
+                pluralize(progress.epoch, "epoch"),
+                pluralize(progress.waited, "validation"),
+            );
+            ensure!(self.overrides().is_empty(), over);
+            message(over);
+            let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
+            return Ok(Trained { run, columns, ending: Ending::Finished(outcome) });
+        }
+        let backend = match backend {
+            Some(backend) => backend,
+            None => self.start_backend(&checkpoint.resolved.config)?,
+        };
+        let mut data = PreparedData::reopen(
+            checkpoint.resolved.clone(),
+            &checkpoint.labels,
+            checkpoint.encoders.clone(),
+        )?;
+        self.set_test_aside(&mut data);
+        introduce(&data, &run, &*backend)?;
+        setup::resolve_token_budget(&*backend, &mut data)?;
+        message(format!("resuming after step {}", progress.step));
+        let trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
+        self.train(&*backend, trainer, &run)
+    }
+
+    /// Trains. Saves an error that ends the run in its directory.
+    fn train(
+        &self,
+        backend: &dyn Backend,
+        trainer: Trainer,
+        run: &RunDirectory,
+    ) -> anyhow::Result<Trained> {
+        let columns = TextColumns::of(&trainer.config().inputs);
+        let (mut trainer, mut ending) = (Some(trainer), None);
+        let trained = backend.catch(&mut || {
+            if let Some(trainer) = trainer.take() {
+                ending = Some(trainer.train(self.interrupt)?);
+            }
+            Ok(())
+        });
+        let ending = trained.and_then(|()| ending.context("training did not start"));
+        let ending = ending.map_err(|error| name_checkpoint(error, backend, run));
+        let ending = ending.inspect_err(|error| run.write_error(error))?;
+        Ok(Trained { run: run.clone(), columns, ending })
+    }
+
+    /// Removes the test examples if they are not to be scored.
+    fn set_test_aside(&self, data: &mut PreparedData) {
+        if self.args.no_test && !data.test.is_empty() {
+            let test = std::mem::take(&mut data.test);
+            data.notes.push(format!(
+                "{} test examples are not scored (--no-test); `evaluate` scores them",
+                group_digits(test.len())
+            ));
+        }
+    }
+}
+
+/// Describes a new run and puts it together, with everything in its configuration resolved.
+fn assemble<'a>(
+    backend: &dyn Backend,
+    data: &'a mut PreparedData,
+    run: &RunDirectory,
+) -> anyhow::Result<Trainer<'a>> {
+    introduce(data, run, backend)?;
+    if setup::resolve_token_budget(backend, data)? {
+        run.write_config(&data.resolved.to_yaml())?;
+    }
+    let (data, mut trainer) = (&*data, None);
+    backend.catch(&mut || {
+        trainer = Some(setup::trainer(backend, data, run, None)?);
+        Ok(())
+    })?;
+    trainer.context("the run was not put together")
+}
+
+/// Adds to an error that ended a run which checkpoint is left.
+fn name_checkpoint(
+    error: anyhow::Error,
+    backend: &dyn Backend,
+    run: &RunDirectory,
+) -> anyhow::Error {
+    if error.is::<Diverged>() {
+        let kept = [run.last(), run.best()].into_iter().find(|path| path.exists());
+        return match kept {
+            Some(path) => anyhow!("{error}; the last good checkpoint is \"{}\"", path.display()),
+            None => anyhow!("{error}; there is no checkpoint yet"),
+        };
+    }
+    if !backend.reported(&error) || !run.last().exists() {
+        return error;
+    }
+    anyhow!(
+        "{error}; the last checkpoint, \"{}\", is intact; to resume from it: {} train --resume {}",
+        run.last().display(),
+        program(),
+        quoted(run.path())
+    )
+}
+
+/// The later of `last/` and `best/`: a killed run may have written only one of them recently. The
+/// other one is opened if the later one is damaged.
+fn latest_checkpoint(
+    run: &RunDirectory,
+    overrides: &[Override],
+) -> anyhow::Result<Option<Checkpoint>> {
+    let step = |path: &PathBuf| checkpoint::progress(path).map_or(0, |progress| progress.step);
+    // Of equal ones `last/`.
+    let paths = [run.best(), run.last()].into_iter().filter(|path| path.exists());
+    let latest = paths.max_by_key(step);
+    latest.map(|path| Checkpoint::open_with(&path, overrides)).transpose()
+}
+
+/// Describes the data, the model and the device of a run.
+fn introduce(data: &PreparedData, run: &RunDirectory, backend: &dyn Backend) -> anyhow::Result<()> {
+    let config = &data.resolved.config;
+    let logits = logit_count(config.model.head.activation, data.labels.len())?;
+    let sizes = data.encoders.vocabulary_sizes();
+    let ids: Vec<String> = sizes.iter().map(|size| group_digits(*size)).collect();
+    message(format!(
+        "data: {} training, {} validation, {} test examples; labels {}",
+        group_digits(data.train.len()),
+        group_digits(data.validation.len()),
+        group_digits(data.test.len()),
+        join_names(&data.labels),
+    ));
+    message(format!(
+        "text: vocabulary of {} ids, {} training tokens; read and encoded in {:.1} s, {} tokens/s",
+        ids.join(" + "),
+        group_digits(data.train.tokens()),
+        data.seconds,
+        group_digits((data.tokens() as f64 / data.seconds) as usize),
+    ));
+    data.notes.iter().for_each(note);
+    let mut how = String::new();
+    let is_native = backend.kind() == BackendKind::Native;
+    if backend.is_cuda() || !is_native && config.precision.is_half() {
+        how = format!(", {}", config.precision.as_str());
+    }
+    if backend.is_cuda() && config.deterministic {
+        how += ", deterministic";
+    }
+    message(format!("run:  {}", run.path().display()));
+    message(format!("on:   {backend}{how}"));
+    message(format!("\n{}\n", summarize(config, &sizes, logits)));
+    Ok(())
+}
+
+/// Prints the scores on stdout and the commands that come next on stderr.
+fn report(
+    run: &RunDirectory,
+    outcome: &RunSummary,
+    columns: &TextColumns,
+    json: bool,
+) -> anyhow::Result<()> {
+    if json {
+        print_json(outcome)?;
+    } else {
+        let mut scores = vec![("validation", outcome.validation)];
+        scores.extend(outcome.test.map(|test| ("test", test)));
+        for (split, score) in scores {
+            let (accuracy, loss) = (100.0 * score.accuracy, score.loss);
+            print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}"))?;
+        }
+    }
+    // TensorBoard shows all runs of a directory of runs; any other parent may hold anything.
+    let parent = run.path().parent().filter(|parent| parent.ends_with("runs"));
+    let curves = parent.unwrap_or(run.path());
+    message(format!(
+        "trained in {:.1} s, {} tokens/s",
+        outcome.seconds,
+        group_digits(outcome.tokens_per_second as usize)
+    ));
+    message(format!(
+        "\nnext:\n  {}\n  {} plot {path}\n  {} predict {path} {}",
+        tensorboard(curves),
+        program(),
+        program(),
+        columns.usage(),
+        path = quoted(&relative(run.path())),
+    ));
+    Ok(())
+}
+
+/// Creates a directory `runs/NAME-TIME`; two runs that start in the same second get two.
+fn create_run_directory(name: &str) -> anyhow::Result<PathBuf> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
+    let harmless = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(harmless).collect();
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).context("cannot create the directory \"runs\"")?;
+    let mut number: u64 = 1;
+    loop {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let directory = runs.join(format!("{name}-{stamp}{suffix}"));
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            result => {
+                result.with_context(|| format!("cannot create \"{}\"", directory.display()))?;
+                return Ok(directory);
+            }
+        }
+    }
 }

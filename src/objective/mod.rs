@@ -1,3 +1,46 @@
-//! What training minimizes and what metrics count. Nothing here knows how a network computes.
+//! What training minimizes: the loss of an example, its gradient with respect to the logits, and what
+//! metrics count. How a network computes the logits belongs to the backends.
 
+mod cross_entropy;
+mod log_odds;
+mod loss_function;
 pub mod metrics;
+
+use crate::config::TrainConfig;
+use crate::data::{Target, Targets};
+
+pub use cross_entropy::CrossEntropy;
+pub use log_odds::{LogOdds, log_odds};
+pub use loss_function::{LossFunction, argmax, is_correct};
+
+/// What a model is trained for.
+#[derive(Clone, Debug)]
+pub enum Objective {
+    /// One class per example, or a distribution over the classes.
+    CrossEntropy(CrossEntropy),
+}
+
+impl Objective {
+    /// The objective that the configuration asks for, given the names of the classes and the targets
+    /// of the training examples.
+    ///
+    /// # Errors
+    /// Returns an error if the configuration weights a label that the data does not have.
+    pub fn new(config: &TrainConfig, labels: &[String], train: &Targets) -> anyhow::Result<Self> {
+        CrossEntropy::new(config, labels, train).map(Self::CrossEntropy)
+    }
+}
+
+impl LossFunction for Objective {
+    fn weight(&self, targets: &Targets) -> f64 {
+        match self {
+            Self::CrossEntropy(loss) => loss.weight(targets),
+        }
+    }
+
+    fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64 {
+        match self {
+            Self::CrossEntropy(loss) => loss.loss(log_probabilities, target),
+        }
+    }
+}

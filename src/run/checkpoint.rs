@@ -1,13 +1,13 @@
-//! Checkpoints: one folder that prediction, evaluation and resuming need, and nothing else.
+//! Checkpoints: self-sufficient directories for prediction, evaluation and resuming.
 //!
 //! | file | content |
 //! |---|---|
-//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, and its own |
+//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, own SHA-256 |
 //! | `model.safetensors` | weights under PyTorch's names |
-//! | `optimizer.safetensors` | the optimizer's memory |
+//! | `optimizer.safetensors` | optimizer state |
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state |
-//! | `config.yaml` | the resolved configuration |
-//! | `vocabulary.json` | the word of every id; with several inputs `NAME.vocabulary.json` for each |
+//! | `config.yaml` | resolved configuration |
+//! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::native::NativeClassifier;
-use crate::config::{self, ConfigError, Input, Override, Resolved};
+use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
 use crate::io::files::{replace_directory, sha256, sha256_of};
-use crate::model::named_tensors::{self, NamedTensor};
+use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
@@ -31,38 +30,39 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
-/// The files that every checkpoint has, besides a vocabulary for each input.
+/// Files of every checkpoint, besides a vocabulary for each input.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
-/// What `checkpoint.json` holds.
+/// Content of `checkpoint.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     format: String,
     version: u32,
-    /// The program that wrote it.
+    /// Version of the program that wrote the checkpoint.
     lstmtext: String,
     labels: Vec<String>,
     files: BTreeMap<String, FileEntry>,
-    /// The SHA-256 of the manifest in which this is empty.
+    /// SHA-256 of the manifest with an empty value here.
     sha256: String,
 }
 
 impl Manifest {
-    /// The manifest as it is written.
-    fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+    /// Returns the content of the file.
+    fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec_pretty(self).context("cannot encode JSON")?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
+    /// Sets the manifest's own SHA-256.
     fn seal(mut self) -> anyhow::Result<Self> {
         self.sha256.clear();
-        self.sha256 = sha256(&*self.bytes()?)?;
+        self.sha256 = sha256(&*self.to_bytes()?)?;
         Ok(self)
     }
 }
 
-/// What the manifest of every version begins with.
+/// Fields that the manifest of every version has.
 #[derive(Deserialize)]
 struct Version {
     format: String,
@@ -75,41 +75,41 @@ struct FileEntry {
     sha256: String,
 }
 
-/// What goes into a checkpoint.
+/// Content of a checkpoint.
 pub struct Contents<'a> {
-    /// The resolved configuration.
+    /// Resolved configuration.
     pub resolved: &'a Resolved,
-    /// The label of each class number.
+    /// Label of each class.
     pub labels: &'a [String],
-    /// The word of each id, for each input.
+    /// Encoder of each input, which has its vocabulary.
     pub encoders: &'a Encoders,
-    /// The weights.
+    /// Weights.
     pub weights: Vec<NamedTensor>,
-    /// The optimizer's memory.
-    pub memory: Vec<NamedTensor>,
-    /// How far the run is.
+    /// Optimizer state.
+    pub optimizer_state: Vec<NamedTensor>,
+    /// Progress of the run.
     pub progress: &'a Progress,
 }
 
-/// Writes a checkpoint to the folder `path`; an older one there is replaced in one stroke.
+/// Writes a checkpoint to the directory `path` and atomically replaces an older one.
 ///
 /// # Errors
-/// Where a file cannot be written; the older checkpoint is untouched then.
+/// Returns an error if a file cannot be written. The older checkpoint then stays as it is.
 pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
-    replace_directory(path, |folder| {
-        named_tensors::write(&folder.join(MODEL), &contents.weights)?;
-        named_tensors::write(&folder.join(OPTIMIZER), &contents.memory)?;
-        write_json(&folder.join(PROGRESS), contents.progress)?;
-        write(&folder.join(CONFIG), contents.resolved.to_yaml().as_bytes())?;
+    replace_directory(path, |directory| {
+        named_tensors::write(&directory.join(MODEL), &contents.weights)?;
+        named_tensors::write(&directory.join(OPTIMIZER), &contents.optimizer_state)?;
+        write_json(&directory.join(PROGRESS), contents.progress)?;
+        write(&directory.join(CONFIG), contents.resolved.to_yaml().as_bytes())?;
         let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
         for (input, encoder) in contents.resolved.config.inputs.iter().zip(&**contents.encoders) {
             let name = vocabulary_file(input);
-            write_json(&folder.join(&name), &encoder.vocabulary().words())?;
+            write_json(&directory.join(&name), &encoder.vocabulary().words())?;
             names.push(name);
         }
         let mut files = BTreeMap::new();
         for name in names {
-            let entry = entry(&folder.join(&name))?;
+            let entry = entry(&directory.join(&name))?;
             files.insert(name, entry);
         }
         let manifest = Manifest {
@@ -120,42 +120,53 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
             files,
             sha256: String::new(),
         };
-        write(&folder.join(MANIFEST), &manifest.seal()?.bytes()?)
+        write(&directory.join(MANIFEST), &manifest.seal()?.to_bytes()?)
     })
     .with_context(|| format!("cannot save the checkpoint \"{}\"", path.display()))
 }
 
-/// A checkpoint that was found whole.
+/// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,
+/// without checking any file. Returns `None` if it cannot be read; [`Checkpoint::open_with`] reports
+/// the reason.
+pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
+    let path = locate(path).ok()?.join(CONFIG);
+    let yaml = fs::read_to_string(&path).ok()?;
+    let source = path.display().to_string();
+    config::parse(&yaml, &source, overrides).ok().map(|resolved| resolved.config)
+}
+
+/// A checkpoint that has been found intact.
 pub struct Checkpoint {
-    /// The folder it lies in.
+    /// Directory of the checkpoint.
     pub path: PathBuf,
-    /// The configuration of its run.
+    /// Configuration of the run.
     pub resolved: Resolved,
-    /// The label of each class number.
+    /// Label of each class.
     pub labels: Vec<String>,
-    /// Turn the texts of each input into the ids that the model knows.
+    /// Encoder of each input: text to ids.
     pub encoders: Encoders,
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint in the folder `path`, or the best one of the run in it, and checks
-    /// every file against the manifest.
+    /// Opens the checkpoint in the directory `path`, or the best checkpoint of the run in it, and
+    /// verifies all files.
     ///
     /// # Errors
-    /// Where there is no checkpoint, or it is incomplete, damaged, or of a later version.
+    /// Returns an error if there is no checkpoint, or if it is incomplete, damaged, or of another
+    /// version.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         Self::open_with(path, &[])
     }
 
-    /// As [`Checkpoint::open`], with changes to its configuration.
+    /// Opens a checkpoint like [`Checkpoint::open`], and changes its configuration.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], and where a change is no valid configuration.
+    /// Returns the errors of [`Checkpoint::open`], and an error if a change is not valid.
     pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
-        refuse_new_model(overrides)?;
+        reject_model_overrides(overrides)?;
         let path = locate(path)?;
         let unusable = || format!("cannot use the checkpoint \"{}\"", path.display());
-        let manifest = check(&path).map_err(|fault| or_its_sibling(fault, &path));
+        let manifest = verify(&path).map_err(|error| suggest_sibling(error, &path));
         let manifest = manifest.with_context(unusable)?;
         let yaml = String::from_utf8(read(&path.join(CONFIG))?)
             .context("config.yaml is not UTF-8")
@@ -174,65 +185,64 @@ impl Checkpoint {
         })
     }
 
-    /// The network with its trained weights, for the kernel.
-    ///
-    /// # Errors
-    /// Where the weights do not fit the configuration.
-    pub fn native(&self) -> anyhow::Result<NativeClassifier> {
-        let (config, classes) = (&self.resolved.config, self.labels.len());
-        NativeClassifier::new(config, &self.encoders.sizes(), classes, self.weights()?)
-            .with_context(|| self.unusable())
+    /// Returns the shape of the model.
+    pub fn model_spec(&self) -> ModelSpec<'_> {
+        ModelSpec {
+            config: &self.resolved.config,
+            vocabulary_sizes: self.encoders.vocabulary_sizes(),
+            classes: self.labels.len(),
+        }
     }
 
-    /// What an error about its contents begins with.
+    /// Context of errors about its content.
     pub fn unusable(&self) -> String {
         format!("cannot use the checkpoint \"{}\"", self.path.display())
     }
 
-    /// The trained weights.
+    /// Reads the weights.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
         named_tensors::read(&self.path.join(MODEL))
     }
 
-    /// How far the run was when the checkpoint was written.
+    /// Reads the progress of the run at the time of the checkpoint.
     ///
     /// # Errors
-    /// Where the file is not what this version writes.
+    /// Returns an error if the file cannot be read.
     pub fn progress(&self) -> anyhow::Result<Progress> {
         progress(&self.path)
     }
 
-    /// The optimizer's memory.
+    /// Reads the optimizer state.
     ///
     /// # Errors
-    /// Where the file cannot be read.
-    pub fn memory(&self) -> anyhow::Result<Vec<NamedTensor>> {
+    /// Returns an error if the file cannot be read.
+    pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
         named_tensors::read(&self.path.join(OPTIMIZER))
     }
 }
 
-/// How far the run was when the checkpoint in the folder `path` was written, whether the rest of it
-/// is whole or not.
+/// Reads the progress of the run from the checkpoint in the directory `path`, without verifying other
+/// files.
 ///
 /// # Errors
-/// Where the file is not what this version writes.
+/// Returns an error if the file cannot be read.
 pub fn progress(path: &Path) -> anyhow::Result<Progress> {
     read_json(&path.join(PROGRESS))
 }
 
-/// The shapes of the weights of the checkpoint in the folder `path`, under PyTorch's names.
+/// Reads the shapes of the weights from the checkpoint in the directory `path`, under PyTorch's names.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// Returns an error if the file cannot be read.
 pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
     named_tensors::shapes(&path.join(MODEL))
 }
 
-/// A model and its vocabulary cannot change under their weights.
-fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
+/// Rejects changes to the model and its vocabulary, which the weights depend on.
+fn reject_model_overrides(overrides: &[Override]) -> Result<(), ConfigError> {
     let fixed = |field: &String| match field.split('.').collect::<Vec<_>>()[..] {
         ["inputs", _, "column"] => false,
         [section, ..] => ["model", "text", "inputs"].contains(&section),
@@ -240,95 +250,99 @@ fn refuse_new_model(overrides: &[Override]) -> Result<(), ConfigError> {
     };
     match overrides.iter().map(Override::field).find(fixed) {
         Some(field) => Err(ConfigError::new(format!(
-            "--set {field}: a checkpoint keeps its model, text and inputs sections; train a new one"
+            "--set {field}: the sections model, text and inputs of a checkpoint cannot change; train a new \
+             model"
         ))),
         None => Ok(()),
     }
 }
 
-/// Whether the folder `path` is a checkpoint, rather than a run.
+/// Whether the directory `path` is a checkpoint rather than a run.
 pub fn is_checkpoint(path: &Path) -> bool {
     path.join(MANIFEST).is_file()
 }
 
-/// The checkpoint folder that the user means: `path` itself, or `best/` of a run.
+/// Returns the directory of the checkpoint: `path` itself, or `best/` of a run.
 fn locate(path: &Path) -> anyhow::Result<PathBuf> {
     for candidate in [path.to_owned(), path.join("best")] {
         if candidate.join(MANIFEST).is_file() {
             return Ok(candidate);
         }
     }
+    let shown = path.display();
     if !path.exists() {
-        bail!("there is no checkpoint \"{}\"", path.display());
+        bail!("no checkpoint \"{shown}\": no such file or directory");
     }
     if path.join("last").join(MANIFEST).is_file() {
-        let path = path.display();
         bail!(
-            "\"{path}\" has no best/ yet: use \"{path}/last\", or go on with train --resume {path}"
+            "\"{shown}\" has no best/ yet; use \"{shown}/last\", or continue the run with \
+             train --resume {shown}"
         );
     }
     if path.is_file() {
-        bail!("\"{}\" is no checkpoint but a file: {MANIFEST} is missing", path.display());
+        bail!("\"{shown}\" is a file; pass the directory of a checkpoint or of a run");
     }
     let advice = match path.join(CONFIG).is_file() {
-        true => {
-            format!("; a run that was stopped before its first: train --resume {}", path.display())
-        }
+        true => format!(
+            "; if the run stopped before its first checkpoint, restart it with train --resume {shown}"
+        ),
         false => String::new(),
     };
-    let path = path.display();
-    bail!("\"{path}\" is no checkpoint: {MANIFEST} is missing in it (and in best/){advice}")
+    bail!("\"{shown}\" is not a checkpoint: {MANIFEST} is missing in it and in its best/{advice}")
 }
 
-/// Compares every file with the manifest.
-fn check(path: &Path) -> anyhow::Result<Manifest> {
+/// Verifies every file against the manifest.
+fn verify(path: &Path) -> anyhow::Result<Manifest> {
     let file = path.join(MANIFEST);
     let Version { format, version } = read_json(&file)?;
-    ensure!(format == FORMAT, "{MANIFEST} describes \"{format}\"");
+    ensure!(format == FORMAT, "{MANIFEST} has the format \"{format}\", not \"{FORMAT}\"");
     ensure!(
         version == VERSION,
-        "it has format version {version}, this lstmtext {} knows {VERSION}: use {} lstmtext",
+        "it has format version {version}, but lstmtext {} reads version {VERSION}; use {} lstmtext",
         env!("CARGO_PKG_VERSION"),
         if version > VERSION { "a newer" } else { "an older" },
     );
     let manifest = read_json::<Manifest>(&file)?.seal()?;
     ensure!(
-        manifest.bytes()? == read(&file)?,
-        "{MANIFEST} is damaged: its SHA-256 is not the recorded one"
+        manifest.to_bytes()? == read(&file)?,
+        "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
     );
     for name in FILES {
         ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
     }
     for (name, expected) in &manifest.files {
-        ensure!(Path::new(name).file_name() == Some(name.as_ref()), "{MANIFEST} lists {name:?}");
+        ensure!(
+            Path::new(name).file_name() == Some(name.as_ref()),
+            "{MANIFEST} lists {name:?}, which is not a file name"
+        );
         let found = entry(&path.join(name))?;
         ensure!(
             found.bytes == expected.bytes,
-            "{name} has {} bytes, {MANIFEST} says {}",
+            "{name} has {} bytes, but {MANIFEST} records {}",
             found.bytes,
             expected.bytes
         );
         ensure!(
             found.sha256 == expected.sha256,
-            "{name} is damaged: its SHA-256 is not the recorded one"
+            "{name} is damaged: its SHA-256 differs from the recorded one"
         );
     }
     Ok(manifest)
 }
 
-/// The fault of a checkpoint, and whether the other one of its run is whole.
-fn or_its_sibling(fault: anyhow::Error, path: &Path) -> anyhow::Error {
+/// Adds to the error of a checkpoint that the other checkpoint of the run is intact, if it is.
+fn suggest_sibling(error: anyhow::Error, path: &Path) -> anyhow::Error {
     let sibling = match path.file_name().and_then(|name| name.to_str()) {
         Some("best") => path.with_file_name("last"),
         Some("last") => path.with_file_name("best"),
-        _ => return fault,
+        _ => return error,
     };
-    match check(&sibling) {
+    match verify(&sibling) {
         Ok(_) => anyhow!(
-            "{fault:#}; \"{}\" is whole: name it instead, or remove the damaged one to resume from it",
+            "{error:#}; \"{}\" is intact: use it, or delete the damaged checkpoint to resume from it",
             sibling.display()
         ),
-        Err(_) => fault,
+        Err(_) => error,
     }
 }
 
@@ -340,7 +354,7 @@ fn read_vocabulary(path: &Path, manifest: &Manifest, input: &Input) -> anyhow::R
     let name = vocabulary_file(input);
     ensure!(manifest.files.contains_key(&name), "{MANIFEST} does not list {name}");
     let words: Vec<String> = read_json(&path.join(&name))?;
-    Vocabulary::from_words(words).map_err(|message| anyhow!("{name}: {message}"))
+    Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
 }
 
 fn entry(path: &Path) -> anyhow::Result<FileEntry> {
@@ -357,7 +371,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_slice(&read(path)?)
-        .with_context(|| format!("\"{}\" is not what lstmtext writes", path.display()))
+        .with_context(|| format!("\"{}\" is damaged", path.display()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -377,31 +391,31 @@ mod tests {
     use crate::objective::metrics::Score;
     use crate::run::progress::Best;
 
-    fn array(name: String) -> impl Strategy<Value = NamedTensor> {
+    fn tensor(name: String) -> impl Strategy<Value = NamedTensor> {
         vec(0_usize..4, 0..4).prop_flat_map(move |shape| {
             let (name, count) = (name.clone(), shape.iter().product::<usize>());
-            // Any bits but those of a NaN, which differs from itself.
-            vec(any::<f32>().prop_filter("NaN", |number| !number.is_nan()), count).prop_map(
+            // NaN is not equal to itself.
+            vec(any::<f32>().prop_filter("NaN", |value| !value.is_nan()), count).prop_map(
                 move |values| NamedTensor { name: name.clone(), shape: shape.clone(), values },
             )
         })
     }
 
-    fn arrays() -> impl Strategy<Value = Vec<NamedTensor>> {
+    fn tensors() -> impl Strategy<Value = Vec<NamedTensor>> {
         btree_set("[a-z_.0-9]{1,9}", 0..4)
-            .prop_flat_map(|names| names.into_iter().map(array).collect::<Vec<_>>())
+            .prop_flat_map(|names| names.into_iter().map(tensor).collect::<Vec<_>>())
     }
 
-    /// A file has its arrays in an order of its own.
-    fn by_name(mut arrays: Vec<NamedTensor>) -> Vec<NamedTensor> {
-        arrays.sort_by(|a, b| a.name.cmp(&b.name));
-        arrays
+    /// Sorts tensors: a file has them in its own order.
+    fn by_name(mut tensors: Vec<NamedTensor>) -> Vec<NamedTensor> {
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors
     }
 
     fn progress() -> impl Strategy<Value = Progress> {
-        let best = (1_usize.., any::<[f64; 2]>()).prop_filter_map("NaN", |(epoch, numbers)| {
-            let validation = Score { loss: numbers[0], accuracy: numbers[1] };
-            numbers.iter().all(|n| n.is_finite()).then_some(Best { epoch, validation })
+        let best = (1_usize.., any::<[f64; 2]>()).prop_filter_map("NaN", |(epoch, values)| {
+            let validation = Score { loss: values[0], accuracy: values[1] };
+            values.iter().all(|value| value.is_finite()).then_some(Best { epoch, validation })
         });
         let counts = any::<(usize, usize, usize)>();
         (counts, any::<(u64, u64, u64)>(), 0.0..1e9, proptest::option::of(best)).prop_map(
@@ -422,27 +436,27 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever words, labels and numbers: what is opened is what was saved.
+        /// With any words, labels and values, loading returns what was saved.
         #[test]
-        fn a_checkpoint_is_opened_as_it_was_saved(
+        fn a_checkpoint_is_unchanged_by_saving_and_loading(
             texts in vec("\\PC{1,12}", 1..9),
             labels in vec("\\PC{0,8}", 2..4),
-            weights in arrays(),
-            memory in arrays(),
+            weights in tensors(),
+            state in tensors(),
             progress in progress(),
         ) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("best");
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("best");
             let yaml = "data: {train: x}\ntext: {min_count: 1}\n";
             let resolved = config::parse(yaml, "test", &[]).unwrap();
             let inputs = &resolved.config.inputs;
-            let Ok(encoders) = Encoders::of_texts(inputs, &[texts]) else { return Ok(()) };
+            let Ok(encoders) = Encoders::from_texts(inputs, &[texts]) else { return Ok(()) };
             let contents = Contents {
                 resolved: &resolved,
                 labels: &labels,
                 encoders: &encoders,
                 weights: weights.clone(),
-                memory: memory.clone(),
+                optimizer_state: state.clone(),
                 progress: &progress,
             };
             save(&path, &contents).unwrap();
@@ -451,7 +465,7 @@ mod tests {
             prop_assert_eq!(&found.labels, &labels);
             prop_assert_eq!(found.encoders[0].vocabulary().words(), encoders[0].vocabulary().words());
             prop_assert_eq!(by_name(found.weights().unwrap()), weights);
-            prop_assert_eq!(by_name(found.memory().unwrap()), memory);
+            prop_assert_eq!(by_name(found.optimizer_state().unwrap()), state);
             prop_assert_eq!(found.progress().unwrap(), progress);
         }
     }

@@ -1,4 +1,4 @@
-//! The folder of a training run.
+//! The directory of a training run.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -23,89 +23,88 @@ const TIMES: &str = "times.jsonl";
 const SUMMARY: &str = "summary.json";
 const ERROR: &str = "error.txt";
 const LOCK: &str = ".lock";
-/// How long a lock may be held by somebody who only asks whether it is
-/// ([`RunDirectory::is_training`]).
-const LOOK: Duration = Duration::from_millis(200);
+/// Time to wait for processes that hold the lock only for [`RunDirectory::is_training`].
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`, `best/`, `last/`, and at the end
-/// `summary.json`, or `error.txt` where an error was the end.
+/// Directory of a run. It contains `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`,
+/// `best/`, `last/`, and at the end `summary.json`, or `error.txt` if the run failed.
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
 }
 
-/// A line of `metrics.jsonl`: one for each validation.
+/// Line of `metrics.jsonl`, written at each validation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The epoch, from 1.
+pub struct ValidationRecord {
+    /// Epoch, from 1.
     pub epoch: usize,
-    /// Steps since the run began.
+    /// Number of steps since the run started.
     pub step: u64,
-    /// Training loss and accuracy since the last validation, dropout acting.
+    /// Training loss and accuracy since the last validation, with dropout.
     pub train: Score,
     /// Score on the validation examples.
     pub validation: Score,
-    /// The learning rate of the last step.
+    /// Learning rate of the last step.
     pub learning_rate: f64,
 }
 
-/// A line of `times.jsonl`, which has what a clock says of each validation: `metrics.jsonl` is the
-/// same in every run of a configuration.
+/// Line of `times.jsonl`, written at each validation. Times are in a file of their own, so that
+/// `metrics.jsonl` is identical in every run of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Time {
-    /// Steps since the run began.
+pub struct ValidationTime {
+    /// Number of steps since the run started.
     pub step: u64,
-    /// Seconds spent training since the last validation.
+    /// Seconds of training since the last validation.
     pub train_seconds: f64,
 }
 
-/// What `summary.json` says of a finished run.
+/// Result of a finished run, in `summary.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Trainable numbers.
+pub struct RunSummary {
+    /// Number of trainable parameters.
     pub parameters: usize,
-    /// From 1.
+    /// Best epoch, from 1.
     pub best_epoch: usize,
-    /// Spent training; validation and writing left out.
+    /// Seconds of training, without validation and writing.
     pub seconds: f64,
-    /// Tokens trained on in each of these seconds.
+    /// Number of tokens trained on per second.
     pub tokens_per_second: f64,
-    /// The best epoch's.
+    /// Validation score of the best epoch.
     pub validation: Score,
-    /// How many examples that is of; 0 where an earlier version did not say.
+    /// Number of validation examples; 0 in summaries of earlier versions.
     #[serde(default)]
     pub validation_examples: usize,
-    /// Null where there are no test examples.
+    /// Score on the test examples; null if there are none.
     pub test: Option<Score>,
 }
 
 impl RunDirectory {
-    /// Makes the folder of a new run and writes the resolved configuration into it.
+    /// Creates the directory of a new run and writes the resolved configuration.
     ///
     /// # Errors
-    /// Where another run is there already, or the folder cannot be written.
+    /// Returns an error if the directory already contains a run, or cannot be written.
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
         let run = Self::open(path);
-        // Nothing there may be written over: neither a run nor a file of the user's.
+        // Neither a run nor a file of the user may be overwritten.
         let error = run.path.join(ERROR);
-        let taken = [run.best(), run.last(), run.metrics(), run.config(), error];
-        if taken.iter().any(|part| part.exists()) || events::contains_events(&run.path) {
+        let files = [run.best(), run.last(), run.metrics(), run.config(), error];
+        if files.iter().any(|file| file.exists()) || events::contains_events(&run.path) {
             let path = run.path.display();
             bail!(
-                "\"{path}\" holds a run already, or a {CONFIG} or {ERROR}: choose another --out, or \
-                 go on with train --resume"
+                "\"{path}\" already contains a run, or a {CONFIG} or {ERROR}; choose another --out, \
+                 or continue the run with train --resume"
             );
         }
         fs::create_dir_all(&run.path)
-            .with_context(|| format!("cannot make the folder \"{}\"", run.path.display()))?;
+            .with_context(|| format!("cannot create the directory \"{}\"", run.path.display()))?;
         run.write_config(config_yaml)?;
         Ok(run)
     }
 
-    /// Takes back what [`RunDirectory::create`] made, for a run that could not begin. A folder with
-    /// anything else in it stays.
+    /// Removes what [`RunDirectory::create`] has written, if a run cannot start. A directory with any
+    /// other file stays.
     pub fn discard(&self) {
-        // Whatever cannot be removed does no harm: the same folder may be used again.
+        // Leftovers do no harm: the directory can be used again.
         let _ = fs::remove_file(self.path.join(CONFIG));
         let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);
@@ -114,26 +113,27 @@ impl RunDirectory {
         }
     }
 
-    /// The folder of a run that is there; nothing is changed yet.
+    /// Opens the directory of an existing run, and changes nothing in it.
     pub fn open(path: &Path) -> Self {
         Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) }
     }
 
-    /// Makes the folder that of a run which goes on after `step`: the configuration is written
-    /// anew, and what was measured after that step is dropped, since it will be measured again.
+    /// Prepares the directory for a run that continues after `step`: writes the configuration, and
+    /// removes all measurements after that step, which will be repeated.
     ///
     /// # Errors
-    /// Where the folder cannot be read or written.
+    /// Returns an error if the directory cannot be read or written.
     pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
-        keep_lines(&self.metrics(), |record: &Record| record.step <= step)?;
-        keep_lines(&self.path.join(TIMES), |time: &Time| time.step <= step)?;
+        retain_lines(&self.metrics(), |record: &ValidationRecord| record.step <= step)?;
+        retain_lines(&self.path.join(TIMES), |time: &ValidationTime| time.step <= step)?;
         events::truncate_to_step(&self.path, step)?;
-        // How the run ended before is over.
+        // The run has not ended after all.
         for name in [SUMMARY, ERROR] {
-            match fs::remove_file(self.path.join(name)) {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error)
-                        .with_context(|| format!("cannot remove the {name} of the run so far"));
+                        .with_context(|| format!("cannot remove \"{}\"", path.display()));
                 }
                 _ => {}
             }
@@ -141,22 +141,22 @@ impl RunDirectory {
         self.write_config(config_yaml)
     }
 
-    /// The folder itself.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The checkpoint of the best validation.
+    /// Path of the checkpoint of the best validation.
     pub fn best(&self) -> PathBuf {
         self.path.join("best")
     }
 
-    /// The latest checkpoint.
+    /// Path of the latest checkpoint.
     pub fn last(&self) -> PathBuf {
         self.path.join("last")
     }
 
-    /// Where the resolved configuration stands.
+    /// Path of the resolved configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
@@ -165,40 +165,41 @@ impl RunDirectory {
         self.path.join(METRICS)
     }
 
-    /// Keeps every other process from training in this folder, until the lock is dropped or this
+    /// Locks the directory, so that no other process trains in it until the lock is dropped or this
     /// process ends.
     ///
     /// # Errors
-    /// Where another process trains in it.
+    /// Returns an error if another process trains in the directory.
     pub fn lock(&self) -> anyhow::Result<Lock> {
         let path = self.path.join(LOCK);
         let unusable = || format!("cannot write \"{}\"", path.display());
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(false);
             let mut file = options.open(&path).with_context(unusable)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if begun.elapsed() < LOOK => {
-                    thread::sleep(LOOK / 40);
+                Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_TIMEOUT => {
+                    thread::sleep(LOCK_TIMEOUT / 40);
                     continue;
                 }
                 Err(Errno::WOULDBLOCK) => {
                     let mut process = String::new();
                     let _ = file.read_to_string(&mut process);
                     bail!(
-                        "another lstmtext (process {}) trains in \"{}\": wait for it, or stop it",
+                        "another lstmtext (process {}) is training in \"{}\"; wait until it ends, or \
+                         stop it",
                         process.trim(),
                         self.path.display()
                     );
                 }
-                // A file system without locks.
+                // The file system does not support locks.
                 Err(_) => return Ok(Lock { path, _file: file }),
                 Ok(()) => {}
             }
-            // The process that had the lock may have removed the file between the two calls.
+            // The last owner may have removed the file after it was opened here.
             let opened = file.metadata().with_context(unusable)?;
-            if fs::metadata(&path).is_ok_and(|there| there.ino() == opened.ino()) {
+            if fs::metadata(&path).is_ok_and(|found| found.ino() == opened.ino()) {
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
                     .with_context(unusable)?;
@@ -207,79 +208,83 @@ impl RunDirectory {
         }
     }
 
-    /// Whether a process trains in this folder. Nothing is written; on a file system without locks
-    /// nobody knows.
+    /// Whether a process trains in this directory; `false` on a file system without locks. Writes
+    /// nothing.
     pub fn is_training(&self) -> bool {
         let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
-        // A lock that is shared, so that any number of processes may look at once.
+        // With a shared lock, any number of processes can check at the same time.
         flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
-    /// Puts back a checkpoint that a process was about to replace when it was killed.
+    /// Restores a checkpoint that a killed process was about to replace.
     pub fn restore(&self) {
         restore_directory(&self.last());
         restore_directory(&self.best());
     }
 
-    /// Adds a line to `metrics.jsonl` and one to `times.jsonl`.
+    /// Appends a line to `metrics.jsonl` and one to `times.jsonl`.
     ///
     /// # Errors
-    /// Where a file cannot be written.
-    pub fn add_record(&self, record: &Record, train_seconds: f64) -> anyhow::Result<()> {
-        add_line(&self.path.join(TIMES), &Time { step: record.step, train_seconds })?;
-        add_line(&self.metrics(), record)
+    /// Returns an error if a file cannot be written.
+    pub fn append_record(
+        &self,
+        record: &ValidationRecord,
+        train_seconds: f64,
+    ) -> anyhow::Result<()> {
+        append_line(&self.path.join(TIMES), &ValidationTime { step: record.step, train_seconds })?;
+        append_line(&self.metrics(), record)
     }
 
-    /// The lines of `metrics.jsonl`, none where there is no such file. A last line that a killed
-    /// run left unfinished is passed over.
+    /// Reads the lines of `metrics.jsonl`; none if the file does not exist. Skips an incomplete last
+    /// line of a killed run.
     ///
     /// # Errors
-    /// Where the file cannot be read.
-    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
-        lines(&self.metrics())
+    /// Returns an error if the file cannot be read.
+    pub fn records(&self) -> anyhow::Result<Vec<ValidationRecord>> {
+        read_lines(&self.metrics())
     }
 
-    /// The number, from 1, of the first line of `metrics.jsonl` that is damaged, not only unfinished;
+    /// Number, from 1, of the first line of `metrics.jsonl` that is damaged rather than incomplete.
     /// [`RunDirectory::records`] ends before it.
-    pub fn damaged_record(&self) -> Option<usize> {
+    pub fn damaged_line(&self) -> Option<usize> {
         let text = fs::read(self.metrics()).ok()?;
-        let damaged =
-            |line: &[u8]| line.ends_with(b"\n") && serde_json::from_slice::<Record>(line).is_err();
-        let damaged = text.split_inclusive(|byte| *byte == b'\n').position(damaged);
+        let is_damaged = |line: &[u8]| {
+            line.ends_with(b"\n") && serde_json::from_slice::<ValidationRecord>(line).is_err()
+        };
+        let damaged = text.split_inclusive(|byte| *byte == b'\n').position(is_damaged);
         damaged.map(|index| index + 1)
     }
 
-    /// The lines of `times.jsonl`, as [`RunDirectory::records`].
+    /// Reads the lines of `times.jsonl`, like [`RunDirectory::records`].
     ///
     /// # Errors
-    /// Where the file cannot be read.
-    pub fn times(&self) -> anyhow::Result<Vec<Time>> {
-        lines(&self.path.join(TIMES))
+    /// Returns an error if the file cannot be read.
+    pub fn times(&self) -> anyhow::Result<Vec<ValidationTime>> {
+        read_lines(&self.path.join(TIMES))
     }
 
-    /// What `summary.json` says, where the run has one.
-    pub fn summary(&self) -> Option<Outcome> {
-        self.outcome().ok().flatten()
+    /// Summary of the run, if it has one that can be read.
+    pub fn summary(&self) -> Option<RunSummary> {
+        self.read_summary().ok().flatten()
     }
 
-    /// What `summary.json` says; none where there is no such file.
+    /// Reads `summary.json`; `None` if the file does not exist.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is damaged.
-    pub fn outcome(&self) -> anyhow::Result<Option<Outcome>> {
+    /// Returns an error if the file cannot be read or is damaged.
+    pub fn read_summary(&self) -> anyhow::Result<Option<RunSummary>> {
         let path = self.path.join(SUMMARY);
-        let Some(json) = if_there(&path, fs::read(&path))? else { return Ok(None) };
-        serde_json::from_slice(&json)
-            .with_context(|| format!("\"{}\" is not what lstmtext writes", path.display()))
+        let Some(json) = if_exists(&path, fs::read(&path))? else { return Ok(None) };
+        serde_json::from_slice(&json).with_context(|| format!("\"{}\" is damaged", path.display()))
     }
 
-    /// Writes down in `error.txt` what ended the run, for whoever asks later. Best effort: the disk
-    /// may be full, and the user is told the error in any case.
+    /// Writes the error that ended the run to `error.txt`, for later commands. Ignores failures: the
+    /// disk may be full, and the error is printed in any case.
     pub fn write_error(&self, error: &anyhow::Error) {
         let _ = write_atomic(&self.path.join(ERROR), format!("{error:#}\n").as_bytes());
     }
 
-    /// The error that ended the run, where one did.
+    /// Error that ended the run, if one did.
     pub fn error(&self) -> Option<String> {
         let text = fs::read(self.path.join(ERROR)).ok()?;
         Some(String::from_utf8_lossy(&text).trim_end().to_owned())
@@ -288,23 +293,23 @@ impl RunDirectory {
     /// Writes `summary.json`.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn write_summary(&self, outcome: &Outcome) -> anyhow::Result<()> {
-        let mut json = serde_json::to_vec_pretty(outcome).context("cannot encode the summary")?;
+    /// Returns an error if the file cannot be written.
+    pub fn write_summary(&self, summary: &RunSummary) -> anyhow::Result<()> {
+        let mut json = serde_json::to_vec_pretty(summary).context("cannot encode the summary")?;
         json.push(b'\n');
         write_atomic(&self.path.join(SUMMARY), &json)
     }
 
-    /// Writes the resolved configuration anew.
+    /// Writes the resolved configuration.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write_config(&self, yaml: &str) -> anyhow::Result<()> {
         write_atomic(&self.path.join(CONFIG), yaml.as_bytes())
     }
 }
 
-/// A run folder that no other process may train in.
+/// Lock of a run directory.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -313,7 +318,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What is left there hinders nobody.
+        // A leftover file does no harm: it is not locked.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -322,7 +327,7 @@ fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string(value).context("cannot encode the metrics")? + "\n")
 }
 
-fn add_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let line = json_line(value)?;
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
@@ -332,14 +337,14 @@ fn add_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
-/// The lines of a file, up to the first that is none.
-fn lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let text = if_there(path, fs::read_to_string(path))?.unwrap_or_default();
+/// Reads JSON lines up to the first invalid one.
+fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let text = if_exists(path, fs::read_to_string(path))?.unwrap_or_default();
     Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// What was read of a file; none where there is no such file.
-fn if_there<T>(path: &Path, read: std::io::Result<T>) -> anyhow::Result<Option<T>> {
+/// Turns the result of reading a file into `None` if the file does not exist.
+fn if_exists<T>(path: &Path, read: std::io::Result<T>) -> anyhow::Result<Option<T>> {
     match read {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -347,11 +352,12 @@ fn if_there<T>(path: &Path, read: std::io::Result<T>) -> anyhow::Result<Option<T
     }
 }
 
-fn keep_lines<T: DeserializeOwned + Serialize>(
+/// Removes all lines that `keep` rejects.
+fn retain_lines<T: DeserializeOwned + Serialize>(
     path: &Path,
     keep: impl Fn(&T) -> bool,
 ) -> anyhow::Result<()> {
-    let kept = lines(path)?.into_iter().filter(keep);
+    let kept = read_lines(path)?.into_iter().filter(keep);
     let kept: String = kept.map(|value| json_line(&value)).collect::<anyhow::Result<_>>()?;
     write_atomic(path, kept.as_bytes())
 }
@@ -360,40 +366,40 @@ fn keep_lines<T: DeserializeOwned + Serialize>(
 mod tests {
     use super::*;
 
-    fn record(step: u64) -> Record {
+    fn record(step: u64) -> ValidationRecord {
         let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
-        Record { epoch: 1, step, train: score, validation: score, learning_rate: 1e-3 }
+        ValidationRecord { epoch: 1, step, train: score, validation: score, learning_rate: 1e-3 }
     }
 
     #[test]
     fn a_resumed_run_keeps_the_records_up_to_its_step() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(&folder.path().join("deep/run"), "a: 1\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(&directory.path().join("deep/run"), "a: 1\n").unwrap();
         for step in [10, 20, 30] {
-            run.add_record(&record(step), 1.5).unwrap();
+            run.append_record(&record(step), 1.5).unwrap();
         }
         let metrics = run.path().join(METRICS);
         fs::write(&metrics, fs::read_to_string(&metrics).unwrap() + "{\"epoch\": 4, \"st").unwrap();
-        let again = RunDirectory::open(run.path());
-        again.truncate_to_step(20, "a: 2\n").unwrap();
-        assert_eq!(again.records().unwrap(), [record(10), record(20)]);
-        let times: Vec<Time> = lines(&run.path().join(TIMES)).unwrap();
+        let resumed = RunDirectory::open(run.path());
+        resumed.truncate_to_step(20, "a: 2\n").unwrap();
+        assert_eq!(resumed.records().unwrap(), [record(10), record(20)]);
+        let times: Vec<ValidationTime> = read_lines(&run.path().join(TIMES)).unwrap();
         assert_eq!(times.iter().map(|time| time.step).collect::<Vec<_>>(), [10, 20]);
         assert_eq!(fs::read_to_string(run.path().join(CONFIG)).unwrap(), "a: 2\n");
     }
 
     #[test]
-    fn a_run_is_never_written_over() {
-        let folder = tempfile::tempdir().unwrap();
-        RunDirectory::create(folder.path(), "a: 1\n").unwrap();
-        let error = RunDirectory::create(folder.path(), "a: 2\n").unwrap_err().to_string();
+    fn a_run_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        RunDirectory::create(directory.path(), "a: 1\n").unwrap();
+        let error = RunDirectory::create(directory.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
     }
 
     #[test]
-    fn a_folder_is_locked_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
+    fn a_directory_is_locked_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
         let lock = run.lock().unwrap();
         let error = run.lock().unwrap_err().to_string();
         assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
@@ -402,34 +408,34 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_a_run_disturbs_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
+    fn checking_for_a_lock_does_not_disturb_training() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
         assert!(!run.is_training());
-        assert!(!folder.path().join(LOCK).exists());
+        assert!(!directory.path().join(LOCK).exists());
         let lock = run.lock().unwrap();
         assert!(run.is_training() && run.is_training());
         drop(lock);
         assert!(!run.is_training());
 
-        // Left by a process that was killed.
-        fs::write(folder.path().join(LOCK), "1\n").unwrap();
+        // A leftover of a killed process.
+        fs::write(directory.path().join(LOCK), "1\n").unwrap();
         assert!(!run.is_training());
-        let look = File::open(folder.path().join(LOCK)).unwrap();
-        flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
-        let looking = thread::spawn(move || {
-            thread::sleep(LOOK / 8);
-            drop(look);
+        let checking = File::open(directory.path().join(LOCK)).unwrap();
+        flock(&checking, FlockOperation::NonBlockingLockShared).unwrap();
+        let other = thread::spawn(move || {
+            thread::sleep(LOCK_TIMEOUT / 8);
+            drop(checking);
         });
         let _lock = run.lock().unwrap();
-        looking.join().unwrap();
+        other.join().unwrap();
     }
 
     #[test]
-    fn how_a_run_ended_is_forgotten_when_it_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
-        assert_eq!((run.error(), run.outcome().unwrap()), (None, None));
+    fn resuming_removes_the_error_of_a_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
+        assert_eq!((run.error(), run.read_summary().unwrap()), (None, None));
         run.write_error(&anyhow::anyhow!("disk full").context("cannot write \"x\""));
         assert_eq!(run.error().unwrap(), "cannot write \"x\": disk full");
         run.truncate_to_step(0, "a: 2\n").unwrap();
@@ -437,36 +443,36 @@ mod tests {
     }
 
     #[test]
-    fn damaged_records_are_counted_and_unfinished_ones_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(folder.path(), "a: 1\n").unwrap();
-        assert_eq!(run.damaged_record(), None);
-        run.add_record(&record(1), 0.5).unwrap();
+    fn damaged_lines_are_reported_and_incomplete_lines_are_skipped() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
+        assert_eq!(run.damaged_line(), None);
+        run.append_record(&record(1), 0.5).unwrap();
         let good = fs::read_to_string(run.metrics()).unwrap();
         for (end, damaged) in [("{\"epo", None), ("{\"epo\n", Some(2)), ("\u{FFFF}\n", Some(2))] {
             fs::write(run.metrics(), format!("{good}{end}")).unwrap();
-            assert_eq!(run.damaged_record(), damaged, "{end}");
+            assert_eq!(run.damaged_line(), damaged, "{end}");
             assert_eq!(run.records().unwrap().len(), 1);
         }
     }
 
     #[test]
-    fn files_of_the_user_are_never_written_over_or_removed() {
+    fn files_of_the_user_are_never_overwritten_or_removed() {
         for name in ["config.yaml", "error.txt", "events.out.tfevents.1.host"] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(name), "mine").unwrap();
-            assert!(RunDirectory::create(folder.path(), "a: 1\n").is_err());
-            assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "mine");
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join(name), "mine").unwrap();
+            assert!(RunDirectory::create(directory.path(), "a: 1\n").is_err());
+            assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), "mine");
         }
     }
 
     #[test]
-    fn a_run_that_cannot_begin_takes_back_only_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        RunDirectory::create(folder.path(), "a: 1\n").unwrap().discard();
+    fn discarding_a_run_removes_only_its_own_files() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        RunDirectory::create(directory.path(), "a: 1\n").unwrap().discard();
         let left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);
     }
 }

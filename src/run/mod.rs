@@ -1,5 +1,5 @@
-//! What a training run leaves on disk: its directory, its checkpoints and its state, and the listing
-//! of runs. Nothing here trains.
+//! Files of training runs: run directories, checkpoints, the progress of a run, and the list of runs.
+//! Training does not belong here.
 
 pub mod checkpoint;
 pub mod directory;

@@ -1,58 +1,72 @@
-//! How far a run is: everything besides weights and optimizer state that a resumed run needs.
+//! Progress of a run: everything besides weights and optimizer state that a resumed run needs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStoppingConfig, StoppingMetric, TrainConfig};
 use crate::objective::metrics::{Meter, Score};
-use crate::train::schedule::Plateau;
 
-/// The state of a training run between two steps.
+/// Progress of a training run between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The epoch that is under way, from 0.
+    /// Index of the current epoch, from 0.
     pub epoch: usize,
-    /// The batches of this epoch that are done.
+    /// Number of batches of this epoch that are done.
     pub batch: usize,
-    /// The steps done since the run began.
+    /// Number of steps since the run started.
     pub step: u64,
-    /// Fingerprint of the examples and their order; `batch` means nothing under another one.
+    /// Fingerprint of the training examples and their order. `batch` is valid only for this order.
     pub order: u64,
-    /// Training loss and hits since the last validation.
+    /// Training loss and correct predictions since the last validation.
     pub meter: Meter,
-    /// Tokens trained on since the run began.
+    /// Number of tokens trained on since the run started.
     pub tokens: u64,
-    /// Seconds spent training since the run began, validation and writing left out.
+    /// Seconds of training since the run started, without validation and writing.
     pub seconds: f64,
-    /// Of those, the seconds before the last validation.
+    /// Value of `seconds` at the last validation.
     pub seconds_at_validation: f64,
-    /// The best validation so far.
+    /// Best validation so far.
     pub best: Option<Best>,
-    /// Validations since the best one.
+    /// Number of validations since the best one.
     pub waited: usize,
-    /// What the plateau schedule remembers.
+    /// State of the plateau schedule.
     pub plateau: Plateau,
 }
 
-/// The best validation so far.
+/// State of the plateau schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plateau {
+    /// Factor of the learning rate.
+    pub factor: f64,
+    /// Number of validations since the last reduction or best score.
+    pub waited: usize,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self { factor: 1.0, waited: 0 }
+    }
+}
+
+/// Best validation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Its epoch, from 1.
+    /// Epoch of the validation, from 1.
     pub epoch: usize,
-    /// Its score.
+    /// Score on the validation examples.
     pub validation: Score,
 }
 
-/// Why a run is over.
+/// Reason why a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finished {
-    /// Every epoch was trained.
+pub enum StopReason {
+    /// All epochs are done.
     Epochs,
-    /// The metric stopped improving.
+    /// The metric has stopped improving.
     EarlyStopping,
 }
 
 impl Progress {
-    /// Moves on by one step of an epoch of `batches` batches; whether that ended the epoch.
+    /// Advances by one step of an epoch of `batches` batches. Returns `true` at the end of the epoch.
     pub fn advance(&mut self, batches: usize) -> bool {
         self.step += 1;
         self.batch += 1;
@@ -63,12 +77,12 @@ impl Progress {
         end_of_epoch
     }
 
-    /// The epoch of the last step, from 1.
+    /// Epoch of the last step, from 1.
     pub fn epoch_number(&self) -> usize {
         if self.batch == 0 { self.epoch } else { self.epoch + 1 }
     }
 
-    /// Takes note of a validation after the current step; whether it is a new best.
+    /// Records a validation after the current step. Returns `true` if its score is a new best.
     pub fn validated(&mut self, score: Score, config: &EarlyStoppingConfig) -> bool {
         let new_best = match self.best {
             None => true,
@@ -90,12 +104,12 @@ impl Progress {
         new_best
     }
 
-    /// Why the run is over, where it is.
-    pub fn finished(&self, config: &TrainConfig) -> Option<Finished> {
+    /// Reason why the run is over; `None` if it is not.
+    pub fn stop_reason(&self, config: &TrainConfig) -> Option<StopReason> {
         if config.early_stopping.patience.is_some_and(|patience| self.waited >= patience) {
-            return Some(Finished::EarlyStopping);
+            return Some(StopReason::EarlyStopping);
         }
-        (self.epoch >= config.epochs).then_some(Finished::Epochs)
+        (self.epoch >= config.epochs).then_some(StopReason::Epochs)
     }
 }
 
@@ -104,8 +118,8 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// Whether each validation was a new best, and why the run is over after them.
-    fn run(fields: &str, scores: &[(f64, f64)]) -> (Vec<bool>, Option<Finished>) {
+    /// Returns whether each validation was a new best, and the stop reason after the last one.
+    fn run(fields: &str, scores: &[(f64, f64)]) -> (Vec<bool>, Option<StopReason>) {
         let yaml = format!("data: {{train: x}}\ntrain: {{early_stopping: {{{fields}}}}}\n");
         let config = config::parse(&yaml, "test", &[]).unwrap().config.train;
         let mut progress = Progress::default();
@@ -113,20 +127,20 @@ mod tests {
             progress.validated(Score { loss, accuracy }, &config.early_stopping)
         };
         let bests = scores.iter().map(&mut validated).collect();
-        (bests, progress.finished(&config))
+        (bests, progress.stop_reason(&config))
     }
 
     #[test]
-    fn patience_runs_out_after_so_many_validations_without_a_best() {
+    fn training_stops_after_patience_validations_without_a_new_best() {
         let scores = [(0.5, 0.7), (0.4, 0.8), (0.45, 0.9), (0.41, 0.9)];
-        let expected = (vec![true, true, false, false], Some(Finished::EarlyStopping));
+        let expected = (vec![true, true, false, false], Some(StopReason::EarlyStopping));
         assert_eq!(run("patience: 2", &scores), expected);
         assert_eq!(run("patience: 3", &scores).1, None);
         assert_eq!(run("patience: null", &scores).1, None);
     }
 
     #[test]
-    fn the_metric_and_the_least_gain_decide() {
+    fn a_new_best_improves_the_configured_metric_by_min_delta() {
         let scores = [(0.5, 0.7), (0.4, 0.7), (0.45, 0.705), (0.6, 0.8)];
         assert_eq!(run("metric: validation_accuracy", &scores).0, [true, false, true, true]);
         let fields = "metric: validation_accuracy, min_delta: 0.01";
@@ -146,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_survives_json_to_the_last_bit() {
+    fn progress_is_unchanged_by_a_json_round_trip() {
         let mut progress = Progress { seconds: 0.1 + 0.2, step: u64::MAX, ..Progress::default() };
         progress.meter.add(1.0 / 3.0, 1, 3);
         let json = serde_json::to_string(&progress).unwrap();

@@ -9,7 +9,7 @@ use serde_yaml::Value;
 use super::names::Labels;
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::directory::{Outcome, RunDirectory};
+use crate::run::directory::{RunDirectory, RunSummary};
 use crate::run::listing::is_run;
 
 /// A sweep and the directory of its runs.
@@ -49,7 +49,7 @@ pub enum RunState {
     /// Ended with an error.
     Failed,
     /// Finished with a result.
-    Finished(Outcome),
+    Finished(RunSummary),
 }
 
 impl SweepRun {

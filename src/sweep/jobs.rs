@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::directory::{RunState, SweepDirectory, SweepRun};
 use crate::output::format::format_duration;
 use crate::output::message;
-use crate::run::directory::Outcome;
+use crate::run::directory::RunSummary;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
 
@@ -279,7 +279,7 @@ impl Console {
     }
 
     /// Prints a finished run. `time` is the duration of the process, if it was one of this sweep.
-    fn finished(&mut self, run: &SweepRun, outcome: &Outcome, time: Option<Duration>) {
+    fn finished(&mut self, run: &SweepRun, outcome: &RunSummary, time: Option<Duration>) {
         let (score, seconds) = (outcome.validation, outcome.seconds);
         self.times.extend(time);
         self.count();

@@ -11,7 +11,7 @@ use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
 use crate::output::table::{Align, Table, wrap};
-use crate::run::directory::Outcome;
+use crate::run::directory::RunSummary;
 
 /// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]
@@ -156,7 +156,7 @@ impl Leaderboard {
     }
 
     /// Ranks runs by their outcomes, which are in the order of the runs.
-    fn with(directory: &SweepDirectory, outcomes: &[Option<Outcome>]) -> Self {
+    fn with(directory: &SweepDirectory, outcomes: &[Option<RunSummary>]) -> Self {
         let metric = directory.sweep.base.config.train.early_stopping.metric;
         let columns = columns(directory);
         let mut rows: Vec<Row> = Vec::new();
@@ -222,7 +222,7 @@ fn columns(directory: &SweepDirectory) -> Vec<Column> {
 fn row(
     directory: &SweepDirectory,
     runs: &[SweepRun],
-    outcomes: &[Option<Outcome>],
+    outcomes: &[Option<RunSummary>],
     columns: &[Column],
 ) -> Row {
     let base = &directory.sweep.base;
@@ -325,8 +325,8 @@ mod tests {
         SweepDirectory::new(Sweep::load(&file, &[]).unwrap(), Path::new("nowhere"))
     }
 
-    fn outcome(loss: f64, accuracy: f64) -> Option<Outcome> {
-        Some(Outcome {
+    fn outcome(loss: f64, accuracy: f64) -> Option<RunSummary> {
+        Some(RunSummary {
             parameters: 1,
             best_epoch: 3,
             seconds: 2.0,
@@ -352,7 +352,7 @@ mod tests {
 
     const GRID: &str = "sweep: {model.lstm.units: [16, 32, 64], seed: [1, 2]}\n";
 
-    fn six() -> [Option<Outcome>; 6] {
+    fn six() -> [Option<RunSummary>; 6] {
         [outcome(0.5, 0.80), outcome(0.3, 0.90), outcome(0.3, 0.84), outcome(0.4, 0.84), None, None]
     }
 

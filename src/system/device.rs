@@ -115,7 +115,9 @@ pub fn driver() -> Result<Driver, String> {
                 Some((_, meaning)) => {
                     format!("the NVIDIA driver reports error {code}: {meaning}")
                 }
-                None => format!("the NVIDIA driver reports error {code}; run nvidia-smi for details"),
+                None => {
+                    format!("the NVIDIA driver reports error {code}; run nvidia-smi for details")
+                }
             }),
         };
         check(init(0))?;
@@ -145,10 +147,7 @@ const NO_DEVICE: c_int = 100;
 const EXPLANATIONS: [(c_int, &str); 4] = [
     (3, "it is not initialized; is its kernel module loaded?"),
     (802, "the system is not ready yet; is the fabric manager running?"),
-    (
-        999,
-        "often the nvidia-uvm module is not loaded, or the machine was suspended; restart it",
-    ),
+    (999, "often the nvidia-uvm module is not loaded, or the machine was suspended; restart it"),
     (803, "the versions of its components differ; restart the machine after a driver update"),
 ];
 
@@ -184,7 +183,10 @@ mod tests {
         assert_eq!(device.to_string(), "cuda:1 NVIDIA H200, 150.0 GiB");
         assert_eq!(CudaVersion(12_020).to_string(), "12.2");
         for wrong in ["gpu", "cuda:", "cuda:x", ""] {
-            assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("expected auto"), "{wrong}");
+            assert!(
+                wrong.parse::<DeviceChoice>().unwrap_err().contains("expected auto"),
+                "{wrong}"
+            );
         }
     }
 }

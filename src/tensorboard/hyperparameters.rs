@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use crate::config::{Field, flow};
+use crate::config::{Field, inline_yaml};
 use crate::events::summaries::Hyperparameter;
 
 /// Returns every field of the configuration with its name, except those that configure TensorBoard.
@@ -19,7 +19,7 @@ fn value(value: &Value) -> Hyperparameter {
         Value::Number(number) => Hyperparameter::Number(number.as_f64().unwrap_or(f64::NAN)),
         Value::Bool(bool) => Hyperparameter::Bool(*bool),
         Value::String(text) => Hyperparameter::Text(text.clone()),
-        other => Hyperparameter::Text(flow(other)),
+        other => Hyperparameter::Text(inline_yaml(other)),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The learning rate at a step: a pure function, save for the plateau rule's small state.
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::{ScheduleConfig, ScheduleKind};
+use crate::run::progress::Plateau;
 
 /// The learning rates of a run.
 #[derive(Clone, Debug)]
@@ -63,21 +62,6 @@ impl Schedule {
             plateau.waited = 0;
             plateau.factor = (plateau.factor * self.config.factor).max(self.config.min_factor);
         }
-    }
-}
-
-/// What the plateau rule remembers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plateau {
-    /// What is left of the learning rate.
-    pub factor: f64,
-    /// Validations since the last new best.
-    pub waited: usize,
-}
-
-impl Default for Plateau {
-    fn default() -> Self {
-        Self { factor: 1.0, waited: 0 }
     }
 }
 

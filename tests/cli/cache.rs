@@ -1,4 +1,4 @@
-//! Tokens that are kept between runs.
+//! The token cache.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,34 +11,34 @@ use crate::common::{Place, csv, examples};
 
 const ALWAYS: &str = "--set data.cache=always";
 
-fn cached(place: &Place, line: &str) -> Command {
+fn with_cache(place: &Place, line: &str) -> Command {
     let mut command = place.lstmtext(&format!("{line} {ALWAYS}"));
     command.env("LSTMTEXT_CACHE", place.path("cache"));
     command
 }
 
-/// The folders of tokens, the data file's first.
-fn folders(place: &Place) -> Vec<PathBuf> {
+/// Returns the entries of the cache, oldest first.
+fn cache_entries(place: &Place) -> Vec<PathBuf> {
     let entries = fs::read_dir(place.path("cache")).unwrap();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    folders.sort_by_key(|folder| fs::metadata(folder).unwrap().modified().unwrap());
-    folders
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+    paths
 }
 
 #[test]
-fn a_run_from_the_cache_is_that_from_the_texts() {
+fn runs_with_and_without_the_cache_are_equal() {
     let place = Place::with_data();
     place.train("small.yaml --out plain");
     for run in ["first", "second"] {
-        cached(&place, &format!("train small.yaml --out {run}")).assert().success();
-        assert_eq!(folders(&place).len(), 2, "train.csv and test.csv");
+        with_cache(&place, &format!("train small.yaml --out {run}")).assert().success();
+        assert_eq!(cache_entries(&place).len(), 2, "train.csv and test.csv");
         assert!(place.best_weights("plain") == place.best_weights(run));
         assert_eq!(place.read("plain/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
         assert_eq!(place.timeless_summary("plain"), place.timeless_summary(run));
     }
     place.train("--resume first --set train.epochs=5");
-    // The texts are not looked at again.
-    let stats = |place: &Place| cached(place, "data stats small.yaml").assert().success();
+    // Statistics from the cache are equal too.
+    let stats = |place: &Place| with_cache(place, "data stats small.yaml").assert().success();
     let before = stats(&place).get_output().stdout.clone();
     assert_eq!(stats(&place).get_output().stdout, before);
     let plain = place.lstmtext("data stats small.yaml").assert().success();
@@ -46,13 +46,13 @@ fn a_run_from_the_cache_is_that_from_the_texts() {
 }
 
 #[test]
-fn whatever_changes_tokens_makes_new_ones() {
+fn settings_that_affect_tokens_create_new_entries() {
     let place = Place::with_data();
     let stats = |set: &str| {
-        cached(&place, &format!("data stats small.yaml --set data.test=null {set}"))
+        with_cache(&place, &format!("data stats small.yaml --set data.test=null {set}"))
             .assert()
             .success();
-        folders(&place).len()
+        cache_entries(&place).len()
     };
     assert_eq!(stats(""), 1);
     for (number, set) in [
@@ -68,14 +68,14 @@ fn whatever_changes_tokens_makes_new_ones() {
     {
         let expected = number + 2;
         let set = set.replace("{neg:bad}", "{neg: bad}").replace("{label:neg}", "{label: neg}");
-        let mut command = cached(&place, "data stats small.yaml --set data.test=null");
+        let mut command = with_cache(&place, "data stats small.yaml --set data.test=null");
         for word in set.split("--set ").filter(|word| !word.is_empty()) {
             command.args(["--set", word.trim()]);
         }
         command.assert().success();
-        assert_eq!(folders(&place).len(), expected, "{set}");
+        assert_eq!(cache_entries(&place).len(), expected, "{set}");
     }
-    // What comes after the tokens does not.
+    // Settings that apply after tokenization do not.
     for set in ["text.vocabulary_size=20", "text.max_length=3", "train.seed=4", "data.split.seed=2"]
     {
         assert_eq!(stats(&format!("--set {set}")), 7, "{set}");
@@ -86,13 +86,13 @@ fn whatever_changes_tokens_makes_new_ones() {
 }
 
 #[test]
-fn damaged_tokens_are_made_anew() {
+fn damaged_entries_are_replaced() {
     let place = Place::with_data();
-    let stats = || cached(&place, "data stats small.yaml --set data.test=null").assert().success();
-    let expected =
-        stats().stderr(contains("are kept for the next run in")).get_output().stdout.clone();
-    let folder = folders(&place).remove(0);
-    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let stats =
+        || with_cache(&place, "data stats small.yaml --set data.test=null").assert().success();
+    let expected = stats().stderr(contains("cached the tokens of")).get_output().stdout.clone();
+    let entry = cache_entries(&place).remove(0);
+    let names: Vec<_> = fs::read_dir(&entry).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 8, "{names:?}");
     for path in names {
         for damage in ["changed", "cut", "missing"] {
@@ -106,7 +106,9 @@ fn damaged_tokens_are_made_anew() {
                 "missing" => fs::remove_file(&path).unwrap(),
                 _ => fs::write(&path, bytes).unwrap(),
             }
-            let done = stats().stderr(contains("are made anew").and(contains("panicked").not()));
+            let done = stats().stderr(
+                contains("replacing the damaged token cache").and(contains("panicked").not()),
+            );
             assert_eq!(done.get_output().stdout, expected, "{damage} {}", path.display());
             let done = stats();
             assert_eq!(done.get_output().stderr, b"", "{damage} {}", path.display());
@@ -115,7 +117,7 @@ fn damaged_tokens_are_made_anew() {
 }
 
 #[test]
-fn processes_that_build_at_once_do_no_harm() {
+fn concurrent_processes_can_write_the_same_entry() {
     let place = Place::with_data();
     let line = format!("data stats small.yaml {ALWAYS}");
     let processes: Vec<_> = (0..6)
@@ -127,18 +129,18 @@ fn processes_that_build_at_once_do_no_harm() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.stdout, outputs[0].stdout);
     }
-    assert_eq!(folders(&place).len(), 2, "nothing else is left");
+    assert_eq!(cache_entries(&place).len(), 2, "no temporary directory remains");
 }
 
 #[test]
-fn a_cache_that_cannot_be_is_an_error() {
+fn an_unusable_cache_directory_is_an_error() {
     let place = Place::with_data().file("taken", "a file");
     let mut command = place.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
     command.env("LSTMTEXT_CACHE", place.path("taken/cache"));
     command
         .assert()
         .code(1)
-        .stderr(contains("cannot make the folder").and(contains("taken/cache")));
+        .stderr(contains("cannot create the directory").and(contains("taken/cache")));
     let mut command = place.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
     for name in ["LSTMTEXT_CACHE", "XDG_CACHE_HOME", "HOME"] {
         command.env_remove(name);

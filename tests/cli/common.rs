@@ -1,6 +1,7 @@
 //! A folder to run lstmtext in, made-up data for it, and what a run leaves there.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +13,12 @@ use rand_pcg::Pcg64;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_lstmtext");
+/// The program under test: `lstmtext`, or `lstmtext-torch` in the tests of that package.
+pub const BINARY: &str =
+    match (option_env!("CARGO_BIN_EXE_lstmtext"), option_env!("CARGO_BIN_EXE_lstmtext-torch")) {
+        (Some(program), _) | (None, Some(program)) => program,
+        (None, None) => panic!("cargo names the program under test"),
+    };
 
 /// Longer than anything here takes on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -238,4 +244,22 @@ pub fn run_python(script: &Path, arguments: &[&str]) -> Assert {
 
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a command says that fails for lack of a resource of which it has so many bytes.
+pub fn fails_with_limit(mut command: std::process::Command, resource: u32, bytes: u64) -> String {
+    // SAFETY: setrlimit takes a plain structure and is safe to call between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            match libc::setrlimit(resource, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let done = command.output().unwrap();
+    let message = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{message}");
+    message
 }

@@ -221,19 +221,6 @@ fn completions_are_generated_for_every_shell() {
 }
 
 #[test]
-fn devices_begins_with_libtorch() {
-    let place = Place::new();
-    let done = place.lstmtext("devices").assert().success();
-    let printed = stdout(&done);
-    let lines: Vec<&str> = printed.lines().collect();
-    assert_eq!(lines[0], "libtorch 2.11.0");
-    let instructions = ["AVX-512", "AVX2 with FMA", "NEON", "portable"];
-    let known = instructions.map(|name| format!("cpu: 1 thread, {name}"));
-    assert!(known.iter().any(|line| line == lines[1]), "{printed}");
-    assert!(lines[2].starts_with("cuda: "), "{printed}");
-}
-
-#[test]
 fn the_program_runs_from_any_directory_without_an_environment() {
     let place = Place::with_data();
     let bare = |line: &str| {
@@ -241,7 +228,7 @@ fn the_program_runs_from_any_directory_without_an_environment() {
         command.env_clear().current_dir("/").timeout(DEADLINE).args(line.split_whitespace());
         command
     };
-    bare("devices").assert().success().stdout(is_match("^libtorch 2.11.0\n").unwrap());
+    bare("devices").assert().success().stdout(contains("cpu: "));
     let path = |name: &str| place.path(name).display().to_string();
     let train = format!(
         "train {} --out {} --device cpu --set data.train={} --set data.test={}",

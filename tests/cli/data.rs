@@ -1,4 +1,4 @@
-//! `lstmtext data stats`, and the formats that data comes in.
+//! `lstmtext data` and the data formats.
 
 use std::io::Write;
 
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::common::{Example, Place, assert_fails, csv, examples, stdout, stdout_json};
 
-/// What every format can hold: no tab and no line end, but what CSV and JSON must escape. Sorted
-/// by class, the order in which folders are read.
-fn awkward(count: usize, seed: u64) -> Vec<Example> {
+/// Creates examples with characters that CSV and JSON must escape, but without tabs and line breaks,
+/// which not every format supports. They are sorted by class, the order in which directories are read.
+fn with_special_characters(count: usize, seed: u64) -> Vec<Example> {
     let mut examples = examples(&["neg", "pos"], count, seed);
     for (number, example) in examples.iter_mut().enumerate() {
         example.text += [", \"so\" it's", " café \\ naïve", " {a: [b]} 中文", ""][number % 4];
@@ -44,10 +44,11 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 0).unwrap()
 }
 
-/// Adds `folder/LABEL/NUMBER.txt` for every example.
-fn with_folder(mut place: Place, folder: &str, examples: &[Example]) -> Place {
+/// Adds `directory/LABEL/NUMBER.txt` for every example.
+fn with_directory(mut place: Place, directory: &str, examples: &[Example]) -> Place {
     for (number, example) in examples.iter().enumerate() {
-        place = place.file(&format!("{folder}/{}/{number:04}.txt", example.label), &example.text);
+        place =
+            place.file(&format!("{directory}/{}/{number:04}.txt", example.label), &example.text);
     }
     place
 }
@@ -62,13 +63,12 @@ fn example(label: &str, text: &str) -> Example {
 }
 
 #[test]
-fn every_format_trains_the_same_model() {
-    let (train, test) = (awkward(200, 1), awkward(40, 2));
+fn all_formats_train_the_same_model() {
+    let (train, test) = (with_special_characters(200, 1), with_special_characters(40, 2));
     let mut place = Place::with_data();
     let mut names = vec!["folder".to_owned()];
-    for part in [("train", &train), ("test", &test)] {
-        let (name, examples) = part;
-        place = with_folder(place, &format!("{name}.folder"), examples);
+    for (name, examples) in [("train", &train), ("test", &test)] {
+        place = with_directory(place, &format!("{name}.folder"), examples);
         for (extension, bytes) in [
             ("csv", csv(examples)),
             ("tsv", tsv(examples)),
@@ -96,8 +96,8 @@ fn every_format_trains_the_same_model() {
 }
 
 #[test]
-fn a_format_that_is_named_wins_over_the_extension() {
-    let place = Place::with_data().file("train.dat", tsv(&awkward(100, 1)));
+fn data_format_overrides_the_extension() {
+    let place = Place::with_data().file("train.dat", tsv(&with_special_characters(100, 1)));
     let line = "--set data.train=train.dat --set data.test=null";
     let unknown = place.lstmtext(&format!("data stats small.yaml {line}"));
     assert_fails(unknown, 1, &["train.dat", "data.format"]);
@@ -105,8 +105,8 @@ fn a_format_that_is_named_wins_over_the_extension() {
 }
 
 #[test]
-fn a_broken_line_is_an_error_or_is_left_out_and_counted() {
-    let good = awkward(100, 1);
+fn broken_rows_are_errors_or_are_skipped_and_counted() {
+    let good = with_special_characters(100, 1);
     let broken = |bytes: Vec<u8>, line: &str| {
         let mut lines: Vec<String> =
             String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
@@ -122,17 +122,17 @@ fn a_broken_line_is_an_error_or_is_left_out_and_counted() {
         let place = Place::with_data().file(name, content);
         let line = format!("--set data.train={name} --set data.test=null");
         let command = place.lstmtext(&format!("train small.yaml {line}"));
-        assert_fails(command, 1, &[name, "line 51", "data.broken_lines: skip"]);
+        assert_fails(command, 1, &[&format!("{name}:51: "), "data.broken_lines: skip"]);
         let line = format!("{line} --set data.broken_lines=skip");
         let skipped = stats(&place, &line);
         assert_eq!(skipped["parts"][0]["examples"], 90, "{name}");
         let note = skipped["notes"][0].as_str().unwrap();
-        assert!(note.ends_with(&format!("{name}\": left out 1 broken rows")), "{note}");
+        assert!(note.ends_with(&format!("{name}: skipped 1 broken row")), "{note}");
     }
 }
 
 #[test]
-fn statistics_are_those_of_the_parts() {
+fn statistics_match_a_count_by_hand() {
     let texts = |words: &[&str]| -> Vec<Example> {
         let example = |text: &&str| Example {
             label: if text.contains('a') { "x" } else { "y" }.into(),
@@ -150,14 +150,14 @@ fn statistics_are_those_of_the_parts() {
     assert_eq!((&report["labels"], &report["vocabularies"]), (&json!(["x", "y"]), &json!([4 + 3])));
     let [train, validation, test] = &report["parts"].as_array().unwrap()[..] else { panic!() };
     assert_eq!(train["labels"], json!([["x", 3], ["y", 2]]));
-    for (part, examples, tokens, longest, cut, unknown) in [
+    for (split, examples, tokens, longest, truncated, unknown) in [
         (train, 5, 14, 6, 1.0 / 5.0, 0.0),
         (validation, 2, 3, 2, 0.0, 1.0 / 3.0),
         (test, 2, 6, 4, 0.5, 2.0 / 6.0),
     ] {
-        assert_eq!((&part["examples"], &part["tokens"]), (&json!(examples), &json!(tokens)));
-        assert_eq!((&part["longest"], &part["cut_share"]), (&json!(longest), &json!(cut)));
-        assert_eq!(part["unknown_share"], unknown);
+        assert_eq!((&split["examples"], &split["tokens"]), (&json!(examples), &json!(tokens)));
+        assert_eq!((&split["longest"], &split["cut_share"]), (&json!(longest), &json!(truncated)));
+        assert_eq!(split["unknown_share"], unknown);
     }
     assert_eq!(
         report["notes"],
@@ -169,7 +169,7 @@ fn statistics_are_those_of_the_parts() {
 }
 
 #[test]
-fn people_get_a_table() {
+fn statistics_are_printed_as_a_table() {
     let place = Place::with_data();
     let printed = stdout(&place.lstmtext("data stats small.yaml").assert().success());
     let (_, labels) = printed.split_once("\nlabels\n").unwrap();
@@ -180,7 +180,7 @@ fn people_get_a_table() {
 }
 
 #[test]
-fn a_filter_keeps_the_rows_that_it_names() {
+fn the_filter_selects_rows() {
     let rows: String = (0..100)
         .map(|n| format!("{},film w{n},{}\n", ["imdb", "other"][n % 2], n % 4 / 2))
         .collect();
@@ -193,7 +193,7 @@ fn a_filter_keeps_the_rows_that_it_names() {
 }
 
 #[test]
-fn a_saved_vocabulary_numbers_the_words_of_another_corpus() {
+fn a_saved_vocabulary_is_used_for_another_corpus() {
     let corpus = |words: &str| csv(&[example("x", words), example("y", words), example("x", "z")]);
     let place = Place::with_data()
         .file("first.csv", corpus("the the the film film was"))
@@ -216,33 +216,33 @@ fn a_saved_vocabulary_numbers_the_words_of_another_corpus() {
     assert_fails(
         place.lstmtext("data vocab small.yaml --to words.json --input story"),
         1,
-        &["--input story", "one input"],
+        &["--input story", "a single unnamed input"],
     );
 }
 
 #[test]
-fn parts_are_written_as_they_are_split() {
+fn splits_are_written_to_files() {
     let place = Place::with_data();
-    place.lstmtext("data split small.yaml --to parts").assert().success();
-    assert_eq!(place.names("parts"), ["test.jsonl", "train.jsonl", "validation.jsonl"]);
+    place.lstmtext("data split small.yaml --to splits").assert().success();
+    assert_eq!(place.names("splits"), ["test.jsonl", "train.jsonl", "validation.jsonl"]);
     let stats = stats(&place, "");
-    for (number, part) in ["train", "validation", "test"].into_iter().enumerate() {
-        let lines = place.read(&format!("parts/{part}.jsonl"));
-        assert_eq!(stats["parts"][number]["examples"], lines.lines().count(), "{part}");
+    for (index, split) in ["train", "validation", "test"].into_iter().enumerate() {
+        let lines = place.read(&format!("splits/{split}.jsonl"));
+        assert_eq!(stats["parts"][index]["examples"], lines.lines().count(), "{split}");
     }
-    // Read back, they train the same model.
+    // The files train the same model as the original data.
     place.train("small.yaml --out whole --set train.epochs=1");
     place.train(
-        "small.yaml --out parted --set train.epochs=1 --set data.train=parts/train.jsonl --set \
-         data.validation=parts/validation.jsonl --set data.test=parts/test.jsonl",
+        "small.yaml --out from-files --set train.epochs=1 --set data.train=splits/train.jsonl --set \
+         data.validation=splits/validation.jsonl --set data.test=splits/test.jsonl",
     );
-    assert_eq!(place.best_weights("whole"), place.best_weights("parted"));
-    let again = place.lstmtext("data split small.yaml --to parts");
-    assert_fails(again, 1, &["is there already"]);
+    assert_eq!(place.best_weights("whole"), place.best_weights("from-files"));
+    let again = place.lstmtext("data split small.yaml --to splits");
+    assert_fails(again, 1, &["already exists"]);
 }
 
 #[test]
-fn long_texts_are_left_out_of_training_but_not_of_the_test() {
+fn long_texts_are_dropped_from_training_but_not_from_the_test_split() {
     let long = "n1 n2 n3 n4 n5 n6 n7 n8";
     let mut texts = examples(&["neg", "pos"], 40, 1);
     texts.extend((0..20).map(|i| example(["neg", "pos"][i % 2], &format!("{long} n{i}"))));
@@ -250,11 +250,11 @@ fn long_texts_are_left_out_of_training_but_not_of_the_test() {
         .file("train.csv", csv(&texts))
         .file("test.csv", csv(&[example("neg", long), example("pos", "n1")]));
     let report = stats(&place, "--set text.train_max_length=8 --set data.split.validation=0.3");
-    let longest = |part: usize| report["parts"][part]["longest"].as_u64().unwrap();
+    let longest = |split: usize| report["parts"][split]["longest"].as_u64().unwrap();
     assert!(longest(0) <= 8 && longest(1) <= 8);
     assert_eq!(longest(2), 8);
     let notes = report["notes"].to_string();
-    assert!(notes.contains("training texts are longer than text.train_max_length"), "{notes}");
+    assert!(notes.contains("training texts that exceed text.train_max_length"), "{notes}");
     let none = place.lstmtext("data stats small.yaml --set text.train_max_length=1");
     assert_fails(none, 1, &["text.train_max_length leaves no training examples"]);
 }

@@ -163,7 +163,7 @@ fn an_existing_directory_needs_no_server() {
     let server = Server::start(vec![Response::whole(&good_archive())]);
     let done = fetch(&place, &server.url, &sha256(&good_archive())).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
-    done.stderr(contains("is there already"));
+    done.stderr(contains("already exists"));
     assert_eq!(server.requests().len(), 0);
     assert_eq!(place.read("data/aclImdb/train/pos/mine.txt"), "mine");
 }

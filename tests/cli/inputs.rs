@@ -1,4 +1,4 @@
-//! Several named inputs, from the file to the answer.
+//! Models with several named inputs.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,8 @@ inputs:
 train: {learning_rate: 0.05, epochs: 5}
 ";
 
-/// Lines whose label is in the story of one half of them and in the question of the other.
+/// Creates lines in which the label follows from the story in one half and from the question in the
+/// other.
 fn lines(count: usize, seed: u64) -> String {
     let texts = examples(&["neg", "pos"], count, seed);
     let neutral = "n1 n2 n3";
@@ -36,10 +37,10 @@ pub fn with_two_inputs() -> Place {
 }
 
 #[test]
-fn a_model_reads_both_of_its_inputs() {
+fn a_model_uses_both_inputs() {
     let place = with_two_inputs();
     place.train("two.yaml --out run");
-    assert!(place.test_accuracy("run") > 0.95, "half of the labels are in either input");
+    assert!(place.test_accuracy("run") > 0.95, "each input determines half of the labels");
     let names = place.names("run/best");
     assert!(names.contains(&"story.vocabulary.json".to_owned()), "{names:?}");
     let score = stdout_json(&place.lstmtext("evaluate run --json").assert().success());
@@ -49,7 +50,7 @@ fn a_model_reads_both_of_its_inputs() {
 }
 
 #[test]
-fn texts_are_given_by_the_names_of_the_columns() {
+fn texts_are_passed_by_column_name() {
     let place = with_two_inputs();
     place.train("two.yaml --out run --set train.epochs=1");
     let mut command = place.lstmtext("predict run --format jsonl");
@@ -66,10 +67,10 @@ fn texts_are_given_by_the_names_of_the_columns() {
     assert!(tsv.ends_with("\tn1 n2\tpos\n"), "{tsv}");
 }
 
-/// What is joined from columns in training is joined in prediction, in states and in a file that
-/// `data split` wrote.
+/// Columns are joined in the same way in training, predict and states, and for files written by
+/// `data split`.
 #[test]
-fn every_command_joins_columns_alike() {
+fn all_commands_join_columns_in_the_same_way() {
     let place = with_two_inputs();
     place.train("two.yaml --out run --set inputs.story.column=[question,body,question]");
     let evaluate = |file: &str| {
@@ -79,14 +80,14 @@ fn every_command_joins_columns_alike() {
     let line = "predict run --format jsonl --file test.jsonl";
     let answers = stdout(&place.lstmtext(line).assert().success());
     let labels = place.read("test.jsonl");
-    let right = answers.lines().zip(labels.lines()).filter(|(answer, line)| {
+    let correct = answers.lines().zip(labels.lines()).filter(|(answer, line)| {
         let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         parse(answer)["label"] == parse(line)["label"]
     });
-    assert_eq!(right.count() as f64 / 200.0, evaluate("test.jsonl"));
-    let line = "data split two.yaml --to parts --set inputs.story.column=[question,body,question]";
+    assert_eq!(correct.count() as f64 / 200.0, evaluate("test.jsonl"));
+    let line = "data split two.yaml --to splits --set inputs.story.column=[question,body,question]";
     place.lstmtext(line).assert().success();
-    assert_eq!(evaluate("parts/test.jsonl"), evaluate("test.jsonl"));
+    assert_eq!(evaluate("splits/test.jsonl"), evaluate("test.jsonl"));
     let mut command = place.lstmtext("states run --json");
     command.args(["--input", "question=n1", "--input", "body=n2 n3"]);
     let states = stdout_json(&command.assert().success());
@@ -95,7 +96,7 @@ fn every_command_joins_columns_alike() {
 }
 
 #[test]
-fn the_printed_command_fits_the_inputs() {
+fn the_suggested_predict_command_works() {
     let place = with_two_inputs();
     let done = place.train("two.yaml --set train.epochs=1");
     let next = crate::common::stderr(&done);
@@ -106,7 +107,7 @@ fn the_printed_command_fits_the_inputs() {
 }
 
 #[test]
-fn texts_that_do_not_fit_the_columns_are_refused() {
+fn texts_that_do_not_match_the_columns_are_rejected() {
     let place = with_two_inputs();
     place.train("two.yaml --out run --set train.epochs=1");
     let fails = |line: &str, words: &[&str]| {
@@ -125,27 +126,27 @@ fn texts_that_do_not_fit_the_columns_are_refused() {
         let done = command.write_stdin(format!("{good}\n\n{line}\n")).assert().code(1);
         let message = crate::common::stderr(&done);
         assert!(message.contains("line 3 of the texts") && message.contains(word), "{message}");
-        assert!(stdout(&done).ends_with("\ta\tb\n"), "what comes before is answered");
+        assert!(stdout(&done).ends_with("\ta\tb\n"), "earlier lines are answered");
     }
     let one = Place::with_run();
     assert_fails(one.lstmtext("predict run --input story=a"), 2, &["reads one text"]);
 }
 
 #[test]
-fn a_missing_column_is_named_with_its_field() {
+fn missing_columns_are_reported_with_their_field() {
     let place = with_two_inputs();
     let line = "train two.yaml --out run --set inputs.question.column=q";
     assert_fails(
         place.lstmtext(line),
         1,
-        &["train.jsonl", "line 1", "expected a key \"q\"", "body, label, question"],
+        &["train.jsonl:1: ", "expected a key \"q\"", "body, label, question"],
     );
     let place = place.file("train.csv", "body,label\na,x\nb,y\n");
     let line = "train two.yaml --out run --set data.train=train.csv";
     assert_fails(
         place.lstmtext(line),
         1,
-        &["line 1: inputs.question.column: expected a column \"question\", found body, label"],
+        &["train.csv:1: inputs.question.column: expected a column \"question\", found body, label"],
     );
     let place = place.file("train.txt", "__label__x a\n__label__y b\n");
     let line = "train two.yaml --out run --set data.train=train.txt";
@@ -153,34 +154,34 @@ fn a_missing_column_is_named_with_its_field() {
 }
 
 #[test]
-fn joined_columns_are_one_text() {
+fn several_columns_are_joined_into_one_text() {
     let place = Place::new()
         .file("train.csv", "a,b,label\nneg,x,0\npos,y,1\nx,neg,0\ny,pos,1\nneg neg,z,0\nz,pos,1\n")
         .file(
             "joined.yaml",
             "data: {train: train.csv, text_column: [a, b]}\ntext: {min_count: 1}\n",
         );
-    place.lstmtext("data split joined.yaml --to parts").assert().success();
-    let train = place.read("parts/train.jsonl");
-    assert!(train.contains("{\"a\":\""), "columns are handed on as they are: {train}");
+    place.lstmtext("data split joined.yaml --to splits").assert().success();
+    let train = place.read("splits/train.jsonl");
+    assert!(train.contains("{\"a\":\""), "columns stay separate: {train}");
     let report = stdout_json(&place.lstmtext("data stats joined.yaml --json").assert().success());
     assert_eq!(report["parts"][0]["longest"], 3);
 }
 
-/// A bAbI task of twelve questions.
+/// Creates a bAbI task with twelve questions.
 fn task(verb: &str) -> String {
     let mut task = String::new();
-    for (who, place) in [("Mary", "garden"), ("John", "kitchen"), ("Sandra", "office")] {
+    for (who, room) in [("Mary", "garden"), ("John", "kitchen"), ("Sandra", "office")] {
         for other in ["hall", "attic", "cellar", "yard"] {
-            task += &format!("1 {who} {verb} to the {other}.\n2 {who} {verb} to the {place}.\n");
-            task += &format!("3 Where is {who}? \t{place}\t2\n");
+            task += &format!("1 {who} {verb} to the {other}.\n2 {who} {verb} to the {room}.\n");
+            task += &format!("3 Where is {who}? \t{room}\t2\n");
         }
     }
     task
 }
 
 #[test]
-fn all_twenty_tasks_are_printed_beside_the_published_figures() {
+fn all_twenty_tasks_are_compared_with_published_results() {
     let mut place = Place::new();
     for number in 1..=20 {
         place = place
@@ -206,14 +207,14 @@ fn all_twenty_tasks_are_printed_beside_the_published_figures() {
         std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
     assert_eq!(stdout(&run()), table);
     let after = std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
-    assert_eq!(before, after, "what is trained is not trained again");
+    assert_eq!(before, after, "finished tasks are not trained again");
     let mut command = assert_cmd::Command::new(&script);
     command.args(["none", "runs"]).current_dir(place.path("."));
     assert_fails(command, 1, &["none", "data fetch babi"]);
 }
 
 #[test]
-fn a_story_and_a_question_come_from_a_babi_file() {
+fn babi_files_have_a_story_and_a_question() {
     let place = Place::new()
         .file("tasks/qa1_train.txt", task("went"))
         .file("tasks/qa2_train.txt", task("ran"));
@@ -236,7 +237,7 @@ fn a_story_and_a_question_come_from_a_babi_file() {
 }
 
 #[test]
-fn faults_in_an_input_are_told_where_they_stand() {
+fn errors_in_an_input_are_reported_with_their_position() {
     let place = with_two_inputs().file(
         "bad.yaml",
         "data: {train: train.jsonl}\nmodel: {lstm: {units: none}}\ninputs:\n  story: {lstm: {unit: 5}}\n  \

@@ -8,13 +8,11 @@
     reason = "tests"
 )]
 
-mod bench;
 mod cache;
 mod checkpoints;
 mod common;
 mod config;
 mod data;
-mod devices;
 mod evaluate;
 mod explain;
 mod export;
@@ -34,3 +32,4 @@ mod tensorboard;
 mod train;
 mod training;
 mod vectors;
+mod without_libtorch;

@@ -1,14 +1,13 @@
 //! `lstmtext predict`.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use predicates::str::{contains, is_match};
+use predicates::str::is_match;
 use serde_json::Value;
 
-use crate::common::{BINARY, DEADLINE, Place, assert_fails, examples, lines, stdout};
+use crate::common::{DEADLINE, Place, assert_fails, examples, lines, stdout};
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
@@ -179,33 +178,4 @@ fn label_names_replace_labels() {
     place.train("small.yaml --out run --set data.label_names.pos=positive");
     let done = place.lstmtext("predict run --format tsv pos1 neg1").assert().success();
     done.stdout(is_match("^positive\t.*\nneg\t.*\n$").unwrap());
-}
-
-#[test]
-fn the_main_program_does_not_link_libtorch() {
-    let needs_libtorch = |path: &Path| {
-        let bytes = std::fs::read(path).unwrap();
-        // The name of a dynamic library.
-        let name = b"\0libtorch_cpu.so\0";
-        bytes.windows(name.len()).any(|window| window == name)
-    };
-    let program = Path::new(BINARY);
-    assert!(!needs_libtorch(program));
-    assert!(needs_libtorch(&program.with_file_name("lstmtext-torch")));
-
-    // Without lstmtext-torch in its directory, it works on the CPU and reports what is missing.
-    let place = with_four_classes();
-    let alone = place.path("lstmtext");
-    // Copied by another process: a child process of another test may inherit an open handle of a file
-    // that this process writes, which then cannot be executed.
-    let copied = std::process::Command::new("cp").arg(program).arg(&alone).status().unwrap();
-    assert!(copied.success());
-    let run = |arguments: &[&str]| {
-        let mut command = assert_cmd::Command::new(&alone);
-        command.current_dir(place.path("")).args(arguments).assert()
-    };
-    run(&["predict", "run", "good"]).success().stdout(contains("good"));
-    run(&["evaluate", "run"]).success().stdout(contains("accuracy"));
-    run(&["export", "run", "--to", "exported"]).success().stdout("exported\n");
-    run(&["devices"]).code(1).stderr(contains("lstmtext-torch\", which must be in the same directory"));
 }

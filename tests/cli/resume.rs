@@ -10,7 +10,7 @@ use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails, csv, examples};
+use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails, csv, examples, fails_with_limit};
 use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, PLATEAU, Training, with_noise};
 
@@ -179,56 +179,6 @@ fn two_processes_do_not_train_in_one_folder() {
     place.train("--resume run --set train.epochs=1");
 }
 
-/// What a command says that fails for lack of a resource of which it has so many bytes.
-fn fails_with(mut command: std::process::Command, resource: u32, bytes: u64) -> String {
-    // SAFETY: setrlimit takes a plain structure and is safe to call between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-            match libc::setrlimit(resource, &limit) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-    let done = command.output().unwrap();
-    let message = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(1), "{message}");
-    message
-}
-
-/// libtorch's memory is that of the machine here, in tests/cuda that of the device.
-#[test]
-fn a_batch_without_enough_memory_leaves_the_last_checkpoint() {
-    let long = (0..60).map(|i| format!("{} w{i}", "word ".repeat(390)));
-    let rows: String = long.zip(["neg", "pos"].into_iter().cycle()).map(row).collect();
-    let place = Place::new().file("train.csv", format!("text,label\n{rows}")).file(
-        "wide.yaml",
-        "data: {train: train.csv}\nbackend: libtorch\ntext: {min_count: 1}\n\
-         model: {embedding: {size: 4096}, lstm: {units: 2}}\n\
-         train: {epochs: 1, batch_size: 1, validation_batch_size: 1}\n",
-    );
-    place.train("wide.yaml --out run");
-    let before = place.bytes("run/last/model.safetensors");
-    let line = "train --resume run --set train.epochs=2 --set train.batch_size=60";
-    let message = fails_with(place.process(line), libc::RLIMIT_AS, 2 << 30);
-    let named = "not enough memory for a training batch of 54 examples, the longest of 391 tokens: \
-                  1.95 GiB at once were refused; lower train.batch_size";
-    assert!(message.contains(named), "{message}");
-    assert!(message.contains("train --resume"), "{message}");
-    assert!(message.contains("is intact"), "{message}");
-    assert_eq!(message.lines().filter(|line| line.starts_with("error")).count(), 1, "{message}");
-    assert!(!message.contains("panicked"), "{message}");
-    assert!(place.read("run/error.txt").contains("not enough memory"));
-    assert!(place.bytes("run/last/model.safetensors") == before);
-    place.train("--resume run --set train.epochs=2");
-    assert_eq!(place.metrics("run").len(), 2);
-}
-
-fn row((text, label): (String, &str)) -> String {
-    format!("{text},{label}\n")
-}
-
 /// As on a full disk: no file may grow as large as the model's weights; event files are smaller.
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
@@ -241,7 +191,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     let last = |place: &Place| files.map(|name| place.bytes(&format!("run/last/{name}")));
     let before = last(&place);
     let command = place.process("train --resume run --set train.epochs=6");
-    let message = fails_with(command, libc::RLIMIT_FSIZE, 64 << 10);
+    let message = fails_with_limit(command, libc::RLIMIT_FSIZE, 64 << 10);
     assert!(message.contains("cannot save the checkpoint"), "{message}");
     assert!(message.contains("File too large"), "{message}");
     assert!(last(&place) == before);

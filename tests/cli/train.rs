@@ -460,14 +460,10 @@ fn a_token_budget_decides_how_many_steps_an_epoch_has() {
 #[test]
 fn a_token_budget_that_fits_needs_a_device_to_fit_into() {
     let place = Place::with_data();
-    for backend in ["auto", "libtorch"] {
-        let line = format!(
-            "train small.yaml --out run --set train.token_budget=auto --set backend={backend}"
-        );
-        let expected = ["train.token_budget: auto", "for the CPU name a number"];
-        assert_fails(place.lstmtext(&line), 2, &expected);
-        assert!(!place.path("run").exists(), "a run that cannot begin leaves nothing behind");
-    }
+    let line = "train small.yaml --out run --set train.token_budget=auto";
+    let expected = ["train.token_budget: auto", "name a number of tokens"];
+    assert_fails(place.lstmtext(line), 2, &expected);
+    assert!(!place.path("run").exists(), "a run that cannot start leaves nothing behind");
 }
 
 /// What is meant for CUDA neither hinders nor changes a run of the CPU's own kernel.
@@ -478,20 +474,6 @@ fn precision_and_determinism_are_for_cuda() {
     let run = "small.yaml --out half --set precision=fp16 --set deterministic=true";
     place.train(run).stderr(contains("note: precision: fp16 is for CUDA; the native backend"));
     assert_eq!(place.read("plain/metrics.jsonl"), place.read("half/metrics.jsonl"));
-}
-
-/// On libtorch they work on the CPU too, though nobody is faster for it.
-#[test]
-fn sixteen_bits_learn_as_well_on_libtorch() {
-    let place = Place::with_data();
-    let scores = ["fp32", "bf16", "fp16"].map(|precision| {
-        let set = ["backend=libtorch".to_owned(), format!("precision={precision}")];
-        train_with(&place, precision, &set.each_ref().map(String::as_str));
-        place.test_accuracy(precision)
-    });
-    assert!(scores.iter().all(|accuracy| *accuracy > 0.9), "{scores:?}");
-    let metrics = |run: &str| place.read(&format!("{run}/metrics.jsonl"));
-    assert!(metrics("fp32") != metrics("bf16") && metrics("bf16") != metrics("fp16"));
 }
 
 #[test]

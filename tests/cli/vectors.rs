@@ -1,4 +1,4 @@
-//! Pre-trained word vectors, from their file to the model.
+//! Training with pre-trained word vectors.
 
 use std::io::Write;
 
@@ -13,21 +13,21 @@ model: {embedding: {size: 100, vectors: vectors.vec}, lstm: {units: 4}}
 train: {epochs: 1}
 ";
 
-/// 100 numbers for a word.
+/// Creates a vector of dimension 100 for a word.
 fn vector(word: &str) -> Vec<f32> {
     let seed: u32 = word.bytes().map(u32::from).sum();
     (0..100).map(|index| (seed * (index + 1) % 1000) as f32 / 500.0 - 1.0).collect()
 }
 
-/// A file as fastText writes it: a header, and a space at the end of every line. It has the words
-/// of the class pos, but none of neg.
+/// Creates a file as fastText writes it, with a header and a space at the end of every line. It
+/// contains the words of the class pos, but not those of neg.
 fn fasttext() -> String {
     let words: Vec<String> =
         (0..10).map(|i| format!("pos{i}")).chain((0..60).map(|i| format!("n{i}"))).collect();
     let mut content = format!("{} 100\n", words.len());
     for word in words {
-        let numbers: Vec<String> = vector(&word).iter().map(f32::to_string).collect();
-        content += &format!("{word} {} \n", numbers.join(" "));
+        let values: Vec<String> = vector(&word).iter().map(f32::to_string).collect();
+        content += &format!("{word} {} \n", values.join(" "));
     }
     content
 }
@@ -42,7 +42,7 @@ fn embedding(place: &Place, run: &str) -> NamedTensor {
     tensors.into_iter().find(|tensor| tensor.name == "embedding.weight").unwrap()
 }
 
-/// The row of the embedding that a word has.
+/// Returns the row of a word in the embedding.
 fn row(place: &Place, run: &str, word: &str) -> Vec<f32> {
     let words = place.json(&format!("{run}/best/vocabulary.json"));
     let id = words.as_array().unwrap().iter().position(|known| known == word).unwrap();
@@ -51,7 +51,7 @@ fn row(place: &Place, run: &str, word: &str) -> Vec<f32> {
 }
 
 #[test]
-fn frozen_vectors_stay_as_they_are_in_the_file() {
+fn frozen_vectors_do_not_change() {
     let place = place();
     let done = place.train("vectors.yaml --out run --set model.embedding.trainable=false");
     let message = stderr(&done);
@@ -60,11 +60,11 @@ fn frozen_vectors_stay_as_they_are_in_the_file() {
     for word in ["pos3", "n17"] {
         assert_eq!(row(&place, "run", word), vector(word));
     }
-    // A word that the file lacks is drawn with the mean and the variance of the others.
+    // The vector of a word that is not in the file has the mean and variance of the others.
     let missing = row(&place, "run", "neg3");
     let mean = missing.iter().sum::<f32>() / 100.0;
     assert!(missing.iter().any(|number| *number != 0.0) && mean.abs() < 0.5);
-    // The checkpoint needs the file no more, nor does a resumed run.
+    // The file is needed neither by the checkpoint nor to resume.
     std::fs::remove_file(place.path("vectors.vec")).unwrap();
     place.lstmtext("evaluate run").assert().success();
     place.train("--resume run --set train.epochs=2");
@@ -72,7 +72,7 @@ fn frozen_vectors_stay_as_they_are_in_the_file() {
 }
 
 #[test]
-fn trained_vectors_begin_at_the_file() {
+fn trainable_vectors_start_from_the_file() {
     let place = place();
     place.train("vectors.yaml --out run --set train.learning_rate=0.0001");
     let found = row(&place, "run", "pos3");
@@ -85,20 +85,20 @@ fn trained_vectors_begin_at_the_file() {
 }
 
 #[test]
-fn every_form_of_the_file_gives_the_same_model() {
+fn all_formats_give_the_same_model() {
     let place = place();
     let plain = fasttext();
     let lines: Vec<&str> = plain.lines().skip(1).map(str::trim_end).collect();
-    let headless = lines.join("\n");
+    let without_header = lines.join("\n");
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(headless.as_bytes()).unwrap();
+    gzip.write_all(without_header.as_bytes()).unwrap();
     let words: String =
         lines.iter().map(|line| line.split(' ').next().unwrap().to_owned() + "\n").collect();
     let numbers: Vec<f32> = words.lines().flat_map(vector).collect();
     let place = place
-        .file("glove.txt", &headless)
+        .file("glove.txt", &without_header)
         .file("glove.txt.gz", gzip.finish().unwrap())
-        .file("glove.zst", zstd::encode_all(headless.as_bytes(), 0).unwrap())
+        .file("glove.zst", zstd::encode_all(without_header.as_bytes(), 0).unwrap())
         .file("matrix.txt", &words);
     let shape = vec![numbers.len() / 100, 100];
     let matrix = NamedTensor { name: String::new(), shape, values: numbers };
@@ -112,7 +112,7 @@ fn every_form_of_the_file_gives_the_same_model() {
 }
 
 #[test]
-fn vectors_that_do_not_fit_are_refused() {
+fn unusable_vectors_are_rejected() {
     let place = place().file("short.vec", fasttext().replace("n5 ", "n5 1.0 ")).file(
         "other.vec",
         "2 100\nx ".to_owned() + &"1 ".repeat(100) + "\ny " + &"2 ".repeat(100) + "\n",
@@ -120,13 +120,13 @@ fn vectors_that_do_not_fit_are_refused() {
     let fails = |set: &str, words: &[&str]| {
         let line = format!("train vectors.yaml --out run --set {set}");
         assert_fails(place.lstmtext(&line), 1, words);
-        assert!(!place.path("run").exists(), "a run that could not begin leaves nothing");
+        assert!(!place.path("run").exists(), "a run that could not start leaves no files");
     };
     fails(
         "model.embedding.size=50",
         &["model.embedding.vectors", "vectors.vec", "embedding.size is 50", "100"],
     );
-    fails("model.embedding.vectors=short.vec", &["short.vec", "line "]);
+    fails("model.embedding.vectors=short.vec", &["short.vec:"]);
     fails("model.embedding.vectors=other.vec", &["other.vec", "no word of the vocabulary"]);
     fails("model.embedding.vectors=none.vec", &["model.embedding.vectors", "none.vec"]);
 }

@@ -195,7 +195,7 @@ mod tests {
             front in any::<bool>(),
         ) {
             let pad = if front { PadSide::Front } else { PadSide::Back };
-            let corpus = Corpus::of(pad, 9, texts.iter().map(Vec::as_slice));
+            let corpus = Corpus::from_texts(pad, 9, texts.iter().map(Vec::as_slice));
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
             let batch = Sequences::gather(&corpus, &examples, Device::Cpu);

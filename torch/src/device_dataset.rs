@@ -125,7 +125,7 @@ mod tests {
             front in any::<bool>(),
         ) {
             let pad = if front { PadSide::Front } else { PadSide::Back };
-            let corpus = Corpus::of(pad, 9, texts.iter().map(Vec::as_slice));
+            let corpus = Corpus::from_texts(pad, 9, texts.iter().map(Vec::as_slice));
             let labels: Vec<u32> = (0..texts.len() as u32).map(|text| text % 3).collect();
             let data = Dataset { inputs: vec![corpus], targets: labels.into() };
             let examples: Vec<u32> =
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn examples_that_leave_no_room_stay_here() {
-        let corpus = Corpus::of(PadSide::Back, 9, [&[4_u32; 100][..]]);
+        let corpus = Corpus::from_texts(PadSide::Back, 9, [&[4_u32; 100][..]]);
         let data = Dataset { inputs: vec![corpus], targets: vec![0].into() };
         assert!(DeviceDataset::fits(&data, 4 * 416) && !DeviceDataset::fits(&data, 4 * 416 - 4));
     }

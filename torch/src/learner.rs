@@ -1,22 +1,26 @@
-//! Classifying and training on libtorch.
+//! Predicting and training on libtorch.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Batch, to_device};
 use crate::device_dataset::DeviceDataset;
-use crate::libtorch::{Work, at_batch, memory};
+use crate::libtorch::{BatchContext, memory, with_batch_context};
 use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
 use crate::loss_scale::LossScale;
-use crate::model::{Mode, Model, Named};
+use crate::model::{Mode, Model};
 use crate::optimizer::{Optimizer, clip};
-use lstmtext::backend::{Inference, Learner, Loss, Preparer, StepStats, Times};
+use crate::tensors::{Named, to_named_tensors, to_tensors};
+use lstmtext::backend::{
+    BatchLoss, Collective, Inference, Learner, PreparedBatch, Preparer, StepStats, Times,
+};
 use lstmtext::config::{PadSide, TrainConfig};
 use lstmtext::data::Dataset;
-use lstmtext::model::named_tensors::NamedTensor;
-use lstmtext::run::checkpoint::Checkpoint;
+use lstmtext::model::NamedTensor;
+use lstmtext::objective::Objective;
 use lstmtext::text::{Corpus, PAD};
 
 impl Inference for Model {
@@ -30,7 +34,7 @@ impl Inference for Model {
         // Another model may have had it otherwise; where libtorch cannot, it says so in computing.
         let _ = self.numerics().set();
         let classify = |examples: &&[u32]| {
-            at_batch(work(false, inputs, examples), || {
+            with_batch_context(batch_context(false, inputs, examples), || {
                 let batch = Batch::gather(inputs, examples, self.device());
                 log_probabilities(&self.logits(&batch, Mode::Evaluate)).flatten(0, 1)
             })
@@ -40,8 +44,8 @@ impl Inference for Model {
         if found.is_empty() {
             return Vec::new();
         }
-        let numbers = numbers(&Tensor::cat(&found, 0));
-        let mut rest = &numbers[..];
+        let values = values(&Tensor::cat(&found, 0));
+        let mut rest = &values[..];
         let mut next = |found: &Tensor| {
             let (own, others) = rest.split_at(found.numel());
             rest = others;
@@ -51,66 +55,83 @@ impl Inference for Model {
     }
 }
 
-/// What is to be computed, as failures name it.
-fn work(training: bool, inputs: &[Corpus], examples: &[u32]) -> Work {
+/// The batch that errors of libtorch name.
+fn batch_context(training: bool, inputs: &[Corpus], examples: &[u32]) -> BatchContext {
     let steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
     let longest = inputs.iter().filter_map(steps).max().unwrap_or(0);
-    Work { training, examples: examples.len(), longest }
+    BatchContext { training, examples: examples.len(), longest }
 }
 
-/// All numbers of a tensor, row by row; waits for its device.
-fn numbers(tensor: &Tensor) -> Vec<f64> {
-    let mut numbers = vec![0.0; tensor.numel()];
+/// All values of a tensor, row by row; waits for its device.
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let mut values = vec![0.0; tensor.numel()];
     let tensor = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous();
-    tensor.copy_data(&mut numbers, tensor.numel());
-    numbers
+    tensor.copy_data(&mut values, tensor.numel());
+    values
 }
 
 /// A model that is being trained.
 pub struct TorchLearner {
     model: Model,
-    /// For each parameter the input whose embedding it is, where only its words take part in a step.
+    /// For each parameter the input whose embedding it is, if only the rows of a batch are updated.
     sparse: Vec<Option<usize>>,
     optimizer: Optimizer,
-    criterion: CrossEntropyLoss,
-    gradients: Vec<Tensor>,
-    /// Where gradients are in fp16.
+    loss: CrossEntropyLoss,
+    /// If gradients are in fp16.
     loss_scale: Option<LossScale>,
-    /// The training examples on the device; None until it is known whether they fit.
-    resident: Arc<Mutex<Option<Option<DeviceDataset>>>>,
-    /// Loss, hits, gradient norm and loss scale of each step that nobody has read, [4].
+    /// The training examples on the device; `None` until it is known whether they fit.
+    device_dataset: Arc<Mutex<Option<Option<DeviceDataset>>>>,
+    /// The step in progress.
+    step: Step,
+    /// Loss, correct predictions, gradient norm and loss scale of every step that is not yet read,
+    /// [4].
     unread: Vec<Tensor>,
     times: Times,
 }
 
+/// What the calls of one step hand on to the next. Everything stays on the device.
+#[derive(Default)]
+struct Step {
+    context: Option<BatchContext>,
+    /// For each parameter; multiplied by the loss scale until they are clipped.
+    gradients: Vec<Tensor>,
+    /// Ids of the batch for each input, each once, int64; empty if nobody needs them.
+    words: Vec<Tensor>,
+    /// Mean loss and number of correct predictions, float [].
+    measured: Option<[Tensor; 2]>,
+    /// Norm of the gradient before clipping, float [].
+    norm: Option<Tensor>,
+}
+
 /// A batch and the seed of its dropout masks.
-pub struct TorchBatch {
-    work: Work,
+struct TorchBatch {
+    context: BatchContext,
     batch: Batch,
     labels: Tensor,
-    /// For each input the words that it has, each once, int64; empty where nobody needs them.
+    /// Ids of the batch for each input, each once, int64; empty if nobody needs them.
     words: Vec<Tensor>,
     seed: u64,
 }
 
-/// On a device so many steps are made ready before the host waits for them.
+/// Number of steps that run on a CUDA device before the host waits for their measurements.
 const UNREAD_STEPS: usize = 50;
 
 impl TorchLearner {
-    /// Trains `model`; `class_weights` is what each class weighs in the loss, empty where all weigh
-    /// the same.
-    pub fn new(model: Model, config: &TrainConfig, class_weights: &[f64]) -> Self {
-        let weights =
-            || Tensor::from_slice(class_weights).to_kind(Kind::Float).to_device(model.device());
+    /// Trains `model` for an objective.
+    pub fn new(model: Model, config: &TrainConfig, objective: &Objective) -> Self {
+        let Objective::CrossEntropy(loss) = objective;
+        let weights = || {
+            Tensor::from_slice(&loss.class_weights).to_kind(Kind::Float).to_device(model.device())
+        };
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
-            criterion: CrossEntropyLoss {
-                label_smoothing: config.label_smoothing,
-                class_weights: (!class_weights.is_empty()).then(weights),
+            loss: CrossEntropyLoss {
+                label_smoothing: loss.label_smoothing,
+                class_weights: (!loss.class_weights.is_empty()).then(weights),
             },
-            gradients: Vec::new(),
             loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
-            resident: Arc::default(),
+            device_dataset: Arc::default(),
+            step: Step::default(),
             unread: Vec::new(),
             times: Times::default(),
             sparse: match config.sparse_embedding {
@@ -121,25 +142,17 @@ impl TorchLearner {
         }
     }
 
-    /// The loss of a batch, its hits, the norm of its gradient and the scale that the loss had on its
-    /// way back, [4]; the gradient is kept.
-    fn learn(&mut self, batch: &TorchBatch, limit: Option<f64>) -> Tensor {
-        let TorchBatch { batch, labels, seed, .. } = batch;
-        tch::manual_seed(*seed as i64);
-        let (log_probabilities, loss) = self.times.measure("forward", || {
-            let log_probabilities = log_probabilities(&self.model.logits(batch, Mode::Train));
-            let loss = self.criterion.loss(&log_probabilities, labels);
-            (log_probabilities, loss)
-        });
-        let scale = self.loss_scale.as_ref().map(LossScale::factor);
-        self.gradients = self.times.measure("backward", || match scale {
-            Some(scale) => self.optimizer.gradients(&(&loss * scale)),
-            None => self.optimizer.gradients(&loss),
-        });
-        let norm = self.times.measure("clip", || clip(&mut self.gradients, limit, scale));
-        let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
-        let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
-        Tensor::stack(&[loss.detach(), correct, norm, scale], 0)
+    /// Runs a part of the step in progress; errors of libtorch name its batch.
+    fn in_step<T>(
+        &mut self,
+        part: &'static str,
+        work: impl FnOnce(&mut Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let context = self.step.context.context("no gradients were computed")?;
+        let start = Instant::now();
+        let result = with_batch_context(context, || work(self));
+        self.times.add(part, start.elapsed().as_secs_f64());
+        result
     }
 }
 
@@ -154,23 +167,22 @@ impl Inference for TorchLearner {
 }
 
 impl Learner for TorchLearner {
-    type Batch = TorchBatch;
-
-    fn preparer(&self) -> Preparer<TorchBatch> {
+    fn preparer(&self) -> Preparer {
         let device = self.model.device();
         let sparse = !self.sparse.is_empty();
-        let resident = self.resident.clone();
-        // Of a device without a known size, nothing is taken up.
+        let device_dataset = self.device_dataset.clone();
+        // If the size of the memory is unknown, no data set is kept there.
         let memory = memory(device).unwrap_or(0);
         Box::new(move |data: &Dataset, examples, seed| {
-            let work = work(true, &data.inputs, examples);
-            at_batch(work, || {
-                let mut resident = resident.lock().unwrap_or_else(PoisonError::into_inner);
-                let resident = resident
-                    .get_or_insert_with(|| DeviceDataset::where_it_fits(data, device, memory));
-                let (batch, labels) = match resident {
-                    Some(resident) => resident.gather(data, examples),
+            let context = batch_context(true, &data.inputs, examples);
+            with_batch_context(context, || {
+                let mut kept = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
+                let kept =
+                    kept.get_or_insert_with(|| DeviceDataset::where_it_fits(data, device, memory));
+                let (batch, labels) = match kept {
+                    Some(kept) => kept.gather(data, examples),
                     None => {
+                        // Learners are made for one label per example only.
                         let labels = data.targets.labels().unwrap_or_default();
                         let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
                         let labels: Vec<i64> = labels.collect();
@@ -179,8 +191,8 @@ impl Learner for TorchLearner {
                     }
                 };
                 let words = |corpus: &Corpus| to_device(&distinct(corpus, examples), device);
-                TorchBatch {
-                    work,
+                PreparedBatch::new(TorchBatch {
+                    context,
                     batch,
                     labels,
                     words: match sparse {
@@ -188,47 +200,98 @@ impl Learner for TorchLearner {
                         false => Vec::new(),
                     },
                     seed,
-                }
+                })
             })
         })
     }
 
-    fn step(
-        &mut self,
-        batch: &TorchBatch,
-        limit: Option<f64>,
-        learning_rate: f64,
-    ) -> anyhow::Result<()> {
-        at_batch(batch.work, || {
-            let measured = self.learn(batch, limit);
-            // Whether the step is left out, as the fused kernels want it: 1 or 0.
+    fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
+        let TorchBatch { context, batch, labels, words, seed } = batch.get()?;
+        with_batch_context(*context, || {
+            tch::manual_seed(*seed as i64);
+            let (log_probabilities, loss) = self.times.measure("forward", || {
+                let log_probabilities = log_probabilities(&self.model.logits(batch, Mode::Train));
+                let loss = self.loss.loss(&log_probabilities, labels);
+                (log_probabilities, loss)
+            });
+            let scale = self.loss_scale.as_ref().map(LossScale::factor);
+            let gradients = self.times.measure("backward", || match scale {
+                Some(scale) => self.optimizer.gradients(&(&loss * scale)),
+                None => self.optimizer.gradients(&loss),
+            });
+            let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
+            self.step = Step {
+                context: Some(*context),
+                gradients,
+                words: words.iter().map(Tensor::shallow_clone).collect(),
+                measured: Some([loss.detach(), correct]),
+                norm: None,
+            };
+        });
+        Ok(())
+    }
+
+    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
+        if collective.size() == 1 {
+            return Ok(());
+        }
+        self.in_step("sum", |learner| {
+            let Step { gradients, measured, .. } = &mut learner.step;
+            for tensor in gradients.iter_mut().chain(measured.iter_mut().flatten()) {
+                let mut values =
+                    Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1))?;
+                collective.sum(&mut values)?;
+                let sum = Tensor::from_slice(&values).view_as(tensor);
+                tch::no_grad(|| tensor.copy_(&sum));
+            }
+            Ok(())
+        })
+    }
+
+    fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
+        self.in_step("clip", |learner| {
+            let scale = learner.loss_scale.as_ref().map(LossScale::factor);
+            learner.step.norm = Some(clip(&mut learner.step.gradients, limit, scale));
+            Ok(())
+        })
+    }
+
+    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+        self.in_step("optimizer", |learner| {
+            let step = &learner.step;
+            let ([loss, correct], norm) = (
+                step.measured.as_ref().context("no loss was computed")?,
+                step.norm.as_ref().context("the gradient was not clipped")?,
+            );
+            let scale = learner.loss_scale.as_ref().map(LossScale::factor);
+            let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
+            let measured = Tensor::stack(&[loss, correct, norm, &scale], 0);
+            // Whether the step is skipped, as the fused kernels expect it: 1 or 0.
             let skipped = measured.isfinite().all().logical_not().to_kind(Kind::Float);
-            self.unread.push(measured);
-            let rows: Vec<Option<&Tensor>> = self
+            learner.unread.push(measured);
+            let rows: Vec<Option<&Tensor>> = learner
                 .sparse
                 .iter()
-                .map(|input| input.and_then(|input| batch.words.get(input)))
+                .map(|input| input.and_then(|input| step.words.get(input)))
                 .collect();
-            self.times.measure("optimizer", || {
-                if let Some(scale) = &mut self.loss_scale {
-                    scale.update(&skipped);
-                }
-                self.optimizer.step(&self.gradients, &rows, learning_rate, &skipped)
-            })
+            if let Some(scale) = &mut learner.loss_scale {
+                scale.update(&skipped);
+            }
+            learner.optimizer.step(&step.gradients, &rows, learning_rate, &skipped)
         })
     }
 
-    fn measured(&mut self) -> Vec<StepStats> {
+    fn drain_step_stats(&mut self) -> Vec<StepStats> {
         if self.unread.is_empty() {
             return Vec::new();
         }
-        let numbers = numbers(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 4]
-        let measured = |&[mean, correct, norm, scale]: &[f64; 4]| StepStats {
-            loss: Loss { mean, correct: correct as u64 },
-            // Without a scale worth the name it is not fp16 that the gradient is too large for.
+        let values = values(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 4]
+        let stats = |&[mean, correct, norm, scale]: &[f64; 4]| StepStats {
+            loss: BatchLoss { mean, correct: correct as u64 },
+            // With a loss scale of 1 or less, fp16 is not the reason for a gradient that is not finite.
             gradient_norm: (norm.is_finite() || scale <= 1.0).then_some(norm),
         };
-        numbers.as_chunks().0.iter().map(measured).collect()
+        values.as_chunks().0.iter().map(stats).collect()
     }
 
     fn stats_interval(&self) -> usize {
@@ -243,26 +306,29 @@ impl Learner for TorchLearner {
             };
             (name, gradient)
         };
-        to_arrays(self.model.parameters().into_iter().zip(&self.gradients).map(array).collect())
+        to_named_tensors(
+            self.model.parameters().into_iter().zip(&self.step.gradients).map(array).collect(),
+        )
     }
 
     fn weights(&self) -> Vec<NamedTensor> {
-        to_arrays(self.model.state())
+        to_named_tensors(self.model.state())
     }
 
-    fn memory(&mut self) -> Vec<NamedTensor> {
+    fn optimizer_state(&mut self) -> Vec<NamedTensor> {
         let scale = self.loss_scale.as_ref().map(LossScale::state);
-        to_arrays(self.optimizer.state().into_iter().chain(scale.into_iter().flatten()).collect())
+        let state = self.optimizer.state().into_iter().chain(scale.into_iter().flatten());
+        to_named_tensors(state.collect())
     }
 
-    fn restore(&mut self, memory: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let mut memory = to_tensors(memory);
-        LossScale::take(self.loss_scale.as_mut(), &mut memory)?;
-        self.optimizer.load(memory)
+    fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let mut state = to_tensors(state);
+        LossScale::take(self.loss_scale.as_mut(), &mut state)?;
+        self.optimizer.load(state)
     }
 
-    fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
-        self.model.load(to_tensors(weights))
+    fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        self.model.load(to_tensors(tensors))
     }
 
     fn times(&self) -> Times {
@@ -289,37 +355,4 @@ fn distinct(corpus: &Corpus, examples: &[u32]) -> Vec<i64> {
 /// The numbers of the rows that are not zero.
 fn rows_with_gradient(gradient: &Tensor) -> Tensor {
     gradient.ne(0.0).any_dim(1, false).nonzero().squeeze_dim(1)
-}
-
-/// The model of a checkpoint with its trained weights.
-///
-/// # Errors
-/// Where the weights do not fit the configuration.
-pub fn model(checkpoint: &Checkpoint, device: Device) -> anyhow::Result<Model> {
-    let (config, classes) = (&checkpoint.resolved.config, checkpoint.labels.len());
-    let mut model = Model::new(config, &checkpoint.encoders.sizes(), classes, 0, device)?;
-    let weights = to_tensors(checkpoint.weights()?);
-    model.load(weights).with_context(|| checkpoint.unusable())?;
-    Ok(model)
-}
-
-/// Tensors as plain numbers.
-pub fn to_arrays(tensors: Vec<Named>) -> Vec<NamedTensor> {
-    let array = |(name, tensor): Named| {
-        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-        let mut values = vec![0.0; tensor.numel()];
-        tensor.copy_data(&mut values, tensor.numel());
-        let shape = tensor.size().iter().map(|length| *length as usize).collect();
-        NamedTensor { name, shape, values }
-    };
-    tensors.into_iter().map(array).collect()
-}
-
-/// Plain numbers as tensors on the CPU.
-pub fn to_tensors(arrays: Vec<NamedTensor>) -> Vec<Named> {
-    let tensor = |NamedTensor { name, shape, values }| {
-        let shape: Vec<i64> = shape.into_iter().map(|length: usize| length as i64).collect();
-        (name, Tensor::from_slice(&values).view(&shape[..]))
-    };
-    arrays.into_iter().map(tensor).collect()
 }

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use tch::{Device, Kind, Tensor};
 
-use crate::model::Named;
+use crate::tensors::Named;
 use lstmtext::backend::LOSS_SCALE;
 
 /// A factor of the loss that keeps its gradients in range (Micikevicius et al. 2018): it is halved

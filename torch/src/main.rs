@@ -1,15 +1,16 @@
-//! The `lstmtext-torch` binary: `lstmtext` with libtorch loaded; nobody calls it but `lstmtext`.
+//! The `lstmtext-torch` program: `lstmtext` with libtorch. `lstmtext` launches it when it is needed.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use lstmtext::cli::{Cli, exit_code};
+use lstmtext::cli::{self, Cli, exit_code};
 use lstmtext::system::process;
-use lstmtext_torch::{commands, libtorch};
+use lstmtext_torch::backend::WithLibtorch;
+use lstmtext_torch::libtorch;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     process::prepare();
     libtorch::load_cuda();
-    exit_code(libtorch::catch_libtorch_panics(|| commands::run(cli)))
+    exit_code(libtorch::catch_libtorch_panics(|| cli::run(cli, &WithLibtorch)))
 }

@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 use tch::{Device, Kind, Tensor};
 
 use crate::libtorch::fused;
-use crate::model::Named;
+use crate::tensors::Named;
 use lstmtext::config::{OptimizerKind, TrainConfig};
 
 /// Turns gradients into changes of the weights, in place.

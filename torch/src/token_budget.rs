@@ -1,53 +1,16 @@
-//! `train.token_budget: auto`.
+//! The search for the largest token budget that fits into the memory of a device.
 
-use crate::engine::Engine;
-use crate::learner::TorchLearner;
-use crate::libtorch::{Failure, unless_out_of_memory};
-use crate::training::torch_learner;
+use crate::libtorch::{LibtorchError, unless_out_of_memory};
 use lstmtext::backend::Learner;
-use lstmtext::config::TokenBudget;
 use lstmtext::data::Dataset;
-use lstmtext::data::batch_plan::{BatchLimit, Bucketing, Plan};
-use lstmtext::data::prepared::PreparedData;
-use lstmtext::output::format::{group_digits, pluralize};
-use lstmtext::output::{message, note};
-
-/// Where the configuration leaves the token budget to the device, gives it the largest with which
-/// a training step fits there. Returns whether it was left to the device.
-///
-/// # Errors
-/// Where there is too little memory for a single text.
-pub fn resolve_token_budget(experiment: &mut PreparedData, engine: Engine) -> anyhow::Result<bool> {
-    if experiment.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
-        return Ok(false);
-    }
-    let Engine::Libtorch(device) = engine else { return Ok(false) };
-    let mut learner = torch_learner(experiment, None, device)?;
-    let tokens =
-        search(&mut learner, &experiment.train, experiment.resolved.config.train.gradient_clip)?;
-    experiment.resolved.set_token_budget(tokens);
-    let config = &experiment.resolved.config.train;
-    let batches = Bucketing::of(config).plan(&experiment.train.lengths(), config.seed, 0).len();
-    message(format!(
-        "train.token_budget: auto is {} tokens here, {} in an epoch",
-        group_digits(tokens),
-        pluralize(batches, "step")
-    ));
-    if batches < FEW {
-        note("so few steps an epoch learn little; a smaller number may do better");
-    }
-    Ok(true)
-}
-
-/// Steps of an epoch below which the number is worth a thought.
-const FEW: usize = 50;
+use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 
 /// The largest token budget with which the learner can make a step, with some room left.
 ///
 /// # Errors
 /// Where not even the longest text alone fits, or a step fails otherwise.
 pub fn search(
-    learner: &mut TorchLearner,
+    learner: &mut dyn Learner,
     data: &Dataset,
     clip: Option<f64>,
 ) -> anyhow::Result<usize> {
@@ -62,8 +25,10 @@ pub fn search(
     let mut step = |examples: &[u32]| -> anyhow::Result<()> {
         let batch = prepare(data, examples, 0);
         // So small a rate changes nothing.
-        learner.step(&batch, clip, 0.0)?;
-        learner.measured();
+        learner.compute_gradients(&batch)?;
+        learner.clip_gradients(clip)?;
+        learner.update(0.0)?;
+        learner.drain_step_stats();
         Ok(())
     };
     // Where this does not fit, the error says what would be needed.
@@ -83,12 +48,12 @@ pub fn search(
 }
 
 fn is_out_of_memory(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(Failure::is_out_of_memory)
+    error.downcast_ref().is_some_and(LibtorchError::is_out_of_memory)
 }
 
 /// The batch with the most positions and that with the most examples: one of them takes the most
 /// memory.
-fn heaviest<'a>(plan: &'a Plan, lengths: &[Vec<usize>]) -> Vec<&'a [u32]> {
+fn heaviest<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [u32]> {
     let positions = |batch: &&[u32]| -> usize {
         let width = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
         batch.len() * lengths.iter().filter_map(width).sum::<usize>()

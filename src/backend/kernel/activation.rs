@@ -1,22 +1,23 @@
 //! Hyperbolic tangent and sigmoid as ratios of polynomials.
 //!
-//! tanh x ≈ x·P(x²) / Q(x²) for |x| ≤ 8 with P and Q of degree 4, a minimax fit of the relative
-//! error made for this file: 6.5e-9 in exact arithmetic, 3.2e-7 (less than three units in the last
-//! place) in single precision, over all x; beyond 8 the value at 8 stands, which is 1 to within
-//! 2.3e-7. σ(z) = ½ + ½ tanh(z/2). There is no branch and no table, and four gates share a division.
+//! tanh x ≈ x·P(x²) / Q(x²) for |x| ≤ 8, with P and Q of degree 4. The coefficients are a minimax fit
+//! of the relative error, made for this file. Its error is 6.5e-9 in exact arithmetic, and 3.2e-7
+//! (less than three units in the last place) in single precision, over all x. Beyond 8, the value at
+//! 8 is used, which is within 2.3e-7 of 1. σ(z) = ½ + ½ tanh(z/2). There are no branches and no
+//! tables, and four gates share a division.
 
 use pulp::Simd;
 
 use super::instructions::{clamp, mul_add};
 
-/// Beyond it tanh is ±1 in single precision, nearly.
+/// Magnitude of x beyond which tanh x is nearly ±1 in single precision.
 const LIMIT: f32 = 8.0;
-/// P from the highest power of x² to the lowest.
+/// Coefficients of P, from the highest power of x² to the lowest.
 const NUMERATOR: [f32; 5] = [1.523_036_8e-8, 2.189_462_6e-5, 0.003_571_596, 0.134_444_97, 1.0];
-/// Q likewise.
+/// Coefficients of Q, in the same order.
 const DENOMINATOR: [f32; 5] = [8.522_426_4e-7, 0.000_341_128_85, 0.026_164_435, 0.467_778_24, 1.0];
 
-/// Numerator and denominator of tanh.
+/// Returns the numerator and the denominator of tanh x.
 #[inline(always)]
 fn ratio<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     let x = clamp(simd, x, LIMIT);
@@ -25,7 +26,7 @@ fn ratio<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     (simd.mul_f32s(x, numerator), polynomial(simd, DENOMINATOR, square))
 }
 
-/// By Horner's rule.
+/// Evaluates a polynomial by Horner's rule.
 #[inline(always)]
 fn polynomial<S: Simd>(simd: S, coefficients: [f32; 5], x: S::f32s) -> S::f32s {
     let mut value = simd.splat_f32s(coefficients[0]);
@@ -35,15 +36,15 @@ fn polynomial<S: Simd>(simd: S, coefficients: [f32; 5], x: S::f32s) -> S::f32s {
     value
 }
 
-/// tanh x.
+/// Returns tanh x.
 #[inline(always)]
 pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let (numerator, denominator) = ratio(simd, x);
     simd.div_f32s(numerator, denominator)
 }
 
-/// tanh of four vectors with one division: each denominator is below 250, so their product is
-/// far from overflow.
+/// Returns tanh of four vectors with one division. Each denominator is below 250, so their product
+/// is far from overflow.
 #[inline(always)]
 fn tanh4<S: Simd>(simd: S, x: [S::f32s; 4]) -> [S::f32s; 4] {
     let (n0, d0) = ratio(simd, x[0]);
@@ -61,8 +62,8 @@ fn tanh4<S: Simd>(simd: S, x: [S::f32s; 4]) -> [S::f32s; 4] {
     ]
 }
 
-/// The gates i, f, g, o from z_i/2, z_f/2, z_g, z_o/2: the halves that σ needs stand in the packed
-/// weights already.
+/// Returns the gates i, f, g, o from z_i/2, z_f/2, z_g, z_o/2. The packed weights of i, f and o are
+/// already halved, as σ needs it.
 #[inline(always)]
 pub fn gates<S: Simd>(simd: S, halved: [S::f32s; 4]) -> [S::f32s; 4] {
     let [i, f, g, o] = tanh4(simd, halved);
@@ -77,22 +78,22 @@ mod tests {
     use super::*;
     use crate::backend::kernel::Instructions;
 
-    /// tanh and the four gates of each number.
-    struct All<'a> {
-        numbers: &'a [f32],
+    /// Computes tanh and the four gates of each input.
+    struct Activations<'a> {
+        inputs: &'a [f32],
         tanh: &'a mut [f32],
         gates: &'a mut [[f32; 4]],
     }
 
-    impl WithSimd for All<'_> {
+    impl WithSimd for Activations<'_> {
         type Output = ();
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            for ((number, out), four) in self.numbers.iter().zip(self.tanh).zip(self.gates) {
-                let x = simd.splat_f32s(*number);
+            for ((input, out), four) in self.inputs.iter().zip(self.tanh).zip(self.gates) {
+                let x = simd.splat_f32s(*input);
                 *out = simd.reduce_max_f32s(tanh(simd, x));
-                let half = simd.splat_f32s(number / 2.0);
+                let half = simd.splat_f32s(input / 2.0);
                 let values = gates(simd, [half, half, x, half]);
                 for (to, value) in four.iter_mut().zip(values) {
                     *to = simd.reduce_max_f32s(value);
@@ -102,23 +103,23 @@ mod tests {
     }
 
     #[test]
-    fn activations_are_as_exact_as_stated() {
-        let numbers: Vec<f32> = (-200_000..=200_000)
+    fn activations_have_the_documented_error() {
+        let inputs: Vec<f32> = (-200_000..=200_000)
             .map(|index| index as f32 / 8_000.0 * 1.01)
             .chain([0.0, 1e-20, 1e30])
             .collect();
         for instructions in Instructions::available() {
-            let mut found = vec![0.0; numbers.len()];
-            let mut four = vec![[0.0; 4]; numbers.len()];
-            instructions.run(All { numbers: &numbers, tanh: &mut found, gates: &mut four });
-            for ((x, tanh), [i, f, g, o]) in numbers.iter().zip(found).zip(four) {
+            let mut found = vec![0.0; inputs.len()];
+            let mut four = vec![[0.0; 4]; inputs.len()];
+            instructions.run(Activations { inputs: &inputs, tanh: &mut found, gates: &mut four });
+            for ((x, tanh), [i, f, g, o]) in inputs.iter().zip(found).zip(four) {
                 let exact = f64::from(*x).tanh();
                 let error = (f64::from(tanh) - exact).abs();
                 assert!(
                     error <= 3.3e-7 * exact.abs(),
                     "{instructions}: tanh {x} is off by {error:e}"
                 );
-                // The shared division costs a little.
+                // Sharing the division costs some precision.
                 let error = (f64::from(g) - exact).abs();
                 assert!(
                     error <= 6e-7 * exact.abs(),
@@ -134,10 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_stays_none() {
+    fn nan_stays_nan() {
         for instructions in Instructions::available() {
             let (mut found, mut four) = ([0.0], [[0.0; 4]]);
-            instructions.run(All { numbers: &[f32::NAN], tanh: &mut found, gates: &mut four });
+            instructions.run(Activations {
+                inputs: &[f32::NAN],
+                tanh: &mut found,
+                gates: &mut four,
+            });
             assert!(
                 found[0].is_nan() && four[0].iter().all(|gate| gate.is_nan()),
                 "{instructions}"

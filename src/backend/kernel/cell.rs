@@ -1,96 +1,96 @@
 //! The weights of one direction of one layer, packed for the register tiles.
 
-use super::memory::Floats;
+use super::aligned_vec::AlignedVec;
 
-/// The gates of a unit.
+/// Number of gates of a unit.
 pub const GATES: usize = 4;
 
-/// The gates in PyTorch's order, and what each is multiplied by in the forward pass: σ(z) needs
-/// tanh(z/2).
-const FACTORS: [f32; 4] = [0.5, 0.5, 1.0, 0.5];
+/// Factors of the packed weights for the gates i, f, g, o: σ(z) is computed from tanh(z/2).
+const GATE_FACTORS: [f32; 4] = [0.5, 0.5, 1.0, 0.5];
 
-/// Packed weights. P places hold H units in whole vectors of `lanes`; padding places have zero
-/// weights, so that their states stay zero.
+/// Packed weights. H units are padded to P, a whole number of vectors of `lanes` floats. Padding
+/// units have zero weights, so their states stay zero.
 pub struct Cell {
-    /// H.
+    /// Number of units, H.
     pub units: usize,
-    /// P, the multiple of `lanes` that holds H.
-    pub places: usize,
-    /// The numbers that one step reads besides the hidden state.
+    /// Number of units with padding, P.
+    pub padded_units: usize,
+    /// Number of inputs of a step, besides the hidden state.
     pub inputs: usize,
-    /// The floats in a vector.
+    /// Number of floats in a vector.
     pub lanes: usize,
-    /// [P/lanes, inputs, i f g o, lanes]
-    pub input: Floats,
-    /// [P/lanes, H, i f g o, lanes]
-    pub recurrent: Floats,
-    /// [P/lanes, i f g o, lanes]
-    pub bias: Floats,
-    /// W once more, for gradients of the inputs: groups of 4, 2 or 1 vectors of inputs, each
+    /// W, [P/lanes, inputs, i f g o, lanes].
+    pub input: AlignedVec,
+    /// U, [P/lanes, H, i f g o, lanes].
+    pub recurrent: AlignedVec,
+    /// b, [P/lanes, i f g o, lanes].
+    pub bias: AlignedVec,
+    /// W packed for the gradient of the inputs: groups of 4, 2 or 1 vectors of inputs, each
     /// [4P, group].
-    pub input_back: Floats,
-    /// U once more, in groups of units.
-    pub recurrent_back: Floats,
+    pub input_transposed: AlignedVec,
+    /// U packed for the gradient of the hidden state, in the same groups.
+    pub recurrent_transposed: AlignedVec,
 }
 
 impl Cell {
-    /// An empty cell of this shape.
+    /// Returns a cell of this shape, with zero weights.
     pub fn new(inputs: usize, units: usize, lanes: usize) -> Self {
-        let places = units.next_multiple_of(lanes);
+        let padded_units = units.next_multiple_of(lanes);
         Self {
             units,
-            places,
+            padded_units,
             inputs,
             lanes,
-            input: Floats::zeros(4 * places * inputs),
-            recurrent: Floats::zeros(4 * places * units),
-            bias: Floats::zeros(4 * places),
-            input_back: Floats::zeros(4 * places * inputs.next_multiple_of(lanes)),
-            recurrent_back: Floats::zeros(4 * places * places),
+            input: AlignedVec::zeros(4 * padded_units * inputs),
+            recurrent: AlignedVec::zeros(4 * padded_units * units),
+            bias: AlignedVec::zeros(4 * padded_units),
+            input_transposed: AlignedVec::zeros(4 * padded_units * inputs.next_multiple_of(lanes)),
+            recurrent_transposed: AlignedVec::zeros(4 * padded_units * padded_units),
         }
     }
 
-    /// Takes weights in PyTorch's layout: [4H, inputs], [4H, H] and [4H].
+    /// Packs weights in PyTorch's layout: [4H, inputs], [4H, H] and [4H].
     pub fn pack(&mut self, weight_ih: &[f32], weight_hh: &[f32], bias: &[f32]) {
-        let (units, lanes, places) = (self.units, self.lanes, self.places);
+        let (units, lanes) = (self.units, self.lanes);
         pack_forward(&mut self.input, weight_ih, self.inputs, units, lanes);
         pack_forward(&mut self.recurrent, weight_hh, units, units, lanes);
         pack_forward(&mut self.bias, bias, 1, units, lanes);
-        pack_backward(&mut self.input_back, weight_ih, self.inputs, units, lanes);
-        pack_backward(&mut self.recurrent_back, weight_hh, units, units, lanes);
-        debug_assert!(self.bias.len() == 4 * places);
+        pack_transposed(&mut self.input_transposed, weight_ih, self.inputs, units, lanes);
+        pack_transposed(&mut self.recurrent_transposed, weight_hh, units, units, lanes);
+        debug_assert!(self.bias.len() == self.gates_width());
     }
 
-    /// The numbers of all gates, padding included: 4P.
-    pub fn wide(&self) -> usize {
-        GATES * self.places
+    /// Number of gate values of a row, with padding: 4P.
+    pub fn gates_width(&self) -> usize {
+        GATES * self.padded_units
     }
 
-    /// The stretches of a row of gate gradients [P/lanes, i f g o, lanes] that belong to units:
-    /// where each begins and how long it is.
-    pub fn depths(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (lanes, rest) = (self.lanes, self.units % self.lanes);
-        let whole = (self.units - rest) * 4;
-        let tail = (0..if rest == 0 { 0 } else { 4 }).map(move |gate| (whole + gate * lanes, rest));
+    /// Ranges of a row of gate gradients [P/lanes, i f g o, lanes] that belong to units rather than
+    /// padding, as (start, length).
+    pub fn unit_ranges(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (lanes, partial) = (self.lanes, self.units % self.lanes);
+        let whole = (self.units - partial) * 4;
+        let tail =
+            (0..if partial == 0 { 0 } else { 4 }).map(move |gate| (whole + gate * lanes, partial));
         std::iter::once((0, whole)).chain(tail)
     }
 }
 
-/// Where gate and unit stand in a row of [P/lanes, i f g o, lanes].
-pub fn place(gate: usize, unit: usize, lanes: usize) -> usize {
+/// Index of a gate of a unit in a row of [P/lanes, i f g o, lanes].
+pub fn packed_index(gate: usize, unit: usize, lanes: usize) -> usize {
     (unit / lanes * 4 + gate) * lanes + unit % lanes
 }
 
-/// [4H, columns] → [P/lanes, columns, i f g o, lanes], σ gates halved.
+/// Packs [4H, columns] as [P/lanes, columns, i f g o, lanes] and halves the weights of i, f and o.
 fn pack_forward(packed: &mut [f32], weights: &[f32], columns: usize, units: usize, lanes: usize) {
     let vectors = packed.chunks_exact_mut(columns * GATES * lanes).enumerate();
     for (vector, packed) in vectors {
         let first = vector * lanes;
-        let here = lanes.min(units - first);
-        for (gate, factor) in FACTORS.into_iter().enumerate() {
-            let rows = &weights[(gate * units + first) * columns..][..here * columns];
+        let count = lanes.min(units - first);
+        for (gate, factor) in GATE_FACTORS.into_iter().enumerate() {
+            let rows = &weights[(gate * units + first) * columns..][..count * columns];
             for (column, packed) in packed.chunks_exact_mut(GATES * lanes).enumerate() {
-                let packed = packed[gate * lanes..][..here].iter_mut();
+                let packed = packed[gate * lanes..][..count].iter_mut();
                 for (unit, packed) in packed.enumerate() {
                     *packed = rows[unit * columns + column] * factor;
                 }
@@ -99,25 +99,30 @@ fn pack_forward(packed: &mut [f32], weights: &[f32], columns: usize, units: usiz
     }
 }
 
-/// [4H, columns] → for each group of column vectors [4P, group].
-fn pack_backward(packed: &mut [f32], weights: &[f32], columns: usize, units: usize, lanes: usize) {
-    let wide = units.next_multiple_of(lanes) * 4;
-    for (vector, group) in groups(columns.div_ceil(lanes)) {
+/// Packs [4H, columns] as one [4P, group] for each group of column vectors.
+fn pack_transposed(
+    packed: &mut [f32],
+    weights: &[f32],
+    columns: usize,
+    units: usize,
+    lanes: usize,
+) {
+    let gates_width = units.next_multiple_of(lanes) * 4;
+    for (vector, group) in vector_groups(columns.div_ceil(lanes)) {
         let width = group * lanes;
-        let columns_here = (columns - vector * lanes).min(width);
+        let count = (columns - vector * lanes).min(width);
         for gate in 0..4 {
             for unit in 0..units {
-                let row =
-                    &weights[(gate * units + unit) * columns + vector * lanes..][..columns_here];
-                let to = vector * lanes * wide + place(gate, unit, lanes) * width;
-                packed[to..to + columns_here].copy_from_slice(row);
+                let row = &weights[(gate * units + unit) * columns + vector * lanes..][..count];
+                let to = vector * lanes * gates_width + packed_index(gate, unit, lanes) * width;
+                packed[to..to + count].copy_from_slice(row);
             }
         }
     }
 }
 
-/// Cuts vectors into groups of 4, then 2, then 1: where each begins and how many it has.
-pub fn groups(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Cuts vectors into groups of 4, then 2, then 1, as (first vector, number of vectors).
+pub fn vector_groups(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;
     std::iter::from_fn(move || {
         let group = match vectors - first {

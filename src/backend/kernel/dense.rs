@@ -1,48 +1,49 @@
-//! Products with whole tables of inputs or gradients.
+//! Matrix products and sums over all rows of inputs or gradients at once.
 
 use pulp::{Simd, WithSimd};
 
-use super::cell::{Cell, GATES, groups};
+use super::cell::{Cell, GATES, vector_groups};
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
-/// W x + b for every row of a table of inputs.
-pub struct Project<'a> {
-    /// The weights W and b.
+/// Computes W x + b for every row of inputs.
+pub struct InputProjection<'a> {
+    /// Weights W and b.
     pub cell: &'a Cell,
-    /// [n, inputs], each row `row` behind the one before it.
+    /// [n, inputs], with `row_stride` floats from one row to the next.
     pub inputs: &'a [f32],
-    /// How far each row lies behind the one before it.
-    pub row: usize,
-    /// [n, P/lanes, i f g o, lanes]
+    /// Distance between rows of `inputs`.
+    pub row_stride: usize,
+    /// Result, [n, P/lanes, i f g o, lanes].
     pub projected: &'a mut [f32],
 }
 
-impl WithSimd for Project<'_> {
+impl WithSimd for InputProjection<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { cell, inputs, row, projected } = self;
+        let Self { cell, inputs, row_stride, projected } = self;
         let lanes = S::F32_LANES;
-        let (wide, window) = (cell.wide(), GATES * lanes);
-        assert!(cell.lanes == lanes && cell.bias.len() == wide);
-        for block in 0..wide / window {
-            let at = block * window;
-            let right = Right { values: &cell.input[at * cell.inputs..], step: window };
-            for_row_tiles!(S, 0..projected.len() / wide, |first, M| {
+        let (gates_width, tile_width) = (cell.gates_width(), GATES * lanes);
+        assert!(cell.lanes == lanes && cell.bias.len() == gates_width);
+        for vector in 0..gates_width / tile_width {
+            let at = vector * tile_width;
+            let right = Right { values: &cell.input[at * cell.inputs..], row_stride: tile_width };
+            for_row_tiles!(S, 0..projected.len() / gates_width, |first, M| {
                 let mut tile = [[simd.splat_f32s(0.0); GATES]; M];
                 for m in 0..M {
                     for n in 0..GATES {
-                        // SAFETY: the bias has `wide` numbers.
+                        // SAFETY: at + tile_width <= gates_width, the length of the bias.
                         tile[m][n] = unsafe { load::<S>(cell.bias.as_ptr(), at + n * lanes) };
                     }
                 }
-                let left = Left { values: &inputs[first * row..], row, step: 1 };
+                let values = &inputs[first * row_stride..];
+                let left = Left { values, row_stride, column_stride: 1 };
                 let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, cell.inputs);
                 for m in 0..M {
                     for n in 0..GATES {
-                        let to = (first + m) * wide + at + n * lanes;
-                        // SAFETY: first + m is below the rows of `projected`, at + window <= wide.
+                        let to = (first + m) * gates_width + at + n * lanes;
+                        // SAFETY: first + m is a row of `projected`; at + tile_width <= gates_width.
                         unsafe { store::<S>(projected.as_mut_ptr(), to, tile[m][n]) };
                     }
                 }
@@ -51,48 +52,50 @@ impl WithSimd for Project<'_> {
     }
 }
 
-/// The gradients of what a matrix was multiplied with: gate gradients [n, 4P] · Wᵀ or Uᵀ.
-pub struct Backproject<'a> {
-    /// The weights.
+/// Computes the gradient of the vectors that W or U was multiplied with: gate gradients [n, 4P] · W
+/// or U.
+pub struct InputGradient<'a> {
+    /// Shape of the weights.
     pub cell: &'a Cell,
-    /// The matrix as [`Cell::input_back`] or [`Cell::recurrent_back`] has it.
+    /// [`Cell::input_transposed`] or [`Cell::recurrent_transposed`].
     pub packed: &'a [f32],
-    /// [n, P/lanes, i f g o, lanes]
+    /// Gate gradients, [n, P/lanes, i f g o, lanes].
     pub gradients: &'a [f32],
-    /// [n, columns in whole vectors]
+    /// Result, [n, columns].
     pub inputs: &'a mut [f32],
-    /// The columns, whole vectors of them.
+    /// Number of columns, a multiple of the lanes.
     pub columns: usize,
 }
 
-impl WithSimd for Backproject<'_> {
+impl WithSimd for InputGradient<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = S::F32_LANES;
-        let rows = self.gradients.len() / self.cell.wide();
+        let rows = self.gradients.len() / self.cell.gates_width();
         assert!(self.cell.lanes == lanes && self.columns.is_multiple_of(lanes));
         assert!(self.inputs.len() >= rows * self.columns);
         let mut this = self;
-        for (vector, group) in groups(this.columns / lanes) {
+        for (vector, group) in vector_groups(this.columns / lanes) {
             match group {
-                4 => this.columns::<S, 4>(simd, vector, rows),
-                2 => this.columns::<S, 2>(simd, vector, rows),
-                _ => this.columns::<S, 1>(simd, vector, rows),
+                4 => this.group::<S, 4>(simd, vector, rows),
+                2 => this.group::<S, 2>(simd, vector, rows),
+                _ => this.group::<S, 1>(simd, vector, rows),
             }
         }
     }
 }
 
-impl Backproject<'_> {
-    /// N vectors of columns of all rows.
+impl InputGradient<'_> {
+    /// Computes N vectors of columns of all rows.
     #[inline(always)]
-    fn columns<S: Simd, const N: usize>(&mut self, simd: S, vector: usize, rows: usize) {
+    fn group<S: Simd, const N: usize>(&mut self, simd: S, vector: usize, rows: usize) {
         let lanes = S::F32_LANES;
         for_row_tiles!(S, 0..rows, |first, M| {
-            let gradients = &self.gradients[first * self.cell.wide()..];
-            let tile = backproject_tile::<S, M, N>(simd, self.cell, self.packed, gradients, vector);
+            let gradients = &self.gradients[first * self.cell.gates_width()..];
+            let tile =
+                input_gradient_tile::<S, M, N>(simd, self.cell, self.packed, gradients, vector);
             for m in 0..M {
                 for n in 0..N {
                     let to = (first + m) * self.columns + (vector + n) * lanes;
@@ -104,74 +107,76 @@ impl Backproject<'_> {
     }
 }
 
-/// M rows of gate gradients times N vectors of columns of a matrix that is packed for it.
+/// Multiplies M rows of gate gradients with N vectors of columns of a transposed packed matrix.
 #[inline(always)]
-pub fn backproject_tile<S: Simd, const M: usize, const N: usize>(
+pub fn input_gradient_tile<S: Simd, const M: usize, const N: usize>(
     simd: S,
     cell: &Cell,
     packed: &[f32],
     gradients: &[f32],
     vector: usize,
 ) -> [[S::f32s; N]; M] {
-    let (lanes, wide) = (S::F32_LANES, cell.wide());
+    let (lanes, gates_width) = (S::F32_LANES, cell.gates_width());
     let mut tile = [[simd.splat_f32s(0.0); N]; M];
-    for (offset, depth) in cell.depths() {
-        let left = Left { values: &gradients[offset..], row: wide, step: 1 };
-        let packed = &packed[(vector * wide + offset * N) * lanes..];
-        let right = Right { values: packed, step: N * lanes };
+    for (offset, depth) in cell.unit_ranges() {
+        let left = Left { values: &gradients[offset..], row_stride: gates_width, column_stride: 1 };
+        let packed = &packed[(vector * gates_width + offset * N) * lanes..];
+        let right = Right { values: packed, row_stride: N * lanes };
         tile = multiply_add::<S, M, N>(simd, tile, left, right, depth);
     }
     tile
 }
 
-/// Adds leftᵀ · right to the gradient of a matrix: that of U from hidden states and gate
-/// gradients, that of W from inputs and theirs.
-pub struct Outer<'a> {
-    /// [K, columns]
+/// Adds leftᵀ · right to the gradient of a matrix: hidden states and gate gradients for U, inputs
+/// and gate gradients for W.
+pub struct WeightGradient<'a> {
+    /// Gradient to add to, [K, columns].
     pub sum: &'a mut [f32],
-    /// [n, K]
+    /// [n, K], with `left_stride` floats from one row to the next.
     pub left: &'a [f32],
-    /// How far each row of `left` lies behind the one before it.
-    pub left_row: usize,
-    /// [n, columns]
+    /// Distance between rows of `left`.
+    pub left_stride: usize,
+    /// [n, columns].
     pub right: &'a [f32],
-    /// K.
+    /// Number of rows of the gradient, K.
     pub depth: usize,
-    /// The columns, groups of four vectors.
+    /// Number of columns, a multiple of four vectors.
     pub columns: usize,
 }
 
-/// Rows that are multiplied while the windows they are read through stay in the first-level cache.
+/// Number of rows that are multiplied at a time: the columns read of them fit into the L1 cache.
 const CHUNK: usize = 64;
 
-impl WithSimd for Outer<'_> {
+impl WithSimd for WeightGradient<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sum, left, left_row, right, depth, columns } = self;
-        let window = GATES * S::F32_LANES;
+        let Self { sum, left, left_stride, right, depth, columns } = self;
+        let tile_width = GATES * S::F32_LANES;
         let count = right.len() / columns;
-        assert!(columns.is_multiple_of(window) && sum.len() >= depth * columns);
+        assert!(columns.is_multiple_of(tile_width) && sum.len() >= depth * columns);
         for first in (0..count).step_by(CHUNK) {
             let chunk = CHUNK.min(count - first);
-            for column in (0..columns).step_by(window) {
-                let right = Right { values: &right[first * columns + column..], step: columns };
+            for column in (0..columns).step_by(tile_width) {
+                let values = &right[first * columns + column..];
+                let right = Right { values, row_stride: columns };
                 for_row_tiles!(S, 0..depth, |k, M| {
                     let mut tile = [[simd.splat_f32s(0.0); GATES]; M];
                     let at = sum[k * columns + column..].as_mut_ptr();
                     for m in 0..M {
                         for n in 0..GATES {
-                            // SAFETY: k + m < depth, column + window <= columns: asserted above.
+                            // SAFETY: k + m < depth and column + tile_width <= columns, and `sum`
+                            // holds depth * columns values, as asserted above.
                             tile[m][n] = unsafe { load::<S>(at, m * columns + n * S::F32_LANES) };
                         }
                     }
-                    let left =
-                        Left { values: &left[first * left_row + k..], row: 1, step: left_row };
+                    let values = &left[first * left_stride + k..];
+                    let left = Left { values, row_stride: 1, column_stride: left_stride };
                     let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, chunk);
                     for m in 0..M {
                         for n in 0..GATES {
-                            // SAFETY: as above.
+                            // SAFETY: As for the load.
                             unsafe { store::<S>(at, m * columns + n * S::F32_LANES, tile[m][n]) };
                         }
                     }
@@ -181,19 +186,19 @@ impl WithSimd for Outer<'_> {
     }
 }
 
-/// Adds up gradients by input: `sum[rows[i]] += gradients[i]`, all rows `columns` wide.
-pub struct Scatter<'a> {
-    /// [rows, columns]
+/// Adds gradients to the rows of the inputs that they belong to: `sum[rows[i]] += gradients[i]`.
+pub struct ScatterAdd<'a> {
+    /// [rows, columns].
     pub sum: &'a mut [f32],
-    /// For each gradient the row it is added to, [n].
+    /// Row of `sum` for each gradient, [n].
     pub rows: &'a [u32],
-    /// [n, columns]
+    /// [n, columns].
     pub gradients: &'a [f32],
-    /// The columns, whole vectors of them.
+    /// Number of columns, a multiple of the lanes.
     pub columns: usize,
 }
 
-impl WithSimd for Scatter<'_> {
+impl WithSimd for ScatterAdd<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -210,15 +215,15 @@ impl WithSimd for Scatter<'_> {
     }
 }
 
-/// Adds up all rows: `sum[j] += Σ rows[i][j]`.
-pub struct SumRows<'a> {
-    /// [columns], whole vectors of them
+/// Adds the gate gradients of all rows to the gradient of a bias: `sum[j] += Σ rows[i][j]`.
+pub struct BiasGradient<'a> {
+    /// Gradient to add to, [columns], a multiple of the lanes.
     pub sum: &'a mut [f32],
-    /// [n, as many as `sum` has]
+    /// Gate gradients, [n, columns].
     pub rows: &'a [f32],
 }
 
-impl WithSimd for SumRows<'_> {
+impl WithSimd for BiasGradient<'_> {
     type Output = ();
 
     #[inline(always)]

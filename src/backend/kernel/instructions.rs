@@ -1,11 +1,11 @@
-//! Which vector instructions compute, chosen when the program runs.
+//! The vector instructions to compute with, chosen at run time.
 
 use std::any::TypeId;
 use std::fmt;
 
 use pulp::{Scalar128b, Simd, WithSimd};
 
-/// A set of vector instructions that this processor has.
+/// A set of vector instructions that this processor supports.
 #[derive(Clone, Copy)]
 pub enum Instructions {
     /// 16 floats in each of 32 registers.
@@ -17,12 +17,12 @@ pub enum Instructions {
     /// 4 floats in each of 32 registers.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
-    /// Whatever the compiler makes of loops over 4 floats.
+    /// 4 floats, in plain loops that the compiler vectorizes.
     Portable,
 }
 
 impl Instructions {
-    /// All that this processor has, the fastest first.
+    /// Returns all instruction sets that this processor supports, fastest first.
     pub fn available() -> Vec<Self> {
         let mut available = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -36,12 +36,12 @@ impl Instructions {
         available
     }
 
-    /// The fastest of this processor.
+    /// Returns the fastest instruction set of this processor.
     pub fn best() -> Self {
         Self::available()[0]
     }
 
-    /// The floats in a vector.
+    /// Number of floats in a vector.
     pub fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -54,7 +54,7 @@ impl Instructions {
         }
     }
 
-    /// Runs an operation with these instructions.
+    /// Runs an operation with this instruction set.
     #[inline(always)]
     pub fn run<Operation: WithSimd>(self, operation: Operation) -> Operation::Output {
         match self {
@@ -89,8 +89,8 @@ impl fmt::Debug for Instructions {
     }
 }
 
-/// a · b + c, rounded once where there is an instruction for it; in software that takes a hundred
-/// times as long as rounding twice.
+/// Returns a · b + c, rounded once if the processor has an instruction for it. Rounding once in
+/// software takes a hundred times as long as rounding twice.
 #[inline(always)]
 pub fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     match TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
@@ -99,7 +99,7 @@ pub fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s 
     }
 }
 
-/// x between −limit and limit; a NaN stays one.
+/// Clamps x to [−limit, limit]. NaN stays NaN.
 #[inline(always)]
 pub fn clamp<S: Simd>(simd: S, x: S::f32s, limit: f32) -> S::f32s {
     let (low, high) = (simd.splat_f32s(-limit), simd.splat_f32s(limit));
@@ -108,12 +108,12 @@ pub fn clamp<S: Simd>(simd: S, x: S::f32s, limit: f32) -> S::f32s {
             let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
             simd.select_f32s(simd.greater_than_f32s(x, high), high, x)
         }
-        // Of two operands of which one is no number, the instructions return the second.
+        // If one operand is NaN, these instructions return the second.
         false => simd.min_f32s(high, simd.max_f32s(low, x)),
     }
 }
 
-/// c − a · b.
+/// Returns c − a · b.
 #[inline(always)]
 pub fn negate_mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     match TypeId::of::<S>() == TypeId::of::<Scalar128b>() {

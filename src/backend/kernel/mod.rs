@@ -1,10 +1,11 @@
-//! An LSTM layer on the CPU, forward and backward, several times as fast as libtorch's.
+//! An LSTM layer on the CPU, forward and backward, several times as fast as libtorch's. Equations,
+//! packing and vector instructions belong here; embeddings, pooling and threads do not.
 //!
-//! Letters: B rows (texts), T steps, E inputs of a step, H hidden units, P places for them.
+//! Notation: B rows (texts), T steps, E inputs per step, H hidden units, P hidden units with padding.
 //!
 //! # Equations
 //!
-//! Forward, for each row and step, with gates in PyTorch's order i, f, g, o:
+//! Forward pass, for each row and step, with the gates in PyTorch's order i, f, g, o:
 //!
 //! ```text
 //! z = W x + U h + b                                     [4H]
@@ -13,8 +14,8 @@
 //! h ← o ⊙ tanh(c)
 //! ```
 //!
-//! Backward, from the last step to the first, with dh what comes from above plus what the step
-//! behind sends back, and dc what that step sends back:
+//! Backward pass, from the last step to the first. Here dh is the gradient from the layer above plus
+//! the gradient that step t + 1 sends back, and dc is the gradient that step t + 1 sends back:
 //!
 //! ```text
 //! dc ← dc + dh ⊙ o ⊙ (1 − tanh²(c))
@@ -24,64 +25,67 @@
 //! dU += dz h₋₁ᵀ        dW += dz xᵀ        db += dz        dx = Wᵀ dz
 //! ```
 //!
-//! # Why it is fast, and why each trick is exact
+//! # Optimizations, and why each is exact
 //!
-//! **Input products once per distinct word** ([`Project`], [`Scatter`]). x is a row of the embedding,
-//! so W x + b depends on the word alone. It is computed for each distinct word of a thread's share of a
-//! batch, of which there are several times fewer than positions, and looked up from then on. Backward, dz is
-//! added up for each word first: Σ Wᵀ dz = Wᵀ Σ dz and Σ dz xᵀ = (Σ dz) xᵀ, so that two products
-//! with as many rows as there are words do for all positions. A word that is dropped out whole is
-//! one more row, of zeros. Where inputs differ from position to position (upper layers, dropout of
-//! single numbers), every position is a row of its own.
+//! **One input projection per distinct word** ([`InputProjection`], [`ScatterAdd`]). x is a row of
+//! the embedding, so W x + b depends only on the word. It is computed once for each distinct word in
+//! a thread's share of a batch, and then looked up. There are several times fewer distinct words
+//! than tokens. The backward pass first sums dz over the occurrences of each word. Since
+//! Σ Wᵀ dz = Wᵀ Σ dz and Σ dz xᵀ = (Σ dz) xᵀ, two products with one row per distinct word then
+//! suffice for all tokens. A word removed by word dropout maps to one more row, of zeros. If inputs
+//! differ from token to token (upper layers, dropout of single components), every token has its own
+//! row.
 //!
 //! **One fused step** ([`Forward`], [`Backward`]). A register tile holds the four gates of one
-//! vector of units for up to six rows: it begins with W x + b, is multiplied through U, and goes
-//! through the activations before anything is written. For that U is packed as
-//! [P/lanes, H, i f g o, lanes], so that the tile reads it from front to back, and the halves that
-//! σ(z) = ½ + ½ tanh(z/2) needs stand in the packed weights. Backward the tile is dh₋₁, multiplied
-//! from dz of the step behind, and dz takes the place of the gates in memory.
+//! vector of units for up to six rows. It starts as W x + b, accumulates the product with U, and
+//! passes through the activations before anything is written to memory. U is packed as
+//! [P/lanes, H, i f g o, lanes], so the tile reads it sequentially. Since
+//! σ(z) = ½ + ½ tanh(z/2), the packed weights of i, f and o are already halved. In the backward pass,
+//! the tile is dh₋₁, the product of Uᵀ with dz of step t + 1, and dz overwrites the gates in memory.
 //!
-//! **Activations as ratios of polynomials**, without branches, and four gates share one division: see
-//! `activation.rs` for the fit and its error. c and tanh(c) are computed again in the backward pass
-//! instead of being kept: memory is slower than a few multiplications.
+//! **Activations are ratios of polynomials**, without branches; four gates share one division. See
+//! `activation.rs` for the fit and its error. The backward pass recomputes c and tanh(c) instead of
+//! loading them: memory is slower than a few multiplications.
 //!
-//! **The weight gradient last** ([`Outer`]). dU is a sum over all steps and rows, so it waits until
-//! the block is done and is one product [H, n] · [n, 4P], where registers are used best. `hidden`
-//! holds h₋₁ of each step, in the order of dz, for that.
+//! **The weight gradient comes last** ([`WeightGradient`]). dU is a sum over all steps and rows, so
+//! it waits for the end of the block and becomes a single product [H, n] · [n, 4P], which makes the
+//! best use of the registers. For this product, `hidden` holds h₋₁ of every step in the order of dz.
 //!
-//! **No work on padding** ([`Layout`]). Rows are sorted by falling length; step t of the rows that are
-//! not over lies behind step t − 1, so that a finished row takes neither time nor memory, and n is
-//! the number of real tokens. Padding in front, which Keras's models read as text, is the same for
-//! all rows: its states are computed once, rows go on from them, and since the backward pass is
-//! linear in the gradients, so is what the rows send back added up and carried through once.
+//! **No work on padding** ([`Layout`]). Rows are sorted by decreasing length. Step t of the rows
+//! that are still active directly follows step t − 1 in memory, so a finished row costs neither time
+//! nor memory, and n is the number of real tokens. Padding in front, which Keras models process like
+//! text, is the same for all rows: its states are computed once, and every row continues from them.
+//! The backward pass is linear in the gradients, so the gradients that the rows send back are summed
+//! and propagated through the padding once.
 //!
-//! **Threads own rows.** Nobody waits inside a sequence; the gradients of the threads are added up
-//! in their order, so that results depend on the number of threads alone, and not on timing.
+//! **Threads own rows.** No thread waits inside a sequence. The threads' gradients are added in a
+//! fixed order, so results depend on the number of threads but not on timing.
 //!
-//! **Padded vectors.** H units stand in P places, the next multiple of the vector's lanes; weights of
-//! padding places are zero, so that their gates are ½, ½, 0, ½ and their states stay zero.
+//! **Whole vectors.** H units are padded to P, the next multiple of the number of lanes. The weights
+//! of padding units are zero, so their gates are ½, ½, 0, ½ and their states stay zero.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! A step of a row takes 8H² multiplications and additions forward, 8H² backward and 8H² for dU
-//! (those of W are spread over the repetitions of a word), some 90 vector instructions for each
-//! vector of units forward and 40 backward, and 6P floats of memory until the backward pass.
+//! Each step of a row takes 8H² floating-point operations in the forward pass, 8H² in the backward
+//! pass, and 8H² for dU; the operations for W are shared by all occurrences of a word. Each vector
+//! of units takes about 90 vector instructions forward and 40 backward. Until the backward pass, the
+//! step occupies 6P floats.
 //!
-//! All of it is written once over [`pulp::Simd`] and compiled for every instruction set in
+//! All code is written once over [`pulp::Simd`] and compiled for each instruction set in
 //! [`Instructions`].
 
-#![allow(clippy::needless_range_loop, reason = "tiles are indexed as matrices are")]
+#![allow(clippy::needless_range_loop, reason = "tiles are indexed like matrices")]
 
 mod activation;
+mod aligned_vec;
 mod cell;
 mod dense;
 mod instructions;
-mod memory;
 mod product;
 mod recurrence;
 
-pub(crate) use cell::{Cell, place};
-pub(crate) use dense::{Backproject, Outer, Project, Scatter, SumRows};
+pub(crate) use aligned_vec::AlignedVec;
+pub(crate) use cell::{Cell, packed_index};
+pub(crate) use dense::{BiasGradient, InputGradient, InputProjection, ScatterAdd, WeightGradient};
 pub use instructions::Instructions;
-pub(crate) use memory::Floats;
-pub(crate) use recurrence::{Backward, Forward, ForwardCache, Layout, Upstream};
+pub(crate) use recurrence::{Backward, Forward, ForwardCache, HiddenGradient, Layout};

@@ -1,4 +1,4 @@
-//! One register tile serves every matrix product.
+//! The register tile that computes every matrix product.
 
 use std::array::from_fn;
 
@@ -6,42 +6,42 @@ use pulp::Simd;
 
 use super::instructions::mul_add;
 
-/// Reads a vector from `values[at..]`.
+/// Loads a vector from `values[at..]`.
 ///
 /// # Safety
-/// `values` has a whole vector there.
+/// `values[at..]` must hold a whole vector.
 #[inline(always)]
 pub unsafe fn load<S: Simd>(values: *const f32, at: usize) -> S::f32s {
-    // SAFETY: as the caller promises; the type is plain numbers, and the read needs no alignment.
+    // SAFETY: The caller guarantees the bounds; any bits are valid floats, aligned or not.
     unsafe { values.add(at).cast::<S::f32s>().read_unaligned() }
 }
 
-/// Writes a vector to `values[at..]`.
+/// Stores a vector to `values[at..]`.
 ///
 /// # Safety
-/// `values` has room for a whole vector there.
+/// `values[at..]` must have room for a whole vector.
 #[inline(always)]
 pub unsafe fn store<S: Simd>(values: *mut f32, at: usize, vector: S::f32s) {
-    // SAFETY: as the caller promises.
+    // SAFETY: The caller guarantees the bounds.
     unsafe { values.add(at).cast::<S::f32s>().write_unaligned(vector) }
 }
 
-/// The numbers of the left matrix: element (m, k) is `values[m * row + k * step]`.
+/// Left operand: element (m, k) is `values[m * row_stride + k * column_stride]`.
 #[derive(Clone, Copy)]
 pub struct Left<'a> {
     pub values: &'a [f32],
-    pub row: usize,
-    pub step: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
 }
 
-/// The numbers of the right matrix: vector (k, n) is at `values[k * step + n * lanes]`.
+/// Right operand: vector (k, n) starts at `values[k * row_stride + n * lanes]`.
 #[derive(Clone, Copy)]
 pub struct Right<'a> {
     pub values: &'a [f32],
-    pub step: usize,
+    pub row_stride: usize,
 }
 
-/// `tile` [M, N vectors] += left [M, depth] · right [depth, N vectors].
+/// Returns `tile` [M, N vectors] + left [M, depth] · right [depth, N vectors].
 #[inline(always)]
 pub fn multiply_add<S: Simd, const M: usize, const N: usize>(
     simd: S,
@@ -54,29 +54,29 @@ pub fn multiply_add<S: Simd, const M: usize, const N: usize>(
     if depth == 0 {
         return tile;
     }
-    assert!(left.values.len() > (M - 1) * left.row + (depth - 1) * left.step);
-    assert!(right.values.len() >= (depth - 1) * right.step + N * S::F32_LANES);
+    assert!(left.values.len() > (M - 1) * left.row_stride + (depth - 1) * left.column_stride);
+    assert!(right.values.len() >= (depth - 1) * right.row_stride + N * S::F32_LANES);
     let (mut a, mut b) = (left.values.as_ptr(), right.values.as_ptr());
     for _ in 0..depth {
-        // SAFETY: k < depth, m < M and n < N, so that both indices are below what was asserted.
+        // SAFETY: k < depth, m < M and n < N, so both indices are within the asserted bounds.
         unsafe {
             let vectors: [S::f32s; N] = from_fn(|n| load::<S>(b, n * S::F32_LANES));
             for m in 0..M {
-                let factor = simd.splat_f32s(*a.add(m * left.row));
+                let factor = simd.splat_f32s(*a.add(m * left.row_stride));
                 for n in 0..N {
                     tile[m][n] = mul_add(simd, factor, vectors[n], tile[m][n]);
                 }
             }
-            a = a.wrapping_add(left.step);
-            b = b.wrapping_add(right.step);
+            a = a.wrapping_add(left.column_stride);
+            b = b.wrapping_add(right.row_stride);
         }
     }
     tile
 }
 
-/// Calls `$body` for tiles of rows that cover `$rows`. `$row` is the first row of a tile and the
-/// constant `$M` its height: at most 6, where 32 registers hold such a tile of 4 vectors, or 2
-/// where there are 16.
+/// Runs `$body` for tiles of rows that cover `$rows`. `$row` is the first row of the tile and the
+/// constant `$M` its height: at most 6 with 32 registers, which hold such a tile of 4 vectors, and at
+/// most 2 with 16 registers.
 macro_rules! for_row_tiles {
     ($S:ty, $rows:expr, |$row:ident, $M:ident| $body:expr) => {{
         let rows: std::ops::Range<usize> = $rows;

@@ -3,108 +3,108 @@
 use pulp::{Simd, WithSimd};
 
 use super::activation::{gates, tanh};
-use super::cell::{Cell, GATES, groups};
-use super::dense::backproject_tile;
+use super::aligned_vec::AlignedVec;
+use super::cell::{Cell, GATES, vector_groups};
+use super::dense::input_gradient_tile;
 use super::instructions::{mul_add, negate_mul_add};
-use super::memory::Floats;
 use super::product::{Left, Right, for_row_tiles, load, multiply_add, store};
 
-/// Where the steps of a block lie: texts sorted by falling length are the rows, and step t of all
-/// rows that are not over lies behind step t − 1. Nothing is padded.
+/// Order of the tokens of a block in memory, as in PyTorch's `PackedSequence`: texts sorted by
+/// decreasing length are the rows, and step t of all rows that are still active directly follows
+/// step t − 1. Nothing is padded.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// Where each step begins; one more than there are steps.
-    starts: Vec<usize>,
+    /// First token of each step, and the number of tokens at the end.
+    offsets: Vec<usize>,
 }
 
 impl Layout {
-    /// The layout of rows with these lengths, which fall.
+    /// Returns the layout of rows with these lengths, in decreasing order.
     pub fn new(lengths: &[usize]) -> Self {
         debug_assert!(lengths.is_sorted_by(|a, b| a >= b));
         let steps = lengths.first().copied().unwrap_or(0);
-        let mut starts = Vec::with_capacity(steps + 1);
+        let mut offsets = Vec::with_capacity(steps + 1);
         let mut active = lengths.len();
-        let mut start = 0;
-        starts.push(start);
+        let mut offset = 0;
+        offsets.push(offset);
         for step in 0..steps {
             while lengths[active - 1] <= step {
                 active -= 1;
             }
-            start += active;
-            starts.push(start);
+            offset += active;
+            offsets.push(offset);
         }
-        Self { starts }
+        Self { offsets }
     }
 
-    /// The steps of the longest row.
+    /// Number of steps of the longest row.
     pub fn steps(&self) -> usize {
-        self.starts.len() - 1
+        self.offsets.len() - 1
     }
 
-    /// Steps of all rows together.
+    /// Number of steps of all rows together.
     pub fn tokens(&self) -> usize {
-        self.starts[self.steps()]
+        self.offsets[self.steps()]
     }
 
-    /// Where row 0 of a step lies; row r lies r behind it.
-    pub fn start(&self, step: usize) -> usize {
-        self.starts[step]
+    /// Token of row 0 at a step; that of row r is r further.
+    pub fn offset(&self, step: usize) -> usize {
+        self.offsets[step]
     }
 
-    /// The rows that have this step.
-    pub fn active(&self, step: usize) -> usize {
+    /// Number of rows that have this step.
+    pub fn active_rows(&self, step: usize) -> usize {
         match step < self.steps() {
-            true => self.starts[step + 1] - self.starts[step],
+            true => self.offsets[step + 1] - self.offsets[step],
             false => 0,
         }
     }
 }
 
-/// What the backward pass needs of the forward pass; H units stand in P ≥ H places, so that
-/// vectors are whole.
+/// Results of the forward pass that the backward pass needs.
 #[derive(Default)]
 pub struct ForwardCache {
-    /// The gates [tokens, P/lanes, i f g o, lanes]; after the backward pass the gradients of what
-    /// their activations were taken of. Empty where there is no backward pass.
-    pub gates: Floats,
-    /// The hidden state before each step, [tokens, P].
-    pub hidden: Floats,
-    /// The cell state before each step, [tokens, P]; only [rows, P], the latest, without gates.
-    pub memory: Floats,
-    /// The hidden state after the last step of each row, [rows, P].
-    pub last_hidden: Floats,
-    /// The cell state after it, [rows, P]; without gates it is in `memory`.
-    pub last_memory: Floats,
+    /// Gates, [tokens, P/lanes, i f g o, lanes]; the backward pass overwrites them with the
+    /// gradients of z. Empty if there is no backward pass.
+    pub gates: AlignedVec,
+    /// Hidden state before each step, [tokens, P].
+    pub hidden: AlignedVec,
+    /// Cell state before each step, [tokens, P]. Without gates only the latest, [rows, P].
+    pub cell_state: AlignedVec,
+    /// Hidden state after the last step of each row, [rows, P].
+    pub last_hidden: AlignedVec,
+    /// Cell state after the last step of each row, [rows, P]. Without gates it is in `cell_state`.
+    pub last_cell_state: AlignedVec,
 }
 
 impl ForwardCache {
-    /// Room for a block that begins with zero states.
-    pub fn prepare(&mut self, layout: &Layout, places: usize, backward: bool) {
-        let (tokens, rows) = (layout.tokens(), layout.active(0));
-        self.gates.resize(if backward { tokens * GATES * places } else { 0 });
-        self.hidden.resize(tokens * places);
-        self.memory.resize(if backward { tokens * places } else { rows * places });
-        self.last_hidden.resize(rows * places);
-        self.last_memory.resize(if backward { rows * places } else { 0 });
-        self.hidden[..rows * places].fill(0.0);
-        self.memory[..rows * places].fill(0.0);
+    /// Resizes the buffers for a block, and sets the initial states to zero.
+    pub fn prepare(&mut self, layout: &Layout, padded_units: usize, backward: bool) {
+        let (tokens, rows) = (layout.tokens(), layout.active_rows(0));
+        self.gates.resize(if backward { tokens * GATES * padded_units } else { 0 });
+        self.hidden.resize(tokens * padded_units);
+        self.cell_state.resize(if backward { tokens * padded_units } else { rows * padded_units });
+        self.last_hidden.resize(rows * padded_units);
+        self.last_cell_state.resize(if backward { rows * padded_units } else { 0 });
+        self.hidden[..rows * padded_units].fill(0.0);
+        self.cell_state[..rows * padded_units].fill(0.0);
     }
 }
 
-/// The forward pass.
+/// Forward pass over a block.
 pub struct Forward<'a> {
-    /// The weights U.
+    /// Weights U.
     pub cell: &'a Cell,
-    /// Where the steps lie.
+    /// Order of the tokens.
     pub layout: &'a Layout,
-    /// For each token the row of `projected` with its input products.
-    pub rows: &'a [u32],
+    /// Row of `projected` for each token.
+    pub input_rows: &'a [u32],
     /// W x + b, [inputs, P/lanes, i f g o, lanes].
     pub projected: &'a [f32],
-    /// What [`ForwardCache::prepare`] made ready, with the first states.
-    pub trace: &'a mut ForwardCache,
-    /// Whether the first states are zero.
-    pub fresh: bool,
+    /// Result, resized by [`ForwardCache::prepare`], with the initial states.
+    pub cache: &'a mut ForwardCache,
+    /// Whether the initial states are zero.
+    pub zero_initial_state: bool,
 }
 
 impl WithSimd for Forward<'_> {
@@ -112,109 +112,115 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { cell, layout, rows, projected, trace, fresh } = self;
+        let Self { cell, layout, input_rows, projected, cache, zero_initial_state } = self;
         let lanes = S::F32_LANES;
-        let (places, wide) = (cell.places, cell.wide());
-        let (tokens, most_rows) = (layout.tokens(), layout.active(0));
-        let keep = !trace.gates.is_empty();
+        let (padded_units, gates_width) = (cell.padded_units, cell.gates_width());
+        let (tokens, rows) = (layout.tokens(), layout.active_rows(0));
+        let keep_gates = !cache.gates.is_empty();
         assert_eq!(cell.lanes, lanes);
-        assert_eq!(rows.len(), tokens);
-        assert!(rows.iter().all(|row| (*row as usize) < projected.len() / wide));
-        assert!(trace.hidden.len() == tokens * places);
-        assert!(trace.last_hidden.len() == most_rows * places);
-        if keep {
-            assert!(trace.gates.len() == tokens * wide && trace.memory.len() == tokens * places);
-            assert!(trace.last_memory.len() == most_rows * places);
+        assert_eq!(input_rows.len(), tokens);
+        assert!(input_rows.iter().all(|row| (*row as usize) < projected.len() / gates_width));
+        assert!(cache.hidden.len() == tokens * padded_units);
+        assert!(cache.last_hidden.len() == rows * padded_units);
+        if keep_gates {
+            assert!(cache.gates.len() == tokens * gates_width);
+            assert!(cache.cell_state.len() == tokens * padded_units);
+            assert!(cache.last_cell_state.len() == rows * padded_units);
         } else {
-            assert!(trace.memory.len() == most_rows * places);
+            assert!(cache.cell_state.len() == rows * padded_units);
         }
         for step in 0..layout.steps() {
-            let (start, next_start) = (layout.start(step), layout.start(step + 1));
-            let (active, next_active) = (layout.active(step), layout.active(step + 1));
-            let (before, after) = trace.hidden.split_at_mut(next_start * places);
-            let (memory_before, memory_after) = match keep {
-                true => trace.memory.split_at_mut(next_start * places),
-                false => trace.memory.split_at_mut(0),
+            let (offset, next_offset) = (layout.offset(step), layout.offset(step + 1));
+            let (active, next_active) = (layout.active_rows(step), layout.active_rows(step + 1));
+            let (hidden, next_hidden) = cache.hidden.split_at_mut(next_offset * padded_units);
+            let (cell_state, next_cell_state) = match keep_gates {
+                true => cache.cell_state.split_at_mut(next_offset * padded_units),
+                false => cache.cell_state.split_at_mut(0),
             };
-            let last = (trace.last_hidden.as_mut_ptr(), trace.last_memory.as_mut_ptr());
-            let (hidden_out, memory_out) = (after.as_mut_ptr(), memory_after.as_mut_ptr());
+            let (next_hidden, next_cell_state) =
+                (next_hidden.as_mut_ptr(), next_cell_state.as_mut_ptr());
+            let last = (cache.last_hidden.as_mut_ptr(), cache.last_cell_state.as_mut_ptr());
             let step = ForwardStep {
                 cell,
                 projected,
-                rows: &rows[start..next_start],
-                hidden: &before[start * places..],
-                memory: match keep {
-                    true => memory_before[start * places..].as_ptr(),
-                    false => memory_out.cast_const(),
+                input_rows: &input_rows[offset..next_offset],
+                hidden: &hidden[offset * padded_units..],
+                cell_state: match keep_gates {
+                    true => cell_state[offset * padded_units..].as_ptr(),
+                    false => next_cell_state.cast_const(),
                 },
-                depth: if step == 0 && fresh { 0 } else { cell.units },
-                // SAFETY: the gates of all tokens are there, as asserted above.
-                gates: keep.then(|| unsafe { trace.gates.as_mut_ptr().add(start * wide) }),
+                depth: if step == 0 && zero_initial_state { 0 } else { cell.units },
+                // SAFETY: `gates` has room for all tokens, as asserted above.
+                gates: keep_gates
+                    .then(|| unsafe { cache.gates.as_mut_ptr().add(offset * gates_width) }),
             };
-            // Rows of which this is the last step go elsewhere; without gates only the latest cell
-            // state is kept, where it was.
-            let done = if keep { last } else { (last.0, memory_out) };
-            for block in 0..places / lanes {
+            // The final states of a row that ends here go to separate buffers. Without gates, the
+            // cell state is updated in place.
+            let last = if keep_gates { last } else { (last.0, next_cell_state) };
+            for vector in 0..padded_units / lanes {
                 for_row_tiles!(S, 0..next_active, |row, M| {
-                    step.tile::<S, M>(simd, row, block, (hidden_out, memory_out));
+                    step.tile::<S, M>(simd, row, vector, (next_hidden, next_cell_state));
                 });
                 for_row_tiles!(S, next_active..active, |row, M| {
-                    step.tile::<S, M>(simd, row, block, done);
+                    step.tile::<S, M>(simd, row, vector, last);
                 });
             }
         }
     }
 }
 
-/// A step of all rows of a block.
+/// One step of all active rows.
 struct ForwardStep<'a> {
     cell: &'a Cell,
     projected: &'a [f32],
-    /// The row of `projected` for each row of the block, all of them there.
-    rows: &'a [u32],
-    /// The hidden states before the step, [rows, P].
+    /// Row of `projected` for each row of the block; all of them exist.
+    input_rows: &'a [u32],
+    /// Hidden state before the step, [rows, P].
     hidden: &'a [f32],
-    /// The cell states before it, [rows, P].
-    memory: *const f32,
-    /// H, or 0 where the hidden states are zero.
+    /// Cell state before the step, [rows, P].
+    cell_state: *const f32,
+    /// H, or 0 if the hidden state is zero.
     depth: usize,
-    /// Where the gates go, [rows, 4P].
+    /// Destination of the gates, [rows, 4P].
     gates: Option<*mut f32>,
 }
 
 impl ForwardStep<'_> {
-    /// One vector of units of M rows; hidden and cell states go to `out`, [rows, P].
+    /// Computes one vector of units of M rows and writes hidden and cell states to `out`, [rows, P]
+    /// each.
     #[inline(always)]
     fn tile<S: Simd, const M: usize>(
         &self,
         simd: S,
         row: usize,
-        block: usize,
+        vector: usize,
         out: (*mut f32, *mut f32),
     ) {
         let lanes = S::F32_LANES;
-        let (places, wide, window) = (self.cell.places, self.cell.wide(), GATES * lanes);
+        let (padded_units, gates_width) = (self.cell.padded_units, self.cell.gates_width());
+        let tile_width = GATES * lanes;
         let mut tile = [[simd.splat_f32s(0.0); GATES]; M];
         for m in 0..M {
-            let from = self.rows[row + m] as usize * wide + block * window;
+            let from = self.input_rows[row + m] as usize * gates_width + vector * tile_width;
             for n in 0..GATES {
-                // SAFETY: every row of `rows` is there in `projected`.
+                // SAFETY: `projected` has all rows that `input_rows` names.
                 tile[m][n] = unsafe { load::<S>(self.projected.as_ptr(), from + n * lanes) };
             }
         }
-        let left = Left { values: &self.hidden[row * places..], row: places, step: 1 };
-        let packed = &self.cell.recurrent[block * self.cell.units * window..];
-        let right = Right { values: packed, step: window };
+        let values = &self.hidden[row * padded_units..];
+        let left = Left { values, row_stride: padded_units, column_stride: 1 };
+        let packed = &self.cell.recurrent[vector * self.cell.units * tile_width..];
+        let right = Right { values: packed, row_stride: tile_width };
         let tile = multiply_add::<S, M, GATES>(simd, tile, left, right, self.depth);
         for m in 0..M {
-            let at = (row + m) * places + block * lanes;
-            // SAFETY: the caller has as many rows everywhere, each of P numbers or 4P.
+            let at = (row + m) * padded_units + vector * lanes;
+            // SAFETY: The caller's buffers all hold row + m, of P or 4P floats.
             unsafe {
-                let (gates, c, h) = cell_forward(simd, tile[m], load::<S>(self.memory, at));
+                let (gates, c, h) = cell_forward(simd, tile[m], load::<S>(self.cell_state, at));
                 store::<S>(out.0, at, h);
                 store::<S>(out.1, at, c);
                 if let Some(to) = self.gates {
-                    let at = (row + m) * wide + block * window;
+                    let at = (row + m) * gates_width + vector * tile_width;
                     for n in 0..GATES {
                         store::<S>(to, at + n * lanes, gates[n]);
                     }
@@ -224,8 +230,8 @@ impl ForwardStep<'_> {
     }
 }
 
-/// Forward, for a vector of units: from what the activations are taken of and the cell state the
-/// gates, the new cell state and the hidden state.
+/// Forward pass of a vector of units. `halved` is z, halved for i, f and o; `c` is the cell state
+/// before the step. Returns the gates, the new cell state and the new hidden state.
 #[inline(always)]
 fn cell_forward<S: Simd>(
     simd: S,
@@ -238,51 +244,52 @@ fn cell_forward<S: Simd>(
     (gates, c, simd.mul_f32s(o, tanh(simd, c)))
 }
 
-/// Backward, for a vector of units: from the gates, the cell state before the step and the
-/// gradients dh and dc those of what the activations were taken of, and dc of the step before.
+/// Backward pass of a vector of units, from the gates, the cell state before the step and the
+/// gradients dh and dc. Returns dz and dc of the step before.
 #[inline(always)]
 fn cell_backward<S: Simd>(
     simd: S,
     [i, f, g, o]: [S::f32s; GATES],
-    before: S::f32s,
+    previous_c: S::f32s,
     dh: S::f32s,
     dc: S::f32s,
 ) -> ([S::f32s; GATES], S::f32s) {
     let one = simd.splat_f32s(1.0);
-    let tanh_c = tanh(simd, mul_add(simd, f, before, simd.mul_f32s(i, g)));
+    let tanh_c = tanh(simd, mul_add(simd, f, previous_c, simd.mul_f32s(i, g)));
     let tanh_slope = negate_mul_add(simd, tanh_c, tanh_c, one);
     let dc = mul_add(simd, simd.mul_f32s(dh, o), tanh_slope, dc);
     let di = simd.mul_f32s(simd.mul_f32s(dc, g), negate_mul_add(simd, i, i, i));
-    let df = simd.mul_f32s(simd.mul_f32s(dc, before), negate_mul_add(simd, f, f, f));
+    let df = simd.mul_f32s(simd.mul_f32s(dc, previous_c), negate_mul_add(simd, f, f, f));
     let dg = simd.mul_f32s(simd.mul_f32s(dc, i), negate_mul_add(simd, g, g, one));
     let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), negate_mul_add(simd, o, o, o));
     ([di, df, dg, d_o], simd.mul_f32s(dc, f))
 }
 
-/// Where the gradient of the hidden states comes from.
+/// Gradient of the hidden states, without the part that arises in the recurrence itself.
 #[derive(Clone, Copy)]
-pub enum Upstream<'a> {
-    /// From the state after the last step of each row, [rows, P].
-    Last(&'a [f32]),
-    /// From every step of a row alike, [rows, P].
-    Every(&'a [f32]),
-    /// From every step, [tokens, P].
-    Each(&'a [f32]),
+pub enum HiddenGradient<'a> {
+    /// Gradient of the state after the last step of each row, [rows, P].
+    LastStep(&'a [f32]),
+    /// Gradient of the state after any step of a row, the same for all steps, [rows, P].
+    SameForAllSteps(&'a [f32]),
+    /// Gradient of the state after each step, [tokens, P].
+    PerStep(&'a [f32]),
 }
 
-/// The backward pass: turns the gates of a trace into gradients.
+/// Backward pass over a block: turns the gates of the cache into the gradients of z.
 pub struct Backward<'a> {
-    /// The weights U.
+    /// Weights U.
     pub cell: &'a Cell,
-    /// Where the steps lie.
+    /// Order of the tokens.
     pub layout: &'a Layout,
-    /// The gradient of the hidden states.
-    pub upstream: Upstream<'a>,
-    /// What the forward pass left.
-    pub trace: &'a mut ForwardCache,
-    /// Gradients of the cell states after each step, [tokens, P], besides those that arise here.
-    pub memory_upstream: Option<&'a [f32]>,
-    /// The gradient of the cell state, [rows, P]; zeros at first, that of the first state at last.
+    /// Gradient of the hidden states.
+    pub hidden_gradient: HiddenGradient<'a>,
+    /// Results of the forward pass.
+    pub cache: &'a mut ForwardCache,
+    /// Gradient of the cell state after each step, [tokens, P], without the part that arises in the
+    /// recurrence itself.
+    pub cell_gradient: Option<&'a [f32]>,
+    /// Gradient dc, [rows, P]: zeros at the start, the gradient of the initial cell state at the end.
     pub carry: &'a mut [f32],
 }
 
@@ -291,117 +298,123 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { cell, layout, upstream, memory_upstream, trace, carry } = self;
-        let (places, wide) = (cell.places, cell.wide());
-        let (tokens, most_rows) = (layout.tokens(), layout.active(0));
+        let Self { cell, layout, hidden_gradient, cell_gradient, cache, carry } = self;
+        let (padded_units, gates_width) = (cell.padded_units, cell.gates_width());
+        let (tokens, rows) = (layout.tokens(), layout.active_rows(0));
         assert_eq!(cell.lanes, S::F32_LANES);
-        assert!(trace.gates.len() == tokens * wide && trace.memory.len() == tokens * places);
-        assert!(carry.len() >= most_rows * places);
-        assert!(match upstream {
-            Upstream::Last(values) | Upstream::Every(values) => values.len() >= most_rows * places,
-            Upstream::Each(values) => values.len() >= tokens * places,
+        assert!(cache.gates.len() == tokens * gates_width);
+        assert!(cache.cell_state.len() == tokens * padded_units);
+        assert!(carry.len() >= rows * padded_units);
+        assert!(match hidden_gradient {
+            HiddenGradient::LastStep(values) | HiddenGradient::SameForAllSteps(values) => {
+                values.len() >= rows * padded_units
+            }
+            HiddenGradient::PerStep(values) => values.len() >= tokens * padded_units,
         });
-        assert!(memory_upstream.is_none_or(|values| values.len() >= tokens * places));
+        assert!(cell_gradient.is_none_or(|values| values.len() >= tokens * padded_units));
         for step in (0..layout.steps()).rev() {
-            let (start, next_start) = (layout.start(step), layout.start(step + 1));
-            let (active, next_active) = (layout.active(step), layout.active(step + 1));
-            let (here, later) = trace.gates.split_at_mut(next_start * wide);
+            let (offset, next_offset) = (layout.offset(step), layout.offset(step + 1));
+            let (active, next_active) = (layout.active_rows(step), layout.active_rows(step + 1));
+            let (gates, next_gradients) = cache.gates.split_at_mut(next_offset * gates_width);
             let step = BackwardStep {
                 cell,
-                upstream,
-                memory_upstream: memory_upstream.map(|values| &values[start * places..]),
-                start,
-                later,
-                gates: here[start * wide..].as_mut_ptr(),
-                memory: &trace.memory[start * places..],
+                hidden_gradient,
+                cell_gradient: cell_gradient.map(|values| &values[offset * padded_units..]),
+                offset,
+                next_gradients,
+                gates: gates[offset * gates_width..].as_mut_ptr(),
+                cell_state: &cache.cell_state[offset * padded_units..],
                 carry: carry.as_mut_ptr(),
             };
-            for (block, group) in groups(places / S::F32_LANES) {
+            for (vector, group) in vector_groups(padded_units / S::F32_LANES) {
                 match group {
-                    4 => step.columns::<S, 4>(simd, block, active, next_active),
-                    2 => step.columns::<S, 2>(simd, block, active, next_active),
-                    _ => step.columns::<S, 1>(simd, block, active, next_active),
+                    4 => step.group::<S, 4>(simd, vector, active, next_active),
+                    2 => step.group::<S, 2>(simd, vector, active, next_active),
+                    _ => step.group::<S, 1>(simd, vector, active, next_active),
                 }
             }
         }
     }
 }
 
-/// A step of all rows of a block, backwards.
+/// One step of all active rows, backward.
 struct BackwardStep<'a> {
     cell: &'a Cell,
-    upstream: Upstream<'a>,
-    /// [rows, P]
-    memory_upstream: Option<&'a [f32]>,
-    /// The token of row 0.
-    start: usize,
-    /// The gate gradients of the step behind, [rows that go on, 4P].
-    later: &'a [f32],
-    /// The gates, which become gradients, [rows, 4P].
+    hidden_gradient: HiddenGradient<'a>,
+    /// [rows, P].
+    cell_gradient: Option<&'a [f32]>,
+    /// Token of row 0.
+    offset: usize,
+    /// dz of the next step, [rows that continue, 4P].
+    next_gradients: &'a [f32],
+    /// Gates, which are replaced by dz, [rows, 4P].
     gates: *mut f32,
-    /// The cell states before the step, [rows, P].
-    memory: &'a [f32],
+    /// Cell state before the step, [rows, P].
+    cell_state: &'a [f32],
     /// dc, [rows, P].
     carry: *mut f32,
 }
 
 impl BackwardStep<'_> {
-    /// N vectors of units of all rows; those before `next_active` go on.
+    /// Computes N vectors of units of all rows. The first `next_active` rows have a next step.
     #[inline(always)]
-    fn columns<S: Simd, const N: usize>(
+    fn group<S: Simd, const N: usize>(
         &self,
         simd: S,
-        block: usize,
+        vector: usize,
         active: usize,
         next_active: usize,
     ) {
         for_row_tiles!(S, 0..next_active, |row, M| {
-            let (packed, later) =
-                (&self.cell.recurrent_back, &self.later[row * self.cell.wide()..]);
-            let tile = backproject_tile::<S, M, N>(simd, self.cell, packed, later, block);
-            self.tile::<S, M, N>(simd, row, block, Some(tile));
+            let packed = &self.cell.recurrent_transposed;
+            let gradients = &self.next_gradients[row * self.cell.gates_width()..];
+            let tile = input_gradient_tile::<S, M, N>(simd, self.cell, packed, gradients, vector);
+            self.tile::<S, M, N>(simd, row, vector, Some(tile));
         });
         for_row_tiles!(S, next_active..active, |row, M| {
-            self.tile::<S, M, N>(simd, row, block, None);
+            self.tile::<S, M, N>(simd, row, vector, None);
         });
     }
 
-    /// N vectors of units of M rows; `dh` is what the step behind sends back, where there is one.
+    /// Computes N vectors of units of M rows. `dh` is the gradient that the next step sends back, if
+    /// there is one.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
         &self,
         simd: S,
         row: usize,
-        block: usize,
+        vector: usize,
         dh: Option<[[S::f32s; N]; M]>,
     ) {
         let lanes = S::F32_LANES;
-        let places = self.cell.places;
+        let padded_units = self.cell.padded_units;
         for m in 0..M {
             for n in 0..N {
-                let unit = (block + n) * lanes;
-                let at = (row + m) * places + unit;
-                let z = (row + m) * self.cell.wide() + unit * GATES;
-                // SAFETY: row + m is a row of the block and block + n a vector of its units, for
-                // which the caller has seen that all buffers have room.
+                let unit = (vector + n) * lanes;
+                let at = (row + m) * padded_units + unit;
+                let z = (row + m) * self.cell.gates_width() + unit * GATES;
+                // SAFETY: row + m is an active row and vector + n a vector of its units, for which
+                // the caller has checked the lengths of all buffers.
                 unsafe {
                     let from = |values: &[f32], at: usize| load::<S>(values.as_ptr(), at);
                     let zero = simd.splat_f32s(0.0);
-                    let sent = dh.map_or(zero, |dh| dh[m][n]);
-                    let dh = match (self.upstream, dh) {
-                        (Upstream::Last(_), Some(_)) => sent,
-                        (Upstream::Last(values), None) => from(values, at),
-                        (Upstream::Every(values), _) => simd.add_f32s(sent, from(values, at)),
-                        (Upstream::Each(values), _) => {
-                            simd.add_f32s(sent, from(values, self.start * places + at))
+                    let recurrent = dh.map_or(zero, |dh| dh[m][n]);
+                    let dh = match (self.hidden_gradient, dh) {
+                        (HiddenGradient::LastStep(_), Some(_)) => recurrent,
+                        (HiddenGradient::LastStep(values), None) => from(values, at),
+                        (HiddenGradient::SameForAllSteps(values), _) => {
+                            simd.add_f32s(recurrent, from(values, at))
+                        }
+                        (HiddenGradient::PerStep(values), _) => {
+                            simd.add_f32s(recurrent, from(values, self.offset * padded_units + at))
                         }
                     };
                     let mut dc = load::<S>(self.carry, at);
-                    if let Some(values) = self.memory_upstream {
+                    if let Some(values) = self.cell_gradient {
                         dc = simd.add_f32s(dc, from(values, at));
                     }
                     let gates = [0, 1, 2, 3].map(|gate| load::<S>(self.gates, z + gate * lanes));
-                    let (dz, dc) = cell_backward(simd, gates, from(self.memory, at), dh, dc);
+                    let (dz, dc) = cell_backward(simd, gates, from(self.cell_state, at), dh, dc);
                     store::<S>(self.carry, at, dc);
                     for gate in 0..GATES {
                         store::<S>(self.gates, z + gate * lanes, dz[gate]);
@@ -417,12 +430,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finished_rows_take_no_room() {
+    fn finished_rows_take_no_memory() {
         let layout = Layout::new(&[4, 2, 2, 1]);
         assert_eq!((layout.steps(), layout.tokens()), (4, 9));
-        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.active(step)), [4, 3, 1, 1, 0]);
-        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.start(step)), [0, 4, 7, 8, 9]);
-        let nothing = Layout::new(&[]);
-        assert_eq!((nothing.steps(), nothing.tokens(), nothing.active(0)), (0, 0, 0));
+        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.active_rows(step)), [4, 3, 1, 1, 0]);
+        assert_eq!([0, 1, 2, 3, 4].map(|step| layout.offset(step)), [0, 4, 7, 8, 9]);
+        let empty = Layout::new(&[]);
+        assert_eq!((empty.steps(), empty.tokens(), empty.active_rows(0)), (0, 0, 0));
     }
 }

@@ -1,77 +1,78 @@
-//! Dropout masks as functions of place: no order of computing changes them.
+//! Dropout masks as pure functions of seed and position: they do not depend on the order of
+//! computation.
 
 use crate::random::uniform;
 
-/// The masks of one step.
+/// Dropout masks of one training step.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     seed: u64,
 }
 
-/// A step of a text.
+/// Position of a token in a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// The number of the input.
+pub struct Position {
+    /// Index of the input.
     pub input: usize,
-    /// The example's place in the batch.
+    /// Index of the example in the batch.
     pub example: u32,
-    /// From 0.
+    /// Step of the text, from 0.
     pub step: usize,
 }
 
-/// What each kind of mask begins its sequence with.
+/// Start of the random sequence of each kind of mask.
 const WORDS: u64 = 0;
 const EMBEDDING: u64 = 1;
 const HEAD: u64 = 2;
 const LAYERS: u64 = 3;
 
-impl Place {
-    /// A number of its own for each place; texts have at most a million tokens.
-    fn number(self) -> u64 {
+impl Position {
+    /// Returns a number that is unique to the position. Texts have at most a million tokens.
+    fn index(self) -> u64 {
         ((u64::from(self.example) << 8) | self.input as u64) << 20 | self.step as u64
     }
 }
 
 impl Dropout {
-    /// The masks that this seed begins.
+    /// Returns the masks of this seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// Whether a word is kept.
-    pub fn keeps_word(&self, place: Place, rate: f64) -> bool {
-        rate == 0.0 || self.draw(WORDS, place.number(), 0) >= rate as f32
+    /// Whether word dropout keeps a word.
+    pub fn keeps_word(&self, position: Position, rate: f64) -> bool {
+        rate == 0.0 || self.draw(WORDS, position.index(), 0) >= rate as f32
     }
 
-    /// Multiplies the numbers of a word vector by 0 or 1/(1 − rate).
-    pub fn embedding(&self, place: Place, rate: f64, values: &mut [f32]) {
-        self.mask(EMBEDDING, place.number(), rate, values);
+    /// Multiplies each component of a word vector by 0 or 1/(1 − rate).
+    pub fn embedding(&self, position: Position, rate: f64, values: &mut [f32]) {
+        self.mask(EMBEDDING, position.index(), rate, values);
     }
 
-    /// Likewise what goes into layer `layer`.
-    pub fn layer(&self, layer: usize, place: Place, rate: f64, values: &mut [f32]) {
-        self.mask(LAYERS + layer as u64, place.number(), rate, values);
+    /// Multiplies each input of a layer by 0 or 1/(1 − rate).
+    pub fn layer(&self, layer: usize, position: Position, rate: f64, values: &mut [f32]) {
+        self.mask(LAYERS + layer as u64, position.index(), rate, values);
     }
 
-    /// Likewise the pooled vector of an example.
+    /// Multiplies each pooled feature of an example by 0 or 1/(1 − rate).
     pub fn head(&self, example: u32, rate: f64, values: &mut [f32]) {
         self.mask(HEAD, u64::from(example), rate, values);
     }
 
-    fn mask(&self, kind: u64, place: u64, rate: f64, values: &mut [f32]) {
+    fn mask(&self, kind: u64, position: u64, rate: f64, values: &mut [f32]) {
         if rate == 0.0 {
             return;
         }
         let scale = (1.0 / (1.0 - rate)) as f32;
         for (index, value) in values.iter_mut().enumerate() {
-            *value = match self.draw(kind, place, index as u64) >= rate as f32 {
+            *value = match self.draw(kind, position, index as u64) >= rate as f32 {
                 true => *value * scale,
                 false => 0.0,
             };
         }
     }
 
-    fn draw(&self, kind: u64, place: u64, index: u64) -> f32 {
-        uniform(self.seed.wrapping_add(kind << 32).wrapping_add(index), place)
+    fn draw(&self, kind: u64, position: u64, index: u64) -> f32 {
+        uniform(self.seed.wrapping_add(kind << 32).wrapping_add(index), position)
     }
 }

@@ -4,13 +4,15 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::branch::CellStates;
 use super::dropout::Dropout;
 use super::network::{Gradients, Network};
 use super::optimizer::Optimizer;
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{
-    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats, Times,
+    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
+    Times,
 };
 use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
@@ -44,6 +46,11 @@ impl NativeClassifier {
     /// All weights.
     pub fn weights(&self) -> impl Iterator<Item = &NamedTensor> {
         self.network.weights().iter().map(|weight| &weight.tensor)
+    }
+
+    /// States of every layer, from the bottom, and of every direction of input `input` over one text.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
+        self.network.states(input, corpus, example)
     }
 
     /// [`Inference::log_probabilities`] with the batch cut into this number of shards.
@@ -161,8 +168,7 @@ impl Learner for NativeLearner {
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let NativeBatch { sharded, dropout } = batch.get()?;
         let network = &mut self.classifier.network;
-        self.loss =
-            network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
+        self.loss = network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
         Ok(())
     }
 

@@ -1,139 +1,132 @@
-//! The whole network: branches, head and loss, on all threads.
+//! The whole network on all threads: branches, head and loss.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use super::branch::{Branch, CellGradient, Mode, Workspace};
+use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace};
 use super::dropout::Dropout;
-use super::head::{Objective, log_softmax, logits};
-use super::sharding::{Shard, ShardedBatch};
-use crate::backend::kernel::{Instructions, place};
-use crate::backend::{Loss, Times, argmax};
-use crate::config::{Config, logit_count};
+use super::head::{log_softmax, logits};
+use super::sharding::{Shard, ShardedBatch, single_text};
+use crate::backend::kernel::{Instructions, packed_index};
+use crate::backend::{BatchLoss, Times};
+use crate::config::Input;
 use crate::model::named_tensors::{NamedTensor, in_order};
+use crate::model::parameters::{ModelSpec, Parameter, cell_name, embedding_name, parameters};
+use crate::objective::{LossFunction, is_correct};
+use crate::text::Corpus;
 
-/// Weights, packed and plain, and the memory to compute with.
+/// A network: its weights, plain and packed, and the buffers to compute with.
 pub struct Network {
     instructions: Instructions,
-    parameters: Vec<Parameter>,
+    weights: Vec<Weight>,
     branches: Vec<Branch>,
-    slots: Vec<BranchSlots>,
-    /// Where head.weight stands; head.bias is behind it.
-    head: usize,
+    /// Indices of the weights of each branch.
+    indices: Vec<BranchIndices>,
+    /// Index of head.weight; head.bias follows it.
+    head_index: usize,
     head_dropout: f64,
     classes: usize,
-    /// What the threads worked with in the last step.
-    shards: Vec<ShardWork>,
-    /// The same for classifying.
-    idle: Mutex<Vec<ShardWork>>,
-    /// What the time of learning went into.
+    /// Buffers of the shards of a training step.
+    workspaces: Vec<ShardWorkspace>,
+    /// Buffers for inference that no thread uses at the moment.
+    idle_workspaces: Mutex<Vec<ShardWorkspace>>,
+    /// Wall time of training steps, by part.
     pub times: Times,
 }
 
 /// A tensor of weights.
-pub struct Parameter {
-    /// Its name, shape and numbers.
-    pub array: NamedTensor,
-    /// Whether it has a gradient.
+pub struct Weight {
+    /// Name, shape and values.
+    pub tensor: NamedTensor,
+    /// Whether training changes the tensor.
     pub trainable: bool,
 }
 
-/// Where the parameters of a branch stand among all.
-struct BranchSlots {
+/// Indices of the weights of a branch.
+struct BranchIndices {
     embedding: usize,
-    /// For each layer and direction the first of weight_ih, weight_hh and bias_ih.
+    /// Index of weight_ih for each layer and direction; weight_hh and bias_ih follow it.
     cells: Vec<Vec<usize>>,
 }
 
-/// The parameters of a network under PyTorch's names, and their shapes.
-#[derive(Default)]
-struct Layout {
-    parameters: Vec<(String, Vec<usize>)>,
-    trainable: Vec<bool>,
-}
-
-impl Layout {
-    fn add(&mut self, name: String, shape: Vec<usize>, trainable: bool) -> usize {
-        self.parameters.push((name, shape));
-        self.trainable.push(trainable);
-        self.parameters.len() - 1
-    }
-
-    fn add_branch(&mut self, branch: &Branch, words: usize) -> BranchSlots {
-        let (input, prefix) = (&branch.input, branch.input.prefix());
-        let shape = vec![words, input.embedding.size];
-        let name = format!("{prefix}embedding.weight");
-        let embedding = self.add(name, shape, input.embedding.trainable);
-        let mut cells = Vec::new();
-        for (layer, directions) in branch.cells.iter().enumerate() {
-            let mut firsts = Vec::new();
-            for (cell, suffix) in directions.iter().zip(["", "_reverse"]) {
-                let wide = 4 * cell.units;
-                let name = |kind: &str| format!("{prefix}lstm.{kind}_l{layer}{suffix}");
-                firsts.push(self.add(name("weight_ih"), vec![wide, cell.inputs], true));
-                self.add(name("weight_hh"), vec![wide, cell.units], true);
-                self.add(name("bias_ih"), vec![wide], true);
-                // PyTorch's second bias is zero here.
-                self.add(name("bias_hh"), vec![wide], false);
-            }
-            cells.push(firsts);
-        }
-        BranchSlots { embedding, cells }
+impl BranchIndices {
+    fn new(input: &Input, parameters: &[Parameter]) -> anyhow::Result<Self> {
+        let index = |name: String| {
+            let found = parameters.iter().position(|own| own.name == name);
+            found.with_context(|| format!("the network has no parameter {name}"))
+        };
+        let layer = |layer: usize| {
+            let first = |direction| index(cell_name(input, "weight_ih", layer, direction));
+            (0..input.lstm.directions()).map(first).collect()
+        };
+        let cells = (0..input.lstm.layers).map(layer).collect::<anyhow::Result<_>>()?;
+        Ok(Self { embedding: index(embedding_name(input))?, cells })
     }
 }
 
+/// Buffers and results of one shard.
 #[derive(Default)]
-struct ShardWork {
+struct ShardWorkspace {
     branches: Vec<Workspace>,
     head_weight: Vec<f32>,
     head_bias: Vec<f32>,
     loss: f64,
     correct: u64,
+    /// Pooled features of the current block, [examples, D].
     features: Vec<f32>,
-    kept: Vec<f32>,
-    gradients: Vec<f32>,
+    /// The same features after dropout.
+    dropped_features: Vec<f32>,
+    /// Gradient of the features.
+    features_gradient: Vec<f32>,
     times: Times,
 }
 
-/// The gradient of every parameter; that of an embedding has only the rows that a batch reads.
+/// Gradient of every parameter. The gradient of an embedding has only the rows of a batch's words.
 #[derive(Default)]
 pub struct Gradients {
-    /// For each parameter; nothing for embeddings and what is not trained.
+    /// Gradient of each parameter; empty for embeddings and for parameters that are not trained.
     pub dense: Vec<Vec<f32>>,
-    /// For each embedding that is trained.
+    /// Gradient of each trained embedding.
     pub rows: Vec<RowGradient>,
 }
 
-/// The gradient of an embedding.
+/// Gradient of an embedding.
 #[derive(Default)]
 pub struct RowGradient {
-    /// The number of the parameter.
+    /// Index of the parameter.
     pub parameter: usize,
-    /// The words, each once and in order.
+    /// Distinct words, sorted.
     pub words: Vec<u32>,
-    /// A row for each.
+    /// Gradient of each word's vector, [words, E].
     pub values: Vec<f32>,
 }
 
 impl Gradients {
-    /// The norm of all gradients together.
+    /// Returns the norm of all gradients together.
     pub fn norm(&self) -> f64 {
         let rows = self.rows.iter().map(|rows| &rows.values);
         let squares = self.dense.iter().chain(rows).map(|values| sum_of_squares(values));
         squares.sum::<f64>().sqrt()
     }
 
-    /// `factor` times the gradient of every trained parameter; of embeddings the rows that are not
-    /// zero.
-    pub fn arrays(&self, parameters: &[Parameter], factor: f32) -> Vec<NamedTensor> {
+    /// Returns all gradients for modification.
+    pub fn buffers_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let rows = self.rows.iter_mut().map(|rows| &mut rows.values[..]);
+        self.dense.iter_mut().map(|values| &mut values[..]).chain(rows)
+    }
+
+    /// Returns `factor` times the gradient of every trained weight. The gradient of an embedding has
+    /// only its nonzero rows.
+    pub fn tensors(&self, weights: &[Weight], factor: f32) -> Vec<NamedTensor> {
         let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * factor).collect() };
-        let array = |(number, parameter): (usize, &Parameter)| {
-            let NamedTensor { name, shape, .. } = &parameter.array;
-            let rows = self.rows.iter().find(|rows| rows.parameter == number);
+        let gradient = |(index, weight): (usize, &Weight)| {
+            let NamedTensor { name, shape, .. } = &weight.tensor;
+            let rows = self.rows.iter().find(|rows| rows.parameter == index);
             let (shape, values) = match rows {
-                None => (shape.clone(), scaled(self.dense.get(number)?)),
+                None => (shape.clone(), scaled(self.dense.get(index)?)),
                 Some(rows) => {
                     let size = shape[1];
                     let rows = rows.values.chunks_exact(size);
@@ -144,101 +137,102 @@ impl Gradients {
             };
             Some(NamedTensor { name: name.clone(), shape, values })
         };
-        let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
-        trained.filter_map(array).collect()
+        let trained = weights.iter().enumerate().filter(|(_, weight)| weight.trainable);
+        trained.filter_map(gradient).collect()
     }
 }
 
-/// In double precision, in an order of its own.
+/// Returns the sum of squares in double precision, added in an order that vectorizes.
 fn sum_of_squares(values: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut sums = [0.0_f64; LANES];
     let chunks = values.chunks_exact(LANES);
-    let rest: f64 = chunks.remainder().iter().map(|value| f64::from(*value).powi(2)).sum();
+    let remainder: f64 = chunks.remainder().iter().map(|value| f64::from(*value).powi(2)).sum();
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
             *sum += f64::from(*value).powi(2);
         }
     }
-    sums.iter().sum::<f64>() + rest
+    sums.iter().sum::<f64>() + remainder
 }
 
 impl Network {
-    /// The network of a configuration with these weights, all that it has.
+    /// Creates the network of `spec` from all of its weights.
     ///
     /// # Errors
-    /// Where the weights do not fit the configuration.
+    /// Returns an error if a tensor is missing, unknown, or has another shape.
     pub fn new(
-        config: &Config,
-        vocabularies: &[usize],
-        classes: usize,
+        spec: &ModelSpec,
         weights: Vec<NamedTensor>,
         instructions: Instructions,
     ) -> anyhow::Result<Self> {
-        let mut branches = Vec::new();
-        let mut slots = Vec::new();
-        let mut layout = Layout::default();
-        for (number, (input, words)) in config.inputs.iter().zip(vocabularies).enumerate() {
-            let branch = Branch::new(input, number, instructions);
-            slots.push(layout.add_branch(&branch, *words));
-            branches.push(branch);
-        }
-        let features: usize = branches.iter().map(Branch::features).sum();
-        let logits = logit_count(config.model.head.activation, classes)?;
-        let head = layout.add("head.weight".into(), vec![logits, features], true);
-        layout.add("head.bias".into(), vec![logits], true);
-        let arrays = in_order(&layout.parameters, weights)?;
-        let parameters = arrays.into_iter().zip(layout.trainable);
+        let parameters = parameters(spec)?;
+        let inputs = &spec.config.inputs;
+        let indices = inputs.iter().map(|input| BranchIndices::new(input, &parameters));
+        let indices = indices.collect::<anyhow::Result<_>>()?;
+        let branch = |(number, input): (usize, &Input)| Branch::new(input, number, instructions);
+        let shapes: Vec<_> =
+            parameters.iter().map(|own| (own.name.clone(), own.shape.clone())).collect();
+        let tensors = in_order(&shapes, weights)?.into_iter().zip(&parameters);
         let mut network = Self {
             instructions,
-            parameters: parameters
-                .map(|(array, trainable)| Parameter { array, trainable })
+            weights: tensors
+                .map(|(tensor, own)| Weight { tensor, trainable: own.trainable })
                 .collect(),
-            branches,
-            slots,
-            head,
-            head_dropout: config.model.head.dropout,
-            classes,
-            shards: Vec::new(),
-            idle: Mutex::default(),
+            branches: inputs.iter().enumerate().map(branch).collect(),
+            indices,
+            head_index: parameters.len() - 2,
+            head_dropout: spec.config.model.head.dropout,
+            classes: spec.classes,
+            workspaces: Vec::new(),
+            idle_workspaces: Mutex::default(),
             times: Times::default(),
         };
         network.pack();
         Ok(network)
     }
 
-    /// Takes other weights.
+    /// Replaces the weights by these tensors, by name. Other weights stay.
     ///
     /// # Errors
-    /// Where they do not fit.
-    pub fn load(&mut self, weights: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let own =
-            self.parameters.iter().map(|own| (own.array.name.clone(), own.array.shape.clone()));
-        let arrays = in_order(&own.collect::<Vec<_>>(), weights)?;
-        for (own, array) in self.parameters.iter_mut().zip(arrays) {
-            own.array = array;
+    /// Returns an error, and changes no weight, if the network lacks a tensor of that name and shape.
+    pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let own = |tensor: &NamedTensor| {
+            let NamedTensor { name, shape, .. } = tensor;
+            let index = self.weights.iter().position(|own| own.tensor.name == *name);
+            let index = index.with_context(|| format!("the model has no tensor {name}"))?;
+            let expected = &self.weights[index].tensor.shape;
+            ensure!(
+                expected == shape,
+                "{name} has shape {shape:?} in the file, but {expected:?} in the model"
+            );
+            Ok(index)
+        };
+        let indices = tensors.iter().map(own).collect::<anyhow::Result<Vec<usize>>>()?;
+        for (index, tensor) in indices.into_iter().zip(tensors) {
+            self.weights[index].tensor = tensor;
         }
         self.pack();
         Ok(())
     }
 
-    /// Every parameter.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
+    /// Returns all weights.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
     }
 
-    /// The weights, to be changed; call [`Network::pack`] afterwards.
-    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
-        &mut self.parameters
+    /// Returns all weights for modification; call [`Network::pack`] afterwards.
+    pub fn weights_mut(&mut self) -> &mut [Weight] {
+        &mut self.weights
     }
 
-    /// Packs the weights for the kernel anew.
+    /// Packs the weights for the kernel.
     pub fn pack(&mut self) {
-        for (branch, slots) in self.branches.iter_mut().zip(&self.slots) {
-            for (cells, slots) in branch.cells.iter_mut().zip(&slots.cells) {
-                for (cell, first) in cells.iter_mut().zip(slots) {
+        for (branch, indices) in self.branches.iter_mut().zip(&self.indices) {
+            for (cells, indices) in branch.cells.iter_mut().zip(&indices.cells) {
+                for (cell, first) in cells.iter_mut().zip(indices) {
                     let [ih, hh, bias] =
-                        [0, 1, 2].map(|n| &self.parameters[first + n].array.values[..]);
+                        [0, 1, 2].map(|n| &self.weights[first + n].tensor.values[..]);
                     cell.pack(ih, hh, bias);
                 }
             }
@@ -246,81 +240,96 @@ impl Network {
     }
 
     fn head(&self) -> (&[f32], &[f32]) {
-        let [weight, bias] = [0, 1].map(|n| &self.parameters[self.head + n].array.values[..]);
+        let [weight, bias] = [0, 1].map(|n| &self.weights[self.head_index + n].tensor.values[..]);
         (weight, bias)
     }
 
-    /// The log probability of each class for every example, [B, C], in the order of the batch.
-    pub fn log_probabilities(&self, reading: &ShardedBatch) -> Vec<f64> {
+    /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
+    pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
         let mode = Mode { backward: false, dropout: None };
-        let mut all = vec![0.0; reading.examples * self.classes];
-        let parts: Vec<Vec<f64>> = reading
+        let mut all = vec![0.0; batch.examples * self.classes];
+        let shards: Vec<Vec<f64>> = batch
             .shards
             .par_iter()
             .map(|shard| {
-                let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                let idle = || self.idle_workspaces.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut work = idle().pop().unwrap_or_default();
                 let mut rows = Vec::new();
-                self.run(shard, &mut work, mode, |row| rows.extend_from_slice(row));
+                self.classify_shard(shard, &mut work, mode, |row| rows.extend_from_slice(row));
                 idle().push(work);
                 rows
             })
             .collect();
-        for (shard, rows) in reading.shards.iter().zip(&parts) {
-            for (place, row) in shard.places.iter().zip(rows.chunks_exact(self.classes)) {
-                all[*place as usize * self.classes..][..self.classes].copy_from_slice(row);
+        for (shard, rows) in batch.shards.iter().zip(&shards) {
+            for (position, row) in shard.positions.iter().zip(rows.chunks_exact(self.classes)) {
+                all[*position as usize * self.classes..][..self.classes].copy_from_slice(row);
             }
         }
         all
     }
 
-    /// The loss of a batch, the mean over its examples, and its gradient.
+    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
+    /// one text.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
+        let branch = &self.branches[input];
+        let embedding = &self.weights[self.indices[input].embedding].tensor.values;
+        branch.states(&single_text(input, &branch.input, corpus, example), embedding)
+    }
+
+    /// Returns the mean loss over the examples of a batch, and writes its gradient to `gradients`.
     pub fn gradients(
         &mut self,
-        reading: &ShardedBatch,
-        criterion: &impl Objective,
+        batch: &ShardedBatch,
+        loss_function: &(impl LossFunction + ?Sized),
         dropout: Option<&Dropout>,
         gradients: &mut Gradients,
-    ) -> Loss {
-        let total: f64 = reading.shards.iter().map(|shard| criterion.weight(&shard.labels)).sum();
+    ) -> BatchLoss {
+        let total: f64 =
+            batch.shards.iter().map(|shard| loss_function.weight(&shard.targets)).sum();
         let mode = Mode { backward: true, dropout };
-        let mut works = std::mem::take(&mut self.shards);
-        works.resize_with(reading.shards.len().max(works.len()), ShardWork::default);
+        let mut workspaces = std::mem::take(&mut self.workspaces);
+        workspaces.resize_with(batch.shards.len().max(workspaces.len()), ShardWorkspace::default);
         let network = &*self;
         let start = Instant::now();
-        works.par_iter_mut().zip(&reading.shards).for_each(|(work, shard)| {
-            network.learn(shard, work, criterion, total, mode);
+        workspaces.par_iter_mut().zip(&batch.shards).for_each(|(work, shard)| {
+            network.shard_gradients(shard, work, loss_function, total, mode);
         });
         let mut waiting = start.elapsed().as_secs_f64();
-        let used = &mut works[..reading.shards.len()];
+        let used = &mut workspaces[..batch.shards.len()];
         for work in &mut *used {
             for (part, seconds) in work.times.0.drain(..) {
-                let share = seconds / reading.shards.len() as f64;
+                let share = seconds / batch.shards.len() as f64;
                 self.times.add(part, share);
                 waiting -= share;
             }
         }
         self.times.add("wait", waiting);
         let start = Instant::now();
-        self.merge(reading, used, gradients);
+        self.merge(batch, used, gradients);
         self.times.add("merge", start.elapsed().as_secs_f64());
-        let loss = Loss {
+        let loss = BatchLoss {
             mean: used.iter().map(|work| work.loss).sum::<f64>() / total,
             correct: used.iter().map(|work| work.correct).sum(),
         };
-        self.shards = works;
+        self.workspaces = workspaces;
         loss
     }
 
-    /// Forward over a shard; calls `visit` with the log probabilities of each example in turn.
-    fn run(&self, shard: &Shard, work: &mut ShardWork, mode: Mode, mut visit: impl FnMut(&[f64])) {
+    /// Forward pass over a shard. Calls `visit` with the log-probabilities of each example in turn.
+    fn classify_shard(
+        &self,
+        shard: &Shard,
+        work: &mut ShardWorkspace,
+        mode: Mode,
+        mut visit: impl FnMut(&[f64]),
+    ) {
         work.branches.resize_with(self.branches.len(), Workspace::default);
-        self.begin(shard, work, mode);
+        self.begin_shard(shard, work, mode);
         let (weight, bias) = self.head();
         let stride = weight.len() / bias.len();
         let mut row = Vec::new();
         for block in 0..shard.blocks.len() {
-            self.forward(shard, block, work, mode, stride);
+            self.pooled_features(shard, block, work, mode, stride);
             for features in work.features.chunks_exact(stride) {
                 logits(features, weight, bias, &mut row);
                 log_softmax(&mut row);
@@ -329,46 +338,46 @@ impl Network {
         }
     }
 
-    fn begin(&self, shard: &Shard, work: &mut ShardWork, mode: Mode) {
+    fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
         for (number, branch) in self.branches.iter().enumerate() {
-            let embedding = &self.parameters[self.slots[number].embedding].array.values;
-            branch.begin(&shard.inputs[number], embedding, &mut work.branches[number], mode);
+            let embedding = &self.weights[self.indices[number].embedding].tensor.values;
+            branch.begin_shard(&shard.inputs[number], embedding, &mut work.branches[number], mode);
         }
     }
 
-    /// The pooled states of a block into `work.features`, [examples, stride].
-    fn forward(
+    /// Computes the pooled features of a block, [examples, stride], in `work.features`.
+    fn pooled_features(
         &self,
         shard: &Shard,
         block: usize,
-        work: &mut ShardWork,
+        work: &mut ShardWorkspace,
         mode: Mode,
         stride: usize,
     ) {
-        let places = &shard.places[shard.blocks[block].clone()];
+        let positions = &shard.positions[shard.blocks[block].clone()];
         work.features.clear();
-        work.features.resize(places.len() * stride, 0.0);
+        work.features.resize(positions.len() * stride, 0.0);
         let mut offset = 0;
         for (number, branch) in self.branches.iter().enumerate() {
-            let (texts, work_here) = (&shard.inputs[number], &mut work.branches[number]);
-            let features = (&mut work.features[..], stride, offset);
-            branch.forward(texts, block, places, work_here, mode, features);
+            let (texts, buffers) = (&shard.inputs[number], &mut work.branches[number]);
+            let pooled = Pooled { features: &mut work.features, stride, offset };
+            branch.forward(texts, block, positions, buffers, mode, pooled);
             offset += branch.features();
         }
     }
 
-    /// Forward and backward over a shard.
-    fn learn(
+    /// Forward and backward pass over a shard.
+    fn shard_gradients(
         &self,
         shard: &Shard,
-        work: &mut ShardWork,
-        criterion: &impl Objective,
+        work: &mut ShardWorkspace,
+        loss_function: &(impl LossFunction + ?Sized),
         total: f64,
         mode: Mode,
     ) {
         work.branches.resize_with(self.branches.len(), Workspace::default);
         let mut times = std::mem::take(&mut work.times);
-        times.measure("embed", || self.begin(shard, work, mode));
+        times.measure("embed", || self.begin_shard(shard, work, mode));
         let (weight, bias) = self.head();
         let stride = weight.len() / bias.len();
         for (gradient, like) in [(&mut work.head_weight, weight), (&mut work.head_bias, bias)] {
@@ -378,23 +387,23 @@ impl Network {
         (work.loss, work.correct) = (0.0, 0);
         let mut row = Vec::new();
         for (block, range) in shard.blocks.iter().enumerate() {
-            times.measure("forward", || self.forward(shard, block, work, mode, stride));
+            times.measure("forward", || self.pooled_features(shard, block, work, mode, stride));
             let start = Instant::now();
-            let places = &shard.places[range.clone()];
-            work.kept.clone_from(&work.features);
-            work.gradients.clear();
-            work.gradients.resize(work.features.len(), 0.0);
+            let positions = &shard.positions[range.clone()];
+            work.dropped_features.clone_from(&work.features);
+            work.features_gradient.clear();
+            work.features_gradient.resize(work.features.len(), 0.0);
             for (index, example) in range.clone().enumerate() {
-                let features = &mut work.kept[index * stride..][..stride];
-                let gradient = &mut work.gradients[index * stride..][..stride];
+                let features = &mut work.dropped_features[index * stride..][..stride];
+                let gradient = &mut work.features_gradient[index * stride..][..stride];
                 if let Some(dropout) = mode.dropout {
-                    dropout.head(places[index], self.head_dropout, features);
+                    dropout.head(positions[index], self.head_dropout, features);
                 }
                 logits(features, weight, bias, &mut row);
                 log_softmax(&mut row);
-                let label = shard.labels[example] as usize;
-                work.correct += u64::from(argmax(&row) == label);
-                work.loss += criterion.loss(&mut row, label);
+                let target = shard.targets.get(example);
+                work.correct += u64::from(is_correct(&row, target));
+                work.loss += loss_function.loss(&mut row, target);
                 let first = row.len() - bias.len();
                 for (logit, slope) in row[first..].iter().enumerate() {
                     let slope = (slope / total) as f32;
@@ -405,59 +414,61 @@ impl Network {
                     gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
                 }
                 if let Some(dropout) = mode.dropout {
-                    dropout.head(places[index], self.head_dropout, gradient);
+                    dropout.head(positions[index], self.head_dropout, gradient);
                 }
             }
             times.add("head", start.elapsed().as_secs_f64());
             let start = Instant::now();
             let mut offset = 0;
             for (number, branch) in self.branches.iter().enumerate() {
-                let (texts, work_here) = (&shard.inputs[number], &mut work.branches[number]);
-                let features = (&work.features[..], &work.gradients[..], stride, offset);
-                branch.backward(texts, block, places, work_here, mode, features);
+                let (texts, buffers) = (&shard.inputs[number], &mut work.branches[number]);
+                let (features, gradients) = (&work.features, &work.features_gradient);
+                let pooled = PooledGradient { features, gradients, stride, offset };
+                branch.backward(texts, block, positions, buffers, mode, pooled);
                 offset += branch.features();
             }
             times.add("backward", start.elapsed().as_secs_f64());
         }
         times.measure("embed", || {
             for (number, branch) in self.branches.iter().enumerate() {
-                branch.end(&shard.inputs[number], &mut work.branches[number], mode);
+                branch.end_shard(&shard.inputs[number], &mut work.branches[number], mode);
             }
         });
         work.times = times;
     }
 
-    /// Adds up the shards' gradients, always in their order, and puts them into PyTorch's layout.
-    fn merge(&self, reading: &ShardedBatch, works: &mut [ShardWork], gradients: &mut Gradients) {
-        gradients.dense.resize_with(self.parameters.len(), Vec::new);
-        type Pick = fn(&ShardWork) -> &Vec<f32>;
-        let picks: [Pick; 2] = [|work| &work.head_weight, |work| &work.head_bias];
-        for (parameter, pick) in (self.head..).zip(picks) {
+    /// Adds the gradients of the shards, always in the same order, and converts them to PyTorch's
+    /// layout.
+    fn merge(
+        &self,
+        batch: &ShardedBatch,
+        workspaces: &mut [ShardWorkspace],
+        gradients: &mut Gradients,
+    ) {
+        gradients.dense.resize_with(self.weights.len(), Vec::new);
+        type Field = fn(&ShardWorkspace) -> &Vec<f32>;
+        let fields: [Field; 2] = [|work| &work.head_weight, |work| &work.head_bias];
+        for (parameter, field) in (self.head_index..).zip(fields) {
             let gradient = &mut gradients.dense[parameter];
-            gradient.clone_from(pick(&works[0]));
-            for work in &works[1..] {
-                gradient.iter_mut().zip(pick(work)).for_each(|(sum, value)| *sum += value);
+            gradient.clone_from(field(&workspaces[0]));
+            for work in &workspaces[1..] {
+                gradient.iter_mut().zip(field(work)).for_each(|(sum, value)| *sum += value);
             }
         }
-        for (number, (branch, slots)) in self.branches.iter().zip(&self.slots).enumerate() {
+        for (number, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
             for (layer, cells) in branch.cells.iter().enumerate() {
                 for (direction, cell) in cells.iter().enumerate() {
-                    let (first, rest) = works.split_at_mut(1);
+                    let (first, others) = workspaces.split_at_mut(1);
                     let sum = &mut first[0].branches[number].gradients[layer][direction];
-                    for work in rest {
+                    for work in others {
                         sum.add(&work.branches[number].gradients[layer][direction]);
                     }
-                    let slot = slots.cells[layer][direction];
-                    let lanes = self.instructions.lanes();
-                    unpack(&sum.input, cell.inputs, cell.units, lanes, &mut gradients.dense[slot]);
-                    unpack(
-                        &sum.recurrent,
-                        cell.units,
-                        cell.units,
-                        lanes,
-                        &mut gradients.dense[slot + 1],
-                    );
-                    unpack(&sum.bias, 1, cell.units, lanes, &mut gradients.dense[slot + 2]);
+                    let (units, lanes) = (cell.units, self.instructions.lanes());
+                    let index = indices.cells[layer][direction];
+                    let dense = &mut gradients.dense;
+                    unpack(&sum.input, cell.inputs, units, lanes, &mut dense[index]);
+                    unpack(&sum.recurrent, units, units, lanes, &mut dense[index + 1]);
+                    unpack(&sum.bias, 1, units, lanes, &mut dense[index + 2]);
                 }
             }
         }
@@ -467,15 +478,15 @@ impl Network {
         gradients.rows.resize_with(trained.len(), RowGradient::default);
         for (number, sum) in trained.into_iter().zip(&mut gradients.rows) {
             let branch = &self.branches[number];
-            let (size, row) = (branch.input.embedding.size, branch.row());
-            sum.parameter = self.slots[number].embedding;
-            sum.words.clone_from(&reading.words[number]);
+            let (size, stride) = (branch.input.embedding.size, branch.padded_embedding_size());
+            sum.parameter = self.indices[number].embedding;
+            sum.words.clone_from(&batch.words[number]);
             sum.values.clear();
             sum.values.resize(sum.words.len() * size, 0.0);
-            for (work, shard) in works.iter().zip(&reading.shards) {
-                let rows = work.branches[number].rows.chunks_exact(row);
-                for (from, at) in rows.zip(&shard.inputs[number].union) {
-                    let to = &mut sum.values[*at as usize * size..][..size];
+            for (work, shard) in workspaces.iter().zip(&batch.shards) {
+                let rows = work.branches[number].word_gradients.chunks_exact(stride);
+                for (from, row) in rows.zip(&shard.inputs[number].union_rows) {
+                    let to = &mut sum.values[*row as usize * size..][..size];
                     to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
                 }
             }
@@ -483,28 +494,16 @@ impl Network {
     }
 }
 
-impl CellGradient {
-    fn add(&mut self, other: &Self) {
-        for (sum, values) in [
-            (&mut self.input, &other.input),
-            (&mut self.recurrent, &other.recurrent),
-            (&mut self.bias, &other.bias),
-        ] {
-            sum.iter_mut().zip(&**values).for_each(|(sum, value)| *sum += value);
-        }
-    }
-}
-
-/// [columns, P/lanes, i f g o, lanes] → [4H, columns].
+/// Unpacks [columns, P/lanes, i f g o, lanes] to [4H, columns].
 fn unpack(packed: &[f32], columns: usize, units: usize, lanes: usize, plain: &mut Vec<f32>) {
     plain.resize(4 * units * columns, 0.0);
-    let wide = 4 * units.next_multiple_of(lanes);
+    let gates_width = 4 * units.next_multiple_of(lanes);
     for gate in 0..4 {
         for unit in 0..units {
-            let from = place(gate, unit, lanes);
+            let from = packed_index(gate, unit, lanes);
             let row = &mut plain[(gate * units + unit) * columns..][..columns];
             for (column, value) in row.iter_mut().enumerate() {
-                *value = packed[column * wide + from];
+                *value = packed[column * gates_width + from];
             }
         }
     }

@@ -1,48 +1,51 @@
-//! Optimizers over plain numbers, with the arithmetic of `torch.optim`.
+//! Optimizers with the arithmetic of `torch.optim`.
 //!
-//! The embedding is large and a batch has few of its words. With `train.sparse_embedding` only the
-//! rows of these words change, as `torch.optim.SparseAdam` has it; all other rows keep their
-//! weights and their memory. Without, every row takes part in every step, most of them with a
-//! gradient of zero. Where a gradient of zero leaves the weights as they are (AdaDelta, and RMSprop
-//! and SGD without momentum or decay), a row only catches up, with the same arithmetic, on what its
-//! memory missed when it has a gradient again.
+//! The embedding is large, and a batch has few of its words. With `train.sparse_embedding`, a step
+//! updates only the rows of these words, like `torch.optim.SparseAdam`; all other rows keep their
+//! weights and their optimizer state. Without it, every step updates every row, most of them with a
+//! gradient of zero. With some optimizers (AdaDelta, and RMSprop and SGD without momentum or weight
+//! decay), a gradient of zero does not change the weights. Rows are then updated lazily: the state of
+//! a row catches up on the steps it missed, with the same arithmetic, when the row has a gradient
+//! again.
 
 use anyhow::{bail, ensure};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::network::{Gradients, Network, Parameter};
+use super::network::{Gradients, Network, Weight};
 use crate::backend::kernel::Instructions;
 use crate::config::{OptimizerKind, TrainConfig};
 use crate::model::named_tensors::NamedTensor;
 
-/// Numbers that a thread changes at a time.
+/// Number of values that a thread updates at a time.
 const CHUNK: usize = 1 << 14;
-/// Pieces into which an embedding is cut for each thread.
+/// Number of parts of an embedding for each thread.
 const PARTS: usize = 4;
 
-/// The optimizer and its memory.
+/// An optimizer and its state.
 pub struct Optimizer {
     config: TrainConfig,
     instructions: Instructions,
-    /// The names of the memory of each number.
+    /// Names of the state tensors of each parameter, as in `torch.optim`.
     slots: Vec<&'static str>,
-    /// For each trainable parameter its memory, slot by slot.
-    memory: Vec<Memory>,
+    /// State of each trainable parameter.
+    states: Vec<ParameterState>,
     steps: u32,
 }
 
-struct Memory {
-    /// The number of the parameter.
+/// Optimizer state of a parameter.
+struct ParameterState {
+    /// Index of the parameter.
     parameter: usize,
+    /// State tensors; unused ones are empty.
     slots: [Vec<f32>; 2],
-    /// For each row the steps that it has taken part in, where rows catch up.
-    taken: Vec<u32>,
+    /// Number of steps that the state of each row includes, if rows are updated lazily.
+    steps_seen: Vec<u32>,
 }
 
 impl Optimizer {
-    /// The optimizer that the configuration names, with empty memory.
-    pub fn new(config: &TrainConfig, parameters: &[Parameter], instructions: Instructions) -> Self {
+    /// Creates the configured optimizer with its initial state.
+    pub fn new(config: &TrainConfig, parameters: &[Weight], instructions: Instructions) -> Self {
         let slots = match config.optimizer {
             OptimizerKind::Adam | OptimizerKind::Adamw => vec!["exp_avg", "exp_avg_sq"],
             OptimizerKind::Rmsprop if config.rmsprop.momentum > 0.0 => {
@@ -54,17 +57,17 @@ impl Optimizer {
             OptimizerKind::Sgd => Vec::new(),
         };
         let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
-        let memory = trained.map(|(number, parameter)| {
-            let numbers = |slot: usize| {
-                vec![0.0; if slot < slots.len() { parameter.array.values.len() } else { 0 }]
+        let states = trained.map(|(index, parameter)| {
+            let zeros = |slot: usize| {
+                vec![0.0; if slot < slots.len() { parameter.tensor.values.len() } else { 0 }]
             };
-            Memory { parameter: number, slots: [numbers(0), numbers(1)], taken: Vec::new() }
+            ParameterState { parameter: index, slots: [zeros(0), zeros(1)], steps_seen: Vec::new() }
         });
-        let memory = memory.collect();
-        Self { config: config.clone(), instructions, slots, memory, steps: 0 }
+        let states = states.collect();
+        Self { config: config.clone(), instructions, slots, states, steps: 0 }
     }
 
-    /// Changes the weights by one step against `factor` times the gradients.
+    /// Updates the weights by one step, with `factor` times the gradients.
     pub fn step(
         &mut self,
         network: &mut Network,
@@ -74,58 +77,61 @@ impl Optimizer {
     ) {
         self.steps += 1;
         let rule = self.rule(learning_rate, factor);
-        let (instructions, steps, rests) = (self.instructions, self.steps, self.rests());
-        for memory in &mut self.memory {
-            let weights = &mut network.parameters_mut()[memory.parameter].array;
-            let row = weights.shape.get(1).copied().unwrap_or(1);
+        let (instructions, steps, decay) = (self.instructions, self.steps, self.lazy_decay());
+        for state in &mut self.states {
+            let weights = &mut network.weights_mut()[state.parameter].tensor;
+            let row_size = weights.shape.get(1).copied().unwrap_or(1);
             let weights = &mut weights.values[..];
-            let [first, second] = &mut memory.slots;
-            let rows = gradients.rows.iter().find(|rows| rows.parameter == memory.parameter);
+            let [first, second] = &mut state.slots;
+            let rows = gradients.rows.iter().find(|rows| rows.parameter == state.parameter);
             match rows {
                 None => {
-                    let gradients = &gradients.dense[memory.parameter];
+                    let gradients = &gradients.dense[state.parameter];
                     let (mut first, mut second) =
                         (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
                     let parts = weights.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK));
-                    let parts = parts.map(|(weights, gradients)| Step {
+                    let parts = parts.map(|(weights, gradients)| DenseUpdate {
                         rule,
                         weights,
                         gradients,
                         first: first.next().unwrap_or_default(),
                         second: second.next().unwrap_or_default(),
                     });
-                    let parts: Vec<Step> = parts.collect();
+                    let parts: Vec<DenseUpdate> = parts.collect();
                     parts.into_par_iter().for_each(|part| instructions.run(part));
                 }
                 Some(rows) => {
-                    let zeros = vec![0.0; row];
-                    let count = weights.len() / row;
-                    let many = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
-                    let mut first = first.chunks_mut(many * row);
-                    let mut second = second.chunks_mut(many * row);
-                    if rests.is_some() {
-                        memory.taken.resize(count, steps - 1);
+                    let zeros = vec![0.0; row_size];
+                    let count = weights.len() / row_size;
+                    let part_rows = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
+                    let mut first = first.chunks_mut(part_rows * row_size);
+                    let mut second = second.chunks_mut(part_rows * row_size);
+                    if decay.is_some() {
+                        state.steps_seen.resize(count, steps - 1);
                     }
-                    let mut taken = memory.taken.chunks_mut(many);
+                    let mut steps_seen = state.steps_seen.chunks_mut(part_rows);
                     let mut words = &rows.words[..];
                     let mut gradients = &rows.values[..];
-                    let parts = weights.chunks_mut(many * row).enumerate();
-                    let parts = parts.map(|(number, weights)| {
-                        let start = number * many;
-                        let here = words.partition_point(|word| (*word as usize) < start + many);
-                        Rows {
+                    let parts = weights.chunks_mut(part_rows * row_size).enumerate();
+                    let parts = parts.map(|(index, weights)| {
+                        let first_row = index * part_rows;
+                        let end = first_row + part_rows;
+                        let updated = words.partition_point(|word| (*word as usize) < end);
+                        EmbeddingUpdate {
                             rule,
-                            row,
-                            start,
+                            row_size,
+                            first_row,
                             weights,
-                            words: words.split_off(..here).unwrap_or_default(),
-                            gradients: gradients.split_off(..here * row).unwrap_or_default(),
-                            others: match rests {
+                            words: words.split_off(..updated).unwrap_or_default(),
+                            gradients: gradients
+                                .split_off(..updated * row_size)
+                                .unwrap_or_default(),
+                            remaining: match decay {
                                 _ if self.config.sparse_embedding => RemainingRows::Frozen,
-                                Some(rate) => RemainingRows::Lazy {
-                                    taken: taken.next().unwrap_or_default(),
+                                Some(decay) => RemainingRows::Lazy {
+                                    steps_seen: steps_seen.next().unwrap_or_default(),
                                     steps,
-                                    rate,
+                                    decay,
                                 },
                                 None => RemainingRows::Dense(&zeros),
                             },
@@ -133,15 +139,16 @@ impl Optimizer {
                             second: second.next().unwrap_or_default(),
                         }
                     });
-                    let parts: Vec<Rows> = parts.collect();
+                    let parts: Vec<EmbeddingUpdate> = parts.collect();
                     parts.into_par_iter().for_each(|part| instructions.run(part));
                 }
             }
         }
     }
 
-    /// Where a gradient of zero changes no weight: what share of the memory it takes away.
-    fn rests(&self) -> Option<f32> {
+    /// Returns the fraction that a gradient of zero subtracts from the state, if rows are updated
+    /// lazily: a gradient of zero then changes no weight.
+    fn lazy_decay(&self) -> Option<f32> {
         let config = &self.config;
         let decay = config.weight_decay.unwrap_or(config.optimizer.weight_decay());
         let kept = match config.optimizer {
@@ -193,43 +200,43 @@ impl Optimizer {
         Rule { factor, l2, decoupled, update }
     }
 
-    /// The memory, as `exp_avg.embedding.weight` and so on.
-    pub fn state(&mut self, parameters: &[Parameter]) -> Vec<NamedTensor> {
+    /// Returns the state under names such as `exp_avg.embedding.weight`.
+    pub fn state(&mut self, parameters: &[Weight]) -> Vec<NamedTensor> {
         self.catch_up(parameters);
         let slots = 0..self.slots.len();
         let slots =
-            slots.flat_map(|slot| self.memory.iter().map(move |own| own.slots[slot].clone()));
-        let steps = self.memory.iter().map(|_| vec![self.steps as f32]);
+            slots.flat_map(|slot| self.states.iter().map(move |state| state.slots[slot].clone()));
+        let steps = self.states.iter().map(|_| vec![self.steps as f32]);
         let values = slots.chain(steps);
         let named = self.layout(parameters).into_iter().zip(values);
         named.map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
     }
 
-    /// The names and shapes of the memory.
-    fn layout(&self, parameters: &[Parameter]) -> Vec<(String, Vec<usize>)> {
-        let own = |memory: &Memory| &parameters[memory.parameter].array;
+    /// Returns the names and shapes of the state tensors.
+    fn layout(&self, parameters: &[Weight]) -> Vec<(String, Vec<usize>)> {
+        let tensors = || self.states.iter().map(|state| &parameters[state.parameter].tensor);
         let mut layout = Vec::new();
         for slot in &self.slots {
-            let arrays = self.memory.iter().map(own);
-            layout.extend(arrays.map(|own| (format!("{slot}.{}", own.name), own.shape.clone())));
+            let named =
+                |tensor: &NamedTensor| (format!("{slot}.{}", tensor.name), tensor.shape.clone());
+            layout.extend(tensors().map(named));
         }
         if self.counts_steps() {
-            let arrays = self.memory.iter().map(own);
-            layout.extend(arrays.map(|own| (format!("step.{}", own.name), Vec::new())));
+            layout.extend(tensors().map(|tensor| (format!("step.{}", tensor.name), Vec::new())));
         }
         layout
     }
 
-    /// Lets all rows see the steps that they rested.
-    fn catch_up(&mut self, parameters: &[Parameter]) {
-        let Some(rate) = self.rests() else { return };
-        for Memory { parameter, slots, taken } in &mut self.memory {
-            let row = parameters[*parameter].array.shape.get(1).copied().unwrap_or(1);
+    /// Brings the state of lazily updated rows up to the current step.
+    fn catch_up(&mut self, parameters: &[Weight]) {
+        let Some(decay) = self.lazy_decay() else { return };
+        for ParameterState { parameter, slots, steps_seen } in &mut self.states {
+            let row_size = parameters[*parameter].tensor.shape.get(1).copied().unwrap_or(1);
             for slot in slots.iter_mut().filter(|slot| !slot.is_empty()) {
-                let rows = slot.par_chunks_mut(row).zip(&*taken);
-                rows.for_each(|(row, taken)| rest(row, rate, self.steps - taken));
+                let rows = slot.par_chunks_mut(row_size).zip(&*steps_seen);
+                rows.for_each(|(row, seen)| decay_row(row, decay, self.steps - seen));
             }
-            taken.fill(self.steps);
+            steps_seen.fill(self.steps);
         }
     }
 
@@ -237,55 +244,56 @@ impl Optimizer {
         matches!(self.config.optimizer, OptimizerKind::Adam | OptimizerKind::Adamw)
     }
 
-    /// Takes the memory of an earlier run.
+    /// Restores the state of an earlier run.
     ///
     /// # Errors
-    /// Where it is the memory of another optimizer or another model.
-    pub fn load(
-        &mut self,
-        parameters: &[Parameter],
-        arrays: Vec<NamedTensor>,
-    ) -> anyhow::Result<()> {
+    /// Returns an error if the state belongs to another optimizer or another model.
+    pub fn load(&mut self, parameters: &[Weight], tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
         let expected = self.layout(parameters);
         ensure!(
-            expected.len() == arrays.len(),
-            "the optimizer state has {} tensors, {} needs {}",
-            arrays.len(),
+            expected.len() == tensors.len(),
+            "the optimizer state has {} tensors, but {} needs {}; resume with the optimizer and the \
+             model that wrote it",
+            tensors.len(),
             self.config.optimizer.as_str(),
             expected.len()
         );
         let mut given: std::collections::HashMap<String, NamedTensor> =
-            arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
+            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut take = |(name, shape): &(String, Vec<usize>)| match given.remove(name) {
-            Some(array) if array.shape == *shape => Ok(array.values),
-            Some(_) => bail!("{name} has another shape in the optimizer state"),
-            None => bail!("the optimizer state lacks {name}"),
+            Some(tensor) if tensor.shape == *shape => Ok(tensor.values),
+            Some(tensor) => bail!(
+                "{name} has shape {:?} in the optimizer state, but {shape:?} in the model",
+                tensor.shape
+            ),
+            None => bail!("the optimizer state has no tensor {name}"),
         };
-        let (slots, steps) = expected.split_at(self.slots.len() * self.memory.len());
-        for (number, own) in slots.iter().enumerate() {
-            let (slot, memory) = (number / self.memory.len(), number % self.memory.len());
-            self.memory[memory].slots[slot] = take(own)?;
+        let (slots, steps) = expected.split_at(self.slots.len() * self.states.len());
+        for (index, expected) in slots.iter().enumerate() {
+            let (slot, state) = (index / self.states.len(), index % self.states.len());
+            self.states[state].slots[slot] = take(expected)?;
         }
-        for own in steps {
-            self.steps = take(own)?[0] as u32;
+        for expected in steps {
+            self.steps = take(expected)?[0] as u32;
         }
-        self.memory.iter_mut().for_each(|memory| memory.taken.clear());
+        self.states.iter_mut().for_each(|state| state.steps_seen.clear());
         Ok(())
     }
 }
 
-/// One step of some numbers.
+/// Update rule of one step.
 #[derive(Clone, Copy)]
 struct Rule {
-    /// What gradients are multiplied by first.
+    /// Factor of the gradients, from clipping.
     factor: f32,
-    /// What share of the weights is added to the gradients.
+    /// Fraction of the weights that is added to the gradients (L2 regularization).
     l2: f32,
-    /// What is left of the weights before the step.
+    /// Factor of the weights before the update (decoupled weight decay).
     decoupled: f32,
     update: Update,
 }
 
+/// Optimizer with the constants of one step.
 #[derive(Clone, Copy)]
 enum Update {
     Adam { beta1: f32, beta2: f32, step: f32, root: f32, epsilon: f32 },
@@ -295,13 +303,13 @@ enum Update {
 }
 
 impl Rule {
-    /// Plain loops: inside [`WithSimd`] the compiler makes vector instructions of them.
+    /// Updates weights and state. The compiler vectorizes these plain loops inside [`WithSimd`].
     #[inline(always)]
     fn apply(self, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
         let Self { factor, l2, decoupled, update } = self;
         let all = weights.iter_mut().zip(gradients);
         match update {
-            // Kingma and Ba 2015; Loshchilov and Hutter 2019 with decoupled decay.
+            // Kingma and Ba 2015; with decoupled weight decay Loshchilov and Hutter 2019.
             Update::Adam { beta1, beta2, step, root, epsilon } => {
                 for ((weight, gradient), (mean, square)) in all.zip(first.iter_mut().zip(second)) {
                     let weight_before = *weight * decoupled;
@@ -350,8 +358,8 @@ impl Rule {
     }
 }
 
-/// A step of numbers that all have a gradient.
-struct Step<'a> {
+/// One step of a parameter whose values all have a gradient.
+struct DenseUpdate<'a> {
     rule: Rule,
     weights: &'a mut [f32],
     gradients: &'a [f32],
@@ -359,7 +367,7 @@ struct Step<'a> {
     second: &'a mut [f32],
 }
 
-impl WithSimd for Step<'_> {
+impl WithSimd for DenseUpdate<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -368,14 +376,14 @@ impl WithSimd for Step<'_> {
     }
 }
 
-/// What so many gradients of zero leave of the memory of a row.
+/// Applies `steps` gradients of zero to the state of a row.
 #[inline(always)]
-fn rest(memory: &mut [f32], rate: f32, steps: u32) {
+fn decay_row(state: &mut [f32], decay: f32, steps: u32) {
     for _ in 0..steps {
         let mut changed = false;
-        for value in &mut *memory {
+        for value in &mut *state {
             let before = *value;
-            *value += (0.0 - *value) * rate;
+            *value += (0.0 - *value) * decay;
             changed |= *value != before;
         }
         if !changed {
@@ -384,69 +392,81 @@ fn rest(memory: &mut [f32], rate: f32, steps: u32) {
     }
 }
 
-/// A step of some neighbouring rows of an embedding.
-struct Rows<'a> {
+/// One step of consecutive rows of an embedding.
+struct EmbeddingUpdate<'a> {
     rule: Rule,
-    /// The numbers in a row.
-    row: usize,
-    /// The number of the first row.
-    start: usize,
+    /// Number of values in a row, E.
+    row_size: usize,
+    /// Index of the first row.
+    first_row: usize,
     weights: &'a mut [f32],
-    /// The rows that have a gradient, in order, and these.
+    /// Rows that have a gradient, sorted.
     words: &'a [u32],
+    /// Gradients of these rows.
     gradients: &'a [f32],
-    others: RemainingRows<'a>,
+    /// Update of all other rows.
+    remaining: RemainingRows<'a>,
     first: &'a mut [f32],
     second: &'a mut [f32],
 }
 
-/// What becomes of the rows that have no gradient.
+/// Update of the rows that have no gradient.
 enum RemainingRows<'a> {
-    /// They keep everything.
+    /// Keep weights and state.
     Frozen,
-    /// They take a step with this gradient, of zeros.
+    /// Update with this gradient of zeros.
     Dense(&'a [f32]),
-    /// Their weights would stay, and their memory shrink by `rate` at each step. So they wait: of
-    /// `steps` each has seen `taken`.
-    Lazy { taken: &'a mut [u32], steps: u32, rate: f32 },
+    /// Keep the weights and postpone the update of the state, which shrinks by `decay` in each step,
+    /// until the row has a gradient. The state of each row includes `steps_seen` of `steps` steps.
+    Lazy { steps_seen: &'a mut [u32], steps: u32, decay: f32 },
 }
 
-impl WithSimd for Rows<'_> {
+impl WithSimd for EmbeddingUpdate<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rule, row, start, weights, words, gradients, mut others, first, second } = self;
-        let count = weights.len() / row;
-        let mut step = |number: usize, gradient: &[f32], missed: Option<(u32, f32)>| {
-            let here = number * row..(number + 1) * row;
-            let first = first.get_mut(here.clone()).unwrap_or_default();
-            let second = second.get_mut(here.clone()).unwrap_or_default();
-            if let Some((steps, rate)) = missed {
-                rest(first, rate, steps);
-                rest(second, rate, steps);
+        let Self {
+            rule,
+            row_size,
+            first_row,
+            weights,
+            words,
+            gradients,
+            mut remaining,
+            first,
+            second,
+        } = self;
+        let count = weights.len() / row_size;
+        let mut update = |row: usize, gradient: &[f32], missed: Option<(u32, f32)>| {
+            let range = row * row_size..(row + 1) * row_size;
+            let first = first.get_mut(range.clone()).unwrap_or_default();
+            let second = second.get_mut(range.clone()).unwrap_or_default();
+            if let Some((steps, decay)) = missed {
+                decay_row(first, decay, steps);
+                decay_row(second, decay, steps);
             }
-            rule.apply(&mut weights[here], gradient, first, second);
+            rule.apply(&mut weights[range], gradient, first, second);
         };
         let mut next = 0;
-        for (word, gradient) in words.iter().zip(gradients.chunks_exact(row)) {
-            let number = *word as usize - start;
-            let missed = match &mut others {
+        for (word, gradient) in words.iter().zip(gradients.chunks_exact(row_size)) {
+            let row = *word as usize - first_row;
+            let missed = match &mut remaining {
                 RemainingRows::Frozen => None,
                 RemainingRows::Dense(zeros) => {
-                    (next..number).for_each(|number| step(number, zeros, None));
-                    next = number + 1;
+                    (next..row).for_each(|row| update(row, zeros, None));
+                    next = row + 1;
                     None
                 }
-                RemainingRows::Lazy { taken, steps, rate } => {
-                    let before = std::mem::replace(&mut taken[number], *steps);
-                    Some((*steps - 1 - before, *rate))
+                RemainingRows::Lazy { steps_seen, steps, decay } => {
+                    let seen = std::mem::replace(&mut steps_seen[row], *steps);
+                    Some((*steps - 1 - seen, *decay))
                 }
             };
-            step(number, gradient, missed);
+            update(row, gradient, missed);
         }
-        if let RemainingRows::Dense(zeros) = others {
-            (next..count).for_each(|number| step(number, zeros, None));
+        if let RemainingRows::Dense(zeros) = remaining {
+            (next..count).for_each(|row| update(row, zeros, None));
         }
     }
 }
@@ -455,21 +475,20 @@ impl WithSimd for Rows<'_> {
 mod tests {
     use super::*;
 
-    /// Rows that wait for a gradient and catch up end with the same bits as rows that take every
-    /// step.
+    /// Lazy updates give the same bits as dense updates.
     #[test]
-    fn rows_that_rest_miss_nothing() {
+    fn lazy_rows_catch_up_exactly() {
         const ROW: usize = 5;
         const ROWS: usize = 7;
-        let (rho, rate) = (0.9, 1.0 - 0.9);
+        let (rho, decay) = (0.9, 1.0 - 0.9);
         for (slots, update) in [
             (2, Update::Adadelta { rho, epsilon: 1e-6, step: 0.7 }),
             (1, Update::Rmsprop { rho, epsilon: 1e-7, momentum: 0.0, step: 0.01 }),
         ] {
             let rule = Rule { factor: 0.5, l2: 0.0, decoupled: 1.0, update };
-            let slot = |number| vec![0.0; if number < slots { ROWS * ROW } else { 0 }];
-            let begin = || (vec![0.25_f32; ROWS * ROW], slot(0), slot(1));
-            let (mut moved, mut rested, mut taken) = (begin(), begin(), vec![0; ROWS]);
+            let slot = |index| vec![0.0; if index < slots { ROWS * ROW } else { 0 }];
+            let start = || (vec![0.25_f32; ROWS * ROW], slot(0), slot(1));
+            let (mut dense, mut lazy, mut steps_seen) = (start(), start(), vec![0; ROWS]);
             let zeros = [0.0; ROW];
             let steps = 60;
             for step in 1..=steps {
@@ -478,35 +497,34 @@ mod tests {
                 let values: Vec<f32> = (0..words.len() * ROW)
                     .map(|at| ((at as u32 * 7 + step) as f32).sin())
                     .collect();
-                for (all, others) in [
-                    (&mut moved, RemainingRows::Dense(&zeros)),
-                    (&mut rested, RemainingRows::Lazy { taken: &mut taken, steps: step, rate }),
+                let steps_seen = &mut steps_seen;
+                for (all, remaining) in [
+                    (&mut dense, RemainingRows::Dense(&zeros)),
+                    (&mut lazy, RemainingRows::Lazy { steps_seen, steps: step, decay }),
                 ] {
                     let (weights, first, second) = all;
-                    let (words, gradients) = (&words[..], &values[..]);
-                    let rows = Rows {
+                    Instructions::best().run(EmbeddingUpdate {
                         rule,
-                        row: ROW,
-                        start: 0,
+                        row_size: ROW,
+                        first_row: 0,
                         weights,
-                        words,
-                        gradients,
-                        others,
+                        words: &words,
+                        gradients: &values,
+                        remaining,
                         first,
                         second,
-                    };
-                    Instructions::best().run(rows);
+                    });
                 }
             }
-            assert!(taken.iter().any(|taken| *taken < steps), "some row is behind");
-            for (number, taken) in taken.iter().enumerate() {
-                for slot in [&mut rested.1, &mut rested.2] {
-                    let row = slot.get_mut(number * ROW..(number + 1) * ROW).unwrap_or_default();
-                    rest(row, rate, steps - taken);
+            assert!(steps_seen.iter().any(|seen| *seen < steps), "some row must be behind");
+            for (row, seen) in steps_seen.iter().enumerate() {
+                for slot in [&mut lazy.1, &mut lazy.2] {
+                    let state = slot.get_mut(row * ROW..(row + 1) * ROW).unwrap_or_default();
+                    decay_row(state, decay, steps - seen);
                 }
             }
-            assert_eq!(moved, rested);
-            assert!(moved.0.iter().all(|weight| *weight != 0.25), "every row has moved");
+            assert_eq!(dense, lazy);
+            assert!(dense.0.iter().all(|weight| *weight != 0.25), "every row must have changed");
         }
     }
 }

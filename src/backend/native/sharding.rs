@@ -1,255 +1,302 @@
-//! A batch as the kernel reads it: shards for threads, blocks of texts, each word once.
+//! Cuts a batch into a shard for each thread, and each shard into blocks of texts.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
-use super::dropout::{Dropout, Place};
+use super::dropout::{Dropout, Position};
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
+use crate::data::Targets;
 use crate::text::{Corpus, PAD};
 
-/// Texts that go through a layer together.
+/// Number of texts that a layer processes together.
 const BLOCK: usize = 12;
 
-/// Some examples, ready to be computed.
+/// Temporary row of a word that word dropout removes; later the row of zeros.
+const DROPPED: u32 = u32::MAX;
+
+/// A batch, ready to be computed.
 pub struct ShardedBatch {
-    /// A part for each thread; together all examples.
+    /// One shard for each thread; together they have all examples.
     pub shards: Vec<Shard>,
-    /// For each input the words of all shards, each once and in order.
+    /// For each input, the distinct words of all shards, sorted.
     pub words: Vec<Vec<u32>>,
-    /// The number of examples.
+    /// Number of examples.
     pub examples: usize,
 }
 
-/// What one thread computes.
+/// The part of a batch that one thread computes.
 pub struct Shard {
-    /// The place of each example in the batch.
-    pub places: Vec<u32>,
-    /// Its class.
-    pub labels: Vec<u32>,
-    /// The examples that are computed together.
+    /// Position of each example in the batch.
+    pub positions: Vec<u32>,
+    /// Target of each example.
+    pub targets: Targets,
+    /// Examples of each block.
     pub blocks: Vec<Range<usize>>,
-    /// For each input what is to be read.
-    pub inputs: Vec<Texts>,
+    /// Texts of each input.
+    pub inputs: Vec<ShardTexts>,
 }
 
-/// The texts of one input in a shard.
-pub struct Texts {
-    /// The words, each once; the table of inputs has one row more, which is zero.
+/// Texts of one input in a shard.
+pub struct ShardTexts {
+    /// Distinct words. The word table has a row for each, and a last row of zeros.
     pub words: Vec<u32>,
-    /// Where each word stands among those of all shards.
-    pub union: Vec<u32>,
-    /// The block of each range of examples.
+    /// Index of each word in [`ShardedBatch::words`].
+    pub union_rows: Vec<u32>,
+    /// Texts of each block.
     pub blocks: Vec<SequenceBlock>,
-    /// The longest padding in front, where it is computed once for all texts: it reads PAD, the
-    /// same for all, so that two texts differ only from their first real token on.
-    pub lead: Option<SequenceBlock>,
+    /// Longest padding in front, if its states are computed once for all texts. All texts start with
+    /// the same PAD ids, so they differ only from their first real token on.
+    pub shared_padding: Option<SequenceBlock>,
 }
 
-/// Rows that an LSTM reads together, the longest first.
+/// Texts that an LSTM processes together, the longest first.
 pub struct SequenceBlock {
-    /// The example of each row, from 0 in its block.
+    /// Example of each row, as an index into the block.
     pub order: Vec<usize>,
-    /// The steps of each row.
+    /// Number of steps of each row.
     pub lengths: Vec<usize>,
-    /// Of these, padding in front that counts for nothing but is read.
-    pub pads: Vec<usize>,
-    /// Padding in front that each row shares with the others and that is not among its steps.
-    pub leads: Vec<usize>,
-    /// Where the steps lie.
+    /// Number of these steps that are padding in front, which pooling ignores.
+    pub padding: Vec<usize>,
+    /// Length of the shared padding that each row continues from; not among its steps.
+    pub shared_padding: Vec<usize>,
+    /// Order of the tokens.
     pub layout: Layout,
-    /// The row of the table of inputs for each step.
-    pub rows: Vec<u32>,
-    /// For each step the one that takes its place when the text is read backwards; empty where
-    /// nobody does.
+    /// Row of the word table for each token.
+    pub word_rows: Vec<u32>,
+    /// For each token of a reversed text, the token of the text. Empty if the LSTM is unidirectional.
     pub reversed: Vec<u32>,
 }
 
 impl SequenceBlock {
-    /// The rows of the table of inputs in the order in which a backward LSTM reads them.
-    pub fn rows_reversed(&self) -> Vec<u32> {
-        self.reversed.iter().map(|token| self.rows[*token as usize]).collect()
+    /// Rows of the word table in the order of the backward direction.
+    pub fn reversed_word_rows(&self) -> Vec<u32> {
+        self.reversed.iter().map(|token| self.word_rows[*token as usize]).collect()
     }
 }
 
-/// Makes readings of batches.
+/// Cuts batches into shards.
 pub struct BatchSharder {
     inputs: Inputs,
     shards: usize,
-    /// For each input a note at every word.
-    marks: Vec<Marks>,
+    /// Row numbers of the words of each input.
+    row_numbers: Vec<RowNumbers>,
 }
 
-/// Numbers words in the order in which they come, without clearing anything in between.
-struct Marks {
+/// Numbers distinct words in the order in which they first occur. Starting over takes constant time.
+struct RowNumbers {
     round: u32,
-    /// The round in which each word was seen last, and its number then.
-    seen: Vec<(u32, u32)>,
+    /// Last round in which each word occurred, and its number in that round.
+    last_seen: Vec<(u32, u32)>,
 }
 
-impl Marks {
-    fn new(words: usize) -> Self {
-        Self { round: 0, seen: vec![(0, 0); words] }
+impl RowNumbers {
+    fn new(vocabulary_size: usize) -> Self {
+        Self { round: 0, last_seen: vec![(0, 0); vocabulary_size] }
     }
 
-    fn begin(&mut self) {
+    /// Starts over from 0.
+    fn reset(&mut self) {
         self.round = self.round.wrapping_add(1);
         if self.round == 0 {
-            self.seen.fill((0, 0));
+            self.last_seen.fill((0, 0));
             self.round = 1;
         }
     }
 
-    /// The number of a word; a new word is added to `words`.
-    fn number(&mut self, word: u32, words: &mut Vec<u32>) -> u32 {
-        let seen = &mut self.seen[word as usize];
-        if seen.0 != self.round {
-            *seen = (self.round, words.len() as u32);
+    /// Returns the number of a word, and adds a new word to `words`.
+    fn get_or_add(&mut self, word: u32, words: &mut Vec<u32>) -> u32 {
+        let last_seen = &mut self.last_seen[word as usize];
+        if last_seen.0 != self.round {
+            *last_seen = (self.round, words.len() as u32);
             words.push(word);
         }
-        seen.1
+        last_seen.1
     }
 }
 
 impl BatchSharder {
-    /// A reader for so many words of each input.
-    pub fn new(inputs: &Inputs, vocabularies: &[usize], shards: usize) -> Self {
-        let marks = vocabularies.iter().map(|words| Marks::new(*words)).collect();
-        Self { inputs: inputs.clone(), shards, marks }
+    /// Creates a sharder for inputs with these vocabulary sizes.
+    pub fn new(inputs: &Inputs, vocabulary_sizes: &[usize], shards: usize) -> Self {
+        let row_numbers = vocabulary_sizes.iter().map(|size| RowNumbers::new(*size)).collect();
+        Self { inputs: inputs.clone(), shards, row_numbers }
     }
 
-    /// Cuts batches into so many shards from now on.
-    pub fn cut_into(&mut self, shards: usize) {
+    /// Sets the number of shards of the following batches.
+    pub fn set_shards(&mut self, shards: usize) {
         self.shards = shards;
     }
 
-    /// Reads the examples with these numbers; `corpora` and `labels` are those of the whole data
-    /// set, labels where they are to be learnt. With `dropout` words are dropped.
-    pub fn read(
+    /// Shards the examples with these indices. `corpora` and `targets` are those of the whole data
+    /// set; only training needs targets. `dropout` removes words.
+    pub fn shard(
         &mut self,
         corpora: &[Corpus],
-        labels: Option<&[u32]>,
+        targets: Option<&Targets>,
         examples: &[u32],
         dropout: Option<&Dropout>,
     ) -> ShardedBatch {
-        let Self { inputs, shards, marks } = self;
+        let Self { inputs, shards, row_numbers } = self;
         let shards = (*shards).min(examples.len()).max(1);
         let length = |example: &u32| -> usize {
             let inputs = inputs.iter().zip(corpora);
-            inputs.map(|(input, corpus)| steps(input, corpus, *example, dropout).0).sum()
+            inputs
+                .map(|(input, corpus)| {
+                    text_steps(input, corpus, *example, shares_padding(input, dropout)).steps
+                })
+                .sum()
         };
         let mut order: Vec<(usize, u32)> =
             examples.iter().map(length).zip(0..examples.len() as u32).collect();
-        order.sort_by_key(|(length, place)| (std::cmp::Reverse(*length), *place));
-        let mut reading =
+        order.sort_by_key(|(length, position)| (Reverse(*length), *position));
+        let mut batch =
             ShardedBatch { shards: Vec::new(), words: Vec::new(), examples: examples.len() };
         for shard in 0..shards {
-            let places: Vec<u32> = deal(&order, shard, shards).map(|(_, place)| place).collect();
-            let blocks = blocks(places.len());
-            reading.shards.push(Shard {
-                labels: labels.map_or(Vec::new(), |labels| {
-                    places.iter().map(|place| labels[examples[*place as usize] as usize]).collect()
+            let positions: Vec<u32> =
+                assign_to_shard(&order, shard, shards).map(|(_, position)| position).collect();
+            let blocks = block_ranges(positions.len());
+            batch.shards.push(Shard {
+                targets: targets.map_or_else(Targets::default, |targets| {
+                    let examples: Vec<u32> =
+                        positions.iter().map(|position| examples[*position as usize]).collect();
+                    targets.select(&examples)
                 }),
                 inputs: Vec::new(),
                 blocks,
-                places,
+                positions,
             });
         }
         for (number, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
-            let marks = &mut marks[number];
-            for shard in &mut reading.shards {
-                marks.begin();
-                let mut texts =
-                    Texts { words: Vec::new(), union: Vec::new(), blocks: Vec::new(), lead: None };
+            let row_numbers = &mut row_numbers[number];
+            for shard in &mut batch.shards {
+                row_numbers.reset();
+                let mut texts = ShardTexts {
+                    words: Vec::new(),
+                    union_rows: Vec::new(),
+                    blocks: Vec::new(),
+                    shared_padding: None,
+                };
                 let mut longest = 0;
                 for block in &shard.blocks {
-                    let places = &shard.places[block.clone()];
-                    let strip = strip(number, input, corpus, examples, places, dropout, |word| {
-                        marks.number(word, &mut texts.words)
+                    let positions = &shard.positions[block.clone()];
+                    let share = shares_padding(input, dropout);
+                    let selection = (corpus, examples, positions);
+                    let block = sequence_block(number, input, selection, dropout, share, |word| {
+                        row_numbers.get_or_add(word, &mut texts.words)
                     });
-                    longest = longest.max(strip.leads.iter().copied().max().unwrap_or(0));
-                    texts.blocks.push(strip);
+                    longest = longest.max(block.shared_padding.iter().copied().max().unwrap_or(0));
+                    texts.blocks.push(block);
                 }
                 if longest > 0 {
-                    let row = marks.number(PAD, &mut texts.words);
-                    texts.lead = Some(lead(longest, row));
+                    let row = row_numbers.get_or_add(PAD, &mut texts.words);
+                    texts.shared_padding = Some(padding_block(longest, row));
                 }
-                let zero = texts.words.len() as u32;
-                for strip in &mut texts.blocks {
-                    for row in &mut strip.rows {
-                        *row = (*row).min(zero);
+                let zeros = texts.words.len() as u32;
+                for block in &mut texts.blocks {
+                    for row in &mut block.word_rows {
+                        *row = (*row).min(zeros);
                     }
                 }
                 shard.inputs.push(texts);
             }
-            marks.begin();
+            row_numbers.reset();
             let mut words = Vec::new();
-            for texts in reading.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
-                texts.union =
-                    texts.words.iter().map(|word| marks.number(*word, &mut words)).collect();
+            for texts in batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
+                texts.union_rows = texts
+                    .words
+                    .iter()
+                    .map(|word| row_numbers.get_or_add(*word, &mut words))
+                    .collect();
             }
-            let places = sort(&mut words);
-            for texts in reading.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
-                texts.union.iter_mut().for_each(|number| *number = places[*number as usize]);
+            let ranks = sort_words(&mut words);
+            for texts in batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
+                texts.union_rows.iter_mut().for_each(|row| *row = ranks[*row as usize]);
             }
-            reading.words.push(words);
+            batch.words.push(words);
         }
-        reading
+        batch
     }
 }
 
-/// Sorts words; for each the place where it stands then.
-fn sort(words: &mut [u32]) -> Vec<u32> {
+/// Returns a single text of the input at index `number`. Padding in front counts as steps of the
+/// text.
+pub fn single_text(number: usize, input: &Input, corpus: &Corpus, example: u32) -> ShardTexts {
+    let mut words: Vec<u32> = Vec::new();
+    let row_of = |word: u32| match words.iter().position(|known| *known == word) {
+        Some(row) => row as u32,
+        None => {
+            words.push(word);
+            words.len() as u32 - 1
+        }
+    };
+    let block = sequence_block(number, input, (corpus, &[example], &[0]), None, false, row_of);
+    let union_rows = (0..words.len() as u32).collect();
+    ShardTexts { words, union_rows, blocks: vec![block], shared_padding: None }
+}
+
+/// Sorts words. Returns the new index of each word.
+fn sort_words(words: &mut [u32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..words.len() as u32).collect();
-    order.sort_unstable_by_key(|number| words[*number as usize]);
-    let mut places = vec![0; words.len()];
-    for (place, number) in order.into_iter().enumerate() {
-        places[number as usize] = place as u32;
+    order.sort_unstable_by_key(|index| words[*index as usize]);
+    let mut ranks = vec![0; words.len()];
+    for (rank, index) in order.into_iter().enumerate() {
+        ranks[index as usize] = rank as u32;
     }
     words.sort_unstable();
-    places
+    ranks
 }
 
-/// Whether padding in front is computed once for all texts.
-fn shares_lead(input: &Input, dropout: Option<&Dropout>) -> bool {
-    let dropped = dropout.is_some()
+/// Whether the states of padding in front are computed once for all texts: the LSTM must be
+/// unidirectional, and no dropout may act on the padding.
+fn shares_padding(input: &Input, dropout: Option<&Dropout>) -> bool {
+    let drops = dropout.is_some()
         && (input.embedding.dropout > 0.0
             || input.embedding.word_dropout > 0.0
             || (input.lstm.layers > 1 && input.lstm.dropout > 0.0));
-    !input.lstm.bidirectional && !dropped
+    !input.lstm.bidirectional && !drops
 }
 
-/// The steps that an example has of its own, and padding in front: (read as steps, shared).
-fn steps(
-    input: &Input,
-    corpus: &Corpus,
-    example: u32,
-    dropout: Option<&Dropout>,
-) -> (usize, usize, usize) {
+/// Numbers of steps of a text.
+struct TextSteps {
+    /// Steps of its own.
+    steps: usize,
+    /// Number of these steps that are padding in front.
+    padding: usize,
+    /// Steps of the shared padding in front.
+    shared_padding: usize,
+}
+
+fn text_steps(input: &Input, corpus: &Corpus, example: u32, share: bool) -> TextSteps {
     let length = corpus.text(example as usize).len();
     let padding = match input.text.pad {
         PadSide::Back => 0,
         PadSide::Front => corpus.steps(example as usize) - length,
     };
-    match shares_lead(input, dropout) {
-        true => (length, 0, padding),
-        false => (length + padding, padding, 0),
+    match share {
+        true => TextSteps { steps: length, padding: 0, shared_padding: padding },
+        false => TextSteps { steps: length + padding, padding, shared_padding: 0 },
     }
 }
 
-/// The examples of a shard: dealt out back and forth, so that all have about as many tokens.
-fn deal(order: &[(usize, u32)], shard: usize, shards: usize) -> impl Iterator<Item = (usize, u32)> {
+/// Returns the examples of a shard. The examples are dealt out back and forth, so that all shards
+/// have about the same number of tokens.
+fn assign_to_shard(
+    order: &[(usize, u32)],
+    shard: usize,
+    shards: usize,
+) -> impl Iterator<Item = (usize, u32)> {
     order.chunks(shards).enumerate().filter_map(move |(round, chunk)| {
-        let number = if round % 2 == 0 { shard } else { shards - 1 - shard };
-        chunk.get(number).copied()
+        let index = if round % 2 == 0 { shard } else { shards - 1 - shard };
+        chunk.get(index).copied()
     })
 }
 
-/// Blocks of like size.
-fn blocks(examples: usize) -> Vec<Range<usize>> {
+/// Cuts examples into blocks of similar size.
+fn block_ranges(examples: usize) -> Vec<Range<usize>> {
     let mut blocks: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     while start < examples {
-        // A few that are left over go along with the last block.
+        // A small remainder joins the last block.
         let end = if examples - start < BLOCK + BLOCK / 2 { examples } else { start + BLOCK };
         blocks.push(start..end);
         start = end;
@@ -257,64 +304,64 @@ fn blocks(examples: usize) -> Vec<Range<usize>> {
     blocks
 }
 
-/// The strip of some examples.
-fn strip(
+/// Builds the block of the examples at `positions`. `row_of` returns the row of a word in the word
+/// table.
+fn sequence_block(
     number: usize,
     input: &Input,
-    corpus: &Corpus,
-    examples: &[u32],
-    places: &[u32],
+    (corpus, examples, positions): (&Corpus, &[u32], &[u32]),
     dropout: Option<&Dropout>,
+    share: bool,
     mut row_of: impl FnMut(u32) -> u32,
 ) -> SequenceBlock {
-    let all: Vec<(usize, usize, usize)> = places
+    let all: Vec<TextSteps> = positions
         .iter()
-        .map(|place| steps(input, corpus, examples[*place as usize], dropout))
+        .map(|position| text_steps(input, corpus, examples[*position as usize], share))
         .collect();
-    let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_by_key(|example| std::cmp::Reverse(all[*example].0));
-    let lengths: Vec<usize> = order.iter().map(|example| all[*example].0).collect();
-    let pads: Vec<usize> = order.iter().map(|example| all[*example].1).collect();
-    let leads: Vec<usize> = order.iter().map(|example| all[*example].2).collect();
+    let mut order: Vec<usize> = (0..positions.len()).collect();
+    order.sort_by_key(|example| Reverse(all[*example].steps));
+    let lengths: Vec<usize> = order.iter().map(|example| all[*example].steps).collect();
+    let padding: Vec<usize> = order.iter().map(|example| all[*example].padding).collect();
+    let shared_padding = order.iter().map(|example| all[*example].shared_padding).collect();
     let layout = Layout::new(&lengths);
     let texts: Vec<&[u32]> = order
         .iter()
-        .map(|example| corpus.text(examples[places[*example] as usize] as usize))
+        .map(|example| corpus.text(examples[positions[*example] as usize] as usize))
         .collect();
     let rate = input.embedding.word_dropout;
     let dropout = dropout.filter(|_| rate > 0.0);
-    let mut rows = vec![0; layout.tokens()];
+    let mut word_rows = vec![0; layout.tokens()];
     for (row, text) in texts.iter().enumerate() {
-        let words = std::iter::repeat_n(&PAD, pads[row]).chain(*text);
+        let words = std::iter::repeat_n(&PAD, padding[row]).chain(*text);
         for (step, word) in words.enumerate() {
-            let place = Place { input: number, example: places[order[row]], step };
-            rows[layout.start(step) + row] = match dropout {
-                Some(dropout) if !dropout.keeps_word(place, rate) => u32::MAX,
+            let position = Position { input: number, example: positions[order[row]], step };
+            word_rows[layout.offset(step) + row] = match dropout {
+                Some(dropout) if !dropout.keeps_word(position, rate) => DROPPED,
                 _ => row_of(*word),
             };
         }
     }
     let mut reversed = Vec::new();
     if input.lstm.bidirectional {
-        reversed.reserve(rows.len());
+        reversed.reserve(word_rows.len());
         for step in 0..layout.steps() {
-            for (row, length) in lengths[..layout.active(step)].iter().enumerate() {
-                reversed.push((layout.start(length - 1 - step) + row) as u32);
+            for (row, length) in lengths[..layout.active_rows(step)].iter().enumerate() {
+                reversed.push((layout.offset(length - 1 - step) + row) as u32);
             }
         }
     }
-    SequenceBlock { order, lengths, pads, leads, layout, rows, reversed }
+    SequenceBlock { order, lengths, padding, shared_padding, layout, word_rows, reversed }
 }
 
-/// A strip of one row that reads PAD.
-fn lead(length: usize, row: u32) -> SequenceBlock {
+/// Builds the block of the shared padding: a single row of PAD ids.
+fn padding_block(length: usize, word_row: u32) -> SequenceBlock {
     SequenceBlock {
         order: vec![0],
         lengths: vec![length],
-        pads: vec![0],
-        leads: vec![0],
+        padding: vec![0],
+        shared_padding: vec![0],
         layout: Layout::new(&[length]),
-        rows: vec![row; length],
+        word_rows: vec![word_row; length],
         reversed: Vec::new(),
     }
 }
@@ -327,9 +374,9 @@ mod tests {
     use crate::config;
 
     proptest! {
-        /// Every token of every text is read once, in its order, from the table of its shard.
+        /// Every token of every text occurs once, in order, with the row of its word in the shard.
         #[test]
-        fn shards_and_blocks_read_every_token(
+        fn shards_and_blocks_have_every_token(
             texts in prop::collection::vec(prop::collection::vec(0_u32..30, 1..40), 1..90),
             shards in 1_usize..5,
             front: bool,
@@ -340,35 +387,37 @@ mod tests {
                 "data: {{train: x}}\ntext: {{pad: {pad}}}\nmodel: {{lstm: {{bidirectional: {bidirectional}}}}}\n"
             );
             let inputs = config::parse(&yaml, "test", &[]).unwrap().config.inputs;
-            let corpus = Corpus::of(inputs[0].text.pad, 40, texts.iter().map(|text| &text[..]));
+            let corpus = Corpus::from_texts(inputs[0].text.pad, 40, texts.iter().map(|text| &text[..]));
             let examples: Vec<u32> = (0..texts.len() as u32).rev().collect();
-            let reading = BatchSharder::new(&inputs, &[30], shards).read(&[corpus], None, &examples, None);
-            prop_assert!(reading.shards.len() <= shards);
-            prop_assert!(reading.words[0].is_sorted());
+            let mut sharder = BatchSharder::new(&inputs, &[30], shards);
+            let batch = sharder.shard(&[corpus], None, &examples, None);
+            prop_assert!(batch.shards.len() <= shards);
+            prop_assert!(batch.words[0].is_sorted());
             let mut seen = vec![0; texts.len()];
-            for shard in &reading.shards {
+            for shard in &batch.shards {
                 let input = &shard.inputs[0];
-                for (word, number) in input.words.iter().zip(&input.union) {
-                    prop_assert_eq!(*word, reading.words[0][*number as usize]);
+                for (word, row) in input.words.iter().zip(&input.union_rows) {
+                    prop_assert_eq!(*word, batch.words[0][*row as usize]);
                 }
-                for (block, strip) in shard.blocks.iter().zip(&input.blocks) {
-                    prop_assert!(strip.lengths.is_sorted_by(|a, b| a >= b));
-                    for (row, example) in strip.order.iter().enumerate() {
-                        let place = shard.places[block.start + example] as usize;
-                        let text = &texts[examples[place] as usize];
-                        seen[place] += 1;
-                        prop_assert_eq!(strip.lengths[row], strip.pads[row] + text.len());
+                for (range, block) in shard.blocks.iter().zip(&input.blocks) {
+                    prop_assert!(block.lengths.is_sorted_by(|a, b| a >= b));
+                    for (row, example) in block.order.iter().enumerate() {
+                        let position = shard.positions[range.start + example] as usize;
+                        let text = &texts[examples[position] as usize];
+                        seen[position] += 1;
+                        prop_assert_eq!(block.lengths[row], block.padding[row] + text.len());
                         if front {
-                            prop_assert_eq!(strip.pads[row] + strip.leads[row], 40 - text.len());
+                            let padding = block.padding[row] + block.shared_padding[row];
+                            prop_assert_eq!(padding, 40 - text.len());
                         }
-                        for step in 0..strip.lengths[row] {
-                            let token = strip.layout.start(step) + row;
-                            let word = input.words[strip.rows[token] as usize];
-                            let expected = step.checked_sub(strip.pads[row]).map_or(PAD, |at| text[at]);
+                        for step in 0..block.lengths[row] {
+                            let token = block.layout.offset(step) + row;
+                            let word = input.words[block.word_rows[token] as usize];
+                            let expected = step.checked_sub(block.padding[row]).map_or(PAD, |at| text[at]);
                             prop_assert_eq!(word, expected);
                             if bidirectional {
-                                let mirrored = strip.layout.start(strip.lengths[row] - 1 - step) + row;
-                                prop_assert_eq!(strip.reversed[token] as usize, mirrored);
+                                let mirrored = block.layout.offset(block.lengths[row] - 1 - step) + row;
+                                prop_assert_eq!(block.reversed[token] as usize, mirrored);
                             }
                         }
                     }

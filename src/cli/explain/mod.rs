@@ -117,7 +117,8 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     };
     let explanations = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(HtmlFile(path)) = &args.html {
-        write_atomic(path, page::of(&explanations).as_bytes()).context("cannot write the HTML page")?;
+        write_atomic(path, page::of(&explanations).as_bytes())
+            .context("cannot write the HTML page")?;
         let count = pluralize(explanations.len(), "text");
         message(format!("{}: {count} explained", path.display()));
     }
@@ -135,6 +136,9 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
 
 fn class_index(label: &str, labels: &[String]) -> Result<usize, ConfigError> {
     labels.iter().position(|known| known == label).ok_or_else(|| {
-        ConfigError::new(format!("--class {label}: unknown label; the labels are {}", join_names(labels)))
+        ConfigError::new(format!(
+            "--class {label}: unknown label; the labels are {}",
+            join_names(labels)
+        ))
     })
 }

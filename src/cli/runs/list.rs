@@ -91,7 +91,7 @@ enum SortValue {
 impl SortKey {
     /// Returns the sort value of a run, if it has one. Smaller values come first.
     fn value(&self, run: &NamedRun) -> Option<SortValue> {
-        let RunReport { state, best, seconds, parameters, begun, resolved, .. } = &run.report;
+        let RunReport { state, best, seconds, parameters, started, resolved, .. } = &run.report;
         Some(match self {
             Self::Name => SortValue::Text(run.name.clone()),
             Self::State => SortValue::Number(f64::from(*state as u8)),
@@ -99,7 +99,7 @@ impl SortKey {
             Self::Loss => SortValue::Number((*best)?.validation.loss),
             Self::Time => SortValue::Number(*seconds),
             Self::Parameters => SortValue::Number((*parameters)? as f64),
-            Self::Date => SortValue::Number(-((*begun)? as f64)),
+            Self::Date => SortValue::Number(-((*started)? as f64)),
             Self::Field(path) => {
                 let field = resolved.as_ref()?.fields.iter().find(|field| field.path == *path)?;
                 match &field.value {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::config::{Difference, Resolved, differences};
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
-use crate::run::listing::{RunReport, State};
+use crate::run::listing::{RunReport, RunState};
 use crate::run::progress::Best;
 
 /// A run and its name in the list.
@@ -25,7 +25,7 @@ impl NamedRun {
         let RunReport { best, epoch, state, .. } = &self.report;
         let best = best.map_or("–".to_owned(), |best| best.epoch.to_string());
         match self.report.epochs() {
-            Some(all) if *state != State::Finished => format!("{best} of {epoch}/{all}"),
+            Some(all) if *state != RunState::Finished => format!("{best} of {epoch}/{all}"),
             _ => format!("{best} of {epoch}"),
         }
     }
@@ -64,7 +64,7 @@ pub fn differing_fields(runs: &[NamedRun]) -> Vec<Difference> {
         runs.iter().filter_map(|run| run.report.resolved.as_ref()).collect();
     let mut differing = differences(&configs);
     let is_named_after_config = |run: &NamedRun| {
-        let directory = run.report.folder.path().file_name().map(|name| name.to_string_lossy());
+        let directory = run.report.directory.path().file_name().map(|name| name.to_string_lossy());
         let config = run.report.resolved.as_ref().map(|resolved| &resolved.config);
         let name = config.and_then(|config| config.name.as_deref());
         name.is_none_or(|name| directory.is_some_and(|directory| directory.starts_with(name)))
@@ -86,7 +86,7 @@ pub fn differing_fields(runs: &[NamedRun]) -> Vec<Difference> {
 pub struct Entry<'a> {
     name: &'a str,
     path: PathBuf,
-    state: State,
+    state: RunState,
     /// Start in seconds since 1970.
     begun: Option<u64>,
     best_epoch: Option<usize>,
@@ -115,9 +115,9 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             .filter_map(|difference| Some((difference.field(), difference.values[index].clone()?)));
         Entry {
             name,
-            path: report.folder.path().to_owned(),
+            path: report.directory.path().to_owned(),
             state: report.state,
-            begun: report.begun,
+            begun: report.started,
             best_epoch: report.best.map(|Best { epoch, .. }| epoch),
             validation: report.best.map(|best| best.validation),
             test: report.test,

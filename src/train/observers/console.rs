@@ -1,19 +1,21 @@
-//! What the program tells the person who watches it, all of it on stderr.
+//! Progress on stderr: a bar on a terminal, else a line from time to time, and a table of the
+//! validations.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::format::{format_duration, group_digits};
+use super::observer::{EpochStart, Observer, StepMetrics, Validation};
+use crate::backend::Learner;
+use crate::output::format::{format_duration, group_digits, pluralize};
 use crate::output::{PLAIN_PROGRESS_INTERVAL, message};
-use crate::run::directory::Record;
-use crate::run::progress::{Finished, Progress};
+use crate::run::progress::{Progress, StopReason};
 
 /// Shows the progress of training.
 pub struct Console {
     bar: ProgressBar,
     epochs: usize,
-    /// The epochs after the one under way.
+    /// Number of epochs after the current one.
     epochs_left: usize,
     epoch_start: Instant,
     /// Steps of this epoch that an earlier session has done.
@@ -22,11 +24,11 @@ pub struct Console {
     examples: usize,
     tokens: usize,
     loss_sum: f64,
-    table_begun: bool,
+    header_printed: bool,
 }
 
 impl Console {
-    /// A console for a run of so many epochs.
+    /// A console for a run of this number of epochs.
     pub fn new(epochs: usize) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {msg}");
@@ -42,38 +44,11 @@ impl Console {
             examples: 0,
             tokens: 0,
             loss_sum: 0.0,
-            table_begun: false,
+            header_printed: false,
         }
     }
 
-    /// An epoch of `steps` steps begins, `done` of them done by an earlier session.
-    pub fn epoch_begins(&mut self, epoch: usize, steps: usize, done: usize) {
-        self.bar.reset();
-        self.bar.set_length(steps as u64);
-        self.bar.set_position(done as u64);
-        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
-        self.epochs_left = self.epochs.saturating_sub(epoch);
-        self.resumed_at = done as u64;
-        self.epoch_start = Instant::now();
-        (self.examples, self.tokens, self.loss_sum) = (0, 0, 0.0);
-    }
-
-    /// A step is done.
-    pub fn step(&mut self, loss: f64, examples: usize, tokens: usize) {
-        self.examples += examples;
-        self.tokens += tokens;
-        self.loss_sum += loss * examples as f64;
-        self.bar.inc(1);
-        if !self.bar.is_hidden() {
-            self.bar.set_message(self.rates());
-        } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
-            self.plain_last = Instant::now();
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            message(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
-        }
-    }
-
-    /// Speed and loss of the epoch so far, and the time that is left if every epoch is trained.
+    /// Throughput and loss of the epoch so far, and the time left if every epoch is trained.
     fn rates(&self) -> String {
         let seconds = self.epoch_start.elapsed().as_secs_f64().max(1e-9);
         format!(
@@ -92,14 +67,47 @@ impl Console {
         Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
     }
 
-    /// A validation is done, `seconds` of training after the last one.
-    pub fn validated(&mut self, record: &Record, seconds: f64, new_best: bool) {
-        if !std::mem::replace(&mut self.table_begun, true) {
+    /// Prints a line above the bar.
+    fn print(&self, line: &str) {
+        self.bar.suspend(|| message(line));
+    }
+}
+
+impl Observer for Console {
+    fn epoch_started(&mut self, EpochStart { epoch, steps, done }: EpochStart) {
+        self.bar.reset();
+        self.bar.set_length(steps as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.epochs_left = self.epochs.saturating_sub(epoch);
+        self.resumed_at = done as u64;
+        self.epoch_start = Instant::now();
+        (self.examples, self.tokens, self.loss_sum) = (0, 0, 0.0);
+    }
+
+    fn step_measured(&mut self, metrics: &StepMetrics) -> anyhow::Result<()> {
+        self.examples += metrics.examples;
+        self.tokens += metrics.tokens;
+        self.loss_sum += metrics.loss * metrics.examples as f64;
+        self.bar.inc(1);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.rates());
+        } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
+            self.plain_last = Instant::now();
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            message(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
+        }
+        Ok(())
+    }
+
+    fn validated(&mut self, validation: &Validation) -> anyhow::Result<()> {
+        if !std::mem::replace(&mut self.header_printed, true) {
             self.print("           train               validation");
             self.print(
                 "epoch      loss    accuracy    loss    accuracy    seconds    learning rate",
             );
         }
+        let record = &validation.record;
         self.print(&format!(
             "{:<9}  {:.4}  {:6.2} %    {:.4}  {:6.2} %    {:7.1}    {:13.6}{}",
             format!("{}/{}", record.epoch, self.epochs),
@@ -107,43 +115,31 @@ impl Console {
             100.0 * record.train.accuracy,
             record.validation.loss,
             100.0 * record.validation.accuracy,
-            seconds,
+            validation.train_seconds,
             record.learning_rate,
-            if new_best { "  *" } else { "" },
+            if validation.is_best { "  *" } else { "" },
         ));
+        Ok(())
     }
 
-    /// Training is over; says why.
-    pub fn finished(&self, reason: Finished, progress: &Progress) {
+    fn stopped(&mut self, reason: StopReason, progress: &Progress) {
         self.bar.finish_and_clear();
         let best = progress.best.map_or(0, |best| best.epoch);
-        match reason {
-            Finished::Epochs => {
-                let epochs = match self.epochs {
-                    1 => "the one epoch is".to_owned(),
-                    many => format!("all {many} epochs are"),
-                };
-                self.print(&format!("stopped: {epochs} trained; best was epoch {best}"));
+        let reason = match reason {
+            StopReason::Epochs => format!("trained {}", pluralize(self.epochs, "epoch")),
+            StopReason::EarlyStopping => {
+                format!("no improvement in {}", pluralize(progress.waited, "validation"))
             }
-            Finished::EarlyStopping => {
-                let validations = match progress.waited {
-                    1 => "1 validation".to_owned(),
-                    many => format!("{many} validations"),
-                };
-                self.print(&format!(
-                    "stopped: no new best in {validations}; best was epoch {best}"
-                ));
-            }
-        }
+        };
+        message(format!("stopped: {reason}; best was epoch {best}"));
     }
 
-    /// Takes the bar away.
-    pub fn clear(&self) {
+    fn interrupted(&mut self, _: u64, _: &dyn Learner) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
+        Ok(())
     }
 
-    /// Prints a line above the bar.
-    pub fn print(&self, line: &str) {
-        self.bar.suspend(|| message(line));
+    fn failed(&mut self, _: u64) {
+        self.bar.finish_and_clear();
     }
 }

@@ -32,7 +32,7 @@ pub fn resolve(choice: DeviceChoice) -> anyhow::Result<Device> {
             Ok(devices) if number < devices.len() => Ok(Device::Cuda(number)),
             Ok(devices) => {
                 let devices = pluralize(devices.len(), "CUDA device");
-                bail!("--device cuda:{number}: the driver shows {devices}, pluralize from 0")
+                bail!("--device cuda:{number}: the driver shows {devices}, counted from 0")
             }
             Err(reason) if number == 0 => bail!("--device cuda: {reason}"),
             Err(reason) => bail!("--device cuda:{number}: {reason}"),

@@ -10,16 +10,16 @@ const BEFORE: &str = "Torch(\"";
 
 /// Why libtorch could not go on.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct LibtorchError {
     /// The first line of what libtorch says.
     message: String,
     /// What it was at.
-    work: Option<Work>,
+    work: Option<BatchContext>,
 }
 
 /// A batch that is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct BatchContext {
     /// Whether something is learned from it.
     pub training: bool,
     /// B.
@@ -28,7 +28,7 @@ pub struct Work {
     pub longest: usize,
 }
 
-impl Failure {
+impl LibtorchError {
     /// Of libtorch's own words.
     pub fn new(message: &str) -> Self {
         let line = message.lines().next().unwrap_or_default();
@@ -60,7 +60,7 @@ impl Failure {
     fn out_of_memory(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let device = if self.message.contains("CPU") { "this machine" } else { "the device" };
         write!(f, "{device} has not enough memory")?;
-        if let Some(Work { training, examples, longest }) = self.work {
+        if let Some(BatchContext { training, examples, longest }) = self.work {
             let batch = if training { "a training batch" } else { "a batch" };
             write!(f, " for {batch} of {examples} examples, the longest of {longest} tokens")?;
         }
@@ -88,7 +88,7 @@ impl Failure {
             },
         }
         f.write_str(match self.work {
-            Some(Work { training: false, .. }) => {
+            Some(BatchContext { training: false, .. }) => {
                 "; lower the batch size (--batch-size of predict, else train.validation_batch_size)"
             }
             _ => {
@@ -99,7 +99,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for LibtorchError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { message, .. } = self;
         if self.is_out_of_memory() {
@@ -128,7 +128,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Error for Failure {}
+impl Error for LibtorchError {}
 
 /// An amount of memory in bytes.
 #[derive(Clone, Copy)]
@@ -161,7 +161,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Runs `work`; where libtorch fails in it (no memory left, say), that is a [`Failure`] and not a
+/// Runs `work`; where libtorch fails in it (no memory left, say), that is a [`LibtorchError`] and not a
 /// panic with a trace.
 ///
 /// # Errors
@@ -169,7 +169,7 @@ impl fmt::Display for Size {
 pub fn catch_libtorch_panics<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info: &PanicHookInfo| {
-        if Failure::of_panic(info.payload()).is_none() {
+        if LibtorchError::of_panic(info.payload()).is_none() {
             usual(info);
         }
     }));
@@ -177,9 +177,12 @@ pub fn catch_libtorch_panics<T>(work: impl FnOnce() -> anyhow::Result<T>) -> any
 }
 
 /// Runs `work` on a batch, which a failure of libtorch's then names.
-pub fn at_batch<T>(batch: Work, work: impl FnOnce() -> T) -> T {
+pub fn with_batch_context<T>(batch: BatchContext, work: impl FnOnce() -> T) -> T {
     caught(work).unwrap_or_else(|failure| {
-        panic::resume_unwind(Box::new(Failure { work: failure.work.or(Some(batch)), ..failure }))
+        panic::resume_unwind(Box::new(LibtorchError {
+            work: failure.work.or(Some(batch)),
+            ..failure
+        }))
     })
 }
 
@@ -193,9 +196,9 @@ pub fn unless_out_of_memory<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// What `work` gives, or how libtorch failed in it; any other panic goes on.
-fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, LibtorchError> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        Failure::of_panic(&*payload).unwrap_or_else(|| panic::resume_unwind(payload))
+        LibtorchError::of_panic(&*payload).unwrap_or_else(|| panic::resume_unwind(payload))
     })
 }
 
@@ -205,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    const WORK: Work = Work { training: true, examples: 64, longest: 400 };
+    const WORK: BatchContext = BatchContext { training: true, examples: 64, longest: 400 };
 
     fn impossible() -> Tensor {
         Tensor::zeros([1 << 20, 1 << 30], (Kind::Float, Device::Cpu))
@@ -221,8 +224,9 @@ mod tests {
 
     #[test]
     fn a_lack_of_memory_names_the_batch_and_the_setting() {
-        let error =
-            catch_libtorch_panics(|| Ok(at_batch(WORK, impossible))).unwrap_err().to_string();
+        let error = catch_libtorch_panics(|| Ok(with_batch_context(WORK, impossible)))
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "this machine has not enough memory for a training batch of 64 examples, the longest of \
@@ -230,13 +234,13 @@ mod tests {
              train.token_budget (on a CUDA device auto finds the largest that fits), lower \
              text.max_length, or make the model smaller"
         );
-        let mut failure = Failure::new(
+        let mut failure = LibtorchError::new(
             "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB \
              of which 512.00 MiB is free. Process 7 has 70.00 GiB memory in use. Of the allocated memory \
              8.00 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but \
              unallocated.\nMore.",
         );
-        failure.work = Some(Work { training: false, ..WORK });
+        failure.work = Some(BatchContext { training: false, ..WORK });
         let message = failure.to_string();
         let expected = "the device has not enough memory for a batch of 64 examples, the longest of 400 \
                         tokens: at least 10.10 GiB are needed, it has 79.10 GiB, of which others have \
@@ -247,7 +251,7 @@ mod tests {
             "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
             "CUBLAS_STATUS_ALLOC_FAILED when",
         ] {
-            let failure = Failure::new(message);
+            let failure = LibtorchError::new(message);
             let text = failure.to_string();
             assert!(failure.is_out_of_memory() && text.contains(message), "{text}");
         }
@@ -259,7 +263,7 @@ mod tests {
         assert_eq!(unless_out_of_memory(|| 3), Some(3));
         let wrong = || Ok(unless_out_of_memory(|| Tensor::from_slice(&[1_i64]).view([2])));
         let error = catch_libtorch_panics(wrong).unwrap_err();
-        assert!(!error.downcast_ref::<Failure>().unwrap().is_out_of_memory());
+        assert!(!error.downcast_ref::<LibtorchError>().unwrap().is_out_of_memory());
     }
 
     #[test]
@@ -286,7 +290,7 @@ mod tests {
                  libtorch has no code for a GPU of that architecture",
             ),
         ] {
-            assert_eq!(Failure::new(message).to_string(), says);
+            assert_eq!(LibtorchError::new(message).to_string(), says);
         }
     }
 

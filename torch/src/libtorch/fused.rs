@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::Failure;
+use super::LibtorchError;
 
 /// The constants of a fused Adam step.
 #[derive(Clone, Copy, Debug)]
@@ -157,5 +157,5 @@ pub(super) fn result_of(message: *mut libc::c_char) -> anyhow::Result<()> {
         lstmtext_free(message);
         text
     };
-    Err(Failure::new(&text).into())
+    Err(LibtorchError::new(&text).into())
 }

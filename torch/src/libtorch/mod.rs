@@ -8,7 +8,9 @@ mod process;
 mod trace;
 
 pub use device::{cuda_devices, load_cuda, memory, resolve};
-pub use failure::{Failure, Work, at_batch, catch_libtorch_panics, unless_out_of_memory};
+pub use failure::{
+    BatchContext, LibtorchError, catch_libtorch_panics, unless_out_of_memory, with_batch_context,
+};
 pub use numerics::Numerics;
 pub use process::{multiplication_rate, set_threads, threads, version};
 pub use trace::traced;

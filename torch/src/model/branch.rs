@@ -2,12 +2,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::init::Init;
 use super::lstm::{Lstm, Read};
 use super::pooling::pool;
-use super::{Mode, Named};
+use super::{Mode, Tensors};
 use crate::batch::Sequences;
+use crate::tensors::Named;
 use lstmtext::config::Input;
+use lstmtext::model::parameters::embedding_name;
 
 /// Weights of one input and their arrangement.
 #[derive(Debug)]
@@ -21,23 +22,20 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// Initial weights for `vocabulary` ids.
-    pub fn new(config: &Input, vocabulary: usize, init: &Init, kind: Kind, device: Device) -> Self {
-        let size = config.embedding.size as i64;
-        let own = config.embedding.initialization;
-        let embedding = init.embedding(vocabulary as i64, size, own).to_device(device);
-        Self {
+    /// The layers of one input with weights from `tensors`.
+    pub fn new(
+        config: &Input,
+        tensors: &mut Tensors,
+        kind: Kind,
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let embedding = tensors.take(&embedding_name(config))?.to_device(device);
+        Ok(Self {
             config: config.clone(),
             embedding: embedding.set_requires_grad(config.embedding.trainable),
-            lstm: Lstm::new(&config.lstm, size, init, device),
+            lstm: Lstm::new(config, tensors, device)?,
             kind,
-        }
-    }
-
-    /// Takes pre-trained word vectors [V, E], row by row.
-    pub fn set_vectors(&self, values: &[f32]) {
-        let vectors = Tensor::from_slice(values).view_as(&self.embedding);
-        tch::no_grad(|| self.embedding.shallow_clone().copy_(&vectors));
+        })
     }
 
     /// One vector for each text, [B, D].
@@ -49,17 +47,6 @@ impl Branch {
         let pool =
             |read: &Read| pool(self.config.pooling, &read.states, &texts.positions, read.direction);
         Tensor::cat(&top.iter().map(pool).collect::<Vec<_>>(), 1)
-    }
-
-    /// What every layer makes of the texts, in every direction, the bottom layer first; in fp32.
-    pub fn read(&self, texts: &Sequences) -> Vec<Vec<Read>> {
-        self.lstm.read(&self.embed(&texts.ids, Mode::Evaluate), &texts.positions, Mode::Evaluate)
-    }
-
-    /// The gates of each direction of a layer, as [`Lstm::gates`]; in fp32.
-    pub fn gates(&self, layer: usize, layers: &[Vec<Read>], texts: &Sequences) -> Vec<Tensor> {
-        let embedded = self.embed(&texts.ids, Mode::Evaluate);
-        self.lstm.gates(layer, &embedded, layers, &texts.positions)
     }
 
     /// Word vectors with dropout, [B, T] → [B, T, E].
@@ -94,7 +81,7 @@ impl Branch {
 
     /// What [`Branch::parameters`] calls the embedding.
     pub fn embedding_name(&self) -> String {
-        format!("{}embedding.weight", self.config.prefix())
+        embedding_name(&self.config)
     }
 
     fn embedding(&self) -> Option<Named> {

@@ -12,10 +12,11 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::init::Init;
-use super::{Mode, Named};
+use super::{Mode, Tensors};
 use crate::batch::{Direction, Positions};
-use lstmtext::config::LstmConfig;
+use crate::tensors::Named;
+use lstmtext::config::Input;
+use lstmtext::model::parameters::cell_name;
 
 /// All layers and directions.
 #[derive(Debug)]
@@ -42,18 +43,11 @@ struct Cell {
 impl Cell {
     /// All weights lie in one piece of memory, in cuDNN's order: it would copy them there at every
     /// call.
-    fn new(
-        direction: Direction,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias: Tensor,
-        device: Device,
-    ) -> Self {
-        let parts = [&weight_ih, &weight_hh, &bias, &bias.zeros_like()];
+    fn new(direction: Direction, parts: [Tensor; 4], device: Device) -> Self {
         let flat: Vec<Tensor> = parts.iter().map(|part| part.flatten(0, -1)).collect();
         let whole = Tensor::cat(&flat, 0).to_device(device);
         let mut start = 0;
-        let [weight_ih, weight_hh, bias, zero] = parts.map(|part| {
+        let [weight_ih, weight_hh, bias, zero] = parts.each_ref().map(|part| {
             let length = part.numel() as i64;
             let own = whole.narrow(0, start, length).view_as(part).detach();
             start += length;
@@ -84,20 +78,6 @@ impl Cell {
             part.view_as(own)
         })
     }
-
-    /// What the gates were at each step, [B, T, 4, H]. The library's kernels do not tell; but all
-    /// that goes into them is known.
-    fn gates(&self, inputs: &Tensor, states: &Tensor) -> Tensor {
-        let units = self.weight_hh.size()[1];
-        let before = states.narrow(1, 0, states.size()[1] - 1);
-        let float = (Kind::Float, before.device());
-        let start = Tensor::zeros([before.size()[0], 1, units], float);
-        let before = Tensor::cat(&[&start, &before], 1);
-        let sums = inputs.linear(&self.weight_ih, Some(&self.bias))
-            + before.linear::<Tensor>(&self.weight_hh, None);
-        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| sums.narrow(2, gate * units, units));
-        Tensor::stack(&[i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()], 2)
-    }
 }
 
 /// What one direction of a layer made of a batch.
@@ -107,8 +87,6 @@ pub struct Read {
     pub direction: Direction,
     /// The hidden states [B, T, H], in the order in which they came about.
     pub states: Tensor,
-    /// The cell state [B, H] after step T, padding at the end included.
-    pub memory: Tensor,
 }
 
 impl Read {
@@ -119,23 +97,20 @@ impl Read {
 }
 
 impl Lstm {
-    /// Initial layers over inputs of size `inputs`.
-    pub fn new(config: &LstmConfig, inputs: i64, init: &Init, device: Device) -> Self {
-        let units = config.units as i64;
-        let directions: &[Direction] = match config.bidirectional {
-            true => &[Direction::Forward, Direction::Backward],
-            false => &[Direction::Forward],
+    /// The layers of an input with weights from `tensors`.
+    pub fn new(input: &Input, tensors: &mut Tensors, device: Device) -> anyhow::Result<Self> {
+        let mut cell = |layer: usize, direction: usize| -> anyhow::Result<Cell> {
+            let mut take = |tensor| tensors.take(&cell_name(input, tensor, layer, direction));
+            let (weight_ih, weight_hh) = (take("weight_ih")?, take("weight_hh")?);
+            let (bias, zero) = (take("bias_ih")?, take("bias_hh")?);
+            let direction = [Direction::Forward, Direction::Backward][direction];
+            Ok(Cell::new(direction, [weight_ih, weight_hh, bias, zero], device))
         };
-        let layers = (0..config.layers).map(|layer| {
-            let inputs = if layer == 0 { inputs } else { units * directions.len() as i64 };
-            let cell = |direction: &Direction| {
-                let weight_ih = init.kernel(4 * units, inputs, units);
-                let weight_hh = init.recurrent_kernel(units);
-                Cell::new(*direction, weight_ih, weight_hh, init.gate_bias(units), device)
-            };
-            directions.iter().map(cell).collect()
+        let layers = (0..input.lstm.layers).map(|layer| {
+            (0..input.lstm.directions()).map(|direction| cell(layer, direction)).collect()
         });
-        Self { units, dropout: config.dropout, layers: layers.collect() }
+        let layers = layers.collect::<anyhow::Result<_>>()?;
+        Ok(Self { units: input.lstm.units as i64, dropout: input.lstm.dropout, layers })
     }
 
     /// Every layer's states, the bottom layer first; a [`Read`] for each direction.
@@ -158,7 +133,7 @@ impl Lstm {
         let kind = inputs.kind();
         let start = Tensor::zeros([1, inputs.size()[0], self.units], (kind, inputs.device()));
         let weights = cell.weights(kind);
-        let (states, _, memory) = inputs.lstm(
+        let (states, ..) = inputs.lstm(
             &[&start, &start],
             &weights.each_ref(),
             true,
@@ -168,27 +143,7 @@ impl Lstm {
             false,
             true,
         );
-        Read { direction: cell.direction, states, memory: memory.squeeze_dim(0) }
-    }
-
-    /// The gates of each direction of layer number `layer`, [B, T, 4, H] in the order i, f, g, o, each
-    /// at its word; `layers` is what [`Lstm::read`] made of `inputs`, without dropout.
-    pub fn gates(
-        &self,
-        layer: usize,
-        inputs: &Tensor,
-        layers: &[Vec<Read>],
-        positions: &Positions,
-    ) -> Vec<Tensor> {
-        let inputs = match layer.checked_sub(1) {
-            None => inputs.shallow_clone(),
-            Some(below) => joined(&layers[below], positions),
-        };
-        let gates = |(cell, read): (&Cell, &Read)| {
-            let inputs = turned(cell.direction, &inputs, positions);
-            turned(cell.direction, &cell.gates(&inputs, &read.states), positions)
-        };
-        self.layers[layer].iter().zip(&layers[layer]).map(gates).collect()
+        Read { direction: cell.direction, states }
     }
 
     /// The trainable tensors under PyTorch's names.

@@ -1,20 +1,21 @@
 //! The network: for each input embedding → LSTM → pooling, then one head for all.
 
 mod branch;
-mod init;
 mod lstm;
 mod pooling;
 
 use std::collections::HashMap;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, ensure};
 use tch::{Device, Kind, Tensor};
 
-use crate::batch::{Batch, Sequences};
+use crate::batch::Batch;
 use crate::libtorch::Numerics;
+use crate::tensors::{Named, to_tensors};
 use branch::Branch;
-pub use lstm::Read;
-use lstmtext::config::{Config, Input, Precision, logit_count};
+use lstmtext::config::{Input, Precision};
+use lstmtext::model::named_tensors::in_order;
+use lstmtext::model::{ModelSpec, NamedTensor, parameters};
 
 /// Whether dropout acts and gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,16 @@ impl Mode {
     }
 }
 
-/// Weights and their arrangement.
+/// Tensors that a model is built from.
+struct Tensors(HashMap<String, Tensor>);
+
+impl Tensors {
+    fn take(&mut self, name: &str) -> anyhow::Result<Tensor> {
+        self.0.remove(name).with_context(|| format!("the weights lack {name}"))
+    }
+}
+
+/// The layers and their weights.
 #[derive(Debug)]
 pub struct Model {
     branches: Vec<Branch>,
@@ -44,49 +54,38 @@ pub struct Model {
     head_bias: Tensor,
 }
 
-/// A tensor under the name that PyTorch would give it.
-pub type Named = (String, Tensor);
-
 impl Model {
-    /// A model with initial weights for `classes` classes and so many ids of each input.
+    /// The network of `spec` with these weights, which must be all that it has, on a device.
     ///
     /// # Errors
-    /// Where a sigmoid is asked for and there are more than 2 classes.
+    /// Returns an error if a tensor is missing, unknown or of another shape.
     pub fn new(
-        config: &Config,
-        vocabularies: &[usize],
-        classes: usize,
-        seed: u64,
+        spec: &ModelSpec,
+        weights: Vec<NamedTensor>,
         device: Device,
     ) -> anyhow::Result<Self> {
-        let logits = logit_count(config.model.head.activation, classes)? as i64;
-        tch::manual_seed(seed as i64);
-        let init = init::Init::new(config.model.initialization);
-        let inputs = config.inputs.iter().zip(vocabularies);
+        let config = spec.config;
+        let shapes: Vec<_> =
+            parameters(spec)?.into_iter().map(|own| (own.name, own.shape)).collect();
+        let mut tensors = Tensors(to_tensors(in_order(&shapes, weights)?).into_iter().collect());
         let kind = match config.precision {
             Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
             Precision::Fp16 => Kind::Half,
         };
-        let branches = inputs.map(|(input, words)| Branch::new(input, *words, &init, kind, device));
-        let branches = branches.collect();
-        let features = config.inputs.iter().map(Input::features).sum::<usize>() as i64;
-        let head_weight = init.kernel(logits, features, features);
-        let head_bias = init.bias(logits, features);
-        let trainable = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
+        let branch = |input: &Input| Branch::new(input, &mut tensors, kind, device);
+        let branches = config.inputs.iter().map(branch).collect::<anyhow::Result<_>>()?;
+        let mut head = |name| -> anyhow::Result<Tensor> {
+            Ok(tensors.take(name)?.to_device(device).set_requires_grad(true))
+        };
         Ok(Self {
             branches,
             kind,
             numerics: Numerics::of(config),
             head_dropout: config.model.head.dropout,
-            head_weight: trainable(head_weight),
-            head_bias: trainable(head_bias),
+            head_weight: head("head.weight")?,
+            head_bias: head("head.bias")?,
         })
-    }
-
-    /// Takes pre-trained word vectors [V, E] for input number `input`.
-    pub fn set_vectors(&self, input: usize, values: &[f32]) {
-        self.branches[input].set_vectors(values);
     }
 
     /// The logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
@@ -100,24 +99,6 @@ impl Model {
             1 => logits.squeeze_dim(1),
             _ => logits,
         }
-    }
-
-    /// What every LSTM layer of input number `input` makes of the texts, in every direction, the
-    /// bottom layer first.
-    pub fn read(&self, input: usize, texts: &Sequences) -> Vec<Vec<Read>> {
-        self.branches[input].read(texts)
-    }
-
-    /// The gates of each direction of a layer of input number `input`, [B, T, 4, H] in the order
-    /// i, f, g, o, each at its word; `layers` is what [`Model::read`] made of the texts.
-    pub fn gates(
-        &self,
-        input: usize,
-        layer: usize,
-        layers: &[Vec<Read>],
-        texts: &Sequences,
-    ) -> Vec<Tensor> {
-        self.branches[input].gates(layer, layers, texts)
     }
 
     /// The trainable tensors under PyTorch's names, always in the same order.
@@ -143,14 +124,14 @@ impl Model {
         state
     }
 
-    /// Takes the weights from `tensors`, by name.
+    /// Replaces the weights by these tensors, by name; the others stay.
     ///
     /// # Errors
-    /// Where a name is missing or unknown, or a shape is not the model's.
+    /// Returns an error if the model has no tensor of that name and shape; no weight changes then.
     pub fn load(&mut self, tensors: Vec<Named>) -> anyhow::Result<()> {
-        let mut given: HashMap<String, Tensor> = tensors.into_iter().collect();
-        for (name, own) in self.state() {
-            let Some(tensor) = given.remove(&name) else { bail!("the weights lack {name}") };
+        let state: HashMap<String, Tensor> = self.state().into_iter().collect();
+        for (name, tensor) in &tensors {
+            let own = state.get(name).with_context(|| format!("the model has no tensor {name}"))?;
             ensure!(
                 tensor.size() == own.size() && tensor.kind() == own.kind(),
                 "{name} is {:?} {:?} in the file, {:?} {:?} in the model",
@@ -159,12 +140,13 @@ impl Model {
                 own.kind(),
                 own.size(),
             );
-            tch::no_grad(|| own.shallow_clone().copy_(&tensor));
         }
-        match given.keys().min() {
-            Some(name) => bail!("the weights have {name}, which the model does not know"),
-            None => Ok(()),
+        for (name, tensor) in tensors {
+            if let Some(own) = state.get(&name) {
+                tch::no_grad(|| own.shallow_clone().copy_(&tensor));
+            }
         }
+        Ok(())
     }
 
     /// The number of trainable numbers.

@@ -1,14 +1,21 @@
 use tch::Kind;
 
 use super::*;
-use crate::batch::Direction;
 use lstmtext::config::{self, Pooling};
+use lstmtext::model::initial_weights;
 use lstmtext::model::summary::summarize;
 use lstmtext::text::{Encoder, Encoders, Vocabulary};
 
 fn configured(fields: &str) -> config::Config {
     let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1}}\n{fields}");
     config::parse(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// A model with initial weights.
+fn model(config: &config::Config, vocabulary_sizes: &[usize], classes: usize) -> Model {
+    let spec = ModelSpec { config, vocabulary_sizes: vocabulary_sizes.to_vec(), classes };
+    let weights = initial_weights(&spec, 1).unwrap();
+    Model::new(&spec, weights, Device::Cpu).unwrap()
 }
 
 /// The texts as one batch.
@@ -38,7 +45,7 @@ fn padding_is_invisible() {
                 pooling.as_str()
             );
             let config = configured(&fields);
-            let model = Model::new(&config, &[13], 3, 1, Device::Cpu).unwrap();
+            let model = model(&config, &[13], 3);
             let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
             let padded =
                 model.logits(&batch(&config, &["a b c d e f g h i", "a b c", "e"]), Mode::Evaluate);
@@ -59,7 +66,7 @@ fn front_padding_is_read_up_to_the_full_length() {
             .config
     };
     let config = front(9);
-    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13], 2);
     let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
     let together = model.logits(&batch(&config, &["a b c", "a b c d e f g h i"]), Mode::Evaluate);
     assert!(largest(&(alone.get(0) - together.get(0))) < 1e-6, "other texts do not matter");
@@ -72,7 +79,7 @@ fn parameters_have_pytorch_names_and_the_table_counts_them() {
     let config = configured(
         "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}}\n",
     );
-    let model = Model::new(&config, &[13], 4, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13], 4);
     let names: Vec<String> = model.state().into_iter().map(|(name, _)| name).collect();
     let mut expected = vec!["embedding.weight".to_owned()];
     for suffix in ["l0", "l0_reverse", "l1", "l1_reverse"] {
@@ -88,23 +95,43 @@ fn parameters_have_pytorch_names_and_the_table_counts_them() {
 
 #[test]
 fn weights_of_another_model_are_refused() {
-    let small = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
-    let mut model = Model::new(&small, &[13], 2, 1, Device::Cpu).unwrap();
-    let fault = |model: &mut Model, change: &dyn Fn(&mut Vec<Named>)| {
-        let mut state = model.state();
-        change(&mut state);
-        model.load(state).unwrap_err().to_string()
+    let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
+    let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 2 };
+    let weights = || initial_weights(&spec, 1).unwrap();
+    let fault = |weights| Model::new(&spec, weights, Device::Cpu).unwrap_err().to_string();
+    assert!(fault(weights().split_off(1)).contains("lack embedding.weight"));
+    let mut other = weights();
+    other[0] = NamedTensor { shape: vec![14, 3], values: vec![0.0; 42], ..other[0].clone() };
+    assert!(fault(other).contains("[14, 3] in the file"));
+    let mut more = weights();
+    more.push(NamedTensor { name: "extra".into(), shape: vec![1], values: vec![0.0] });
+    assert!(fault(more).contains("extra"));
+}
+
+#[test]
+fn weights_are_loaded_by_name_and_the_others_stay() {
+    let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
+    let mut model = model(&config, &[13], 2);
+    let before = model.state();
+    let vectors = Tensor::ones([13, 3], (Kind::Float, Device::Cpu));
+    model.load(vec![("embedding.weight".to_owned(), vectors.copy())]).unwrap();
+    for ((name, now), (_, before)) in model.state().iter().zip(&before) {
+        match name.as_str() {
+            "embedding.weight" => assert_eq!(*now, vectors),
+            _ => assert!(now.equal(before), "{name}"),
+        }
+    }
+    let wrong = |name: &str, shape: [i64; 2]| {
+        vec![
+            ("embedding.weight".to_owned(), vectors.zeros_like()),
+            (name.to_owned(), Tensor::zeros(shape, (Kind::Float, Device::Cpu))),
+        ]
     };
-    assert!(fault(&mut model, &|state| drop(state.remove(0))).contains("lack embedding.weight"));
-    assert!(
-        fault(&mut model, &|state| state[0].1 = Tensor::zeros([14, 3], (Kind::Float, Device::Cpu)))
-            .contains("[14, 3] in the file")
-    );
-    assert!(
-        fault(&mut model, &|state| state.push(("extra".into(), Tensor::new()))).contains("extra")
-    );
-    let state = model.state();
-    model.load(state).unwrap();
+    let error = model.load(wrong("head.weight", [1, 6])).unwrap_err().to_string();
+    assert!(error.contains("[1, 6] in the file"), "{error}");
+    let error = model.load(wrong("gru.weight", [1, 5])).unwrap_err().to_string();
+    assert!(error.contains("no tensor gru.weight"), "{error}");
+    assert_eq!(model.state()[0].1, vectors, "nothing changes if a tensor does not fit");
 }
 
 #[test]
@@ -112,7 +139,7 @@ fn dropout_acts_in_training_only() {
     let config = configured(
         "model: {embedding: {dropout: 0.3, word_dropout: 0.3}, lstm: {units: 8, layers: 2, dropout: 0.3}, initialization: pytorch}\n",
     );
-    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13], 2);
     let batch = batch(&config, &["a b c d", "e f"]);
     let logits = |mode| model.logits(&batch, mode);
     assert_eq!(largest(&(logits(Mode::Evaluate) - logits(Mode::Evaluate))), 0.0);
@@ -122,9 +149,10 @@ fn dropout_acts_in_training_only() {
 #[test]
 fn a_sigmoid_cannot_tell_three_classes_apart() {
     let config = configured("model: {head: {activation: sigmoid}}\n");
-    let error = Model::new(&config, &[13], 3, 1, Device::Cpu).unwrap_err().to_string();
+    let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 3 };
+    let error = Model::new(&spec, Vec::new(), Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("the data has 3"), "{error}");
-    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13], 2);
     assert_eq!(model.logits(&batch(&config, &["a", "b"]), Mode::Evaluate).size(), [2]);
 }
 
@@ -136,7 +164,7 @@ fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
     let column = |pick: fn(&(&str, &str)) -> String| texts.iter().map(pick).collect::<Vec<_>>();
     let columns = [column(|pair| pair.0.to_owned()), column(|pair| pair.1.to_owned())];
     let words = vec!["a b c d e f g h i".to_owned()];
-    let encoders = Encoders::of_texts(&config.inputs, &[words.clone(), words]).unwrap();
+    let encoders = Encoders::from_texts(&config.inputs, &[words.clone(), words]).unwrap();
     let all: Vec<u32> = (0..texts.len() as u32).collect();
     Batch::gather(&encoders.encode(&columns), &all, Device::Cpu)
 }
@@ -144,7 +172,7 @@ fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
 #[test]
 fn padding_is_invisible_in_every_input() {
     let config = configured(TWO_INPUTS);
-    let model = Model::new(&config, &[13, 13], 3, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13, 13], 3);
     let logits = |texts: &[(&str, &str)]| model.logits(&two_inputs(&config, texts), Mode::Evaluate);
     let alone = logits(&[("a b c", "d")]);
     let padded = logits(&[("a b c d e f", "a"), ("a b c", "d"), ("e", "f g h i")]);
@@ -156,7 +184,7 @@ fn padding_is_invisible_in_every_input() {
 #[test]
 fn the_parameters_of_several_inputs_carry_their_names() {
     let config = configured(TWO_INPUTS);
-    let model = Model::new(&config, &[13, 10], 3, 1, Device::Cpu).unwrap();
+    let model = model(&config, &[13, 10], 3);
     let sizes: Vec<(String, Vec<i64>)> =
         model.parameters().into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
     let size = |name: &str| &sizes.iter().find(|(known, _)| known == name).unwrap().1;
@@ -171,50 +199,13 @@ fn the_parameters_of_several_inputs_carry_their_names() {
 #[test]
 fn frozen_word_vectors_are_state_but_no_parameters() {
     let config = configured("model: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n");
-    let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
+    let mut model = model(&config, &[13], 2);
     let vectors: Vec<f32> = (0..39).map(|number| number as f32).collect();
-    model.set_vectors(0, &vectors);
+    let tensor = Tensor::from_slice(&vectors).view([13, 3]);
+    model.load(vec![("embedding.weight".to_owned(), tensor)]).unwrap();
     assert!(model.parameters().iter().all(|(name, _)| name != "embedding.weight"));
     let (_, weight) =
         model.state().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
     assert_eq!(Vec::<f32>::try_from(weight.flatten(0, 1)).unwrap(), vectors);
     assert_eq!(model.parameter_count(), summarize(&config, &[13], 1).trainable());
-}
-
-/// The gates, which libtorch's kernels keep to themselves, give the states that these kernels give.
-#[test]
-fn gates_lead_to_the_states() {
-    for pad in ["back", "front"] {
-        let lstm = "{units: 6, layers: 2, bidirectional: true}";
-        let yaml = format!(
-            "data: {{train: x}}\ntext: {{min_count: 1, max_length: 9, pad: {pad}}}\n\
-             model: {{lstm: {lstm}, initialization: pytorch}}\n"
-        );
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
-        let model = Model::new(&config, &[13], 2, 1, Device::Cpu).unwrap();
-        let texts = &batch(&config, &["a b c d e f g h i", "a b c"]).inputs[0];
-        let layers = model.read(0, texts);
-        for (layer, reads) in layers.iter().enumerate() {
-            for (read, gates) in reads.iter().zip(model.gates(0, layer, &layers, texts)) {
-                assert_eq!(gates.size(), [2, 9, 4, 6]);
-                let states = read.in_text_order(&texts.positions);
-                // Padding behind a text is not read before it; in front it is read like text.
-                let steps = [9, if pad == "front" { 9 } else { 3 }];
-                for (row, steps) in (0..2).zip(steps) {
-                    let mut memory = Tensor::zeros([6], (Kind::Float, Device::Cpu));
-                    for step in 0..steps {
-                        let time = match read.direction {
-                            Direction::Forward => step,
-                            Direction::Backward => steps - 1 - step,
-                        };
-                        let gate = |number: i64| gates.get(row).get(time).get(number);
-                        memory = gate(1) * memory + gate(0) * gate(2);
-                        let state = gate(3) * memory.tanh();
-                        let difference = largest(&(state - states.get(row).get(time)));
-                        assert!(difference < 1e-6, "{pad}: row {row}, word {time}");
-                    }
-                }
-            }
-        }
-    }
 }

@@ -4,9 +4,11 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::Device;
 
+use lstmtext::backend::{Learner, PreparedBatch};
 use lstmtext::config::{self, Config};
+use lstmtext::model::{ModelSpec, initial_weights};
+use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, Encoders};
-use lstmtext_torch::learner::{to_arrays, to_tensors};
 use lstmtext_torch::model::Model;
 
 /// What is to be agreed on.
@@ -39,30 +41,51 @@ impl Case {
             (0..count).map(|column| (0..examples).map(|i| text(i, column)).collect()).collect()
         };
         let vocabulary = vec![vec![WORDS.to_owned()]; count];
-        let encoders = Encoders::of_texts(&config.inputs, &vocabulary).unwrap();
+        let encoders = Encoders::from_texts(&config.inputs, &vocabulary).unwrap();
         let labels = (0..19).map(|i| (i * i % 7 % classes) as u32).collect();
         let corpora = encoders.encode(&columns(19));
-        Self { config, corpora, labels, vocabularies: encoders.sizes(), classes }
+        Self { config, corpora, labels, vocabularies: encoders.vocabulary_sizes(), classes }
     }
 
-    /// Always the same weights, drawn here: libtorch has one random generator for all threads, and
-    /// other weights may bring maxima that are equal but for rounding, whose gradients go either way.
+    /// Shape of the network.
+    pub fn spec(&self) -> ModelSpec<'_> {
+        ModelSpec {
+            config: &self.config,
+            vocabulary_sizes: self.vocabularies.clone(),
+            classes: self.classes,
+        }
+    }
+
+    /// A network with weights that differ from the initial ones: these have biases of zero, which
+    /// would hide a mistake.
     pub fn model(&self) -> Model {
-        let mut model =
-            Model::new(&self.config, &self.vocabularies, self.classes, 5, Device::Cpu).unwrap();
         let mut random = Pcg64::seed_from_u64(5);
-        let drawn = to_arrays(model.state()).into_iter().map(|mut array| {
-            if !array.name.contains("bias_hh") {
-                // Initial biases are zero, where a mistake with them would not show.
-                array.values.fill_with(|| random.random_range(-0.5..0.5));
-            }
-            array
-        });
-        model.load(to_tensors(drawn.collect())).unwrap();
-        model
+        let mut weights = initial_weights(&self.spec(), 5).unwrap();
+        for tensor in weights.iter_mut().filter(|tensor| !tensor.name.contains("bias_hh")) {
+            tensor.values.fill_with(|| random.random_range(-0.5..0.5));
+        }
+        Model::new(&self.spec(), weights, Device::Cpu).unwrap()
     }
 
     pub fn examples(&self) -> Vec<u32> {
         (0..self.labels.len() as u32).rev().collect()
     }
+}
+
+/// Cross-entropy with these class weights.
+pub fn objective(class_weights: &[f64]) -> Objective {
+    let class_weights = class_weights.to_vec();
+    Objective::CrossEntropy(CrossEntropy { label_smoothing: 0.0, class_weights })
+}
+
+/// A training step.
+pub fn step(
+    learner: &mut dyn Learner,
+    batch: &PreparedBatch,
+    limit: Option<f64>,
+    learning_rate: f64,
+) {
+    learner.compute_gradients(batch).unwrap();
+    learner.clip_gradients(limit).unwrap();
+    learner.update(learning_rate).unwrap();
 }

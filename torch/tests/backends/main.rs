@@ -17,45 +17,41 @@ use tch::{Device, Kind, Tensor};
 use lstmtext::backend::Learner;
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
-    BatchSharder, CrossEntropy, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
+    BatchSharder, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
 use lstmtext::data::Dataset;
-use lstmtext::model::named_tensors::NamedTensor;
+use lstmtext::model::NamedTensor;
+use lstmtext::objective::CrossEntropy;
 use lstmtext_torch::batch::Batch;
-use lstmtext_torch::learner::{TorchLearner, to_arrays};
+use lstmtext_torch::learner::TorchLearner;
 use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
+use lstmtext_torch::tensors::to_named_tensors;
 
-use crate::case::Case;
+use crate::case::{Case, objective, step};
 
 impl Case {
     fn network(&self, model: &Model, instructions: Instructions) -> Network {
-        Network::new(
-            &self.config,
-            &self.vocabularies,
-            self.classes,
-            to_arrays(model.state()),
-            instructions,
-        )
-        .unwrap()
+        Network::new(&self.spec(), to_named_tensors(model.state()), instructions).unwrap()
     }
 
     fn reading(&self, shards: usize, dropout: Option<&Dropout>) -> ShardedBatch {
         let mut reader = BatchSharder::new(&self.config.inputs, &self.vocabularies, shards);
-        reader.read(&self.corpora, Some(&self.labels), &self.examples(), dropout)
+        let targets = self.labels.clone().into();
+        reader.shard(&self.corpora, Some(&targets), &self.examples(), dropout)
     }
 }
 
 /// The gradient of every parameter in PyTorch's layout, whole.
 fn whole(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
     let mut all: Vec<(String, Vec<f32>)> = network
-        .parameters()
+        .weights()
         .iter()
         .zip(&gradients.dense)
-        .map(|(parameter, dense)| (parameter.array.name.clone(), dense.clone()))
+        .map(|(parameter, dense)| (parameter.tensor.name.clone(), dense.clone()))
         .collect();
     for rows in &gradients.rows {
-        let array = &network.parameters()[rows.parameter].array;
+        let array = &network.weights()[rows.parameter].tensor;
         let mut dense = vec![0.0; array.values.len()];
         for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(array.shape[1])) {
             dense[*word as usize * row.len()..][..row.len()].copy_from_slice(row);
@@ -195,26 +191,25 @@ fn it_learns_as_libtorch_does() {
             let data =
                 Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
             let model = case.model();
-            let mut begun = to_arrays(model.state());
+            let mut begun = to_named_tensors(model.state());
             let mut native =
-                NativeLearner::new(&case.config, &case.vocabularies, 3, begun.clone(), vec![])
-                    .unwrap();
-            let mut torch = TorchLearner::new(model, &case.config.train, &[]);
+                NativeLearner::new(&case.spec(), &objective(&[]), begun.clone()).unwrap();
+            let mut torch = TorchLearner::new(model, &case.config.train, &objective(&[]));
             steps(&mut native, &data);
             steps(&mut torch, &data);
             assert_close(&native.weights(), &torch.weights(), optimizer);
-            assert_close(&native.memory(), &torch.memory(), optimizer);
+            assert_close(&native.optimizer_state(), &torch.optimizer_state(), optimizer);
             let gradients = native.gradients();
             assert_close(&gradients, &torch.gradients(), optimizer);
             let squares = gradients.iter().flat_map(|array| &array.values).map(|x| x * x);
             assert!(squares.sum::<f32>().sqrt() < 0.3001, "they are clipped");
 
             // Each goes on where the other stopped.
-            let (memory, weights) = (native.memory(), native.weights());
-            native.restore(torch.memory()).unwrap();
-            native.load(torch.weights()).unwrap();
-            torch.restore(memory).unwrap();
-            torch.load(weights).unwrap();
+            let (memory, weights) = (native.optimizer_state(), native.weights());
+            native.load_optimizer_state(torch.optimizer_state()).unwrap();
+            native.load_weights(torch.weights()).unwrap();
+            torch.load_optimizer_state(memory).unwrap();
+            torch.load_weights(weights).unwrap();
             steps(&mut native, &data);
             steps(&mut torch, &data);
             assert_close(&native.weights(), &torch.weights(), optimizer);
@@ -231,10 +226,10 @@ fn it_learns_as_libtorch_does() {
 }
 
 /// Three steps on the same four examples.
-fn steps(learner: &mut impl Learner, data: &Dataset) {
+fn steps(learner: &mut dyn Learner, data: &Dataset) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
-        learner.step(&batch, Some(0.3), 0.01).unwrap();
+        step(learner, &batch, Some(0.3), 0.01);
     }
 }
 

@@ -6,6 +6,7 @@ use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 
+use crate::case::{objective, step};
 use crate::{Case, assert_close, steps};
 
 const NETWORKS: [&str; 4] = [
@@ -17,7 +18,7 @@ const NETWORKS: [&str; 4] = [
 
 fn learner(network: &str, more: &str) -> (Case, TorchLearner) {
     let case = Case::new(&format!("{more}\n{network}"), 3);
-    let learner = TorchLearner::new(case.model(), &case.config.train, &[]);
+    let learner = TorchLearner::new(case.model(), &case.config.train, &objective(&[]));
     (case, learner)
 }
 
@@ -51,8 +52,8 @@ fn sixteen_bits_come_near_to_thirty_two() {
             let data = data(&case);
             for learner in [&mut full, &mut half] {
                 let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
-                learner.step(&batch, None, 0.0).unwrap();
-                assert!(learner.measured().iter().all(StepStats::is_finite));
+                step(learner, &batch, None, 0.0);
+                assert!(learner.drain_step_stats().iter().all(StepStats::is_finite));
             }
             // Among states that are nearly equal another one may be the largest.
             if network.contains("max") {
@@ -75,30 +76,30 @@ fn a_gradient_too_large_for_fp16_is_left_out() {
         LOSS_SCALE.map(|name| memory.iter().find(|array| array.name == name).unwrap().values[0])
     };
     let set = |learner: &mut TorchLearner, factor: f32| {
-        let mut memory = learner.memory();
+        let mut memory = learner.optimizer_state();
         memory.iter_mut().find(|array| array.name == LOSS_SCALE[0]).unwrap().values[0] = factor;
-        learner.restore(memory).unwrap();
+        learner.load_optimizer_state(memory).unwrap();
     };
     steps(&mut learner, &data);
-    let measured = learner.measured();
+    let measured = learner.drain_step_stats();
     assert!(measured.iter().all(|step| step.gradient_norm.is_some()), "{measured:?}");
-    assert_eq!(scale(&learner.memory()), [65_536.0, 3.0]);
+    assert_eq!(scale(&learner.optimizer_state()), [65_536.0, 3.0]);
 
     let before = learner.weights();
     set(&mut learner, 2_f32.powi(40));
     steps(&mut learner, &data);
-    let measured = learner.measured();
+    let measured = learner.drain_step_stats();
     let left_out = |step: &StepStats| step.is_finite() && step.gradient_norm.is_none();
     assert!(measured.iter().all(left_out), "{measured:?}");
-    assert_eq!(scale(&learner.memory()), [2_f32.powi(37), 0.0]);
+    assert_eq!(scale(&learner.optimizer_state()), [2_f32.powi(37), 0.0]);
     assert_close(&learner.weights(), &before, "no step was made");
 
     // With any scale the step is the same.
     let gradient = |learner: &mut TorchLearner, factor: f32| {
         set(learner, factor);
         let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
-        learner.step(&batch, Some(0.3), 0.0).unwrap();
-        let norm = learner.measured()[0].gradient_norm.unwrap();
+        step(learner, &batch, Some(0.3), 0.0);
+        let norm = learner.drain_step_stats()[0].gradient_norm.unwrap();
         (norm, learner.gradients())
     };
     let (norm, gradients) = gradient(&mut learner, 65_536.0);
@@ -112,9 +113,9 @@ fn a_gradient_too_large_for_fp16_is_left_out() {
     set(&mut learner, 1.0);
     let mut broken = before;
     broken.iter_mut().find(|array| array.name == "head.weight").unwrap().values.fill(1e30);
-    learner.load(broken).unwrap();
+    learner.load_weights(broken).unwrap();
     steps(&mut learner, &data);
-    assert!(!learner.measured().iter().any(StepStats::is_finite));
+    assert!(!learner.drain_step_stats().iter().any(StepStats::is_finite));
 }
 
 /// A run goes on in another precision, and on the other backend.
@@ -124,15 +125,14 @@ fn a_run_may_change_its_precision() {
     let data = data(&case);
     steps(&mut half, &data);
     let (_, mut full) = learner(NETWORKS[0], "");
-    full.restore(half.memory()).unwrap();
-    full.load(half.weights()).unwrap();
-    let (config, words) = (&case.config, &case.vocabularies);
-    let mut native = NativeLearner::new(config, words, 3, half.weights(), vec![]).unwrap();
-    native.restore(half.memory()).unwrap();
+    full.load_optimizer_state(half.optimizer_state()).unwrap();
+    full.load_weights(half.weights()).unwrap();
+    let mut native = NativeLearner::new(&case.spec(), &objective(&[]), half.weights()).unwrap();
+    native.load_optimizer_state(half.optimizer_state()).unwrap();
     steps(&mut full, &data);
     steps(&mut native, &data);
     assert_close(&native.weights(), &full.weights(), "both go on alike");
-    half.restore(full.memory()).unwrap();
+    half.load_optimizer_state(full.optimizer_state()).unwrap();
     steps(&mut half, &data);
-    assert!(half.measured().iter().all(StepStats::is_finite));
+    assert!(half.drain_step_stats().iter().all(StepStats::is_finite));
 }

@@ -9,12 +9,13 @@ use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, Direction};
 use lstmtext_torch::device_dataset::DeviceDataset;
-use lstmtext_torch::learner::{TorchLearner, to_arrays};
+use lstmtext_torch::learner::TorchLearner;
 use lstmtext_torch::libtorch::Numerics;
 use lstmtext_torch::model::{Mode, Model};
+use lstmtext_torch::tensors::to_named_tensors;
 use lstmtext_torch::token_budget;
 
-use crate::case::Case;
+use crate::case::{Case, objective, step};
 use crate::device;
 
 /// Every pooling, direction, depth and side of padding.
@@ -46,10 +47,7 @@ fn networks() -> Vec<String> {
 /// The same weights on the device; sets how it computes.
 fn on_device(case: &Case, weights: &[NamedTensor]) -> Model {
     Numerics::of(&case.config).set().unwrap();
-    let mut model =
-        Model::new(&case.config, &case.vocabularies, case.classes, 5, device()).unwrap();
-    model.load(lstmtext_torch::learner::to_tensors(weights.to_vec())).unwrap();
-    model
+    Model::new(&case.spec(), weights.to_vec(), device()).unwrap()
 }
 
 fn data(case: &Case) -> Dataset {
@@ -68,7 +66,7 @@ fn logits_are_those_of_the_cpu() {
     for network in networks() {
         let case = Case::new(&format!("precision: fp32\n{network}"), 3);
         let here = case.model();
-        let there = on_device(&case, &to_arrays(here.state()));
+        let there = on_device(&case, &to_named_tensors(here.state()));
         let logits = |model: &Model| {
             let batch = Batch::gather(&case.corpora, &case.examples(), model.device());
             let logits = model.logits(&batch, Mode::Evaluate).to_device(Device::Cpu);
@@ -82,14 +80,14 @@ fn logits_are_those_of_the_cpu() {
 }
 
 /// Ten steps on batches of several lengths.
-fn ten_steps(learner: &mut TorchLearner, data: &Dataset) -> Vec<StepStats> {
+fn ten_steps(learner: &mut dyn Learner, data: &Dataset) -> Vec<StepStats> {
     let mut prepare = learner.preparer();
-    for step in 0..10_u32 {
-        let examples: Vec<u32> = (0..6).map(|i| (step * 5 + i * 3) % 19).collect();
-        let batch = prepare(data, &examples, u64::from(step));
-        learner.step(&batch, Some(0.3), 0.01).unwrap();
+    for number in 0..10_u32 {
+        let examples: Vec<u32> = (0..6).map(|i| (number * 5 + i * 3) % 19).collect();
+        let batch = prepare(data, &examples, u64::from(number));
+        step(learner, &batch, Some(0.3), 0.01);
     }
-    learner.measured()
+    learner.drain_step_stats()
 }
 
 #[test]
@@ -117,10 +115,10 @@ fn ten_steps_are_those_of_the_cpu() {
                     3,
                 );
                 let (data, model) = (data(&case), case.model());
-                let there = on_device(&case, &to_arrays(model.state()));
+                let there = on_device(&case, &to_named_tensors(model.state()));
                 let weights = [1.0, 0.5, 2.0];
-                let mut here = TorchLearner::new(model, &case.config.train, &weights);
-                let mut there = TorchLearner::new(there, &case.config.train, &weights);
+                let mut here = TorchLearner::new(model, &case.config.train, &objective(&weights));
+                let mut there = TorchLearner::new(there, &case.config.train, &objective(&weights));
                 let at = format!("{optimizer}, sparse: {sparse}, {network}");
                 let losses = |steps: Vec<StepStats>| {
                     steps.iter().map(|step| step.loss.mean).collect::<Vec<f64>>()
@@ -150,11 +148,11 @@ fn ten_steps_are_those_of_the_cpu() {
 fn every_precision_comes_near_to_fp32() {
     let network = "model: {embedding: {size: 64}, lstm: {units: 64, bidirectional: true}, pooling: mean, \
                    head: {dropout: 0}}\n";
-    let weights = to_arrays(Case::new(network, 3).model().state());
+    let weights = to_named_tensors(Case::new(network, 3).model().state());
     let learner = |precision: &str| {
         let case = Case::new(&format!("precision: {precision}\n{network}"), 3);
         let model = on_device(&case, &weights);
-        let learner = TorchLearner::new(model, &case.config.train, &[]);
+        let learner = TorchLearner::new(model, &case.config.train, &objective(&[]));
         (case, learner)
     };
     let (case, mut full) = learner("fp32");
@@ -188,16 +186,16 @@ fn deterministic_runs_are_the_same_bit_by_bit() {
                      {sparse}}}\n"
                 );
                 let case = Case::new(&fields, 3);
-                let weights = to_arrays(case.model().state());
+                let weights = to_named_tensors(case.model().state());
                 let data = many(&case);
                 let mut ends = (0..2).map(|_| {
                     let model = on_device(&case, &weights);
-                    let mut learner = TorchLearner::new(model, &case.config.train, &[]);
+                    let mut learner = TorchLearner::new(model, &case.config.train, &objective(&[]));
                     let examples: Vec<u32> = (0..data.len() as u32).collect();
                     let mut prepare = learner.preparer();
-                    for step in 0..5 {
-                        let batch = prepare(&data, &examples, step);
-                        learner.step(&batch, Some(0.3), 0.01).unwrap();
+                    for number in 0..5 {
+                        let batch = prepare(&data, &examples, number);
+                        step(&mut learner, &batch, Some(0.3), 0.01);
                     }
                     let bits = |array: NamedTensor| -> Vec<u32> {
                         array.values.iter().map(|value| value.to_bits()).collect()
@@ -219,7 +217,7 @@ fn many(case: &Case) -> Dataset {
     let inputs = case.corpora.iter().map(|corpus| {
         let texts: Vec<&[u32]> = all.iter().map(|text| corpus.text(*text)).collect();
         let width = (0..case.labels.len()).map(|text| corpus.steps(text)).max().unwrap();
-        Corpus::of(corpus.pad(), width, texts)
+        Corpus::from_texts(corpus.pad(), width, texts)
     });
     let inputs = inputs.collect();
     let labels: Vec<u32> = all.iter().map(|text| case.labels[*text]).collect();
@@ -269,23 +267,25 @@ fn the_largest_token_budget_is_found() {
         return;
     }
     let case = Case::new("model: {embedding: {size: 16384}, lstm: {units: 8}}\n", 3);
-    let weights = to_arrays(case.model().state());
+    let weights = to_named_tensors(case.model().state());
     // So many tokens that the vectors of all of them fit no device: 64 GB a million.
     let texts: Vec<Vec<u32>> = (0..20_000).map(|text| vec![4 + text % 5; 1_000]).collect();
-    let inputs = vec![Corpus::of(case.corpora[0].pad(), 1_000, texts.iter().map(Vec::as_slice))];
+    let inputs =
+        vec![Corpus::from_texts(case.corpora[0].pad(), 1_000, texts.iter().map(Vec::as_slice))];
     let labels: Vec<u32> = (0..20_000).map(|text| text % 3).collect();
     let data = Dataset { inputs, targets: labels.into() };
-    let learner =
-        |config: &Config| TorchLearner::new(on_device(&case, &weights), &config.train, &[]);
+    let learner = |config: &Config| {
+        TorchLearner::new(on_device(&case, &weights), &config.train, &objective(&[]))
+    };
     let budget = token_budget::search(&mut learner(&case.config), &data, Some(1.0)).unwrap();
     println!("{budget} tokens fit");
     assert!((10_000..10_000_000).contains(&budget), "{budget}");
     let mut learner = learner(&case.config);
     let mut prepare = learner.preparer();
-    for step in 0..3 {
+    for number in 0..3 {
         let examples: Vec<u32> = (0..budget as u32 / 1_000).collect();
-        let batch = prepare(&data, &examples, step);
-        learner.step(&batch, Some(1.0), 0.01).unwrap();
+        let batch = prepare(&data, &examples, number);
+        step(&mut learner, &batch, Some(1.0), 0.01);
     }
-    assert!(learner.measured().iter().all(StepStats::is_finite));
+    assert!(learner.drain_step_stats().iter().all(StepStats::is_finite));
 }

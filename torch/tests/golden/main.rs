@@ -16,12 +16,14 @@ use lstmtext::backend::Learner;
 use lstmtext::backend::native::NativeLearner;
 use lstmtext::config::{self, PadSide};
 use lstmtext::data::Dataset;
+use lstmtext::model::ModelSpec;
+use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, Positions, Sequences};
-use lstmtext_torch::learner::{to_arrays, to_tensors};
 use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
-use lstmtext_torch::model::{Mode, Model, Named};
+use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::optimizer::{Optimizer, clip};
+use lstmtext_torch::tensors::{Named, to_named_tensors, to_tensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -66,6 +68,10 @@ fn one() -> usize {
 impl Case {
     fn classes(&self) -> usize {
         self.logits.max(2)
+    }
+
+    fn spec<'a>(&self, config: &'a config::Config) -> ModelSpec<'a> {
+        ModelSpec { config, vocabulary_sizes: vec![VOCABULARY], classes: self.classes() }
     }
 
     /// The configuration that describes the same model and optimizer.
@@ -129,8 +135,8 @@ fn compare(name: &str) {
     assert_eq!(golden.torch, "2.11.0");
     let case = &golden.cases[name];
     let config = case.config();
-    let mut model = Model::new(&config, &[VOCABULARY], case.classes(), 0, Device::Cpu).unwrap();
-    model.load(numbers.below(name, "before")).unwrap();
+    let weights = to_named_tensors(numbers.below(name, "before"));
+    let model = Model::new(&case.spec(&config), weights, Device::Cpu).unwrap();
     let lengths = Tensor::from_slice(&golden.lengths);
     let width = *golden.lengths.iter().max().unwrap();
     let batch = Batch {
@@ -182,10 +188,11 @@ fn compare_native(name: &str) {
     let (golden, numbers) = golden();
     let case = &golden.cases[name];
     let config = case.config();
-    let weights = to_arrays(numbers.below(name, "before"));
+    let weights = to_named_tensors(numbers.below(name, "before"));
     let class_weights = case.class_weights.clone().unwrap_or_default();
-    let mut learner =
-        NativeLearner::new(&config, &[VOCABULARY], case.classes(), weights, class_weights).unwrap();
+    let loss = CrossEntropy { label_smoothing: case.label_smoothing, class_weights };
+    let objective = Objective::CrossEntropy(loss);
+    let mut learner = NativeLearner::new(&case.spec(&config), &objective, weights).unwrap();
 
     let ids = numbers.get(name, "ids");
     let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
@@ -193,7 +200,7 @@ fn compare_native(name: &str) {
         row[..*length as usize].iter().map(|id| *id as u32).collect()
     });
     let rows: Vec<Vec<u32>> = rows.collect();
-    let corpus = Corpus::of(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
+    let corpus = Corpus::from_texts(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
     let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
     let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
     let data = Dataset { inputs: vec![corpus], targets: labels.into() };
@@ -202,8 +209,10 @@ fn compare_native(name: &str) {
 
     let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        learner.step(&batch, case.gradient_clip, case.learning_rate).unwrap();
-        let loss = learner.measured()[0].loss.mean;
+        learner.compute_gradients(&batch).unwrap();
+        learner.clip_gradients(case.gradient_clip).unwrap();
+        learner.update(case.learning_rate).unwrap();
+        let loss = learner.drain_step_stats()[0].loss.mean;
         let difference = (loss - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
     }

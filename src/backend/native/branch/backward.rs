@@ -1,311 +1,317 @@
-//! The backward pass over a branch: from its pooled features to its weights and words.
+//! The backward pass of a branch: from pooled features to weights and words.
 
-use super::{Branch, Layer, Mode, Workspace, in_text, rows, states};
+use super::layers::{Branch, Mode, PooledGradient, for_each_state, input_rows, text_token};
+use super::workspace::{LayerBuffers, Workspace};
 use crate::backend::kernel::{
-    Backproject, Backward, Cell, Floats, ForwardCache, Outer, Scatter, SumRows, Upstream,
+    AlignedVec, Backward, BiasGradient, Cell, ForwardCache, HiddenGradient, InputGradient,
+    ScatterAdd, WeightGradient,
 };
-use crate::backend::native::sharding::{SequenceBlock, Texts};
+use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
 use crate::config::Pooling;
 
+/// Form of the gradient of a layer's hidden states, as in [`HiddenGradient`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GradientForm {
+    LastStep,
+    SameForAllSteps,
+    PerStep,
+}
+
 impl Branch {
-    /// The backward pass over the block whose forward pass came last. `features` are the pooled
-    /// states and `gradients` those with respect to them, [examples, stride], from `offset` on.
+    /// Backward pass over the block at index `block`, right after its forward pass.
     pub fn backward(
         &self,
-        texts: &Texts,
+        texts: &ShardTexts,
         block: usize,
-        places: &[u32],
+        positions: &[u32],
         work: &mut Workspace,
         mode: Mode,
-        features: (&[f32], &[f32], usize, usize),
+        pooled: PooledGradient,
     ) {
-        let strip = &texts.blocks[block];
+        let block = &texts.blocks[block];
         let mut layers = std::mem::take(&mut work.block);
         let Some(top) = layers.last_mut() else { return };
-        let (features, gradients, stride, offset) = features;
-        for direction in 0..top.traces.len() {
-            let from = offset + direction * self.input.lstm.units;
-            let (trace, upstream) = (&top.traces[direction], &mut top.upstream[direction]);
-            self.spread(strip, direction, trace, (features, gradients, stride, from), upstream);
+        for direction in 0..top.caches.len() {
+            let offset = pooled.offset + direction * self.input.lstm.units;
+            let (cache, gradient) = (&top.caches[direction], &mut top.hidden_gradient[direction]);
+            let pooled = PooledGradient { offset, ..pooled };
+            self.pool_backward(block, direction, cache, pooled, gradient);
         }
-        self.write_back(strip, Some(places), &mut layers, work, mode, self.spreads(strip));
+        let form = self.pooled_gradient_form(block);
+        self.layers_backward(block, Some(positions), &mut layers, work, mode, form);
         work.block = layers;
     }
 
-    fn spreads(&self, strip: &SequenceBlock) -> Pooled {
+    fn pooled_gradient_form(&self, block: &SequenceBlock) -> GradientForm {
+        let unpadded = || block.padding.iter().all(|padding| *padding == 0);
         match self.input.pooling {
-            Pooling::Last => Pooled::Last,
-            Pooling::Mean if strip.pads.iter().all(|pads| *pads == 0) => Pooled::Every,
-            _ => Pooled::Each,
+            Pooling::Last => GradientForm::LastStep,
+            Pooling::Mean if unpadded() => GradientForm::SameForAllSteps,
+            _ => GradientForm::PerStep,
         }
     }
 
-    /// The gradient of the pooled states as that of the states.
-    fn spread(
+    /// Computes the gradient of the hidden states from that of the pooled features.
+    fn pool_backward(
         &self,
-        strip: &SequenceBlock,
+        block: &SequenceBlock,
         direction: usize,
-        trace: &ForwardCache,
-        features: (&[f32], &[f32], usize, usize),
-        upstream: &mut Floats,
+        cache: &ForwardCache,
+        pooled: PooledGradient,
+        hidden_gradient: &mut AlignedVec,
     ) {
-        let (features, gradients, stride, from) = features;
-        let units = self.input.lstm.units;
-        let places = self.cells[0][0].places;
-        let feature = |row: usize| strip.order[row] * stride + from;
-        let spreads = self.spreads(strip);
-        if spreads != Pooled::Each {
-            upstream.clear(strip.order.len() * places);
-            for row in 0..strip.order.len() {
-                let share = match spreads {
-                    Pooled::Last => 1.0,
-                    _ => 1.0 / strip.lengths[row] as f32,
+        let PooledGradient { features, gradients, stride, offset } = pooled;
+        let (units, padded_units) = (self.input.lstm.units, self.padded_units());
+        let feature = |row: usize| block.order[row] * stride + offset;
+        let form = self.pooled_gradient_form(block);
+        if form != GradientForm::PerStep {
+            hidden_gradient.resize_zeroed(block.order.len() * padded_units);
+            for row in 0..block.order.len() {
+                let share = match form {
+                    GradientForm::LastStep => 1.0,
+                    _ => 1.0 / block.lengths[row] as f32,
                 };
-                let to = &mut upstream[row * places..][..units];
+                let to = &mut hidden_gradient[row * padded_units..][..units];
                 let gradient = &gradients[feature(row)..][..units];
                 to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to = gradient * share);
             }
             return;
         }
-        upstream.clear(strip.layout.tokens() * places);
-        // Of equal maxima the first alone gets the gradient.
-        let mut given = vec![false; strip.order.len() * units];
-        states(strip, trace, places, |step, row, token, state| {
-            let counted = self.counted(strip, direction, row);
-            if !counted.contains(&step) {
+        hidden_gradient.resize_zeroed(block.layout.tokens() * padded_units);
+        // Of several equal maxima, only the first gets the gradient.
+        let mut found = vec![false; block.order.len() * units];
+        for_each_state(block, cache, padded_units, |step, row, token, state| {
+            let pooled_steps = self.pooled_steps(block, direction, row);
+            if !pooled_steps.contains(&step) {
                 return;
             }
-            let to = &mut upstream[token * places..][..units];
+            let to = &mut hidden_gradient[token * padded_units..][..units];
             let gradient = &gradients[feature(row)..][..units];
             if self.input.pooling == Pooling::Mean {
-                let share = 1.0 / counted.len() as f32;
+                let share = 1.0 / pooled_steps.len() as f32;
                 to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to = gradient * share);
                 return;
             }
-            let most = &features[feature(row)..][..units];
-            let given = &mut given[row * units..][..units];
+            let maxima = &features[feature(row)..][..units];
+            let found = &mut found[row * units..][..units];
             for unit in 0..units {
-                if !given[unit] && state[unit] == most[unit] {
-                    given[unit] = true;
+                if !found[unit] && state[unit] == maxima[unit] {
+                    found[unit] = true;
                     to[unit] = gradient[unit];
                 }
             }
         });
     }
 
-    /// The backward pass of all layers over a strip; `pooled` says what the top layer's upstream
-    /// is.
-    fn write_back(
+    /// Backward pass of all layers over a block. `form` is that of the top layer's gradient.
+    /// `positions` is `None` for the shared padding.
+    fn layers_backward(
         &self,
-        strip: &SequenceBlock,
-        places: Option<&[u32]>,
-        layers: &mut [Layer],
+        block: &SequenceBlock,
+        positions: Option<&[u32]>,
+        layers: &mut [LayerBuffers],
         work: &mut Workspace,
         mode: Mode,
-        pooled: Pooled,
+        form: GradientForm,
     ) {
-        let tokens = strip.layout.tokens();
-        let is_lead = places.is_none();
+        let tokens = block.layout.tokens();
+        let is_padding = positions.is_none();
         for number in (0..layers.len()).rev() {
-            let top = number + 1 == layers.len();
-            let dense = number > 0 || !self.reads_table(mode);
-            let (below, here) = layers.split_at_mut(number);
-            let layer = &mut here[0];
+            let is_top = number + 1 == layers.len();
+            let per_token = number > 0 || !self.projects_distinct_words(mode);
+            let (below, from_here) = layers.split_at_mut(number);
+            let layer = &mut from_here[0];
             let cells = &self.cells[number];
             for (direction, cell) in cells.iter().enumerate() {
-                let trace = &mut layer.traces[direction];
-                if is_lead {
-                    // What blocks that go on from the padding sent back, besides the layer above.
-                    let upstream = &mut layer.upstream[direction];
-                    match top {
-                        true => upstream.clear(tokens * cell.places),
-                        false => debug_assert_eq!(upstream.len(), tokens * cell.places),
+                let cache = &mut layer.caches[direction];
+                if is_padding {
+                    // The gradient from the blocks that continue from the padding, added to that
+                    // from the layer above.
+                    let gradient = &mut layer.hidden_gradient[direction];
+                    match is_top {
+                        true => gradient.resize_zeroed(tokens * cell.padded_units),
+                        false => debug_assert_eq!(gradient.len(), tokens * cell.padded_units),
                     }
-                    for (to, from) in upstream.iter_mut().zip(&*work.lead_hidden[number]) {
+                    for (to, from) in
+                        gradient.iter_mut().zip(&*work.padding_hidden_gradient[number])
+                    {
                         *to += from;
                     }
                 }
-                let upstream = &layer.upstream[direction];
-                let upstream = match pooled {
-                    _ if !top || is_lead => Upstream::Each(upstream),
-                    Pooled::Last => Upstream::Last(upstream),
-                    Pooled::Every => Upstream::Every(upstream),
-                    Pooled::Each => Upstream::Each(upstream),
+                let gradient = &layer.hidden_gradient[direction];
+                let hidden_gradient = match form {
+                    _ if !is_top || is_padding => HiddenGradient::PerStep(gradient),
+                    GradientForm::LastStep => HiddenGradient::LastStep(gradient),
+                    GradientForm::SameForAllSteps => HiddenGradient::SameForAllSteps(gradient),
+                    GradientForm::PerStep => HiddenGradient::PerStep(gradient),
                 };
-                work.carry.clear(strip.order.len() * cell.places);
+                work.carry.resize_zeroed(block.order.len() * cell.padded_units);
                 self.instructions.run(Backward {
                     cell,
-                    layout: &strip.layout,
-                    upstream,
-                    memory_upstream: is_lead.then_some(&work.lead_memory[number]),
-                    trace,
+                    layout: &block.layout,
+                    hidden_gradient,
+                    cell_gradient: is_padding.then_some(&work.padding_cell_gradient[number]),
+                    cache,
                     carry: &mut work.carry,
                 });
-                if !is_lead && strip.leads.iter().any(|lead| *lead > 0) {
-                    self.hand_to_lead(strip, number, cell, trace, work);
+                if !is_padding && block.shared_padding.iter().any(|length| *length > 0) {
+                    self.add_to_shared_padding(block, number, cell, cache, work);
                 }
                 let gradient = &mut work.gradients[number][direction];
-                self.instructions.run(Outer {
+                self.instructions.run(WeightGradient {
                     sum: &mut gradient.recurrent,
-                    left: &trace.hidden,
-                    left_row: cell.places,
-                    right: &trace.gates,
+                    left: &cache.hidden,
+                    left_stride: cell.padded_units,
+                    right: &cache.gates,
                     depth: cell.units,
-                    columns: cell.wide(),
+                    columns: cell.gates_width(),
                 });
-                if !dense {
-                    let rows = rows(strip, direction, false);
+                if !per_token {
+                    let rows = input_rows(block, direction, false);
                     let sum = &mut work.projected_gradient[direction];
-                    let (gradients, columns) = (&*trace.gates, cell.wide());
-                    self.instructions.run(Scatter { sum, rows: &rows, gradients, columns });
+                    let (gradients, columns) = (&*cache.gates, cell.gates_width());
+                    self.instructions.run(ScatterAdd { sum, rows: &rows, gradients, columns });
                     continue;
                 }
-                self.instructions.run(SumRows { sum: &mut gradient.bias, rows: &trace.gates });
-                let in_text_order = match direction {
-                    0 => &trace.gates,
+                self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows: &cache.gates });
+                let gate_gradients = match direction {
+                    0 => &cache.gates,
                     _ => {
-                        let sum = &mut layer.projected_gradient;
-                        sum.clear(trace.gates.len());
-                        let (gradients, columns) = (&*trace.gates, cell.wide());
-                        self.instructions.run(Scatter {
-                            sum,
-                            rows: &strip.reversed,
-                            gradients,
-                            columns,
-                        });
-                        &layer.projected_gradient
+                        let sum = &mut layer.text_order_gradients;
+                        sum.resize_zeroed(cache.gates.len());
+                        let (gradients, columns) = (&*cache.gates, cell.gates_width());
+                        let rows = &block.reversed;
+                        self.instructions.run(ScatterAdd { sum, rows, gradients, columns });
+                        &layer.text_order_gradients
                     }
                 };
                 let columns = cell.inputs.next_multiple_of(self.lanes());
-                self.instructions.run(Outer {
+                self.instructions.run(WeightGradient {
                     sum: &mut gradient.input,
                     left: &layer.inputs,
-                    left_row: columns,
-                    right: in_text_order,
+                    left_stride: columns,
+                    right: gate_gradients,
                     depth: cell.inputs,
-                    columns: cell.wide(),
+                    columns: cell.gates_width(),
                 });
-                let inputs =
-                    if direction == 0 { &mut layer.inputs_gradient } else { &mut layer.more };
+                let inputs = match direction {
+                    0 => &mut layer.inputs_gradient,
+                    _ => &mut layer.reverse_inputs_gradient,
+                };
                 inputs.resize(tokens * columns);
-                let (packed, gradients) = (&*cell.input_back, &**in_text_order);
-                self.instructions.run(Backproject { cell, packed, gradients, inputs, columns });
+                let (packed, gradients) = (&*cell.input_transposed, &**gate_gradients);
+                self.instructions.run(InputGradient { cell, packed, gradients, inputs, columns });
                 if direction > 0 {
                     let sums = layer.inputs_gradient.iter_mut();
-                    sums.zip(&*layer.more).for_each(|(sum, more)| *sum += more);
+                    let reverse = &*layer.reverse_inputs_gradient;
+                    sums.zip(reverse).for_each(|(sum, reverse)| *sum += reverse);
                 }
             }
-            if !dense {
+            if !per_token {
                 continue;
             }
-            self.mask(number, strip, places, mode, &mut layer.inputs_gradient);
+            self.apply_dropout(number, block, positions, mode, &mut layer.inputs_gradient);
             match below.last_mut() {
-                Some(below) => self.pass_down(strip, &layer.inputs_gradient, below),
-                None => {
-                    let columns = self.row();
-                    self.instructions.run(Scatter {
-                        sum: &mut work.rows,
-                        rows: &strip.rows,
-                        gradients: &layer.inputs_gradient,
-                        columns,
-                    });
-                }
+                Some(below) => self.split_directions(block, &layer.inputs_gradient, below),
+                None => self.instructions.run(ScatterAdd {
+                    sum: &mut work.word_gradients,
+                    rows: &block.word_rows,
+                    gradients: &layer.inputs_gradient,
+                    columns: self.padded_embedding_size(),
+                }),
             }
         }
     }
 
-    /// The gradient of a layer's inputs as that of the states of the layer below.
-    fn pass_down(&self, strip: &SequenceBlock, gradients: &[f32], below: &mut Layer) {
-        let (units, tokens) = (self.input.lstm.units, strip.layout.tokens());
-        let places = self.cells[0][0].places;
-        let row = gradients.len() / tokens;
-        for (direction, upstream) in below.upstream.iter_mut().enumerate() {
-            upstream.clear(tokens * places);
-            for (token, to) in upstream.chunks_exact_mut(places).enumerate() {
-                let from = in_text(strip, direction, token) * row + direction * units;
+    /// Copies the gradient of a layer's inputs to the gradient of the hidden states of the layer
+    /// below.
+    fn split_directions(&self, block: &SequenceBlock, gradients: &[f32], below: &mut LayerBuffers) {
+        let (units, tokens) = (self.input.lstm.units, block.layout.tokens());
+        let padded_units = self.padded_units();
+        let stride = gradients.len() / tokens;
+        for (direction, hidden_gradient) in below.hidden_gradient.iter_mut().enumerate() {
+            hidden_gradient.resize_zeroed(tokens * padded_units);
+            for (token, to) in hidden_gradient.chunks_exact_mut(padded_units).enumerate() {
+                let from = text_token(block, direction, token) * stride + direction * units;
                 to[..units].copy_from_slice(&gradients[from..][..units]);
             }
         }
     }
 
-    /// Adds the gradients of the first states of rows to those of the padding that they go on from.
-    fn hand_to_lead(
+    /// Adds the gradient of the rows' initial states to that of the shared padding that they
+    /// continue from.
+    fn add_to_shared_padding(
         &self,
-        strip: &SequenceBlock,
+        block: &SequenceBlock,
         number: usize,
         cell: &Cell,
-        trace: &ForwardCache,
+        cache: &ForwardCache,
         work: &mut Workspace,
     ) {
-        let (rows, places) = (strip.order.len(), cell.places);
-        work.first.resize(rows * places);
-        self.instructions.run(Backproject {
+        let (rows, padded_units) = (block.order.len(), cell.padded_units);
+        work.initial_hidden_gradient.resize(rows * padded_units);
+        self.instructions.run(InputGradient {
             cell,
-            packed: &cell.recurrent_back,
-            gradients: &trace.gates[..rows * cell.wide()],
-            inputs: &mut work.first,
-            columns: places,
+            packed: &cell.recurrent_transposed,
+            gradients: &cache.gates[..rows * cell.gates_width()],
+            inputs: &mut work.initial_hidden_gradient,
+            columns: padded_units,
         });
-        for (row, lead) in strip.leads.iter().enumerate().filter(|(_, lead)| **lead > 0) {
-            let to = (lead - 1) * places;
+        let lengths = block.shared_padding.iter().enumerate();
+        for (row, length) in lengths.filter(|(_, length)| **length > 0) {
+            let to = (length - 1) * padded_units;
             for (sums, from) in [
-                (&mut work.lead_hidden[number], &work.first),
-                (&mut work.lead_memory[number], &work.carry),
+                (&mut work.padding_hidden_gradient[number], &work.initial_hidden_gradient),
+                (&mut work.padding_cell_gradient[number], &work.carry),
             ] {
-                let from = &from[row * places..][..places];
-                sums[to..to + places].iter_mut().zip(from).for_each(|(sum, from)| *sum += from);
+                let from = &from[row * padded_units..][..padded_units];
+                let sums = sums[to..to + padded_units].iter_mut();
+                sums.zip(from).for_each(|(sum, from)| *sum += from);
             }
         }
     }
 
-    /// Ends a shard: gradients of the shared padding, of the input weights and of the words.
-    pub fn end(&self, texts: &Texts, work: &mut Workspace, mode: Mode) {
-        if let Some(lead) = &texts.lead {
-            let mut layers = std::mem::take(&mut work.lead);
-            self.write_back(lead, None, &mut layers, work, mode, Pooled::Each);
-            work.lead = layers;
+    /// Ends a shard: backward pass over the shared padding, then the gradients of the input weights
+    /// and of the words.
+    pub fn end_shard(&self, texts: &ShardTexts, work: &mut Workspace, mode: Mode) {
+        if let Some(padding) = &texts.shared_padding {
+            let mut layers = std::mem::take(&mut work.shared_padding);
+            self.layers_backward(padding, None, &mut layers, work, mode, GradientForm::PerStep);
+            work.shared_padding = layers;
         }
         let scale = self.word_scale(mode);
-        if self.reads_table(mode) {
-            let mut more = Floats::default();
+        if self.projects_distinct_words(mode) {
+            let mut reverse = AlignedVec::default();
             for (direction, cell) in self.cells[0].iter().enumerate() {
                 let projected = &*work.projected_gradient[direction];
                 let gradient = &mut work.gradients[0][direction];
-                self.instructions.run(SumRows { sum: &mut gradient.bias, rows: projected });
-                self.instructions.run(Outer {
+                self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows: projected });
+                self.instructions.run(WeightGradient {
                     sum: &mut gradient.input,
-                    left: &work.table,
-                    left_row: cell.inputs,
+                    left: &work.word_table,
+                    left_stride: cell.inputs,
                     right: projected,
                     depth: cell.inputs,
-                    columns: cell.wide(),
+                    columns: cell.gates_width(),
                 });
                 if !self.input.embedding.trainable {
                     continue;
                 }
-                let inputs = if direction == 0 { &mut work.rows } else { &mut more };
-                inputs.resize(projected.len() / cell.wide() * self.row());
-                let (packed, columns) = (&*cell.input_back, self.row());
-                self.instructions.run(Backproject {
+                let columns = self.padded_embedding_size();
+                let inputs = if direction == 0 { &mut work.word_gradients } else { &mut reverse };
+                inputs.resize(projected.len() / cell.gates_width() * columns);
+                self.instructions.run(InputGradient {
                     cell,
-                    packed,
+                    packed: &cell.input_transposed,
                     gradients: projected,
                     inputs,
                     columns,
                 });
             }
-            work.rows.iter_mut().zip(&*more).for_each(|(sum, more)| *sum += more);
+            work.word_gradients.iter_mut().zip(&*reverse).for_each(|(sum, value)| *sum += value);
         }
         if scale != 1.0 {
-            work.rows.iter_mut().for_each(|value| *value *= scale);
+            work.word_gradients.iter_mut().for_each(|value| *value *= scale);
         }
     }
-}
-
-/// How the gradient of the pooled states reaches the states.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pooled {
-    Last,
-    Every,
-    Each,
 }

@@ -140,5 +140,9 @@ fn another_libtorch_can_be_selected() {
         let done = with(directory).assert().success();
         done.stdout(contains("libtorch 2.11.0").and(contains("libtorch finds none")));
     }
-    assert_fails(with("nowhere"), 1, &["LSTMTEXT_LIBTORCH is \"nowhere\"", "contains libtorch_cpu.so"]);
+    assert_fails(
+        with("nowhere"),
+        1,
+        &["LSTMTEXT_LIBTORCH is \"nowhere\"", "contains libtorch_cpu.so"],
+    );
 }

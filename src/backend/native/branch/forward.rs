@@ -1,0 +1,291 @@
+//! The forward pass of a branch: from words to pooled features.
+
+use super::layers::{Branch, Mode, Pooled, for_each_state, input_rows, text_token};
+use super::workspace::{LayerBuffers, Workspace};
+use crate::backend::kernel::{AlignedVec, Forward, ForwardCache, InputProjection, packed_index};
+use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
+use crate::config::Pooling;
+
+/// States of one direction of an LSTM layer over a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellStates {
+    /// Hidden state at each token, [T][H], in the order of the text.
+    pub hidden: Vec<Vec<f32>>,
+    /// Means over the units of the input, forget, cell and output gate at each token, [T][4].
+    pub gate_means: Vec<[f32; 4]>,
+    /// Hidden state after the last token that the direction reads, `[H]`.
+    pub final_hidden: Vec<f32>,
+    /// Cell state after the last token that the direction reads, `[H]`.
+    pub final_cell: Vec<f32>,
+}
+
+impl Branch {
+    /// Starts a shard: looks up its distinct words, projects each of them once, and runs the layers
+    /// over the shared padding.
+    pub fn begin_shard(
+        &self,
+        texts: &ShardTexts,
+        embedding: &[f32],
+        work: &mut Workspace,
+        mode: Mode,
+    ) {
+        work.prepare(self, mode.backward);
+        let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
+        let scale = self.word_scale(mode);
+        work.word_table.resize(count * size);
+        let (rows, zeros) = work.word_table.split_at_mut((count - 1) * size);
+        for (row, word) in rows.chunks_exact_mut(size).zip(&texts.words) {
+            let vector = &embedding[*word as usize * size..][..size];
+            for (to, from) in row.iter_mut().zip(vector) {
+                *to = from * scale;
+            }
+        }
+        zeros.fill(0.0);
+        if self.projects_distinct_words(mode) {
+            for (direction, cell) in self.cells[0].iter().enumerate() {
+                let projected = &mut work.projected[direction];
+                projected.resize(count * cell.gates_width());
+                self.instructions.run(InputProjection {
+                    cell,
+                    inputs: &work.word_table,
+                    row_stride: size,
+                    projected,
+                });
+                if mode.backward {
+                    work.projected_gradient[direction].resize_zeroed(count * cell.gates_width());
+                }
+            }
+        }
+        if mode.backward {
+            work.word_gradients.resize_zeroed(count * self.padded_embedding_size());
+        }
+        if let Some(padding) = &texts.shared_padding {
+            for (layer, cells) in self.cells.iter().enumerate() {
+                let size = padding.layout.tokens() * cells[0].padded_units;
+                if mode.backward {
+                    work.padding_hidden_gradient[layer].resize_zeroed(size);
+                    work.padding_cell_gradient[layer].resize_zeroed(size);
+                }
+            }
+            let mut layers = std::mem::take(&mut work.shared_padding);
+            self.run_layers(padding, None, &mut layers, None, work, mode);
+            work.shared_padding = layers;
+        }
+    }
+
+    /// Runs the layers over the block at index `block` and writes the pooled features of its
+    /// examples to `pooled`.
+    pub fn forward(
+        &self,
+        texts: &ShardTexts,
+        block: usize,
+        positions: &[u32],
+        work: &mut Workspace,
+        mode: Mode,
+        pooled: Pooled,
+    ) {
+        let block = &texts.blocks[block];
+        let mut layers = std::mem::take(&mut work.block);
+        let padding = std::mem::take(&mut work.shared_padding);
+        self.run_layers(block, Some(positions), &mut layers, Some(&padding), work, mode);
+        (work.block, work.shared_padding) = (layers, padding);
+        let Some(top) = work.block.last() else { return };
+        let Pooled { features, stride, offset } = pooled;
+        for (direction, cache) in top.caches.iter().enumerate() {
+            let offset = offset + direction * self.input.lstm.units;
+            self.pool(block, direction, cache, Pooled { features, stride, offset });
+        }
+    }
+
+    /// Returns the states of every layer, from the bottom, and every direction over a single text.
+    pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> Vec<Vec<CellStates>> {
+        // Gates and states are kept only for a backward pass.
+        let mode = Mode { backward: true, dropout: None };
+        let mut work = Workspace::default();
+        self.begin_shard(texts, embedding, &mut work, mode);
+        let block = &texts.blocks[0];
+        let mut layers = std::mem::take(&mut work.block);
+        self.run_layers(block, None, &mut layers, None, &work, mode);
+        let layers = layers.iter().map(|layer| {
+            let caches = layer.caches.iter().enumerate();
+            caches.map(|(direction, cache)| self.cell_states(block, direction, cache)).collect()
+        });
+        layers.collect()
+    }
+
+    fn cell_states(
+        &self,
+        block: &SequenceBlock,
+        direction: usize,
+        cache: &ForwardCache,
+    ) -> CellStates {
+        let (units, lanes) = (self.input.lstm.units, self.lanes());
+        let padded_units = self.padded_units();
+        let tokens = block.layout.tokens();
+        let mut hidden = vec![Vec::new(); tokens];
+        let mut gate_means = vec![[0.0; 4]; tokens];
+        for_each_state(block, cache, padded_units, |_, _, token, state| {
+            let gates = &cache.gates[token * 4 * padded_units..][..4 * padded_units];
+            let token = text_token(block, direction, token);
+            hidden[token] = state[..units].to_vec();
+            gate_means[token] = std::array::from_fn(|gate| {
+                let sum: f32 = (0..units).map(|unit| gates[packed_index(gate, unit, lanes)]).sum();
+                sum / units as f32
+            });
+        });
+        CellStates {
+            hidden,
+            gate_means,
+            final_hidden: cache.last_hidden[..units].to_vec(),
+            final_cell: cache.last_cell_state[..units].to_vec(),
+        }
+    }
+
+    /// Runs all layers over a block. Rows with shared padding continue from the states in
+    /// `shared_padding`. `positions` is `None` for the shared padding itself.
+    fn run_layers(
+        &self,
+        block: &SequenceBlock,
+        positions: Option<&[u32]>,
+        layers: &mut [LayerBuffers],
+        shared_padding: Option<&[LayerBuffers]>,
+        work: &Workspace,
+        mode: Mode,
+    ) {
+        for number in 0..layers.len() {
+            let (below, from_here) = layers.split_at_mut(number);
+            let layer = &mut from_here[0];
+            let cells = &self.cells[number];
+            let per_token = number > 0 || !self.projects_distinct_words(mode);
+            if per_token {
+                match below.last() {
+                    Some(below) => self.concat_directions(block, below, &mut layer.inputs),
+                    None => self.embed(block, &work.word_table, &mut layer.inputs),
+                }
+                self.apply_dropout(number, block, positions, mode, &mut layer.inputs);
+            }
+            for (direction, cell) in cells.iter().enumerate() {
+                if per_token {
+                    let projected = &mut layer.projected[direction];
+                    projected.resize(block.layout.tokens() * cell.gates_width());
+                    let row_stride = cell.inputs.next_multiple_of(self.lanes());
+                    let inputs = &layer.inputs;
+                    self.instructions.run(InputProjection { cell, inputs, row_stride, projected });
+                }
+                let cache = &mut layer.caches[direction];
+                // Texts continue from any step of the padding, so all of its states are needed.
+                let keep_states = mode.backward || positions.is_none();
+                cache.prepare(&block.layout, cell.padded_units, keep_states);
+                let mut zero_initial_state = true;
+                if let Some(padding) = shared_padding {
+                    let width = cell.padded_units;
+                    let lengths = block.shared_padding.iter().enumerate();
+                    for (row, length) in lengths.filter(|(_, length)| **length > 0) {
+                        let (hidden, cell_state) =
+                            state_after(&padding[number].caches[direction], length - 1, width);
+                        cache.hidden[row * width..][..width].copy_from_slice(hidden);
+                        cache.cell_state[row * width..][..width].copy_from_slice(cell_state);
+                        zero_initial_state = false;
+                    }
+                }
+                let input_rows = input_rows(block, direction, per_token);
+                let projected = match per_token {
+                    true => &layer.projected[direction],
+                    false => &work.projected[direction],
+                };
+                self.instructions.run(Forward {
+                    cell,
+                    layout: &block.layout,
+                    input_rows: &input_rows,
+                    projected,
+                    cache,
+                    zero_initial_state,
+                });
+            }
+        }
+    }
+
+    /// Writes the hidden states of the layer below to `inputs`, both directions concatenated, in the
+    /// order of the text.
+    fn concat_directions(
+        &self,
+        block: &SequenceBlock,
+        below: &LayerBuffers,
+        inputs: &mut AlignedVec,
+    ) {
+        let units = self.input.lstm.units;
+        let stride = (units * below.caches.len()).next_multiple_of(self.lanes());
+        inputs.resize(block.layout.tokens() * stride);
+        for (direction, cache) in below.caches.iter().enumerate() {
+            for_each_state(block, cache, self.padded_units(), |_, _, token, state| {
+                let at = text_token(block, direction, token) * stride + direction * units;
+                inputs[at..][..units].copy_from_slice(&state[..units]);
+            });
+        }
+    }
+
+    /// Writes the word vector of each token to `inputs`.
+    fn embed(&self, block: &SequenceBlock, word_table: &[f32], inputs: &mut AlignedVec) {
+        let (size, stride) = (self.input.embedding.size, self.padded_embedding_size());
+        inputs.resize(block.layout.tokens() * stride);
+        for (to, word) in inputs.chunks_exact_mut(stride).zip(&block.word_rows) {
+            to[..size].copy_from_slice(&word_table[*word as usize * size..][..size]);
+        }
+    }
+
+    /// Pools the states of one direction.
+    fn pool(&self, block: &SequenceBlock, direction: usize, cache: &ForwardCache, pooled: Pooled) {
+        let Pooled { features, stride, offset } = pooled;
+        let (units, padded_units) = (self.input.lstm.units, self.padded_units());
+        let feature = |row: usize| block.order[row] * stride + offset;
+        match self.input.pooling {
+            Pooling::Last => {
+                for row in 0..block.order.len() {
+                    let last = &cache.last_hidden[row * padded_units..][..units];
+                    features[feature(row)..][..units].copy_from_slice(last);
+                }
+            }
+            Pooling::Mean => {
+                for row in 0..block.order.len() {
+                    features[feature(row)..][..units].fill(0.0);
+                }
+                for_each_state(block, cache, padded_units, |step, row, _, state| {
+                    if self.pooled_steps(block, direction, row).contains(&step) {
+                        let sum = &mut features[feature(row)..][..units];
+                        sum.iter_mut().zip(state).for_each(|(sum, state)| *sum += state);
+                    }
+                });
+                for row in 0..block.order.len() {
+                    let share = 1.0 / self.pooled_steps(block, direction, row).len() as f32;
+                    features[feature(row)..][..units].iter_mut().for_each(|sum| *sum *= share);
+                }
+            }
+            Pooling::Max => {
+                for row in 0..block.order.len() {
+                    features[feature(row)..][..units].fill(f32::NEG_INFINITY);
+                }
+                for_each_state(block, cache, padded_units, |step, row, _, state| {
+                    if self.pooled_steps(block, direction, row).contains(&step) {
+                        let largest = &mut features[feature(row)..][..units];
+                        // NaN stays NaN.
+                        largest.iter_mut().zip(state).for_each(|(largest, state)| {
+                            if *state > *largest || state.is_nan() {
+                                *largest = *state;
+                            }
+                        });
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Returns the hidden and the cell state after a step of a block with one row.
+fn state_after(cache: &ForwardCache, step: usize, padded_units: usize) -> (&[f32], &[f32]) {
+    let at = (step + 1) * padded_units;
+    let range = at..at + padded_units;
+    match at < cache.hidden.len() {
+        true => (&cache.hidden[range.clone()], &cache.cell_state[range]),
+        false => (&cache.last_hidden[..padded_units], &cache.last_cell_state[..padded_units]),
+    }
+}

@@ -1,0 +1,87 @@
+//! The native backend as a whole.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::learner::{NativeClassifier, NativeLearner};
+use crate::backend::choice::Backend;
+use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
+use crate::backend::learner::{Inference, Learner};
+use crate::config;
+use crate::model::{ModelSpec, NamedTensor};
+use crate::objective::Objective;
+use crate::output::format::pluralize;
+use crate::system::threads;
+
+/// The native backend on this process's threads.
+#[derive(Debug)]
+pub struct NativeBackend(());
+
+impl NativeBackend {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses to start a thread.
+    pub fn start(threads: Option<NonZeroUsize>) -> anyhow::Result<Self> {
+        threads::set_count(threads)?;
+        Ok(Self(()))
+    }
+}
+
+impl fmt::Display for NativeBackend {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "CPU, {}, {}", Instructions::best(), pluralize(threads::count(), "thread"))
+    }
+}
+
+impl Backend for NativeBackend {
+    fn inference(
+        &self,
+        spec: &ModelSpec,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn Inference>> {
+        Ok(Box::new(NativeClassifier::new(spec, weights)?))
+    }
+
+    fn learner(
+        &self,
+        spec: &ModelSpec,
+        objective: &Objective,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn Learner>> {
+        Ok(Box::new(NativeLearner::new(spec, objective, weights)?))
+    }
+
+    fn kind(&self) -> config::Backend {
+        config::Backend::Native
+    }
+
+    fn multiplication_rate(&self) -> f64 {
+        /// Length of each dimension of both matrices.
+        const SIZE: usize = 1024;
+        const REPETITIONS: usize = 10;
+        let instructions = Instructions::best();
+        let mut cell = Cell::new(SIZE, SIZE / 4, instructions.lanes());
+        cell.pack(&vec![1e-3; SIZE * SIZE], &vec![0.0; SIZE * SIZE / 4], &vec![0.0; SIZE]);
+        let rows = SIZE.div_ceil(threads::count());
+        let mut outputs: Vec<AlignedVec> =
+            (0..threads::count()).map(|_| AlignedVec::zeros(rows * cell.gates_width())).collect();
+        let inputs = vec![1e-3; rows * SIZE];
+        let mut multiply = |repetitions: usize| {
+            let start = Instant::now();
+            for _ in 0..repetitions {
+                outputs.par_iter_mut().for_each(|projected| {
+                    let (cell, inputs) = (&cell, &inputs);
+                    instructions.run(InputProjection { cell, inputs, row_stride: SIZE, projected });
+                });
+            }
+            start.elapsed().as_secs_f64() / repetitions as f64
+        };
+        multiply(1);
+        let operations = 2.0 * (rows * threads::count() * SIZE * SIZE) as f64;
+        operations / multiply(REPETITIONS)
+    }
+}

@@ -1,0 +1,26 @@
+//! Wall time of the parts of a training step.
+
+use std::time::Instant;
+
+/// Seconds of wall time for each named part of a step. Parts that run on several threads count with
+/// the mean over the threads.
+#[derive(Clone, Debug, Default)]
+pub struct Times(pub Vec<(&'static str, f64)>);
+
+impl Times {
+    /// Adds seconds to a part.
+    pub fn add(&mut self, part: &'static str, seconds: f64) {
+        match self.0.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum += seconds,
+            None => self.0.push((part, seconds)),
+        }
+    }
+
+    /// Runs `work` and adds its time to a part.
+    pub fn measure<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.add(part, start.elapsed().as_secs_f64());
+        result
+    }
+}

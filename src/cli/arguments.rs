@@ -1,0 +1,75 @@
+//! Arguments that several commands share.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::backend::{Backend, Backends, Compute, Inference, start};
+use crate::config::{Config, Override, positive_integer};
+use crate::run::checkpoint::{Checkpoint, peek_config};
+use crate::system::device::DeviceChoice;
+
+/// `--set`, for every command that reads a configuration.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Override a field of the configuration, e.g. train.epochs=5; may be repeated
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub overrides: Vec<Override>,
+}
+
+/// Device and number of threads.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// Device to compute on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Number of CPU threads; by default one per core
+    #[arg(long, value_name = "N", value_parser = positive_integer)]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl ComputeArgs {
+    /// Starts the backend that computes `config`. If this program lacks it, the process continues as
+    /// another program: call this before any work is done.
+    ///
+    /// # Errors
+    /// Returns an error if arguments and configuration contradict each other, or if the device cannot
+    /// be used.
+    pub fn start(
+        &self,
+        backends: &dyn Backends,
+        config: &Config,
+        long_running: bool,
+    ) -> anyhow::Result<Box<dyn Backend>> {
+        let compute = Compute { device: self.device, threads: self.threads, long_running };
+        start(backends, config, compute)
+    }
+
+    /// Opens a checkpoint, with overrides of its configuration, and the network of it. The files are
+    /// read and verified once, after the backend is chosen.
+    ///
+    /// # Errors
+    /// Returns an error if the checkpoint cannot be used, and those of [`ComputeArgs::start`].
+    pub fn open(
+        &self,
+        backends: &dyn Backends,
+        path: &Path,
+        overrides: &[Override],
+        long_running: bool,
+    ) -> anyhow::Result<(Checkpoint, Box<dyn Inference>)> {
+        let config = peek_config(path, overrides);
+        let started =
+            config.map(|config| self.start(backends, &config, long_running)).transpose()?;
+        let checkpoint = Checkpoint::open_with(path, overrides)?;
+        let backend = match started {
+            Some(backend) => backend,
+            None => self.start(backends, &checkpoint.resolved.config, long_running)?,
+        };
+        let network = backend
+            .inference(&checkpoint.model_spec(), checkpoint.weights()?)
+            .with_context(|| checkpoint.unusable())?;
+        Ok((checkpoint, network))
+    }
+}

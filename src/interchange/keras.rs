@@ -1,0 +1,132 @@
+//! Weights in Keras's layout: an `.npz` file with the arrays of `layer.get_weights()`.
+//!
+//! | array | shape | layer |
+//! |---|---|---|
+//! | `embedding/embeddings` | [V, E] | Embedding |
+//! | `lstm/kernel` | [inputs, 4H] | LSTM; gates in the order i, f, c, o |
+//! | `lstm/recurrent_kernel` | [H, 4H] | |
+//! | `lstm/bias` | `[4H]` | |
+//! | `dense/kernel`, `dense/bias` | [D, C], `[C]` | Dense |
+//!
+//! Further layers are `lstm_1`, `lstm_2` and so on. The backward direction has arrays of its own,
+//! `lstm/backward/kernel`. With several inputs, names start with that of the input,
+//! `story/lstm/kernel`. PyTorch has the same gates in the same order under other names (i, f, g, o);
+//! its matrices are transposed, and its second bias, which Keras lacks, is zero here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+
+use super::numpy::{read_npz, write_npz};
+use crate::model::{ModelSpec, NamedTensor, parameters};
+
+/// Counterpart of a tensor in Keras's layout.
+struct KerasArray {
+    name: String,
+    transposed: bool,
+}
+
+/// Writes the weights of a model to `path`.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn export(weights: &[NamedTensor], path: &Path) -> anyhow::Result<()> {
+    let mut arrays = Vec::new();
+    for tensor in weights {
+        let Some(KerasArray { name, transposed }) = keras_array(&tensor.name) else { continue };
+        let NamedTensor { shape, values, .. } = tensor;
+        let (shape, values) = match transposed {
+            true => transpose(shape, values),
+            false => (shape.clone(), values.clone()),
+        };
+        arrays.push(NamedTensor { name, shape, values });
+    }
+    write_npz(path, &arrays)
+}
+
+/// Reads the weights of a model from `path`.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or if an array is missing, unknown, of another shape,
+/// or not finite.
+pub fn import(spec: &ModelSpec, path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
+    let unusable = || format!("cannot use the weights \"{}\"", path.display());
+    let arrays = read_npz(path).with_context(unusable)?;
+    to_pytorch_layout(spec, arrays).with_context(unusable)
+}
+
+fn to_pytorch_layout(
+    spec: &ModelSpec,
+    arrays: Vec<NamedTensor>,
+) -> anyhow::Result<Vec<NamedTensor>> {
+    let mut arrays: BTreeMap<String, NamedTensor> =
+        arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
+    let found: Vec<String> = arrays.keys().cloned().collect();
+    let mut weights = Vec::new();
+    for own in parameters(spec)? {
+        let Some(KerasArray { name, transposed }) = keras_array(&own.name) else {
+            let count = own.shape.iter().product();
+            let values = vec![0.0; count];
+            weights.push(NamedTensor { name: own.name, shape: own.shape, values });
+            continue;
+        };
+        let Some(NamedTensor { shape, values, .. }) = arrays.remove(&name) else {
+            bail!("the array {name} is missing; it has {}", found.join(", "));
+        };
+        let expected: Vec<usize> = match transposed {
+            true => own.shape.iter().rev().copied().collect(),
+            false => own.shape.clone(),
+        };
+        ensure!(shape == expected, "{name} is {shape:?} in the file, {expected:?} in the model");
+        let finite = values.iter().all(|value| value.is_finite());
+        ensure!(finite, "{name} has values that are not finite");
+        let values = if transposed { transpose(&shape, &values).1 } else { values };
+        weights.push(NamedTensor { name: own.name, shape: own.shape, values });
+    }
+    match arrays.keys().next() {
+        Some(array) => bail!("it has the array {array}, which the model does not have"),
+        None => Ok(weights),
+    }
+}
+
+/// Transposes a matrix of this shape.
+fn transpose(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    let [rows, columns] = [0, 1].map(|dimension| shape.get(dimension).copied().unwrap_or(1));
+    let value = |index: usize| values[index % rows * columns + index / rows];
+    (vec![columns, rows], (0..values.len()).map(value).collect())
+}
+
+/// Counterpart of the tensor that PyTorch calls `name`; `None` for the second bias.
+fn keras_array(name: &str) -> Option<KerasArray> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let (input, layer, tensor) = match parts[..] {
+        [layer, tensor] => (String::new(), layer, tensor),
+        [input, layer, tensor] => (format!("{input}/"), layer, tensor),
+        _ => return None,
+    };
+    let (array, transposed) = match (layer, tensor) {
+        ("embedding", "weight") => ("embedding/embeddings".to_owned(), false),
+        ("head", "weight") => ("dense/kernel".to_owned(), true),
+        ("head", "bias") => ("dense/bias".to_owned(), false),
+        _ => return lstm_array(&input, tensor),
+    };
+    Some(KerasArray { name: input + &array, transposed })
+}
+
+/// Counterpart of a tensor of an LSTM, such as `weight_ih_l1_reverse`.
+fn lstm_array(input: &str, tensor: &str) -> Option<KerasArray> {
+    let (kind, cell) = tensor.split_once("_l")?;
+    let (array, transposed) = match kind {
+        "weight_ih" => ("kernel", true),
+        "weight_hh" => ("recurrent_kernel", true),
+        "bias_ih" => ("bias", false),
+        _ => return None,
+    };
+    let (number, direction) = match cell.split_once('_') {
+        Some((number, _)) => (number, "backward/"),
+        None => (cell, ""),
+    };
+    let layer = if number == "0" { "lstm".to_owned() } else { format!("lstm_{number}") };
+    Some(KerasArray { name: format!("{input}{layer}/{direction}{array}"), transposed })
+}

@@ -1,0 +1,146 @@
+//! Puts a run together: model, objective, weights, trainer and observers.
+
+use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
+use super::trainer::{Resume, Trainer};
+use crate::backend::{Backend, Learner};
+use crate::config::TokenBudget;
+use crate::data::batch_plan::Bucketing;
+use crate::data::prepared::PreparedData;
+use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
+use crate::objective::Objective;
+use crate::output::format::{group_digits, pluralize};
+use crate::output::{message, note};
+use crate::random::{SeedPurpose, derive_seed};
+use crate::run::checkpoint::Checkpoint;
+use crate::run::directory::RunDirectory;
+
+/// Shape of the model that a configuration asks for on its data.
+pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
+    ModelSpec {
+        config: &data.resolved.config,
+        vocabulary_sizes: data.encoders.vocabulary_sizes(),
+        classes: data.labels.len(),
+    }
+}
+
+/// Objective that a configuration asks for on its data.
+///
+/// # Errors
+/// Returns an error if the configuration weights a label that the data does not have.
+pub fn objective(data: &PreparedData) -> anyhow::Result<Objective> {
+    Objective::new(&data.resolved.config.train, &data.labels, &data.train.targets)
+}
+
+/// Weights that a new run starts from: random ones, with pre-trained word vectors in their place if
+/// the configuration names some.
+///
+/// # Errors
+/// Returns an error if the head is a sigmoid and there are more than two classes.
+pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>> {
+    let spec = model_spec(data);
+    let seed = derive_seed(data.resolved.config.train.seed, SeedPurpose::Weights);
+    let mut weights = initial_weights(&spec, seed)?;
+    for (input, vectors) in data.resolved.config.inputs.iter().zip(&data.vectors) {
+        if let Some(vectors) = vectors {
+            let name = parameters::embedding_name(input);
+            for tensor in weights.iter_mut().filter(|tensor| tensor.name == name) {
+                tensor.values.clone_from(&vectors.values);
+            }
+        }
+    }
+    Ok(weights)
+}
+
+/// A learner with the weights of a checkpoint, or with those that a new run starts from.
+///
+/// # Errors
+/// Returns an error if the weights do not fit the model.
+pub fn learner(
+    backend: &dyn Backend,
+    data: &PreparedData,
+    checkpoint: Option<&Checkpoint>,
+) -> anyhow::Result<Box<dyn Learner>> {
+    let weights = match checkpoint {
+        Some(checkpoint) => checkpoint.weights()?,
+        None => starting_weights(data)?,
+    };
+    backend.learner(&model_spec(data), &objective(data)?, weights)
+}
+
+/// A run from its start, or from where it wrote `checkpoint`, with the observers that write into its
+/// directory.
+///
+/// # Errors
+/// Returns an error if the checkpoint does not fit the configuration, or if the directory cannot be
+/// written.
+pub fn trainer<'a>(
+    backend: &dyn Backend,
+    data: &'a PreparedData,
+    run: &RunDirectory,
+    checkpoint: Option<&Checkpoint>,
+) -> anyhow::Result<Trainer<'a>> {
+    let resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
+        let optimizer_state = checkpoint.optimizer_state()?;
+        Ok(Resume { optimizer_state, progress: checkpoint.progress()? })
+    };
+    let resume = checkpoint.map(resume).transpose()?;
+    let mut trainer = Trainer::new(data, learner(backend, data, checkpoint)?, resume)?;
+    if trainer.steps_done() > 0 {
+        // Nothing is refused any more: only now the directory of a resumed run changes.
+        run.truncate_to_step(trainer.steps_done(), &data.resolved.to_yaml())?;
+    }
+    add_observers(&mut trainer, data, run)?;
+    Ok(trainer)
+}
+
+/// Adds the observers that write into the directory of a run, and the one that prints.
+///
+/// # Errors
+/// Returns an error if an event file cannot be written.
+pub fn add_observers<'a>(
+    trainer: &mut Trainer<'a>,
+    data: &'a PreparedData,
+    run: &RunDirectory,
+) -> anyhow::Result<()> {
+    trainer.add_observer(TensorBoard::new(data, run.path())?);
+    trainer.add_observer(MetricsFiles::new(run.clone()));
+    trainer.add_observer(CheckpointWriter::new(data, run.clone()));
+    trainer.add_observer(Console::new(data.resolved.config.train.epochs));
+    Ok(())
+}
+
+/// Replaces `train.token_budget: auto` by the largest budget whose steps fit into the memory of the
+/// device. Returns whether it was `auto`.
+///
+/// # Errors
+/// Returns an error if not even the longest example fits.
+pub fn resolve_token_budget(
+    backend: &dyn Backend,
+    data: &mut PreparedData,
+) -> anyhow::Result<bool> {
+    /// Fewer steps per epoch than this are worth a note.
+    const FEW: usize = 50;
+    if data.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
+        return Ok(false);
+    }
+    let clip = data.resolved.config.train.gradient_clip;
+    let mut found = None;
+    backend.catch(&mut || {
+        let mut learner = learner(backend, data, None)?;
+        found = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
+        Ok(())
+    })?;
+    let Some(tokens) = found else { return Ok(false) };
+    data.resolved.set_token_budget(tokens);
+    let config = &data.resolved.config.train;
+    let batches = Bucketing::new(config).plan(&data.train.lengths(), config.seed, 0).len();
+    message(format!(
+        "train.token_budget: auto is {} tokens on this device, {} per epoch",
+        group_digits(tokens),
+        pluralize(batches, "step")
+    ));
+    if batches < FEW {
+        note("this is few steps per epoch; a smaller token budget may learn better");
+    }
+    Ok(true)
+}

@@ -1,0 +1,153 @@
+use std::path::Path;
+
+use super::observers::{Observer, StepMetrics};
+use super::{Trainer, setup};
+use crate::backend::native::NativeLearner;
+use crate::backend::{Collective, Inference, Learner, PreparedBatch, Preparer, StepStats, Times};
+use crate::config;
+use crate::data::prepared::PreparedData;
+use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
+use crate::model::NamedTensor;
+use crate::run::directory::{RunDirectory, ValidationRecord};
+use crate::system::signals::Interrupt;
+use crate::text::Corpus;
+
+/// Measured only now and then, as a learner on a device.
+struct Late(NativeLearner);
+
+impl Inference for Late {
+    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
+        self.0.log_probabilities(inputs, examples)
+    }
+}
+
+impl Learner for Late {
+    fn preparer(&self) -> Preparer {
+        self.0.preparer()
+    }
+    fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
+        self.0.compute_gradients(batch)
+    }
+    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
+        self.0.sum_gradients(collective)
+    }
+    fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
+        self.0.clip_gradients(limit)
+    }
+    fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
+        self.0.update(learning_rate)
+    }
+    fn drain_step_stats(&mut self) -> Vec<StepStats> {
+        self.0.drain_step_stats()
+    }
+    fn stats_interval(&self) -> usize {
+        5
+    }
+    fn gradients(&self) -> Vec<NamedTensor> {
+        self.0.gradients()
+    }
+    fn weights(&self) -> Vec<NamedTensor> {
+        self.0.weights()
+    }
+    fn optimizer_state(&mut self) -> Vec<NamedTensor> {
+        self.0.optimizer_state()
+    }
+    fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
+        self.0.load_optimizer_state(state)
+    }
+    fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        self.0.load_weights(tensors)
+    }
+    fn parameter_count(&self) -> usize {
+        self.0.parameter_count()
+    }
+    fn times(&self) -> Times {
+        self.0.times()
+    }
+}
+
+/// A small data set in a directory.
+fn prepared(directory: &Path, fields: &str) -> PreparedData {
+    let csv = directory.join("data.csv");
+    let rows =
+        (0..230).map(|i| format!("w{} w{} {}\n", i % 7, i % 3, ["bad,neg", "good,pos"][i % 2]));
+    std::fs::write(&csv, format!("text,label\n{}", rows.collect::<String>())).unwrap();
+    let yaml = format!(
+        "data: {{train: {}}}\ntext: {{min_count: 1}}\n\
+         model: {{embedding: {{size: 4}}, lstm: {{units: 4}}}}\n\
+         train: {{epochs: 3, batch_size: 16, {fields}}}\n",
+        csv.display()
+    );
+    PreparedData::prepare(config::parse(&yaml, "test", &[]).unwrap()).unwrap()
+}
+
+fn native(data: &PreparedData) -> NativeLearner {
+    let weights = setup::starting_weights(data).unwrap();
+    let objective = setup::objective(data).unwrap();
+    NativeLearner::new(&setup::model_spec(data), &objective, weights).unwrap()
+}
+
+fn trained<L: Learner + 'static>(
+    directory: &Path,
+    fields: &str,
+    learner: impl Fn(&PreparedData) -> L,
+) -> (Vec<ValidationRecord>, [Vec<Scalar>; 3]) {
+    let data = prepared(directory, fields);
+    let run = RunDirectory::create(&directory.join("run"), &data.resolved.to_yaml()).unwrap();
+    let mut trainer = Trainer::new(&data, Box::new(learner(&data)), None).unwrap();
+    setup::add_observers(&mut trainer, &data, &run).unwrap();
+    trainer.train(&Interrupt::default()).unwrap();
+    let tags = [LOSS, GRADIENT_NORM, LEARNING_RATE];
+    (run.records().unwrap(), scalars(run.path(), SubRun::Train, tags).unwrap())
+}
+
+#[test]
+fn steps_that_are_measured_late_are_logged_alike() {
+    for fields in
+        ["log_every: 2", "validate_every: 7, checkpoint_every: 4, schedule: {name: linear}"]
+    {
+        let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let at_once = trained(directories[0].path(), fields, native);
+        let late = trained(directories[1].path(), fields, |data| Late(native(data)));
+        assert_eq!(at_once.0, late.0, "{fields}");
+        assert_eq!(at_once.1, late.1, "{fields}");
+        assert!(at_once.1[0].len() > 15);
+    }
+}
+
+/// Counts calls, and fails where it is told to.
+struct Counter<'a> {
+    steps: &'a std::cell::Cell<u64>,
+    failed: &'a std::cell::Cell<bool>,
+    fail_at: u64,
+}
+
+impl Observer for Counter<'_> {
+    fn step_measured(&mut self, metrics: &StepMetrics) -> anyhow::Result<()> {
+        anyhow::ensure!(metrics.step != self.fail_at, "the disk is full");
+        self.steps.set(self.steps.get() + 1);
+        Ok(())
+    }
+    fn failed(&mut self, _: u64) {
+        self.failed.set(true);
+    }
+}
+
+/// The trainer needs no observer, and an observer that cannot write ends the run.
+#[test]
+fn an_error_of_an_observer_ends_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = prepared(directory.path(), "log_every: 1");
+    let steps_per_epoch = data.train.len().div_ceil(16) as u64;
+    for (fail_at, expected) in [(0, 3 * steps_per_epoch), (5, 4)] {
+        let (steps, failed) = Default::default();
+        let mut trainer = Trainer::new(&data, Box::new(native(&data)), None).unwrap();
+        trainer.add_observer(Counter { steps: &steps, failed: &failed, fail_at });
+        let ended = trainer.train(&Interrupt::default());
+        assert_eq!(steps.get(), expected);
+        assert_eq!((ended.is_err(), failed.get()), (fail_at > 0, fail_at > 0));
+        if let Err(error) = ended {
+            assert_eq!(error.to_string(), "the disk is full");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Everything that needs no libtorch, with `lstmtext` alone in a directory: the whole life of a model.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+
+use crate::common::{BINARY, ENVIRONMENT, Place, assert_fails};
+
+/// Copies the program into a directory of its own.
+fn alone(place: &Place) -> PathBuf {
+    std::fs::create_dir(place.path("bin")).unwrap();
+    let program = place.path("bin/lstmtext");
+    // Copied by another process: a child process of another test may inherit an open handle of a file
+    // that this process writes, which then cannot be executed.
+    assert!(Command::new("cp").arg(BINARY).arg(&program).status().unwrap().success());
+    program
+}
+
+#[test]
+fn a_model_lives_its_whole_life_without_libtorch() {
+    let place = Place::with_data().file("sweep.yaml", {
+        format!("{}sweep: {{fields: {{model.lstm.units: [4, 8]}}}}\n", crate::common::SMALL)
+    });
+    let program = alone(&place);
+    let command = |line: &str| {
+        let mut command = assert_cmd::Command::new(&program);
+        command.current_dir(place.path("")).env_clear().envs(ENVIRONMENT);
+        command.args(line.split_whitespace());
+        command
+    };
+    let run = |line: &str| command(line).assert().success();
+    run("train small.yaml --out runs/a --set train.epochs=1").stderr(contains("on:   CPU, "));
+    run("train --resume runs/a --set train.epochs=3").stderr(contains("resuming after step"));
+    run("evaluate runs/a --split test").stdout(contains("accuracy"));
+    run("predict runs/a pos1").stdout(contains("pos"));
+    run("explain runs/a pos1").stdout(contains("pos1"));
+    run("states runs/a pos1 --to s.npz --to s.npy --to s.svg --to s.png");
+    run("states runs/a pos1").stdout(contains("final h"));
+    run("export runs/a --to exported").stdout("exported\n");
+    run("export runs/a --to weights.npz").stdout("weights.npz\n");
+    run("import runs/a weights.npz --to imported");
+    run("evaluate imported --split validation").stdout(contains("accuracy"));
+    run("plot runs/a --to curves.svg");
+    run("bench small.yaml --steps 2 --rounds 1")
+        .stdout(contains("native").and(contains("libtorch").not()).and(contains("matrix product")));
+    run("sweep sweep.yaml --out sweeps/s");
+    run("runs runs/a sweeps/s").stdout(contains("finished"));
+    run("summary small.yaml");
+    run("devices").stdout(contains("libtorch not installed").and(contains("cpu: 1 thread")));
+    assert_fails(
+        command("train small.yaml --out runs/b --set backend=libtorch"),
+        1,
+        &["lstmtext-torch", "same directory"],
+    );
+    assert!(!place.path("runs/b").exists(), "a run that cannot start leaves nothing behind");
+
+    let mut server = Command::new(&program)
+        .current_dir(place.path(""))
+        .args(["serve", "runs/a", "--port", "0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stderr.take().unwrap()).read_line(&mut first).unwrap();
+    let port: u16 = first.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let body = "{\"text\": \"pos1\"}";
+    let length = body.len();
+    let head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(response.contains("\"label\":\"pos\""), "{response}");
+}

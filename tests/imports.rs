@@ -1,0 +1,245 @@
+//! Imports go one way: there is no circle between files, and directories import only from the levels
+//! that `src/lib.rs` states below their own.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{Attribute, Item, UseTree, Visibility};
+
+/// Segments of a module's path from the root of its crate.
+type Module = Vec<String>;
+
+/// A source file: the imports of it, and the names that it passes on from its own children.
+#[derive(Default)]
+struct File {
+    imports: BTreeSet<Module>,
+    reexports: BTreeMap<String, Module>,
+}
+
+struct Crate {
+    files: BTreeMap<Module, File>,
+}
+
+impl Crate {
+    fn read(source: &Path) -> Self {
+        let mut paths = BTreeMap::new();
+        find(source, &mut Vec::new(), &mut paths);
+        let modules: BTreeSet<Module> = paths.keys().cloned().collect();
+        let files = paths.into_iter().map(|(module, path)| {
+            let syntax = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
+            let mut collector =
+                Collector { modules: &modules, module: &module, file: File::default() };
+            collector.visit_file(&syntax);
+            let file = collector.file;
+            (module, file)
+        });
+        Self { files: files.collect() }
+    }
+
+    /// The file in which a path is defined, re-exports followed.
+    fn resolve(&self, path: &[String]) -> Module {
+        let known = (0..=path.len()).rev().find(|length| self.files.contains_key(&path[..*length]));
+        let module = &path[..known.unwrap_or(0)];
+        let name = path.get(module.len());
+        match name.and_then(|name| self.files[module].reexports.get(name)) {
+            Some(target) if target.as_slice() != path => self.resolve(target),
+            _ => module.to_vec(),
+        }
+    }
+
+    /// Which files every file imports from.
+    fn graph(&self) -> BTreeMap<Module, BTreeSet<Module>> {
+        let edges = self.files.iter().map(|(module, file)| {
+            let mut targets: BTreeSet<Module> =
+                file.imports.iter().map(|path| self.resolve(path)).collect();
+            targets.remove(module);
+            (module.clone(), targets)
+        });
+        edges.collect()
+    }
+}
+
+fn find(directory: &Path, module: &mut Module, found: &mut BTreeMap<Module, PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            module.push(stem);
+            find(&path, module, found);
+            module.pop();
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            match &*stem {
+                "main" | "tests" => {}
+                "lib" | "mod" => {
+                    found.insert(module.clone(), path);
+                }
+                _ => {
+                    found.insert([&module[..], &[stem]].concat(), path);
+                }
+            }
+        }
+    }
+}
+
+struct Collector<'a> {
+    modules: &'a BTreeSet<Module>,
+    module: &'a Module,
+    file: File,
+}
+
+impl Collector<'_> {
+    /// A path from the root of the crate; `None` for what belongs to another crate.
+    fn absolute(&self, path: &[String]) -> Option<Module> {
+        let (first, rest) = path.split_first()?;
+        let child = |name: &String| [&self.module[..], &[name.clone()]].concat();
+        match first.as_str() {
+            "crate" => Some(rest.to_vec()),
+            "self" => Some([&self.module[..], rest].concat()),
+            "super" => {
+                let parent = &self.module[..self.module.len().checked_sub(1)?];
+                let ups = rest.iter().take_while(|name| *name == "super").count();
+                let parent = &parent[..parent.len().checked_sub(ups)?];
+                Some([parent, &rest[ups..]].concat())
+            }
+            _ if self.modules.contains(&child(first)) => Some([&child(first)[..], rest].concat()),
+            _ => None,
+        }
+    }
+
+    fn add_use(&mut self, tree: &UseTree, prefix: &mut Module, public: bool) {
+        match tree {
+            UseTree::Path(path) => {
+                prefix.push(path.ident.to_string());
+                self.add_use(&path.tree, prefix, public);
+                prefix.pop();
+            }
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.add_use(tree, prefix, public));
+            }
+            UseTree::Name(name) => self.add_name(&name.ident.to_string(), None, prefix, public),
+            UseTree::Rename(name) => {
+                let own = name.rename.to_string();
+                self.add_name(&name.ident.to_string(), Some(own), prefix, public);
+            }
+            UseTree::Glob(_) => self.add_name("*", None, prefix, public),
+        }
+    }
+
+    fn add_name(&mut self, name: &str, own: Option<String>, prefix: &[String], public: bool) {
+        let mut path = prefix.to_vec();
+        if name != "self" {
+            path.push(name.to_owned());
+        }
+        let Some(absolute) = self.absolute(&path) else { return };
+        // A module that shows its children's names does not depend on them.
+        if public && absolute.starts_with(self.module) {
+            self.file.reexports.insert(own.unwrap_or_else(|| name.to_owned()), absolute);
+        } else {
+            self.file.imports.insert(absolute);
+        }
+    }
+}
+
+fn is_test(attributes: &[Attribute]) -> bool {
+    let text = |attribute: &Attribute| match &attribute.meta {
+        syn::Meta::List(list) => list.tokens.to_string(),
+        _ => String::new(),
+    };
+    attributes.iter().any(|one| one.path().is_ident("cfg") && text(one).contains("test"))
+}
+
+impl<'a> Visit<'a> for Collector<'_> {
+    fn visit_item(&mut self, item: &'a Item) {
+        match item {
+            Item::Mod(module) if is_test(&module.attrs) => {}
+            Item::Impl(block) if is_test(&block.attrs) => {}
+            Item::Use(item) => {
+                let public = !matches!(item.vis, Visibility::Inherited);
+                self.add_use(&item.tree, &mut Vec::new(), public);
+            }
+            _ => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let names: Module = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        if names.len() > 1
+            && let Some(absolute) = self.absolute(&names)
+        {
+            self.file.imports.insert(absolute);
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+/// The groups of files that import each other, directly or through others.
+fn circles(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<String>> {
+    let reachable = |start: &Module| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![start]);
+        while let Some(module) = next.pop() {
+            for target in &graph[module] {
+                if seen.insert(target) {
+                    next.push(target);
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&Module, BTreeSet<&Module>> =
+        graph.keys().map(|module| (module, reachable(module))).collect();
+    let mut circles = BTreeSet::new();
+    for (module, others) in &reached {
+        if others.contains(module) {
+            let circle = others.iter().filter(|other| reached[*other].contains(module));
+            circles.insert(circle.map(|module| module.join("::")).collect::<Vec<_>>());
+        }
+    }
+    circles.into_iter().collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn no_files_import_each_other() {
+    for source in ["src", "torch/src"] {
+        let circles = circles(&Crate::read(&root().join(source)).graph());
+        assert!(circles.is_empty(), "{source}: circles of imports: {circles:#?}");
+    }
+}
+
+/// The directories of each level, as the list in `src/lib.rs` has them.
+fn levels() -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (_, list) = text.split_once("//! ## Levels").expect("src/lib.rs has a list of levels");
+    let lines = list.lines().skip(1).take_while(|line| line.starts_with("//!"));
+    let lines = lines.filter(|line| line.starts_with("//! - "));
+    let name = |part: &str| part.split_once('`').map(|(name, _)| name.to_owned());
+    lines.map(|line| line.split("[`").skip(1).filter_map(name).collect()).collect()
+}
+
+#[test]
+fn directories_import_from_lower_levels_only() {
+    let levels = levels();
+    let level = |directory: &String| {
+        let found = levels.iter().position(|names| names.contains(directory));
+        found.unwrap_or_else(|| panic!("src/lib.rs states no level for {directory}"))
+    };
+    let mut wrong = BTreeSet::new();
+    for (module, targets) in Crate::read(&root().join("src")).graph() {
+        let Some(from) = module.first() else { continue };
+        for target in targets {
+            if let Some(to) = target.first().filter(|to| *to != from)
+                && level(to) >= level(from)
+            {
+                wrong.insert(format!("{} imports {}", module.join("::"), target.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the levels of src/lib.rs: {wrong:#?}");
+}

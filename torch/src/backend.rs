@@ -1,0 +1,126 @@
+//! libtorch as a backend of lstmtext.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::ensure;
+use tch::Device;
+
+use crate::learner::TorchLearner;
+use crate::libtorch::{
+    self, LibtorchError, Numerics, catch_libtorch_panics, cuda_devices, multiplication_rate,
+    resolve, set_threads, traced, version,
+};
+use crate::model::Model;
+use crate::token_budget;
+use lstmtext::backend::{Backend, Backends, Compute, Inference, Learner, LibtorchDevices};
+use lstmtext::config::{self, Config};
+use lstmtext::data::Dataset;
+use lstmtext::model::{ModelSpec, NamedTensor};
+use lstmtext::objective::Objective;
+use lstmtext::output::format::pluralize;
+
+/// The backends of a program that is linked with libtorch.
+#[derive(Clone, Copy, Debug)]
+pub struct WithLibtorch;
+
+impl Backends for WithLibtorch {
+    fn cuda(&self) -> Result<(), String> {
+        cuda_devices().map(drop)
+    }
+
+    fn libtorch(&self, config: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>> {
+        set_threads(compute.threads)?;
+        Numerics::of(config).set()?;
+        Ok(Box::new(LibtorchBackend { device: resolve(compute.device)? }))
+    }
+
+    fn has_libtorch(&self) -> bool {
+        true
+    }
+
+    fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>> {
+        Ok(Some(LibtorchDevices { version: version().to_owned(), cuda: cuda_devices() }))
+    }
+}
+
+/// libtorch on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct LibtorchBackend {
+    device: Device,
+}
+
+impl LibtorchBackend {
+    /// libtorch on this device.
+    pub fn new(device: Device) -> Self {
+        Self { device }
+    }
+}
+
+impl fmt::Display for LibtorchBackend {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let threads = pluralize(libtorch::threads(), "thread");
+        match self.device {
+            Device::Cuda(number) => write!(f, "CUDA device {number}, {threads}"),
+            _ => write!(f, "CPU, libtorch, {threads}"),
+        }
+    }
+}
+
+impl Backend for LibtorchBackend {
+    fn inference(
+        &self,
+        spec: &ModelSpec,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn Inference>> {
+        Ok(Box::new(Model::new(spec, weights, self.device)?))
+    }
+
+    fn learner(
+        &self,
+        spec: &ModelSpec,
+        objective: &Objective,
+        weights: Vec<NamedTensor>,
+    ) -> anyhow::Result<Box<dyn Learner>> {
+        let model = Model::new(spec, weights, self.device)?;
+        Ok(Box::new(TorchLearner::new(model, &spec.config.train, objective)))
+    }
+
+    fn kind(&self) -> config::Backend {
+        config::Backend::Libtorch
+    }
+
+    fn is_cuda(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
+    }
+
+    fn catch(&self, work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        catch_libtorch_panics(work)
+    }
+
+    fn reported(&self, error: &anyhow::Error) -> bool {
+        error.is::<LibtorchError>()
+    }
+
+    fn largest_token_budget(
+        &self,
+        learner: &mut dyn Learner,
+        data: &Dataset,
+        clip: Option<f64>,
+    ) -> anyhow::Result<Option<usize>> {
+        ensure!(data.targets.labels().is_some(), "libtorch trains on one label per example");
+        token_budget::search(learner, data, clip).map(Some)
+    }
+
+    fn multiplication_rate(&self) -> f64 {
+        multiplication_rate(self.device)
+    }
+
+    fn trace(
+        &self,
+        path: &Path,
+        work: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        traced(path, self.device, work)
+    }
+}

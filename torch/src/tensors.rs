@@ -1,0 +1,29 @@
+//! Tensors of libtorch from and to named tensors of the root package.
+
+use tch::{Device, Tensor};
+
+use lstmtext::model::NamedTensor;
+
+/// A tensor under PyTorch's name.
+pub type Named = (String, Tensor);
+
+/// Copies tensors of any device into named tensors.
+pub fn to_named_tensors(tensors: Vec<Named>) -> Vec<NamedTensor> {
+    let copy = |(name, tensor): Named| {
+        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+        let mut values = vec![0.0; tensor.numel()];
+        tensor.copy_data(&mut values, tensor.numel());
+        let shape = tensor.size().iter().map(|length| *length as usize).collect();
+        NamedTensor { name, shape, values }
+    };
+    tensors.into_iter().map(copy).collect()
+}
+
+/// Copies named tensors into tensors on the CPU.
+pub fn to_tensors(tensors: Vec<NamedTensor>) -> Vec<Named> {
+    let copy = |NamedTensor { name, shape, values }| {
+        let shape: Vec<i64> = shape.into_iter().map(|length: usize| length as i64).collect();
+        (name, Tensor::from_slice(&values).view(&shape[..]))
+    };
+    tensors.into_iter().map(copy).collect()
+}
