@@ -150,7 +150,7 @@ fn the_summary_has_the_parameter_count_of_keras_even_without_data() {
     let place = Place::new().file("counted.yaml", COUNTED);
     let done = place.lstmtext("summary counted.yaml").assert().success();
     assert_eq!(stdout(&done).lines().last(), Some("Total params: 652,449"));
-    done.stderr(contains("2 classes are assumed"));
+    done.stderr(contains("assuming 2 classes"));
 }
 
 #[test]

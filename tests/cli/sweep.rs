@@ -59,7 +59,7 @@ fn every_point_is_trained_and_ranked() {
     let first = table.lines().nth(1).unwrap();
     let expected = format!("{:.4} ± ", mean(&rows[0]));
     assert!(first.trim_start().starts_with("1 ") && first.contains(&expected), "{table}");
-    assert!(place.read("sweeps/many/units=4-seed=1/log.txt").contains("are set aside (--no-test)"));
+    assert!(place.read("sweeps/many/units=4-seed=1/log.txt").contains("are not scored (--no-test)"));
 
     // Once all runs have finished, only the table is printed.
     let again = place.lstmtext("sweep many.yaml").assert().success();
@@ -134,7 +134,7 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
     for run in place.names("many") {
         let log = place.read(&format!("many/{run}/log.txt"));
         assert!(
-            log.contains("everything so far is in") && !log.contains("quit without saving"),
+            log.contains("progress is saved in") && !log.contains("quit without saving;"),
             "{log}"
         );
     }
@@ -199,7 +199,7 @@ fn indices_can_be_trained_in_parallel() {
     assert!(stdout(&done).lines().count() == 3 && !stderr(&done).contains("at once"));
     // A task that is submitted again has nothing to do.
     let again = place.lstmtext("sweep many.yaml --index 2").assert().success();
-    again.stdout(contains("validation ")).stderr(contains("the run is over"));
+    again.stdout(contains("validation ")).stderr(contains("the run is finished"));
     let wrong = place.lstmtext("sweep many.yaml --index 4");
     assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, with indices 0 to 3"]);
 }
