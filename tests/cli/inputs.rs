@@ -116,7 +116,7 @@ fn texts_that_do_not_match_the_columns_are_rejected() {
     fails("text", &["body, question", "--input NAME=TEXT"]);
     fails("--input body=a", &["--input question=TEXT is missing"]);
     fails("--input body=a --input story=b", &["--input story", "body, question"]);
-    fails("--input body=a --input body=b --input question=c", &["body is given twice"]);
+    fails("--input body=a --input body=b --input question=c", &["body is given more than once"]);
     fails("--input body", &["NAME=TEXT"]);
     for (line, word) in
         [("text", "JSON object"), ("{\"body\": []}", "is neither"), ("{}", "\"body\" is missing")]
@@ -243,7 +243,7 @@ fn errors_in_an_input_are_reported_with_their_position() {
         "data: {train: train.jsonl}\nmodel: {lstm: {units: none}}\ninputs:\n  story: {lstm: {unit: 5}}\n  \
          question:\n    embedding:\n      size: 0\n",
     );
-    let message = assert_fails(place.lstmtext("train bad.yaml"), 2, &["3 faults"]);
+    let message = assert_fails(place.lstmtext("train bad.yaml"), 2, &["3 errors"]);
     assert!(message.contains("bad.yaml:2:16: model.lstm.units: found \"none\""), "{message}");
     assert!(
         message.contains(

@@ -108,7 +108,7 @@ fn format_report(report: &StatsReport, inputs: &[Input]) -> String {
         out.push_str(&format!("{:<width$}  {}\n", split.name, join_names(&labels)));
     }
     out.push_str(
-        "\nmedian to longest: tokens per text; truncated: texts longer than text.max_length;\n\
+        "\nlengths in tokens; truncated: texts longer than text.max_length;\n\
          unknown: tokens that are not in the vocabulary\n",
     );
     for note in &report.notes {
