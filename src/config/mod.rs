@@ -37,8 +37,7 @@ pub use schema::{
 };
 pub use sweep::{Point, Sweep};
 pub use value::{
-    ClassWeights, Column, Columns, Every, FieldValue, Portion, SweepSection, TokenBudget,
-    positive_integer,
+    ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget, positive_integer,
 };
 
 #[cfg(test)]
