@@ -119,7 +119,7 @@ fn texts_that_do_not_match_the_columns_are_rejected() {
     fails("--input body=a --input body=b --input question=c", &["body is given more than once"]);
     fails("--input body", &["NAME=TEXT"]);
     for (line, word) in
-        [("text", "JSON object"), ("{\"body\": []}", "is neither"), ("{}", "\"body\" is missing")]
+        [("text", "JSON object"), ("{\"body\": []}", "must be a string"), ("{}", "\"body\" is missing")]
     {
         let good = "{\"body\": \"a\", \"question\": \"b\"}";
         let mut command = place.lstmtext("predict run --format tsv");
@@ -129,7 +129,7 @@ fn texts_that_do_not_match_the_columns_are_rejected() {
         assert!(stdout(&done).ends_with("\ta\tb\n"), "earlier lines are answered");
     }
     let one = Place::with_run();
-    assert_fails(one.lstmtext("predict run --input story=a"), 2, &["reads one text"]);
+    assert_fails(one.lstmtext("predict run --input story=a"), 2, &["a single text column"]);
 }
 
 #[test]
@@ -252,5 +252,5 @@ fn errors_in_an_input_are_reported_with_their_position() {
     );
     assert!(message.contains("bad.yaml:7:7: inputs.question.embedding.size: found 0"), "{message}");
     let place = place.file("name.yaml", "data: {train: x}\ninputs: {a b: {}}\n");
-    assert_fails(place.lstmtext("train name.yaml"), 2, &["letters, digits and _"]);
+    assert_fails(place.lstmtext("train name.yaml"), 2, &["letters, digits and underscores"]);
 }
