@@ -58,7 +58,7 @@ impl Vocabulary {
                 position += 1;
             }
         });
-        // The maximum excludes words that occur only in other texts.
+        // Words that occur only in other texts have count 0 and never have an id.
         let frequent = |count: &WordCount| count.count >= config.min_count.max(1);
         let mut ranked: Vec<usize> =
             (0..counts.len()).filter(|word| frequent(&counts[*word])).collect();
