@@ -44,10 +44,10 @@ pub struct PlotArgs {
     /// Directory to write the pictures to; created if it is missing
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Quantity of the x axes
+    /// Quantity on the x axes
     #[arg(long, value_name = "AXIS", default_value = "epoch")]
     x: XAxis,
-    /// Smoothing of training curves, from 0 to 0.999: weight of the previous moving average
+    /// Smoothing of training curves, as in TensorBoard: from 0 to 0.999
     #[arg(long, value_name = "WEIGHT", default_value = "0.6", value_parser = smoothing_weight)]
     smoothing: f64,
     /// Theme of the pictures

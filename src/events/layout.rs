@@ -1,4 +1,4 @@
-//! Sub-runs and tags: where a run keeps which curve.
+//! Layout of the event files of a run: sub-runs and tags.
 //!
 //! The event file in the run directory holds what describes the run as a whole: its configuration and
 //! the session records of the HParams dashboard. Curves are in sub-runs, directories that TensorBoard

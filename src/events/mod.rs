@@ -1,5 +1,5 @@
-//! TensorBoard event files: the format, a writer, a reader, and where a run keeps which curve. What a
-//! run logs, and when, belongs in [`crate::tensorboard`] and [`crate::train`].
+//! TensorBoard event files: format, layout, writer and reader. Deciding what a run logs, and when, belongs
+//! in [`crate::tensorboard`] and [`crate::train`].
 //!
 //! tensorboard-rs provides the record format and the messages. Its own writers are not used: they name
 //! a file by the second, so that two of them overwrite each other, they panic in a background thread

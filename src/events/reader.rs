@@ -13,7 +13,7 @@ use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
 use crate::io::files::write_atomic;
 
-/// Bytes of a record besides its data.
+/// Bytes of a record in addition to its data.
 const FRAME_BYTES: usize = 16;
 
 /// A point of a curve.

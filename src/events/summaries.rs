@@ -32,7 +32,7 @@ pub enum Hyperparameter {
     Text(String),
 }
 
-/// How a run ended.
+/// Status of a run that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunStatus {
     /// The run finished.

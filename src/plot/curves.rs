@@ -30,7 +30,7 @@ const OUTLIERS: f64 = 0.05;
 /// Length of a dash of overlapping curves.
 const DASH: f64 = 16.0;
 
-/// Quantity of the x axes.
+/// Quantity on the x axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum XAxis {
     /// Epochs.
@@ -44,7 +44,7 @@ pub enum XAxis {
 /// Plot options.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Quantity of the x axes.
+    /// Quantity on the x axes.
     pub x_axis: XAxis,
     /// Weight of the previous average in the exponential moving average. 0 disables smoothing.
     pub smoothing: f64,
@@ -139,8 +139,8 @@ fn lowest_loss(records: &[ValidationRecord]) -> Option<usize> {
 }
 
 /// Returns the number of epochs completed at each record: integers if there is one record per epoch,
-/// otherwise the step divided by the steps per epoch. The records do not contain the latter, but step divided
-/// by epoch is largest, and exact, at the end of an epoch.
+/// otherwise the step divided by the steps per epoch. The latter is estimated as the maximum of step divided
+/// by epoch, which is exact if a record is at the end of an epoch.
 fn epochs(records: &[ValidationRecord]) -> Vec<f64> {
     let one_per_epoch = records.iter().enumerate().all(|(i, record)| record.epoch == i + 1);
     if one_per_epoch {

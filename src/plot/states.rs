@@ -321,8 +321,8 @@ fn changes(plot: &StatesPlot, lines: &[Line]) -> Vec<f64> {
     (0..plot.words.len()).map(change).collect()
 }
 
-/// Returns the indices of the words that get a label, in text order. Words with large changes come first
-/// where labels compete for space.
+/// Returns the indices of the words that get a label, in text order. If space is short, words with large
+/// changes are preferred.
 fn labeled_words(changes: &[f64], columns: &Columns) -> Vec<usize> {
     let mut order: Vec<usize> = (0..changes.len()).collect();
     order.sort_by(|a, b| changes[*b].abs().total_cmp(&changes[*a].abs()));

@@ -99,11 +99,11 @@ fn table(words: &[Box<str>], counts: &[u64]) -> String {
 /// Escapes characters that would break the table. Whitespace occurs if tokens are characters.
 fn visible(word: &str) -> String {
     let mut out = String::new();
-    for letter in word.chars() {
-        match letter {
-            _ if is_unprintable(letter) => out.extend(letter.escape_default()),
-            _ if letter.is_whitespace() => out.push('␣'),
-            _ => out.push(letter),
+    for c in word.chars() {
+        match c {
+            _ if is_unprintable(c) => out.extend(c.escape_default()),
+            _ if c.is_whitespace() => out.push('␣'),
+            _ => out.push(c),
         }
     }
     out
