@@ -1,170 +1,11 @@
 //! The one rule that decides which backend computes, and on which device.
 
-use std::fmt;
-use std::num::NonZeroUsize;
-use std::path::Path;
-
-use super::learner::{Inference, Learner};
+use super::backends::{Backend, Backends, Compute, LibtorchDevices};
 use super::native::NativeBackend;
 use crate::config::{Backend as BackendKind, Config, ConfigError, TokenBudget};
-use crate::data::Dataset;
-use crate::model::{ModelSpec, NamedTensor};
-use crate::objective::Objective;
 use crate::output::note;
-use crate::system::device::{DeviceChoice, DriverDevice, driver};
+use crate::system::device::{DeviceChoice, driver};
 use crate::system::torch_program;
-
-/// A backend on a device, ready to compute. Displays the device and the number of threads.
-pub trait Backend: fmt::Display {
-    /// A network that predicts with these weights.
-    ///
-    /// # Errors
-    /// Returns an error if the weights do not fit the model.
-    fn inference(
-        &self,
-        spec: &ModelSpec,
-        weights: Vec<NamedTensor>,
-    ) -> anyhow::Result<Box<dyn Inference>>;
-
-    /// A network that starts training from these weights.
-    ///
-    /// # Errors
-    /// Returns an error if the weights do not fit the model.
-    fn learner(
-        &self,
-        spec: &ModelSpec,
-        objective: &Objective,
-        weights: Vec<NamedTensor>,
-    ) -> anyhow::Result<Box<dyn Learner>>;
-
-    /// Name of the backend in the configuration.
-    fn kind(&self) -> BackendKind;
-
-    /// Whether a CUDA device computes.
-    fn is_cuda(&self) -> bool {
-        false
-    }
-
-    /// Runs `work`; a panic of the library that computes becomes an error.
-    ///
-    /// # Errors
-    /// Returns the errors of `work` and of the library.
-    fn catch(&self, work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        work()
-    }
-
-    /// Whether the library that computes reported this error, rather than this program.
-    fn reported(&self, error: &anyhow::Error) -> bool {
-        let _ = error;
-        false
-    }
-
-    /// Largest `train.token_budget` whose training steps fit into the memory of the device; `None` if
-    /// the backend does not measure it.
-    ///
-    /// # Errors
-    /// Returns an error if not even the longest example fits.
-    fn largest_token_budget(
-        &self,
-        learner: &mut dyn Learner,
-        data: &Dataset,
-        clip: Option<f64>,
-    ) -> anyhow::Result<Option<usize>> {
-        let _ = (learner, data, clip);
-        Ok(None)
-    }
-
-    /// Floating-point operations per second of a large matrix product.
-    fn multiplication_rate(&self) -> f64;
-
-    /// Runs `work` and writes every operation in it to a new file in Chrome's trace format.
-    ///
-    /// # Errors
-    /// Returns an error if the backend has no profiler or the file cannot be written.
-    fn trace(
-        &self,
-        path: &Path,
-        work: &mut dyn FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let _ = (path, work);
-        Err(ConfigError::new("--trace records libtorch, but the native backend computes").into())
-    }
-}
-
-/// The libtorch of a program and the CUDA devices that it finds.
-pub struct LibtorchDevices {
-    /// Version of libtorch.
-    pub version: String,
-    /// CUDA devices, at least one, or the reason why there is none.
-    pub cuda: Result<Vec<DriverDevice>, String>,
-}
-
-/// The backends that a program has besides the native one.
-pub trait Backends {
-    /// Checks that a CUDA device can compute.
-    ///
-    /// # Errors
-    /// Returns the reason why none can.
-    fn cuda(&self) -> Result<(), String>;
-
-    /// Starts libtorch. A program without libtorch continues as one that has it, and returns only if
-    /// that fails.
-    ///
-    /// # Errors
-    /// Returns an error if libtorch cannot be used on this device.
-    fn libtorch(&self, config: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>>;
-
-    /// Whether libtorch can be started at all.
-    fn has_libtorch(&self) -> bool;
-
-    /// libtorch's version and devices; `None` if there is no libtorch. A program without libtorch
-    /// continues as one that has it.
-    ///
-    /// # Errors
-    /// Returns an error if the program with libtorch cannot be started.
-    fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>>;
-}
-
-/// The backends of a program without libtorch: it continues as `lstmtext-torch`, if that is installed
-/// beside it.
-#[derive(Clone, Copy, Debug)]
-pub struct WithoutLibtorch;
-
-impl Backends for WithoutLibtorch {
-    fn cuda(&self) -> Result<(), String> {
-        driver()?;
-        match torch_program::is_installed() {
-            true => Ok(()),
-            false => Err("CUDA devices need lstmtext-torch, which is not installed".to_owned()),
-        }
-    }
-
-    fn libtorch(&self, _: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>> {
-        Err(torch_program::launch(compute.long_running))
-    }
-
-    fn has_libtorch(&self) -> bool {
-        torch_program::is_installed()
-    }
-
-    fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>> {
-        match torch_program::is_installed() {
-            true => Err(torch_program::launch(false)),
-            false => Ok(None),
-        }
-    }
-}
-
-/// How a command wants to compute.
-#[derive(Clone, Copy, Debug)]
-pub struct Compute {
-    /// Device to compute on.
-    pub device: DeviceChoice,
-    /// Number of CPU threads; by default one for each core.
-    pub threads: Option<NonZeroUsize>,
-    /// Whether the command runs long enough to justify slow preparations.
-    pub long_running: bool,
-}
 
 /// Chooses a backend by the configuration's `backend` and the device, and starts it.
 ///
@@ -212,4 +53,34 @@ pub fn start(
         note(format!("precision: {precision} is for CUDA; the native backend computes in fp32"));
     }
     Ok(backend)
+}
+
+/// The backends of a program without libtorch: it continues as `lstmtext-torch`, if that is installed
+/// beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct WithoutLibtorch;
+
+impl Backends for WithoutLibtorch {
+    fn cuda(&self) -> Result<(), String> {
+        driver()?;
+        match torch_program::is_installed() {
+            true => Ok(()),
+            false => Err("CUDA devices need lstmtext-torch, which is not installed".to_owned()),
+        }
+    }
+
+    fn libtorch(&self, _: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>> {
+        Err(torch_program::launch(compute.long_running))
+    }
+
+    fn has_libtorch(&self) -> bool {
+        torch_program::is_installed()
+    }
+
+    fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>> {
+        match torch_program::is_installed() {
+            true => Err(torch_program::launch(false)),
+            false => Ok(None),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What computes: the traits that every backend implements, the rule that chooses one, and the
 //! backend for the CPU. The training loop, files and commands don't belong here.
 
+mod backends;
 mod choice;
 mod collective;
 pub mod kernel;
@@ -8,7 +9,8 @@ mod learner;
 pub mod native;
 mod times;
 
-pub use choice::{Backend, Backends, Compute, LibtorchDevices, WithoutLibtorch, start};
+pub use backends::{Backend, Backends, Compute, LibtorchDevices};
+pub use choice::{WithoutLibtorch, start};
 pub use collective::{Collective, SingleProcess};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use times::Times;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::learner::{NativeClassifier, NativeLearner};
-use crate::backend::choice::Backend;
+use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
 use crate::config;

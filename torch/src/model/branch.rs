@@ -3,8 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::lstm::{Lstm, Read};
+use super::mode::Mode;
 use super::pooling::pool;
-use super::{Mode, Tensors};
+use super::tensors::Tensors;
 use crate::batch::Sequences;
 use crate::tensors::Named;
 use lstmtext::config::Input;

@@ -12,7 +12,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Mode, Tensors};
+use super::mode::Mode;
+use super::tensors::Tensors;
 use crate::batch::{Direction, Positions};
 use crate::tensors::Named;
 use lstmtext::config::Input;

@@ -2,7 +2,9 @@
 
 mod branch;
 mod lstm;
+mod mode;
 mod pooling;
+mod tensors;
 
 use std::collections::HashMap;
 
@@ -16,30 +18,8 @@ use branch::Branch;
 use lstmtext::config::{Input, Precision};
 use lstmtext::model::named_tensors::in_order;
 use lstmtext::model::{ModelSpec, NamedTensor, parameters};
-
-/// Whether dropout acts and gradients are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Dropout acts, and backward will be called.
-    Train,
-    /// Everything is deterministic.
-    Evaluate,
-}
-
-impl Mode {
-    fn training(self) -> bool {
-        self == Self::Train
-    }
-}
-
-/// Tensors that a model is built from.
-struct Tensors(HashMap<String, Tensor>);
-
-impl Tensors {
-    fn take(&mut self, name: &str) -> anyhow::Result<Tensor> {
-        self.0.remove(name).with_context(|| format!("the weights lack {name}"))
-    }
-}
+pub use mode::Mode;
+use tensors::Tensors;
 
 /// The layers and their weights.
 #[derive(Debug)]
