@@ -204,7 +204,7 @@ fn other_data_may_have_other_columns() {
     let score = evaluate(&place, &format!("run --data other.csv {columns}"));
     assert_eq!(score["loss"], place.summary("run")["test"]["loss"]);
     let without = place.lstmtext("evaluate run --data other.csv");
-    assert_fails(without, 1, &["other.csv", "line 1", "expected a column \"text\""]);
+    assert_fails(without, 1, &["other.csv:1", "expected a column \"text\""]);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn unknown_labels_are_reported_with_their_line() {
     strange[3].label = "meh".into();
     let place = place.file("strange.csv", csv(&strange));
     let command = place.lstmtext("evaluate run --data strange.csv");
-    assert_fails(command, 1, &["strange.csv", "line 5", "\"meh\"", "neg, pos"]);
+    assert_fails(command, 1, &["strange.csv:5", "\"meh\"", "neg, pos"]);
 }
 
 #[test]

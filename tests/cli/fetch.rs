@@ -89,7 +89,7 @@ fn the_babi_config_trains_on_the_default_directory() {
     let done = place.lstmtext(&line).assert().success();
     assert_eq!(stdout(&done), "data/babi\n");
     let done = place.train("babi.yaml --set train.epochs=1 --set data.split.validation=2");
-    done.stderr(contains("10 train, 2 validation, 6 test examples"));
+    done.stderr(contains("10 training, 2 validation, 6 test examples"));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn fetched_data_can_be_used_for_training() {
     let server = Server::start(vec![Response::whole(&archive)]);
     fetch(&place, &server.url, &sha256(&archive)).assert().success();
     let done = place.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
-    done.stderr(contains("180 train, 20 validation, 200 test examples; labels neg, pos"));
+    done.stderr(contains("180 training, 20 validation, 200 test examples; labels neg, pos"));
 }
 
 #[test]
