@@ -1,37 +1,37 @@
-//! The parameter table: a pure function of the configuration.
+//! The table of layers and parameters: a pure function of the configuration.
 
 use serde::Serialize;
 
 use crate::config::{Config, Input, Pooling};
 use crate::output::format::group_digits;
 
-/// A row of the table.
+/// Row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
-    /// Its kind, behind the name of its input where there are several.
+    /// Kind of the layer, prefixed with the name of its input if there are several.
     pub name: String,
-    /// What it does, in numbers.
+    /// Sizes of the layer.
     pub description: String,
-    /// Its output for one batch, in letters and numbers.
+    /// Output shape for a batch.
     pub output: String,
-    /// Its numbers.
+    /// Number of parameters.
     pub parameters: usize,
-    /// Whether training changes them.
+    /// `true` if training changes the parameters.
     pub trainable: bool,
 }
 
-/// The layers of a model.
+/// Table of the layers of a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// The layers, from the ids to the logits.
+    /// Layers, from the ids to the logits.
     pub layers: Vec<Layer>,
 }
 
-/// The layers of a model with so many ids of each input, and `logits` logits.
-pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summary {
-    let inputs = config.inputs.iter().zip(vocabularies);
+/// Returns the layers of a model with these vocabulary sizes of its inputs and `logits` logits.
+pub fn summarize(config: &Config, vocabulary_sizes: &[usize], logits: usize) -> Summary {
+    let inputs = config.inputs.iter().zip(vocabulary_sizes);
     let mut layers: Vec<Layer> =
-        inputs.flat_map(|(input, words)| branch_layers(input, *words)).collect();
+        inputs.flat_map(|(input, size)| branch_layers(input, *size)).collect();
     let total: usize = config.inputs.iter().map(Input::features).sum();
     let layer = |name: &str, description: String, output, parameters| Layer {
         name: name.into(),
@@ -52,11 +52,11 @@ pub fn summarize(config: &Config, vocabularies: &[usize], logits: usize) -> Summ
     Summary { layers }
 }
 
-/// The layers of one input.
-fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
+/// Returns the layers of one input.
+fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
     let size = input.embedding.size;
     let units = input.lstm.units;
-    let directions = if input.lstm.bidirectional { 2 } else { 1 };
+    let directions = input.lstm.directions();
     let features = input.features();
     let layer = |name: &str, description, output, parameters| Layer {
         name: format!("{}{name}", input.prefix()),
@@ -65,15 +65,16 @@ fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
         parameters,
         trainable: true,
     };
-    let words = format!("{} words x {size}", group_digits(vocabulary));
-    let mut embedding = layer("embedding", words, format!("[B, T, {size}]"), vocabulary * size);
+    let words = format!("{} words x {size}", group_digits(vocabulary_size));
+    let mut embedding =
+        layer("embedding", words, format!("[B, T, {size}]"), vocabulary_size * size);
     embedding.trainable = input.embedding.trainable;
     let mut layers = vec![embedding];
-    for number in 0..input.lstm.layers {
-        let inputs = if number == 0 { size } else { features };
-        let both = if directions == 2 { ", two directions" } else { "" };
+    for index in 0..input.lstm.layers {
+        let inputs = if index == 0 { size } else { features };
+        let suffix = if directions == 2 { ", two directions" } else { "" };
         let parameters = directions * 4 * units * (inputs + units + 1);
-        let description = format!("{inputs} -> {units} units{both}");
+        let description = format!("{inputs} -> {units} units{suffix}");
         layers.push(layer("lstm", description, format!("[B, T, {features}]"), parameters));
     }
     let pooling = match input.pooling {
@@ -86,12 +87,12 @@ fn branch_layers(input: &Input, vocabulary: usize) -> Vec<Layer> {
 }
 
 impl Summary {
-    /// The numbers of all layers.
+    /// Number of parameters of all layers.
     pub fn total(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
     }
 
-    /// The numbers that training changes.
+    /// Number of trainable parameters.
     pub fn trainable(&self) -> usize {
         self.layers.iter().filter(|layer| layer.trainable).map(|layer| layer.parameters).sum()
     }
@@ -132,14 +133,15 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn total(model: &str, vocabulary: usize, logits: usize) -> usize {
+    fn total(model: &str, vocabulary_size: usize, logits: usize) -> usize {
         let yaml = format!("data: {{train: x}}\nmodel: {model}\n");
-        summarize(&config::parse(&yaml, "test", &[]).unwrap().config, &[vocabulary], logits).total()
+        summarize(&config::parse(&yaml, "test", &[]).unwrap().config, &[vocabulary_size], logits)
+            .total()
     }
 
-    /// The counts that Keras prints for the reference systems.
+    /// Expected counts are those that Keras prints for the reference systems.
     #[test]
-    fn counts_are_those_of_keras() {
+    fn counts_match_keras() {
         assert_eq!(total("{embedding: {size: 64}, lstm: {units: 32}}", 10_000, 1), 652_449);
         assert_eq!(total("{embedding: {size: 32}, lstm: {units: 100}}", 5_000, 1), 213_301);
         assert_eq!(total("{embedding: {size: 128}, lstm: {units: 32}}", 10_000, 1), 1_300_641);
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn two_inputs_count_as_in_keras() {
+    fn counts_of_two_inputs_match_keras() {
         let yaml = "data: {train: x}\ninputs:\n  text: {embedding: {size: 64}, lstm: {units: 32}}\n  \
                     question: {embedding: {size: 32, trainable: false}, lstm: {units: 16}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;

@@ -208,8 +208,8 @@ impl RunDirectory {
         }
     }
 
-    /// Whether a process trains in this directory; `false` on a file system without locks. Writes
-    /// nothing.
+    /// Returns `true` if a process trains in this directory; always `false` on a file system without
+    /// locks. Writes nothing.
     pub fn is_training(&self) -> bool {
         let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
         // With a shared lock, any number of processes can check at the same time.

@@ -112,8 +112,8 @@ fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// Whether a directory is a run. A `config.yaml` counts only if it is a valid configuration: other
-/// programs have files of that name, too.
+/// Returns `true` if a directory is a run. A `config.yaml` counts only if it is a valid configuration,
+/// because other programs have files of that name, too.
 pub fn is_run(directory: &Path) -> bool {
     let run = RunDirectory::open(directory);
     [run.best(), run.last()].iter().any(|path| is_checkpoint(path))

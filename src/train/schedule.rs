@@ -1,9 +1,9 @@
-//! The learning rate at a step: a pure function, save for the plateau rule's small state.
+//! Learning rate schedules: pure functions of the step and, for `plateau`, of a small state.
 
 use crate::config::{ScheduleConfig, ScheduleKind};
 use crate::run::progress::Plateau;
 
-/// The learning rates of a run.
+/// Learning rate schedule of a run.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     config: ScheduleConfig,
@@ -13,7 +13,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a run of `total_steps` steps, `steps_per_epoch` of them an epoch.
+    /// Creates the schedule of a run of `total_steps` steps.
     pub fn new(
         config: &ScheduleConfig,
         learning_rate: f64,
@@ -28,15 +28,15 @@ impl Schedule {
         }
     }
 
-    /// The learning rate of step `step`, counted from 0.
+    /// Returns the learning rate of a step, counted from 0.
     pub fn rate(&self, step: u64, plateau: &Plateau) -> f64 {
         let step = step as f64;
         let warmup = self.config.warmup_steps as f64;
         if step < warmup {
             return self.learning_rate * (step + 1.0) / warmup;
         }
-        let rest = (self.total_steps - warmup).max(1.0);
-        let done = ((step - warmup) / rest).min(1.0);
+        let decay_steps = (self.total_steps - warmup).max(1.0);
+        let done = ((step - warmup) / decay_steps).min(1.0);
         let end = self.config.end_factor;
         let factor = match self.config.name {
             ScheduleKind::Constant => 1.0,
@@ -52,7 +52,7 @@ impl Schedule {
         self.learning_rate * factor
     }
 
-    /// Tells the plateau rule of a validation that was a new best, or was not.
+    /// Updates the state of the plateau schedule after a validation.
     pub fn validated(&self, plateau: &mut Plateau, new_best: bool) {
         if self.config.name != ScheduleKind::Plateau {
             return;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_as_computed_by_hand() {
+    fn rates_match_hand_computed_values() {
         assert_eq!(rates(&schedule("name: constant"), &[0, 99]), [0.1, 0.1]);
         assert_eq!(rates(&schedule("name: linear"), &[0, 50, 100, 200]), [0.1, 0.05, 0.0, 0.0]);
         assert_eq!(
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn warm_up_climbs_to_the_full_rate() {
+    fn warm_up_increases_to_the_full_rate() {
         let linear = schedule("name: linear, warmup_steps: 20");
         assert_eq!(rates(&linear, &[0, 9, 19, 20, 60, 100]), [0.005, 0.05, 0.1, 0.1, 0.05, 0.0]);
     }
 
     #[test]
-    fn a_plateau_lowers_the_rate_after_its_patience() {
+    fn the_rate_drops_after_patience_validations_without_a_new_best() {
         let schedule = schedule("name: plateau, factor: 0.5, patience: 1, min_factor: 0.2");
         let mut plateau = Plateau::default();
         let mut factors = Vec::new();

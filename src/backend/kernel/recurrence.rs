@@ -103,7 +103,7 @@ pub struct Forward<'a> {
     pub projected: &'a [f32],
     /// Result, resized by [`ForwardCache::prepare`], with the initial states.
     pub cache: &'a mut ForwardCache,
-    /// Whether the initial states are zero.
+    /// `true` if the initial states are zero.
     pub zero_initial_state: bool,
 }
 

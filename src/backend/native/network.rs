@@ -41,7 +41,7 @@ pub struct Network {
 pub struct Weight {
     /// Name, shape and values.
     pub tensor: NamedTensor,
-    /// Whether training changes the tensor.
+    /// `true` if training changes the tensor.
     pub trainable: bool,
 }
 

@@ -22,7 +22,7 @@ pub struct Branch {
 /// Purpose of a forward pass.
 #[derive(Clone, Copy)]
 pub struct Mode<'a> {
-    /// Whether a backward pass follows.
+    /// `true` if a backward pass follows.
     pub backward: bool,
     /// Dropout masks.
     pub dropout: Option<&'a Dropout>,
@@ -85,8 +85,8 @@ impl Branch {
         self.cells[0][0].padded_units
     }
 
-    /// Whether the input projection of the bottom layer is computed once per distinct word. Dropout
-    /// of single components makes every token different.
+    /// Returns `true` if the bottom layer projects each distinct word once. Dropout of single
+    /// components makes every token different.
     pub(super) fn projects_distinct_words(&self, mode: Mode) -> bool {
         mode.dropout.is_none() || self.input.embedding.dropout == 0.0
     }
