@@ -1,4 +1,4 @@
-//! Checkpoints that were damaged on the way, or that another version wrote.
+//! Checkpoints that are damaged or of another version.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::{Place, assert_fails};
 
-/// A place where `run` is a checkpoint whose file `name` was changed.
+/// Creates a run and changes the file `name` of its best checkpoint.
 fn damaged(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Place {
     let place = Place::with_run();
     let path = format!("run/best/{name}");
@@ -14,105 +14,105 @@ fn damaged(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Place {
     place.file(&path, changed)
 }
 
-/// Opening the checkpoint fails, and the message says what is wrong with which.
-fn assert_refused(place: &Place, words: &[&str]) {
-    let message = assert_fails(place.lstmtext("predict run text"), 1, words);
+/// Expects that the checkpoint cannot be opened, and that the message names it.
+fn assert_rejected(place: &Place, parts: &[&str]) {
+    let message = assert_fails(place.lstmtext("predict run text"), 1, parts);
     assert!(message.contains("run/best"), "{message}");
 }
 
 #[test]
-fn one_changed_byte_among_the_weights_is_found() {
+fn a_changed_bit_in_the_weights_is_detected() {
     let place = damaged("model.safetensors", |mut bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         bytes
     });
-    assert_refused(&place, &["model.safetensors is damaged"]);
+    assert_rejected(&place, &["model.safetensors is damaged"]);
     assert_fails(place.lstmtext("evaluate run"), 1, &["run/best", "model.safetensors is damaged"]);
 }
 
-/// In every file, the manifest among them.
+/// Covers every file, including the manifest.
 #[test]
-fn no_byte_can_change_unseen() {
+fn every_change_of_a_file_is_detected() {
     let place = Place::with_run();
     let expected = place.lstmtext("predict run some_words pos3").assert().success();
     for name in place.names("run/best") {
         let path = place.path("run/best").join(&name);
-        let whole = fs::read(&path).unwrap();
-        let places = (0..12).map(|part| part * (whole.len() - 1) / 11);
-        for (number, at) in places.enumerate() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1 << (number % 8);
+        let intact = fs::read(&path).unwrap();
+        let positions = (0..12).map(|part| part * (intact.len() - 1) / 11);
+        for (index, position) in positions.enumerate() {
+            let mut bytes = intact.clone();
+            bytes[position] ^= 1 << (index % 8);
             fs::write(&path, bytes).unwrap();
-            assert_refused(&place, &[&name]);
+            assert_rejected(&place, &[&name]);
         }
-        for length in [0, 1, whole.len() / 3, whole.len() - 1] {
-            fs::write(&path, &whole[..length]).unwrap();
-            assert_refused(&place, &[&name]);
+        for length in [0, 1, intact.len() / 3, intact.len() - 1] {
+            fs::write(&path, &intact[..length]).unwrap();
+            assert_rejected(&place, &[&name]);
         }
-        fs::write(&path, [&whole[..], b"\n"].concat()).unwrap();
-        assert_refused(&place, &[&name]);
-        fs::write(&path, whole).unwrap();
+        fs::write(&path, [&intact[..], b"\n"].concat()).unwrap();
+        assert_rejected(&place, &[&name]);
+        fs::write(&path, intact).unwrap();
     }
     let after = place.lstmtext("predict run some_words pos3").assert().success();
     after.stdout(expected.get_output().stdout.clone());
 }
 
 #[test]
-fn a_truncated_vocabulary_is_found() {
+fn a_truncated_vocabulary_is_detected() {
     let place = damaged("vocabulary.json", |bytes| bytes[..bytes.len() / 2].to_vec());
-    assert_refused(&place, &["vocabulary.json has", "bytes"]);
+    assert_rejected(&place, &["vocabulary.json has", "bytes"]);
 }
 
 #[test]
-fn a_missing_file_is_found() {
+fn a_missing_file_is_detected() {
     let place = Place::with_run();
     for name in ["progress.json", "optimizer.safetensors", "model.safetensors", "config.yaml"] {
         let path = place.path("run/best").join(name);
         let content = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_refused(&place, &[name]);
+        assert_rejected(&place, &[name]);
         fs::write(&path, content).unwrap();
     }
     place.lstmtext("predict run text").assert().success();
 }
 
 #[test]
-fn a_checkpoint_of_a_later_version_is_not_guessed_at() {
+fn a_checkpoint_of_a_later_version_is_rejected() {
     let place = Place::with_run();
     let mut manifest = place.json("run/best/checkpoint.json");
     manifest["version"] = json!(99);
-    // A later version may have other fields besides.
+    // A later version may have more fields.
     manifest["compression"] = json!("zstd");
     let place = place.file("run/best/checkpoint.json", manifest.to_string());
-    assert_refused(&place, &["version 99", "newer lstmtext"]);
+    assert_rejected(&place, &["version 99", "newer lstmtext"]);
 }
 
 #[test]
-fn a_manifest_that_is_none_is_refused() {
+fn an_invalid_manifest_is_rejected() {
     let mut place = Place::with_run();
     for content in ["", "{", "[]", "{\"format\": \"pickle\", \"version\": 1}", "\u{0}\u{1}"] {
         place = place.file("run/best/checkpoint.json", content);
-        assert_refused(&place, &["checkpoint.json"]);
+        assert_rejected(&place, &["checkpoint.json"]);
     }
 }
 
 #[test]
-fn what_is_no_checkpoint_is_called_so() {
+fn paths_without_a_checkpoint_are_reported() {
     let place = Place::with_data().file("empty/readme", "");
     assert_fails(place.lstmtext("predict nowhere text"), 1, &["no checkpoint \"nowhere\""]);
     assert_fails(place.lstmtext("predict empty text"), 1, &["checkpoint.json is missing"]);
-    assert_fails(place.lstmtext("evaluate small.yaml"), 1, &["checkpoint.json is missing"]);
+    assert_fails(place.lstmtext("evaluate small.yaml"), 1, &["\"small.yaml\" is a file"]);
 }
 
 #[test]
-fn a_damaged_last_checkpoint_is_not_resumed_from() {
+fn a_run_is_not_resumed_from_a_damaged_checkpoint() {
     let place = Place::with_run();
     let progress = place.read("run/last/progress.json").replacen('1', "2", 1);
     let place = place.file("run/last/progress.json", progress);
     let before = place.read("run/metrics.jsonl");
     let command = place.lstmtext("train --resume run --set train.epochs=9");
-    let advice = "run/best\" is whole: name it instead, or remove the damaged one to resume";
+    let advice = "run/best\" is intact: use it, or delete the damaged checkpoint to resume";
     assert_fails(command, 1, &["progress.json is damaged", "run/last", advice]);
     assert_eq!(place.read("run/metrics.jsonl"), before);
     fs::remove_dir_all(place.path("run/last")).unwrap();
@@ -121,7 +121,7 @@ fn a_damaged_last_checkpoint_is_not_resumed_from() {
 }
 
 #[test]
-fn a_checkpoint_folder_is_all_that_prediction_needs() {
+fn prediction_needs_only_the_checkpoint_directory() {
     let place = Place::with_run();
     let before = place.lstmtext("predict run some_words pos3").assert().success();
     let elsewhere = Place::new();

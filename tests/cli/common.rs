@@ -1,4 +1,4 @@
-//! A folder to run lstmtext in, made-up data for it, and what a run leaves there.
+//! A directory to run lstmtext in, synthetic data, and access to the files of a run.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -20,49 +20,51 @@ pub const BINARY: &str =
         (None, None) => panic!("cargo names the program under test"),
     };
 
-/// Longer than anything here takes on a slow machine.
+/// Timeout of a command, longer than any test takes on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Commands compute on one CPU thread, so that tests that run side by side neither wait for each
-/// other's threads nor depend on the machine; where a test asks for more, they wait asleep.
+/// Environment of all commands. Commands use one CPU thread, so that concurrent tests neither wait for
+/// each other's threads nor depend on the machine. If a test asks for more threads, idle threads
+/// sleep.
 pub const ENVIRONMENT: [(&str, &str); 3] =
     [("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("CUDA_VISIBLE_DEVICES", "")];
 
-/// A model that learns [`examples`] in a fraction of a second.
+/// Configuration of a model that learns [`examples`] in a fraction of a second.
 pub const SMALL: &str = "\
 data: {train: train.csv, test: test.csv}
 model: {embedding: {size: 8}, lstm: {units: 8}, head: {dropout: 0.2}}
 train: {learning_rate: 0.05, epochs: 4}
 ";
 
-/// A folder that every command is run in; it goes when the test ends.
+/// Temporary working directory of the commands, deleted at the end of the test.
 pub struct Place {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Place {
     pub fn new() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self { directory: TempDir::new().unwrap() }
     }
 
-    /// With `small.yaml` and its data, two classes.
+    /// Creates a directory with `small.yaml` and its data of two classes.
     pub fn with_data() -> Self {
         Self::new().data(&["neg", "pos"]).file("small.yaml", SMALL)
     }
 
-    /// With a finished run of `small.yaml` in `run`.
+    /// Creates a directory with a finished run of `small.yaml` in `run`.
     pub fn with_run() -> Self {
         let place = Self::with_data();
         place.train("small.yaml --out run");
         place
     }
 
-    /// Adds `train.csv` and `test.csv`, which share no text.
+    /// Writes `train.csv` and `test.csv`, which share no text.
     pub fn data(self, labels: &[&str]) -> Self {
         self.file("train.csv", csv(&examples(labels, 600, 1)))
             .file("test.csv", csv(&examples(labels, 200, 2)))
     }
 
+    /// Writes a file.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -71,7 +73,7 @@ impl Place {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -87,9 +89,9 @@ impl Place {
         serde_json::from_str(&self.read(name)).unwrap()
     }
 
-    /// The names in a folder, sorted.
-    pub fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).unwrap();
+    /// Returns the file names in a directory, sorted.
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(directory)).unwrap();
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
             .collect();
@@ -97,28 +99,28 @@ impl Place {
         names
     }
 
-    /// `lstmtext` with the words of `line` as arguments.
+    /// Returns the command `lstmtext` with the words of `line` as arguments.
     pub fn lstmtext(&self, line: &str) -> Command {
         let mut command = Command::new(BINARY);
-        command.current_dir(self.folder.path()).envs(ENVIRONMENT).timeout(DEADLINE);
+        command.current_dir(self.directory.path()).envs(ENVIRONMENT).timeout(DEADLINE);
         command.args(line.split_whitespace());
         command
     }
 
-    /// Trains, and expects it to end well.
+    /// Runs `lstmtext train` and expects success.
     pub fn train(&self, line: &str) -> Assert {
         self.lstmtext(&format!("train {line}")).assert().success()
     }
 
-    /// `lstmtext` as a process to talk to.
+    /// Returns the command `lstmtext` with pipes for its standard streams.
     pub fn process(&self, line: &str) -> std::process::Command {
         let mut command = std::process::Command::new(BINARY);
-        command.current_dir(self.folder.path()).envs(ENVIRONMENT).args(line.split_whitespace());
+        command.current_dir(self.directory.path()).envs(ENVIRONMENT).args(line.split_whitespace());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    /// The lines of a run's `metrics.jsonl`.
+    /// Reads the lines of a run's `metrics.jsonl`.
     pub fn metrics(&self, run: &str) -> Vec<Value> {
         self.json_lines(&format!("{run}/metrics.jsonl"))
     }
@@ -131,7 +133,7 @@ impl Place {
         self.json(&format!("{run}/summary.json"))
     }
 
-    /// The same without what a clock says.
+    /// Reads the summary of a run and removes the measured times.
     pub fn timeless_summary(&self, run: &str) -> Value {
         let mut summary = self.summary(run);
         for key in ["seconds", "tokens_per_second"] {
@@ -161,48 +163,48 @@ pub fn stderr(done: &Assert) -> String {
     String::from_utf8(done.get_output().stderr.clone()).unwrap()
 }
 
-/// What a command printed to stdout, which is one JSON value.
+/// Parses the JSON value that a command printed to stdout.
 pub fn stdout_json(done: &Assert) -> Value {
     serde_json::from_str(&stdout(done)).unwrap()
 }
 
-/// Expects the exit code, all of `words` on stderr, nothing on stdout, and no panic.
-pub fn assert_fails(mut command: Command, code: i32, words: &[&str]) -> String {
+/// Expects this exit code, all `parts` on stderr, nothing on stdout, and no panic. Returns stderr.
+pub fn assert_fails(mut command: Command, code: i32, parts: &[&str]) -> String {
     let done = command.assert().code(code).stdout("");
     let message = stderr(&done);
-    for word in words {
-        assert!(message.contains(word), "{word:?} is not in: {message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
     }
     assert!(!message.contains("panicked"), "{message}");
     message
 }
 
-/// A made-up labelled text.
+/// A synthetic example.
 #[derive(Clone)]
 pub struct Example {
     pub label: String,
     pub text: String,
 }
 
-/// Texts of 3 to 17 neutral words and two words of their class, which are never at a fixed place;
-/// the classes take turns.
+/// Generates texts of 3 to 17 neutral words, with two words of their class at random positions. The
+/// classes alternate.
 pub fn examples(labels: &[&str], count: usize, seed: u64) -> Vec<Example> {
     let mut random = Pcg64::seed_from_u64(seed);
-    let example = |number: usize| {
-        let label = labels[number % labels.len()];
+    let example = |index: usize| {
+        let label = labels[index % labels.len()];
         let neutral = random.random_range(3..18);
         let mut words: Vec<String> =
             (0..neutral).map(|_| format!("n{}", random.random_range(0..60))).collect();
         for _ in 0..2 {
-            let place = random.random_range(0..=words.len());
-            words.insert(place, format!("{label}{}", random.random_range(0..10)));
+            let position = random.random_range(0..=words.len());
+            words.insert(position, format!("{label}{}", random.random_range(0..10)));
         }
         Example { label: label.to_owned(), text: words.join(" ") }
     };
     (0..count).map(example).collect()
 }
 
-/// Texts that say nothing of their label.
+/// Generates texts with random labels.
 pub fn noise(count: usize, seed: u64) -> Vec<Example> {
     let mut random = Pcg64::seed_from_u64(seed ^ 0xC0FFEE);
     let mut examples = examples(&["neg", "pos"], count, seed);
@@ -212,7 +214,7 @@ pub fn noise(count: usize, seed: u64) -> Vec<Example> {
     examples
 }
 
-/// The examples as a CSV file with the columns `text` and `label`.
+/// Returns the examples as a CSV file with the columns `text` and `label`.
 pub fn csv(examples: &[Example]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["text", "label"]).unwrap();
@@ -222,21 +224,20 @@ pub fn csv(examples: &[Example]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// Only the texts, a line each.
+/// Returns the texts, one per line.
 pub fn lines(examples: &[Example]) -> String {
     examples.iter().map(|example| format!("{}\n", example.text)).collect()
 }
 
-/// Runs a script that lies beside these tests with the Python of the checkout, and reads the JSON
-/// that it prints.
+/// Runs a script of this directory with the checkout's Python, and parses the JSON that it prints.
 pub fn python(script: &str, arguments: &[&str]) -> Value {
     stdout_json(&run_python(&checkout().join("tests/cli").join(script), arguments))
 }
 
-/// Runs a script with the Python of the checkout, and expects it to end well.
+/// Runs a script with the checkout's Python and expects success.
 pub fn run_python(script: &Path, arguments: &[&str]) -> Assert {
     let python = checkout().join(".venv/bin/python");
-    assert!(python.exists(), "the Python tools are missing: run `make setup`");
+    assert!(python.exists(), "the Python tools are missing; run `make setup`");
     let mut command = Command::new(python);
     command.arg("-I").arg(script).args(arguments).envs(ENVIRONMENT).timeout(DEADLINE);
     command.assert().success()
@@ -246,7 +247,7 @@ pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a command says that fails for lack of a resource of which it has so many bytes.
+/// Runs a command with a limit on a resource, and expects it to fail. Returns stderr.
 pub fn fails_with_limit(mut command: std::process::Command, resource: u32, bytes: u64) -> String {
     // SAFETY: setrlimit takes a plain structure and is safe to call between fork and exec.
     unsafe {

@@ -1,15 +1,15 @@
-//! A checkpoint in other hands: PyTorch and ONNX Runtime compute from an exported folder what
-//! lstmtext answers.
+//! `lstmtext export`: PyTorch and ONNX Runtime compute the same predictions from an exported
+//! directory as lstmtext.
 
 use serde_json::{Value, json};
 
 use crate::common::{Place, assert_fails, checkout, python, read, run_python, stdout_json};
 
-/// Texts of different lengths, known and unknown words.
+/// Texts of different lengths, with known and unknown words.
 const TEXTS: [&str; 4] =
     ["pos1", "n3 neg2 n9 n9 n41 neg7", "n1 neverseen pos4 n2 neg5 n0 n0 n0 n7", "n5 n8 neg1"];
 
-/// The folder `exported` of the model that `fields` describe, trained for a while.
+/// Trains a model with these fields and exports it to the directory `exported`.
 fn exported(labels: &[&str], fields: &str) -> Place {
     let place = Place::with_data().data(labels);
     export(place, &format!("small.yaml --set text.tokenizer=whitespace {fields}"))
@@ -21,16 +21,16 @@ fn export(place: Place, line: &str) -> Place {
     place
 }
 
-/// The user's own libtorch comes without a PyTorch for Python.
+/// Returns `true` if .venv has PyTorch. With a libtorch of the user's own, it does not.
 fn has_torch() -> bool {
     let own = checkout().join(".libtorch").is_symlink();
     if own {
-        eprintln!("left out: with a libtorch of one's own, .venv has no PyTorch");
+        eprintln!("skipped: .venv has no PyTorch, because .libtorch is a link to another libtorch");
     }
     !own
 }
 
-/// The probability of each label, in their order.
+/// Returns the probability of each label, in the order of the labels.
 fn probabilities(place: &Place, inputs: &[(&str, &str)]) -> Vec<f64> {
     let mut command = place.lstmtext("predict run --format jsonl --top 9");
     match inputs {
@@ -52,12 +52,12 @@ fn probabilities(place: &Place, inputs: &[(&str, &str)]) -> Vec<f64> {
     labels.as_array().unwrap().iter().map(probability).collect()
 }
 
-fn numbers(array: &Value) -> Vec<f64> {
-    array.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+fn floats(array: &Value) -> Vec<f64> {
+    array.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
-/// Logits are known from probabilities but for a number that is added to all; that of a sigmoid
-/// stands against zero.
+/// Compares logits with probabilities, which determine logits up to a constant. A sigmoid has one logit;
+/// that of the other class is 0.
 fn assert_same(mut logits: Vec<f64>, probabilities: &[f64]) {
     if logits.len() == 1 {
         logits.insert(0, 0.0);
@@ -66,7 +66,7 @@ fn assert_same(mut logits: Vec<f64>, probabilities: &[f64]) {
     for (logit, probability) in logits.iter().zip(probabilities) {
         let theirs = logit - logits[0];
         let ours = probability.ln() - probabilities[0].ln();
-        assert!((ours - theirs).abs() < 1e-5, "{ours} here, {theirs} there");
+        assert!((ours - theirs).abs() < 1e-5, "{ours} in lstmtext, {theirs} in Python");
     }
 }
 
@@ -76,14 +76,14 @@ fn assert_same_in_the_documented_script(labels: &[&str], fields: &str) {
     }
     let place = exported(labels, fields);
     let page = read(&checkout().join("docs/python-onnx.md"));
-    let (_, rest) = page.split_once("```python\n").expect("the example begins");
-    let (example, _) = rest.split_once("```\n").expect("the example ends");
+    let (_, rest) = page.split_once("```python\n").expect("the start of the example");
+    let (example, _) = rest.split_once("```\n").expect("the end of the example");
     let place = place.file("example.py", example);
-    let folder = place.path("exported");
+    let directory = place.path("exported");
     let text = TEXTS[2];
-    let arguments = [folder.to_str().unwrap(), text];
+    let arguments = [directory.to_str().unwrap(), text];
     let theirs = stdout_json(&run_python(&place.path("example.py"), &arguments));
-    assert_same(numbers(&theirs), &probabilities(&place, &[("text", text)]));
+    assert_same(floats(&theirs), &probabilities(&place, &[("text", text)]));
 }
 
 #[test]
@@ -104,20 +104,20 @@ fn the_documented_script_matches_max_pooling() {
     assert_same_in_the_documented_script(&["neg", "pos"], "--set model.head.activation=softmax");
 }
 
-/// All examples, one text for each column, are one batch for ONNX Runtime; the file was made with
-/// one text of two tokens.
+/// ONNX Runtime computes all examples as one batch. The ONNX file was traced with one text of two
+/// tokens.
 fn assert_same_in_onnx(place: &Place, columns: &[&str], examples: &[Vec<&str>]) {
-    let (folder, file) = (place.path("exported"), place.path("model.onnx"));
-    let paths = [folder.to_str().unwrap(), file.to_str().unwrap()];
+    let (directory, file) = (place.path("exported"), place.path("model.onnx"));
+    let paths = [directory.to_str().unwrap(), file.to_str().unwrap()];
     run_python(&checkout().join("scripts/export_onnx.py"), &paths).stderr("");
     let found = python("onnx_logits.py", &[paths[1], &json!(examples).to_string()]);
     assert_eq!(found["labels"], place.json("exported/model.json")["labels"]);
     for (row, example) in examples.iter().enumerate() {
         let inputs: Vec<_> = columns.iter().copied().zip(example.iter().copied()).collect();
         let ours = probabilities(place, &inputs);
-        assert_same(numbers(&found["logits"][row]), &ours);
-        for (ours, theirs) in ours.iter().zip(numbers(&found["probabilities"][row])) {
-            assert!((ours - theirs).abs() < 1e-6, "{ours} here, {theirs} in ONNX Runtime");
+        assert_same(floats(&found["logits"][row]), &ours);
+        for (ours, theirs) in ours.iter().zip(floats(&found["probabilities"][row])) {
+            assert!((ours - theirs).abs() < 1e-6, "{ours} in lstmtext, {theirs} in ONNX Runtime");
         }
     }
 }
@@ -130,14 +130,14 @@ fn assert_one_input_in_onnx(labels: &[&str], fields: &str) {
 }
 
 #[test]
-fn onnx_runtime_reads_in_two_directions() {
+fn onnx_runtime_runs_bidirectional_models() {
     let fields = "--set model.lstm.bidirectional=true --set model.lstm.layers=2";
     assert_one_input_in_onnx(&["neg", "pos"], &format!("{fields} --set model.pooling=last"));
     assert_one_input_in_onnx(&["neg", "pos"], &format!("{fields} --set model.pooling=mean"));
 }
 
 #[test]
-fn onnx_runtime_reads_padding_in_front() {
+fn onnx_runtime_runs_models_with_padding_in_front() {
     let fields =
         "--set text.pad=front --set text.max_length=12 --set model.lstm.bidirectional=true";
     let labels = ["neg", "pos", "other"];
@@ -156,7 +156,7 @@ train: {learning_rate: 0.05}
 ";
 
 #[test]
-fn onnx_runtime_reads_two_inputs() {
+fn onnx_runtime_runs_models_with_two_inputs() {
     if !has_torch() {
         return;
     }
@@ -166,7 +166,7 @@ fn onnx_runtime_reads_two_inputs() {
 }
 
 #[test]
-fn a_folder_has_weights_and_a_description() {
+fn an_exported_directory_has_weights_and_a_description() {
     let place = export(Place::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
     assert_eq!(place.names("exported"), ["model.json", "model.safetensors"]);
     assert_eq!(place.bytes("exported/model.safetensors"), place.best_weights("run"));
@@ -194,13 +194,13 @@ fn a_folder_has_weights_and_a_description() {
 }
 
 #[test]
-fn only_a_new_folder_is_written() {
+fn an_existing_directory_is_not_overwritten() {
     let place = Place::with_data().file("taken/mine", "");
     place.train("small.yaml --out run --set train.epochs=1");
-    assert_fails(place.lstmtext("export run --to taken"), 1, &["\"taken\"", "new folder"]);
+    assert_fails(place.lstmtext("export run --to taken"), 1, &["\"taken\" already exists"]);
     assert_eq!(place.names("taken"), ["mine"]);
-    let words = ["\"model.onnx\"", ".npz", "scripts/export_onnx.py"];
-    assert_fails(place.lstmtext("export run --to model.onnx"), 2, &words);
-    assert_fails(place.lstmtext("export nowhere --to new/folder"), 1, &["\"nowhere\""]);
+    let parts = ["\"model.onnx\"", ".npz", "scripts/export_onnx.py"];
+    assert_fails(place.lstmtext("export run --to model.onnx"), 2, &parts);
+    assert_fails(place.lstmtext("export nowhere --to new/directory"), 1, &["\"nowhere\""]);
     assert!(!place.path("new").exists());
 }

@@ -1,4 +1,4 @@
-//! The program as a user has it: the binary, on data made up here, in folders of their own.
+//! Tests of the program: each runs the binary on synthetic data in a temporary directory.
 
 #![allow(
     clippy::expect_used,

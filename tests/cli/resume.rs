@@ -1,4 +1,4 @@
-//! `lstmtext train --resume`: a run that was stopped ends as if it never had been.
+//! `lstmtext train --resume`: an interrupted run ends like one that was never interrupted.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails, csv, examples, f
 use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, PLATEAU, Training, with_noise};
 
-/// Makes a run last until it is stopped.
+/// Options of a run that lasts until it is stopped.
 const ENDLESS: &str = "--set train.epochs=100000 --set train.early_stopping.patience=null";
 
-/// Two runs have the same weights, optimizer memory, vocabulary, metrics and scores.
+/// Expects that two runs have the same weights, optimizer state, vocabulary, metrics and scores.
 fn assert_same_run(place: &Place, a: &str, b: &str) {
     let metrics = |run: &str| place.read(&format!("{run}/metrics.jsonl"));
     assert_eq!(metrics(a), metrics(b));
@@ -32,31 +32,34 @@ fn assert_same_run(place: &Place, a: &str, b: &str) {
 }
 
 #[test]
-fn a_run_stopped_by_ctrl_c_and_resumed_ends_bit_identical() {
+fn a_run_interrupted_by_ctrl_c_and_resumed_is_bit_identical() {
     let place = with_noise(COSINE);
-    place.train("long.yaml --out whole").stderr(contains("stopped: no new best in 9"));
+    place.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 9"));
 
     let mut training = Training::start(&place, "long.yaml --out stopped");
     training.wait_for_validations(&place, "stopped", 3);
-    let (code, said) = training.stop(libc::SIGINT);
-    assert_eq!(code, Some(130), "{said}");
+    let (code, stderr) = training.stop(libc::SIGINT);
+    assert_eq!(code, Some(130), "{stderr}");
     assert!(place.path("stopped/last/checkpoint.json").exists());
     assert!(!place.path("stopped/summary.json").exists());
-    assert!(place.metrics("stopped").len() < place.metrics("whole").len(), "it was stopped");
+    assert!(
+        place.metrics("stopped").len() < place.metrics("whole").len(),
+        "it must have been stopped"
+    );
 
     let done = place.train("--resume stopped");
     let step = place.json("stopped/last/progress.json")["step"].as_u64().unwrap();
     assert_eq!(step, place.json("whole/last/progress.json")["step"]);
-    done.stderr(contains("resumed after step "));
+    done.stderr(contains("resuming after step "));
     assert_same_run(&place, "whole", "stopped");
 }
 
 #[test]
-fn a_run_stopped_again_and_again_ends_bit_identical() {
+fn a_run_interrupted_several_times_is_bit_identical() {
     let place = with_noise(PLATEAU);
-    place.train("long.yaml --out whole").stderr(contains("stopped: no new best in 16"));
+    place.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 16"));
     let mut training = Training::start(&place, "long.yaml --out stopped");
-    // Before anything is validated, so that there is no best yet.
+    // Before the first validation, when there is no best checkpoint yet.
     training.wait_for_curves(&place, "stopped");
     assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
     for validations in [1, 4, 7] {
@@ -68,10 +71,10 @@ fn a_run_stopped_again_and_again_ends_bit_identical() {
     assert_same_run(&place, "whole", "stopped");
 }
 
-/// A power cut, say. Checkpoints are written every 23 steps; those after the last one are lost and
-/// taken again.
+/// For example by a power failure. Checkpoints are written every 23 steps. Steps after the last one
+/// are lost and repeated.
 #[test]
-fn a_killed_run_goes_on_from_its_last_checkpoint() {
+fn a_killed_run_resumes_from_its_last_checkpoint() {
     let place = with_noise(PLATEAU);
     place.train("long.yaml --out whole");
     let mut training = Training::start(&place, "long.yaml --out killed");
@@ -81,29 +84,28 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert_same_run(&place, "whole", "killed");
 }
 
-/// Kills a run at 24 random moments and lets it end. How many of them were inside the writing of a
-/// checkpoint, and before the first one.
-fn kill_again_and_again(place: &Place, config: &str, seed: u64) -> (usize, usize) {
+/// Kills a run at 24 random moments and lets it end. Returns how many kills happened while a checkpoint
+/// was being written.
+fn kill_repeatedly(place: &Place, config: &str, seed: u64) -> usize {
     let set = "--set train.checkpoint_every=2 --set train.early_stopping.patience=null";
     place.train(&format!("{config} --out whole {set}"));
     let mut random = Pcg64::seed_from_u64(seed);
-    let (mut writing, mut nothing) = (0, 0);
+    let mut while_writing = 0;
     let mut line = format!("{config} --out killed {set}");
     for kill in 0..24 {
         let mut training = Training::start(place, &line);
         match kill % 4 {
-            // Before there is a folder, or while a run is being prepared.
+            // Before the directory exists, or while the run is being prepared.
             0 => thread::sleep(Duration::from_micros(random.random_range(0..100_000))),
             _ => {
                 training.wait_for_checkpoint(place, "killed");
                 thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
             }
         }
-        assert_eq!(training.stop(libc::SIGKILL).0, None, "it ended before it was killed");
+        assert_eq!(training.stop(libc::SIGKILL).0, None, "the run ended before it was killed");
         let run = place.path("killed");
-        writing +=
+        while_writing +=
             usize::from([".last.tmp", ".best.tmp"].iter().any(|name| run.join(name).exists()));
-        nothing += usize::from(!run.join("last").exists() && !run.join("best").exists());
         if run.join("config.yaml").exists() {
             line = "--resume killed".to_owned();
         }
@@ -111,18 +113,18 @@ fn kill_again_and_again(place: &Place, config: &str, seed: u64) -> (usize, usize
     place.train(&line);
     assert_same_run(place, "whole", "killed");
     assert_same_curves(place, "whole", "killed");
-    (writing, nothing)
+    while_writing
 }
 
 #[test]
-fn a_run_killed_at_any_moment_ends_bit_identical() {
+fn a_run_killed_at_any_moment_is_bit_identical() {
     let place = with_noise(PLATEAU);
-    let (writing, _) = kill_again_and_again(&place, "long.yaml", 1);
-    assert!(writing > 0, "no kill was inside the writing of a checkpoint");
+    let while_writing = kill_repeatedly(&place, "long.yaml", 1);
+    assert!(while_writing > 0, "no kill happened while a checkpoint was being written");
 }
 
 #[test]
-fn a_run_of_every_kind_killed_at_any_moment_ends_bit_identical() {
+fn a_killed_run_is_bit_identical_with_every_optimizer() {
     let place = with_noise(COSINE);
     for (seed, optimizer) in [(2, "adamw"), (3, "adadelta"), (4, "sgd")] {
         let settings = format!(
@@ -130,31 +132,31 @@ fn a_run_of_every_kind_killed_at_any_moment_ends_bit_identical() {
              --set train.sgd.momentum=0.9 --set train.label_smoothing=0.1 --set train.epochs=16 \
              --set train.class_weights=balanced --set train.validate_every=29"
         );
-        kill_again_and_again(&place, &settings, seed);
+        kill_repeatedly(&place, &settings, seed);
         for run in ["whole", "killed"] {
             std::fs::remove_dir_all(place.path(run)).unwrap();
         }
     }
 }
 
-/// There is a folder with a configuration, and nothing to go on from.
+/// The directory has a configuration but no checkpoint.
 #[test]
-fn a_run_killed_before_its_first_checkpoint_begins_again() {
+fn a_run_killed_before_its_first_checkpoint_starts_again() {
     let place = Place::with_data();
     place.train("small.yaml --out whole");
-    place.train("small.yaml --out begun");
+    place.train("small.yaml --out started");
     for name in ["best", "last"] {
-        std::fs::remove_dir_all(place.path("begun").join(name)).unwrap();
+        std::fs::remove_dir_all(place.path("started").join(name)).unwrap();
     }
-    std::fs::remove_file(place.path("begun/summary.json")).unwrap();
-    place.train("--resume begun").stderr(contains("the run begins again"));
-    assert_same_run(&place, "whole", "begun");
-    assert_same_curves(&place, "whole", "begun");
+    std::fs::remove_file(place.path("started/summary.json")).unwrap();
+    place.train("--resume started").stderr(contains("it starts again"));
+    assert_same_run(&place, "whole", "started");
+    assert_same_curves(&place, "whole", "started");
 }
 
-/// A file system that cannot exchange folders has none for a moment.
+/// On a file system that cannot exchange directories, both are renamed for a moment.
 #[test]
-fn a_checkpoint_that_was_set_aside_is_found() {
+fn a_checkpoint_renamed_for_replacement_is_restored() {
     let place = Place::with_data();
     place.train("small.yaml --out whole --set train.epochs=3");
     place.train("small.yaml --out run --set train.epochs=2 --set train.schedule.name=constant");
@@ -163,25 +165,25 @@ fn a_checkpoint_that_was_set_aside_is_found() {
         let run = place.path("run");
         std::fs::rename(run.join(name), run.join(format!(".{name}.old"))).unwrap();
     }
-    place.train("--resume run --set train.epochs=3").stderr(contains("resumed after step "));
+    place.train("--resume run --set train.epochs=3").stderr(contains("resuming after step "));
     assert_same_run(&place, "whole2", "run");
 }
 
 #[test]
-fn two_processes_do_not_train_in_one_folder() {
+fn a_run_directory_is_locked_by_the_training_process() {
     let place = with_noise(PLATEAU);
     let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
     training.wait_for_validations(&place, "run", 1);
     let process = format!("process {}", training.id());
-    assert_fails(place.lstmtext("train --resume run"), 1, &[&process, "trains in", "run"]);
+    assert_fails(place.lstmtext("train --resume run"), 1, &[&process, "is training in", "run"]);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
     assert!(!place.path("run/.lock").exists());
     place.train("--resume run --set train.epochs=1");
 }
 
-/// As on a full disk: no file may grow as large as the model's weights; event files are smaller.
+/// Simulates a full disk: the limit on file sizes is between event files and weights.
 #[test]
-fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
+fn a_checkpoint_that_cannot_be_written_leaves_the_previous_one() {
     let place = Place::with_data();
     place.train(
         "small.yaml --out run --set model.lstm.units=64 --set train.tensorboard.pr_curves=false \
@@ -199,9 +201,9 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     assert_eq!(place.metrics("run").len(), 6);
 }
 
-/// A volume that was mounted anew for reading only, say.
+/// For example on a volume that is now mounted read-only.
 #[test]
-fn a_run_folder_that_cannot_be_written_is_an_error() {
+fn a_read_only_run_directory_is_an_error() {
     let place = Place::with_run();
     let last = |place: &Place| place.bytes("run/last/checkpoint.json");
     let before = (last(&place), place.read("run/metrics.jsonl"));
@@ -212,10 +214,10 @@ fn a_run_folder_that_cannot_be_written_is_an_error() {
     mode(0o555);
     for line in ["train --resume run --set train.epochs=6", "train small.yaml --out run/more"] {
         let mut command = place.process(line);
-        // SAFETY: prctl takes plain numbers and is safe to call between fork and exec.
+        // SAFETY: prctl takes plain integers and is safe to call between fork and exec.
         unsafe {
             command.pre_exec(|| {
-                // Root has to heed permissions too; whoever is not root need not give up anything.
+                // Without this capability, permissions apply to root, too. Other users do not have it.
                 const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
                 libc::prctl(libc::PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0);
                 Ok(())
@@ -234,42 +236,42 @@ fn a_run_folder_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn a_run_folder_that_vanishes_is_an_error() {
-    // What is written next is a checkpoint, or a line of metrics.jsonl.
+fn a_deleted_run_directory_is_an_error() {
+    // The next write is a checkpoint, or a line of metrics.jsonl.
     for every in ["train.checkpoint_every=1", "train.checkpoint_every=1000000"] {
         let place = with_noise(PLATEAU);
         let line = format!("long.yaml --out run {ENDLESS} --set {every}");
         let mut training = Training::start(&place, &line);
         training.wait_for_validations(&place, "run", 1);
         std::fs::rename(place.path("run"), place.path("gone")).unwrap();
-        let (code, said) = training.end();
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("cannot ") && said.contains("/run"), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
-        assert!(!place.path("run").exists(), "no half of a run is begun anew");
+        let (code, stderr) = training.end();
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("cannot ") && stderr.contains("/run"), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert!(!place.path("run").exists(), "the directory must not be created again");
         place.train("--resume gone --set train.epochs=1");
     }
 }
 
 #[test]
-fn a_closed_terminal_stops_a_run_as_ctrl_c_does() {
+fn closing_the_terminal_interrupts_a_run_like_ctrl_c() {
     let place = with_noise(PLATEAU);
     let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
     training.wait_for_validations(&place, "run", 1);
-    let (code, said) = training.stop(libc::SIGHUP);
-    assert_eq!(code, Some(129), "{said}");
+    let (code, stderr) = training.stop(libc::SIGHUP);
+    assert_eq!(code, Some(129), "{stderr}");
     assert!(place.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
-fn the_command_that_is_printed_resumes_the_run() {
+fn the_printed_command_resumes_the_run() {
     let place = with_noise(COSINE).file("it's here/readme", "");
     let mut command = place.process("train long.yaml --out");
     let mut training = Training::spawn(command.arg("it's here/my run"));
     training.wait_for_validations(&place, "it's here/my run", 1);
-    let (_, said) = training.stop(libc::SIGINT);
-    let command = said.lines().last().unwrap().trim();
-    assert!(command.contains("train --resume "), "{said}");
+    let (_, stderr) = training.stop(libc::SIGINT);
+    let command = stderr.lines().last().unwrap().trim();
+    assert!(command.contains("train --resume "), "{stderr}");
     assert_cmd::Command::new("sh")
         .args(["-c", &format!("{command} --set train.epochs=3")])
         .current_dir(place.path(""))
@@ -281,7 +283,7 @@ fn the_command_that_is_printed_resumes_the_run() {
 }
 
 #[test]
-fn a_finished_run_is_trained_on_with_more_epochs() {
+fn a_finished_run_continues_with_more_epochs() {
     let place = Place::with_data();
     let constant = "--set train.schedule.name=constant";
     place.train(&format!("small.yaml --out whole {constant} --set train.epochs=3"));
@@ -292,18 +294,18 @@ fn a_finished_run_is_trained_on_with_more_epochs() {
 }
 
 #[test]
-fn a_finished_run_stays_as_it_is_where_nothing_is_changed() {
+fn resuming_a_finished_run_without_changes_leaves_it_as_it_is() {
     let place = Place::with_data();
     place.train("small.yaml --out whole");
     place.train("small.yaml --out again");
     let done = place.train("--resume again");
     assert_same_run(&place, "whole", "again");
-    done.stderr(contains("raise train.epochs")).stdout(contains("test  "));
+    done.stderr(contains("increase train.epochs")).stdout(contains("test  "));
 }
 
-/// The place inside an epoch means nothing once the batches are others.
+/// The position inside an epoch is valid only for the same batches.
 #[test]
-fn a_run_stopped_inside_an_epoch_goes_on_with_the_same_batches_only() {
+fn a_run_interrupted_inside_an_epoch_continues_only_with_the_same_batches() {
     let place = with_noise(PLATEAU);
     let mut training = Training::start(&place, "long.yaml --out run");
     training.wait_for_validations(&place, "run", 1);
@@ -311,22 +313,22 @@ fn a_run_stopped_inside_an_epoch_goes_on_with_the_same_batches_only() {
     if place.json("run/last/progress.json")["batch"] != 0 {
         for set in ["train.token_budget=100000", "train.seed=2", "data.train=test.csv"] {
             let command = place.lstmtext(&format!("train --resume run --set {set}"));
-            assert_fails(command, 1, &["stopped inside epoch", "train.seed", "token_budget"]);
+            assert_fails(command, 1, &["interrupted inside epoch", "train.seed", "token_budget"]);
         }
     }
     place.train("--resume run --set train.learning_rate=0.001 --set train.epochs=2");
 }
 
 #[test]
-fn a_run_goes_on_from_its_best_where_that_is_all_it_has() {
+fn a_run_without_last_resumes_from_best() {
     let place = Place::with_run();
     std::fs::remove_dir_all(place.path("run/last")).unwrap();
-    place.train("--resume run --set train.epochs=6").stderr(contains("resumed after step "));
+    place.train("--resume run --set train.epochs=6").stderr(contains("resuming after step "));
     assert_eq!(place.metrics("run").len(), 6);
 }
 
 #[test]
-fn a_run_that_goes_on_has_no_result_until_it_ends() {
+fn a_resumed_run_has_no_summary_until_it_ends() {
     let place = with_noise(COSINE);
     place.train("long.yaml --out run --set train.epochs=1");
     assert!(place.path("run/summary.json").exists());
@@ -337,7 +339,7 @@ fn a_run_that_goes_on_has_no_result_until_it_ends() {
 }
 
 #[test]
-fn a_resumed_run_keeps_its_model_and_text() {
+fn model_and_text_of_a_resumed_run_cannot_change() {
     let place = Place::with_run();
     for set in ["model.lstm.units=16", "model.pooling=max", "text.max_length=10", "model={}"] {
         let command = place.lstmtext(&format!("train --resume run --set {set}"));
@@ -346,31 +348,31 @@ fn a_resumed_run_keeps_its_model_and_text() {
 }
 
 #[test]
-fn a_resume_that_is_refused_changes_nothing() {
+fn a_rejected_resume_changes_nothing() {
     let mut place = Place::with_run();
     let files = |place: &Place| {
         let text = |name: &str| place.read(&format!("run/{name}"));
         (text("config.yaml"), text("metrics.jsonl"), place.names("run"))
     };
     let before = files(&place);
-    for (set, labels, words) in [
-        // Another optimizer can do nothing with this one's memory.
+    for (set, labels, parts) in [
+        // The state of one optimizer does not fit another.
         ("train.epochs=9 --set train.optimizer=sgd", ["neg", "pos"], ["optimizer state", "sgd"]),
-        // It has trained 4 epochs.
-        ("train.epochs=3", ["neg", "pos"], ["the run is over", "raise train.epochs"]),
-        ("train.learning_rate=3", ["neg", "pos"], ["the run is over", "raise train.epochs"]),
-        ("train.epochs=9", ["bad", "good"], ["labels bad, good", "neg, pos"]),
+        // The run has trained 4 epochs.
+        ("train.epochs=3", ["neg", "pos"], ["the run is finished", "increase train.epochs"]),
+        ("train.learning_rate=3", ["neg", "pos"], ["the run is finished", "increase train.epochs"]),
+        ("train.epochs=9", ["bad", "good"], ["found bad, good", "neg, pos"]),
         ("train.epochs=9 --set data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
     ] {
         place = place.data(&labels);
-        assert_fails(place.lstmtext(&format!("train --resume run --set {set}")), 1, &words);
-        assert!(files(&place) == before, "the run is changed though {set} is refused");
+        assert_fails(place.lstmtext(&format!("train --resume run --set {set}")), 1, &parts);
+        assert!(files(&place) == before, "{set} changed the run");
     }
 }
 
-/// `best/` and `last/` have a config.yaml as a run has.
+/// `best/` and `last/` contain a config.yaml, like a run.
 #[test]
-fn a_checkpoint_is_no_run_to_go_on_with() {
+fn a_checkpoint_cannot_be_resumed() {
     let place = Place::with_run();
     let before = place.names("run/last");
     let command = place.lstmtext("train --resume run/last");
@@ -379,32 +381,34 @@ fn a_checkpoint_is_no_run_to_go_on_with() {
 }
 
 #[test]
-fn other_training_examples_are_pointed_out() {
+fn changed_training_examples_are_noted() {
     let place = Place::with_run().file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
-    place.train("--resume run --set train.epochs=5").stderr(contains("are not those"));
-    place.train("--resume run --set train.epochs=6").stderr(contains("are not those").not());
+    place
+        .train("--resume run --set train.epochs=5")
+        .stderr(contains("examples or their order have changed"));
+    place.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
 }
 
 #[test]
-fn a_second_ctrl_c_ends_at_once() {
+fn a_second_ctrl_c_quits_immediately() {
     let place = with_noise(PLATEAU);
-    // A step takes long.
+    // Makes each step slow.
     let long =
         "--set model.lstm.units=700 --set train.token_budget=null --set train.batch_size=600";
     let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
     training.wait_for_curves(&place, "run");
     training.signal(libc::SIGINT);
     thread::sleep(Duration::from_millis(600));
-    let (code, said) = training.stop(libc::SIGINT);
-    assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("saving after this step"), "{said}");
-    assert!(said.contains("quit without saving"), "{said}");
+    let (code, stderr) = training.stop(libc::SIGINT);
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("saving after this step"), "{stderr}");
+    assert!(stderr.contains("quit without saving"), "{stderr}");
     assert!(!place.path("run/last").exists());
 }
 
-/// `timeout`, say, sends it to the process and to its group.
+/// `timeout`, for example, signals the process and its group.
 #[test]
-fn a_signal_sent_twice_at_once_is_one() {
+fn a_signal_sent_twice_at_once_counts_once() {
     let place = with_noise(PLATEAU);
     let long =
         "--set model.lstm.units=256 --set train.token_budget=null --set train.batch_size=600";
@@ -412,25 +416,25 @@ fn a_signal_sent_twice_at_once_is_one() {
     training.wait_for_curves(&place, "run");
     training.signal(libc::SIGTERM);
     thread::sleep(Duration::from_millis(20));
-    let (code, said) = training.stop(libc::SIGTERM);
-    assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("everything so far is in"), "{said}");
+    let (code, stderr) = training.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{stderr}");
+    assert!(stderr.contains("progress is saved in"), "{stderr}");
     assert!(place.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
-fn a_folder_without_a_run_cannot_be_resumed() {
+fn a_directory_without_a_run_cannot_be_resumed() {
     let place = Place::new().file("empty/readme", "");
     assert_fails(
         place.lstmtext("train --resume empty"),
         1,
-        &["\"empty\" holds no run", "config.yaml"],
+        &["\"empty\" is not a run", "config.yaml is missing"],
     );
     assert_fails(place.lstmtext("train --resume nowhere"), 1, &["nowhere"]);
 }
 
 #[test]
-fn a_run_moved_elsewhere_can_be_resumed() {
+fn a_moved_run_can_be_resumed() {
     let place = Place::with_run();
     std::fs::create_dir(place.path("archive")).unwrap();
     std::fs::rename(place.path("run"), place.path("archive/moved")).unwrap();

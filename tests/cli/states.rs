@@ -5,15 +5,15 @@ use serde_json::Value;
 
 use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
 
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
 fn rows(value: &Value) -> Vec<Vec<f64>> {
-    value.as_array().unwrap().iter().map(numbers).collect()
+    value.as_array().unwrap().iter().map(floats).collect()
 }
 
-/// The probabilities of a text, in the order of the labels.
+/// Returns the predicted probabilities of a text, in the order of the labels.
 fn predicted(place: &Place, line: &str, text: &str, labels: &Value) -> Vec<f64> {
     let mut command = place.lstmtext(&format!("{line} --format jsonl --top 9"));
     let answer = stdout_json(&command.arg(text).assert().success());
@@ -24,9 +24,9 @@ fn predicted(place: &Place, line: &str, text: &str, labels: &Value) -> Vec<f64> 
     labels.as_array().unwrap().iter().map(of).collect()
 }
 
-/// In both directions and with padding in front, which is read.
+/// Covers both directions, and padding in front, which the LSTM processes.
 #[test]
-fn after_each_word_stands_what_predict_says_of_the_text_so_far() {
+fn the_probability_at_each_word_is_that_of_the_text_so_far() {
     let place = Place::with_data();
     for setting in ["model.lstm.bidirectional=true", "text.pad=front"] {
         place.train(&format!("small.yaml --out {setting} --set {setting} --set text.max_length=9"));
@@ -56,9 +56,9 @@ fn after_each_word_stands_what_predict_says_of_the_text_so_far() {
     }
 }
 
-/// One text grows while the other is whole.
+/// While one text grows, the other stays complete.
 #[test]
-fn of_several_inputs_each_grows_alone() {
+fn texts_of_several_inputs_grow_one_at_a_time() {
     let place = crate::inputs::with_two_inputs();
     place.train("two.yaml --out run --set train.epochs=1");
     let (body, question) = (["n1", "pos3"], ["neg2", "pos"]);
@@ -86,7 +86,7 @@ fn of_several_inputs_each_grows_alone() {
 }
 
 #[test]
-fn files_of_every_kind_are_written_at_once() {
+fn several_files_are_written_in_one_run() {
     let place = Place::with_run();
     let line = "states run --to s.npz --to s.npy --to s.svg --to s.png";
     let done = place.lstmtext(line).arg("n1 pos3 <n2> & \u{202e}pos4").assert().success();
@@ -108,7 +108,7 @@ fn files_of_every_kind_are_written_at_once() {
 }
 
 #[test]
-fn a_picture_has_several_texts_but_not_any_number() {
+fn a_picture_has_at_most_twelve_texts() {
     let place = Place::with_run();
     let texts = ["n1 pos3", "neg4"];
     place.lstmtext("states run --to s.svg").args(texts).assert().success();
@@ -116,21 +116,21 @@ fn a_picture_has_several_texts_but_not_any_number() {
     assert!(svg.contains("1: probability of “pos”") && svg.contains("2: probability of “pos”"));
     let mut command = place.lstmtext("states run --to many.png");
     command.args(vec!["n1"; 13]);
-    assert_fails(command, 2, &["many.png", "13 texts", "at most 12"]);
+    assert_fails(command, 2, &["\"many.png\"", "12 texts, not 13"]);
     assert!(!place.path("many.png").exists());
 }
 
 #[test]
-fn another_ending_is_refused_before_anything_is_computed() {
+fn unknown_file_extensions_are_rejected_before_any_file_is_written() {
     let place = Place::with_run();
     let command = place.lstmtext("states run n1 --to s.svg --to s.jpg");
     assert_fails(command, 2, &["s.jpg", ".npz, .npy, .svg or .png"]);
     assert!(!place.path("s.svg").exists());
 }
 
-/// A word that the vocabulary lacks is shown as it stands in the text, and what is not read is told.
+/// Words outside the vocabulary are shown as they are in the text, and truncation is reported.
 #[test]
-fn what_the_model_does_not_know_or_read_is_told() {
+fn unknown_and_truncated_words_are_reported() {
     let place = Place::with_data();
     place.train("small.yaml --out run --set text.max_length=4");
     let mut command = place.lstmtext("states run --json");
@@ -139,9 +139,9 @@ fn what_the_model_does_not_know_or_read_is_told() {
     assert_eq!(states["tokens"], serde_json::json!(["n1", "Größe", "pos4", "neg5"]));
     assert_eq!(states["known"], serde_json::json!([true, false, true, true]));
     assert_eq!(states["tokens_unread"], 2);
-    let said = stderr(&done);
-    assert!(said.contains("the text has 6 tokens, of which 4 are read"), "{said}");
-    assert!(said.contains("lacks 1 word of the text"), "{said}");
+    let stderr = stderr(&done);
+    assert!(stderr.contains("the text has 6 tokens; the model reads 4 of them"), "{stderr}");
+    assert!(stderr.contains("1 token of the text are not in the vocabulary"), "{stderr}");
     place.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
     assert!(place.read("s.svg").contains("after each word (4 of 6 tokens)"));
 }

@@ -1,4 +1,4 @@
-//! Training in the background, to be stopped.
+//! Training processes that tests stop.
 
 use std::process::{Child, Command, Output};
 use std::thread;
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::{DEADLINE, Place, csv, noise};
 
-/// Whatever a resumed run could lose: dropout of every kind, the order of the examples, the
-/// momentum of the optimizer, the place in the schedule, and how long early stopping has waited.
-/// Validation after epochs; the signal comes somewhere inside one.
+/// Configuration with all state that a resumed run could lose: every kind of dropout, the order of the
+/// examples, optimizer state, schedule and early stopping. Validation is at the end of each epoch, and
+/// the signal arrives inside one.
 pub const COSINE: &str = "\
 data: {train: train.csv, test: test.csv}
 model:
@@ -21,8 +21,8 @@ train:
   early_stopping: {patience: 9}
 ";
 
-/// The same with another optimizer, a schedule that remembers, batches by tokens, and everything
-/// due in the middle of epochs.
+/// Configuration with another optimizer, a schedule with state, batches by token budget, and
+/// validations and checkpoints inside epochs.
 pub const PLATEAU: &str = "\
 data: {train: train.csv, test: test.csv}
 model:
@@ -41,7 +41,7 @@ train:
   checkpoint_every: 23
 ";
 
-/// Labels that nothing tells, so that early stopping has something to do.
+/// Writes `config` and data with random labels, so that early stopping takes effect.
 pub fn with_noise(config: &str) -> Place {
     Place::new()
         .file("long.yaml", config)
@@ -49,7 +49,7 @@ pub fn with_noise(config: &str) -> Place {
         .file("test.csv", csv(&noise(100, 2)))
 }
 
-/// A process that trains.
+/// A training process.
 pub struct Training {
     process: Child,
 }
@@ -67,13 +67,13 @@ impl Training {
         self.process.id()
     }
 
-    /// Waits for the end: the exit code and what is on stderr.
+    /// Waits for the process to end. Returns exit code and stderr.
     pub fn end(mut self) -> (Option<i32>, String) {
-        let begun = Instant::now();
+        let start = Instant::now();
         while self.process.try_wait().unwrap().is_none() {
-            if begun.elapsed() > DEADLINE {
+            if start.elapsed() > DEADLINE {
                 let _ = self.process.kill();
-                panic!("training does not end");
+                panic!("training did not end");
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -81,7 +81,7 @@ impl Training {
         (status.code(), String::from_utf8(stderr).unwrap())
     }
 
-    /// Waits until the run has so many validations behind it.
+    /// Waits until the run has had `count` validations.
     pub fn wait_for_validations(&mut self, place: &Place, run: &str, count: usize) {
         let metrics = place.path(run).join("metrics.jsonl");
         self.wait_until(|| {
@@ -89,7 +89,7 @@ impl Training {
         });
     }
 
-    /// Waits until a checkpoint was written since this was called.
+    /// Waits until the next checkpoint is written.
     pub fn wait_for_checkpoint(&mut self, place: &Place, run: &str) {
         let file = place.path(run).join("last/checkpoint.json");
         let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
@@ -97,19 +97,19 @@ impl Training {
         self.wait_until(|| written().is_some_and(|now| Some(now) != before));
     }
 
-    /// Waits until the first step is about to begin.
+    /// Waits until the event files exist, just before the first step.
     pub fn wait_for_curves(&mut self, place: &Place, run: &str) {
         let has_events = || place.names(run).iter().any(|name| name.starts_with("events."));
         self.wait_until(|| place.path(run).exists() && has_events());
     }
 
     fn wait_until(&mut self, reached: impl Fn() -> bool) {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !reached() {
             assert!(self.process.try_wait().unwrap().is_none(), "training ended too early");
-            if begun.elapsed() > DEADLINE {
+            if start.elapsed() > DEADLINE {
                 let _ = self.process.kill();
-                panic!("training does not get there");
+                panic!("training did not reach the expected state");
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -118,16 +118,16 @@ impl Training {
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         let id = libc::pid_t::try_from(self.process.id()).unwrap();
-        // SAFETY: kill takes plain numbers. The process is ours and nobody has waited for its end,
-        // so that the number is still its own.
+        // SAFETY: kill takes plain integers. The process is a child that has not been waited for, so
+        // its id is still valid.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
 
-    /// Sends a signal and waits for the end: the exit code and what is on stderr.
+    /// Sends a signal and waits for the process to end. Returns exit code and stderr.
     pub fn stop(self, signal: i32) -> (Option<i32>, String) {
         self.signal(signal);
         let Output { status, stdout, stderr } = self.process.wait_with_output().unwrap();
-        assert!(stdout.is_empty(), "an unfinished run has no result");
+        assert!(stdout.is_empty(), "an unfinished run prints no result");
         (status.code(), String::from_utf8(stderr).unwrap())
     }
 }

@@ -6,7 +6,7 @@ use predicates::str::contains;
 use crate::common::{Place, assert_fails, stdout_json};
 
 #[test]
-fn both_backends_take_turns() {
+fn both_backends_are_measured() {
     let place = Place::with_data();
     let done = place.lstmtext("bench small.yaml --steps 3 --rounds 2 --json").assert().success();
     let bench = stdout_json(&done);
@@ -14,7 +14,7 @@ fn both_backends_take_turns() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|b| b["backend"].as_str().unwrap())
+        .map(|backend| backend["backend"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["native", "libtorch"]);
     for backend in bench["backends"].as_array().unwrap() {
@@ -26,11 +26,11 @@ fn both_backends_take_turns() {
 }
 
 #[test]
-fn a_trace_has_what_libtorch_does_in_every_step() {
+fn a_trace_has_the_operations_of_every_step() {
     let place = Place::with_data();
     let line = "bench small.yaml --steps 4 --rounds 1 --trace trace.json --set backend=libtorch";
-    let said = place.lstmtext(line).assert().success();
-    said.stderr(contains("the trace is in \"trace.json\"").and(contains("ERROR").not()));
+    let done = place.lstmtext(line).assert().success();
+    done.stderr(contains("the trace is in \"trace.json\"").and(contains("ERROR").not()));
     let trace = place.json("trace.json");
     let events = trace["traceEvents"].as_array().unwrap();
     let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
@@ -38,8 +38,8 @@ fn a_trace_has_what_libtorch_does_in_every_step() {
     assert!(count("aten::_fused_adam_") >= 4, "{}", count("aten::_fused_adam_"));
 
     let native = "bench small.yaml --trace trace.json --set backend=native";
-    assert_fails(place.lstmtext(native), 2, &["--trace is what libtorch does"]);
+    assert_fails(place.lstmtext(native), 2, &["--trace records libtorch"]);
     assert_fails(place.lstmtext(line), 1, &["\"trace.json\"", "File exists"]);
     let nowhere = "bench small.yaml --steps 1 --rounds 1 --trace nowhere/trace.json";
-    assert_fails(place.lstmtext(nowhere), 1, &["cannot make the file \"nowhere/trace.json\""]);
+    assert_fails(place.lstmtext(nowhere), 1, &["cannot create the file \"nowhere/trace.json\""]);
 }

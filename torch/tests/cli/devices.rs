@@ -75,6 +75,13 @@ fn driver_errors_are_explained() {
 }
 
 #[test]
+fn a_missing_cuda_device_is_an_error_with_the_reason() {
+    let place = Place::with_data();
+    let command = place.lstmtext("train small.yaml --device cuda");
+    assert_fails(command, 1, &["--device cuda", "no CUDA device"]);
+}
+
+#[test]
 fn an_unusable_gpu_is_reported() {
     for (with_torch, reason) in [
         (false, "this libtorch is the CPU set"),
