@@ -342,8 +342,8 @@ impl Session<'_> {
     }
 }
 
-/// Trains two classes on the native backend, resumed once; the same on libtorch; twelve classes and two
-/// inputs; and a run that fails.
+/// Trains two classes in a resumed run; the same with another optimizer; twelve classes and two inputs;
+/// and a run that fails.
 fn runs_of_every_kind() -> Place {
     let labels: Vec<String> = (0..12).map(|class| format!("c{class}")).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
@@ -357,10 +357,10 @@ train: {epochs: 1, tensorboard: {predictions: 3}}
         .file("many.yaml", many)
         .file("many.csv", csv(&examples(&labels, 600, 3)));
     let all = "--set train.tensorboard.histograms=10 --set train.tensorboard.projector=20";
-    place.train(&format!("small.yaml --out runs/native --set train.epochs=1 {all}"));
-    place.train("--resume runs/native --set train.epochs=2");
+    place.train(&format!("small.yaml --out runs/adam --set train.epochs=1 {all}"));
+    place.train("--resume runs/adam --set train.epochs=2");
     place.train(&format!(
-        "small.yaml --out runs/libtorch --set backend=libtorch --set train.epochs=2 {all}"
+        "small.yaml --out runs/rmsprop --set train.optimizer=rmsprop --set train.epochs=2 {all}"
     ));
     place.train(&format!("many.yaml --out runs/many {all}"));
     let failing = "train small.yaml --out runs/failed --set train.learning_rate=1e300 \
@@ -389,25 +389,25 @@ fn tensorboard_serves_every_plugin() {
 fn check_scalars(served: &Served) {
     let tags = |run: &str| served.of_run("scalars", run);
     let step = ["accuracy", "gradient_norm", "learning_rate", "loss", "tokens_per_second"];
-    assert!(tags("native").is_null(), "no curves in the run directory itself");
-    assert_eq!(*tags("native/train"), json!(step));
-    assert_eq!(*tags("native/validation"), json!(["accuracy", "loss"]));
-    assert_eq!(*tags("native/test"), json!(["accuracy", "loss"]));
+    assert!(tags("adam").is_null(), "no curves in the run directory itself");
+    assert_eq!(*tags("adam/train"), json!(step));
+    assert_eq!(*tags("adam/validation"), json!(["accuracy", "loss"]));
+    assert_eq!(*tags("adam/test"), json!(["accuracy", "loss"]));
 }
 
 fn check_hparams(place: &Place, served: &Served) {
     let differing = served.differing();
-    for name in ["backend", "train.epochs", "train.learning_rate", "inputs"] {
+    for name in ["train.optimizer", "train.epochs", "train.learning_rate", "inputs"] {
         assert!(differing.contains(&name), "{name} is not in {differing:?}");
     }
     assert!(!differing.contains(&"train.batch_size"));
-    let session = served.session("native");
+    let session = served.session("adam");
     assert_eq!(session.hyperparameter("train.epochs"), 2.0, "the resumed configuration");
     assert_eq!(session.hyperparameter("train.optimizer"), "adam");
     assert_eq!(session.hyperparameter("model.lstm.bidirectional"), false);
     assert_eq!(session.hyperparameter("train.token_budget"), "null");
     assert_eq!(session.status(), "STATUS_SUCCESS");
-    let (summary, last) = (place.summary("runs/native"), &place.metrics("runs/native")[1]);
+    let (summary, last) = (place.summary("runs/adam"), &place.metrics("runs/adam")[1]);
     for (sub_run, tag, expected) in [
         ("test", "accuracy", &summary["test"]["accuracy"]),
         ("test", "loss", &summary["test"]["loss"]),
@@ -430,7 +430,7 @@ fn count<'a>(page: &Value, pieces: impl IntoIterator<Item = &'a str>) -> Vec<usi
 }
 
 fn check_texts(served: &Served) {
-    let config = &served.of_run("text", "native")["config"];
+    let config = &served.of_run("text", "adam")["config"];
     assert_eq!(config.as_array().unwrap().len(), 1);
     assert_eq!(config[0][0], 0);
     assert_eq!(
@@ -438,7 +438,7 @@ fn check_texts(served: &Served) {
         [1, 1, 0, 0]
     );
 
-    let predictions = &served.of_run("text", "native/validation")["predictions"];
+    let predictions = &served.of_run("text", "adam/validation")["predictions"];
     assert_eq!([&predictions[0][0], &predictions[1][0]], [17, 34]);
     // A header and 8 examples; the model has learned the words of the classes.
     let pieces = ["<tr>", "<th>", "<td>neg</td>\n<td>neg</td>", "<td>pos</td>\n<td>pos</td>"];
@@ -451,7 +451,7 @@ fn check_texts(served: &Served) {
 }
 
 fn check_precision_recall(place: &Place, served: &Served) {
-    for run in ["native", "libtorch"] {
+    for run in ["adam", "rmsprop"] {
         let curves =
             &served.of_run("pr_curves", &format!("{run}/validation"))["precision_recall/pos"];
         let records = place.metrics(&format!("runs/{run}"));
@@ -478,7 +478,7 @@ fn check_images(served: &Served) {
         let run = format!("{run}/validation");
         serde_json::from_value(served.of_run("images", &run)["confusion_matrix"].clone()).unwrap()
     };
-    let (two, many) = (sizes("native"), sizes("many"));
+    let (two, many) = (sizes("adam"), sizes("many"));
     assert_eq!(two.iter().map(|(step, ..)| *step).collect::<Vec<_>>(), [17, 34]);
     assert!(two.iter().all(|(_, width, height)| *width > 200 && *height > 200), "{two:?}");
     assert!(many[0].1 > two[0].1 && many[0].2 > two[0].2, "{many:?}");
@@ -490,28 +490,28 @@ fn check_histograms(served: &Served) {
         serde_json::from_value(served.of_run("histograms", &format!("{run}/train")).clone())
             .unwrap()
     };
-    let (native, libtorch) = (series("native"), series("libtorch"));
-    assert_eq!(native.keys().collect::<Vec<_>>(), libtorch.keys().collect::<Vec<_>>());
+    let (adam, rmsprop) = (series("adam"), series("rmsprop"));
+    assert_eq!(adam.keys().collect::<Vec<_>>(), rmsprop.keys().collect::<Vec<_>>());
     let values =
         |buckets: &[[f64; 3]]| buckets.iter().map(|bucket| bucket[2]).sum::<f64>() as usize;
     for (name, size) in [("head.bias", 1), ("lstm.weight_hh_l0", 4 * 8 * 8)] {
         for kind in ["weights", "gradients"] {
             let tag = format!("{kind}/{name}");
-            for series in [&native, &libtorch] {
+            for series in [&adam, &rmsprop] {
                 let steps: Vec<u64> = series[&tag].iter().map(|(step, _)| *step).collect();
                 assert_eq!(steps, [10, 20, 30], "{tag}");
                 assert!(series[&tag].iter().all(|(_, buckets)| values(buckets) == size), "{tag}");
             }
         }
     }
-    let embedding = |kind: &str| values(&native[&format!("{kind}/embedding.weight")][0].1);
+    let embedding = |kind: &str| values(&adam[&format!("{kind}/embedding.weight")][0].1);
     assert!(embedding("gradients") < embedding("weights"), "only the words of the batch");
 }
 
 fn check_projector(served: &Served) {
     for (run, name) in [
-        ("native", "embedding.weight"),
-        ("libtorch", "embedding.weight"),
+        ("adam", "embedding.weight"),
+        ("rmsprop", "embedding.weight"),
         ("many", "left.embedding.weight"),
         ("many", "right.embedding.weight"),
     ] {

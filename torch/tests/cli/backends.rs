@@ -62,6 +62,32 @@ fn both_backends_start_from_the_same_weights() {
     assert!(weights("native") == weights("libtorch"));
 }
 
+/// Both need the weights, and histograms the gradients, of the backend.
+#[test]
+fn both_backends_log_histograms_and_word_vectors() {
+    let place = Place::with_data();
+    let summaries = "--set train.tensorboard.histograms=10 --set train.tensorboard.projector=20";
+    for backend in ["native", "libtorch"] {
+        place.train(&format!(
+            "small.yaml --out {backend} --set backend={backend} --set train.epochs=1 {summaries}"
+        ));
+        let [file] = &place.names(&format!("{backend}/train"))[..] else {
+            panic!("one event file")
+        };
+        let events = place.bytes(&format!("{backend}/train/{file}"));
+        for kind in ["weights", "gradients"] {
+            for name in ["embedding.weight", "lstm.weight_hh_l0", "head.bias"] {
+                let tag = format!("{kind}/{name}");
+                let has_tag = events.windows(tag.len()).any(|bytes| bytes == tag.as_bytes());
+                assert!(has_tag, "{backend}: {tag}");
+            }
+        }
+        let vectors =
+            place.names(&format!("{backend}/plugins/org_tensorflow_tensorboard_projector"));
+        assert_eq!(vectors.len(), 3, "{vectors:?}");
+    }
+}
+
 #[test]
 fn a_token_budget_is_measured_on_cuda_devices_only() {
     let place = Place::with_data();
