@@ -154,8 +154,8 @@ fn read_ahead(mut source: Source, ahead: usize) -> Receiver<io::Result<String>> 
     receiver
 }
 
-/// Waits for a line, then takes all that are already available, up to `limit`. Returns `None` at the
-/// end.
+/// Waits for a line, then takes all that are already available, up to `limit`. Returns `None` at
+/// the end.
 fn next_lines(
     lines: &Receiver<io::Result<String>>,
     limit: usize,

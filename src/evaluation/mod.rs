@@ -1,5 +1,5 @@
-//! Scores of a classifier on labelled examples. They equal those of scikit-learn and SciPy. Reading the
-//! examples and printing the scores belong elsewhere.
+//! Scores of a classifier on labelled examples. They equal those of scikit-learn and SciPy. Reading
+//! the examples and printing the scores belong elsewhere.
 
 mod calibration;
 mod comparison;

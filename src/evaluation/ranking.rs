@@ -1,8 +1,8 @@
 //! Ranking metrics: do the scores put examples of a class before the others?
 
-/// Area under the ROC curve: the probability that a positive example has a higher score than a negative
-/// one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are positive or all are
-/// negative.
+/// Area under the ROC curve: the probability that a positive example has a higher score than a
+/// negative one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are
+/// positive or all are negative.
 pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut above, mut pairs_won) = (0_usize, 0.0);
     let mut total = Counts::default();
@@ -17,9 +17,9 @@ pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     (pairs > 0.0).then(|| pairs_won / pairs)
 }
 
-/// Average precision: the mean of the precision at each threshold, weighted by the increase in recall,
-/// without interpolation, like scikit-learn's `average_precision_score`. `None` if all examples are
-/// positive or all are negative.
+/// Average precision: the mean of the precision at each threshold, weighted by the increase in
+/// recall, without interpolation, like scikit-learn's `average_precision_score`. `None` if all
+/// examples are positive or all are negative.
 pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut found, mut taken, mut sum) = (0, 0, 0.0);
     for tied in by_score(scores, positive) {

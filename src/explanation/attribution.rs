@@ -43,8 +43,8 @@ pub struct Explanation {
     pub(super) pair: Option<[String; 2]>,
 }
 
-/// Direction of a contribution. With two classes, [`Side::For`] always means for the second one, so that
-/// explanations are comparable.
+/// Direction of a contribution. With two classes, [`Side::For`] always means for the second one, so
+/// that explanations are comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// For the explained class.

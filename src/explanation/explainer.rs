@@ -99,8 +99,9 @@ impl Explainer {
         })
     }
 
-    /// Returns the probabilities of all classes after each word, [T, C] for each input: those of the
-    /// text up to this word, with the other inputs unchanged. `texts` has the text of each column.
+    /// Returns the probabilities of all classes after each word, [T, C] for each input: those of
+    /// the text up to this word, with the other inputs unchanged. `texts` has the text of each
+    /// column.
     pub fn prefix_probabilities(&self, texts: &[String]) -> Vec<Vec<Vec<f64>>> {
         prefix_probabilities(&self.model, texts)
     }

@@ -1,8 +1,8 @@
 //! Integrated gradients of the word vectors (Sundararajan, Taly and Yan 2017).
 //!
-//! The path leads straight from the vector of PAD in place of every word to the vectors of the text. The
-//! network gets a vocabulary in which every word at every point of the path has its own id, so that the
-//! gradient of the embedding is the gradient of each position.
+//! The path leads straight from the vector of PAD in place of every word to the vectors of the
+//! text. The network gets a vocabulary in which every word at every point of the path has its own
+//! id, so that the gradient of the embedding is the gradient of each position.
 
 use super::attribution::Integration;
 use super::model::{EncodedExample, Model};
@@ -16,8 +16,8 @@ use crate::text::{Corpus, FIRST_WORD, PAD};
 
 /// Number of intervals of the path at the start.
 const INITIAL_INTERVALS: usize = 16;
-/// Gradients per interval, at the points of Gauss-Legendre quadrature. It is exact for polynomials of
-/// degree 3.
+/// Gradients per interval, at the points of Gauss-Legendre quadrature. It is exact for polynomials
+/// of degree 3.
 const POINTS: usize = 2;
 /// Maximum number of gradients.
 const MAX_POINTS: usize = 2048;
@@ -33,8 +33,9 @@ const MAX_VECTORS: usize = 1 << 15;
 
 /// Returns the contribution of each word of each input, and details of the integration.
 ///
-/// Log-odds can jump within a hundredth of the path. Since they are known at the ends of each interval,
-/// the gap between their difference and the integral shows where, and only those intervals are halved.
+/// Log-odds can jump within a hundredth of the path. Since they are known at the ends of each
+/// interval, the gap between their difference and the integral shows where, and only those
+/// intervals are halved.
 pub(super) fn integrated_gradients(
     model: &Model,
     example: &EncodedExample,
@@ -251,8 +252,8 @@ impl<'a> Path<'a> {
             .collect()
     }
 
-    /// Computes the derivative of the log-odds along the path at each position, for each word of each
-    /// input.
+    /// Computes the derivative of the log-odds along the path at each position, for each word of
+    /// each input.
     fn derivatives(&mut self, positions: &[f64]) -> Vec<Vec<Vec<f64>>> {
         let targets = Targets::Labels(vec![self.example.class as u32; self.batch_size]);
         let mut gradients = Gradients::default();

@@ -4,8 +4,8 @@ use super::model::{EncodedExample, Model};
 use crate::objective::log_odds;
 use crate::text::OOV;
 
-/// Returns the contribution of each word of each input. A text of one word without it is one unknown
-/// word.
+/// Returns the contribution of each word of each input. A text of one word without it is one
+/// unknown word.
 pub(super) fn leave_one_out(model: &Model, example: &EncodedExample) -> Vec<Vec<f64>> {
     let contributions = |input: usize| {
         let ids = &example.ids[input];

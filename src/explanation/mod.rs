@@ -1,5 +1,5 @@
-//! Explanations of predictions: the contribution of each word, in log-odds of a class. How a network
-//! computes belongs to the backends.
+//! Explanations of predictions: the contribution of each word, in log-odds of a class. How a
+//! network computes belongs to the backends.
 
 mod attribution;
 mod explainer;

@@ -34,8 +34,8 @@ impl Model {
         Corpus::from_texts(text.pad, text.max_length, texts)
     }
 
-    /// Computes the log-probabilities [C] of `count` variants of an example: input `changed` has the
-    /// ids of `variant`, the others keep `ids`.
+    /// Computes the log-probabilities [C] of `count` variants of an example: input `changed` has
+    /// the ids of `variant`, the others keep `ids`.
     pub fn variants(
         &self,
         ids: &[Vec<u32>],

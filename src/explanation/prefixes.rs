@@ -3,8 +3,8 @@
 use super::model::Model;
 use crate::text::Corpus;
 
-/// Returns the probabilities of all classes after each word, [T, C] for each input: those of the text up
-/// to this word, with the other inputs unchanged. `texts` has the text of each column.
+/// Returns the probabilities of all classes after each word, [T, C] for each input: those of the
+/// text up to this word, with the other inputs unchanged. `texts` has the text of each column.
 pub(super) fn prefix_probabilities(model: &Model, texts: &[String]) -> Vec<Vec<Vec<f64>>> {
     let columns: Vec<Vec<String>> = texts.iter().map(|text| vec![text.clone()]).collect();
     let corpora = model.encoders.encode(&columns);

@@ -1,8 +1,8 @@
 //! Extraction of an untrusted `.tar.gz`.
 //!
 //! Everything is extracted to a new staging directory next to the target, which is renamed to the
-//! target when it is complete. It starts empty and never contains a link, so no path can lead out of
-//! it.
+//! target when it is complete. It starts empty and never contains a link, so no path can lead out
+//! of it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -54,15 +54,17 @@ pub struct Extracted {
 /// Extracts the only top-level directory, `top`, of a `.tar.gz` file as the new directory `into`.
 ///
 /// Permissions and times in the archive are ignored. `progress` is called after each file with the
-/// number of files so far. The staging directory is `INTO.extracting`; a leftover of a killed run is
-/// removed first.
+/// number of files so far. The staging directory is `INTO.extracting`; a leftover of a killed run
+/// is removed first.
 ///
 /// # Errors
 /// Returns an error and leaves nothing at `into` if
 /// - `into` already exists,
-/// - the archive is unreadable, damaged, truncated, without files, or being extracted by another run,
+/// - the archive is unreadable, damaged, truncated, without files, or being extracted by another
+///   run,
 /// - an entry is a link or a special file, occurs twice or exceeds `limits`,
-/// - a name is absolute, contains `..` or a control character, is not valid UTF-8 or is outside `top`,
+/// - a name is absolute, contains `..` or a control character, is not valid UTF-8 or is outside
+///   `top`,
 /// - the disk cannot be written.
 pub fn extract_tar_gz(
     archive: &Path,
@@ -243,7 +245,8 @@ impl Extraction<'_> {
         })?;
         ensure!(
             copied == size,
-            "the archive is truncated: it has {copied} of {size} bytes; delete it and download it again"
+            "the archive is truncated after {copied} of {size} bytes; delete it and download it \
+             again"
         );
         self.bytes += size;
         self.files.push(path);

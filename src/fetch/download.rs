@@ -50,9 +50,10 @@ impl Default for Timeouts {
 
 /// Downloads to `file`, unless it already exists with the right content.
 ///
-/// Data is written to `FILE.part` first, which a later run resumes if this one is interrupted. It is
-/// renamed to `file` when its checksum is right. `progress` is called with the number of bytes so far,
-/// and with the total if the server reports it. The number falls if a download has to start over.
+/// Data is written to `FILE.part` first, which a later run resumes if this one is interrupted. It
+/// is renamed to `file` when its checksum is right. `progress` is called with the number of bytes
+/// so far, and with the total if the server reports it. The number falls if a download has to start
+/// over.
 ///
 /// # Errors
 /// Returns an error if
@@ -70,8 +71,8 @@ pub fn download(
         return Ok(());
     }
     let mut transfer = Transfer::open(download, file)?;
-    // Another run may have finished since the check above. The part file that was opened may even be
-    // its finished file.
+    // Another run may have finished since the check above. The part file that was opened may even
+    // be its finished file.
     let outcome = match is_complete(download, file) {
         Ok(true) => Ok(()),
         Ok(false) => transfer.run(progress),
@@ -236,8 +237,8 @@ impl<'a> Transfer<'a> {
         if end > max_bytes {
             return Err(self.too_large()?);
         }
-        // Without a Content-Length the end of the connection looks like the end of the file. The range
-        // in the response knows better.
+        // Without a Content-Length the end of the connection looks like the end of the file. The
+        // range in the response knows better.
         match total.filter(|total| end < *total) {
             Some(total) => Err(AttemptError::Lost(format!(
                 "the connection ended after {end} of {total} bytes"
@@ -266,8 +267,8 @@ impl<'a> Transfer<'a> {
                     self.resumed = true;
                     return Ok(Incoming { body: response.into_body(), start, total: range.total });
                 }
-                // The response does not continue the part file. The next request has no range, so it
-                // cannot get here again.
+                // The response does not continue the part file. The next request has no range, so
+                // it cannot get here again.
                 self.start_over()?;
                 self.request()
             }
@@ -275,8 +276,8 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Classifies a request without a response. It is worth a retry if the server has responded before
-    /// or at least accepted the connection.
+    /// Classifies a request without a response. It is worth a retry if the server has responded
+    /// before or at least accepted the connection.
     fn request_error(&self, error: &ureq::Error) -> AttemptError {
         let was_connected = match error {
             ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => true,
@@ -339,8 +340,8 @@ impl<'a> Transfer<'a> {
         sha256.eq_ignore_ascii_case(&self.download.sha256)
     }
 
-    // The part file is only read through its one open handle: if locks are mandatory, a second handle
-    // could not read it.
+    // The part file is only read through its one open handle: if locks are mandatory, a second
+    // handle could not read it.
 
     fn part_sha256(&self) -> Result<String> {
         self.seek(0)?;
@@ -404,8 +405,8 @@ fn agent(download: &Download) -> Agent {
         .into()
 }
 
-/// Returns the proxy set in the environment, but none for loopback addresses: the proxy would connect
-/// to itself.
+/// Returns the proxy set in the environment, but none for loopback addresses: the proxy would
+/// connect to itself.
 fn proxy(url: &str) -> Option<Proxy> {
     let uri = url.parse::<Uri>().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! Downloading and extracting a published archive: downloads are verified and resumable, and nothing
-//! in the archive is trusted. Nothing here knows a data set or prints: progress goes to a callback.
+//! Downloading and extracting a published archive: downloads are verified and resumable, and
+//! nothing in the archive is trusted. Nothing here knows a data set or prints: progress goes to a
+//! callback.
 
 mod archive;
 mod download;

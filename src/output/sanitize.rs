@@ -15,7 +15,8 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
-/// Replaces control characters by spaces: TSV has no quoting, so a tab or newline would end the field.
+/// Replaces control characters by spaces: TSV has no quoting, so a tab or newline would end the
+/// field.
 pub fn tsv_field(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

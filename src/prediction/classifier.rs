@@ -15,7 +15,8 @@ use crate::text::{Corpus, Encoders};
 /// Batch size.
 const BATCH_SIZE: usize = 256;
 
-/// A trained model that classifies texts. It is used by one thread at a time and computes on all cores.
+/// A trained model that classifies texts. It is used by one thread at a time and computes on all
+/// cores.
 ///
 /// ```
 /// use lstmtext::Classifier;
@@ -133,9 +134,9 @@ impl Classifier {
         self.predict_columns(&[texts], BATCH_SIZE, usize::MAX)
     }
 
-    /// Classifies examples, in order. Returns the `top` most probable classes of each. `columns` has
-    /// the texts of each text column. Examples of similar length are computed in batches of at most
-    /// `batch_size`.
+    /// Classifies examples, in order. Returns the `top` most probable classes of each. `columns`
+    /// has the texts of each text column. Examples of similar length are computed in batches of at
+    /// most `batch_size`.
     ///
     /// # Errors
     /// Returns an error if the number of columns is wrong, or if their lengths differ.

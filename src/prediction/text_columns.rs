@@ -87,9 +87,9 @@ impl TextColumns {
         self.0.iter().map(text).collect()
     }
 
-    /// Parses lines, the first of which is line `first` of the file. Returns the texts of each column up
-    /// to the first invalid line, and its error. With several columns, each line is a JSON object and
-    /// empty lines are skipped.
+    /// Parses lines, the first of which is line `first` of the file. Returns the texts of each
+    /// column up to the first invalid line, and its error. With several columns, each line is a
+    /// JSON object and empty lines are skipped.
     pub fn parse_lines(
         &self,
         lines: Vec<String>,
@@ -113,8 +113,8 @@ impl TextColumns {
         (columns, None)
     }
 
-    /// Returns the text of each column of a JSON example: a string, or an object if there are several
-    /// columns.
+    /// Returns the text of each column of a JSON example: a string, or an object if there are
+    /// several columns.
     ///
     /// # Errors
     /// Returns an error if it is neither or a column is missing.

@@ -14,8 +14,8 @@ pub enum SeedPurpose {
     WordVectors(usize),
 }
 
-/// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed run
-/// draws the same numbers as an uninterrupted one.
+/// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed
+/// run draws the same numbers as an uninterrupted one.
 pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
     let (kind, number) = match purpose {
         SeedPurpose::Weights => (1, 0),
@@ -54,7 +54,7 @@ pub fn normal(seed: u64, index: u64) -> f64 {
     let (radius, angle) = (unit(index | 1), unit(index & !1));
     let radius = (-2.0 * radius.ln()).sqrt();
     let (sine, cosine) = (std::f64::consts::TAU * angle).sin_cos();
-    radius * if index % 2 == 0 { cosine } else { sine }
+    radius * if index.is_multiple_of(2) { cosine } else { sine }
 }
 
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).

@@ -40,8 +40,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves until a signal arrives. Predictions are computed on the calling thread, HTTP is handled on
-/// others.
+/// Serves until a signal arrives. Predictions are computed on the calling thread, HTTP is handled
+/// on others.
 ///
 /// # Errors
 /// Returns an error if the server cannot listen on the address.

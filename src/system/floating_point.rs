@@ -2,18 +2,18 @@
 
 /// Treats denormal floats as zero in this thread and in every thread that it starts.
 ///
-/// Gradients become denormal after hundreds of steps of backpropagation, and arithmetic on denormals
-/// is 10 to 100 times slower.
+/// Gradients become denormal after hundreds of steps of backpropagation, and arithmetic on
+/// denormals is 10 to 100 times slower.
 pub(super) fn flush_denormals() {
     #[cfg(target_arch = "x86_64")]
     {
         const FLUSH_TO_ZERO: u32 = 1 << 15;
         const DENORMALS_ARE_ZERO: u32 = 1 << 6;
         let mut control: u32 = 0;
-        // SAFETY: both instructions only copy the SSE control register to and from a local. The bits
-        // affect denormals only; rounding and exception masks stay as Rust expects. Rust assumes
-        // the default of these two bits as well: constant folding may keep a denormal that is zero
-        // at run time. No result here depends on that.
+        // SAFETY: both instructions only copy the SSE control register to and from a local. The
+        // bits affect denormals only; rounding and exception masks stay as Rust expects. Rust
+        // assumes the default of these two bits as well: constant folding may keep a denormal that
+        // is zero at run time. No result here depends on that.
         unsafe {
             std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
             control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Milliseconds within which a repeated signal counts as the same one: `timeout` and service managers
-/// signal both the process and its group.
+/// Milliseconds within which a repeated signal counts as the same one: `timeout` and service
+/// managers signal both the process and its group.
 const REPEAT_WINDOW: u64 = 500;
 
 /// Messages on stderr when signals arrive.
@@ -51,8 +51,8 @@ fn is_ignored(signal: i32) -> bool {
 /// signal ends the process.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
-    /// Number of the first signal, and in the bits above it its arrival time in milliseconds. 0 before
-    /// that.
+    /// Number of the first signal, and in the bits above it its arrival time in milliseconds. 0
+    /// before that.
     received: Arc<AtomicU64>,
 }
 

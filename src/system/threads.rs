@@ -9,9 +9,9 @@ use anyhow::Context;
 
 use crate::output::note;
 
-/// Sets the number of threads. The default is OMP_NUM_THREADS, as in libtorch, or else the number of
-/// cores. The calling thread is one of them, so that it need not be woken after every step. Only the
-/// first call has an effect.
+/// Sets the number of threads. The default is OMP_NUM_THREADS, as in libtorch, or else the number
+/// of cores. The calling thread is one of them, so that it need not be woken after every step. Only
+/// the first call has an effect.
 ///
 /// # Errors
 /// Returns an error if the system refuses to start a thread.

@@ -26,10 +26,11 @@ const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 ///
 /// Loading libtorch takes longer than most commands, so `lstmtext` avoids it whenever it can.
 ///
-/// `is_long_running` makes the threads of libtorch yield the CPU while they wait. They belong to GNU
-/// OpenMP, which spins for 300,000 rounds by default, about 10 ms per core. On a busy machine every
-/// step then waits for spinning threads: two training runs on two cores were 100 times slower than
-/// one. OpenMP reads the setting from the environment when it is loaded; a setting of the user wins.
+/// `is_long_running` makes the threads of libtorch yield the CPU while they wait. They belong to
+/// GNU OpenMP, which spins for 300,000 rounds by default, about 10 ms per core. On a busy machine
+/// every step then waits for spinning threads: two training runs on two cores were 100 times slower
+/// than one. OpenMP reads the setting from the environment when it is loaded; a setting of the user
+/// wins.
 pub fn launch(is_long_running: bool) -> anyhow::Error {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "lstmtext".into());

@@ -54,7 +54,8 @@ impl Server {
         (status, serde_json::from_str(&response).unwrap())
     }
 
-    /// Sends a signal and waits for the process to end. Returns the exit code and the rest of stderr.
+    /// Sends a signal and waits for the process to end. Returns the exit code and the rest of
+    /// stderr.
     fn stop(mut self, signal: i32) -> (Option<i32>, String) {
         let id = libc::pid_t::try_from(self.process.id()).unwrap();
         // SAFETY: kill takes integers only. The process is our child and has not been waited for.

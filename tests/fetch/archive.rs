@@ -86,8 +86,8 @@ fn good() -> Tar {
         .file("aclImdb/train/neg/0_1.txt", "")
 }
 
-/// A directory with an archive, a target to extract to, and a directory outside the target that must
-/// not change.
+/// A directory with an archive, a target to extract to, and a directory outside the target that
+/// must not change.
 struct Fixture {
     root: TempDir,
 }
@@ -135,8 +135,8 @@ impl Fixture {
             .map_err(|error| format!("{error:#}"))
     }
 
-    /// Asserts that extraction fails with an error that contains `words` and the archive's name, and
-    /// leaves nothing behind.
+    /// Asserts that extraction fails with an error that contains `words` and the archive's name,
+    /// and leaves nothing behind.
     fn assert_rejected(&self, words: &[&str]) {
         self.assert_rejected_within(&LIMITS, words);
     }

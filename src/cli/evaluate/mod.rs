@@ -31,9 +31,10 @@ Examples:
   lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment
   lstmtext evaluate runs/a --split validation --compare runs/b --errors errors.csv
 
-ROC-AUC and average precision are those of the second of two classes, or the mean over more classes,
-each against the rest. The calibration error is the mean difference between confidence and accuracy in
-15 bins. --compare runs the exact McNemar test on the examples of the first checkpoint.";
+ROC-AUC and average precision are those of the second of two classes, or the mean over more
+classes, each against the rest. The calibration error is the mean difference between confidence
+and accuracy in 15 bins. --compare runs the exact McNemar test on the examples of the first
+checkpoint.";
 
 /// Score a checkpoint on labelled examples
 #[derive(Debug, Args)]
@@ -154,8 +155,8 @@ fn predict_same_examples(
     predict(other, examples.retokenize(&config)?, &config)
 }
 
-/// Returns true if both have the same training, validation and test examples. That depends on the text
-/// columns too, because duplicates stay in one split.
+/// Returns true if both have the same training, validation and test examples. That depends on the
+/// text columns too, because duplicates stay in one split.
 fn same_split(a: &Config, b: &Config) -> bool {
     let split = |data: &DataConfig| {
         let files = (data.train.clone(), data.validation.clone(), data.test.clone());
@@ -171,7 +172,7 @@ fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(Str
     if let Some(path) = &args.data {
         let examples = data::read_examples(path, config, &checkpoint.labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
-            true => error.context("the run's data.filter is for its own file; use --set data.filter={} to read all rows"),
+            true => error.context("use --set data.filter={} to read all rows; the run's data.filter is for its own data"),
             false => error,
         })?;
         examples.notes.iter().for_each(note);

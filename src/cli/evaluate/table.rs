@@ -6,8 +6,8 @@ use super::comparison::ComparisonReport;
 use crate::evaluation::{ClassScore, Evaluation};
 use crate::output::format::group_digits;
 
-/// Maximum number of classes in the confusion matrix. With more classes, the most frequent mistakes are
-/// listed instead.
+/// Maximum number of classes in the confusion matrix. With more classes, the most frequent mistakes
+/// are listed instead.
 const MATRIX_CLASSES: usize = 8;
 /// Number of mistakes in that list.
 const LISTED_MISTAKES: usize = 10;

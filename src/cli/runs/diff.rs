@@ -75,7 +75,8 @@ fn headings(runs: &[NamedRun; 2], width: usize) -> [(String, Align); 2] {
     [&runs[0], &runs[1]].map(|run| (truncate_middle(&printable(&run.name), width), Align::Left))
 }
 
-/// Formats the fields that differ. Values that are too long for a column are printed below the field.
+/// Formats the fields that differ. Values that are too long for a column are printed below the
+/// field.
 fn field_lines(runs: &[NamedRun; 2], differing: &[Difference], width: usize) -> Vec<String> {
     if runs.iter().any(|run| run.report.resolved.is_none()) {
         return vec!["a configuration cannot be read".into()];

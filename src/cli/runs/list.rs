@@ -169,8 +169,8 @@ const HEADINGS: [(&str, Align); 7] = [
 /// Heading above the columns of accuracy and loss.
 const SCORE_HEADING: (&str, usize) = ("validation", 2);
 
-/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each run
-/// whose value differs from the most common one.
+/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each
+/// run whose value differs from the most common one.
 fn table(runs: &[NamedRun], differing: &[Difference], width: usize) -> String {
     let fields = fields_of(differing);
     let with_fields = columns(runs, &fields, usize::MAX);

@@ -19,8 +19,8 @@ pub struct NamedRun {
 }
 
 impl NamedRun {
-    /// Formats the best epoch and the number of epochs so far, as in "3 of 5". Unfinished runs also show
-    /// their maximum, as in "3 of 5/10".
+    /// Formats the best epoch and the number of epochs so far, as in "3 of 5". Unfinished runs also
+    /// show their maximum, as in "3 of 5/10".
     pub fn epochs(&self) -> String {
         let RunReport { best, epoch, state, .. } = &self.report;
         let best = best.map_or("–".to_owned(), |best| best.epoch.to_string());
@@ -57,8 +57,8 @@ pub fn loss(score: Score) -> String {
     }
 }
 
-/// Returns the fields whose values differ between the runs. Runs with an unreadable configuration have
-/// no values. `name` is left out if the directories are named after it.
+/// Returns the fields whose values differ between the runs. Runs with an unreadable configuration
+/// have no values. `name` is left out if the directories are named after it.
 pub fn differing_fields(runs: &[NamedRun]) -> Vec<Difference> {
     let configs: Vec<&Resolved> =
         runs.iter().filter_map(|run| run.report.resolved.as_ref()).collect();
