@@ -371,7 +371,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_slice(&read(path)?)
-        .with_context(|| format!("\"{}\" is damaged", path.display()))
+        .with_context(|| format!("cannot parse \"{}\"", path.display()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

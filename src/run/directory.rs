@@ -275,7 +275,8 @@ impl RunDirectory {
     pub fn read_summary(&self) -> anyhow::Result<Option<RunSummary>> {
         let path = self.path.join(SUMMARY);
         let Some(json) = if_exists(&path, fs::read(&path))? else { return Ok(None) };
-        serde_json::from_slice(&json).with_context(|| format!("\"{}\" is damaged", path.display()))
+        serde_json::from_slice(&json)
+            .with_context(|| format!("cannot parse \"{}\"", path.display()))
     }
 
     /// Writes the error that ended the run to `error.txt`, for later commands. Ignores failures: the

@@ -349,7 +349,7 @@ mod tests {
         assert_eq!((report.epoch, report.best.unwrap().epoch), (2, 1));
         let faults = report.faults.join("\n");
         for part in [
-            "\"summary.json\" is damaged",
+            "cannot parse \"summary.json\"",
             "metrics.jsonl:3: damaged line",
             "cannot read \"last/progress.json\"",
             "cannot read \"last/model.safetensors\"",

@@ -177,7 +177,7 @@ fn damaged_runs_are_listed_with_their_errors() {
     assert_eq!(row(&text, "whole")[1], "finished");
     assert_eq!(row(&text, "damaged")[1], "stopped");
     assert!(text.contains("    damaged: config.yaml:"), "{text}");
-    assert!(text.contains("    damaged: \"summary.json\" is damaged: "), "{text}");
+    assert!(text.contains("    damaged: cannot parse \"summary.json\": "), "{text}");
     assert!(!text.contains("notes"), "{text}");
     place
         .lstmtext("runs diff whole damaged")

@@ -45,7 +45,7 @@
 //!
 //! **Activations are ratios of polynomials**, without branches; four gates share one division. See
 //! `activation.rs` for the fit and its error. The backward pass recomputes c and tanh(c) instead of
-//! loading them: memory is slower than a few multiplications.
+//! storing them: memory is slower than a few multiplications.
 //!
 //! **The weight gradient comes last** ([`WeightGradient`]). dU is a sum over all steps and rows, so
 //! it waits for the end of the block and becomes a single product [H, n] · [n, 4P], which makes the

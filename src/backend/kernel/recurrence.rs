@@ -47,7 +47,7 @@ impl Layout {
         self.offsets[self.steps()]
     }
 
-    /// Token of row 0 at a step; that of row r is r further.
+    /// Index of the first row's token at a step. The other rows follow.
     pub fn offset(&self, step: usize) -> usize {
         self.offsets[step]
     }
@@ -343,7 +343,7 @@ struct BackwardStep<'a> {
     hidden_gradient: HiddenGradient<'a>,
     /// [rows, P].
     cell_gradient: Option<&'a [f32]>,
-    /// Token of row 0.
+    /// Index of the first row's token.
     offset: usize,
     /// dz of the next step, [rows that continue, 4P].
     next_gradients: &'a [f32],

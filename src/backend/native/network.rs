@@ -170,7 +170,7 @@ impl Network {
         let inputs = &spec.config.inputs;
         let indices = inputs.iter().map(|input| BranchIndices::new(input, &parameters));
         let indices = indices.collect::<anyhow::Result<_>>()?;
-        let branch = |(number, input): (usize, &Input)| Branch::new(input, number, instructions);
+        let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
         let shapes: Vec<_> =
             parameters.iter().map(|own| (own.name.clone(), own.shape.clone())).collect();
         let tensors = in_order(&shapes, weights)?.into_iter().zip(&parameters);
@@ -339,9 +339,9 @@ impl Network {
     }
 
     fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
-        for (number, branch) in self.branches.iter().enumerate() {
-            let embedding = &self.weights[self.indices[number].embedding].tensor.values;
-            branch.begin_shard(&shard.inputs[number], embedding, &mut work.branches[number], mode);
+        for (index, branch) in self.branches.iter().enumerate() {
+            let embedding = &self.weights[self.indices[index].embedding].tensor.values;
+            branch.begin_shard(&shard.inputs[index], embedding, &mut work.branches[index], mode);
         }
     }
 
@@ -358,8 +358,8 @@ impl Network {
         work.features.clear();
         work.features.resize(positions.len() * stride, 0.0);
         let mut offset = 0;
-        for (number, branch) in self.branches.iter().enumerate() {
-            let (texts, buffers) = (&shard.inputs[number], &mut work.branches[number]);
+        for (index, branch) in self.branches.iter().enumerate() {
+            let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
             let pooled = Pooled { features: &mut work.features, stride, offset };
             branch.forward(texts, block, positions, buffers, mode, pooled);
             offset += branch.features();
@@ -420,8 +420,8 @@ impl Network {
             times.add("head", start.elapsed().as_secs_f64());
             let start = Instant::now();
             let mut offset = 0;
-            for (number, branch) in self.branches.iter().enumerate() {
-                let (texts, buffers) = (&shard.inputs[number], &mut work.branches[number]);
+            for (index, branch) in self.branches.iter().enumerate() {
+                let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
                 let (features, gradients) = (&work.features, &work.features_gradient);
                 let pooled = PooledGradient { features, gradients, stride, offset };
                 branch.backward(texts, block, positions, buffers, mode, pooled);
@@ -430,8 +430,8 @@ impl Network {
             times.add("backward", start.elapsed().as_secs_f64());
         }
         times.measure("embed", || {
-            for (number, branch) in self.branches.iter().enumerate() {
-                branch.end_shard(&shard.inputs[number], &mut work.branches[number], mode);
+            for (index, branch) in self.branches.iter().enumerate() {
+                branch.end_shard(&shard.inputs[index], &mut work.branches[index], mode);
             }
         });
         work.times = times;
@@ -455,37 +455,37 @@ impl Network {
                 gradient.iter_mut().zip(field(work)).for_each(|(sum, value)| *sum += value);
             }
         }
-        for (number, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
+        for (index, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
             for (layer, cells) in branch.cells.iter().enumerate() {
                 for (direction, cell) in cells.iter().enumerate() {
                     let (first, others) = workspaces.split_at_mut(1);
-                    let sum = &mut first[0].branches[number].gradients[layer][direction];
+                    let sum = &mut first[0].branches[index].gradients[layer][direction];
                     for work in others {
-                        sum.add(&work.branches[number].gradients[layer][direction]);
+                        sum.add(&work.branches[index].gradients[layer][direction]);
                     }
                     let (units, lanes) = (cell.units, self.instructions.lanes());
-                    let index = indices.cells[layer][direction];
+                    let first_weight = indices.cells[layer][direction];
                     let dense = &mut gradients.dense;
-                    unpack(&sum.input, cell.inputs, units, lanes, &mut dense[index]);
-                    unpack(&sum.recurrent, units, units, lanes, &mut dense[index + 1]);
-                    unpack(&sum.bias, 1, units, lanes, &mut dense[index + 2]);
+                    unpack(&sum.input, cell.inputs, units, lanes, &mut dense[first_weight]);
+                    unpack(&sum.recurrent, units, units, lanes, &mut dense[first_weight + 1]);
+                    unpack(&sum.bias, 1, units, lanes, &mut dense[first_weight + 2]);
                 }
             }
         }
         let trained =
             self.branches.iter().enumerate().filter(|(_, branch)| branch.input.embedding.trainable);
-        let trained: Vec<usize> = trained.map(|(number, _)| number).collect();
+        let trained: Vec<usize> = trained.map(|(index, _)| index).collect();
         gradients.rows.resize_with(trained.len(), RowGradient::default);
-        for (number, sum) in trained.into_iter().zip(&mut gradients.rows) {
-            let branch = &self.branches[number];
+        for (index, sum) in trained.into_iter().zip(&mut gradients.rows) {
+            let branch = &self.branches[index];
             let (size, stride) = (branch.input.embedding.size, branch.padded_embedding_size());
-            sum.parameter = self.indices[number].embedding;
-            sum.words.clone_from(&batch.words[number]);
+            sum.parameter = self.indices[index].embedding;
+            sum.words.clone_from(&batch.words[index]);
             sum.values.clear();
             sum.values.resize(sum.words.len() * size, 0.0);
             for (work, shard) in workspaces.iter().zip(&batch.shards) {
-                let rows = work.branches[number].word_gradients.chunks_exact(stride);
-                for (from, row) in rows.zip(&shard.inputs[number].union_rows) {
+                let rows = work.branches[index].word_gradients.chunks_exact(stride);
+                for (from, row) in rows.zip(&shard.inputs[index].union_rows) {
                     let to = &mut sum.values[*row as usize * size..][..size];
                     to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
                 }

@@ -3,10 +3,9 @@
 //! The embedding is large, and a batch has few of its words. With `train.sparse_embedding`, a step
 //! updates only the rows of these words, like `torch.optim.SparseAdam`; all other rows keep their
 //! weights and their optimizer state. Without it, every step updates every row, most of them with a
-//! gradient of zero. With some optimizers (AdaDelta, and RMSprop and SGD without momentum or weight
-//! decay), a gradient of zero does not change the weights. Rows are then updated lazily: the state of
-//! a row catches up on the steps it missed, with the same arithmetic, when the row has a gradient
-//! again.
+//! gradient of zero. Without momentum and weight decay, AdaDelta, RMSprop and SGD do not change a
+//! weight whose gradient is zero. Rows are then updated lazily: when a row has a gradient again, its
+//! state catches up on the steps it missed, with the same arithmetic.
 
 use anyhow::{bail, ensure};
 use pulp::{Simd, WithSimd};

@@ -69,7 +69,7 @@ pub struct SequenceBlock {
 }
 
 impl SequenceBlock {
-    /// Rows of the word table in the order of the backward direction.
+    /// Returns the rows of the word table in the order of the backward direction.
     pub fn reversed_word_rows(&self) -> Vec<u32> {
         self.reversed.iter().map(|token| self.word_rows[*token as usize]).collect()
     }
@@ -166,8 +166,8 @@ impl BatchSharder {
                 positions,
             });
         }
-        for (number, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
-            let row_numbers = &mut row_numbers[number];
+        for (input_index, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
+            let row_numbers = &mut row_numbers[input_index];
             for shard in &mut batch.shards {
                 row_numbers.reset();
                 let mut texts = ShardTexts {
@@ -181,9 +181,10 @@ impl BatchSharder {
                     let positions = &shard.positions[block.clone()];
                     let share = shares_padding(input, dropout);
                     let selection = (corpus, examples, positions);
-                    let block = sequence_block(number, input, selection, dropout, share, |word| {
-                        row_numbers.get_or_add(word, &mut texts.words)
-                    });
+                    let block =
+                        sequence_block(input_index, input, selection, dropout, share, |word| {
+                            row_numbers.get_or_add(word, &mut texts.words)
+                        });
                     longest = longest.max(block.shared_padding.iter().copied().max().unwrap_or(0));
                     texts.blocks.push(block);
                 }
@@ -218,9 +219,9 @@ impl BatchSharder {
     }
 }
 
-/// Returns a single text of the input at index `number`. Padding in front counts as steps of the
+/// Returns a single text of the input at `input_index`. Padding in front counts as steps of the
 /// text.
-pub fn single_text(number: usize, input: &Input, corpus: &Corpus, example: u32) -> ShardTexts {
+pub fn single_text(input_index: usize, input: &Input, corpus: &Corpus, example: u32) -> ShardTexts {
     let mut words: Vec<u32> = Vec::new();
     let row_of = |word: u32| match words.iter().position(|known| *known == word) {
         Some(row) => row as u32,
@@ -229,7 +230,7 @@ pub fn single_text(number: usize, input: &Input, corpus: &Corpus, example: u32) 
             words.len() as u32 - 1
         }
     };
-    let block = sequence_block(number, input, (corpus, &[example], &[0]), None, false, row_of);
+    let block = sequence_block(input_index, input, (corpus, &[example], &[0]), None, false, row_of);
     let union_rows = (0..words.len() as u32).collect();
     ShardTexts { words, union_rows, blocks: vec![block], shared_padding: None }
 }
@@ -256,7 +257,7 @@ fn shares_padding(input: &Input, dropout: Option<&Dropout>) -> bool {
     !input.lstm.bidirectional && !drops
 }
 
-/// Numbers of steps of a text.
+/// Lengths of a text, in steps.
 struct TextSteps {
     /// Steps of its own.
     steps: usize,
@@ -307,7 +308,7 @@ fn block_ranges(examples: usize) -> Vec<Range<usize>> {
 /// Builds the block of the examples at `positions`. `row_of` returns the row of a word in the word
 /// table.
 fn sequence_block(
-    number: usize,
+    input_index: usize,
     input: &Input,
     (corpus, examples, positions): (&Corpus, &[u32], &[u32]),
     dropout: Option<&Dropout>,
@@ -334,7 +335,7 @@ fn sequence_block(
     for (row, text) in texts.iter().enumerate() {
         let words = std::iter::repeat_n(&PAD, padding[row]).chain(*text);
         for (step, word) in words.enumerate() {
-            let position = Position { input: number, example: positions[order[row]], step };
+            let position = Position { input: input_index, example: positions[order[row]], step };
             word_rows[layout.offset(step) + row] = match dropout {
                 Some(dropout) if !dropout.keeps_word(position, rate) => DROPPED,
                 _ => row_of(*word),

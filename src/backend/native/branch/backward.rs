@@ -116,12 +116,12 @@ impl Branch {
     ) {
         let tokens = block.layout.tokens();
         let is_padding = positions.is_none();
-        for number in (0..layers.len()).rev() {
-            let is_top = number + 1 == layers.len();
-            let per_token = number > 0 || !self.projects_distinct_words(mode);
-            let (below, from_here) = layers.split_at_mut(number);
+        for index in (0..layers.len()).rev() {
+            let is_top = index + 1 == layers.len();
+            let per_token = index > 0 || !self.projects_distinct_words(mode);
+            let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
-            let cells = &self.cells[number];
+            let cells = &self.cells[index];
             for (direction, cell) in cells.iter().enumerate() {
                 let cache = &mut layer.caches[direction];
                 if is_padding {
@@ -132,8 +132,7 @@ impl Branch {
                         true => gradient.resize_zeroed(tokens * cell.padded_units),
                         false => debug_assert_eq!(gradient.len(), tokens * cell.padded_units),
                     }
-                    for (to, from) in
-                        gradient.iter_mut().zip(&*work.padding_hidden_gradient[number])
+                    for (to, from) in gradient.iter_mut().zip(&*work.padding_hidden_gradient[index])
                     {
                         *to += from;
                     }
@@ -150,14 +149,14 @@ impl Branch {
                     cell,
                     layout: &block.layout,
                     hidden_gradient,
-                    cell_gradient: is_padding.then_some(&work.padding_cell_gradient[number]),
+                    cell_gradient: is_padding.then_some(&work.padding_cell_gradient[index]),
                     cache,
                     carry: &mut work.carry,
                 });
                 if !is_padding && block.shared_padding.iter().any(|length| *length > 0) {
-                    self.add_to_shared_padding(block, number, cell, cache, work);
+                    self.add_to_shared_padding(block, index, cell, cache, work);
                 }
-                let gradient = &mut work.gradients[number][direction];
+                let gradient = &mut work.gradients[index][direction];
                 self.instructions.run(WeightGradient {
                     sum: &mut gradient.recurrent,
                     left: &cache.hidden,
@@ -210,7 +209,7 @@ impl Branch {
             if !per_token {
                 continue;
             }
-            self.apply_dropout(number, block, positions, mode, &mut layer.inputs_gradient);
+            self.apply_dropout(index, block, positions, mode, &mut layer.inputs_gradient);
             match below.last_mut() {
                 Some(below) => self.split_directions(block, &layer.inputs_gradient, below),
                 None => self.instructions.run(ScatterAdd {
@@ -243,7 +242,7 @@ impl Branch {
     fn add_to_shared_padding(
         &self,
         block: &SequenceBlock,
-        number: usize,
+        index: usize,
         cell: &Cell,
         cache: &ForwardCache,
         work: &mut Workspace,
@@ -261,8 +260,8 @@ impl Branch {
         for (row, length) in lengths.filter(|(_, length)| **length > 0) {
             let to = (length - 1) * padded_units;
             for (sums, from) in [
-                (&mut work.padding_hidden_gradient[number], &work.initial_hidden_gradient),
-                (&mut work.padding_cell_gradient[number], &work.carry),
+                (&mut work.padding_hidden_gradient[index], &work.initial_hidden_gradient),
+                (&mut work.padding_cell_gradient[index], &work.carry),
             ] {
                 let from = &from[row * padded_units..][..padded_units];
                 let sums = sums[to..to + padded_units].iter_mut();

@@ -152,17 +152,17 @@ impl Branch {
         work: &Workspace,
         mode: Mode,
     ) {
-        for number in 0..layers.len() {
-            let (below, from_here) = layers.split_at_mut(number);
+        for index in 0..layers.len() {
+            let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
-            let cells = &self.cells[number];
-            let per_token = number > 0 || !self.projects_distinct_words(mode);
+            let cells = &self.cells[index];
+            let per_token = index > 0 || !self.projects_distinct_words(mode);
             if per_token {
                 match below.last() {
                     Some(below) => self.concat_directions(block, below, &mut layer.inputs),
                     None => self.embed(block, &work.word_table, &mut layer.inputs),
                 }
-                self.apply_dropout(number, block, positions, mode, &mut layer.inputs);
+                self.apply_dropout(index, block, positions, mode, &mut layer.inputs);
             }
             for (direction, cell) in cells.iter().enumerate() {
                 if per_token {
@@ -182,7 +182,7 @@ impl Branch {
                     let lengths = block.shared_padding.iter().enumerate();
                     for (row, length) in lengths.filter(|(_, length)| **length > 0) {
                         let (hidden, cell_state) =
-                            state_after(&padding[number].caches[direction], length - 1, width);
+                            state_after(&padding[index].caches[direction], length - 1, width);
                         cache.hidden[row * width..][..width].copy_from_slice(hidden);
                         cache.cell_state[row * width..][..width].copy_from_slice(cell_state);
                         zero_initial_state = false;

@@ -13,13 +13,13 @@ pub struct Branch {
     /// Configuration of the input.
     pub input: Input,
     /// Index of the input.
-    pub number: usize,
+    pub input_index: usize,
     /// Cells of each layer, one for each direction.
     pub cells: Vec<Vec<Cell>>,
     pub(super) instructions: Instructions,
 }
 
-/// Purpose of a forward pass.
+/// Options of a forward pass.
 #[derive(Clone, Copy)]
 pub struct Mode<'a> {
     /// `true` if a backward pass follows.
@@ -52,8 +52,8 @@ pub struct PooledGradient<'a> {
 }
 
 impl Branch {
-    /// Returns the layers of `input`, the input at index `number`, with zero weights.
-    pub fn new(input: &Input, number: usize, instructions: Instructions) -> Self {
+    /// Returns the layers of `input`, the input at `input_index`, with zero weights.
+    pub fn new(input: &Input, input_index: usize, instructions: Instructions) -> Self {
         let directions = input.lstm.directions();
         let layer = |layer: usize| {
             let inputs = match layer {
@@ -64,7 +64,7 @@ impl Branch {
             (0..directions).map(cell).collect()
         };
         let cells = (0..input.lstm.layers).map(layer).collect();
-        Self { input: input.clone(), number, cells, instructions }
+        Self { input: input.clone(), input_index, cells, instructions }
     }
 
     /// Number of pooled features of this input.
@@ -99,32 +99,32 @@ impl Branch {
         }
     }
 
-    /// Applies dropout to the inputs of layer `number`, or to their gradient. `positions` are those
+    /// Applies dropout to the inputs of the layer at `index`, or to their gradient. `positions` are those
     /// of the block's examples in the batch.
     pub(super) fn apply_dropout(
         &self,
-        number: usize,
+        index: usize,
         block: &SequenceBlock,
         positions: Option<&[u32]>,
         mode: Mode,
         values: &mut [f32],
     ) {
         let (Some(dropout), Some(positions)) = (mode.dropout, positions) else { return };
-        let rate = if number == 0 { self.input.embedding.dropout } else { self.input.lstm.dropout };
+        let rate = if index == 0 { self.input.embedding.dropout } else { self.input.lstm.dropout };
         if rate == 0.0 {
             return;
         }
         let stride = values.len() / block.layout.tokens();
-        let width = self.cells[number][0].inputs;
+        let width = self.cells[index][0].inputs;
         for step in 0..block.layout.steps() {
             for row in 0..block.layout.active_rows(step) {
                 let token = block.layout.offset(step) + row;
                 let values = &mut values[token * stride..][..width];
                 let example = positions[block.order[row]];
-                let position = Position { input: self.number, example, step };
-                match number {
+                let position = Position { input: self.input_index, example, step };
+                match index {
                     0 => dropout.embedding(position, rate, values),
-                    _ => dropout.layer(number, position, rate, values),
+                    _ => dropout.layer(index, position, rate, values),
                 }
             }
         }

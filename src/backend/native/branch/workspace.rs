@@ -21,7 +21,7 @@ pub struct Workspace {
     pub(super) padding_hidden_gradient: Vec<AlignedVec>,
     /// Gradient of the cell state after each step of the shared padding, for each layer.
     pub(super) padding_cell_gradient: Vec<AlignedVec>,
-    /// Gradient dc that goes from step to step.
+    /// Gradient dc that is passed from step to step.
     pub(super) carry: AlignedVec,
     /// Gradient of the initial hidden states of a block.
     pub(super) initial_hidden_gradient: AlignedVec,
