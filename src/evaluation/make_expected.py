@@ -72,7 +72,7 @@ def case(name, labels, probabilities):
 
 
 def synthetic(random, examples, classes, sharpness, decimals=None):
-    """Returns labels, and probabilities that favour them."""
+    """Returns labels, and probabilities that favor them."""
     labels = random.integers(0, classes, examples)
     logits = random.normal(size=(examples, classes))
     logits[np.arange(examples), labels] += sharpness

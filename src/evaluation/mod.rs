@@ -1,4 +1,4 @@
-//! Scores of a classifier on labelled examples. They equal those of scikit-learn and SciPy. Reading
+//! Scores of a classifier on labeled examples. They equal those of scikit-learn and SciPy. Reading
 //! the examples and printing the scores belong elsewhere.
 
 mod calibration;

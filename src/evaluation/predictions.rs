@@ -1,19 +1,19 @@
 //! Predictions for examples with known labels.
 
 use crate::backend::Inference;
-use crate::data::Dataset;
+use crate::data::{Dataset, Target, Targets};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
-use crate::objective::argmax;
+use crate::objective::{CrossEntropy, LossFunction, argmax, is_correct};
 use crate::objective::metrics::{Meter, Score};
 
-/// Predictions of a classifier for labelled examples.
+/// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
 pub struct Predictions {
     /// Number of classes.
     pub(super) classes: usize,
     /// Shape [N, C], row by row.
     pub(super) log_probabilities: Vec<f64>,
-    pub(super) labels: Vec<u32>,
+    pub(super) targets: Targets,
     /// Sequence length of each example, after truncation.
     pub(super) tokens: Vec<usize>,
 }
@@ -36,24 +36,31 @@ impl Predictions {
         Self {
             classes,
             log_probabilities,
-            labels: data.targets.labels().unwrap_or_default().to_vec(),
+            targets: data.targets.clone(),
             tokens: tokens.collect(),
         }
     }
 
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
-    /// Index of the true class of an example.
+    /// Index of the true class of an example: the most probable one of a distribution, the first one of
+    /// a set.
     pub fn label(&self, example: usize) -> usize {
-        self.labels[example] as usize
+        match self.targets.get(example) {
+            Target::Label(label) => label as usize,
+            Target::Labels(labels) => labels.first().map_or(0, |label| *label as usize),
+            Target::Distribution(shares) => {
+                argmax(&shares.iter().map(|share| f64::from(*share)).collect::<Vec<_>>())
+            }
+        }
     }
 
     /// Index of the most probable class of an example, the first one if several are equal.
@@ -68,7 +75,7 @@ impl Predictions {
 
     /// Returns true if the most probable class is the true one.
     pub fn is_correct(&self, example: usize) -> bool {
-        self.predicted(example) == self.label(example)
+        is_correct(self.row(example), self.targets.get(example))
     }
 
     /// Misclassified examples by falling confidence.
@@ -85,7 +92,8 @@ impl Predictions {
     pub fn score(&self) -> Score {
         let mut meter = Meter::default();
         for example in 0..self.len() {
-            let loss = -self.row(example)[self.label(example)];
+            let mut row = self.row(example).to_vec();
+            let loss = CrossEntropy::default().loss(&mut row, self.targets.get(example));
             meter.add(loss, u64::from(self.is_correct(example)), 1);
         }
         meter.score()

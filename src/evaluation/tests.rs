@@ -47,7 +47,7 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
     Predictions {
         classes: probabilities[0].len(),
         log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),
-        labels: labels.to_vec(),
+        targets: labels.to_vec().into(),
         tokens: (0..labels.len()).collect(),
     }
 }

@@ -1,5 +1,5 @@
 //! Classification of new texts with a trained model. How the model computes belongs to the
-//! backends; scores on labelled examples belong to [`crate::evaluation`].
+//! backends; scores on labeled examples belong to [`crate::evaluation`].
 
 mod classifier;
 pub mod text_columns;

@@ -4,34 +4,34 @@ use predicates::Predicate;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-use crate::common::{Place, SMALL, assert_fails, csv, examples, noise, stdout, stdout_json};
+use crate::common::{SMALL, TestDir, assert_fails, csv, examples, noise, stdout, stdout_json};
 
-impl Place {
-    /// Creates a place with a run that makes mistakes, because some labels are random.
+impl TestDir {
+    /// Creates a directory with a run that makes mistakes, because some labels are random.
     fn with_noisy_run() -> Self {
         let mixed =
             |count, seed| [examples(&["neg", "pos"], count, seed), noise(count, seed + 9)].concat();
-        let place = Self::new()
+        let dir = Self::new()
             .file("small.yaml", SMALL)
             .file("train.csv", csv(&mixed(300, 1)))
             .file("test.csv", csv(&mixed(100, 2)));
-        place.train("small.yaml --out run");
-        place
+        dir.train("small.yaml --out run");
+        dir
     }
 }
 
-fn evaluate(place: &Place, line: &str) -> Value {
-    stdout_json(&place.lstmtext(&format!("evaluate {line} --json")).assert().success())
+fn evaluate(dir: &TestDir, line: &str) -> Value {
+    stdout_json(&dir.lstmtext(&format!("evaluate {line} --json")).assert().success())
 }
 
 #[test]
 fn test_scores_match_those_of_training() {
-    let place = Place::with_run();
-    let mut score = place.summary("run")["test"].clone();
+    let dir = TestDir::with_run();
+    let mut score = dir.summary("run")["test"].clone();
     score["examples"] = json!(200);
     // The default is the test split of the best checkpoint.
     for line in ["run", "run --split test", "run/best", "run --data test.csv"] {
-        let found = evaluate(&place, line);
+        let found = evaluate(&dir, line);
         let found = ["loss", "accuracy", "examples"].map(|key| (key, found[key].clone()));
         assert_eq!(found.into_iter().collect::<Value>(), score, "{line}");
     }
@@ -39,22 +39,22 @@ fn test_scores_match_those_of_training() {
 
 #[test]
 fn validation_scores_match_those_of_training() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let validation = |checkpoint| {
-        let score = evaluate(&place, &format!("{checkpoint} --split validation"));
+        let score = evaluate(&dir, &format!("{checkpoint} --split validation"));
         assert_eq!(score["examples"], 60);
         json!({"loss": score["loss"], "accuracy": score["accuracy"]})
     };
-    assert_eq!(validation("run/best"), place.summary("run")["validation"]);
-    assert_eq!(validation("run/last"), place.metrics("run").last().unwrap()["validation"]);
+    assert_eq!(validation("run/best"), dir.summary("run")["validation"]);
+    assert_eq!(validation("run/last"), dir.metrics("run").last().unwrap()["validation"]);
 }
 
 #[test]
 fn accuracy_and_loss_match_the_predictions() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let test = examples(&["neg", "pos"], 200, 2);
     let texts: Vec<&str> = test.iter().map(|example| example.text.as_str()).collect();
-    let done = place.lstmtext("predict run --format jsonl").args(&texts).assert().success();
+    let done = dir.lstmtext("predict run --format jsonl").args(&texts).assert().success();
     let predictions = crate::common::stdout(&done);
     let (mut hits, mut loss) = (0.0, 0.0);
     for (line, example) in predictions.lines().zip(&test) {
@@ -64,15 +64,15 @@ fn accuracy_and_loss_match_the_predictions() {
         hits += f64::from(hit);
         loss -= if hit { probability } else { 1.0 - probability }.ln();
     }
-    let score = place.summary("run")["test"].clone();
+    let score = dir.summary("run")["test"].clone();
     assert_eq!(score["accuracy"], hits / 200.0);
     assert!((score["loss"].as_f64().unwrap() - loss / 200.0).abs() < 1e-4, "{score} {loss}");
 }
 
 #[test]
 fn scores_are_printed_as_tables() {
-    let place = Place::with_run();
-    let printed = stdout(&place.lstmtext("evaluate run").assert().success());
+    let dir = TestDir::with_run();
+    let printed = stdout(&dir.lstmtext("evaluate run").assert().success());
     for pattern in [
         r"^test: 200 examples\n",
         r"\naccuracy  +\d+\.\d\d %  \(95 % CI: \d+\.\d\d to \d+\.\d\d %\)\n",
@@ -91,9 +91,9 @@ fn tables_of_many_classes_fit_a_terminal() {
     let labels: Vec<String> = (0..12).map(|n| format!("quite-a-long-label-{n}")).collect();
     for count in [4, 12] {
         let labels: Vec<&str> = labels[..count].iter().map(String::as_str).collect();
-        let place = Place::new().data(&labels).file("small.yaml", SMALL);
-        place.train("small.yaml --out run --set train.epochs=1");
-        let printed = stdout(&place.lstmtext("evaluate run").assert().success());
+        let dir = TestDir::new().data(&labels).file("small.yaml", SMALL);
+        dir.train("small.yaml --out run --set train.epochs=1");
+        let printed = stdout(&dir.lstmtext("evaluate run").assert().success());
         assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
         assert_eq!(printed.contains("most frequent mistakes"), count == 12, "{printed}");
     }
@@ -101,8 +101,8 @@ fn tables_of_many_classes_fit_a_terminal() {
 
 #[test]
 fn scores_are_consistent() {
-    let place = Place::with_noisy_run();
-    let found = evaluate(&place, "run");
+    let dir = TestDir::with_noisy_run();
+    let found = evaluate(&dir, "run");
     let sum = |values: &Value| -> f64 {
         values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).sum()
     };
@@ -125,16 +125,15 @@ fn scores_are_consistent() {
 
 #[test]
 fn mistakes_are_written_with_their_texts() {
-    let place = Place::with_noisy_run();
-    let wrong =
-        200 - (200.0 * evaluate(&place, "run")["accuracy"].as_f64().unwrap()).round() as u64;
+    let dir = TestDir::with_noisy_run();
+    let wrong = 200 - (200.0 * evaluate(&dir, "run")["accuracy"].as_f64().unwrap()).round() as u64;
     assert!(wrong > 3, "the model makes mistakes");
-    let test: Vec<String> = place.read("test.csv").lines().map(str::to_owned).collect();
+    let test: Vec<String> = dir.read("test.csv").lines().map(str::to_owned).collect();
     for name in ["errors.jsonl", "errors.csv", "errors.tsv"] {
-        let done = place.lstmtext(&format!("evaluate run --errors {name}")).assert().success();
+        let done = dir.lstmtext(&format!("evaluate run --errors {name}")).assert().success();
         done.stderr(contains(format!("{name}: {wrong} mistakes")));
     }
-    let mistakes = place.json_lines("errors.jsonl");
+    let mistakes = dir.json_lines("errors.jsonl");
     assert_eq!(mistakes.len() as u64, wrong);
     let mut last = 1.0;
     for mistake in &mistakes {
@@ -148,28 +147,28 @@ fn mistakes_are_written_with_their_texts() {
             format!("{},{}", mistake["text"].as_str().unwrap(), mistake["label"].as_str().unwrap());
         assert_eq!(*line, expected);
     }
-    let csv = place.read("errors.csv");
+    let csv = dir.read("errors.csv");
     assert_eq!(
         csv.lines().next(),
         Some("label,predicted,probability,label_probability,file,line,text")
     );
     let first = mistakes[0]["text"].as_str().unwrap();
     assert!(csv.lines().nth(1).unwrap().ends_with(first), "{csv}");
-    assert!(place.read("errors.tsv").lines().nth(1).unwrap().ends_with(first));
-    let command = place.lstmtext("evaluate run --errors mistakes.xls");
+    assert!(dir.read("errors.tsv").lines().nth(1).unwrap().ends_with(first));
+    let command = dir.lstmtext("evaluate run --errors mistakes.xls");
     assert_fails(command, 2, &["mistakes.xls", ".csv, .tsv or .jsonl"]);
-    let before = place.read("test.csv");
-    let command = place.lstmtext("evaluate run --data test.csv --errors ./test.csv");
+    let before = dir.read("test.csv");
+    let command = dir.lstmtext("evaluate run --data test.csv --errors ./test.csv");
     assert_fails(command, 2, &["test.csv", "would overwrite"]);
-    assert_eq!(place.read("test.csv"), before);
+    assert_eq!(dir.read("test.csv"), before);
 }
 
 #[test]
 fn two_checkpoints_are_compared_on_the_same_examples() {
-    let place = Place::with_noisy_run();
-    place.train("small.yaml --out other --set model.lstm.units=3 --set text.lowercase=false --set train.epochs=1");
-    let found = evaluate(&place, "run --compare other");
-    let (own, other) = (evaluate(&place, "run"), evaluate(&place, "other"));
+    let dir = TestDir::with_noisy_run();
+    dir.train("small.yaml --out other --set model.lstm.units=3 --set text.lowercase=false --set train.epochs=1");
+    let found = evaluate(&dir, "run --compare other");
+    let (own, other) = (evaluate(&dir, "run"), evaluate(&dir, "other"));
     let comparison = &found["comparison"];
     assert_eq!(comparison["accuracy"], other["accuracy"]);
     assert_eq!(comparison["loss"], other["loss"]);
@@ -177,56 +176,56 @@ fn two_checkpoints_are_compared_on_the_same_examples() {
     let both = count("both_right");
     assert_eq!((both + count("only_first")) / 200.0, own["accuracy"].as_f64().unwrap());
     assert_eq!((both + count("only_other")) / 200.0, other["accuracy"].as_f64().unwrap());
-    let itself = &evaluate(&place, "run --compare run/best")["comparison"];
+    let itself = &evaluate(&dir, "run --compare run/best")["comparison"];
     assert_eq!((&itself["p_value"], &itself["only_first"]), (&json!(1.0), &json!(0)));
-    let done = place.lstmtext("evaluate run --compare other").assert().success();
+    let done = dir.lstmtext("evaluate run --compare other").assert().success();
     assert!(stdout(&done).contains("McNemar's test: p "));
     done.stderr("");
 
     // The training examples of another split may be among the compared ones.
-    place.train("small.yaml --out split --set data.split.seed=2 --set train.epochs=1");
-    let done = place.lstmtext("evaluate run --split validation --compare split").assert().success();
+    dir.train("small.yaml --out split --set data.split.seed=2 --set train.epochs=1");
+    let done = dir.lstmtext("evaluate run --split validation --compare split").assert().success();
     done.stderr(contains("trained on a different split"));
     let line = "evaluate run --split validation --set data.split.seed=2";
-    place.lstmtext(line).assert().success().stderr(contains("--set data.split.seed changes"));
-    let place = place.data(&["neg", "pos", "meh"]);
-    place.train("small.yaml --out three --set train.epochs=1");
-    let command = place.lstmtext("evaluate three --compare run");
+    dir.lstmtext(line).assert().success().stderr(contains("--set data.split.seed changes"));
+    let dir = dir.data(&["neg", "pos", "meh"]);
+    dir.train("small.yaml --out three --set train.epochs=1");
+    let command = dir.lstmtext("evaluate three --compare run");
     assert_fails(command, 1, &["labels neg, pos", "meh", "cannot compare"]);
 }
 
 #[test]
 fn other_data_may_have_other_columns() {
-    let place = Place::with_run();
-    let renamed = place.read("test.csv").replacen("text,label", "review,sentiment", 1);
-    let place = place.file("other.csv", renamed);
+    let dir = TestDir::with_run();
+    let renamed = dir.read("test.csv").replacen("text,label", "review,sentiment", 1);
+    let dir = dir.file("other.csv", renamed);
     let columns = "--set data.text_column=review --set data.label_column=sentiment";
-    let score = evaluate(&place, &format!("run --data other.csv {columns}"));
-    assert_eq!(score["loss"], place.summary("run")["test"]["loss"]);
-    let without = place.lstmtext("evaluate run --data other.csv");
+    let score = evaluate(&dir, &format!("run --data other.csv {columns}"));
+    assert_eq!(score["loss"], dir.summary("run")["test"]["loss"]);
+    let without = dir.lstmtext("evaluate run --data other.csv");
     assert_fails(without, 1, &["other.csv:1", "expected a column \"text\""]);
 }
 
 #[test]
 fn a_filter_that_fails_on_other_data_is_reported() {
-    let mut place = Place::with_data();
+    let mut dir = TestDir::with_data();
     let mut rows = String::new();
-    for (number, line) in place.read("train.csv").lines().enumerate() {
+    for (number, line) in dir.read("train.csv").lines().enumerate() {
         rows += &format!("{line},{}\n", if number == 0 { "part" } else { "a" });
     }
-    place = place.file("train.csv", rows);
-    let mut command = place.lstmtext("train small.yaml --out run --set data.test=null");
+    dir = dir.file("train.csv", rows);
+    let mut command = dir.lstmtext("train small.yaml --out run --set data.test=null");
     command.args(["--set", "data.filter={part: a}"]).assert().success();
-    let command = place.lstmtext("evaluate run --data test.csv");
+    let command = dir.lstmtext("evaluate run --data test.csv");
     assert_fails(command, 1, &["--set data.filter={}", "part"]);
-    place.lstmtext("evaluate run --data test.csv --set data.filter={}").assert().success();
+    dir.lstmtext("evaluate run --data test.csv --set data.filter={}").assert().success();
 }
 
 #[test]
 fn scores_do_not_depend_on_the_batch_size() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let score =
-        |size: u32| evaluate(&place, &format!("run --set train.validation_batch_size={size}"));
+        |size: u32| evaluate(&dir, &format!("run --set train.validation_batch_size={size}"));
     let (one, many) = (score(1), score(64));
     assert_eq!(one["accuracy"], many["accuracy"]);
     let loss = |score: &Value| score["loss"].as_f64().unwrap();
@@ -235,31 +234,31 @@ fn scores_do_not_depend_on_the_batch_size() {
 
 #[test]
 fn unknown_labels_are_reported_with_their_line() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let mut strange = examples(&["neg", "pos"], 5, 3);
     strange[3].label = "meh".into();
-    let place = place.file("strange.csv", csv(&strange));
-    let command = place.lstmtext("evaluate run --data strange.csv");
+    let dir = dir.file("strange.csv", csv(&strange));
+    let command = dir.lstmtext("evaluate run --data strange.csv");
     assert_fails(command, 1, &["strange.csv:5", "\"meh\"", "neg, pos"]);
 }
 
 #[test]
 fn an_empty_split_is_an_error() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set data.test=null --set train.epochs=1");
-    assert_fails(place.lstmtext("evaluate run --split test"), 1, &["no test examples"]);
-    assert_fails(place.lstmtext("evaluate run --split tset"), 2, &["tset", "validation"]);
-    assert_fails(place.lstmtext("evaluate run --data none.csv"), 1, &["none.csv"]);
-    assert_fails(place.lstmtext("evaluate run --data test.csv --split test"), 2, &["--split"]);
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set data.test=null --set train.epochs=1");
+    assert_fails(dir.lstmtext("evaluate run --split test"), 1, &["no test examples"]);
+    assert_fails(dir.lstmtext("evaluate run --split tset"), 2, &["tset", "validation"]);
+    assert_fails(dir.lstmtext("evaluate run --data none.csv"), 1, &["none.csv"]);
+    assert_fails(dir.lstmtext("evaluate run --data test.csv --split test"), 2, &["--split"]);
     // Without test examples, the validation split is evaluated.
-    assert_eq!(evaluate(&place, "run")["examples"], 60);
+    assert_eq!(evaluate(&dir, "run")["examples"], 60);
 }
 
 #[test]
 fn runs_can_be_evaluated_from_any_directory() {
-    let place = Place::with_run();
-    let other = Place::new();
+    let dir = TestDir::with_run();
+    let other = TestDir::new();
     let mut command = other.lstmtext("evaluate --json");
-    let score = stdout_json(&command.arg(place.path("run")).assert().success());
-    assert_eq!(score["loss"], place.summary("run")["test"]["loss"]);
+    let score = stdout_json(&command.arg(dir.path("run")).assert().success());
+    assert_eq!(score["loss"], dir.summary("run")["test"]["loss"]);
 }

@@ -4,12 +4,12 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::common::{Place, assert_fails, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, stdout, stdout_json};
 
 const TEXT: &str = "n1 pos3 <b>n2</b> neg4 pos5 unheard";
 
-fn explain(place: &Place, line: &str, texts: &[&str]) -> Value {
-    let mut command = place.lstmtext(&format!("explain {line} --json"));
+fn explain(dir: &TestDir, line: &str, texts: &[&str]) -> Value {
+    let mut command = dir.lstmtext(&format!("explain {line} --json"));
     stdout_json(&command.args(texts).assert().success())
 }
 
@@ -27,9 +27,9 @@ fn number(explanation: &Value, pointer: &str) -> f64 {
 
 #[test]
 fn words_of_a_class_contribute_to_it() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     for method in ["integrated-gradients", "leave-one-out"] {
-        let found = explain(&place, &format!("run --class pos --method {method}"), &[TEXT]);
+        let found = explain(&dir, &format!("run --class pos --method {method}"), &[TEXT]);
         let words = words(&found[0]);
         let names: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(names, ["n1", "pos3", "n2", "neg4", "pos5", "unheard"]);
@@ -42,8 +42,8 @@ fn words_of_a_class_contribute_to_it() {
 
 #[test]
 fn contributions_add_up_to_the_change_in_log_odds() {
-    let place = Place::with_run();
-    let found = explain(&place, "run", &[TEXT, "pos1", ""]);
+    let dir = TestDir::with_run();
+    let found = explain(&dir, "run", &[TEXT, "pos1", ""]);
     for explanation in found.as_array().unwrap() {
         let sum: f64 = words(explanation).iter().map(|(_, contribution)| contribution).sum();
         let expected = number(explanation, "/log_odds")
@@ -58,9 +58,9 @@ fn contributions_add_up_to_the_change_in_log_odds() {
 
 #[test]
 fn leave_one_out_matches_the_predict_command() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let log_odds = |text: &str| {
-        let mut command = place.lstmtext("predict run --format jsonl --top 2");
+        let mut command = dir.lstmtext("predict run --format jsonl --top 2");
         let prediction = stdout_json(&command.arg(text).assert().success());
         let classes = prediction["classes"].as_array().unwrap();
         let of = |label: &str| {
@@ -69,7 +69,7 @@ fn leave_one_out_matches_the_predict_command() {
         };
         of("neg") - of("pos")
     };
-    let found = explain(&place, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
+    let found = explain(&dir, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
     let expected =
         ["neg3 pos2", "n1 pos2", "n1 neg3"].map(|rest| log_odds("n1 neg3 pos2") - log_odds(rest));
     for ((word, found), expected) in words(&found[0]).iter().zip(expected) {
@@ -79,13 +79,13 @@ fn leave_one_out_matches_the_predict_command() {
 
 #[test]
 fn explanations_are_printed_for_a_terminal() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let shown = |color: &str| {
-        let mut command = place.lstmtext(&format!("explain run --color {color}"));
+        let mut command = dir.lstmtext(&format!("explain run --color {color}"));
         stdout(&command.arg(TEXT).assert().success())
     };
     let plain = shown("never");
-    assert_eq!(plain, shown("auto"), "no colours without a terminal");
+    assert_eq!(plain, shown("auto"), "no colors without a terminal");
     for part in
         [TEXT, "\nfor pos ", "   for neg\n", "integrated gradients with ", "completeness gap "]
     {
@@ -94,17 +94,17 @@ fn explanations_are_printed_for_a_terminal() {
     assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
     let colored = shown("always");
     assert!(colored.contains("\u{1b}[") && colored.contains("unheard"), "{colored}");
-    let mut without = place.lstmtext("explain run");
+    let mut without = dir.lstmtext("explain run");
     without.arg(TEXT).env("NO_COLOR", "1").assert().success().stdout(contains("\u{1b}").not());
 }
 
 #[test]
 fn html_pages_are_self_contained_and_escaped() {
-    let place = Place::with_run();
-    let mut command = place.lstmtext("explain run --html page.html");
+    let dir = TestDir::with_run();
+    let mut command = dir.lstmtext("explain run --html page.html");
     let hostile = "pos1 <script>alert(1)</script> \"quoted\" neg2";
     command.args([TEXT, hostile]).assert().success().stderr(contains("page.html: 2 texts"));
-    let page = place.read("page.html");
+    let page = dir.read("page.html");
     assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
     for part in ["http:", "https:", "src=", "<script", "url("] {
         assert!(!page.contains(part), "{part}");
@@ -116,16 +116,16 @@ fn html_pages_are_self_contained_and_escaped() {
 /// Characters between words are not marked as truncated.
 #[test]
 fn truncated_text_is_marked() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set text.max_length=3 --set text.tokenizer=keras");
-    let mut command = place.lstmtext("explain run --html page.html");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set text.max_length=3 --set text.tokenizer=keras");
+    let mut command = dir.lstmtext("explain run --html page.html");
     let done = command.arg("pos1 & \"pos2\" pos3 pos4 pos5").assert().success();
     assert!(stdout(&done).contains("note: the text has 5 tokens and is truncated to 3"));
-    let page = place.read("page.html");
+    let page = dir.read("page.html");
     assert_eq!(page.matches("class=\"truncated\"").count(), 1, "{page}");
-    let found = explain(&place, "run", &["pos1 pos2 pos3 pos4", ""]);
+    let found = explain(&dir, "run", &["pos1 pos2 pos3 pos4", ""]);
     assert_eq!(found[0]["inputs"][0]["tokens_unread"], 1);
-    let shown = place.lstmtext("explain run ").arg("").assert().success();
+    let shown = dir.lstmtext("explain run ").arg("").assert().success();
     assert!(stdout(&shown).contains("note: the text has no words"));
 }
 
@@ -139,24 +139,24 @@ fn texts_of_several_inputs_are_explained() {
         .collect();
     let config = "data: {train: data.jsonl}\ntext: {min_count: 1}\ntrain: {epochs: 3}\n\
         inputs:\n  story: {embedding: {size: 4}, lstm: {units: 4}}\n  question: {embedding: {size: 3}, lstm: {units: 2}}\n";
-    let place = Place::new().file("data.jsonl", lines).file("two.yaml", config);
-    place.train("two.yaml --out run");
-    let mut command = place.lstmtext("explain run --json");
+    let dir = TestDir::new().file("data.jsonl", lines).file("two.yaml", config);
+    dir.train("two.yaml --out run");
+    let mut command = dir.lstmtext("explain run --json");
     command.args(["--input", "story=a yes1 b", "--input", "question=is it 5"]);
     let found = stdout_json(&command.assert().success());
     let names: Vec<&Value> =
         found[0]["inputs"].as_array().unwrap().iter().map(|input| &input["input"]).collect();
     assert_eq!(names, ["story", "question"]);
-    assert_fails(place.lstmtext("explain run text"), 2, &["story, question", "--input"]);
+    assert_fails(dir.lstmtext("explain run text"), 2, &["story, question", "--input"]);
 }
 
 #[test]
 fn invalid_arguments_are_errors() {
-    let place = Place::with_run();
-    assert_fails(place.lstmtext("explain run"), 2, &["no text given"]);
-    assert_fails(place.lstmtext("explain run x --class meh"), 2, &["--class meh", "neg, pos"]);
-    assert_fails(place.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
-    assert_fails(place.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
-    assert_fails(place.lstmtext("explain run x --html no/page.html"), 1, &["no/page.html"]);
-    assert_fails(place.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
+    let dir = TestDir::with_run();
+    assert_fails(dir.lstmtext("explain run"), 2, &["no text given"]);
+    assert_fails(dir.lstmtext("explain run x --class meh"), 2, &["--class meh", "neg, pos"]);
+    assert_fails(dir.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
+    assert_fails(dir.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
+    assert_fails(dir.lstmtext("explain run x --html no/page.html"), 1, &["no/page.html"]);
+    assert_fails(dir.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
 }

@@ -36,13 +36,13 @@ classes, each against the rest. The calibration error is the mean difference bet
 and accuracy in 15 bins. --compare runs the exact McNemar test on the examples of the first
 checkpoint.";
 
-/// Score a checkpoint on labelled examples
+/// Score a checkpoint on labeled examples
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Labelled file or directory; the data section of the configuration describes its format and
+    /// Labeled file or directory; the data section of the configuration describes its format and
     /// columns
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,

@@ -28,7 +28,7 @@ Examples:
   lstmtext explain runs/a \"Not bad at all.\" --method leave-one-out --class positive --json
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
-In a terminal, words have the colour of the class that they support. Words outside the vocabulary
+In a terminal, words have the color of the class that they support. Words outside the vocabulary
 are underlined, truncated text is grey. Put -- before a text that begins with -.
 
 Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support
@@ -59,7 +59,7 @@ pub struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Colour words; auto does so if stdout is a terminal and NO_COLOR is not set
+    /// Color words; auto does so if stdout is a terminal and NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: Color,
     /// Number of CPU threads; by default the number of cores

@@ -9,11 +9,11 @@ use crate::output::sanitize::printable;
 const LISTED_WORDS: usize = 8;
 /// Maximum length of a word in the list. Longer ones are truncated.
 const WORD_WIDTH: usize = 24;
-/// Background and text colours for and against the class, from pale to strong. They are readable on
+/// Background and text colors for and against the class, from pale to strong. They are readable on
 /// dark and light terminals.
 const FOR: [(u8, u8); 4] = [(153, 16), (75, 16), (32, 231), (25, 231)];
 const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
-/// Words with a smaller share of the largest contribution are not coloured.
+/// Words with a smaller share of the largest contribution are not colored.
 const MIN_SHARE: f64 = 1.0 / 6.0;
 
 /// Formats the prediction, the text and the words with the largest contributions.
@@ -67,7 +67,7 @@ fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool
     format!("{style}{text}{style:#}")
 }
 
-/// Formats a heading in the colour of its side.
+/// Formats a heading in the color of its side.
 fn swatch(colors: [(u8, u8); 4], text: &str) -> String {
     let (background, foreground) = colors[1];
     let style = Style::new()
