@@ -1,10 +1,10 @@
 //! Predictions for examples with known labels.
 
 use crate::backend::Inference;
-use crate::data::{Dataset, Target, Targets};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
-use crate::objective::{CrossEntropy, LossFunction, argmax, is_correct};
+use crate::data::{Dataset, Target, Targets};
 use crate::objective::metrics::{Meter, Score};
+use crate::objective::{CrossEntropy, LossFunction, argmax, is_correct};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -33,12 +33,7 @@ impl Predictions {
             }
         }
         let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
-        Self {
-            classes,
-            log_probabilities,
-            targets: data.targets.clone(),
-            tokens: tokens.collect(),
-        }
+        Self { classes, log_probabilities, targets: data.targets.clone(), tokens: tokens.collect() }
     }
 
     /// Number of examples.

@@ -18,7 +18,7 @@ use crate::model::named_tensors::NamedTensor;
 /// Writes arrays to an `.npz` file; an older file is replaced atomically.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut archive = ZipWriter::new(BufWriter::new(File::create(temporary)?));
@@ -37,7 +37,7 @@ pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
 /// Writes the values of an array to an `.npy` file; an older file is replaced atomically.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut file = BufWriter::new(File::create(temporary)?);
@@ -58,8 +58,8 @@ fn write_array(out: impl Write, array: &NamedTensor) -> anyhow::Result<()> {
 /// Reads all arrays of an `.npz` file, sorted by name.
 ///
 /// # Errors
-/// When the file cannot be read or is not an `.npz` file, or when an array holds anything but
-/// floating-point numbers.
+/// Returns an error if the file cannot be read or is not an `.npz` file, or if an array holds anything
+/// but floating-point numbers.
 pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let file = File::open(path)?;
     let mut archive = ZipArchive::new(BufReader::new(file))
@@ -71,7 +71,7 @@ pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     names.sort();
     let mut read = |name: &str| {
         let file = archive.by_name(&file_name_from_array_name(name))?;
-        read_array(NpyFile::new(file)?, name.to_owned())
+        read_array(file, name.to_owned())
     };
     names.into_iter().map(|name| read(&name).context(name)).collect()
 }
@@ -79,16 +79,46 @@ pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
 /// Reads the array of an `.npy` file; its name is empty.
 ///
 /// # Errors
-/// When the file cannot be read or is not an `.npy` file, or when it holds anything but
+/// Returns an error if the file cannot be read or is not an `.npy` file, or if it holds anything but
 /// floating-point numbers.
 pub fn read_npy(path: &Path) -> anyhow::Result<NamedTensor> {
     let file = BufReader::new(File::open(path)?);
-    let array = NpyFile::new(file).context("expected an .npy file, as numpy.save writes it")?;
-    read_array(array, String::new())
+    read_array(file, String::new())
+}
+
+/// Reads the header of an `.npy` file, magic string included.
+///
+/// npyz takes exponential time for nested brackets, which no array of numbers has; so they are refused
+/// before it parses the header.
+fn read_header(source: &mut impl Read) -> anyhow::Result<Vec<u8>> {
+    /// NumPy writes 118 bytes for a matrix.
+    const MAX_LENGTH: usize = 1 << 16;
+    /// The dictionary and the shape.
+    const MAX_BRACKETS: usize = 2;
+    let mut header = vec![0; 10];
+    source.read_exact(&mut header)?;
+    ensure!(header.starts_with(b"\x93NUMPY"), "its first bytes are not those of an .npy file");
+    let mut length = usize::from(u16::from_le_bytes([header[8], header[9]]));
+    if header[6] >= 2 {
+        let mut rest = [0; 2];
+        source.read_exact(&mut rest)?;
+        length |= usize::from(u16::from_le_bytes(rest)) << 16;
+        header.extend(rest);
+    }
+    ensure!(length <= MAX_LENGTH, "its header has {length} bytes");
+    let start = header.len();
+    header.resize(start + length, 0);
+    source.read_exact(&mut header[start..])?;
+    let brackets = header[start..].iter().filter(|byte| b"([{".contains(byte)).count();
+    ensure!(brackets <= MAX_BRACKETS, "its header describes a structure, not an array of numbers");
+    Ok(header)
 }
 
 /// Reads an array of half, single or double precision as single precision, row by row.
-fn read_array(array: NpyFile<impl Read>, name: String) -> anyhow::Result<NamedTensor> {
+fn read_array(mut source: impl Read, name: String) -> anyhow::Result<NamedTensor> {
+    const EXPECTED: &str = "expected an .npy file, as numpy.save writes it";
+    let header = read_header(&mut source).context(EXPECTED)?;
+    let array = NpyFile::new(std::io::Cursor::new(header).chain(source)).context(EXPECTED)?;
     /// Values read before any memory is set aside for the rest: a header may claim anything.
     const FIRST: usize = 1 << 16;
     let (dtype, order) = (array.dtype(), array.order());
@@ -201,5 +231,10 @@ mod tests {
         writer.finish().unwrap();
         std::fs::write(&path, file).unwrap();
         assert!(format!("{:#}", read_npy(&path).unwrap_err()).contains("found values of type"));
+        // A header that npyz alone would take hours to parse.
+        let nested = format!("{{'descr': {}", "[".repeat(60));
+        let header = [b"\x93NUMPY\x01\x00\x40\x00", format!("{nested:<64}").as_bytes()].concat();
+        std::fs::write(&path, header).unwrap();
+        assert!(format!("{:#}", read_npy(&path).unwrap_err()).contains("describes a structure"));
     }
 }

@@ -1,5 +1,6 @@
 //! Selection of classes when there are many, and the confusion matrix.
 
+use crate::data::Targets;
 use crate::evaluation::{Predictions, confusion_matrix};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
@@ -8,20 +9,17 @@ const MOST_CURVES: usize = 10;
 /// Maximum number of classes with their own row and column in a confusion matrix.
 const MOST_ROWS: usize = 20;
 
-/// Returns the classes that have a precision-recall curve, given the labels of the examples: the second of
+/// Returns the classes that have a precision-recall curve, given the targets of the examples: the second of
 /// two classes, otherwise the most frequent ones.
-pub fn classes_with_curves(classes: usize, labels: &[u32]) -> Vec<usize> {
-    if classes == 2 { vec![1] } else { most_frequent(classes, labels, MOST_CURVES) }
+pub fn classes_with_curves(classes: usize, targets: &Targets) -> Vec<usize> {
+    if classes == 2 { vec![1] } else { most_frequent(classes, targets, MOST_CURVES) }
 }
 
 /// Returns the `most` most frequent classes that have examples, in class order.
-fn most_frequent(classes: usize, labels: &[u32], most: usize) -> Vec<usize> {
-    let mut counts = vec![0_usize; classes];
-    for label in labels {
-        counts[*label as usize] += 1;
-    }
-    let mut frequent: Vec<usize> = (0..classes).filter(|class| counts[*class] > 0).collect();
-    frequent.sort_by_key(|class| std::cmp::Reverse(counts[*class]));
+fn most_frequent(classes: usize, targets: &Targets, most: usize) -> Vec<usize> {
+    let counts = targets.class_counts(classes);
+    let mut frequent: Vec<usize> = (0..classes).filter(|class| counts[*class] > 0.0).collect();
+    frequent.sort_by(|a, b| counts[*b].total_cmp(&counts[*a]));
     frequent.truncate(most);
     frequent.sort_unstable();
     frequent
@@ -38,12 +36,12 @@ pub struct ConfusionMatrix {
 impl ConfusionMatrix {
     /// Gives each class a row. If there are many classes, only the most frequent have a row of their own,
     /// and the others share one.
-    pub fn new(names: &[String], labels: &[u32]) -> Self {
+    pub fn new(names: &[String], targets: &Targets) -> Self {
         // A shared row for a single class would save nothing.
         if names.len() <= MOST_ROWS + 1 {
             return Self { names: names.to_vec(), row_of_class: (0..names.len()).collect() };
         }
-        let own = most_frequent(names.len(), labels, MOST_ROWS);
+        let own = most_frequent(names.len(), targets, MOST_ROWS);
         let row = |class| own.iter().position(|own| *own == class).unwrap_or(own.len());
         let others = format!("{} others", names.len() - own.len());
         Self {
@@ -79,10 +77,10 @@ mod tests {
 
     #[test]
     fn the_most_frequent_classes_are_selected() {
-        let labels = [0, 3, 3, 3, 1, 1, 4, 4];
+        let labels = Targets::from(vec![0, 3, 3, 3, 1, 1, 4, 4]);
         assert_eq!(most_frequent(6, &labels, 2), [1, 3]);
         assert_eq!(most_frequent(6, &labels, 9), [0, 1, 3, 4]);
-        assert_eq!(classes_with_curves(2, &[0, 0]), [1]);
+        assert_eq!(classes_with_curves(2, &vec![0, 0].into()), [1]);
         assert_eq!(classes_with_curves(6, &labels), [0, 1, 3, 4]);
     }
 
@@ -90,6 +88,7 @@ mod tests {
     fn infrequent_classes_share_a_row() {
         let names: Vec<String> = (0..30).map(|class| format!("c{class}")).collect();
         let labels: Vec<u32> = (0..60).map(|example| 10 + example % 20).collect();
+        let labels = Targets::from(labels);
         let matrix = ConfusionMatrix::new(&names, &labels);
         assert_eq!(matrix.names.len(), MOST_ROWS + 1);
         assert_eq!((matrix.names[0].as_str(), matrix.names[20].as_str()), ("c10", "10 others"));

@@ -68,7 +68,7 @@ impl<'a> SummaryWriter<'a> {
     /// Returns an error if a file cannot be created or written.
     pub fn new(data: &'a PreparedData, directory: &Path) -> anyhow::Result<Self> {
         let config = &data.resolved.config.train.tensorboard;
-        let labels = data.validation.targets.labels().unwrap_or_default();
+        let targets = &data.validation.targets;
         let now = SystemTime::now();
         let sub_run = |sub_run: SubRun| EventWriter::create(&sub_run.directory(directory), now);
         let mut session = EventWriter::create(directory, now)?;
@@ -85,8 +85,8 @@ impl<'a> SummaryWriter<'a> {
             session,
             train: sub_run(SubRun::Train)?,
             validation: sub_run(SubRun::Validation)?,
-            pr_classes: classes_with_curves(data.labels.len(), labels),
-            confusion_matrix: ConfusionMatrix::new(&data.labels, labels),
+            pr_classes: classes_with_curves(data.labels.len(), targets),
+            confusion_matrix: ConfusionMatrix::new(&data.labels, targets),
             samples: Samples::new(data, config.predictions),
             data,
         })
