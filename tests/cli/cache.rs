@@ -7,19 +7,19 @@ use assert_cmd::Command;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use crate::common::{Place, csv, examples};
+use crate::common::{TestDir, csv, examples};
 
 const ALWAYS: &str = "--set data.cache=always";
 
-fn with_cache(place: &Place, line: &str) -> Command {
-    let mut command = place.lstmtext(&format!("{line} {ALWAYS}"));
-    command.env("LSTMTEXT_CACHE", place.path("cache"));
+fn with_cache(dir: &TestDir, line: &str) -> Command {
+    let mut command = dir.lstmtext(&format!("{line} {ALWAYS}"));
+    command.env("LSTMTEXT_CACHE", dir.path("cache"));
     command
 }
 
 /// Returns the entries of the cache, oldest first.
-fn cache_entries(place: &Place) -> Vec<PathBuf> {
-    let entries = fs::read_dir(place.path("cache")).unwrap();
+fn cache_entries(dir: &TestDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.path("cache")).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
     paths
@@ -27,32 +27,32 @@ fn cache_entries(place: &Place) -> Vec<PathBuf> {
 
 #[test]
 fn runs_with_and_without_the_cache_are_equal() {
-    let place = Place::with_data();
-    place.train("small.yaml --out plain");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out plain");
     for run in ["first", "second"] {
-        with_cache(&place, &format!("train small.yaml --out {run}")).assert().success();
-        assert_eq!(cache_entries(&place).len(), 2, "train.csv and test.csv");
-        assert!(place.best_weights("plain") == place.best_weights(run));
-        assert_eq!(place.read("plain/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
-        assert_eq!(place.timeless_summary("plain"), place.timeless_summary(run));
+        with_cache(&dir, &format!("train small.yaml --out {run}")).assert().success();
+        assert_eq!(cache_entries(&dir).len(), 2, "train.csv and test.csv");
+        assert!(dir.best_weights("plain") == dir.best_weights(run));
+        assert_eq!(dir.read("plain/metrics.jsonl"), dir.read(&format!("{run}/metrics.jsonl")));
+        assert_eq!(dir.timeless_summary("plain"), dir.timeless_summary(run));
     }
-    place.train("--resume first --set train.epochs=5");
+    dir.train("--resume first --set train.epochs=5");
     // Statistics from the cache are equal too.
-    let stats = |place: &Place| with_cache(place, "data stats small.yaml").assert().success();
-    let before = stats(&place).get_output().stdout.clone();
-    assert_eq!(stats(&place).get_output().stdout, before);
-    let plain = place.lstmtext("data stats small.yaml").assert().success();
+    let stats = |dir: &TestDir| with_cache(dir, "data stats small.yaml").assert().success();
+    let before = stats(&dir).get_output().stdout.clone();
+    assert_eq!(stats(&dir).get_output().stdout, before);
+    let plain = dir.lstmtext("data stats small.yaml").assert().success();
     assert_eq!(plain.get_output().stdout, before);
 }
 
 #[test]
 fn settings_that_affect_tokens_create_new_entries() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let stats = |set: &str| {
-        with_cache(&place, &format!("data stats small.yaml --set data.test=null {set}"))
+        with_cache(&dir, &format!("data stats small.yaml --set data.test=null {set}"))
             .assert()
             .success();
-        cache_entries(&place).len()
+        cache_entries(&dir).len()
     };
     assert_eq!(stats(""), 1);
     for (number, set) in [
@@ -68,12 +68,12 @@ fn settings_that_affect_tokens_create_new_entries() {
     {
         let expected = number + 2;
         let set = set.replace("{neg:bad}", "{neg: bad}").replace("{label:neg}", "{label: neg}");
-        let mut command = with_cache(&place, "data stats small.yaml --set data.test=null");
+        let mut command = with_cache(&dir, "data stats small.yaml --set data.test=null");
         for word in set.split("--set ").filter(|word| !word.is_empty()) {
             command.args(["--set", word.trim()]);
         }
         command.assert().success();
-        assert_eq!(cache_entries(&place).len(), expected, "{set}");
+        assert_eq!(cache_entries(&dir).len(), expected, "{set}");
     }
     // Settings that apply after tokenization do not.
     for set in ["text.vocabulary_size=20", "text.max_length=3", "train.seed=4", "data.split.seed=2"]
@@ -81,17 +81,17 @@ fn settings_that_affect_tokens_create_new_entries() {
         assert_eq!(stats(&format!("--set {set}")), 7, "{set}");
     }
     let changed = csv(&examples(&["neg", "pos"], 601, 1));
-    fs::write(place.path("train.csv"), changed).unwrap();
+    fs::write(dir.path("train.csv"), changed).unwrap();
     assert_eq!(stats(""), 8);
 }
 
 #[test]
 fn damaged_entries_are_replaced() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let stats =
-        || with_cache(&place, "data stats small.yaml --set data.test=null").assert().success();
+        || with_cache(&dir, "data stats small.yaml --set data.test=null").assert().success();
     let expected = stats().stderr(contains("cached the tokens of")).get_output().stdout.clone();
-    let entry = cache_entries(&place).remove(0);
+    let entry = cache_entries(&dir).remove(0);
     let names: Vec<_> = fs::read_dir(&entry).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 8, "{names:?}");
     for path in names {
@@ -118,10 +118,10 @@ fn damaged_entries_are_replaced() {
 
 #[test]
 fn concurrent_processes_can_write_the_same_entry() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let line = format!("data stats small.yaml {ALWAYS}");
     let processes: Vec<_> = (0..6)
-        .map(|_| place.process(&line).env("LSTMTEXT_CACHE", place.path("cache")).spawn().unwrap())
+        .map(|_| dir.process(&line).env("LSTMTEXT_CACHE", dir.path("cache")).spawn().unwrap())
         .collect();
     let outputs: Vec<_> =
         processes.into_iter().map(|process| process.wait_with_output().unwrap()).collect();
@@ -129,19 +129,19 @@ fn concurrent_processes_can_write_the_same_entry() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.stdout, outputs[0].stdout);
     }
-    assert_eq!(cache_entries(&place).len(), 2, "no temporary directory remains");
+    assert_eq!(cache_entries(&dir).len(), 2, "no temporary directory remains");
 }
 
 #[test]
 fn an_unusable_cache_directory_is_an_error() {
-    let place = Place::with_data().file("taken", "a file");
-    let mut command = place.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
-    command.env("LSTMTEXT_CACHE", place.path("taken/cache"));
+    let dir = TestDir::with_data().file("taken", "a file");
+    let mut command = dir.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
+    command.env("LSTMTEXT_CACHE", dir.path("taken/cache"));
     command
         .assert()
         .code(1)
         .stderr(contains("cannot create the directory").and(contains("taken/cache")));
-    let mut command = place.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
+    let mut command = dir.lstmtext(&format!("data stats small.yaml {ALWAYS}"));
     for name in ["LSTMTEXT_CACHE", "XDG_CACHE_HOME", "HOME"] {
         command.env_remove(name);
     }

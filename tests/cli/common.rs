@@ -37,11 +37,11 @@ train: {learning_rate: 0.05, epochs: 4}
 ";
 
 /// Temporary working directory of the commands, deleted at the end of the test.
-pub struct Place {
+pub struct TestDir {
     directory: TempDir,
 }
 
-impl Place {
+impl TestDir {
     pub fn new() -> Self {
         Self { directory: TempDir::new().unwrap() }
     }
@@ -53,9 +53,9 @@ impl Place {
 
     /// Creates a directory with a finished run of `small.yaml` in `run`.
     pub fn with_run() -> Self {
-        let place = Self::with_data();
-        place.train("small.yaml --out run");
-        place
+        let dir = Self::with_data();
+        dir.train("small.yaml --out run");
+        dir
     }
 
     /// Writes `train.csv` and `test.csv`, which share no text.

@@ -5,7 +5,7 @@ use std::fs;
 use predicates::prelude::*;
 use predicates::str::{contains, is_match};
 
-use crate::common::{BINARY, DEADLINE, Place, assert_fails, stdout};
+use crate::common::{BINARY, DEADLINE, TestDir, assert_fails, stdout};
 
 /// Nearly every type of value, each with something special to YAML or a shell.
 const UNUSUAL: &str = "\
@@ -43,7 +43,7 @@ model:
 train:
   epochs: many
 ";
-    let place = Place::new().file("faulty.yaml", faulty);
+    let dir = TestDir::new().file("faulty.yaml", faulty);
     let expected = "\
 error: 5 errors in the configuration
 faulty.yaml:3:3: data.text_colum: unknown field; did you mean data.text_column?
@@ -53,35 +53,35 @@ faulty.yaml:8:3: train.epochs: found \"many\", expected an integer from 1 to 100
 --set train.seed: found -1, expected an integer ≥ 0
 ";
     for command in ["train", "config", "summary", "data stats"] {
-        let command = place.lstmtext(&format!("{command} faulty.yaml --set train.seed=-1"));
+        let command = dir.lstmtext(&format!("{command} faulty.yaml --set train.seed=-1"));
         let message = assert_fails(command, 2, &[]);
         assert_eq!(message, expected);
     }
-    assert_eq!(place.names(""), ["faulty.yaml"], "nothing is written if there are faults");
+    assert_eq!(dir.names(""), ["faulty.yaml"], "nothing is written if there are faults");
 }
 
 #[test]
 fn misspelt_fields_on_the_command_line_get_a_suggestion() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let rejects = |set: &str, words: &[&str]| {
-        assert_fails(place.lstmtext(&format!("train small.yaml --set {set}")), 2, words);
+        assert_fails(dir.lstmtext(&format!("train small.yaml --set {set}")), 2, words);
     };
     rejects("train.epoch=3", &["--set train.epoch: ", "did you mean train.epochs?"]);
     rejects("units=3", &["did you mean model.lstm.units?"]);
     rejects("train.epochs", &["expected FIELD=VALUE"]);
     rejects("train.epochs=[", &["train.epochs=[", "YAML"]);
     rejects("model=5", &["--set model: found 5"]);
-    assert!(!place.path("runs").exists());
+    assert!(!dir.path("runs").exists());
 }
 
 #[test]
 fn errors_name_a_configuration_that_cannot_be_read() {
-    let place = Place::new()
+    let dir = TestDir::new()
         .file("latin.yaml", b"name: x\ndata: {train: \xE4.csv}\n")
         .file("syntax.yaml", "data: {train: x.csv}\ntrain: [1,\n");
     let rejects = |file: &str, words: &[&str]| {
         for command in ["train", "config"] {
-            assert_fails(place.lstmtext(&format!("{command} {file}")), 2, words);
+            assert_fails(dir.lstmtext(&format!("{command} {file}")), 2, words);
         }
     };
     rejects("none.yaml", &["cannot read the configuration \"none.yaml\""]);
@@ -92,19 +92,19 @@ fn errors_name_a_configuration_that_cannot_be_read() {
 
 #[test]
 fn a_printed_configuration_prints_the_same_again() {
-    let place = Place::with_data().file("unusual.yaml", UNUSUAL);
+    let dir = TestDir::with_data().file("unusual.yaml", UNUSUAL);
     for file in ["unusual.yaml", "small.yaml"] {
-        let once = stdout(&place.lstmtext(&format!("config {file}")).assert().success());
-        fs::write(place.path("printed.yaml"), &once).unwrap();
-        let twice = stdout(&place.lstmtext("config printed.yaml").assert().success());
+        let once = stdout(&dir.lstmtext(&format!("config {file}")).assert().success());
+        fs::write(dir.path("printed.yaml"), &once).unwrap();
+        let twice = stdout(&dir.lstmtext("config printed.yaml").assert().success());
         assert_eq!(once, twice);
     }
 }
 
 #[test]
 fn the_printed_configuration_has_overrides_and_defaults() {
-    let place = Place::new().file("unusual.yaml", UNUSUAL);
-    let done = place.lstmtext("config unusual.yaml --set train.epochs=7 --set text.pad=front");
+    let dir = TestDir::new().file("unusual.yaml", UNUSUAL);
+    let done = dir.lstmtext("config unusual.yaml --set train.epochs=7 --set text.pad=front");
     let printed = stdout(&{ done }.assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
     let yaml = |text: &str| serde_yaml::from_str::<serde_yaml::Value>(text).unwrap();
@@ -122,21 +122,21 @@ fn the_printed_configuration_has_overrides_and_defaults() {
 
 #[test]
 fn the_defaults_are_printed_without_a_configuration() {
-    let place = Place::new();
-    let printed = stdout(&place.lstmtext("config").assert().success());
+    let dir = TestDir::new();
+    let printed = stdout(&dir.lstmtext("config").assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
     assert_eq!(value["train"]["epochs"].as_u64(), Some(20));
-    let reference = stdout(&place.lstmtext("config --reference").assert().success());
+    let reference = stdout(&dir.lstmtext("config --reference").assert().success());
     assert!(reference.contains("| `train.learning_rate` | a number > 0 or null | `null` |"));
 }
 
 #[test]
 fn paths_are_relative_to_the_current_directory() {
-    let place = Place::with_data().file("configs/deep.yaml", crate::common::SMALL);
-    let printed = stdout(&place.lstmtext("config configs/deep.yaml").assert().success());
+    let dir = TestDir::with_data().file("configs/deep.yaml", crate::common::SMALL);
+    let printed = stdout(&dir.lstmtext("config configs/deep.yaml").assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
     let train = fs::canonicalize(value["data"]["train"].as_str().unwrap()).unwrap();
-    assert_eq!(train, fs::canonicalize(place.path("train.csv")).unwrap());
+    assert_eq!(train, fs::canonicalize(dir.path("train.csv")).unwrap());
 }
 
 const COUNTED: &str = "\
@@ -147,27 +147,27 @@ model: {embedding: {size: 64}, lstm: {units: 32}}
 
 #[test]
 fn the_summary_has_the_parameter_count_of_keras_even_without_data() {
-    let place = Place::new().file("counted.yaml", COUNTED);
-    let done = place.lstmtext("summary counted.yaml").assert().success();
+    let dir = TestDir::new().file("counted.yaml", COUNTED);
+    let done = dir.lstmtext("summary counted.yaml").assert().success();
     assert_eq!(stdout(&done).lines().last(), Some("Total params: 652,449"));
     done.stderr(contains("assuming 2 classes"));
 }
 
 #[test]
 fn the_summary_has_the_parameter_count_of_training() {
-    let place = Place::with_data().data(&["a", "b", "c"]);
+    let dir = TestDir::with_data().data(&["a", "b", "c"]);
     let fields = "--set model.lstm.layers=2 --set model.lstm.bidirectional=true \
                   --set text.vocabulary_size=50 --set train.epochs=1";
-    place.train(&format!("small.yaml --out run {fields}"));
-    let parameters = place.summary("run")["parameters"].as_u64().unwrap();
-    let done = place.lstmtext(&format!("summary small.yaml {fields}")).assert().success();
+    dir.train(&format!("small.yaml --out run {fields}"));
+    let parameters = dir.summary("run")["parameters"].as_u64().unwrap();
+    let done = dir.lstmtext(&format!("summary small.yaml {fields}")).assert().success();
     let total = format!("Total params: {},{:03}", parameters / 1_000, parameters % 1_000);
     assert_eq!(stdout(&done).lines().last(), Some(&*total));
 }
 
 #[test]
 fn usage_errors_have_their_own_exit_code() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for line in [
         "",
         "trian small.yaml",
@@ -180,7 +180,7 @@ fn usage_errors_have_their_own_exit_code() {
         "config small.yaml --reference",
         "completions cmd",
     ] {
-        let done = place.lstmtext(line).assert().code(2).stdout("");
+        let done = dir.lstmtext(line).assert().code(2).stdout("");
         done.stderr(
             contains("Usage: lstmtext").or(contains("possible values")).or(contains("expected")),
         );
@@ -189,7 +189,7 @@ fn usage_errors_have_their_own_exit_code() {
 
 #[test]
 fn help_goes_to_stdout_and_has_examples() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for command in [
         "",
         "train",
@@ -201,11 +201,10 @@ fn help_goes_to_stdout_and_has_examples() {
         "data stats",
         "completions",
     ] {
-        let done = place.lstmtext(&format!("{command} --help")).assert().success().stderr("");
+        let done = dir.lstmtext(&format!("{command} --help")).assert().success().stderr("");
         done.stdout(contains("Usage: lstmtext").and(contains("Example")));
     }
-    place
-        .lstmtext("--version")
+    dir.lstmtext("--version")
         .assert()
         .success()
         .stdout(is_match(r"^lstmtext \d+\.\d+\.\d+\n$").unwrap());
@@ -213,23 +212,23 @@ fn help_goes_to_stdout_and_has_examples() {
 
 #[test]
 fn completions_are_generated_for_every_shell() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for shell in ["bash", "fish", "zsh"] {
-        let done = place.lstmtext(&format!("completions {shell}")).assert().success().stderr("");
+        let done = dir.lstmtext(&format!("completions {shell}")).assert().success().stderr("");
         done.stdout(contains("lstmtext").and(contains("evaluate")));
     }
 }
 
 #[test]
 fn the_program_runs_from_any_directory_without_an_environment() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let bare = |line: &str| {
         let mut command = assert_cmd::Command::new(BINARY);
         command.env_clear().current_dir("/").timeout(DEADLINE).args(line.split_whitespace());
         command
     };
     bare("devices").assert().success().stdout(contains("cpu: "));
-    let path = |name: &str| place.path(name).display().to_string();
+    let path = |name: &str| dir.path(name).display().to_string();
     let train = format!(
         "train {} --out {} --device cpu --set data.train={} --set data.test={}",
         path("small.yaml"),
@@ -250,7 +249,7 @@ fn malicious_yaml_is_rejected() {
         let many = vec![format!("*{before}"); 9].join(", ");
         laughs.push_str(&format!("{name}: &{name} [{many}]\n"));
     }
-    let place = Place::new()
+    let dir = TestDir::new()
         .file("laughs.yaml", laughs)
         .file("deep.yaml", format!("data: {}{}", "[".repeat(10_000), "]".repeat(10_000)))
         .file("maps.yaml", "{a: ".repeat(10_000))
@@ -261,7 +260,7 @@ fn malicious_yaml_is_rejected() {
         .file("large.yaml", "");
     std::fs::File::options()
         .write(true)
-        .open(place.path("large.yaml"))
+        .open(dir.path("large.yaml"))
         .and_then(|file| file.set_len(1 << 30))
         .unwrap();
     for (name, words) in [
@@ -275,7 +274,7 @@ fn malicious_yaml_is_rejected() {
         ("large", &["at most 1048576 bytes", "1073741824"]),
     ] {
         let started = std::time::Instant::now();
-        assert_fails(place.lstmtext(&format!("summary {name}.yaml")), 2, words);
+        assert_fails(dir.lstmtext(&format!("summary {name}.yaml")), 2, words);
         assert!(started.elapsed().as_secs() < 20, "{name}");
     }
 }

@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::common::{Example, Place, assert_fails, csv, examples, stdout, stdout_json};
+use crate::common::{Example, TestDir, assert_fails, csv, examples, stdout, stdout_json};
 
 /// Creates examples with characters that CSV and JSON must escape, but without tabs and line breaks,
 /// which not every format supports. They are sorted by class, the order in which directories are read.
@@ -45,17 +45,16 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Adds `directory/LABEL/NUMBER.txt` for every example.
-fn with_directory(mut place: Place, directory: &str, examples: &[Example]) -> Place {
+fn with_directory(mut dir: TestDir, directory: &str, examples: &[Example]) -> TestDir {
     for (number, example) in examples.iter().enumerate() {
-        place =
-            place.file(&format!("{directory}/{}/{number:04}.txt", example.label), &example.text);
+        dir = dir.file(&format!("{directory}/{}/{number:04}.txt", example.label), &example.text);
     }
-    place
+    dir
 }
 
-fn stats(place: &Place, line: &str) -> Value {
+fn stats(dir: &TestDir, line: &str) -> Value {
     let command = format!("data stats small.yaml --json {line}");
-    stdout_json(&place.lstmtext(&command).assert().success())
+    stdout_json(&dir.lstmtext(&command).assert().success())
 }
 
 fn example(label: &str, text: &str) -> Example {
@@ -65,10 +64,10 @@ fn example(label: &str, text: &str) -> Example {
 #[test]
 fn all_formats_train_the_same_model() {
     let (train, test) = (with_special_characters(200, 1), with_special_characters(40, 2));
-    let mut place = Place::with_data();
+    let mut dir = TestDir::with_data();
     let mut names = vec!["folder".to_owned()];
     for (name, examples) in [("train", &train), ("test", &test)] {
-        place = with_directory(place, &format!("{name}.folder"), examples);
+        dir = with_directory(dir, &format!("{name}.folder"), examples);
         for (extension, bytes) in [
             ("csv", csv(examples)),
             ("tsv", tsv(examples)),
@@ -77,31 +76,31 @@ fn all_formats_train_the_same_model() {
             ("csv.gz", gz(&csv(examples))),
             ("jsonl.zst", zst(&jsonl(examples))),
         ] {
-            place = place.file(&format!("{name}.{extension}"), bytes);
+            dir = dir.file(&format!("{name}.{extension}"), bytes);
             if name == "train" {
                 names.push(extension.to_owned());
             }
         }
     }
     let files = |name: &str| format!("--set data.train=train.{name} --set data.test=test.{name}");
-    let expected = stats(&place, &files("csv"));
+    let expected = stats(&dir, &files("csv"));
     assert_eq!((&expected["parts"][0]["examples"], &expected["notes"]), (&json!(180), &json!([])));
     for name in &names {
-        assert_eq!(stats(&place, &files(name)), expected, "{name}");
-        place.train(&format!("small.yaml --out {name} --set train.epochs=1 {}", files(name)));
-        assert!(place.best_weights(name) == place.best_weights("folder"), "{name}");
-        let vocabulary = |run: &str| place.read(&format!("{run}/best/vocabulary.json"));
+        assert_eq!(stats(&dir, &files(name)), expected, "{name}");
+        dir.train(&format!("small.yaml --out {name} --set train.epochs=1 {}", files(name)));
+        assert!(dir.best_weights(name) == dir.best_weights("folder"), "{name}");
+        let vocabulary = |run: &str| dir.read(&format!("{run}/best/vocabulary.json"));
         assert_eq!(vocabulary(name), vocabulary("folder"), "{name}");
     }
 }
 
 #[test]
 fn data_format_overrides_the_extension() {
-    let place = Place::with_data().file("train.dat", tsv(&with_special_characters(100, 1)));
+    let dir = TestDir::with_data().file("train.dat", tsv(&with_special_characters(100, 1)));
     let line = "--set data.train=train.dat --set data.test=null";
-    let unknown = place.lstmtext(&format!("data stats small.yaml {line}"));
+    let unknown = dir.lstmtext(&format!("data stats small.yaml {line}"));
     assert_fails(unknown, 1, &["train.dat", "data.format"]);
-    assert_eq!(stats(&place, &format!("{line} --set data.format=tsv"))["parts"][0]["examples"], 90);
+    assert_eq!(stats(&dir, &format!("{line} --set data.format=tsv"))["parts"][0]["examples"], 90);
 }
 
 #[test]
@@ -119,12 +118,12 @@ fn broken_rows_are_errors_or_are_skipped_and_counted() {
         ("train.jsonl", broken(jsonl(&good), "{\"text\": \"no label\"}")),
         ("train.txt", broken(fasttext(&good), "no label")),
     ] {
-        let place = Place::with_data().file(name, content);
+        let dir = TestDir::with_data().file(name, content);
         let line = format!("--set data.train={name} --set data.test=null");
-        let command = place.lstmtext(&format!("train small.yaml {line}"));
+        let command = dir.lstmtext(&format!("train small.yaml {line}"));
         assert_fails(command, 1, &[&format!("{name}:51: "), "data.broken_lines: skip"]);
         let line = format!("{line} --set data.broken_lines=skip");
-        let skipped = stats(&place, &line);
+        let skipped = stats(&dir, &line);
         assert_eq!(skipped["parts"][0]["examples"], 90, "{name}");
         let note = skipped["notes"][0].as_str().unwrap();
         assert!(note.ends_with(&format!("{name}: skipped 1 broken row")), "{note}");
@@ -140,13 +139,13 @@ fn statistics_match_a_count_by_hand() {
         };
         words.iter().map(example).collect()
     };
-    let place = Place::with_data()
+    let dir = TestDir::with_data()
         .file("train.csv", csv(&texts(&["a b", "a b c", "b b b b b b", "a", "c b"])))
         .file("validation.csv", csv(&texts(&["a", "b unknown"])))
         .file("test.csv", csv(&texts(&["a b", "c c unknown unknown"])));
     let line = "--set data.validation=validation.csv --set text.min_count=1 \
                 --set text.max_length=3";
-    let report = stats(&place, line);
+    let report = stats(&dir, line);
     assert_eq!((&report["labels"], &report["vocabularies"]), (&json!(["x", "y"]), &json!([4 + 3])));
     let [train, validation, test] = &report["parts"].as_array().unwrap()[..] else { panic!() };
     assert_eq!(train["labels"], json!([["x", 3], ["y", 2]]));
@@ -170,8 +169,8 @@ fn statistics_match_a_count_by_hand() {
 
 #[test]
 fn statistics_are_printed_as_a_table() {
-    let place = Place::with_data();
-    let printed = stdout(&place.lstmtext("data stats small.yaml").assert().success());
+    let dir = TestDir::with_data();
+    let printed = stdout(&dir.lstmtext("data stats small.yaml").assert().success());
     let (_, labels) = printed.split_once("\nlabels\n").unwrap();
     assert!(labels.starts_with("train       neg 270, pos 270\n"), "{printed}");
     assert!(labels.contains("\nvalidation  neg 30, pos 30\n"), "{printed}");
@@ -184,9 +183,9 @@ fn the_filter_selects_rows() {
     let rows: String = (0..100)
         .map(|n| format!("{},film w{n},{}\n", ["imdb", "other"][n % 2], n % 4 / 2))
         .collect();
-    let place = Place::with_data().file("train.csv", format!("source,text,label\n{rows}"));
+    let dir = TestDir::with_data().file("train.csv", format!("source,text,label\n{rows}"));
     let report = stats(
-        &place,
+        &dir,
         "--set data.filter.source=imdb --set data.test=null --set data.label_names.0=negative",
     );
     assert_eq!(report["parts"][0]["labels"], json!([["1", 22], ["negative", 23]]));
@@ -195,26 +194,26 @@ fn the_filter_selects_rows() {
 #[test]
 fn a_saved_vocabulary_is_used_for_another_corpus() {
     let corpus = |words: &str| csv(&[example("x", words), example("y", words), example("x", "z")]);
-    let place = Place::with_data()
+    let dir = TestDir::with_data()
         .file("first.csv", corpus("the the the film film was"))
         .file("second.csv", corpus("was was was unknown the"));
     let set = "--set text.min_count=1 --set data.split.validation=1 --set data.test=null";
     let first = format!("data vocab small.yaml --set data.train=first.csv {set} --to words.json");
-    let done = place.lstmtext(&first).assert().success();
+    let done = dir.lstmtext(&first).assert().success();
     assert_eq!(stdout(&done), "words.json\n");
     let second = format!("small.yaml --set data.train=second.csv {set} --set train.epochs=1");
-    place.train(&format!("{second} --set text.vocabulary=words.json --out run"));
-    let words = place.json("run/best/vocabulary.json");
+    dir.train(&format!("{second} --set text.vocabulary=words.json --out run"));
+    let words = dir.json("run/best/vocabulary.json");
     assert_eq!(words.as_array().unwrap()[4..7], ["the", "film", "was"].map(Value::from));
     assert!(!words.as_array().unwrap().contains(&"unknown".into()));
     let other = format!("train {second} --out other --set text.vocabulary=words.json");
     assert_fails(
-        place.lstmtext(&format!("{other} --set text.tokenizer=keras")),
+        dir.lstmtext(&format!("{other} --set text.tokenizer=keras")),
         1,
         &["text.vocabulary", "words.json", "tokenizer: words", "text.tokenizer is keras"],
     );
     assert_fails(
-        place.lstmtext("data vocab small.yaml --to words.json --input story"),
+        dir.lstmtext("data vocab small.yaml --to words.json --input story"),
         1,
         &["--input story", "a single unnamed input"],
     );
@@ -222,22 +221,22 @@ fn a_saved_vocabulary_is_used_for_another_corpus() {
 
 #[test]
 fn splits_are_written_to_files() {
-    let place = Place::with_data();
-    place.lstmtext("data split small.yaml --to splits").assert().success();
-    assert_eq!(place.names("splits"), ["test.jsonl", "train.jsonl", "validation.jsonl"]);
-    let stats = stats(&place, "");
+    let dir = TestDir::with_data();
+    dir.lstmtext("data split small.yaml --to splits").assert().success();
+    assert_eq!(dir.names("splits"), ["test.jsonl", "train.jsonl", "validation.jsonl"]);
+    let stats = stats(&dir, "");
     for (index, split) in ["train", "validation", "test"].into_iter().enumerate() {
-        let lines = place.read(&format!("splits/{split}.jsonl"));
+        let lines = dir.read(&format!("splits/{split}.jsonl"));
         assert_eq!(stats["parts"][index]["examples"], lines.lines().count(), "{split}");
     }
     // The files train the same model as the original data.
-    place.train("small.yaml --out whole --set train.epochs=1");
-    place.train(
+    dir.train("small.yaml --out whole --set train.epochs=1");
+    dir.train(
         "small.yaml --out from-files --set train.epochs=1 --set data.train=splits/train.jsonl --set \
          data.validation=splits/validation.jsonl --set data.test=splits/test.jsonl",
     );
-    assert_eq!(place.best_weights("whole"), place.best_weights("from-files"));
-    let again = place.lstmtext("data split small.yaml --to splits");
+    assert_eq!(dir.best_weights("whole"), dir.best_weights("from-files"));
+    let again = dir.lstmtext("data split small.yaml --to splits");
     assert_fails(again, 1, &["already exists"]);
 }
 
@@ -246,15 +245,15 @@ fn long_texts_are_dropped_from_training_but_not_from_the_test_split() {
     let long = "n1 n2 n3 n4 n5 n6 n7 n8";
     let mut texts = examples(&["neg", "pos"], 40, 1);
     texts.extend((0..20).map(|i| example(["neg", "pos"][i % 2], &format!("{long} n{i}"))));
-    let place = Place::with_data()
+    let dir = TestDir::with_data()
         .file("train.csv", csv(&texts))
         .file("test.csv", csv(&[example("neg", long), example("pos", "n1")]));
-    let report = stats(&place, "--set text.train_max_length=8 --set data.split.validation=0.3");
+    let report = stats(&dir, "--set text.train_max_length=8 --set data.split.validation=0.3");
     let longest = |split: usize| report["parts"][split]["longest"].as_u64().unwrap();
     assert!(longest(0) <= 8 && longest(1) <= 8);
     assert_eq!(longest(2), 8);
     let notes = report["notes"].to_string();
     assert!(notes.contains("training texts that exceed text.train_max_length"), "{notes}");
-    let none = place.lstmtext("data stats small.yaml --set text.train_max_length=1");
+    let none = dir.lstmtext("data stats small.yaml --set text.train_max_length=1");
     assert_fails(none, 1, &["text.train_max_length leaves no training examples"]);
 }

@@ -3,22 +3,22 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Place, assert_fails, checkout, python, read, run_python, stdout_json};
+use crate::common::{TestDir, assert_fails, checkout, python, read, run_python, stdout_json};
 
 /// Texts of different lengths, with known and unknown words.
 const TEXTS: [&str; 4] =
     ["pos1", "n3 neg2 n9 n9 n41 neg7", "n1 neverseen pos4 n2 neg5 n0 n0 n0 n7", "n5 n8 neg1"];
 
 /// Trains a model with these fields and exports it to the directory `exported`.
-fn exported(labels: &[&str], fields: &str) -> Place {
-    let place = Place::with_data().data(labels);
-    export(place, &format!("small.yaml --set text.tokenizer=whitespace {fields}"))
+fn exported(labels: &[&str], fields: &str) -> TestDir {
+    let dir = TestDir::with_data().data(labels);
+    export(dir, &format!("small.yaml --set text.tokenizer=whitespace {fields}"))
 }
 
-fn export(place: Place, line: &str) -> Place {
-    place.train(&format!("{line} --out run --set train.epochs=1"));
-    place.lstmtext("export run --to exported").assert().success().stdout("exported\n");
-    place
+fn export(dir: TestDir, line: &str) -> TestDir {
+    dir.train(&format!("{line} --out run --set train.epochs=1"));
+    dir.lstmtext("export run --to exported").assert().success().stdout("exported\n");
+    dir
 }
 
 /// Returns `true` if .venv has PyTorch. With a libtorch of the user's own, it does not.
@@ -31,8 +31,8 @@ fn has_torch() -> bool {
 }
 
 /// Returns the probability of each label, in the order of the labels.
-fn probabilities(place: &Place, inputs: &[(&str, &str)]) -> Vec<f64> {
-    let mut command = place.lstmtext("predict run --format jsonl --top 9");
+fn probabilities(dir: &TestDir, inputs: &[(&str, &str)]) -> Vec<f64> {
+    let mut command = dir.lstmtext("predict run --format jsonl --top 9");
     match inputs {
         [(_, alone)] => {
             command.arg(alone);
@@ -48,7 +48,7 @@ fn probabilities(place: &Place, inputs: &[(&str, &str)]) -> Vec<f64> {
         let class = classes.iter().find(|class| class["label"] == *label).unwrap();
         class["probability"].as_f64().unwrap()
     };
-    let labels = place.json("exported/model.json")["labels"].clone();
+    let labels = dir.json("exported/model.json")["labels"].clone();
     labels.as_array().unwrap().iter().map(probability).collect()
 }
 
@@ -74,16 +74,16 @@ fn assert_same_in_the_documented_script(labels: &[&str], fields: &str) {
     if !has_torch() {
         return;
     }
-    let place = exported(labels, fields);
+    let dir = exported(labels, fields);
     let page = read(&checkout().join("docs/python-onnx.md"));
     let (_, rest) = page.split_once("```python\n").expect("the start of the example");
     let (example, _) = rest.split_once("```\n").expect("the end of the example");
-    let place = place.file("example.py", example);
-    let directory = place.path("exported");
+    let dir = dir.file("example.py", example);
+    let directory = dir.path("exported");
     let text = TEXTS[2];
     let arguments = [directory.to_str().unwrap(), text];
-    let theirs = stdout_json(&run_python(&place.path("example.py"), &arguments));
-    assert_same(floats(&theirs), &probabilities(&place, &[("text", text)]));
+    let theirs = stdout_json(&run_python(&dir.path("example.py"), &arguments));
+    assert_same(floats(&theirs), &probabilities(&dir, &[("text", text)]));
 }
 
 #[test]
@@ -106,15 +106,15 @@ fn the_documented_script_matches_max_pooling() {
 
 /// ONNX Runtime computes all examples as one batch. The ONNX file was traced with one text of two
 /// tokens.
-fn assert_same_in_onnx(place: &Place, columns: &[&str], examples: &[Vec<&str>]) {
-    let (directory, file) = (place.path("exported"), place.path("model.onnx"));
+fn assert_same_in_onnx(dir: &TestDir, columns: &[&str], examples: &[Vec<&str>]) {
+    let (directory, file) = (dir.path("exported"), dir.path("model.onnx"));
     let paths = [directory.to_str().unwrap(), file.to_str().unwrap()];
     run_python(&checkout().join("scripts/export_onnx.py"), &paths).stderr("");
     let found = python("onnx_logits.py", &[paths[1], &json!(examples).to_string()]);
-    assert_eq!(found["labels"], place.json("exported/model.json")["labels"]);
+    assert_eq!(found["labels"], dir.json("exported/model.json")["labels"]);
     for (row, example) in examples.iter().enumerate() {
         let inputs: Vec<_> = columns.iter().copied().zip(example.iter().copied()).collect();
-        let ours = probabilities(place, &inputs);
+        let ours = probabilities(dir, &inputs);
         assert_same(floats(&found["logits"][row]), &ours);
         for (ours, theirs) in ours.iter().zip(floats(&found["probabilities"][row])) {
             assert!((ours - theirs).abs() < 1e-6, "{ours} in lstmtext, {theirs} in ONNX Runtime");
@@ -124,8 +124,8 @@ fn assert_same_in_onnx(place: &Place, columns: &[&str], examples: &[Vec<&str>]) 
 
 fn assert_one_input_in_onnx(labels: &[&str], fields: &str) {
     if has_torch() {
-        let place = exported(labels, fields);
-        assert_same_in_onnx(&place, &["text"], &TEXTS.map(|text| vec![text]));
+        let dir = exported(labels, fields);
+        assert_same_in_onnx(&dir, &["text"], &TEXTS.map(|text| vec![text]));
     }
 }
 
@@ -160,22 +160,22 @@ fn onnx_runtime_runs_models_with_two_inputs() {
     if !has_torch() {
         return;
     }
-    let place = export(Place::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
+    let dir = export(TestDir::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
     let examples = [vec!["n1 pos3 n7 n9", "neg"], vec!["neg1", "pos other pos"]];
-    assert_same_in_onnx(&place, &["text", "label"], &examples);
+    assert_same_in_onnx(&dir, &["text", "label"], &examples);
 }
 
 #[test]
 fn an_exported_directory_has_weights_and_a_description() {
-    let place = export(Place::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
-    assert_eq!(place.names("exported"), ["model.json", "model.safetensors"]);
-    assert_eq!(place.bytes("exported/model.safetensors"), place.best_weights("run"));
-    let mut found = place.json("exported/model.json");
+    let dir = export(TestDir::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
+    assert_eq!(dir.names("exported"), ["model.json", "model.safetensors"]);
+    assert_eq!(dir.bytes("exported/model.safetensors"), dir.best_weights("run"));
+    let mut found = dir.json("exported/model.json");
     let [story, question] = &mut found["inputs"].as_array_mut().unwrap()[..] else {
         panic!("two inputs")
     };
     assert_eq!(story["prefix"], "story.");
-    assert_eq!(story["vocabulary"], place.json("run/best/story.vocabulary.json"));
+    assert_eq!(story["vocabulary"], dir.json("run/best/story.vocabulary.json"));
     let vocabulary = question["vocabulary"].take();
     assert_eq!(vocabulary, json!(["<pad>", "<start>", "<oov>", "<unused>", "neg", "pos"]));
     let expected = json!({
@@ -195,12 +195,12 @@ fn an_exported_directory_has_weights_and_a_description() {
 
 #[test]
 fn an_existing_directory_is_not_overwritten() {
-    let place = Place::with_data().file("taken/mine", "");
-    place.train("small.yaml --out run --set train.epochs=1");
-    assert_fails(place.lstmtext("export run --to taken"), 1, &["\"taken\" already exists"]);
-    assert_eq!(place.names("taken"), ["mine"]);
+    let dir = TestDir::with_data().file("taken/mine", "");
+    dir.train("small.yaml --out run --set train.epochs=1");
+    assert_fails(dir.lstmtext("export run --to taken"), 1, &["\"taken\" already exists"]);
+    assert_eq!(dir.names("taken"), ["mine"]);
     let parts = ["\"model.onnx\"", ".npz", "scripts/export_onnx.py"];
-    assert_fails(place.lstmtext("export run --to model.onnx"), 2, &parts);
-    assert_fails(place.lstmtext("export nowhere --to new/directory"), 1, &["\"nowhere\""]);
-    assert!(!place.path("new").exists());
+    assert_fails(dir.lstmtext("export run --to model.onnx"), 2, &parts);
+    assert_fails(dir.lstmtext("export nowhere --to new/directory"), 1, &["\"nowhere\""]);
+    assert!(!dir.path("new").exists());
 }

@@ -10,7 +10,7 @@ use predicates::str::contains;
 use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
 
-use crate::common::{Place, assert_fails, stdout};
+use crate::common::{TestDir, assert_fails, stdout};
 
 // The library tests use more of it.
 #[allow(dead_code)]
@@ -49,9 +49,9 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn fetch(place: &Place, url: &str, sha256: &str) -> assert_cmd::Command {
+fn fetch(dir: &TestDir, url: &str, sha256: &str) -> assert_cmd::Command {
     let line = format!("data fetch imdb --to data/aclImdb --url {url} --sha256 {sha256}");
-    let mut command = place.lstmtext(&line);
+    let mut command = dir.lstmtext(&line);
     // These proxies must not be used for a loopback address.
     command.env("http_proxy", "http://127.0.0.1:9").env("HTTP_PROXY", "http://127.0.0.1:9");
     command
@@ -59,14 +59,14 @@ fn fetch(place: &Place, url: &str, sha256: &str) -> assert_cmd::Command {
 
 #[test]
 fn archives_are_downloaded_and_extracted() {
-    let (place, archive) = (Place::new(), good_archive());
+    let (dir, archive) = (TestDir::new(), good_archive());
     let server = Server::start(vec![Response::whole(&archive)]);
-    let done = fetch(&place, &server.url, &sha256(&archive)).assert().success();
+    let done = fetch(&dir, &server.url, &sha256(&archive)).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains(server.url.clone()).and(contains("4 files")));
-    assert_eq!(place.read("data/aclImdb/train/pos/0_9.txt"), "a good film");
-    assert_eq!(place.read("data/aclImdb/test/pos/0_10.txt"), "a very good film");
-    assert_eq!(place.names("data"), ["aclImdb"], "the archive is deleted");
+    assert_eq!(dir.read("data/aclImdb/train/pos/0_9.txt"), "a good film");
+    assert_eq!(dir.read("data/aclImdb/test/pos/0_10.txt"), "a very good film");
+    assert_eq!(dir.names("data"), ["aclImdb"], "the archive is deleted");
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -83,12 +83,12 @@ fn the_babi_config_trains_on_the_default_directory() {
         ("tasks_1-20_v1-2/en/qa1_single-supporting-fact_test.txt", &test),
     ]);
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/two_input_babi.yaml");
-    let place = Place::new().file("babi.yaml", crate::common::read(&config));
+    let dir = TestDir::new().file("babi.yaml", crate::common::read(&config));
     let server = Server::start(vec![Response::whole(&archive)]);
     let line = format!("data fetch babi --url {} --sha256 {}", server.url, sha256(&archive));
-    let done = place.lstmtext(&line).assert().success();
+    let done = dir.lstmtext(&line).assert().success();
     assert_eq!(stdout(&done), "data/babi\n");
-    let done = place.train("babi.yaml --set train.epochs=1 --set data.split.validation=2");
+    let done = dir.train("babi.yaml --set train.epochs=1 --set data.split.validation=2");
     done.stderr(contains("10 training, 2 validation, 6 test examples"));
 }
 
@@ -103,53 +103,53 @@ fn fetched_data_can_be_used_for_training() {
         .collect();
     let files: Vec<(&str, &str)> =
         reviews.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let (place, archive) = (Place::with_data(), archive(&files));
+    let (dir, archive) = (TestDir::with_data(), archive(&files));
     let server = Server::start(vec![Response::whole(&archive)]);
-    fetch(&place, &server.url, &sha256(&archive)).assert().success();
-    let done = place.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
+    fetch(&dir, &server.url, &sha256(&archive)).assert().success();
+    let done = dir.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
     done.stderr(contains("180 training, 20 validation, 200 test examples; labels neg, pos"));
 }
 
 #[test]
 fn lost_connections_are_resumed() {
-    let (place, archive) = (Place::new(), good_archive());
+    let (dir, archive) = (TestDir::new(), good_archive());
     let server = Server::start(vec![
         Response::whole(&archive).cut_after(archive.len() / 2),
         Response::rest(&archive, archive.len() / 2),
     ]);
-    fetch(&place, &server.url, &sha256(&archive)).assert().success();
+    fetch(&dir, &server.url, &sha256(&archive)).assert().success();
     let requests = server.requests();
     let range = format!("bytes={}-", archive.len() / 2);
     assert_eq!(requests[1].header("Range"), Some(&*range));
-    assert_eq!(place.read("data/aclImdb/README"), "read me");
+    assert_eq!(dir.read("data/aclImdb/README"), "read me");
 }
 
 #[test]
 fn an_archive_with_a_wrong_checksum_is_deleted() {
-    let (place, archive) = (Place::new(), good_archive());
+    let (dir, archive) = (TestDir::new(), good_archive());
     let server = Server::start(vec![Response::whole(&archive)]);
     let expected = sha256(b"something else");
-    let command = fetch(&place, &server.url, &expected);
+    let command = fetch(&dir, &server.url, &expected);
     assert_fails(command, 1, &[&server.url, &sha256(&archive), &expected]);
-    assert_eq!(place.names("data"), Vec::<String>::new());
+    assert_eq!(dir.names("data"), Vec::<String>::new());
 }
 
 #[test]
 fn archives_with_paths_outside_their_directory_are_rejected() {
-    let place = Place::new();
-    let absolute = place.path("escaped").display().to_string();
+    let dir = TestDir::new();
+    let absolute = dir.path("escaped").display().to_string();
     for name in ["../escaped", "aclImdb/../../escaped", &absolute, "other/escaped"] {
         let archive = archive(&[("aclImdb/README", "read me"), (name, "escaped")]);
         let server = Server::start(vec![Response::whole(&archive)]);
-        let command = fetch(&place, &server.url, &sha256(&archive));
+        let command = fetch(&dir, &server.url, &sha256(&archive));
         assert_fails(command, 1, &["escaped", "aclImdb_v1.tar.gz"]);
         // The download matches its checksum, so it is kept.
         assert_eq!(
-            (place.names(""), place.names("data")),
+            (dir.names(""), dir.names("data")),
             (names(&["data"]), names(&["aclImdb_v1.tar.gz"])),
             "{name}"
         );
-        std::fs::remove_dir_all(place.path("data")).unwrap();
+        std::fs::remove_dir_all(dir.path("data")).unwrap();
     }
 }
 
@@ -159,20 +159,20 @@ fn names(names: &[&str]) -> Vec<String> {
 
 #[test]
 fn an_existing_directory_needs_no_server() {
-    let place = Place::new().file("data/aclImdb/train/pos/mine.txt", "mine");
+    let dir = TestDir::new().file("data/aclImdb/train/pos/mine.txt", "mine");
     let server = Server::start(vec![Response::whole(&good_archive())]);
-    let done = fetch(&place, &server.url, &sha256(&good_archive())).assert().success();
+    let done = fetch(&dir, &server.url, &sha256(&good_archive())).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains("already exists"));
     assert_eq!(server.requests().len(), 0);
-    assert_eq!(place.read("data/aclImdb/train/pos/mine.txt"), "mine");
+    assert_eq!(dir.read("data/aclImdb/train/pos/mine.txt"), "mine");
 }
 
 #[test]
 fn http_errors_are_reported() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let server = Server::start(vec![Response::new("404 Not Found")]);
-    let command = fetch(&place, &server.url, &sha256(b""));
+    let command = fetch(&dir, &server.url, &sha256(b""));
     assert_fails(command, 1, &["404 Not Found", "by hand", "data/aclImdb_v1.tar.gz"]);
-    assert_eq!(place.names("data"), Vec::<String>::new());
+    assert_eq!(dir.names("data"), Vec::<String>::new());
 }

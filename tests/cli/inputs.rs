@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{
-    BINARY, DEADLINE, ENVIRONMENT, Place, assert_fails, examples, stdout, stdout_json,
+    BINARY, DEADLINE, ENVIRONMENT, TestDir, assert_fails, examples, stdout, stdout_json,
 };
 
 const CONFIG: &str = "\
@@ -29,8 +29,8 @@ fn lines(count: usize, seed: u64) -> String {
     texts.iter().enumerate().map(line).collect()
 }
 
-pub fn with_two_inputs() -> Place {
-    Place::new()
+pub fn with_two_inputs() -> TestDir {
+    TestDir::new()
         .file("two.yaml", CONFIG)
         .file("train.jsonl", lines(600, 1))
         .file("test.jsonl", lines(200, 2))
@@ -38,31 +38,31 @@ pub fn with_two_inputs() -> Place {
 
 #[test]
 fn a_model_uses_both_inputs() {
-    let place = with_two_inputs();
-    place.train("two.yaml --out run");
-    assert!(place.test_accuracy("run") > 0.95, "each input determines half of the labels");
-    let names = place.names("run/best");
+    let dir = with_two_inputs();
+    dir.train("two.yaml --out run");
+    assert!(dir.test_accuracy("run") > 0.95, "each input determines half of the labels");
+    let names = dir.names("run/best");
     assert!(names.contains(&"story.vocabulary.json".to_owned()), "{names:?}");
-    let score = stdout_json(&place.lstmtext("evaluate run --json").assert().success());
-    assert_eq!(score["accuracy"], place.summary("run")["test"]["accuracy"]);
-    let resumed = place.train("--resume run --set train.epochs=6");
+    let score = stdout_json(&dir.lstmtext("evaluate run --json").assert().success());
+    assert_eq!(score["accuracy"], dir.summary("run")["test"]["accuracy"]);
+    let resumed = dir.train("--resume run --set train.epochs=6");
     assert!(stdout(&resumed).contains("accuracy"));
 }
 
 #[test]
 fn texts_are_passed_by_column_name() {
-    let place = with_two_inputs();
-    place.train("two.yaml --out run --set train.epochs=1");
-    let mut command = place.lstmtext("predict run --format jsonl");
+    let dir = with_two_inputs();
+    dir.train("two.yaml --out run --set train.epochs=1");
+    let mut command = dir.lstmtext("predict run --format jsonl");
     command.args(["--input", "question=pos", "--input", "body=n1 n2"]);
     let by_name = stdout(&command.assert().success());
     let line = "{\"body\": \"n1 n2\", \"question\": \"pos\", \"more\": 1}\n\n";
-    let mut command = place.lstmtext("predict run --format jsonl");
+    let mut command = dir.lstmtext("predict run --format jsonl");
     let by_line = stdout(&command.write_stdin(line).assert().success());
     assert_eq!(by_name, by_line);
     let answer: Value = serde_json::from_str(&by_name).unwrap();
     assert_eq!(answer["text"], json!({"body": "n1 n2", "question": "pos"}));
-    let mut command = place.lstmtext("predict run --format tsv");
+    let mut command = dir.lstmtext("predict run --format tsv");
     let tsv = stdout(&command.write_stdin(line).assert().success());
     assert!(tsv.ends_with("\tn1 n2\tpos\n"), "{tsv}");
 }
@@ -71,24 +71,24 @@ fn texts_are_passed_by_column_name() {
 /// `data split`.
 #[test]
 fn all_commands_join_columns_in_the_same_way() {
-    let place = with_two_inputs();
-    place.train("two.yaml --out run --set inputs.story.column=[question,body,question]");
+    let dir = with_two_inputs();
+    dir.train("two.yaml --out run --set inputs.story.column=[question,body,question]");
     let evaluate = |file: &str| {
         let line = format!("evaluate run --json --data {file}");
-        stdout_json(&place.lstmtext(&line).assert().success())["accuracy"].as_f64().unwrap()
+        stdout_json(&dir.lstmtext(&line).assert().success())["accuracy"].as_f64().unwrap()
     };
     let line = "predict run --format jsonl --file test.jsonl";
-    let answers = stdout(&place.lstmtext(line).assert().success());
-    let labels = place.read("test.jsonl");
+    let answers = stdout(&dir.lstmtext(line).assert().success());
+    let labels = dir.read("test.jsonl");
     let correct = answers.lines().zip(labels.lines()).filter(|(answer, line)| {
         let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         parse(answer)["label"] == parse(line)["label"]
     });
     assert_eq!(correct.count() as f64 / 200.0, evaluate("test.jsonl"));
     let line = "data split two.yaml --to splits --set inputs.story.column=[question,body,question]";
-    place.lstmtext(line).assert().success();
+    dir.lstmtext(line).assert().success();
     assert_eq!(evaluate("splits/test.jsonl"), evaluate("test.jsonl"));
-    let mut command = place.lstmtext("states run --json");
+    let mut command = dir.lstmtext("states run --json");
     command.args(["--input", "question=n1", "--input", "body=n2 n3"]);
     let states = stdout_json(&command.assert().success());
     assert_eq!(states[0]["tokens"], json!(["n1", "n2", "n3", "n1"]));
@@ -97,74 +97,76 @@ fn all_commands_join_columns_in_the_same_way() {
 
 #[test]
 fn the_suggested_predict_command_works() {
-    let place = with_two_inputs();
-    let done = place.train("two.yaml --set train.epochs=1");
+    let dir = with_two_inputs();
+    let done = dir.train("two.yaml --set train.epochs=1");
     let next = crate::common::stderr(&done);
     let line = next.lines().find(|line| line.contains(" predict ")).expect("a command to predict");
     let mut shell = assert_cmd::Command::new("sh");
-    shell.current_dir(place.path(".")).envs(ENVIRONMENT).args(["-c", line]);
+    shell.current_dir(dir.path(".")).envs(ENVIRONMENT).args(["-c", line]);
     shell.assert().success();
 }
 
 #[test]
 fn texts_that_do_not_match_the_columns_are_rejected() {
-    let place = with_two_inputs();
-    place.train("two.yaml --out run --set train.epochs=1");
+    let dir = with_two_inputs();
+    dir.train("two.yaml --out run --set train.epochs=1");
     let fails = |line: &str, words: &[&str]| {
-        assert_fails(place.lstmtext(&format!("predict run {line}")), 2, words);
+        assert_fails(dir.lstmtext(&format!("predict run {line}")), 2, words);
     };
     fails("text", &["body, question", "--input NAME=TEXT"]);
     fails("--input body=a", &["--input question=TEXT is missing"]);
     fails("--input body=a --input story=b", &["--input story", "body, question"]);
     fails("--input body=a --input body=b --input question=c", &["body is given more than once"]);
     fails("--input body", &["NAME=TEXT"]);
-    for (line, word) in
-        [("text", "JSON object"), ("{\"body\": []}", "must be a string"), ("{}", "\"body\" is missing")]
-    {
+    for (line, word) in [
+        ("text", "JSON object"),
+        ("{\"body\": []}", "must be a string"),
+        ("{}", "\"body\" is missing"),
+    ] {
         let good = "{\"body\": \"a\", \"question\": \"b\"}";
-        let mut command = place.lstmtext("predict run --format tsv");
+        let mut command = dir.lstmtext("predict run --format tsv");
         let done = command.write_stdin(format!("{good}\n\n{line}\n")).assert().code(1);
         let message = crate::common::stderr(&done);
         assert!(message.contains("line 3 of the texts") && message.contains(word), "{message}");
         assert!(stdout(&done).ends_with("\ta\tb\n"), "earlier lines are answered");
     }
-    let one = Place::with_run();
+    let one = TestDir::with_run();
     assert_fails(one.lstmtext("predict run --input story=a"), 2, &["a single text column"]);
 }
 
 #[test]
 fn missing_columns_are_reported_with_their_field() {
-    let place = with_two_inputs();
+    let dir = with_two_inputs();
     let line = "train two.yaml --out run --set inputs.question.column=q";
     assert_fails(
-        place.lstmtext(line),
+        dir.lstmtext(line),
         1,
         &["train.jsonl:1: ", "expected a key \"q\"", "body, label, question"],
     );
-    let place = place.file("train.csv", "body,label\na,x\nb,y\n");
+    let dir = dir.file("train.csv", "body,label\na,x\nb,y\n");
     let line = "train two.yaml --out run --set data.train=train.csv";
     assert_fails(
-        place.lstmtext(line),
+        dir.lstmtext(line),
         1,
         &["train.csv:1: inputs.question.column: expected a column \"question\", found body, label"],
     );
-    let place = place.file("train.txt", "__label__x a\n__label__y b\n");
+    let dir = dir.file("train.txt", "__label__x a\n__label__y b\n");
     let line = "train two.yaml --out run --set data.train=train.txt";
-    assert_fails(place.lstmtext(line), 1, &["inputs.story.column", "fasttext"]);
+    assert_fails(dir.lstmtext(line), 1, &["inputs.story.column", "fasttext"]);
 }
 
 #[test]
 fn several_columns_are_joined_into_one_text() {
-    let place = Place::new()
+    let dir = TestDir::new()
         .file("train.csv", "a,b,label\nneg,x,0\npos,y,1\nx,neg,0\ny,pos,1\nneg neg,z,0\nz,pos,1\n")
         .file(
             "joined.yaml",
             "data: {train: train.csv, text_column: [a, b]}\ntext: {min_count: 1}\n",
         );
-    place.lstmtext("data split joined.yaml --to splits").assert().success();
-    let train = place.read("splits/train.jsonl");
+    dir.lstmtext("data split joined.yaml --to splits").assert().success();
+    let train = dir.read("splits/train.jsonl");
     assert!(train.contains("{\"a\":\""), "columns stay separate: {train}");
-    let report = stdout_json(&place.lstmtext("data stats joined.yaml --json").assert().success());
+    let report = stdout_json(&dir.lstmtext("data stats joined.yaml --json").assert().success());
     assert_eq!(report["parts"][0]["longest"], 3);
 }
 
@@ -182,16 +184,16 @@ fn task(verb: &str) -> String {
 
 #[test]
 fn all_twenty_tasks_are_compared_with_published_results() {
-    let mut place = Place::new();
+    let mut dir = TestDir::new();
     for number in 1..=20 {
-        place = place
+        dir = dir
             .file(&format!("tasks/qa{number}_a_train.txt"), task("went"))
             .file(&format!("tasks/qa{number}_a_test.txt"), task("ran"));
     }
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/babi.sh");
     let run = || {
         let mut command = assert_cmd::Command::new(&script);
-        command.current_dir(place.path(".")).envs(ENVIRONMENT).env("LSTMTEXT", BINARY);
+        command.current_dir(dir.path(".")).envs(ENVIRONMENT).env("LSTMTEXT", BINARY);
         command.args(["tasks", "runs", "--set", "train.epochs=1"]).timeout(DEADLINE);
         command.assert().success()
     };
@@ -200,50 +202,49 @@ fn all_twenty_tasks_are_compared_with_published_results() {
         table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 27, "{table}");
     assert_eq!((lines[3][0], &lines[3][2..]), ("3", &["20.0", "20.5"][..]));
-    let ours = 100.0 * place.test_accuracy("runs/qa7");
+    let ours = 100.0 * dir.test_accuracy("runs/qa7");
     assert_eq!(lines[7][1], format!("{ours:.1}"));
     assert_eq!((lines[21][0], &lines[21][2..]), ("mean", &["49.2", "57.8"][..]));
-    let before =
-        std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
+    let before = std::fs::metadata(dir.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
     assert_eq!(stdout(&run()), table);
-    let after = std::fs::metadata(place.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
+    let after = std::fs::metadata(dir.path("runs/qa1/summary.json")).unwrap().modified().unwrap();
     assert_eq!(before, after, "finished tasks are not trained again");
     let mut command = assert_cmd::Command::new(&script);
-    command.args(["none", "runs"]).current_dir(place.path("."));
+    command.args(["none", "runs"]).current_dir(dir.path("."));
     assert_fails(command, 1, &["none", "data fetch babi"]);
 }
 
 #[test]
 fn babi_files_have_a_story_and_a_question() {
-    let place = Place::new()
+    let dir = TestDir::new()
         .file("tasks/qa1_train.txt", task("went"))
         .file("tasks/qa2_train.txt", task("ran"));
-    let place = place.file(
+    let dir = dir.file(
         "babi.yaml",
         "data: {train: tasks/qa1_*.txt, format: babi}\ninputs: {story: {}, question: {}}\n\
          text: {min_count: 1}\ntrain: {epochs: 1}\n",
     );
-    let done = place.lstmtext("data stats babi.yaml --json").assert().success();
+    let done = dir.lstmtext("data stats babi.yaml --json").assert().success();
     let report = stdout_json(&done);
     assert_eq!(report["labels"], json!(["garden", "kitchen", "office"]));
     assert_eq!(report["parts"][1]["input"], "question");
     let both = "data stats babi.yaml --json --set data.train=tasks/*_train.txt";
-    let both = stdout_json(&place.lstmtext(both).assert().success());
+    let both = stdout_json(&dir.lstmtext(both).assert().success());
     let examples = |report: &Value| report["parts"][0]["examples"].as_u64().unwrap();
     assert!(examples(&both) > examples(&report));
-    place.train("babi.yaml --out run");
+    dir.train("babi.yaml --out run");
     let none = "train babi.yaml --out other --set data.train=tasks/qa3*";
-    assert_fails(place.lstmtext(none), 1, &["no file matches", "qa3*"]);
+    assert_fails(dir.lstmtext(none), 1, &["no file matches", "qa3*"]);
 }
 
 #[test]
 fn errors_in_an_input_are_reported_with_their_position() {
-    let place = with_two_inputs().file(
+    let dir = with_two_inputs().file(
         "bad.yaml",
         "data: {train: train.jsonl}\nmodel: {lstm: {units: none}}\ninputs:\n  story: {lstm: {unit: 5}}\n  \
          question:\n    embedding:\n      size: 0\n",
     );
-    let message = assert_fails(place.lstmtext("train bad.yaml"), 2, &["3 errors"]);
+    let message = assert_fails(dir.lstmtext("train bad.yaml"), 2, &["3 errors"]);
     assert!(message.contains("bad.yaml:2:16: model.lstm.units: found \"none\""), "{message}");
     assert!(
         message.contains(
@@ -251,6 +252,6 @@ fn errors_in_an_input_are_reported_with_their_position() {
         )
     );
     assert!(message.contains("bad.yaml:7:7: inputs.question.embedding.size: found 0"), "{message}");
-    let place = place.file("name.yaml", "data: {train: x}\ninputs: {a b: {}}\n");
-    assert_fails(place.lstmtext("train name.yaml"), 2, &["letters, digits and underscores"]);
+    let dir = dir.file("name.yaml", "data: {train: x}\ninputs: {a b: {}}\n");
+    assert_fails(dir.lstmtext("train name.yaml"), 2, &["letters, digits and underscores"]);
 }

@@ -7,34 +7,34 @@ use std::thread;
 use predicates::str::is_match;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, Place, assert_fails, examples, lines, stdout};
+use crate::common::{DEADLINE, TestDir, assert_fails, examples, lines, stdout};
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
-/// Creates a place with a run for four classes.
-fn with_four_classes() -> Place {
-    let place = Place::with_data().data(&CLASSES);
-    place.train("small.yaml --out run --set train.epochs=12");
-    place
+/// Creates a directory with a run for four classes.
+fn with_four_classes() -> TestDir {
+    let dir = TestDir::with_data().data(&CLASSES);
+    dir.train("small.yaml --out run --set train.epochs=12");
+    dir
 }
 
 /// Returns the predictions of `predict --format jsonl` for texts on stdin.
-fn predictions(place: &Place, line: &str, texts: &str) -> Vec<Value> {
-    let mut command = place.lstmtext(&format!("predict --format jsonl {line}"));
+fn predictions(dir: &TestDir, line: &str, texts: &str) -> Vec<Value> {
+    let mut command = dir.lstmtext(&format!("predict --format jsonl {line}"));
     let done = command.write_stdin(texts).assert().success();
     stdout(&done).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn texts_are_read_from_arguments_a_file_or_stdin() {
-    let place = with_four_classes();
+    let dir = with_four_classes();
     let texts = examples(&CLASSES, 8, 5);
     let all = lines(&texts);
-    let place = place.file("texts.txt", &all);
+    let dir = dir.file("texts.txt", &all);
     let arguments: Vec<&str> = all.lines().collect();
-    let from_arguments = place.lstmtext("predict run").args(&arguments).assert().success();
-    let from_file = place.lstmtext("predict run --file texts.txt").assert().success();
-    let from_stdin = place.lstmtext("predict run").write_stdin(all.clone()).assert().success();
+    let from_arguments = dir.lstmtext("predict run").args(&arguments).assert().success();
+    let from_file = dir.lstmtext("predict run --file texts.txt").assert().success();
+    let from_stdin = dir.lstmtext("predict run").write_stdin(all.clone()).assert().success();
     assert_eq!(stdout(&from_arguments), stdout(&from_file));
     assert_eq!(stdout(&from_arguments), stdout(&from_stdin));
     for (line, example) in stdout(&from_stdin).lines().zip(&texts) {
@@ -44,22 +44,22 @@ fn texts_are_read_from_arguments_a_file_or_stdin() {
 
 #[test]
 fn compressed_files_are_decompressed() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let texts = lines(&examples(&["neg", "pos"], 5, 5));
     let compressed = zstd::encode_all(texts.as_bytes(), 0).unwrap();
-    let place = place.file("texts.txt", &texts).file("texts.zst", compressed);
-    let plain = place.lstmtext("predict run --file texts.txt").assert().success();
-    let done = place.lstmtext("predict run --file texts.zst").assert().success();
+    let dir = dir.file("texts.txt", &texts).file("texts.zst", compressed);
+    let plain = dir.lstmtext("predict run --file texts.txt").assert().success();
+    let done = dir.lstmtext("predict run --file texts.zst").assert().success();
     done.stdout(stdout(&plain));
-    assert_fails(place.lstmtext("predict run --file none.txt"), 1, &["none.txt"]);
-    assert_fails(place.lstmtext("predict run --file texts.txt text"), 2, &["--file"]);
+    assert_fails(dir.lstmtext("predict run --file none.txt"), 1, &["none.txt"]);
+    assert_fails(dir.lstmtext("predict run --file texts.txt text"), 2, &["--file"]);
 }
 
 #[test]
 fn all_formats_have_the_same_content() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let predict = |format: &str| {
-        let mut command = place.lstmtext(&format!("predict run --format {format}"));
+        let mut command = dir.lstmtext(&format!("predict run --format {format}"));
         stdout(&command.args(["pos1 \"and\"\ttab", "neg1"]).assert().success())
     };
     let objects: Vec<Value> =
@@ -81,8 +81,8 @@ fn all_formats_have_the_same_content() {
 
 #[test]
 fn top_prints_the_most_probable_classes_in_order() {
-    let place = with_four_classes();
-    let [prediction] = &predictions(&place, "run --top 9", "art1 art2 n5\n")[..] else { panic!() };
+    let dir = with_four_classes();
+    let [prediction] = &predictions(&dir, "run --top 9", "art1 art2 n5\n")[..] else { panic!() };
     let classes = prediction["classes"].as_array().unwrap();
     let probabilities: Vec<f64> =
         classes.iter().map(|class| class["probability"].as_f64().unwrap()).collect();
@@ -93,16 +93,16 @@ fn top_prints_the_most_probable_classes_in_order() {
         (4, &"art".into(), &"art".into())
     );
     assert_eq!(prediction["probability"], classes[0]["probability"]);
-    let done = place.lstmtext("predict run --top 2 --format tsv art1").assert().success();
+    let done = dir.lstmtext("predict run --top 2 --format tsv art1").assert().success();
     done.stdout(is_match(r"^art\t0\.\d{6}\t[a-z]+\t0\.\d{6}\tart1\n$").unwrap());
-    assert_fails(place.lstmtext("predict run --top 0 text"), 2, &["--top"]);
+    assert_fails(dir.lstmtext("predict run --top 0 text"), 2, &["--top"]);
 }
 
 #[test]
 fn predictions_keep_the_order_of_the_texts() {
-    let place = with_four_classes();
+    let dir = with_four_classes();
     let texts = examples(&CLASSES, 1_000, 6);
-    let found = predictions(&place, "run --batch-size 64", &lines(&texts));
+    let found = predictions(&dir, "run --batch-size 64", &lines(&texts));
     assert_eq!(found.len(), 1_000);
     let mut hits = 0;
     for (prediction, example) in found.iter().zip(&texts) {
@@ -115,10 +115,10 @@ fn predictions_keep_the_order_of_the_texts() {
 
 #[test]
 fn probabilities_do_not_depend_on_the_batch_size() {
-    let place = with_four_classes();
+    let dir = with_four_classes();
     let texts = lines(&examples(&CLASSES, 300, 7));
     let [one, seven, many] =
-        [1, 7, 256].map(|size| predictions(&place, &format!("run --batch-size {size}"), &texts));
+        [1, 7, 256].map(|size| predictions(&dir, &format!("run --batch-size {size}"), &texts));
     assert_eq!((one.len(), seven.len(), many.len()), (300, 300, 300));
     for other in [&seven, &many] {
         for (a, b) in one.iter().zip(other) {
@@ -130,8 +130,8 @@ fn probabilities_do_not_depend_on_the_batch_size() {
 
 #[test]
 fn predictions_are_printed_line_by_line() {
-    let place = Place::with_run();
-    let mut process = place.process("predict run --format tsv").spawn().unwrap();
+    let dir = TestDir::with_run();
+    let mut process = dir.process("predict run --format tsv").spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let stdout = BufReader::new(process.stdout.take().unwrap());
     let (sender, predictions) = channel();
@@ -148,9 +148,9 @@ fn predictions_are_printed_line_by_line() {
 
 #[test]
 fn every_line_gets_a_prediction() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let texts = b"\n   \npos1\r\n\xFF\xFE\n<br />\nno newline at the end pos1";
-    let mut command = place.lstmtext("predict run --format jsonl");
+    let mut command = dir.lstmtext("predict run --format jsonl");
     let done = command.write_stdin(&texts[..]).assert().success();
     let printed = stdout(&done);
     let found: Vec<Value> =
@@ -162,20 +162,20 @@ fn every_line_gets_a_prediction() {
     );
     // All texts without words get the same prediction.
     assert_eq!(found[0]["probability"], found[1]["probability"]);
-    let done = place.lstmtext("predict run").arg("").assert().success();
+    let done = dir.lstmtext("predict run").arg("").assert().success();
     done.stdout(is_match(r"^(neg|pos)  0\.\d{4}  \n$").unwrap());
 }
 
 #[test]
 fn an_empty_stdin_prints_nothing() {
-    let place = Place::with_run();
-    place.lstmtext("predict run").write_stdin("").assert().success().stdout("");
+    let dir = TestDir::with_run();
+    dir.lstmtext("predict run").write_stdin("").assert().success().stdout("");
 }
 
 #[test]
 fn label_names_replace_labels() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set data.label_names.pos=positive");
-    let done = place.lstmtext("predict run --format tsv pos1 neg1").assert().success();
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set data.label_names.pos=positive");
+    let done = dir.lstmtext("predict run --format tsv pos1 neg1").assert().success();
     done.stdout(is_match("^positive\t.*\nneg\t.*\n$").unwrap());
 }

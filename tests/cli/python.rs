@@ -2,17 +2,16 @@
 
 use serde_json::Value;
 
-use crate::common::{Place, python, stdout};
+use crate::common::{TestDir, python, stdout};
 
 /// The probability of "pos", here and in NumPy, is the same for texts of one word and of many, known
 /// and unknown.
 fn assert_same_as_numpy(fields: &str, pooling: &[&str]) {
-    let place = Place::with_data();
-    place.train(&format!("small.yaml --out run --set text.tokenizer=whitespace {fields}"));
-    let checkpoint = place.path("run/best");
+    let dir = TestDir::with_data();
+    dir.train(&format!("small.yaml --out run --set text.tokenizer=whitespace {fields}"));
+    let checkpoint = dir.path("run/best");
     for text in ["pos1", "n3 neg2 n9 n9 n41 neg7", "n1 neverseen pos4 n2 neg5 n0 n0 n0"] {
-        let done =
-            place.lstmtext("predict run --format jsonl --top 2").arg(text).assert().success();
+        let done = dir.lstmtext("predict run --format jsonl --top 2").arg(text).assert().success();
         let answer: Value = serde_json::from_str(&stdout(&done)).unwrap();
         let classes = answer["classes"].as_array().unwrap();
         let pos = classes.iter().find(|class| class["label"] == "pos").unwrap();

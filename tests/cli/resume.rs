@@ -10,7 +10,9 @@ use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::common::{DEADLINE, ENVIRONMENT, Place, assert_fails, csv, examples, fails_with_limit};
+use crate::common::{
+    DEADLINE, ENVIRONMENT, TestDir, assert_fails, csv, examples, fails_with_limit,
+};
 use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, PLATEAU, Training, with_noise};
 
@@ -18,123 +20,120 @@ use crate::training::{COSINE, PLATEAU, Training, with_noise};
 const ENDLESS: &str = "--set train.epochs=100000 --set train.early_stopping.patience=null";
 
 /// Expects that two runs have the same weights, optimizer state, vocabulary, metrics and scores.
-fn assert_same_run(place: &Place, a: &str, b: &str) {
-    let metrics = |run: &str| place.read(&format!("{run}/metrics.jsonl"));
+fn assert_same_run(dir: &TestDir, a: &str, b: &str) {
+    let metrics = |run: &str| dir.read(&format!("{run}/metrics.jsonl"));
     assert_eq!(metrics(a), metrics(b));
-    assert_eq!(place.timeless_summary(a), place.timeless_summary(b));
+    assert_eq!(dir.timeless_summary(a), dir.timeless_summary(b));
     for part in ["best", "last"] {
         for name in ["model.safetensors", "optimizer.safetensors", "vocabulary.json"] {
-            let bytes = |run: &str| place.bytes(&format!("{run}/{part}/{name}"));
+            let bytes = |run: &str| dir.bytes(&format!("{run}/{part}/{name}"));
             assert!(bytes(a) == bytes(b), "{part}/{name} differs");
         }
     }
-    assert_eq!(place.read(&format!("{a}/config.yaml")), place.read(&format!("{b}/config.yaml")));
+    assert_eq!(dir.read(&format!("{a}/config.yaml")), dir.read(&format!("{b}/config.yaml")));
 }
 
 #[test]
 fn a_run_interrupted_by_ctrl_c_and_resumed_is_bit_identical() {
-    let place = with_noise(COSINE);
-    place.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 9"));
+    let dir = with_noise(COSINE);
+    dir.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 9"));
 
-    let mut training = Training::start(&place, "long.yaml --out stopped");
-    training.wait_for_validations(&place, "stopped", 3);
+    let mut training = Training::start(&dir, "long.yaml --out stopped");
+    training.wait_for_validations(&dir, "stopped", 3);
     let (code, stderr) = training.stop(libc::SIGINT);
     assert_eq!(code, Some(130), "{stderr}");
-    assert!(place.path("stopped/last/checkpoint.json").exists());
-    assert!(!place.path("stopped/summary.json").exists());
-    assert!(
-        place.metrics("stopped").len() < place.metrics("whole").len(),
-        "it must have been stopped"
-    );
+    assert!(dir.path("stopped/last/checkpoint.json").exists());
+    assert!(!dir.path("stopped/summary.json").exists());
+    assert!(dir.metrics("stopped").len() < dir.metrics("whole").len(), "it must have been stopped");
 
-    let done = place.train("--resume stopped");
-    let step = place.json("stopped/last/progress.json")["step"].as_u64().unwrap();
-    assert_eq!(step, place.json("whole/last/progress.json")["step"]);
+    let done = dir.train("--resume stopped");
+    let step = dir.json("stopped/last/progress.json")["step"].as_u64().unwrap();
+    assert_eq!(step, dir.json("whole/last/progress.json")["step"]);
     done.stderr(contains("resuming after step "));
-    assert_same_run(&place, "whole", "stopped");
+    assert_same_run(&dir, "whole", "stopped");
 }
 
 #[test]
 fn a_run_interrupted_several_times_is_bit_identical() {
-    let place = with_noise(PLATEAU);
-    place.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 16"));
-    let mut training = Training::start(&place, "long.yaml --out stopped");
+    let dir = with_noise(PLATEAU);
+    dir.train("long.yaml --out whole").stderr(contains("stopped: no improvement in 16"));
+    let mut training = Training::start(&dir, "long.yaml --out stopped");
     // Before the first validation, when there is no best checkpoint yet.
-    training.wait_for_curves(&place, "stopped");
+    training.wait_for_curves(&dir, "stopped");
     assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
     for validations in [1, 4, 7] {
-        let mut training = Training::start(&place, "--resume stopped");
-        training.wait_for_validations(&place, "stopped", validations);
+        let mut training = Training::start(&dir, "--resume stopped");
+        training.wait_for_validations(&dir, "stopped", validations);
         assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
     }
-    place.train("--resume stopped");
-    assert_same_run(&place, "whole", "stopped");
+    dir.train("--resume stopped");
+    assert_same_run(&dir, "whole", "stopped");
 }
 
 /// For example by a power failure. Checkpoints are written every 23 steps. Steps after the last one
 /// are lost and repeated.
 #[test]
 fn a_killed_run_resumes_from_its_last_checkpoint() {
-    let place = with_noise(PLATEAU);
-    place.train("long.yaml --out whole");
-    let mut training = Training::start(&place, "long.yaml --out killed");
-    training.wait_for_validations(&place, "killed", 4);
+    let dir = with_noise(PLATEAU);
+    dir.train("long.yaml --out whole");
+    let mut training = Training::start(&dir, "long.yaml --out killed");
+    training.wait_for_validations(&dir, "killed", 4);
     assert_eq!(training.stop(libc::SIGKILL).0, None);
-    place.train("--resume killed");
-    assert_same_run(&place, "whole", "killed");
+    dir.train("--resume killed");
+    assert_same_run(&dir, "whole", "killed");
 }
 
 /// Kills a run at 24 random moments and lets it end. Returns how many kills happened while a checkpoint
 /// was being written.
-fn kill_repeatedly(place: &Place, config: &str, seed: u64) -> usize {
+fn kill_repeatedly(dir: &TestDir, config: &str, seed: u64) -> usize {
     let set = "--set train.checkpoint_every=2 --set train.early_stopping.patience=null";
-    place.train(&format!("{config} --out whole {set}"));
+    dir.train(&format!("{config} --out whole {set}"));
     let mut random = Pcg64::seed_from_u64(seed);
     let mut while_writing = 0;
     let mut line = format!("{config} --out killed {set}");
     for kill in 0..24 {
-        let mut training = Training::start(place, &line);
+        let mut training = Training::start(dir, &line);
         match kill % 4 {
             // Before the directory exists, or while the run is being prepared.
             0 => thread::sleep(Duration::from_micros(random.random_range(0..100_000))),
             _ => {
-                training.wait_for_checkpoint(place, "killed");
+                training.wait_for_checkpoint(dir, "killed");
                 thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
             }
         }
         assert_eq!(training.stop(libc::SIGKILL).0, None, "the run ended before it was killed");
-        let run = place.path("killed");
+        let run = dir.path("killed");
         while_writing +=
             usize::from([".last.tmp", ".best.tmp"].iter().any(|name| run.join(name).exists()));
         if run.join("config.yaml").exists() {
             line = "--resume killed".to_owned();
         }
     }
-    place.train(&line);
-    assert_same_run(place, "whole", "killed");
-    assert_same_curves(place, "whole", "killed");
+    dir.train(&line);
+    assert_same_run(dir, "whole", "killed");
+    assert_same_curves(dir, "whole", "killed");
     while_writing
 }
 
 #[test]
 fn a_run_killed_at_any_moment_is_bit_identical() {
-    let place = with_noise(PLATEAU);
-    let while_writing = kill_repeatedly(&place, "long.yaml", 1);
+    let dir = with_noise(PLATEAU);
+    let while_writing = kill_repeatedly(&dir, "long.yaml", 1);
     assert!(while_writing > 0, "no kill happened while a checkpoint was being written");
 }
 
 #[test]
 fn a_killed_run_is_bit_identical_with_every_optimizer() {
-    let place = with_noise(COSINE);
+    let dir = with_noise(COSINE);
     for (seed, optimizer) in [(2, "adamw"), (3, "adadelta"), (4, "sgd")] {
         let settings = format!(
             "long.yaml --set train.optimizer={optimizer} --set train.sparse_embedding=false \
              --set train.sgd.momentum=0.9 --set train.label_smoothing=0.1 --set train.epochs=16 \
              --set train.class_weights=balanced --set train.validate_every=29"
         );
-        kill_repeatedly(&place, &settings, seed);
+        kill_repeatedly(&dir, &settings, seed);
         for run in ["whole", "killed"] {
-            std::fs::remove_dir_all(place.path(run)).unwrap();
+            std::fs::remove_dir_all(dir.path(run)).unwrap();
         }
     }
 }
@@ -142,78 +141,78 @@ fn a_killed_run_is_bit_identical_with_every_optimizer() {
 /// The directory has a configuration but no checkpoint.
 #[test]
 fn a_run_killed_before_its_first_checkpoint_starts_again() {
-    let place = Place::with_data();
-    place.train("small.yaml --out whole");
-    place.train("small.yaml --out started");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out whole");
+    dir.train("small.yaml --out started");
     for name in ["best", "last"] {
-        std::fs::remove_dir_all(place.path("started").join(name)).unwrap();
+        std::fs::remove_dir_all(dir.path("started").join(name)).unwrap();
     }
-    std::fs::remove_file(place.path("started/summary.json")).unwrap();
-    place.train("--resume started").stderr(contains("it starts again"));
-    assert_same_run(&place, "whole", "started");
-    assert_same_curves(&place, "whole", "started");
+    std::fs::remove_file(dir.path("started/summary.json")).unwrap();
+    dir.train("--resume started").stderr(contains("it starts again"));
+    assert_same_run(&dir, "whole", "started");
+    assert_same_curves(&dir, "whole", "started");
 }
 
 /// On a file system that cannot exchange directories, both are renamed for a moment.
 #[test]
 fn a_checkpoint_renamed_for_replacement_is_restored() {
-    let place = Place::with_data();
-    place.train("small.yaml --out whole --set train.epochs=3");
-    place.train("small.yaml --out run --set train.epochs=2 --set train.schedule.name=constant");
-    place.train("small.yaml --out whole2 --set train.epochs=3 --set train.schedule.name=constant");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out whole --set train.epochs=3");
+    dir.train("small.yaml --out run --set train.epochs=2 --set train.schedule.name=constant");
+    dir.train("small.yaml --out whole2 --set train.epochs=3 --set train.schedule.name=constant");
     for name in ["best", "last"] {
-        let run = place.path("run");
+        let run = dir.path("run");
         std::fs::rename(run.join(name), run.join(format!(".{name}.old"))).unwrap();
     }
-    place.train("--resume run --set train.epochs=3").stderr(contains("resuming after step "));
-    assert_same_run(&place, "whole2", "run");
+    dir.train("--resume run --set train.epochs=3").stderr(contains("resuming after step "));
+    assert_same_run(&dir, "whole2", "run");
 }
 
 #[test]
 fn a_run_directory_is_locked_by_the_training_process() {
-    let place = with_noise(PLATEAU);
-    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
-    training.wait_for_validations(&place, "run", 1);
+    let dir = with_noise(PLATEAU);
+    let mut training = Training::start(&dir, &format!("long.yaml --out run {ENDLESS}"));
+    training.wait_for_validations(&dir, "run", 1);
     let process = format!("process {}", training.id());
-    assert_fails(place.lstmtext("train --resume run"), 1, &[&process, "is training in", "run"]);
+    assert_fails(dir.lstmtext("train --resume run"), 1, &[&process, "is training in", "run"]);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
-    assert!(!place.path("run/.lock").exists());
-    place.train("--resume run --set train.epochs=1");
+    assert!(!dir.path("run/.lock").exists());
+    dir.train("--resume run --set train.epochs=1");
 }
 
 /// Simulates a full disk: the limit on file sizes is between event files and weights.
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_previous_one() {
-    let place = Place::with_data();
-    place.train(
+    let dir = TestDir::with_data();
+    dir.train(
         "small.yaml --out run --set model.lstm.units=64 --set train.tensorboard.pr_curves=false \
          --set train.tensorboard.confusion_matrix=false",
     );
     let files = ["model.safetensors", "optimizer.safetensors", "checkpoint.json"];
-    let last = |place: &Place| files.map(|name| place.bytes(&format!("run/last/{name}")));
-    let before = last(&place);
-    let command = place.process("train --resume run --set train.epochs=6");
+    let last = |dir: &TestDir| files.map(|name| dir.bytes(&format!("run/last/{name}")));
+    let before = last(&dir);
+    let command = dir.process("train --resume run --set train.epochs=6");
     let message = fails_with_limit(command, libc::RLIMIT_FSIZE, 64 << 10);
     assert!(message.contains("cannot save the checkpoint"), "{message}");
     assert!(message.contains("File too large"), "{message}");
-    assert!(last(&place) == before);
-    place.train("--resume run --set train.epochs=6");
-    assert_eq!(place.metrics("run").len(), 6);
+    assert!(last(&dir) == before);
+    dir.train("--resume run --set train.epochs=6");
+    assert_eq!(dir.metrics("run").len(), 6);
 }
 
 /// For example on a volume that is now mounted read-only.
 #[test]
 fn a_read_only_run_directory_is_an_error() {
-    let place = Place::with_run();
-    let last = |place: &Place| place.bytes("run/last/checkpoint.json");
-    let before = (last(&place), place.read("run/metrics.jsonl"));
+    let dir = TestDir::with_run();
+    let last = |dir: &TestDir| dir.bytes("run/last/checkpoint.json");
+    let before = (last(&dir), dir.read("run/metrics.jsonl"));
     let mode = |bits| {
         let permissions = std::fs::Permissions::from_mode(bits);
-        std::fs::set_permissions(place.path("run"), permissions).unwrap();
+        std::fs::set_permissions(dir.path("run"), permissions).unwrap();
     };
     mode(0o555);
     for line in ["train --resume run --set train.epochs=6", "train small.yaml --out run/more"] {
-        let mut command = place.process(line);
+        let mut command = dir.process(line);
         // SAFETY: prctl takes plain integers and is safe to call between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -230,131 +229,131 @@ fn a_read_only_run_directory_is_an_error() {
         assert!(message.contains("/run/") && !message.contains("panicked"), "{message}");
     }
     mode(0o755);
-    assert!((last(&place), place.read("run/metrics.jsonl")) == before);
-    place.train("--resume run --set train.epochs=6");
-    assert_eq!(place.metrics("run").len(), 6);
+    assert!((last(&dir), dir.read("run/metrics.jsonl")) == before);
+    dir.train("--resume run --set train.epochs=6");
+    assert_eq!(dir.metrics("run").len(), 6);
 }
 
 #[test]
 fn a_deleted_run_directory_is_an_error() {
     // The next write is a checkpoint, or a line of metrics.jsonl.
     for every in ["train.checkpoint_every=1", "train.checkpoint_every=1000000"] {
-        let place = with_noise(PLATEAU);
+        let dir = with_noise(PLATEAU);
         let line = format!("long.yaml --out run {ENDLESS} --set {every}");
-        let mut training = Training::start(&place, &line);
-        training.wait_for_validations(&place, "run", 1);
-        std::fs::rename(place.path("run"), place.path("gone")).unwrap();
+        let mut training = Training::start(&dir, &line);
+        training.wait_for_validations(&dir, "run", 1);
+        std::fs::rename(dir.path("run"), dir.path("gone")).unwrap();
         let (code, stderr) = training.end();
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("cannot ") && stderr.contains("/run"), "{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
-        assert!(!place.path("run").exists(), "the directory must not be created again");
-        place.train("--resume gone --set train.epochs=1");
+        assert!(!dir.path("run").exists(), "the directory must not be created again");
+        dir.train("--resume gone --set train.epochs=1");
     }
 }
 
 #[test]
 fn closing_the_terminal_interrupts_a_run_like_ctrl_c() {
-    let place = with_noise(PLATEAU);
-    let mut training = Training::start(&place, &format!("long.yaml --out run {ENDLESS}"));
-    training.wait_for_validations(&place, "run", 1);
+    let dir = with_noise(PLATEAU);
+    let mut training = Training::start(&dir, &format!("long.yaml --out run {ENDLESS}"));
+    training.wait_for_validations(&dir, "run", 1);
     let (code, stderr) = training.stop(libc::SIGHUP);
     assert_eq!(code, Some(129), "{stderr}");
-    assert!(place.path("run/last/checkpoint.json").exists());
+    assert!(dir.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
 fn the_printed_command_resumes_the_run() {
-    let place = with_noise(COSINE).file("it's here/readme", "");
-    let mut command = place.process("train long.yaml --out");
+    let dir = with_noise(COSINE).file("it's here/readme", "");
+    let mut command = dir.process("train long.yaml --out");
     let mut training = Training::spawn(command.arg("it's here/my run"));
-    training.wait_for_validations(&place, "it's here/my run", 1);
+    training.wait_for_validations(&dir, "it's here/my run", 1);
     let (_, stderr) = training.stop(libc::SIGINT);
     let command = stderr.lines().last().unwrap().trim();
     assert!(command.contains("train --resume "), "{stderr}");
     assert_cmd::Command::new("sh")
         .args(["-c", &format!("{command} --set train.epochs=3")])
-        .current_dir(place.path(""))
+        .current_dir(dir.path(""))
         .envs(ENVIRONMENT)
         .timeout(DEADLINE)
         .assert()
         .success();
-    assert!(place.path("it's here/my run/summary.json").exists());
+    assert!(dir.path("it's here/my run/summary.json").exists());
 }
 
 #[test]
 fn a_finished_run_continues_with_more_epochs() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let constant = "--set train.schedule.name=constant";
-    place.train(&format!("small.yaml --out whole {constant} --set train.epochs=3"));
-    place.train(&format!("small.yaml --out longer {constant} --set train.epochs=2"));
-    place.train("--resume longer --set train.epochs=3");
-    assert_same_run(&place, "whole", "longer");
-    assert_eq!(place.metrics("longer").len(), 3);
+    dir.train(&format!("small.yaml --out whole {constant} --set train.epochs=3"));
+    dir.train(&format!("small.yaml --out longer {constant} --set train.epochs=2"));
+    dir.train("--resume longer --set train.epochs=3");
+    assert_same_run(&dir, "whole", "longer");
+    assert_eq!(dir.metrics("longer").len(), 3);
 }
 
 #[test]
 fn resuming_a_finished_run_without_changes_leaves_it_as_it_is() {
-    let place = Place::with_data();
-    place.train("small.yaml --out whole");
-    place.train("small.yaml --out again");
-    let done = place.train("--resume again");
-    assert_same_run(&place, "whole", "again");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out whole");
+    dir.train("small.yaml --out again");
+    let done = dir.train("--resume again");
+    assert_same_run(&dir, "whole", "again");
     done.stderr(contains("increase train.epochs")).stdout(contains("test  "));
 }
 
 /// The position inside an epoch is valid only for the same batches.
 #[test]
 fn a_run_interrupted_inside_an_epoch_continues_only_with_the_same_batches() {
-    let place = with_noise(PLATEAU);
-    let mut training = Training::start(&place, "long.yaml --out run");
-    training.wait_for_validations(&place, "run", 1);
+    let dir = with_noise(PLATEAU);
+    let mut training = Training::start(&dir, "long.yaml --out run");
+    training.wait_for_validations(&dir, "run", 1);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
-    if place.json("run/last/progress.json")["batch"] != 0 {
+    if dir.json("run/last/progress.json")["batch"] != 0 {
         for set in ["train.token_budget=100000", "train.seed=2", "data.train=test.csv"] {
-            let command = place.lstmtext(&format!("train --resume run --set {set}"));
+            let command = dir.lstmtext(&format!("train --resume run --set {set}"));
             assert_fails(command, 1, &["interrupted inside epoch", "train.seed", "token_budget"]);
         }
     }
-    place.train("--resume run --set train.learning_rate=0.001 --set train.epochs=2");
+    dir.train("--resume run --set train.learning_rate=0.001 --set train.epochs=2");
 }
 
 #[test]
 fn a_run_without_last_resumes_from_best() {
-    let place = Place::with_run();
-    std::fs::remove_dir_all(place.path("run/last")).unwrap();
-    place.train("--resume run --set train.epochs=6").stderr(contains("resuming after step "));
-    assert_eq!(place.metrics("run").len(), 6);
+    let dir = TestDir::with_run();
+    std::fs::remove_dir_all(dir.path("run/last")).unwrap();
+    dir.train("--resume run --set train.epochs=6").stderr(contains("resuming after step "));
+    assert_eq!(dir.metrics("run").len(), 6);
 }
 
 #[test]
 fn a_resumed_run_has_no_summary_until_it_ends() {
-    let place = with_noise(COSINE);
-    place.train("long.yaml --out run --set train.epochs=1");
-    assert!(place.path("run/summary.json").exists());
-    let mut training = Training::start(&place, "--resume run --set train.epochs=60");
-    training.wait_for_validations(&place, "run", 2);
+    let dir = with_noise(COSINE);
+    dir.train("long.yaml --out run --set train.epochs=1");
+    assert!(dir.path("run/summary.json").exists());
+    let mut training = Training::start(&dir, "--resume run --set train.epochs=60");
+    training.wait_for_validations(&dir, "run", 2);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
-    assert!(!place.path("run/summary.json").exists());
+    assert!(!dir.path("run/summary.json").exists());
 }
 
 #[test]
 fn model_and_text_of_a_resumed_run_cannot_change() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     for set in ["model.lstm.units=16", "model.pooling=max", "text.max_length=10", "model={}"] {
-        let command = place.lstmtext(&format!("train --resume run --set {set}"));
+        let command = dir.lstmtext(&format!("train --resume run --set {set}"));
         assert_fails(command, 2, &[&format!("--set {}", set.split('=').next().unwrap())]);
     }
 }
 
 #[test]
 fn a_rejected_resume_changes_nothing() {
-    let mut place = Place::with_run();
-    let files = |place: &Place| {
-        let text = |name: &str| place.read(&format!("run/{name}"));
-        (text("config.yaml"), text("metrics.jsonl"), place.names("run"))
+    let mut dir = TestDir::with_run();
+    let files = |dir: &TestDir| {
+        let text = |name: &str| dir.read(&format!("run/{name}"));
+        (text("config.yaml"), text("metrics.jsonl"), dir.names("run"))
     };
-    let before = files(&place);
+    let before = files(&dir);
     for (set, labels, parts) in [
         // The state of one optimizer does not fit another.
         ("train.epochs=9 --set train.optimizer=sgd", ["neg", "pos"], ["optimizer state", "sgd"]),
@@ -364,80 +363,79 @@ fn a_rejected_resume_changes_nothing() {
         ("train.epochs=9", ["bad", "good"], ["found bad, good", "neg, pos"]),
         ("train.epochs=9 --set data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
     ] {
-        place = place.data(&labels);
-        assert_fails(place.lstmtext(&format!("train --resume run --set {set}")), 1, &parts);
-        assert!(files(&place) == before, "{set} changed the run");
+        dir = dir.data(&labels);
+        assert_fails(dir.lstmtext(&format!("train --resume run --set {set}")), 1, &parts);
+        assert!(files(&dir) == before, "{set} changed the run");
     }
 }
 
 /// `best/` and `last/` contain a config.yaml, like a run.
 #[test]
 fn a_checkpoint_cannot_be_resumed() {
-    let place = Place::with_run();
-    let before = place.names("run/last");
-    let command = place.lstmtext("train --resume run/last");
+    let dir = TestDir::with_run();
+    let before = dir.names("run/last");
+    let command = dir.lstmtext("train --resume run/last");
     assert_fails(command, 1, &["\"run/last\" is a checkpoint", "its run is \"run\""]);
-    assert_eq!(place.names("run/last"), before);
+    assert_eq!(dir.names("run/last"), before);
 }
 
 #[test]
 fn changed_training_examples_are_noted() {
-    let place = Place::with_run().file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
-    place
-        .train("--resume run --set train.epochs=5")
+    let dir = TestDir::with_run().file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
+    dir.train("--resume run --set train.epochs=5")
         .stderr(contains("examples or their order have changed"));
-    place.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
+    dir.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
 }
 
 #[test]
 fn a_second_ctrl_c_quits_immediately() {
-    let place = with_noise(PLATEAU);
+    let dir = with_noise(PLATEAU);
     // Makes each step slow.
     let long =
         "--set model.lstm.units=700 --set train.token_budget=null --set train.batch_size=600";
-    let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
-    training.wait_for_curves(&place, "run");
+    let mut training = Training::start(&dir, &format!("long.yaml --out run {long}"));
+    training.wait_for_curves(&dir, "run");
     training.signal(libc::SIGINT);
     thread::sleep(Duration::from_millis(600));
     let (code, stderr) = training.stop(libc::SIGINT);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("saving after this step"), "{stderr}");
     assert!(stderr.contains("quit without saving"), "{stderr}");
-    assert!(!place.path("run/last").exists());
+    assert!(!dir.path("run/last").exists());
 }
 
 /// `timeout`, for example, signals the process and its group.
 #[test]
 fn a_signal_sent_twice_at_once_counts_once() {
-    let place = with_noise(PLATEAU);
+    let dir = with_noise(PLATEAU);
     let long =
         "--set model.lstm.units=256 --set train.token_budget=null --set train.batch_size=600";
-    let mut training = Training::start(&place, &format!("long.yaml --out run {long}"));
-    training.wait_for_curves(&place, "run");
+    let mut training = Training::start(&dir, &format!("long.yaml --out run {long}"));
+    training.wait_for_curves(&dir, "run");
     training.signal(libc::SIGTERM);
     thread::sleep(Duration::from_millis(20));
     let (code, stderr) = training.stop(libc::SIGTERM);
     assert_eq!(code, Some(143), "{stderr}");
     assert!(stderr.contains("progress is saved in"), "{stderr}");
-    assert!(place.path("run/last/checkpoint.json").exists());
+    assert!(dir.path("run/last/checkpoint.json").exists());
 }
 
 #[test]
 fn a_directory_without_a_run_cannot_be_resumed() {
-    let place = Place::new().file("empty/readme", "");
+    let dir = TestDir::new().file("empty/readme", "");
     assert_fails(
-        place.lstmtext("train --resume empty"),
+        dir.lstmtext("train --resume empty"),
         1,
         &["\"empty\" is not a run", "config.yaml is missing"],
     );
-    assert_fails(place.lstmtext("train --resume nowhere"), 1, &["nowhere"]);
+    assert_fails(dir.lstmtext("train --resume nowhere"), 1, &["nowhere"]);
 }
 
 #[test]
 fn a_moved_run_can_be_resumed() {
-    let place = Place::with_run();
-    std::fs::create_dir(place.path("archive")).unwrap();
-    std::fs::rename(place.path("run"), place.path("archive/moved")).unwrap();
-    place.train("--resume archive/moved --set train.epochs=5");
-    assert_eq!(place.metrics("archive/moved").len(), 5);
+    let dir = TestDir::with_run();
+    std::fs::create_dir(dir.path("archive")).unwrap();
+    std::fs::rename(dir.path("run"), dir.path("archive/moved")).unwrap();
+    dir.train("--resume archive/moved --set train.epochs=5");
+    assert_eq!(dir.metrics("archive/moved").len(), 5);
 }

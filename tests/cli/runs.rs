@@ -7,12 +7,12 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json};
 use crate::training::{PLATEAU, Training, with_noise};
 
 /// Returns the entries of `runs --json`.
-fn list(place: &Place, line: &str) -> Vec<Value> {
-    let done = place.lstmtext(&format!("runs {line} --json")).assert().success().stderr("");
+fn list(dir: &TestDir, line: &str) -> Vec<Value> {
+    let done = dir.lstmtext(&format!("runs {line} --json")).assert().success().stderr("");
     stdout_json(&done).as_array().unwrap().clone()
 }
 
@@ -21,8 +21,8 @@ fn names(runs: &[Value]) -> Vec<&str> {
 }
 
 /// Returns the printed table, and checks that its lines fit into 80 columns.
-fn table(place: &Place, line: &str) -> String {
-    let text = stdout(&place.lstmtext(&format!("runs {line}")).assert().success());
+fn table(dir: &TestDir, line: &str) -> String {
+    let text = stdout(&dir.lstmtext(&format!("runs {line}")).assert().success());
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -36,17 +36,17 @@ fn row<'t>(table: &'t str, run: &str) -> Vec<&'t str> {
 
 #[test]
 fn runs_are_listed_with_scores_and_differences() {
-    let place = Place::with_data();
-    place.train("small.yaml --out runs/a");
-    place.train("small.yaml --out runs/deep/b --set train.seed=2 --set train.epochs=2");
-    place.train("small.yaml --out runs/c --set model.lstm.units=16");
-    let runs = list(&place, "");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out runs/a");
+    dir.train("small.yaml --out runs/deep/b --set train.seed=2 --set train.epochs=2");
+    dir.train("small.yaml --out runs/c --set model.lstm.units=16");
+    let runs = list(&dir, "");
     let score = |run: &Value| run["validation"]["accuracy"].as_f64().unwrap();
     assert!(runs.is_sorted_by(|a, b| score(a) >= score(b)), "{runs:?}");
     assert_eq!(runs.len(), 3);
     for run in &runs {
         let name = run["name"].as_str().unwrap();
-        let summary = place.summary(&format!("runs/{name}"));
+        let summary = dir.summary(&format!("runs/{name}"));
         for field in ["parameters", "best_epoch", "validation", "test", "seconds"] {
             assert_eq!(run[field], summary[field], "{field} of {name}");
         }
@@ -62,32 +62,32 @@ fn runs_are_listed_with_scores_and_differences() {
     }
 
     // Three more columns do not fit. The most common values are printed once.
-    let text = table(&place, "");
+    let text = table(&dir, "");
     let a = row(&text, "a");
-    let accuracy = 100.0 * place.summary("runs/a")["validation"]["accuracy"].as_f64().unwrap();
+    let accuracy = 100.0 * dir.summary("runs/a")["validation"]["accuracy"].as_f64().unwrap();
     assert_eq!(a[1..3], ["finished", &format!("{accuracy:.2}")]);
     assert!(text.contains("\n  epochs 2, seed 2\n") && text.contains("\n  units 16\n"), "{text}");
     assert!(text.ends_with("\n  all others: units 8, epochs 4, seed 1\n"), "{text}");
 
     // One more column fits.
-    fs::remove_dir_all(place.path("runs/deep")).unwrap();
-    let text = table(&place, "runs");
+    fs::remove_dir_all(dir.path("runs/deep")).unwrap();
+    let text = table(&dir, "runs");
     assert!(text.lines().nth(1).unwrap().ends_with("parameters  units"), "{text}");
     assert_eq!(row(&text, "c").last().unwrap(), &"16");
 }
 
 #[test]
 fn runs_are_sorted_by_any_key() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for (name, units, epochs) in [("x", 12, 1), ("y", 8, 3), ("z", 10, 2)] {
-        place.train(&format!(
+        dir.train(&format!(
             "small.yaml --out runs/{name} --set model.lstm.units={units} --set train.epochs={epochs}"
         ));
     }
     // This run has no validation, so it has neither a score nor parameters.
-    let yaml = fs::read_to_string(place.path("runs/x/config.yaml")).unwrap();
-    let place = place.file("runs/new/config.yaml", yaml.replace("units: 12", "units: 9"));
-    let order = |line: &str| names(&list(&place, line)).join(" ");
+    let yaml = fs::read_to_string(dir.path("runs/x/config.yaml")).unwrap();
+    let dir = dir.file("runs/new/config.yaml", yaml.replace("units: 12", "units: 9"));
+    let order = |line: &str| names(&list(&dir, line)).join(" ");
     assert_eq!(order("--sort name"), "new x y z");
     assert_eq!(order("--sort name --reverse"), "z y x new");
     assert_eq!(order("--sort parameters"), "y z x new");
@@ -95,92 +95,91 @@ fn runs_are_sorted_by_any_key() {
     assert_eq!(order("--sort model.lstm.units"), "y new z x");
     assert_eq!(order("--sort state"), "x y z new");
     assert!(order("--sort loss").ends_with("new") && order("--sort date").ends_with("new"));
-    assert_fails(place.lstmtext("runs --sort model.lstm"), 2, &["accuracy", "train.learning_rate"]);
+    assert_fails(dir.lstmtext("runs --sort model.lstm"), 2, &["accuracy", "train.learning_rate"]);
 }
 
 #[test]
 fn running_runs_are_listed_without_affecting_them() {
-    let place = with_noise(PLATEAU);
+    let dir = with_noise(PLATEAU);
     let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
-    let mut training = Training::start(&place, &format!("long.yaml --out runs/it {endless}"));
-    training.wait_for_checkpoint(&place, "runs/it");
-    training.wait_for_validations(&place, "runs/it", 1);
+    let mut training = Training::start(&dir, &format!("long.yaml --out runs/it {endless}"));
+    training.wait_for_checkpoint(&dir, "runs/it");
+    training.wait_for_validations(&dir, "runs/it", 1);
     for _ in 0..5 {
-        let [run] = &list(&place, "")[..] else { panic!("expected one run") };
+        let [run] = &list(&dir, "")[..] else { panic!("expected one run") };
         assert_eq!(run["state"], "running");
         assert!(run["seconds"].as_f64().unwrap() > 0.0 && run["faults"] == serde_json::json!([]));
         assert_eq!(run["epochs"], 100_000);
     }
     training.stop(libc::SIGKILL);
-    let [run] = &list(&place, "")[..] else { panic!("expected one run") };
+    let [run] = &list(&dir, "")[..] else { panic!("expected one run") };
     assert_eq!(run["state"], "stopped");
-    assert_eq!(row(&table(&place, ""), "it")[1], "stopped");
+    assert_eq!(row(&table(&dir, ""), "it")[1], "stopped");
 
     // The parameters are counted from the configuration, as no summary exists.
     let parameters = run["parameters"].clone();
-    place.train("--resume runs/it --set train.epochs=1");
-    assert_eq!(parameters, place.summary("runs/it")["parameters"]);
+    dir.train("--resume runs/it --set train.epochs=1");
+    assert_eq!(parameters, dir.summary("runs/it")["parameters"]);
 }
 
 #[test]
 fn the_error_of_a_failed_run_is_kept_until_it_resumes() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let diverges = "--set train.optimizer=sgd --set train.learning_rate=1e38 \
                     --set train.gradient_clip=null --set train.schedule.name=constant";
     let line = format!("train small.yaml --out runs/native {diverges}");
-    assert_fails(place.lstmtext(&line), 1, &["training diverged"]);
-    assert!(place.read("runs/native/error.txt").starts_with("training diverged at step "));
-    let runs = list(&place, "");
+    assert_fails(dir.lstmtext(&line), 1, &["training diverged"]);
+    assert!(dir.read("runs/native/error.txt").starts_with("training diverged at step "));
+    let runs = list(&dir, "");
     assert!(runs.iter().all(|run| run["state"] == "failed"), "{runs:?}");
     assert!(runs[0]["error"].as_str().unwrap().starts_with("training diverged at step "));
-    let text = table(&place, "");
+    let text = table(&dir, "");
     assert!(text.contains("\n    error: training diverged at step "), "{text}");
 
     assert_fails(
-        place.lstmtext("train --resume runs/native --set model.pooling=no"),
+        dir.lstmtext("train --resume runs/native --set model.pooling=no"),
         2,
         &["pooling"],
     );
-    assert!(place.path("runs/native/error.txt").exists());
+    assert!(dir.path("runs/native/error.txt").exists());
     let stable = "--set train.learning_rate=0.05 --set train.gradient_clip=1.0";
-    place.train(&format!("--resume runs/native {stable}"));
-    assert!(!place.path("runs/native/error.txt").exists());
-    assert_eq!(row(&table(&place, ""), "native")[1], "finished");
+    dir.train(&format!("--resume runs/native {stable}"));
+    assert!(!dir.path("runs/native/error.txt").exists());
+    assert_eq!(row(&table(&dir, ""), "native")[1], "finished");
 }
 
 #[test]
 fn read_only_runs_are_listed() {
-    let place = Place::with_data();
-    place.train("small.yaml --out runs/a --set train.epochs=1");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out runs/a --set train.epochs=1");
     let mode = |bits| {
         let permissions = fs::Permissions::from_mode(bits);
-        fs::set_permissions(place.path("runs/a"), permissions).unwrap();
+        fs::set_permissions(dir.path("runs/a"), permissions).unwrap();
     };
-    let before = place.names("runs/a");
+    let before = dir.names("runs/a");
     mode(0o555);
-    assert_eq!(row(&table(&place, ""), "a")[1], "finished");
+    assert_eq!(row(&table(&dir, ""), "a")[1], "finished");
     mode(0o755);
-    assert_eq!(place.names("runs/a"), before);
+    assert_eq!(dir.names("runs/a"), before);
 }
 
 #[test]
 fn damaged_runs_are_listed_with_their_errors() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for name in ["whole", "damaged"] {
-        place.train(&format!("small.yaml --out runs/{name} --set train.epochs=1"));
+        dir.train(&format!("small.yaml --out runs/{name} --set train.epochs=1"));
     }
-    let place = place
+    let dir = dir
         .file("runs/damaged/config.yaml", "train: [")
         .file("runs/damaged/summary.json", "{\"parameters\": ")
         .file("runs/notes/config.yaml", "port: 80\n");
-    let text = table(&place, "");
+    let text = table(&dir, "");
     assert_eq!(row(&text, "whole")[1], "finished");
     assert_eq!(row(&text, "damaged")[1], "stopped");
     assert!(text.contains("    damaged: config.yaml:"), "{text}");
     assert!(text.contains("    damaged: cannot parse \"summary.json\": "), "{text}");
     assert!(!text.contains("notes"), "{text}");
-    place
-        .lstmtext("runs diff whole damaged")
+    dir.lstmtext("runs diff whole damaged")
         .assert()
         .success()
         .stderr(contains("note: damaged: config.yaml:"))
@@ -189,26 +188,26 @@ fn damaged_runs_are_listed_with_their_errors() {
 
 #[test]
 fn diff_compares_two_runs() {
-    let place = Place::with_data().file("long/er/path/of/train.csv", "");
-    place.train("small.yaml --out runs/a");
+    let dir = TestDir::with_data().file("long/er/path/of/train.csv", "");
+    dir.train("small.yaml --out runs/a");
     let copy = "long/er/path/of/train.csv";
-    fs::copy(place.path("train.csv"), place.path(copy)).unwrap();
-    place.train(&format!("small.yaml --out runs/b --set train.epochs=2 --set data.train={copy}"));
-    let text = table(&place, "diff runs/a runs/b");
+    fs::copy(dir.path("train.csv"), dir.path(copy)).unwrap();
+    dir.train(&format!("small.yaml --out runs/b --set train.epochs=2 --set data.train={copy}"));
+    let text = table(&dir, "diff runs/a runs/b");
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["field", "runs/a", "runs/b"]);
     assert!(rows.contains(&vec!["train.epochs", "4", "2"]), "{text}");
     let values = rows.iter().position(|row| row == &["data.train"]).unwrap();
     assert!(rows[values + 1][0].ends_with("/train.csv"), "{text}");
     assert!(rows[values + 2][0].ends_with("/long/er/path/of/train.csv"), "{text}");
-    let accuracy = |run| 100.0 * place.summary(run)["test"]["accuracy"].as_f64().unwrap();
+    let accuracy = |run| 100.0 * dir.summary(run)["test"]["accuracy"].as_f64().unwrap();
     let (a, b) = (accuracy("runs/a"), accuracy("runs/b"));
     let expected = format!("test accuracy {a:.2} % {b:.2} % {:+.2}", b - a);
     assert!(rows.contains(&expected.split_whitespace().collect()), "{expected:?}: {text}");
 
-    assert_eq!(table(&place, "diff a b").lines().count(), text.lines().count());
-    assert!(table(&place, "diff a runs/a").starts_with("the configurations are equal\n"));
-    let runs = list(&place, "diff a b");
+    assert_eq!(table(&dir, "diff a b").lines().count(), text.lines().count());
+    assert!(table(&dir, "diff a runs/a").starts_with("the configurations are equal\n"));
+    let runs = list(&dir, "diff a b");
     assert_eq!(names(&runs), ["a", "b"]);
     assert_eq!(
         (&runs[0]["differs"]["train.epochs"], &runs[1]["differs"]["train.epochs"]),
@@ -218,17 +217,17 @@ fn diff_compares_two_runs() {
 
 #[test]
 fn directories_that_are_not_runs_are_errors() {
-    let place = Place::with_run().file("empty/readme", "");
-    assert_fails(place.lstmtext("runs none"), 1, &["no directory", "none"]);
-    assert_fails(place.lstmtext("runs"), 1, &["no directory \"runs\""]);
-    assert_fails(place.lstmtext("runs diff run none"), 1, &["no directory", "none"]);
-    assert_fails(place.lstmtext("runs diff run empty"), 1, &["empty", "is not a run"]);
-    assert_fails(place.lstmtext("runs diff run run/best"), 1, &["run/best", "is a checkpoint"]);
-    assert_fails(place.lstmtext("runs diff run"), 2, &["<B>"]);
-    let done = place.lstmtext("runs empty").assert().success().stdout("");
+    let dir = TestDir::with_run().file("empty/readme", "");
+    assert_fails(dir.lstmtext("runs none"), 1, &["no directory", "none"]);
+    assert_fails(dir.lstmtext("runs"), 1, &["no directory \"runs\""]);
+    assert_fails(dir.lstmtext("runs diff run none"), 1, &["no directory", "none"]);
+    assert_fails(dir.lstmtext("runs diff run empty"), 1, &["empty", "is not a run"]);
+    assert_fails(dir.lstmtext("runs diff run run/best"), 1, &["run/best", "is a checkpoint"]);
+    assert_fails(dir.lstmtext("runs diff run"), 2, &["<B>"]);
+    let done = dir.lstmtext("runs empty").assert().success().stdout("");
     assert_eq!(stderr(&done), "no runs in \"empty\"\n");
-    assert_eq!(list(&place, "empty").len(), 0);
+    assert_eq!(list(&dir, "empty").len(), 0);
     // If the directory is itself a run, its own name is shown.
-    assert_eq!(names(&list(&place, "run")), ["run"]);
-    assert_fails(place.lstmtext("runs ./diff"), 1, &["no directory \"./diff\""]);
+    assert_eq!(names(&list(&dir, "run")), ["run"]);
+    assert_fails(dir.lstmtext("runs ./diff"), 1, &["no directory \"./diff\""]);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{DEADLINE, Place, assert_fails, python, stdout_json};
+use crate::common::{DEADLINE, TestDir, assert_fails, python, stdout_json};
 
 /// Server on a free port.
 struct Server {
@@ -18,8 +18,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(place: &Place, line: &str) -> Self {
-        let mut process = place.process(&format!("serve {line} --port 0")).spawn().unwrap();
+    fn start(dir: &TestDir, line: &str) -> Self {
+        let mut process = dir.process(&format!("serve {line} --port 0")).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut first = String::new();
         stderr.read_line(&mut first).unwrap();
@@ -85,13 +85,13 @@ fn receive(mut stream: TcpStream) -> (u16, String) {
 
 #[test]
 fn predictions_match_the_predict_command() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
     let texts = ["n1 pos3", "neg2 neg3", "ünïcode 好 \"quoted\"\n", ""];
     let (status, response) = server.post("/predict", &json!({"texts": texts}));
     assert_eq!(status, 200);
     for (text, found) in texts.iter().zip(response["predictions"].as_array().unwrap()) {
-        let mut command = place.lstmtext("predict run --format jsonl --top 2");
+        let mut command = dir.lstmtext("predict run --format jsonl --top 2");
         let expected = stdout_json(&command.arg(text).assert().success());
         for key in ["label", "classes"] {
             let rounded = |value: &Value| value.to_string().chars().take(30).collect::<String>();
@@ -106,9 +106,9 @@ fn predictions_match_the_predict_command() {
 
 #[test]
 fn explanations_match_the_explain_command() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
-    let mut command = place.lstmtext("explain run --class neg --method leave-one-out --json");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
+    let mut command = dir.lstmtext("explain run --class neg --method leave-one-out --json");
     let expected = stdout_json(&command.arg("n1 pos3 neg2").assert().success());
     let request = json!({"text": "n1 pos3 neg2", "class": "neg", "method": "leave-one-out"});
     let (status, mut found) = server.post("/explain", &request);
@@ -129,8 +129,8 @@ fn explanations_match_the_explain_command() {
 /// The page inserts this fragment, so untrusted text must be escaped.
 #[test]
 fn explanations_are_served_as_html_fragments() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
     let body = json!({"text": "pos3 <script>alert(1)</script> \"neg2\""}).to_string();
     let mut stream = server.connect();
     let head = format!(
@@ -149,8 +149,8 @@ fn explanations_are_served_as_html_fragments() {
 
 #[test]
 fn health_metrics_and_the_page_are_served() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
     let (status, health) = server.request("GET", "/healthz", b"");
     let health: Value = serde_json::from_str(&health).unwrap();
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
@@ -177,8 +177,8 @@ fn health_metrics_and_the_page_are_served() {
 
 #[test]
 fn invalid_requests_get_an_error_response() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run --max-body-kb 8 --max-text-kb 1 --queue 4");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run --max-body-kb 8 --max-text-kb 1 --queue 4");
     let long = "word ".repeat(300);
     let large = json!({"text": "word ".repeat(3000)}).to_string();
     for (path, body, status, message) in [
@@ -219,8 +219,8 @@ fn invalid_requests_get_an_error_response() {
 
 #[test]
 fn slow_requests_time_out_and_delay_no_others() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run --timeout 1");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run --timeout 1");
     let mut slow = server.connect();
     slow.write_all(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"text\"")
         .unwrap();
@@ -240,9 +240,9 @@ fn slow_requests_time_out_and_delay_no_others() {
 
 #[test]
 fn signals_stop_the_server_after_requests_in_progress() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        let server = Server::start(&place, "run --max-wait 300");
+        let server = Server::start(&dir, "run --max-wait 300");
         // The signal arrives while the request waits for its batch. Idle connections are closed.
         let _idle = server.connect();
         let pending = server.send("POST", "/predict", b"{\"text\": \"pos1\"}");
@@ -259,8 +259,8 @@ fn signals_stop_the_server_after_requests_in_progress() {
 /// Each of 1,000 connections sends several requests and checks its own responses.
 #[test]
 fn a_thousand_connections_get_their_own_responses() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
     let found = python("serve_load.py", &[&server.port.to_string(), "1000", "5"]);
     assert_eq!(found, json!({"answered": 5000, "wrong": 0, "open_at_once": 1000}));
     let (_, metrics) = server.request("GET", "/metrics", b"");
@@ -274,10 +274,10 @@ fn a_thousand_connections_get_their_own_responses() {
 
 #[test]
 fn address_errors_name_the_address() {
-    let place = Place::with_run();
-    let server = Server::start(&place, "run");
+    let dir = TestDir::with_run();
+    let server = Server::start(&dir, "run");
     let line = format!("serve run --port {}", server.port);
-    assert_fails(place.lstmtext(&line), 1, &["cannot listen on 127.0.0.1", "in use", "--port"]);
-    assert_fails(place.lstmtext("serve run --host nowhere"), 2, &["nowhere"]);
-    assert_fails(place.lstmtext("serve nowhere"), 1, &["no checkpoint \"nowhere\""]);
+    assert_fails(dir.lstmtext(&line), 1, &["cannot listen on 127.0.0.1", "in use", "--port"]);
+    assert_fails(dir.lstmtext("serve run --host nowhere"), 2, &["nowhere"]);
+    assert_fails(dir.lstmtext("serve nowhere"), 1, &["no checkpoint \"nowhere\""]);
 }

@@ -3,7 +3,7 @@
 use lstmtext::interchange::numpy::read_npz;
 use serde_json::Value;
 
-use crate::common::{Place, assert_fails, stderr, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json};
 
 fn floats(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
@@ -14,8 +14,8 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 }
 
 /// Returns the predicted probabilities of a text, in the order of the labels.
-fn predicted(place: &Place, line: &str, text: &str, labels: &Value) -> Vec<f64> {
-    let mut command = place.lstmtext(&format!("{line} --format jsonl --top 9"));
+fn predicted(dir: &TestDir, line: &str, text: &str, labels: &Value) -> Vec<f64> {
+    let mut command = dir.lstmtext(&format!("{line} --format jsonl --top 9"));
     let answer = stdout_json(&command.arg(text).assert().success());
     let of = |label: &Value| {
         let mut classes = answer["classes"].as_array().unwrap().iter();
@@ -27,18 +27,18 @@ fn predicted(place: &Place, line: &str, text: &str, labels: &Value) -> Vec<f64> 
 /// Covers both directions, and padding in front, which the LSTM processes.
 #[test]
 fn the_probability_at_each_word_is_that_of_the_text_so_far() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for setting in ["model.lstm.bidirectional=true", "text.pad=front"] {
-        place.train(&format!("small.yaml --out {setting} --set {setting} --set text.max_length=9"));
+        dir.train(&format!("small.yaml --out {setting} --set {setting} --set text.max_length=9"));
         let words = ["n1", "pos3", "n2", "neg4", "neg5"];
-        let mut command = place.lstmtext(&format!("states {setting} --json"));
+        let mut command = dir.lstmtext(&format!("states {setting} --json"));
         let states = &stdout_json(&command.arg(words.join(" ")).assert().success())[0];
         let probabilities = rows(&states["probabilities"]);
         assert_eq!(probabilities.len(), words.len());
         for (count, found) in (1..).zip(&probabilities) {
             let text = words[..count].join(" ");
             let expected =
-                predicted(&place, &format!("predict {setting}"), &text, &states["classes"]);
+                predicted(&dir, &format!("predict {setting}"), &text, &states["classes"]);
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-6, "{text}: {found}, not {expected}");
             }
@@ -59,8 +59,8 @@ fn the_probability_at_each_word_is_that_of_the_text_so_far() {
 /// While one text grows, the other stays complete.
 #[test]
 fn texts_of_several_inputs_grow_one_at_a_time() {
-    let place = crate::inputs::with_two_inputs();
-    place.train("two.yaml --out run --set train.epochs=1");
+    let dir = crate::inputs::with_two_inputs();
+    dir.train("two.yaml --out run --set train.epochs=1");
     let (body, question) = (["n1", "pos3"], ["neg2", "pos"]);
     let given = |body: &str, question: &str| {
         [
@@ -70,13 +70,13 @@ fn texts_of_several_inputs_grow_one_at_a_time() {
             format!("question={question}"),
         ]
     };
-    let mut command = place.lstmtext("states run --json");
+    let mut command = dir.lstmtext("states run --json");
     let states =
         stdout_json(&command.args(given(&body.join(" "), &question.join(" "))).assert().success());
     for (states, given) in
         states.as_array().unwrap().iter().zip([given("n1", "neg2 pos"), given("n1 pos3", "neg2")])
     {
-        let mut command = place.lstmtext("predict run --format jsonl");
+        let mut command = dir.lstmtext("predict run --format jsonl");
         let answer = stdout_json(&command.args(given).assert().success());
         let labels = states["classes"].as_array().unwrap();
         let class = labels.iter().position(|label| *label == answer["label"]).unwrap();
@@ -87,53 +87,53 @@ fn texts_of_several_inputs_grow_one_at_a_time() {
 
 #[test]
 fn several_files_are_written_in_one_run() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let line = "states run --to s.npz --to s.npy --to s.svg --to s.png";
-    let done = place.lstmtext(line).arg("n1 pos3 <n2> & \u{202e}pos4").assert().success();
+    let done = dir.lstmtext(line).arg("n1 pos3 <n2> & \u{202e}pos4").assert().success();
     assert_eq!(stdout(&done), "s.npz\ns.npy\ns.svg\ns.png\n");
-    let arrays = read_npz(&place.path("s.npz")).unwrap();
+    let arrays = read_npz(&dir.path("s.npz")).unwrap();
     let shape = |name: &str| arrays.iter().find(|array| array.name == name).unwrap().shape.clone();
     assert_eq!((shape("states"), shape("gates")), (vec![5, 8], vec![5, 4]));
     assert_eq!((shape("probabilities"), shape("h"), shape("c")), (vec![5, 2], vec![8], vec![8]));
-    let svg = place.read("s.svg");
+    let svg = dir.read("s.svg");
     for part in ["probability of “pos” after each word", "forget gate", "pos3", "prefers-color"]
     {
         assert!(svg.contains(part), "{part}");
     }
     assert!(!svg.contains('\u{202e}'));
-    assert!(place.bytes("s.png").starts_with(b"\x89PNG"));
+    assert!(dir.bytes("s.png").starts_with(b"\x89PNG"));
     let dark = ["states", "run", "n1", "--to", "dark.svg", "--theme", "dark"];
-    place.lstmtext(&dark.join(" ")).assert().success();
-    assert!(!place.read("dark.svg").contains("prefers-color"));
+    dir.lstmtext(&dark.join(" ")).assert().success();
+    assert!(!dir.read("dark.svg").contains("prefers-color"));
 }
 
 #[test]
 fn a_picture_has_at_most_twelve_texts() {
-    let place = Place::with_run();
+    let dir = TestDir::with_run();
     let texts = ["n1 pos3", "neg4"];
-    place.lstmtext("states run --to s.svg").args(texts).assert().success();
-    let svg = place.read("s.svg");
+    dir.lstmtext("states run --to s.svg").args(texts).assert().success();
+    let svg = dir.read("s.svg");
     assert!(svg.contains("1: probability of “pos”") && svg.contains("2: probability of “pos”"));
-    let mut command = place.lstmtext("states run --to many.png");
+    let mut command = dir.lstmtext("states run --to many.png");
     command.args(vec!["n1"; 13]);
     assert_fails(command, 2, &["\"many.png\"", "12 texts, not 13"]);
-    assert!(!place.path("many.png").exists());
+    assert!(!dir.path("many.png").exists());
 }
 
 #[test]
 fn unknown_file_extensions_are_rejected_before_any_file_is_written() {
-    let place = Place::with_run();
-    let command = place.lstmtext("states run n1 --to s.svg --to s.jpg");
+    let dir = TestDir::with_run();
+    let command = dir.lstmtext("states run n1 --to s.svg --to s.jpg");
     assert_fails(command, 2, &["s.jpg", ".npz, .npy, .svg or .png"]);
-    assert!(!place.path("s.svg").exists());
+    assert!(!dir.path("s.svg").exists());
 }
 
 /// Words outside the vocabulary are shown as they are in the text, and truncation is reported.
 #[test]
 fn unknown_and_truncated_words_are_reported() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set text.max_length=4");
-    let mut command = place.lstmtext("states run --json");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set text.max_length=4");
+    let mut command = dir.lstmtext("states run --json");
     let done = command.arg("n1 Größe n2 pos3 pos4 neg5").assert().success();
     let states = &stdout_json(&done)[0];
     assert_eq!(states["tokens"], serde_json::json!(["n1", "Größe", "pos4", "neg5"]));
@@ -142,6 +142,6 @@ fn unknown_and_truncated_words_are_reported() {
     let stderr = stderr(&done);
     assert!(stderr.contains("the text has 6 tokens; the model reads 4 of them"), "{stderr}");
     assert!(stderr.contains("1 token of the text are not in the vocabulary"), "{stderr}");
-    place.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
-    assert!(place.read("s.svg").contains("after each word (4 of 6 tokens)"));
+    dir.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
+    assert!(dir.read("s.svg").contains("after each word (4 of 6 tokens)"));
 }

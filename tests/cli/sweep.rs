@@ -8,31 +8,33 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::common::{BINARY, ENVIRONMENT, Place, SMALL, assert_fails, stderr, stdout, stdout_json};
+use crate::common::{
+    BINARY, ENVIRONMENT, SMALL, TestDir, assert_fails, stderr, stdout, stdout_json,
+};
 use crate::training::{COSINE, Training, with_noise};
 
 /// Four runs that each take a fraction of a second.
 const GRID: &str = "sweep: {model.lstm.units: [4, 8], seed: [1, 2]}\n";
 
 /// Creates a directory with data and a sweep of a small model.
-fn place(section: &str) -> Place {
-    Place::with_data().file("many.yaml", format!("{SMALL}{section}"))
+fn with_sweep(section: &str) -> TestDir {
+    TestDir::with_data().file("many.yaml", format!("{SMALL}{section}"))
 }
 
 const NAMES: [&str; 4] = ["units=4-seed=1", "units=4-seed=2", "units=8-seed=1", "units=8-seed=2"];
 
 #[test]
 fn every_point_is_trained_and_ranked() {
-    let place = place(GRID);
-    let done = place.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let dir = with_sweep(GRID);
+    let done = dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
     let said = stderr(&done);
     for part in
         ["sweep: 4 runs; 2 at once", "\n4/4  ", "ranked by validation_loss", "plot sweeps/many"]
     {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
-    assert_eq!(place.names("sweeps/many"), [&["leaderboard.json"][..], &NAMES].concat());
-    let board = place.json("sweeps/many/leaderboard.json");
+    assert_eq!(dir.names("sweeps/many"), [&["leaderboard.json"][..], &NAMES].concat());
+    let board = dir.json("sweeps/many/leaderboard.json");
     let rows = board["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     let mean = |row: &Value| row["loss"]["mean"].as_f64().unwrap();
@@ -41,7 +43,7 @@ fn every_point_is_trained_and_ranked() {
         assert_eq!(row["rank"], rank + 1);
         let units = row["settings"]["model.lstm.units"].as_u64().unwrap();
         let runs =
-            [1, 2].map(|seed| place.summary(&format!("sweeps/many/units={units}-seed={seed}")));
+            [1, 2].map(|seed| dir.summary(&format!("sweeps/many/units={units}-seed={seed}")));
         for score in ["loss", "accuracy"] {
             let [a, b] = [0, 1].map(|run| runs[run]["validation"][score].as_f64().unwrap());
             let close = |found: &Value, expected: f64| {
@@ -59,26 +61,25 @@ fn every_point_is_trained_and_ranked() {
     let first = table.lines().nth(1).unwrap();
     let expected = format!("{:.4} ± ", mean(&rows[0]));
     assert!(first.trim_start().starts_with("1 ") && first.contains(&expected), "{table}");
-    assert!(place.read("sweeps/many/units=4-seed=1/log.txt").contains("are not scored (--no-test)"));
+    assert!(dir.read("sweeps/many/units=4-seed=1/log.txt").contains("are not scored (--no-test)"));
 
     // Once all runs have finished, only the table is printed.
-    let again = place.lstmtext("sweep many.yaml").assert().success();
+    let again = dir.lstmtext("sweep many.yaml").assert().success();
     assert_eq!(stdout(&again), table);
     assert!(!stderr(&again).contains("at once"));
-    let json = stdout_json(&place.lstmtext("sweep many.yaml --json").assert().success());
+    let json = stdout_json(&dir.lstmtext("sweep many.yaml --json").assert().success());
     assert_eq!(json, board);
 }
 
 #[test]
 fn a_run_of_a_sweep_equals_a_run_of_train() {
-    let place = place(GRID);
-    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
-    place.train("small.yaml --out alone --set model.lstm.units=4 --set train.seed=2");
+    let dir = with_sweep(GRID);
+    dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    dir.train("small.yaml --out alone --set model.lstm.units=4 --set train.seed=2");
     let run = "sweeps/many/units=4-seed=2";
-    assert_eq!(place.read("alone/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
-    assert!(place.best_weights("alone") == place.best_weights(run));
-    let evaluate =
-        |run: &str| stdout(&place.lstmtext(&format!("evaluate {run}")).assert().success());
+    assert_eq!(dir.read("alone/metrics.jsonl"), dir.read(&format!("{run}/metrics.jsonl")));
+    assert!(dir.best_weights("alone") == dir.best_weights(run));
+    let evaluate = |run: &str| stdout(&dir.lstmtext(&format!("evaluate {run}")).assert().success());
     assert_eq!(evaluate("alone"), evaluate(run));
 }
 
@@ -86,53 +87,53 @@ fn a_run_of_a_sweep_equals_a_run_of_train() {
 const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
 
 /// Creates a sweep of runs that do not finish before they are stopped.
-fn long_runs() -> Place {
+fn long_runs() -> TestDir {
     with_noise(&format!("{}{LONG}", COSINE.replace("patience: 9", "patience: null")))
 }
 
 #[test]
 fn a_stopped_sweep_is_continued() {
-    let place = long_runs();
-    let mut sweep = Training::spawn(&mut place.process("sweep long.yaml --jobs 2 --out many"));
+    let dir = long_runs();
+    let mut sweep = Training::spawn(&mut dir.process("sweep long.yaml --jobs 2 --out many"));
     for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
-        sweep.wait_for_validations(&place, run, 2);
+        sweep.wait_for_validations(&dir, run, 2);
     }
     // The signal goes only to the sweep, which forwards it.
     let (code, said) = sweep.stop(libc::SIGTERM);
     assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("0 of 4 runs have finished"), "{said}");
     assert!(said.contains("sweep long.yaml --jobs 2 --out many"), "{said}");
-    assert_eq!(place.names("many"), ["units=7-seed=1", "units=7-seed=2"]);
-    for run in place.names("many") {
-        assert!(place.path(&format!("many/{run}/last/checkpoint.json")).exists());
-        assert!(!place.path(&format!("many/{run}/summary.json")).exists());
+    assert_eq!(dir.names("many"), ["units=7-seed=1", "units=7-seed=2"]);
+    for run in dir.names("many") {
+        assert!(dir.path(&format!("many/{run}/last/checkpoint.json")).exists());
+        assert!(!dir.path(&format!("many/{run}/summary.json")).exists());
     }
-    let done = place.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
+    let done = dir.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
     assert_eq!(stdout(&done).lines().count(), 3);
-    assert!(place.read("many/units=7-seed=2/log.txt").contains("resumed after step "));
+    assert!(dir.read("many/units=7-seed=2/log.txt").contains("resumed after step "));
 
     let single = "long.yaml --set sweep={} --out whole --set model.lstm.units=7 --set train.seed=2";
-    place.train(single);
+    dir.train(single);
     let run = "many/units=7-seed=2";
-    assert_eq!(place.read("whole/metrics.jsonl"), place.read(&format!("{run}/metrics.jsonl")));
-    assert!(place.best_weights("whole") == place.best_weights(run));
+    assert_eq!(dir.read("whole/metrics.jsonl"), dir.read(&format!("{run}/metrics.jsonl")));
+    assert!(dir.best_weights("whole") == dir.best_weights(run));
 }
 
 #[test]
 fn ctrl_c_in_a_terminal_stops_every_run_once() {
-    let place = long_runs();
-    let mut command = place.process("sweep long.yaml --jobs 2 --out many");
+    let dir = long_runs();
+    let mut command = dir.process("sweep long.yaml --jobs 2 --out many");
     let mut sweep = Training::spawn(command.process_group(0));
     for run in ["many/units=7-seed=1", "many/units=7-seed=2"] {
-        sweep.wait_for_validations(&place, run, 1);
+        sweep.wait_for_validations(&dir, run, 1);
     }
     let group = -libc::pid_t::try_from(sweep.id()).unwrap();
     // SAFETY: kill takes no pointers. The group is that of our child, which has not been waited for.
     assert_eq!(unsafe { libc::kill(group, libc::SIGINT) }, 0);
     let (code, said) = sweep.end();
     assert_eq!(code, Some(130), "{said}");
-    for run in place.names("many") {
-        let log = place.read(&format!("many/{run}/log.txt"));
+    for run in dir.names("many") {
+        let log = dir.read(&format!("many/{run}/log.txt"));
         assert!(
             log.contains("progress is saved in") && !log.contains("quit without saving;"),
             "{log}"
@@ -142,8 +143,8 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
 
 #[test]
 fn a_failed_run_does_not_stop_the_others() {
-    let place = place("sweep: {model.embedding.vectors: [none.txt, null], seed: [1, 2]}\n");
-    let done = place.lstmtext("sweep many.yaml --jobs 2 --json").assert().code(1);
+    let dir = with_sweep("sweep: {model.embedding.vectors: [none.txt, null], seed: [1, 2]}\n");
+    let done = dir.lstmtext("sweep many.yaml --jobs 2 --json").assert().code(1);
     let said = stderr(&done);
     assert_eq!(said.matches("failed: model.embedding.vectors: ").count(), 4, "{said}");
     assert!(said.contains("none.txt") && said.contains("/log.txt"), "{said}");
@@ -153,18 +154,18 @@ fn a_failed_run_does_not_stop_the_others() {
     assert_eq!(rows[0]["settings"]["model.embedding.vectors"], Value::Null);
     assert_eq!(rows[0]["finished"].as_array().unwrap().len(), 2);
 
-    let list = stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
+    let list = stdout(&dir.lstmtext("sweep many.yaml --list").assert().success());
     assert_eq!(list.matches("  failed    model.embedding.vectors=none.txt ").count(), 2, "{list}");
 
     // The same command tries the failed runs again, and only those.
-    let again = place.lstmtext("sweep many.yaml").assert().code(1);
+    let again = dir.lstmtext("sweep many.yaml").assert().code(1);
     assert!(stderr(&again).contains("4 runs, 2 already finished"));
 }
 
 #[test]
 fn the_list_has_the_settings_of_each_index() {
-    let place = place(GRID);
-    let list = || stdout(&place.lstmtext("sweep many.yaml --list").assert().success());
+    let dir = with_sweep(GRID);
+    let list = || stdout(&dir.lstmtext("sweep many.yaml --list").assert().success());
     assert_eq!(
         list(),
         "0  new       model.lstm.units=4 train.seed=1\n\
@@ -172,20 +173,20 @@ fn the_list_has_the_settings_of_each_index() {
          2  new       model.lstm.units=8 train.seed=1\n\
          3  new       model.lstm.units=8 train.seed=2\n"
     );
-    assert!(!place.path("sweeps").exists(), "nothing is created");
-    let json = stdout_json(&place.lstmtext("sweep many.yaml --list --json").assert().success());
+    assert!(!dir.path("sweeps").exists(), "nothing is created");
+    let json = stdout_json(&dir.lstmtext("sweep many.yaml --list --json").assert().success());
     assert_eq!(json[2]["config"]["model"]["lstm"]["units"], 8);
     assert_eq!(json[2]["config"]["train"]["epochs"], 4);
     assert_eq!(json[2]["settings"], serde_json::json!({"model.lstm.units": 8, "train.seed": 1}));
-    place.lstmtext("sweep many.yaml --index 1").assert().success();
+    dir.lstmtext("sweep many.yaml --index 1").assert().success();
     assert!(list().contains("1  finished  model.lstm.units=4 train.seed=2\n"));
 }
 
 /// As the tasks of a cluster do, which share the directory.
 #[test]
 fn indices_can_be_trained_in_parallel() {
-    let place = place(GRID);
-    let start = |index| place.process(&format!("sweep many.yaml --index {index}")).spawn().unwrap();
+    let dir = with_sweep(GRID);
+    let start = |index| dir.process(&format!("sweep many.yaml --index {index}")).spawn().unwrap();
     let tasks = [0, 1, 2, 3].map(start);
     for (index, task) in tasks.into_iter().enumerate() {
         let Output { status, stdout, stderr } = task.wait_with_output().unwrap();
@@ -194,78 +195,78 @@ fn indices_can_be_trained_in_parallel() {
         assert!(result.starts_with("validation ") && !result.contains("test "), "{result}");
         assert!(said.contains(&format!("run {index} of 4: model.lstm.units=")), "{said}");
     }
-    assert_eq!(place.names("sweeps/many"), NAMES);
-    let done = place.lstmtext("sweep many.yaml").assert().success();
+    assert_eq!(dir.names("sweeps/many"), NAMES);
+    let done = dir.lstmtext("sweep many.yaml").assert().success();
     assert!(stdout(&done).lines().count() == 3 && !stderr(&done).contains("at once"));
     // A task that is submitted again has nothing to do.
-    let again = place.lstmtext("sweep many.yaml --index 2").assert().success();
+    let again = dir.lstmtext("sweep many.yaml --index 2").assert().success();
     again.stdout(contains("validation ")).stderr(contains("the run is finished"));
-    let wrong = place.lstmtext("sweep many.yaml --index 4");
+    let wrong = dir.lstmtext("sweep many.yaml --index 4");
     assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, with indices 0 to 3"]);
 }
 
 /// As when Slurm or Kubernetes stops a task.
 #[test]
 fn a_stopped_task_continues_when_it_is_submitted_again() {
-    let place = long_runs();
+    let dir = long_runs();
     let line = "sweep long.yaml --index 3 --out many";
-    let mut task = Training::spawn(&mut place.process(line));
-    task.wait_for_validations(&place, "many/units=8-seed=2", 2);
+    let mut task = Training::spawn(&mut dir.process(line));
+    task.wait_for_validations(&dir, "many/units=8-seed=2", 2);
     let (code, said) = task.stop(libc::SIGTERM);
     assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("train --no-test --resume "), "{said}");
-    let again = place.lstmtext(line).assert().success();
+    let again = dir.lstmtext(line).assert().success();
     again.stdout(contains("validation ")).stderr(contains("resumed after step "));
-    assert!(place.path("many/units=8-seed=2/summary.json").exists());
+    assert!(dir.path("many/units=8-seed=2/summary.json").exists());
 }
 
 #[test]
 fn two_sweeps_of_one_directory_share_the_runs() {
-    let place = place("sweep: {model.lstm.units: [4, 8, 12], seed: [1, 2]}\n");
-    let start = || place.process("sweep many.yaml --jobs 2").spawn().unwrap();
+    let dir = with_sweep("sweep: {model.lstm.units: [4, 8, 12], seed: [1, 2]}\n");
+    let start = || dir.process("sweep many.yaml --jobs 2").spawn().unwrap();
     let [first, second] = [start(), start()].map(|sweep| sweep.wait_with_output().unwrap());
     for sweep in [&first, &second] {
         assert!(sweep.status.success(), "{}", String::from_utf8_lossy(&sweep.stderr));
     }
     assert_eq!(first.stdout, second.stdout);
-    for run in place.names("sweeps/many").iter().filter(|name| name.starts_with("units")) {
-        assert_eq!(place.metrics(&format!("sweeps/many/{run}")).len(), 4, "{run} is trained once");
-        let log = place.read(&format!("sweeps/many/{run}/log.txt"));
+    for run in dir.names("sweeps/many").iter().filter(|name| name.starts_with("units")) {
+        assert_eq!(dir.metrics(&format!("sweeps/many/{run}")).len(), 4, "{run} is trained once");
+        let log = dir.read(&format!("sweeps/many/{run}/log.txt"));
         assert_eq!(log.matches("\nstopped: ").count(), 1, "{log}");
     }
 }
 
 #[test]
 fn a_sweep_waits_for_a_run_that_another_process_trains() {
-    let place = long_runs();
-    let mut task = Training::spawn(&mut place.process("sweep long.yaml --index 0 --out many"));
-    task.wait_for_validations(&place, "many/units=7-seed=1", 1);
-    let list = stdout(&place.lstmtext("sweep long.yaml --list --out many").assert().success());
+    let dir = long_runs();
+    let mut task = Training::spawn(&mut dir.process("sweep long.yaml --index 0 --out many"));
+    task.wait_for_validations(&dir, "many/units=7-seed=1", 1);
+    let list = stdout(&dir.lstmtext("sweep long.yaml --list --out many").assert().success());
     assert!(list.starts_with("0  running   "), "{list}");
-    let done = place.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
+    let done = dir.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
     assert_eq!(task.end().0, Some(0));
     assert_eq!(stdout(&done).lines().count(), 3);
-    assert!(!place.path("many/units=7-seed=1/log.txt").exists(), "no other process trained it");
+    assert!(!dir.path("many/units=7-seed=1/log.txt").exists(), "no other process trained it");
 }
 
 #[test]
 fn a_different_configuration_is_rejected_and_points_can_be_added() {
-    let place = place(GRID);
-    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
-    let before = place.read("sweeps/many/leaderboard.json");
+    let dir = with_sweep(GRID);
+    dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let before = dir.read("sweeps/many/leaderboard.json");
     let words = ["units=4-seed=1", "train.epochs is 4 in the run and 5 in the sweep", "--out"];
     for more in ["", " --index 0"] {
         let line = format!("sweep many.yaml --set train.epochs=5{more}");
-        assert_fails(place.lstmtext(&line), 1, &words);
+        assert_fails(dir.lstmtext(&line), 1, &words);
     }
-    assert_eq!(place.read("sweeps/many/leaderboard.json"), before);
-    let list = place.lstmtext("sweep many.yaml --list --set train.epochs=5").assert().success();
+    assert_eq!(dir.read("sweeps/many/leaderboard.json"), before);
+    let list = dir.lstmtext("sweep many.yaml --list --set train.epochs=5").assert().success();
     assert_eq!(stdout(&list).matches("  other     ").count(), 4);
 
-    let more = place.lstmtext("sweep many.yaml --set sweep.seed=[1,2,3]").assert().success();
+    let more = dir.lstmtext("sweep many.yaml --set sweep.seed=[1,2,3]").assert().success();
     assert!(stderr(&more).contains("6 runs, 4 already finished"));
     let fewer = "sweep many.yaml --set sweep.model.lstm.units=[8,16] --set sweep.seed=[1]";
-    let fewer = place.lstmtext(fewer).assert().success();
+    let fewer = dir.lstmtext(fewer).assert().success();
     assert!(
         stderr(&fewer).contains("the directory contains 5 runs that this sweep does not include")
     );
@@ -276,9 +277,9 @@ fn a_different_configuration_is_rejected_and_points_can_be_added() {
 fn a_random_search_is_the_same_everywhere() {
     let section = "sweep:\n  trials: 5\n  train.learning_rate: {log_uniform: [1e-3, 1e-1]}\n  \
                    model.lstm.units: {integers: [2, 9]}\n  model.pooling: [mean, max]\n  seed: [1, 2]\n";
-    let [a, b] = [place(section), place(section)];
-    let list = |place: &Place, more: &str| {
-        stdout(&place.lstmtext(&format!("sweep many.yaml --list {more}")).assert().success())
+    let [a, b] = [with_sweep(section), with_sweep(section)];
+    let list = |dir: &TestDir, more: &str| {
+        stdout(&dir.lstmtext(&format!("sweep many.yaml --list {more}")).assert().success())
     };
     assert_eq!(list(&a, ""), list(&b, ""));
     assert_eq!(list(&a, "").lines().count(), 10);
@@ -299,7 +300,7 @@ fn a_random_search_is_the_same_everywhere() {
 
 #[test]
 fn all_faults_of_a_sweep_are_reported_before_training() {
-    let place = place("sweep:\n  model.lstm.unit: [4]\n  train.epochs: [0]\n  seed: 3\n");
+    let dir = with_sweep("sweep:\n  model.lstm.unit: [4]\n  train.epochs: [0]\n  seed: 3\n");
     let expected = "\
 error: 3 errors in the configuration
 many.yaml:5:3: sweep.model.lstm.unit: unknown field; did you mean model.lstm.units?
@@ -307,31 +308,31 @@ many.yaml:6:3: sweep.train.epochs: found 0, expected an integer from 1 to 100000
 many.yaml:7:3: sweep.seed: found 3, expected a list of values
 ";
     for command in ["sweep", "train", "summary"] {
-        assert_eq!(assert_fails(place.lstmtext(&format!("{command} many.yaml")), 2, &[]), expected);
+        assert_eq!(assert_fails(dir.lstmtext(&format!("{command} many.yaml")), 2, &[]), expected);
     }
-    assert!(!place.path("sweeps").exists());
+    assert!(!dir.path("sweeps").exists());
 }
 
 #[test]
 fn only_train_rejects_the_section() {
-    let place = place(GRID);
-    let train = place.lstmtext("train many.yaml");
+    let dir = with_sweep(GRID);
+    let train = dir.lstmtext("train many.yaml");
     assert_fails(train, 2, &["many.yaml:4:1: sweep: ", "`lstmtext sweep many.yaml`"]);
-    assert!(!place.path("runs").exists());
-    place.train("many.yaml --set sweep={} --out one");
+    assert!(!dir.path("runs").exists());
+    dir.train("many.yaml --set sweep={} --out one");
     for command in ["summary", "config", "data stats"] {
-        place.lstmtext(&format!("{command} many.yaml")).assert().success();
+        dir.lstmtext(&format!("{command} many.yaml")).assert().success();
     }
-    assert_fails(place.lstmtext("sweep small.yaml"), 2, &["sweep: nothing varies"]);
+    assert_fails(dir.lstmtext("sweep small.yaml"), 2, &["sweep: nothing varies"]);
 }
 
 #[test]
 fn the_curves_of_a_sweep_share_one_plot() {
-    let place = place(GRID);
-    place.lstmtext("sweep many.yaml --jobs 2").assert().success();
-    let done = place.lstmtext("plot sweeps/many").assert().success();
+    let dir = with_sweep(GRID);
+    dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
+    let done = dir.lstmtext("plot sweeps/many").assert().success();
     assert_eq!(stdout(&done), "sweeps/many/curves.svg\nsweeps/many/curves.png\n");
-    let picture = place.read("sweeps/many/curves.svg");
+    let picture = dir.read("sweeps/many/curves.svg");
     for name in NAMES {
         assert!(picture.contains(name), "{name}");
     }
@@ -350,20 +351,20 @@ fn example(first: &str) -> String {
 /// Runs a script with `lstmtext` on the PATH and a `configs/sweep.yaml`, and returns the runs it
 /// trained.
 fn run_of(shell: &str, arguments: &[&str], index: (&str, &str)) -> Vec<String> {
-    let place = Place::with_data().file("configs/sweep.yaml", format!("{SMALL}{GRID}"));
+    let dir = TestDir::with_data().file("configs/sweep.yaml", format!("{SMALL}{GRID}"));
     let directory = Path::new(BINARY).parent().unwrap().display();
     let path = format!("{directory}:{}", std::env::var("PATH").unwrap());
     let mut command = Command::new(shell);
-    command.args(arguments).current_dir(place.path("")).envs(ENVIRONMENT).env("PATH", path);
+    command.args(arguments).current_dir(dir.path("")).envs(ENVIRONMENT).env("PATH", path);
     let done = command.env(index.0, index.1).env("SLURM_CPUS_PER_TASK", "1").output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    place.names("sweeps/sweep")
+    dir.names("sweeps/sweep")
 }
 
 /// Number of runs of `configs/sweep.yaml`.
 fn count_of_example() -> usize {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/sweep.yaml");
-    stdout(&Place::new().lstmtext(&format!("sweep {file} --list")).assert().success())
+    stdout(&TestDir::new().lstmtext(&format!("sweep {file} --list")).assert().success())
         .lines()
         .count()
 }
@@ -400,23 +401,23 @@ fn the_documented_kubernetes_job_trains_a_run_for_each_index() {
 
 #[test]
 fn a_sweep_continues_after_stderr_is_closed() {
-    let place = place(GRID);
-    let mut process = place.process("sweep many.yaml --jobs 2").spawn().unwrap();
+    let dir = with_sweep(GRID);
+    let mut process = dir.process("sweep many.yaml --jobs 2").spawn().unwrap();
     drop(process.stderr.take());
     let done = process.wait_with_output().unwrap();
     assert!(done.status.success());
     assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count(), 3);
-    place.lstmtext("sweep many.yaml").assert().success().stderr(contains("at once").not());
+    dir.lstmtext("sweep many.yaml").assert().success().stderr(contains("at once").not());
 }
 
 #[test]
 fn an_unusable_directory_is_rejected_at_once() {
-    let place = place(GRID);
-    place.train("small.yaml --out run --set train.epochs=1");
-    let rejects = |line: &str, words: &[&str]| assert_fails(place.lstmtext(line), 1, words);
+    let dir = with_sweep(GRID);
+    dir.train("small.yaml --out run --set train.epochs=1");
+    let rejects = |line: &str, words: &[&str]| assert_fails(dir.lstmtext(line), 1, words);
     rejects("sweep many.yaml --out run", &["is a run, not a directory of runs", "--out"]);
     rejects("sweep many.yaml --out run --index 0", &["is a run, not a directory of runs"]);
     rejects("sweep many.yaml --out run/best", &["is a run"]);
     rejects("sweep many.yaml --out many.yaml/below", &["cannot create the directory"]);
-    assert!(!place.path("run/units=4-seed=1").exists());
+    assert!(!dir.path("run/units=4-seed=1").exists());
 }

@@ -9,7 +9,7 @@ use lstmtext::events::{self, EventWriter, SubRun};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::common::{Place, assert_fails, csv, examples, python};
+use crate::common::{TestDir, assert_fails, csv, examples, python};
 use crate::training::{PLATEAU, Training, with_noise};
 
 /// A point of a curve: step, wall time, value.
@@ -25,14 +25,14 @@ struct Events {
     tensors: BTreeMap<String, Vec<(u64, f64, String)>>,
 }
 
-fn read_events(place: &Place, run: &str) -> Events {
-    let run = place.path(run);
+fn read_events(dir: &TestDir, run: &str) -> Events {
+    let run = dir.path(run);
     let read = python("tensorboard_events.py", &[run.to_str().unwrap()]);
     serde_json::from_value(read).unwrap()
 }
 
-fn curves(place: &Place, run: &str) -> Curves {
-    read_events(place, run).scalars
+fn curves(dir: &TestDir, run: &str) -> Curves {
+    read_events(dir, run).scalars
 }
 
 fn steps(curve: &[Point]) -> Vec<u64> {
@@ -57,8 +57,8 @@ impl Events {
 }
 
 /// Checks that two runs have the same points in every curve but that of the throughput, and the same tensors.
-pub fn assert_same_curves(place: &Place, a: &str, b: &str) {
-    let (a, b) = (read_events(place, a), read_events(place, b));
+pub fn assert_same_curves(dir: &TestDir, a: &str, b: &str) {
+    let (a, b) = (read_events(dir, a), read_events(dir, b));
     assert_eq!(a.contents(), b.contents());
     let (mut a, mut b) = (a.scalars, b.scalars);
     let throughput = "train/tokens_per_second";
@@ -99,12 +99,11 @@ const TAGS: [&str; 9] = [
 
 #[test]
 fn tensorboard_reads_every_curve() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let start = now();
-    place.train("small.yaml --out run --set train.validate_every=10");
+    dir.train("small.yaml --out run --set train.validate_every=10");
     let end = now();
-    let (curves, records, summary) =
-        (curves(&place, "run"), place.metrics("run"), place.summary("run"));
+    let (curves, records, summary) = (curves(&dir, "run"), dir.metrics("run"), dir.summary("run"));
     assert_eq!(curves.keys().collect::<Vec<_>>(), TAGS);
 
     let last = records.last().unwrap()["step"].as_u64().unwrap();
@@ -137,10 +136,10 @@ fn tensorboard_reads_every_curve() {
 /// All batches have the same size, so the mean over steps is the mean over examples.
 #[test]
 fn training_metrics_are_the_mean_of_the_training_curve() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     // 512 training examples make 16 full batches.
-    place.train("small.yaml --out run --set data.split.validation=88");
-    let (curves, records) = (curves(&place, "run"), place.metrics("run"));
+    dir.train("small.yaml --out run --set data.split.validation=88");
+    let (curves, records) = (curves(&dir, "run"), dir.metrics("run"));
     for score in ["loss", "accuracy"] {
         let curve = &curves[&format!("train/{score}")];
         assert_eq!(curve.len(), 16 * records.len());
@@ -154,19 +153,19 @@ fn training_metrics_are_the_mean_of_the_training_curve() {
 
 #[test]
 fn log_every_sets_the_distance_of_points() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set train.log_every=5 --set train.epochs=2");
-    let curves = curves(&place, "run");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set train.log_every=5 --set train.epochs=2");
+    let curves = curves(&dir, "run");
     assert_eq!(steps(&curves["train/loss"]), [5, 10, 15, 20, 25, 30]);
     assert_eq!(steps(&curves["validation/loss"]), [17, 34]);
 }
 
 #[test]
 fn a_resumed_run_continues_its_curves() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set train.epochs=2");
-    place.train("--resume run --set train.epochs=3");
-    let curves = curves(&place, "run");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set train.epochs=2");
+    dir.train("--resume run --set train.epochs=3");
+    let curves = curves(&dir, "run");
     assert_eq!(steps(&curves["train/loss"]), (1..=51).collect::<Vec<_>>());
     assert_eq!(steps(&curves["validation/loss"]), [17, 34, 51]);
     assert_eq!(steps(&curves["test/loss"]), [34, 51]);
@@ -175,12 +174,12 @@ fn a_resumed_run_continues_its_curves() {
 /// A killed run repeats the steps after its last checkpoint.
 #[test]
 fn a_killed_and_resumed_run_has_every_step_once() {
-    let place = with_noise(PLATEAU);
-    let mut training = Training::start(&place, "long.yaml --out run");
-    training.wait_for_validations(&place, "run", 4);
+    let dir = with_noise(PLATEAU);
+    let mut training = Training::start(&dir, "long.yaml --out run");
+    training.wait_for_validations(&dir, "run", 4);
     training.stop(libc::SIGKILL);
-    place.train("--resume run --set train.epochs=5");
-    let events = read_events(&place, "run");
+    dir.train("--resume run --set train.epochs=5");
+    let events = read_events(&dir, "run");
     let curves = events.scalars.iter().map(|(tag, curve)| (tag.as_str(), steps(curve)));
     for (tag, steps) in curves.chain(events.tensor_steps()) {
         assert!(steps.is_sorted_by(|a, b| a < b), "{tag}: {steps:?}");
@@ -190,10 +189,10 @@ fn a_killed_and_resumed_run_has_every_step_once() {
 /// Configuration, start and end are those of the last session.
 #[test]
 fn a_resumed_run_has_one_configuration_and_one_session() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set train.epochs=2 --set train.tensorboard.histograms=20");
-    place.train("--resume run --set train.epochs=3");
-    let events = read_events(&place, "run");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set train.epochs=2 --set train.tensorboard.histograms=20");
+    dir.train("--resume run --set train.epochs=3");
+    let events = read_events(&dir, "run");
     let mut steps = events.tensor_steps();
     let histograms = ["gradients", "weights"].map(|kind| format!("train/{kind}/embedding.weight"));
     for tag in &histograms {
@@ -212,8 +211,8 @@ fn a_resumed_run_has_one_configuration_and_one_session() {
 }
 
 /// An earlier version wrote all curves to the run directory: `loss/train`, `train/learning_rate`.
-fn convert_to_the_legacy_layout(place: &Place, run: &str) {
-    let run = place.path(run);
+fn convert_to_the_legacy_layout(dir: &TestDir, run: &str) {
+    let run = dir.path(run);
     let now = SystemTime::now();
     let mut legacy = EventWriter::create(&run, now).unwrap();
     let score = [events::LOSS, events::ACCURACY];
@@ -240,24 +239,24 @@ fn convert_to_the_legacy_layout(place: &Place, run: &str) {
 
 #[test]
 fn runs_of_earlier_versions_can_be_plotted_and_resumed() {
-    let place = Place::with_data();
-    place.train("small.yaml --out run --set train.epochs=2");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set train.epochs=2");
     let plot = || {
-        place.lstmtext("plot run --no-words").assert().success();
-        place.read("run/curves.svg")
+        dir.lstmtext("plot run --no-words").assert().success();
+        dir.read("run/curves.svg")
     };
     let picture = plot();
-    convert_to_the_legacy_layout(&place, "run");
-    assert_eq!(curves(&place, "run").keys().filter(|tag| tag.starts_with("loss/")).count(), 3);
+    convert_to_the_legacy_layout(&dir, "run");
+    assert_eq!(curves(&dir, "run").keys().filter(|tag| tag.starts_with("loss/")).count(), 3);
     assert!(plot() == picture, "the picture depends on the layout");
 
-    place.train("--resume run --set train.epochs=3");
+    dir.train("--resume run --set train.epochs=3");
     let tags = [events::LOSS, events::TOKENS_PER_SECOND];
-    for curve in events::scalars(&place.path("run"), SubRun::Train, tags).unwrap() {
+    for curve in events::scalars(&dir.path("run"), SubRun::Train, tags).unwrap() {
         let steps: Vec<u64> = curve.iter().map(|point| point.step).collect();
         assert_eq!(steps, (1..=51).collect::<Vec<_>>());
     }
-    let curves = curves(&place, "run");
+    let curves = curves(&dir, "run");
     assert_eq!(steps(&curves["loss/validation"]), [17, 34]);
     assert_eq!(steps(&curves["validation/loss"]), [51]);
     assert!(plot() != picture);
@@ -265,39 +264,39 @@ fn runs_of_earlier_versions_can_be_plotted_and_resumed() {
 
 #[test]
 fn disabled_summaries_are_not_written() {
-    let place = Place::with_data();
-    place.train(
+    let dir = TestDir::with_data();
+    dir.train(
         "small.yaml --out run --set train.tensorboard.pr_curves=false \
          --set train.tensorboard.confusion_matrix=false --set train.tensorboard.predictions=0",
     );
-    let events = read_events(&place, "run");
+    let events = read_events(&dir, "run");
     let tags: Vec<&str> = events.tensor_steps().into_keys().collect();
     assert_eq!(
         tags,
         ["_hparams_/session_end_info", "_hparams_/session_start_info", "config"],
         "the configuration is always written"
     );
-    assert!(!place.path("run/plugins").exists());
+    assert!(!dir.path("run/plugins").exists());
 }
 
 #[test]
 fn an_interrupted_run_writes_its_vectors() {
-    let place = with_noise(PLATEAU);
+    let dir = with_noise(PLATEAU);
     let mut training =
-        Training::start(&place, "long.yaml --out run --set train.tensorboard.projector=10");
-    training.wait_for_validations(&place, "run", 1);
+        Training::start(&dir, "long.yaml --out run --set train.tensorboard.projector=10");
+    training.wait_for_validations(&dir, "run", 1);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
     let directory = "run/plugins/org_tensorflow_tensorboard_projector";
     let names = ["embedding.weight.tsv", "embedding.weight.words.tsv", "projector_config.pbtxt"];
-    assert_eq!(place.names(directory), names);
+    assert_eq!(dir.names(directory), names);
 }
 
 /// Everything that TensorBoard serves for the runs in a directory.
 struct Served(Value);
 
 impl Served {
-    fn of(place: &Place, directory: &str) -> Self {
-        Self(python("tensorboard_http.py", &[place.path(directory).to_str().unwrap()]))
+    fn of(dir: &TestDir, directory: &str) -> Self {
+        Self(python("tensorboard_http.py", &[dir.path(directory).to_str().unwrap()]))
     }
 
     fn of_run(&self, plugin: &str, run: &str) -> &Value {
@@ -344,7 +343,7 @@ impl Session<'_> {
 
 /// Trains two classes in a resumed run; the same with another optimizer; twelve classes and two inputs;
 /// and a run that fails.
-fn runs_of_every_kind() -> Place {
+fn runs_of_every_kind() -> TestDir {
     let labels: Vec<String> = (0..12).map(|class| format!("c{class}")).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let many = "\
@@ -353,33 +352,33 @@ inputs: {left: {column: text}, right: {column: text, embedding: {size: 4}}}
 model: {embedding: {size: 6}, lstm: {units: 6}}
 train: {epochs: 1, tensorboard: {predictions: 3}}
 ";
-    let place = Place::with_data()
+    let dir = TestDir::with_data()
         .file("many.yaml", many)
         .file("many.csv", csv(&examples(&labels, 600, 3)));
     let all = "--set train.tensorboard.histograms=10 --set train.tensorboard.projector=20";
-    place.train(&format!("small.yaml --out runs/adam --set train.epochs=1 {all}"));
-    place.train("--resume runs/adam --set train.epochs=2");
-    place.train(&format!(
+    dir.train(&format!("small.yaml --out runs/adam --set train.epochs=1 {all}"));
+    dir.train("--resume runs/adam --set train.epochs=2");
+    dir.train(&format!(
         "small.yaml --out runs/rmsprop --set train.optimizer=rmsprop --set train.epochs=2 {all}"
     ));
-    place.train(&format!("many.yaml --out runs/many {all}"));
+    dir.train(&format!("many.yaml --out runs/many {all}"));
     let failing = "train small.yaml --out runs/failed --set train.learning_rate=1e300 \
                    --set train.gradient_clip=null --set train.optimizer=sgd";
-    assert_fails(place.lstmtext(failing), 1, &["diverged"]);
-    place
+    assert_fails(dir.lstmtext(failing), 1, &["diverged"]);
+    dir
 }
 
 #[test]
 fn tensorboard_serves_every_plugin() {
-    let place = runs_of_every_kind();
-    let served = Served::of(&place, "runs");
+    let dir = runs_of_every_kind();
+    let served = Served::of(&dir, "runs");
     for plugin in ["scalars", "hparams", "pr_curves", "text", "images", "histograms", "projector"] {
         assert!(served.0["plugins"].as_array().unwrap().contains(&json!(plugin)), "{plugin}");
     }
     check_scalars(&served);
-    check_hparams(&place, &served);
+    check_hparams(&dir, &served);
     check_texts(&served);
-    check_precision_recall(&place, &served);
+    check_precision_recall(&dir, &served);
     check_images(&served);
     check_histograms(&served);
     check_projector(&served);
@@ -395,7 +394,7 @@ fn check_scalars(served: &Served) {
     assert_eq!(*tags("adam/test"), json!(["accuracy", "loss"]));
 }
 
-fn check_hparams(place: &Place, served: &Served) {
+fn check_hparams(dir: &TestDir, served: &Served) {
     let differing = served.differing();
     for name in ["train.optimizer", "train.epochs", "train.learning_rate", "inputs"] {
         assert!(differing.contains(&name), "{name} is not in {differing:?}");
@@ -407,7 +406,7 @@ fn check_hparams(place: &Place, served: &Served) {
     assert_eq!(session.hyperparameter("model.lstm.bidirectional"), false);
     assert_eq!(session.hyperparameter("train.token_budget"), "null");
     assert_eq!(session.status(), "STATUS_SUCCESS");
-    let (summary, last) = (place.summary("runs/adam"), &place.metrics("runs/adam")[1]);
+    let (summary, last) = (dir.summary("runs/adam"), &dir.metrics("runs/adam")[1]);
     for (sub_run, tag, expected) in [
         ("test", "accuracy", &summary["test"]["accuracy"]),
         ("test", "loss", &summary["test"]["loss"]),
@@ -450,11 +449,11 @@ fn check_texts(served: &Served) {
     assert_eq!(count(two_inputs, pieces), [4, 1, 0]);
 }
 
-fn check_precision_recall(place: &Place, served: &Served) {
+fn check_precision_recall(dir: &TestDir, served: &Served) {
     for run in ["adam", "rmsprop"] {
         let curves =
             &served.of_run("pr_curves", &format!("{run}/validation"))["precision_recall/pos"];
-        let records = place.metrics(&format!("runs/{run}"));
+        let records = dir.metrics(&format!("runs/{run}"));
         assert_eq!(curves.as_array().unwrap().len(), 2);
         for (curve, record) in curves.as_array().unwrap().iter().zip(records) {
             assert_eq!(curve["step"], record["step"]);

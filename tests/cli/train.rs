@@ -8,7 +8,7 @@ use predicates::str::{contains, is_match};
 use serde_json::Value;
 
 use crate::common::{
-    ENVIRONMENT, Example, Place, assert_fails, csv, examples, noise, stderr, stdout, stdout_json,
+    ENVIRONMENT, Example, TestDir, assert_fails, csv, examples, noise, stderr, stdout, stdout_json,
 };
 
 /// Fields without a useful default.
@@ -24,21 +24,21 @@ data:
 const STEPS: u64 = 540_u64.div_ceil(32);
 
 /// Creates `defaults.yaml`, and data in columns whose names are not the default ones.
-fn with_defaults(train: &[Example], test: &[Example]) -> Place {
+fn with_defaults(train: &[Example], test: &[Example]) -> TestDir {
     let renamed = |examples| {
         let text = String::from_utf8(csv(examples)).unwrap();
         text.replacen("text,label", "review,sentiment", 1)
     };
-    Place::new()
+    TestDir::new()
         .file("defaults.yaml", FOUR_FIELDS)
         .file("train.csv", renamed(train))
         .file("test.csv", renamed(test))
 }
 
 /// Trains `small.yaml` with these fields in the directory `run`.
-fn train_with(place: &Place, run: &str, fields: &[&str]) {
+fn train_with(dir: &TestDir, run: &str, fields: &[&str]) {
     let sets: String = fields.iter().map(|field| format!(" --set {field}")).collect();
-    place.train(&format!("small.yaml --out {run}{sets}"));
+    dir.train(&format!("small.yaml --out {run}{sets}"));
 }
 
 fn values(records: &[Value], pointer: &str) -> Vec<f64> {
@@ -47,10 +47,10 @@ fn values(records: &[Value], pointer: &str) -> Vec<f64> {
 
 #[test]
 fn four_fields_are_enough_to_learn_two_classes() {
-    let place =
+    let dir =
         with_defaults(&examples(&["neg", "pos"], 2_000, 1), &examples(&["neg", "pos"], 200, 2));
-    let done = place.train("defaults.yaml --out run");
-    assert!(place.test_accuracy("run") > 0.95, "each class has half of the test texts");
+    let done = dir.train("defaults.yaml --out run");
+    assert!(dir.test_accuracy("run") > 0.95, "each class has half of the test texts");
     // Test texts must differ from training texts for a meaningful score.
     assert!(!stderr(&done).contains("also training texts"));
 }
@@ -58,17 +58,17 @@ fn four_fields_are_enough_to_learn_two_classes() {
 #[test]
 fn four_fields_are_enough_to_learn_four_classes() {
     let classes = ["sport", "money", "art", "law"];
-    let place = with_defaults(&examples(&classes, 2_400, 1), &examples(&classes, 200, 2));
-    place.train("defaults.yaml --out run");
-    assert!(place.test_accuracy("run") > 0.9, "each class has a quarter of the test texts");
+    let dir = with_defaults(&examples(&classes, 2_400, 1), &examples(&classes, 200, 2));
+    dir.train("defaults.yaml --out run");
+    assert!(dir.test_accuracy("run") > 0.9, "each class has a quarter of the test texts");
 }
 
 /// Counterpart of the two tests above: scores are high only if the labels depend on the texts.
 #[test]
 fn random_labels_cannot_be_learned() {
-    let place = with_defaults(&noise(600, 1), &noise(400, 2));
-    place.train("defaults.yaml --out run");
-    let accuracy = place.test_accuracy("run");
+    let dir = with_defaults(&noise(600, 1), &noise(400, 2));
+    dir.train("defaults.yaml --out run");
+    let accuracy = dir.test_accuracy("run");
     assert!((0.38..0.62).contains(&accuracy), "{accuracy}");
 }
 
@@ -88,17 +88,17 @@ fn word_order_is_learned() {
         }
         texts
     };
-    let place = Place::with_data()
+    let dir = TestDir::with_data()
         .file("train.csv", csv(&ordered(600, 1)))
         .file("test.csv", csv(&ordered(200, 2)));
-    train_with(&place, "run", &["model.pooling=last", "model.head.dropout=0", "train.epochs=12"]);
-    assert!(place.test_accuracy("run") > 0.9, "{}", place.summary("run"));
+    train_with(&dir, "run", &["model.pooling=last", "model.head.dropout=0", "train.epochs=12"]);
+    assert!(dir.test_accuracy("run") > 0.9, "{}", dir.summary("run"));
 }
 
 #[test]
 fn the_run_directory_has_all_documented_files() {
-    let place = Place::with_run();
-    let names = place.names("run");
+    let dir = TestDir::with_run();
+    let names = dir.names("run");
     let (events, others): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| name.starts_with("events.out.tfevents."));
     assert_eq!(
@@ -117,7 +117,7 @@ fn the_run_directory_has_all_documented_files() {
     );
     assert_eq!(events.len(), 1, "{events:?}");
     for sub_run in ["test", "train", "validation"] {
-        assert_eq!(place.names(&format!("run/{sub_run}")).len(), 1, "{sub_run}");
+        assert_eq!(dir.names(&format!("run/{sub_run}")).len(), 1, "{sub_run}");
     }
     let checkpoint = [
         "checkpoint.json",
@@ -128,15 +128,15 @@ fn the_run_directory_has_all_documented_files() {
         "vocabulary.json",
     ];
     assert_eq!(
-        (place.names("run/best"), place.names("run/last")),
+        (dir.names("run/best"), dir.names("run/last")),
         (checkpoint.map(str::to_owned).to_vec(), checkpoint.map(str::to_owned).to_vec())
     );
 }
 
 #[test]
 fn metrics_have_one_line_per_validation() {
-    let place = Place::with_run();
-    let records = place.metrics("run");
+    let dir = TestDir::with_run();
+    let records = dir.metrics("run");
     assert_eq!(values(&records, "/epoch"), [1.0, 2.0, 3.0, 4.0]);
     let steps: Vec<f64> = (1..=4).map(|epoch| (epoch * STEPS) as f64).collect();
     assert_eq!(values(&records, "/step"), steps);
@@ -156,19 +156,19 @@ fn metrics_have_one_line_per_validation() {
 
 #[test]
 fn the_summary_describes_the_best_epoch() {
-    let place = Place::with_run();
-    let (summary, records) = (place.summary("run"), place.metrics("run"));
+    let dir = TestDir::with_run();
+    let (summary, records) = (dir.summary("run"), dir.metrics("run"));
     let losses = values(&records, "/validation/loss");
     let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
     assert_eq!(summary["best_epoch"], best + 1);
     assert_eq!(summary["validation"], records[best]["validation"]);
     let seconds = summary["seconds"].as_f64().unwrap();
-    let times = place.json_lines("run/times.jsonl");
+    let times = dir.json_lines("run/times.jsonl");
     assert_eq!(values(&times, "/step"), values(&records, "/step"));
     assert!((seconds - values(&times, "/train_seconds").iter().sum::<f64>()).abs() < 1e-9);
     assert!(summary["tokens_per_second"].as_f64().unwrap() > 0.0);
     // Embedding, LSTM with one bias per gate, and the head's weights and bias.
-    let words = place.json("run/best/vocabulary.json").as_array().unwrap().len();
+    let words = dir.json("run/best/vocabulary.json").as_array().unwrap().len();
     assert_eq!(summary["parameters"], words * 8 + 4 * 8 * (8 + 8 + 1) + 8 + 1);
     let mut keys: Vec<&String> = summary.as_object().unwrap().keys().collect();
     keys.sort();
@@ -186,27 +186,27 @@ fn the_summary_describes_the_best_epoch() {
 
 #[test]
 fn the_last_weights_are_tested_if_the_best_are_not_restored() {
-    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    let dir = TestDir::with_data().file("train.csv", csv(&noise(600, 1)));
     let overfit = "--set train.epochs=6 --set train.early_stopping.patience=null";
-    place.train(&format!("small.yaml --out best {overfit}"));
-    place.train(&format!(
+    dir.train(&format!("small.yaml --out best {overfit}"));
+    dir.train(&format!(
         "small.yaml --out last {overfit} --set train.early_stopping.restore_best=false"
     ));
-    assert_eq!(place.best_weights("best"), place.best_weights("last"));
-    assert!(place.summary("last")["best_epoch"].as_u64().unwrap() < 6, "the model must overfit");
+    assert_eq!(dir.best_weights("best"), dir.best_weights("last"));
+    assert!(dir.summary("last")["best_epoch"].as_u64().unwrap() < 6, "the model must overfit");
     for run in ["best", "last"] {
-        let done = place.lstmtext(&format!("evaluate {run}/{run} --json")).assert().success();
-        assert_eq!(place.summary(run)["test"]["loss"], stdout_json(&done)["loss"], "{run}");
+        let done = dir.lstmtext(&format!("evaluate {run}/{run} --json")).assert().success();
+        assert_eq!(dir.summary(run)["test"]["loss"], stdout_json(&done)["loss"], "{run}");
     }
 }
 
 #[test]
 fn scores_are_on_stdout_and_everything_else_on_stderr() {
-    let place = Place::with_data();
-    let done = place.train("small.yaml --out run");
+    let dir = TestDir::with_data();
+    let done = dir.train("small.yaml --out run");
     let result = r"^validation  accuracy \d+\.\d\d %  loss \d\.\d{4}\ntest        accuracy \d+\.\d\d %  loss \d\.\d{4}\n$";
     let done = done.stdout(is_match(result).unwrap());
-    let parameters = place.summary("run")["parameters"].as_u64().unwrap();
+    let parameters = dir.summary("run")["parameters"].as_u64().unwrap();
     let total = format!("Total params: {},{:03}\n", parameters / 1_000, parameters % 1_000);
     done.stderr(
         contains("540 training, 60 validation, 200 test examples; labels neg, pos")
@@ -218,8 +218,8 @@ fn scores_are_on_stdout_and_everything_else_on_stderr() {
 
 #[test]
 fn an_asterisk_marks_each_new_best() {
-    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
-    let done = place.train(
+    let dir = TestDir::with_data().file("train.csv", csv(&noise(600, 1)));
+    let done = dir.train(
         "small.yaml --out run --set train.epochs=6 --set train.early_stopping.patience=null",
     );
     let is_row = is_match(r"^\d/6 ").unwrap();
@@ -228,7 +228,7 @@ fn an_asterisk_marks_each_new_best() {
         .filter(|line| is_row.eval(line))
         .map(|line| line.ends_with('*'))
         .collect();
-    let losses = values(&place.metrics("run"), "/validation/loss");
+    let losses = values(&dir.metrics("run"), "/validation/loss");
     let expected: Vec<bool> = (0..losses.len())
         .map(|epoch| losses[..epoch].iter().all(|earlier| losses[epoch] < *earlier))
         .collect();
@@ -238,13 +238,13 @@ fn an_asterisk_marks_each_new_best() {
 
 #[test]
 fn the_printed_next_command_works() {
-    let place = Place::with_data();
-    let done = place.train("small.yaml").stderr(contains("\nnext:\n  "));
+    let dir = TestDir::with_data();
+    let done = dir.train("small.yaml").stderr(contains("\nnext:\n  "));
     let stderr = stderr(&done);
     let command = stderr.lines().find(|line| line.contains(" predict ")).unwrap();
     assert_cmd::Command::new("sh")
         .args(["-c", command.trim()])
-        .current_dir(place.path(""))
+        .current_dir(dir.path(""))
         .envs(ENVIRONMENT)
         .assert()
         .success()
@@ -253,51 +253,51 @@ fn the_printed_next_command_works() {
 
 #[test]
 fn json_on_stdout_is_the_summary() {
-    let place = Place::with_data();
-    let done = place.train("small.yaml --out run --json");
-    assert_eq!(stdout_json(&done), place.summary("run"));
+    let dir = TestDir::with_data();
+    let done = dir.train("small.yaml --out run --json");
+    assert_eq!(stdout_json(&done), dir.summary("run"));
 }
 
 #[test]
 fn no_test_leaves_the_test_examples_unscored() {
-    let place = Place::with_run();
-    let done = place.train("small.yaml --out untested --no-test");
+    let dir = TestDir::with_run();
+    let done = dir.train("small.yaml --out untested --no-test");
     assert!(!stdout(&done).contains("test") && stdout(&done).contains("validation"));
     assert!(stderr(&done).contains("note: 200 test examples are not scored (--no-test)"));
-    assert!(place.summary("untested")["test"].is_null());
-    assert_eq!(place.read("run/metrics.jsonl"), place.read("untested/metrics.jsonl"));
-    let scored = stdout_json(&place.lstmtext("evaluate untested --json").assert().success());
-    assert_eq!(scored["accuracy"], place.summary("run")["test"]["accuracy"]);
+    assert!(dir.summary("untested")["test"].is_null());
+    assert_eq!(dir.read("run/metrics.jsonl"), dir.read("untested/metrics.jsonl"));
+    let scored = stdout_json(&dir.lstmtext("evaluate untested --json").assert().success());
+    assert_eq!(scored["accuracy"], dir.summary("run")["test"]["accuracy"]);
 }
 
 #[test]
 fn a_run_without_test_examples_has_no_test_score() {
-    let place = Place::with_data();
-    let done = place.train("small.yaml --out run --set data.test=null");
-    assert_eq!(place.summary("run")["test"], Value::Null);
+    let dir = TestDir::with_data();
+    let done = dir.train("small.yaml --out run --set data.test=null");
+    assert_eq!(dir.summary("run")["test"], Value::Null);
     assert_eq!(stdout(&done).lines().count(), 1);
 }
 
 #[test]
 fn a_run_is_never_overwritten() {
-    let place = Place::with_run();
-    let before = place.read("run/metrics.jsonl");
+    let dir = TestDir::with_run();
+    let before = dir.read("run/metrics.jsonl");
     assert_fails(
-        place.lstmtext("train small.yaml --out run"),
+        dir.lstmtext("train small.yaml --out run"),
         1,
         &["already contains a run", "--resume"],
     );
-    assert_eq!(place.read("run/metrics.jsonl"), before);
+    assert_eq!(dir.read("run/metrics.jsonl"), before);
 }
 
 #[test]
 fn runs_are_named_after_configuration_and_time() {
-    let place = Place::with_data();
-    place.train("small.yaml --set train.epochs=1");
-    place.train("small.yaml --set train.epochs=1 --set name=other");
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --set train.epochs=1");
+    dir.train("small.yaml --set train.epochs=1 --set name=other");
     // The second run may start in the same second as the first.
     let named = |name: &str| is_match(format!(r"^{name}-\d{{8}}-\d{{6}}(-2)?$")).unwrap();
-    let names = place.names("runs");
+    let names = dir.names("runs");
     assert!(
         names.len() == 2 && named("other").eval(&names[0]) && named("small").eval(&names[1]),
         "{names:?}"
@@ -307,44 +307,44 @@ fn runs_are_named_after_configuration_and_time() {
 /// For example after a typing error, which the user corrects and then uses the same --out.
 #[test]
 fn a_run_that_cannot_start_leaves_its_directory_usable() {
-    let place = Place::with_data();
-    let wrong = place.lstmtext("train small.yaml --out run --set data.train=trian.csv");
+    let dir = TestDir::with_data();
+    let wrong = dir.lstmtext("train small.yaml --out run --set data.train=trian.csv");
     assert_fails(wrong, 1, &["trian.csv"]);
-    place.train("small.yaml --out run --set train.epochs=1");
+    dir.train("small.yaml --out run --set train.epochs=1");
 }
 
 #[test]
 fn runs_depend_on_the_seed_only() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for run in ["a --threads 2", "b --threads 2", "c --threads 2 --set train.seed=2"] {
-        place.train(&format!("small.yaml --set model.embedding.word_dropout=0.2 --out {run}"));
+        dir.train(&format!("small.yaml --set model.embedding.word_dropout=0.2 --out {run}"));
     }
     for checkpoint in ["best", "last"] {
-        let weights = |run| place.bytes(&format!("{run}/{checkpoint}/model.safetensors"));
+        let weights = |run| dir.bytes(&format!("{run}/{checkpoint}/model.safetensors"));
         assert!(weights("a") == weights("b"), "{checkpoint} differs");
         assert!(weights("a") != weights("c"), "{checkpoint} is the same");
     }
-    assert_eq!(place.metrics("a"), place.metrics("b"));
-    assert_eq!(place.timeless_summary("a"), place.timeless_summary("b"));
-    assert_ne!(place.metrics("a"), place.metrics("c"));
+    assert_eq!(dir.metrics("a"), dir.metrics("b"));
+    assert_eq!(dir.timeless_summary("a"), dir.timeless_summary("b"));
+    assert_ne!(dir.metrics("a"), dir.metrics("c"));
     // The split does not depend on the seed, so runs with several seeds are comparable.
-    let vocabulary = |run| place.bytes(&format!("{run}/best/vocabulary.json"));
+    let vocabulary = |run| dir.bytes(&format!("{run}/best/vocabulary.json"));
     assert_eq!(vocabulary("a"), vocabulary("c"));
 }
 
 #[test]
 fn the_number_of_threads_is_configurable() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for threads in [1, 2] {
-        let done = place.train(&format!("small.yaml --threads {threads} --set train.epochs=1"));
+        let done = dir.train(&format!("small.yaml --threads {threads} --set train.epochs=1"));
         done.stderr(contains(format!(", {threads} thread")));
     }
-    assert_fails(place.lstmtext("train small.yaml --threads 0"), 2, &["--threads"]);
+    assert_fails(dir.lstmtext("train small.yaml --threads 0"), 2, &["--threads"]);
 }
 
 #[test]
 fn every_optimizer_learns_and_differs_from_the_others() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let optimizers =
         [("adam", 0.03), ("adamw", 0.03), ("rmsprop", 0.01), ("adadelta", 2.0), ("sgd", 0.5)];
     for (optimizer, rate) in optimizers {
@@ -356,11 +356,11 @@ fn every_optimizer_learns_and_differs_from_the_others() {
             &rate,
         ];
         let name = format!("train.optimizer={optimizer}");
-        train_with(&place, optimizer, &[&fields[..], &[&name]].concat());
-        assert!(place.test_accuracy(optimizer) > 0.9, "{optimizer}");
+        train_with(&dir, optimizer, &[&fields[..], &[&name]].concat());
+        assert!(dir.test_accuracy(optimizer) > 0.9, "{optimizer}");
     }
     // With the same seed, only the optimizer makes a difference.
-    let mut weights = optimizers.map(|(optimizer, _)| place.best_weights(optimizer)).to_vec();
+    let mut weights = optimizers.map(|(optimizer, _)| dir.best_weights(optimizer)).to_vec();
     weights.sort();
     weights.dedup();
     assert_eq!(weights.len(), optimizers.len());
@@ -378,10 +378,10 @@ fn learning_rates_follow_the_formula_of_each_schedule() {
         ("cosine", |done, _, end| end + (1.0 - end) * (1.0 + (PI * done).cos()) / 2.0),
         ("exponential", |_, epoch, _| 0.9_f64.powf(epoch)),
     ];
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     for (schedule, formula) in schedules {
         train_with(
-            &place,
+            &dir,
             schedule,
             &[
                 &format!("train.schedule.name={schedule}"),
@@ -392,7 +392,7 @@ fn learning_rates_follow_the_formula_of_each_schedule() {
                 "train.epochs=4",
             ],
         );
-        let rates = values(&place.metrics(schedule), "/learning_rate");
+        let rates = values(&dir.metrics(schedule), "/learning_rate");
         assert_eq!(rates.len() as u64, epochs * STEPS);
         for (step, rate) in rates.iter().enumerate() {
             let after = step as f64 - warmup as f64;
@@ -407,9 +407,9 @@ fn learning_rates_follow_the_formula_of_each_schedule() {
 
 #[test]
 fn the_plateau_schedule_halves_the_rate_when_validation_stops_improving() {
-    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
+    let dir = TestDir::with_data().file("train.csv", csv(&noise(600, 1)));
     train_with(
-        &place,
+        &dir,
         "run",
         &[
             "train.schedule.name=plateau",
@@ -419,7 +419,7 @@ fn the_plateau_schedule_halves_the_rate_when_validation_stops_improving() {
         ],
     );
     let (mut best, mut waited, mut rate) = (f64::INFINITY, 0, 0.05);
-    for record in place.metrics("run") {
+    for record in dir.metrics("run") {
         assert_eq!(record["learning_rate"], rate);
         let loss = record["validation"]["loss"].as_f64().unwrap();
         waited = if loss < best { 0 } else { waited + 1 };
@@ -433,22 +433,22 @@ fn the_plateau_schedule_halves_the_rate_when_validation_stops_improving() {
 
 #[test]
 fn validation_runs_every_n_steps_and_at_the_end() {
-    let place = Place::with_data();
-    train_with(&place, "run", &["train.validate_every=10", "train.epochs=2"]);
-    let records = place.metrics("run");
+    let dir = TestDir::with_data();
+    train_with(&dir, "run", &["train.validate_every=10", "train.epochs=2"]);
+    let records = dir.metrics("run");
     assert_eq!(values(&records, "/step"), [10.0, 20.0, 30.0, 2.0 * STEPS as f64]);
     assert_eq!(values(&records, "/epoch"), [1.0, 2.0, 2.0, 2.0]);
 }
 
 #[test]
 fn the_token_budget_determines_the_number_of_steps() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let budget = |tokens: usize| {
         let run = format!("budget{tokens}");
-        train_with(&place, &run, &[&format!("train.token_budget={tokens}"), "train.epochs=1"]);
-        place.metrics(&run)[0]["step"].as_u64().unwrap() as usize
+        train_with(&dir, &run, &[&format!("train.token_budget={tokens}"), "train.epochs=1"]);
+        dir.metrics(&run)[0]["step"].as_u64().unwrap() as usize
     };
-    let parts = stdout_json(&place.lstmtext("data stats small.yaml --json").assert().success());
+    let parts = stdout_json(&dir.lstmtext("data stats small.yaml --json").assert().success());
     let tokens = parts["parts"][0]["tokens"].as_u64().unwrap() as usize;
     for budget_tokens in [100, 1_000] {
         // Batches are nearly full, because texts are sorted by length.
@@ -459,21 +459,21 @@ fn the_token_budget_determines_the_number_of_steps() {
 
 #[test]
 fn an_automatic_token_budget_needs_cuda() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let line = "train small.yaml --out run --set train.token_budget=auto";
     let expected = ["train.token_budget: auto", "name a number of tokens"];
-    assert_fails(place.lstmtext(line), 2, &expected);
-    assert!(!place.path("run").exists(), "a run that cannot start leaves nothing behind");
+    assert_fails(dir.lstmtext(line), 2, &expected);
+    assert!(!dir.path("run").exists(), "a run that cannot start leaves nothing behind");
 }
 
 /// Options for CUDA do not change a run of the native backend.
 #[test]
 fn precision_and_determinism_apply_to_cuda_only() {
-    let place = Place::with_data();
-    train_with(&place, "plain", &[]);
+    let dir = TestDir::with_data();
+    train_with(&dir, "plain", &[]);
     let run = "small.yaml --out half --set precision=fp16 --set deterministic=true";
-    place.train(run).stderr(contains("note: precision: fp16 is for CUDA; the native backend"));
-    assert_eq!(place.read("plain/metrics.jsonl"), place.read("half/metrics.jsonl"));
+    dir.train(run).stderr(contains("note: precision: fp16 is for CUDA; the native backend"));
+    assert_eq!(dir.read("plain/metrics.jsonl"), dir.read("half/metrics.jsonl"));
 }
 
 #[test]
@@ -486,15 +486,15 @@ fn balanced_class_weights_raise_the_weight_of_the_rare_class() {
         .into_iter()
         .map(|example| Example { label: "pos".into(), ..example })
         .collect();
-    let place = Place::with_data().file("train.csv", csv(&rare)).file("pos.csv", csv(&only_pos));
+    let dir = TestDir::with_data().file("train.csv", csv(&rare)).file("pos.csv", csv(&only_pos));
     let probability = |weights: &str| {
         train_with(
-            &place,
+            &dir,
             weights,
             &[&format!("train.class_weights={weights}"), "train.learning_rate=0.005"],
         );
         let line = format!("evaluate {weights} --data pos.csv --json");
-        let loss = &stdout_json(&place.lstmtext(&line).assert().success())["loss"];
+        let loss = &stdout_json(&dir.lstmtext(&line).assert().success())["loss"];
         (-loss.as_f64().unwrap()).exp()
     };
     // The texts carry no information, so the probability of "pos" is the weight of that class.
@@ -504,17 +504,17 @@ fn balanced_class_weights_raise_the_weight_of_the_rare_class() {
 
 #[test]
 fn label_smoothing_keeps_the_training_loss_above_its_entropy() {
-    let place = Place::with_data();
-    train_with(&place, "run", &["train.label_smoothing=0.4"]);
+    let dir = TestDir::with_data();
+    train_with(&dir, "run", &["train.label_smoothing=0.4"]);
     // Smoothing moves a fifth of the target to the other class.
     let entropy = -(0.2 * 0.2_f64.ln() + 0.8 * 0.8_f64.ln());
-    assert!(values(&place.metrics("run"), "/train/loss").iter().all(|loss| *loss > entropy));
-    assert!(place.test_accuracy("run") > 0.9);
+    assert!(values(&dir.metrics("run"), "/train/loss").iter().all(|loss| *loss > entropy));
+    assert!(dir.test_accuracy("run") > 0.9);
 }
 
 #[test]
 fn every_architecture_learns() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let words = 80 + 4; // 60 neutral words, 10 of each class, 4 special ids
     let (one, layer) = (4 * 8 * (8 + 8 + 1), |inputs: usize| 4 * 8 * (inputs + 8 + 1));
     let architectures: [(&str, &[&str], usize); 6] = [
@@ -537,36 +537,36 @@ fn every_architecture_learns() {
         ),
     ];
     for (run, fields, parameters) in architectures {
-        train_with(&place, run, fields);
-        assert!(place.test_accuracy(run) > 0.9, "{run}: {}", place.summary(run));
-        assert_eq!(place.summary(run)["parameters"], words * 8 + parameters, "{run}");
+        train_with(&dir, run, fields);
+        assert!(dir.test_accuracy(run) > 0.9, "{run}: {}", dir.summary(run));
+        assert_eq!(dir.summary(run)["parameters"], words * 8 + parameters, "{run}");
     }
     let distinct: std::collections::HashSet<_> =
-        ["last", "mean", "max"].map(|pooling| place.best_weights(pooling)).into_iter().collect();
+        ["last", "mean", "max"].map(|pooling| dir.best_weights(pooling)).into_iter().collect();
     assert_eq!(distinct.len(), 3, "pooling must make a difference");
 }
 
 #[test]
 fn models_learn_with_padding_in_front() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let max_length = "text.max_length=20";
-    train_with(&place, "front", &["text.pad=front", max_length]);
-    train_with(&place, "back", &["text.pad=back", max_length]);
-    assert!(place.test_accuracy("front") > 0.9, "{}", place.summary("front"));
-    assert!(place.best_weights("front") != place.best_weights("back"));
+    train_with(&dir, "front", &["text.pad=front", max_length]);
+    train_with(&dir, "back", &["text.pad=back", max_length]);
+    assert!(dir.test_accuracy("front") > 0.9, "{}", dir.summary("front"));
+    assert!(dir.best_weights("front") != dir.best_weights("back"));
 }
 
 #[test]
 fn early_stopping_ends_a_run_that_does_not_improve() {
-    let place = Place::with_data().file("train.csv", csv(&noise(600, 1)));
-    let done = place
+    let dir = TestDir::with_data().file("train.csv", csv(&noise(600, 1)));
+    let done = dir
         .train("small.yaml --out run --set train.epochs=200 --set train.early_stopping.patience=2");
-    let records = place.metrics("run");
+    let records = dir.metrics("run");
     let losses = values(&records, "/validation/loss");
     let [before @ .., _, _] = &losses[..] else { panic!("{losses:?}") };
     let best = before.len();
     assert!(losses.iter().all(|loss| *loss >= before[best - 1]), "{losses:?}");
-    assert_eq!(place.summary("run")["best_epoch"], best);
+    assert_eq!(dir.summary("run")["best_epoch"], best);
     done.stderr(contains(format!(
         "stopped: no improvement in 2 validations; best was epoch {best}"
     )));
@@ -574,32 +574,32 @@ fn early_stopping_ends_a_run_that_does_not_improve() {
 
 #[test]
 fn a_diverging_run_fails_and_reports_the_step() {
-    let place = Place::with_data();
-    let command = place.lstmtext(
+    let dir = TestDir::with_data();
+    let command = dir.lstmtext(
         "train small.yaml --out run --set train.optimizer=sgd --set train.learning_rate=1e38 \
          --set train.gradient_clip=null --set train.schedule.name=constant",
     );
     let message = assert_fails(command, 1, &["diverged", "lower train.learning_rate"]);
     let position = r"step (\d+) \(epoch \d, batch \d+\): loss .*learning rate 1(0{38}|e38)";
     assert!(is_match(position).unwrap().eval(&message), "{message}");
-    assert!(!fs::exists(place.path("run/summary.json")).unwrap());
+    assert!(!fs::exists(dir.path("run/summary.json")).unwrap());
 }
 
 #[test]
 fn a_run_that_cannot_start_leaves_no_directory() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let overrides =
         ["data.train=missing.csv", "data.text_column=nope", "data.labels=[pos,neg,other]"];
     for set in overrides {
-        assert_fails(place.lstmtext(&format!("train small.yaml --set {set}")), 1, &[]);
-        assert!(!place.path("runs").exists());
+        assert_fails(dir.lstmtext(&format!("train small.yaml --set {set}")), 1, &[]);
+        assert!(!dir.path("runs").exists());
     }
 }
 
 #[test]
 fn weights_that_are_not_finite_are_not_saved_as_best() {
-    let place = Place::with_data();
-    let command = place.lstmtext(
+    let dir = TestDir::with_data();
+    let command = dir.lstmtext(
         "train small.yaml --out run --set train.optimizer=sgd --set train.gradient_clip=null \
          --set train.learning_rate=1e300 --set train.validate_every=1",
     );
@@ -608,11 +608,11 @@ fn weights_that_are_not_finite_are_not_saved_as_best() {
         1,
         &["diverged at the validation after step 1", "1e300", "no checkpoint"],
     );
-    assert!(!place.path("run/best").exists() && !place.path("run/metrics.jsonl").exists());
+    assert!(!dir.path("run/best").exists() && !dir.path("run/metrics.jsonl").exists());
 }
 
 #[test]
 fn an_unknown_device_is_rejected() {
-    let place = Place::with_data();
-    assert_fails(place.lstmtext("train small.yaml --device gpu"), 2, &["cuda:N"]);
+    let dir = TestDir::with_data();
+    assert_fails(dir.lstmtext("train small.yaml --device gpu"), 2, &["cuda:N"]);
 }

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, Place, csv, noise};
+use crate::common::{DEADLINE, TestDir, csv, noise};
 
 /// Configuration with all state that a resumed run could lose: every kind of dropout, the order of the
 /// examples, optimizer state, schedule and early stopping. Validation is at the end of each epoch, and
@@ -42,8 +42,8 @@ train:
 ";
 
 /// Writes `config` and data with random labels, so that early stopping takes effect.
-pub fn with_noise(config: &str) -> Place {
-    Place::new()
+pub fn with_noise(config: &str) -> TestDir {
+    TestDir::new()
         .file("long.yaml", config)
         .file("train.csv", csv(&noise(600, 1)))
         .file("test.csv", csv(&noise(100, 2)))
@@ -55,8 +55,8 @@ pub struct Training {
 }
 
 impl Training {
-    pub fn start(place: &Place, line: &str) -> Self {
-        Self::spawn(&mut place.process(&format!("train {line}")))
+    pub fn start(dir: &TestDir, line: &str) -> Self {
+        Self::spawn(&mut dir.process(&format!("train {line}")))
     }
 
     pub fn spawn(command: &mut Command) -> Self {
@@ -82,25 +82,25 @@ impl Training {
     }
 
     /// Waits until the run has had `count` validations.
-    pub fn wait_for_validations(&mut self, place: &Place, run: &str, count: usize) {
-        let metrics = place.path(run).join("metrics.jsonl");
+    pub fn wait_for_validations(&mut self, dir: &TestDir, run: &str, count: usize) {
+        let metrics = dir.path(run).join("metrics.jsonl");
         self.wait_until(|| {
             std::fs::read_to_string(&metrics).unwrap_or_default().lines().count() >= count
         });
     }
 
     /// Waits until the next checkpoint is written.
-    pub fn wait_for_checkpoint(&mut self, place: &Place, run: &str) {
-        let file = place.path(run).join("last/checkpoint.json");
+    pub fn wait_for_checkpoint(&mut self, dir: &TestDir, run: &str) {
+        let file = dir.path(run).join("last/checkpoint.json");
         let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
         let before = written();
         self.wait_until(|| written().is_some_and(|now| Some(now) != before));
     }
 
     /// Waits until the event files exist, just before the first step.
-    pub fn wait_for_curves(&mut self, place: &Place, run: &str) {
-        let has_events = || place.names(run).iter().any(|name| name.starts_with("events."));
-        self.wait_until(|| place.path(run).exists() && has_events());
+    pub fn wait_for_curves(&mut self, dir: &TestDir, run: &str) {
+        let has_events = || dir.names(run).iter().any(|name| name.starts_with("events."));
+        self.wait_until(|| dir.path(run).exists() && has_events());
     }
 
     fn wait_until(&mut self, reached: impl Fn() -> bool) {

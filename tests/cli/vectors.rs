@@ -5,7 +5,7 @@ use std::io::Write;
 use lstmtext::interchange::numpy::write_npy;
 use lstmtext::model::named_tensors::{self, NamedTensor};
 
-use crate::common::{Place, assert_fails, stderr, stdout_json};
+use crate::common::{TestDir, assert_fails, stderr, stdout_json};
 
 const CONFIG: &str = "\
 data: {train: train.csv, test: test.csv}
@@ -32,61 +32,61 @@ fn fasttext() -> String {
     content
 }
 
-fn place() -> Place {
-    Place::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
+fn with_vectors() -> TestDir {
+    TestDir::with_data().file("vectors.yaml", CONFIG).file("vectors.vec", fasttext())
 }
 
-fn embedding(place: &Place, run: &str) -> NamedTensor {
-    let path = place.path(&format!("{run}/best/model.safetensors"));
+fn embedding(dir: &TestDir, run: &str) -> NamedTensor {
+    let path = dir.path(&format!("{run}/best/model.safetensors"));
     let tensors = named_tensors::read(&path).unwrap();
     tensors.into_iter().find(|tensor| tensor.name == "embedding.weight").unwrap()
 }
 
 /// Returns the row of a word in the embedding.
-fn row(place: &Place, run: &str, word: &str) -> Vec<f32> {
-    let words = place.json(&format!("{run}/best/vocabulary.json"));
+fn row(dir: &TestDir, run: &str, word: &str) -> Vec<f32> {
+    let words = dir.json(&format!("{run}/best/vocabulary.json"));
     let id = words.as_array().unwrap().iter().position(|known| known == word).unwrap();
-    let embedding = embedding(place, run);
+    let embedding = embedding(dir, run);
     embedding.values.chunks_exact(embedding.shape[1]).nth(id).unwrap().to_vec()
 }
 
 #[test]
 fn frozen_vectors_do_not_change() {
-    let place = place();
-    let done = place.train("vectors.yaml --out run --set model.embedding.trainable=false");
+    let dir = with_vectors();
+    let done = dir.train("vectors.yaml --out run --set model.embedding.trainable=false");
     let message = stderr(&done);
     assert!(message.contains("87.50 % of the words"), "70 of 80: {message}");
     assert!(message.contains("Non-trainable params: 8,400"), "{message}");
     for word in ["pos3", "n17"] {
-        assert_eq!(row(&place, "run", word), vector(word));
+        assert_eq!(row(&dir, "run", word), vector(word));
     }
     // The vector of a word that is not in the file has the mean and variance of the others.
-    let missing = row(&place, "run", "neg3");
+    let missing = row(&dir, "run", "neg3");
     let mean = missing.iter().sum::<f32>() / 100.0;
     assert!(missing.iter().any(|number| *number != 0.0) && mean.abs() < 0.5);
     // The file is needed neither by the checkpoint nor to resume.
-    std::fs::remove_file(place.path("vectors.vec")).unwrap();
-    place.lstmtext("evaluate run").assert().success();
-    place.train("--resume run --set train.epochs=2");
-    assert_eq!(row(&place, "run", "pos3"), vector("pos3"));
+    std::fs::remove_file(dir.path("vectors.vec")).unwrap();
+    dir.lstmtext("evaluate run").assert().success();
+    dir.train("--resume run --set train.epochs=2");
+    assert_eq!(row(&dir, "run", "pos3"), vector("pos3"));
 }
 
 #[test]
 fn trainable_vectors_start_from_the_file() {
-    let place = place();
-    place.train("vectors.yaml --out run --set train.learning_rate=0.0001");
-    let found = row(&place, "run", "pos3");
+    let dir = with_vectors();
+    dir.train("vectors.yaml --out run --set train.learning_rate=0.0001");
+    let found = row(&dir, "run", "pos3");
     let moved =
         found.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
     assert!(moved > 0.0 && moved < 0.02, "{moved}");
-    let summary = place.lstmtext("summary vectors.yaml --json --set text.vocabulary_size=84");
+    let summary = dir.lstmtext("summary vectors.yaml --json --set text.vocabulary_size=84");
     let summary = stdout_json(&{ summary }.assert().success());
-    assert_eq!(summary["parameters"], place.summary("run")["parameters"]);
+    assert_eq!(summary["parameters"], dir.summary("run")["parameters"]);
 }
 
 #[test]
 fn all_formats_give_the_same_model() {
-    let place = place();
+    let dir = with_vectors();
     let plain = fasttext();
     let lines: Vec<&str> = plain.lines().skip(1).map(str::trim_end).collect();
     let without_header = lines.join("\n");
@@ -95,32 +95,32 @@ fn all_formats_give_the_same_model() {
     let words: String =
         lines.iter().map(|line| line.split(' ').next().unwrap().to_owned() + "\n").collect();
     let numbers: Vec<f32> = words.lines().flat_map(vector).collect();
-    let place = place
+    let dir = dir
         .file("glove.txt", &without_header)
         .file("glove.txt.gz", gzip.finish().unwrap())
         .file("glove.zst", zstd::encode_all(without_header.as_bytes(), 0).unwrap())
         .file("matrix.txt", &words);
     let shape = vec![numbers.len() / 100, 100];
     let matrix = NamedTensor { name: String::new(), shape, values: numbers };
-    write_npy(&place.path("matrix.npy"), &matrix).unwrap();
-    place.train("vectors.yaml --out run");
+    write_npy(&dir.path("matrix.npy"), &matrix).unwrap();
+    dir.train("vectors.yaml --out run");
     for file in ["glove.txt", "glove.txt.gz", "glove.zst", "matrix.npy"] {
         let run = format!("run-{file}");
-        place.train(&format!("vectors.yaml --out {run} --set model.embedding.vectors={file}"));
-        assert_eq!(place.best_weights(&run), place.best_weights("run"), "{file}");
+        dir.train(&format!("vectors.yaml --out {run} --set model.embedding.vectors={file}"));
+        assert_eq!(dir.best_weights(&run), dir.best_weights("run"), "{file}");
     }
 }
 
 #[test]
 fn unusable_vectors_are_rejected() {
-    let place = place().file("short.vec", fasttext().replace("n5 ", "n5 1.0 ")).file(
+    let dir = with_vectors().file("short.vec", fasttext().replace("n5 ", "n5 1.0 ")).file(
         "other.vec",
         "2 100\nx ".to_owned() + &"1 ".repeat(100) + "\ny " + &"2 ".repeat(100) + "\n",
     );
     let fails = |set: &str, words: &[&str]| {
         let line = format!("train vectors.yaml --out run --set {set}");
-        assert_fails(place.lstmtext(&line), 1, words);
-        assert!(!place.path("run").exists(), "a run that could not start leaves no files");
+        assert_fails(dir.lstmtext(&line), 1, words);
+        assert!(!dir.path("run").exists(), "a run that could not start leaves no files");
     };
     fails(
         "model.embedding.size=50",

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use crate::common::{BINARY, ENVIRONMENT, Place, assert_fails};
+use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails};
 
 /// Copies the program into a directory of its own.
-fn alone(place: &Place) -> PathBuf {
-    std::fs::create_dir(place.path("bin")).unwrap();
-    let program = place.path("bin/lstmtext");
+fn alone(dir: &TestDir) -> PathBuf {
+    std::fs::create_dir(dir.path("bin")).unwrap();
+    let program = dir.path("bin/lstmtext");
     // Copied by another process: a child process of another test may inherit an open handle of a file
     // that this process writes, which then cannot be executed.
     assert!(Command::new("cp").arg(BINARY).arg(&program).status().unwrap().success());
@@ -22,13 +22,13 @@ fn alone(place: &Place) -> PathBuf {
 
 #[test]
 fn a_model_lives_its_whole_life_without_libtorch() {
-    let place = Place::with_data().file("sweep.yaml", {
+    let dir = TestDir::with_data().file("sweep.yaml", {
         format!("{}sweep: {{fields: {{model.lstm.units: [4, 8]}}}}\n", crate::common::SMALL)
     });
-    let program = alone(&place);
+    let program = alone(&dir);
     let command = |line: &str| {
         let mut command = assert_cmd::Command::new(&program);
-        command.current_dir(place.path("")).env_clear().envs(ENVIRONMENT);
+        command.current_dir(dir.path("")).env_clear().envs(ENVIRONMENT);
         command.args(line.split_whitespace());
         command
     };
@@ -56,10 +56,10 @@ fn a_model_lives_its_whole_life_without_libtorch() {
         1,
         &["lstmtext-torch", "same directory"],
     );
-    assert!(!place.path("runs/b").exists(), "a run that cannot start leaves nothing behind");
+    assert!(!dir.path("runs/b").exists(), "a run that cannot start leaves nothing behind");
 
     let mut server = Command::new(&program)
-        .current_dir(place.path(""))
+        .current_dir(dir.path(""))
         .args(["serve", "runs/a", "--port", "0"])
         .stderr(Stdio::piped())
         .spawn()

@@ -7,7 +7,7 @@ use lstmtext::interchange::numpy::{read_npy, read_npz, write_npz};
 use lstmtext::model::named_tensors::NamedTensor;
 use serde_json::{Value, json};
 
-use crate::common::{Place, assert_fails, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, stdout, stdout_json};
 
 const CASES: [(&str, &str); 3] = [
     ("single", "lstm: {units: 3}"),
@@ -25,7 +25,7 @@ fn answers() -> Value {
 
 /// A configuration for one of the models, and a dictionary of words that say their ids; none of
 /// its data is there.
-fn place(case: &str, model: &str, labels: &str) -> Place {
+fn with_weights(case: &str, model: &str, labels: &str) -> TestDir {
     let config = format!(
         "data: {{train: none.csv, labels: [{labels}]}}\n\
          text: {{tokenizer: whitespace, vocabulary: words.json}}\n\
@@ -36,17 +36,17 @@ fn place(case: &str, model: &str, labels: &str) -> Place {
         "format": "lstmtext vocabulary", "tokenizer": "whitespace", "lowercase": true,
         "strip_tags": true, "words": words,
     });
-    Place::new()
+    TestDir::new()
         .file("keras.yaml", config)
         .file("words.json", dictionary.to_string())
         .file("weights.npz", std::fs::read(golden(&format!("{case}.npz"))).unwrap())
 }
 
-fn imported(case: &str, model: &str) -> Place {
+fn imported(case: &str, model: &str) -> TestDir {
     let labels = if case == "stacked" { "a, b, c" } else { "a, b" };
-    let place = place(case, model, labels);
-    place.lstmtext("import keras.yaml weights.npz --to checkpoint").assert().success();
-    place
+    let dir = with_weights(case, model, labels);
+    dir.lstmtext("import keras.yaml weights.npz --to checkpoint").assert().success();
+    dir
 }
 
 fn array(name: &str, shape: &[usize], values: &[f32]) -> NamedTensor {
@@ -62,14 +62,14 @@ fn text(ids: &Value) -> String {
 fn imported_weights_answer_as_in_keras() {
     let answers = answers();
     for (case, model) in CASES {
-        let place = imported(case, model);
+        let dir = imported(case, model);
         for (ids, expected) in answers["texts"]
             .as_array()
             .unwrap()
             .iter()
             .zip(answers["outputs"][case].as_array().unwrap())
         {
-            let mut command = place.lstmtext("predict checkpoint --format jsonl --top 3");
+            let mut command = dir.lstmtext("predict checkpoint --format jsonl --top 3");
             let answer = stdout_json(&command.arg(text(ids)).assert().success());
             let mut classes: Vec<(String, f64)> = answer["classes"]
                 .as_array()
@@ -95,11 +95,10 @@ fn imported_weights_answer_as_in_keras() {
 #[test]
 fn exported_weights_are_those_that_were_imported() {
     for (case, model) in CASES {
-        let place = imported(case, model);
-        place.lstmtext("export checkpoint --to again.npz").assert().success();
+        let dir = imported(case, model);
+        dir.lstmtext("export checkpoint --to again.npz").assert().success();
         let read = |path: PathBuf| read_npz(&path).unwrap();
-        let (found, expected) =
-            (read(place.path("again.npz")), read(golden(&format!("{case}.npz"))));
+        let (found, expected) = (read(dir.path("again.npz")), read(golden(&format!("{case}.npz"))));
         assert_eq!(found, expected, "{case}");
     }
 }
@@ -108,8 +107,8 @@ fn exported_weights_are_those_that_were_imported() {
 fn states_are_those_of_keras() {
     let answers = answers();
     let (case, model) = CASES[0];
-    let place = imported(case, model);
-    let mut command = place.lstmtext("states checkpoint --json");
+    let dir = imported(case, model);
+    let mut command = dir.lstmtext("states checkpoint --json");
     let texts = answers["texts"].as_array().unwrap();
     let found = stdout_json(&command.args(texts.iter().map(text)).assert().success());
     for (found, expected) in
@@ -169,13 +168,13 @@ fn the_printed_numbers_of_the_original_come_out() {
         "format": "lstmtext vocabulary", "tokenizer": "whitespace", "lowercase": true,
         "strip_tags": true, "words": words,
     });
-    let place =
-        place("single", "lstm: {units: 1}", "a, b").file("words.json", dictionary.to_string());
-    write_npz(&place.path("weights.npz"), &arrays).unwrap();
+    let dir = with_weights("single", "lstm: {units: 1}", "a, b")
+        .file("words.json", dictionary.to_string());
+    write_npz(&dir.path("weights.npz"), &arrays).unwrap();
     let line = "import keras.yaml weights.npz --to checkpoint --set model.embedding.size=1";
-    place.lstmtext(line).assert().success();
+    dir.lstmtext(line).assert().success();
     for (numbers, states, memory) in PRINTED {
-        let mut command = place.lstmtext("states checkpoint");
+        let mut command = dir.lstmtext("states checkpoint");
         let printed = stdout(&command.arg(numbers.join(" ")).assert().success());
         let last = |line: &str| line.split_whitespace().last().unwrap().parse::<f64>().unwrap();
         let found: Vec<f64> = printed.lines().skip(1).map(last).collect();
@@ -186,9 +185,9 @@ fn the_printed_numbers_of_the_original_come_out() {
 #[test]
 fn states_are_written_for_numpy() {
     let (case, model) = CASES[2];
-    let place = imported(case, model);
-    place.lstmtext("states checkpoint --to s.npz").arg("w5 w6").assert().success();
-    let arrays = read_npz(&place.path("s.npz")).unwrap();
+    let dir = imported(case, model);
+    dir.lstmtext("states checkpoint --to s.npz").arg("w5 w6").assert().success();
+    let arrays = read_npz(&dir.path("s.npz")).unwrap();
     let sizes: Vec<(&str, Vec<usize>)> =
         arrays.iter().map(|array| (array.name.as_str(), array.shape.clone())).collect();
     let expected = [
@@ -207,26 +206,22 @@ fn states_are_written_for_numpy() {
     let values = |name: &str| &arrays.iter().find(|array| array.name == name).unwrap().values;
     assert_eq!(values("backward/states")[..3], values("backward/h")[..]);
     assert_eq!(values("states")[3..], values("h")[..]);
-    place.lstmtext("states checkpoint --to s.npy").arg("w5 w6").assert().success();
-    assert_eq!(read_npy(&place.path("s.npy")).unwrap().shape, [2, 6]);
-    let two = place.lstmtext("states checkpoint w5 w6 --to s.npy");
+    dir.lstmtext("states checkpoint --to s.npy").arg("w5 w6").assert().success();
+    assert_eq!(read_npy(&dir.path("s.npy")).unwrap().shape, [2, 6]);
+    let two = dir.lstmtext("states checkpoint w5 w6 --to s.npy");
     assert_fails(two, 2, &["2 texts", "at most 1"]);
-    assert_fails(
-        place.lstmtext("states checkpoint w5 --to s.txt"),
-        2,
-        &[".npz, .npy, .svg or .png"],
-    );
-    assert_fails(place.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "is 1"]);
-    assert_fails(place.lstmtext("states checkpoint"), 2, &["there is no text"]);
+    assert_fails(dir.lstmtext("states checkpoint w5 --to s.txt"), 2, &[".npz, .npy, .svg or .png"]);
+    assert_fails(dir.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "is 1"]);
+    assert_fails(dir.lstmtext("states checkpoint"), 2, &["there is no text"]);
 }
 
 #[test]
 fn weights_that_do_not_fit_are_refused() {
     let (case, model) = CASES[0];
-    let place = imported(case, model);
+    let dir = imported(case, model);
     let fails = |line: &str, words: &[&str]| {
-        assert_fails(place.lstmtext(&format!("import {line} --to other")), 1, words);
-        assert!(!place.path("other").exists());
+        assert_fails(dir.lstmtext(&format!("import {line} --to other")), 1, words);
+        assert!(!dir.path("other").exists());
     };
     fails(
         "keras.yaml weights.npz --set model.lstm.units=4",
@@ -235,20 +230,17 @@ fn weights_that_do_not_fit_are_refused() {
     fails("keras.yaml weights.npz --set model.lstm.layers=2", &["lstm_1/kernel is missing"]);
     fails("keras.yaml none.npz", &["none.npz"]);
     fails("keras.yaml words.json", &["words.json"]);
-    let mut extra = read_npz(&place.path("weights.npz")).unwrap();
+    let mut extra = read_npz(&dir.path("weights.npz")).unwrap();
     extra.push(array("gru/kernel", &[1], &[1.0]));
-    write_npz(&place.path("extra.npz"), &extra).unwrap();
+    write_npz(&dir.path("extra.npz"), &extra).unwrap();
     fails("keras.yaml extra.npz", &["gru/kernel", "does not know"]);
     assert_fails(
-        place.lstmtext("import keras.yaml weights.npz --to checkpoint"),
+        dir.lstmtext("import keras.yaml weights.npz --to checkpoint"),
         1,
         &["is there already"],
     );
-    assert_fails(place.lstmtext("export checkpoint --to weights.h5"), 2, &[".npz"]);
+    assert_fails(dir.lstmtext("export checkpoint --to weights.h5"), 2, &[".npz"]);
     // A checkpoint gives the frame as well as a configuration.
-    place.lstmtext("import checkpoint weights.npz --to second").assert().success();
-    assert_eq!(
-        place.bytes("second/model.safetensors"),
-        place.bytes("checkpoint/model.safetensors")
-    );
+    dir.lstmtext("import checkpoint weights.npz --to second").assert().success();
+    assert_eq!(dir.bytes("second/model.safetensors"), dir.bytes("checkpoint/model.safetensors"));
 }

@@ -3,12 +3,12 @@
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use crate::common::{Place, assert_fails, stdout_json};
+use crate::common::{TestDir, assert_fails, stdout_json};
 
 #[test]
 fn both_backends_are_measured() {
-    let place = Place::with_data();
-    let done = place.lstmtext("bench small.yaml --steps 3 --rounds 2 --json").assert().success();
+    let dir = TestDir::with_data();
+    let done = dir.lstmtext("bench small.yaml --steps 3 --rounds 2 --json").assert().success();
     let bench = stdout_json(&done);
     let names: Vec<&str> = bench["backends"]
         .as_array()
@@ -21,25 +21,25 @@ fn both_backends_are_measured() {
         assert!(backend["step"].as_f64().unwrap() > 0.0);
         assert!(backend["parts"].as_array().unwrap().len() >= 4);
     }
-    let text = place.lstmtext("bench small.yaml --steps 3 --rounds 1").assert().success();
+    let text = dir.lstmtext("bench small.yaml --steps 3 --rounds 1").assert().success();
     text.stdout(contains("forward").and(contains("times as fast as libtorch")));
 }
 
 #[test]
 fn a_trace_has_the_operations_of_every_step() {
-    let place = Place::with_data();
+    let dir = TestDir::with_data();
     let line = "bench small.yaml --steps 4 --rounds 1 --trace trace.json --set backend=libtorch";
-    let done = place.lstmtext(line).assert().success();
+    let done = dir.lstmtext(line).assert().success();
     done.stderr(contains("the trace is in \"trace.json\"").and(contains("ERROR").not()));
-    let trace = place.json("trace.json");
+    let trace = dir.json("trace.json");
     let events = trace["traceEvents"].as_array().unwrap();
     let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
     assert_eq!(count("aten::lstm"), 4);
     assert!(count("aten::_fused_adam_") >= 4, "{}", count("aten::_fused_adam_"));
 
     let native = "bench small.yaml --trace trace.json --set backend=native";
-    assert_fails(place.lstmtext(native), 2, &["--trace records libtorch"]);
-    assert_fails(place.lstmtext(line), 1, &["\"trace.json\"", "File exists"]);
+    assert_fails(dir.lstmtext(native), 2, &["--trace records libtorch"]);
+    assert_fails(dir.lstmtext(line), 1, &["\"trace.json\"", "File exists"]);
     let nowhere = "bench small.yaml --steps 1 --rounds 1 --trace nowhere/trace.json";
-    assert_fails(place.lstmtext(nowhere), 1, &["cannot create the file \"nowhere/trace.json\""]);
+    assert_fails(dir.lstmtext(nowhere), 1, &["cannot create the file \"nowhere/trace.json\""]);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use crate::common::{Place, assert_fails};
+use crate::common::{TestDir, assert_fails};
 
 /// Fake driver that returns values from environment variables.
 const DRIVER: &str = r#"
@@ -22,28 +22,28 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 1u << 30; return 0
 /// Fake CUDA library of libtorch, with nothing but the version of the CUDA runtime.
 const TORCH: &str = "int cudaRuntimeGetVersion(int *version) { *version = 13000; return 0; }\n";
 
-fn compile(place: &Place, name: &str, source: &str, options: &[&str]) {
+fn compile(dir: &TestDir, name: &str, source: &str, options: &[&str]) {
     let file = format!("{name}.c");
-    std::fs::write(place.path(&file), source).unwrap();
+    std::fs::write(dir.path(&file), source).unwrap();
     let mut compiler = Command::new("cc");
-    compiler.current_dir(place.path("")).args(["-shared", "-fPIC", "-o", name, &file]);
+    compiler.current_dir(dir.path("")).args(["-shared", "-fPIC", "-o", name, &file]);
     let done = compiler.args(options).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Creates a place with the fake driver and optionally the fake libtorch_cuda.
-fn place_with_driver(with_torch: bool) -> Place {
-    let place = Place::with_data();
-    compile(&place, "libcuda.so.1", DRIVER, &[]);
+/// Creates a directory with the fake driver and optionally the fake libtorch_cuda.
+fn dir_with_driver(with_torch: bool) -> TestDir {
+    let dir = TestDir::with_data();
+    compile(&dir, "libcuda.so.1", DRIVER, &[]);
     if with_torch {
-        compile(&place, "libtorch_cuda.so", TORCH, &[]);
+        compile(&dir, "libtorch_cuda.so", TORCH, &[]);
     }
-    place
+    dir
 }
 
-fn with_driver(place: &Place, line: &str, settings: &[(&str, &str)]) -> assert_cmd::Command {
-    let mut command = place.lstmtext(line);
-    command.env("LD_LIBRARY_PATH", place.path("")).env_remove("CUDA_VISIBLE_DEVICES");
+fn with_driver(dir: &TestDir, line: &str, settings: &[(&str, &str)]) -> assert_cmd::Command {
+    let mut command = dir.lstmtext(line);
+    command.env("LD_LIBRARY_PATH", dir.path("")).env_remove("CUDA_VISIBLE_DEVICES");
     command.envs([("FAKE_CUDA", "13010"), ("FAKE_COUNT", "2")]);
     command.envs(settings.iter().copied());
     command
@@ -51,7 +51,7 @@ fn with_driver(place: &Place, line: &str, settings: &[(&str, &str)]) -> assert_c
 
 #[test]
 fn driver_errors_are_explained() {
-    let place = place_with_driver(true);
+    let dir = dir_with_driver(true);
     for (settings, message) in [
         (
             &[("FAKE_CUDA", "12020")][..],
@@ -67,17 +67,17 @@ fn driver_errors_are_explained() {
         // This libtorch_cuda has no devices.
         (&[], "cuda: no CUDA device: libtorch finds none, though the driver does"),
     ] {
-        let done = with_driver(&place, "devices", settings).assert().success();
+        let done = with_driver(&dir, "devices", settings).assert().success();
         done.stdout(contains(message)).stderr("");
-        let command = with_driver(&place, "train small.yaml --device cuda", settings);
+        let command = with_driver(&dir, "train small.yaml --device cuda", settings);
         assert_fails(command, 1, &["--device cuda: no CUDA device: "]);
     }
 }
 
 #[test]
 fn a_missing_cuda_device_is_an_error_with_the_reason() {
-    let place = Place::with_data();
-    let command = place.lstmtext("train small.yaml --device cuda");
+    let dir = TestDir::with_data();
+    let command = dir.lstmtext("train small.yaml --device cuda");
     assert_fails(command, 1, &["--device cuda", "no CUDA device"]);
 }
 
@@ -92,34 +92,34 @@ fn an_unusable_gpu_is_reported() {
         if !with_torch && std::path::Path::new(installed).exists() {
             continue;
         }
-        let place = place_with_driver(with_torch);
+        let dir = dir_with_driver(with_torch);
         let line = "train small.yaml --out run --set train.epochs=1";
         let note = format!("note: the CPU computes; no CUDA device: {reason}");
-        with_driver(&place, line, &[]).assert().success().stderr(contains(note));
+        with_driver(&dir, line, &[]).assert().success().stderr(contains(note));
         let hidden = [("FAKE_STATUS", "100"), ("CUDA_VISIBLE_DEVICES", "")];
         let line = "train small.yaml --out other --set train.epochs=1";
-        let quiet = with_driver(&place, line, &hidden).assert().success();
+        let quiet = with_driver(&dir, line, &hidden).assert().success();
         quiet.stderr(contains("note: the CPU").not());
     }
 }
 
 #[test]
 fn version_mismatches_of_libtorch_are_reported() {
-    let place = place_with_driver(false);
+    let dir = dir_with_driver(false);
     // A libtorch_cuda that needs a missing CUDA library.
-    compile(&place, "libcudart.so.12", "int other(void) { return 0; }\n", &[]);
+    compile(&dir, "libcudart.so.12", "int other(void) { return 0; }\n", &[]);
     let needs = ["-Wl,--no-as-needed", "-L.", "-l:libcudart.so.12"];
-    compile(&place, "libtorch_cuda.so", TORCH, &needs);
-    std::fs::remove_file(place.path("libcudart.so.12")).unwrap();
-    let done = with_driver(&place, "devices", &[]).assert().success();
+    compile(&dir, "libtorch_cuda.so", TORCH, &needs);
+    std::fs::remove_file(dir.path("libcudart.so.12")).unwrap();
+    let done = with_driver(&dir, "devices", &[]).assert().success();
     done.stdout(contains(
         "is missing, or of another version of CUDA: libcudart.so.12: cannot open",
     ));
     // A libtorch_cuda of another libtorch version.
     let unknown = "extern int at_of_another_version(void);\n\
                    int call(void) { return at_of_another_version(); }\n";
-    compile(&place, "libtorch_cuda.so", unknown, &[]);
-    let done = with_driver(&place, "devices", &[]).assert().success();
+    compile(&dir, "libtorch_cuda.so", unknown, &[]);
+    let done = with_driver(&dir, "devices", &[]).assert().success();
     done.stdout(
         contains("of another version than the rest of libtorch").and(contains("undefined symbol")),
     );
@@ -127,19 +127,19 @@ fn version_mismatches_of_libtorch_are_reported() {
 
 #[test]
 fn another_libtorch_can_be_selected() {
-    let place = place_with_driver(true);
+    let dir = dir_with_driver(true);
     // A copy of libtorch with the fake libtorch_cuda.
-    std::fs::create_dir_all(place.path("torch/lib")).unwrap();
+    std::fs::create_dir_all(dir.path("torch/lib")).unwrap();
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib")).unwrap() {
         let library = entry.unwrap();
-        let link = place.path("torch/lib").join(library.file_name());
+        let link = dir.path("torch/lib").join(library.file_name());
         std::os::unix::fs::symlink(library.path().canonicalize().unwrap(), link).unwrap();
     }
-    let cuda = place.path("torch/lib/libtorch_cuda.so");
+    let cuda = dir.path("torch/lib/libtorch_cuda.so");
     let _ = std::fs::remove_file(&cuda);
-    std::fs::rename(place.path("libtorch_cuda.so"), cuda).unwrap();
+    std::fs::rename(dir.path("libtorch_cuda.so"), cuda).unwrap();
     let with = |directory: &str| {
-        let mut command = with_driver(&place, "devices", &[]);
+        let mut command = with_driver(&dir, "devices", &[]);
         command.env("LSTMTEXT_LIBTORCH", directory);
         command
     };
