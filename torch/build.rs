@@ -7,7 +7,7 @@ use std::env;
 use std::path::Path;
 
 fn main() {
-    // torch-sys passes this on to direct dependents, which is why it is one.
+    // Cargo passes this to direct dependents of torch-sys only, so torch-sys is one of the dependencies.
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets the directory of libtorch");
     let include = Path::new(&lib).parent().expect("lib has a parent directory").join("include");
 
@@ -18,7 +18,7 @@ fn main() {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file("src/libtorch/bindings.cpp")
-        .compile("lstmtext_native");
+        .compile("lstmtext_bindings");
     println!("cargo:rerun-if-changed=src/libtorch/bindings.cpp");
 
     // Programs and tests find libtorch without LD_LIBRARY_PATH, from any directory.

@@ -1,4 +1,4 @@
-//! libtorch as a backend of lstmtext.
+//! The libtorch backend: implementation of [`lstmtext::backend`]'s traits.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tch::Device;
 use crate::learner::TorchLearner;
 use crate::libtorch::{
     self, LibtorchError, Numerics, catch_libtorch_panics, cuda_devices, multiplication_rate,
-    resolve, set_threads, traced, version,
+    record_trace, resolve_device, set_threads, version,
 };
 use crate::model::Model;
 use crate::token_budget;
@@ -31,8 +31,8 @@ impl Backends for WithLibtorch {
 
     fn libtorch(&self, config: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>> {
         set_threads(compute.threads)?;
-        Numerics::of(config).set()?;
-        Ok(Box::new(LibtorchBackend { device: resolve(compute.device)? }))
+        Numerics::new(config).apply()?;
+        Ok(Box::new(LibtorchBackend { device: resolve_device(compute.device)? }))
     }
 
     fn has_libtorch(&self) -> bool {
@@ -44,14 +44,14 @@ impl Backends for WithLibtorch {
     }
 }
 
-/// libtorch on a device.
+/// libtorch on one device.
 #[derive(Clone, Copy, Debug)]
 pub struct LibtorchBackend {
     device: Device,
 }
 
 impl LibtorchBackend {
-    /// libtorch on this device.
+    /// Creates the backend for a device.
     pub fn new(device: Device) -> Self {
         Self { device }
     }
@@ -59,9 +59,9 @@ impl LibtorchBackend {
 
 impl fmt::Display for LibtorchBackend {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let threads = pluralize(libtorch::threads(), "thread");
+        let threads = pluralize(libtorch::thread_count(), "thread");
         match self.device {
-            Device::Cuda(number) => write!(f, "CUDA device {number}, {threads}"),
+            Device::Cuda(index) => write!(f, "CUDA device {index}, {threads}"),
             _ => write!(f, "CPU, libtorch, {threads}"),
         }
     }
@@ -108,7 +108,10 @@ impl Backend for LibtorchBackend {
         data: &Dataset,
         clip: Option<f64>,
     ) -> anyhow::Result<Option<usize>> {
-        ensure!(data.targets.labels().is_some(), "libtorch trains on one label per example");
+        ensure!(
+            data.targets.labels().is_some(),
+            "the libtorch backend supports only one label per example"
+        );
         token_budget::search(learner, data, clip).map(Some)
     }
 
@@ -121,6 +124,6 @@ impl Backend for LibtorchBackend {
         path: &Path,
         work: &mut dyn FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        traced(path, self.device, work)
+        record_trace(path, self.device, work)
     }
 }

@@ -1,146 +1,150 @@
-//! Examples as tensors.
+//! Batches of examples as tensors.
 //!
-//! Letters used in shapes everywhere: B batch, T time, E embedding, H hidden units of one
-//! direction, D pooled features, C classes, V vocabulary.
+//! Letters in shapes: B batch, T time, E embedding, H hidden units of one direction, D pooled
+//! features, C classes, V vocabulary.
 
 use tch::{Device, Kind, Tensor};
 
 use lstmtext::config::PadSide;
 use lstmtext::text::{Corpus, PAD};
 
-/// Numbers on a device; copied there beside its other work.
-pub fn to_device<T: tch::kind::Element>(numbers: &[T], device: Device) -> Tensor {
-    let tensor = Tensor::from_slice(numbers);
+/// Copies values to a device. The host does not wait for a copy to a CUDA device.
+pub fn to_device<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor {
+    let tensor = Tensor::from_slice(values);
     match device {
         Device::Cpu => tensor,
-        // pin_memory warns that it is to be called without a device, which tch cannot do.
+        // `pin_memory` warns about its device argument, which tch requires; `_pin_memory` does not.
         device => tensor.internal_pin_memory(device).to_device_(device, T::KIND, true, false),
     }
 }
 
-/// Some examples.
+/// A batch of examples.
 #[derive(Debug)]
 pub struct Batch {
-    /// For each input its texts.
-    pub inputs: Vec<Sequences>,
+    /// Texts of each input.
+    pub inputs: Vec<PaddedTexts>,
 }
 
 impl Batch {
-    /// Collects the examples with these numbers; `inputs` are those of the whole data set.
+    /// Collects the examples with these indices. `inputs` has the texts of the whole data set.
     pub fn gather(inputs: &[Corpus], examples: &[u32], device: Device) -> Self {
-        let gather = |corpus| Sequences::gather(corpus, examples, device);
+        let gather = |corpus| PaddedTexts::gather(corpus, examples, device);
         Self { inputs: inputs.iter().map(gather).collect() }
     }
 }
 
-/// The texts of one input, padded to one length.
+/// Texts of one input, padded to the same length.
 #[derive(Debug)]
-pub struct Sequences {
-    /// Word ids, int64 [B, T].
+pub struct PaddedTexts {
+    /// Token ids, int64 [B, T].
     pub ids: Tensor,
-    /// Where the real tokens are.
-    pub positions: Positions,
+    /// Position of the padding.
+    pub padding: Padding,
 }
 
-impl Sequences {
-    /// Collects the texts with these numbers.
+impl PaddedTexts {
+    /// Collects the texts with these indices.
     pub fn gather(corpus: &Corpus, examples: &[u32], device: Device) -> Self {
-        let width = examples.iter().map(|i| corpus.steps(*i as usize)).max().unwrap_or(0);
-        let mut ids = vec![i64::from(PAD); examples.len() * width];
+        let time_steps = examples.iter().map(|i| corpus.steps(*i as usize)).max().unwrap_or(0);
+        let mut ids = vec![i64::from(PAD); examples.len() * time_steps];
         let mut lengths = Vec::with_capacity(examples.len());
-        for (row, example) in ids.chunks_exact_mut(width.max(1)).zip(examples) {
+        for (row, example) in ids.chunks_exact_mut(time_steps.max(1)).zip(examples) {
             let text = corpus.text(*example as usize);
             let start = match corpus.pad() {
                 PadSide::Back => 0,
-                PadSide::Front => width - text.len(),
+                PadSide::Front => time_steps - text.len(),
             };
             for (slot, id) in row[start..].iter_mut().zip(text) {
                 *slot = i64::from(*id);
             }
             lengths.push(text.len() as i64);
         }
-        let (rows, width) = (examples.len() as i64, width as i64);
+        let (batch_size, time_steps) = (examples.len() as i64, time_steps as i64);
         let lengths = to_device(&lengths, device);
         Self {
-            ids: to_device(&ids, device).view([rows, width]),
-            positions: Positions::new(lengths, width, corpus.pad()),
+            ids: to_device(&ids, device).view([batch_size, time_steps]),
+            padding: Padding::new(lengths, time_steps, corpus.pad()),
         }
     }
 }
 
-/// The direction in which an LSTM reads.
+/// Direction in which an LSTM reads a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the first word to the last.
+    /// From the first token to the last.
     Forward,
-    /// From the last word to the first.
+    /// From the last token to the first.
     Backward,
 }
 
-/// Where the real tokens of a padded batch are, in the order in which a direction reads them.
+/// Padding of the texts in a batch.
 #[derive(Debug)]
-pub struct Positions {
-    /// Real tokens of each example, int64 `[B]`.
+pub struct Padding {
+    /// Number of real tokens of each text, int64 `[B]`.
     pub lengths: Tensor,
-    /// T.
-    pub width: i64,
-    pad: PadSide,
+    /// Number of time steps T, padding included.
+    pub time_steps: i64,
+    side: PadSide,
     /// 0, 1, …, T−1, int64 [1, T].
     times: Tensor,
 }
 
-impl Positions {
-    /// The positions of texts of these lengths, int64 `[B]`, padded to `width`.
-    pub fn new(lengths: Tensor, width: i64, pad: PadSide) -> Self {
-        let times = Tensor::arange(width, (Kind::Int64, lengths.device())).unsqueeze(0);
-        Self { lengths, width, pad, times }
+impl Padding {
+    /// Creates the padding of texts with these lengths, int64 `[B]`, to `time_steps`.
+    pub fn new(lengths: Tensor, time_steps: i64, side: PadSide) -> Self {
+        let times = Tensor::arange(time_steps, (Kind::Int64, lengths.device())).unsqueeze(0);
+        Self { lengths, time_steps, side, times }
     }
 
-    /// Which steps are real tokens, in reading order: bool [B, T].
-    pub fn real(&self, direction: Direction) -> Tensor {
+    /// Returns a mask of the real tokens, in the order in which `direction` reads: bool [B, T].
+    pub fn mask(&self, direction: Direction) -> Tensor {
         let lengths = self.lengths.unsqueeze(1); // [B, 1]
-        match (self.pad, direction) {
-            (PadSide::Front, Direction::Forward) => self.times.ge_tensor(&(-lengths + self.width)),
+        match (self.side, direction) {
+            (PadSide::Front, Direction::Forward) => {
+                self.times.ge_tensor(&(-lengths + self.time_steps))
+            }
             _ => self.times.lt_tensor(&lengths),
         }
     }
 
-    /// Reverses time, [B, T, ·] → [B, T, ·]. Padding at the end stays there, so that the backward
-    /// LSTM begins with the last real token; padding in front is text and is reversed with it.
-    /// Twice gives the original.
+    /// Reverses time, [B, T, ·] → [B, T, ·]. Padding at the end stays at the end, so that the backward
+    /// LSTM starts with the last real token. Padding in front is read like text and is reversed with
+    /// it. Reversing twice returns the original.
     pub fn reverse(&self, sequence: &Tensor) -> Tensor {
-        let mirrored = match self.pad {
-            PadSide::Front => (-&self.times + (self.width - 1)).expand([self.rows(), -1], false),
+        let mirrored = match self.side {
+            PadSide::Front => {
+                (-&self.times + (self.time_steps - 1)).expand([self.batch_size(), -1], false)
+            }
             PadSide::Back => {
                 let mirrored = self.lengths.unsqueeze(1) - 1 - &self.times;
                 mirrored.where_self(&mirrored.ge(0), &self.times)
             }
         };
-        self.pick(sequence, &(mirrored + self.row_starts())).view_as(sequence)
+        self.select(sequence, &(mirrored + self.row_offsets())).view_as(sequence)
     }
 
-    /// The state after the last step read, [B, T, H] → [B, H].
+    /// Returns the state after the last time step, padding at the end excluded: [B, T, H] → [B, H].
     pub fn last(&self, sequence: &Tensor) -> Tensor {
-        match self.pad {
-            PadSide::Front => sequence.select(1, self.width - 1),
+        match self.side {
+            PadSide::Front => sequence.select(1, self.time_steps - 1),
             PadSide::Back => {
-                self.pick(sequence, &(self.lengths.unsqueeze(1) - 1 + self.row_starts()))
+                self.select(sequence, &(self.lengths.unsqueeze(1) - 1 + self.row_offsets()))
             }
         }
     }
 
-    fn rows(&self) -> i64 {
+    fn batch_size(&self) -> i64 {
         self.lengths.size()[0]
     }
 
-    /// Where each row begins when rows are laid end to end, int64 [B, 1].
-    fn row_starts(&self) -> Tensor {
-        let rows = Tensor::arange(self.rows(), (Kind::Int64, self.lengths.device()));
-        (rows * self.width).unsqueeze(1)
+    /// Index of each row's first vector in the flattened batch, int64 [B, 1].
+    fn row_offsets(&self) -> Tensor {
+        let rows = Tensor::arange(self.batch_size(), (Kind::Int64, self.lengths.device()));
+        (rows * self.time_steps).unsqueeze(1)
     }
 
-    /// The vectors with these indices when rows are laid end to end: [B, T, ·] → [indices, ·].
-    fn pick(&self, sequence: &Tensor, indices: &Tensor) -> Tensor {
+    /// Selects vectors by their indices in the flattened batch, [B, T, ·] → [indices, ·].
+    fn select(&self, sequence: &Tensor, indices: &Tensor) -> Tensor {
         sequence.flatten(0, 1).index_select(0, &indices.flatten(0, 1))
     }
 }
@@ -152,44 +156,44 @@ mod tests {
 
     use super::*;
 
-    fn positions(pad: PadSide) -> Positions {
-        Positions::new(Tensor::from_slice(&[2_i64, 3]), 3, pad)
+    fn padding(side: PadSide) -> Padding {
+        Padding::new(Tensor::from_slice(&[2_i64, 3]), 3, side)
     }
 
     fn sequence() -> Tensor {
         Tensor::from_slice(&[1_i64, 2, 0, 4, 5, 6]).view([2, 3, 1])
     }
 
-    fn numbers(tensor: &Tensor) -> Vec<i64> {
+    fn values(tensor: &Tensor) -> Vec<i64> {
         Vec::<i64>::try_from(tensor.to_kind(Kind::Int64).flatten(0, -1)).unwrap()
     }
 
     #[test]
     fn padding_at_the_end_stays_there_when_time_is_reversed() {
-        let positions = positions(PadSide::Back);
-        let reversed = positions.reverse(&sequence());
-        assert_eq!(numbers(&reversed), [2, 1, 0, 6, 5, 4]);
-        assert_eq!(numbers(&positions.reverse(&reversed)), numbers(&sequence()));
-        assert_eq!(numbers(&positions.last(&sequence())), [2, 6]);
+        let padding = padding(PadSide::Back);
+        let reversed = padding.reverse(&sequence());
+        assert_eq!(values(&reversed), [2, 1, 0, 6, 5, 4]);
+        assert_eq!(values(&padding.reverse(&reversed)), values(&sequence()));
+        assert_eq!(values(&padding.last(&sequence())), [2, 6]);
         for direction in [Direction::Forward, Direction::Backward] {
-            assert_eq!(numbers(&positions.real(direction)), [1, 1, 0, 1, 1, 1]);
+            assert_eq!(values(&padding.mask(direction)), [1, 1, 0, 1, 1, 1]);
         }
     }
 
     #[test]
     fn padding_in_front_is_read_like_text() {
-        let positions = positions(PadSide::Front);
-        assert_eq!(numbers(&positions.reverse(&sequence())), [0, 2, 1, 6, 5, 4]);
-        assert_eq!(numbers(&positions.last(&sequence())), [0, 6]);
-        assert_eq!(numbers(&positions.real(Direction::Forward)), [0, 1, 1, 1, 1, 1]);
-        assert_eq!(numbers(&positions.real(Direction::Backward)), [1, 1, 0, 1, 1, 1]);
+        let padding = padding(PadSide::Front);
+        assert_eq!(values(&padding.reverse(&sequence())), [0, 2, 1, 6, 5, 4]);
+        assert_eq!(values(&padding.last(&sequence())), [0, 6]);
+        assert_eq!(values(&padding.mask(Direction::Forward)), [0, 1, 1, 1, 1, 1]);
+        assert_eq!(values(&padding.mask(Direction::Backward)), [1, 1, 0, 1, 1, 1]);
     }
 
     proptest! {
-        /// For any texts: each row has its text where `pad` puts it and padding elsewhere, only
-        /// the text counts as real, and a direction's last state is that after its last token.
+        /// Each row has its text, with padding on the configured side. The mask covers the text only.
+        /// The last state of a direction is the state after the last token that it reads.
         #[test]
-        fn a_batch_has_every_text_and_nothing_else(
+        fn a_batch_contains_the_texts_and_padding(
             texts in vec(vec(1_u32..100, 1..9), 1..7),
             chosen in vec(any::<prop::sample::Index>(), 1..7),
             front in any::<bool>(),
@@ -198,30 +202,30 @@ mod tests {
             let corpus = Corpus::from_texts(pad, 9, texts.iter().map(Vec::as_slice));
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
-            let batch = Sequences::gather(&corpus, &examples, Device::Cpu);
-            let width = batch.positions.width as usize;
+            let batch = PaddedTexts::gather(&corpus, &examples, Device::Cpu);
+            let time_steps = batch.padding.time_steps as usize;
             let longest = examples.iter().map(|example| texts[*example as usize].len()).max();
-            prop_assert_eq!(width, if front { 9 } else { longest.unwrap() });
-            prop_assert_eq!(batch.ids.size(), [examples.len() as i64, width as i64]);
+            prop_assert_eq!(time_steps, if front { 9 } else { longest.unwrap() });
+            prop_assert_eq!(batch.ids.size(), [examples.len() as i64, time_steps as i64]);
 
-            let ids = numbers(&batch.ids);
-            let real = numbers(&batch.positions.real(Direction::Forward));
-            let reversed = batch.positions.reverse(&batch.ids.unsqueeze(-1));
-            let last = numbers(&batch.positions.last(&batch.ids.unsqueeze(-1)));
-            let last_backward = numbers(&batch.positions.last(&reversed));
+            let ids = values(&batch.ids);
+            let found_mask = values(&batch.padding.mask(Direction::Forward));
+            let reversed = batch.padding.reverse(&batch.ids.unsqueeze(-1));
+            let last = values(&batch.padding.last(&batch.ids.unsqueeze(-1)));
+            let last_backward = values(&batch.padding.last(&reversed));
             for (row, example) in examples.iter().enumerate() {
                 let text: Vec<i64> =
                     texts[*example as usize].iter().map(|id| i64::from(*id)).collect();
-                let padding = vec![i64::from(PAD); width - text.len()];
+                let padding = vec![i64::from(PAD); time_steps - text.len()];
                 let (expected, mask) = match front {
                     true => ([padding.clone(), text.clone()].concat(), [vec![0; padding.len()], vec![1; text.len()]]),
                     false => ([text.clone(), padding.clone()].concat(), [vec![1; text.len()], vec![0; padding.len()]]),
                 };
-                let range = row * width..(row + 1) * width;
+                let range = row * time_steps..(row + 1) * time_steps;
                 prop_assert_eq!(&ids[range.clone()], expected);
-                prop_assert_eq!(&real[range], mask.concat());
+                prop_assert_eq!(&found_mask[range], mask.concat());
                 prop_assert_eq!(last[row], text[text.len() - 1]);
-                // Padding in front is read like text: the backward LSTM ends with it.
+                // Padding in front is read like text, so the backward LSTM ends with it.
                 let first = if padding.is_empty() || !front { text[0] } else { i64::from(PAD) };
                 prop_assert_eq!(last_backward[row], first);
             }

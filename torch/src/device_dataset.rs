@@ -1,75 +1,76 @@
-//! Encoded examples that lie on a device, where batches are made of them: a step copies nothing but
-//! the numbers of its examples there.
+//! A data set in the memory of a device. Its batches are assembled on the device, so that a step
+//! copies only the indices of its examples.
 
 use tch::{Device, Kind, Tensor};
 
-use crate::batch::{Batch, Positions, Sequences, to_device};
+use crate::batch::{Batch, PaddedTexts, Padding, to_device};
 use crate::libtorch::unless_out_of_memory;
 use lstmtext::config::PadSide;
 use lstmtext::data::Dataset;
 use lstmtext::text::{Corpus, PAD};
 
-/// The share of a device's memory that examples may take; the rest is the model's.
-const SHARE: u64 = 4;
+/// A data set may take 1 / `MEMORY_SHARE` of a device's memory; the model needs the rest.
+const MEMORY_SHARE: u64 = 4;
 
-/// All inputs and labels of a data set on a device.
+/// Inputs and labels of a data set on a device.
 #[derive(Debug)]
 pub struct DeviceDataset {
-    inputs: Vec<ResidentCorpus>,
+    inputs: Vec<DeviceCorpus>,
     /// int64 `[N]`
     labels: Tensor,
 }
 
-/// The texts of an input.
+/// Texts of one input.
 #[derive(Debug)]
-struct ResidentCorpus {
-    /// The ids of all texts, one after the other, int32.
+struct DeviceCorpus {
+    /// Ids of all texts, concatenated, int32.
     ids: Tensor,
-    /// Where each text begins, int64 `[N]`.
+    /// Start of each text in `ids`, int64 `[N]`.
     starts: Tensor,
-    /// How many ids it has, int64 `[N]`.
+    /// Number of ids of each text, int64 `[N]`.
     lengths: Tensor,
     pad: PadSide,
 }
 
 impl DeviceDataset {
-    /// Copies everything to a device with so many bytes of memory, if it can be spared.
-    pub fn where_it_fits(data: &Dataset, device: Device, memory: u64) -> Option<Self> {
-        // Other programs may have taken it.
+    /// Copies a data set to a device with `memory` bytes. Returns `None` if the data set takes more
+    /// than a quarter of them, or if the device runs out of memory.
+    pub fn try_new(data: &Dataset, device: Device, memory: u64) -> Option<Self> {
+        // Other programs may use the memory.
         Self::fits(data, memory).then(|| unless_out_of_memory(|| Self::new(data, device))).flatten()
     }
 
     fn fits(data: &Dataset, memory: u64) -> bool {
-        // An id, and of each text its place and length.
-        let of = |corpus: &Corpus| 4 * corpus.tokens() as u64 + 16 * corpus.len() as u64;
-        data.inputs.iter().map(of).sum::<u64>() <= memory / SHARE
+        // The ids, and the start and length of each text.
+        let bytes = |corpus: &Corpus| 4 * corpus.tokens() as u64 + 16 * corpus.len() as u64;
+        data.inputs.iter().map(bytes).sum::<u64>() <= memory / MEMORY_SHARE
     }
 
     fn new(data: &Dataset, device: Device) -> Self {
         let labels = data.targets.labels().unwrap_or_default();
         let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
         Self {
-            inputs: data.inputs.iter().map(|corpus| ResidentCorpus::new(corpus, device)).collect(),
+            inputs: data.inputs.iter().map(|corpus| DeviceCorpus::new(corpus, device)).collect(),
             labels: to_device(&labels, device),
         }
     }
 
-    /// The examples with these numbers and their labels, int64 `[B]`; `data` is what all this was
-    /// made of.
+    /// Collects the examples with these indices, and their labels, int64 `[B]`. `data` must be the
+    /// data set that was copied.
     pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Tensor) {
-        let numbers: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
-        let numbers = to_device(&numbers, self.labels.device());
-        let inputs = self.inputs.iter().zip(&data.inputs).map(|(resident, corpus)| {
-            let width = examples.iter().map(|example| corpus.steps(*example as usize)).max();
-            resident.gather(&numbers, width.unwrap_or(0) as i64)
+        let indices: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
+        let indices = to_device(&indices, self.labels.device());
+        let inputs = self.inputs.iter().zip(&data.inputs).map(|(own, corpus)| {
+            let time_steps = examples.iter().map(|example| corpus.steps(*example as usize)).max();
+            own.gather(&indices, time_steps.unwrap_or(0) as i64)
         });
-        (Batch { inputs: inputs.collect() }, self.labels.index_select(0, &numbers))
+        (Batch { inputs: inputs.collect() }, self.labels.index_select(0, &indices))
     }
 }
 
-impl ResidentCorpus {
+impl DeviceCorpus {
     fn new(corpus: &Corpus, device: Device) -> Self {
-        // Ids are below 2³¹: a vocabulary is in memory, and its words take more than a byte each.
+        // Ids fit into 31 bits: each word of a vocabulary takes more than one byte of memory.
         let ids: Vec<i32> = corpus.ids().iter().map(|id| *id as i32).collect();
         let lengths: Vec<i64> =
             (0..corpus.len()).map(|text| corpus.text(text).len() as i64).collect();
@@ -82,24 +83,24 @@ impl ResidentCorpus {
         }
     }
 
-    /// The texts with these numbers, int64 `[B]`, in `width` steps.
-    fn gather(&self, numbers: &Tensor, width: i64) -> Sequences {
-        let lengths = self.lengths.index_select(0, numbers);
+    /// Collects the texts with these indices, int64 `[B]`, padded to `time_steps`.
+    fn gather(&self, indices: &Tensor, time_steps: i64) -> PaddedTexts {
+        let lengths = self.lengths.index_select(0, indices);
         let device = self.lengths.device();
-        let times = Tensor::arange(width, (Kind::Int64, device)).unsqueeze(0); // [1, T]
-        // The place of each step in its text, [B, T]; it has none in the padding.
-        let places = match self.pad {
-            PadSide::Back => times.expand([numbers.size()[0], width], false),
-            PadSide::Front => times + lengths.unsqueeze(1) - width,
+        let times = Tensor::arange(time_steps, (Kind::Int64, device)).unsqueeze(0); // [1, T]
+        // Index of each time step in its text, out of range in the padding, [B, T].
+        let positions = match self.pad {
+            PadSide::Back => times.expand([indices.size()[0], time_steps], false),
+            PadSide::Front => times + lengths.unsqueeze(1) - time_steps,
         };
-        let real = places.ge(0).logical_and(&places.lt_tensor(&lengths.unsqueeze(1)));
-        let starts = self.starts.index_select(0, numbers).unsqueeze(1);
-        let flat = (starts + places).clamp(0, self.ids.size()[0] - 1).flatten(0, 1);
-        let ids = self.ids.index_select(0, &flat).to_kind(Kind::Int64).view_as(&real);
-        Sequences {
-            // A number that is no tensor need not be copied there.
-            ids: ids.masked_fill(&real.logical_not(), i64::from(PAD)),
-            positions: Positions::new(lengths, width, self.pad),
+        let mask = positions.ge(0).logical_and(&positions.lt_tensor(&lengths.unsqueeze(1)));
+        let starts = self.starts.index_select(0, indices).unsqueeze(1);
+        let flat = (starts + positions).clamp(0, self.ids.size()[0] - 1).flatten(0, 1);
+        let ids = self.ids.index_select(0, &flat).to_kind(Kind::Int64).view_as(&mask);
+        PaddedTexts {
+            // Filling with a scalar avoids copying a tensor to the device.
+            ids: ids.masked_fill(&mask.logical_not(), i64::from(PAD)),
+            padding: Padding::new(lengths, time_steps, self.pad),
         }
     }
 }
@@ -112,14 +113,14 @@ mod tests {
     use super::*;
     use crate::batch::Direction;
 
-    fn numbers(tensor: &Tensor) -> Vec<i64> {
+    fn values(tensor: &Tensor) -> Vec<i64> {
         Vec::<i64>::try_from(tensor.to_kind(Kind::Int64).flatten(0, -1)).unwrap()
     }
 
     proptest! {
-        /// A batch that was made on the device is the one that was made here.
+        /// Batches assembled from the device's copy equal those assembled by the host.
         #[test]
-        fn batches_are_the_same(
+        fn batches_equal_those_of_the_host(
             texts in vec(vec(1_u32..100, 1..9), 1..7),
             chosen in vec(any::<prop::sample::Index>(), 1..7),
             front in any::<bool>(),
@@ -131,21 +132,21 @@ mod tests {
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
             let (batch, labels) = DeviceDataset::new(&data, Device::Cpu).gather(&data, &examples);
-            let here = Sequences::gather(&data.inputs[0], &examples, Device::Cpu);
-            prop_assert_eq!(batch.inputs[0].ids.size(), here.ids.size());
-            prop_assert_eq!(numbers(&batch.inputs[0].ids), numbers(&here.ids));
+            let host = PaddedTexts::gather(&data.inputs[0], &examples, Device::Cpu);
+            prop_assert_eq!(batch.inputs[0].ids.size(), host.ids.size());
+            prop_assert_eq!(values(&batch.inputs[0].ids), values(&host.ids));
             for direction in [Direction::Forward, Direction::Backward] {
-                let real = |texts: &Sequences| numbers(&texts.positions.real(direction));
-                prop_assert_eq!(real(&batch.inputs[0]), real(&here));
+                let mask = |texts: &PaddedTexts| values(&texts.padding.mask(direction));
+                prop_assert_eq!(mask(&batch.inputs[0]), mask(&host));
             }
             let expected: Vec<i64> =
                 examples.iter().map(|example| i64::from(data.targets.labels().unwrap()[*example as usize])).collect();
-            prop_assert_eq!(numbers(&labels), expected);
+            prop_assert_eq!(values(&labels), expected);
         }
     }
 
     #[test]
-    fn examples_that_leave_no_room_stay_here() {
+    fn a_data_set_may_take_a_quarter_of_the_memory() {
         let corpus = Corpus::from_texts(PadSide::Back, 9, [&[4_u32; 100][..]]);
         let data = Dataset { inputs: vec![corpus], targets: vec![0].into() };
         assert!(DeviceDataset::fits(&data, 4 * 416) && !DeviceDataset::fits(&data, 4 * 416 - 4));

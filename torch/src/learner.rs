@@ -1,4 +1,4 @@
-//! Predicting and training on libtorch.
+//! Inference and training with libtorch.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,12 +8,12 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batch::{Batch, to_device};
 use crate::device_dataset::DeviceDataset;
-use crate::libtorch::{BatchContext, memory, with_batch_context};
+use crate::libtorch::{BatchContext, device_memory, with_batch_context};
 use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model};
 use crate::optimizer::{Optimizer, clip};
-use crate::tensors::{Named, to_named_tensors, to_tensors};
+use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
     BatchLoss, Collective, Inference, Learner, PreparedBatch, Preparer, StepStats, Times,
 };
@@ -28,41 +28,42 @@ impl Inference for Model {
         self.classify(inputs, &[examples]).concat()
     }
 
-    /// A device is waited for once, when all batches are on their way.
+    /// Waits for the device once, after the last batch.
     fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         let _no_grad = tch::no_grad_guard();
-        // Another model may have had it otherwise; where libtorch cannot, it says so in computing.
-        let _ = self.numerics().set();
+        // Another model may have changed the settings. If they cannot be applied, the forward pass
+        // reports the error.
+        let _ = self.numerics().apply();
         let classify = |examples: &&[u32]| {
             with_batch_context(batch_context(false, inputs, examples), || {
                 let batch = Batch::gather(inputs, examples, self.device());
                 log_probabilities(&self.logits(&batch, Mode::Evaluate)).flatten(0, 1)
             })
         };
-        // As much as is kept of each is small; memory is that of one batch.
-        let found: Vec<Tensor> = batches.iter().map(classify).collect();
-        if found.is_empty() {
+        // Only log-probabilities are kept, so that the batches take the memory of one batch.
+        let results: Vec<Tensor> = batches.iter().map(classify).collect();
+        if results.is_empty() {
             return Vec::new();
         }
-        let values = values(&Tensor::cat(&found, 0));
-        let mut rest = &values[..];
-        let mut next = |found: &Tensor| {
-            let (own, others) = rest.split_at(found.numel());
-            rest = others;
+        let values = values(&Tensor::cat(&results, 0));
+        let mut remaining = &values[..];
+        let mut next = |result: &Tensor| {
+            let (own, others) = remaining.split_at(result.numel());
+            remaining = others;
             own.to_vec()
         };
-        found.iter().map(&mut next).collect()
+        results.iter().map(&mut next).collect()
     }
 }
 
-/// The batch that errors of libtorch name.
+/// Describes a batch for error messages.
 fn batch_context(training: bool, inputs: &[Corpus], examples: &[u32]) -> BatchContext {
-    let steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
-    let longest = inputs.iter().filter_map(steps).max().unwrap_or(0);
-    BatchContext { training, examples: examples.len(), longest }
+    let time_steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
+    let time_steps = inputs.iter().filter_map(time_steps).max().unwrap_or(0);
+    BatchContext { training, examples: examples.len(), time_steps }
 }
 
-/// All values of a tensor, row by row; waits for its device.
+/// Returns all values of a tensor in row-major order. Waits for the device.
 fn values(tensor: &Tensor) -> Vec<f64> {
     let mut values = vec![0.0; tensor.numel()];
     let tensor = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous();
@@ -73,32 +74,34 @@ fn values(tensor: &Tensor) -> Vec<f64> {
 /// A model that is being trained.
 pub struct TorchLearner {
     model: Model,
-    /// For each parameter the input whose embedding it is, if only the rows of a batch are updated.
-    sparse: Vec<Option<usize>>,
+    /// For each parameter the input whose embedding it is, if training updates only the rows in the
+    /// batch; otherwise empty.
+    sparse_embeddings: Vec<Option<usize>>,
     optimizer: Optimizer,
     loss: CrossEntropyLoss,
-    /// If gradients are in fp16.
+    /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
-    /// The training examples on the device; `None` until it is known whether they fit.
+    /// Copy of the training examples on the device. `None` before the first batch, `Some(None)` if
+    /// they do not fit.
     device_dataset: Arc<Mutex<Option<Option<DeviceDataset>>>>,
     /// The step in progress.
     step: Step,
-    /// Loss, correct predictions, gradient norm and loss scale of every step that is not yet read,
-    /// [4].
-    unread: Vec<Tensor>,
+    /// Loss, number of correct predictions, gradient norm and loss scale of each step that was not
+    /// drained yet, [4].
+    pending_stats: Vec<Tensor>,
     times: Times,
 }
 
-/// What the calls of one step hand on to the next. Everything stays on the device.
+/// State of a step between its calls. All tensors stay on the device.
 #[derive(Default)]
 struct Step {
     context: Option<BatchContext>,
-    /// For each parameter; multiplied by the loss scale until they are clipped.
+    /// Gradient of each parameter, multiplied by the loss scale until it is clipped.
     gradients: Vec<Tensor>,
-    /// Ids of the batch for each input, each once, int64; empty if nobody needs them.
-    words: Vec<Tensor>,
+    /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
+    distinct_ids: Vec<Tensor>,
     /// Mean loss and number of correct predictions, float [].
-    measured: Option<[Tensor; 2]>,
+    loss_and_correct: Option<[Tensor; 2]>,
     /// Norm of the gradient before clipping, float [].
     norm: Option<Tensor>,
 }
@@ -108,16 +111,16 @@ struct TorchBatch {
     context: BatchContext,
     batch: Batch,
     labels: Tensor,
-    /// Ids of the batch for each input, each once, int64; empty if nobody needs them.
-    words: Vec<Tensor>,
+    /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
+    distinct_ids: Vec<Tensor>,
     seed: u64,
 }
 
-/// Number of steps that run on a CUDA device before the host waits for their measurements.
-const UNREAD_STEPS: usize = 50;
+/// Number of steps on a CUDA device after which the host waits for their stats.
+const STATS_INTERVAL: usize = 50;
 
 impl TorchLearner {
-    /// Trains `model` for an objective.
+    /// Creates a learner that trains `model` for `objective`.
     pub fn new(model: Model, config: &TrainConfig, objective: &Objective) -> Self {
         let Objective::CrossEntropy(loss) = objective;
         let weights = || {
@@ -132,23 +135,23 @@ impl TorchLearner {
             loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
             device_dataset: Arc::default(),
             step: Step::default(),
-            unread: Vec::new(),
+            pending_stats: Vec::new(),
             times: Times::default(),
-            sparse: match config.sparse_embedding {
-                true => model.embeddings(),
+            sparse_embeddings: match config.sparse_embedding {
+                true => model.embedding_inputs(),
                 false => Vec::new(),
             },
             model,
         }
     }
 
-    /// Runs a part of the step in progress; errors of libtorch name its batch.
+    /// Runs and times a part of the step in progress. Errors of libtorch name its batch.
     fn in_step<T>(
         &mut self,
         part: &'static str,
         work: impl FnOnce(&mut Self) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let context = self.step.context.context("no gradients were computed")?;
+        let context = self.step.context.context("the step has no gradients yet")?;
         let start = Instant::now();
         let result = with_batch_context(context, || work(self));
         self.times.add(part, start.elapsed().as_secs_f64());
@@ -169,20 +172,19 @@ impl Inference for TorchLearner {
 impl Learner for TorchLearner {
     fn preparer(&self) -> Preparer {
         let device = self.model.device();
-        let sparse = !self.sparse.is_empty();
+        let sparse = !self.sparse_embeddings.is_empty();
         let device_dataset = self.device_dataset.clone();
-        // If the size of the memory is unknown, no data set is kept there.
-        let memory = memory(device).unwrap_or(0);
+        // If the amount of memory is unknown, the data set stays in host memory.
+        let memory = device_memory(device).unwrap_or(0);
         Box::new(move |data: &Dataset, examples, seed| {
             let context = batch_context(true, &data.inputs, examples);
             with_batch_context(context, || {
-                let mut kept = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
-                let kept =
-                    kept.get_or_insert_with(|| DeviceDataset::where_it_fits(data, device, memory));
-                let (batch, labels) = match kept {
-                    Some(kept) => kept.gather(data, examples),
+                let mut copy = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
+                let copy = copy.get_or_insert_with(|| DeviceDataset::try_new(data, device, memory));
+                let (batch, labels) = match copy {
+                    Some(copy) => copy.gather(data, examples),
                     None => {
-                        // Learners are made for one label per example only.
+                        // The objective guarantees one label per example.
                         let labels = data.targets.labels().unwrap_or_default();
                         let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
                         let labels: Vec<i64> = labels.collect();
@@ -190,13 +192,13 @@ impl Learner for TorchLearner {
                         (batch, to_device(&labels, device))
                     }
                 };
-                let words = |corpus: &Corpus| to_device(&distinct(corpus, examples), device);
+                let distinct = |corpus: &Corpus| to_device(&distinct_ids(corpus, examples), device);
                 PreparedBatch::new(TorchBatch {
                     context,
                     batch,
                     labels,
-                    words: match sparse {
-                        true => data.inputs.iter().map(words).collect(),
+                    distinct_ids: match sparse {
+                        true => data.inputs.iter().map(distinct).collect(),
                         false => Vec::new(),
                     },
                     seed,
@@ -206,7 +208,7 @@ impl Learner for TorchLearner {
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
-        let TorchBatch { context, batch, labels, words, seed } = batch.get()?;
+        let TorchBatch { context, batch, labels, distinct_ids, seed } = batch.get()?;
         with_batch_context(*context, || {
             tch::manual_seed(*seed as i64);
             let (log_probabilities, loss) = self.times.measure("forward", || {
@@ -223,8 +225,8 @@ impl Learner for TorchLearner {
             self.step = Step {
                 context: Some(*context),
                 gradients,
-                words: words.iter().map(Tensor::shallow_clone).collect(),
-                measured: Some([loss.detach(), correct]),
+                distinct_ids: distinct_ids.iter().map(Tensor::shallow_clone).collect(),
+                loss_and_correct: Some([loss.detach(), correct]),
                 norm: None,
             };
         });
@@ -236,8 +238,8 @@ impl Learner for TorchLearner {
             return Ok(());
         }
         self.in_step("sum", |learner| {
-            let Step { gradients, measured, .. } = &mut learner.step;
-            for tensor in gradients.iter_mut().chain(measured.iter_mut().flatten()) {
+            let Step { gradients, loss_and_correct, .. } = &mut learner.step;
+            for tensor in gradients.iter_mut().chain(loss_and_correct.iter_mut().flatten()) {
                 let mut values =
                     Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1))?;
                 collective.sum(&mut values)?;
@@ -260,19 +262,19 @@ impl Learner for TorchLearner {
         self.in_step("optimizer", |learner| {
             let step = &learner.step;
             let ([loss, correct], norm) = (
-                step.measured.as_ref().context("no loss was computed")?,
-                step.norm.as_ref().context("the gradient was not clipped")?,
+                step.loss_and_correct.as_ref().context("the step has no loss yet")?,
+                step.norm.as_ref().context("the gradients must be clipped before the update")?,
             );
             let scale = learner.loss_scale.as_ref().map(LossScale::factor);
             let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
-            let measured = Tensor::stack(&[loss, correct, norm, &scale], 0);
-            // Whether the step is skipped, as the fused kernels expect it: 1 or 0.
-            let skipped = measured.isfinite().all().logical_not().to_kind(Kind::Float);
-            learner.unread.push(measured);
+            let stats = Tensor::stack(&[loss, correct, norm, &scale], 0);
+            // The fused kernels expect 1 to skip the step, else 0.
+            let skipped = stats.isfinite().all().logical_not().to_kind(Kind::Float);
+            learner.pending_stats.push(stats);
             let rows: Vec<Option<&Tensor>> = learner
-                .sparse
+                .sparse_embeddings
                 .iter()
-                .map(|input| input.and_then(|input| step.words.get(input)))
+                .map(|input| input.and_then(|input| step.distinct_ids.get(input)))
                 .collect();
             if let Some(scale) = &mut learner.loss_scale {
                 scale.update(&skipped);
@@ -282,37 +284,36 @@ impl Learner for TorchLearner {
     }
 
     fn drain_step_stats(&mut self) -> Vec<StepStats> {
-        if self.unread.is_empty() {
+        if self.pending_stats.is_empty() {
             return Vec::new();
         }
-        let values = values(&Tensor::stack(&std::mem::take(&mut self.unread), 0)); // [steps, 4]
+        let values = values(&Tensor::stack(&std::mem::take(&mut self.pending_stats), 0)); // [steps, 4]
         let stats = |&[mean, correct, norm, scale]: &[f64; 4]| StepStats {
             loss: BatchLoss { mean, correct: correct as u64 },
-            // With a loss scale of 1 or less, fp16 is not the reason for a gradient that is not finite.
+            // With a loss scale of 1 or less, fp16 is not why the gradient is not finite.
             gradient_norm: (norm.is_finite() || scale <= 1.0).then_some(norm),
         };
         values.as_chunks().0.iter().map(stats).collect()
     }
 
     fn stats_interval(&self) -> usize {
-        if self.model.device() == Device::Cpu { 1 } else { UNREAD_STEPS }
+        if self.model.device() == Device::Cpu { 1 } else { STATS_INTERVAL }
     }
 
     fn gradients(&self) -> Vec<NamedTensor> {
-        let array = |((name, _), gradient): (Named, &Tensor)| {
+        let named = |((name, _), gradient): ((String, Tensor), &Tensor)| {
             let gradient = match name.ends_with("embedding.weight") {
-                true => gradient.index_select(0, &rows_with_gradient(gradient)),
+                true => gradient.index_select(0, &nonzero_rows(gradient)),
                 false => gradient.shallow_clone(),
             };
             (name, gradient)
         };
-        to_named_tensors(
-            self.model.parameters().into_iter().zip(&self.step.gradients).map(array).collect(),
-        )
+        let gradients = self.model.parameters().into_iter().zip(&self.step.gradients);
+        to_named_tensors(gradients.map(named).collect())
     }
 
     fn weights(&self) -> Vec<NamedTensor> {
-        to_named_tensors(self.model.state())
+        to_named_tensors(self.model.state_dict())
     }
 
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
@@ -323,7 +324,7 @@ impl Learner for TorchLearner {
 
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
         let mut state = to_tensors(state);
-        LossScale::take(self.loss_scale.as_mut(), &mut state)?;
+        LossScale::restore(self.loss_scale.as_mut(), &mut state)?;
         self.optimizer.load(state)
     }
 
@@ -340,8 +341,8 @@ impl Learner for TorchLearner {
     }
 }
 
-/// The ids of some texts, each once.
-fn distinct(corpus: &Corpus, examples: &[u32]) -> Vec<i64> {
+/// Returns the distinct ids of some texts and their padding in front, sorted.
+fn distinct_ids(corpus: &Corpus, examples: &[u32]) -> Vec<i64> {
     let mut ids: Vec<u32> =
         examples.iter().flat_map(|example| corpus.text(*example as usize)).copied().collect();
     if corpus.pad() == PadSide::Front {
@@ -352,7 +353,7 @@ fn distinct(corpus: &Corpus, examples: &[u32]) -> Vec<i64> {
     ids.into_iter().map(i64::from).collect()
 }
 
-/// The numbers of the rows that are not zero.
-fn rows_with_gradient(gradient: &Tensor) -> Tensor {
+/// Returns the indices of the rows that are not zero.
+fn nonzero_rows(gradient: &Tensor) -> Tensor {
     gradient.ne(0.0).any_dim(1, false).nonzero().squeeze_dim(1)
 }

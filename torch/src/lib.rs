@@ -1,8 +1,8 @@
 //! The libtorch backend of lstmtext, and the program `lstmtext-torch`.
 //!
-//! [`backend`] implements the traits of [`lstmtext::backend`]: [`batch`] makes ids [B, T] and lengths
-//! `[B]` of a batch, [`model`] computes its logits, [`loss`] the loss, [`optimizer`] the update;
-//! [`learner`] puts them together. [`libtorch`] is what tch lacks.
+//! [`backend`] implements the traits of [`lstmtext::backend`]. A training step passes through
+//! [`batch`] (ids [B, T] and lengths `[B]`), [`model`] (logits), [`loss`] and [`optimizer`], in the
+//! order that [`learner`] states. [`libtorch`] covers what tch lacks.
 //!
 //! ## Levels
 //!

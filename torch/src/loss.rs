@@ -2,22 +2,22 @@
 
 use tch::{Kind, Tensor};
 
-/// The training loss. One formula serves sigmoid and softmax: a sigmoid over one logit is the
-/// softmax over two classes of which one has logit 0.
+/// Training loss. The same formula covers sigmoid and softmax: a sigmoid of one logit equals a
+/// softmax over two classes, one with logit 0.
 #[derive(Debug, Default)]
 pub struct CrossEntropyLoss {
-    /// Share of the target spread evenly over all classes (Szegedy et al. 2016).
+    /// Fraction of the target distribution that is spread evenly over all classes (Szegedy et al.
+    /// 2016).
     pub label_smoothing: f64,
-    /// What each class weighs, `[C]`.
+    /// Weight of each class, `[C]`.
     pub class_weights: Option<Tensor>,
 }
 
 impl CrossEntropyLoss {
-    /// The weighted mean over the batch, as `torch.nn.CrossEntropyLoss` takes it; [].
-    ///
-    /// `log_probabilities` [B, C], `labels` int64 `[B]`.
+    /// Returns the weighted mean over the batch, [], as `torch.nn.CrossEntropyLoss` does, from
+    /// log-probabilities [B, C] and labels, int64 `[B]`.
     pub fn loss(&self, log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
-        let losses = -log_probabilities; // the loss if that class were the label, [B, C]
+        let losses = -log_probabilities; // loss if that class were the label, [B, C]
         let of_label = losses.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1); // [B]
         let smoothing = self.label_smoothing / losses.size()[1] as f64;
         let target = 1.0 - self.label_smoothing;
@@ -33,12 +33,13 @@ impl CrossEntropyLoss {
     }
 }
 
-/// [B, C] → `[B]`
+/// Sums over classes, [B, C] → `[B]`.
 fn sum_of_classes(losses: &Tensor) -> Tensor {
     losses.sum_dim_intlist(1, false, Kind::Float)
 }
 
-/// The log probability of each class, from `[B]` logits of a sigmoid or [B, C] of a softmax; [B, C].
+/// Returns the log-probability of each class, [B, C], from logits `[B]` of a sigmoid or [B, C] of a
+/// softmax.
 pub fn log_probabilities(logits: &Tensor) -> Tensor {
     match logits.dim() {
         1 => Tensor::stack(&[(-logits).log_sigmoid(), logits.log_sigmoid()], 1),
@@ -46,10 +47,9 @@ pub fn log_probabilities(logits: &Tensor) -> Tensor {
     }
 }
 
-/// How many of the batch's most probable classes are the right ones, int64 [].
+/// Counts the examples whose most probable class is the label, int64 [].
 pub fn count_correct(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
-    let hits = log_probabilities.argmax(1, false).eq_tensor(labels);
-    hits.sum(Kind::Int64)
+    log_probabilities.argmax(1, false).eq_tensor(labels).sum(Kind::Int64)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_counted() {
+    fn correct_predictions_are_counted() {
         let log_probabilities = log_probabilities(&Tensor::from_slice(&[-1.0_f32, 2.0, 0.5]));
         let labels = Tensor::from_slice(&[0_i64, 1, 0]);
         assert_eq!(count_correct(&log_probabilities, &labels).int64_value(&[]), 2);

@@ -1,4 +1,5 @@
-//! The `lstmtext-torch` program: `lstmtext` with libtorch. `lstmtext` launches it when it is needed.
+//! Program `lstmtext-torch`: `lstmtext` with the libtorch backend. `lstmtext` launches it when it needs
+//! libtorch.
 
 use std::process::ExitCode;
 

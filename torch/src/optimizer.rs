@@ -1,13 +1,13 @@
-//! Optimizers whose whole state can be saved. Adam, AdamW and SGD run as ATen's fused kernels.
+//! Optimizers with the formulas and the state of `torch.optim`. Adam, AdamW and SGD use ATen's fused
+//! kernels.
 
 use anyhow::{bail, ensure};
 use tch::{Device, Kind, Tensor};
 
-use crate::libtorch::fused;
-use crate::tensors::Named;
+use crate::libtorch::fused::{self, AdamOptions, SgdOptions};
 use lstmtext::config::{OptimizerKind, TrainConfig};
 
-/// Turns gradients into changes of the weights, in place.
+/// Updates weights in place from their gradients.
 #[derive(Debug)]
 pub struct Optimizer {
     config: TrainConfig,
@@ -16,7 +16,7 @@ pub struct Optimizer {
     state: Vec<Slot>,
 }
 
-/// One tensor of memory for each weight, under the name that `torch.optim` has for it.
+/// Part of the optimizer state: one tensor for each weight, under the name of `torch.optim`.
 #[derive(Debug)]
 struct Slot {
     name: &'static str,
@@ -24,11 +24,11 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// The optimizer that the configuration names, with empty memory.
-    pub fn new(config: &TrainConfig, parameters: Vec<Named>) -> Self {
+    /// Creates the configured optimizer with its initial state.
+    pub fn new(config: &TrainConfig, parameters: Vec<(String, Tensor)>) -> Self {
         let (names, weights): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
         let zeros = |name| Slot { name, tensors: weights.iter().map(zeros_like).collect() };
-        let steps = |name| Slot { name, tensors: weights.iter().map(zero_step).collect() };
+        let steps = |name| Slot { name, tensors: weights.iter().map(zero_scalar).collect() };
         let state = match config.optimizer {
             OptimizerKind::Adam | OptimizerKind::Adamw => {
                 vec![zeros("exp_avg"), zeros("exp_avg_sq"), steps("step")]
@@ -44,17 +44,17 @@ impl Optimizer {
         Self { config: config.clone(), names, weights, state }
     }
 
-    /// The gradient of `loss` for every weight, in their order.
+    /// Computes the gradient of `loss` for every weight, in the order of the weights.
     pub fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
         Tensor::run_backward(&[loss], &self.weights, false, false)
     }
 
-    /// Changes the weights by one step, unless `skipped`, a float [], is 1 and not 0; of a weight
-    /// with `rows`, a number for each and each once, only those rows take part that have a gradient.
-    /// Nothing waits for the device.
+    /// Updates the weights, unless `skipped`, a float [], is 1 instead of 0. Of a weight with `rows`,
+    /// distinct indices, updates only the selected rows whose gradient is not zero. Does not wait for
+    /// the device.
     ///
     /// # Errors
-    /// libtorch's own, where gradients do not fit the weights.
+    /// Returns libtorch's error if gradients do not fit the weights.
     pub fn step(
         &mut self,
         gradients: &[Tensor],
@@ -64,36 +64,36 @@ impl Optimizer {
     ) -> anyhow::Result<()> {
         let _no_grad = tch::no_grad_guard();
         let mut gradients: Vec<Tensor> = gradients.iter().map(Tensor::shallow_clone).collect();
-        // The rows stand in for the whole while the step is made.
-        let mut taken = Vec::new();
+        // During the update, the selected rows replace the whole tensors.
+        let mut replaced = Vec::new();
         for (index, rows) in rows.iter().enumerate() {
             let Some(rows) = rows else { continue };
             gradients[index] = gradients[index].index_select(0, rows);
-            let take = |tensor: &mut Tensor| {
-                let part = tensor.index_select(0, rows);
-                std::mem::replace(tensor, part)
+            let replace = |tensor: &mut Tensor| {
+                let selected = tensor.index_select(0, rows);
+                std::mem::replace(tensor, selected)
             };
-            taken.push((index, *rows, self.tensors_of(index).map(take).collect::<Vec<_>>()));
+            replaced.push((index, *rows, self.tensors_of(index).map(replace).collect::<Vec<_>>()));
         }
-        self.step_whole(&gradients, learning_rate, skipped)?;
-        for (index, rows, wholes) in taken {
+        self.update(&gradients, learning_rate, skipped)?;
+        for (index, rows, originals) in replaced {
             let has_gradient = gradients[index].ne(0.0).any_dim(1, true); // [rows, 1]
-            for (tensor, mut whole) in self.tensors_of(index).zip(wholes) {
-                let part = tensor.where_self(&has_gradient, &whole.index_select(0, rows));
-                let _ = whole.index_copy_(0, rows, &part);
-                *tensor = whole;
+            for (tensor, mut original) in self.tensors_of(index).zip(originals) {
+                let updated = tensor.where_self(&has_gradient, &original.index_select(0, rows));
+                let _ = original.index_copy_(0, rows, &updated);
+                *tensor = original;
             }
         }
         Ok(())
     }
 
-    /// A weight and what is remembered for each of its numbers.
+    /// Returns a weight and its state tensors of the same shape.
     fn tensors_of(&mut self, index: usize) -> impl Iterator<Item = &mut Tensor> {
-        let memory = self.state.iter_mut().map(move |slot| &mut slot.tensors[index]);
-        std::iter::once(&mut self.weights[index]).chain(memory.filter(|tensor| tensor.dim() > 0))
+        let state = self.state.iter_mut().map(move |slot| &mut slot.tensors[index]);
+        std::iter::once(&mut self.weights[index]).chain(state.filter(|tensor| tensor.dim() > 0))
     }
 
-    fn step_whole(
+    fn update(
         &mut self,
         gradients: &[Tensor],
         learning_rate: f64,
@@ -105,16 +105,16 @@ impl Optimizer {
             }
             OptimizerKind::Sgd => self.sgd(gradients, learning_rate, skipped),
             OptimizerKind::Rmsprop => {
-                let made = skipped.neg() + 1.0;
-                self.each(gradients, &made, |this, i, gradient| {
-                    this.rmsprop(i, gradient, learning_rate, &made);
+                let applied = skipped.neg() + 1.0;
+                self.for_each_weight(gradients, &applied, |this, i, gradient| {
+                    this.rmsprop(i, gradient, learning_rate, &applied);
                 });
                 Ok(())
             }
             OptimizerKind::Adadelta => {
-                let made = skipped.neg() + 1.0;
-                self.each(gradients, &made, |this, i, gradient| {
-                    this.adadelta(i, gradient, learning_rate, &made);
+                let applied = skipped.neg() + 1.0;
+                self.for_each_weight(gradients, &applied, |this, i, gradient| {
+                    this.adadelta(i, gradient, learning_rate, &applied);
                 });
                 Ok(())
             }
@@ -127,9 +127,9 @@ impl Optimizer {
         learning_rate: f64,
         skipped: &Tensor,
     ) -> anyhow::Result<()> {
-        #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
-        let [means, squares, steps] = &self.state[..] else { unreachable!("made so in new") };
-        let adam = fused::Adam {
+        #[expect(clippy::unreachable, reason = "`new` creates this state")]
+        let [means, squares, steps] = &self.state[..] else { unreachable!("created by new") };
+        let options = AdamOptions {
             learning_rate,
             beta1: self.config.adam.beta1,
             beta2: self.config.adam.beta2,
@@ -143,7 +143,7 @@ impl Optimizer {
             &means.tensors,
             &squares.tensors,
             &steps.tensors,
-            adam,
+            options,
             skipped,
         )
     }
@@ -155,60 +155,60 @@ impl Optimizer {
         skipped: &Tensor,
     ) -> anyhow::Result<()> {
         let momenta = self.state.first().map_or(&[][..], |slot| &slot.tensors);
-        let sgd = fused::Sgd {
+        let options = SgdOptions {
             learning_rate,
             momentum: self.config.sgd.momentum,
             nesterov: self.config.sgd.nesterov,
             weight_decay: self.weight_decay(),
         };
-        fused::sgd(&self.weights, gradients, momenta, sgd, skipped)
+        fused::sgd(&self.weights, gradients, momenta, options, skipped)
     }
 
     fn weight_decay(&self) -> f64 {
         self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
     }
 
-    /// Calls `update` for every weight with its decayed gradient, which is zero where the step is not
-    /// `made`, a float [] of 1 or 0.
-    fn each(
+    /// Calls `update` for every weight with its gradient, weight decay included. The gradient is zero if
+    /// `applied`, a float [], is 0 instead of 1.
+    fn for_each_weight(
         &mut self,
         gradients: &[Tensor],
-        made: &Tensor,
+        applied: &Tensor,
         update: impl Fn(&mut Self, usize, &Tensor),
     ) {
-        let (decay, made) = (self.weight_decay(), made.to_kind(Kind::Bool));
+        let (decay, applied) = (self.weight_decay(), applied.to_kind(Kind::Bool));
         for (index, gradient) in gradients.iter().enumerate() {
             let gradient = match decay {
                 0.0 => gradient.shallow_clone(),
                 decay => gradient + &self.weights[index] * decay,
             };
-            update(self, index, &gradient.where_self(&made, &gradient.zeros_like()));
+            update(self, index, &gradient.where_self(&applied, &gradient.zeros_like()));
         }
     }
 
-    /// Hinton 2012, as `torch.optim.RMSprop` computes it. In place as far as it goes: the embedding
-    /// is large, and every temporary is a pass over memory.
-    fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, made: &Tensor) {
-        let constants = self.config.rmsprop.clone();
+    /// RMSprop (Hinton 2012), as in `torch.optim.RMSprop`. Computes in place if possible: the embedding
+    /// is large, and every temporary tensor costs a pass over memory.
+    fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, applied: &Tensor) {
+        let options = self.config.rmsprop.clone();
         let square = &mut self.state[0].tensors[index];
-        let _ = square.lerp_tensor_(&(gradient * gradient), &(made * (1.0 - constants.rho)));
-        let mut step = gradient / square.sqrt().g_add_scalar_(constants.epsilon);
+        let _ = square.lerp_tensor_(&(gradient * gradient), &(applied * (1.0 - options.rho)));
+        let mut step = gradient / square.sqrt().g_add_scalar_(options.epsilon);
         if let Some(momentum) = self.state.get_mut(1) {
             let momentum = &mut momentum.tensors[index];
-            let kept = made * (constants.momentum - 1.0) + 1.0;
-            *momentum = momentum.g_mul_(&kept).g_add_(&step);
-            step = &*momentum * made;
+            let factor = applied * (options.momentum - 1.0) + 1.0;
+            *momentum = momentum.g_mul_(&factor).g_add_(&step);
+            step = &*momentum * applied;
         }
         self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
-    /// Zeiler 2012, as `torch.optim.Adadelta` computes it; in place like [`Self::rmsprop`].
-    fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, made: &Tensor) {
+    /// Adadelta (Zeiler 2012), as in `torch.optim.Adadelta`; in place like [`Self::rmsprop`].
+    fn adadelta(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, applied: &Tensor) {
         let (rho, epsilon) = (self.config.adadelta.rho, self.config.adadelta.epsilon);
-        #[expect(clippy::unreachable, reason = "`new` makes this state for this optimizer")]
-        let [squares, steps] = &mut self.state[..] else { unreachable!("made so in new") };
+        #[expect(clippy::unreachable, reason = "`new` creates this state")]
+        let [squares, steps] = &mut self.state[..] else { unreachable!("created by new") };
         let (square, past) = (&mut squares.tensors[index], &mut steps.tensors[index]);
-        let weight = made * (1.0 - rho);
+        let weight = applied * (1.0 - rho);
         let _ = square.lerp_tensor_(&(gradient * gradient), &weight);
         let mut step = (&*past + epsilon).sqrt_();
         step = step.g_div_(&(&*square + epsilon).sqrt_()).g_mul_(gradient);
@@ -216,8 +216,8 @@ impl Optimizer {
         self.weights[index] -= step.g_mul_scalar_(learning_rate);
     }
 
-    /// The memory, as `exp_avg.embedding.weight` and so on.
-    pub fn state(&self) -> Vec<Named> {
+    /// Returns the state under names such as `exp_avg.embedding.weight`.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
         let slots = self.state.iter().flat_map(|slot| {
             let tensors = self.names.iter().zip(&slot.tensors);
             tensors.map(move |(name, tensor)| {
@@ -227,15 +227,16 @@ impl Optimizer {
         slots.collect()
     }
 
-    /// Takes the memory of an earlier run.
+    /// Restores the state of an earlier run.
     ///
     /// # Errors
-    /// Where it is the memory of another optimizer or another model.
-    pub fn load(&mut self, tensors: Vec<Named>) -> anyhow::Result<()> {
+    /// Returns an error if the state belongs to another optimizer or another model.
+    pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
         let own = self.state();
         ensure!(
             own.len() == tensors.len(),
-            "the optimizer state has {} tensors, {} needs {}",
+            "the optimizer state has {} tensors, but {} needs {}; resume with the optimizer and the \
+             model that wrote it",
             tensors.len(),
             self.config.optimizer.as_str(),
             own.len()
@@ -244,22 +245,27 @@ impl Optimizer {
         for (name, own) in own {
             match given.get(&name) {
                 Some(tensor) if tensor.size() == own.size() => own.shallow_clone().copy_(tensor),
-                Some(_) => bail!("{name} has another shape in the optimizer state"),
-                None => bail!("the optimizer state lacks {name}"),
+                Some(tensor) => bail!(
+                    "{name} has shape {:?} in the optimizer state, but {:?} in the model",
+                    tensor.size(),
+                    own.size()
+                ),
+                None => bail!("the optimizer state has no tensor {name}"),
             }
         }
         Ok(())
     }
 }
 
-/// The norm of all gradients together, []; where it is above `limit`, they are scaled down to it in
-/// place (Pascanu, Mikolov and Bengio 2013). Where it is not finite, neither are they. `scale`, [],
-/// is a factor that the gradients have and their norm has not; it is taken off first.
+/// Returns the norm of the whole gradient, [], and scales the gradients down in place to norm `limit`
+/// if their norm is larger (Pascanu, Mikolov and Bengio 2013). If the norm is not finite, neither are
+/// the gradients. The gradients are first divided by `scale`, [], the loss scale.
 pub fn clip(gradients: &mut [Tensor], limit: Option<f64>, scale: Option<&Tensor>) -> Tensor {
     let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
     let norm = Tensor::stack(&norms, 0).norm();
     let norm = scale.map_or(norm.shallow_clone(), |scale| norm / scale);
-    // The CPU has it at once, and most gradients need no scaling; a device must not be waited for.
+    // On the CPU the norm is known, and most gradients need no scaling. A CUDA device must not be waited
+    // for.
     let fits = |limit: f64| norm.device() == Device::Cpu && norm.double_value(&[]) <= limit;
     let limit = limit.filter(|limit| !fits(*limit));
     let clipped = limit.map(|limit| (norm.reciprocal() * limit).clamp_max(1.0));
@@ -279,7 +285,7 @@ fn zeros_like(weight: &Tensor) -> Tensor {
     Tensor::zeros(weight.size(), (Kind::Float, weight.device()))
 }
 
-fn zero_step(weight: &Tensor) -> Tensor {
+fn zero_scalar(weight: &Tensor) -> Tensor {
     Tensor::zeros([0_i64; 0], (Kind::Float, weight.device()))
 }
 
@@ -301,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_is_taken_off() {
+    fn gradients_are_divided_by_the_loss_scale() {
         for (limit, expected) in [(None, 3.0), (Some(10.0), 3.0), (Some(1.0), 0.6)] {
             let mut gradients = [Tensor::from_slice(&[24_f32, 32.0])];
             let norm = clip(&mut gradients, limit, Some(&Tensor::from(8_f32)));

@@ -1,15 +1,12 @@
-//! Tensors of libtorch from and to named tensors of the root package.
+//! Conversion between tensors of libtorch and [`NamedTensor`].
 
 use tch::{Device, Tensor};
 
 use lstmtext::model::NamedTensor;
 
-/// A tensor under PyTorch's name.
-pub type Named = (String, Tensor);
-
-/// Copies tensors of any device into named tensors.
-pub fn to_named_tensors(tensors: Vec<Named>) -> Vec<NamedTensor> {
-    let copy = |(name, tensor): Named| {
+/// Copies tensors from any device.
+pub fn to_named_tensors(tensors: Vec<(String, Tensor)>) -> Vec<NamedTensor> {
+    let copy = |(name, tensor): (String, Tensor)| {
         let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
         let mut values = vec![0.0; tensor.numel()];
         tensor.copy_data(&mut values, tensor.numel());
@@ -20,7 +17,7 @@ pub fn to_named_tensors(tensors: Vec<Named>) -> Vec<NamedTensor> {
 }
 
 /// Copies named tensors into tensors on the CPU.
-pub fn to_tensors(tensors: Vec<NamedTensor>) -> Vec<Named> {
+pub fn to_tensors(tensors: Vec<NamedTensor>) -> Vec<(String, Tensor)> {
     let copy = |NamedTensor { name, shape, values }| {
         let shape: Vec<i64> = shape.into_iter().map(|length: usize| length as i64).collect();
         (name, Tensor::from_slice(&values).view(&shape[..]))

@@ -1,42 +1,42 @@
-//! The search for the largest token budget that fits into the memory of a device.
+//! Search for the largest token budget whose batches fit into a device's memory.
 
 use crate::libtorch::{LibtorchError, unless_out_of_memory};
 use lstmtext::backend::Learner;
 use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 
-/// The largest token budget with which the learner can make a step, with some room left.
+/// Returns the largest token budget with which the learner can make a step, less a safety margin.
 ///
 /// # Errors
-/// Where not even the longest text alone fits, or a step fails otherwise.
+/// Returns an error if not even the longest example fits, or if a step fails for another reason.
 pub fn search(
     learner: &mut dyn Learner,
     data: &Dataset,
     clip: Option<f64>,
 ) -> anyhow::Result<usize> {
     let lengths = data.lengths();
-    let width = |example: usize| lengths.iter().map(|input| input[example]).sum::<usize>();
-    let (mut least, mut most) = (1, 0);
+    let tokens = |example: usize| lengths.iter().map(|input| input[example]).sum::<usize>();
+    let (mut min, mut max) = (1, 0);
     for example in 0..data.len() {
-        least = width(example).max(least);
-        most += width(example);
+        min = tokens(example).max(min);
+        max += tokens(example);
     }
     let mut prepare = learner.preparer();
     let mut step = |examples: &[u32]| -> anyhow::Result<()> {
         let batch = prepare(data, examples, 0);
-        // So small a rate changes nothing.
+        // A learning rate of 0 changes nothing.
         learner.compute_gradients(&batch)?;
         learner.clip_gradients(clip)?;
         learner.update(0.0)?;
         learner.drain_step_stats();
         Ok(())
     };
-    // Where this does not fit, the error says what would be needed.
     let plan = |budget| Bucketing::sorted(BatchLimit::Tokens(budget), &lengths);
-    heaviest(&plan(least), &lengths).into_iter().try_for_each(&mut step)?;
-    largest(least, most, |budget| {
+    // Fails if the smallest budget does not fit: the error of libtorch explains why.
+    largest_batches(&plan(min), &lengths).into_iter().try_for_each(&mut step)?;
+    find_largest(min, max, |budget| {
         let plan = plan(budget);
-        for examples in heaviest(&plan, &lengths) {
+        for examples in largest_batches(&plan, &lengths) {
             match unless_out_of_memory(|| step(examples)) {
                 Some(Ok(())) => {}
                 Some(Err(error)) if !is_out_of_memory(&error) => return Err(error),
@@ -51,32 +51,33 @@ fn is_out_of_memory(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(LibtorchError::is_out_of_memory)
 }
 
-/// The batch with the most positions and that with the most examples: one of them takes the most
-/// memory.
-fn heaviest<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [u32]> {
-    let positions = |batch: &&[u32]| -> usize {
-        let width = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
-        batch.len() * lengths.iter().filter_map(width).sum::<usize>()
+/// Returns the batch with the most tokens, padding included, and the batch with the most examples. One
+/// of them takes the most memory.
+fn largest_batches<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [u32]> {
+    let tokens = |batch: &&[u32]| -> usize {
+        let time_steps = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
+        batch.len() * lengths.iter().filter_map(time_steps).sum::<usize>()
     };
-    let widest = plan.batches().max_by_key(positions);
-    widest.into_iter().chain(plan.batches().max_by_key(|batch| batch.len())).collect()
+    let most_tokens = plan.batches().max_by_key(tokens);
+    most_tokens.into_iter().chain(plan.batches().max_by_key(|batch| batch.len())).collect()
 }
 
-/// The largest number from `least`, which fits, to `most` that does, as nearly as 5 %, less a tenth
-/// for what other orders of the examples may need; `most`, where that fits.
-fn largest(
-    least: usize,
-    most: usize,
+/// Searches the largest number between `min`, which fits, and `max` that fits, to a precision of 5 %,
+/// and subtracts a tenth, because other batches of an epoch may need more memory. Returns `max` if it
+/// fits.
+fn find_largest(
+    min: usize,
+    max: usize,
     mut fits: impl FnMut(usize) -> anyhow::Result<bool>,
 ) -> anyhow::Result<usize> {
-    let mut fitting = least;
+    let mut fitting = min;
     let mut failing = None;
     loop {
         let next = match failing {
-            None if fitting >= most => return Ok(most.max(least)),
-            None => fitting.saturating_mul(2).min(most),
+            None if fitting >= max => return Ok(max.max(min)),
+            None => fitting.saturating_mul(2).min(max),
             Some(failing) if failing - fitting <= fitting / 20 + 1 => {
-                return Ok((fitting / 10 * 9).max(least));
+                return Ok((fitting / 10 * 9).max(min));
             }
             Some(failing) => fitting.midpoint(failing),
         };
@@ -95,40 +96,43 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever fits, the answer does, with a tenth to spare, and is not much less than it might
-        /// be.
+        /// The result fits with a tenth to spare, and is close to the largest possible result.
         #[test]
-        fn the_largest_is_found(least in 1_usize..5_000, more in 0_usize..1 << 40, limit: u64) {
-            let most = least + more;
-            let limit = least + (limit as usize) % (2 * more + 1);
-            let mut tries = 0;
-            let found = largest(least, most, |tokens| {
-                tries += 1;
+        fn the_largest_number_is_found(
+            min in 1_usize..5_000,
+            range in 0_usize..1 << 40,
+            limit: u64,
+        ) {
+            let max = min + range;
+            let limit = min + (limit as usize) % (2 * range + 1);
+            let mut calls = 0;
+            let found = find_largest(min, max, |tokens| {
+                calls += 1;
                 Ok(tokens <= limit)
             });
             let found = found.unwrap();
-            prop_assert!(found >= least && found <= limit && found <= most);
-            match limit >= most {
-                true => prop_assert_eq!(found, most),
+            prop_assert!(found >= min && found <= limit && found <= max);
+            match limit >= max {
+                true => prop_assert_eq!(found, max),
                 false => {
-                    prop_assert!(found == least || found <= limit * 9 / 10);
+                    prop_assert!(found == min || found <= limit * 9 / 10);
                     prop_assert!(found + 20 >= limit * 17 / 20, "{} of {}", found, limit);
                 }
             }
-            prop_assert!(tries < 50);
+            prop_assert!(calls < 50);
         }
     }
 
     #[test]
-    fn an_error_that_is_not_memory_ends_the_search() {
-        let error = largest(1, 100, |_| bail!("broken")).unwrap_err();
+    fn other_errors_end_the_search() {
+        let error = find_largest(1, 100, |_| bail!("broken")).unwrap_err();
         assert_eq!(error.to_string(), "broken");
     }
 
     #[test]
-    fn the_heaviest_batches_are_the_widest_and_the_fullest() {
+    fn the_largest_batches_have_the_most_tokens_or_examples() {
         let lengths = [vec![1, 1, 1, 9, 9, 30]];
         let plan = Bucketing::sorted(BatchLimit::Tokens(20), &lengths);
-        assert_eq!(heaviest(&plan, &lengths), [&[5][..], &[0, 1, 2]]);
+        assert_eq!(largest_batches(&plan, &lengths), [&[5][..], &[0, 1, 2]]);
     }
 }

@@ -1,8 +1,8 @@
-// The libtorch functions that tch 0.24 has no binding for: fused optimizers, how CUDA computes, the
-// profiler, and the version.
+// C functions for parts of libtorch that tch 0.24 does not bind: fused optimizers, settings of CUDA
+// kernels, the profiler and the version.
 //
-// Every function returns null when it succeeded, or a message that the caller frees with
-// lstmtext_free. Tensors are tch's own handles, pointers to at::Tensor.
+// Functions that can fail return null on success, otherwise a message that the caller frees with
+// lstmtext_free. Tensors are passed as the handles of tch, pointers to at::Tensor.
 
 #include <cstdlib>
 #include <cstring>
@@ -79,7 +79,7 @@ char *lstmtext_set_numerics(bool tf32, bool deterministic) {
     context.setBenchmarkCuDNN(false);
     context.setDeterministicCuDNN(deterministic);
     context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-    // Nothing here reads what it has not written.
+    // No kernel reads uninitialized memory.
     context.setDeterministicFillUninitializedMemory(false);
   });
 }
@@ -92,7 +92,7 @@ char *lstmtext_trace_begin(bool cuda) {
     if (cuda) {
       activities.insert(ActivityType::CUDA);
     } else {
-      // The profiler would complain that there is no GPU.
+      // Otherwise the profiler warns that there is no GPU.
       setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
     }
     const ProfilerConfig config(ProfilerState::KINETO);

@@ -1,16 +1,18 @@
-//! Around libtorch: CUDA, threads, devices, errors, and the kernels that tch lacks.
+//! Parts of libtorch that tch does not cover: CUDA devices, threads, errors, the profiler, and fused
+//! optimizers. Networks, batches and training don't belong here.
 
+mod bindings;
 mod device;
-mod failure;
+mod error;
 pub mod fused;
 mod numerics;
-mod process;
+mod runtime;
 mod trace;
 
-pub use device::{cuda_devices, load_cuda, memory, resolve};
-pub use failure::{
+pub use device::{cuda_devices, device_memory, load_cuda, resolve_device};
+pub use error::{
     BatchContext, LibtorchError, catch_libtorch_panics, unless_out_of_memory, with_batch_context,
 };
 pub use numerics::Numerics;
-pub use process::{multiplication_rate, set_threads, threads, version};
-pub use trace::traced;
+pub use runtime::{multiplication_rate, set_threads, thread_count, version};
+pub use trace::record_trace;

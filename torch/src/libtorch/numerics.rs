@@ -1,15 +1,14 @@
-//! How CUDA devices compute, a matter of the whole process.
+//! Process-wide settings of libtorch's CUDA kernels.
 
 use lstmtext::config::{Config, Precision};
 
-use super::fused::result_of;
+use super::bindings::check;
 
 unsafe extern "C" {
     fn lstmtext_set_numerics(tf32: bool, deterministic: bool) -> *mut libc::c_char;
 }
 
-/// What `precision` and `deterministic` of a configuration mean for libtorch as a whole. On the CPU
-/// neither changes a number.
+/// TF32 and determinism. Neither changes results on the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numerics {
     tf32: bool,
@@ -17,18 +16,18 @@ pub struct Numerics {
 }
 
 impl Numerics {
-    /// Those of a configuration.
-    pub fn of(config: &Config) -> Self {
+    /// Returns the settings for `precision` and `deterministic` of a configuration.
+    pub fn new(config: &Config) -> Self {
         let tf32 = config.precision == Precision::Tf32;
         Self { tf32, deterministic: config.deterministic }
     }
 
-    /// Lets libtorch compute so until others are set.
+    /// Applies the settings to the whole process.
     ///
     /// # Errors
-    /// libtorch's own.
-    pub fn set(self) -> anyhow::Result<()> {
-        // SAFETY: the function takes plain values and sets switches of libtorch's.
-        result_of(unsafe { lstmtext_set_numerics(self.tf32, self.deterministic) })
+    /// Returns libtorch's error.
+    pub fn apply(self) -> anyhow::Result<()> {
+        // SAFETY: the function takes plain values and changes settings of libtorch.
+        check(unsafe { lstmtext_set_numerics(self.tf32, self.deterministic) })
     }
 }

@@ -1,56 +1,56 @@
-//! What reads one input: embedding → LSTM → pooling.
+//! The layers of one input: embedding → LSTM → pooling.
 
 use tch::{Device, Kind, Tensor};
 
-use super::lstm::{Lstm, Read};
+use super::lstm::{HiddenStates, Lstm};
 use super::mode::Mode;
 use super::pooling::pool;
-use super::tensors::Tensors;
-use crate::batch::Sequences;
-use crate::tensors::Named;
+use super::weights::Weights;
+use crate::batch::PaddedTexts;
 use lstmtext::config::Input;
 use lstmtext::model::parameters::embedding_name;
 
-/// Weights of one input and their arrangement.
+/// Layers of one input with their weights.
 #[derive(Debug)]
 pub struct Branch {
     config: Input,
     /// [V, E]
     embedding: Tensor,
     lstm: Lstm,
-    /// What the LSTM computes in.
+    /// Data type in which the LSTM computes.
     kind: Kind,
 }
 
 impl Branch {
-    /// The layers of one input with weights from `tensors`.
+    /// Creates the layers and takes their weights.
     pub fn new(
         config: &Input,
-        tensors: &mut Tensors,
+        weights: &mut Weights,
         kind: Kind,
         device: Device,
     ) -> anyhow::Result<Self> {
-        let embedding = tensors.take(&embedding_name(config))?.to_device(device);
+        let embedding = weights.take(&embedding_name(config))?.to_device(device);
         Ok(Self {
             config: config.clone(),
             embedding: embedding.set_requires_grad(config.embedding.trainable),
-            lstm: Lstm::new(config, tensors, device)?,
+            lstm: Lstm::new(config, weights, device)?,
             kind,
         })
     }
 
-    /// One vector for each text, [B, D].
-    pub fn encode(&self, texts: &Sequences, mode: Mode) -> Tensor {
+    /// Encodes each text as one vector, [B, D].
+    pub fn encode(&self, texts: &PaddedTexts, mode: Mode) -> Tensor {
         let embedded = self.embed(&texts.ids, mode).to_kind(self.kind); // [B, T, E]
-        let reads = self.lstm.read(&embedded, &texts.positions, mode);
-        #[expect(clippy::expect_used, reason = "the configuration allows no LSTM without layers")]
-        let top = reads.last().expect("at least one layer"); // a [B, T, H] for each direction
-        let pool =
-            |read: &Read| pool(self.config.pooling, &read.states, &texts.positions, read.direction);
+        let layers = self.lstm.forward(&embedded, &texts.padding, mode);
+        #[expect(clippy::expect_used, reason = "the configuration requires at least one layer")]
+        let top = layers.last().expect("at least one layer"); // [B, T, H] for each direction
+        let pool = |states: &HiddenStates| {
+            pool(self.config.pooling, &states.states, &texts.padding, states.direction)
+        };
         Tensor::cat(&top.iter().map(pool).collect::<Vec<_>>(), 1)
     }
 
-    /// Word vectors with dropout, [B, T] → [B, T, E].
+    /// Looks up word vectors and applies dropout, [B, T] → [B, T, E].
     fn embed(&self, ids: &Tensor, mode: Mode) -> Tensor {
         let vectors = Tensor::embedding(&self.embedding, ids, -1, false, false);
         if !mode.training() {
@@ -59,37 +59,37 @@ impl Branch {
         let dropout = &self.config.embedding;
         let vectors = match dropout.word_dropout {
             0.0 => vectors,
-            share => {
+            probability => {
                 let ones =
                     Tensor::ones([ids.size()[0], ids.size()[1], 1], (Kind::Float, ids.device()));
-                vectors * ones.dropout(share, true)
+                vectors * ones.dropout(probability, true)
             }
         };
         vectors.dropout(dropout.dropout, true)
     }
 
-    /// The trainable tensors under PyTorch's names.
-    pub fn parameters(&self) -> Vec<Named> {
+    /// Returns the trainable tensors under PyTorch's names.
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let embedding = self.embedding().filter(|_| self.config.embedding.trainable);
         self.prefixed(embedding.into_iter().chain(self.lstm.parameters()))
     }
 
-    /// What is not trained: frozen word vectors, and the zeros in place of PyTorch's second bias.
-    pub fn constants(&self) -> Vec<Named> {
+    /// Returns the tensors that are not trained: frozen word vectors, and PyTorch's second bias.
+    pub fn constants(&self) -> Vec<(String, Tensor)> {
         let embedding = self.embedding().filter(|_| !self.config.embedding.trainable);
         self.prefixed(embedding.into_iter().chain(self.lstm.constants()))
     }
 
-    /// What [`Branch::parameters`] calls the embedding.
+    /// Name of the embedding in [`Branch::parameters`].
     pub fn embedding_name(&self) -> String {
         embedding_name(&self.config)
     }
 
-    fn embedding(&self) -> Option<Named> {
+    fn embedding(&self) -> Option<(String, Tensor)> {
         Some(("embedding.weight".to_owned(), self.embedding.shallow_clone()))
     }
 
-    fn prefixed(&self, tensors: impl Iterator<Item = Named>) -> Vec<Named> {
+    fn prefixed(&self, tensors: impl Iterator<Item = (String, Tensor)>) -> Vec<(String, Tensor)> {
         let prefix = self.config.prefix();
         tensors.map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
     }

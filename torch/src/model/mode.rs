@@ -1,16 +1,16 @@
 //! Training or evaluation.
 
-/// Whether dropout acts and gradients are wanted.
+/// Mode of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout acts, and backward will be called.
+    /// With dropout, and followed by a backward pass.
     Train,
-    /// Everything is deterministic.
+    /// Deterministic.
     Evaluate,
 }
 
 impl Mode {
-    /// Whether dropout acts.
+    /// Whether dropout is active.
     pub fn training(self) -> bool {
         self == Self::Train
     }

@@ -1,9 +1,10 @@
-use tch::Kind;
+use tch::{Device, Kind, Tensor};
 
-use super::*;
+use super::{Mode, Model};
+use crate::batch::Batch;
 use lstmtext::config::{self, Pooling};
-use lstmtext::model::initial_weights;
 use lstmtext::model::summary::summarize;
+use lstmtext::model::{ModelSpec, NamedTensor, initial_weights};
 use lstmtext::text::{Encoder, Encoders, Vocabulary};
 
 fn configured(fields: &str) -> config::Config {
@@ -11,14 +12,14 @@ fn configured(fields: &str) -> config::Config {
     config::parse(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
 }
 
-/// A model with initial weights.
+/// Creates a model with initial weights.
 fn model(config: &config::Config, vocabulary_sizes: &[usize], classes: usize) -> Model {
     let spec = ModelSpec { config, vocabulary_sizes: vocabulary_sizes.to_vec(), classes };
     let weights = initial_weights(&spec, 1).unwrap();
     Model::new(&spec, weights, Device::Cpu).unwrap()
 }
 
-/// The texts as one batch.
+/// Encodes texts as one batch.
 fn batch(config: &config::Config, texts: &[&str]) -> Batch {
     let words = vec!["a b c d e f g h i".to_owned()];
     let encoder = Encoder::new(&config.text, Vocabulary::build(&words, &config.text).unwrap());
@@ -31,7 +32,7 @@ fn largest(tensor: &Tensor) -> f64 {
     tensor.abs().max().double_value(&[])
 }
 
-/// Habit of the best: padding must not be seen, in any direction, pooling or depth.
+/// Padding at the end changes nothing, for any direction, pooling and number of layers.
 #[test]
 fn padding_is_invisible() {
     for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
@@ -51,13 +52,13 @@ fn padding_is_invisible() {
                 model.logits(&batch(&config, &["a b c d e f g h i", "a b c", "e"]), Mode::Evaluate);
             let difference = largest(&(alone.get(0) - padded.get(1)));
             assert!(difference < 1e-6, "{fields}: {difference}");
-            assert!(largest(&(padded.get(0) - padded.get(1))) > 1e-4, "the texts do differ");
+            assert!(largest(&(padded.get(0) - padded.get(1))) > 1e-4, "the texts differ");
         }
     }
 }
 
 #[test]
-fn front_padding_is_read_up_to_the_full_length() {
+fn padding_in_front_depends_on_max_length_only() {
     let front = |length: usize| {
         let fields = format!("pad: front, max_length: {length}, min_count: 1");
         let model = "model: {pooling: last, initialization: pytorch}\n";
@@ -69,18 +70,18 @@ fn front_padding_is_read_up_to_the_full_length() {
     let model = model(&config, &[13], 2);
     let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
     let together = model.logits(&batch(&config, &["a b c", "a b c d e f g h i"]), Mode::Evaluate);
-    assert!(largest(&(alone.get(0) - together.get(0))) < 1e-6, "other texts do not matter");
+    assert!(largest(&(alone.get(0) - together.get(0))) < 1e-6, "other texts have no effect");
     let shorter = model.logits(&batch(&front(5), &["a b c"]), Mode::Evaluate);
-    assert!(largest(&(alone - shorter)) > 1e-5, "the length padded to does");
+    assert!(largest(&(alone - shorter)) > 1e-5, "max_length has an effect");
 }
 
 #[test]
-fn parameters_have_pytorch_names_and_the_table_counts_them() {
+fn parameters_have_pytorch_names_and_match_the_summary() {
     let config = configured(
         "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}}\n",
     );
     let model = model(&config, &[13], 4);
-    let names: Vec<String> = model.state().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = model.state_dict().into_iter().map(|(name, _)| name).collect();
     let mut expected = vec!["embedding.weight".to_owned()];
     for suffix in ["l0", "l0_reverse", "l1", "l1_reverse"] {
         for kind in ["weight_ih", "weight_hh", "bias_ih"] {
@@ -94,28 +95,28 @@ fn parameters_have_pytorch_names_and_the_table_counts_them() {
 }
 
 #[test]
-fn weights_of_another_model_are_refused() {
+fn weights_of_another_model_are_rejected() {
     let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
     let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 2 };
     let weights = || initial_weights(&spec, 1).unwrap();
-    let fault = |weights| Model::new(&spec, weights, Device::Cpu).unwrap_err().to_string();
-    assert!(fault(weights().split_off(1)).contains("lack embedding.weight"));
+    let error = |weights| Model::new(&spec, weights, Device::Cpu).unwrap_err().to_string();
+    assert!(error(weights().split_off(1)).contains("have no tensor embedding.weight"));
     let mut other = weights();
     other[0] = NamedTensor { shape: vec![14, 3], values: vec![0.0; 42], ..other[0].clone() };
-    assert!(fault(other).contains("[14, 3] in the file"));
-    let mut more = weights();
-    more.push(NamedTensor { name: "extra".into(), shape: vec![1], values: vec![0.0] });
-    assert!(fault(more).contains("extra"));
+    assert!(error(other).contains("[14, 3] in the file"));
+    let mut unknown = weights();
+    unknown.push(NamedTensor { name: "extra".into(), shape: vec![1], values: vec![0.0] });
+    assert!(error(unknown).contains("extra"));
 }
 
 #[test]
 fn weights_are_loaded_by_name_and_the_others_stay() {
     let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
     let mut model = model(&config, &[13], 2);
-    let before = model.state();
+    let before = model.state_dict();
     let vectors = Tensor::ones([13, 3], (Kind::Float, Device::Cpu));
     model.load(vec![("embedding.weight".to_owned(), vectors.copy())]).unwrap();
-    for ((name, now), (_, before)) in model.state().iter().zip(&before) {
+    for ((name, now), (_, before)) in model.state_dict().iter().zip(&before) {
         match name.as_str() {
             "embedding.weight" => assert_eq!(*now, vectors),
             _ => assert!(now.equal(before), "{name}"),
@@ -131,11 +132,11 @@ fn weights_are_loaded_by_name_and_the_others_stay() {
     assert!(error.contains("[1, 6] in the file"), "{error}");
     let error = model.load(wrong("gru.weight", [1, 5])).unwrap_err().to_string();
     assert!(error.contains("no tensor gru.weight"), "{error}");
-    assert_eq!(model.state()[0].1, vectors, "nothing changes if a tensor does not fit");
+    assert_eq!(model.state_dict()[0].1, vectors, "an error changes no tensor");
 }
 
 #[test]
-fn dropout_acts_in_training_only() {
+fn dropout_is_active_in_training_only() {
     let config = configured(
         "model: {embedding: {dropout: 0.3, word_dropout: 0.3}, lstm: {units: 8, layers: 2, dropout: 0.3}, initialization: pytorch}\n",
     );
@@ -147,7 +148,7 @@ fn dropout_acts_in_training_only() {
 }
 
 #[test]
-fn a_sigmoid_cannot_tell_three_classes_apart() {
+fn a_sigmoid_is_limited_to_two_classes() {
     let config = configured("model: {head: {activation: sigmoid}}\n");
     let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 3 };
     let error = Model::new(&spec, Vec::new(), Device::Cpu).unwrap_err().to_string();
@@ -159,7 +160,7 @@ fn a_sigmoid_cannot_tell_three_classes_apart() {
 const TWO_INPUTS: &str = "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}}\n  \
                           question: {embedding: {size: 3}, lstm: {units: 2}, pooling: mean}\n";
 
-/// Two inputs whose texts are these.
+/// Encodes pairs of texts as one batch with two inputs.
 fn two_inputs(config: &config::Config, texts: &[(&str, &str)]) -> Batch {
     let column = |pick: fn(&(&str, &str)) -> String| texts.iter().map(pick).collect::<Vec<_>>();
     let columns = [column(|pair| pair.0.to_owned()), column(|pair| pair.1.to_owned())];
@@ -178,11 +179,11 @@ fn padding_is_invisible_in_every_input() {
     let padded = logits(&[("a b c d e f", "a"), ("a b c", "d"), ("e", "f g h i")]);
     assert!(largest(&(alone.get(0) - padded.get(1))) < 1e-6);
     let other_question = logits(&[("a b c", "e")]);
-    assert!(largest(&(alone - other_question)) > 1e-5, "both inputs count");
+    assert!(largest(&(alone - other_question)) > 1e-5, "both inputs have an effect");
 }
 
 #[test]
-fn the_parameters_of_several_inputs_carry_their_names() {
+fn parameter_names_include_the_input() {
     let config = configured(TWO_INPUTS);
     let model = model(&config, &[13, 10], 3);
     let sizes: Vec<(String, Vec<i64>)> =
@@ -197,15 +198,15 @@ fn the_parameters_of_several_inputs_carry_their_names() {
 }
 
 #[test]
-fn frozen_word_vectors_are_state_but_no_parameters() {
+fn frozen_word_vectors_are_not_parameters() {
     let config = configured("model: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n");
     let mut model = model(&config, &[13], 2);
-    let vectors: Vec<f32> = (0..39).map(|number| number as f32).collect();
+    let vectors: Vec<f32> = (0..39).map(|index| index as f32).collect();
     let tensor = Tensor::from_slice(&vectors).view([13, 3]);
     model.load(vec![("embedding.weight".to_owned(), tensor)]).unwrap();
     assert!(model.parameters().iter().all(|(name, _)| name != "embedding.weight"));
     let (_, weight) =
-        model.state().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
+        model.state_dict().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
     assert_eq!(Vec::<f32>::try_from(weight.flatten(0, 1)).unwrap(), vectors);
     assert_eq!(model.parameter_count(), summarize(&config, &[13], 1).trainable());
 }

@@ -1,4 +1,4 @@
-//! Small networks of every kind with texts to read.
+//! Small networks of every kind, and texts for them.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -11,19 +11,19 @@ use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, Encoders};
 use lstmtext_torch::model::Model;
 
-/// What is to be agreed on.
+/// Configuration and data of a network.
 pub struct Case {
     pub config: Config,
     pub corpora: Vec<Corpus>,
     pub labels: Vec<u32>,
-    pub vocabularies: Vec<usize>,
+    pub vocabulary_sizes: Vec<usize>,
     pub classes: usize,
 }
 
 const WORDS: &str = "a b c d e f g h i";
 
 impl Case {
-    /// Texts of many lengths, of which some words come often.
+    /// Creates a case with texts of many lengths, in which some words are frequent.
     pub fn new(fields: &str, classes: usize) -> Self {
         let pad = if fields.contains("front") { "front" } else { "back" };
         let yaml = format!(
@@ -44,20 +44,19 @@ impl Case {
         let encoders = Encoders::from_texts(&config.inputs, &vocabulary).unwrap();
         let labels = (0..19).map(|i| (i * i % 7 % classes) as u32).collect();
         let corpora = encoders.encode(&columns(19));
-        Self { config, corpora, labels, vocabularies: encoders.vocabulary_sizes(), classes }
+        Self { config, corpora, labels, vocabulary_sizes: encoders.vocabulary_sizes(), classes }
     }
 
-    /// Shape of the network.
     pub fn spec(&self) -> ModelSpec<'_> {
         ModelSpec {
             config: &self.config,
-            vocabulary_sizes: self.vocabularies.clone(),
+            vocabulary_sizes: self.vocabulary_sizes.clone(),
             classes: self.classes,
         }
     }
 
-    /// A network with weights that differ from the initial ones: these have biases of zero, which
-    /// would hide a mistake.
+    /// Creates a network with random weights. Initial weights would hide errors, because most of their
+    /// biases are zero.
     pub fn model(&self) -> Model {
         let mut random = Pcg64::seed_from_u64(5);
         let mut weights = initial_weights(&self.spec(), 5).unwrap();
@@ -72,13 +71,13 @@ impl Case {
     }
 }
 
-/// Cross-entropy with these class weights.
+/// Returns cross-entropy with these class weights.
 pub fn objective(class_weights: &[f64]) -> Objective {
     let class_weights = class_weights.to_vec();
     Objective::CrossEntropy(CrossEntropy { label_smoothing: 0.0, class_weights })
 }
 
-/// A training step.
+/// Makes one training step.
 pub fn step(
     learner: &mut dyn Learner,
     batch: &PreparedBatch,

@@ -1,4 +1,4 @@
-//! The kernel's network against libtorch: every activation and every gradient.
+//! Compares the native backend with libtorch: log-probabilities, gradients and training steps.
 
 #![allow(
     clippy::expect_used,
@@ -32,18 +32,18 @@ use crate::case::{Case, objective, step};
 
 impl Case {
     fn network(&self, model: &Model, instructions: Instructions) -> Network {
-        Network::new(&self.spec(), to_named_tensors(model.state()), instructions).unwrap()
+        Network::new(&self.spec(), to_named_tensors(model.state_dict()), instructions).unwrap()
     }
 
-    fn reading(&self, shards: usize, dropout: Option<&Dropout>) -> ShardedBatch {
-        let mut reader = BatchSharder::new(&self.config.inputs, &self.vocabularies, shards);
+    fn batch(&self, shards: usize, dropout: Option<&Dropout>) -> ShardedBatch {
+        let mut sharder = BatchSharder::new(&self.config.inputs, &self.vocabulary_sizes, shards);
         let targets = self.labels.clone().into();
-        reader.shard(&self.corpora, Some(&targets), &self.examples(), dropout)
+        sharder.shard(&self.corpora, Some(&targets), &self.examples(), dropout)
     }
 }
 
-/// The gradient of every parameter in PyTorch's layout, whole.
-fn whole(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
+/// Returns the dense gradient of every parameter, in PyTorch's layout.
+fn dense_gradients(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
     let mut all: Vec<(String, Vec<f32>)> = network
         .weights()
         .iter()
@@ -51,9 +51,9 @@ fn whole(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
         .map(|(parameter, dense)| (parameter.tensor.name.clone(), dense.clone()))
         .collect();
     for rows in &gradients.rows {
-        let array = &network.weights()[rows.parameter].tensor;
-        let mut dense = vec![0.0; array.values.len()];
-        for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(array.shape[1])) {
+        let weight = &network.weights()[rows.parameter].tensor;
+        let mut dense = vec![0.0; weight.values.len()];
+        for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(weight.shape[1])) {
             dense[*word as usize * row.len()..][..row.len()].copy_from_slice(row);
         }
         all[rows.parameter].1 = dense;
@@ -88,15 +88,15 @@ fn check(fields: &str, classes: usize) {
             for shards in [1, 2, 5] {
                 let at = format!("{fields} {instructions} {shards}");
                 let mut network = case.network(&model, instructions);
-                let reading = case.reading(shards, None);
-                let found = network.log_probabilities(&reading);
+                let batch = case.batch(shards, None);
+                let found = network.log_probabilities(&batch);
                 let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
                 let difference = difference.fold(0.0, f64::max);
-                assert!(difference < 2e-6, "{at}: log probabilities differ by {difference}");
+                assert!(difference < 2e-6, "{at}: log-probabilities differ by {difference}");
                 let mut gradients = Gradients::default();
-                let found = network.gradients(&reading, &criterion, None, &mut gradients);
+                let found = network.gradients(&batch, &criterion, None, &mut gradients);
                 assert!((found.mean - loss.double_value(&[])).abs() < 1e-6, "{at}");
-                let found = whole(&network, &gradients);
+                let found = dense_gradients(&network, &gradients);
                 for (name, expected) in names.iter().zip(&expected_gradients) {
                     let expected =
                         Vec::<f32>::try_from(expected.contiguous().flatten(0, -1)).unwrap();
@@ -106,7 +106,7 @@ fn check(fields: &str, classes: usize) {
                         expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
                     let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
                     let error = error.fold(0.0, f32::max) / largest;
-                    assert!(error < 5e-5, "{at}: {name} is off by {error} of its largest");
+                    assert!(error < 5e-5, "{at}: {name} has relative error {error}");
                 }
             }
         }
@@ -114,7 +114,7 @@ fn check(fields: &str, classes: usize) {
 }
 
 #[test]
-fn it_agrees_with_libtorch_for_every_pooling() {
+fn gradients_agree_for_every_pooling() {
     for pooling in ["last", "mean", "max"] {
         check(
             &format!("model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, pooling: {pooling}}}\n"),
@@ -124,7 +124,7 @@ fn it_agrees_with_libtorch_for_every_pooling() {
 }
 
 #[test]
-fn it_agrees_with_libtorch_in_both_directions_and_several_layers() {
+fn gradients_agree_for_several_layers_and_directions() {
     for pooling in ["last", "mean", "max"] {
         for lstm in [
             "units: 21, bidirectional: true",
@@ -142,7 +142,7 @@ fn it_agrees_with_libtorch_in_both_directions_and_several_layers() {
 }
 
 #[test]
-fn it_agrees_with_libtorch_where_padding_stands_in_front() {
+fn gradients_agree_with_padding_in_front() {
     for pooling in ["last", "mean", "max"] {
         for lstm in [
             "units: 33",
@@ -161,7 +161,7 @@ fn it_agrees_with_libtorch_where_padding_stands_in_front() {
 }
 
 #[test]
-fn it_agrees_with_libtorch_for_several_inputs() {
+fn gradients_agree_for_several_inputs() {
     check(
         "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}}\n  \
          question: {embedding: {size: 3, trainable: false}, lstm: {units: 2, layers: 2}, pooling: mean}\n",
@@ -169,9 +169,9 @@ fn it_agrees_with_libtorch_for_several_inputs() {
     );
 }
 
-/// Every optimizer, with all rows of the embedding in each step and with the batch's alone.
+/// Tests every optimizer with dense and sparse updates of the embedding.
 #[test]
-fn it_learns_as_libtorch_does() {
+fn training_steps_agree_for_every_optimizer() {
     for optimizer in [
         "optimizer: adam, weight_decay: 0.01",
         "optimizer: adamw",
@@ -191,9 +191,9 @@ fn it_learns_as_libtorch_does() {
             let data =
                 Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
             let model = case.model();
-            let mut begun = to_named_tensors(model.state());
+            let mut initial = to_named_tensors(model.state_dict());
             let mut native =
-                NativeLearner::new(&case.spec(), &objective(&[]), begun.clone()).unwrap();
+                NativeLearner::new(&case.spec(), &objective(&[]), initial.clone()).unwrap();
             let mut torch = TorchLearner::new(model, &case.config.train, &objective(&[]));
             steps(&mut native, &data);
             steps(&mut torch, &data);
@@ -201,31 +201,35 @@ fn it_learns_as_libtorch_does() {
             assert_close(&native.optimizer_state(), &torch.optimizer_state(), optimizer);
             let gradients = native.gradients();
             assert_close(&gradients, &torch.gradients(), optimizer);
-            let squares = gradients.iter().flat_map(|array| &array.values).map(|x| x * x);
-            assert!(squares.sum::<f32>().sqrt() < 0.3001, "they are clipped");
+            let squares = gradients.iter().flat_map(|tensor| &tensor.values).map(|x| x * x);
+            assert!(squares.sum::<f32>().sqrt() < 0.3001, "gradients must be clipped");
 
-            // Each goes on where the other stopped.
-            let (memory, weights) = (native.optimizer_state(), native.weights());
+            // Each backend continues from the state of the other.
+            let (state, weights) = (native.optimizer_state(), native.weights());
             native.load_optimizer_state(torch.optimizer_state()).unwrap();
             native.load_weights(torch.weights()).unwrap();
-            torch.load_optimizer_state(memory).unwrap();
+            torch.load_optimizer_state(state).unwrap();
             torch.load_weights(weights).unwrap();
             steps(&mut native, &data);
             steps(&mut torch, &data);
             assert_close(&native.weights(), &torch.weights(), optimizer);
 
-            // "i" stands in none of the texts of the steps; weight decay alone moves it.
-            begun.retain(|array| array.name == "embedding.weight");
-            let unused = |array: &NamedTensor| array.values[array.values.len() - 6..].to_vec();
+            // The texts of the steps do not contain "i", so that only weight decay changes its vector.
+            initial.retain(|tensor| tensor.name == "embedding.weight");
+            let vector = |tensor: &NamedTensor| tensor.values[tensor.values.len() - 6..].to_vec();
             let weights = native.weights();
-            let now = weights.iter().find(|array| array.name == "embedding.weight").unwrap();
-            let moves = !sparse && optimizer.contains("optimizer: adam");
-            assert_eq!(unused(&begun[0]) != unused(now), moves, "{optimizer}, sparse: {sparse}");
+            let trained = weights.iter().find(|tensor| tensor.name == "embedding.weight").unwrap();
+            let changes = !sparse && optimizer.contains("optimizer: adam");
+            assert_eq!(
+                vector(&initial[0]) != vector(trained),
+                changes,
+                "{optimizer}, sparse: {sparse}"
+            );
         }
     }
 }
 
-/// Three steps on the same four examples.
+/// Makes three steps on the same four examples.
 fn steps(learner: &mut dyn Learner, data: &Dataset) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
@@ -233,15 +237,15 @@ fn steps(learner: &mut dyn Learner, data: &Dataset) {
     }
 }
 
-/// Every number is right to 1e-4 of the largest of its array.
-fn assert_close(found: &[NamedTensor], expected: &[NamedTensor], what: &str) {
+/// Expects tensors to agree to 1e-4 of their largest value.
+fn assert_close(found: &[NamedTensor], expected: &[NamedTensor], context: &str) {
     assert_eq!(found.len(), expected.len());
     for expected in expected {
-        let found = found.iter().find(|array| array.name == expected.name).unwrap();
+        let found = found.iter().find(|tensor| tensor.name == expected.name).unwrap();
         assert_eq!(found.shape, expected.shape);
         let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
         let pairs = found.values.iter().zip(&expected.values);
         let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
-        assert!(error < 1e-4, "{what}: {} is off by {error} of its largest", found.name);
+        assert!(error < 1e-4, "{context}: {} has relative error {error}", found.name);
     }
 }

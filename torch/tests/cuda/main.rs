@@ -1,5 +1,5 @@
-//! What only a CUDA device shows: `make gpu-check`. With GPU_CHECK_DEVICE=cpu the networks are
-//! compared with themselves, which tries out the checks.
+//! Tests that need a CUDA device, run by `make gpu-check`. With GPU_CHECK_DEVICE=cpu they use the CPU as
+//! the device, which tests the tests themselves.
 
 #![allow(
     clippy::expect_used,
@@ -16,7 +16,7 @@ mod program;
 
 use tch::Device;
 
-/// The device that is checked.
+/// Returns the device under test.
 fn device() -> Device {
     match std::env::var("GPU_CHECK_DEVICE").as_deref() {
         Ok("cpu") => Device::Cpu,

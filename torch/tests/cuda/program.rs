@@ -1,4 +1,4 @@
-//! The program on the device.
+//! Runs the program on the device.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -15,13 +15,13 @@ model: {embedding: {size: 32}, lstm: {units: 32, bidirectional: true}, pooling: 
 train: {epochs: 4, batch_size: 32, schedule: {name: constant}, early_stopping: {patience: null}}
 ";
 
-/// A folder with data in which the program runs.
-struct Place(TempDir);
+/// Temporary working directory of the program, with data.
+struct TestDir(TempDir);
 
-impl Place {
-    /// Texts of many lengths whose words tell the label mostly.
+impl TestDir {
+    /// Creates a directory with texts of many lengths, whose words mostly determine the label.
     fn new() -> Self {
-        let place = Self(TempDir::new().unwrap());
+        let dir = Self(TempDir::new().unwrap());
         let rows = (0..600).map(|i: usize| {
             let words = (0..5 + i * 37 % 60).map(|step| match (step + i).is_multiple_of(7) {
                 true => ["bad", "good"][i % 2].to_owned(),
@@ -29,9 +29,9 @@ impl Place {
             });
             format!("{},{}\n", words.collect::<Vec<_>>().join(" "), ["neg", "pos"][i % 2])
         });
-        place.write("train.csv", &format!("text,label\n{}", rows.collect::<String>()));
-        place.write("small.yaml", CONFIG);
-        place
+        dir.write("train.csv", &format!("text,label\n{}", rows.collect::<String>()));
+        dir.write("small.yaml", CONFIG);
+        dir
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -50,26 +50,28 @@ impl Place {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// The program that lies beside the folder of this one: the tests may have been built elsewhere.
-    fn run(&self, line: &str, settings: &[(&str, &str)]) -> Output {
+    /// Runs the program in the parent of this test's directory. The tests may have been built on another
+    /// machine.
+    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
         let own = std::env::current_exe().unwrap();
         let program = own.parent().unwrap().parent().unwrap().join("lstmtext");
         let mut command = Command::new(program);
         command.current_dir(self.0.path()).args(line.split_whitespace());
-        command.envs(settings.iter().copied()).output().unwrap()
+        command.envs(environment.iter().copied()).output().unwrap()
     }
 
-    /// What it prints, and what it says beside that, where it ends well.
+    /// Runs the program, expects success, and returns stdout and stderr.
     fn succeeds(&self, line: &str) -> (String, String) {
         let done = self.run(line, &[("TORCH_CPP_LOG_LEVEL", "WARNING")]);
-        let texts = [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
-        assert!(done.status.success(), "{line}: {}{}", texts[0], texts[1]);
-        let [printed, said] = texts;
-        (printed, said)
+        let [stdout, stderr] =
+            [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(done.status.success(), "{line}: {stdout}{stderr}");
+        (stdout, stderr)
     }
 
-    fn fails(&self, line: &str, settings: &[(&str, &str)]) -> String {
-        let done = self.run(line, settings);
+    /// Runs the program, expects exit code 1, and returns stderr.
+    fn fails(&self, line: &str, environment: &[(&str, &str)]) -> String {
+        let done = self.run(line, environment);
         assert_eq!(done.status.code(), Some(1), "{line}");
         String::from_utf8(done.stderr).unwrap()
     }
@@ -79,64 +81,65 @@ fn on_cuda() -> bool {
     device() != tch::Device::Cpu
 }
 
-/// What makes a new run use the device.
-fn there() -> &'static str {
+/// Options that make a new run use the device under test.
+fn device_options() -> &'static str {
     if on_cuda() { "--device cuda" } else { "--device cpu --set backend=libtorch" }
 }
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn auto_takes_the_device_and_cudnn_takes_the_weights_as_they_lie() {
+fn auto_uses_the_device_without_warnings() {
     if !on_cuda() {
         return;
     }
-    let place = Place::new();
-    assert!(place.succeeds("devices").0.contains("cuda:0 "));
+    let dir = TestDir::new();
+    assert!(dir.succeeds("devices").0.contains("cuda:0 "));
     for precision in ["fp32", "tf32", "bf16", "fp16"] {
         let line = format!("train small.yaml --out {precision} --set precision={precision}");
-        let (_, said) = place.succeeds(&line);
-        assert!(said.contains("on:   CUDA device 0"), "{said}");
-        assert!(!said.contains("contiguous"), "{said}");
-        assert!(!said.contains("Warning") && !said.contains("[W"), "{said}");
+        let (_, stderr) = dir.succeeds(&line);
+        assert!(stderr.contains("on:   CUDA device 0"), "{stderr}");
+        // cuDNN warns if the weights are not in one buffer.
+        assert!(!stderr.contains("contiguous"), "{stderr}");
+        assert!(!stderr.contains("Warning") && !stderr.contains("[W"), "{stderr}");
     }
-    let hidden = place.run("train small.yaml --out cpu", &[("CUDA_VISIBLE_DEVICES", "")]);
+    let hidden = dir.run("train small.yaml --out cpu", &[("CUDA_VISIBLE_DEVICES", "")]);
     assert!(String::from_utf8(hidden.stderr).unwrap().contains("on:   CPU"));
-    let error = place.fails("train small.yaml --device cuda", &[("CUDA_VISIBLE_DEVICES", "")]);
+    let error = dir.fails("train small.yaml --device cuda", &[("CUDA_VISIBLE_DEVICES", "")]);
     assert!(error.contains("CUDA_VISIBLE_DEVICES is \"\""), "{error}");
-    let error = place.fails("train small.yaml --device cuda:99", &[]);
-    assert!(error.contains("--device cuda:99: the driver shows "), "{error}");
+    let error = dir.fails("train small.yaml --device cuda:99", &[]);
+    assert!(error.contains("--device cuda:99: the driver finds only cuda:0"), "{error}");
 }
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_checkpoint_says_the_same_on_both() {
+fn predictions_agree_with_the_cpu() {
     if !on_cuda() {
         return;
     }
-    let place = Place::new();
-    place.succeeds("train small.yaml --out run --device cuda --set precision=fp32");
+    let dir = TestDir::new();
+    dir.succeeds("train small.yaml --out run --device cuda --set precision=fp32");
     let probabilities = |device: &str| -> Vec<f64> {
         let line = format!("predict run good bad w1 --json --device {device}");
-        let printed = place.succeeds(&line).0;
+        let stdout = dir.succeeds(&line).0;
         let value: Vec<serde_json::Value> =
-            serde_json::Deserializer::from_str(&printed).into_iter().map(Result::unwrap).collect();
-        let mut numbers = Vec::new();
-        collect(&serde_json::Value::from(value), &mut numbers);
-        assert!(numbers.len() >= 3, "{printed}");
-        numbers
+            serde_json::Deserializer::from_str(&stdout).into_iter().map(Result::unwrap).collect();
+        let mut probabilities = Vec::new();
+        collect(&serde_json::Value::from(value), &mut probabilities);
+        assert!(probabilities.len() >= 3, "{stdout}");
+        probabilities
     };
-    for (here, there) in probabilities("cpu").into_iter().zip(probabilities("cuda")) {
-        assert!((here - there).abs() < 1e-4, "{here} {there}");
+    for (cpu, cuda) in probabilities("cpu").into_iter().zip(probabilities("cuda")) {
+        assert!((cpu - cuda).abs() < 1e-4, "{cpu} {cuda}");
     }
 }
 
-/// All numbers that are probabilities.
-fn collect(value: &serde_json::Value, numbers: &mut Vec<f64>) {
+/// Collects all numbers up to 1, which are the probabilities.
+fn collect(value: &serde_json::Value, found: &mut Vec<f64>) {
     match value {
-        serde_json::Value::Number(number) => numbers.extend(number.as_f64().filter(|x| *x <= 1.0)),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, numbers)),
+        serde_json::Value::Number(number) => found.extend(number.as_f64().filter(|x| *x <= 1.0)),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         serde_json::Value::Object(fields) => {
-            fields.values().for_each(|value| collect(value, numbers));
+            fields.values().for_each(|value| collect(value, found));
         }
         _ => {}
     }
@@ -144,83 +147,85 @@ fn collect(value: &serde_json::Value, numbers: &mut Vec<f64>) {
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_deterministic_run_that_was_resumed_ends_with_the_same_bits() {
-    let place = Place::new();
+fn resumed_deterministic_runs_have_identical_bits() {
+    let dir = TestDir::new();
     for optimizer in ["adam", "rmsprop", "adadelta", "sgd"] {
         for precision in ["tf32", "fp16"] {
-            let [whole, stopped] =
-                ["whole", "stopped"].map(|run| format!("{run}-{optimizer}-{precision}"));
+            let [whole, resumed] =
+                ["whole", "resumed"].map(|run| format!("{run}-{optimizer}-{precision}"));
             let set = format!(
                 "--set train.optimizer={optimizer} --set precision={precision} {}",
-                there()
+                device_options()
             );
-            place.succeeds(&format!("train small.yaml --out {whole} {set}"));
-            place.succeeds(&format!("train small.yaml --out {stopped} {set} --set train.epochs=2"));
-            place.succeeds(&format!("train --resume {stopped} --set train.epochs=4"));
+            dir.succeeds(&format!("train small.yaml --out {whole} {set}"));
+            dir.succeeds(&format!("train small.yaml --out {resumed} {set} --set train.epochs=2"));
+            dir.succeeds(&format!("train --resume {resumed} --set train.epochs=4"));
             for name in ["model.safetensors", "optimizer.safetensors"] {
-                let bytes = |run: &str| place.bytes(&format!("{run}/last/{name}"));
-                assert!(bytes(&whole) == bytes(&stopped), "{optimizer} {precision} {name}");
+                let bytes = |run: &str| dir.bytes(&format!("{run}/last/{name}"));
+                assert!(bytes(&whole) == bytes(&resumed), "{optimizer} {precision} {name}");
             }
-            let metrics = |run: &str| place.read(&format!("{run}/metrics.jsonl"));
-            assert_eq!(metrics(&whole), metrics(&stopped));
+            let metrics = |run: &str| dir.read(&format!("{run}/metrics.jsonl"));
+            assert_eq!(metrics(&whole), metrics(&resumed));
         }
     }
 }
 
-/// Not bit by bit, then, but as near as two fresh runs are to each other.
+/// A resumed run differs from uninterrupted runs no more than these differ from each other.
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_run_that_was_resumed_is_like_a_fresh_one() {
-    let place = Place::new();
+fn resumed_runs_are_as_good_as_uninterrupted_runs() {
+    let dir = TestDir::new();
     let loss = |run: &str| -> f64 {
-        let line = place.read(&format!("{run}/metrics.jsonl"));
+        let line = dir.read(&format!("{run}/metrics.jsonl"));
         let record: serde_json::Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
         record["validation"]["loss"].as_f64().unwrap()
     };
-    let set = format!("--set deterministic=false {}", there());
-    let fresh: Vec<f64> = (0..5)
+    let set = format!("--set deterministic=false {}", device_options());
+    let uninterrupted: Vec<f64> = (0..5)
         .map(|run| {
-            place.succeeds(&format!("train small.yaml --out fresh{run} {set}"));
-            loss(&format!("fresh{run}"))
+            dir.succeeds(&format!("train small.yaml --out run{run} {set}"));
+            loss(&format!("run{run}"))
         })
         .collect();
-    place.succeeds(&format!("train small.yaml --out resumed {set} --set train.epochs=2"));
-    place.succeeds("train --resume resumed --set train.epochs=4");
-    let (least, most) =
-        (fresh.iter().copied().fold(f64::MAX, f64::min), fresh.iter().copied().fold(0.0, f64::max));
-    let noise = (most - least).max(1e-6);
-    println!("fresh runs: {least} to {most}, resumed: {}", loss("resumed"));
-    assert!((least - 3.0 * noise..=most + 3.0 * noise).contains(&loss("resumed")), "{fresh:?}");
+    dir.succeeds(&format!("train small.yaml --out resumed {set} --set train.epochs=2"));
+    dir.succeeds("train --resume resumed --set train.epochs=4");
+    let lowest = uninterrupted.iter().copied().fold(f64::MAX, f64::min);
+    let highest = uninterrupted.iter().copied().fold(0.0, f64::max);
+    let tolerance = 3.0 * (highest - lowest).max(1e-6);
+    let resumed = loss("resumed");
+    println!("loss of uninterrupted runs: {lowest} to {highest}, of the resumed run: {resumed}");
+    let expected = lowest - tolerance..=highest + tolerance;
+    assert!(expected.contains(&resumed), "{uninterrupted:?}");
 }
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_batch_that_is_too_large_leaves_the_last_checkpoint() {
+fn running_out_of_memory_keeps_the_last_checkpoint() {
     if !on_cuda() {
         return;
     }
-    let place = Place::new();
+    let dir = TestDir::new();
     let rows =
         (0..60).map(|i| format!("{} w{i},{}\n", "word ".repeat(19_990), ["neg", "pos"][i % 2]));
-    place.write("train.csv", &format!("text,label\n{}", rows.collect::<String>()));
+    dir.write("train.csv", &format!("text,label\n{}", rows.collect::<String>()));
     let large = "text: {min_count: 1, max_length: 20000}\nmodel: {embedding: {size: 16384}, lstm: {units: 8}}\n\
                  train: {epochs: 1, batch_size: 1, validation_batch_size: 1}\n";
-    place.write("large.yaml", &format!("data: {{train: train.csv}}\n{large}"));
-    place.succeeds("train large.yaml --out run --device cuda");
-    let before = place.bytes("run/last/model.safetensors");
+    dir.write("large.yaml", &format!("data: {{train: train.csv}}\n{large}"));
+    dir.succeeds("train large.yaml --out run --device cuda");
+    let before = dir.bytes("run/last/model.safetensors");
     let line = "train --resume run --device cuda --set train.epochs=2 --set train.batch_size=60";
-    let error = place.fails(line, &[]);
+    let error = dir.fails(line, &[]);
     println!("{error}");
     assert!(
-        error.contains("the device has not enough memory for a training batch of 54 examples"),
+        error.contains("out of memory on the device in a training batch of 54 examples"),
         "{error}"
     );
-    assert!(error.contains("GiB are needed") && error.contains("is intact"), "{error}");
-    assert!(place.bytes("run/last/model.safetensors") == before);
+    assert!(error.contains("GiB is needed") && error.contains("is intact"), "{error}");
+    assert!(dir.bytes("run/last/model.safetensors") == before);
     let line =
         "train --resume run --device cuda --set train.epochs=2 --set train.token_budget=auto";
-    let (_, said) = place.succeeds(line);
-    println!("{said}");
-    assert!(said.contains("train.token_budget: auto is "), "{said}");
-    assert!(!place.read("run/config.yaml").contains("token_budget: auto"));
+    let (_, stderr) = dir.succeeds(line);
+    println!("{stderr}");
+    assert!(stderr.contains("train.token_budget: auto is "), "{stderr}");
+    assert!(!dir.read("run/config.yaml").contains("token_budget: auto"));
 }

@@ -1,5 +1,5 @@
-//! Compares whole training steps with PyTorch's: logits, loss, every gradient, ten losses, and
-//! the weights after ten steps of each optimizer. `make_golden.py` made the numbers.
+//! Compares both backends with PyTorch: logits, every gradient, the losses of ten steps and the weights
+//! after them, for each optimizer. `make_golden.py` generated the golden files.
 
 #![allow(
     clippy::expect_used,
@@ -19,11 +19,11 @@ use lstmtext::data::Dataset;
 use lstmtext::model::ModelSpec;
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::Corpus;
-use lstmtext_torch::batch::{Batch, Positions, Sequences};
+use lstmtext_torch::batch::{Batch, PaddedTexts, Padding};
 use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::optimizer::{Optimizer, clip};
-use lstmtext_torch::tensors::{Named, to_named_tensors, to_tensors};
+use lstmtext_torch::tensors::{to_named_tensors, to_tensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -74,10 +74,10 @@ impl Case {
         ModelSpec { config, vocabulary_sizes: vec![VOCABULARY], classes: self.classes() }
     }
 
-    /// The configuration that describes the same model and optimizer.
+    /// Returns the configuration of the same model and optimizer.
     fn config(&self) -> config::Config {
         let Self { optimizer, pooling, layers, bidirectional, momentum, nesterov, .. } = self;
-        // Only the optimizer's own momentum may be given.
+        // A momentum of another optimizer is rejected.
         let momentum = match optimizer.as_str() {
             "sgd" => format!("sgd: {{momentum: {momentum}, nesterov: {nesterov}}}"),
             _ => format!("rmsprop: {{momentum: {momentum}}}"),
@@ -93,15 +93,15 @@ impl Case {
     }
 }
 
-struct Numbers(HashMap<String, Tensor>);
+struct GoldenTensors(HashMap<String, Tensor>);
 
-impl Numbers {
+impl GoldenTensors {
     fn get(&self, case: &str, name: &str) -> Tensor {
         self.0[&format!("{case}/{name}")].shallow_clone()
     }
 
-    /// The tensors whose names begin so, under the rest of their names.
-    fn below(&self, case: &str, prefix: &str) -> Vec<Named> {
+    /// Returns the tensors whose names start with `case/prefix/`, without this prefix.
+    fn with_prefix(&self, case: &str, prefix: &str) -> Vec<(String, Tensor)> {
         let prefix = format!("{case}/{prefix}/");
         let named = |(name, tensor): (&String, &Tensor)| {
             Some((name.strip_prefix(&prefix)?.to_owned(), tensor.shallow_clone()))
@@ -110,42 +110,42 @@ impl Numbers {
     }
 }
 
-fn golden() -> (Golden, Numbers) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let json = std::fs::read(folder.join("golden.json")).unwrap();
-    let tensors = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap();
-    (serde_json::from_slice(&json).unwrap(), Numbers(tensors.into_iter().collect()))
+fn golden() -> (Golden, GoldenTensors) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let json = std::fs::read(directory.join("golden.json")).unwrap();
+    let tensors = Tensor::read_safetensors(directory.join("golden.safetensors")).unwrap();
+    (serde_json::from_slice(&json).unwrap(), GoldenTensors(tensors.into_iter().collect()))
 }
 
-/// The largest difference, relative to the largest number.
+/// Returns the largest difference, relative to the largest value of PyTorch.
 fn relative_error(ours: &Tensor, theirs: &Tensor) -> f64 {
     assert_eq!(ours.numel(), theirs.numel());
     let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
     largest(&(ours.view_as(theirs) - theirs)) / largest(theirs).max(1e-12)
 }
 
-fn check(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
+fn check(name: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
     let error = relative_error(ours, theirs);
-    assert!(error <= tolerance, "{what}: relative error {error:e}");
+    assert!(error <= tolerance, "{name}: relative error {error:e}");
 }
 
-/// Runs a case and compares everything.
-fn compare(name: &str) {
-    let (golden, numbers) = golden();
+/// Compares the libtorch backend with PyTorch.
+fn compare_libtorch(name: &str) {
+    let (golden, golden_tensors) = golden();
     assert_eq!(golden.torch, "2.11.0");
     let case = &golden.cases[name];
     let config = case.config();
-    let weights = to_named_tensors(numbers.below(name, "before"));
+    let weights = to_named_tensors(golden_tensors.with_prefix(name, "before"));
     let model = Model::new(&case.spec(&config), weights, Device::Cpu).unwrap();
     let lengths = Tensor::from_slice(&golden.lengths);
-    let width = *golden.lengths.iter().max().unwrap();
+    let time_steps = *golden.lengths.iter().max().unwrap();
     let batch = Batch {
-        inputs: vec![Sequences {
-            ids: numbers.get(name, "ids"),
-            positions: Positions::new(lengths, width, PadSide::Back),
+        inputs: vec![PaddedTexts {
+            ids: golden_tensors.get(name, "ids"),
+            padding: Padding::new(lengths, time_steps, PadSide::Back),
         }],
     };
-    let labels = numbers.get(name, "labels");
+    let labels = golden_tensors.get(name, "labels");
     let criterion = CrossEntropyLoss {
         label_smoothing: case.label_smoothing,
         class_weights: case
@@ -155,59 +155,59 @@ fn compare(name: &str) {
     };
 
     let mut optimizer = Optimizer::new(&config.train, model.parameters());
-    let made = Tensor::from(0.0_f32);
-    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    let skipped = Tensor::from(0.0_f32);
+    let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let logits = model.logits(&batch, Mode::Train);
         let loss = criterion.loss(&log_probabilities(&logits), &labels);
         let mut gradients = optimizer.gradients(&loss);
         if step == 0 {
-            check("logits", &logits, &numbers.get(name, "logits"), 1e-5);
+            check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);
             for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
-                let theirs = numbers.get(name, &format!("gradient/{parameter}"));
+                let theirs = golden_tensors.get(name, &format!("gradient/{parameter}"));
                 check(parameter, gradient, &theirs, 1e-4);
             }
         }
         let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
         let _ = clip(&mut gradients, case.gradient_clip, None);
-        optimizer.step(&gradients, &[], case.learning_rate, &made).unwrap();
+        optimizer.step(&gradients, &[], case.learning_rate, &skipped).unwrap();
     }
-    for (parameter, ours) in model.state() {
-        let theirs = numbers.get(name, &format!("after/{parameter}"));
+    for (parameter, ours) in model.state_dict() {
+        let theirs = golden_tensors.get(name, &format!("after/{parameter}"));
         if theirs.abs().max().double_value(&[]) == 0.0 {
-            assert_eq!(ours.abs().max().double_value(&[]), 0.0, "{parameter} stays zero");
+            assert_eq!(ours.abs().max().double_value(&[]), 0.0, "{parameter} must stay zero");
         } else {
             check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
         }
     }
 }
 
-/// Runs a case on the kernel and compares losses and weights.
+/// Compares losses and weights of the native backend with PyTorch.
 fn compare_native(name: &str) {
-    let (golden, numbers) = golden();
+    let (golden, golden_tensors) = golden();
     let case = &golden.cases[name];
     let config = case.config();
-    let weights = to_named_tensors(numbers.below(name, "before"));
+    let weights = to_named_tensors(golden_tensors.with_prefix(name, "before"));
     let class_weights = case.class_weights.clone().unwrap_or_default();
     let loss = CrossEntropy { label_smoothing: case.label_smoothing, class_weights };
     let objective = Objective::CrossEntropy(loss);
     let mut learner = NativeLearner::new(&case.spec(&config), &objective, weights).unwrap();
 
-    let ids = numbers.get(name, "ids");
+    let ids = golden_tensors.get(name, "ids");
     let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
         let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
         row[..*length as usize].iter().map(|id| *id as u32).collect()
     });
     let rows: Vec<Vec<u32>> = rows.collect();
     let corpus = Corpus::from_texts(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
-    let labels = Vec::<i64>::try_from(numbers.get(name, "labels")).unwrap();
+    let labels = Vec::<i64>::try_from(golden_tensors.get(name, "labels")).unwrap();
     let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
     let data = Dataset { inputs: vec![corpus], targets: labels.into() };
     let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
     let batch = (learner.preparer())(&data, &all, 0);
 
-    let losses = Vec::<f32>::try_from(numbers.get(name, "losses")).unwrap();
+    let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         learner.compute_gradients(&batch).unwrap();
         learner.clip_gradients(case.gradient_clip).unwrap();
@@ -217,9 +217,9 @@ fn compare_native(name: &str) {
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
     }
     for (parameter, ours) in to_tensors(learner.weights()) {
-        let theirs = numbers.get(name, &format!("after/{parameter}"));
+        let theirs = golden_tensors.get(name, &format!("after/{parameter}"));
         if parameter.contains("bias_hh") {
-            assert_eq!(ours, theirs, "{parameter} stays zero");
+            assert_eq!(ours, theirs, "{parameter} must stay zero");
         } else {
             check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
         }
@@ -231,19 +231,19 @@ macro_rules! cases {
         $(
             mod $name {
                 #[test]
-                fn on_libtorch() {
-                    super::compare(stringify!($name));
+                fn libtorch_agrees() {
+                    super::compare_libtorch(stringify!($name));
                 }
 
                 #[test]
-                fn on_the_kernel() {
+                fn native_agrees() {
                     super::compare_native(stringify!($name));
                 }
             }
         )+
 
         #[test]
-        fn every_case_is_compared() {
+        fn every_case_is_tested() {
             let mut known = golden().0.cases.into_keys().collect::<Vec<_>>();
             let mut tested = vec![$( stringify!($name) ),+];
             known.sort();

@@ -1,11 +1,11 @@
-"""Makes golden.safetensors and golden.json: what PyTorch computes for small models, for torch/tests/golden/main.rs.
+"""Generates golden.safetensors and golden.json: results of PyTorch for torch/tests/golden/main.rs.
 
     pip install torch==2.11.0 numpy safetensors
     python torch/tests/golden/make_golden.py
 
-Each case is one model, one batch and one optimizer. Stored are the initial weights, the logits,
-the loss, every gradient, the losses of ten steps and the weights after them. Only PyTorch's own
-modules, losses and optimizers compute; nothing here is shared with the Rust code.
+Each case has one model, one batch and one optimizer. The files contain the initial weights, the
+logits, every gradient, the losses of ten steps and the weights after them. The script uses only
+PyTorch's modules, losses and optimizers and shares nothing with the Rust code.
 """
 
 import json
@@ -18,7 +18,7 @@ from torch import nn
 VOCABULARY, EMBEDDING, UNITS, STEPS = 23, 6, 5, 10
 LENGTHS = [7, 3, 1, 5]
 
-# The fields are those of the configuration; `logits` is the size of the head.
+# Fields have the names of the configuration, except `logits`, the size of the head.
 CASES = {
     "adam_last": dict(optimizer="adam", pooling="last", logits=1),
     "adam_decay_mean": dict(optimizer="adam", pooling="mean", logits=1, weight_decay=0.01),
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(UNITS * directions, case["logits"])
         for name, parameter in self.lstm.named_parameters():
             if name.startswith("bias_hh"):
-                # One bias is trained, as in Keras.
+                # Only one bias is trained, as in Keras.
                 nn.init.zeros_(parameter)
                 parameter.requires_grad_(False)
 
@@ -68,18 +68,18 @@ class Classifier(nn.Module):
         )
         states, (final, _) = self.lstm(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
-        real = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+        mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
         if self.case["pooling"] == "last":
             directions = 2 if self.case.get("bidirectional") else 1
             pooled = torch.cat(list(final[-directions:]), dim=1)
         elif self.case["pooling"] == "mean":
-            pooled = (states * real[:, :, None]).sum(1) / lengths[:, None]
+            pooled = (states * mask[:, :, None]).sum(1) / lengths[:, None]
         else:
-            pooled = states.masked_fill(~real[:, :, None], float("-inf")).max(1).values
+            pooled = states.masked_fill(~mask[:, :, None], float("-inf")).max(1).values
         return self.head(pooled)
 
 
-def optimizer_of(case, parameters):
+def make_optimizer(case, parameters):
     kind, decay = case["optimizer"], case.get("weight_decay", 0.0)
     rate, momentum = LEARNING_RATES[kind], case.get("momentum", 0.0)
     if kind == "adam":
@@ -98,7 +98,7 @@ def optimizer_of(case, parameters):
     )
 
 
-def loss_of(case, logits, labels):
+def compute_loss(case, logits, labels):
     if case["logits"] == 1:
         return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
     weights = case.get("class_weights")
@@ -115,14 +115,14 @@ def run(case, out, prefix):
     labels = torch.tensor([0, 1, 1, 0] if case["logits"] == 1 else [0, 1, 2, 1])
     model = Classifier(case)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = optimizer_of(case, trainable)
+    optimizer = make_optimizer(case, trainable)
     out[f"{prefix}/ids"], out[f"{prefix}/labels"] = ids, labels
     for name, tensor in model.state_dict().items():
         out[f"{prefix}/before/{name}"] = tensor.clone()
     losses = []
     for step in range(STEPS):
         logits = model(ids, lengths)
-        loss = loss_of(case, logits, labels)
+        loss = compute_loss(case, logits, labels)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -144,7 +144,7 @@ def main():
     out = {}
     for name, case in CASES.items():
         run(case, out, name)
-    # What the Rust test needs to know of a case it reads from here, not from a second list.
+    # The Rust test reads the cases from this file.
     cases = {
         name: case | {"learning_rate": LEARNING_RATES[case["optimizer"]]}
         for name, case in CASES.items()

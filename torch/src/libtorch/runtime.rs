@@ -1,4 +1,4 @@
-//! libtorch itself: its version, its threads, how fast it multiplies.
+//! Version, threads and speed of libtorch.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -6,22 +6,22 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-/// libtorch's version.
+/// Version of libtorch.
 pub fn version() -> &'static str {
     unsafe extern "C" {
         fn lstmtext_torch_version() -> *const libc::c_char;
     }
     // SAFETY: the function returns a string literal.
     let version = unsafe { CStr::from_ptr(lstmtext_torch_version()) };
-    version.to_str().unwrap_or("of unknown version")
+    version.to_str().unwrap_or("(unknown version)")
 }
 
-/// The threads that libtorch computes with on the CPU.
-pub fn threads() -> usize {
+/// Number of threads that libtorch uses on the CPU.
+pub fn thread_count() -> usize {
     tch::get_num_threads().max(1) as usize
 }
 
-/// Floating-point operations a second of libtorch's product of two large matrices.
+/// Measures the floating-point operations per second of a large matrix product.
 pub fn multiplication_rate(device: Device) -> f64 {
     const SIZE: i64 = 1024;
     let _no_grad = tch::no_grad_guard();
@@ -33,7 +33,7 @@ pub fn multiplication_rate(device: Device) -> f64 {
         for _ in 1..repetitions {
             product = a.matmul(&b);
         }
-        // Reading a number waits for the device.
+        // Reading a value waits for the device.
         product.double_value(&[0, 0]);
         start.elapsed().as_secs_f64() / repetitions as f64
     };
@@ -41,11 +41,10 @@ pub fn multiplication_rate(device: Device) -> f64 {
     2.0 * (SIZE as f64).powi(3) / timed(10)
 }
 
-/// Sets the number of threads for libtorch and for this program's own work; by default all cores
-/// are used.
+/// Sets the number of CPU threads of libtorch and of lstmtext itself; `None` means one per core.
 ///
 /// # Errors
-/// Where the system refuses a thread.
+/// Returns an error if the system cannot start the threads.
 pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     lstmtext::system::threads::set_count(threads)?;
     if let Some(threads) = threads {
@@ -57,7 +56,7 @@ pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_version_is_the_one_tch_needs() {
+    fn the_version_is_the_one_that_tch_supports() {
         assert!(
             super::version().starts_with(lstmtext::system::torch_program::LIBTORCH_VERSION),
             "{}",

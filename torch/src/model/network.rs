@@ -1,0 +1,147 @@
+//! The whole network: branches and head.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, ensure};
+use tch::{Device, Kind, Tensor};
+
+use super::branch::Branch;
+use super::mode::Mode;
+use super::weights::Weights;
+use crate::batch::Batch;
+use crate::libtorch::Numerics;
+use crate::tensors::to_tensors;
+use lstmtext::config::{Input, Precision};
+use lstmtext::model::named_tensors::in_order;
+use lstmtext::model::{ModelSpec, NamedTensor, parameters};
+
+/// A network with its weights.
+#[derive(Debug)]
+pub struct Model {
+    branches: Vec<Branch>,
+    kind: Kind,
+    numerics: Numerics,
+    head_dropout: f64,
+    /// [1, D] for a sigmoid, [C, D] for a softmax.
+    head_weight: Tensor,
+    /// [1] or `[C]`
+    head_bias: Tensor,
+}
+
+impl Model {
+    /// Creates the network of `spec` from all of its weights, on a device.
+    ///
+    /// # Errors
+    /// Returns an error if a tensor is missing, unknown, or has another shape.
+    pub fn new(
+        spec: &ModelSpec,
+        weights: Vec<NamedTensor>,
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let config = spec.config;
+        let shapes: Vec<_> =
+            parameters(spec)?.into_iter().map(|own| (own.name, own.shape)).collect();
+        let mut weights = Weights(to_tensors(in_order(&shapes, weights)?).into_iter().collect());
+        let kind = match config.precision {
+            Precision::Fp32 | Precision::Tf32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+            Precision::Fp16 => Kind::Half,
+        };
+        let branch = |input: &Input| Branch::new(input, &mut weights, kind, device);
+        let branches = config.inputs.iter().map(branch).collect::<anyhow::Result<_>>()?;
+        let mut head = |name| -> anyhow::Result<Tensor> {
+            Ok(weights.take(name)?.to_device(device).set_requires_grad(true))
+        };
+        Ok(Self {
+            branches,
+            kind,
+            numerics: Numerics::new(config),
+            head_dropout: config.model.head.dropout,
+            head_weight: head("head.weight")?,
+            head_bias: head("head.bias")?,
+        })
+    }
+
+    /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
+    pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
+        let inputs = self.branches.iter().zip(&batch.inputs);
+        let encoded: Vec<Tensor> =
+            inputs.map(|(branch, texts)| branch.encode(texts, mode)).collect();
+        let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
+        let logits = features.linear(&self.head_weight, Some(&self.head_bias)); // [B, 1] or [B, C]
+        match logits.size()[1] {
+            1 => logits.squeeze_dim(1),
+            _ => logits,
+        }
+    }
+
+    /// Returns the trainable tensors under PyTorch's names, always in the same order.
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut named: Vec<_> = self.branches.iter().flat_map(Branch::parameters).collect();
+        named.push(("head.weight".to_owned(), self.head_weight.shallow_clone()));
+        named.push(("head.bias".to_owned(), self.head_bias.shallow_clone()));
+        named
+    }
+
+    /// Returns the index of the input whose embedding a parameter is, for each of
+    /// [`Model::parameters`].
+    pub fn embedding_inputs(&self) -> Vec<Option<usize>> {
+        let names: Vec<String> = self.branches.iter().map(Branch::embedding_name).collect();
+        let input = |(name, _): (String, Tensor)| names.iter().position(|own| *own == name);
+        self.parameters().into_iter().map(input).collect()
+    }
+
+    /// Returns the tensors of PyTorch's `state_dict`: the parameters, frozen word vectors, and the
+    /// second bias of each LSTM, which is zero here.
+    pub fn state_dict(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.parameters();
+        tensors.extend(self.branches.iter().flat_map(Branch::constants));
+        tensors
+    }
+
+    /// Replaces the weights by these tensors, by name. Other weights stay.
+    ///
+    /// # Errors
+    /// Returns an error, and changes no weight, if the model lacks a tensor of that name and shape.
+    pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
+        let weights: HashMap<String, Tensor> = self.state_dict().into_iter().collect();
+        for (name, tensor) in &tensors {
+            let own =
+                weights.get(name).with_context(|| format!("the model has no tensor {name}"))?;
+            ensure!(
+                tensor.size() == own.size() && tensor.kind() == own.kind(),
+                "{name} is {:?} {:?} in the file, but {:?} {:?} in the model",
+                tensor.kind(),
+                tensor.size(),
+                own.kind(),
+                own.size(),
+            );
+        }
+        for (name, tensor) in tensors {
+            if let Some(own) = weights.get(&name) {
+                tch::no_grad(|| own.shallow_clone().copy_(&tensor));
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of trainable values.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// Data type in which the LSTMs compute.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Settings of libtorch for this model.
+    pub fn numerics(&self) -> Numerics {
+        self.numerics
+    }
+
+    /// Device of the weights.
+    pub fn device(&self) -> Device {
+        self.head_bias.device()
+    }
+}
