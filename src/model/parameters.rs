@@ -45,7 +45,7 @@ pub enum Role {
     ZeroBias,
     /// Weights [1, D] or [C, D] of the head.
     HeadWeight,
-    /// Bias [1] or `[C]` of the head.
+    /// Bias `[1]` or `[C]` of the head.
     HeadBias,
 }
 

@@ -9,9 +9,9 @@ use crate::config::Pooling;
 /// States of one direction of an LSTM layer over a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellStates {
-    /// Hidden state at each token, [T][H], in the order of the text.
+    /// Hidden state at each token, `[T][H]`, in the order of the text.
     pub hidden: Vec<Vec<f32>>,
-    /// Means over the units of the input, forget, cell and output gate at each token, [T][4].
+    /// Means over the units of the input, forget, cell and output gate at each token, `[T][4]`.
     pub gate_means: Vec<[f32; 4]>,
     /// Hidden state after the last token that the direction reads, `[H]`.
     pub final_hidden: Vec<f32>,
