@@ -2,8 +2,8 @@
 //! plot belongs in [`crate::cli`], [`crate::events`] and [`crate::run`].
 //!
 //! All plots are pure functions from data to files. [`curves`], [`states`] and [`words`] draw on a
-//! [`Canvas`], which is rendered as SVG and as PNG, with a light or a dark background ([`Theme`]).
-//! [`matrix`] renders only a PNG, for TensorBoard.
+//! [`Canvas`](canvas::Canvas), which is rendered as SVG and as PNG, with a light or a dark background
+//! ([`Theme`]). [`matrix`] renders only a PNG, for TensorBoard.
 
 mod axis;
 mod canvas;
@@ -18,6 +18,3 @@ pub mod words;
 
 pub use canvas::Picture;
 pub use color::Theme;
-
-#[cfg(doc)]
-use canvas::Canvas;

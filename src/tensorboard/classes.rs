@@ -5,22 +5,22 @@ use crate::evaluation::{Predictions, confusion_matrix};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
 /// Maximum number of precision-recall curves.
-const MOST_CURVES: usize = 10;
+const MAX_CURVES: usize = 10;
 /// Maximum number of classes with their own row and column in a confusion matrix.
-const MOST_ROWS: usize = 20;
+const MAX_ROWS: usize = 20;
 
 /// Returns the classes that have a precision-recall curve, given the targets of the examples: the second of
 /// two classes, otherwise the most frequent ones.
 pub fn classes_with_curves(classes: usize, targets: &Targets) -> Vec<usize> {
-    if classes == 2 { vec![1] } else { most_frequent(classes, targets, MOST_CURVES) }
+    if classes == 2 { vec![1] } else { most_frequent(classes, targets, MAX_CURVES) }
 }
 
-/// Returns the `most` most frequent classes that have examples, in class order.
-fn most_frequent(classes: usize, targets: &Targets, most: usize) -> Vec<usize> {
+/// Returns the `count` most frequent classes that have examples, in class order.
+fn most_frequent(classes: usize, targets: &Targets, count: usize) -> Vec<usize> {
     let counts = targets.class_counts(classes);
     let mut frequent: Vec<usize> = (0..classes).filter(|class| counts[*class] > 0.0).collect();
     frequent.sort_by(|a, b| counts[*b].total_cmp(&counts[*a]));
-    frequent.truncate(most);
+    frequent.truncate(count);
     frequent.sort_unstable();
     frequent
 }
@@ -38,10 +38,10 @@ impl ConfusionMatrix {
     /// and the others share one.
     pub fn new(names: &[String], targets: &Targets) -> Self {
         // A shared row for a single class would save nothing.
-        if names.len() <= MOST_ROWS + 1 {
+        if names.len() <= MAX_ROWS + 1 {
             return Self { names: names.to_vec(), row_of_class: (0..names.len()).collect() };
         }
-        let own = most_frequent(names.len(), targets, MOST_ROWS);
+        let own = most_frequent(names.len(), targets, MAX_ROWS);
         let row = |class| own.iter().position(|own| *own == class).unwrap_or(own.len());
         let others = format!("{} others", names.len() - own.len());
         Self {
@@ -90,7 +90,7 @@ mod tests {
         let labels: Vec<u32> = (0..60).map(|example| 10 + example % 20).collect();
         let labels = Targets::from(labels);
         let matrix = ConfusionMatrix::new(&names, &labels);
-        assert_eq!(matrix.names.len(), MOST_ROWS + 1);
+        assert_eq!(matrix.names.len(), MAX_ROWS + 1);
         assert_eq!((matrix.names[0].as_str(), matrix.names[20].as_str()), ("c10", "10 others"));
         assert_eq!(
             (matrix.row_of_class[9], matrix.row_of_class[10], matrix.row_of_class[29]),
