@@ -1,35 +1,26 @@
-//! Training with `backend: libtorch`, and how `lstmtext` hands over to this program.
+//! Training with `backend: libtorch`, and the launch of `lstmtext-torch` by `lstmtext`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use lstmtext::model::named_tensors;
 use predicates::str::contains;
 
-use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails, fails_with_limit, stdout};
-
-/// `lstmtext`, which a build of the workspace puts beside this program.
-fn lstmtext() -> PathBuf {
-    let program = Path::new(BINARY).with_file_name("lstmtext");
-    assert!(program.exists(), "{} is missing: run cargo build", program.display());
-    program
-}
+use crate::common::{BINARY, TestDir, assert_fails, fails_with_limit, stdout};
+use crate::{lstmtext, lstmtext_path};
 
 fn links_libtorch(program: &Path) -> bool {
     let bytes = std::fs::read(program).unwrap();
-    // As the name of a dynamic library stands in the file.
+    // The name of a dynamic library in the binary ends with a null byte.
     let name = b"\0libtorch_cpu.so\0";
     bytes.windows(name.len()).any(|window| window == name)
 }
 
 #[test]
-fn lstmtext_does_without_libtorch_until_it_is_needed() {
-    assert!(!links_libtorch(&lstmtext()));
+fn lstmtext_launches_lstmtext_torch_only_for_libtorch() {
+    assert!(!links_libtorch(&lstmtext_path()));
     assert!(links_libtorch(Path::new(BINARY)));
     let dir = TestDir::with_data();
-    let run = |line: &str| {
-        let mut command = assert_cmd::Command::new(lstmtext());
-        command.current_dir(dir.path("")).envs(ENVIRONMENT).args(line.split_whitespace());
-        command.assert().success()
-    };
+    let run = |line: &str| lstmtext(&dir, line).assert().success();
     run("train small.yaml --out native --set train.epochs=1").stderr(contains("on:   CPU, "));
     let train = "train small.yaml --out libtorch --set train.epochs=1 --set backend=libtorch";
     run(train).stderr(contains("on:   CPU, libtorch, 1 thread"));
@@ -38,31 +29,39 @@ fn lstmtext_does_without_libtorch_until_it_is_needed() {
 }
 
 #[test]
-fn devices_begins_with_libtorch() {
+fn devices_starts_with_the_version_of_libtorch() {
     let dir = TestDir::new();
     let done = dir.lstmtext("devices").assert().success();
-    let printed = stdout(&done);
-    let lines: Vec<&str> = printed.lines().collect();
+    let output = stdout(&done);
+    let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines[0], "libtorch 2.11.0");
     let instructions = ["AVX-512", "AVX2 with FMA", "NEON", "portable"];
-    let known = instructions.map(|name| format!("cpu: 1 thread, {name}"));
-    assert!(known.iter().any(|line| line == lines[1]), "{printed}");
-    assert!(lines[2].starts_with("cuda: "), "{printed}");
+    let expected = instructions.map(|name| format!("cpu: 1 thread, {name}"));
+    assert!(expected.iter().any(|line| line == lines[1]), "{output}");
+    assert!(lines[2].starts_with("cuda: "), "{output}");
 }
 
 #[test]
 fn both_backends_start_from_the_same_weights() {
     let dir = TestDir::with_data();
     let weights = |backend: &str| {
-        // A step so small that no weight of single precision changes.
+        // A learning rate so small that training changes only biases of 0, by about 1e-31.
         let line = "--set train.epochs=1 --set train.learning_rate=1e-30 --set train.optimizer=sgd";
         dir.train(&format!("small.yaml --out {backend} --set backend={backend} {line}"));
-        dir.best_weights(backend)
+        let path = dir.path(&format!("{backend}/best/model.safetensors"));
+        let mut tensors = named_tensors::read(&path).unwrap();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors
     };
-    assert!(weights("native") == weights("libtorch"));
+    let (native, libtorch) = (weights("native"), weights("libtorch"));
+    assert_eq!(native.len(), libtorch.len());
+    for (a, b) in native.iter().zip(&libtorch) {
+        assert_eq!((&a.name, &a.shape), (&b.name, &b.shape));
+        let mut pairs = a.values.iter().zip(&b.values);
+        assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-30), "{}", a.name);
+    }
 }
 
-/// Both need the weights, and histograms the gradients, of the backend.
 #[test]
 fn both_backends_log_histograms_and_word_vectors() {
     let dir = TestDir::with_data();
@@ -71,7 +70,8 @@ fn both_backends_log_histograms_and_word_vectors() {
         dir.train(&format!(
             "small.yaml --out {backend} --set backend={backend} --set train.epochs=1 {summaries}"
         ));
-        let [file] = &dir.names(&format!("{backend}/train"))[..] else { panic!("one event file") };
+        let files = dir.names(&format!("{backend}/train"));
+        let [file] = &files[..] else { panic!("expected one event file: {files:?}") };
         let events = dir.bytes(&format!("{backend}/train/{file}"));
         for kind in ["weights", "gradients"] {
             for name in ["embedding.weight", "lstm.weight_hh_l0", "head.bias"] {
@@ -86,16 +86,16 @@ fn both_backends_log_histograms_and_word_vectors() {
 }
 
 #[test]
-fn a_token_budget_is_measured_on_cuda_devices_only() {
+fn an_automatic_token_budget_needs_a_cuda_device() {
     let dir = TestDir::with_data();
     let line = "train small.yaml --out run --set train.token_budget=auto --set backend=libtorch";
     let expected = ["train.token_budget: auto", "name a number of tokens"];
     assert_fails(dir.lstmtext(line), 2, &expected);
-    assert!(!dir.path("run").exists(), "a run that cannot start leaves nothing behind");
+    assert!(!dir.path("run").exists(), "a run that cannot start must not create a directory");
 }
 
 #[test]
-fn divergence_ends_a_run() {
+fn divergence_stops_training() {
     let dir = TestDir::with_data();
     let line = "train small.yaml --out run --set train.optimizer=sgd --set backend=libtorch \
                 --set train.learning_rate=1e38 --set train.gradient_clip=null \
@@ -104,25 +104,24 @@ fn divergence_ends_a_run() {
     assert!(dir.read("run/error.txt").starts_with("training diverged at step "));
 }
 
-/// 16-bit precision works on the CPU, too, though it is not faster there.
+/// The CPU supports half precision, although it is not faster there.
 #[test]
-fn sixteen_bits_learn_as_well_on_libtorch() {
+fn half_precision_learns_as_well_as_fp32() {
     let dir = TestDir::with_data();
-    let scores = ["fp32", "bf16", "fp16"].map(|precision| {
-        let set = ["backend=libtorch".to_owned(), format!("precision={precision}")];
-        let set: String = set.iter().map(|field| format!(" --set {field}")).collect();
-        dir.train(&format!("small.yaml --out {precision}{set}"));
+    let accuracies = ["fp32", "bf16", "fp16"].map(|precision| {
+        let set = format!("--set backend=libtorch --set precision={precision}");
+        dir.train(&format!("small.yaml --out {precision} {set}"));
         dir.test_accuracy(precision)
     });
-    assert!(scores.iter().all(|accuracy| *accuracy > 0.9), "{scores:?}");
+    assert!(accuracies.iter().all(|accuracy| *accuracy > 0.9), "{accuracies:?}");
     let metrics = |run: &str| dir.read(&format!("{run}/metrics.jsonl"));
     assert!(metrics("fp32") != metrics("bf16") && metrics("bf16") != metrics("fp16"));
 }
 
 #[test]
-fn a_batch_without_enough_memory_leaves_the_last_checkpoint() {
-    let long = (0..60).map(|i| format!("{} w{i}", "word ".repeat(390)));
-    let rows: String = long
+fn running_out_of_memory_keeps_the_last_checkpoint() {
+    let texts = (0..60).map(|i| format!("{} w{i}", "word ".repeat(390)));
+    let rows: String = texts
         .zip(["neg", "pos"].into_iter().cycle())
         .map(|(text, label)| format!("{text},{label}\n"))
         .collect();
@@ -136,14 +135,14 @@ fn a_batch_without_enough_memory_leaves_the_last_checkpoint() {
     let before = dir.bytes("run/last/model.safetensors");
     let line = "train --resume run --set train.epochs=2 --set train.batch_size=60";
     let message = fails_with_limit(dir.process(line), libc::RLIMIT_AS, 2 << 30);
-    let named = "not enough memory for a training batch of 54 examples, the longest of 391 tokens: \
-                  1.95 GiB at once were refused; lower train.batch_size";
-    assert!(message.contains(named), "{message}");
+    let expected = "out of memory on this machine in a training batch of 54 examples with up to 391 \
+                    tokens: cannot allocate 1.95 GiB; lower train.batch_size";
+    assert!(message.contains(expected), "{message}");
     assert!(message.contains("train --resume"), "{message}");
     assert!(message.contains("is intact"), "{message}");
     assert_eq!(message.lines().filter(|line| line.starts_with("error")).count(), 1, "{message}");
     assert!(!message.contains("panicked"), "{message}");
-    assert!(dir.read("run/error.txt").contains("not enough memory"));
+    assert!(dir.read("run/error.txt").contains("out of memory"));
     assert!(dir.bytes("run/last/model.safetensors") == before);
     dir.train("--resume run --set train.epochs=2");
     assert_eq!(dir.metrics("run").len(), 2);

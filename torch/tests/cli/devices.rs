@@ -1,11 +1,16 @@
 //! Messages about CUDA, tested with a fake driver and a fake libtorch_cuda.
 
+use std::path::Path;
 use std::process::Command;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use crate::common::{TestDir, assert_fails};
+use crate::lstmtext;
+
+/// Libraries of the libtorch that the program was built with.
+const LIBTORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.libtorch/lib");
 
 /// Fake driver that returns values from environment variables.
 const DRIVER: &str = r#"
@@ -41,8 +46,16 @@ fn dir_with_driver(with_torch: bool) -> TestDir {
     dir
 }
 
+/// Returns the command `lstmtext-torch` with the fake driver.
 fn with_driver(dir: &TestDir, line: &str, settings: &[(&str, &str)]) -> assert_cmd::Command {
-    let mut command = dir.lstmtext(line);
+    set_driver(dir.lstmtext(line), dir, settings)
+}
+
+fn set_driver(
+    mut command: assert_cmd::Command,
+    dir: &TestDir,
+    settings: &[(&str, &str)],
+) -> assert_cmd::Command {
     command.env("LD_LIBRARY_PATH", dir.path("")).env_remove("CUDA_VISIBLE_DEVICES");
     command.envs([("FAKE_CUDA", "13010"), ("FAKE_COUNT", "2")]);
     command.envs(settings.iter().copied());
@@ -55,7 +68,7 @@ fn driver_errors_are_explained() {
     for (settings, message) in [
         (
             &[("FAKE_CUDA", "12020")][..],
-            "too old: it knows CUDA up to 12.2, this libtorch needs 13.",
+            "too old: it supports CUDA up to 12.2, but this libtorch needs 13.",
         ),
         (&[("FAKE_COUNT", "0")], "cuda: no CUDA device: the NVIDIA driver finds no device"),
         (
@@ -65,7 +78,7 @@ fn driver_errors_are_explained() {
         (&[("FAKE_STATUS", "803")], "error 803: the versions of its components differ"),
         (&[("FAKE_STATUS", "42")], "the NVIDIA driver reports error 42; run nvidia-smi"),
         // This libtorch_cuda has no devices.
-        (&[], "cuda: no CUDA device: libtorch finds none, though the driver does"),
+        (&[], "cuda: no CUDA device: libtorch finds none, although the driver does"),
     ] {
         let done = with_driver(&dir, "devices", settings).assert().success();
         done.stdout(contains(message)).stderr("");
@@ -84,22 +97,21 @@ fn a_missing_cuda_device_is_an_error_with_the_reason() {
 #[test]
 fn an_unusable_gpu_is_reported() {
     for (with_torch, reason) in [
-        (false, "this libtorch is the CPU set"),
-        (true, "libtorch finds none, though the driver does"),
+        (false, "this libtorch is the CPU build"),
+        (true, "libtorch finds none, although the driver does"),
     ] {
         // Skip if the CUDA build of libtorch is installed.
-        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib/libtorch_cuda.so");
-        if !with_torch && std::path::Path::new(installed).exists() {
+        if !with_torch && Path::new(LIBTORCH).join("libtorch_cuda.so").exists() {
             continue;
         }
         let dir = dir_with_driver(with_torch);
         let line = "train small.yaml --out run --set train.epochs=1";
-        let note = format!("note: the CPU computes; no CUDA device: {reason}");
+        let note = format!("note: computing on the CPU; no CUDA device: {reason}");
         with_driver(&dir, line, &[]).assert().success().stderr(contains(note));
         let hidden = [("FAKE_STATUS", "100"), ("CUDA_VISIBLE_DEVICES", "")];
         let line = "train small.yaml --out other --set train.epochs=1";
         let quiet = with_driver(&dir, line, &hidden).assert().success();
-        quiet.stderr(contains("note: the CPU").not());
+        quiet.stderr(contains("note: computing").not());
     }
 }
 
@@ -113,7 +125,7 @@ fn version_mismatches_of_libtorch_are_reported() {
     std::fs::remove_file(dir.path("libcudart.so.12")).unwrap();
     let done = with_driver(&dir, "devices", &[]).assert().success();
     done.stdout(contains(
-        "is missing, or of another version of CUDA: libcudart.so.12: cannot open",
+        "is missing or from another version of CUDA: libcudart.so.12: cannot open",
     ));
     // A libtorch_cuda of another libtorch version.
     let unknown = "extern int at_of_another_version(void);\n\
@@ -121,7 +133,8 @@ fn version_mismatches_of_libtorch_are_reported() {
     compile(&dir, "libtorch_cuda.so", unknown, &[]);
     let done = with_driver(&dir, "devices", &[]).assert().success();
     done.stdout(
-        contains("of another version than the rest of libtorch").and(contains("undefined symbol")),
+        contains("incomplete or from another version of libtorch")
+            .and(contains("undefined symbol")),
     );
 }
 
@@ -130,7 +143,7 @@ fn another_libtorch_can_be_selected() {
     let dir = dir_with_driver(true);
     // A copy of libtorch with the fake libtorch_cuda.
     std::fs::create_dir_all(dir.path("torch/lib")).unwrap();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.libtorch/lib")).unwrap() {
+    for entry in std::fs::read_dir(LIBTORCH).unwrap() {
         let library = entry.unwrap();
         let link = dir.path("torch/lib").join(library.file_name());
         std::os::unix::fs::symlink(library.path().canonicalize().unwrap(), link).unwrap();
@@ -139,9 +152,9 @@ fn another_libtorch_can_be_selected() {
     let _ = std::fs::remove_file(&cuda);
     std::fs::rename(dir.path("libtorch_cuda.so"), cuda).unwrap();
     let with = |directory: &str| {
-        let mut command = with_driver(&dir, "devices", &[]);
-        command.env("LSTMTEXT_LIBTORCH", directory);
-        command
+        // `lstmtext` reads the variable and then launches `lstmtext-torch`.
+        let settings = [("LSTMTEXT_LIBTORCH", directory)];
+        set_driver(lstmtext(&dir, "devices"), &dir, &settings)
     };
     for directory in ["torch", "torch/lib"] {
         let done = with(directory).assert().success();
