@@ -303,7 +303,7 @@ impl FileKind {
         match texts <= most {
             true => Ok(()),
             false => Err(ConfigError::new(format!(
-                "--to \"{path}\": this file can hold {most} texts, not {texts}; .npz holds any \
+                "--to \"{path}\": there are {texts} texts, but such a file holds at most {most}; .npz holds any \
                  number"
             ))),
         }

@@ -72,7 +72,7 @@ fn to_pytorch_layout(
             continue;
         };
         let Some(NamedTensor { shape, values, .. }) = arrays.remove(&name) else {
-            bail!("the array {name} is missing; it has {}", found.join(", "));
+            bail!("the array {name} is missing; the file has {}", found.join(", "));
         };
         let expected: Vec<usize> = match transposed {
             true => own.shape.iter().rev().copied().collect(),
@@ -85,7 +85,7 @@ fn to_pytorch_layout(
         weights.push(NamedTensor { name: own.name, shape: own.shape, values });
     }
     match arrays.keys().next() {
-        Some(array) => bail!("it has the array {array}, which the model does not have"),
+        Some(array) => bail!("the file has an array {array}, but the model has no such layer"),
         None => Ok(weights),
     }
 }

@@ -110,7 +110,7 @@ fn a_stopped_sweep_is_continued() {
     }
     let done = dir.lstmtext("sweep long.yaml --jobs 2 --out many").assert().success();
     assert_eq!(stdout(&done).lines().count(), 3);
-    assert!(dir.read("many/units=7-seed=2/log.txt").contains("resumed after step "));
+    assert!(dir.read("many/units=7-seed=2/log.txt").contains("resuming after step "));
 
     let single = "long.yaml --set sweep={} --out whole --set model.lstm.units=7 --set train.seed=2";
     dir.train(single);
@@ -216,7 +216,7 @@ fn a_stopped_task_continues_when_it_is_submitted_again() {
     assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("train --no-test --resume "), "{said}");
     let again = dir.lstmtext(line).assert().success();
-    again.stdout(contains("validation ")).stderr(contains("resumed after step "));
+    again.stdout(contains("validation ")).stderr(contains("resuming after step "));
     assert!(dir.path("many/units=8-seed=2/summary.json").exists());
 }
 

@@ -23,7 +23,7 @@ fn alone(dir: &TestDir) -> PathBuf {
 #[test]
 fn a_model_lives_its_whole_life_without_libtorch() {
     let dir = TestDir::with_data().file("sweep.yaml", {
-        format!("{}sweep: {{fields: {{model.lstm.units: [4, 8]}}}}\n", crate::common::SMALL)
+        format!("{}sweep: {{model.lstm.units: [4, 8]}}\n", crate::common::SMALL)
     });
     let program = alone(&dir);
     let command = |line: &str| {

@@ -45,21 +45,20 @@ fn devices_starts_with_the_version_of_libtorch() {
 fn both_backends_start_from_the_same_weights() {
     let dir = TestDir::with_data();
     let weights = |backend: &str| {
-        // A learning rate so small that training changes only biases of 0, by about 1e-31.
+        // Steps so small that no weight changes, unless it is 0.
         let line = "--set train.epochs=1 --set train.learning_rate=1e-30 --set train.optimizer=sgd";
         dir.train(&format!("small.yaml --out {backend} --set backend={backend} {line}"));
         let path = dir.path(&format!("{backend}/best/model.safetensors"));
         let mut tensors = named_tensors::read(&path).unwrap();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        for value in tensors.iter_mut().flat_map(|tensor| &mut tensor.values) {
+            if value.abs() < 1e-20 {
+                *value = 0.0;
+            }
+        }
         tensors
     };
-    let (native, libtorch) = (weights("native"), weights("libtorch"));
-    assert_eq!(native.len(), libtorch.len());
-    for (a, b) in native.iter().zip(&libtorch) {
-        assert_eq!((&a.name, &a.shape), (&b.name, &b.shape));
-        let mut pairs = a.values.iter().zip(&b.values);
-        assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-30), "{}", a.name);
-    }
+    assert_eq!(weights("native"), weights("libtorch"));
 }
 
 #[test]
