@@ -1,5 +1,5 @@
-//! Imports go one way: there is no circle between files, and directories import only from the levels
-//! that `src/lib.rs` states below their own.
+//! Imports go one way: no files import each other in a circle, and top-level modules import only from
+//! lower levels, which `src/lib.rs` and `torch/src/lib.rs` list.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// Segments of a module's path from the root of its crate.
+/// Path of a module from the root of its crate.
 type Module = Vec<String>;
 
-/// A source file: the imports of it, and the names that it passes on from its own children.
+/// Imports of a source file, and the names that it re-exports from its children.
 #[derive(Default)]
 struct File {
     imports: BTreeSet<Module>,
@@ -40,7 +40,7 @@ impl Crate {
         Self { files: files.collect() }
     }
 
-    /// The file in which a path is defined, re-exports followed.
+    /// Returns the file that defines a path, following re-exports.
     fn resolve(&self, path: &[String]) -> Module {
         let known = (0..=path.len()).rev().find(|length| self.files.contains_key(&path[..*length]));
         let module = &path[..known.unwrap_or(0)];
@@ -51,7 +51,7 @@ impl Crate {
         }
     }
 
-    /// Which files every file imports from.
+    /// Returns the files that each file imports from.
     fn graph(&self) -> BTreeMap<Module, BTreeSet<Module>> {
         let edges = self.files.iter().map(|(module, file)| {
             let mut targets: BTreeSet<Module> =
@@ -92,7 +92,7 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// A path from the root of the crate; `None` for what belongs to another crate.
+    /// Returns a path from the root of the crate; `None` for a path into another crate.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let (first, rest) = path.split_first()?;
         let child = |name: &String| [&self.module[..], &[name.clone()]].concat();
@@ -135,7 +135,7 @@ impl Collector<'_> {
             path.push(name.to_owned());
         }
         let Some(absolute) = self.absolute(&path) else { return };
-        // A module that shows its children's names does not depend on them.
+        // A re-export of a child is not a dependency.
         if public && absolute.starts_with(self.module) {
             self.file.reexports.insert(own.unwrap_or_else(|| name.to_owned()), absolute);
         } else {
@@ -176,7 +176,7 @@ impl<'a> Visit<'a> for Collector<'_> {
     }
 }
 
-/// The groups of files that import each other, directly or through others.
+/// Returns the groups of files that import each other, directly or indirectly.
 fn circles(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<String>> {
     let reachable = |start: &Module| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![start]);
@@ -205,18 +205,25 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Source directories of the packages.
+const SOURCES: [&str; 2] = ["src", "torch/src"];
+
+fn read(source: &str) -> Crate {
+    Crate::read(&root().join(source))
+}
+
 #[test]
 fn no_files_import_each_other() {
-    for source in ["src", "torch/src"] {
-        let circles = circles(&Crate::read(&root().join(source)).graph());
+    for source in SOURCES {
+        let circles = circles(&read(source).graph());
         assert!(circles.is_empty(), "{source}: circles of imports: {circles:#?}");
     }
 }
 
-/// The directories of each level, as the list in `src/lib.rs` has them.
-fn levels() -> Vec<Vec<String>> {
-    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let (_, list) = text.split_once("//! ## Levels").expect("src/lib.rs has a list of levels");
+/// Reads the list of levels in `lib.rs`: the top-level modules of each level, from the bottom.
+fn levels(source: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join(source).join("lib.rs")).unwrap();
+    let (_, list) = text.split_once("//! ## Levels").expect("lib.rs must have a list of levels");
     let lines = list.lines().skip(1).take_while(|line| line.starts_with("//!"));
     let lines = lines.filter(|line| line.starts_with("//! - "));
     let name = |part: &str| part.split_once('`').map(|(name, _)| name.to_owned());
@@ -224,22 +231,25 @@ fn levels() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn directories_import_from_lower_levels_only() {
-    let levels = levels();
-    let level = |directory: &String| {
-        let found = levels.iter().position(|names| names.contains(directory));
-        found.unwrap_or_else(|| panic!("src/lib.rs states no level for {directory}"))
-    };
-    let mut wrong = BTreeSet::new();
-    for (module, targets) in Crate::read(&root().join("src")).graph() {
-        let Some(from) = module.first() else { continue };
-        for target in targets {
-            if let Some(to) = target.first().filter(|to| *to != from)
-                && level(to) >= level(from)
-            {
-                wrong.insert(format!("{} imports {}", module.join("::"), target.join("::")));
+fn modules_import_from_lower_levels_only() {
+    for source in SOURCES {
+        let levels = levels(source);
+        let level = |module: &String| {
+            let found = levels.iter().position(|names| names.contains(module));
+            found.unwrap_or_else(|| panic!("{source}/lib.rs states no level for {module}"))
+        };
+        let mut wrong = BTreeSet::new();
+        for (module, targets) in read(source).graph() {
+            let Some(from) = module.first() else { continue };
+            let own_level = level(from);
+            for target in targets {
+                if let Some(to) = target.first().filter(|to| *to != from)
+                    && level(to) >= own_level
+                {
+                    wrong.insert(format!("{} imports {}", module.join("::"), target.join("::")));
+                }
             }
         }
+        assert!(wrong.is_empty(), "against the levels of {source}/lib.rs: {wrong:#?}");
     }
-    assert!(wrong.is_empty(), "against the levels of src/lib.rs: {wrong:#?}");
 }
