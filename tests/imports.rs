@@ -1,5 +1,5 @@
-//! Imports go one way: no files import each other in a circle, and top-level modules import only from
-//! lower levels, which `src/lib.rs` and `torch/src/lib.rs` list.
+//! Imports go one way: no files import each other in a circle, and top-level modules import only
+//! from lower levels, which `src/lib.rs` and `torch/src/lib.rs` list.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 

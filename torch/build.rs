@@ -7,7 +7,7 @@ use std::env;
 use std::path::Path;
 
 fn main() {
-    // Cargo passes this to direct dependents of torch-sys only, so torch-sys is one of the dependencies.
+    // Cargo passes this to direct dependents of torch-sys only, so it must be a dependency.
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys sets the directory of libtorch");
     let include = Path::new(&lib).parent().expect("lib has a parent directory").join("include");
 

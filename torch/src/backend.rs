@@ -1,4 +1,4 @@
-//! The libtorch backend: implementation of [`lstmtext::backend`]'s traits.
+//! The traits of [`lstmtext::backend`] for libtorch.
 
 use std::fmt;
 use std::path::Path;

@@ -107,9 +107,9 @@ impl Padding {
         }
     }
 
-    /// Reverses time, [B, T, ·] → [B, T, ·]. Padding at the end stays at the end, so that the backward
-    /// LSTM starts with the last real token. Padding in front is read like text and is reversed with
-    /// it. Reversing twice returns the original.
+    /// Reverses time, [B, T, ·] → [B, T, ·]. Padding at the end stays at the end, so that the
+    /// backward LSTM starts with the last real token. Padding in front is read like text and is
+    /// reversed with it. Reversing twice returns the original.
     pub fn reverse(&self, sequence: &Tensor) -> Tensor {
         let mirrored = match self.side {
             PadSide::Front => {
@@ -190,8 +190,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each row has its text, with padding on the configured side. The mask covers the text only.
-        /// The last state of a direction is the state after the last token that it reads.
+        /// Each row has its text, with padding on the configured side. The mask covers the text
+        /// only. The last state of a direction is the state after the last token that it reads.
         #[test]
         fn a_batch_contains_the_texts_and_padding(
             texts in vec(vec(1_u32..100, 1..9), 1..7),

@@ -184,7 +184,7 @@ impl Learner for TorchLearner {
                 let (batch, labels) = match copy {
                     Some(copy) => copy.gather(data, examples),
                     None => {
-                        // The objective guarantees one label per example.
+                        // Learners are created only for data with one label per example.
                         let labels = data.targets.labels().unwrap_or_default();
                         let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
                         let labels: Vec<i64> = labels.collect();

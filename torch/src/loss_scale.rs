@@ -5,9 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use lstmtext::backend::LOSS_SCALE;
 
-/// Dynamic loss scale (Micikevicius et al. 2018), with the constants of `torch.amp.GradScaler`: halved
-/// when gradients overflow, and doubled after 2,000 steps without overflow. No operation waits for
-/// the device.
+/// Dynamic loss scale (Micikevicius et al. 2018), with the constants of `torch.amp.GradScaler`:
+/// halved when gradients overflow, and doubled after 2,000 steps without overflow. No operation
+/// waits for the device.
 #[derive(Debug)]
 pub struct LossScale {
     /// Power of 2, float [].
@@ -33,7 +33,7 @@ impl LossScale {
         &self.factor
     }
 
-    /// Updates the factor after a step. `skipped`, a float [], is 1 if gradients overflowed, else 0.
+    /// Updates the factor after a step. `skipped`, a float [], is 1 after an overflow, else 0.
     pub fn update(&mut self, skipped: &Tensor) {
         let interval = Self::GROWTH_INTERVAL;
         let _ = self.factor.internal_amp_update_scale_(&self.steps, skipped, 2.0, 0.5, interval);

@@ -1,5 +1,5 @@
-//! Program `lstmtext-torch`: `lstmtext` with the libtorch backend. `lstmtext` launches it when it needs
-//! libtorch.
+//! Program `lstmtext-torch`: `lstmtext` with the libtorch backend. `lstmtext` launches it when it
+//! needs libtorch.
 
 use std::process::ExitCode;
 

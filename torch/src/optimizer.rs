@@ -1,5 +1,5 @@
-//! Optimizers with the formulas and the state of `torch.optim`. Adam, AdamW and SGD use ATen's fused
-//! kernels.
+//! Optimizers with the formulas and the state of `torch.optim`. Adam, AdamW and SGD use ATen's
+//! fused kernels.
 
 use anyhow::{bail, ensure};
 use tch::{Device, Kind, Tensor};
@@ -49,9 +49,9 @@ impl Optimizer {
         Tensor::run_backward(&[loss], &self.weights, false, false)
     }
 
-    /// Updates the weights, unless `skipped`, a float [], is 1 instead of 0. Of a weight with `rows`,
-    /// distinct indices, updates only the selected rows whose gradient is not zero. Does not wait for
-    /// the device.
+    /// Updates the weights, unless `skipped`, a float [], is 1 instead of 0. Of a weight with
+    /// `rows`, distinct indices, updates only the selected rows whose gradient is not zero. Does
+    /// not wait for the device.
     ///
     /// # Errors
     /// Returns libtorch's error if gradients do not fit the weights.
@@ -168,8 +168,8 @@ impl Optimizer {
         self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
     }
 
-    /// Calls `update` for every weight with its gradient, weight decay included. The gradient is zero if
-    /// `applied`, a float [], is 0 instead of 1.
+    /// Calls `update` for every weight with its gradient, weight decay included. The gradient is
+    /// zero if `applied`, a float [], is 0 instead of 1.
     fn for_each_weight(
         &mut self,
         gradients: &[Tensor],
@@ -186,8 +186,8 @@ impl Optimizer {
         }
     }
 
-    /// RMSprop (Hinton 2012), as in `torch.optim.RMSprop`. Computes in place if possible: the embedding
-    /// is large, and every temporary tensor costs a pass over memory.
+    /// RMSprop (Hinton 2012), as in `torch.optim.RMSprop`. Computes in place if possible: the
+    /// embedding is large, and every temporary tensor costs a pass over memory.
     fn rmsprop(&mut self, index: usize, gradient: &Tensor, learning_rate: f64, applied: &Tensor) {
         let options = self.config.rmsprop.clone();
         let square = &mut self.state[0].tensors[index];
@@ -257,15 +257,15 @@ impl Optimizer {
     }
 }
 
-/// Returns the norm of the whole gradient, [], and scales the gradients down in place to norm `limit`
-/// if their norm is larger (Pascanu, Mikolov and Bengio 2013). If the norm is not finite, neither are
-/// the gradients. The gradients are first divided by `scale`, [], the loss scale.
+/// Returns the norm of the whole gradient, [], and scales the gradients down in place to norm
+/// `limit` if their norm is larger (Pascanu, Mikolov and Bengio 2013). If the norm is not finite,
+/// neither are the gradients. The gradients are first divided by `scale`, [], the loss scale.
 pub fn clip(gradients: &mut [Tensor], limit: Option<f64>, scale: Option<&Tensor>) -> Tensor {
     let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
     let norm = Tensor::stack(&norms, 0).norm();
     let norm = scale.map_or(norm.shallow_clone(), |scale| norm / scale);
-    // On the CPU the norm is known, and most gradients need no scaling. A CUDA device must not be waited
-    // for.
+    // On the CPU the norm is known, and most gradients need no scaling. A CUDA device must not be
+    // waited for.
     let fits = |limit: f64| norm.device() == Device::Cpu && norm.double_value(&[]) <= limit;
     let limit = limit.filter(|limit| !fits(*limit));
     let clipped = limit.map(|limit| (norm.reciprocal() * limit).clamp_max(1.0));

@@ -51,8 +51,8 @@ fn is_out_of_memory(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(LibtorchError::is_out_of_memory)
 }
 
-/// Returns the batch with the most tokens, padding included, and the batch with the most examples. One
-/// of them takes the most memory.
+/// Returns the batch with the most tokens, padding included, and the batch with the most examples.
+/// One of them takes the most memory.
 fn largest_batches<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [u32]> {
     let tokens = |batch: &&[u32]| -> usize {
         let time_steps = |input: &Vec<usize>| batch.iter().map(|i| input[*i as usize]).max();
@@ -62,8 +62,8 @@ fn largest_batches<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [
     most_tokens.into_iter().chain(plan.batches().max_by_key(|batch| batch.len())).collect()
 }
 
-/// Searches the largest number between `min`, which fits, and `max` that fits, to a precision of 5 %,
-/// and subtracts a tenth, because other batches of an epoch may need more memory. Returns `max` if it
+/// Finds the largest number that fits between `min`, which fits, and `max`. Searches to within 5% and
+/// subtracts a tenth, because other batches of an epoch may need more memory. Returns `max` if it
 /// fits.
 fn find_largest(
     min: usize,

@@ -8,7 +8,7 @@ unsafe extern "C" {
     fn lstmtext_free(message: *mut libc::c_char);
 }
 
-/// Converts the result of a function in bindings.cpp, null or an error message, and frees the message.
+/// Converts the result of a function in bindings.cpp: null, or an error message, which is freed.
 ///
 /// # Errors
 /// Returns an error if there is a message.

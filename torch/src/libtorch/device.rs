@@ -46,8 +46,8 @@ pub fn device_memory(device: Device) -> Option<u64> {
     driver().ok()?.devices.get(index).map(|device| device.memory)
 }
 
-/// Loads `libtorch_cuda.so` if it is in the library path. The binary is not linked with it, so that one
-/// binary works with and without CUDA.
+/// Loads `libtorch_cuda.so` if it is in the library path. The binary is not linked with it, so that
+/// one binary works with and without CUDA.
 pub fn load_cuda() {
     let _ = load_cuda_library();
 }

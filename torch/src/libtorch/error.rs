@@ -20,7 +20,7 @@ pub struct LibtorchError {
 /// Description of a batch for error messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchContext {
-    /// Whether the batch is used for training.
+    /// `true` for a training batch.
     pub training: bool,
     /// Number of examples B.
     pub examples: usize,
@@ -45,14 +45,14 @@ impl LibtorchError {
         Some(Self::new(&rest[..end].replace("\\\"", "\"")))
     }
 
-    /// Whether the device, or this machine, ran out of memory.
+    /// Returns `true` if the device, or this machine, ran out of memory.
     pub fn is_out_of_memory(&self) -> bool {
         // Messages of CUDA, the CPU, cuBLAS and cuDNN.
         let parts = ["out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED"];
         parts.iter().any(|part| self.message.contains(part))
     }
 
-    /// Whether a smaller batch may succeed: cuDNN also has limits of its own.
+    /// Returns `true` if a smaller batch may succeed. cuDNN has limits besides memory.
     fn may_depend_on_batch_size(&self) -> bool {
         self.is_out_of_memory() || self.message.contains("CUDNN_STATUS")
     }
@@ -64,7 +64,8 @@ impl LibtorchError {
             let batch = if training { "a training batch" } else { "a batch" };
             write!(f, " in {batch} of {examples} examples with up to {time_steps} tokens")?;
         }
-        // In a container, CUDA cannot tell which memory of the process is not PyTorch's.
+        // Outside of containers the message also has the memory of the whole process. PyTorch's
+        // share is always there.
         let prefixes = [
             "Tried to allocate",
             "total capacity of",

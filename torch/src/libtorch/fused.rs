@@ -18,7 +18,7 @@ pub struct AdamOptions {
     pub epsilon: f64,
     /// Weight decay.
     pub weight_decay: f64,
-    /// Whether the decay is subtracted from the weights (AdamW) rather than added to the gradients.
+    /// Decoupled weight decay: subtracted from the weights (AdamW), not added to the gradients.
     pub decoupled: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct SgdOptions {
     pub learning_rate: f64,
     /// Momentum factor.
     pub momentum: f64,
-    /// Whether to use Nesterov momentum.
+    /// Nesterov momentum.
     pub nesterov: bool,
     /// Weight decay.
     pub weight_decay: f64,
@@ -66,8 +66,8 @@ unsafe extern "C" {
 
 /// Applies one step of Adam or AdamW to weights and state in place.
 ///
-/// `steps` has a step counter, a float [], for each weight. If `skipped`, a float [], is 1 instead of 0,
-/// nothing changes.
+/// `steps` has a step counter, a float [], for each weight. If `skipped`, a float [], is 1 instead
+/// of 0, nothing changes.
 ///
 /// # Errors
 /// Returns libtorch's error if shapes or devices differ.
@@ -89,8 +89,8 @@ pub fn adam(
     for step in steps {
         let _ = step.shallow_clone().g_add_(&applied);
     }
-    // SAFETY: each list has `weights.len()` valid tensors that outlive the call. The kernel changes only
-    // the contents of tensors, which tch allows through shared references.
+    // SAFETY: each list has `weights.len()` valid tensors that outlive the call. The kernel changes
+    // only the contents of tensors, which tch allows through shared references.
     let message = unsafe {
         lstmtext_fused_adam(
             handles(weights).as_ptr(),
@@ -111,8 +111,9 @@ pub fn adam(
     check(message)
 }
 
-/// Applies one step of stochastic gradient descent to weights and momentum buffers in place. `momenta`
-/// may be empty if the momentum is 0. If `skipped`, a float [], is 1 instead of 0, nothing changes.
+/// Applies one step of stochastic gradient descent to weights and momentum buffers in place.
+/// `momenta` may be empty if the momentum is 0. If `skipped`, a float [], is 1 instead of 0,
+/// nothing changes.
 ///
 /// # Errors
 /// Returns libtorch's error if shapes or devices differ.

@@ -1,5 +1,5 @@
-//! Parts of libtorch that tch does not cover: CUDA devices, threads, errors, the profiler, and fused
-//! optimizers. Networks, batches and training don't belong here.
+//! Parts of libtorch that tch does not cover: CUDA devices, threads, errors, the profiler, and
+//! fused optimizers. Networks, batches and training don't belong here.
 
 mod bindings;
 mod device;

@@ -25,7 +25,7 @@ impl Numerics {
     /// Applies the settings to the whole process.
     ///
     /// # Errors
-    /// Returns libtorch's error.
+    /// Returns an error if libtorch rejects the settings.
     pub fn apply(self) -> anyhow::Result<()> {
         // SAFETY: the function takes plain values and changes settings of libtorch.
         check(unsafe { lstmtext_set_numerics(self.tf32, self.deterministic) })

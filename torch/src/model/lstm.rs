@@ -1,13 +1,13 @@
-//! LSTM layers in one or two directions (Hochreiter and Schmidhuber 1997, Gers et al. 2000), computed
-//! by libtorch's oneDNN and cuDNN kernels.
+//! LSTM layers in one or two directions (Hochreiter and Schmidhuber 1997, Gers et al. 2000),
+//! computed by libtorch's oneDNN and cuDNN kernels.
 //!
 //! i = σ(W_i x + U_i h + b_i), f = σ(W_f x + U_f h + b_f), g = tanh(W_g x + U_g h + b_g),
 //! o = σ(W_o x + U_o h + b_o), c ← f ⊙ c + i ⊙ g, h = o ⊙ tanh(c).
 //!
-//! Sequences are padded, not packed, because packing rules out oneDNN's kernel and cuDNN's persistent
-//! kernels. States in padding at the end are ignored; padding in front is read like text, as in Keras.
-//! The backward direction is a separate LSTM over each text reversed within its length, because a
-//! `bidirectional` call would start it in the padding.
+//! Sequences are padded, not packed, because packing rules out oneDNN's kernel and cuDNN's
+//! persistent kernels. States in padding at the end are ignored; padding in front is read like
+//! text, as in Keras. The backward direction is a separate LSTM over each text reversed within its
+//! length, because a `bidirectional` call would start it in the padding.
 
 use tch::{Device, Kind, Tensor};
 
@@ -40,7 +40,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// Stores all weights in one buffer, in cuDNN's order. Otherwise cuDNN copies them there in every
+    /// Stores all weights in one buffer in cuDNN's order, so that cuDNN need not copy them in every
     /// call.
     fn new(direction: Direction, weights: [Tensor; 4], device: Device) -> Self {
         let flat: Vec<Tensor> = weights.iter().map(|weight| weight.flatten(0, -1)).collect();
@@ -61,8 +61,7 @@ impl Cell {
         }
     }
 
-    /// Returns input weights, recurrent weights and the two biases with data type `kind`, again in one
-    /// buffer.
+    /// Returns input weights, recurrent weights and both biases as `kind`, again in one buffer.
     fn weights(&self, kind: Kind) -> [Tensor; 4] {
         let own = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
         if kind == Kind::Float {
@@ -89,7 +88,7 @@ pub struct HiddenStates {
 }
 
 impl HiddenStates {
-    /// Returns the states in the order of the text, [B, T, H].
+    /// Returns the states in text order, [B, T, H].
     fn in_text_order(&self, padding: &Padding) -> Tensor {
         reverse_if_backward(self.direction, &self.states, padding)
     }
@@ -182,13 +181,13 @@ impl Lstm {
     }
 }
 
-/// Concatenates the hidden states of all directions in the order of the text, [B, T, H · directions].
+/// Concatenates the hidden states of all directions in text order, [B, T, H · directions].
 fn concatenate(directions: &[HiddenStates], padding: &Padding) -> Tensor {
     let states = directions.iter().map(|states| states.in_text_order(padding));
     Tensor::cat(&states.collect::<Vec<_>>(), 2)
 }
 
-/// Converts a sequence from the order of the text to the order in which `direction` reads, and back.
+/// Converts a sequence between the order of the text and the order in which `direction` reads.
 fn reverse_if_backward(direction: Direction, sequence: &Tensor, padding: &Padding) -> Tensor {
     match direction {
         Direction::Forward => sequence.shallow_clone(),

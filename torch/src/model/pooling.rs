@@ -7,8 +7,8 @@ use lstmtext::config::Pooling;
 
 /// Pools the hidden states of one direction over its real tokens, [B, T, H] → [B, H] in fp32.
 ///
-/// `Last` is the state after the last time step. If padding is in front, the backward direction reads
-/// it last, as in Keras without masking.
+/// `Last` is the state after the last time step. If padding is in front, the backward direction
+/// reads it last, as in Keras without masking.
 pub fn pool(kind: Pooling, states: &Tensor, padding: &Padding, direction: Direction) -> Tensor {
     match kind {
         Pooling::Last => padding.last(states).to_kind(Kind::Float),

@@ -55,8 +55,8 @@ impl Case {
         }
     }
 
-    /// Creates a network with random weights. Initial weights would hide errors, because most of their
-    /// biases are zero.
+    /// Creates a network with random weights. Initial weights would hide errors, because most of
+    /// their biases are zero.
     pub fn model(&self) -> Model {
         let mut random = Pcg64::seed_from_u64(5);
         let mut weights = initial_weights(&self.spec(), 5).unwrap();

@@ -214,7 +214,8 @@ fn training_steps_agree_for_every_optimizer() {
             steps(&mut torch, &data);
             assert_close(&native.weights(), &torch.weights(), optimizer);
 
-            // The texts of the steps do not contain "i", so that only weight decay changes its vector.
+            // The texts of the steps do not contain "i", so that only weight decay changes its
+            // vector.
             initial.retain(|tensor| tensor.name == "embedding.weight");
             let vector = |tensor: &NamedTensor| tensor.values[tensor.values.len() - 6..].to_vec();
             let weights = native.weights();

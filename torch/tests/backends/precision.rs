@@ -33,8 +33,8 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
 }
 
-/// Log-probabilities and gradients differ from those of fp32 by the rounding error of the precision: not
-/// by more, and not by less, because the LSTM does compute in that precision.
+/// Log-probabilities and gradients differ from those of fp32 by the rounding error of the
+/// precision: not by more, and not by less, because the LSTM does compute in that precision.
 #[test]
 fn half_precision_is_close_to_fp32() {
     for network in NETWORKS {

@@ -1,5 +1,5 @@
-//! Tests that need a CUDA device, run by `make gpu-check`. With GPU_CHECK_DEVICE=cpu they use the CPU as
-//! the device, which tests the tests themselves.
+//! Tests that need a CUDA device, run by `make gpu-check`. With GPU_CHECK_DEVICE=cpu they use the
+//! CPU as the device, which tests the tests themselves.
 
 #![allow(
     clippy::expect_used,

@@ -128,8 +128,8 @@ fn ten_steps_agree_with_the_cpu() {
                     losses(ten_steps(&mut on_device, &data)),
                 );
                 assert!(largest_difference(&a, &b) < 1e-3, "{at}: {a:?} {b:?}");
-                // Compare norms, because single weights may differ: Adam turns the sign of a gradient
-                // near zero into a whole step.
+                // Compare norms, because single weights may differ: Adam turns the sign of a
+                // gradient near zero into a whole step.
                 let squares =
                     |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
                 let all = |learner: &TorchLearner| -> Vec<f32> {
@@ -175,8 +175,8 @@ fn every_precision_is_close_to_fp32() {
     }
 }
 
-/// Covers everything whose order of summation may vary between runs: many texts, frequent words, both
-/// directions, sparse updates of the embedding, and max pooling.
+/// Covers everything whose order of summation may vary between runs: many texts, frequent words,
+/// both directions, sparse updates of the embedding, and max pooling.
 #[test]
 #[ignore = "needs a CUDA device"]
 fn deterministic_runs_have_identical_bits() {

@@ -50,8 +50,8 @@ impl TestDir {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// Runs the program in the parent of this test's directory. The tests may have been built on another
-    /// machine.
+    /// Runs the program in the parent of this test's directory. The tests may have been built on
+    /// another machine.
     fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
         let own = std::env::current_exe().unwrap();
         let program = own.parent().unwrap().parent().unwrap().join("lstmtext");

@@ -1,5 +1,5 @@
-//! Compares both backends with PyTorch: logits, every gradient, the losses of ten steps and the weights
-//! after them, for each optimizer. `make_golden.py` generated the golden files.
+//! Compares both backends with PyTorch: logits, every gradient, the losses of ten steps and the
+//! weights after them, for each optimizer. `make_golden.py` generated the golden files.
 
 #![allow(
     clippy::expect_used,
