@@ -62,9 +62,9 @@ fn largest_batches<'a>(plan: &'a BatchPlan, lengths: &[Vec<usize>]) -> Vec<&'a [
     most_tokens.into_iter().chain(plan.batches().max_by_key(|batch| batch.len())).collect()
 }
 
-/// Finds the largest number that fits between `min`, which fits, and `max`. Searches to within 5% and
-/// subtracts a tenth, because other batches of an epoch may need more memory. Returns `max` if it
-/// fits.
+/// Finds the largest number that fits between `min`, which fits, and `max`. Searches to within 5%
+/// and subtracts a tenth, because other batches of an epoch may need more memory. Returns `max` if
+/// it fits.
 fn find_largest(
     min: usize,
     max: usize,
