@@ -48,7 +48,7 @@ fn a_model_lives_its_whole_life_without_libtorch() {
     run("bench small.yaml --steps 2 --rounds 1")
         .stdout(contains("native").and(contains("libtorch").not()).and(contains("matrix product")));
     run("sweep sweep.yaml --out sweeps/s");
-    run("runs runs/a sweeps/s").stdout(contains("finished"));
+    run("runs runs").stdout(contains("finished"));
     run("summary small.yaml");
     run("devices").stdout(contains("libtorch not installed").and(contains("cpu: 1 thread")));
     assert_fails(

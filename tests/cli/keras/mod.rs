@@ -211,8 +211,8 @@ fn states_are_written_for_numpy() {
     let two = dir.lstmtext("states checkpoint w5 w6 --to s.npy");
     assert_fails(two, 2, &["2 texts", "at most 1"]);
     assert_fails(dir.lstmtext("states checkpoint w5 --to s.txt"), 2, &[".npz, .npy, .svg or .png"]);
-    assert_fails(dir.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "is 1"]);
-    assert_fails(dir.lstmtext("states checkpoint"), 2, &["there is no text"]);
+    assert_fails(dir.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "layers 1 to 1"]);
+    assert_fails(dir.lstmtext("states checkpoint"), 2, &["no text: name one"]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn weights_that_do_not_fit_are_refused() {
     assert_fails(
         dir.lstmtext("import keras.yaml weights.npz --to checkpoint"),
         1,
-        &["is there already"],
+        &["already exists"],
     );
     assert_fails(dir.lstmtext("export checkpoint --to weights.h5"), 2, &[".npz"]);
     // A checkpoint gives the frame as well as a configuration.
