@@ -37,7 +37,7 @@ pub trait Backend: fmt::Display {
     /// Name of the backend in the configuration.
     fn kind(&self) -> BackendKind;
 
-    /// Whether a CUDA device computes.
+    /// Returns true if a CUDA device computes.
     fn is_cuda(&self) -> bool {
         false
     }
@@ -50,7 +50,7 @@ pub trait Backend: fmt::Display {
         work()
     }
 
-    /// Whether the library that computes reported this error, rather than this program.
+    /// Returns true if the library that computes reported this error, rather than this program.
     fn reported(&self, error: &anyhow::Error) -> bool {
         let _ = error;
         false
@@ -111,7 +111,7 @@ pub trait Backends {
     /// Returns an error if libtorch cannot be used on this device.
     fn libtorch(&self, config: &Config, compute: Compute) -> anyhow::Result<Box<dyn Backend>>;
 
-    /// Whether libtorch can be started at all.
+    /// Returns true if libtorch is installed.
     fn has_libtorch(&self) -> bool;
 
     /// libtorch's version and devices; `None` if there is no libtorch. A program without libtorch
@@ -122,13 +122,13 @@ pub trait Backends {
     fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>>;
 }
 
-/// How a command wants to compute.
+/// Settings of a command for computing.
 #[derive(Clone, Copy, Debug)]
 pub struct Compute {
     /// Device to compute on.
     pub device: DeviceChoice,
     /// Number of CPU threads; by default one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// Whether the command runs long enough to justify slow preparations.
+    /// True if the command runs long enough to justify slow preparations.
     pub long_running: bool,
 }

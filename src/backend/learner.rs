@@ -59,7 +59,7 @@ pub struct StepStats {
 }
 
 impl StepStats {
-    /// Whether loss and gradient norm are finite, or only overflowed fp16.
+    /// Returns true if loss and gradient norm are finite, or only overflowed fp16.
     pub fn is_finite(&self) -> bool {
         self.loss.mean.is_finite() && self.gradient_norm.is_none_or(f64::is_finite)
     }
@@ -79,7 +79,7 @@ pub struct BatchLoss {
 /// A step is `compute_gradients` → `sum_gradients` → `clip_gradients` → `update`, in this order. On a
 /// CUDA device none of them waits for the device.
 pub trait Learner: Inference {
-    /// Returns what prepares batches for this learner.
+    /// Returns the function that prepares batches for this learner.
     fn preparer(&self) -> Preparer;
 
     /// Computes the loss of a batch and its gradient, which the learner keeps.

@@ -1,4 +1,4 @@
-//! What computes: the traits that every backend implements, the rule that chooses one, and the
+//! Backends compute: the traits that each of them implements, the rule that chooses one, and the
 //! backend for the CPU. The training loop, files and commands don't belong here.
 
 mod backends;

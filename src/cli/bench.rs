@@ -273,9 +273,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Seconds to log the curves of a step.
 fn log_seconds(steps: usize) -> anyhow::Result<f64> {
-    let folder = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let mut events = EventWriter::create(&folder, SystemTime::now())?;
+    let directory = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let mut events = EventWriter::create(&directory, SystemTime::now())?;
     let start = Instant::now();
     for step in 0..steps as u64 {
         for curve in 0..CURVES {
@@ -284,7 +284,7 @@ fn log_seconds(steps: usize) -> anyhow::Result<f64> {
     }
     let seconds = start.elapsed().as_secs_f64();
     drop(events);
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&directory)?;
     Ok(seconds / steps as f64)
 }
 

@@ -84,7 +84,7 @@ struct TextStates {
     /// Tokens that the model reads, padding in front included: as in the vocabulary, or as in the text
     /// if they are unknown.
     tokens: Vec<String>,
-    /// Whether each token is in the vocabulary; the model reads all others as the same token.
+    /// True for tokens in the vocabulary; the model reads all others as the same token.
     known: Vec<bool>,
     /// Number of tokens cut off by `text.max_length`.
     tokens_unread: usize,

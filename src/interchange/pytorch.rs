@@ -1,10 +1,10 @@
-//! A checkpoint for other programs: a folder with its weights and, as plain JSON, all else that it
-//! takes to compute what lstmtext answers.
+//! Exported models for PyTorch: a directory with the weights and, as JSON, everything else that is needed
+//! to reproduce the predictions.
 //!
 //! | file | content |
 //! |---|---|
 //! | `model.safetensors` | weights under PyTorch's names |
-//! | `model.json` | labels and, for each input, how a text becomes ids and what reads them |
+//! | `model.json` | labels and, for each input, tokenizer, vocabulary and layers |
 
 use std::fs;
 use std::path::Path;
@@ -23,37 +23,38 @@ const VERSION: u32 = 1;
 const WEIGHTS: &str = "model.safetensors";
 const DESCRIPTION: &str = "model.json";
 
-/// What `model.json` holds.
+/// Contents of `model.json`.
 #[derive(Serialize)]
 struct Description<'a> {
     format: &'static str,
     version: u32,
-    /// The program that wrote it.
+    /// Version of the program that wrote it.
     lstmtext: &'static str,
     labels: &'a [String],
-    /// sigmoid: one logit, for the second label; softmax: one for each.
+    /// sigmoid: one logit, for the second label; softmax: one logit per label.
     activation: &'static str,
-    /// In the order in which their features go into the head.
+    /// In the order in which their features are concatenated.
     inputs: Vec<InputDescription<'a>>,
 }
 
-/// One input: how its text becomes ids, and what reads these.
+/// Tokenizer, vocabulary and layers of an input.
 #[derive(Serialize)]
 struct InputDescription<'a> {
-    /// Nothing where it is the only one.
+    /// `None` if it is the only input.
     name: Option<&'a str>,
-    /// What the names of its parameters begin with.
+    /// Prefix of the names of its parameters.
     prefix: String,
-    /// Their texts are joined by a space.
+    /// Columns whose texts are joined by a space.
     columns: Vec<String>,
     tokenizer: Tokenizer,
-    /// Whether the start id stands in front of every text.
+    /// True if every text starts with the start id.
     start_token: bool,
-    /// Ids that are read of a text, the start id included.
+    /// Maximum number of ids per text, start id included.
     max_length: usize,
-    /// Where longer texts are cut.
+    /// Side on which longer texts are truncated.
     truncate: &'static str,
-    /// Where shorter ones are filled: "back" is never read, "front" is, up to the maximum length.
+    /// Side on which shorter texts are padded. The LSTM never reads padding at the "back"; it reads padding
+    /// at the "front", up to the maximum length.
     pad: &'static str,
     ids: SpecialIds,
     embedding: Embedding,
@@ -70,12 +71,12 @@ struct Tokenizer {
     strip_tags: bool,
 }
 
-/// The ids that are no words.
+/// Ids that are not words.
 #[derive(Serialize)]
 struct SpecialIds {
     pad: u32,
     start: u32,
-    /// Of words outside the vocabulary, and of a text without words.
+    /// Words outside the vocabulary, and texts without words.
     oov: u32,
 }
 
@@ -138,19 +139,19 @@ impl<'a> Description<'a> {
     }
 }
 
-/// Writes the new folder `path`, and those above it where they are missing.
+/// Writes the new directory `path`, and creates missing parents.
 ///
 /// # Errors
-/// Where a file cannot be read or written; there is no folder then.
+/// Returns an error if a file cannot be read or written; no directory is left then.
 pub fn write(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
     let description = Description::of(checkpoint).with_context(|| checkpoint.unusable())?;
     let mut json = serde_json::to_vec_pretty(&description).context("cannot encode JSON")?;
     json.push(b'\n');
     let weights = checkpoint.weights()?;
     create_parent_directory(path)?;
-    replace_directory(path, |folder| {
-        named_tensors::write(&folder.join(WEIGHTS), &weights)?;
-        let file = folder.join(DESCRIPTION);
+    replace_directory(path, |directory| {
+        named_tensors::write(&directory.join(WEIGHTS), &weights)?;
+        let file = directory.join(DESCRIPTION);
         fs::write(&file, &json).with_context(|| format!("cannot write \"{}\"", file.display()))
     })
 }

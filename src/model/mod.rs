@@ -1,5 +1,5 @@
-//! What a network is before anything computes: its parameters and their shapes, its initial weights,
-//! its summary. Forward and backward passes belong to the backends.
+//! A network before anything computes: its parameters and their shapes, its initial weights, its
+//! summary. Forward and backward passes belong to the backends.
 
 pub mod initialization;
 pub mod named_tensors;

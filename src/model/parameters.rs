@@ -21,13 +21,13 @@ pub struct Parameter {
     pub name: String,
     /// Length of each dimension.
     pub shape: Vec<usize>,
-    /// Whether training changes the tensor.
+    /// True if training changes the tensor.
     pub trainable: bool,
-    /// What the network uses it for.
+    /// Role of the tensor in the network.
     pub role: Role,
 }
 
-/// What a parameter is for. Gates are in PyTorch's order i, f, g, o.
+/// Role of a parameter. Gates are in PyTorch's order i, f, g, o.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Word vectors [V, E] of an input, counted from 0.

@@ -1,4 +1,4 @@
-//! What a loss function is, and when a prediction is right.
+//! Loss functions, and when a prediction is correct.
 
 use crate::data::{Target, Targets};
 
@@ -19,7 +19,7 @@ pub fn argmax(values: &[f64]) -> usize {
     (0..values.len()).fold(0, better)
 }
 
-/// Whether the most probable class is right: the label, one of the labels, or the most probable class
+/// Returns true if the most probable class is the label, one of the labels, or the most probable class
 /// of the distribution.
 pub fn is_correct(log_probabilities: &[f64], target: Target) -> bool {
     let predicted = argmax(log_probabilities);

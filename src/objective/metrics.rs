@@ -1,15 +1,15 @@
-//! Counts that are divided once, at the end.
+//! Loss and accuracy: sums that are divided once, at the end.
 
 use serde::{Deserialize, Serialize};
 
-/// Adds up losses and hits over batches.
+/// Sums of losses and correct predictions over batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
-    /// Sum of the losses, each times its batch's examples.
+    /// Sum of the losses of all examples.
     pub loss_sum: f64,
-    /// Examples whose most probable class was the right one.
+    /// Number of correct predictions.
     pub correct: u64,
-    /// Examples added.
+    /// Number of examples.
     pub examples: u64,
 }
 
@@ -21,19 +21,19 @@ impl Meter {
         self.examples += examples;
     }
 
-    /// Mean loss and accuracy; both 0 where nothing was added.
+    /// Mean loss and accuracy; both are 0 if there are no examples.
     pub fn score(&self) -> Score {
         let examples = self.examples.max(1) as f64;
         Score { loss: self.loss_sum / examples, accuracy: self.correct as f64 / examples }
     }
 }
 
-/// How good a model is on some examples.
+/// Scores of a model on a set of examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Mean cross-entropy, in nats.
     pub loss: f64,
-    /// Share of the examples that were classified rightly.
+    /// Share of correct predictions.
     pub accuracy: f64,
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_of_unequal_size_weigh_by_their_examples() {
+    fn batches_are_weighted_by_their_size() {
         let mut meter = Meter::default();
         meter.add(1.0, 3, 4);
         meter.add(4.0, 0, 1);

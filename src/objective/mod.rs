@@ -1,5 +1,5 @@
-//! What training minimizes: the loss of an example, its gradient with respect to the logits, and what
-//! metrics count. How a network computes the logits belongs to the backends.
+//! Objectives of training: the loss of an example, its gradient with respect to the logits, and what
+//! metrics count. Computing the logits belongs to the backends.
 
 mod cross_entropy;
 mod log_odds;
@@ -13,7 +13,7 @@ pub use cross_entropy::CrossEntropy;
 pub use log_odds::{LogOdds, log_odds};
 pub use loss_function::{LossFunction, argmax, is_correct};
 
-/// What a model is trained for.
+/// Objective of training.
 #[derive(Clone, Debug)]
 pub enum Objective {
     /// One class per example, or a distribution over the classes.

@@ -86,7 +86,7 @@ pub struct Jobs<'a> {
     console: Console,
     /// Time of the next attempt to start runs.
     next_start: Instant,
-    /// Whether the processes have received the signal.
+    /// True if the processes have received the signal.
     forwarded: bool,
 }
 

@@ -41,11 +41,11 @@ pub struct Trainer<'a> {
     progress: Progress,
     /// Steps that are done but not yet measured.
     pending: Vec<PendingStep>,
-    /// When the first of them started.
+    /// Start of the first of them.
     pending_since: Instant,
 }
 
-/// Where a run continues.
+/// State from which a run continues.
 pub struct Resume {
     /// Optimizer state after the last step.
     pub optimizer_state: Vec<NamedTensor>,
@@ -53,7 +53,7 @@ pub struct Resume {
     pub progress: Progress,
 }
 
-/// How training ended.
+/// Result of training.
 pub enum Ending {
     /// All epochs are done, or early stopping ended the run.
     Finished(RunSummary),
@@ -335,7 +335,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Whether a validation is due: as configured, and after the last step.
+    /// Returns true if a validation is due: as configured, and after the last step.
     fn validation_due(&self, end_of_epoch: bool) -> bool {
         self.progress.epoch >= self.config.epochs
             || self.config.validate_every.due(self.progress.step, end_of_epoch)

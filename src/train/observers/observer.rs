@@ -47,7 +47,7 @@ pub struct Validation<'a> {
     pub predictions: &'a Predictions,
     /// Seconds of training since the last validation.
     pub train_seconds: f64,
-    /// Whether the score is the best so far.
+    /// True if the score is the best so far.
     pub is_best: bool,
 }
 
@@ -101,7 +101,7 @@ pub trait Observer {
         Ok(None)
     }
 
-    /// Whether [`Observer::finished`] uses the weights.
+    /// Returns true if [`Observer::finished`] uses the weights.
     fn wants_final_weights(&self) -> bool {
         false
     }

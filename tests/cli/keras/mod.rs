@@ -211,7 +211,11 @@ fn states_are_written_for_numpy() {
     let two = dir.lstmtext("states checkpoint w5 w6 --to s.npy");
     assert_fails(two, 2, &["2 texts", "at most 1"]);
     assert_fails(dir.lstmtext("states checkpoint w5 --to s.txt"), 2, &[".npz, .npy, .svg or .png"]);
-    assert_fails(dir.lstmtext("states checkpoint w5 --layer 2"), 2, &["--layer 2", "layers 1 to 1"]);
+    assert_fails(
+        dir.lstmtext("states checkpoint w5 --layer 2"),
+        2,
+        &["--layer 2", "layers 1 to 1"],
+    );
     assert_fails(dir.lstmtext("states checkpoint"), 2, &["no text: name one"]);
 }
 
