@@ -292,7 +292,7 @@ fn weights() {
 /// Mutates the files of a checkpoint and updates their hashes, as an attacker would.
 #[test]
 fn checkpoints() {
-    use lstmtext::backend::native::NativeClassifier;
+    use lstmtext::backend::native::NativeInference;
     use lstmtext::run::checkpoint::{self, Checkpoint, Contents};
     use lstmtext::run::progress::Progress;
     use lstmtext::text::Encoders;
@@ -350,7 +350,7 @@ fn checkpoints() {
                 && found.optimizer_state().is_ok()
                 && found
                     .weights()
-                    .and_then(|weights| NativeClassifier::new(&found.model_spec(), weights))
+                    .and_then(|weights| NativeInference::new(&found.model_spec(), weights))
                     .is_ok()
         });
         fs::write(path.join(name), whole).unwrap();

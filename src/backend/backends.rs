@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::learner::{Inference, Learner};
-use crate::config::{Backend as BackendKind, Config, ConfigError};
+use crate::config::{BackendKind, Config, ConfigError};
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;

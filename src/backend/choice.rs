@@ -2,7 +2,7 @@
 
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
 use super::native::NativeBackend;
-use crate::config::{Backend as BackendKind, Config, ConfigError, TokenBudget};
+use crate::config::{BackendKind, Config, ConfigError, TokenBudget};
 use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
 use crate::system::torch_program;

@@ -17,7 +17,7 @@ pub trait Inference: Send {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
 
     /// [`Inference::log_probabilities`] of several batches, which may be computed concurrently.
-    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         batches.iter().map(|examples| self.log_probabilities(inputs, examples)).collect()
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use crate::backend::{Backend, Backends, Compute, Learner, SingleProcess, Times};
-use crate::config::{self, Backend as BackendKind, ConfigError, Input};
+use crate::config::{self, BackendKind, ConfigError, Input};
 use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::events::EventWriter;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::SUCCESS;
-use crate::backend::native::NativeClassifier;
+use crate::backend::native::NativeInference;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
@@ -18,7 +18,7 @@ use crate::output::sanitize::tsv_field;
 use crate::output::{message, note, print, print_json};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
-use crate::prediction::native_classifier;
+use crate::prediction::native_inference;
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
@@ -144,7 +144,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
-    let network = native_classifier(&checkpoint)?;
+    let network = native_inference(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).from_arguments(args.texts, args.inputs)?;
     if texts[0].is_empty() {
@@ -203,7 +203,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
 
 fn text_states(
     checkpoint: &Checkpoint,
-    network: &NativeClassifier,
+    network: &NativeInference,
     input: usize,
     text: String,
     layer: Option<usize>,

@@ -12,7 +12,7 @@ use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{program, quoted, relative, tensorboard};
 use crate::backend::{Backend, Backends};
-use crate::config::{self, Backend as BackendKind, Config, Override, logit_count};
+use crate::config::{self, BackendKind, Config, Override, logit_count};
 use crate::data::prepared::PreparedData;
 use crate::events;
 use crate::model::summary::summarize;

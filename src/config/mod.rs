@@ -28,7 +28,7 @@ pub(crate) use overrides::field_path;
 pub use print::{inline_yaml, reference, resolved_yaml};
 pub use resolved::Resolved;
 pub use schema::{
-    Activation, AdadeltaConfig, AdamConfig, Backend, BrokenLines, CacheUse, Config, DataConfig,
+    Activation, AdadeltaConfig, AdamConfig, BackendKind, BrokenLines, CacheUse, Config, DataConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
     Initialization, LstmConfig, ModelConfig, OptimizerKind, PadSide, Pooling, Precision,
     RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,

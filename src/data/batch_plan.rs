@@ -43,7 +43,7 @@ impl BatchPlan {
         self.ends.len()
     }
 
-    /// Returns `true` if there are no batches.
+    /// Returns true if there are no batches.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -18,7 +18,7 @@ impl Dataset {
         self.targets.len()
     }
 
-    /// Returns `true` if there are no examples.
+    /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

@@ -34,7 +34,7 @@ impl Examples {
         self.targets.len()
     }
 
-    /// Returns `true` if there are no examples.
+    /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

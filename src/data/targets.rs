@@ -31,7 +31,7 @@ pub enum Target<'a> {
     /// One label.
     Label(u32),
     /// A set of labels.
-    Labels(&'a [u32]),
+    LabelSet(&'a [u32]),
     /// A probability for each class: `[C]`.
     Distribution(&'a [f32]),
 }
@@ -42,7 +42,7 @@ impl LabelSets {
         self.ends.len()
     }
 
-    /// Returns `true` if there are no examples.
+    /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -85,7 +85,7 @@ impl Targets {
         }
     }
 
-    /// Returns `true` if there are no examples.
+    /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -97,7 +97,7 @@ impl Targets {
     pub fn get(&self, index: usize) -> Target<'_> {
         match self {
             Self::Labels(labels) => Target::Label(labels[index]),
-            Self::LabelSets(sets) => Target::Labels(sets.get(index)),
+            Self::LabelSets(sets) => Target::LabelSet(sets.get(index)),
             Self::Distributions { classes, probabilities } => {
                 Target::Distribution(&probabilities[index * classes..][..*classes])
             }
@@ -234,8 +234,8 @@ mod tests {
     fn label_sets_may_be_empty() {
         let targets = label_sets();
         assert_eq!(targets.len(), 3);
-        assert_eq!(targets.get(0), Target::Labels(&[0, 2]));
-        assert_eq!(targets.get(1), Target::Labels(&[]));
+        assert_eq!(targets.get(0), Target::LabelSet(&[0, 2]));
+        assert_eq!(targets.get(1), Target::LabelSet(&[]));
         assert_eq!(targets.labels(), None);
         assert_eq!(targets.class_counts(3), [1.0, 1.0, 1.0]);
         assert_eq!(

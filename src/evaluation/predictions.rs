@@ -24,7 +24,7 @@ impl Predictions {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let results = classifier.classify(&data.inputs, &batches);
+        let results = classifier.log_probabilities_of_batches(&data.inputs, &batches);
         let classes = results.first().map_or(0, |rows| rows.len() / batches[0].len());
         let mut log_probabilities = vec![0.0; data.len() * classes];
         for (examples, rows) in batches.into_iter().zip(results) {
@@ -51,7 +51,7 @@ impl Predictions {
     pub fn label(&self, example: usize) -> usize {
         match self.targets.get(example) {
             Target::Label(label) => label as usize,
-            Target::Labels(labels) => labels.first().map_or(0, |label| *label as usize),
+            Target::LabelSet(labels) => labels.first().map_or(0, |label| *label as usize),
             Target::Distribution(shares) => {
                 argmax(&shares.iter().map(|share| f64::from(*share)).collect::<Vec<_>>())
             }

@@ -8,7 +8,7 @@ use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::config::Inputs;
 use crate::objective::{argmax, log_odds};
-use crate::prediction::{native_classifier, top_classes};
+use crate::prediction::{native_inference, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{Corpus, LocatedToken, OOV, join_columns};
 
@@ -27,7 +27,7 @@ impl Explainer {
             config: checkpoint.resolved.config.clone(),
             encoders: checkpoint.encoders.clone(),
             labels: checkpoint.labels.clone(),
-            classifier: native_classifier(checkpoint)?,
+            classifier: native_inference(checkpoint)?,
         };
         Ok(Self { model })
     }

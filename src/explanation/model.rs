@@ -1,7 +1,7 @@
 //! The model of a checkpoint, as the attribution methods use it.
 
 use crate::backend::Inference;
-use crate::backend::native::NativeClassifier;
+use crate::backend::native::NativeInference;
 use crate::config::Config;
 use crate::text::{Corpus, Encoders};
 
@@ -15,7 +15,7 @@ pub(super) struct Model {
     pub config: Config,
     pub encoders: Encoders,
     pub labels: Vec<String>,
-    pub classifier: NativeClassifier,
+    pub classifier: NativeInference,
 }
 
 /// An encoded example and the class to explain.
@@ -57,7 +57,7 @@ impl Model {
                 .collect();
             let examples: Vec<u32> = (0..indices.len() as u32).collect();
             let batches: Vec<&[u32]> = examples.chunks(BATCH_SIZE).collect();
-            for rows in self.classifier.classify(&corpora, &batches) {
+            for rows in self.classifier.log_probabilities_of_batches(&corpora, &batches) {
                 found.extend(rows.chunks_exact(self.labels.len()).map(<[f64]>::to_vec));
             }
         }

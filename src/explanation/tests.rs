@@ -4,7 +4,7 @@ use rand_pcg::Pcg64;
 use super::integrated_gradients::probes;
 use super::model::Model;
 use super::*;
-use crate::backend::native::NativeClassifier;
+use crate::backend::native::NativeInference;
 use crate::config::{self, Activation};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::text::Encoders;
@@ -54,7 +54,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
     let vocabulary_sizes = encoders.vocabulary_sizes();
     let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
-    let classifier = NativeClassifier::new(&spec, weights).unwrap();
+    let classifier = NativeInference::new(&spec, weights).unwrap();
     Explainer { model: Model { config, encoders, labels, classifier } }
 }
 
@@ -124,7 +124,7 @@ fn jumps_are_integrated_with_more_points() {
     let model = &mut explainer.model;
     let vocabulary_sizes = model.encoders.vocabulary_sizes();
     let spec = ModelSpec { config: &model.config, vocabulary_sizes, classes: 2 };
-    model.classifier = NativeClassifier::new(&spec, weights).unwrap();
+    model.classifier = NativeInference::new(&spec, weights).unwrap();
     let text = "a b c d e f g h i ".repeat(9);
     let found = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
     let integration = found.integration.unwrap();

@@ -50,8 +50,10 @@ impl CrossEntropy {
     fn share(target: Target, class: usize) -> f64 {
         match target {
             Target::Label(label) => f64::from(u8::from(label as usize == class)),
-            Target::Labels(labels) if labels.contains(&(class as u32)) => 1.0 / labels.len() as f64,
-            Target::Labels(_) => 0.0,
+            Target::LabelSet(labels) if labels.contains(&(class as u32)) => {
+                1.0 / labels.len() as f64
+            }
+            Target::LabelSet(_) => 0.0,
             Target::Distribution(shares) => f64::from(shares[class]),
         }
     }
@@ -118,7 +120,7 @@ mod tests {
             CrossEntropy { label_smoothing: 0.2, class_weights: vec![1.0, 2.5, 0.5] },
         ];
         let targets =
-            [Target::Label(1), Target::Labels(&[0, 2]), Target::Distribution(&[0.2, 0.5, 0.3])];
+            [Target::Label(1), Target::LabelSet(&[0, 2]), Target::Distribution(&[0.2, 0.5, 0.3])];
         for objective in &objectives {
             for target in targets {
                 let loss = |logits: &[f64]| objective.loss(&mut log_softmax(logits), target);

@@ -25,7 +25,7 @@ pub fn is_correct(log_probabilities: &[f64], target: Target) -> bool {
     let predicted = argmax(log_probabilities);
     match target {
         Target::Label(label) => predicted == label as usize,
-        Target::Labels(labels) => labels.contains(&(predicted as u32)),
+        Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
         Target::Distribution(shares) => {
             let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             shares[predicted] == largest

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::backend::Inference;
-use crate::backend::native::NativeClassifier;
+use crate::backend::native::NativeInference;
 use crate::config::{Column, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::run::checkpoint::Checkpoint;
@@ -96,7 +96,7 @@ impl Classifier {
     /// configuration.
     pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
         let checkpoint = Checkpoint::open(path.as_ref())?;
-        let network = native_classifier(&checkpoint)?;
+        let network = native_inference(&checkpoint)?;
         Ok(Self::new(checkpoint, Box::new(network)))
     }
 
@@ -161,7 +161,7 @@ impl Classifier {
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
         let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let all = self.network.classify(&inputs, &batches);
+        let all = self.network.log_probabilities_of_batches(&inputs, &batches);
         let mut predictions = vec![None; examples];
         for (examples, log_probabilities) in batches.into_iter().zip(all) {
             let rows = log_probabilities.chunks_exact(self.labels.len());
@@ -182,8 +182,8 @@ impl Classifier {
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the configuration.
-pub fn native_classifier(checkpoint: &Checkpoint) -> anyhow::Result<NativeClassifier> {
-    NativeClassifier::new(&checkpoint.model_spec(), checkpoint.weights()?)
+pub fn native_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
+    NativeInference::new(&checkpoint.model_spec(), checkpoint.weights()?)
         .with_context(|| checkpoint.unusable())
 }
 

@@ -4,4 +4,4 @@
 mod classifier;
 pub mod text_columns;
 
-pub use classifier::{Classifier, LabelProbability, Prediction, native_classifier, top_classes};
+pub use classifier::{Classifier, LabelProbability, Prediction, native_inference, top_classes};

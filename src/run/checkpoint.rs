@@ -257,7 +257,7 @@ fn reject_model_overrides(overrides: &[Override]) -> Result<(), ConfigError> {
     }
 }
 
-/// Returns `true` if the directory `path` is a checkpoint rather than a run.
+/// Returns true if the directory `path` is a checkpoint rather than a run.
 pub fn is_checkpoint(path: &Path) -> bool {
     path.join(MANIFEST).is_file()
 }

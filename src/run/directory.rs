@@ -208,7 +208,7 @@ impl RunDirectory {
         }
     }
 
-    /// Returns `true` if a process trains in this directory; always `false` on a file system without
+    /// Returns true if a process trains in this directory; always `false` on a file system without
     /// locks. Writes nothing.
     pub fn is_training(&self) -> bool {
         let Ok(file) = File::open(self.path.join(LOCK)) else { return false };

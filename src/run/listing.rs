@@ -112,7 +112,7 @@ fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// Returns `true` if a directory is a run. A `config.yaml` counts only if it is a valid configuration,
+/// Returns true if a directory is a run. A `config.yaml` counts only if it is a valid configuration,
 /// because other programs have files of that name, too.
 pub fn is_run(directory: &Path) -> bool {
     let run = RunDirectory::open(directory);

@@ -66,7 +66,7 @@ pub enum StopReason {
 }
 
 impl Progress {
-    /// Advances by one step of an epoch of `batches` batches. Returns `true` at the end of the epoch.
+    /// Advances by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
     pub fn advance(&mut self, batches: usize) -> bool {
         self.step += 1;
         self.batch += 1;
@@ -82,7 +82,7 @@ impl Progress {
         if self.batch == 0 { self.epoch } else { self.epoch + 1 }
     }
 
-    /// Records a validation after the current step. Returns `true` if its score is a new best.
+    /// Records a validation after the current step. Returns true if its score is a new best.
     pub fn validated(&mut self, score: Score, config: &EarlyStoppingConfig) -> bool {
         let new_best = match self.best {
             None => true,

@@ -55,7 +55,7 @@ impl Corpus {
         self.ends.len()
     }
 
-    /// Returns `true` if there are no texts.
+    /// Returns true if there are no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

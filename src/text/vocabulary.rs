@@ -126,7 +126,7 @@ impl Vocabulary {
         self.words.len()
     }
 
-    /// Returns `true` if there are only special words.
+    /// Returns true if there are only special words.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

@@ -21,7 +21,7 @@ fn export(dir: TestDir, line: &str) -> TestDir {
     dir
 }
 
-/// Returns `true` if .venv has PyTorch. With a libtorch of the user's own, it does not.
+/// Returns true if .venv has PyTorch. With a libtorch of the user's own, it does not.
 fn has_torch() -> bool {
     let own = checkout().join(".libtorch").is_symlink();
     if own {

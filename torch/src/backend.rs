@@ -86,8 +86,8 @@ impl Backend for LibtorchBackend {
         Ok(Box::new(TorchLearner::new(model, &spec.config.train, objective)))
     }
 
-    fn kind(&self) -> config::Backend {
-        config::Backend::Libtorch
+    fn kind(&self) -> config::BackendKind {
+        config::BackendKind::Libtorch
     }
 
     fn is_cuda(&self) -> bool {

@@ -25,11 +25,11 @@ use lstmtext::text::{Corpus, PAD};
 
 impl Inference for Model {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
-        self.classify(inputs, &[examples]).concat()
+        self.log_probabilities_of_batches(inputs, &[examples]).concat()
     }
 
     /// Waits for the device once, after the last batch.
-    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         let _no_grad = tch::no_grad_guard();
         // Another model may have changed the settings. If they cannot be applied, the forward pass
         // reports the error.
@@ -164,8 +164,8 @@ impl Inference for TorchLearner {
         self.model.log_probabilities(inputs, examples)
     }
 
-    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
-        self.model.classify(inputs, batches)
+    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.model.log_probabilities_of_batches(inputs, batches)
     }
 }
 

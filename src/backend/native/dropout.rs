@@ -39,7 +39,7 @@ impl Dropout {
         Self { seed }
     }
 
-    /// Returns `true` if word dropout keeps a word.
+    /// Returns true if word dropout keeps a word.
     pub fn keeps_word(&self, position: Position, rate: f64) -> bool {
         rate == 0.0 || self.draw(WORDS, position.index(), 0) >= rate as f32
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::learner::{NativeClassifier, NativeLearner};
+use super::learner::{NativeInference, NativeLearner};
 use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
@@ -43,7 +43,7 @@ impl Backend for NativeBackend {
         spec: &ModelSpec,
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Inference>> {
-        Ok(Box::new(NativeClassifier::new(spec, weights)?))
+        Ok(Box::new(NativeInference::new(spec, weights)?))
     }
 
     fn learner(
@@ -55,8 +55,8 @@ impl Backend for NativeBackend {
         Ok(Box::new(NativeLearner::new(spec, objective, weights)?))
     }
 
-    fn kind(&self) -> config::Backend {
-        config::Backend::Native
+    fn kind(&self) -> config::BackendKind {
+        config::BackendKind::Native
     }
 
     fn multiplication_rate(&self) -> f64 {

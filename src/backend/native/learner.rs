@@ -21,7 +21,7 @@ use crate::objective::Objective;
 use crate::text::Corpus;
 
 /// A network on the CPU that predicts.
-pub struct NativeClassifier {
+pub struct NativeInference {
     network: Network,
     inputs: Inputs,
     vocabulary_sizes: Vec<usize>,
@@ -29,7 +29,7 @@ pub struct NativeClassifier {
     idle_sharders: Mutex<Vec<BatchSharder>>,
 }
 
-impl NativeClassifier {
+impl NativeInference {
     /// The network of `spec` with these weights, which must be all that it has.
     ///
     /// # Errors
@@ -66,14 +66,14 @@ impl NativeClassifier {
     }
 }
 
-impl Inference for NativeClassifier {
+impl Inference for NativeInference {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.compute(inputs, examples, rayon::current_num_threads())
     }
 
     /// One batch per thread: no thread waits for another, and a word that a batch repeats is
     /// projected once for the whole batch.
-    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         if batches.len() < rayon::current_num_threads() {
             return batches.iter().map(|batch| self.log_probabilities(inputs, batch)).collect();
         }
@@ -84,7 +84,7 @@ impl Inference for NativeClassifier {
 
 /// A network on the CPU that is being trained.
 pub struct NativeLearner {
-    classifier: NativeClassifier,
+    classifier: NativeInference,
     optimizer: Optimizer,
     objective: Objective,
     gradients: Gradients,
@@ -107,7 +107,7 @@ impl NativeLearner {
         objective: &Objective,
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Self> {
-        let classifier = NativeClassifier::new(spec, weights)?;
+        let classifier = NativeInference::new(spec, weights)?;
         let weights = classifier.network.weights();
         Ok(Self {
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
@@ -142,8 +142,8 @@ impl Inference for NativeLearner {
         self.classifier.log_probabilities(inputs, examples)
     }
 
-    fn classify(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
-        self.classifier.classify(inputs, batches)
+    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.classifier.log_probabilities_of_batches(inputs, batches)
     }
 }
 
@@ -155,7 +155,7 @@ struct NativeBatch {
 
 impl Learner for NativeLearner {
     fn preparer(&self) -> Preparer {
-        let NativeClassifier { inputs, vocabulary_sizes, .. } = &self.classifier;
+        let NativeInference { inputs, vocabulary_sizes, .. } = &self.classifier;
         let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, rayon::current_num_threads());
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);

@@ -13,7 +13,7 @@ mod sharding;
 pub use branch::CellStates;
 pub use dropout::Dropout;
 pub use engine::NativeBackend;
-pub use learner::{NativeClassifier, NativeLearner, initial_optimizer_state};
+pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};
 pub use network::{Gradients, Network, RowGradient, Weight};
 pub use sharding::{BatchSharder, SequenceBlock, Shard, ShardTexts, ShardedBatch};
 

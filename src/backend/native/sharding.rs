@@ -247,7 +247,7 @@ fn sort_words(words: &mut [u32]) -> Vec<u32> {
     ranks
 }
 
-/// Returns `true` if the states of padding in front are computed once for all texts. The LSTM must be
+/// Returns true if the states of padding in front are computed once for all texts. The LSTM must be
 /// unidirectional, and no dropout may act on the padding.
 fn shares_padding(input: &Input, dropout: Option<&Dropout>) -> bool {
     let drops = dropout.is_some()

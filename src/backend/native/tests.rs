@@ -124,7 +124,7 @@ fn gates_lead_to_the_states() {
              lstm: {{units: 1, layers: 2, bidirectional: true}}}}\n"
         ));
         let weights = initial_weights(&spec(&config), 3).unwrap();
-        let network = NativeClassifier::new(&spec(&config), weights).unwrap();
+        let network = NativeInference::new(&spec(&config), weights).unwrap();
         let corpus = Corpus::from_texts(config.text.pad, 6, [&[4, 5, 6, 4][..]]);
         let layers = network.states(0, &corpus, 0);
         assert_eq!((layers.len(), layers[0].len()), (2, 2));
@@ -156,7 +156,7 @@ fn states_are_those_that_predictions_are_made_of() {
     );
     let weights = initial_weights(&spec(&config), 3).unwrap();
     let head = weights.iter().find(|tensor| tensor.name == "head.weight").unwrap().values.clone();
-    let network = NativeClassifier::new(&spec(&config), weights).unwrap();
+    let network = NativeInference::new(&spec(&config), weights).unwrap();
     let corpus = Corpus::from_texts(config.text.pad, 6, [&[4, 5, 6, 4][..]]);
     let states = &network.states(0, &corpus, 0)[0][0];
     let logits: Vec<f64> = head

@@ -76,7 +76,7 @@ fn to_json(target: Target, labels: &[String]) -> Value {
     let name = |label: &u32| labels[*label as usize].clone();
     match target {
         Target::Label(label) => name(&label).into(),
-        Target::Labels(set) => set.iter().map(name).collect(),
+        Target::LabelSet(set) => set.iter().map(name).collect(),
         Target::Distribution(probabilities) => {
             let pairs = labels.iter().cloned().zip(probabilities);
             Value::Object(

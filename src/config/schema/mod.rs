@@ -44,7 +44,7 @@ section! {
         /// Compute backend. native: the built-in kernel, which runs on the CPU. libtorch: PyTorch's
         /// C++ library, on the CPU or a CUDA device. auto: native on the CPU, where it is faster,
         /// and libtorch on CUDA.
-        backend: Backend = Backend::Auto;
+        backend: BackendKind = BackendKind::Auto;
         /// Floating-point precision on CUDA. fp32: full single precision. tf32: TensorFloat-32 in
         /// matrix products, which keeps 10 bits of the mantissa and is what PyTorch allows cuDNN by
         /// default. bf16, fp16: 16 bits in the LSTM; weights, optimizer state, pooling and loss stay
@@ -66,7 +66,7 @@ section! {
 
 choice! {
     /// Compute backend.
-    pub enum Backend {
+    pub enum BackendKind {
         /// Native on the CPU, libtorch on CUDA.
         Auto = "auto",
         /// The built-in kernel.

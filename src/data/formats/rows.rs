@@ -28,7 +28,7 @@ impl Rows {
         self.labels.len()
     }
 
-    /// Returns `true` if there are no rows.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

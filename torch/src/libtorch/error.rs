@@ -45,14 +45,14 @@ impl LibtorchError {
         Some(Self::new(&rest[..end].replace("\\\"", "\"")))
     }
 
-    /// Returns `true` if the device, or this machine, ran out of memory.
+    /// Returns true if the device, or this machine, ran out of memory.
     pub fn is_out_of_memory(&self) -> bool {
         // Messages of CUDA, the CPU, cuBLAS and cuDNN.
         let parts = ["out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED"];
         parts.iter().any(|part| self.message.contains(part))
     }
 
-    /// Returns `true` if a smaller batch may succeed. cuDNN has limits besides memory.
+    /// Returns true if a smaller batch may succeed. cuDNN has limits besides memory.
     fn may_depend_on_batch_size(&self) -> bool {
         self.is_out_of_memory() || self.message.contains("CUDNN_STATUS")
     }

@@ -10,7 +10,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns `true` if dropout is active.
+    /// Returns true if dropout is active.
     pub fn training(self) -> bool {
         self == Self::Train
     }
