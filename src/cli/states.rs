@@ -7,7 +7,6 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::SUCCESS;
-use crate::backend::native::NativeInference;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
@@ -18,7 +17,6 @@ use crate::output::sanitize::tsv_field;
 use crate::output::{message, note, print, print_json};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
-use crate::prediction::native_inference;
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
@@ -144,7 +142,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
-    let network = native_inference(&checkpoint)?;
+    let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).from_arguments(args.texts, args.inputs)?;
     if texts[0].is_empty() {
@@ -161,7 +159,6 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let probabilities: Vec<Vec<Vec<Vec<f64>>>> =
         match args.json || kinds.iter().any(|kind| kind.has_probabilities()) {
             true => {
-                let explainer = Explainer::new(&checkpoint)?;
                 let texts = (0..texts[0].len()).map(|example| {
                     texts.iter().map(|column| column[example].clone()).collect::<Vec<_>>()
                 });
@@ -172,7 +169,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let mut all = Vec::new();
     for (input, parts) in inputs.column_indices().iter().enumerate() {
         for (text, probabilities) in join_columns(&texts, parts).iter().zip(&probabilities) {
-            let mut states = text_states(&checkpoint, &network, input, text.clone(), args.layer);
+            let mut states = text_states(&checkpoint, &explainer, input, text.clone(), args.layer);
             states.probabilities.clone_from(&probabilities[input]);
             states.notes().iter().for_each(note);
             all.push(states);
@@ -203,14 +200,14 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
 
 fn text_states(
     checkpoint: &Checkpoint,
-    network: &NativeInference,
+    explainer: &Explainer,
     input: usize,
     text: String,
     layer: Option<usize>,
 ) -> TextStates {
     let encoder = &checkpoint.encoders[input];
     let corpus = encoder.encode_all(std::slice::from_ref(&text));
-    let mut layers = network.states(input, &corpus, 0);
+    let mut layers = explainer.states(input, &corpus, 0);
     let layer = layer.unwrap_or(layers.len());
     let directions = layers.swap_remove(layer - 1);
     let words = encoder.vocabulary().words();

@@ -4,7 +4,7 @@ use crate::backend::Inference;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{CrossEntropy, LossFunction, argmax, is_correct};
+use crate::objective::{LossFunction, Objective, argmax};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -13,14 +13,21 @@ pub struct Predictions {
     pub(super) classes: usize,
     /// Shape [N, C], row by row.
     pub(super) log_probabilities: Vec<f64>,
+    pub(super) objective: Objective,
     pub(super) targets: Targets,
     /// Sequence length of each example, after truncation.
     pub(super) tokens: Vec<usize>,
 }
 
 impl Predictions {
-    /// Classifies all examples.
-    pub fn of(classifier: &(impl Inference + ?Sized), data: &Dataset, limit: BatchLimit) -> Self {
+    /// Classifies all examples. `objective` is that of the model; its label smoothing and class weights do
+    /// not count in scores.
+    pub fn of(
+        classifier: &(impl Inference + ?Sized),
+        objective: &Objective,
+        data: &Dataset,
+        limit: BatchLimit,
+    ) -> Self {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
@@ -33,7 +40,13 @@ impl Predictions {
             }
         }
         let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
-        Self { classes, log_probabilities, targets: data.targets.clone(), tokens: tokens.collect() }
+        Self {
+            classes,
+            log_probabilities,
+            objective: objective.unweighted(),
+            targets: data.targets.clone(),
+            tokens: tokens.collect(),
+        }
     }
 
     /// Number of examples.
@@ -70,7 +83,7 @@ impl Predictions {
 
     /// Returns true if the most probable class is the true one.
     pub fn is_correct(&self, example: usize) -> bool {
-        is_correct(self.row(example), self.targets.get(example))
+        self.objective.is_correct(self.row(example), self.targets.get(example))
     }
 
     /// Misclassified examples by falling confidence.
@@ -82,13 +95,12 @@ impl Predictions {
         mistakes
     }
 
-    /// Accuracy and mean cross-entropy. The latter has no label smoothing and no class weights, so
-    /// that runs are comparable.
+    /// Accuracy and mean loss, without label smoothing and class weights, so that runs are comparable.
     pub fn score(&self) -> Score {
         let mut meter = Meter::default();
         for example in 0..self.len() {
             let mut row = self.row(example).to_vec();
-            let loss = CrossEntropy::default().loss(&mut row, self.targets.get(example));
+            let loss = self.objective.loss(&mut row, self.targets.get(example));
             meter.add(loss, u64::from(self.is_correct(example)), 1);
         }
         meter.score()

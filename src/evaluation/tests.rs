@@ -5,6 +5,7 @@ use super::*;
 use crate::backend::Inference;
 use crate::data::Dataset;
 use crate::data::batch_plan::BatchLimit;
+use crate::objective::Objective;
 use crate::text::Corpus;
 
 /// Values computed by scikit-learn and SciPy in make_expected.py.
@@ -47,6 +48,7 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
     Predictions {
         classes: probabilities[0].len(),
         log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),
+        objective: Objective::default(),
         targets: labels.to_vec().into(),
         tokens: (0..labels.len()).collect(),
     }
@@ -143,7 +145,7 @@ fn predictions_keep_the_order_of_the_examples() {
     let corpus = Corpus::from_texts(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
-    let found = Predictions::of(&FirstIdClassifier, &data, limit);
+    let found = Predictions::of(&FirstIdClassifier, &Objective::default(), &data, limit);
     let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();
     let expected = [0.9, 0.2, 0.7, 0.1];
     assert!(probabilities.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));

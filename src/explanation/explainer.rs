@@ -6,6 +6,7 @@ use super::leave_one_out::leave_one_out;
 use super::model::{EncodedExample, Model};
 use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
+use crate::backend::native::CellStates;
 use crate::config::Inputs;
 use crate::objective::{argmax, log_odds};
 use crate::prediction::{native_inference, top_classes};
@@ -40,6 +41,11 @@ impl Explainer {
     /// Label of each class.
     pub fn labels(&self) -> &[String] {
         &self.model.labels
+    }
+
+    /// States of every layer, from the bottom, and of every direction of input `input` over one text.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
+        self.model.classifier.states(input, corpus, example)
     }
 
     /// Explains an example: the contribution of each word to a class, by default the most probable

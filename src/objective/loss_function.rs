@@ -1,15 +1,46 @@
-//! Loss functions, and when a prediction is correct.
+//! Loss functions over the logits of an example.
 
 use crate::data::{Target, Targets};
 
-/// A function of the log-probabilities and the target of an example that can be minimized.
+/// A function of logits and target that can be minimized, and how its predictions are read.
+///
+/// C logits belong to C classes. A head with a single logit has two classes: its logit is that of the
+/// second, and the first has logit 0.
 pub trait LossFunction: Sync {
+    /// Replaces the logits of an example by the log-probabilities of its classes. By default the classes
+    /// exclude each other (softmax).
+    fn log_probabilities(&self, logits: &mut [f64]) {
+        log_softmax(logits);
+    }
+
     /// Sum of the weights of some examples; the loss of a batch is divided by it.
     fn weight(&self, targets: &Targets) -> f64;
 
-    /// Loss of one example, not yet divided by the weight, from the log-probabilities of the C
-    /// classes. Replaces these by the gradient with respect to the logits of a softmax.
+    /// Loss of one example, not yet divided by the weight. Replaces the log-probabilities by the gradient
+    /// with respect to the logits.
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64;
+
+    /// Returns true if the prediction counts as correct. By default the most probable class must be the
+    /// label, one of the labels, or the most probable class of the distribution.
+    fn is_correct(&self, log_probabilities: &[f64], target: Target) -> bool {
+        let predicted = argmax(log_probabilities);
+        match target {
+            Target::Label(label) => predicted == label as usize,
+            Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
+            Target::Distribution(shares) => {
+                let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                shares[predicted] == largest
+            }
+        }
+    }
+}
+
+/// Replaces logits by the log-probabilities of classes that exclude each other.
+pub fn log_softmax(logits: &mut [f64]) {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    let shift = largest + sum.ln();
+    logits.iter_mut().for_each(|logit| *logit -= shift);
 }
 
 /// Index of the largest value; the first of equal ones.
@@ -17,18 +48,4 @@ pub fn argmax(values: &[f64]) -> usize {
     let better =
         |best: usize, index: usize| if values[index] > values[best] { index } else { best };
     (0..values.len()).fold(0, better)
-}
-
-/// Returns true if the most probable class is the label, one of the labels, or the most probable class
-/// of the distribution.
-pub fn is_correct(log_probabilities: &[f64], target: Target) -> bool {
-    let predicted = argmax(log_probabilities);
-    match target {
-        Target::Label(label) => predicted == label as usize,
-        Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
-        Target::Distribution(shares) => {
-            let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            shares[predicted] == largest
-        }
-    }
 }

@@ -31,7 +31,7 @@ impl Meter {
 /// Scores of a model on a set of examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Mean cross-entropy, in nats.
+    /// Mean loss; a cross-entropy is in nats.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,

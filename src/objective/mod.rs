@@ -11,7 +11,7 @@ use crate::data::{Target, Targets};
 
 pub use cross_entropy::CrossEntropy;
 pub use log_odds::{LogOdds, log_odds};
-pub use loss_function::{LossFunction, argmax, is_correct};
+pub use loss_function::{LossFunction, argmax, log_softmax};
 
 /// Objective of training.
 #[derive(Clone, Debug)]
@@ -29,6 +29,13 @@ impl Objective {
     pub fn new(config: &TrainConfig, labels: &[String], train: &Targets) -> anyhow::Result<Self> {
         CrossEntropy::new(config, labels, train).map(Self::CrossEntropy)
     }
+
+    /// The same kind of objective without label smoothing and class weights, whose losses compare runs.
+    pub fn unweighted(&self) -> Self {
+        match self {
+            Self::CrossEntropy(_) => Self::CrossEntropy(CrossEntropy::default()),
+        }
+    }
 }
 
 impl LossFunction for Objective {
@@ -38,9 +45,27 @@ impl LossFunction for Objective {
         }
     }
 
+    fn log_probabilities(&self, logits: &mut [f64]) {
+        match self {
+            Self::CrossEntropy(loss) => loss.log_probabilities(logits),
+        }
+    }
+
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64 {
         match self {
             Self::CrossEntropy(loss) => loss.loss(log_probabilities, target),
         }
+    }
+
+    fn is_correct(&self, log_probabilities: &[f64], target: Target) -> bool {
+        match self {
+            Self::CrossEntropy(loss) => loss.is_correct(log_probabilities, target),
+        }
+    }
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::CrossEntropy(CrossEntropy::default())
     }
 }

@@ -84,7 +84,8 @@ pub fn trainer<'a>(
         Ok(Resume { optimizer_state, progress: checkpoint.progress()? })
     };
     let resume = checkpoint.map(resume).transpose()?;
-    let mut trainer = Trainer::new(data, learner(backend, data, checkpoint)?, resume)?;
+    let learner = learner(backend, data, checkpoint)?;
+    let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     if trainer.steps_done() > 0 {
         // Nothing is refused any more: only now the directory of a resumed run changes.
         run.truncate_to_step(trainer.steps_done(), &data.resolved.to_yaml())?;

@@ -94,7 +94,9 @@ fn trained<L: Learner + 'static>(
 ) -> (Vec<ValidationRecord>, [Vec<Scalar>; 3]) {
     let data = prepared(directory, fields);
     let run = RunDirectory::create(&directory.join("run"), &data.resolved.to_yaml()).unwrap();
-    let mut trainer = Trainer::new(&data, Box::new(learner(&data)), None).unwrap();
+    let mut trainer =
+        Trainer::new(&data, setup::objective(&data).unwrap(), Box::new(learner(&data)), None)
+            .unwrap();
     setup::add_observers(&mut trainer, &data, &run).unwrap();
     trainer.train(&Interrupt::default()).unwrap();
     let tags = [LOSS, GRADIENT_NORM, LEARNING_RATE];
@@ -141,7 +143,9 @@ fn an_error_of_an_observer_ends_the_run() {
     let steps_per_epoch = data.train.len().div_ceil(16) as u64;
     for (fail_at, expected) in [(0, 3 * steps_per_epoch), (5, 4)] {
         let (steps, failed) = Default::default();
-        let mut trainer = Trainer::new(&data, Box::new(native(&data)), None).unwrap();
+        let mut trainer =
+            Trainer::new(&data, setup::objective(&data).unwrap(), Box::new(native(&data)), None)
+                .unwrap();
         trainer.add_observer(Counter { steps: &steps, failed: &failed, fail_at });
         let ended = trainer.train(&Interrupt::default());
         assert_eq!(steps.get(), expected);

@@ -18,7 +18,7 @@ use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
-use crate::output::note;
+use crate::objective::Objective;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::directory::{RunSummary, ValidationRecord};
 use crate::run::progress::Progress;
@@ -39,6 +39,8 @@ pub struct Trainer<'a> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
+    objective: Objective,
+    notes: Vec<String>,
     /// Steps that are done but not yet measured.
     pending: Vec<PendingStep>,
     /// Start of the first of them.
@@ -103,6 +105,7 @@ impl<'a> Trainer<'a> {
     /// interrupted inside an epoch would continue with other examples or another order.
     pub fn new(
         data: &'a PreparedData,
+        objective: Objective,
         mut learner: Box<dyn Learner + 'a>,
         resume: Option<Resume>,
     ) -> anyhow::Result<Self> {
@@ -126,10 +129,12 @@ impl<'a> Trainer<'a> {
              changed since: restore the data, train.seed, batch_size, token_budget and bucketing",
             progress.epoch + 1
         );
+        let mut notes = Vec::new();
         if progress.step > 0 && progress.order != order {
-            note(
+            notes.push(
                 "the training examples or their order have changed since the run was interrupted; \
-                 some validation examples may have been trained on",
+                 some validation examples may have been trained on"
+                    .to_owned(),
             );
         }
         progress.order = order;
@@ -137,6 +142,8 @@ impl<'a> Trainer<'a> {
             schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
             data,
             config,
+            objective,
+            notes,
             learner,
             collective: Box::new(SingleProcess),
             observers: Vec::new(),
@@ -183,6 +190,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn train_to_end(&mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
+        for note in &self.notes {
+            self.observers.iter_mut().for_each(|observer| observer.noted(note));
+        }
         while self.progress.stop_reason(self.config).is_none() {
             if let Some(signal) = self.train_epoch(interrupt)? {
                 self.save(CheckpointKind::Last)?;
@@ -379,7 +389,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn predict(&self, data: &Dataset) -> Predictions {
-        Predictions::of(&*self.learner, data, BatchLimit::for_evaluation(self.config))
+        Predictions::of(
+            &*self.learner,
+            &self.objective,
+            data,
+            BatchLimit::for_evaluation(self.config),
+        )
     }
 
     /// Saves the last checkpoint and scores the test examples once.
@@ -425,7 +440,7 @@ impl<'a> Trainer<'a> {
                 return self.learner.load_weights(weights);
             }
         }
-        Ok(())
+        bail!("no observer has kept the weights of the best validation")
     }
 
     /// Lets the observers save a checkpoint, after everything up to this step is measured.

@@ -1,7 +1,7 @@
-//! The head: pooled features → logits → log-probabilities.
+//! The head: pooled features → logits.
 
-/// Computes the logits of one example. A single logit stands for two classes; the first class then
-/// has logit 0.
+/// Computes the logits of one example. With a single logit there are two classes: it is the logit of the
+/// second, and the first has logit 0.
 pub fn logits(features: &[f32], weight: &[f32], bias: &[f32], logits: &mut Vec<f64>) {
     logits.clear();
     if bias.len() == 1 {
@@ -11,12 +11,4 @@ pub fn logits(features: &[f32], weight: &[f32], bias: &[f32], logits: &mut Vec<f
         let product: f32 = row.iter().zip(features).map(|(a, b)| a * b).sum();
         logits.push(f64::from(product + bias));
     }
-}
-
-/// Replaces logits by log-probabilities.
-pub fn log_softmax(logits: &mut [f64]) {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    let shift = largest + sum.ln();
-    logits.iter_mut().for_each(|logit| *logit -= shift);
 }

@@ -8,14 +8,14 @@ use rayon::prelude::*;
 
 use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace};
 use super::dropout::Dropout;
-use super::head::{log_softmax, logits};
+use super::head::logits;
 use super::sharding::{Shard, ShardedBatch, single_text};
 use crate::backend::kernel::{Instructions, packed_index};
 use crate::backend::{BatchLoss, Times};
 use crate::config::Input;
 use crate::model::named_tensors::{NamedTensor, in_order};
 use crate::model::parameters::{ModelSpec, Parameter, cell_name, embedding_name, parameters};
-use crate::objective::{LossFunction, is_correct};
+use crate::objective::{LossFunction, log_softmax};
 use crate::text::Corpus;
 
 /// A network: its weights, plain and packed, and the buffers to compute with.
@@ -400,9 +400,9 @@ impl Network {
                     dropout.head(positions[index], self.head_dropout, features);
                 }
                 logits(features, weight, bias, &mut row);
-                log_softmax(&mut row);
+                loss_function.log_probabilities(&mut row);
                 let target = shard.targets.get(example);
-                work.correct += u64::from(is_correct(&row, target));
+                work.correct += u64::from(loss_function.is_correct(&row, target));
                 work.loss += loss_function.loss(&mut row, target);
                 let first = row.len() - bias.len();
                 for (logit, slope) in row[first..].iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{self, Examples, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
+use crate::objective::Objective;
 use crate::output::format::join_names;
 use crate::output::{message, note, print, print_json};
 use crate::run::checkpoint::Checkpoint;
@@ -125,7 +126,8 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 
 fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
     let data = examples.encoded(&subject.checkpoint.encoders)?;
-    Ok(Predictions::of(&*subject.network, &data, BatchLimit::for_evaluation(&config.train)))
+    let limit = BatchLimit::for_evaluation(&config.train);
+    Ok(Predictions::of(&*subject.network, &Objective::default(), &data, limit))
 }
 
 /// Predicts the examples of `first`, found by its data section, with `other`.

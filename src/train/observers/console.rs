@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::output::format::{format_duration, group_digits, pluralize};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, message};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, message, note};
 use crate::run::progress::{Progress, StopReason};
 
 /// Shows the progress of training.
@@ -74,6 +74,10 @@ impl Console {
 }
 
 impl Observer for Console {
+    fn noted(&mut self, text: &str) {
+        self.bar.suspend(|| note(text));
+    }
+
     fn epoch_started(&mut self, EpochStart { epoch, steps, done }: EpochStart) {
         self.bar.reset();
         self.bar.set_length(steps as u64);

@@ -67,6 +67,9 @@ pub enum CheckpointKind {
 /// Every method that returns a result returns an error if the observer cannot write.
 #[expect(unused_variables, reason = "the default implementations do nothing")]
 pub trait Observer {
+    /// The user should know this.
+    fn noted(&mut self, note: &str) {}
+
     /// An epoch starts, or continues after a resume.
     fn epoch_started(&mut self, epoch: EpochStart) {}
 
