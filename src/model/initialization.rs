@@ -1,8 +1,8 @@
 //! Initial weights, drawn from Keras's or PyTorch's distributions.
 //!
-//! Every value is a function of the run's seed, the name of its tensor and its index. So both
-//! backends, every device and any number of threads start from the same bits, and a change to one
-//! tensor leaves the others as they were.
+//! Every value is a function of the run's seed, the name of its tensor and its index. The weights are
+//! therefore identical, bit for bit, for both backends, every device and any number of threads, and a
+//! change to one tensor does not affect the others.
 
 use rayon::prelude::*;
 
@@ -11,10 +11,10 @@ use super::parameters::{ModelSpec, Parameter, Role, parameters};
 use crate::config::{EmbeddingInitialization, Initialization};
 use crate::random::{named_seed, normal, uniform};
 
-/// Values that a thread draws at a time.
+/// Number of values that a thread draws at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Standard deviations and bounds of the distributions depend on the convention.
+/// Draws the initial weights from the distributions of Keras or PyTorch.
 ///
 /// | tensor | Keras | PyTorch |
 /// |---|---|---|
@@ -56,7 +56,7 @@ fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
         Role::RecurrentWeight => orthogonal(shape[0], shape[1], seed),
         Role::Bias => {
             let units = shape[0] / 4;
-            (0..shape[0]).map(|place| if place / units == 1 { 1.0 } else { 0.0 }).collect()
+            (0..shape[0]).map(|row| if row / units == 1 { 1.0 } else { 0.0 }).collect()
         }
         Role::ZeroBias | Role::HeadBias => vec![0.0; shape[0]],
     }
@@ -66,11 +66,11 @@ fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32>
     let bound = |fan: usize| 1.0 / (fan as f32).sqrt();
     match role {
         Role::Embedding { .. } => normals(shape, seed),
-        // Of each gate's rows there are H.
+        // A matrix has H rows for each of the 4 gates.
         Role::InputWeight | Role::RecurrentWeight => {
             uniform_between(shape, bound(shape[0] / 4), seed)
         }
-        // PyTorch adds two biases; ours is their sum.
+        // PyTorch has two biases, which it adds; this is their sum.
         Role::Bias => {
             let one = uniform_between(shape, bound(shape[0] / 4), named_seed(seed, "ih"));
             let other = uniform_between(shape, bound(shape[0] / 4), named_seed(seed, "hh"));
@@ -85,34 +85,34 @@ fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32>
     }
 }
 
-/// Draws every value with `value(index)`, on all threads.
+/// Fills a tensor with `value(index)`, on all threads.
 fn draw(shape: &[usize], value: impl Fn(u64) -> f32 + Sync) -> Vec<f32> {
     let mut values = vec![0.0; shape.iter().product()];
     values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
-        for (index, place) in (chunk * CHUNK..).zip(values) {
-            *place = value(index as u64);
+        for (index, slot) in (chunk * CHUNK..).zip(values) {
+            *slot = value(index as u64);
         }
     });
     values
 }
 
-/// Values uniform in (−bound, bound).
+/// Draws values uniformly from (−bound, bound).
 fn uniform_between(shape: &[usize], bound: f32, seed: u64) -> Vec<f32> {
     draw(shape, |index| (2.0 * uniform(seed, index) - 1.0) * bound)
 }
 
-/// Values with mean 0 and variance 1.
+/// Draws values from a normal distribution with mean 0 and variance 1.
 fn normals(shape: &[usize], seed: u64) -> Vec<f32> {
     draw(shape, |index| normal(seed, index) as f32)
 }
 
-/// A matrix [rows, columns] with orthonormal columns, uniform among all such matrices: the Q of a
-/// QR decomposition of normal values whose R has a positive diagonal.
+/// Draws a matrix [rows, columns] with orthonormal columns, uniformly from all such matrices: the Q of
+/// the QR decomposition of a matrix of normal values, with a positive diagonal in R.
 ///
-/// Modified Gram-Schmidt in double precision: such a matrix is well conditioned, and every column
-/// is computed the same way whichever thread does it.
+/// Uses the modified Gram-Schmidt process in double precision, which is accurate enough for random
+/// matrices and gives the same bits on any number of threads.
 fn orthogonal(rows: usize, columns: usize, seed: u64) -> Vec<f32> {
-    // Column after column.
+    // In column-major order.
     let mut q: Vec<f64> =
         (0..rows * columns).into_par_iter().map(|index| normal(seed, index as u64)).collect();
     let mut rest = &mut q[..];
@@ -132,7 +132,7 @@ fn orthogonal(rows: usize, columns: usize, seed: u64) -> Vec<f32> {
     })
 }
 
-/// The sum of products, in an order that vector instructions can follow.
+/// Computes a dot product with one partial sum per SIMD lane, so that the compiler can vectorize it.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut sums = [0.0; LANES];
@@ -163,7 +163,7 @@ mod tests {
         &weights.iter().find(|tensor| tensor.name == name).unwrap().values
     }
 
-    /// Values reach the bound and do not exceed it; their mean is that of the distribution.
+    /// Checks that the values reach the bound without exceeding it, and that their mean is near 0.
     fn assert_uniform(values: &[f32], bound: f32) {
         let largest = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         assert!(largest <= bound && largest > 0.98 * bound, "{largest} of {bound}");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn keras_distributions_are_those_of_its_documentation() {
+    fn keras_distributions_match_its_documentation() {
         let weights = weights("embedding: {size: 40}, lstm: {units: 32}, initialization: keras", 3);
         assert_uniform(values(&weights, "embedding.weight"), 0.05);
         assert_uniform(values(&weights, "lstm.weight_ih_l0"), (6.0_f32 / (128.0 + 40.0)).sqrt());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn pytorch_distributions_are_those_of_its_documentation() {
+    fn pytorch_distributions_match_its_documentation() {
         let weights =
             weights("embedding: {size: 40}, lstm: {units: 100}, initialization: pytorch", 2);
         assert_normal(values(&weights, "embedding.weight"));
@@ -231,12 +231,12 @@ mod tests {
             }
             corner += f64::from(q[columns - 1]).powi(2);
         }
-        // A unit vector's square is 1/rows in each place, on average.
+        // The squares of a unit vector's components have the mean 1/rows.
         assert!((corner / 200.0 * rows as f64 - 1.0).abs() < 0.4, "{corner}");
     }
 
     #[test]
-    fn any_number_of_threads_draws_the_same_bits() {
+    fn weights_do_not_depend_on_the_number_of_threads() {
         let draw = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| weights("embedding: {size: 70}, lstm: {units: 48, layers: 2}", 2))

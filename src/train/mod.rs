@@ -1,5 +1,5 @@
-//! The training loop and its surroundings: schedule, observers, and how a run is put together. What a
-//! step computes belongs to the backends.
+//! The training loop, its learning rate schedule, its observers, and the set-up of a run. The computation
+//! of a step belongs to the backends.
 
 pub mod observers;
 pub mod schedule;

@@ -1,4 +1,4 @@
-//! Puts a run together: model, objective, weights, trainer and observers.
+//! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::trainer::{Resume, Trainer};
@@ -14,7 +14,7 @@ use crate::random::{SeedPurpose, derive_seed};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::directory::RunDirectory;
 
-/// Shape of the model that a configuration asks for on its data.
+/// Returns the specification of the configured model for these classes and vocabularies.
 pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
     ModelSpec {
         config: &data.resolved.config,
@@ -23,7 +23,7 @@ pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
     }
 }
 
-/// Objective that a configuration asks for on its data.
+/// Creates the configured objective for these labels.
 ///
 /// # Errors
 /// Returns an error if the configuration weights a label that the data does not have.
@@ -31,8 +31,8 @@ pub fn objective(data: &PreparedData) -> anyhow::Result<Objective> {
     Objective::new(&data.resolved.config.train, &data.labels, &data.train.targets)
 }
 
-/// Weights that a new run starts from: random ones, with pre-trained word vectors in their place if
-/// the configuration names some.
+/// Draws the initial weights of a new run. Pre-trained word vectors replace the random embeddings of the
+/// inputs that are configured with them.
 ///
 /// # Errors
 /// Returns an error if the head is a sigmoid and there are more than two classes.
@@ -51,7 +51,7 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
     Ok(weights)
 }
 
-/// A learner with the weights of a checkpoint, or with those that a new run starts from.
+/// Creates a learner with the weights of a checkpoint, or with initial weights.
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the model.
@@ -67,8 +67,8 @@ pub fn learner(
     backend.learner(&model_spec(data), &objective(data)?, weights)
 }
 
-/// A run from its start, or from where it wrote `checkpoint`, with the observers that write into its
-/// directory.
+/// Creates the trainer of a new run, or of one that resumes from `checkpoint`, with the observers that
+/// write to the run directory.
 ///
 /// # Errors
 /// Returns an error if the checkpoint does not fit the configuration, or if the directory cannot be
@@ -87,14 +87,14 @@ pub fn trainer<'a>(
     let learner = learner(backend, data, checkpoint)?;
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     if trainer.steps_done() > 0 {
-        // Nothing is refused any more: only now the directory of a resumed run changes.
+        // Only after every check has passed may the directory of the resumed run change.
         run.truncate_to_step(trainer.steps_done(), &data.resolved.to_yaml())?;
     }
     add_observers(&mut trainer, data, run)?;
     Ok(trainer)
 }
 
-/// Adds the observers that write into the directory of a run, and the one that prints.
+/// Adds the observers that write to the run directory, and the one that prints.
 ///
 /// # Errors
 /// Returns an error if an event file cannot be written.
@@ -110,28 +110,28 @@ pub fn add_observers<'a>(
     Ok(())
 }
 
-/// Replaces `train.token_budget: auto` by the largest budget whose steps fit into the memory of the
-/// device. Returns whether it was `auto`.
+/// Replaces `train.token_budget: auto` with the largest budget that fits in the memory of the device.
+/// Returns true if the configuration has changed.
 ///
 /// # Errors
-/// Returns an error if not even the longest example fits.
+/// Returns an error if even the longest example does not fit.
 pub fn resolve_token_budget(
     backend: &dyn Backend,
     data: &mut PreparedData,
 ) -> anyhow::Result<bool> {
-    /// Fewer steps per epoch than this are worth a note.
-    const FEW: usize = 50;
+    /// An epoch of fewer steps is reported, because learning may suffer.
+    const MIN_STEPS: usize = 50;
     if data.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
         return Ok(false);
     }
     let clip = data.resolved.config.train.gradient_clip;
-    let mut found = None;
+    let mut largest = None;
     backend.catch(&mut || {
         let mut learner = learner(backend, data, None)?;
-        found = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
+        largest = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
         Ok(())
     })?;
-    let Some(tokens) = found else { return Ok(false) };
+    let Some(tokens) = largest else { return Ok(false) };
     data.resolved.set_token_budget(tokens);
     let config = &data.resolved.config.train;
     let batches = Bucketing::new(config).plan(&data.train.lengths(), config.seed, 0).len();
@@ -140,8 +140,8 @@ pub fn resolve_token_budget(
         group_digits(tokens),
         pluralize(batches, "step")
     ));
-    if batches < FEW {
-        note("this is few steps per epoch; a smaller token budget may learn better");
+    if batches < MIN_STEPS {
+        note("an epoch has few steps; a smaller token budget may give better accuracy");
     }
     Ok(true)
 }

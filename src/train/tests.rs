@@ -12,16 +12,16 @@ use crate::run::directory::{RunDirectory, ValidationRecord};
 use crate::system::signals::Interrupt;
 use crate::text::Corpus;
 
-/// Measured only now and then, as a learner on a device.
-struct Late(NativeLearner);
+/// A learner that returns its measurements every 5 steps, like one on a CUDA device.
+struct DeferredStats(NativeLearner);
 
-impl Inference for Late {
+impl Inference for DeferredStats {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
         self.0.log_probabilities(inputs, examples)
     }
 }
 
-impl Learner for Late {
+impl Learner for DeferredStats {
     fn preparer(&self) -> Preparer {
         self.0.preparer()
     }
@@ -66,7 +66,7 @@ impl Learner for Late {
     }
 }
 
-/// A small data set in a directory.
+/// Writes a small data set to a directory, and prepares it.
 fn prepared(directory: &Path, fields: &str) -> PreparedData {
     let csv = directory.join("data.csv");
     let rows =
@@ -104,20 +104,20 @@ fn trained<L: Learner + 'static>(
 }
 
 #[test]
-fn steps_that_are_measured_late_are_logged_alike() {
+fn late_measurements_give_the_same_logs() {
     for fields in
         ["log_every: 2", "validate_every: 7, checkpoint_every: 4, schedule: {name: linear}"]
     {
         let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let at_once = trained(directories[0].path(), fields, native);
-        let late = trained(directories[1].path(), fields, |data| Late(native(data)));
-        assert_eq!(at_once.0, late.0, "{fields}");
-        assert_eq!(at_once.1, late.1, "{fields}");
+        let deferred = trained(directories[1].path(), fields, |data| DeferredStats(native(data)));
+        assert_eq!(at_once.0, deferred.0, "{fields}");
+        assert_eq!(at_once.1, deferred.1, "{fields}");
         assert!(at_once.1[0].len() > 15);
     }
 }
 
-/// Counts calls, and fails where it is told to.
+/// Counts the measured steps, and fails at one of them.
 struct Counter<'a> {
     steps: &'a std::cell::Cell<u64>,
     failed: &'a std::cell::Cell<bool>,
@@ -135,7 +135,7 @@ impl Observer for Counter<'_> {
     }
 }
 
-/// The trainer needs no observer, and an observer that cannot write ends the run.
+/// The trainer needs none of the usual observers.
 #[test]
 fn an_error_of_an_observer_ends_the_run() {
     let directory = tempfile::tempdir().unwrap();

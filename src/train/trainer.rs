@@ -1,5 +1,5 @@
-//! The training loop: for each epoch a batch plan, for each batch gradients → sum over processes →
-//! clip → update; then validation, early stopping, checkpoint.
+//! The training loop: one batch plan per epoch; for each batch, gradients → sum over processes → clip →
+//! update; then validation, early stopping and checkpoints.
 
 use std::fmt;
 use std::panic;
@@ -24,7 +24,7 @@ use crate::run::directory::{RunSummary, ValidationRecord};
 use crate::run::progress::Progress;
 use crate::system::signals::Interrupt;
 
-/// Number of batches that are prepared ahead of the one that is computed.
+/// Maximum number of batches that wait for the training thread.
 const PREPARED_AHEAD: usize = 2;
 
 /// A training run in progress.
@@ -35,19 +35,19 @@ pub struct Trainer<'a> {
     collective: Box<dyn Collective>,
     observers: Vec<Box<dyn Observer + 'a>>,
     bucketing: Bucketing,
-    /// Number of steps T of every training example, for each input.
+    /// Sequence length T of each training example, for each input.
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
     objective: Objective,
     notes: Vec<String>,
-    /// Steps that are done but not yet measured.
+    /// Steps that are done, but whose measurements have not been read yet.
     pending: Vec<PendingStep>,
-    /// Start of the first of them.
+    /// Start time of the first pending step.
     pending_since: Instant,
 }
 
-/// State from which a run continues.
+/// State of a run that resumes.
 pub struct Resume {
     /// Optimizer state after the last step.
     pub optimizer_state: Vec<NamedTensor>,
@@ -55,15 +55,15 @@ pub struct Resume {
     pub progress: Progress,
 }
 
-/// Result of training.
+/// Outcome of training.
 pub enum Ending {
-    /// All epochs are done, or early stopping ended the run.
+    /// The run has completed all epochs or stopped early.
     Finished(RunSummary),
-    /// This signal stopped the run after it saved `last/`.
+    /// This signal interrupted the run, which has saved `last/`.
     Interrupted(i32),
 }
 
-/// Loss or gradient is not finite.
+/// Error of a run whose loss or gradient is not finite.
 #[derive(Debug)]
 pub struct Diverged {
     place: String,
@@ -84,7 +84,7 @@ impl fmt::Display for Diverged {
 
 impl std::error::Error for Diverged {}
 
-/// A step that is not yet measured.
+/// A step whose measurements have not been read yet.
 struct PendingStep {
     /// Number of the step, from 1.
     step: u64,
@@ -98,11 +98,11 @@ struct PendingStep {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from its start, or from where it was interrupted.
+    /// Creates the trainer of a new run, or of a run that resumes.
     ///
     /// # Errors
-    /// Returns an error if the optimizer state does not fit the model, or if a run that was
-    /// interrupted inside an epoch would continue with other examples or another order.
+    /// Returns an error if the optimizer state does not fit the model, or if the run was interrupted
+    /// inside an epoch and its examples or their order have changed since.
     pub fn new(
         data: &'a PreparedData,
         objective: Objective,
@@ -117,8 +117,8 @@ impl<'a> Trainer<'a> {
         }
         let bucketing = Bucketing::new(config);
         let lengths = data.train.lengths();
-        // With a token budget the number of batches differs from epoch to epoch; the schedule takes
-        // that of the first.
+        // With a token budget, the number of batches varies between epochs; the schedule uses that of
+        // the first.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let total = steps * config.epochs as u64;
         let learning_rate = config.learning_rate.unwrap_or(config.optimizer.learning_rate());
@@ -155,27 +155,27 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Adds an observer, which is called after those that were added before.
+    /// Adds an observer. Observers are called in the order in which they were added.
     pub fn add_observer(&mut self, observer: impl Observer + 'a) {
         self.observers.push(Box::new(observer));
     }
 
-    /// Trains together with the other processes of `collective`.
+    /// Sets the group of processes that train the model together.
     pub fn set_collective(&mut self, collective: impl Collective + 'static) {
         self.collective = Box::new(collective);
     }
 
-    /// Configuration of the run.
+    /// Returns the configuration of the run.
     pub fn config(&self) -> &'a Config {
         &self.data.resolved.config
     }
 
-    /// Number of steps done.
+    /// Returns the number of completed steps.
     pub fn steps_done(&self) -> u64 {
         self.progress.step
     }
 
-    /// Trains until the run is over or a signal arrives.
+    /// Trains until the run is finished or a signal interrupts it.
     ///
     /// # Errors
     /// Returns an error if an observer cannot write, [`Diverged`] if the loss or a gradient is not
@@ -206,8 +206,8 @@ impl<'a> Trainer<'a> {
         self.finish().map(Ending::Finished)
     }
 
-    /// Trains the rest of an epoch while another thread prepares batches. Returns the signal that
-    /// stopped it.
+    /// Trains for the rest of an epoch, while another thread prepares batches. Returns the signal if one
+    /// interrupted it.
     fn train_epoch(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<i32>> {
         let (data, seed) = (&self.data.train, self.config.seed);
         let Progress { epoch, batch: first, step, .. } = self.progress;
@@ -217,26 +217,27 @@ impl<'a> Trainer<'a> {
         let mut prepare = self.learner.preparer();
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
-            let preparing = scope.spawn(move || {
+            let preparation = scope.spawn(move || {
                 for (step, index) in (step..).zip(first..plan.len()) {
                     let seed = derive_seed(seed, SeedPurpose::Dropout(step));
-                    if sender.send(prepare(data, plan.batch(index), seed)).is_err() {
+                    let batch = prepare(data, plan.batch(index), seed);
+                    if sender.send(batch).is_err() {
                         return;
                     }
                 }
             });
-            let ended = self.train_batches(plan, &batches, interrupt);
+            let result = self.train_batches(plan, &batches, interrupt);
             drop(batches);
-            match preparing.join() {
-                Ok(()) => ended,
-                // Its panic is why the batches ended.
+            match preparation.join() {
+                Ok(()) => result,
+                // The panic is the cause; the error in `result` is only that no more batches came.
                 Err(panic) => panic::resume_unwind(panic),
             }
         })
     }
 
-    /// Trains on every batch that arrives, to the end of the epoch or of the run. Returns the signal
-    /// that stopped it.
+    /// Trains on the batches that arrive, to the end of the epoch or of the run. Returns the signal if
+    /// one interrupted it.
     fn train_batches(
         &mut self,
         plan: &BatchPlan,
@@ -245,7 +246,7 @@ impl<'a> Trainer<'a> {
     ) -> anyhow::Result<Option<i32>> {
         for index in self.progress.batch..plan.len() {
             let start = Instant::now();
-            let batch = batches.recv().context("no batch was prepared")?;
+            let batch = batches.recv().context("the thread that prepares batches has stopped")?;
             self.step(&batch, plan.batch(index), start)?;
             let signal = self.after_step(plan, interrupt)?;
             if signal.is_some() || self.progress.stop_reason(self.config).is_some() {
@@ -266,11 +267,8 @@ impl<'a> Trainer<'a> {
         if self.pending.is_empty() {
             self.pending_since = start;
         }
-        let learner = &mut self.learner;
-        learner.compute_gradients(batch)?;
-        learner.sum_gradients(&*self.collective)?;
-        learner.clip_gradients(self.config.gradient_clip)?;
-        learner.update(learning_rate)?;
+        let clip = self.config.gradient_clip;
+        self.learner.step(batch, &*self.collective, clip, learning_rate)?;
         self.pending.push(PendingStep {
             step: self.progress.step + 1,
             epoch: self.progress.epoch + 1,
@@ -282,8 +280,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Measures, validates and saves as far as they are due after a step. Returns a signal that
-    /// arrived.
+    /// Reads measurements, validates and saves a checkpoint, if they are due after this step. Returns the
+    /// signal if one arrived.
     fn after_step(
         &mut self,
         plan: &BatchPlan,
@@ -308,7 +306,7 @@ impl<'a> Trainer<'a> {
         Ok(signal)
     }
 
-    /// Reads the measurements of the pending steps and hands them to the observers.
+    /// Reads the measurements of the pending steps and passes them to the observers.
     fn drain_metrics(&mut self) -> anyhow::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         let stats = self.learner.drain_step_stats();
@@ -345,15 +343,15 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Returns true if a validation is due: as configured, and after the last step.
+    /// Returns true if a validation is due. One always follows the last step.
     fn validation_due(&self, end_of_epoch: bool) -> bool {
         self.progress.epoch >= self.config.epochs
             || self.config.validate_every.due(self.progress.step, end_of_epoch)
     }
 
-    /// Scores the validation examples, and saves the best checkpoint if the score is a new best.
+    /// Scores the validation examples, and saves the checkpoint `best/` if no earlier score was better.
     fn validate(&mut self) -> anyhow::Result<()> {
-        // The rate of the last step.
+        // Learning rate of the last step.
         let learning_rate = self.schedule.rate(self.progress.step - 1, &self.progress.plateau);
         self.drain_metrics()?;
         let predictions = self.predict(&self.data.validation);
@@ -397,7 +395,7 @@ impl<'a> Trainer<'a> {
         )
     }
 
-    /// Saves the last checkpoint and scores the test examples once.
+    /// Saves the checkpoint `last/`, and scores the test examples.
     fn finish(&mut self) -> anyhow::Result<RunSummary> {
         if let Some(reason) = self.progress.stop_reason(self.config) {
             for observer in &mut self.observers {
@@ -406,13 +404,14 @@ impl<'a> Trainer<'a> {
         }
         self.save(CheckpointKind::Last)?;
         let best = self.progress.best.context("the run ended without a validation")?;
-        let tests = !self.data.test.is_empty();
-        let wanted = tests || self.observers.iter().any(|own| own.wants_final_weights());
-        if self.config.early_stopping.restore_best && wanted {
+        let has_test = !self.data.test.is_empty();
+        let uses_weights =
+            has_test || self.observers.iter().any(|observer| observer.wants_final_weights());
+        if self.config.early_stopping.restore_best && uses_weights {
             self.restore_best()?;
         }
         let step = self.progress.step;
-        let test = tests.then(|| self.predict(&self.data.test).score());
+        let test = has_test.then(|| self.predict(&self.data.test).score());
         if let Some(score) = test {
             for observer in &mut self.observers {
                 observer.tested(score, step)?;
@@ -433,17 +432,17 @@ impl<'a> Trainer<'a> {
         Ok(outcome)
     }
 
-    /// Loads the weights of the best validation from the observer that has kept them.
+    /// Loads the weights of the best validation from the observer that saved them.
     fn restore_best(&mut self) -> anyhow::Result<()> {
         for observer in &self.observers {
             if let Some(weights) = observer.best_weights()? {
                 return self.learner.load_weights(weights);
             }
         }
-        bail!("no observer has kept the weights of the best validation")
+        bail!("no observer has saved the weights of the best validation")
     }
 
-    /// Lets the observers save a checkpoint, after everything up to this step is measured.
+    /// Has the observers save a checkpoint, after they have received all measurements up to this step.
     fn save(&mut self, kind: CheckpointKind) -> anyhow::Result<()> {
         self.drain_metrics()?;
         for observer in &mut self.observers {
@@ -453,7 +452,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// A number that changes with the training examples and with everything that orders them in an
+/// Computes a fingerprint of the training examples and of all options that determine their order in an
 /// epoch.
 fn order_fingerprint(data: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
     let config = &data.resolved.config.train;

@@ -1,4 +1,4 @@
-//! The events of a training run.
+//! The trait of observers, and the events that it reports.
 
 use crate::backend::Learner;
 use crate::evaluation::Predictions;
@@ -7,14 +7,14 @@ use crate::objective::metrics::Score;
 use crate::run::directory::{RunSummary, ValidationRecord};
 use crate::run::progress::{Progress, StopReason};
 
-/// An epoch that starts or continues.
+/// Start of an epoch, or its continuation after a resume.
 #[derive(Clone, Copy, Debug)]
 pub struct EpochStart {
     /// Number of the epoch, from 1.
     pub epoch: usize,
-    /// Number of its steps.
+    /// Number of steps in the epoch.
     pub steps: usize,
-    /// Steps that an earlier session has done.
+    /// Number of these steps that were done before the resume.
     pub done: usize,
 }
 
@@ -39,7 +39,7 @@ pub struct StepMetrics {
     pub gradient_norm: Option<f64>,
 }
 
-/// A finished validation.
+/// Result of a validation.
 pub struct Validation<'a> {
     /// Scores and position in the run.
     pub record: ValidationRecord,
@@ -51,45 +51,45 @@ pub struct Validation<'a> {
     pub is_best: bool,
 }
 
-/// Which checkpoint is due.
+/// Checkpoint to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointKind {
-    /// The best validation so far.
+    /// `best/`: the weights of the best validation so far.
     Best,
-    /// The latest step.
+    /// `last/`: the state after the latest step.
     Last,
 }
 
-/// Follows a training run. Every method has an implementation that does nothing. An error ends the
-/// run.
+/// Follows a training run. By default, every method does nothing. An error that a method returns ends
+/// the run.
 ///
 /// # Errors
-/// Every method that returns a result returns an error if the observer cannot write.
+/// Methods return an error if the observer cannot write.
 #[expect(unused_variables, reason = "the default implementations do nothing")]
 pub trait Observer {
-    /// The user should know this.
+    /// Called with a note for the user.
     fn noted(&mut self, note: &str) {}
 
-    /// An epoch starts, or continues after a resume.
+    /// Called when an epoch starts, or continues after a resume.
     fn epoch_started(&mut self, epoch: EpochStart) {}
 
-    /// A step was measured; steps arrive in order, possibly several at a time.
+    /// Called with the measurements of each step, in order. They may arrive several steps late.
     fn step_measured(&mut self, metrics: &StepMetrics) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// A step is done. `learner` has its weights and gradients.
+    /// Called after each step. `learner` has its weights and gradients.
     fn step_done(&mut self, step: u64, learner: &dyn Learner) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// A validation is done.
+    /// Called after each validation.
     fn validated(&mut self, validation: &Validation) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// A checkpoint is due. Observers that are called before the one that writes it must bring
-    /// everything up to this step to the disk, so that a resumed run has no gap.
+    /// Called when a checkpoint is to be saved. Observers that are called before the one that saves it
+    /// must flush everything up to this step to disk, so that the logs of a resumed run have no gap.
     fn checkpoint(
         &mut self,
         kind: CheckpointKind,
@@ -99,7 +99,7 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Weights of the best validation, if this observer has kept them.
+    /// Returns the weights of the best validation, if this observer has saved them.
     fn best_weights(&self) -> anyhow::Result<Option<Vec<NamedTensor>>> {
         Ok(None)
     }
@@ -109,15 +109,16 @@ pub trait Observer {
         false
     }
 
-    /// No further step follows.
+    /// Called after the last step.
     fn stopped(&mut self, reason: StopReason, progress: &Progress) {}
 
-    /// The test examples were scored after the last step.
+    /// Called with the score of the test examples, after the last step.
     fn tested(&mut self, score: Score, step: u64) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// The run is over; `learner` has the weights that the outcome is about.
+    /// Called when the run is finished. `learner` has the weights that `outcome` describes, if
+    /// [`Observer::wants_final_weights`] returns true.
     fn finished(
         &mut self,
         outcome: &RunSummary,
@@ -127,11 +128,12 @@ pub trait Observer {
         Ok(())
     }
 
-    /// A signal stopped the run after this step.
+    /// Called when a signal has interrupted the run after this step.
     fn interrupted(&mut self, step: u64, learner: &dyn Learner) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// An error ended the run after this step. Whatever caused it may affect the observer, too.
+    /// Called when an error has ended the run after this step. Its cause, such as a full disk, may affect
+    /// the observer too.
     fn failed(&mut self, step: u64) {}
 }
