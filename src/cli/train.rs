@@ -88,15 +88,15 @@ pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
 }
 
-/// A run that was trained, to its end or to a signal.
+/// A run whose training has finished or was interrupted.
 struct Trained {
     run: RunDirectory,
-    /// Columns that the model reads.
+    /// Text columns that the model reads.
     columns: TextColumns,
     ending: Ending,
 }
 
-/// One call of the command.
+/// Arguments and environment of one invocation.
 struct Session<'a> {
     args: &'a TrainArgs,
     backends: &'a dyn Backends,
@@ -124,12 +124,12 @@ impl Session<'_> {
         let _lock = run.lock()?;
         // A run that cannot start leaves no directory behind.
         let mut data = PreparedData::prepare(resolved).inspect_err(|_| run.discard())?;
-        self.set_test_aside(&mut data);
-        let trainer = assemble(&*backend, &mut data, &run).inspect_err(|_| run.discard())?;
+        self.remove_test_examples(&mut data);
+        let trainer = create_trainer(&*backend, &mut data, &run).inspect_err(|_| run.discard())?;
         self.train(&*backend, trainer, &run)
     }
 
-    /// Starts a run again that was stopped before its first checkpoint.
+    /// Restarts a run that ended before its first checkpoint.
     fn start_over(
         &self,
         run: &RunDirectory,
@@ -142,12 +142,12 @@ impl Session<'_> {
         };
         let mut data =
             PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
-        self.set_test_aside(&mut data);
+        self.remove_test_examples(&mut data);
         if events::contains_events(run.path()) {
-            message("the run has no checkpoint yet: it starts again");
+            message("the run has no checkpoint yet: it starts from the beginning");
         }
         run.truncate_to_step(0, &data.resolved.to_yaml())?;
-        let trainer = assemble(&*backend, &mut data, run);
+        let trainer = create_trainer(&*backend, &mut data, run);
         let trainer = trainer.inspect_err(|error| run.write_error(error))?;
         self.train(&*backend, trainer, run)
     }
@@ -166,7 +166,8 @@ impl Session<'_> {
             "\"{}\" is not a run: config.yaml is missing",
             path.display()
         );
-        // Before the directory is locked: the process may continue as another program.
+        // The backend starts before the directory is locked, because it may replace this process by
+        // lstmtext-torch.
         let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
         let config = [run.last(), run.best()].into_iter().find_map(peek);
         let config =
@@ -205,15 +206,15 @@ impl Session<'_> {
             &checkpoint.labels,
             checkpoint.encoders.clone(),
         )?;
-        self.set_test_aside(&mut data);
-        introduce(&data, &run, &*backend)?;
+        self.remove_test_examples(&mut data);
+        describe_run(&data, &run, &*backend)?;
         setup::resolve_token_budget(&*backend, &mut data)?;
         message(format!("resuming after step {}", progress.step));
         let trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
         self.train(&*backend, trainer, &run)
     }
 
-    /// Trains. Saves an error that ends the run in its directory.
+    /// Trains. Saves an error that ends the run to the run directory.
     fn train(
         &self,
         backend: &dyn Backend,
@@ -229,13 +230,13 @@ impl Session<'_> {
             Ok(())
         });
         let ending = trained.and_then(|()| ending.context("training did not start"));
-        let ending = ending.map_err(|error| name_checkpoint(error, backend, run));
+        let ending = ending.map_err(|error| with_checkpoint_hint(error, backend, run));
         let ending = ending.inspect_err(|error| run.write_error(error))?;
         Ok(Trained { run: run.clone(), columns, ending })
     }
 
-    /// Removes the test examples if they are not to be scored.
-    fn set_test_aside(&self, data: &mut PreparedData) {
+    /// Removes the test examples from the data with `--no-test`.
+    fn remove_test_examples(&self, data: &mut PreparedData) {
         if self.args.no_test && !data.test.is_empty() {
             let test = std::mem::take(&mut data.test);
             data.notes.push(format!(
@@ -246,13 +247,13 @@ impl Session<'_> {
     }
 }
 
-/// Describes a new run and puts it together, with everything in its configuration resolved.
-fn assemble<'a>(
+/// Prints a description of a new run, resolves its token budget, and creates its trainer.
+fn create_trainer<'a>(
     backend: &dyn Backend,
     data: &'a mut PreparedData,
     run: &RunDirectory,
 ) -> anyhow::Result<Trainer<'a>> {
-    introduce(data, run, backend)?;
+    describe_run(data, run, backend)?;
     if setup::resolve_token_budget(backend, data)? {
         run.write_config(&data.resolved.to_yaml())?;
     }
@@ -261,11 +262,11 @@ fn assemble<'a>(
         trainer = Some(setup::trainer(backend, data, run, None)?);
         Ok(())
     })?;
-    trainer.context("the run was not put together")
+    trainer.context("the backend did not create a trainer")
 }
 
-/// Adds to an error that ended a run which checkpoint is left.
-fn name_checkpoint(
+/// Adds the checkpoint from which the run can continue to the error that ended it.
+fn with_checkpoint_hint(
     error: anyhow::Error,
     backend: &dyn Backend,
     run: &RunDirectory,
@@ -288,21 +289,25 @@ fn name_checkpoint(
     )
 }
 
-/// The later of `last/` and `best/`: a killed run may have written only one of them recently. The
-/// other one is opened if the later one is damaged.
+/// Opens the later of the checkpoints `last/` and `best/`: a run that was killed may have saved `best/`
+/// after `last/`. A checkpoint whose progress cannot be read counts as step 0.
 fn latest_checkpoint(
     run: &RunDirectory,
     overrides: &[Override],
 ) -> anyhow::Result<Option<Checkpoint>> {
     let step = |path: &PathBuf| checkpoint::progress(path).map_or(0, |progress| progress.step);
-    // Of equal ones `last/`.
+    // If both have the same step, `max_by_key` returns the second, `last/`.
     let paths = [run.best(), run.last()].into_iter().filter(|path| path.exists());
     let latest = paths.max_by_key(step);
     latest.map(|path| Checkpoint::open_with(&path, overrides)).transpose()
 }
 
-/// Describes the data, the model and the device of a run.
-fn introduce(data: &PreparedData, run: &RunDirectory, backend: &dyn Backend) -> anyhow::Result<()> {
+/// Prints the data, the model and the device of a run.
+fn describe_run(
+    data: &PreparedData,
+    run: &RunDirectory,
+    backend: &dyn Backend,
+) -> anyhow::Result<()> {
     let config = &data.resolved.config;
     let logits = logit_count(config.model.head.activation, data.labels.len())?;
     let sizes = data.encoders.vocabulary_sizes();
@@ -336,7 +341,7 @@ fn introduce(data: &PreparedData, run: &RunDirectory, backend: &dyn Backend) -> 
     Ok(())
 }
 
-/// Prints the scores on stdout and the commands that come next on stderr.
+/// Prints the scores to stdout, and the next commands to try to stderr.
 fn report(
     run: &RunDirectory,
     outcome: &RunSummary,
@@ -353,7 +358,7 @@ fn report(
             print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}"))?;
         }
     }
-    // TensorBoard shows all runs of a directory of runs; any other parent may hold anything.
+    // TensorBoard can compare all runs in `runs`. Any other parent may contain unrelated files.
     let parent = run.path().parent().filter(|parent| parent.ends_with("runs"));
     let curves = parent.unwrap_or(run.path());
     message(format!(
@@ -372,7 +377,8 @@ fn report(
     Ok(())
 }
 
-/// Creates a directory `runs/NAME-TIME`; two runs that start in the same second get two.
+/// Creates the directory `runs/NAME-TIME`, with a number if a run of the same name started in the same
+/// second.
 fn create_run_directory(name: &str) -> anyhow::Result<PathBuf> {
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
