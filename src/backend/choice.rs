@@ -1,4 +1,4 @@
-//! The one rule that decides which backend computes, and on which device.
+//! Selection of the backend and the device.
 
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
 use super::native::NativeBackend;
@@ -7,7 +7,7 @@ use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
 use crate::system::torch_program;
 
-/// Chooses a backend by the configuration's `backend` and the device, and starts it.
+/// Selects a backend according to the field `backend` and the device, and starts it.
 ///
 /// # Errors
 /// Returns an error if the configuration and the device contradict each other, or if the device
@@ -29,7 +29,7 @@ pub fn start(
         (BackendKind::Auto, DeviceChoice::Auto) => match backends.cuda() {
             Ok(()) => false,
             Err(reason) => {
-                // Users with a GPU want to know why it is idle.
+                // With a GPU in the machine, the user wants to know why it is not used.
                 if driver().is_ok() {
                     note(format!("computing on the CPU; {reason}"));
                 }
@@ -43,8 +43,8 @@ pub fn start(
     };
     if config.train.token_budget == Some(TokenBudget::Auto) && !backend.is_cuda() {
         return Err(ConfigError::new(
-            "train.token_budget: auto measures the memory of a CUDA device; name a number of tokens \
-             to train on the CPU",
+            "train.token_budget: auto needs a CUDA device, whose memory it measures; set a number of \
+             tokens to train on the CPU",
         )
         .into());
     }
@@ -55,8 +55,8 @@ pub fn start(
     Ok(backend)
 }
 
-/// The backends of a program without libtorch: it continues as `lstmtext-torch`, if that is installed
-/// beside it.
+/// Backends of `lstmtext`, which is not linked with libtorch. If libtorch is needed, it replaces itself
+/// with `lstmtext-torch` from the same directory.
 #[derive(Clone, Copy, Debug)]
 pub struct WithoutLibtorch;
 

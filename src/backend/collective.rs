@@ -1,36 +1,36 @@
-//! Sums over the processes that train one model together.
+//! Communication between the processes that train a model together.
 
-/// A group of processes, each of which computes the gradient of its share of every batch.
+/// A group of processes that train a model together. Each computes the gradient of its part of a batch.
 ///
-/// All processes call the same methods in the same order, with buffers of the same length.
+/// All processes must call the same methods in the same order, with buffers of the same length.
 pub trait Collective: Send + Sync {
-    /// Number of this process, from 0.
+    /// Returns the rank of this process, from 0.
     fn rank(&self) -> usize;
 
-    /// Number of processes.
+    /// Returns the number of processes.
     fn size(&self) -> usize;
 
-    /// Replaces each value by its sum over all processes, added in the order of their ranks; every
-    /// process gets the same bits.
+    /// Replaces each value with its sum over all processes (all-reduce). The values are added in rank
+    /// order, so that every process gets the same bits.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     fn sum(&self, values: &mut [f32]) -> anyhow::Result<()>;
 
-    /// [`Collective::sum`] in double precision.
+    /// Does the same as [`Collective::sum`], in double precision.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     fn sum_f64(&self, values: &mut [f64]) -> anyhow::Result<()>;
 
-    /// Replaces the values by those of process 0.
+    /// Replaces the values with those of rank 0.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     fn broadcast(&self, values: &mut [f32]) -> anyhow::Result<()>;
 }
 
-/// The group of a process that trains alone.
+/// A group with a single process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SingleProcess;
 

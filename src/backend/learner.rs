@@ -1,4 +1,4 @@
-//! The traits of a network: one that predicts, and one that is trained.
+//! The traits of networks: [`Inference`] for prediction, [`Learner`] for training.
 
 use std::any::Any;
 
@@ -12,21 +12,21 @@ use crate::text::Corpus;
 
 /// A network with its weights.
 pub trait Inference: Send {
-    /// Log-probability of each class for the examples with these indices, [B, C] row by row.
-    /// `inputs` are the encoded texts of the whole data set.
+    /// Computes the log-probability of each class for the examples with these indices: [B, C] in row-major
+    /// order. `inputs` are the encoded texts of the whole data set.
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64>;
 
-    /// [`Inference::log_probabilities`] of several batches, which may be computed concurrently.
+    /// Computes [`Inference::log_probabilities`] for several batches, possibly concurrently.
     fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         batches.iter().map(|examples| self.log_probabilities(inputs, examples)).collect()
     }
 }
 
-/// Prepares batches, possibly on another thread: from the data set, the indices of the examples and
-/// the seed of the dropout masks.
+/// Function that prepares a batch, possibly on another thread. Its arguments are the data set, the
+/// indices of the examples, and the seed of the dropout masks.
 pub type Preparer = Box<dyn FnMut(&Dataset, &[u32], u64) -> PreparedBatch + Send>;
 
-/// A batch in the form that one backend computes with.
+/// A batch in a backend's own format.
 pub struct PreparedBatch(Box<dyn Any + Send>);
 
 impl PreparedBatch {
@@ -35,7 +35,7 @@ impl PreparedBatch {
         Self(Box::new(batch))
     }
 
-    /// The batch.
+    /// Returns the backend's batch.
     ///
     /// # Errors
     /// Returns an error if another backend prepared it.
@@ -44,8 +44,8 @@ impl PreparedBatch {
     }
 }
 
-/// Tensors of [`Learner::optimizer_state`] that exist only if gradients are in fp16; learners of
-/// other precisions ignore them.
+/// Names of the tensors in [`Learner::optimizer_state`] for loss scaling. Only learners in fp16 use
+/// them; others ignore them.
 pub const LOSS_SCALE: [&str; 2] = ["loss_scale", "loss_scale_steps"];
 
 /// Measurements of one training step.
@@ -53,13 +53,13 @@ pub const LOSS_SCALE: [&str; 2] = ["loss_scale", "loss_scale_steps"];
 pub struct StepStats {
     /// Loss and correct predictions of the batch before the step.
     pub loss: BatchLoss,
-    /// Norm of the whole gradient before clipping. `None` if it overflowed fp16, which is not a
-    /// failure: the step was skipped.
+    /// Norm of the whole gradient before clipping. `None` if the gradient overflowed in fp16, in which
+    /// case the update was skipped.
     pub gradient_norm: Option<f64>,
 }
 
 impl StepStats {
-    /// Returns true if loss and gradient norm are finite, or only overflowed fp16.
+    /// Returns true if the loss is finite and the gradient norm is finite or `None`.
     pub fn is_finite(&self) -> bool {
         self.loss.mean.is_finite() && self.gradient_norm.is_none_or(f64::is_finite)
     }
@@ -110,36 +110,38 @@ pub trait Learner: Inference {
     /// Returns the measurements of all steps since the last call, in order. Waits for the device.
     fn drain_step_stats(&mut self) -> Vec<StepStats>;
 
-    /// Number of steps after which [`Learner::drain_step_stats`] is worth waiting for the device.
+    /// Returns the number of steps between calls of [`Learner::drain_step_stats`]. It is larger than 1 if
+    /// each call has to wait for a device.
     fn stats_interval(&self) -> usize {
         1
     }
 
-    /// Gradient of the last batch, clipped, under the names of [`Learner::weights`]. That of an
-    /// embedding has only the rows that are not zero.
+    /// Returns the clipped gradients of the last batch, with the names of [`Learner::weights`]. The
+    /// gradient of an embedding contains only its nonzero rows.
     fn gradients(&self) -> Vec<NamedTensor>;
 
-    /// All weights under PyTorch's names.
+    /// Returns all weights, with PyTorch's names.
     fn weights(&self) -> Vec<NamedTensor>;
 
-    /// Optimizer state, under the names of `torch.optim`.
+    /// Returns the optimizer state, with the names of `torch.optim`.
     fn optimizer_state(&mut self) -> Vec<NamedTensor>;
 
-    /// Restores the optimizer state of an earlier run.
+    /// Loads the optimizer state of a checkpoint.
     ///
     /// # Errors
     /// Returns an error if it belongs to another optimizer or another model.
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()>;
 
-    /// Replaces the weights by these tensors, by name; the others stay.
+    /// Loads weights by name. Weights that are not in `tensors` keep their values.
     ///
     /// # Errors
-    /// Returns an error if the model has no tensor of that name and shape; no weight changes then.
+    /// Returns an error, and changes nothing, if the model has no weight with the name and shape of a
+    /// tensor.
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()>;
 
-    /// Number of trainable values.
+    /// Returns the number of trainable parameters.
     fn parameter_count(&self) -> usize;
 
-    /// Wall time of all steps so far, by part.
+    /// Returns the wall time of all steps so far, by part.
     fn times(&self) -> Times;
 }

@@ -86,7 +86,7 @@ struct Bench {
     backends: Vec<Report>,
     /// Floating-point operations per second of a large matrix product, measured between rounds.
     product_gflops: f64,
-    /// Seconds to log the curves of a step.
+    /// Measures the seconds to log the curves of a step.
     log: f64,
     peak_megabytes: Option<u64>,
 }
@@ -103,7 +103,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let resolved = config::load(&args.config, &args.set.overrides)?;
     let config = resolved.config.clone();
     let backend = args.compute.start(backends, &config, true)?;
-    // Both backends are compared if the configuration leaves the choice open.
+    // With `backend: auto`, both backends are compared.
     let is_native = backend.kind() == BackendKind::Native;
     let both = config.backend == BackendKind::Auto && is_native && backends.has_libtorch();
     let libtorch = match both {
@@ -119,7 +119,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             !is_native || both,
             ConfigError::new("--trace records libtorch, but the native backend computes")
         );
-        // Fail before the work, not after it.
+        // Fail before the measurements, not after them.
         std::fs::File::create_new(path)
             .and_then(|_| std::fs::remove_file(path))
             .with_context(|| format!("cannot create the file \"{}\"", path.display()))?;
@@ -135,7 +135,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let train = &data.resolved.config.train;
     let plan = Bucketing::new(train).plan(&data.train.lengths(), train.seed, 0);
     let steps = args.steps.get().min(plan.len());
-    let work = Work { data: &data, plan, steps };
+    let workload = Workload { data: &data, plan, steps };
 
     let mut measured = Vec::new();
     for backend in [&backend].into_iter().chain(&libtorch) {
@@ -144,23 +144,25 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     let mut products = Vec::new();
     for round in 0..=args.rounds.get() {
-        for own in &mut measured {
-            let found = work.round(&mut *own.learner)?;
+        for backend in &mut measured {
+            let timings = workload.round(&mut *backend.learner)?;
             // The first round only warms up.
             if round > 0 {
-                own.rounds.push(found);
+                backend.rounds.push(timings);
             }
         }
         if let Some(last) = measured.last().filter(|_| round > 0) {
             products.push(last.backend.multiplication_rate() / 1e9);
         }
     }
-    if let (Some(path), Some(own)) = (&args.trace, measured.last_mut()) {
-        let MeasuredBackend { backend, learner, .. } = own;
-        backend.trace(path, &mut || work.round(&mut **learner).map(drop))?;
-        message(format!("the trace is in \"{}\"; ui.perfetto.dev shows it", path.display()));
+    if let (Some(path), Some(last)) = (&args.trace, measured.last_mut()) {
+        let MeasuredBackend { backend, learner, .. } = last;
+        backend.trace(path, &mut || workload.round(&mut **learner).map(drop))?;
+        message(format!("the trace is in \"{}\"; open it in ui.perfetto.dev", path.display()));
     }
-    let report = |own: MeasuredBackend| work.report(own.backend.kind().as_str(), own.rounds);
+    let report = |measured: MeasuredBackend| {
+        workload.report(measured.backend.kind().as_str(), measured.rounds)
+    };
     let bench = Bench {
         backends: measured.into_iter().map(report).collect(),
         product_gflops: median(products),
@@ -174,7 +176,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// A backend, what it trains, and what was measured.
+/// A backend, its learner, and the timings of each round.
 struct MeasuredBackend<'a> {
     backend: &'a dyn Backend,
     learner: Box<dyn Learner>,
@@ -182,13 +184,13 @@ struct MeasuredBackend<'a> {
 }
 
 /// The data and the batches that every backend trains on.
-struct Work<'a> {
+struct Workload<'a> {
     data: &'a PreparedData,
     plan: BatchPlan,
     steps: usize,
 }
 
-impl Work<'_> {
+impl Workload<'_> {
     fn round(&self, learner: &mut dyn Learner) -> anyhow::Result<Round> {
         let config = &self.data.resolved.config.train;
         let before = learner.times();
@@ -201,7 +203,7 @@ impl Work<'_> {
             let batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
-            // This rate changes nothing, but takes as long as any other.
+            // With this learning rate, the weights hardly change, and the step takes as long as any other.
             learner.compute_gradients(&batch)?;
             learner.sum_gradients(&SingleProcess)?;
             learner.clip_gradients(config.gradient_clip)?;
@@ -212,12 +214,12 @@ impl Work<'_> {
             round.seconds += start.elapsed().as_secs_f64();
         }
         if between > 1 {
-            // The device computes concurrently: the parts measure the host only.
+            // The device computes asynchronously, so the times of the parts are those of the host only.
             round.seconds = begun.elapsed().as_secs_f64();
             return Ok(round);
         }
         for (part, seconds) in learner.times().0 {
-            let earlier = before.0.iter().find(|(known, _)| *known == part);
+            let earlier = before.0.iter().find(|(name, _)| *name == part);
             round.parts.add(part, seconds - earlier.map_or(0.0, |(_, seconds)| *seconds));
         }
         Ok(round)
@@ -228,11 +230,11 @@ impl Work<'_> {
         let all = |pick: fn(&Round) -> f64| median(rounds.iter().map(pick).collect()) / steps;
         let step = all(|round| round.seconds);
         let parts = rounds[0].parts.0.iter().map(|(part, _)| {
-            let of = |round: &Round| {
-                let found = round.parts.0.iter().find(|(known, _)| known == part);
-                found.map_or(0.0, |(_, seconds)| *seconds)
+            let seconds = |round: &Round| {
+                let entry = round.parts.0.iter().find(|(name, _)| name == part);
+                entry.map_or(0.0, |(_, seconds)| *seconds)
             };
-            (*part, median(rounds.iter().map(of).collect()) / steps)
+            (*part, median(rounds.iter().map(seconds).collect()) / steps)
         });
         let examples: Vec<u32> =
             (0..self.steps).flat_map(|step| self.plan.batch(step).iter().copied()).collect();
@@ -255,7 +257,8 @@ impl Work<'_> {
     }
 }
 
-/// Nominal operations per token in training: three products with every weight of the LSTM.
+/// Computes the nominal number of operations per token in training: three products with every weight of
+/// the LSTM.
 fn operations(input: &Input) -> f64 {
     let directions = if input.lstm.bidirectional { 2 } else { 1 };
     let units = input.lstm.units;
@@ -271,7 +274,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Seconds to log the curves of a step.
+/// Measures the seconds to log the curves of a step.
 fn log_seconds(steps: usize) -> anyhow::Result<f64> {
     let directory = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
@@ -288,7 +291,7 @@ fn log_seconds(steps: usize) -> anyhow::Result<f64> {
     Ok(seconds / steps as f64)
 }
 
-/// Peak memory of this process, from Linux.
+/// Returns the peak memory of this process, as Linux reports it.
 fn peak_megabytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
