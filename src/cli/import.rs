@@ -42,8 +42,8 @@ pub struct ImportArgs {
     set: SetArgs,
 }
 
-/// Everything that a checkpoint has besides weights.
-struct Frame {
+/// Definition of the model: everything in a checkpoint that its weights depend on.
+struct ModelDefinition {
     resolved: Resolved,
     labels: Vec<String>,
     encoders: Encoders,
@@ -52,7 +52,8 @@ struct Frame {
 /// Runs the command.
 pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
-    let Frame { resolved, labels, encoders } = frame(&args.model, &args.set.overrides)?;
+    let ModelDefinition { resolved, labels, encoders } =
+        model_definition(&args.model, &args.set.overrides)?;
     let (config, classes) = (&resolved.config, labels.len());
     let spec = ModelSpec { config, vocabulary_sizes: encoders.vocabulary_sizes(), classes };
     let weights = keras::import(&spec, &args.weights)?;
@@ -70,25 +71,27 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-fn frame(model: &Path, overrides: &[Override]) -> anyhow::Result<Frame> {
+/// Reads the definition of the model from a checkpoint, or creates it from a configuration.
+fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<ModelDefinition> {
     if model.is_dir() {
         let Checkpoint { resolved, labels, encoders, .. } =
             Checkpoint::open_with(model, overrides)?;
-        return Ok(Frame { resolved, labels, encoders });
+        return Ok(ModelDefinition { resolved, labels, encoders });
     }
     let resolved = config::load(model, overrides)?;
     let config = &resolved.config;
-    let has_words = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
-    if has_words && !config.data.labels.is_empty() {
+    let has_vocabularies = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
+    if has_vocabularies && !config.data.labels.is_empty() {
         let encoders = Encoders::from_texts(&config.inputs, &[])?;
-        return Ok(Frame { labels: config.data.labels.clone(), encoders, resolved });
+        let labels = config.data.labels.clone();
+        return Ok(ModelDefinition { resolved, labels, encoders });
     }
     let splits = data::load(config)?;
     note(
-        "vocabulary and labels are those of the current training examples; name a checkpoint instead of \
-         the configuration to use those of the checkpoint",
+        "the vocabulary and the labels come from the current training examples; if the weights were trained \
+         with others, pass their checkpoint instead of the configuration",
     );
     splits.notes.iter().for_each(note);
     let encoders = splits.train.encoders(&config.inputs)?;
-    Ok(Frame { labels: splits.labels, encoders, resolved })
+    Ok(ModelDefinition { resolved, labels: splits.labels, encoders })
 }

@@ -8,10 +8,10 @@
 //! | `lstm/bias` | `[4H]` | |
 //! | `dense/kernel`, `dense/bias` | [D, C], `[C]` | Dense |
 //!
-//! Further layers are `lstm_1`, `lstm_2` and so on. The backward direction has arrays of its own,
-//! `lstm/backward/kernel`. With several inputs, names start with that of the input,
-//! `story/lstm/kernel`. PyTorch has the same gates in the same order under other names (i, f, g, o);
-//! its matrices are transposed, and its second bias, which Keras lacks, is zero here.
+//! Further layers are named `lstm_1`, `lstm_2` and so on. The backward direction has its own arrays, such
+//! as `lstm/backward/kernel`. With several inputs, each name starts with the name of the input, for
+//! example `story/lstm/kernel`. PyTorch's gates are in the same order, but are called i, f, g, o. Its
+//! matrices are transposed. Its second bias has no counterpart in Keras, so import sets it to zero.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,10 +48,10 @@ pub fn export(weights: &[NamedTensor], path: &Path) -> anyhow::Result<()> {
 /// Reads the weights of a model from `path`.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read, or if an array is missing, unknown, of another shape,
-/// or not finite.
+/// Returns an error if the file cannot be read, or if an array is missing, unknown, has the wrong shape,
+/// or contains values that are not finite.
 pub fn import(spec: &ModelSpec, path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
-    let unusable = || format!("cannot use the weights \"{}\"", path.display());
+    let unusable = || format!("cannot import the weights from \"{}\"", path.display());
     let arrays = read_npz(path).with_context(unusable)?;
     to_pytorch_layout(spec, arrays).with_context(unusable)
 }
@@ -62,42 +62,46 @@ fn to_pytorch_layout(
 ) -> anyhow::Result<Vec<NamedTensor>> {
     let mut arrays: BTreeMap<String, NamedTensor> =
         arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
-    let found: Vec<String> = arrays.keys().cloned().collect();
+    let names: Vec<String> = arrays.keys().cloned().collect();
     let mut weights = Vec::new();
-    for own in parameters(spec)? {
-        let Some(KerasArray { name, transposed }) = keras_array(&own.name) else {
-            let count = own.shape.iter().product();
-            let values = vec![0.0; count];
-            weights.push(NamedTensor { name: own.name, shape: own.shape, values });
+    for parameter in parameters(spec)? {
+        let Some(KerasArray { name, transposed }) = keras_array(&parameter.name) else {
+            let values = vec![0.0; parameter.shape.iter().product()];
+            weights.push(NamedTensor { name: parameter.name, shape: parameter.shape, values });
             continue;
         };
         let Some(NamedTensor { shape, values, .. }) = arrays.remove(&name) else {
-            bail!("the array {name} is missing; the file has {}", found.join(", "));
+            bail!("the array {name} is missing; the file contains {}", names.join(", "));
         };
         let expected: Vec<usize> = match transposed {
-            true => own.shape.iter().rev().copied().collect(),
-            false => own.shape.clone(),
+            true => parameter.shape.iter().rev().copied().collect(),
+            false => parameter.shape.clone(),
         };
-        ensure!(shape == expected, "{name} is {shape:?} in the file, {expected:?} in the model");
+        ensure!(
+            shape == expected,
+            "{name} has shape {shape:?} in the file, but {expected:?} in the model"
+        );
         let finite = values.iter().all(|value| value.is_finite());
-        ensure!(finite, "{name} has values that are not finite");
+        ensure!(finite, "{name} contains values that are not finite");
         let values = if transposed { transpose(&shape, &values).1 } else { values };
-        weights.push(NamedTensor { name: own.name, shape: own.shape, values });
+        weights.push(NamedTensor { name: parameter.name, shape: parameter.shape, values });
     }
     match arrays.keys().next() {
-        Some(array) => bail!("the file has an array {array}, but the model has no such layer"),
+        Some(array) => {
+            bail!("the file contains the array {array}, but the model has no such layer")
+        }
         None => Ok(weights),
     }
 }
 
-/// Transposes a matrix of this shape.
+/// Transposes a matrix. Returns the new shape and values.
 fn transpose(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
     let [rows, columns] = [0, 1].map(|dimension| shape.get(dimension).copied().unwrap_or(1));
     let value = |index: usize| values[index % rows * columns + index / rows];
     (vec![columns, rows], (0..values.len()).map(value).collect())
 }
 
-/// Counterpart of the tensor that PyTorch calls `name`; `None` for the second bias.
+/// Returns the counterpart of the tensor with PyTorch's name `name`; `None` for the second bias.
 fn keras_array(name: &str) -> Option<KerasArray> {
     let parts: Vec<&str> = name.split('.').collect();
     let (input, layer, tensor) = match parts[..] {
@@ -114,7 +118,7 @@ fn keras_array(name: &str) -> Option<KerasArray> {
     Some(KerasArray { name: input + &array, transposed })
 }
 
-/// Counterpart of a tensor of an LSTM, such as `weight_ih_l1_reverse`.
+/// Returns the counterpart of a tensor of an LSTM, such as `weight_ih_l1_reverse`.
 fn lstm_array(input: &str, tensor: &str) -> Option<KerasArray> {
     let (kind, cell) = tensor.split_once("_l")?;
     let (array, transposed) = match kind {

@@ -1,6 +1,6 @@
-//! NumPy's files: `.npy` holds one array, `.npz` several under names.
+//! NumPy's file formats: `.npy` for one array, `.npz` for several named ones.
 //!
-//! The formats: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! Specification: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -15,14 +15,14 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::io::files::replace_file;
 use crate::model::named_tensors::NamedTensor;
 
-/// Writes arrays to an `.npz` file; an older file is replaced atomically.
+/// Writes arrays to an `.npz` file. Replaces an existing file atomically.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     replace_file(path, |temporary| {
         let mut archive = ZipWriter::new(BufWriter::new(File::create(temporary)?));
-        // Stored, as numpy.savez does. An array may have more than 4 GB.
+        // Uncompressed, like numpy.savez. An array may be larger than 4 GB.
         let stored = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(true);
@@ -34,7 +34,7 @@ pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
     })
 }
 
-/// Writes the values of an array to an `.npy` file; an older file is replaced atomically.
+/// Writes the values of an array to an `.npy` file. Replaces an existing file atomically.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
@@ -46,7 +46,7 @@ pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
     })
 }
 
-/// Writes an array as an `.npy` file holds it.
+/// Writes an array in the `.npy` format.
 fn write_array(out: impl Write, array: &NamedTensor) -> anyhow::Result<()> {
     let shape: Vec<u64> = array.shape.iter().map(|length| *length as u64).collect();
     let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
@@ -58,8 +58,8 @@ fn write_array(out: impl Write, array: &NamedTensor) -> anyhow::Result<()> {
 /// Reads all arrays of an `.npz` file, sorted by name.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read or is not an `.npz` file, or if an array holds anything
-/// but floating-point numbers.
+/// Returns an error if the file cannot be read or is not an `.npz` file, or if an array does not contain
+/// floating-point numbers.
 pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let file = File::open(path)?;
     let mut archive = ZipArchive::new(BufReader::new(file))
@@ -76,28 +76,28 @@ pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     names.into_iter().map(|name| read(&name).context(name)).collect()
 }
 
-/// Reads the array of an `.npy` file; its name is empty.
+/// Reads the array of an `.npy` file. The name of the result is empty.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read or is not an `.npy` file, or if it holds anything but
+/// Returns an error if the file cannot be read or is not an `.npy` file, or if it does not contain
 /// floating-point numbers.
 pub fn read_npy(path: &Path) -> anyhow::Result<NamedTensor> {
     let file = BufReader::new(File::open(path)?);
     read_array(file, String::new())
 }
 
-/// Reads the header of an `.npy` file, magic string included.
+/// Reads the header of an `.npy` file, including the magic string.
 ///
-/// npyz takes exponential time for nested brackets, which no array of numbers has; so they are refused
-/// before it parses the header.
+/// Rejects nested brackets, which an array of numbers never has: npyz takes exponential time to parse
+/// them.
 fn read_header(source: &mut impl Read) -> anyhow::Result<Vec<u8>> {
-    /// NumPy writes 118 bytes for a matrix.
+    /// Maximum length of the header. NumPy writes 118 bytes for a matrix.
     const MAX_LENGTH: usize = 1 << 16;
-    /// The dictionary and the shape.
+    /// Brackets of the dictionary and of the shape.
     const MAX_BRACKETS: usize = 2;
     let mut header = vec![0; 10];
     source.read_exact(&mut header)?;
-    ensure!(header.starts_with(b"\x93NUMPY"), "its first bytes are not those of an .npy file");
+    ensure!(header.starts_with(b"\x93NUMPY"), "the first bytes are not those of an .npy file");
     let mut length = usize::from(u16::from_le_bytes([header[8], header[9]]));
     if header[6] >= 2 {
         let mut rest = [0; 2];
@@ -105,28 +105,34 @@ fn read_header(source: &mut impl Read) -> anyhow::Result<Vec<u8>> {
         length |= usize::from(u16::from_le_bytes(rest)) << 16;
         header.extend(rest);
     }
-    ensure!(length <= MAX_LENGTH, "its header has {length} bytes");
+    ensure!(
+        length <= MAX_LENGTH,
+        "the header has {length} bytes, but at most {MAX_LENGTH} are supported"
+    );
     let start = header.len();
     header.resize(start + length, 0);
     source.read_exact(&mut header[start..])?;
     let brackets = header[start..].iter().filter(|byte| b"([{".contains(byte)).count();
-    ensure!(brackets <= MAX_BRACKETS, "its header describes a structure, not an array of numbers");
+    ensure!(
+        brackets <= MAX_BRACKETS,
+        "the header describes a structured array; expected an array of numbers"
+    );
     Ok(header)
 }
 
-/// Reads an array of half, single or double precision as single precision, row by row.
+/// Reads an array of half, single or double precision. Returns it in single precision and C order.
 fn read_array(mut source: impl Read, name: String) -> anyhow::Result<NamedTensor> {
     const EXPECTED: &str = "expected an .npy file, as numpy.save writes it";
     let header = read_header(&mut source).context(EXPECTED)?;
     let array = NpyFile::new(std::io::Cursor::new(header).chain(source)).context(EXPECTED)?;
-    /// Values read before any memory is set aside for the rest: a header may claim anything.
-    const FIRST: usize = 1 << 16;
+    /// Maximum number of values to allocate memory for before reading: a header may claim any size.
+    const MAX_CAPACITY: usize = 1 << 16;
     let (dtype, order) = (array.dtype(), array.order());
     let shape: Vec<usize> =
         array.shape().iter().map(|length| usize::try_from(*length)).collect::<Result<_, _>>()?;
     let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
     let count = count.context("the array is too large")?;
-    let mut values = Vec::with_capacity(count.min(FIRST));
+    let mut values = Vec::with_capacity(count.min(MAX_CAPACITY));
     match float_bytes(&dtype) {
         Some(2) => {
             for value in array.data::<half::f16>()? {
@@ -145,14 +151,18 @@ fn read_array(mut source: impl Read, name: String) -> anyhow::Result<NamedTensor
         }
         _ => bail!("found values of type {}, expected floating-point numbers", dtype.descr()),
     }
-    ensure!(values.len() == count, "{} of {count} values are there", values.len());
+    ensure!(
+        values.len() == count,
+        "found {} of {count} values; is the file truncated?",
+        values.len()
+    );
     if order == Order::Fortran {
-        values = row_by_row(&values, &shape);
+        values = to_row_major(&values, &shape);
     }
     Ok(NamedTensor { name, shape, values })
 }
 
-/// Bytes of a floating-point number of this type, `None` for every other type.
+/// Returns the size of a floating-point type in bytes; `None` for every other type.
 fn float_bytes(dtype: &DType) -> Option<u64> {
     match dtype {
         DType::Plain(plain) if plain.type_char() == TypeChar::Float => Some(plain.size_field()),
@@ -160,15 +170,15 @@ fn float_bytes(dtype: &DType) -> Option<u64> {
     }
 }
 
-/// The values of a Fortran-ordered array in C order.
-fn row_by_row(values: &[f32], shape: &[usize]) -> Vec<f32> {
+/// Converts the values of an array from Fortran order to C order.
+fn to_row_major(values: &[f32], shape: &[usize]) -> Vec<f32> {
     let mut index = vec![0; shape.len()];
     let mut ordered = Vec::with_capacity(values.len());
     for _ in 0..values.len() {
         // The first index varies fastest in the file.
-        let place =
-            index.iter().zip(shape).rev().fold(0, |place, (at, length)| place * length + at);
-        ordered.push(values[place]);
+        let offset =
+            index.iter().zip(shape).rev().fold(0, |offset, (at, length)| offset * length + at);
+        ordered.push(values[offset]);
         for (at, length) in index.iter_mut().zip(shape).rev() {
             *at += 1;
             if *at < *length {
@@ -190,7 +200,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn arrays_are_read_as_they_were_written(
+        fn written_arrays_are_read_back_unchanged(
             shapes in prop::collection::vec(prop::collection::vec(0_usize..5, 0..4), 0..4),
         ) {
             let arrays: Vec<NamedTensor> = shapes.into_iter().enumerate().map(|(number, shape)| {
@@ -211,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_fortran_become_rows() {
-        // numpy.asfortranarray(numpy.arange(6).reshape(2, 3)) lies as 0 3 1 4 2 5.
-        assert_eq!(row_by_row(&[0., 3., 1., 4., 2., 5.], &[2, 3]), [0., 1., 2., 3., 4., 5.]);
-        assert_eq!(row_by_row(&[7.0], &[]), [7.0]);
+    fn fortran_order_is_converted_to_c_order() {
+        // numpy.asfortranarray(numpy.arange(6).reshape(2, 3)) is 0 3 1 4 2 5 in memory.
+        assert_eq!(to_row_major(&[0., 3., 1., 4., 2., 5.], &[2, 3]), [0., 1., 2., 3., 4., 5.]);
+        assert_eq!(to_row_major(&[7.0], &[]), [7.0]);
     }
 
     #[test]
-    fn other_files_and_other_types_are_refused() {
+    fn other_formats_and_types_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         std::fs::write(&path, "no archive").unwrap();
@@ -235,6 +245,8 @@ mod tests {
         let nested = format!("{{'descr': {}", "[".repeat(60));
         let header = [b"\x93NUMPY\x01\x00\x40\x00", format!("{nested:<64}").as_bytes()].concat();
         std::fs::write(&path, header).unwrap();
-        assert!(format!("{:#}", read_npy(&path).unwrap_err()).contains("describes a structure"));
+        assert!(
+            format!("{:#}", read_npy(&path).unwrap_err()).contains("describes a structured array")
+        );
     }
 }
