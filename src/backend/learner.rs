@@ -74,6 +74,22 @@ pub struct BatchLoss {
     pub correct: u64,
 }
 
+impl BatchLoss {
+    /// Returns the loss over the batches of all processes, and the weight of their examples. `weight`
+    /// is the sum of the weights of the examples of this process.
+    ///
+    /// # Errors
+    /// Returns an error if another process is lost or late.
+    pub fn sum(self, weight: f64, collective: &dyn Collective) -> anyhow::Result<(Self, f64)> {
+        // The mean of a batch without weight is not a number.
+        let sum = if weight == 0.0 { 0.0 } else { self.mean * weight };
+        let mut sums = [sum, weight, self.correct as f64];
+        collective.sum_f64(&mut sums)?;
+        let [sum, weight, correct] = sums;
+        Ok((Self { mean: sum / weight, correct: correct as u64 }, weight))
+    }
+}
+
 /// A network that is being trained.
 ///
 /// A step is `compute_gradients` → `sum_gradients` → `clip_gradients` → `update`, in this order. On a
@@ -88,7 +104,8 @@ pub trait Learner: Inference {
     /// Returns the backend's own errors, or one if another backend prepared the batch.
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()>;
 
-    /// Replaces gradients and loss by their sums over all processes.
+    /// Replaces loss and gradient, which are means over the batch of this process, by the means over
+    /// the batches of all processes. `sparse_embedding` then updates the rows of all their words.
     ///
     /// # Errors
     /// Returns an error if another process is lost or late.
@@ -106,6 +123,23 @@ pub trait Learner: Inference {
     /// # Errors
     /// Returns the backend's own errors.
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()>;
+
+    /// Makes a training step: all of the above.
+    ///
+    /// # Errors
+    /// Returns the errors of its parts.
+    fn step(
+        &mut self,
+        batch: &PreparedBatch,
+        collective: &dyn Collective,
+        gradient_clip: Option<f64>,
+        learning_rate: f64,
+    ) -> anyhow::Result<()> {
+        self.compute_gradients(batch)?;
+        self.sum_gradients(collective)?;
+        self.clip_gradients(gradient_clip)?;
+        self.update(learning_rate)
+    }
 
     /// Returns the measurements of all steps since the last call, in order. Waits for the device.
     fn drain_step_stats(&mut self) -> Vec<StepStats>;

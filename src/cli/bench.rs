@@ -86,7 +86,7 @@ struct Bench {
     backends: Vec<Report>,
     /// Floating-point operations per second of a large matrix product, measured between rounds.
     product_gflops: f64,
-    /// Measures the seconds to log the curves of a step.
+    /// Seconds to log the curves of a step.
     log: f64,
     peak_megabytes: Option<u64>,
 }
@@ -204,10 +204,7 @@ impl Workload<'_> {
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
             // With this learning rate, the weights hardly change, and the step takes as long as any other.
-            learner.compute_gradients(&batch)?;
-            learner.sum_gradients(&SingleProcess)?;
-            learner.clip_gradients(config.gradient_clip)?;
-            learner.update(1e-9)?;
+            learner.step(&batch, &SingleProcess, config.gradient_clip, 1e-9)?;
             if (step + 1).is_multiple_of(between) || step + 1 == self.steps {
                 learner.drain_step_stats();
             }
@@ -274,7 +271,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures the seconds to log the curves of a step.
+/// Seconds to log the curves of a step.
 fn log_seconds(steps: usize) -> anyhow::Result<f64> {
     let directory = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;

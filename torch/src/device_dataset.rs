@@ -16,8 +16,9 @@ const MEMORY_SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct DeviceDataset {
     inputs: Vec<DeviceCorpus>,
-    /// int64 `[N]`
-    labels: Tensor,
+    /// int64 `[N]`; `None` if examples have several labels.
+    labels: Option<Tensor>,
+    device: Device,
 }
 
 /// Texts of one input.
@@ -47,24 +48,30 @@ impl DeviceDataset {
     }
 
     fn new(data: &Dataset, device: Device) -> Self {
-        let labels = data.targets.labels().unwrap_or_default();
-        let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
+        let labels = |labels: &[u32]| {
+            let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
+            to_device(&labels, device)
+        };
         Self {
             inputs: data.inputs.iter().map(|corpus| DeviceCorpus::new(corpus, device)).collect(),
-            labels: to_device(&labels, device),
+            labels: data.targets.labels().map(labels),
+            device,
         }
     }
 
     /// Collects the examples with these indices, and their labels, int64 `[B]`. `data` must be the
     /// data set that was copied.
-    pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Tensor) {
+    pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Option<Tensor>) {
         let indices: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
-        let indices = to_device(&indices, self.labels.device());
+        let indices = to_device(&indices, self.device);
         let inputs = self.inputs.iter().zip(&data.inputs).map(|(own, corpus)| {
             let time_steps = examples.iter().map(|example| corpus.steps(*example as usize)).max();
             own.gather(&indices, time_steps.unwrap_or(0) as i64)
         });
-        (Batch { inputs: inputs.collect() }, self.labels.index_select(0, &indices))
+        (
+            Batch { inputs: inputs.collect() },
+            self.labels.as_ref().map(|labels| labels.index_select(0, &indices)),
+        )
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
             }
             let expected: Vec<i64> =
                 examples.iter().map(|example| i64::from(data.targets.labels().unwrap()[*example as usize])).collect();
-            prop_assert_eq!(values(&labels), expected);
+            prop_assert_eq!(values(&labels.unwrap()), expected);
         }
     }
 

@@ -100,6 +100,8 @@ struct Step {
     gradients: Vec<Tensor>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
+    /// Labels of the batch, int64 `[B]`.
+    labels: Option<Tensor>,
     /// Mean loss and number of correct predictions, float [].
     loss_and_correct: Option<[Tensor; 2]>,
     /// Norm of the gradient before clipping, float [].
@@ -110,7 +112,8 @@ struct Step {
 struct TorchBatch {
     context: BatchContext,
     batch: Batch,
-    labels: Tensor,
+    /// int64 `[B]`; `None` if examples have several labels.
+    labels: Option<Tensor>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
     seed: u64,
@@ -184,12 +187,12 @@ impl Learner for TorchLearner {
                 let (batch, labels) = match copy {
                     Some(copy) => copy.gather(data, examples),
                     None => {
-                        // Learners are created only for data with one label per example.
-                        let labels = data.targets.labels().unwrap_or_default();
-                        let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
-                        let labels: Vec<i64> = labels.collect();
                         let batch = Batch::gather(&data.inputs, examples, device);
-                        (batch, to_device(&labels, device))
+                        let labels = data.targets.labels().map(|labels| {
+                            let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
+                            to_device(&labels.collect::<Vec<_>>(), device)
+                        });
+                        (batch, labels)
                     }
                 };
                 let distinct = |corpus: &Corpus| to_device(&distinct_ids(corpus, examples), device);
@@ -209,6 +212,7 @@ impl Learner for TorchLearner {
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let TorchBatch { context, batch, labels, distinct_ids, seed } = batch.get()?;
+        let labels = labels.as_ref().context("libtorch trains on one label per example only")?;
         with_batch_context(*context, || {
             tch::manual_seed(*seed as i64);
             let (log_probabilities, loss) = self.times.measure("forward", || {
@@ -226,6 +230,7 @@ impl Learner for TorchLearner {
                 context: Some(*context),
                 gradients,
                 distinct_ids: distinct_ids.iter().map(Tensor::shallow_clone).collect(),
+                labels: Some(labels.shallow_clone()),
                 loss_and_correct: Some([loss.detach(), correct]),
                 norm: None,
             };
@@ -238,13 +243,37 @@ impl Learner for TorchLearner {
             return Ok(());
         }
         self.in_step("sum", |learner| {
-            let Step { gradients, loss_and_correct, .. } = &mut learner.step;
-            for tensor in gradients.iter_mut().chain(loss_and_correct.iter_mut().flatten()) {
-                let mut values =
-                    Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1))?;
-                collective.sum(&mut values)?;
-                let sum = Tensor::from_slice(&values).view_as(tensor);
-                tch::no_grad(|| tensor.copy_(&sum));
+            let Step { gradients, distinct_ids, labels, loss_and_correct, .. } = &mut learner.step;
+            let (labels, [loss, correct]) = labels
+                .as_ref()
+                .zip(loss_and_correct.as_mut())
+                .context("the step has no loss yet")?;
+            let weight = learner.loss.weight(labels);
+            let of_batch = BatchLoss {
+                mean: loss.double_value(&[]),
+                correct: correct.double_value(&[]) as u64,
+            };
+            let (of_all, total) = of_batch.sum(weight, collective)?;
+            let _no_grad = tch::no_grad_guard();
+            let _ = loss.fill_(of_all.mean);
+            let _ = correct.fill_(of_all.correct as f64);
+            for gradient in gradients.iter_mut() {
+                let _ = match weight {
+                    // The gradient of a batch without weight is not a number.
+                    0.0 => gradient.zero_(),
+                    _ => gradient.g_mul_scalar_(weight / total),
+                };
+                sum(gradient, collective)?;
+            }
+            for (gradient, input) in gradients.iter().zip(&learner.sparse_embeddings) {
+                let Some(ids) = input.and_then(|input| distinct_ids.get_mut(input)) else {
+                    continue;
+                };
+                let size = gradient.size()[0];
+                let mut counts = Tensor::zeros([size], (Kind::Float, ids.device()));
+                let _ = counts.index_fill_(0, &*ids, 1.0);
+                sum(&mut counts, collective)?;
+                *ids = counts.nonzero().squeeze_dim(1);
             }
             Ok(())
         })
@@ -339,6 +368,14 @@ impl Learner for TorchLearner {
     fn parameter_count(&self) -> usize {
         self.model.parameter_count()
     }
+}
+
+/// Replaces a tensor by its sum over all processes. Waits for the device.
+fn sum(tensor: &mut Tensor, collective: &dyn Collective) -> anyhow::Result<()> {
+    let mut values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1))?;
+    collective.sum(&mut values)?;
+    tensor.copy_(&Tensor::from_slice(&values).view_as(tensor));
+    Ok(())
 }
 
 /// Returns the distinct ids of some texts and their padding in front, sorted.

@@ -31,6 +31,15 @@ impl CrossEntropyLoss {
         let smoothed = sum_of_classes(&(losses * weights)) * smoothing;
         (of_label * &weight * target + smoothed).sum(Kind::Float) / weight.sum(Kind::Float)
     }
+
+    /// Returns the sum of the weights of the examples with these labels, int64 `[B]`. With class
+    /// weights it waits for the device.
+    pub fn weight(&self, labels: &Tensor) -> f64 {
+        match &self.class_weights {
+            Some(weights) => weights.index_select(0, labels).sum(Kind::Double).double_value(&[]),
+            None => labels.numel() as f64,
+        }
+    }
 }
 
 /// Sums over classes, [B, C] → `[B]`.

@@ -1,7 +1,7 @@
 //! Search for the largest token budget whose batches fit into a device's memory.
 
 use crate::libtorch::{LibtorchError, unless_out_of_memory};
-use lstmtext::backend::Learner;
+use lstmtext::backend::{Learner, SingleProcess};
 use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 
@@ -25,9 +25,7 @@ pub fn search(
     let mut step = |examples: &[u32]| -> anyhow::Result<()> {
         let batch = prepare(data, examples, 0);
         // A learning rate of 0 changes nothing.
-        learner.compute_gradients(&batch)?;
-        learner.clip_gradients(clip)?;
-        learner.update(0.0)?;
+        learner.step(&batch, &SingleProcess, clip, 0.0)?;
         learner.drain_step_stats();
         Ok(())
     };

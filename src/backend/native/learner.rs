@@ -89,6 +89,8 @@ pub struct NativeLearner {
     objective: Objective,
     gradients: Gradients,
     loss: BatchLoss,
+    /// Sum of the weights of the examples of the batch.
+    batch_weight: f64,
     /// Norm of the gradient before clipping.
     gradient_norm: f64,
     /// Factor that clips the gradient.
@@ -114,6 +116,7 @@ impl NativeLearner {
             objective: objective.clone(),
             gradients: Gradients::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
+            batch_weight: 0.0,
             gradient_norm: 0.0,
             factor: 1.0,
             stats: Vec::new(),
@@ -168,6 +171,7 @@ impl Learner for NativeLearner {
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let NativeBatch { sharded, dropout } = batch.get()?;
         let network = &mut self.classifier.network;
+        self.batch_weight = sharded.weight(&self.objective);
         self.loss = network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
         Ok(())
     }
@@ -176,13 +180,11 @@ impl Learner for NativeLearner {
         if collective.size() == 1 {
             return Ok(());
         }
-        for values in self.gradients.buffers_mut() {
-            collective.sum(values)?;
-        }
-        let mut loss = [self.loss.mean, self.loss.correct as f64];
-        collective.sum_f64(&mut loss)?;
-        self.loss = BatchLoss { mean: loss[0], correct: loss[1] as u64 };
-        Ok(())
+        let (loss, batch_weight) = self.loss.sum(self.batch_weight, collective)?;
+        let factor = (self.batch_weight / batch_weight) as f32;
+        (self.loss, self.batch_weight) = (loss, batch_weight);
+        let weights = self.classifier.network.weights();
+        self.gradients.sum(weights, factor, collective)
     }
 
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {

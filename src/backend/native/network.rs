@@ -11,7 +11,7 @@ use super::dropout::Dropout;
 use super::head::logits;
 use super::sharding::{Shard, ShardedBatch, single_text};
 use crate::backend::kernel::{Instructions, packed_index};
-use crate::backend::{BatchLoss, Times};
+use crate::backend::{BatchLoss, Collective, Times};
 use crate::config::Input;
 use crate::model::named_tensors::{NamedTensor, in_order};
 use crate::model::parameters::{ModelSpec, Parameter, cell_name, embedding_name, parameters};
@@ -112,10 +112,26 @@ impl Gradients {
         squares.sum::<f64>().sqrt()
     }
 
-    /// Returns all gradients for modification.
-    pub fn buffers_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        let rows = self.rows.iter_mut().map(|rows| &mut rows.values[..]);
-        self.dense.iter_mut().map(|values| &mut values[..]).chain(rows)
+    /// Replaces the gradients by their sums over all processes, each multiplied by the `factor` of
+    /// its process. The gradient of an embedding gets the rows of all words of all processes.
+    ///
+    /// # Errors
+    /// Returns an error if another process is lost or late.
+    pub fn sum(
+        &mut self,
+        weights: &[Weight],
+        factor: f32,
+        collective: &dyn Collective,
+    ) -> anyhow::Result<()> {
+        for values in &mut self.dense {
+            scale(values, factor);
+            collective.sum(values)?;
+        }
+        for rows in &mut self.rows {
+            scale(&mut rows.values, factor);
+            rows.sum(&weights[rows.parameter].tensor.shape, collective)?;
+        }
+        Ok(())
     }
 
     /// Returns `factor` times the gradient of every trained weight. The gradient of an embedding has
@@ -139,6 +155,36 @@ impl Gradients {
         };
         let trained = weights.iter().enumerate().filter(|(_, weight)| weight.trainable);
         trained.filter_map(gradient).collect()
+    }
+}
+
+impl RowGradient {
+    /// Sums the rows over all processes. `shape` is that of the embedding, [V, E].
+    fn sum(&mut self, shape: &[usize], collective: &dyn Collective) -> anyhow::Result<()> {
+        let mut counts = vec![0.0; shape[0]];
+        self.words.iter().for_each(|word| counts[*word as usize] = 1.0);
+        collective.sum(&mut counts)?;
+        let words = (0..).zip(&counts).filter(|(_, count)| **count > 0.0);
+        let words: Vec<u32> = words.map(|(word, _)| word).collect();
+        let mut values = vec![0.0; words.len() * shape[1]];
+        let mut rows = words.iter().zip(values.chunks_exact_mut(shape[1]));
+        for (word, row) in self.words.iter().zip(self.values.chunks_exact(shape[1])) {
+            // Both are sorted, and `words` has all of `self.words`.
+            if let Some((_, sum)) = rows.find(|(other, _)| *other == word) {
+                sum.copy_from_slice(row);
+            }
+        }
+        collective.sum(&mut values)?;
+        (self.words, self.values) = (words, values);
+        Ok(())
+    }
+}
+
+/// Multiplies values by a factor. A factor of zero makes them zero even if they are not finite.
+fn scale(values: &mut [f32], factor: f32) {
+    match factor {
+        0.0 => values.fill(0.0),
+        _ => values.iter_mut().for_each(|value| *value *= factor),
     }
 }
 
@@ -284,8 +330,7 @@ impl Network {
         dropout: Option<&Dropout>,
         gradients: &mut Gradients,
     ) -> BatchLoss {
-        let total: f64 =
-            batch.shards.iter().map(|shard| loss_function.weight(&shard.targets)).sum();
+        let total = batch.weight(loss_function);
         let mode = Mode { backward: true, dropout };
         let mut workspaces = std::mem::take(&mut self.workspaces);
         workspaces.resize_with(batch.shards.len().max(workspaces.len()), ShardWorkspace::default);

@@ -7,6 +7,7 @@ use super::dropout::{Dropout, Position};
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
 use crate::data::Targets;
+use crate::objective::LossFunction;
 use crate::text::{Corpus, PAD};
 
 /// Number of texts that a layer processes together.
@@ -23,6 +24,13 @@ pub struct ShardedBatch {
     pub words: Vec<Vec<u32>>,
     /// Number of examples.
     pub examples: usize,
+}
+
+impl ShardedBatch {
+    /// Returns the sum of the weights of all examples.
+    pub fn weight(&self, loss_function: &(impl LossFunction + ?Sized)) -> f64 {
+        self.shards.iter().map(|shard| loss_function.weight(&shard.targets)).sum()
+    }
 }
 
 /// The part of a batch that one thread computes.

@@ -1,10 +1,17 @@
+use std::thread;
+
 use super::*;
-use crate::backend::{Collective, Learner, SingleProcess};
+use crate::backend::{Collective, Inference, Learner, StepStats};
 use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
-use crate::objective::{CrossEntropy, Objective};
+use crate::objective::Objective;
 use crate::text::Corpus;
+
+#[path = "../../../tests/support/thread_group.rs"]
+mod thread_group;
+
+use thread_group::GroupThread;
 
 fn parse(yaml: &str) -> Config {
     config::parse(&format!("data: {{train: x}}\n{yaml}"), "test", &[]).unwrap().config
@@ -16,7 +23,8 @@ fn spec(config: &Config) -> ModelSpec<'_> {
 
 fn learner(config: &Config) -> NativeLearner {
     let weights = initial_weights(&spec(config), 3).unwrap();
-    let objective = Objective::CrossEntropy(CrossEntropy::default());
+    let labels = ["a", "b"].map(str::to_owned);
+    let objective = Objective::new(&config.train, &labels, &data().targets).unwrap();
     NativeLearner::new(&spec(config), &objective, weights).unwrap()
 }
 
@@ -26,61 +34,54 @@ fn data() -> Dataset {
     Dataset { inputs, targets: Targets::Labels(vec![0, 1, 1, 0]) }
 }
 
-fn step(learner: &mut NativeLearner, collective: &dyn Collective) {
-    let batch = (learner.preparer())(&data(), &[0, 1, 2, 3], 1);
-    learner.compute_gradients(&batch).unwrap();
-    learner.sum_gradients(collective).unwrap();
-    learner.clip_gradients(None).unwrap();
-    learner.update(0.1).unwrap();
-}
-
-/// Two processes that compute the same share: each sum is twice the own value.
-struct TwoAlike;
-
-impl Collective for TwoAlike {
-    fn rank(&self) -> usize {
-        0
-    }
-    fn size(&self) -> usize {
-        2
-    }
-    fn sum(&self, values: &mut [f32]) -> anyhow::Result<()> {
-        values.iter_mut().for_each(|value| *value *= 2.0);
-        Ok(())
-    }
-    fn sum_f64(&self, values: &mut [f64]) -> anyhow::Result<()> {
-        values.iter_mut().for_each(|value| *value *= 2.0);
-        Ok(())
-    }
-    fn broadcast(&self, _: &mut [f32]) -> anyhow::Result<()> {
-        Ok(())
-    }
-}
-
-/// SGD moves the weights by the sum of the gradients of all processes.
-#[test]
-fn gradients_are_summed_over_the_processes_before_the_update() {
-    let config = parse(
-        "model: {embedding: {size: 3}, lstm: {units: 4}, head: {dropout: 0}}\n\
-         train: {optimizer: sgd, learning_rate: 0.1}\n",
-    );
-    let start = learner(&config).weights();
-    let after = |collective: &dyn Collective| {
-        let mut learner = learner(&config);
-        step(&mut learner, collective);
-        let stats = learner.drain_step_stats()[0];
-        (learner.weights(), stats)
+/// Trains one step on shares of a batch. Returns the weights and measurements of each process.
+fn train_on_shares(config: &Config, shares: &[&[u32]]) -> Vec<(Vec<NamedTensor>, StepStats)> {
+    let train = |collective: GroupThread, share: &[u32]| {
+        let mut learner = learner(config);
+        let batch = (learner.preparer())(&data(), share, 1);
+        learner.step(&batch, &collective, Some(0.1), 0.1).unwrap();
+        (learner.weights(), learner.drain_step_stats()[0])
     };
-    let ((one, alone), (two, together)) = (after(&SingleProcess), after(&TwoAlike));
-    assert_eq!(together.loss.correct, 2 * alone.loss.correct);
-    let norms = (alone.gradient_norm.unwrap(), together.gradient_norm.unwrap());
-    assert!((norms.1 / norms.0 - 2.0).abs() < 1e-6, "{norms:?}");
-    for ((start, one), two) in start.iter().zip(&one).zip(&two) {
-        let moved = |after: &NamedTensor| -> Vec<f32> {
-            after.values.iter().zip(&start.values).map(|(to, from)| to - from).collect()
-        };
-        for (one, two) in moved(one).iter().zip(moved(two)) {
-            assert!((2.0 * one - two).abs() < 1e-6, "{}: {one} and {two}", start.name);
+    thread::scope(|scope| {
+        let processes = GroupThread::group(shares.len()).into_iter().zip(shares);
+        let processes = processes.map(|(process, share)| scope.spawn(|| train(process, share)));
+        let processes: Vec<_> = processes.collect();
+        processes.into_iter().map(|process| process.join().unwrap()).collect()
+    })
+}
+
+/// The shares differ in size, weight and words; one is empty.
+#[test]
+fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
+    for fields in [
+        "optimizer: sgd",
+        "optimizer: sgd, class_weights: {a: 1, b: 3}",
+        "optimizer: adam",
+        "optimizer: adam, sparse_embedding: true",
+        "optimizer: rmsprop, class_weights: balanced",
+    ] {
+        let config = parse(&format!(
+            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}}}\n\
+             train: {{{fields}}}\n"
+        ));
+        let alone = &train_on_shares(&config, &[&[0, 1, 2, 3]])[0];
+        for shares in
+            [[&[0, 1, 2][..], &[3]], [&[3], &[2, 1, 0]], [&[0, 3], &[1, 2]], [&[], &[0, 1, 2, 3]]]
+        {
+            let processes = train_on_shares(&config, &shares);
+            for (weights, stats) in &processes {
+                assert_eq!(weights, &processes[0].0, "{fields}: all processes have the same bits");
+                assert_eq!(stats.loss.correct, alone.1.loss.correct, "{fields}");
+                let norms = (stats.gradient_norm.unwrap(), alone.1.gradient_norm.unwrap());
+                assert!((norms.0 / norms.1 - 1.0).abs() < 1e-5, "{fields}: {norms:?}");
+                let losses = (stats.loss.mean, alone.1.loss.mean);
+                assert!((losses.0 - losses.1).abs() < 1e-6, "{fields}: {losses:?}");
+                for (together, alone) in weights.iter().zip(&alone.0) {
+                    let pairs = together.values.iter().zip(&alone.values);
+                    let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(difference < 1e-4, "{fields}: {}: {difference}", alone.name);
+                }
+            }
         }
     }
 }
@@ -89,7 +90,8 @@ fn gradients_are_summed_over_the_processes_before_the_update() {
 fn weights_are_loaded_by_name_and_the_others_stay() {
     let config = parse("model: {embedding: {size: 3}, lstm: {units: 4}}\n");
     let mut learner = learner(&config);
-    let before = learner.weights();
+    let predict = |learner: &NativeLearner| learner.log_probabilities(&data().inputs, &[0, 1]);
+    let (before, predictions) = (learner.weights(), predict(&learner));
     let vectors = |value: f32| NamedTensor {
         name: "embedding.weight".to_owned(),
         shape: vec![20, 3],
@@ -99,9 +101,7 @@ fn weights_are_loaded_by_name_and_the_others_stay() {
     let loaded = learner.weights();
     assert_eq!(loaded[0], vectors(1.0));
     assert_eq!(loaded[1..], before[1..]);
-    // The new vectors are computed with.
-    let changed = learner.drain_step_stats().is_empty();
-    assert!(changed);
+    assert_ne!(predict(&learner), predictions, "the new vectors are used");
     for (name, shape, fault) in [
         ("head.weight", vec![1, 5], "[1, 5] in the file"),
         ("gru.weight", vec![1], "no tensor gru"),

@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::Device;
 
-use lstmtext::backend::{Learner, PreparedBatch};
+use lstmtext::backend::{Learner, PreparedBatch, SingleProcess};
 use lstmtext::config::{self, Config};
 use lstmtext::model::{ModelSpec, initial_weights};
 use lstmtext::objective::{CrossEntropy, Objective};
@@ -84,7 +84,5 @@ pub fn step(
     limit: Option<f64>,
     learning_rate: f64,
 ) {
-    learner.compute_gradients(batch).unwrap();
-    learner.clip_gradients(limit).unwrap();
-    learner.update(learning_rate).unwrap();
+    learner.step(batch, &SingleProcess, limit, learning_rate).unwrap();
 }

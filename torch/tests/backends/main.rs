@@ -10,15 +10,18 @@
 
 mod case;
 mod precision;
+mod processes;
 mod steps;
+#[path = "../../../tests/support/thread_group.rs"]
+mod thread_group;
 
 use tch::{Device, Kind, Tensor};
 
-use lstmtext::backend::Learner;
 use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
     BatchSharder, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
+use lstmtext::backend::{Collective, Learner};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::CrossEntropy;

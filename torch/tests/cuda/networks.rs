@@ -246,7 +246,7 @@ fn batches_on_the_device_equal_those_on_the_cpu() {
             .iter()
             .map(|i| i64::from(data.targets.labels().unwrap()[*i as usize]))
             .collect();
-        assert_eq!(values(&labels), expected);
+        assert_eq!(values(&labels.unwrap()), expected);
         for batch in [&assembled, &copied] {
             for (found, expected) in batch.inputs.iter().zip(&on_cpu.inputs) {
                 assert_eq!(values(&found.ids), values(&expected.ids));

@@ -12,8 +12,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use lstmtext::backend::Learner;
 use lstmtext::backend::native::NativeLearner;
+use lstmtext::backend::{Learner, SingleProcess};
 use lstmtext::config::{self, PadSide};
 use lstmtext::data::Dataset;
 use lstmtext::model::ModelSpec;
@@ -209,9 +209,8 @@ fn compare_native(name: &str) {
 
     let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        learner.compute_gradients(&batch).unwrap();
-        learner.clip_gradients(case.gradient_clip).unwrap();
-        learner.update(case.learning_rate).unwrap();
+        let clip = case.gradient_clip;
+        learner.step(&batch, &SingleProcess, clip, case.learning_rate).unwrap();
         let loss = learner.drain_step_stats()[0].loss.mean;
         let difference = (loss - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
