@@ -3,9 +3,8 @@
 use serde_yaml::Value;
 
 use super::fields::{Collector, Fault, Field, SectionReader, set_value};
-use super::inputs::Input;
 use super::overrides::{Override, ParentIsValue};
-use super::schema::{Config, TrainConfig};
+use super::schema::{Config, Input, TrainConfig};
 use super::suggestions::unknown_field;
 
 /// A configuration that may have faults. Each faulty field has its default value.

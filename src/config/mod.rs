@@ -6,7 +6,6 @@ mod differences;
 mod draft;
 mod error;
 mod fields;
-mod inputs;
 mod load;
 mod locate;
 mod overrides;
@@ -21,7 +20,6 @@ pub use differences::{Difference, differences};
 pub use draft::defaults;
 pub use error::ConfigError;
 pub use fields::Field;
-pub use inputs::{Input, InputSection, Inputs};
 pub use load::{load, load_single, parse};
 pub use overrides::Override;
 pub(crate) use overrides::field_path;
@@ -30,10 +28,10 @@ pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, BackendKind, BrokenLines, CacheUse, Config, DataConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
-    Initialization, LstmConfig, ModelConfig, OptimizerKind, PadSide, Pooling, Precision,
-    RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,
-    StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
-    UnseenLabels, logit_count,
+    Initialization, Input, InputSection, Inputs, LstmConfig, ModelConfig, OptimizerKind, PadSide,
+    Pooling, Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
+    SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
+    Truncate, UnseenLabels, logit_count,
 };
 pub use sweep::{Point, Sweep};
 pub use value::{

@@ -2,12 +2,14 @@
 //! The doc comments of fields are the reference for users; code that uses the values does not belong
 //! here.
 
-pub(super) mod data;
-pub(super) mod model;
-pub(super) mod text;
-pub(super) mod train;
+mod data;
+mod inputs;
+mod model;
+mod text;
+mod train;
 
 pub use data::{BrokenLines, CacheUse, DataConfig, Format, SplitConfig, SplitMethod, UnseenLabels};
+pub use inputs::{Input, InputSection, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
     ModelConfig, Pooling, logit_count,
@@ -19,7 +21,6 @@ pub use train::{
 };
 
 use super::fields::section;
-use super::inputs::Inputs;
 use super::value::{SweepSection, choice};
 
 section! {

@@ -4,11 +4,11 @@ use std::ops::Deref;
 
 use serde_yaml::{Mapping, Value};
 
-use super::fields::{Collector, Fault, SectionReader, found, section};
-use super::schema::model::{EmbeddingConfig, LstmConfig, Pooling};
-use super::schema::text::TextConfig;
-use super::suggestions::unknown_field;
-use super::value::{Column, Columns, FieldValue, Range};
+use super::model::{EmbeddingConfig, LstmConfig, Pooling};
+use super::text::TextConfig;
+use crate::config::fields::{Collector, Fault, SectionReader, found, section};
+use crate::config::suggestions::unknown_field;
+use crate::config::value::{Column, Columns, FieldValue, Range};
 
 section! {
     /// An entry of the section `inputs`.
@@ -120,13 +120,18 @@ impl Inputs {
     }
 
     /// Returns whether the configuration has a section `inputs`.
-    pub(super) fn is_explicit(&self) -> bool {
+    pub(in crate::config) fn is_explicit(&self) -> bool {
         !self.written.is_empty()
     }
 
     /// Reads the entries of the section; `only` is the input of a model without it. Each entry
     /// inherits the settings of `text` and `model` in the document `root`.
-    pub(super) fn resolve(&mut self, only: Input, root: &Value, collector: &mut Collector) {
+    pub(in crate::config) fn resolve(
+        &mut self,
+        only: Input,
+        root: &Value,
+        collector: &mut Collector,
+    ) {
         if self.written.is_empty() {
             self.list = vec![only];
             return;
