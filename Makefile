@@ -1,9 +1,10 @@
-# `make train` and `make test` each do every step that is missing, from the download of libtorch and
-# the data to the build. They skip what already exists.
+# `make train` and `make test` each do every missing step, from the downloads to the build, and skip what
+# already exists. `make test` always needs libtorch; `make train` only if there is an NVIDIA driver, TORCH
+# or LIBTORCH is set, or .libtorch already exists.
 
 # Cargo always reads libtorch from .libtorch (see .cargo/config.toml), which scripts/setup.sh creates.
-# Only that script reads LIBTORCH, so setting or unsetting it does not rebuild everything. MAKEFLAGS
-# would offer cargo a job server that make does not open for it.
+# Only that script reads LIBTORCH, so setting or unsetting it does not rebuild everything. MAKEFLAGS is
+# unset because it names a job server that make does not share with cargo.
 CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u MAKEFLAGS cargo
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/lstmtext
 DATA := data/movie_reviews.csv
@@ -39,7 +40,7 @@ test: setup build ## run all tests
 
 build: ## build target/release/lstmtext and lstmtext-torch
 	@scripts/setup.sh libtorch
-	@test -e "$(BIN)" || echo 'building lstmtext (the first build takes several minutes)...' >&2
+	@test -e "$(BIN)-torch" || echo 'building lstmtext and lstmtext-torch (the first build takes several minutes)...' >&2
 	@$(CARGO) build --release --workspace
 
 setup: prepare $(DATA) ## download libtorch, the Python tools and the IMDB reviews, and build nothing
@@ -47,7 +48,7 @@ setup: prepare $(DATA) ## download libtorch, the Python tools and the IMDB revie
 prepare:
 	@scripts/setup.sh
 
-# lstmtext, with lstmtext-torch if there is a reason for libtorch. NEEDS names more for setup.sh.
+# Builds lstmtext, and lstmtext-torch if libtorch is needed. NEEDS lists more arguments for setup.sh.
 program:
 	@options=$$(scripts/setup.sh program $(NEEDS)) && $(CARGO) build --release $$options
 

@@ -3,9 +3,9 @@
 #
 #   scripts/setup.sh [NEED...]
 #
-#   program    whatever `make train` needs to build lstmtext: libtorch only if there is a reason for
-#              it (see program_uses_libtorch); prints the packages to build as options for cargo
-#   libtorch   libtorch, for all packages
+#   program    what `make train` needs to build lstmtext, with libtorch only if it is needed (see
+#              program_uses_libtorch); prints cargo's options that select the packages to build
+#   libtorch   libtorch, which the whole workspace needs
 #   python     a virtual environment
 #   tools      a virtual environment with TensorBoard, safetensors and NumPy
 #
@@ -229,9 +229,9 @@ link_own() {
     ln -s "$kind" .libtorch
 }
 
-# Prints cpu or cuda. A set that was selected once stays selected until TORCH selects another one. A
-# CUDA set is also used without a driver, for example on the login node of a cluster.
-wanted_set() {
+# Prints the build of libtorch to use, cpu or cuda. The first choice remains until TORCH overrides it, so
+# a CUDA build is also used without a driver, for example on the login node of a cluster.
+wanted_build() {
     local stamp=
     if [[ -n ${TORCH:-} ]]; then
         echo "$TORCH"
@@ -249,14 +249,14 @@ driver_found() {
     [[ -e /proc/driver/nvidia/version ]] || nvidia-smi -L >/dev/null 2>&1
 }
 
-# The program trains on a CPU without libtorch. libtorch is used if it was asked for, if it is already
-# here, or if there is a GPU to use.
+# lstmtext itself needs no libtorch. Succeeds if the user asks for libtorch, if it is already installed,
+# or if there is an NVIDIA driver.
 program_uses_libtorch() {
     [[ -n ${TORCH:-} || -n ${LIBTORCH:-} || -e .libtorch/lib/libtorch_cpu.so ]] || driver_found
 }
 
-# assembled SET: succeeds if .libtorch is complete, of this set and from this .venv.
-assembled() {
+# is_complete BUILD: succeeds if .libtorch has all libraries of this build, from this .venv.
+is_complete() {
     local stamp=
     [[ ! -L .libtorch && -r .libtorch/stamp ]] && stamp=$(<.libtorch/stamp)
     [[ "$stamp " == "$1 $version $venv_version "* && -d .libtorch/include/torch && -e .libtorch/lib/libtorch_cpu.so ]] &&
@@ -269,7 +269,7 @@ site_packages() {
     .venv/bin/python -I -c 'import os, sysconfig; print(os.path.relpath(sysconfig.get_path("purelib")))'
 }
 
-download_set() {
+download_build() {
     local site
     if [[ $1 == cuda ]]; then
         note "downloading libtorch $version (CUDA, about 2.7 GB, 5 GB on disk)..."
@@ -291,46 +291,46 @@ download_set() {
     fi
 }
 
-# library_files SET SITE: prints every library that the set needs.
+# library_files BUILD SITE: prints the paths of all libraries of the build.
 library_files() {
-    local set=$1 site=$2 file
+    local build=$1 site=$2 file
     for file in "$site"/torch/lib/*.so*; do
         # Stand-ins are only for Python.
         [[ ! -L $file ]] || continue
-        case $set/${file##*/} in
+        case $build/${file##*/} in
         */libtorch_python*) ;;
         cpu/libtorch_cuda* | cpu/libc10_cuda* | cpu/libcaffe2_nvrtc* | cpu/libtorch_nvshmem*) ;;
         *) echo "$file" ;;
         esac
     done
     for file in "$site"/nvidia/*/lib/*.so*; do
-        case $set/${file##*/} in
+        case $build/${file##*/} in
         cuda/* | cpu/libcudart.so* | cpu/libcupti.so*) echo "$file" ;;
         esac
     done
 }
 
-# Makes .libtorch a directory of links into .venv. libtorch's libraries look for each other in the
-# directory they are opened from, which is the directory of the links, so it must contain all of them.
-# The links are relative, so that the checkout can be moved.
-assemble() {
-    local set=$1 site new=.venv/libtorch.new file error
+# link_build BUILD: makes .libtorch a directory of links into .venv. libtorch's libraries look for each
+# other in the directory they are opened from, which is the directory of the links, so it must contain
+# all of them. The links are relative, so that the checkout can be moved.
+link_build() {
+    local build=$1 site new=.venv/libtorch.new file error
     site=$(site_packages)
     rm -rf "$new"
     mkdir -p "$new/lib"
     ln -s "../$site/torch/include" "$new/include"
     echo "$version" >"$new/build-version" # torch-sys reads it
-    library_files "$set" "$site" | while read -r file; do
+    library_files "$build" "$site" | while read -r file; do
         ln -sf "../../$file" "$new/lib/"
     done
-    forget_build "$set"
+    forget_build "$build"
     rm -rf .libtorch
     mv "$new" .libtorch
     if ! error=$(load_libtorch 2>&1); then
         die "libtorch does not load: $error"
     fi
     # From here on it counts as complete.
-    echo "$set $version $venv_version ${TORCH:+forced}" >.libtorch/stamp.new
+    echo "$build $version $venv_version ${TORCH:+forced}" >.libtorch/stamp.new
     mv .libtorch/stamp.new .libtorch/stamp
 }
 
@@ -345,8 +345,8 @@ except OSError as error:
     sys.exit(str(error))'
 }
 
-# Lets Python import the torch of the CPU set. Its Python library is linked with CUDA libraries that
-# the set does not include and that nothing calls without CUDA. An empty library stands in for each,
+# Lets Python import torch from the CPU build. Its Python library is linked with CUDA libraries that
+# this build does not include and that nothing calls without CUDA. An empty library stands in for each,
 # and Python resolves functions only when they are called.
 let_python_import_torch() {
     local site directory library missing
@@ -371,15 +371,15 @@ remove_stand_ins() {
 }
 
 ensure_libtorch() {
-    local set
-    set=$(wanted_set)
-    if ! assembled "$set"; then
-        download_set "$set"
-        assemble "$set"
-        note "libtorch $version is ready ($set)"
+    local build
+    build=$(wanted_build)
+    if ! is_complete "$build"; then
+        download_build "$build"
+        link_build "$build"
+        note "libtorch $version is ready ($build)"
     fi
-    [[ $set == cuda ]] || let_python_import_torch
-    # Records that a set found by default has now been selected by name.
+    [[ $build == cuda ]] || let_python_import_torch
+    # Records that TORCH now selects a build that was first chosen by default.
     if [[ -n ${TORCH:-} && $(<.libtorch/stamp) != *forced ]]; then
         sed -i 's/ *$/ forced/' .libtorch/stamp
     fi
@@ -442,14 +442,15 @@ main() {
     [[ -z $program ]] || announce_build "$packages"
 }
 
-# announce_build PACKAGES: prints the options for cargo. Explains the first build, which takes a while.
+# announce_build OPTIONS: prints cargo's options. Announces the first build, which takes minutes.
 announce_build() {
-    if [[ ! -e ${CARGO_TARGET_DIR:-target}/release/lstmtext ]]; then
-        if [[ $1 == --workspace ]]; then
-            note "building lstmtext with libtorch (the first build takes several minutes)..."
-        else
-            note "no NVIDIA driver found: building lstmtext without libtorch (TORCH=cpu or TORCH=cuda adds it)..."
+    local program=${CARGO_TARGET_DIR:-target}/release/lstmtext
+    if [[ $1 == --workspace ]]; then
+        if [[ ! -e $program-torch ]]; then
+            note "building lstmtext and lstmtext-torch (the first build takes several minutes)..."
         fi
+    elif [[ ! -e $program ]]; then
+        note "no NVIDIA driver found: building lstmtext without libtorch (TORCH=cpu or TORCH=cuda adds it)..."
     fi
     echo "$1"
 }
