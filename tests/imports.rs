@@ -1,5 +1,5 @@
-//! Imports go one way: no files import each other in a circle, and top-level modules import only
-//! from lower levels, which `src/lib.rs` and `torch/src/lib.rs` list.
+//! Checks that there are no circular imports, and that top-level modules import only from lower levels.
+//! `src/lib.rs` and `torch/src/lib.rs` list the levels.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -13,7 +13,7 @@ use syn::{Attribute, Item, UseTree, Visibility};
 /// Path of a module from the root of its crate.
 type Module = Vec<String>;
 
-/// Imports of a source file, and the names that it re-exports from its children.
+/// Imports of a source file, and the names that it re-exports from its child modules.
 #[derive(Default)]
 struct File {
     imports: BTreeSet<Module>,
@@ -27,7 +27,7 @@ struct Crate {
 impl Crate {
     fn read(source: &Path) -> Self {
         let mut paths = BTreeMap::new();
-        find(source, &mut Vec::new(), &mut paths);
+        find_modules(source, &mut Vec::new(), &mut paths);
         let modules: BTreeSet<Module> = paths.keys().cloned().collect();
         let files = paths.into_iter().map(|(module, path)| {
             let syntax = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -42,8 +42,9 @@ impl Crate {
 
     /// Returns the file that defines a path, following re-exports.
     fn resolve(&self, path: &[String]) -> Module {
-        let known = (0..=path.len()).rev().find(|length| self.files.contains_key(&path[..*length]));
-        let module = &path[..known.unwrap_or(0)];
+        let is_file = |length: &usize| self.files.contains_key(&path[..*length]);
+        let length = (0..=path.len()).rev().find(is_file).unwrap_or(0);
+        let module = &path[..length];
         let name = path.get(module.len());
         match name.and_then(|name| self.files[module].reexports.get(name)) {
             Some(target) if target.as_slice() != path => self.resolve(target),
@@ -63,22 +64,22 @@ impl Crate {
     }
 }
 
-fn find(directory: &Path, module: &mut Module, found: &mut BTreeMap<Module, PathBuf>) {
+fn find_modules(directory: &Path, module: &mut Module, paths: &mut BTreeMap<Module, PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
             module.push(stem);
-            find(&path, module, found);
+            find_modules(&path, module, paths);
             module.pop();
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             match &*stem {
                 "main" | "tests" => {}
                 "lib" | "mod" => {
-                    found.insert(module.clone(), path);
+                    paths.insert(module.clone(), path);
                 }
                 _ => {
-                    found.insert([&module[..], &[stem]].concat(), path);
+                    paths.insert([&module[..], &[stem]].concat(), path);
                 }
             }
         }
@@ -95,7 +96,7 @@ impl Collector<'_> {
     /// Returns a path from the root of the crate; `None` for a path into another crate.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let (first, rest) = path.split_first()?;
-        let child = |name: &String| [&self.module[..], &[name.clone()]].concat();
+        let child = |name: &String| [&self.module[..], std::slice::from_ref(name)].concat();
         match first.as_str() {
             "crate" => Some(rest.to_vec()),
             "self" => Some([&self.module[..], rest].concat()),
@@ -122,14 +123,14 @@ impl Collector<'_> {
             }
             UseTree::Name(name) => self.add_name(&name.ident.to_string(), None, prefix, public),
             UseTree::Rename(name) => {
-                let own = name.rename.to_string();
-                self.add_name(&name.ident.to_string(), Some(own), prefix, public);
+                let alias = name.rename.to_string();
+                self.add_name(&name.ident.to_string(), Some(alias), prefix, public);
             }
             UseTree::Glob(_) => self.add_name("*", None, prefix, public),
         }
     }
 
-    fn add_name(&mut self, name: &str, own: Option<String>, prefix: &[String], public: bool) {
+    fn add_name(&mut self, name: &str, alias: Option<String>, prefix: &[String], public: bool) {
         let mut path = prefix.to_vec();
         if name != "self" {
             path.push(name.to_owned());
@@ -137,7 +138,7 @@ impl Collector<'_> {
         let Some(absolute) = self.absolute(&path) else { return };
         // A re-export of a child is not a dependency.
         if public && absolute.starts_with(self.module) {
-            self.file.reexports.insert(own.unwrap_or_else(|| name.to_owned()), absolute);
+            self.file.reexports.insert(alias.unwrap_or_else(|| name.to_owned()), absolute);
         } else {
             self.file.imports.insert(absolute);
         }
@@ -216,7 +217,7 @@ fn read(source: &str) -> Crate {
 fn no_files_import_each_other() {
     for source in SOURCES {
         let circles = circles(&read(source).graph());
-        assert!(circles.is_empty(), "{source}: circles of imports: {circles:#?}");
+        assert!(circles.is_empty(), "{source}: circular imports: {circles:#?}");
     }
 }
 
@@ -235,21 +236,24 @@ fn modules_import_from_lower_levels_only() {
     for source in SOURCES {
         let levels = levels(source);
         let level = |module: &String| {
-            let found = levels.iter().position(|names| names.contains(module));
-            found.unwrap_or_else(|| panic!("{source}/lib.rs states no level for {module}"))
+            let position = levels.iter().position(|names| names.contains(module));
+            position.unwrap_or_else(|| panic!("{source}/lib.rs states no level for {module}"))
         };
         let mut wrong = BTreeSet::new();
         for (module, targets) in read(source).graph() {
             let Some(from) = module.first() else { continue };
-            let own_level = level(from);
+            let from_level = level(from);
             for target in targets {
                 if let Some(to) = target.first().filter(|to| *to != from)
-                    && level(to) >= own_level
+                    && level(to) >= from_level
                 {
                     wrong.insert(format!("{} imports {}", module.join("::"), target.join("::")));
                 }
             }
         }
-        assert!(wrong.is_empty(), "against the levels of {source}/lib.rs: {wrong:#?}");
+        assert!(
+            wrong.is_empty(),
+            "imports from the same or a higher level of {source}/lib.rs: {wrong:#?}"
+        );
     }
 }

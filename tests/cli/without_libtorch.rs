@@ -1,4 +1,4 @@
-//! Everything that needs no libtorch, with `lstmtext` alone in a directory: the whole life of a model.
+//! All commands that work without libtorch, with `lstmtext` alone in a directory.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,22 +10,22 @@ use predicates::str::contains;
 
 use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails};
 
-/// Copies the program into a directory of its own.
-fn alone(dir: &TestDir) -> PathBuf {
+/// Copies the program to a directory that contains nothing else.
+fn install_alone(dir: &TestDir) -> PathBuf {
     std::fs::create_dir(dir.path("bin")).unwrap();
     let program = dir.path("bin/lstmtext");
-    // Copied by another process: a child process of another test may inherit an open handle of a file
-    // that this process writes, which then cannot be executed.
+    // `cp` makes the copy because a file cannot be executed while it is open for writing, and a child
+    // process of another test may inherit this process's open file.
     assert!(Command::new("cp").arg(BINARY).arg(&program).status().unwrap().success());
     program
 }
 
 #[test]
-fn a_model_lives_its_whole_life_without_libtorch() {
+fn commands_work_without_libtorch() {
     let dir = TestDir::with_data().file("sweep.yaml", {
         format!("{}sweep: {{model.lstm.units: [4, 8]}}\n", crate::common::SMALL)
     });
-    let program = alone(&dir);
+    let program = install_alone(&dir);
     let command = |line: &str| {
         let mut command = assert_cmd::Command::new(&program);
         command.current_dir(dir.path("")).env_clear().envs(ENVIRONMENT);
@@ -56,7 +56,7 @@ fn a_model_lives_its_whole_life_without_libtorch() {
         1,
         &["lstmtext-torch", "same directory"],
     );
-    assert!(!dir.path("runs/b").exists(), "a run that cannot start leaves nothing behind");
+    assert!(!dir.path("runs/b").exists(), "a run that cannot start must leave nothing behind");
 
     let mut server = Command::new(&program)
         .current_dir(dir.path(""))

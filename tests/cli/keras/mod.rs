@@ -1,5 +1,5 @@
-//! Weights to and from Keras, and hidden states: compared with numbers that Keras computed.
-//! `make_keras.py` made them.
+//! Import and export of Keras's weights, and hidden states. `make_keras.py` computed the expected
+//! values with Keras.
 
 use std::path::PathBuf;
 
@@ -23,8 +23,8 @@ fn answers() -> Value {
     serde_json::from_str(&std::fs::read_to_string(golden("answers.json")).unwrap()).unwrap()
 }
 
-/// A configuration for one of the models, and a dictionary of words that say their ids; none of
-/// its data is there.
+/// Creates a directory with a configuration, a vocabulary whose words are `w` and their id, and the
+/// weights of `case`. The data file of the configuration does not exist.
 fn with_weights(case: &str, model: &str, labels: &str) -> TestDir {
     let config = format!(
         "data: {{train: none.csv, labels: [{labels}]}}\n\
@@ -59,7 +59,7 @@ fn text(ids: &Value) -> String {
 }
 
 #[test]
-fn imported_weights_answer_as_in_keras() {
+fn imported_weights_give_the_predictions_of_keras() {
     let answers = answers();
     for (case, model) in CASES {
         let dir = imported(case, model);
@@ -84,37 +84,37 @@ fn imported_weights_answer_as_in_keras() {
             let expected: Vec<f64> =
                 expected.as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
             // A sigmoid's output is the probability of the second class.
-            let found = &classes[classes.len() - expected.len()..];
-            for ((_, found), expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-6, "{case}: {found}, Keras has {expected}");
+            let actual = &classes[classes.len() - expected.len()..];
+            for ((_, actual), expected) in actual.iter().zip(&expected) {
+                assert!((actual - expected).abs() < 1e-6, "{case}: {actual}, Keras has {expected}");
             }
         }
     }
 }
 
 #[test]
-fn exported_weights_are_those_that_were_imported() {
+fn exported_weights_equal_the_imported_ones() {
     for (case, model) in CASES {
         let dir = imported(case, model);
         dir.lstmtext("export checkpoint --to again.npz").assert().success();
         let read = |path: PathBuf| read_npz(&path).unwrap();
-        let (found, expected) = (read(dir.path("again.npz")), read(golden(&format!("{case}.npz"))));
-        assert_eq!(found, expected, "{case}");
+        let exported = read(dir.path("again.npz"));
+        assert_eq!(exported, read(golden(&format!("{case}.npz"))), "{case}");
     }
 }
 
 #[test]
-fn states_are_those_of_keras() {
+fn states_match_keras() {
     let answers = answers();
     let (case, model) = CASES[0];
     let dir = imported(case, model);
     let mut command = dir.lstmtext("states checkpoint --json");
     let texts = answers["texts"].as_array().unwrap();
-    let found = stdout_json(&command.args(texts.iter().map(text)).assert().success());
-    for (found, expected) in
-        found.as_array().unwrap().iter().zip(answers["states"].as_array().unwrap())
+    let states = stdout_json(&command.args(texts.iter().map(text)).assert().success());
+    for (state, expected) in
+        states.as_array().unwrap().iter().zip(answers["states"].as_array().unwrap())
     {
-        let direction = &found["directions"][0];
+        let direction = &state["directions"][0];
         for part in ["h", "c"] {
             assert_close(&numbers(&direction[part]), &numbers(&expected[part]));
         }
@@ -122,7 +122,7 @@ fn states_are_those_of_keras() {
     }
 }
 
-/// All numbers in nested lists.
+/// Returns all numbers in nested lists.
 fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
@@ -130,15 +130,15 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
-fn assert_close(found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
+fn assert_close(actual: &[f64], expected: &[f64]) {
+    assert_eq!(actual.len(), expected.len());
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert!((actual - expected).abs() < 1e-6, "{actual}, expected {expected}");
     }
 }
 
-/// What "LSTM from theory to code" prints of an LSTM(1) for six sequences of three numbers, and
-/// the weights that give these numbers.
+/// Output of "LSTM from theory to code" for an LSTM(1) and six sequences of three numbers: the
+/// sequence, its hidden states, and the final cell state. The weights of this LSTM follow.
 const PRINTED: [([&str; 3], [f64; 3], f64); 6] = [
     ([".1", ".2", ".3"], [0.00190693, 0.00490441, 0.00844267], 0.01655067),
     ([".3", ".2", ".1"], [0.0055262, 0.00704476, 0.00617958], 0.01227413),
@@ -147,12 +147,12 @@ const PRINTED: [([&str; 3], [f64; 3], f64); 6] = [
     ([".3", ".5", ".1"], [0.0055262, 0.01206062, 0.009055], 0.01798305),
     ([".2", ".6", ".2"], [0.00374958, 0.01259477, 0.01108878], 0.02187706),
 ];
-const KERNEL: [f32; 4] = [-0.45575968, -0.64288049, 0.07753716, 0.13420877];
-const RECURRENT_KERNEL: [f32; 4] = [0.88104656, 0.16072311, -0.43837118, 0.07586673];
+const KERNEL: [f32; 4] = [-0.455_759_68, -0.642_880_5, 0.077_537_16, 0.134_208_77];
+const RECURRENT_KERNEL: [f32; 4] = [0.881_046_56, 0.160_723_1, -0.438_371_18, 0.075_866_73];
 
-/// The printed numbers from the table that the command prints: three hidden states, final h and c.
+/// Compares the table that the command prints: three hidden states, final h and final c.
 #[test]
-fn the_printed_numbers_of_the_original_come_out() {
+fn states_match_the_published_output_of_an_lstm() {
     let words = [".1", ".2", ".3", ".5", ".6", ".8"];
     let vectors: Vec<f32> =
         [0.0; 4].into_iter().chain(words.iter().map(|word| word.parse::<f32>().unwrap())).collect();
@@ -173,17 +173,17 @@ fn the_printed_numbers_of_the_original_come_out() {
     write_npz(&dir.path("weights.npz"), &arrays).unwrap();
     let line = "import keras.yaml weights.npz --to checkpoint --set model.embedding.size=1";
     dir.lstmtext(line).assert().success();
-    for (numbers, states, memory) in PRINTED {
+    for (sequence, states, cell_state) in PRINTED {
         let mut command = dir.lstmtext("states checkpoint");
-        let printed = stdout(&command.arg(numbers.join(" ")).assert().success());
+        let printed = stdout(&command.arg(sequence.join(" ")).assert().success());
         let last = |line: &str| line.split_whitespace().last().unwrap().parse::<f64>().unwrap();
-        let found: Vec<f64> = printed.lines().skip(1).map(last).collect();
-        assert_close(&found, &[states[0], states[1], states[2], states[2], memory]);
+        let values: Vec<f64> = printed.lines().skip(1).map(last).collect();
+        assert_close(&values, &[states[0], states[1], states[2], states[2], cell_state]);
     }
 }
 
 #[test]
-fn states_are_written_for_numpy() {
+fn states_are_written_in_numpy_formats() {
     let (case, model) = CASES[2];
     let dir = imported(case, model);
     dir.lstmtext("states checkpoint --to s.npz").arg("w5 w6").assert().success();
@@ -220,7 +220,7 @@ fn states_are_written_for_numpy() {
 }
 
 #[test]
-fn weights_that_do_not_fit_are_refused() {
+fn weights_that_do_not_fit_the_model_are_rejected() {
     let (case, model) = CASES[0];
     let dir = imported(case, model);
     let fails = |line: &str, words: &[&str]| {
@@ -244,7 +244,7 @@ fn weights_that_do_not_fit_are_refused() {
         &["already exists"],
     );
     assert_fails(dir.lstmtext("export checkpoint --to weights.h5"), 2, &[".npz"]);
-    // A checkpoint gives the frame as well as a configuration.
+    // A checkpoint can define the model, too.
     dir.lstmtext("import checkpoint weights.npz --to second").assert().success();
     assert_eq!(dir.bytes("second/model.safetensors"), dir.bytes("checkpoint/model.safetensors"));
 }
