@@ -10,7 +10,7 @@ pub struct Times(pub Vec<(&'static str, f64)>);
 impl Times {
     /// Adds seconds to a part.
     pub fn add(&mut self, part: &'static str, seconds: f64) {
-        match self.0.iter_mut().find(|(known, _)| *known == part) {
+        match self.0.iter_mut().find(|(name, _)| *name == part) {
             Some((_, sum)) => *sum += seconds,
             None => self.0.push((part, seconds)),
         }

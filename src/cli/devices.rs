@@ -51,12 +51,12 @@ pub fn run(args: DevicesArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Why a program without libtorch uses no CUDA device.
+/// Explains why `lstmtext` without libtorch cannot use a CUDA device.
 fn no_libtorch() -> String {
     match driver() {
         Ok(driver) => {
-            let found = pluralize(driver.devices.len(), "device");
-            format!("no CUDA device: the driver has {found}, but lstmtext-torch is not installed")
+            let devices = pluralize(driver.devices.len(), "device");
+            format!("no CUDA device: the driver has {devices}, but lstmtext-torch is not installed")
         }
         Err(reason) => format!("no CUDA device: {reason}"),
     }

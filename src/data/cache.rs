@@ -133,8 +133,8 @@ impl CacheEntry {
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
         for (name, expected) in &manifest {
-            let found = sha256_of(&self.directory.join(name))?;
-            ensure!(found == *expected, "{name} does not match its checksum");
+            let actual = sha256_of(&self.directory.join(name))?;
+            ensure!(actual == *expected, "{name} does not match its checksum");
         }
         let saved: SavedRows = self.json(ROWS)?;
         let files = expand_pattern(path, config.data.format)?;

@@ -21,13 +21,14 @@ pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
 /// recall, without interpolation, like scikit-learn's `average_precision_score`. `None` if all
 /// examples are positive or all are negative.
 pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
-    let (mut found, mut taken, mut sum) = (0, 0, 0.0);
+    let (mut true_positives, mut predicted_positives, mut sum) = (0, 0, 0.0);
     for tied in by_score(scores, positive) {
-        found += tied.positive;
-        taken += tied.positive + tied.negative;
-        sum += tied.positive as f64 * found as f64 / taken as f64;
+        true_positives += tied.positive;
+        predicted_positives += tied.positive + tied.negative;
+        sum += tied.positive as f64 * true_positives as f64 / predicted_positives as f64;
     }
-    (found > 0 && found < taken).then(|| sum / found as f64)
+    (true_positives > 0 && true_positives < predicted_positives)
+        .then(|| sum / true_positives as f64)
 }
 
 /// Numbers of examples of equal score.

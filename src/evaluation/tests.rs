@@ -58,25 +58,28 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
 fn scores_match_scikit_learn() {
     for Case { name, labels, probabilities, expected } in expected().cases {
         let names: Vec<String> = (0..probabilities[0].len()).map(|n| n.to_string()).collect();
-        let found = Evaluation::of(&predictions(&labels, &probabilities), &names);
-        assert_eq!(found.confusion, expected.confusion, "{name}");
+        let evaluation = Evaluation::of(&predictions(&labels, &probabilities), &names);
+        assert_eq!(evaluation.confusion, expected.confusion, "{name}");
         let score = |score: ClassScore| [score.precision, score.recall, score.f1];
         let mut pairs = vec![
-            (found.accuracy, expected.accuracy),
-            (found.accuracy_interval[0], expected.accuracy_interval[0]),
-            (found.accuracy_interval[1], expected.accuracy_interval[1]),
-            (found.loss, expected.loss),
-            (found.roc_auc.unwrap(), expected.roc_auc),
-            (found.average_precision.unwrap(), expected.average_precision),
-            (found.expected_calibration_error, expected.expected_calibration_error),
+            (evaluation.accuracy, expected.accuracy),
+            (evaluation.accuracy_interval[0], expected.accuracy_interval[0]),
+            (evaluation.accuracy_interval[1], expected.accuracy_interval[1]),
+            (evaluation.loss, expected.loss),
+            (evaluation.roc_auc.unwrap(), expected.roc_auc),
+            (evaluation.average_precision.unwrap(), expected.average_precision),
+            (evaluation.expected_calibration_error, expected.expected_calibration_error),
         ];
-        pairs.extend(score(found.macro_average).into_iter().zip(expected.macro_average));
-        for (class, expected) in found.classes.iter().zip(&expected.classes) {
+        pairs.extend(score(evaluation.macro_average).into_iter().zip(expected.macro_average));
+        for (class, expected) in evaluation.classes.iter().zip(&expected.classes) {
             pairs.extend(score(class.score).into_iter().zip(expected.iter().copied()));
             assert_eq!(class.examples as f64, expected[3], "{name}");
         }
-        for (number, (found, expected)) in pairs.into_iter().enumerate() {
-            assert!((found - expected).abs() < 1e-12, "{name}, {number}: {found}, not {expected}");
+        for (number, (actual, expected)) in pairs.into_iter().enumerate() {
+            assert!(
+                (actual - expected).abs() < 1e-12,
+                "{name}, {number}: {actual}, not {expected}"
+            );
         }
     }
 }
@@ -92,20 +95,20 @@ fn p_values_match_scipy() {
         // One example is correct for both, and the last one is wrong for both.
         let first = correct_in(0..only_first + 1);
         let other = correct_in(only_first..count - 1);
-        let found = compare(&first, &other);
-        assert_eq!((found.both_right, found.both_wrong), (1, 1));
-        assert_eq!((found.only_first, found.only_other), (only_first, only_other));
-        let error = (found.p_value - p_value).abs();
-        assert!(error < 1e-9 * p_value, "{only_first} {only_other}: {}", found.p_value);
+        let comparison = compare(&first, &other);
+        assert_eq!((comparison.both_right, comparison.both_wrong), (1, 1));
+        assert_eq!((comparison.only_first, comparison.only_other), (only_first, only_other));
+        let error = (comparison.p_value - p_value).abs();
+        assert!(error < 1e-9 * p_value, "{only_first} {only_other}: {}", comparison.p_value);
     }
 }
 
 #[test]
 fn undefined_metrics_are_none() {
     let one_class = predictions(&[1, 1], &[vec![0.2, 0.8], vec![0.6, 0.4]]);
-    let found = Evaluation::of(&one_class, &["a".to_owned(), "b".to_owned()]);
-    assert_eq!((found.roc_auc, found.average_precision), (None, None));
-    assert_eq!(found.classes[0].score, ClassScore { precision: 0.0, recall: 0.0, f1: 0.0 });
+    let evaluation = Evaluation::of(&one_class, &["a".to_owned(), "b".to_owned()]);
+    assert_eq!((evaluation.roc_auc, evaluation.average_precision), (None, None));
+    assert_eq!(evaluation.classes[0].score, ClassScore { precision: 0.0, recall: 0.0, f1: 0.0 });
     assert_eq!(wilson_interval(0, 0), [0.0, 1.0]);
 }
 
@@ -113,9 +116,9 @@ fn undefined_metrics_are_none() {
 fn texts_of_equal_length_stay_in_one_bucket() {
     let mut predictions = predictions(&[0; 10], &vec![vec![0.9, 0.1]; 10]);
     predictions.tokens = vec![7, 1, 7, 7, 2, 7, 7, 9, 7, 8];
-    let found = length_buckets(&predictions);
+    let buckets = length_buckets(&predictions);
     let ranges: Vec<_> =
-        found.iter().map(|bucket| (bucket.from, bucket.to, bucket.examples)).collect();
+        buckets.iter().map(|bucket| (bucket.from, bucket.to, bucket.examples)).collect();
     assert_eq!(ranges, [(1, 2, 2), (7, 7, 6), (8, 8, 1), (9, 9, 1)]);
 }
 
@@ -145,12 +148,13 @@ fn predictions_keep_the_order_of_the_examples() {
     let corpus = Corpus::from_texts(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
-    let found = Predictions::of(&FirstIdClassifier, &Objective::default(), &data, limit);
-    let probabilities: Vec<f64> = (0..4).map(|example| found.probability(example, 1)).collect();
+    let predictions = Predictions::of(&FirstIdClassifier, &Objective::default(), &data, limit);
+    let probabilities: Vec<f64> =
+        (0..4).map(|example| predictions.probability(example, 1)).collect();
     let expected = [0.9, 0.2, 0.7, 0.1];
     assert!(probabilities.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));
-    assert_eq!(found.tokens, [3, 1, 2, 4]);
+    assert_eq!(predictions.tokens, [3, 1, 2, 4]);
     let loss = -(0.9_f64.ln() + 0.2_f64.ln() + 0.3_f64.ln() + 0.9_f64.ln()) / 4.0;
-    assert!((found.score().loss - loss).abs() < 1e-12);
-    assert_eq!(found.score().accuracy, 0.5);
+    assert!((predictions.score().loss - loss).abs() < 1e-12);
+    assert_eq!(predictions.score().accuracy, 0.5);
 }

@@ -125,8 +125,10 @@ pub fn session_start(
         }
         value
     };
-    let values: HashMap<String, Value> =
-        hyperparameters.into_iter().map(|(name, own)| (name, value(own))).collect();
+    let values: HashMap<String, Value> = hyperparameters
+        .into_iter()
+        .map(|(name, hyperparameter)| (name, value(hyperparameter)))
+        .collect();
     let mut start = SessionStartInfo::new();
     start.set_hparams(values);
     start.set_start_time_secs(seconds);

@@ -171,7 +171,7 @@ impl<'a> Path<'a> {
         let spec = ModelSpec { config: &config, vocabulary_sizes: sizes.clone(), classes };
         let network = Network::new(&spec, weights, Instructions::best())?;
         let weight = |name: &str| {
-            network.weights().iter().position(|own| own.tensor.name == name).unwrap_or_default()
+            network.weights().iter().position(|each| each.tensor.name == name).unwrap_or_default()
         };
         let embeddings = tables
             .into_iter()

@@ -44,7 +44,7 @@ impl Model {
         variant: impl Fn(usize) -> Vec<u32>,
     ) -> Vec<Vec<f64>> {
         let indices: Vec<usize> = (0..count).collect();
-        let mut found = Vec::with_capacity(count);
+        let mut log_probabilities = Vec::with_capacity(count);
         for indices in indices.chunks(CHUNK_SIZE) {
             let variants: Vec<Vec<u32>> = indices.iter().map(|index| variant(*index)).collect();
             let corpora: Vec<_> = ids
@@ -58,9 +58,9 @@ impl Model {
             let examples: Vec<u32> = (0..indices.len() as u32).collect();
             let batches: Vec<&[u32]> = examples.chunks(BATCH_SIZE).collect();
             for rows in self.classifier.log_probabilities_of_batches(&corpora, &batches) {
-                found.extend(rows.chunks_exact(self.labels.len()).map(<[f64]>::to_vec));
+                log_probabilities.extend(rows.chunks_exact(self.labels.len()).map(<[f64]>::to_vec));
             }
         }
-        found
+        log_probabilities
     }
 }

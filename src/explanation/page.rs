@@ -46,9 +46,9 @@ pub fn article(explanation: &Explanation) -> String {
 }
 
 fn list(explanation: &Explanation, side: Side) -> String {
-    let bar = |found: &&ExplainedWord| {
-        let number = format!("{:+.3}", explanation.on_its_side(found.contribution));
-        bar(&found.word, css_class(side), explanation.share(found.contribution), &number)
+    let bar = |word: &&ExplainedWord| {
+        let number = format!("{:+.3}", explanation.on_its_side(word.contribution));
+        bar(&word.word, css_class(side), explanation.share(word.contribution), &number)
     };
     let bars: String = explanation.ranked(side).iter().take(LISTED_WORDS).map(bar).collect();
     let title = escape(&explanation.side_name(side));
@@ -114,14 +114,14 @@ fn bar(name: &str, kind: &str, share: f64, number: &str) -> String {
 
 fn summary(explanation: &Explanation) -> String {
     match explanation.integration {
-        Some(found) => format!(
+        Some(integration) => format!(
             "Log-odds of {}: {:+.3} with PAD in place of every word, {:+.3} from the words (integrated \
              gradients with {} points, completeness gap {:.4}).",
             escape(&explanation.label),
-            found.baseline_log_odds,
-            explanation.log_odds - found.baseline_log_odds,
-            found.steps,
-            found.completeness_gap.abs()
+            integration.baseline_log_odds,
+            explanation.log_odds - integration.baseline_log_odds,
+            integration.steps,
+            integration.completeness_gap.abs()
         ),
         None => "Decrease in log-odds when the word is removed (leave-one-out).".to_owned(),
     }

@@ -96,18 +96,18 @@ fn contributions_add_up_to_the_difference_in_log_odds() {
     for (fields, classes) in MODELS {
         let explainer = explainer(fields, classes);
         for class in 0..classes {
-            let found = explainer
+            let explanation = explainer
                 .explain(&texts(&explainer), Some(class), Method::IntegratedGradients)
                 .unwrap();
-            let integration = found.integration.unwrap();
-            let expected = found.log_odds - integration.baseline_log_odds;
-            let sum: f64 = contributions(&found).iter().sum();
+            let integration = explanation.integration.unwrap();
+            let expected = explanation.log_odds - integration.baseline_log_odds;
+            let sum: f64 = contributions(&explanation).iter().sum();
             assert!((sum - expected - integration.completeness_gap).abs() < 1e-9);
             assert!(
                 integration.completeness_gap.abs() <= (0.01 * expected.abs()).max(1e-3),
                 "{fields}: {integration:?}, not {expected}"
             );
-            let (p, log_odds) = (found.probability, found.log_odds);
+            let (p, log_odds) = (explanation.probability, explanation.log_odds);
             assert!((log_odds - (p / (1.0 - p)).ln()).abs() < 1e-6);
         }
     }
@@ -126,9 +126,9 @@ fn jumps_are_integrated_with_more_points() {
     let spec = ModelSpec { config: &model.config, vocabulary_sizes, classes: 2 };
     model.classifier = NativeInference::new(&spec, weights).unwrap();
     let text = "a b c d e f g h i ".repeat(9);
-    let found = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
-    let integration = found.integration.unwrap();
-    let expected = found.log_odds - integration.baseline_log_odds;
+    let explanation = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
+    let integration = explanation.integration.unwrap();
+    let expected = explanation.log_odds - integration.baseline_log_odds;
     assert!(integration.steps > 32, "{integration:?}");
     assert!(integration.completeness_gap.abs() <= 0.01 * expected.abs(), "{integration:?}");
 }
@@ -146,13 +146,13 @@ fn derivatives_match_finite_differences() {
         let texts = texts(&explainer);
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
-            let found = probes::derivatives(&explainer.model, &texts, 0.5).remove(input);
-            assert_eq!(found.len(), words.len());
-            for (word, found) in found.iter().enumerate() {
+            let derivatives = probes::derivatives(&explainer.model, &texts, 0.5).remove(input);
+            assert_eq!(derivatives.len(), words.len());
+            for (word, actual) in derivatives.iter().enumerate() {
                 let moved =
                     |by| probes::log_odds_with(&explainer.model, &texts, 0.5, (input, word), by);
                 let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-                assert!((found - expected).abs() < 1e-3, "{fields}, {word}: {found}, {expected}");
+                assert!((actual - expected).abs() < 1e-3, "{fields}, {word}: {actual}, {expected}");
             }
         }
     }
@@ -166,8 +166,8 @@ fn leave_one_out_matches_texts_without_the_word() {
         let log_odds = |texts: &[String]| {
             explainer.explain(texts, Some(1), Method::LeaveOneOut).unwrap().log_odds
         };
-        let found = explainer.explain(&texts, Some(1), Method::LeaveOneOut).unwrap();
-        assert_eq!(found.integration, None);
+        let explanation = explainer.explain(&texts, Some(1), Method::LeaveOneOut).unwrap();
+        assert_eq!(explanation.integration, None);
         let mut expected = Vec::new();
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
@@ -177,19 +177,19 @@ fn leave_one_out_matches_texts_without_the_word() {
                 expected.push(log_odds(&texts) - log_odds(&shorter));
             }
         }
-        let found = contributions(&found);
-        assert_eq!(found.len(), expected.len());
-        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{fields}");
+        let actual = contributions(&explanation);
+        assert_eq!(actual.len(), expected.len());
+        assert!(actual.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{fields}");
     }
 }
 
 #[test]
 fn the_most_probable_class_is_explained_by_default() {
     let explainer = explainer(MODELS[4].0, 3);
-    let found = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
-    let most = found.classes.iter().map(|class| class.probability).fold(0.0, f64::max);
-    assert_eq!(found.probability, most);
-    let sum: f64 = found.classes.iter().map(|class| class.probability).sum();
+    let explanation = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
+    let most = explanation.classes.iter().map(|class| class.probability).fold(0.0, f64::max);
+    assert_eq!(explanation.probability, most);
+    let sum: f64 = explanation.classes.iter().map(|class| class.probability).sum();
     assert!((sum - 1.0).abs() < 1e-6);
 }
 
@@ -197,13 +197,13 @@ fn the_most_probable_class_is_explained_by_default() {
 fn words_have_their_positions_in_the_text() {
     let explainer = explainer("text: {start_token: true, max_length: 4, truncate: middle}", 2);
     let text = "A  b, zebra C";
-    let found = explainer.explain(&[text.into()], None, Method::IntegratedGradients).unwrap();
+    let explanation = explainer.explain(&[text.into()], None, Method::IntegratedGradients).unwrap();
     let words: Vec<(&str, bool)> =
-        found.inputs[0].words.iter().map(|word| (&*word.word, word.known)).collect();
+        explanation.inputs[0].words.iter().map(|word| (&*word.word, word.known)).collect();
     // The middle two of six tokens are truncated.
     assert_eq!(words, [("<start>", true), ("A", true), ("zebra", false), ("C", true)]);
-    assert_eq!(found.inputs[0].words[0].span, None);
-    assert_eq!(&text[found.inputs[0].words[3].span.clone().unwrap()], "C");
+    assert_eq!(explanation.inputs[0].words[0].span, None);
+    assert_eq!(&text[explanation.inputs[0].words[3].span.clone().unwrap()], "C");
     let empty = explainer.explain(&[String::new()], None, Method::LeaveOneOut).unwrap();
     assert_eq!(empty.inputs[0].words.len(), 1);
 }

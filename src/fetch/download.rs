@@ -87,10 +87,10 @@ fn is_complete(download: &Download, file: &Path) -> Result<bool> {
     if !exists {
         return Ok(false);
     }
-    let found = sha256_of(file)?;
-    if !found.eq_ignore_ascii_case(&download.sha256) {
+    let actual = sha256_of(file)?;
+    if !actual.eq_ignore_ascii_case(&download.sha256) {
         bail!(
-            "{} already exists, but is not the file at {}: its SHA-256 is {found}, expected {}; delete \
+            "{} already exists, but is not the file at {}: its SHA-256 is {actual}, expected {}; delete \
              it and run this command again to download it",
             file.display(),
             download.url,
@@ -168,19 +168,19 @@ impl<'a> Transfer<'a> {
             return self.put_in_place();
         }
         self.fetch(progress)?;
-        let mut found = self.part_sha256()?;
-        if !self.is_expected(&found) && self.resumed {
+        let mut actual = self.part_sha256()?;
+        if !self.is_expected(&actual) && self.resumed {
             // The pieces may come from different versions of the file.
             self.start_over()?;
             self.fetch(progress)?;
-            found = self.part_sha256()?;
+            actual = self.part_sha256()?;
         }
-        if self.is_expected(&found) {
+        if self.is_expected(&actual) {
             return self.put_in_place();
         }
         self.start_over()?;
         bail!(
-            "{} is not the expected file: its SHA-256 is {found}, expected {}; the download was deleted. \
+            "{} is not the expected file: its SHA-256 is {actual}, expected {}; the download was deleted. \
              The file may have changed at its source",
             self.download.url,
             self.download.sha256,

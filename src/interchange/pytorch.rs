@@ -127,7 +127,8 @@ impl<'a> Description<'a> {
         let logits = logit_count(config.model.head.activation, checkpoint.labels.len())?;
         let activation = if logits == 1 { Activation::Sigmoid } else { Activation::Softmax };
         let inputs = config.inputs.iter().zip(&*checkpoint.encoders);
-        let inputs = inputs.map(|(input, own)| InputDescription::of(input, own.vocabulary()));
+        let inputs =
+            inputs.map(|(input, encoder)| InputDescription::of(input, encoder.vocabulary()));
         Ok(Self {
             format: FORMAT,
             version: VERSION,

@@ -129,7 +129,7 @@ fn extension(path: &Path) -> Option<String> {
 
 fn compression(path: &Path) -> Option<&'static str> {
     let extension = extension(path)?;
-    ["gz", "zst"].into_iter().find(|known| extension == *known)
+    ["gz", "zst"].into_iter().find(|compression| extension == *compression)
 }
 
 /// Returns the extension of `path` in lower case, ignoring a final .gz or .zst.

@@ -129,15 +129,15 @@ mod tests {
         let path = directory.path().join("a.safetensors");
         let tensors = [tensor("a.b", &[2, 3]), tensor("step", &[]), tensor("empty", &[0])];
         write(&path, &tensors).unwrap();
-        let mut found = read(&path).unwrap();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        assert_eq!(found, [tensors[0].clone(), tensors[2].clone(), tensors[1].clone()]);
+        let mut tensors_read = read(&path).unwrap();
+        tensors_read.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(tensors_read, [tensors[0].clone(), tensors[2].clone(), tensors[1].clone()]);
         let mode = |path| fs::metadata(path).unwrap().permissions();
         let other = directory.path().join("other");
         fs::write(&other, "").unwrap();
         assert_eq!(mode(&path), mode(&other), "permissions are those of other files");
         let shapes = shapes(&path).unwrap().into_iter();
-        let expected = found.into_iter().map(|tensor| (tensor.name, tensor.shape));
+        let expected = tensors_read.into_iter().map(|tensor| (tensor.name, tensor.shape));
         assert!(shapes.eq(expected));
     }
 

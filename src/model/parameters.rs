@@ -117,17 +117,17 @@ mod tests {
                     question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
         let spec = ModelSpec { config: &config, vocabulary_sizes: vec![10, 7], classes: 3 };
-        let found = parameters(&spec).unwrap();
+        let parameters = parameters(&spec).unwrap();
         let shapes: Vec<(&str, &[usize])> =
-            found.iter().map(|own| (own.name.as_str(), &own.shape[..])).collect();
+            parameters.iter().map(|each| (each.name.as_str(), &each.shape[..])).collect();
         assert_eq!(shapes[0], ("story.embedding.weight", &[10, 5][..]));
         assert_eq!(shapes[5], ("story.lstm.weight_ih_l0_reverse", &[12, 5][..]));
         assert_eq!(shapes[9], ("story.lstm.weight_ih_l1", &[12, 6][..]));
         assert_eq!(shapes[17], ("question.embedding.weight", &[7, 4][..]));
         assert_eq!(shapes[shapes.len() - 2..], [("head.weight", &[3, 8][..]), ("head.bias", &[3])]);
         let count = |trainable: bool| -> usize {
-            let counted = found.iter().filter(|own| own.trainable == trainable);
-            counted.map(|own| own.shape.iter().product::<usize>()).sum()
+            let counted = parameters.iter().filter(|each| each.trainable == trainable);
+            counted.map(|each| each.shape.iter().product::<usize>()).sum()
         };
         let summary = summarize(&config, &[10, 7], 3);
         assert_eq!(count(true), summary.trainable());

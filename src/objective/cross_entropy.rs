@@ -87,8 +87,8 @@ impl LossFunction for CrossEntropy {
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64 {
         let classes = log_probabilities.len();
         let share = |class: usize| {
-            let own = (1.0 - self.label_smoothing) * Self::share(target, class);
-            (own + self.label_smoothing / classes as f64) * self.class_weight(class)
+            let target_share = (1.0 - self.label_smoothing) * Self::share(target, class);
+            (target_share + self.label_smoothing / classes as f64) * self.class_weight(class)
         };
         let total: f64 = (0..classes).map(share).sum();
         let mut loss = 0.0;

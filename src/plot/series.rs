@@ -75,29 +75,29 @@ fn clip_segment(from: Point, to: Point, top: f64, bottom: f64) -> Option<(Point,
 #[derive(Clone, Debug)]
 pub(super) struct Interpolation {
     /// Ascending steps with their x values, starting at step 0.
-    known: Vec<Point>,
+    points: Vec<Point>,
 }
 
 impl Interpolation {
     /// Creates an interpolation from steps with known x values.
-    pub(super) fn new(points: impl Iterator<Item = Point>) -> Self {
-        let mut known = vec![(0.0, 0.0)];
-        for (step, x) in points {
-            if known.last().is_some_and(|last| step > last.0) {
-                known.push((step, x));
+    pub(super) fn new(known: impl Iterator<Item = Point>) -> Self {
+        let mut points = vec![(0.0, 0.0)];
+        for (step, x) in known {
+            if points.last().is_some_and(|last| step > last.0) {
+                points.push((step, x));
             }
         }
-        Self { known }
+        Self { points }
     }
 
     /// Returns the x value of a step. After the last known step, the mean slope from the start continues.
     /// Returns `None` if nothing is known.
     pub(super) fn x(&self, step: f64) -> Option<f64> {
-        let (first, last) = (self.known.first()?, self.known.last().filter(|last| last.0 > 0.0)?);
-        let after = self.known.partition_point(|known| known.0 < step);
+        let (first, last) = (self.points.first()?, self.points.last().filter(|last| last.0 > 0.0)?);
+        let after = self.points.partition_point(|point| point.0 < step);
         let (from, to) = match after {
             0 => return Some(first.1),
-            after if after < self.known.len() => (&self.known[after - 1], &self.known[after]),
+            after if after < self.points.len() => (&self.points[after - 1], &self.points[after]),
             _ => (first, last),
         };
         Some(from.1 + (step - from.0) / (to.0 - from.0) * (to.1 - from.1))
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn steps_between_known_ones_are_interpolated() {
-        let known = [(100.0, 1.0), (300.0, 2.0), (300.0, 9.0)].into_iter();
-        let interpolation = Interpolation::new(known);
+        let points = [(100.0, 1.0), (300.0, 2.0), (300.0, 9.0)].into_iter();
+        let interpolation = Interpolation::new(points);
         let x = |step| interpolation.x(step).unwrap();
         assert_eq!([0.0, 50.0, 100.0, 200.0, 300.0].map(x), [0.0, 0.5, 1.0, 1.5, 2.0]);
         assert_eq!(x(600.0), 4.0);

@@ -53,7 +53,7 @@ impl TextColumns {
         texts: Vec<String>,
         named: Vec<NamedText>,
     ) -> Result<Vec<Vec<String>>, ConfigError> {
-        let known = self.0.join(", ");
+        let columns = self.0.join(", ");
         if self.is_single() {
             return match named.first() {
                 None => Ok(vec![texts]),
@@ -65,18 +65,18 @@ impl TextColumns {
         }
         if !texts.is_empty() {
             return Err(ConfigError::new(format!(
-                "the model has several text columns ({known}); pass each text as --input NAME=TEXT"
+                "the model has several text columns ({columns}); pass each text as --input NAME=TEXT"
             )));
         }
         if let Some(unknown) = named.iter().find(|text| !self.0.contains(&text.name)) {
             let name = &unknown.name;
             return Err(ConfigError::new(format!(
-                "--input {name}: unknown text column; the model has {known}"
+                "--input {name}: unknown text column; the model has {columns}"
             )));
         }
         let text = |name: &String| {
-            let mut found = named.iter().filter(|text| text.name == *name);
-            match (found.next(), found.next()) {
+            let mut matches = named.iter().filter(|text| text.name == *name);
+            match (matches.next(), matches.next()) {
                 (Some(text), None) => Ok(vec![text.text.clone()]),
                 (None, _) => Err(ConfigError::new(format!("--input {name}=TEXT is missing"))),
                 (Some(_), Some(_)) => {

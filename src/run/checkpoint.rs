@@ -315,15 +315,15 @@ fn verify(path: &Path) -> anyhow::Result<Manifest> {
             Path::new(name).file_name() == Some(name.as_ref()),
             "{MANIFEST} lists {name:?}, which is not a file name"
         );
-        let found = entry(&path.join(name))?;
+        let actual = entry(&path.join(name))?;
         ensure!(
-            found.bytes == expected.bytes,
+            actual.bytes == expected.bytes,
             "{name} has {} bytes, but {MANIFEST} records {}",
-            found.bytes,
+            actual.bytes,
             expected.bytes
         );
         ensure!(
-            found.sha256 == expected.sha256,
+            actual.sha256 == expected.sha256,
             "{name} is damaged: its SHA-256 differs from the recorded one"
         );
     }
@@ -460,13 +460,13 @@ mod tests {
                 progress: &progress,
             };
             save(&path, &contents).unwrap();
-            let found = Checkpoint::open(&path).unwrap();
-            prop_assert_eq!(&found.resolved.config, &resolved.config);
-            prop_assert_eq!(&found.labels, &labels);
-            prop_assert_eq!(found.encoders[0].vocabulary().words(), encoders[0].vocabulary().words());
-            prop_assert_eq!(by_name(found.weights().unwrap()), weights);
-            prop_assert_eq!(by_name(found.optimizer_state().unwrap()), state);
-            prop_assert_eq!(found.progress().unwrap(), progress);
+            let saved = Checkpoint::open(&path).unwrap();
+            prop_assert_eq!(&saved.resolved.config, &resolved.config);
+            prop_assert_eq!(&saved.labels, &labels);
+            prop_assert_eq!(saved.encoders[0].vocabulary().words(), encoders[0].vocabulary().words());
+            prop_assert_eq!(by_name(saved.weights().unwrap()), weights);
+            prop_assert_eq!(by_name(saved.optimizer_state().unwrap()), state);
+            prop_assert_eq!(saved.progress().unwrap(), progress);
         }
     }
 }

@@ -199,7 +199,7 @@ impl RunDirectory {
             }
             // The last owner may have removed the file after it was opened here.
             let opened = file.metadata().with_context(unusable)?;
-            if fs::metadata(&path).is_ok_and(|found| found.ino() == opened.ino()) {
+            if fs::metadata(&path).is_ok_and(|current| current.ino() == opened.ino()) {
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
                     .with_context(unusable)?;

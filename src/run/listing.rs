@@ -84,7 +84,7 @@ pub struct RunReport {
 pub fn find(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fs::read_dir(directory).with_context(|| format!("cannot read \"{}\"", directory.display()))?;
     let mut visited = HashSet::new();
-    let mut found = Vec::new();
+    let mut runs = Vec::new();
     let mut queue = VecDeque::from([(0, directory.to_owned())]);
     // Links come last, so that a run is listed under its own name.
     let mut links = VecDeque::new();
@@ -99,11 +99,11 @@ pub fn find(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
             queue.push_back((depth + 1, child));
         }
         if is_run(&directory) {
-            found.push(directory);
+            runs.push(directory);
         }
     }
-    found.sort();
-    Ok(found)
+    runs.sort();
+    Ok(runs)
 }
 
 fn subdirectories(directory: &Path) -> Vec<PathBuf> {
@@ -296,8 +296,8 @@ mod tests {
         fs::write(path(".hidden/config.yaml"), CONFIG).unwrap();
         symlink(directory.path(), path("a/loop")).unwrap();
         symlink(path("a/deep/er"), path("alias")).unwrap();
-        let found = find(directory.path()).unwrap();
-        assert_eq!(found, [path("a/deep/er"), path("b"), path("b/inside")]);
+        let runs = find(directory.path()).unwrap();
+        assert_eq!(runs, [path("a/deep/er"), path("b"), path("b/inside")]);
         assert_eq!(find(&path("b/inside")).unwrap(), [path("b/inside")]);
         assert!(find(&path("none")).unwrap_err().to_string().contains("none"));
     }

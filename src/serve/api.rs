@@ -114,8 +114,8 @@ pub fn router(shared: AppState) -> Router {
 
 /// Rejects cross-origin requests, applies the timeout and records the request.
 async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
-    const KNOWN: [&str; 5] = ["/", "/predict", "/explain", "/healthz", "/metrics"];
-    let path = KNOWN.into_iter().find(|known| *known == request.uri().path()).unwrap_or("other");
+    const PATHS: [&str; 5] = ["/", "/predict", "/explain", "/healthz", "/metrics"];
+    let path = PATHS.into_iter().find(|path| *path == request.uri().path()).unwrap_or("other");
     let started = Instant::now();
     if is_cross_origin(request.headers()) {
         let message = "cross-origin requests are not allowed";
@@ -134,10 +134,10 @@ async fn guard(State(server): State<Server>, request: Request, next: Next) -> Re
 fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let origin = text(header::ORIGIN);
-    let own = |origin: &str| {
+    let is_same_host = |origin: &str| {
         origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host))
     };
-    origin.is_some_and(|origin| !own(origin))
+    origin.is_some_and(|origin| !is_same_host(origin))
 }
 
 async fn index() -> Response {
@@ -162,8 +162,8 @@ async fn metrics(State(server): State<Server>) -> Response {
 
 async fn not_found(uri: Uri) -> ApiError {
     let path = uri.path();
-    let known = "POST /predict, POST /explain, GET /, GET /healthz or GET /metrics";
-    ApiError::new(StatusCode::NOT_FOUND, format!("unknown path \"{path}\"; expected {known}"))
+    let expected = "POST /predict, POST /explain, GET /, GET /healthz or GET /metrics";
+    ApiError::new(StatusCode::NOT_FOUND, format!("unknown path \"{path}\"; expected {expected}"))
 }
 
 async fn method_not_allowed(uri: Uri) -> ApiError {
@@ -243,7 +243,7 @@ async fn explain(
     let class = match class {
         None => None,
         Some(label) => {
-            Some(server.labels.iter().position(|known| *known == label).ok_or_else(|| {
+            Some(server.labels.iter().position(|each| *each == label).ok_or_else(|| {
                 let labels = join_names(&server.labels);
                 ApiError::unprocessable(format!(
                     "unknown class \"{label}\"; the labels are {labels}"

@@ -54,8 +54,8 @@ impl Batcher {
             // Skip clients that have disconnected.
             for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
                 waiting.push((job.columns[0].len(), job.reply, job.permit));
-                for (all, own) in columns.iter_mut().zip(job.columns) {
-                    all.extend(own);
+                for (column, texts) in columns.iter_mut().zip(job.columns) {
+                    column.extend(texts);
                 }
             }
             if waiting.is_empty() {
@@ -63,16 +63,16 @@ impl Batcher {
             }
             let batch_size = self.limits.max_batch.get();
             self.metrics.record_batches(columns[0].len(), batch_size);
-            let mut found =
+            let mut predictions =
                 classifier.predict_columns(&columns, batch_size, usize::MAX).map(Vec::into_iter);
             for (texts, reply, permit) in waiting {
                 drop(permit);
-                let own = match &mut found {
-                    Ok(found) => Ok(found.by_ref().take(texts).collect()),
+                let result = match &mut predictions {
+                    Ok(predictions) => Ok(predictions.by_ref().take(texts).collect()),
                     Err(error) => Err(anyhow!("{error:#}")),
                 };
                 // The client may have disconnected.
-                let _ = reply.send(own);
+                let _ = reply.send(result);
             }
         }
     }
@@ -105,10 +105,10 @@ pub fn explain_all(explainer: &Explainer, jobs: &Receiver<ExplainJob>) {
             continue;
         }
         let explain = || explainer.explain(&texts, class, method);
-        let found = match &pool {
+        let result = match &pool {
             Ok(pool) => pool.install(explain),
             Err(error) => Err(anyhow!("cannot start the explanation thread: {error}")),
         };
-        let _ = reply.send(found);
+        let _ = reply.send(result);
     }
 }

@@ -111,13 +111,13 @@ impl SweepDirectory {
             return Ok(());
         }
         let expected = self.resolve(run)?;
-        let found = config::load(&file, &[])?;
-        if found.config != expected.config {
+        let existing = config::load(&file, &[])?;
+        if existing.config != expected.config {
             bail!(
                 "\"{}\" has a different configuration: {}; choose another --out, or delete this \
                  directory",
                 run.directory.path().display(),
-                first_difference(&found, &expected)
+                first_difference(&existing, &expected)
             );
         }
         Ok(())
@@ -189,16 +189,16 @@ impl SweepDirectory {
     pub fn other_runs(&self) -> usize {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         let runs = entries.filter(|entry| RunDirectory::open(&entry.path()).config().exists());
-        let known = |name: &str| self.runs.iter().any(|run| run.name == name);
-        runs.filter(|entry| !known(&entry.file_name().to_string_lossy())).count()
+        let belongs = |name: &str| self.runs.iter().any(|run| run.name == name);
+        runs.filter(|entry| !belongs(&entry.file_name().to_string_lossy())).count()
     }
 }
 
 /// Describes the first difference between the configuration of a run and that of the sweep.
-fn first_difference(found: &Resolved, expected: &Resolved) -> String {
+fn first_difference(run: &Resolved, sweep: &Resolved) -> String {
     let value =
         |value: &Option<Value>| value.as_ref().map_or_else(|| "missing".to_owned(), inline_yaml);
-    match differences(&[found, expected]).first() {
+    match differences(&[run, sweep]).first() {
         Some(Difference { path, values }) => {
             let values: Vec<String> = values.iter().map(value).collect();
             format!("{} is {} in the sweep", path.join("."), values.join(" in the run and "))
@@ -210,7 +210,7 @@ fn first_difference(found: &Resolved, expected: &Resolved) -> String {
 /// Returns the value of a field in the configuration without the sweep. A field below `inputs` has
 /// none.
 pub(super) fn base_value<'a>(base: &'a Resolved, field: &str) -> Option<&'a Value> {
-    base.fields.iter().find(|known| known.path.join(".") == field).map(|field| &field.value)
+    base.fields.iter().find(|each| each.path.join(".") == field).map(|field| &field.value)
 }
 
 /// Returns whether the configuration defines test examples.

@@ -210,7 +210,7 @@ fn columns(directory: &SweepDirectory) -> Vec<Column> {
         let field = set.field();
         let side = if set.value().is_number() { Align::Right } else { Align::Left };
         match columns.iter_mut().find(|column| column.field == field) {
-            Some(known) if side == Align::Left => known.side = Align::Left,
+            Some(column) if side == Align::Left => column.side = Align::Left,
             Some(_) => {}
             None => columns.push(Column { label: directory.labels.of(&field), field, side }),
         }

@@ -14,7 +14,7 @@ const DIGITS: usize = 12;
 #[derive(Clone, Debug)]
 pub struct Labels {
     /// The paths of all fields.
-    known: Vec<Vec<String>>,
+    paths: Vec<Vec<String>>,
 }
 
 impl Labels {
@@ -22,13 +22,13 @@ impl Labels {
     /// below `inputs`.
     pub fn new<'a>(fields: &[Field], varied: impl Iterator<Item = &'a str>) -> Self {
         let fields = fields.iter().filter(|field| !field.is_section());
-        let mut known: Vec<Vec<String>> = fields.map(|field| field.path.clone()).collect();
+        let mut paths: Vec<Vec<String>> = fields.map(|field| field.path.clone()).collect();
         for field in varied.map(field_path) {
-            if !known.contains(&field) {
-                known.push(field);
+            if !paths.contains(&field) {
+                paths.push(field);
             }
         }
-        Self { known }
+        Self { paths }
     }
 
     /// Returns the shortest suffix that no other field has, such as units for model.lstm.units.
@@ -38,7 +38,7 @@ impl Labels {
         }
         let path = field_path(field);
         let is_unique = |suffix: &&[String]| {
-            self.known.iter().filter(|path| path.ends_with(suffix)).count() <= 1
+            self.paths.iter().filter(|path| path.ends_with(suffix)).count() <= 1
         };
         let mut suffixes = (0..path.len()).rev().map(|start| &path[start..]);
         suffixes.find(is_unique).unwrap_or(&path).join(".")

@@ -111,7 +111,7 @@ pub fn driver() -> Result<Driver, String> {
         let check = |status: c_int| match status {
             0 => Ok(()),
             NO_DEVICE => Err(no_device(env::var("CUDA_VISIBLE_DEVICES").ok())),
-            code => Err(match EXPLANATIONS.iter().find(|(known, _)| *known == code) {
+            code => Err(match EXPLANATIONS.iter().find(|(error, _)| *error == code) {
                 Some((_, meaning)) => {
                     format!("the NVIDIA driver reports error {code}: {meaning}")
                 }

@@ -41,12 +41,12 @@ impl ConfusionMatrix {
         if names.len() <= MAX_ROWS + 1 {
             return Self { names: names.to_vec(), row_of_class: (0..names.len()).collect() };
         }
-        let own = most_frequent(names.len(), targets, MAX_ROWS);
-        let row = |class| own.iter().position(|own| *own == class).unwrap_or(own.len());
-        let others = format!("{} others", names.len() - own.len());
+        let frequent = most_frequent(names.len(), targets, MAX_ROWS);
+        let row = |class| frequent.iter().position(|each| *each == class).unwrap_or(frequent.len());
+        let others = format!("{} others", names.len() - frequent.len());
         Self {
             row_of_class: (0..names.len()).map(row).collect(),
-            names: own.iter().map(|class| names[*class].clone()).chain([others]).collect(),
+            names: frequent.iter().map(|class| names[*class].clone()).chain([others]).collect(),
         }
     }
 

@@ -34,7 +34,7 @@ mod tests {
         let resolved = config::parse(yaml, "test", &[]).unwrap();
         let hyperparameters = hyperparameters(&resolved.fields);
         let of = |name: &str| {
-            hyperparameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            hyperparameters.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone())
         };
         assert_eq!(of("train.seed"), Some(Hyperparameter::Number(7.0)));
         assert_eq!(of("train.learning_rate"), Some(Hyperparameter::Number(0.002)));

@@ -175,8 +175,9 @@ impl<'a> SummaryWriter<'a> {
         gradients: &[NamedTensor],
         step: u64,
     ) -> anyhow::Result<()> {
-        let trained = |weight: &&NamedTensor| gradients.iter().any(|own| own.name == weight.name);
-        let weights = weights.iter().filter(trained).map(|tensor| ("weights", tensor));
+        let has_gradient =
+            |weight: &&NamedTensor| gradients.iter().any(|gradient| gradient.name == weight.name);
+        let weights = weights.iter().filter(has_gradient).map(|tensor| ("weights", tensor));
         let gradients = gradients.iter().map(|tensor| ("gradients", tensor));
         for (kind, tensor) in weights.chain(gradients) {
             let buckets = buckets(&tensor.values);

@@ -86,14 +86,14 @@ fn in_turn(labels: &[u32], classes: usize, count: usize) -> Vec<usize> {
     // No class contributes more than `count` examples.
     let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
     for (index, label) in labels.iter().enumerate() {
-        let own = &mut of_class[*label as usize];
-        if own.len() < count {
-            own.push(index);
+        let examples = &mut of_class[*label as usize];
+        if examples.len() < count {
+            examples.push(index);
         }
     }
     let round = |turn: usize| {
         let of_class = &of_class;
-        of_class.iter().filter_map(move |own| own.get(turn).copied())
+        of_class.iter().filter_map(move |examples| examples.get(turn).copied())
     };
     (0..count).flat_map(round).take(count).collect()
 }

@@ -138,12 +138,12 @@ impl TokenizedTextsBuilder {
     /// # Errors
     /// Returns an error if the tokens cannot be written.
     pub fn add(&mut self, texts: &[String]) -> io::Result<()> {
-        let (known, first_new) = (&self.word_indices, self.words.len() as u32);
+        let (word_indices, first_new) = (&self.word_indices, self.words.len() as u32);
         let chunks: Vec<Chunk> = texts
             .par_chunks(CHUNK)
             .map_init(
                 || self.tokenizer.clone(),
-                |tokenizer, texts| Chunk::tokenize(tokenizer, texts, known, first_new),
+                |tokenizer, texts| Chunk::tokenize(tokenizer, texts, word_indices, first_new),
             )
             .collect();
         for mut chunk in chunks {
@@ -185,14 +185,14 @@ impl Chunk {
     fn tokenize(
         tokenizer: &mut Tokenizer,
         texts: &[String],
-        known: &FxHashMap<Box<str>, u32>,
+        word_indices: &FxHashMap<Box<str>, u32>,
         first_new: u32,
     ) -> Self {
         let mut chunk = Self::default();
         for text in texts {
             let before = chunk.tokens.len();
             tokenizer.tokens(text, |token| {
-                let index = match known.get(token).or_else(|| chunk.new_indices.get(token)) {
+                let index = match word_indices.get(token).or_else(|| chunk.new_indices.get(token)) {
                     Some(index) => *index,
                     None => {
                         let index = first_new + chunk.new_words.len() as u32;

@@ -92,8 +92,8 @@ impl Tokenizer {
         // Start of the current segment, and position from which to search for the next tag.
         let (mut begin, mut search) = (0, 0);
         let next = |search: usize| self.strip_tags.then(|| text[search..].find('<'))?;
-        while let Some(found) = next(search) {
-            let start = search + found;
+        while let Some(offset) = next(search) {
+            let start = search + offset;
             match tag_length(&text[start..]) {
                 Some(length) => {
                     each(Segment::Text(begin, &text[begin..start]));
@@ -200,7 +200,7 @@ fn stem_length(word: &str) -> usize {
     if suffix.eq_ignore_ascii_case("t") && stem.len() > 1 && stem.ends_with(['n', 'N']) {
         return apostrophe - 1;
     }
-    match CONTRACTIONS.iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
+    match CONTRACTIONS.iter().any(|ending| suffix.eq_ignore_ascii_case(ending)) {
         true => apostrophe,
         false => word.len(),
     }
@@ -267,9 +267,9 @@ mod tests {
             strip_tags: true,
             buffer: String::new(),
         };
-        let mut found = Vec::new();
+        let mut actual = Vec::new();
         tokenizer
-            .tokens_with_spans(text, |token, span| found.push((token.to_owned(), &text[span])));
+            .tokens_with_spans(text, |token, span| actual.push((token.to_owned(), &text[span])));
         let expected = [
             ("a", "A"),
             ("ça", "ÇA"),
@@ -283,7 +283,7 @@ mod tests {
         ];
         let expected: Vec<_> =
             expected.iter().map(|(token, source)| ((*token).to_owned(), *source)).collect();
-        assert_eq!(found, expected);
+        assert_eq!(actual, expected);
     }
 
     proptest! {

@@ -207,13 +207,13 @@ mod tests {
             let config = text_config(&format!("min_count: {min_count}, vocabulary_size: {size}"));
             match Vocabulary::build(&texts, &config) {
                 Err(_) => prop_assert!(seen.is_empty()),
-                Ok(found) => {
-                    prop_assert_eq!(found.regular_words().collect::<Vec<_>>(), seen);
-                    for (id, word) in found.words().iter().enumerate().skip(SPECIAL.len()) {
-                        prop_assert_eq!(found.id(word) as usize, id);
+                Ok(vocabulary) => {
+                    prop_assert_eq!(vocabulary.regular_words().collect::<Vec<_>>(), seen);
+                    for (id, word) in vocabulary.words().iter().enumerate().skip(SPECIAL.len()) {
+                        prop_assert_eq!(vocabulary.id(word) as usize, id);
                     }
-                    let words = found.words().iter().map(|word| word.to_string()).collect();
-                    prop_assert_eq!(Vocabulary::from_words(words).unwrap(), found);
+                    let words = vocabulary.words().iter().map(|word| word.to_string()).collect();
+                    prop_assert_eq!(Vocabulary::from_words(words).unwrap(), vocabulary);
                 }
             }
         }

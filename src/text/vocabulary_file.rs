@@ -55,29 +55,29 @@ pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyho
 pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
-    let found: VocabularyFile = serde_json::from_slice(&bytes).map_err(|_| {
+    let file: VocabularyFile = serde_json::from_slice(&bytes).map_err(|_| {
         anyhow!("{} is not a vocabulary file; create one with `lstmtext data vocab`", name())
     })?;
     ensure!(
-        found.format == FORMAT,
+        file.format == FORMAT,
         "{} has the format \"{}\", expected \"{FORMAT}\"",
         name(),
-        found.format
+        file.format
     );
     let expected = VocabularyFile::new(Vec::new(), &input.text);
-    for (setting, found, expected) in [
-        ("tokenizer", &found.tokenizer, &expected.tokenizer),
-        ("lowercase", &found.lowercase.to_string(), &expected.lowercase.to_string()),
-        ("strip_tags", &found.strip_tags.to_string(), &expected.strip_tags.to_string()),
+    for (setting, value, expected) in [
+        ("tokenizer", &file.tokenizer, &expected.tokenizer),
+        ("lowercase", &file.lowercase.to_string(), &expected.lowercase.to_string()),
+        ("strip_tags", &file.strip_tags.to_string(), &expected.strip_tags.to_string()),
     ] {
         ensure!(
-            found == expected,
-            "{} was created with {setting}: {found}, but {} is {expected}",
+            value == expected,
+            "{} was created with {setting}: {value}, but {} is {expected}",
             name(),
             input.field(&format!("text.{setting}"))
         );
     }
-    Vocabulary::from_ranked_words(found.words, input.text.vocabulary_size)
+    Vocabulary::from_ranked_words(file.words, input.text.vocabulary_size)
         .map_err(|message| anyhow!("{}: {message}", name()))
 }
 
@@ -95,10 +95,10 @@ mod tests {
     fn a_vocabulary_file_is_read_back_with_the_same_ids() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("words.json");
-        let own = input("");
-        let vocabulary = Vocabulary::build(&["b a b <x".into()], &own.text).unwrap();
-        write(&path, &vocabulary, &own.text).unwrap();
-        assert_eq!(read(&path, &own).unwrap(), vocabulary);
+        let config = input("");
+        let vocabulary = Vocabulary::build(&["b a b <x".into()], &config.text).unwrap();
+        write(&path, &vocabulary, &config.text).unwrap();
+        assert_eq!(read(&path, &config).unwrap(), vocabulary);
         let short = read(&path, &input("vocabulary_size: 5")).unwrap();
         assert_eq!((short.len(), short.id("b"), short.id("a")), (5, 4, super::super::OOV));
     }
@@ -107,17 +107,18 @@ mod tests {
     fn invalid_files_and_other_tokenizers_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("words.json");
-        let own = input("");
+        let config = input("");
         let fault = |input: &Input| format!("{:#}", read(&path, input).unwrap_err());
-        assert!(fault(&own).contains("cannot be read"));
+        assert!(fault(&config).contains("cannot be read"));
         fs::write(&path, "the\nand\n").unwrap();
-        assert!(fault(&own).contains("create one with `lstmtext data vocab`"));
-        write(&path, &Vocabulary::build(&["a".into()], &own.text).unwrap(), &own.text).unwrap();
+        assert!(fault(&config).contains("create one with `lstmtext data vocab`"));
+        write(&path, &Vocabulary::build(&["a".into()], &config.text).unwrap(), &config.text)
+            .unwrap();
         let other = fault(&input("tokenizer: keras"));
         assert!(other.ends_with("with tokenizer: words, but text.tokenizer is keras"), "{other}");
         assert!(fault(&input("lowercase: false")).contains("lowercase: true"));
         let twice = fs::read_to_string(&path).unwrap().replace("\"a\"", "\"a\", \"a\"");
         fs::write(&path, twice).unwrap();
-        assert!(fault(&own).ends_with("the word \"a\" occurs twice"));
+        assert!(fault(&config).ends_with("the word \"a\" occurs twice"));
     }
 }

@@ -109,10 +109,10 @@ mod tests {
             .chain([0.0, 1e-20, 1e30])
             .collect();
         for instructions in Instructions::available() {
-            let mut found = vec![0.0; inputs.len()];
-            let mut four = vec![[0.0; 4]; inputs.len()];
-            instructions.run(Activations { inputs: &inputs, tanh: &mut found, gates: &mut four });
-            for ((x, tanh), [i, f, g, o]) in inputs.iter().zip(found).zip(four) {
+            let mut tanh = vec![0.0; inputs.len()];
+            let mut gates = vec![[0.0; 4]; inputs.len()];
+            instructions.run(Activations { inputs: &inputs, tanh: &mut tanh, gates: &mut gates });
+            for ((x, tanh), [i, f, g, o]) in inputs.iter().zip(tanh).zip(gates) {
                 let exact = f64::from(*x).tanh();
                 let error = (f64::from(tanh) - exact).abs();
                 assert!(
@@ -137,14 +137,14 @@ mod tests {
     #[test]
     fn nan_stays_nan() {
         for instructions in Instructions::available() {
-            let (mut found, mut four) = ([0.0], [[0.0; 4]]);
+            let (mut tanh, mut gates) = ([0.0], [[0.0; 4]]);
             instructions.run(Activations {
                 inputs: &[f32::NAN],
-                tanh: &mut found,
-                gates: &mut four,
+                tanh: &mut tanh,
+                gates: &mut gates,
             });
             assert!(
-                found[0].is_nan() && four[0].iter().all(|gate| gate.is_nan()),
+                tanh[0].is_nan() && gates[0].iter().all(|gate| gate.is_nan()),
                 "{instructions}"
             );
         }

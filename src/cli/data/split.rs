@@ -47,7 +47,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
                 continue;
             }
             let path = &examples.source.rows.path;
-            if columns.as_ref().is_none_or(|(known, _)| known != path) {
+            if columns.as_ref().is_none_or(|(cached, _)| cached != path) {
                 columns = Some((path.clone(), data::read_texts(path, &config)?.1));
             }
             let columns = columns.iter().flat_map(|(_, columns)| columns);

@@ -56,9 +56,9 @@ impl MistakesFile {
     /// # Errors
     /// Returns a [`ConfigError`] if the file is one of `data`.
     pub fn check_is_not_in<'a>(&self, data: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
-        let Ok(own) = self.path.canonicalize() else { return Ok(()) };
+        let Ok(output) = self.path.canonicalize() else { return Ok(()) };
         for path in data {
-            if path.canonicalize().is_ok_and(|path| path == own) {
+            if path.canonicalize().is_ok_and(|path| path == output) {
                 let path = self.path.display();
                 bail!(ConfigError::new(format!(
                     "--errors \"{path}\" would overwrite a file with examples"

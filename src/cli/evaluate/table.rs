@@ -15,9 +15,9 @@ const LISTED_MISTAKES: usize = 10;
 const LABEL_WIDTH: usize = 24;
 
 /// Formats all scores. `name` is the name of the examples.
-pub fn of(name: &str, found: &Evaluation) -> String {
-    let [low, high] = found.accuracy_interval.map(|share| 100.0 * share);
-    let mut out = format!("{name}: {} examples\n\n", group_digits(found.examples));
+pub fn of(name: &str, evaluation: &Evaluation) -> String {
+    let [low, high] = evaluation.accuracy_interval.map(|share| 100.0 * share);
+    let mut out = format!("{name}: {} examples\n\n", group_digits(evaluation.examples));
     let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
     let ranking_metric = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
@@ -25,17 +25,17 @@ pub fn of(name: &str, found: &Evaluation) -> String {
     };
     score(
         "accuracy",
-        format!("{:.2} %  (95 % CI: {low:.2} to {high:.2} %)", 100.0 * found.accuracy),
+        format!("{:.2} %  (95 % CI: {low:.2} to {high:.2} %)", 100.0 * evaluation.accuracy),
     );
-    score("loss", format!("{:.4}", found.loss));
-    score("ROC-AUC", ranking_metric(found.roc_auc));
-    score("average precision", ranking_metric(found.average_precision));
-    score("calibration error", format!("{:.4}", found.expected_calibration_error));
-    out + &class_table(found) + &confusion_table(found) + &length_table(found)
+    score("loss", format!("{:.4}", evaluation.loss));
+    score("ROC-AUC", ranking_metric(evaluation.roc_auc));
+    score("average precision", ranking_metric(evaluation.average_precision));
+    score("calibration error", format!("{:.4}", evaluation.expected_calibration_error));
+    out + &class_table(evaluation) + &confusion_table(evaluation) + &length_table(evaluation)
 }
 
-fn class_table(found: &Evaluation) -> String {
-    let width = label_width(found).max("macro average".len());
+fn class_table(evaluation: &Evaluation) -> String {
+    let width = label_width(evaluation).max("macro average".len());
     let head = format!("\n{:<width$}  precision    recall        F1   examples\n", "class");
     let line = |label: &str, score: ClassScore, examples: usize| {
         let [precision, recall, f1] =
@@ -43,15 +43,16 @@ fn class_table(found: &Evaluation) -> String {
         let (label, examples) = (short(label), group_digits(examples));
         format!("{label:<width$}  {precision:>7.2} % {recall:>7.2} % {f1:>7.2} % {examples:>10}\n")
     };
-    let classes = found.classes.iter().map(|class| line(&class.label, class.score, class.examples));
+    let classes =
+        evaluation.classes.iter().map(|class| line(&class.label, class.score, class.examples));
     head + &classes.collect::<String>()
-        + &line("macro average", found.macro_average, found.examples)
+        + &line("macro average", evaluation.macro_average, evaluation.examples)
 }
 
-fn confusion_table(found: &Evaluation) -> String {
-    let label = |class: usize| short(&found.classes[class].label);
-    if found.classes.len() > MATRIX_CLASSES {
-        let lines = found.confused_pairs().into_iter().take(LISTED_MISTAKES).map(|pair| {
+fn confusion_table(evaluation: &Evaluation) -> String {
+    let label = |class: usize| short(&evaluation.classes[class].label);
+    if evaluation.classes.len() > MATRIX_CLASSES {
+        let lines = evaluation.confused_pairs().into_iter().take(LISTED_MISTAKES).map(|pair| {
             let (label, predicted) = (label(pair.label), label(pair.predicted));
             format!("{:>9}  {label} predicted as {predicted}\n", group_digits(pair.examples))
         });
@@ -59,9 +60,9 @@ fn confusion_table(found: &Evaluation) -> String {
     }
     // If the labels do not fit, numbers are the column headings.
     const LINE_WIDTH: usize = 80;
-    let first = label_width(found).max("label".len());
-    let classes = found.classes.len();
-    let named = label_width(found).max(9) + 2;
+    let first = label_width(evaluation).max("label".len());
+    let classes = evaluation.classes.len();
+    let named = label_width(evaluation).max(9) + 2;
     let fits = first + classes * named <= LINE_WIDTH;
     let width = if fits { named } else { 9 };
     let name = |class: usize| if fits { label(class) } else { format!("({})", class + 1) };
@@ -69,7 +70,7 @@ fn confusion_table(found: &Evaluation) -> String {
     let number = |class: usize| if fits { String::new() } else { format!("({}) ", class + 1) };
     let first = if fits { first } else { first + "(8) ".len() };
     let mut out = format!("\n{:<first$}{heads}\n", "label",);
-    for (class, row) in found.confusion.iter().enumerate() {
+    for (class, row) in evaluation.confusion.iter().enumerate() {
         let counts: String =
             row.iter().map(|count| format!("{:>width$}", group_digits(*count))).collect();
         out += &format!("{:<first$}{counts}\n", number(class) + &label(class));
@@ -77,9 +78,9 @@ fn confusion_table(found: &Evaluation) -> String {
     out.replacen("\nlabel", "\nconfusion matrix (rows: label, columns: prediction)\nlabel", 1)
 }
 
-fn length_table(found: &Evaluation) -> String {
+fn length_table(evaluation: &Evaluation) -> String {
     let mut out = "\ntokens           examples   accuracy   95 % CI\n".to_owned();
-    for bucket in &found.lengths {
+    for bucket in &evaluation.lengths {
         let [low, high] = bucket.interval.map(|share| 100.0 * share);
         let range = match bucket.from == bucket.to {
             true => group_digits(bucket.from),
@@ -99,11 +100,11 @@ pub fn of_comparison(
     first: &Path,
     other: &Path,
     evaluation: &Evaluation,
-    found: &ComparisonReport,
+    report: &ComparisonReport,
 ) -> String {
     let (first, other) = (first.display().to_string(), other.display().to_string());
     let width = first.chars().count().max(other.chars().count()).max("checkpoint".len());
-    let counts = &found.comparison;
+    let counts = &report.comparison;
     let line = |name: &str, accuracy: f64, loss: f64, alone: usize| {
         let (accuracy, alone) = (100.0 * accuracy, group_digits(alone));
         format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>12}\n")
@@ -126,14 +127,14 @@ pub fn of_comparison(
          McNemar's test: {p_value}, {verdict}\n",
         "checkpoint",
         line(&first, evaluation.accuracy, evaluation.loss, counts.only_first),
-        line(&other, found.accuracy, found.loss, counts.only_other),
+        line(&other, report.accuracy, report.loss, counts.only_other),
         group_digits(counts.both_right),
         group_digits(counts.both_wrong),
     )
 }
 
-fn label_width(found: &Evaluation) -> usize {
-    found.classes.iter().map(|class| short(&class.label).chars().count()).max().unwrap_or(0)
+fn label_width(evaluation: &Evaluation) -> usize {
+    evaluation.classes.iter().map(|class| short(&class.label).chars().count()).max().unwrap_or(0)
 }
 
 fn short(label: &str) -> String {

@@ -83,9 +83,9 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     let [left, right] = [Side::For, Side::Against].map(|side| explanation.side_name(side));
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
         None => String::new(),
-        Some(found) => {
-            let word: String = printable(&found.word).chars().take(WORD_WIDTH).collect();
-            format!("{word:<WORD_WIDTH$} {:>+8.3}", explanation.on_its_side(found.contribution))
+        Some(word) => {
+            let text: String = printable(&word.word).chars().take(WORD_WIDTH).collect();
+            format!("{text:<WORD_WIDTH$} {:>+8.3}", explanation.on_its_side(word.contribution))
         }
     };
     let width = WORD_WIDTH + 9;
@@ -122,14 +122,14 @@ fn list(explanation: &Explanation, colored: bool) -> String {
 
 fn summary(explanation: &Explanation) -> String {
     match (explanation.method, explanation.integration) {
-        (Method::IntegratedGradients, Some(found)) => format!(
+        (Method::IntegratedGradients, Some(integration)) => format!(
             "\nlog-odds of {}: {:+.3} with PAD in place of words, {:+.3} from the words\n\
              integrated gradients with {} points, completeness gap {:.4}\n",
             explanation.label,
-            found.baseline_log_odds,
-            explanation.log_odds - found.baseline_log_odds,
-            found.steps,
-            found.completeness_gap.abs()
+            integration.baseline_log_odds,
+            explanation.log_odds - integration.baseline_log_odds,
+            integration.steps,
+            integration.completeness_gap.abs()
         ),
         _ => "\nleave-one-out: decrease in log-odds when the word is removed\n".to_owned(),
     }

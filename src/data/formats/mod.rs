@@ -65,9 +65,9 @@ pub fn expand_pattern(path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf
         return Ok(vec![path.to_owned()]);
     }
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
-    let found = glob::glob_with(&escape_existing_directories(path), options)
+    let matches = glob::glob_with(&escape_existing_directories(path), options)
         .with_context(|| format!("invalid pattern \"{pattern}\""))?;
-    let files: Vec<PathBuf> = found
+    let files: Vec<PathBuf> = matches
         .collect::<Result<_, _>>()
         .with_context(|| format!("cannot search for files matching \"{pattern}\""))?;
     let advice = match format {

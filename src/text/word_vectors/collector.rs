@@ -58,7 +58,7 @@ impl<'a> VectorCollector<'a> {
         for (index, (target, value)) in row.iter_mut().zip(values).enumerate() {
             *target = value
                 .and_then(finite)
-                .map_err(|found| format!("value {} is not a finite number: {found}", index + 1))?;
+                .map_err(|value| format!("value {} is not a finite number: {value}", index + 1))?;
         }
         self.vectors.found[id] = true;
         Ok(())
@@ -79,9 +79,9 @@ fn zeros(rows: usize, size: usize) -> Result<Vec<f32>, String> {
 }
 
 /// Returns the error message for a file with vectors of another dimension.
-pub(super) fn wrong_dimension(found: impl std::fmt::Display, size: usize) -> String {
+pub(super) fn wrong_dimension(dimension: impl std::fmt::Display, size: usize) -> String {
     format!(
-        "the word vectors have dimension {found}, but embedding.size is {size}; set \
-         embedding.size to {found} or use another file"
+        "the word vectors have dimension {dimension}, but embedding.size is {size}; set \
+         embedding.size to {dimension} or use another file"
     )
 }

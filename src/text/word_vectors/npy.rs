@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path, collector: &mut VectorCollector) -> anyhow::Resu
 fn word_list(path: &Path) -> anyhow::Result<PathBuf> {
     let candidates = ["txt", "txt.gz", "txt.zst"].map(|extension| path.with_extension(extension));
     match candidates.iter().find(|candidate| candidate.is_file()) {
-        Some(found) => Ok(found.clone()),
+        Some(path) => Ok(path.clone()),
         None => bail!(
             "cannot find the words of \"{}\": expected \"{}\" (or .txt.gz, .txt.zst) with one \
              word per line",
@@ -184,20 +184,20 @@ struct Dictionary {
 impl Dictionary {
     fn parse(text: &str) -> Result<Self, String> {
         let mut cursor = Cursor { rest: text };
-        let mut found = Self::default();
+        let mut dictionary = Self::default();
         cursor.list('{', '}', |cursor| {
             let key = cursor.text()?;
             cursor.expect(':')?;
             match key {
-                "descr" => found.descr = Some(cursor.text()?.to_owned()),
-                "fortran_order" => found.fortran_order = Some(cursor.boolean()?),
-                "shape" => found.shape = Some(cursor.shape()?),
+                "descr" => dictionary.descr = Some(cursor.text()?.to_owned()),
+                "fortran_order" => dictionary.fortran_order = Some(cursor.boolean()?),
+                "shape" => dictionary.shape = Some(cursor.shape()?),
                 _ => return Err(format!("unknown key {key:?} in the .npy header")),
             }
             Ok(())
         })?;
         match cursor.rest.trim_start() {
-            "" => Ok(found),
+            "" => Ok(dictionary),
             _ => Err(cursor.fault("the end of the header")),
         }
     }
@@ -238,8 +238,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn fault(&self, expected: &str) -> String {
-        let found: String = self.rest.trim_start().chars().take(20).collect();
-        format!("expected {expected} in the .npy header, found {found:?}")
+        let rest: String = self.rest.trim_start().chars().take(20).collect();
+        format!("expected {expected} in the .npy header, found {rest:?}")
     }
 
     /// Parses items between `open` and `close`, separated by commas. A trailing comma is allowed.

@@ -112,8 +112,8 @@ fn errors_name_the_line() {
         (b"", " the file has no word vectors".into()),
         (b"\n \n", " the file has no word vectors".into()),
     ] {
-        let found = fault("a.txt", content, 2);
-        assert!(found.starts_with(&format!(":{expected}")), "{found}");
+        let error = fault("a.txt", content, 2);
+        assert!(error.starts_with(&format!(":{expected}")), "{error}");
     }
     let binary = fault("a.txt", b"1 2\nthe \0\0\x80\x3F\0\0\0\0\n", 2);
     assert!(
@@ -128,12 +128,12 @@ fn errors_name_the_line() {
 fn other_dimensions_are_rejected() {
     for content in [&b"the 1 2 3\n"[..], b"1 3\nthe 1 2 3\n", b". . . 1 2 3\n", b"the 1 nan 3\n"] {
         for size in [2, 4] {
-            let found = fault("a.txt", content, size);
+            let error = fault("a.txt", content, size);
             let expected = format!(
                 ":1: the word vectors have dimension 3, but embedding.size is {size}; set \
                  embedding.size to 3 or use another file"
             );
-            assert_eq!(found, expected);
+            assert_eq!(error, expected);
         }
     }
     assert!(fault("a.txt", b"the 1\n", 2).contains("have dimension 1"));
@@ -153,8 +153,8 @@ fn unsupported_formats_are_rejected() {
 
 #[test]
 fn a_file_without_known_words_is_rejected() {
-    let found = fault("a.txt", b"The 1 2\nFilm 1 2\n", 2);
-    assert_eq!(found, "\" contains no word of the vocabulary; does it match text.lowercase?");
+    let error = fault("a.txt", b"The 1 2\nFilm 1 2\n", 2);
+    assert_eq!(error, "\" contains no word of the vocabulary; does it match text.lowercase?");
 }
 
 #[test]
@@ -262,8 +262,8 @@ fn each_header_error_has_its_own_message() {
         (with(&dictionary("<f4", "False", "(0, 2)")), "is the file truncated?"),
         (with(&dictionary("<f8", "False", "(9000000000000000000, 2)")), "do not fit in a file"),
     ] {
-        let found = npy_fault(&bytes, b"the");
-        assert!(found.contains("m.npy: ") && found.contains(expected), "{found}: {expected}");
+        let error = npy_fault(&bytes, b"the");
+        assert!(error.contains("m.npy: ") && error.contains(expected), "{error}: {expected}");
     }
 }
 
@@ -277,8 +277,8 @@ fn a_matrix_and_its_words_must_match() {
         (b"the\nx\n", "m.npy: row 1: value 2 is not a finite number: inf"),
         (b"x\ny\n", "contains no word of the vocabulary"),
     ] {
-        let found = npy_fault(&matrix, words);
-        assert!(found.contains(expected), "{found}");
+        let error = npy_fault(&matrix, words);
+        assert!(error.contains(expected), "{error}");
     }
     let directory = Directory::new();
     let alone = directory.file("m.npy", &matrix);
