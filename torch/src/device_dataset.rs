@@ -64,9 +64,9 @@ impl DeviceDataset {
     pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Option<Tensor>) {
         let indices: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
         let indices = to_device(&indices, self.device);
-        let inputs = self.inputs.iter().zip(&data.inputs).map(|(own, corpus)| {
+        let inputs = self.inputs.iter().zip(&data.inputs).map(|(copy, corpus)| {
             let time_steps = examples.iter().map(|example| corpus.steps(*example as usize)).max();
-            own.gather(&indices, time_steps.unwrap_or(0) as i64)
+            copy.gather(&indices, time_steps.unwrap_or(0) as i64)
         });
         (
             Batch { inputs: inputs.collect() },

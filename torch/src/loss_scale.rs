@@ -58,8 +58,8 @@ impl LossScale {
             let index = tensors.iter().position(|(name, _)| name == wanted)?;
             Some(tensors.swap_remove(index).1)
         };
-        let found = LOSS_SCALE.map(&mut take);
-        if let (Some(scale), [Some(factor), Some(steps)]) = (scale, found) {
+        let saved = LOSS_SCALE.map(&mut take);
+        if let (Some(scale), [Some(factor), Some(steps)]) = (scale, saved) {
             ensure!(
                 factor.numel() == 1 && steps.numel() == 1,
                 "{} and {} in the optimizer state must be scalars",

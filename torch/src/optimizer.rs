@@ -227,28 +227,30 @@ impl Optimizer {
         slots.collect()
     }
 
-    /// Restores the state of an earlier run.
+    /// Loads the optimizer state of a checkpoint.
     ///
     /// # Errors
     /// Returns an error if the state belongs to another optimizer or another model.
     pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
-        let own = self.state();
+        let state = self.state();
         ensure!(
-            own.len() == tensors.len(),
+            state.len() == tensors.len(),
             "the optimizer state has {} tensors, but {} needs {}; resume with the optimizer and the \
              model that wrote it",
             tensors.len(),
             self.config.optimizer.as_str(),
-            own.len()
+            state.len()
         );
-        let given: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
-        for (name, own) in own {
-            match given.get(&name) {
-                Some(tensor) if tensor.size() == own.size() => own.shallow_clone().copy_(tensor),
+        let loaded: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
+        for (name, current) in state {
+            match loaded.get(&name) {
+                Some(tensor) if tensor.size() == current.size() => {
+                    current.shallow_clone().copy_(tensor)
+                }
                 Some(tensor) => bail!(
                     "{name} has shape {:?} in the optimizer state, but {:?} in the model",
                     tensor.size(),
-                    own.size()
+                    current.size()
                 ),
                 None => bail!("the optimizer state has no tensor {name}"),
             }

@@ -104,17 +104,17 @@ mod tests {
             let max = min + range;
             let limit = min + (limit as usize) % (2 * range + 1);
             let mut calls = 0;
-            let found = find_largest(min, max, |tokens| {
+            let largest = find_largest(min, max, |tokens| {
                 calls += 1;
                 Ok(tokens <= limit)
             });
-            let found = found.unwrap();
-            prop_assert!(found >= min && found <= limit && found <= max);
+            let largest = largest.unwrap();
+            prop_assert!(largest >= min && largest <= limit && largest <= max);
             match limit >= max {
-                true => prop_assert_eq!(found, max),
+                true => prop_assert_eq!(largest, max),
                 false => {
-                    prop_assert!(found == min || found <= limit * 9 / 10);
-                    prop_assert!(found + 20 >= limit * 17 / 20, "{} of {}", found, limit);
+                    prop_assert!(largest == min || largest <= limit * 9 / 10);
+                    prop_assert!(largest + 20 >= limit * 17 / 20, "{} of {}", largest, limit);
                 }
             }
             prop_assert!(calls < 50);

@@ -75,8 +75,8 @@ impl LibtorchError {
         ];
         match prefixes.map(|prefix| Bytes::parse_after(&self.message, prefix)) {
             [Some(requested), Some(total), Some(free), Some(allocated), Some(reserved)] => {
-                let own = allocated.0 + reserved.0;
-                let (needed, others) = (own + requested.0, total.0 - free.0 - own);
+                let ours = allocated.0 + reserved.0;
+                let (needed, others) = (ours + requested.0, total.0 - free.0 - ours);
                 write!(f, ": at least {} is needed, but the device has {total}", Bytes(needed))?;
                 // CUDA itself takes about 500 MB.
                 if others > total.0 / 50.0 {

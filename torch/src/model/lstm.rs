@@ -48,9 +48,9 @@ impl Cell {
         let mut start = 0;
         let [weight_ih, weight_hh, bias_ih, bias_hh] = weights.each_ref().map(|weight| {
             let length = weight.numel() as i64;
-            let own = buffer.narrow(0, start, length).view_as(weight).detach();
+            let view = buffer.narrow(0, start, length).view_as(weight).detach();
             start += length;
-            own
+            view
         });
         Self {
             direction,
@@ -63,17 +63,17 @@ impl Cell {
 
     /// Returns input weights, recurrent weights and both biases as `kind`, again in one buffer.
     fn weights(&self, kind: Kind) -> [Tensor; 4] {
-        let own = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
+        let weights = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
         if kind == Kind::Float {
-            return own.map(Tensor::shallow_clone);
+            return weights.map(Tensor::shallow_clone);
         }
-        let lengths = own.map(|weight| weight.numel() as i64);
-        let buffer = Tensor::cat(&own.map(|weight| weight.flatten(0, -1)), 0).to_kind(kind);
-        let mut parts = buffer.split_with_sizes(lengths, 0).into_iter().zip(own);
+        let lengths = weights.map(|weight| weight.numel() as i64);
+        let buffer = Tensor::cat(&weights.map(|weight| weight.flatten(0, -1)), 0).to_kind(kind);
+        let mut parts = buffer.split_with_sizes(lengths, 0).into_iter().zip(weights);
         std::array::from_fn(|_| {
             #[expect(clippy::expect_used, reason = "there are as many parts as lengths")]
-            let (part, own) = parts.next().expect("a part for each weight");
-            part.view_as(own)
+            let (part, weight) = parts.next().expect("a part for each weight");
+            part.view_as(weight)
         })
     }
 }

@@ -39,8 +39,10 @@ impl Model {
         device: Device,
     ) -> anyhow::Result<Self> {
         let config = spec.config;
-        let shapes: Vec<_> =
-            parameters(spec)?.into_iter().map(|own| (own.name, own.shape)).collect();
+        let shapes: Vec<_> = parameters(spec)?
+            .into_iter()
+            .map(|parameter| (parameter.name, parameter.shape))
+            .collect();
         let mut weights = Weights(to_tensors(in_order(&shapes, weights)?).into_iter().collect());
         let kind = match config.precision {
             Precision::Fp32 | Precision::Tf32 => Kind::Float,
@@ -87,7 +89,7 @@ impl Model {
     /// [`Model::parameters`].
     pub fn embedding_inputs(&self) -> Vec<Option<usize>> {
         let names: Vec<String> = self.branches.iter().map(Branch::embedding_name).collect();
-        let input = |(name, _): (String, Tensor)| names.iter().position(|own| *own == name);
+        let input = |(name, _): (String, Tensor)| names.iter().position(|each| *each == name);
         self.parameters().into_iter().map(input).collect()
     }
 
@@ -106,20 +108,20 @@ impl Model {
     pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
         let weights: HashMap<String, Tensor> = self.state_dict().into_iter().collect();
         for (name, tensor) in &tensors {
-            let own =
+            let weight =
                 weights.get(name).with_context(|| format!("the model has no tensor {name}"))?;
             ensure!(
-                tensor.size() == own.size() && tensor.kind() == own.kind(),
+                tensor.size() == weight.size() && tensor.kind() == weight.kind(),
                 "{name} is {:?} {:?} in the file, but {:?} {:?} in the model",
                 tensor.kind(),
                 tensor.size(),
-                own.kind(),
-                own.size(),
+                weight.kind(),
+                weight.size(),
             );
         }
         for (name, tensor) in tensors {
-            if let Some(own) = weights.get(&name) {
-                tch::no_grad(|| own.shallow_clone().copy_(&tensor));
+            if let Some(weight) = weights.get(&name) {
+                tch::no_grad(|| weight.shallow_clone().copy_(&tensor));
             }
         }
         Ok(())

@@ -188,7 +188,7 @@ fn parameter_names_include_the_input() {
     let model = model(&config, &[13, 10], 3);
     let sizes: Vec<(String, Vec<i64>)> =
         model.parameters().into_iter().map(|(name, tensor)| (name, tensor.size())).collect();
-    let size = |name: &str| &sizes.iter().find(|(known, _)| known == name).unwrap().1;
+    let size = |name: &str| &sizes.iter().find(|(parameter, _)| parameter == name).unwrap().1;
     assert_eq!(size("story.embedding.weight"), &[13, 4]);
     assert_eq!(size("story.lstm.weight_ih_l0_reverse"), &[20, 4]);
     assert_eq!(size("question.embedding.weight"), &[10, 3]);

@@ -92,22 +92,23 @@ fn check(fields: &str, classes: usize) {
                 let at = format!("{fields} {instructions} {shards}");
                 let mut network = case.network(&model, instructions);
                 let batch = case.batch(shards, None);
-                let found = network.log_probabilities(&batch);
-                let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                let actual = network.log_probabilities(&batch);
+                let difference = actual.iter().zip(&expected).map(|(a, b)| (a - b).abs());
                 let difference = difference.fold(0.0, f64::max);
                 assert!(difference < 2e-6, "{at}: log-probabilities differ by {difference}");
                 let mut gradients = Gradients::default();
-                let found = network.gradients(&batch, &criterion, None, &mut gradients);
-                assert!((found.mean - loss.double_value(&[])).abs() < 1e-6, "{at}");
-                let found = dense_gradients(&network, &gradients);
+                let actual = network.gradients(&batch, &criterion, None, &mut gradients);
+                assert!((actual.mean - loss.double_value(&[])).abs() < 1e-6, "{at}");
+                let gradients = dense_gradients(&network, &gradients);
                 for (name, expected) in names.iter().zip(&expected_gradients) {
                     let expected =
                         Vec::<f32>::try_from(expected.contiguous().flatten(0, -1)).unwrap();
-                    let found = &found.iter().find(|(known, _)| known == name).unwrap().1;
-                    assert_eq!(found.len(), expected.len(), "{at}: {name}");
+                    let actual =
+                        &gradients.iter().find(|(parameter, _)| parameter == name).unwrap().1;
+                    assert_eq!(actual.len(), expected.len(), "{at}: {name}");
                     let largest =
                         expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-                    let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+                    let error = actual.iter().zip(&expected).map(|(a, b)| (a - b).abs());
                     let error = error.fold(0.0, f32::max) / largest;
                     assert!(error < 5e-5, "{at}: {name} has relative error {error}");
                 }
@@ -242,14 +243,14 @@ fn steps(learner: &mut dyn Learner, data: &Dataset) {
 }
 
 /// Expects tensors to agree to 1e-4 of their largest value.
-fn assert_close(found: &[NamedTensor], expected: &[NamedTensor], context: &str) {
-    assert_eq!(found.len(), expected.len());
+fn assert_close(actual: &[NamedTensor], expected: &[NamedTensor], context: &str) {
+    assert_eq!(actual.len(), expected.len());
     for expected in expected {
-        let found = found.iter().find(|tensor| tensor.name == expected.name).unwrap();
-        assert_eq!(found.shape, expected.shape);
+        let actual = actual.iter().find(|tensor| tensor.name == expected.name).unwrap();
+        assert_eq!(actual.shape, expected.shape);
         let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-        let pairs = found.values.iter().zip(&expected.values);
+        let pairs = actual.values.iter().zip(&expected.values);
         let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
-        assert!(error < 1e-4, "{context}: {} has relative error {error}", found.name);
+        assert!(error < 1e-4, "{context}: {} has relative error {error}", actual.name);
     }
 }

@@ -27,9 +27,9 @@ fn data(case: &Case) -> Dataset {
 }
 
 /// Returns the largest difference, relative to the largest expected value.
-fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-    let pairs = found.iter().zip(expected);
+    let pairs = actual.iter().zip(expected);
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
 }
 
@@ -43,8 +43,8 @@ fn half_precision_is_close_to_fp32() {
             let (case, mut full) = learner(network, "");
             let (_, mut half) = learner(network, &format!("precision: {precision}"));
             let [exact, rough] = [&full, &half].map(|learner| {
-                let found = learner.log_probabilities(&case.corpora, &case.examples());
-                found.into_iter().map(|value| value as f32).collect::<Vec<_>>()
+                let log_probabilities = learner.log_probabilities(&case.corpora, &case.examples());
+                log_probabilities.into_iter().map(|value| value as f32).collect::<Vec<_>>()
             });
             let error = relative_error(&rough, &exact);
             assert!((rounding / 100.0..10.0 * rounding).contains(&error), "{at}: {error}");

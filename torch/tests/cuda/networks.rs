@@ -135,8 +135,8 @@ fn ten_steps_agree_with_the_cpu() {
                 let all = |learner: &TorchLearner| -> Vec<f32> {
                     learner.weights().into_iter().flat_map(|tensor| tensor.values).collect()
                 };
-                let (found, expected) = (all(&on_device), all(&on_cpu));
-                let difference = squares(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+                let (actual, expected) = (all(&on_device), all(&on_cpu));
+                let difference = squares(&mut actual.iter().zip(&expected).map(|(a, b)| a - b));
                 let error = (difference / squares(&mut expected.iter().copied())).sqrt();
                 assert!(error < 1e-3, "{at}: the weights have relative error {error}");
             }
@@ -162,8 +162,8 @@ fn every_precision_is_close_to_fp32() {
     let losses = ten_steps(&mut full, &data(&case));
     for (precision, tolerance) in [("tf32", 2e-2), ("bf16", 5e-2), ("fp16", 2e-2)] {
         let (case, mut rough) = learner(precision);
-        let found = rough.log_probabilities(&case.corpora, &case.examples());
-        let difference = largest_difference(&found, &exact);
+        let actual = rough.log_probabilities(&case.corpora, &case.examples());
+        let difference = largest_difference(&actual, &exact);
         println!("{precision} differs from fp32 by {difference:.1e}");
         assert!(difference < tolerance, "{precision}: {difference}");
         if precision != "tf32" {
@@ -248,11 +248,11 @@ fn batches_on_the_device_equal_those_on_the_cpu() {
             .collect();
         assert_eq!(values(&labels.unwrap()), expected);
         for batch in [&assembled, &copied] {
-            for (found, expected) in batch.inputs.iter().zip(&on_cpu.inputs) {
-                assert_eq!(values(&found.ids), values(&expected.ids));
+            for (actual, expected) in batch.inputs.iter().zip(&on_cpu.inputs) {
+                assert_eq!(values(&actual.ids), values(&expected.ids));
                 for direction in [Direction::Forward, Direction::Backward] {
                     let mask = |padding: &Padding| values(&padding.mask(direction));
-                    assert_eq!(mask(&found.padding), mask(&expected.padding));
+                    assert_eq!(mask(&actual.padding), mask(&expected.padding));
                 }
             }
         }

@@ -53,8 +53,8 @@ impl TestDir {
     /// Runs the program in the parent of this test's directory. The tests may have been built on
     /// another machine.
     fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
-        let own = std::env::current_exe().unwrap();
-        let program = own.parent().unwrap().parent().unwrap().join("lstmtext");
+        let test_program = std::env::current_exe().unwrap();
+        let program = test_program.parent().unwrap().parent().unwrap().join("lstmtext");
         let mut command = Command::new(program);
         command.current_dir(self.0.path()).args(line.split_whitespace());
         command.envs(environment.iter().copied()).output().unwrap()
@@ -134,12 +134,16 @@ fn predictions_agree_with_the_cpu() {
 }
 
 /// Collects all numbers up to 1, which are the probabilities.
-fn collect(value: &serde_json::Value, found: &mut Vec<f64>) {
+fn collect(value: &serde_json::Value, probabilities: &mut Vec<f64>) {
     match value {
-        serde_json::Value::Number(number) => found.extend(number.as_f64().filter(|x| *x <= 1.0)),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        serde_json::Value::Number(number) => {
+            probabilities.extend(number.as_f64().filter(|x| *x <= 1.0))
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| collect(item, probabilities))
+        }
         serde_json::Value::Object(fields) => {
-            fields.values().for_each(|value| collect(value, found));
+            fields.values().for_each(|value| collect(value, probabilities));
         }
         _ => {}
     }

@@ -243,11 +243,11 @@ macro_rules! cases {
 
         #[test]
         fn every_case_is_tested() {
-            let mut known = golden().0.cases.into_keys().collect::<Vec<_>>();
+            let mut cases = golden().0.cases.into_keys().collect::<Vec<_>>();
             let mut tested = vec![$( stringify!($name) ),+];
-            known.sort();
+            cases.sort();
             tested.sort();
-            assert_eq!(known, tested);
+            assert_eq!(cases, tested);
         }
     };
 }
