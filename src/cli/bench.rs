@@ -28,7 +28,7 @@ Examples:
   lstmtext bench configs/imdb.yaml --device cuda --trace trace.json
 
 Trains on the data of the configuration and saves nothing. On the CPU with backend: auto, both backends
-take turns if libtorch is installed, so that other load on the machine affects both alike. All figures
+alternate if libtorch is installed, so that other load on the machine affects both alike. All figures
 are medians over the rounds. Other load slows down libtorch more than the native backend.
 
 embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head:
@@ -62,7 +62,7 @@ pub struct BenchArgs {
     compute: ComputeArgs,
 }
 
-/// Number of curves that a training step adds to.
+/// Number of curves to which a training step adds a point.
 const CURVES: usize = 5;
 
 /// Times of a backend.

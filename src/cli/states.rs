@@ -79,8 +79,8 @@ struct TextStates {
     input: Option<String>,
     text: String,
     layer: usize,
-    /// Tokens that the model reads, padding in front included: as in the vocabulary, or as in the text
-    /// if they are unknown.
+    /// Tokens that the model reads, including padding in front. Unknown tokens are as in the text, all
+    /// others as in the vocabulary.
     tokens: Vec<String>,
     /// True for tokens in the vocabulary; the model reads all others as the same token.
     known: Vec<bool>,
@@ -96,13 +96,13 @@ struct TextStates {
 }
 
 impl TextStates {
-    /// Number of tokens that are read, and number of tokens of the text.
+    /// Returns the number of tokens that the model reads, and the number of tokens of the text.
     fn read_and_all(&self) -> (usize, usize) {
         let read = self.tokens.len() - self.padding;
         (read, read + self.tokens_unread)
     }
 
-    /// Notes on the text.
+    /// Returns notes on the text.
     fn notes(&self) -> Vec<String> {
         let name = self.input.as_deref().unwrap_or("the text");
         let mut notes = Vec::new();
@@ -218,10 +218,10 @@ fn text_states(
         (_, id) => tsv_field(&words[id as usize]),
     };
     let padded = (0..padding).map(|_| words[PAD as usize].to_string());
-    let known = located.iter().map(|token| token.id != OOV);
+    let in_vocabulary = located.iter().map(|token| token.id != OOV);
     TextStates {
         tokens: padded.chain(located.iter().map(word)).collect(),
-        known: (0..padding).map(|_| true).chain(known).collect(),
+        known: (0..padding).map(|_| true).chain(in_vocabulary).collect(),
         tokens_unread,
         padding,
         input: checkpoint.resolved.config.inputs[input].name.clone(),
@@ -316,7 +316,7 @@ impl FileKind {
             Self::Npy => {
                 let directions = || texts.iter().flat_map(|text| &text.directions);
                 let steps = directions().next().map_or(0, |direction| direction.states.len());
-                let row = |step: usize| directions().flat_map(move |own| own.states[step].clone());
+                let row = |step: usize| directions().flat_map(move |each| each.states[step].clone());
                 let values: Vec<f32> = (0..steps).flat_map(row).collect();
                 let units = values.len() / steps.max(1);
                 let shape = vec![steps, units];

@@ -15,14 +15,14 @@ pub const LIBTORCH_VERSION: &str = "2.11.0";
 /// File name of the program. It is in the same directory as this one.
 const PROGRAM: &str = "lstmtext-torch";
 
-/// Environment variable that selects another libtorch directory than the one built with.
+/// Environment variable with the directory of another libtorch than the one it was built with.
 const LIBTORCH: &str = "LSTMTEXT_LIBTORCH";
 
 /// Directories that the dynamic linker searches first.
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
-/// Replaces this process by `lstmtext-torch` with the same arguments. Returns only on failure, with
-/// the reason.
+/// Replaces this process with `lstmtext-torch`, which gets the same arguments. Returns only on failure,
+/// with the reason.
 ///
 /// Loading libtorch takes longer than most commands, so `lstmtext` avoids it whenever it can.
 ///
@@ -49,12 +49,12 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
 
 /// Returns true if the program is installed in the same directory as this one.
 pub fn is_installed() -> bool {
-    env::current_exe().is_ok_and(|own| own.with_file_name(PROGRAM).is_file())
+    env::current_exe().is_ok_and(|path| path.with_file_name(PROGRAM).is_file())
 }
 
 fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
-    let own = env::current_exe().context("cannot find the path of this program")?;
-    let mut command = Command::new(own.with_file_name(PROGRAM));
+    let this_program = env::current_exe().context("cannot find the path of this program")?;
+    let mut command = Command::new(this_program.with_file_name(PROGRAM));
     if let Some(directory) = env::var_os(LIBTORCH).filter(|directory| !directory.is_empty()) {
         command.env(LIBRARY_PATH, library_path(Path::new(&directory))?);
     }
@@ -87,7 +87,7 @@ fn library_path(libtorch: &Path) -> anyhow::Result<OsString> {
 fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
     let given = directory.display();
     let candidates = [directory.to_owned(), directory.join("lib")];
-    let Some(found) = candidates.into_iter().find(|path| path.join("libtorch_cpu.so").exists())
+    let Some(libraries) = candidates.into_iter().find(|path| path.join("libtorch_cpu.so").exists())
     else {
         bail!(
             "{LIBTORCH} is \"{given}\", but neither it nor its lib directory contains \
@@ -95,11 +95,11 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
              site-packages/torch"
         );
     };
-    let found = std::path::absolute(found)?;
+    let libraries = std::path::absolute(libraries)?;
     // libtorch has the first file, PyTorch the second.
     for name in ["build-version", "version.py"] {
         let Some(text) =
-            found.parent().and_then(|parent| fs::read_to_string(parent.join(name)).ok())
+            libraries.parent().and_then(|parent| fs::read_to_string(parent.join(name)).ok())
         else {
             continue;
         };
@@ -111,7 +111,7 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
              {LIBTORCH_VERSION}"
         );
     }
-    Ok(found)
+    Ok(libraries)
 }
 
 #[cfg(test)]
@@ -126,20 +126,20 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         };
-        let found = || find_libraries(directory.path()).map_err(|error| error.to_string());
-        let error = found().unwrap_err();
+        let find = || find_libraries(directory.path()).map_err(|error| error.to_string());
+        let error = find().unwrap_err();
         assert!(error.contains("contains libtorch_cpu.so") && error.contains("2.11.0"), "{error}");
         file("lib/libtorch_cpu.so", "");
-        assert_eq!(found().unwrap(), directory.path().join("lib"));
+        assert_eq!(find().unwrap(), directory.path().join("lib"));
         assert_eq!(
             find_libraries(&directory.path().join("lib")).unwrap(),
             directory.path().join("lib")
         );
         file("build-version", "2.11.0+cpu\n");
         file("version.py", "__all__ = []\n__version__ = '2.11.0+cu130'\ndebug = False\n");
-        assert!(found().is_ok());
+        assert!(find().is_ok());
         file("version.py", "__all__ = []\n__version__ = '2.10.1+cu126'\ndebug = False\n");
-        let error = found().unwrap_err();
+        let error = find().unwrap_err();
         assert!(error.contains("contains libtorch 2.10.1; this program needs 2.11.0"), "{error}");
     }
 }

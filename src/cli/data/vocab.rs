@@ -59,12 +59,12 @@ fn index_of(inputs: &[Input], name: Option<&str>) -> anyhow::Result<usize> {
             "the configuration has several inputs; choose one with --input ({})",
             names.join(", ")
         ),
-        Some(name) => names.iter().position(|known| *known == name).with_context(|| {
-            let known = match names.len() {
+        Some(name) => names.iter().position(|each| *each == name).with_context(|| {
+            let inputs = match names.len() {
                 0 => "the configuration has a single unnamed input".to_owned(),
                 _ => format!("the inputs are {}", names.join(", ")),
             };
-            format!("--input {name}: unknown input; {known}")
+            format!("--input {name}: unknown input; {inputs}")
         }),
     }
 }

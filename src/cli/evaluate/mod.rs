@@ -115,8 +115,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         true => print_json(&report)?,
         false => {
             let mut text = table::of(&name, &report.evaluation);
-            if let (Some(found), Some(other)) = (&report.comparison, &args.compare) {
-                text += &table::of_comparison(&args.checkpoint, other, &report.evaluation, found);
+            if let (Some(comparison), Some(other)) = (&report.comparison, &args.compare) {
+                let evaluation = &report.evaluation;
+                text += &table::of_comparison(&args.checkpoint, other, evaluation, comparison);
             }
             print(&text)?;
         }
@@ -136,24 +137,24 @@ fn predict_same_examples(
     first: &Subject,
     examples: &Examples,
 ) -> anyhow::Result<Predictions> {
-    let (labels, known) = (&other.checkpoint.labels, &first.checkpoint.labels);
+    let (labels, first_labels) = (&other.checkpoint.labels, &first.checkpoint.labels);
     ensure!(
-        labels == known,
+        labels == first_labels,
         "cannot compare \"{}\" with labels {} and \"{}\" with labels {}",
         other.checkpoint.path.display(),
         join_names(labels),
         first.checkpoint.path.display(),
-        join_names(known)
+        join_names(first_labels)
     );
-    let own = &other.checkpoint.resolved.config;
+    let config = &other.checkpoint.resolved.config;
     let data = &first.checkpoint.resolved.config.data;
-    if !same_split(own, &first.checkpoint.resolved.config) {
+    if !same_split(config, &first.checkpoint.resolved.config) {
         note(format!(
             "\"{}\" was trained on a different split, which may include some of these examples",
             other.checkpoint.path.display()
         ));
     }
-    let config = Config { data: data.clone(), ..own.clone() };
+    let config = Config { data: data.clone(), ..config.clone() };
     predict(other, examples.retokenize(&config)?, &config)
 }
 

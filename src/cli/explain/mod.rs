@@ -135,7 +135,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
 }
 
 fn class_index(label: &str, labels: &[String]) -> Result<usize, ConfigError> {
-    labels.iter().position(|known| known == label).ok_or_else(|| {
+    labels.iter().position(|each| each == label).ok_or_else(|| {
         ConfigError::new(format!(
             "--class {label}: unknown label; the labels are {}",
             join_names(labels)
