@@ -316,7 +316,8 @@ impl FileKind {
             Self::Npy => {
                 let directions = || texts.iter().flat_map(|text| &text.directions);
                 let steps = directions().next().map_or(0, |direction| direction.states.len());
-                let row = |step: usize| directions().flat_map(move |each| each.states[step].clone());
+                let row =
+                    |step: usize| directions().flat_map(move |each| each.states[step].clone());
                 let values: Vec<f32> = (0..steps).flat_map(row).collect();
                 let units = values.len() / steps.max(1);
                 let shape = vec![steps, units];

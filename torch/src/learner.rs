@@ -48,9 +48,9 @@ impl Inference for Model {
         let values = values(&Tensor::cat(&results, 0));
         let mut remaining = &values[..];
         let mut next = |result: &Tensor| {
-            let (own, others) = remaining.split_at(result.numel());
-            remaining = others;
-            own.to_vec()
+            let (first, rest) = remaining.split_at(result.numel());
+            remaining = rest;
+            first.to_vec()
         };
         results.iter().map(&mut next).collect()
     }
