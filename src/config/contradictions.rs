@@ -65,8 +65,8 @@ impl Config {
             && let Some(unknown) = weights.keys().find(|label| !data.labels.contains(label))
             && !data.labels.is_empty()
         {
-            let known = data.labels.join(", ");
-            let message = format!("unknown label \"{unknown}\"; data.labels has {known}");
+            let labels = data.labels.join(", ");
+            let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
             faults.push(("train.class_weights".into(), message));
         }
         faults

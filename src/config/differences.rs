@@ -18,7 +18,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The name of the field, such as `train.epochs`.
+    /// Returns the name of the field, such as `train.epochs`.
     pub fn field(&self) -> String {
         self.path.join(".")
     }
@@ -27,8 +27,8 @@ impl Difference {
 /// Returns the fields that differ between configurations, in the order of the reference.
 pub fn differences(configs: &[&Resolved]) -> Vec<Difference> {
     let leaves: Vec<Vec<Leaf>> = configs.iter().map(|config| leaves(&config.fields)).collect();
-    let mut known = HashSet::new();
-    let paths = leaves.iter().flatten().map(|leaf| &leaf.path).filter(|path| known.insert(*path));
+    let mut seen = HashSet::new();
+    let paths = leaves.iter().flatten().map(|leaf| &leaf.path).filter(|path| seen.insert(*path));
     let configs: Vec<_> = leaves.iter().map(|leaves| by_path(leaves)).collect();
     let difference = |path: &Vec<String>| {
         let values: Vec<_> =

@@ -51,8 +51,8 @@ pub fn unknown_field(path: &[String], fields: &[Field]) -> String {
     match guess {
         Some(guess) => format!("unknown field; did you mean {guess}?"),
         None => {
-            let known: Vec<String> = siblings.into_iter().map(last).collect();
-            format!("unknown field; this section has {}", known.join(", "))
+            let names: Vec<String> = siblings.into_iter().map(last).collect();
+            format!("unknown field; this section has {}", names.join(", "))
         }
     }
 }

@@ -213,7 +213,7 @@ pub(super) fn base_value<'a>(base: &'a Resolved, field: &str) -> Option<&'a Valu
     base.fields.iter().find(|each| each.path.join(".") == field).map(|field| &field.value)
 }
 
-/// Returns whether the configuration defines test examples.
+/// Returns true if the configuration defines test examples.
 pub fn has_test_examples(config: &Config) -> bool {
     let test = config.data.split.test;
     config.data.test.is_some() || test.of(usize::MAX) > 0

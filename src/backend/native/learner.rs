@@ -56,9 +56,9 @@ impl NativeInference {
     /// [`Inference::log_probabilities`] with the batch cut into this number of shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
         let idle = || self.idle_sharders.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = idle().pop();
+        let reused = idle().pop();
         let new = || BatchSharder::new(&self.inputs, &self.vocabulary_sizes, shards);
-        let mut sharder = known.unwrap_or_else(new);
+        let mut sharder = reused.unwrap_or_else(new);
         sharder.set_shards(shards);
         let batch = sharder.shard(inputs, None, examples, None);
         idle().push(sharder);

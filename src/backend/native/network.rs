@@ -55,8 +55,8 @@ struct BranchIndices {
 impl BranchIndices {
     fn new(input: &Input, parameters: &[Parameter]) -> anyhow::Result<Self> {
         let index = |name: String| {
-            let found = parameters.iter().position(|own| own.name == name);
-            found.with_context(|| format!("the network has no parameter {name}"))
+            let index = parameters.iter().position(|parameter| parameter.name == name);
+            index.with_context(|| format!("the network has no parameter {name}"))
         };
         let layer = |layer: usize| {
             let first = |direction| index(cell_name(input, "weight_ih", layer, direction));
@@ -218,12 +218,12 @@ impl Network {
         let indices = indices.collect::<anyhow::Result<_>>()?;
         let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
         let shapes: Vec<_> =
-            parameters.iter().map(|own| (own.name.clone(), own.shape.clone())).collect();
+            parameters.iter().map(|each| (each.name.clone(), each.shape.clone())).collect();
         let tensors = in_order(&shapes, weights)?.into_iter().zip(&parameters);
         let mut network = Self {
             instructions,
             weights: tensors
-                .map(|(tensor, own)| Weight { tensor, trainable: own.trainable })
+                .map(|(tensor, parameter)| Weight { tensor, trainable: parameter.trainable })
                 .collect(),
             branches: inputs.iter().enumerate().map(branch).collect(),
             indices,
@@ -238,14 +238,15 @@ impl Network {
         Ok(network)
     }
 
-    /// Replaces the weights by these tensors, by name. Other weights stay.
+    /// Loads weights by name. Weights that are not in `tensors` keep their values.
     ///
     /// # Errors
-    /// Returns an error, and changes no weight, if the network lacks a tensor of that name and shape.
+    /// Returns an error, and changes nothing, if the network has no weight with the name and shape of a
+    /// tensor.
     pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let own = |tensor: &NamedTensor| {
+        let index_of = |tensor: &NamedTensor| {
             let NamedTensor { name, shape, .. } = tensor;
-            let index = self.weights.iter().position(|own| own.tensor.name == *name);
+            let index = self.weights.iter().position(|weight| weight.tensor.name == *name);
             let index = index.with_context(|| format!("the model has no tensor {name}"))?;
             let expected = &self.weights[index].tensor.shape;
             ensure!(
@@ -254,7 +255,7 @@ impl Network {
             );
             Ok(index)
         };
-        let indices = tensors.iter().map(own).collect::<anyhow::Result<Vec<usize>>>()?;
+        let indices = tensors.iter().map(index_of).collect::<anyhow::Result<Vec<usize>>>()?;
         for (index, tensor) in indices.into_iter().zip(tensors) {
             self.weights[index].tensor = tensor;
         }

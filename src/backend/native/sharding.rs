@@ -231,7 +231,7 @@ impl BatchSharder {
 /// text.
 pub fn single_text(input_index: usize, input: &Input, corpus: &Corpus, example: u32) -> ShardTexts {
     let mut words: Vec<u32> = Vec::new();
-    let row_of = |word: u32| match words.iter().position(|known| *known == word) {
+    let row_of = |word: u32| match words.iter().position(|each| *each == word) {
         Some(row) => row as u32,
         None => {
             words.push(word);

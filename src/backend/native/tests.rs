@@ -163,6 +163,6 @@ fn states_are_those_that_predictions_are_made_of() {
         .chunks(5)
         .map(|row| row.iter().zip(&states.final_hidden).map(|(a, b)| f64::from(a * b)).sum())
         .collect();
-    let found = crate::backend::Inference::log_probabilities(&network, &[corpus], &[0]);
-    assert!(((found[1] - found[0]) - (logits[1] - logits[0])).abs() < 1e-6, "{found:?}");
+    let actual = crate::backend::Inference::log_probabilities(&network, &[corpus], &[0]);
+    assert!(((actual[1] - actual[0]) - (logits[1] - logits[0])).abs() < 1e-6, "{actual:?}");
 }

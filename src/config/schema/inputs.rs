@@ -104,22 +104,22 @@ impl Inputs {
         columns
     }
 
-    /// For each input, the indices of its columns in [`Inputs::columns`].
+    /// Returns the indices of the columns of each input in [`Inputs::columns`].
     pub fn column_indices(&self) -> Vec<Vec<usize>> {
         let columns = self.columns();
-        let index = |column: &Column| columns.iter().position(|known| *known == column);
+        let index = |column: &Column| columns.iter().position(|each| *each == column);
         let indices = |input: &Input| input.columns.0.iter().filter_map(index).collect();
         self.list.iter().map(indices).collect()
     }
 
-    /// The same inputs with all embeddings trainable, so that they get gradients.
+    /// Returns a copy of the inputs in which all embeddings are trainable, so that they get gradients.
     pub fn with_trainable_embeddings(&self) -> Self {
         let mut inputs = self.clone();
         inputs.list.iter_mut().for_each(|input| input.embedding.trainable = true);
         inputs
     }
 
-    /// Returns whether the configuration has a section `inputs`.
+    /// Returns true if the configuration has a section `inputs`.
     pub(in crate::config) fn is_explicit(&self) -> bool {
         !self.written.is_empty()
     }
@@ -137,30 +137,31 @@ impl Inputs {
             return;
         }
         let inherited = Value::Mapping(inherited(root));
-        for (key, own) in self.written.iter_mut() {
+        for (key, written) in self.written.iter_mut() {
             let name = String::from_yaml(key).unwrap_or_default();
             let path = vec!["inputs".to_owned(), name.clone()];
-            if let Some(message) = entry_fault(&name, own) {
+            if let Some(message) = entry_fault(&name, written) {
                 collector.faults.push(Fault { path, message });
                 continue;
             }
             let mut merged = inherited.clone();
-            merge(&mut merged, own);
+            merge(&mut merged, written);
 
             let mut entry = Collector::default();
             let mut reader = SectionReader::at(path, &merged, &mut entry);
             let section = InputSection::read_fields(&mut reader);
             reader.collect_unknown();
             // Faults in inherited settings are reported where they are written.
-            let is_own = |path: &[String]| find(own, &path[2..]).is_some();
-            collector.faults.extend(entry.faults.iter().filter(|f| is_own(&f.path)).cloned());
+            let is_written = |path: &[String]| find(written, &path[2..]).is_some();
+            collector.faults.extend(entry.faults.iter().filter(|f| is_written(&f.path)).cloned());
             let is_inherited = |path: &[String]| find(&inherited, &path[2..]).is_some();
-            for path in entry.unknown.iter().filter(|path| is_own(path) || !is_inherited(path)) {
+            let is_new = |path: &&Vec<String>| is_written(path) || !is_inherited(path);
+            for path in entry.unknown.iter().filter(is_new) {
                 let message = unknown_field(path, &entry.fields);
                 collector.faults.push(Fault { path: path.clone(), message });
             }
             for field in entry.fields.iter().filter(|field| !field.is_section()) {
-                if let Some(slot) = find_mut(own, &field.path[2..]) {
+                if let Some(slot) = find_mut(written, &field.path[2..]) {
                     *slot = field.value.clone();
                 }
             }
@@ -187,20 +188,20 @@ impl FieldValue for Inputs {
 const SECTION: &str = "column, text, embedding, lstm, pooling";
 
 /// Returns the fault of an entry of the section, if it has one.
-fn entry_fault(name: &str, own: &Value) -> Option<String> {
+fn entry_fault(name: &str, entry: &Value) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_allowed) {
         return Some(format!(
             "invalid name \"{name}\"; a name has at most 64 letters, digits and underscores"
         ));
     }
-    match own {
+    match entry {
         Value::Mapping(_) | Value::Null => None,
         other => Some(format!("found {}, expected a mapping {{{SECTION}}}", found(other))),
     }
 }
 
-/// The settings that every input inherits from `text` and `model`.
+/// Returns the settings that every input inherits from `text` and `model`.
 fn inherited(root: &Value) -> Mapping {
     let model = root.get("model");
     let settings = [

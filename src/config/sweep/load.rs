@@ -87,16 +87,16 @@ impl Sweep {
     fn faults(&self) -> Vec<Fault> {
         let mut seen = HashSet::new();
         let mut faults = Vec::new();
-        let mut known: HashMap<u64, &Point> = HashMap::new();
+        let mut points: HashMap<u64, &Point> = HashMap::new();
         for point in &self.points {
-            let found = match Resolved::check(&self.root_of(point), &[]) {
-                Ok(resolved) => match known.insert(fingerprint(&resolved), point) {
+            let new_faults = match Resolved::check(&self.root_of(point), &[]) {
+                Ok(resolved) => match points.insert(fingerprint(&resolved), point) {
                     Some(previous) => vec![duplicate(previous, point)],
                     None => Vec::new(),
                 },
                 Err(faults) => faults.into_iter().map(|fault| at_point(fault, point)).collect(),
             };
-            for fault in found {
+            for fault in new_faults {
                 let (_, message) = fault.message.split_once(": ").unwrap_or(("", &fault.message));
                 if seen.insert(message.to_owned()) {
                     faults.push(fault);
@@ -107,7 +107,7 @@ impl Sweep {
     }
 }
 
-/// A hash of a configuration.
+/// Computes a hash of a configuration.
 fn fingerprint(resolved: &Resolved) -> u64 {
     let mut hasher = DefaultHasher::new();
     resolved.to_yaml().hash(&mut hasher);

@@ -203,8 +203,8 @@ fn distribution(written: &Mapping) -> Result<Distribution, String> {
     let (Some((name, ends)), None) = (entries.next(), entries.next()) else {
         return Err(no_distribution());
     };
-    let named = |(known, _): &&(&str, DistributionKind)| name.as_str() == Some(*known);
-    let Some((name, kind)) = DistributionKind::NAMED.iter().find(named) else {
+    let is_named = |(each, _): &&(&str, DistributionKind)| name.as_str() == Some(*each);
+    let Some((name, kind)) = DistributionKind::NAMED.iter().find(is_named) else {
         return Err(no_distribution());
     };
     let ends: Option<Vec<f64>> =

@@ -79,7 +79,7 @@ impl Branch {
         }
         hidden_gradient.resize_zeroed(block.layout.tokens() * padded_units);
         // Of several equal maxima, only the first gets the gradient.
-        let mut found = vec![false; block.order.len() * units];
+        let mut has_gradient = vec![false; block.order.len() * units];
         for_each_state(block, cache, padded_units, |step, row, token, state| {
             let pooled_steps = self.pooled_steps(block, direction, row);
             if !pooled_steps.contains(&step) {
@@ -93,10 +93,10 @@ impl Branch {
                 return;
             }
             let maxima = &features[feature(row)..][..units];
-            let found = &mut found[row * units..][..units];
+            let has_gradient = &mut has_gradient[row * units..][..units];
             for unit in 0..units {
-                if !found[unit] && state[unit] == maxima[unit] {
-                    found[unit] = true;
+                if !has_gradient[unit] && state[unit] == maxima[unit] {
+                    has_gradient[unit] = true;
                     to[unit] = gradient[unit];
                 }
             }
