@@ -41,16 +41,29 @@ pub fn start(
         true => Box::new(NativeBackend::start(compute.threads)?),
         false => backends.libtorch(config, compute)?,
     };
+    if native && config.precision.is_half() {
+        let precision = config.precision.as_str();
+        note(format!("precision: {precision} is for CUDA; the native backend computes in fp32"));
+    }
+    Ok(backend)
+}
+
+/// Starts a backend to train `config`, like [`start`].
+///
+/// # Errors
+/// Returns the errors of [`start`], and an error if the backend cannot determine the token budget.
+pub fn start_training(
+    backends: &dyn Backends,
+    config: &Config,
+    compute: Compute,
+) -> anyhow::Result<Box<dyn Backend>> {
+    let backend = start(backends, config, compute)?;
     if config.train.token_budget == Some(TokenBudget::Auto) && !backend.is_cuda() {
         return Err(ConfigError::new(
             "train.token_budget: auto needs a CUDA device, whose memory it measures; set a number of \
              tokens to train on the CPU",
         )
         .into());
-    }
-    if native && config.precision.is_half() {
-        let precision = config.precision.as_str();
-        note(format!("precision: {precision} is for CUDA; the native backend computes in fp32"));
     }
     Ok(backend)
 }

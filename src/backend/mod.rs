@@ -10,7 +10,7 @@ pub mod native;
 mod times;
 
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
-pub use choice::{WithoutLibtorch, start};
+pub use choice::{WithoutLibtorch, start, start_training};
 pub use collective::{Collective, SingleProcess};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use times::Times;

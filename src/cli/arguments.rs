@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 
-use crate::backend::{Backend, Backends, Compute, Inference, start};
+use crate::backend::{Backend, Backends, Compute, Inference, start, start_training};
 use crate::config::{Config, Override, positive_integer};
 use crate::run::checkpoint::{Checkpoint, peek_config};
 use crate::system::device::DeviceChoice;
@@ -31,27 +31,29 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// Starts the backend that computes `config`. If this program lacks it, the process continues as
+    /// Starts the backend that trains `config`. If this program lacks it, the process continues as
     /// another program: call this before any work is done.
     ///
     /// # Errors
     /// Returns an error if arguments and configuration contradict each other, or if the device cannot
     /// be used.
-    pub fn start(
+    pub fn start_training(
         &self,
         backends: &dyn Backends,
         config: &Config,
-        long_running: bool,
     ) -> anyhow::Result<Box<dyn Backend>> {
-        let compute = Compute { device: self.device, threads: self.threads, long_running };
-        start(backends, config, compute)
+        start_training(backends, config, self.compute(true))
+    }
+
+    fn compute(&self, long_running: bool) -> Compute {
+        Compute { device: self.device, threads: self.threads, long_running }
     }
 
     /// Opens a checkpoint, with overrides of its configuration, and the network of it. The files are
     /// read and verified once, after the backend is chosen.
     ///
     /// # Errors
-    /// Returns an error if the checkpoint cannot be used, and those of [`ComputeArgs::start`].
+    /// Returns an error if the checkpoint cannot be used, and those of [`ComputeArgs::start_training`].
     pub fn open(
         &self,
         backends: &dyn Backends,
@@ -59,13 +61,13 @@ impl ComputeArgs {
         overrides: &[Override],
         long_running: bool,
     ) -> anyhow::Result<(Checkpoint, Box<dyn Inference>)> {
+        let compute = self.compute(long_running);
         let config = peek_config(path, overrides);
-        let started =
-            config.map(|config| self.start(backends, &config, long_running)).transpose()?;
+        let started = config.map(|config| start(backends, &config, compute)).transpose()?;
         let checkpoint = Checkpoint::open_with(path, overrides)?;
         let backend = match started {
             Some(backend) => backend,
-            None => self.start(backends, &checkpoint.resolved.config, long_running)?,
+            None => start(backends, &checkpoint.resolved.config, compute)?,
         };
         let network = backend
             .inference(&checkpoint.model_spec(), checkpoint.weights()?)

@@ -27,15 +27,15 @@ Examples:
   lstmtext bench configs/imdb.yaml --threads 1 --set model.lstm.units=128 --steps 20
   lstmtext bench configs/imdb.yaml --device cuda --trace trace.json
 
-Trains on the data of the configuration and saves nothing. On the CPU with backend: auto, both backends
-alternate if libtorch is installed, so that other load on the machine affects both alike. All figures
+Trains on the data of the configuration and saves nothing. On the CPU with backend: auto, both backends \
+alternate if libtorch is installed, so that other load on the machine affects both alike. All figures \
 are medians over the rounds. Other load slows down libtorch more than the native backend.
 
-embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head:
-pooled states to loss. wait: time until the slowest thread is done. merge: sum of the gradients of all
-threads. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel.
-GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some
-of them. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel
+embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head: \
+pooled states to loss. wait: time until the slowest thread is done. merge: sum of the gradients of all \
+threads. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel. \
+GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some \
+of them. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel \
 (ui.perfetto.dev displays it).";
 
 /// Measure the time of the parts of a training step
@@ -102,7 +102,7 @@ struct Round {
 pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let resolved = config::load(&args.config, &args.set.overrides)?;
     let config = resolved.config.clone();
-    let backend = args.compute.start(backends, &config, true)?;
+    let backend = args.compute.start_training(backends, &config)?;
     // With `backend: auto`, both backends are compared.
     let is_native = backend.kind() == BackendKind::Native;
     let both = config.backend == BackendKind::Auto && is_native && backends.has_libtorch();

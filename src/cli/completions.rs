@@ -9,7 +9,7 @@ use crate::output::print;
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  lstmtext completions bash > ~/.local/share/bash-completion/completions/lstmtext"
+    after_help = "Example:\n  mkdir -p ~/.local/share/bash-completion/completions\n  lstmtext completions bash > ~/.local/share/bash-completion/completions/lstmtext"
 )]
 pub struct CompletionsArgs {
     /// Shell to complete in

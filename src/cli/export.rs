@@ -16,13 +16,13 @@ Examples:
   lstmtext export runs/a --to exported
   lstmtext export runs/a --to weights.npz
 
-A directory contains model.safetensors, the weights under PyTorch's names, and model.json: labels,
+A directory contains model.safetensors, the weights under PyTorch's names, and model.json: labels, \
 layers, tokenizer and vocabulary. docs/python-onnx.md has a PyTorch module that loads it, and
   python scripts/export_onnx.py exported model.onnx
 converts it to ONNX.
 
-The arrays of an .npz file have Keras's names and layout: embedding/embeddings, lstm/kernel,
-lstm/recurrent_kernel, lstm/bias (gates in the order i, f, c, o), dense/kernel, dense/bias. lstm_1 is a
+The arrays of an .npz file have Keras's names and layout: embedding/embeddings, lstm/kernel, \
+lstm/recurrent_kernel, lstm/bias (gates in the order i, f, c, o), dense/kernel, dense/bias. lstm_1 is a \
 second layer, lstm/backward/kernel the backward direction, story/lstm/kernel the LSTM of the input story.
   layer.set_weights([w[\"lstm/kernel\"], w[\"lstm/recurrent_kernel\"], w[\"lstm/bias\"]])
 loads them into a Keras model; `lstmtext import` reads them back.";

@@ -39,9 +39,9 @@ Examples:
   lstmtext plot runs/wide
   tensorboard --logdir runs
 
-A checkpoint is a directory: runs/NAME/best or runs/NAME/last. A run, runs/NAME, stands for its best
+A checkpoint is a directory: runs/NAME/best or runs/NAME/last. A run, runs/NAME, stands for its best \
 checkpoint.
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130/143/129 stopped by
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130/143/129 stopped by \
 Ctrl-C/SIGTERM/SIGHUP.";
 
 /// Train, evaluate and reuse LSTM text classifiers

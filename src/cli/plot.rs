@@ -26,12 +26,12 @@ Examples:
   lstmtext plot runs/* --x time --smoothing 0.9 --no-words
   lstmtext plot sweeps/sweep              curves of all runs in this directory
 
-curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of all runs,
+curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of all runs, \
 including running ones. Training curves are smoothed as in TensorBoard; many steps are averaged.
-words.svg and words.png show, for models with two classes, the probability of the second class for
+words.svg and words.png show, for models with two classes, the probability of the second class for \
 each word of the vocabulary by itself.
 
-The pictures are written to the run directory; those of several runs to the current directory. For a
+The pictures are written to the run directory; those of several runs to the current directory. For a \
 directory that contains runs, the curves of all of them are written to it.";
 
 /// Plot curves and per-word probabilities of runs

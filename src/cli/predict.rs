@@ -26,7 +26,7 @@ Examples:
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
 
-Without TEXTS and --file, texts are read from stdin, one per line. Predictions are printed in the
+Without TEXTS and --file, texts are read from stdin, one per line. Predictions are printed in the \
 order of the texts, as soon as they are available.
 
 If the model has several text columns, pass each by name:

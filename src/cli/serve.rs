@@ -22,9 +22,9 @@ Examples:
 GET / is a web page to try the model, /healthz describes the model, /metrics is for Prometheus.
 If the model has several text columns, each text is an object:
   {\"text\": {\"story\": \"…\", \"question\": \"…\"}}
-Concurrent requests are batched. Errors have status 4xx or 5xx and the body {\"error\": \"…\"}.
-Status 503 means that too many texts are waiting.
-Ctrl-C or SIGTERM stops the server after it has answered the requests in progress, at most 10
+Concurrent requests are batched. Errors have status 4xx or 5xx and the body {\"error\": \"…\"}. \
+Status 503 means that too many texts are waiting. \
+Ctrl-C or SIGTERM stops the server after it has answered the requests in progress, at most 10 \
 seconds later. A second signal stops it at once.";
 
 /// Serve predictions over HTTP

@@ -27,18 +27,18 @@ Examples:
   lstmtext states runs/a \"not bad at all\" --to states.npz --to states.svg
   lstmtext states runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\" --json
 
-Prints the hidden state after each token (return_sequences in Keras), and the final hidden and cell state
-(return_state). The table shows hidden states only; --json and --to also have the probability of every
+Prints the hidden state after each token (return_sequences in Keras), and the final hidden and cell state \
+(return_state). The table shows hidden states only; --json and --to also have the probability of every \
 class after each token, and the gates of the layer, averaged over its units.
 
-An .npz file has the arrays states [T, H], h [H], c [H], gates [T, 4] in the order input, forget, cell,
-output, and probabilities [T, C]. Arrays of a backward direction start with backward/. With several
-inputs, names start with the input, e.g. story/h; with several texts, with the number of the text, e.g.
-2/h. An .npy file has the states of one text [T, H]; two directions are concatenated. An .svg or .png file
-plots probabilities and gates of at most 12 texts; with two classes, tokens that raise the probability
+An .npz file has the arrays states [T, H], h [H], c [H], gates [T, 4] in the order input, forget, cell, \
+output, and probabilities [T, C]. Arrays of a backward direction start with backward/. With several \
+inputs, names start with the input, e.g. story/h; with several texts, with the number of the text, e.g. \
+2/h. An .npy file has the states of one text [T, H]; two directions are concatenated. An .svg or .png file \
+plots probabilities and gates of at most 12 texts; with two classes, tokens that raise the probability \
 are blue, tokens that lower it orange.
 
-Padding in front of a text is read by the model and counts in T, except for probabilities; table and plot
+Padding in front of a text is read by the model and counts in T, except for probabilities; table and plot \
 omit it. A text that starts with - must follow --.";
 
 /// Number of units in the table.

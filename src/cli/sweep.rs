@@ -31,9 +31,9 @@ Examples:
   lstmtext sweep configs/sweep.yaml --list
   lstmtext sweep configs/sweep.yaml --index 3
 
-The section sweep of the configuration lists the values of the fields that vary, for example
-{model.lstm.units: [32, 64], seed: [1, 2]}. The same command continues a sweep that was stopped;
-several processes can share a directory. Runs are ranked by validation metric. To test the best
+The section sweep of the configuration lists the values of the fields that vary, for example \
+{model.lstm.units: [32, 64], seed: [1, 2]}. The same command continues a sweep that was stopped; \
+several processes can share a directory. Runs are ranked by validation metric. To test the best \
 run, use lstmtext evaluate.";
 
 const MESSAGES: Messages = Messages {

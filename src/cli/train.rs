@@ -32,8 +32,8 @@ Examples:
   lstmtext train --resume runs/a
   lstmtext train --resume runs/a --set train.epochs=8
 
-The run directory contains config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the
-checkpoints best/ and last/. Ctrl-C finishes the current step, saves last/ and prints the command that
+The run directory contains config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the \
+checkpoints best/ and last/. Ctrl-C finishes the current step, saves last/ and prints the command that \
 resumes the run.";
 
 /// Train a model and save it
@@ -105,7 +105,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn start_backend(&self, config: &Config) -> anyhow::Result<Box<dyn Backend>> {
-        self.args.compute.start(self.backends, config, true)
+        self.args.compute.start_training(self.backends, config)
     }
 
     fn overrides(&self) -> &[Override] {
@@ -290,16 +290,24 @@ fn with_checkpoint_hint(
 }
 
 /// Opens the later of the checkpoints `last/` and `best/`: a run that was killed may have saved `best/`
-/// after `last/`. A checkpoint whose progress cannot be read counts as step 0.
+/// after `last/`.
 fn latest_checkpoint(
     run: &RunDirectory,
     overrides: &[Override],
 ) -> anyhow::Result<Option<Checkpoint>> {
-    let step = |path: &PathBuf| checkpoint::progress(path).map_or(0, |progress| progress.step);
-    // If both have the same step, `max_by_key` returns the second, `last/`.
-    let paths = [run.best(), run.last()].into_iter().filter(|path| path.exists());
-    let latest = paths.max_by_key(step);
-    latest.map(|path| Checkpoint::open_with(&path, overrides)).transpose()
+    let mut latest: Option<(u64, PathBuf)> = None;
+    for path in [run.last(), run.best()].into_iter().filter(|path| path.exists()) {
+        let progress = checkpoint::progress(&path);
+        if progress.is_err() {
+            // Its error says what is damaged, and whether the other checkpoint is intact.
+            Checkpoint::open_with(&path, overrides)?;
+        }
+        let step = progress?.step;
+        if latest.as_ref().is_none_or(|(other, _)| step > *other) {
+            latest = Some((step, path));
+        }
+    }
+    latest.map(|(_, path)| Checkpoint::open_with(&path, overrides)).transpose()
 }
 
 /// Prints the data, the model and the device of a run.

@@ -40,7 +40,8 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
             let path = PathBuf::from(command.get_program());
             let error = command.arg0(name).args(arguments).exec();
             anyhow::Error::new(error).context(format!(
-                "cannot start \"{}\"; it must be in the same directory as lstmtext",
+                "`backend: libtorch` and CUDA devices need \"{}\", which cannot be started; build it with \
+                 `make build`, or compute with --device cpu and --set backend=native",
                 path.display()
             ))
         }

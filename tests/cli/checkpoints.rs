@@ -121,6 +121,21 @@ fn a_run_is_not_resumed_from_a_damaged_checkpoint() {
 }
 
 #[test]
+fn an_unreadable_progress_file_does_not_lose_steps() {
+    for checkpoint in ["last", "best"] {
+        let dir = TestDir::with_run();
+        let path = format!("run/{checkpoint}/progress.json");
+        let progress = dir.read(&path);
+        for damaged in [&progress[..progress.len() / 2], ""] {
+            fs::write(dir.path(&path), damaged).unwrap();
+            let command = dir.lstmtext("train --resume run --set train.epochs=9");
+            let advice = "is intact: use it, or delete the damaged checkpoint";
+            assert_fails(command, 1, &["progress.json has", &path[..8], advice]);
+        }
+    }
+}
+
+#[test]
 fn prediction_needs_only_the_checkpoint_directory() {
     let dir = TestDir::with_run();
     let before = dir.lstmtext("predict run some_words pos3").assert().success();

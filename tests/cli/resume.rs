@@ -148,7 +148,7 @@ fn a_run_killed_before_its_first_checkpoint_starts_again() {
         std::fs::remove_dir_all(dir.path("started").join(name)).unwrap();
     }
     std::fs::remove_file(dir.path("started/summary.json")).unwrap();
-    dir.train("--resume started").stderr(contains("it starts again"));
+    dir.train("--resume started").stderr(contains("it starts from the beginning"));
     assert_same_run(&dir, "whole", "started");
     assert_same_curves(&dir, "whole", "started");
 }

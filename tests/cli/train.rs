@@ -461,9 +461,11 @@ fn the_token_budget_determines_the_number_of_steps() {
 fn an_automatic_token_budget_needs_cuda() {
     let dir = TestDir::with_data();
     let line = "train small.yaml --out run --set train.token_budget=auto";
-    let expected = ["train.token_budget: auto", "name a number of tokens"];
+    let expected = ["train.token_budget: auto", "set a number of tokens"];
     assert_fails(dir.lstmtext(line), 2, &expected);
     assert!(!dir.path("run").exists(), "a run that cannot start leaves nothing behind");
+    dir.train("small.yaml --out run");
+    dir.lstmtext("evaluate run --set train.token_budget=auto").assert().success();
 }
 
 /// Options for CUDA do not change a run of the native backend.

@@ -54,7 +54,7 @@ fn commands_work_without_libtorch() {
     assert_fails(
         command("train small.yaml --out runs/b --set backend=libtorch"),
         1,
-        &["lstmtext-torch", "same directory"],
+        &["lstmtext-torch\", which cannot be started", "`make build`", "backend=native"],
     );
     assert!(!dir.path("runs/b").exists(), "a run that cannot start must leave nothing behind");
 

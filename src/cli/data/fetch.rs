@@ -18,7 +18,7 @@ Examples:
   lstmtext data fetch imdb && lstmtext train configs/imdb_official.yaml
   lstmtext data fetch babi && lstmtext train configs/two_input_babi.yaml
 
-Resumes an interrupted download, verifies the SHA-256 of the archive, and rejects archives with
+Resumes an interrupted download, verifies the SHA-256 of the archive, and rejects archives with \
 unsafe paths or too much content. Does nothing if the directory already exists.";
 
 /// Download and unpack a data set

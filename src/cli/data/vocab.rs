@@ -18,7 +18,7 @@ Example:
   lstmtext data vocab configs/theano_meanpool.yaml --to data/imdb.vocabulary.json
   lstmtext train mine.yaml --set text.vocabulary=data/imdb.vocabulary.json
 
-The file lists the words of the training examples by descending frequency, up to
+The file lists the words of the training examples by descending frequency, up to \
 text.vocabulary_size ids. Configurations that set text.vocabulary to the file share the same ids.";
 
 /// Write the vocabulary of the training examples to a file

@@ -32,9 +32,9 @@ Examples:
   lstmtext evaluate runs/a --data other.csv --set data.label_column=sentiment
   lstmtext evaluate runs/a --split validation --compare runs/b --errors errors.csv
 
-ROC-AUC and average precision are those of the second of two classes, or the mean over more
-classes, each against the rest. The calibration error is the mean difference between confidence
-and accuracy in 15 bins. --compare runs the exact McNemar test on the examples of the first
+ROC-AUC and average precision are those of the second of two classes, or the mean over more \
+classes, each against the rest. The calibration error is the mean difference between confidence \
+and accuracy in 15 bins. --compare runs the exact McNemar test on the examples of the first \
 checkpoint.";
 
 /// Score a checkpoint on labeled examples

@@ -28,12 +28,12 @@ Examples:
   lstmtext explain runs/a \"Not bad at all.\" --method leave-one-out --class positive --json
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
-In a terminal, words have the color of the class that they support. Words outside the vocabulary
+In a terminal, words have the color of the class that they support. Words outside the vocabulary \
 are underlined, truncated text is grey. Put -- before a text that begins with -.
 
-Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support
-the class. Integrated gradients use PAD in place of every word as their baseline; they add up to
-the change in log-odds from the baseline to the text, up to the completeness gap. leave-one-out is
+Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support \
+the class. Integrated gradients use PAD in place of every word as their baseline; they add up to \
+the change in log-odds from the baseline to the text, up to the completeness gap. leave-one-out is \
 the decrease in log-odds when the word is removed.";
 
 /// Show the contribution of each word to a prediction

@@ -13,9 +13,9 @@ Examples:
   lstmtext runs --sort train.learning_rate --json
   lstmtext runs diff runs/a runs/b
 
-A run is running, finished, stopped (by a signal; continue it with train --resume) or failed
-(because of an error). Accuracy and loss are validation scores of the best epoch. Configuration
-fields that differ between the runs are shown in additional columns, or below each run.
+A run is running, finished, stopped (by a signal; continue it with train --resume) or failed \
+(because of an error). Accuracy and loss are validation scores of the best epoch. Configuration \
+fields that differ between the runs are shown in additional columns, or below each run. \
 To list a directory named diff, write ./diff.";
 
 /// List runs, the best first, with the differences in their configurations

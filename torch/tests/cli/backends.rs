@@ -88,7 +88,7 @@ fn both_backends_log_histograms_and_word_vectors() {
 fn an_automatic_token_budget_needs_a_cuda_device() {
     let dir = TestDir::with_data();
     let line = "train small.yaml --out run --set train.token_budget=auto --set backend=libtorch";
-    let expected = ["train.token_budget: auto", "name a number of tokens"];
+    let expected = ["train.token_budget: auto", "set a number of tokens"];
     assert_fails(dir.lstmtext(line), 2, &expected);
     assert!(!dir.path("run").exists(), "a run that cannot start must not create a directory");
 }
