@@ -28,7 +28,7 @@ fn files(directory: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(checkout().join(directory)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names
-        .filter(|name| Path::new(name).extension().is_some_and(|found| found == extension))
+        .filter(|name| Path::new(name).extension().is_some_and(|each| each == extension))
         .map(|name| format!("{directory}/{name}"))
         .collect()
 }
@@ -123,8 +123,8 @@ fn fault(
         return Some(format!("{target} does not exist"));
     }
     let anchor = anchor?;
-    let known = anchors.get(path.to_str().unwrap());
-    (!known.is_some_and(|known| known.contains(anchor)))
+    let headings = anchors.get(path.to_str().unwrap());
+    (!headings.is_some_and(|headings| headings.contains(anchor)))
         .then(|| format!("{target}: there is no heading #{anchor}"))
 }
 
@@ -180,7 +180,7 @@ fn the_configuration_page_has_the_current_reference() {
     const END: &str = "<!-- End of generated reference -->\n";
     let page = read(FILE);
     let (before, rest) = page.split_once(BEGIN).expect("the reference begins");
-    let (found, after) = rest.split_once(END).expect("the reference ends");
+    let (current, after) = rest.split_once(END).expect("the reference ends");
     let expected = config::reference(&config::defaults());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let page = format!("{before}{BEGIN}\n{}\n\n{END}{after}", expected.trim());
@@ -188,7 +188,7 @@ fn the_configuration_page_has_the_current_reference() {
         return;
     }
     assert!(
-        found.trim() == expected.trim(),
+        current.trim() == expected.trim(),
         "{FILE} is out of date; run: UPDATE_DOCS=1 cargo test -p lstmtext --test documents"
     );
 }

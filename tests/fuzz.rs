@@ -345,12 +345,12 @@ fn checkpoints() {
             )
             .unwrap();
             fs::write(path.join(name), bytes).unwrap();
-            let Ok(found) = Checkpoint::open(&path) else { return false };
-            found.progress().is_ok()
-                && found.optimizer_state().is_ok()
-                && found
+            let Ok(checkpoint) = Checkpoint::open(&path) else { return false };
+            checkpoint.progress().is_ok()
+                && checkpoint.optimizer_state().is_ok()
+                && checkpoint
                     .weights()
-                    .and_then(|weights| NativeInference::new(&found.model_spec(), weights))
+                    .and_then(|weights| NativeInference::new(&checkpoint.model_spec(), weights))
                     .is_ok()
         });
         fs::write(path.join(name), whole).unwrap();

@@ -31,9 +31,9 @@ fn test_scores_match_those_of_training() {
     score["examples"] = json!(200);
     // The default is the test split of the best checkpoint.
     for line in ["run", "run --split test", "run/best", "run --data test.csv"] {
-        let found = evaluate(&dir, line);
-        let found = ["loss", "accuracy", "examples"].map(|key| (key, found[key].clone()));
-        assert_eq!(found.into_iter().collect::<Value>(), score, "{line}");
+        let evaluation = evaluate(&dir, line);
+        let actual = ["loss", "accuracy", "examples"].map(|key| (key, evaluation[key].clone()));
+        assert_eq!(actual.into_iter().collect::<Value>(), score, "{line}");
     }
 }
 
@@ -102,16 +102,16 @@ fn tables_of_many_classes_fit_a_terminal() {
 #[test]
 fn scores_are_consistent() {
     let dir = TestDir::with_noisy_run();
-    let found = evaluate(&dir, "run");
+    let evaluation = evaluate(&dir, "run");
     let sum = |values: &Value| -> f64 {
         values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).sum()
     };
-    let confusion = found["confusion"].as_array().unwrap();
+    let confusion = evaluation["confusion"].as_array().unwrap();
     assert_eq!(confusion.iter().map(sum).sum::<f64>(), 200.0);
     let correct = confusion[0][0].as_f64().unwrap() + confusion[1][1].as_f64().unwrap();
-    assert_eq!(found["accuracy"].as_f64().unwrap(), correct / 200.0);
+    assert_eq!(evaluation["accuracy"].as_f64().unwrap(), correct / 200.0);
     for key in ["lengths", "calibration"] {
-        let buckets = found[key].as_array().unwrap();
+        let buckets = evaluation[key].as_array().unwrap();
         let values = |key: &str| -> Vec<f64> {
             buckets.iter().map(|bucket| bucket[key].as_f64().unwrap()).collect()
         };
@@ -120,7 +120,7 @@ fn scores_are_consistent() {
             values("examples").into_iter().zip(values("accuracy")).map(|(n, a)| n * a);
         assert!((bucket_correct.sum::<f64>() - correct).abs() < 1e-6, "{key}");
     }
-    assert!((0.0..1.0).contains(&found["roc_auc"].as_f64().unwrap()));
+    assert!((0.0..1.0).contains(&evaluation["roc_auc"].as_f64().unwrap()));
 }
 
 #[test]
@@ -167,14 +167,14 @@ fn mistakes_are_written_with_their_texts() {
 fn two_checkpoints_are_compared_on_the_same_examples() {
     let dir = TestDir::with_noisy_run();
     dir.train("small.yaml --out other --set model.lstm.units=3 --set text.lowercase=false --set train.epochs=1");
-    let found = evaluate(&dir, "run --compare other");
-    let (own, other) = (evaluate(&dir, "run"), evaluate(&dir, "other"));
-    let comparison = &found["comparison"];
+    let compared = evaluate(&dir, "run --compare other");
+    let (first, other) = (evaluate(&dir, "run"), evaluate(&dir, "other"));
+    let comparison = &compared["comparison"];
     assert_eq!(comparison["accuracy"], other["accuracy"]);
     assert_eq!(comparison["loss"], other["loss"]);
     let count = |key: &str| comparison[key].as_f64().unwrap();
     let both = count("both_right");
-    assert_eq!((both + count("only_first")) / 200.0, own["accuracy"].as_f64().unwrap());
+    assert_eq!((both + count("only_first")) / 200.0, first["accuracy"].as_f64().unwrap());
     assert_eq!((both + count("only_other")) / 200.0, other["accuracy"].as_f64().unwrap());
     let itself = &evaluate(&dir, "run --compare run/best")["comparison"];
     assert_eq!((&itself["p_value"], &itself["only_first"]), (&json!(1.0), &json!(0)));

@@ -29,22 +29,22 @@ fn number(explanation: &Value, pointer: &str) -> f64 {
 fn words_of_a_class_contribute_to_it() {
     let dir = TestDir::with_run();
     for method in ["integrated-gradients", "leave-one-out"] {
-        let found = explain(&dir, &format!("run --class pos --method {method}"), &[TEXT]);
-        let words = words(&found[0]);
+        let explanations = explain(&dir, &format!("run --class pos --method {method}"), &[TEXT]);
+        let words = words(&explanations[0]);
         let names: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(names, ["n1", "pos3", "n2", "neg4", "pos5", "unheard"]);
         let of = |name: &str| words.iter().find(|(word, _)| word == name).unwrap().1;
         assert!(of("pos3") > 0.0 && of("pos5") > 0.0, "{method}: {words:?}");
         assert!(of("neg4") < 0.0, "{method}: {words:?}");
-        assert_eq!(found[0]["inputs"][0]["words"][5]["known"], false);
+        assert_eq!(explanations[0]["inputs"][0]["words"][5]["known"], false);
     }
 }
 
 #[test]
 fn contributions_add_up_to_the_change_in_log_odds() {
     let dir = TestDir::with_run();
-    let found = explain(&dir, "run", &[TEXT, "pos1", ""]);
-    for explanation in found.as_array().unwrap() {
+    let explanations = explain(&dir, "run", &[TEXT, "pos1", ""]);
+    for explanation in explanations.as_array().unwrap() {
         let sum: f64 = words(explanation).iter().map(|(_, contribution)| contribution).sum();
         let expected = number(explanation, "/log_odds")
             - number(explanation, "/integration/baseline_log_odds")
@@ -69,11 +69,11 @@ fn leave_one_out_matches_the_predict_command() {
         };
         of("neg") - of("pos")
     };
-    let found = explain(&dir, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
+    let explanations = explain(&dir, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
     let expected =
         ["neg3 pos2", "n1 pos2", "n1 neg3"].map(|rest| log_odds("n1 neg3 pos2") - log_odds(rest));
-    for ((word, found), expected) in words(&found[0]).iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-4, "{word}: {found}, not {expected}");
+    for ((word, actual), expected) in words(&explanations[0]).iter().zip(expected) {
+        assert!((actual - expected).abs() < 1e-4, "{word}: {actual}, not {expected}");
     }
 }
 
@@ -123,8 +123,8 @@ fn truncated_text_is_marked() {
     assert!(stdout(&done).contains("note: the text has 5 tokens and is truncated to 3"));
     let page = dir.read("page.html");
     assert_eq!(page.matches("class=\"truncated\"").count(), 1, "{page}");
-    let found = explain(&dir, "run", &["pos1 pos2 pos3 pos4", ""]);
-    assert_eq!(found[0]["inputs"][0]["tokens_unread"], 1);
+    let explanations = explain(&dir, "run", &["pos1 pos2 pos3 pos4", ""]);
+    assert_eq!(explanations[0]["inputs"][0]["tokens_unread"], 1);
     let shown = dir.lstmtext("explain run ").arg("").assert().success();
     assert!(stdout(&shown).contains("note: the text has no words"));
 }
@@ -143,9 +143,9 @@ fn texts_of_several_inputs_are_explained() {
     dir.train("two.yaml --out run");
     let mut command = dir.lstmtext("explain run --json");
     command.args(["--input", "story=a yes1 b", "--input", "question=is it 5"]);
-    let found = stdout_json(&command.assert().success());
+    let explanations = stdout_json(&command.assert().success());
     let names: Vec<&Value> =
-        found[0]["inputs"].as_array().unwrap().iter().map(|input| &input["input"]).collect();
+        explanations[0]["inputs"].as_array().unwrap().iter().map(|input| &input["input"]).collect();
     assert_eq!(names, ["story", "question"]);
     assert_fails(dir.lstmtext("explain run text"), 2, &["story, question", "--input"]);
 }

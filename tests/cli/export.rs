@@ -21,13 +21,13 @@ fn export(dir: TestDir, line: &str) -> TestDir {
     dir
 }
 
-/// Returns true if .venv has PyTorch. With a libtorch of the user's own, it does not.
+/// Returns true if .venv has PyTorch. It does not if .libtorch is a link to the user's own libtorch.
 fn has_torch() -> bool {
-    let own = checkout().join(".libtorch").is_symlink();
-    if own {
+    let is_link = checkout().join(".libtorch").is_symlink();
+    if is_link {
         eprintln!("skipped: .venv has no PyTorch, because .libtorch is a link to another libtorch");
     }
-    !own
+    !is_link
 }
 
 /// Returns the probability of each label, in the order of the labels.
@@ -110,13 +110,13 @@ fn assert_same_in_onnx(dir: &TestDir, columns: &[&str], examples: &[Vec<&str>]) 
     let (directory, file) = (dir.path("exported"), dir.path("model.onnx"));
     let paths = [directory.to_str().unwrap(), file.to_str().unwrap()];
     run_python(&checkout().join("scripts/export_onnx.py"), &paths).stderr("");
-    let found = python("onnx_logits.py", &[paths[1], &json!(examples).to_string()]);
-    assert_eq!(found["labels"], dir.json("exported/model.json")["labels"]);
+    let outputs = python("onnx_logits.py", &[paths[1], &json!(examples).to_string()]);
+    assert_eq!(outputs["labels"], dir.json("exported/model.json")["labels"]);
     for (row, example) in examples.iter().enumerate() {
         let inputs: Vec<_> = columns.iter().copied().zip(example.iter().copied()).collect();
         let ours = probabilities(dir, &inputs);
-        assert_same(floats(&found["logits"][row]), &ours);
-        for (ours, theirs) in ours.iter().zip(floats(&found["probabilities"][row])) {
+        assert_same(floats(&outputs["logits"][row]), &ours);
+        for (ours, theirs) in ours.iter().zip(floats(&outputs["probabilities"][row])) {
             assert!((ours - theirs).abs() < 1e-6, "{ours} in lstmtext, {theirs} in ONNX Runtime");
         }
     }
@@ -170,8 +170,8 @@ fn an_exported_directory_has_weights_and_a_description() {
     let dir = export(TestDir::with_data().file("two.yaml", TWO_INPUTS), "two.yaml");
     assert_eq!(dir.names("exported"), ["model.json", "model.safetensors"]);
     assert_eq!(dir.bytes("exported/model.safetensors"), dir.best_weights("run"));
-    let mut found = dir.json("exported/model.json");
-    let [story, question] = &mut found["inputs"].as_array_mut().unwrap()[..] else {
+    let mut description = dir.json("exported/model.json");
+    let [story, question] = &mut description["inputs"].as_array_mut().unwrap()[..] else {
         panic!("two inputs")
     };
     assert_eq!(story["prefix"], "story.");
@@ -188,7 +188,7 @@ fn an_exported_directory_has_weights_and_a_description() {
     });
     assert_eq!(*question, expected);
     assert_eq!(
-        (&found["labels"], &found["activation"]),
+        (&description["labels"], &description["activation"]),
         (&json!(["neg", "pos"]), &json!("sigmoid"))
     );
 }

@@ -102,10 +102,10 @@ fn top_prints_the_most_probable_classes_in_order() {
 fn predictions_keep_the_order_of_the_texts() {
     let dir = with_four_classes();
     let texts = examples(&CLASSES, 1_000, 6);
-    let found = predictions(&dir, "run --batch-size 64", &lines(&texts));
-    assert_eq!(found.len(), 1_000);
+    let batched = predictions(&dir, "run --batch-size 64", &lines(&texts));
+    assert_eq!(batched.len(), 1_000);
     let mut hits = 0;
-    for (prediction, example) in found.iter().zip(&texts) {
+    for (prediction, example) in batched.iter().zip(&texts) {
         assert_eq!(prediction["text"], example.text);
         hits += usize::from(prediction["label"] == example.label);
     }
@@ -153,15 +153,15 @@ fn every_line_gets_a_prediction() {
     let mut command = dir.lstmtext("predict run --format jsonl");
     let done = command.write_stdin(&texts[..]).assert().success();
     let printed = stdout(&done);
-    let found: Vec<Value> =
+    let predictions: Vec<Value> =
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let texts: Vec<&str> = found.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = predictions.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(
         texts,
         ["", "   ", "pos1", "\u{FFFD}\u{FFFD}", "<br />", "no newline at the end pos1"]
     );
     // All texts without words get the same prediction.
-    assert_eq!(found[0]["probability"], found[1]["probability"]);
+    assert_eq!(predictions[0]["probability"], predictions[1]["probability"]);
     let done = dir.lstmtext("predict run").arg("").assert().success();
     done.stdout(is_match(r"^(neg|pos)  0\.\d{4}  \n$").unwrap());
 }

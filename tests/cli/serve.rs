@@ -90,15 +90,15 @@ fn predictions_match_the_predict_command() {
     let texts = ["n1 pos3", "neg2 neg3", "ünïcode 好 \"quoted\"\n", ""];
     let (status, response) = server.post("/predict", &json!({"texts": texts}));
     assert_eq!(status, 200);
-    for (text, found) in texts.iter().zip(response["predictions"].as_array().unwrap()) {
+    for (text, prediction) in texts.iter().zip(response["predictions"].as_array().unwrap()) {
         let mut command = dir.lstmtext("predict run --format jsonl --top 2");
         let expected = stdout_json(&command.arg(text).assert().success());
         for key in ["label", "classes"] {
             let rounded = |value: &Value| value.to_string().chars().take(30).collect::<String>();
-            assert_eq!(rounded(&found[key]), rounded(&expected[key]), "{text}");
+            assert_eq!(rounded(&prediction[key]), rounded(&expected[key]), "{text}");
         }
         let (status, alone) = server.post("/predict", &json!({"text": text, "top": 1}));
-        assert_eq!((status, &alone["label"]), (200, &found["label"]));
+        assert_eq!((status, &alone["label"]), (200, &prediction["label"]));
         assert_eq!(alone["classes"].as_array().unwrap().len(), 1);
     }
     assert_eq!(server.post("/predict", &json!({"texts": []})).1, json!({"predictions": []}));
@@ -111,19 +111,19 @@ fn explanations_match_the_explain_command() {
     let mut command = dir.lstmtext("explain run --class neg --method leave-one-out --json");
     let expected = stdout_json(&command.arg("n1 pos3 neg2").assert().success());
     let request = json!({"text": "n1 pos3 neg2", "class": "neg", "method": "leave-one-out"});
-    let (status, mut found) = server.post("/explain", &request);
+    let (status, mut explanation) = server.post("/explain", &request);
     let mut expected = expected[0].clone();
     // The last bits of sums depend on the number of threads.
     for (pointer, _) in [("/log_odds", 0), ("/inputs/0/words/1/contribution", 0)] {
         let number = |value: &Value| value.pointer(pointer).unwrap().as_f64().unwrap();
-        assert!((number(&found) - number(&expected)).abs() < 1e-5);
+        assert!((number(&explanation) - number(&expected)).abs() < 1e-5);
     }
-    for value in [&mut found, &mut expected] {
+    for value in [&mut explanation, &mut expected] {
         for word in value["inputs"][0]["words"].as_array_mut().unwrap() {
             word["contribution"].take();
         }
     }
-    assert_eq!((status, &found["inputs"]), (200, &expected["inputs"]));
+    assert_eq!((status, &explanation["inputs"]), (200, &expected["inputs"]));
 }
 
 /// The page inserts this fragment, so untrusted text must be escaped.
@@ -201,8 +201,8 @@ fn invalid_requests_get_an_error_response() {
         ("/nowhere", "{}", 404, "unknown path"),
         ("/healthz", "{}", 405, "only accepts GET"),
     ] {
-        let (found, response) = server.request("POST", path, body.as_bytes());
-        assert_eq!(found, status, "{path} {body}: {response}");
+        let (actual, response) = server.request("POST", path, body.as_bytes());
+        assert_eq!(actual, status, "{path} {body}: {response}");
         assert!(response.contains(message) && response.starts_with("{\"error\":"), "{response}");
     }
     assert_eq!(server.request("GET", "/predict", b"").0, 405);
@@ -261,8 +261,8 @@ fn signals_stop_the_server_after_requests_in_progress() {
 fn a_thousand_connections_get_their_own_responses() {
     let dir = TestDir::with_run();
     let server = Server::start(&dir, "run");
-    let found = python("serve_load.py", &[&server.port.to_string(), "1000", "5"]);
-    assert_eq!(found, json!({"answered": 5000, "wrong": 0, "open_at_once": 1000}));
+    let result = python("serve_load.py", &[&server.port.to_string(), "1000", "5"]);
+    assert_eq!(result, json!({"answered": 5000, "wrong": 0, "open_at_once": 1000}));
     let (_, metrics) = server.request("GET", "/metrics", b"");
     let number = |name: &str| -> f64 {
         let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();

@@ -35,12 +35,12 @@ fn the_probability_at_each_word_is_that_of_the_text_so_far() {
         let states = &stdout_json(&command.arg(words.join(" ")).assert().success())[0];
         let probabilities = rows(&states["probabilities"]);
         assert_eq!(probabilities.len(), words.len());
-        for (count, found) in (1..).zip(&probabilities) {
+        for (count, actual) in (1..).zip(&probabilities) {
             let text = words[..count].join(" ");
             let expected =
                 predicted(&dir, &format!("predict {setting}"), &text, &states["classes"]);
-            for (found, expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-6, "{text}: {found}, not {expected}");
+            for (actual, expected) in actual.iter().zip(&expected) {
+                assert!((actual - expected).abs() < 1e-6, "{text}: {actual}, not {expected}");
             }
         }
         let steps = states["tokens"].as_array().unwrap().len();
@@ -80,8 +80,8 @@ fn texts_of_several_inputs_grow_one_at_a_time() {
         let answer = stdout_json(&command.args(given).assert().success());
         let labels = states["classes"].as_array().unwrap();
         let class = labels.iter().position(|label| *label == answer["label"]).unwrap();
-        let found = rows(&states["probabilities"])[0][class];
-        assert!((found - answer["probability"].as_f64().unwrap()).abs() < 1e-6, "{states}");
+        let probability = rows(&states["probabilities"])[0][class];
+        assert!((probability - answer["probability"].as_f64().unwrap()).abs() < 1e-6, "{states}");
     }
 }
 

@@ -46,8 +46,8 @@ fn every_point_is_trained_and_ranked() {
             [1, 2].map(|seed| dir.summary(&format!("sweeps/many/units={units}-seed={seed}")));
         for score in ["loss", "accuracy"] {
             let [a, b] = [0, 1].map(|run| runs[run]["validation"][score].as_f64().unwrap());
-            let close = |found: &Value, expected: f64| {
-                assert!((found.as_f64().unwrap() - expected).abs() < 1e-12, "{found} {expected}");
+            let close = |actual: &Value, expected: f64| {
+                assert!((actual.as_f64().unwrap() - expected).abs() < 1e-12, "{actual} {expected}");
             };
             close(&row[score]["mean"], (a + b) / 2.0);
             close(&row[score]["standard_deviation"], (a - b).abs() / 2_f64.sqrt());

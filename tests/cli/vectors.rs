@@ -45,7 +45,7 @@ fn embedding(dir: &TestDir, run: &str) -> NamedTensor {
 /// Returns the row of a word in the embedding.
 fn row(dir: &TestDir, run: &str, word: &str) -> Vec<f32> {
     let words = dir.json(&format!("{run}/best/vocabulary.json"));
-    let id = words.as_array().unwrap().iter().position(|known| known == word).unwrap();
+    let id = words.as_array().unwrap().iter().position(|each| each == word).unwrap();
     let embedding = embedding(dir, run);
     embedding.values.chunks_exact(embedding.shape[1]).nth(id).unwrap().to_vec()
 }
@@ -75,9 +75,9 @@ fn frozen_vectors_do_not_change() {
 fn trainable_vectors_start_from_the_file() {
     let dir = with_vectors();
     dir.train("vectors.yaml --out run --set train.learning_rate=0.0001");
-    let found = row(&dir, "run", "pos3");
+    let actual = row(&dir, "run", "pos3");
     let moved =
-        found.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+        actual.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
     assert!(moved > 0.0 && moved < 0.02, "{moved}");
     let summary = dir.lstmtext("summary vectors.yaml --json --set text.vocabulary_size=84");
     let summary = stdout_json(&{ summary }.assert().success());

@@ -283,8 +283,8 @@ fn wrong_content_is_discarded_and_reported() {
     let url = server.url.clone();
     let error = fixture.get(&url).unwrap_err();
     let expected = fixture.download_of(&url).sha256;
-    let found = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_contains(&error, &[&url, &expected, found]);
+    let actual = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_contains(&error, &[&url, &expected, actual]);
     fixture.assert_nothing();
     assert_eq!(ranges(&server.requests()), [None]);
 }

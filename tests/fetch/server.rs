@@ -86,7 +86,7 @@ impl Request {
         self.head
             .lines()
             .filter_map(|line| line.split_once(": "))
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .find(|(each, _)| each.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 }
