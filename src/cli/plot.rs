@@ -103,7 +103,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Returns whether a directory is not a run, but contains runs.
+/// Returns true if a directory is not a run, but contains runs.
 fn contains_runs(directory: &Path) -> bool {
     !is_run(directory)
         && !is_checkpoint(directory)

@@ -24,7 +24,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Returns whether the field is a section, which holds other fields rather than a value.
+    /// Returns true if the field is a section, which holds other fields rather than a value.
     pub fn is_section(&self) -> bool {
         self.values.is_empty()
     }

@@ -68,7 +68,7 @@ impl Override {
         &self.value
     }
 
-    /// Returns whether the override sets the field at `path`, one of its parents or one of its
+    /// Returns true if the override sets the field at `path`, one of its parents or one of its
     /// children.
     pub(super) fn overlaps(&self, path: &[String]) -> bool {
         path.starts_with(&self.path) || self.path.starts_with(path)

@@ -97,7 +97,7 @@ pub fn inline_yaml(value: &Value) -> String {
     }
 }
 
-/// Returns whether YAML parses the unquoted text as the same string.
+/// Returns true if YAML parses the unquoted text as the same string.
 fn is_plain(text: &str) -> bool {
     let safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
     let starts_safe = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');

@@ -58,7 +58,7 @@ pub const fn between(low: f64, high: f64) -> Range {
 }
 
 impl Range {
-    /// Returns whether the number is in the range.
+    /// Returns true if the number is in the range.
     pub fn contains(&self, number: f64) -> bool {
         let above = if self.excludes_low { number > self.low } else { number >= self.low };
         above && number <= self.high
@@ -381,7 +381,7 @@ pub enum Every {
 }
 
 impl Every {
-    /// Returns whether the interval ends after `step` steps.
+    /// Returns true if the interval ends after `step` steps.
     pub fn due(self, step: u64, end_of_epoch: bool) -> bool {
         match self {
             Self::Epoch => end_of_epoch,
@@ -479,7 +479,7 @@ impl FieldValue for ClassWeights {
 pub struct SweepSection(pub(super) Mapping);
 
 impl SweepSection {
-    /// Returns whether the section is empty or missing.
+    /// Returns true if the section is empty or missing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -25,7 +25,7 @@ pub struct Scalar {
     pub value: f64,
 }
 
-/// Returns whether a run directory or one of its sub-runs contains an event file.
+/// Returns true if a run directory or one of its sub-runs contains an event file.
 pub fn contains_events(run: &Path) -> bool {
     let entries = directories(run).flat_map(|directory| fs::read_dir(directory).ok());
     entries.flatten().flatten().any(|entry| is_event_file(&entry.path()))

@@ -27,7 +27,7 @@ impl Font {
         Ok(Self { font, scale, em })
     }
 
-    /// Returns whether the font has a glyph for a character.
+    /// Returns true if the font has a glyph for a character.
     pub(super) fn has_glyph(&self, character: char) -> bool {
         character.is_whitespace() || self.font.glyph_id(character).0 != 0
     }

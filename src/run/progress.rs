@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// Returns whether each validation was a new best, and the stop reason after the last one.
+    /// Returns a flag for each validation, true for a new best, and the stop reason after the last one.
     fn run(fields: &str, scores: &[(f64, f64)]) -> (Vec<bool>, Option<StopReason>) {
         let yaml = format!("data: {{train: x}}\ntrain: {{early_stopping: {{{fields}}}}}\n");
         let config = config::parse(&yaml, "test", &[]).unwrap().config.train;

@@ -216,7 +216,7 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Returns whether a signal ended a process, directly or by its own exit code.
+/// Returns true if a signal ended a process, directly or by its own exit code.
 fn was_stopped(status: ExitStatus) -> bool {
     status.signal().is_some() || status.code().is_some_and(|code| code > 128)
 }

@@ -189,7 +189,7 @@ impl Leaderboard {
         (min < max).then_some((min, max))
     }
 
-    /// Returns whether any row has more than one finished run.
+    /// Returns true if any row has more than one finished run.
     pub fn has_deviations(&self) -> bool {
         self.rows.iter().any(|row| row.finished.len() > 1)
     }

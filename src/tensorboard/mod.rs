@@ -160,7 +160,7 @@ impl<'a> SummaryWriter<'a> {
         test.sync()
     }
 
-    /// Returns whether histograms are due after a step.
+    /// Returns true if histograms are due after a step.
     pub fn wants_histograms(&self, step: u64) -> bool {
         self.config.histograms.is_some_and(|interval| step.is_multiple_of(interval))
     }
@@ -189,7 +189,7 @@ impl<'a> SummaryWriter<'a> {
         Ok(())
     }
 
-    /// Returns whether [`SummaryWriter::vectors`] writes anything.
+    /// Returns true if [`SummaryWriter::vectors`] writes anything.
     pub fn wants_vectors(&self) -> bool {
         self.config.projector.is_some()
     }

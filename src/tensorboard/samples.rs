@@ -58,7 +58,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// Returns whether there are no examples.
+    /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.examples.is_empty()
     }

@@ -92,7 +92,7 @@ choice! {
 }
 
 impl Precision {
-    /// Returns whether LSTMs compute in 16 bits.
+    /// Returns true if LSTMs compute in 16 bits.
     pub fn is_half(self) -> bool {
         matches!(self, Self::Bf16 | Self::Fp16)
     }

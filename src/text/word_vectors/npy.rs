@@ -225,7 +225,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Skips white space, and `mark` if it follows. Returns whether it does.
+    /// Skips white space, and `mark` if it follows. Returns true if it did follow.
     fn eat(&mut self, mark: char) -> bool {
         self.rest = self.rest.trim_start();
         let tail = self.rest.strip_prefix(mark);
