@@ -75,11 +75,11 @@ pub struct BatchLoss {
 }
 
 impl BatchLoss {
-    /// Returns the loss over the batches of all processes, and the weight of their examples. `weight`
-    /// is the sum of the weights of the examples of this process.
+    /// Returns the loss over the batches of all processes, and the total weight of their examples.
+    /// `weight` is the total weight of this process's examples.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     pub fn sum(self, weight: f64, collective: &dyn Collective) -> anyhow::Result<(Self, f64)> {
         // The mean of a batch without weight is not a number.
         let sum = if weight == 0.0 { 0.0 } else { self.mean * weight };
@@ -108,7 +108,7 @@ pub trait Learner: Inference {
     /// the batches of all processes. `sparse_embedding` then updates the rows of all their words.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()>;
 
     /// Measures the norm of the whole gradient, and scales the gradient down to norm `limit` if its
@@ -124,10 +124,10 @@ pub trait Learner: Inference {
     /// Returns the backend's own errors.
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()>;
 
-    /// Makes a training step: all of the above.
+    /// Performs a training step: computes, sums and clips the gradients, and updates the weights.
     ///
     /// # Errors
-    /// Returns the errors of its parts.
+    /// Returns the errors of these methods.
     fn step(
         &mut self,
         batch: &PreparedBatch,

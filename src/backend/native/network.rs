@@ -116,7 +116,7 @@ impl Gradients {
     /// its process. The gradient of an embedding gets the rows of all words of all processes.
     ///
     /// # Errors
-    /// Returns an error if another process is lost or late.
+    /// Returns an error if another process has failed or does not respond in time.
     pub fn sum(
         &mut self,
         weights: &[Weight],
