@@ -20,8 +20,8 @@ use crate::text::Encoders;
 
 const EXAMPLES: &str = "\
 Examples:
-  lstmtext import configs/keras_imdb_80.yaml weights.npz --to imported
   lstmtext import runs/a weights.npz --to imported
+  lstmtext import configs/keras_imdb_80.yaml keras_model.npz --to imported
 
 The configuration or checkpoint defines the model. Its vocabulary comes from the training examples, or \
 from the file in text.vocabulary; if that and data.labels are set, no data is read.

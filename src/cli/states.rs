@@ -116,7 +116,7 @@ impl TextStates {
         if unknown > 0 {
             let unknown = pluralize(unknown, "token");
             notes.push(format!(
-                "{unknown} of {name} are not in the vocabulary; the model reads them as the same token"
+                "{name} has {unknown} outside the vocabulary; the model reads all such tokens alike"
             ));
         }
         notes

@@ -238,8 +238,8 @@ fn overlap_note(splits: &DataSplits, name: SplitName) -> Option<String> {
     let train: HashSet<&TextHash> = splits.train.hashes().collect();
     let split = splits.split(name);
     let common = split.hashes().filter(|hash| train.contains(hash)).count();
-    (common > 0)
-        .then(|| format!("{common} of {} {name} texts are also training texts", split.len()))
+    let also = if common == 1 { "is also a training text" } else { "are also training texts" };
+    (common > 0).then(|| format!("{common} of {} {name} texts {also}", split.len()))
 }
 
 #[cfg(test)]
@@ -312,7 +312,7 @@ mod tests {
             "data: {train: DIR/train.csv, validation: DIR/other.csv}",
         )
         .unwrap();
-        assert_eq!(splits.notes, ["1 of 2 validation texts are also training texts"]);
+        assert_eq!(splits.notes, ["1 of 2 validation texts is also a training text"]);
     }
 
     #[test]

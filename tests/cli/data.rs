@@ -161,8 +161,8 @@ fn statistics_match_a_count_by_hand() {
     assert_eq!(
         report["notes"],
         json!([
-            "1 of 2 validation texts are also training texts",
-            "1 of 2 test texts are also training texts"
+            "1 of 2 validation texts is also a training text",
+            "1 of 2 test texts is also a training text"
         ])
     );
 }

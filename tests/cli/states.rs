@@ -141,7 +141,7 @@ fn unknown_and_truncated_words_are_reported() {
     assert_eq!(states["tokens_unread"], 2);
     let stderr = stderr(&done);
     assert!(stderr.contains("the text has 6 tokens; the model reads 4 of them"), "{stderr}");
-    assert!(stderr.contains("1 token of the text are not in the vocabulary"), "{stderr}");
+    assert!(stderr.contains("the text has 1 token outside the vocabulary"), "{stderr}");
     dir.lstmtext("states run --to s.svg").arg("n1 n2 n3 n4 n5 n6").assert().success();
     assert!(dir.read("s.svg").contains("after each word (4 of 6 tokens)"));
 }

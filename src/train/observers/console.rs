@@ -130,7 +130,7 @@ impl Observer for Console {
         self.bar.finish_and_clear();
         let best = progress.best.map_or(0, |best| best.epoch);
         let reason = match reason {
-            StopReason::Epochs => format!("trained {}", pluralize(self.epochs, "epoch")),
+            StopReason::Epochs => format!("trained {}", pluralize(progress.epoch, "epoch")),
             StopReason::EarlyStopping => {
                 format!("no improvement in {}", pluralize(progress.waited, "validation"))
             }
