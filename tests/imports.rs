@@ -52,6 +52,23 @@ impl Crate {
         }
     }
 
+    /// Returns the entries of a directory that each of its entries imports from. An entry is a file or
+    /// a subdirectory with all of its files; `mod.rs` is none.
+    fn directory_graph(&self, directory: &[String]) -> BTreeMap<Module, BTreeSet<Module>> {
+        let entry = |module: &Module| {
+            (module.len() > directory.len() && module.starts_with(directory))
+                .then(|| module[..=directory.len()].to_vec())
+        };
+        let mut graph: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+        for (module, targets) in self.graph() {
+            let Some(from) = entry(&module) else { continue };
+            let mut targets: BTreeSet<Module> = targets.iter().filter_map(entry).collect();
+            targets.remove(&from);
+            graph.entry(from).or_default().extend(targets);
+        }
+        graph
+    }
+
     /// Returns the files that each file imports from.
     fn graph(&self) -> BTreeMap<Module, BTreeSet<Module>> {
         let edges = self.files.iter().map(|(module, file)| {
@@ -218,6 +235,18 @@ fn no_files_import_each_other() {
     for source in SOURCES {
         let circles = circles(&read(source).graph());
         assert!(circles.is_empty(), "{source}: circular imports: {circles:#?}");
+    }
+}
+
+/// A file and a directory beside it may not import each other either.
+#[test]
+fn no_directories_import_each_other() {
+    for source in SOURCES {
+        let files = read(source);
+        for directory in files.files.keys() {
+            let circles = circles(&files.directory_graph(directory));
+            assert!(circles.is_empty(), "{source}: circular imports: {circles:#?}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod draft;
 mod error;
 mod fields;
 mod load;
+mod load_sweep;
 mod locate;
 mod overrides;
 mod print;
@@ -21,6 +22,7 @@ pub use draft::defaults;
 pub use error::ConfigError;
 pub use fields::Field;
 pub use load::{load, load_single, parse};
+pub use load_sweep::Sweep;
 pub use overrides::Override;
 pub(crate) use overrides::field_path;
 pub use print::{inline_yaml, reference, resolved_yaml};
@@ -33,7 +35,7 @@ pub use schema::{
     SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
     Truncate, UnseenLabels, logit_count,
 };
-pub use sweep::{Point, Sweep};
+pub use sweep::Point;
 pub use value::{
     ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget, positive_integer,
 };

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use serde_yaml::Value;
 
-use super::search::Point;
-use super::section;
-use crate::config::draft::Draft;
-use crate::config::error::ConfigError;
-use crate::config::fields::Fault;
-use crate::config::load::Document;
-use crate::config::overrides::{Override, SWEEP};
-use crate::config::resolved::Resolved;
+use super::draft::Draft;
+use super::error::ConfigError;
+use super::fields::Fault;
+use super::load::Document;
+use super::overrides::{Override, SWEEP};
+use super::resolved::Resolved;
+use super::sweep::{Point, section};
 
 /// A configuration with a section `sweep` and the points it generates.
 #[derive(Clone, Debug)]
