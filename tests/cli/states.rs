@@ -116,7 +116,7 @@ fn a_picture_has_at_most_twelve_texts() {
     assert!(svg.contains("1: probability of “pos”") && svg.contains("2: probability of “pos”"));
     let mut command = dir.lstmtext("states run --to many.png");
     command.args(vec!["n1"; 13]);
-    assert_fails(command, 2, &["\"many.png\"", "12 texts, not 13"]);
+    assert_fails(command, 2, &["\"many.png\"", "13 texts, but such a file holds at most 12"]);
     assert!(!dir.path("many.png").exists());
 }
 
