@@ -14,7 +14,7 @@ use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, replace_directory};
 use crate::output::{note, print};
 
-/// Write the training, validation and test examples to JSON Lines files
+/// Write the training, validation and test examples to JSON lines files
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lstmtext data split configs/imdb.yaml --to data/imdb_split")]
 pub struct SplitArgs {

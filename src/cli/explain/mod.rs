@@ -62,7 +62,7 @@ pub struct ExplainArgs {
     /// Color words; auto does so if stdout is a terminal and NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: Color,
-    /// Number of CPU threads; by default the number of cores
+    /// Number of CPU threads; by default one per core
     #[arg(long, value_name = "N", value_parser = positive_integer)]
     threads: Option<NonZeroUsize>,
 }

@@ -1,4 +1,4 @@
-//! Reads JSON Lines files: one object on each line.
+//! Reads JSON lines files: one object on each line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
