@@ -132,7 +132,7 @@ impl<'a> Trainer<'a> {
         let mut notes = Vec::new();
         if progress.step > 0 && progress.order != order {
             notes.push(
-                "the training examples or their order have changed since the run was interrupted; \
+                "the training examples or their order have changed since the checkpoint was saved; \
                  some validation examples may have been trained on"
                     .to_owned(),
             );

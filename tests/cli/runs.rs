@@ -76,6 +76,21 @@ fn runs_are_listed_with_scores_and_differences() {
     assert_eq!(row(&text, "c").last().unwrap(), &"16");
 }
 
+/// In a pipe. A terminal shows the start and the end of a long name.
+#[test]
+fn long_names_are_whole_for_scripts() {
+    let dir = TestDir::with_data();
+    let name = "experiment-".repeat(8);
+    for suffix in ["a", "b"] {
+        dir.train(&format!("small.yaml --out runs/{name}{suffix}"));
+    }
+    let table = stdout(&dir.lstmtext("runs runs").assert().success());
+    assert!(
+        table.contains(&format!("{name}a ")) && table.contains(&format!("{name}b ")),
+        "{table}"
+    );
+}
+
 #[test]
 fn runs_are_sorted_by_any_key() {
     let dir = TestDir::with_data();

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -18,7 +19,7 @@ use crate::output::table::{Align, Table, truncate_middle, wrap};
 use crate::output::{message, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
-/// Minimum width of truncated names.
+/// Minimum width of truncated names in a terminal.
 const MIN_NAME_WIDTH: usize = 16;
 /// Maximum width of a value. Longer ones are truncated.
 const VALUE_WIDTH: usize = 32;
@@ -140,7 +141,11 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     match args.json {
         true => print_json(&entries(&runs, &differing))?,
         false if runs.is_empty() => message(format!("no runs in \"{}\"", directory.display())),
-        false => print(&table(&runs, &differing, terminal_width()))?,
+        false => {
+            // Scripts need whole names.
+            let min_name_width = if stdout().is_terminal() { MIN_NAME_WIDTH } else { usize::MAX };
+            print(&table(&runs, &differing, terminal_width(), min_name_width))?;
+        }
     }
     Ok(SUCCESS)
 }
@@ -171,7 +176,12 @@ const SCORE_HEADING: (&str, usize) = ("validation", 2);
 
 /// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each
 /// run whose value differs from the most common one.
-fn table(runs: &[NamedRun], differing: &[Difference], width: usize) -> String {
+fn table(
+    runs: &[NamedRun],
+    differing: &[Difference],
+    width: usize,
+    min_name_width: usize,
+) -> String {
     let fields = fields_of(differing);
     let with_fields = columns(runs, &fields, usize::MAX);
     let has_columns = with_fields.width() <= width;
@@ -180,7 +190,7 @@ fn table(runs: &[NamedRun], differing: &[Difference], width: usize) -> String {
     } else {
         let without = columns(runs, &[], usize::MAX);
         let spare = width.saturating_sub(without.width() - without.widths()[0]);
-        let name_width = spare.max(MIN_NAME_WIDTH);
+        let name_width = spare.max(min_name_width);
         let names: Vec<String> =
             runs.iter().map(|run| truncate_middle(&run.name, name_width)).collect();
         let is_ambiguous = names.iter().any(|name| names.iter().filter(|n| *n == name).count() > 1);
