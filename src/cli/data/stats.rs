@@ -103,7 +103,7 @@ fn format_report(report: &StatsReport, inputs: &[Input]) -> String {
         if std::mem::replace(&mut last, &split.name) == split.name {
             continue;
         }
-        let count = |(label, count): &(String, usize)| format!("{label} {}", group_digits(*count));
+        let count = |(label, count): &(String, usize)| format!("{label}: {}", group_digits(*count));
         let labels: Vec<String> = split.labels.iter().map(count).collect();
         out.push_str(&format!("{:<width$}  {}\n", split.name, join_names(&labels)));
     }
