@@ -93,7 +93,7 @@ def main():
         case("four classes", *synthetic(random, 70, 4, 0.7)),
     ]
     labels, probabilities = synthetic(random, 40, 3, 0.7)
-    # The last class has no examples and is never predicted.
+    # The last class has no examples and is seldom predicted.
     labels %= 2
     probabilities[:, 2] *= 0.01
     probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -27,7 +27,7 @@ pub struct Evaluation {
     pub expected_calibration_error: f64,
     /// Bins of the calibration error that are not empty.
     pub calibration: Vec<CalibrationBin>,
-    /// Unweighted mean over the classes.
+    /// Unweighted mean over the classes that have examples or are predicted, as in scikit-learn.
     pub macro_average: ClassScore,
     /// Scores of each class.
     pub classes: Vec<ClassReport>,
@@ -103,7 +103,7 @@ impl Evaluation {
             average_precision: over_classes(predictions, labels.len(), average_precision),
             expected_calibration_error,
             calibration: bins,
-            macro_average: macro_average(&classes),
+            macro_average: macro_average(&classes, &confusion),
             classes,
             confusion,
             lengths: length_buckets(predictions),
@@ -151,9 +151,13 @@ fn class_reports(confusion: &[Vec<usize>], labels: &[String]) -> Vec<ClassReport
     labels.iter().enumerate().map(report).collect()
 }
 
-fn macro_average(classes: &[ClassReport]) -> ClassScore {
+fn macro_average(classes: &[ClassReport], confusion: &[Vec<usize>]) -> ClassScore {
+    let is_predicted = |class: usize| confusion.iter().any(|row| row[class] > 0);
+    let present = classes.iter().enumerate();
+    let present = present.filter(|(index, class)| class.examples > 0 || is_predicted(*index));
+    let present: Vec<&ClassScore> = present.map(|(_, class)| &class.score).collect();
     let mean = |pick: fn(&ClassScore) -> f64| {
-        classes.iter().map(|class| pick(&class.score)).sum::<f64>() / classes.len() as f64
+        present.iter().map(|score| pick(score)).sum::<f64>() / present.len() as f64
     };
     ClassScore {
         precision: mean(|score| score.precision),

@@ -84,6 +84,21 @@ fn scores_match_scikit_learn() {
     }
 }
 
+/// As in `sklearn.metrics.precision_recall_fscore_support` with `average="macro"`.
+#[test]
+fn absent_classes_are_not_in_the_macro_average() {
+    let labels = ["a", "b", "c"].map(str::to_owned);
+    let certain = |class: usize| (0..3).map(|i| if i == class { 0.8 } else { 0.1 }).collect();
+    let f1 = |targets: &[u32], predicted: &[usize]| {
+        let probabilities: Vec<Vec<f64>> = predicted.iter().map(|class| certain(*class)).collect();
+        Evaluation::of(&predictions(targets, &probabilities), &labels).macro_average.f1
+    };
+    assert_eq!(f1(&[0, 0], &[0, 0]), 1.0);
+    assert_eq!(f1(&[0, 1], &[0, 1]), 1.0);
+    // F1 is 2/3 for "a" and 0 for "c", which is predicted but has no examples.
+    assert!((f1(&[0, 0], &[0, 2]) - 1.0 / 3.0).abs() < 1e-12);
+}
+
 #[test]
 fn p_values_match_scipy() {
     for (only_first, only_other, p_value) in expected().comparisons {
