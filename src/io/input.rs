@@ -6,7 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-const UTF_16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
+/// Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark starts with
+/// that of UTF-16.
+const OTHER_ENCODINGS: [(&[u8], &str); 4] = [
+    (b"\xFF\xFE\0\0", "UTF-32"),
+    (b"\0\0\xFE\xFF", "UTF-32"),
+    (b"\xFF\xFE", "UTF-16"),
+    (b"\xFE\xFF", "UTF-16"),
+];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Bytes per megabyte.
@@ -38,7 +45,7 @@ impl Limit {
 /// mark.
 ///
 /// # Errors
-/// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16.
+/// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16 or UTF-32.
 pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     open_limited(path, Limits { line: Limit::NONE, unpacked: Limit::NONE })
 }
@@ -72,8 +79,11 @@ pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRe
     };
     let mut reader = BufReader::with_capacity(1 << 16, limited);
     let start = reader.fill_buf().with_context(|| format!("cannot read {}", name()))?;
-    if UTF_16.iter().any(|mark| start.starts_with(mark)) {
-        bail!("{} is UTF-16, expected UTF-8; convert it with iconv -f UTF-16 -t UTF-8", name());
+    if let Some((_, encoding)) = OTHER_ENCODINGS.iter().find(|(mark, _)| start.starts_with(mark)) {
+        bail!(
+            "{} is {encoding}, expected UTF-8; convert it with iconv -f {encoding} -t UTF-8",
+            name()
+        );
     }
     if start.starts_with(BYTE_ORDER_MARK) {
         reader.consume(BYTE_ORDER_MARK.len());

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::lines::for_each_line;
-use super::sink::{Sink, excerpt};
+use super::sink::{Sink, excerpt, not_utf8};
 use super::table::Layout;
 use crate::config::DataConfig;
 
@@ -108,7 +108,7 @@ impl Story {
 
 /// Parses the number and the content of a line.
 fn parse(bytes: &[u8]) -> Result<(u64, Line<'_>), String> {
-    let line = std::str::from_utf8(bytes).map_err(|_| "the line is not valid UTF-8")?;
+    let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
     let numbered = line.trim_start().split_once(' ');
     let (number, content) =
         numbered.and_then(|(number, content)| Some((number.parse().ok()?, content))).ok_or_else(

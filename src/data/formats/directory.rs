@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::lines::limits;
-use super::sink::{Row, Sink};
+use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
 use crate::io::input::{Limit, MB, open_limited};
 
@@ -48,7 +48,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
             }
             let row = String::from_utf8(bytes)
                 .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
-                .map_err(|_| format!("\"{}\" is not valid UTF-8", file.display()));
+                .map_err(|_| not_utf8(format_args!("\"{}\"", file.display())));
             sink.add(0, row)?;
         }
     }

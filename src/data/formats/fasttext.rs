@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::lines::for_each_line;
-use super::sink::{Row, Sink};
+use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
 
 const PREFIX: &str = "__label__";
@@ -19,7 +19,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
 }
 
 fn parse(bytes: &[u8]) -> Result<Row, String> {
-    let line = std::str::from_utf8(bytes).map_err(|_| "the line is not valid UTF-8")?;
+    let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
     let line = line.trim_start();
     let (first, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     match first.strip_prefix(PREFIX) {

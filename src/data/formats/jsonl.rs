@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use serde_json::Value as Json;
 
 use super::lines::for_each_line;
-use super::sink::{Row, Sink, field_of};
+use super::sink::{Row, Sink, field_of, not_utf8};
 use crate::config::{Column, DataConfig};
 
 /// Reads the file `path` into `sink`.
@@ -37,8 +37,9 @@ fn parse(
     label: &str,
     filter: &BTreeMap<String, String>,
 ) -> Result<Option<Row>, String> {
-    let object: serde_json::Map<String, Json> = serde_json::from_slice(bytes).map_err(|error| {
-        // serde_json counts lines from the start of `bytes`, so its line number is always 1.
+    let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
+    let object: serde_json::Map<String, Json> = serde_json::from_str(line).map_err(|error| {
+        // serde_json counts lines from the start of `line`, so its line number is always 1.
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {

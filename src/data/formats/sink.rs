@@ -1,6 +1,7 @@
 //! Collects the rows that the readers of all formats produce.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::Path;
 
 use anyhow::bail;
@@ -94,6 +95,13 @@ impl<'a> Sink<'a> {
 pub fn field_of(inputs: &Inputs, column: &Column) -> String {
     let requests = |input: &&Input| input.columns.0.contains(column);
     inputs.iter().find(requests).map_or(String::new(), |input| input.field("column"))
+}
+
+/// Message for text that is not UTF-8, such as a CSV file in Windows-1252 or Latin-1.
+pub fn not_utf8(subject: impl fmt::Display) -> String {
+    format!(
+        "{subject} is not valid UTF-8; convert the file, e.g. with iconv -f WINDOWS-1252 -t UTF-8"
+    )
 }
 
 /// Shortens untrusted text and replaces its control characters, for messages.

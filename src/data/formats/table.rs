@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, ensure};
 
 use super::lines::{for_each_line, limits};
-use super::sink::{Row, Sink, excerpt, field_of};
+use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Inputs};
 use crate::io::input::open_limited;
 
@@ -178,8 +178,7 @@ impl Layout {
             let bytes = fields.get(index).ok_or_else(|| {
                 format!("expected at least {} columns, found {}", index + 1, fields.len())
             })?;
-            std::str::from_utf8(bytes)
-                .map_err(|_| format!("column {} is not valid UTF-8", index + 1))
+            std::str::from_utf8(bytes).map_err(|_| not_utf8(format_args!("column {}", index + 1)))
         };
         for (index, wanted) in &self.filter {
             if field(*index)? != wanted {

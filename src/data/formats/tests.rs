@@ -207,15 +207,36 @@ fn rows_that_span_many_lines_are_reported() {
 }
 
 #[test]
-fn utf_16_is_recognized() {
-    for mark in [b"\xFF\xFE", b"\xFE\xFF"] {
-        let content = [&mark[..], b"t\0e\0x\0t\0"].concat();
+fn other_encodings_are_recognized() {
+    let marks: [(&[u8], &str); 4] = [
+        (b"\xFF\xFE", "UTF-16"),
+        (b"\xFE\xFF", "UTF-16"),
+        (b"\xFF\xFE\0\0", "UTF-32"),
+        (b"\0\0\xFE\xFF", "UTF-32"),
+    ];
+    for (mark, encoding) in marks {
+        let content = [mark, b"t\x01e\0x\0t\0"].concat();
         for name in ["a.csv", "a.txt", "a.jsonl"] {
-            assert!(
-                format!("{:#}", read_file(name, &content, "").unwrap_err()).contains("is UTF-16"),
-                "{name}"
-            );
+            let error = format!("{:#}", read_file(name, &content, "").unwrap_err());
+            let advice =
+                format!("is {encoding}, expected UTF-8; convert it with iconv -f {encoding}");
+            assert!(error.contains(&advice), "{name}: {error}");
         }
+    }
+}
+
+/// Spreadsheets save CSV files in Windows-1252, where skipping lines would lose those with accents.
+#[test]
+fn lines_that_are_not_utf_8_can_be_converted() {
+    for (name, content) in [
+        ("a.csv", &b"text,label\ntr\xE8s bon,pos\n"[..]),
+        ("a.tsv", b"text\tlabel\ntr\xE8s bon\tpos\n"),
+        ("a.txt", b"__label__pos tr\xE8s bon\n"),
+        ("a.jsonl", b"{\"text\": \"tr\xE8s bon\", \"label\": \"pos\"}\n"),
+    ] {
+        let error = format!("{:#}", read_file(name, content, "").unwrap_err());
+        assert!(error.contains("not valid UTF-8; convert the file"), "{name}: {error}");
+        assert!(error.contains("iconv -f WINDOWS-1252"), "{name}: {error}");
     }
 }
 
