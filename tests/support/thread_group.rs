@@ -1,6 +1,7 @@
 //! A group of processes for tests: the threads of one process.
 
 use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
 
 use super::Collective;
 
@@ -18,10 +19,20 @@ struct Group {
 
 impl GroupThread {
     /// Creates the threads of a group.
-    pub fn group(size: usize) -> Vec<Self> {
+    fn group(size: usize) -> Vec<Self> {
         let values = Mutex::new(vec![Vec::new(); size]);
         let group = Arc::new(Group { barrier: Barrier::new(size), values });
         (0..size).map(|rank| Self { rank, group: group.clone() }).collect()
+    }
+
+    /// Calls `train` for each share of a batch, on a thread of its own. Returns the results by rank.
+    pub fn train<T: Send>(shares: &[&[u32]], train: impl Fn(&Self, &[u32]) -> T + Sync) -> Vec<T> {
+        thread::scope(|scope| {
+            let threads = Self::group(shares.len()).into_iter().zip(shares);
+            let threads = threads.map(|(thread, share)| scope.spawn(|| train(&{ thread }, share)));
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
     }
 
     /// Returns the values of all threads, by rank.

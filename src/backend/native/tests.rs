@@ -1,5 +1,3 @@
-use std::thread;
-
 use super::*;
 use crate::backend::{Collective, Inference, Learner, StepStats};
 use crate::config::{self, Config, PadSide};
@@ -36,17 +34,11 @@ fn data() -> Dataset {
 
 /// Trains one step on shares of a batch. Returns the weights and measurements of each process.
 fn train_on_shares(config: &Config, shares: &[&[u32]]) -> Vec<(Vec<NamedTensor>, StepStats)> {
-    let train = |collective: GroupThread, share: &[u32]| {
+    GroupThread::train(shares, |process, share| {
         let mut learner = learner(config);
         let batch = (learner.preparer())(&data(), share, 1);
-        learner.step(&batch, &collective, Some(0.1), 0.1).unwrap();
+        learner.step(&batch, process, Some(0.1), 0.1).unwrap();
         (learner.weights(), learner.drain_step_stats()[0])
-    };
-    thread::scope(|scope| {
-        let processes = GroupThread::group(shares.len()).into_iter().zip(shares);
-        let processes = processes.map(|(process, share)| scope.spawn(|| train(process, share)));
-        let processes: Vec<_> = processes.collect();
-        processes.into_iter().map(|process| process.join().unwrap()).collect()
     })
 }
 

@@ -1,7 +1,5 @@
 //! Training by several processes.
 
-use std::thread;
-
 use lstmtext::backend::{Learner, StepStats};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
@@ -17,18 +15,12 @@ fn train_on_shares(
     shares: &[&[u32]],
 ) -> Vec<(Vec<NamedTensor>, StepStats)> {
     let data = &Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
-    let train = |process: GroupThread, share: &[u32]| {
+    GroupThread::train(shares, |process, share| {
         let objective = objective(class_weights);
         let mut learner = TorchLearner::new(case.model(), &case.config.train, &objective);
         let batch = (learner.preparer())(data, share, 1);
-        learner.step(&batch, &process, Some(0.1), 0.1).unwrap();
+        learner.step(&batch, process, Some(0.1), 0.1).unwrap();
         (learner.weights(), learner.drain_step_stats()[0])
-    };
-    thread::scope(|scope| {
-        let processes = GroupThread::group(shares.len()).into_iter().zip(shares);
-        let processes = processes.map(|(process, share)| scope.spawn(|| train(process, share)));
-        let processes: Vec<_> = processes.collect();
-        processes.into_iter().map(|process| process.join().unwrap()).collect()
     })
 }
 
