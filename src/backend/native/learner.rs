@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::branch::CellStates;
 use super::dropout::Dropout;
-use super::network::{Gradients, Network};
+use super::gradients::Gradients;
+use super::network::Network;
 use super::optimizer::Optimizer;
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;

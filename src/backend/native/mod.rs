@@ -4,18 +4,23 @@
 mod branch;
 mod dropout;
 mod engine;
+mod gradients;
 mod head;
 mod learner;
 mod network;
 mod optimizer;
 mod sharding;
+mod update;
+mod weight;
 
 pub use branch::CellStates;
 pub use dropout::Dropout;
 pub use engine::NativeBackend;
+pub use gradients::{Gradients, RowGradient};
 pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};
-pub use network::{Gradients, Network, RowGradient, Weight};
+pub use network::Network;
 pub use sharding::{BatchSharder, SequenceBlock, Shard, ShardTexts, ShardedBatch};
+pub use weight::Weight;
 
 #[cfg(test)]
 mod tests;

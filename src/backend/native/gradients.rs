@@ -1,0 +1,123 @@
+//! Gradients of a network: their norm, and their sum over processes.
+
+use super::weight::Weight;
+use crate::backend::Collective;
+use crate::model::named_tensors::NamedTensor;
+
+/// Gradient of every parameter. The gradient of an embedding has only the rows of a batch's words.
+#[derive(Default)]
+pub struct Gradients {
+    /// Gradient of each parameter; empty for embeddings and for parameters that are not trained.
+    pub dense: Vec<Vec<f32>>,
+    /// Gradient of each trained embedding.
+    pub rows: Vec<RowGradient>,
+}
+
+/// Gradient of an embedding.
+#[derive(Default)]
+pub struct RowGradient {
+    /// Index of the parameter.
+    pub parameter: usize,
+    /// Distinct words, sorted.
+    pub words: Vec<u32>,
+    /// Gradient of each word's vector, [words, E].
+    pub values: Vec<f32>,
+}
+
+impl Gradients {
+    /// Returns the norm of all gradients together.
+    pub fn norm(&self) -> f64 {
+        let rows = self.rows.iter().map(|rows| &rows.values);
+        let squares = self.dense.iter().chain(rows).map(|values| sum_of_squares(values));
+        squares.sum::<f64>().sqrt()
+    }
+
+    /// Replaces the gradients by their sums over all processes, each multiplied by the `factor` of
+    /// its process. The gradient of an embedding gets the rows of all words of all processes.
+    ///
+    /// # Errors
+    /// Returns an error if another process has failed or does not respond in time.
+    pub fn sum(
+        &mut self,
+        weights: &[Weight],
+        factor: f32,
+        collective: &dyn Collective,
+    ) -> anyhow::Result<()> {
+        for values in &mut self.dense {
+            scale(values, factor);
+            collective.sum(values)?;
+        }
+        for rows in &mut self.rows {
+            scale(&mut rows.values, factor);
+            rows.sum(&weights[rows.parameter].tensor.shape, collective)?;
+        }
+        Ok(())
+    }
+
+    /// Returns `factor` times the gradient of every trained weight. The gradient of an embedding has
+    /// only its nonzero rows.
+    pub fn tensors(&self, weights: &[Weight], factor: f32) -> Vec<NamedTensor> {
+        let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * factor).collect() };
+        let gradient = |(index, weight): (usize, &Weight)| {
+            let NamedTensor { name, shape, .. } = &weight.tensor;
+            let rows = self.rows.iter().find(|rows| rows.parameter == index);
+            let (shape, values) = match rows {
+                None => (shape.clone(), scaled(self.dense.get(index)?)),
+                Some(rows) => {
+                    let size = shape[1];
+                    let rows = rows.values.chunks_exact(size);
+                    let rows = rows.filter(|row| row.iter().any(|value| *value != 0.0));
+                    let values: Vec<f32> = rows.flat_map(scaled).collect();
+                    (vec![values.len() / size, size], values)
+                }
+            };
+            Some(NamedTensor { name: name.clone(), shape, values })
+        };
+        let trained = weights.iter().enumerate().filter(|(_, weight)| weight.trainable);
+        trained.filter_map(gradient).collect()
+    }
+}
+
+impl RowGradient {
+    /// Sums the rows over all processes. `shape` is that of the embedding, [V, E].
+    fn sum(&mut self, shape: &[usize], collective: &dyn Collective) -> anyhow::Result<()> {
+        let mut counts = vec![0.0; shape[0]];
+        self.words.iter().for_each(|word| counts[*word as usize] = 1.0);
+        collective.sum(&mut counts)?;
+        let words = (0..).zip(&counts).filter(|(_, count)| **count > 0.0);
+        let words: Vec<u32> = words.map(|(word, _)| word).collect();
+        let mut values = vec![0.0; words.len() * shape[1]];
+        let mut rows = words.iter().zip(values.chunks_exact_mut(shape[1]));
+        for (word, row) in self.words.iter().zip(self.values.chunks_exact(shape[1])) {
+            // Both are sorted, and `words` has all of `self.words`.
+            if let Some((_, sum)) = rows.find(|(other, _)| *other == word) {
+                sum.copy_from_slice(row);
+            }
+        }
+        collective.sum(&mut values)?;
+        (self.words, self.values) = (words, values);
+        Ok(())
+    }
+}
+
+/// Multiplies values by a factor. A factor of zero makes them zero even if they are not finite.
+fn scale(values: &mut [f32], factor: f32) {
+    match factor {
+        0.0 => values.fill(0.0),
+        _ => values.iter_mut().for_each(|value| *value *= factor),
+    }
+}
+
+/// Returns the sum of squares in double precision, added in an order that vectorizes.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f64; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let remainder: f64 = chunks.remainder().iter().map(|value| f64::from(*value).powi(2)).sum();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*value).powi(2);
+        }
+    }
+    sums.iter().sum::<f64>() + remainder
+}
