@@ -2,31 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use ab_glyph::InvalidFont;
 use anyhow::Context;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, IntoFont, PathElement,
-    RGBColor, Rectangle, SVGBackend, ShapeStyle, TextStyle,
+    BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, PathElement, RGBColor,
+    Rectangle, SVGBackend, ShapeStyle,
 };
-use plotters::style::FontTransform;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::color::{BACKGROUND, Color, Theme, blend, hexadecimal};
+use super::color::{BACKGROUND, Color, Theme, hexadecimal};
 use super::font::Font;
-use crate::output::sanitize::is_unprintable;
-
-/// A point on a canvas, in pixels from its upper left corner.
-pub(super) type Point = (f64, f64);
-
-/// Font family of an SVG. The reader's browser chooses the font.
-const FONT_FAMILY: &str = "sans-serif";
-/// plotters divides the font size of an SVG by this.
-const SVG_FONT_SCALE: f64 = 1.24;
-/// Safety factor of text widths, since a browser's font may be wider than the built-in one.
-const WIDTH_FACTOR: f64 = 1.2;
-/// Factor by which both files are drawn larger, since plotters only has integer coordinates.
-const SCALE: u32 = 3;
+use super::geometry::{Dashes, Point, SCALE, scaled};
+use super::text::{Align, Text, printable};
 
 /// A picture in both formats.
 #[derive(Clone, Debug)]
@@ -39,30 +25,11 @@ pub struct Picture {
     pub has_missing_glyphs: bool,
 }
 
-/// Alignment of a text at its position: left, centered or right.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Align {
-    Left,
-    Center,
-    Right,
-}
-
 #[derive(Clone, Debug)]
 enum Shape {
     Line { points: Vec<Point>, width: f64, color: Color },
     Bar { corners: [Point; 2], color: Color },
     Dot { center: Point, radius: f64, color: Color },
-}
-
-#[derive(Clone, Debug)]
-struct Text {
-    position: Point,
-    align: Align,
-    size: f64,
-    color: Color,
-    content: String,
-    /// True if the text runs from bottom to top.
-    vertical: bool,
 }
 
 impl Shape {
@@ -84,22 +51,6 @@ impl Shape {
         }
     }
 }
-
-/// A pattern of dashes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dashes {
-    /// Length of the gap before the first dash.
-    pub(super) skip: f64,
-    /// Length of a dash.
-    pub(super) on: f64,
-    /// Length of the gaps between dashes.
-    pub(super) off: f64,
-}
-
-/// Font sizes.
-pub(super) const LARGE: f64 = 22.0;
-pub(super) const MEDIUM: f64 = 18.0;
-pub(super) const SMALL: f64 = 16.0;
 
 /// Shapes and texts to render. Units are pixels of the PNG.
 pub(super) struct Canvas {
@@ -150,16 +101,9 @@ impl Canvas {
         self.texts.push(Text { position, align, size, color, content, vertical: false });
     }
 
-    /// Draws a text from bottom to top, horizontally centered at `position`.
-    pub(super) fn vertical_text(
-        &mut self,
-        position: Point,
-        align: Align,
-        size: f64,
-        color: Color,
-        text: &str,
-    ) {
-        let content = printable(text);
+    /// Draws a text from bottom to top that ends at `position` and is centered on it horizontally.
+    pub(super) fn vertical_text(&mut self, position: Point, size: f64, color: Color, text: &str) {
+        let (align, content) = (Align::Right, printable(text));
         self.texts.push(Text { position, align, size, color, content, vertical: true });
     }
 
@@ -293,138 +237,6 @@ fn draw<B: DrawingBackend>(
     area.present()
 }
 
-impl Text {
-    fn style(&self, theme: Theme) -> TextStyle<'static> {
-        let horizontal = match self.align {
-            Align::Left => HPos::Left,
-            Align::Center => HPos::Center,
-            Align::Right => HPos::Right,
-        };
-        let font = (FONT_FAMILY, SVG_FONT_SCALE * self.size * f64::from(SCALE)).into_font();
-        TextStyle {
-            font: if self.vertical { font.transform(FontTransform::Rotate270) } else { font },
-            color: self.color.in_theme(theme).to_backend_color(),
-            pos: Pos::new(horizontal, VPos::Center),
-        }
-    }
-
-    /// Draws the text in an image that is `width` pixels wide and enlarged by `scale`.
-    fn draw(
-        &self,
-        pixels: &mut [u8],
-        width: usize,
-        scale: u32,
-        theme: Theme,
-    ) -> Result<(), InvalidFont> {
-        let font = Font::new(self.size * f64::from(scale))?;
-        let (x, y) = scaled(self.position, scale);
-        let left = match self.align {
-            Align::Left => 0.0,
-            Align::Center => -0.5,
-            Align::Right => -1.0,
-        } * font.width(&self.content);
-        let RGBColor(red, green, blue) = self.color.in_theme(theme);
-        font.draw(&self.content, (left, 0.0), |along, below, coverage| {
-            let (x, y) = match self.vertical {
-                true => (x + below, y - along),
-                false => (x + along, y + below),
-            };
-            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
-            let Some(pixel) = pixels.get_mut(3 * (y * width + x)..).filter(|_| x < width) else {
-                return;
-            };
-            for (channel, color) in pixel.iter_mut().zip([red, green, blue]) {
-                *channel = blend(color, *channel, coverage);
-            }
-        });
-        Ok(())
-    }
-}
-
-/// Returns an upper estimate of the width of a text in any renderer.
-pub(super) fn text_width(text: &str, size: f64) -> f64 {
-    match Font::new(size) {
-        Ok(font) => WIDTH_FACTOR * f64::from(font.width(&printable(text))),
-        // Rendering returns the error.
-        Err(InvalidFont) => 0.0,
-    }
-}
-
-/// Truncates a text that is wider than `max_width`.
-pub(super) fn truncate(text: &str, size: f64, max_width: f64) -> String {
-    shorten(text, size, max_width, |characters, kept| {
-        format!("{}…", characters[..kept].iter().collect::<String>())
-    })
-}
-
-/// Cuts out the middle of a text that is wider than `max_width`: the names of runs often differ only at the
-/// end.
-pub(super) fn truncate_middle(text: &str, size: f64, max_width: f64) -> String {
-    shorten(text, size, max_width, |characters, kept| {
-        let (front, back) = (kept - kept / 2, characters.len() - kept / 2);
-        characters[..front].iter().chain(['…'].iter()).chain(&characters[back..]).collect()
-    })
-}
-
-fn shorten(
-    text: &str,
-    size: f64,
-    max_width: f64,
-    cut: impl Fn(&[char], usize) -> String,
-) -> String {
-    if text_width(text, size) <= max_width {
-        return text.to_owned();
-    }
-    let characters: Vec<char> = text.chars().collect();
-    // An upper bound, so that very long texts need few attempts: no character is an eighth of an em wide.
-    let max_kept = characters.len().min((max_width.max(0.0) / size * 8.0) as usize);
-    (0..max_kept)
-        .rev()
-        .map(|kept| cut(&characters, kept))
-        .find(|text| text_width(text, size) <= max_width)
-        .unwrap_or_else(|| "…".to_owned())
-}
-
-impl Dashes {
-    /// Splits a line into dashes.
-    fn split(self, points: &[Point]) -> Vec<Vec<Point>> {
-        let mut dashes = Vec::new();
-        let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
-        let (mut drawing, mut left) =
-            if self.skip > 0.0 { (false, self.skip) } else { (true, self.on) };
-        for pair in points.windows(2) {
-            let (from, to) = (pair[0], pair[1]);
-            let length = (to.0 - from.0).hypot(to.1 - from.1);
-            let mut done = 0.0;
-            while length - done > left {
-                done += left;
-                let fraction = done / length;
-                let here =
-                    (from.0 + fraction * (to.0 - from.0), from.1 + fraction * (to.1 - from.1));
-                dash.push(here);
-                if drawing {
-                    dashes.push(std::mem::take(&mut dash));
-                }
-                dash = vec![here];
-                drawing = !drawing;
-                left = if drawing { self.on } else { self.off };
-            }
-            left -= length - done;
-            dash.push(to);
-        }
-        if drawing && dash.len() > 1 {
-            dashes.push(dash);
-        }
-        dashes
-    }
-}
-
-/// Replaces characters that are invalid in XML or unprintable by spaces.
-fn printable(text: &str) -> String {
-    let invalid = |c: char| is_unprintable(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
-    text.chars().map(|c| if invalid(c) { ' ' } else { c }).collect()
-}
-
 /// Averages each square of [`SCALE`] by [`SCALE`] pixels, which antialiases all edges.
 fn downscale(pixels: &[u8], width: usize) -> Vec<u8> {
     let scale = SCALE as usize;
@@ -449,11 +261,6 @@ fn stroke(width: f64, color: RGBColor) -> ShapeStyle {
 
 fn scaled_length(length: f64) -> u32 {
     (length * f64::from(SCALE)).round() as u32
-}
-
-fn scaled((x, y): Point, scale: u32) -> (i32, i32) {
-    let scale = f64::from(scale);
-    ((x * scale).round() as i32, (y * scale).round() as i32)
 }
 
 #[cfg(test)]
@@ -536,38 +343,6 @@ mod tests {
             canvas.text(position, Align::Center, 12.0, FOREGROUND, "語Wide");
         }
         assert!(canvas.render(Theme::Auto).unwrap().has_missing_glyphs);
-    }
-
-    #[test]
-    fn long_texts_are_truncated_to_a_width() {
-        for text in [
-            "supercalifragilistic",
-            "語語語語語語語語語語語語",
-            "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii",
-        ] {
-            let truncated = truncate(text, 20.0, 100.0);
-            assert!(truncated.ends_with('…') && truncated.chars().count() > 3, "{truncated}");
-            assert!(text_width(&truncated, 20.0) <= 100.0, "{truncated}");
-        }
-        assert_eq!(truncate("short", 20.0, 100.0), "short");
-        assert_eq!(truncate("short", 20.0, 0.0), "…");
-        let name = truncate_middle("imdb-20261121-093158", 20.0, 130.0);
-        assert!(name.starts_with("imdb") && name.ends_with("158") && name.contains('…'), "{name}");
-    }
-
-    #[test]
-    fn dashes_go_around_corners() {
-        let line = [(0.0, 0.0), (3.0, 0.0), (3.0, 11.0)];
-        let corner = vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)];
-        let expected = [corner, vec![(3.0, 3.0), (3.0, 7.0)], vec![(3.0, 9.0), (3.0, 11.0)]];
-        let dashes = Dashes { skip: 0.0, on: 4.0, off: 2.0 };
-        assert_eq!(dashes.split(&line), expected);
-        let later = Dashes { skip: 6.0, on: 5.0, off: 9.0 };
-        assert_eq!(later.split(&line), [vec![(3.0, 3.0), (3.0, 8.0)]]);
-        let solid = Dashes { skip: 0.0, on: 4.0, off: 0.0 };
-        assert_eq!(solid.split(&line).len(), 4);
-        assert!(dashes.split(&[(1.0, 1.0)]).is_empty());
-        assert!(dashes.split(&[]).is_empty());
     }
 
     #[test]

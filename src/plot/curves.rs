@@ -3,12 +3,12 @@
 use clap::ValueEnum;
 
 use super::axis::Axis;
-use super::canvas::{
-    Align, Canvas, Dashes, LARGE, MEDIUM, Picture, Point, SMALL, text_width, truncate_middle,
-};
+use super::canvas::{Canvas, Picture};
 use super::color::{BACKGROUND, Color, FOREGROUND, GRAY, PALETTE, Theme};
 use super::frame::Frame;
+use super::geometry::{Dashes, Point};
 use super::series::{Interpolation, bin, clip, downsample, smooth, trim};
+use super::text::{Align, LARGE, MEDIUM, SMALL, text_width, truncate_middle};
 use crate::events::{ACCURACY, LEARNING_RATE, LOSS, Scalar, TOKENS_PER_SECOND};
 use crate::objective::metrics::Score;
 use crate::run::directory::{ValidationRecord, ValidationTime};

@@ -1,8 +1,10 @@
 //! The area of a canvas that an x and a y axis span.
 
 use super::axis::Axis;
-use super::canvas::{Align, Canvas, MEDIUM, Point, SMALL};
+use super::canvas::Canvas;
 use super::color::{FOREGROUND, GRAY, GRID};
+use super::geometry::Point;
+use super::text::{Align, MEDIUM, SMALL};
 
 /// The area between two axes, in pixels from the upper left corner of the canvas.
 pub(super) struct Frame {

@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 
-use super::canvas::{Align, Canvas, Point, text_width, truncate};
+use super::canvas::Canvas;
 use super::color::{BACKGROUND, BLUE, Color, FOREGROUND, GRAY};
+use super::geometry::Point;
+use super::text::{Align, text_width, truncate};
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 12.0;

@@ -1,7 +1,7 @@
 //! Plots of a run: curves, per-word probabilities, hidden states, confusion matrices. Reading the data to
 //! plot belongs in [`crate::cli`], [`crate::events`] and [`crate::run`].
 //!
-//! All plots are pure functions from data to files. [`curves`], [`states`] and [`words`] draw on a
+//! Each plot is a pure function from data to a picture. [`curves`], [`states`] and [`words`] draw on a
 //! [`Canvas`](canvas::Canvas), which is rendered as SVG and as PNG, with a light or a dark background
 //! ([`Theme`]). [`matrix`] renders only a PNG, for TensorBoard.
 
@@ -11,9 +11,11 @@ mod color;
 pub mod curves;
 mod font;
 mod frame;
+mod geometry;
 pub mod matrix;
 mod series;
 pub mod states;
+mod text;
 pub mod words;
 
 pub use canvas::Picture;

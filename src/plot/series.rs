@@ -1,6 +1,6 @@
 //! Operations on curves: downsampling, smoothing, clipping, interpolation.
 
-use super::canvas::Point;
+use super::geometry::Point;
 
 /// Reduces a curve to at most `max_points` points, by averaging equal numbers of neighbors.
 pub(super) fn downsample(points: &[Point], max_points: usize) -> Vec<Point> {

@@ -2,12 +2,13 @@
 
 use anyhow::ensure;
 
-use crate::output::format::group_digits;
-
 use super::axis::Axis;
-use super::canvas::{Align, Canvas, Dashes, MEDIUM, Picture, Point, SMALL, text_width, truncate};
+use super::canvas::{Canvas, Picture};
 use super::color::{BLUE, Color, FOREGROUND, GRAY, GRID, PALETTE, Theme, VERMILION};
 use super::frame::Frame;
+use super::geometry::{Dashes, Point};
+use super::text::{Align, MEDIUM, SMALL, text_width, truncate};
+use crate::output::format::group_digits;
 
 const MARGIN: f64 = 36.0;
 const LEFT: f64 = 100.0;
@@ -31,7 +32,7 @@ const GAP: f64 = 46.0;
 /// Maximum length of a word label, and the margins above and below all of them.
 const MAX_LABEL: f64 = 150.0;
 const LABEL_MARGINS: [f64; 2] = [10.0, 30.0];
-/// Change of the probability from which on a word label has the full color.
+/// Change of the probability at which a word label gets its full color.
 const STRONG_CHANGE: f64 = 0.2;
 /// Distance between ticks.
 const TICK_STEP: f64 = 0.2;
@@ -124,7 +125,7 @@ impl Panel {
         }
         for label in &self.labels {
             let position = (self.columns.center(label.index), top - GAP + LABEL_MARGINS[0]);
-            canvas.vertical_text(position, Align::Right, SMALL, label.color, &label.text);
+            canvas.vertical_text(position, SMALL, label.color, &label.text);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Per-word probabilities: the probability of the second of two classes for every word of a vocabulary.
 
 use super::axis::Axis;
-use super::canvas::{
-    Align, Canvas, Dashes, LARGE, MEDIUM, Picture, SMALL, truncate, truncate_middle,
-};
+use super::canvas::{Canvas, Picture};
 use super::color::{BLUE, Color, FOREGROUND, GRAY, Theme, VERMILION};
 use super::frame::Frame;
+use super::geometry::Dashes;
+use super::text::{Align, LARGE, MEDIUM, SMALL, truncate, truncate_middle};
 use crate::output::format::group_digits;
 
 const WIDTH: u32 = 1500;
