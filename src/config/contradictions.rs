@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{Activation, Config, Format, SplitMethod};
-use super::value::{ClassWeights, Column, Columns, Portion};
+use super::types::{ClassWeights, Column, Columns, Portion};
 
 impl Config {
     /// Returns every contradiction between fields.

@@ -36,7 +36,7 @@ impl<'de> Visitor<'de> for Locator<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some((name, rest)) = self.path.split_first() else { return Ok(()) };
         let key = Key { name, last: rest.is_empty() };
-        while let Some(matches) = map.next_key_seed(Key { ..key })? {
+        while let Some(matches) = map.next_key_seed(key)? {
             if matches {
                 map.next_value_seed(Locator { path: rest })?;
             } else {

@@ -15,6 +15,7 @@ mod resolved;
 mod schema;
 mod suggestions;
 mod sweep;
+mod types;
 mod value;
 
 pub use differences::{Difference, differences};
@@ -36,9 +37,8 @@ pub use schema::{
     Truncate, UnseenLabels, logit_count,
 };
 pub use sweep::Point;
-pub use value::{
-    ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget, positive_integer,
-};
+pub use types::{ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget};
+pub use value::positive_integer;
 
 #[cfg(test)]
 mod tests;

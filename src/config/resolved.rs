@@ -8,7 +8,7 @@ use super::overrides::Override;
 use super::print::resolved_yaml;
 use super::schema::Config;
 use super::sweep::section;
-use super::value::TokenBudget;
+use super::types::TokenBudget;
 
 /// A valid configuration and the fields it is printed from.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::fields::section;
-use crate::config::value::{Column, Columns, Portion, between, choice};
+use crate::config::types::{Column, Columns, Portion};
+use crate::config::value::{between, choice};
 
 section! {
     /// Training, validation and test data.

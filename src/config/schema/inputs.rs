@@ -8,7 +8,8 @@ use super::model::{EmbeddingConfig, LstmConfig, Pooling};
 use super::text::TextConfig;
 use crate::config::fields::{Collector, Fault, SectionReader, found, section};
 use crate::config::suggestions::unknown_field;
-use crate::config::value::{Column, Columns, FieldValue, Range};
+use crate::config::types::{Column, Columns};
+use crate::config::value::{FieldValue, Range};
 
 section! {
     /// An entry of the section `inputs`.

@@ -21,7 +21,8 @@ pub use train::{
 };
 
 use super::fields::section;
-use super::value::{SweepSection, choice};
+use super::types::SweepSection;
+use super::value::choice;
 
 section! {
     /// A complete configuration.

@@ -1,7 +1,8 @@
 //! The section `train`.
 
 use crate::config::fields::section;
-use crate::config::value::{ClassWeights, Every, TokenBudget, above, at_least, between, choice};
+use crate::config::types::{ClassWeights, Every, TokenBudget};
+use crate::config::value::{above, at_least, between, choice};
 
 section! {
     /// Training: batches, optimizer, regularization, stopping and logging.

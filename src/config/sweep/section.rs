@@ -9,7 +9,8 @@ use crate::config::draft::{self, Draft};
 use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
 use crate::config::overrides::{Override, SWEEP};
 use crate::config::print::inline_yaml;
-use crate::config::value::{FieldValue, SweepSection, at_least};
+use crate::config::types::SweepSection;
+use crate::config::value::{FieldValue, at_least};
 
 /// The field that the key `seed` stands for.
 const SEED: &str = "train.seed";

@@ -1,0 +1,256 @@
+//! Types that only configuration fields have: columns, portions, intervals, budgets, weights and the
+//! section `sweep` as written.
+
+use std::collections::BTreeMap;
+
+use serde_yaml::{Mapping, Value};
+
+use super::value::{FieldValue, Range};
+
+/// A column of a data file: its name in the header, or its number, starting at 1.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// The name in the header.
+    Name(String),
+    /// The number, starting at 1.
+    Number(usize),
+}
+
+impl Column {
+    /// The name or number as a key in output files and JSON.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+impl FieldValue for Column {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(name) => Some(Self::Name(name.clone())),
+            Value::Number(number) => {
+                number.as_u64().filter(|n| *n >= 1).map(|n| Self::Number(n as usize))
+            }
+            _ => None,
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Name(name) => Value::from(name.as_str()),
+            Self::Number(number) => Value::from(*number as u64),
+        }
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a column name".into(), "a column number ≥ 1".into()]
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "\"{name}\""),
+            Self::Number(number) => write!(f, "number {number}"),
+        }
+    }
+}
+
+/// The columns of a text. Several are joined with spaces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns(pub Vec<Column>);
+
+impl Columns {
+    /// A single column with this name.
+    pub fn named(name: &str) -> Self {
+        Self(vec![Column::Name(name.into())])
+    }
+}
+
+impl FieldValue for Columns {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Sequence(items) if !items.is_empty() => {
+                items.iter().map(Column::from_yaml).collect::<Option<_>>().map(Self)
+            }
+            scalar => Column::from_yaml(scalar).map(|column| Self(vec![column])),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match &self.0[..] {
+            [column] => column.to_yaml(),
+            columns => Value::Sequence(columns.iter().map(Column::to_yaml).collect()),
+        }
+    }
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [Column::alternatives(range), vec!["a list of these".into()]].concat()
+    }
+}
+
+/// A portion of a data set: a fraction or a number of examples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Portion {
+    /// A fraction below 1.
+    Fraction(f64),
+    /// A number of examples.
+    Count(usize),
+}
+
+impl Portion {
+    /// Number of examples in the portion of a data set with `total` examples. Fractions are rounded
+    /// to the nearest integer, but to at least 1 if they are not 0.
+    pub fn of(self, total: usize) -> usize {
+        match self {
+            Self::Fraction(0.0) => 0,
+            Self::Fraction(fraction) => ((fraction * total as f64).round() as usize).max(1),
+            Self::Count(count) => count,
+        }
+    }
+}
+
+impl FieldValue for Portion {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value.as_u64() {
+            Some(count) => Some(Self::Count(count as usize)),
+            None => f64::from_yaml(value).filter(|x| (0.0..1.0).contains(x)).map(Self::Fraction),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Fraction(fraction) => Value::from(*fraction),
+            Self::Count(count) => Value::from(*count as u64),
+        }
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a fraction < 1".into(), "a number of examples".into()]
+    }
+}
+
+/// An interval of training: an epoch or a number of steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Every {
+    /// At the end of every epoch.
+    Epoch,
+    /// Every N steps.
+    Steps(u64),
+}
+
+impl Every {
+    /// Returns true if the interval ends after `step` steps.
+    pub fn due(self, step: u64, end_of_epoch: bool) -> bool {
+        match self {
+            Self::Epoch => end_of_epoch,
+            Self::Steps(steps) => step.is_multiple_of(steps),
+        }
+    }
+}
+
+impl FieldValue for Every {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        if value.as_str() == Some("epoch") {
+            return Some(Self::Epoch);
+        }
+        u64::from_yaml(value).filter(|steps| *steps >= 1).map(Self::Steps)
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Epoch => Value::from("epoch"),
+            Self::Steps(steps) => Value::from(*steps),
+        }
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["epoch".into(), "a number of steps".into()]
+    }
+}
+
+/// Maximum number of tokens in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenBudget {
+    /// The largest number that fits in the memory of the device.
+    Auto,
+    /// A fixed number.
+    Tokens(usize),
+}
+
+impl FieldValue for TokenBudget {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some("auto") => Some(Self::Auto),
+            _ => usize::from_yaml(value).map(Self::Tokens),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Auto => Value::from("auto"),
+            Self::Tokens(tokens) => tokens.to_yaml(),
+        }
+    }
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        [usize::alternatives(range), vec!["auto".into()]].concat()
+    }
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Auto => None,
+            Self::Tokens(tokens) => tokens.number(),
+        }
+    }
+}
+
+/// Weights of the classes in the loss.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClassWeights {
+    /// Equal weights.
+    None,
+    /// Inversely proportional to the class frequency, with mean 1 over the training examples.
+    Balanced,
+    /// A weight per label. Labels that are not listed have weight 1.
+    Given(BTreeMap<String, f64>),
+}
+
+impl FieldValue for ClassWeights {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some("none") => Some(Self::None),
+            Some("balanced") => Some(Self::Balanced),
+            _ => BTreeMap::<String, f64>::from_yaml(value)
+                .filter(|weights| weights.values().all(|w| *w > 0.0))
+                .map(Self::Given),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::None => Value::from("none"),
+            Self::Balanced => Value::from("balanced"),
+            Self::Given(weights) => weights.to_yaml(),
+        }
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["none".into(), "balanced".into(), "a mapping {label: weight > 0}".into()]
+    }
+}
+
+/// The section `sweep` as written; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SweepSection(Mapping);
+
+impl SweepSection {
+    /// Returns true if the section is empty or missing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FieldValue for SweepSection {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::default()),
+            other => other.as_mapping().cloned().map(Self),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Mapping(self.0.clone())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec!["a mapping {field: list of values}".into()]
+    }
+}
