@@ -1,12 +1,14 @@
 //! `lstmtext plot`.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
 
 use super::exit::SUCCESS;
 use crate::events::{self, SubRun};
-use crate::io::files::write_atomic;
+use crate::io::files::{create_directories, write_atomic};
 use crate::output::{note, print};
 use crate::plot::curves::{self, Options, RunCurves, TAGS, XAxis};
 use crate::plot::words::{self, WordsPlot};
@@ -16,8 +18,6 @@ use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::listing::{find, is_run};
 use crate::text::{Encoder, OOV, START};
-use anyhow::{Context, bail};
-use clap::Args;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,8 +84,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         [run] => run.clone(),
         _ => PathBuf::from("."),
     });
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot create the directory \"{}\"", directory.display()))?;
+    create_directories(&directory)?;
     let options = Options { x_axis: args.x, smoothing: args.smoothing, theme: args.theme };
     write(&directory, "curves", &curves::draw(&curves, &options)?)?;
     if no_words {

@@ -43,7 +43,7 @@ const MAX_READ_AHEAD: usize = 1 << 14;
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
     /// Checkpoint, or run (uses its best checkpoint)
-    pub checkpoint: PathBuf,
+    checkpoint: PathBuf,
     /// Texts to classify; by default they are read from --file or stdin
     texts: Vec<String>,
     /// Text of one text column, if the model has several; repeat it for each
@@ -61,14 +61,13 @@ pub struct PredictArgs {
     /// Maximum number of texts in a batch
     #[arg(long, value_name = "N", default_value = "256", value_parser = crate::config::positive_integer)]
     batch_size: NonZeroUsize,
-    /// Backend, device and threads.
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    compute: ComputeArgs,
 }
 
 impl PredictArgs {
     /// Returns true if the texts come from a file or stdin.
-    pub fn reads_a_stream(&self) -> bool {
+    fn reads_a_stream(&self) -> bool {
         self.texts.is_empty() && self.inputs.is_empty()
     }
 }
@@ -94,7 +93,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         top: args.top.get(),
     };
     let batch_size = args.batch_size.get();
-    if !args.reads_a_stream() {
+    if !streams {
         let texts = columns.from_arguments(args.texts, args.inputs)?;
         return writer.write(classifier, &texts, batch_size).map(|()| SUCCESS);
     }

@@ -41,7 +41,6 @@ pub struct ServeArgs {
     port: u16,
     #[command(flatten)]
     limits: Limits,
-    /// Backend, device and threads.
     #[command(flatten)]
     compute: ComputeArgs,
 }

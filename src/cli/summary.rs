@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
-use crate::config::logit_count;
-use crate::config::{self, Config};
+use crate::config::{self, Config, logit_count};
 use crate::data;
 use crate::model::summary::{Layer, summarize};
 use crate::output::{note, print, print_json};

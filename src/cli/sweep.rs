@@ -15,8 +15,9 @@ use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, quoted, relative, tensorboard};
 use crate::config::{ConfigError, Sweep, positive_integer};
-use crate::io::files::write_atomic;
+use crate::io::files::{json_content, write_atomic};
 use crate::output::format::pluralize;
+use crate::output::sanitize::file_name;
 use crate::output::{message, note, print, print_json, terminal_width};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
@@ -84,8 +85,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<u8> {
 /// Returns the default of --out. It is always the same, so that the same command continues a sweep.
 fn default_directory(sweep: &Sweep) -> PathBuf {
     let name = sweep.base.config.name.as_deref().unwrap_or_default();
-    let replace_unsafe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = name.trim_start_matches('.').chars().map(replace_unsafe).collect();
+    let name = file_name(name.trim_start_matches('.'));
     Path::new("sweeps").join(if name.is_empty() { "sweep" } else { &name })
 }
 
@@ -250,7 +250,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
         true => "; ± is the standard deviation over seeds",
         false => "",
     };
-    message(format!("\nranked by {}{deviation}\n", board.metric));
+    message(format!("\nranked by {}{deviation}\n", board.metric.as_str()));
     let changes_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
     if let Some(field) = directory.varied_fields().find(changes_data) {
@@ -277,20 +277,17 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
 
 /// Writes the leaderboard to the directory.
 fn write_leaderboard(directory: &SweepDirectory, board: &Leaderboard) -> anyhow::Result<()> {
-    let mut bytes = serde_json::to_vec_pretty(board).context("cannot encode the leaderboard")?;
-    bytes.push(b'\n');
     // Two processes may finish the same sweep at the same time.
     let _lock = RunDirectory::open(directory.path()).lock()?;
-    write_atomic(&directory.path().join("leaderboard.json"), &bytes)
+    write_atomic(&directory.path().join("leaderboard.json"), &json_content(board)?)
 }
 
 /// Prints the commands to look at the runs and to test the best one.
 fn print_next(directory: &SweepDirectory, board: &Leaderboard) {
-    let config = &directory.sweep.base.config;
-    let Some(winner) = board.winner(config.train.early_stopping.metric) else { return };
+    let Some(winner) = board.winner() else { return };
     let path = quoted(&relative(directory.path()));
     message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(directory.path()), program()));
-    if has_test_examples(config) {
+    if has_test_examples(&directory.sweep.base.config) {
         let winner = quoted(&relative(&directory.path().join(&winner.run)));
         message(format!("  {} evaluate {winner} --split test", program()));
     }

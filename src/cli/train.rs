@@ -15,8 +15,10 @@ use crate::backend::{Backend, Backends};
 use crate::config::{self, BackendKind, Config, Override, logit_count};
 use crate::data::prepared::PreparedData;
 use crate::events;
+use crate::io::files::create_directories;
 use crate::model::summary::summarize;
 use crate::output::format::{group_digits, join_names, pluralize};
+use crate::output::sanitize::file_name;
 use crate::output::{message, note, print, print_json};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
@@ -166,7 +168,7 @@ impl Session<'_> {
             "\"{}\" is not a run: config.yaml is missing",
             path.display()
         );
-        // The backend starts before the directory is locked, because it may replace this process by
+        // The backend starts before the directory is locked, because it may replace this process with
         // lstmtext-torch.
         let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
         let config = [run.last(), run.best()].into_iter().find_map(peek);
@@ -390,10 +392,9 @@ fn report(
 fn create_run_directory(name: &str) -> anyhow::Result<PathBuf> {
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let stamp = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let harmless = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = name.chars().map(harmless).collect();
+    let name = file_name(name);
     let runs = Path::new("runs");
-    fs::create_dir_all(runs).context("cannot create the directory \"runs\"")?;
+    create_directories(runs)?;
     let mut number: u64 = 1;
     loop {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };

@@ -10,6 +10,7 @@ use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
 use crate::config::Config;
 use crate::data::Targets;
+use crate::model::parameters::embedding_name;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::{LogOdds, log_odds};
 use crate::text::{Corpus, FIRST_WORD, PAD};
@@ -141,7 +142,7 @@ impl<'a> Path<'a> {
         let (mut tables, mut sizes, mut corpora) = (Vec::new(), Vec::new(), Vec::new());
         for (input_index, (input, ids)) in model.config.inputs.iter().zip(&example.ids).enumerate()
         {
-            let name = format!("{}embedding.weight", input.prefix());
+            let name = embedding_name(input);
             let size = input.embedding.size;
             let rows = FIRST_WORD as usize + batch_size * ids.len();
             let mut baseline = vec![0.0; size];

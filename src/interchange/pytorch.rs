@@ -6,14 +6,15 @@
 //! | `model.safetensors` | weights under PyTorch's names |
 //! | `model.json` | labels and, for each input, tokenizer, vocabulary and layers |
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::config::{Activation, Column, Input, logit_count};
-use crate::io::files::{create_parent_directory, replace_directory};
+use crate::io::files::{
+    create_parent_directory, json_content, replace_directory, write as write_file,
+};
 use crate::model::named_tensors;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{OOV, PAD, START, Vocabulary};
@@ -146,13 +147,11 @@ impl<'a> Description<'a> {
 /// Returns an error if a file cannot be read or written; no directory is left then.
 pub fn write(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
     let description = Description::of(checkpoint).with_context(|| checkpoint.unusable())?;
-    let mut json = serde_json::to_vec_pretty(&description).context("cannot encode JSON")?;
-    json.push(b'\n');
+    let json = json_content(&description)?;
     let weights = checkpoint.weights()?;
     create_parent_directory(path)?;
     replace_directory(path, |directory| {
         named_tensors::write(&directory.join(WEIGHTS), &weights)?;
-        let file = directory.join(DESCRIPTION);
-        fs::write(&file, &json).with_context(|| format!("cannot write \"{}\"", file.display()))
+        write_file(&directory.join(DESCRIPTION), &json)
     })
 }

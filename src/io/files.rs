@@ -1,4 +1,4 @@
-//! Atomic replacement of files and directories, and checksums.
+//! Reading and writing whole files, atomic replacement of files and directories, and checksums.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,7 +7,34 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+/// Reads a file.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
+}
+
+/// Writes a file, not atomically.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    fs::write(path, content).with_context(|| format!("cannot write \"{}\"", path.display()))
+}
+
+/// Returns the content of a JSON file: the indented value and a newline.
+///
+/// # Errors
+/// Returns an error if the value cannot be encoded.
+pub fn json_content(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("cannot encode JSON")?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
 
 /// Writes `bytes` to `path` atomically: readers see either the old file or the new one.
 ///
@@ -107,14 +134,34 @@ fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.tmp"))
 }
 
+/// Creates a directory if it does not exist. Its parent directory must exist.
+///
+/// # Errors
+/// Returns an error if the directory cannot be created.
+pub fn create_directory(path: &Path) -> anyhow::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => {
+            created.with_context(|| format!("cannot create the directory \"{}\"", path.display()))
+        }
+    }
+}
+
+/// Creates a directory and its ancestors, as far as they do not exist.
+///
+/// # Errors
+/// Returns an error if a directory cannot be created.
+pub fn create_directories(path: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(path)
+        .with_context(|| format!("cannot create the directory \"{}\"", path.display()))
+}
+
 /// Creates the parent directory of `path`, with all its ancestors.
 ///
 /// # Errors
 /// Returns an error if a directory cannot be created.
 pub fn create_parent_directory(path: &Path) -> anyhow::Result<()> {
-    let parent = parent_directory(path);
-    fs::create_dir_all(parent)
-        .with_context(|| format!("cannot create the directory \"{}\"", parent.display()))
+    create_directories(parent_directory(path))
 }
 
 /// Returns the parent directory of `path`, "." if the path is a bare name.

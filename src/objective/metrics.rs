@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::StoppingMetric;
+
 /// Sums of losses and correct predictions over batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
@@ -21,7 +23,7 @@ impl Meter {
         self.examples += examples;
     }
 
-    /// Mean loss and accuracy; both are 0 if there are no examples.
+    /// Returns the mean loss and the accuracy; both are 0 if there are no examples.
     pub fn score(&self) -> Score {
         let examples = self.examples.max(1) as f64;
         Score { loss: self.loss_sum / examples, accuracy: self.correct as f64 / examples }
@@ -35,6 +37,16 @@ pub struct Score {
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
+}
+
+impl Score {
+    /// Returns the metric as a cost: lower is better.
+    pub fn cost(self, metric: StoppingMetric) -> f64 {
+        match metric {
+            StoppingMetric::ValidationLoss => self.loss,
+            StoppingMetric::ValidationAccuracy => -self.accuracy,
+        }
+    }
 }
 
 #[cfg(test)]

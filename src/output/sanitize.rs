@@ -1,4 +1,4 @@
-//! Untrusted text made safe to print.
+//! Untrusted text made safe to print, and to use in file names.
 
 /// Returns true for control characters, which a terminal would execute, and for characters that
 /// change the direction of the text around them.
@@ -19,6 +19,12 @@ pub fn printable(text: &str) -> String {
 /// field.
 pub fn tsv_field(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Replaces characters by underscores, except letters, digits, hyphens, underscores and dots.
+pub fn file_name(text: &str) -> String {
+    let is_safe = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    text.chars().map(|c| if is_safe(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
-use crate::io::files::{replace_directory, sha256, sha256_of};
+use crate::io::files::{json_content, read, replace_directory, sha256, sha256_of, write};
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
@@ -47,17 +47,10 @@ struct Manifest {
 }
 
 impl Manifest {
-    /// Returns the content of the file.
-    fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(self).context("cannot encode JSON")?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
-
     /// Sets the manifest's own SHA-256.
     fn seal(mut self) -> anyhow::Result<Self> {
         self.sha256.clear();
-        self.sha256 = sha256(&*self.to_bytes()?)?;
+        self.sha256 = sha256(&*json_content(&self)?)?;
         Ok(self)
     }
 }
@@ -100,7 +93,7 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
         named_tensors::write(&directory.join(MODEL), &contents.weights)?;
         named_tensors::write(&directory.join(OPTIMIZER), &contents.optimizer_state)?;
         write_json(&directory.join(PROGRESS), contents.progress)?;
-        write(&directory.join(CONFIG), contents.resolved.to_yaml().as_bytes())?;
+        write(&directory.join(CONFIG), contents.resolved.to_yaml())?;
         let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
         for (input, encoder) in contents.resolved.config.inputs.iter().zip(&**contents.encoders) {
             let name = vocabulary_file(input);
@@ -120,7 +113,7 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
             files,
             sha256: String::new(),
         };
-        write(&directory.join(MANIFEST), &manifest.seal()?.to_bytes()?)
+        write_json(&directory.join(MANIFEST), &manifest.seal()?)
     })
     .with_context(|| format!("cannot save the checkpoint \"{}\"", path.display()))
 }
@@ -165,7 +158,7 @@ impl Checkpoint {
     pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         reject_model_overrides(overrides)?;
         let path = locate(path)?;
-        let unusable = || format!("cannot use the checkpoint \"{}\"", path.display());
+        let unusable = || unusable(&path);
         let manifest = verify(&path).map_err(|error| suggest_sibling(error, &path));
         let manifest = manifest.with_context(unusable)?;
         let yaml = String::from_utf8(read(&path.join(CONFIG))?)
@@ -194,9 +187,9 @@ impl Checkpoint {
         }
     }
 
-    /// Context of errors about its content.
+    /// Returns the context of errors about its content.
     pub fn unusable(&self) -> String {
-        format!("cannot use the checkpoint \"{}\"", self.path.display())
+        unusable(&self.path)
     }
 
     /// Reads the weights.
@@ -222,6 +215,10 @@ impl Checkpoint {
     pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
         named_tensors::read(&self.path.join(OPTIMIZER))
     }
+}
+
+fn unusable(path: &Path) -> String {
+    format!("cannot use the checkpoint \"{}\"", path.display())
 }
 
 /// Reads the progress of the run from the checkpoint in the directory `path`, without verifying other
@@ -304,7 +301,7 @@ fn verify(path: &Path) -> anyhow::Result<Manifest> {
     );
     let manifest = read_json::<Manifest>(&file)?.seal()?;
     ensure!(
-        manifest.to_bytes()? == read(&file)?,
+        json_content(&manifest)? == read(&file)?,
         "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
     );
     for name in FILES {
@@ -364,22 +361,12 @@ fn entry(path: &Path) -> anyhow::Result<FileEntry> {
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let mut bytes = serde_json::to_vec_pretty(value).context("cannot encode JSON")?;
-    bytes.push(b'\n');
-    write(path, &bytes)
+    write(path, json_content(value)?)
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_slice(&read(path)?)
         .with_context(|| format!("cannot parse \"{}\"", path.display()))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, bytes).with_context(|| format!("cannot write \"{}\"", path.display()))
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
 }
 
 #[cfg(test)]

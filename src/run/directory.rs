@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::events;
-use crate::io::files::{restore_directory, write_atomic};
+use crate::io::files::{create_directories, json_content, restore_directory, write_atomic};
 use crate::objective::metrics::Score;
 
 const CONFIG: &str = "config.yaml";
@@ -95,8 +95,7 @@ impl RunDirectory {
                  or continue the run with train --resume"
             );
         }
-        fs::create_dir_all(&run.path)
-            .with_context(|| format!("cannot create the directory \"{}\"", run.path.display()))?;
+        create_directories(&run.path)?;
         run.write_config(config_yaml)?;
         Ok(run)
     }
@@ -296,9 +295,7 @@ impl RunDirectory {
     /// # Errors
     /// Returns an error if the file cannot be written.
     pub fn write_summary(&self, summary: &RunSummary) -> anyhow::Result<()> {
-        let mut json = serde_json::to_vec_pretty(summary).context("cannot encode the summary")?;
-        json.push(b'\n');
-        write_atomic(&self.path.join(SUMMARY), &json)
+        write_atomic(&self.path.join(SUMMARY), &json_content(summary)?)
     }
 
     /// Writes the resolved configuration.

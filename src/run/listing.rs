@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::{self, Config, Input, Resolved, StoppingMetric};
 use crate::events;
+use crate::model::parameters::embedding_name;
 use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
 use crate::run::checkpoint::{self, is_checkpoint};
@@ -201,11 +202,9 @@ impl RunFiles {
         }
         // Without a checkpoint, the best validation follows from the records.
         let metric = config.map(|config| config.train.early_stopping.metric);
-        let error = |record: &&ValidationRecord| match metric {
-            Some(StoppingMetric::ValidationAccuracy) => -record.validation.accuracy,
-            _ => record.validation.loss,
-        };
-        let best = || self.records.iter().min_by(|a, b| error(a).total_cmp(&error(b)));
+        let metric = metric.unwrap_or(StoppingMetric::ValidationLoss);
+        let cost = |record: &ValidationRecord| record.validation.cost(metric);
+        let best = || self.records.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
         let saved = self.latest.as_ref().and_then(|latest| latest.best);
         saved.or_else(|| {
             best().map(|record| Best { epoch: record.epoch, validation: record.validation })
@@ -236,7 +235,7 @@ impl RunFiles {
         let shapes = ok_or_fault(faults, checkpoint::shapes(self.checkpoint.as_ref()?))?;
         let rows = |name: &str| shapes.get(name)?.first().copied();
         let config = config?;
-        let vocabulary_size = |input: &Input| rows(&format!("{}embedding.weight", input.prefix()));
+        let vocabulary_size = |input: &Input| rows(&embedding_name(input));
         let vocabulary_sizes: Option<Vec<usize>> =
             config.inputs.iter().map(vocabulary_size).collect();
         Some(summarize(config, &vocabulary_sizes?, rows("head.weight")?).trainable())

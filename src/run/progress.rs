@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{EarlyStoppingConfig, StoppingMetric, TrainConfig};
+use crate::config::{EarlyStoppingConfig, TrainConfig};
 use crate::objective::metrics::{Meter, Score};
 
 /// Progress of a training run between two steps.
@@ -86,14 +86,9 @@ impl Progress {
     pub fn validated(&mut self, score: Score, config: &EarlyStoppingConfig) -> bool {
         let new_best = match self.best {
             None => true,
-            Some(best) => match config.metric {
-                StoppingMetric::ValidationLoss => {
-                    score.loss < best.validation.loss - config.min_delta
-                }
-                StoppingMetric::ValidationAccuracy => {
-                    score.accuracy > best.validation.accuracy + config.min_delta
-                }
-            },
+            Some(best) => {
+                score.cost(config.metric) < best.validation.cost(config.metric) - config.min_delta
+            }
         };
         if new_best {
             self.best = Some(Best { epoch: self.epoch_number(), validation: score });

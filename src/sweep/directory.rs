@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde_yaml::Value;
 
 use super::names::Labels;
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
+use crate::io::files::create_directories;
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::{RunDirectory, RunSummary};
 use crate::run::listing::is_run;
@@ -128,12 +129,13 @@ impl SweepDirectory {
     /// # Errors
     /// Returns an error if it is the directory of a run, or if it cannot be created.
     pub fn create(&self) -> anyhow::Result<()> {
-        let path = self.path.display();
         if is_run(&self.path) || is_checkpoint(&self.path) {
-            bail!("\"{path}\" is a run, not a directory of runs; choose another --out");
+            bail!(
+                "\"{}\" is a run, not a directory of runs; choose another --out",
+                self.path.display()
+            );
         }
-        fs::create_dir_all(&self.path)
-            .with_context(|| format!("cannot create the directory \"{path}\""))
+        create_directories(&self.path)
     }
 
     /// Checks all existing runs as [`SweepDirectory::check`] does.
@@ -165,8 +167,7 @@ impl SweepDirectory {
     /// the run or the directory cannot be written.
     pub fn prepare(&self, run: &SweepRun) -> anyhow::Result<()> {
         let path = run.directory.path();
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot create the directory \"{}\"", path.display()))?;
+        create_directories(path)?;
         let _lock = run.directory.lock()?;
         if run.directory.config().exists() {
             return self.check(run);

@@ -1,9 +1,7 @@
 //! Ranks the runs of a sweep by validation metric. Test scores are left out: do not select models on
 //! test data.
 
-use std::cmp::Ordering;
-
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
@@ -17,7 +15,8 @@ use crate::run::directory::RunSummary;
 #[derive(Clone, Debug, Serialize)]
 pub struct Leaderboard {
     /// The metric that ranks the rows.
-    pub metric: &'static str,
+    #[serde(serialize_with = "serialize_metric")]
+    pub metric: StoppingMetric,
     /// One row for all runs that differ only in the seed.
     pub rows: Vec<Row>,
     /// The fields that vary, except the seed.
@@ -132,16 +131,9 @@ impl Scores {
         })
     }
 
-    /// The metric as a cost: lower is better.
-    fn cost(&self, metric: StoppingMetric) -> f64 {
-        cost(metric, self.loss.mean, self.accuracy.mean)
-    }
-}
-
-fn cost(metric: StoppingMetric, loss: f64, accuracy: f64) -> f64 {
-    match metric {
-        StoppingMetric::ValidationLoss => loss,
-        StoppingMetric::ValidationAccuracy => -accuracy,
+    /// Returns the mean loss and accuracy.
+    fn mean(&self) -> Score {
+        Score { loss: self.loss.mean, accuracy: self.accuracy.mean }
     }
 }
 
@@ -165,7 +157,7 @@ impl Leaderboard {
         for runs in directory.runs.chunk_by(same_row) {
             rows.push(row(directory, runs, outcomes, &columns));
         }
-        let cost = |row: &Row| row.scores.map(|scores| scores.cost(metric));
+        let cost = |row: &Row| row.scores.map(|scores| scores.mean().cost(metric));
         rows.sort_by(|a, b| match (cost(a), cost(b)) {
             (Some(a), Some(b)) => a.total_cmp(&b),
             (a, b) => b.is_some().cmp(&a.is_some()),
@@ -173,7 +165,7 @@ impl Leaderboard {
         for (index, row) in rows.iter_mut().enumerate() {
             row.rank = row.scores.map(|_| index + 1);
         }
-        Self { metric: metric.as_str(), rows, columns }
+        Self { metric, rows, columns }
     }
 
     /// Number of runs that have not finished.
@@ -195,12 +187,17 @@ impl Leaderboard {
     }
 
     /// Returns the best run of the best row.
-    pub fn winner(&self, metric: StoppingMetric) -> Option<&FinishedRun> {
-        let cost = |run: &FinishedRun| cost(metric, run.validation.loss, run.validation.accuracy);
-        let better =
-            |a: &&FinishedRun, b: &&FinishedRun| -> Ordering { cost(a).total_cmp(&cost(b)) };
-        self.rows.first()?.finished.iter().min_by(better)
+    pub fn winner(&self) -> Option<&FinishedRun> {
+        let cost = |run: &FinishedRun| run.validation.cost(self.metric);
+        self.rows.first()?.finished.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
     }
+}
+
+fn serialize_metric<S: Serializer>(
+    metric: &StoppingMetric,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(metric.as_str())
 }
 
 /// Returns the fields that vary, except the seed, in the order of the points.
@@ -368,7 +365,7 @@ rank  units             loss        accuracy  epoch  seconds    runs
    –     64                –               –      –        –  0 of 2"
         );
         assert_eq!(board.unfinished(), 2);
-        assert_eq!(board.winner(StoppingMetric::ValidationLoss).unwrap().run, "units=32-seed=1");
+        assert_eq!(board.winner().unwrap().run, "units=32-seed=1");
     }
 
     #[test]
@@ -389,7 +386,7 @@ rank  units             loss        accuracy  epoch  seconds    runs
         let units: Vec<&Value> =
             board.rows.iter().map(|row| &row.settings["model.lstm.units"]).collect();
         assert_eq!(units, [16, 32, 64]);
-        assert_eq!(board.winner(StoppingMetric::ValidationAccuracy).unwrap().index, 1);
+        assert_eq!(board.winner().unwrap().index, 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Vocabulary;
 use crate::config::{Input, TextConfig};
-use crate::io::files::write_atomic;
+use crate::io::files::{json_content, write_atomic};
 
 const FORMAT: &str = "lstmtext vocabulary";
 
@@ -42,9 +42,7 @@ impl VocabularyFile {
 pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyhow::Result<()> {
     let words = vocabulary.regular_words().map(|word| word.to_string()).collect();
     let file = VocabularyFile::new(words, config);
-    let mut json = serde_json::to_vec_pretty(&file).context("cannot encode the vocabulary")?;
-    json.push(b'\n');
-    write_atomic(path, &json)
+    write_atomic(path, &json_content(&file)?)
 }
 
 /// Reads the vocabulary of an input from `path` and truncates it to `text.vocabulary_size` ids.

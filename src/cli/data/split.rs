@@ -1,6 +1,5 @@
 //! `lstmtext data split`.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -11,7 +10,7 @@ use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::{self, Column};
 use crate::data::{self, SplitName, Target};
-use crate::io::files::{create_parent_directory, replace_directory};
+use crate::io::files::{create_parent_directory, replace_directory, write};
 use crate::output::{note, print};
 
 /// Write the training, validation and test examples to JSON lines files
@@ -60,8 +59,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
                 lines.push('\n');
             }
             let path = directory.join(format!("{name}.jsonl"));
-            fs::write(&path, lines)
-                .with_context(|| format!("cannot write \"{}\"", path.display()))?;
+            write(&path, lines)?;
         }
         Ok(())
     })?;

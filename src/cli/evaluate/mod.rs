@@ -61,7 +61,6 @@ pub struct EvaluateArgs {
     json: bool,
     #[command(flatten)]
     set: SetArgs,
-    /// Backend, device and threads.
     #[command(flatten)]
     compute: ComputeArgs,
 }

@@ -9,8 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use super::exit::SUCCESS;
-use crate::config::ConfigError;
-use crate::config::positive_integer;
+use crate::config::{ConfigError, positive_integer};
 use crate::explanation::{Explainer, Method, page};
 use crate::io::files::write_atomic;
 use crate::output::format::{join_names, pluralize};
