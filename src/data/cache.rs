@@ -20,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::formats::{Rows, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Config, Format};
-use crate::io::files::{sha256, sha256_of, sync_directory};
+use crate::io::files::{
+    create_parent_directory, parent_directory, sha256, sha256_of, sync_directory,
+};
+use crate::io::input::{inner_extension, is_compressed};
 use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
@@ -104,10 +107,9 @@ impl CacheEntry {
         }
         let key = serde_json::to_vec(&cache_key(&files, config)?).context("cannot encode JSON")?;
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
-        let parent = cache_directory()?;
-        fs::create_dir_all(&parent)
-            .with_context(|| format!("cannot create the directory \"{}\"", parent.display()))?;
-        Ok(Some(Self { directory: parent.join(name) }))
+        let directory = cache_directory()?.join(name);
+        create_parent_directory(&directory)?;
+        Ok(Some(Self { directory }))
     }
 
     /// Loads the entry. Removes it and returns `None` if it is damaged.
@@ -168,16 +170,17 @@ impl CacheEntry {
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
-        let bytes =
-            fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot read {name}"))
+        serde_json::from_slice(&self.bytes(name)?).with_context(|| format!("cannot read {name}"))
     }
 
     fn array<T: bytemuck::AnyBitPattern>(&self, name: &str) -> anyhow::Result<Vec<T>> {
-        let bytes =
-            fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))?;
+        let bytes = self.bytes(name)?;
         let values = bytes.chunks_exact(size_of::<T>());
         Ok(values.map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    fn bytes(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))
     }
 
     /// Creates a temporary directory for the files of the entry.
@@ -196,7 +199,7 @@ impl CacheEntry {
     }
 
     fn parent(&self) -> &Path {
-        self.directory.parent().unwrap_or(Path::new("."))
+        parent_directory(&self.directory)
     }
 }
 
@@ -221,15 +224,13 @@ impl CacheWriter<'_> {
             long_row: rows.long_row.clone(),
             firsts: rows.files.iter().map(|(_, first)| *first).collect(),
         };
-        let mut names = Vec::new();
-        self.json(ROWS, &saved, &mut names)?;
-        self.bytes(LABELS, bytemuck::cast_slice(&rows.labels), &mut names)?;
-        self.bytes(LINES, bytemuck::cast_slice(&rows.lines), &mut names)?;
-        self.bytes(HASHES, bytemuck::cast_slice(hashes), &mut names)?;
+        self.json(ROWS, &saved)?;
+        self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
+        self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
+        self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
         for (index, input) in inputs.iter().enumerate() {
-            self.json(&words_file(index), &input.words(), &mut names)?;
-            self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()), &mut names)?;
-            names.push(tokens_file(index));
+            self.json(&words_file(index), &input.words())?;
+            self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()))?;
         }
         let hash = |name: String| -> anyhow::Result<(String, String)> {
             let path = self.temporary.join(&name);
@@ -237,8 +238,8 @@ impl CacheWriter<'_> {
             Ok((name, sha256_of(&path)?))
         };
         let manifest: BTreeMap<String, String> =
-            names.into_iter().map(hash).collect::<anyhow::Result<_>>()?;
-        self.json(MANIFEST, &manifest, &mut Vec::new())?;
+            file_names(inputs.len()).map(hash).collect::<anyhow::Result<_>>()?;
+        self.json(MANIFEST, &manifest)?;
         sync_directory(&self.temporary)?;
         let (path, directory) = (rows.path.display(), self.entry.directory.display());
         note(format!(
@@ -254,25 +255,18 @@ impl CacheWriter<'_> {
         Ok(())
     }
 
-    fn json(
-        &self,
-        name: &str,
-        value: &impl Serialize,
-        names: &mut Vec<String>,
-    ) -> anyhow::Result<()> {
+    fn json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
         let path = self.temporary.join(name);
         let write = || -> anyhow::Result<()> {
             let mut file = BufWriter::new(File::create(&path)?);
             serde_json::to_writer(&mut file, value)?;
             Ok(file.into_inner()?.sync_all()?)
         };
-        names.push(name.to_owned());
         write().with_context(|| format!("cannot write \"{}\"", path.display()))
     }
 
-    fn bytes(&self, name: &str, bytes: &[u8], names: &mut Vec<String>) -> anyhow::Result<()> {
+    fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let path = self.temporary.join(name);
-        names.push(name.to_owned());
         fs::write(&path, bytes).with_context(|| format!("cannot write \"{}\"", path.display()))
     }
 }
@@ -282,6 +276,13 @@ impl Drop for CacheWriter<'_> {
         // The directory still exists if something failed or another process was faster.
         let _ = fs::remove_dir_all(&self.temporary);
     }
+}
+
+/// Returns the names of all files of an entry except the manifest, which has their hashes.
+fn file_names(inputs: usize) -> impl Iterator<Item = String> {
+    let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
+    let arrays = [ROWS, LABELS, LINES, HASHES].map(str::to_owned);
+    arrays.into_iter().chain((0..inputs).flat_map(of_input))
 }
 
 fn words_file(input: usize) -> String {
@@ -295,9 +296,7 @@ fn ends_file(input: usize) -> String {
 /// Estimates the size of the text in a file, assuming a compression ratio of 4.
 fn estimated_text_bytes(file: &Path) -> u64 {
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-    let compressed =
-        file.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
-    if compressed { 4 * bytes } else { bytes }
+    if is_compressed(file) { 4 * bytes } else { bytes }
 }
 
 fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheKey<'a>> {
@@ -333,7 +332,7 @@ fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheK
 /// Returns the format of each file, or the extension that determines it.
 fn formats(files: &[PathBuf], format: Format) -> Vec<String> {
     let of_file = |file: &PathBuf| match format {
-        Format::Auto => crate::io::input::inner_extension(file).unwrap_or_default(),
+        Format::Auto => inner_extension(file).unwrap_or_default(),
         named => named.as_str().to_owned(),
     };
     files.iter().map(of_file).collect()

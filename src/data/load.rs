@@ -219,7 +219,7 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
     })
 }
 
-/// Checks that no text of an example exceeds `text.train_max_length`.
+/// Returns true if no text of the example exceeds `text.train_max_length`.
 fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
     let row = examples.rows[index] as usize;
     inputs.iter().zip(&examples.source.inputs).all(|(input, texts)| {

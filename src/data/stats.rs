@@ -35,9 +35,15 @@ pub struct SplitStats {
     pub labels: Vec<(String, usize)>,
 }
 
-/// Computes the statistics of one input of a split from its texts before truncation. The labels are
-/// left empty.
-pub fn split_stats(name: SplitName, input: &Input, corpus: &Corpus) -> SplitStats {
+/// Computes the statistics of one input of a split from its texts before truncation and the targets
+/// of its examples. `classes` are the class names.
+pub fn split_stats(
+    name: SplitName,
+    input: &Input,
+    corpus: &Corpus,
+    classes: &[String],
+    targets: &Targets,
+) -> SplitStats {
     let mut lengths: Vec<usize> = (0..corpus.len()).map(|index| corpus.text(index).len()).collect();
     lengths.sort_unstable();
     let quantile = |fraction: f64| {
@@ -57,12 +63,12 @@ pub fn split_stats(name: SplitName, input: &Input, corpus: &Corpus) -> SplitStat
         longest: quantile(1.0),
         cut_share: truncated as f64 / corpus.len().max(1) as f64,
         unknown_share: unknown as f64 / corpus.tokens().max(1) as f64,
-        labels: Vec::new(),
+        labels: label_counts(classes, targets),
     }
 }
 
 /// Counts the examples of each label. Sums of probabilities are rounded.
-pub fn label_counts(names: &[String], targets: &Targets) -> Vec<(String, usize)> {
+fn label_counts(names: &[String], targets: &Targets) -> Vec<(String, usize)> {
     let counts = targets.class_counts(names.len());
     names.iter().zip(counts).map(|(name, count)| (name.clone(), count.round() as usize)).collect()
 }
@@ -81,11 +87,11 @@ mod tests {
         let vocabulary = Vocabulary::build(&texts, &input.text).unwrap();
         let encoder = Encoder::new(&input.text, vocabulary);
         let corpus = encoder.without_truncation().encode_all(&texts);
-        let stats = split_stats(SplitName::Train, &input, &corpus);
+        let labels = ["x".to_owned(), "y".to_owned()];
+        let targets = vec![0, 1, 1, 1].into();
+        let stats = split_stats(SplitName::Train, &input, &corpus, &labels, &targets);
         assert_eq!((stats.examples, stats.tokens, stats.longest, stats.length_90), (4, 13, 6, 6));
         assert_eq!((stats.cut_share, stats.unknown_share), (0.5, 2.0 / 13.0));
-        let labels = ["x".to_owned(), "y".to_owned()];
-        let expected = [("x".to_owned(), 1), ("y".to_owned(), 3)];
-        assert_eq!(label_counts(&labels, &vec![0, 1, 1, 1].into()), expected);
+        assert_eq!(stats.labels, [("x".to_owned(), 1), ("y".to_owned(), 3)]);
     }
 }

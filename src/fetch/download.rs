@@ -12,7 +12,9 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy, Timeout};
 
 use super::files::{CopyError, copy, lock, sibling};
-use crate::io::files::{parent_directory, sha256, sha256_of, sync_directory};
+use crate::io::files::{
+    create_parent_directory, parent_directory, sha256, sha256_of, sync_directory,
+};
 
 /// File to download.
 #[derive(Debug, Clone)]
@@ -139,9 +141,7 @@ struct Transfer<'a> {
 impl<'a> Transfer<'a> {
     fn open(download: &'a Download, file: &'a Path) -> Result<Self> {
         let part_path = sibling(file, ".part")?;
-        let directory = parent_directory(file);
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create the directory {}", directory.display()))?;
+        create_parent_directory(file)?;
         let part = File::options()
             .read(true)
             .write(true)

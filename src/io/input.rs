@@ -69,7 +69,7 @@ pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRe
         ),
         _ => Box::new(file),
     };
-    let unpacked = if compression(path).is_some() { limits.unpacked } else { Limit::NONE };
+    let unpacked = if is_compressed(path) { limits.unpacked } else { Limit::NONE };
     let limited = LimitedReader {
         source: plain,
         limits: Limits { unpacked, ..limits },
@@ -137,6 +137,11 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
 }
 
+/// Returns true if [`open`] decompresses the file `path`.
+pub fn is_compressed(path: &Path) -> bool {
+    compression(path).is_some()
+}
+
 fn compression(path: &Path) -> Option<&'static str> {
     let extension = extension(path)?;
     ["gz", "zst"].into_iter().find(|compression| extension == *compression)
@@ -144,8 +149,14 @@ fn compression(path: &Path) -> Option<&'static str> {
 
 /// Returns the extension of `path` in lower case, ignoring a final .gz or .zst.
 pub fn inner_extension(path: &Path) -> Option<String> {
-    match compression(path) {
-        Some(_) => extension(&path.with_extension("")),
-        None => extension(path),
+    match is_compressed(path) {
+        true => extension(&path.with_extension("")),
+        false => extension(path),
     }
+}
+
+/// Returns a line without its ending, LF or CRLF.
+pub fn without_line_ending(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -23,12 +23,12 @@ pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
         SeedPurpose::Dropout(step) => (3, step),
         SeedPurpose::WordVectors(input) => (4, input as u64),
     };
-    [kind, number].into_iter().fold(mix(seed), |state, word| mix(state ^ word))
+    absorb(mix(seed), [kind, number])
 }
 
 /// Hashes a sequence of numbers.
 pub fn fingerprint(numbers: impl Iterator<Item = u64>) -> u64 {
-    numbers.fold(0, |state, number| mix(state ^ number))
+    absorb(0, numbers)
 }
 
 /// Value `index` of the sequence with this seed, uniform in [0, 1).
@@ -39,7 +39,7 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
 
 /// Derives a seed for something with a name, such as a tensor.
 pub fn named_seed(seed: u64, name: &str) -> u64 {
-    name.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)))
+    absorb(mix(seed), name.bytes().map(u64::from))
 }
 
 /// Value `index` of the sequence with this seed, normal with mean 0 and variance 1 (Box and Muller
@@ -55,6 +55,11 @@ pub fn normal(seed: u64, index: u64) -> f64 {
     let radius = (-2.0 * radius.ln()).sqrt();
     let (sine, cosine) = (std::f64::consts::TAU * angle).sin_cos();
     radius * if index.is_multiple_of(2) { cosine } else { sine }
+}
+
+/// Mixes numbers into a state, one after another.
+fn absorb(state: u64, numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(state, |state, number| mix(state ^ number))
 }
 
 /// One round of SplitMix64 (Steele, Lea and Flood 2014).

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::{self, Input};
-use crate::data::stats::{SplitStats, label_counts, split_stats};
+use crate::data::stats::{SplitStats, split_stats};
 use crate::data::{self, SplitName};
 use crate::output::format::{group_digits, join_names};
 use crate::output::table::{Align, Table};
@@ -52,9 +52,9 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
             continue;
         }
         for (index, (input, encoder)) in config.inputs.iter().zip(&*encoders).enumerate() {
-            let labels = label_counts(&data.labels, &examples.targets);
             let corpus = examples.encode(index, &encoder.without_truncation())?;
-            splits.push(SplitStats { labels, ..split_stats(name, input, &corpus) });
+            let targets = &examples.targets;
+            splits.push(split_stats(name, input, &corpus, &data.labels, targets));
         }
     }
     let report = StatsReport {

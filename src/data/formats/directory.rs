@@ -25,6 +25,8 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     if classes.is_empty() {
         bail!("{}: expected a subdirectory for each class, found none", path.display());
     }
+    let limits = limits(config);
+    let Limit { bytes: limit, field } = limits.line;
     for (label, directory) in classes {
         for (_, file) in sorted_entries(&directory)? {
             if file.is_dir() {
@@ -36,8 +38,6 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 continue;
             }
             let mut bytes = Vec::new();
-            let limits = limits(config);
-            let Limit { bytes: limit, field } = limits.line;
             open_limited(&file, limits)?
                 .take(limit.saturating_add(1))
                 .read_to_end(&mut bytes)

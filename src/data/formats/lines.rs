@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::DataConfig;
-use crate::io::input::{Limit, Limits, MB, open_limited};
+use crate::io::input::{Limit, Limits, MB, open_limited, without_line_ending};
 
 /// Returns the size limits of the data section.
 pub fn limits(config: &DataConfig) -> Limits {
@@ -32,8 +32,7 @@ pub fn for_each_line(
         if read == 0 {
             break;
         }
-        let end = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        each(line, end.strip_suffix(b"\r").unwrap_or(end))?;
+        each(line, without_line_ending(&bytes))?;
     }
     Ok(())
 }

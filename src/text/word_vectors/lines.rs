@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use crate::io::input::open;
+use crate::io::input::{open, without_line_ending};
 
 /// Maximum length of a line in bytes: more than twice the length of a vector of dimension 65,536.
 const MAX_LINE_LENGTH: usize = 1 << 22;
@@ -53,8 +53,7 @@ impl Lines {
 
     /// Returns the current line without its ending.
     pub(super) fn line(&self) -> &[u8] {
-        let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-        line.strip_suffix(b"\r").unwrap_or(line)
+        without_line_ending(&self.line)
     }
 
     /// Returns the location of the current line for error messages: `vectors.vec:12`.
