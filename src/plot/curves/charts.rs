@@ -1,0 +1,247 @@
+//! The four charts and their curves.
+
+use super::layout::{Column, LEFT, LOWER, RIGHT, Row, UPPER};
+use super::run::{Run, XAxis};
+use super::style::{RAW, TRAINING, VALIDATION, best_dot, color, dots};
+use crate::plot::axis::Axis;
+use crate::plot::canvas::Canvas;
+use crate::plot::color::{BACKGROUND, Color, FOREGROUND, GRAY};
+use crate::plot::frame::Frame;
+use crate::plot::geometry::{Dashes, Point};
+use crate::plot::series::{bin, clip, downsample, smooth, trim};
+use crate::plot::text::{Align, LARGE, MEDIUM};
+use crate::run::directory::ValidationRecord;
+
+/// Maximum number of points of a curve. Neighboring points are averaged.
+pub(super) const MAX_POINTS: usize = 300;
+/// Fraction of the lowest and of the highest values of a training curve that the y axis need not contain,
+/// the same as in TensorBoard.
+const OUTLIERS: f64 = 0.05;
+/// Length of a dash of overlapping curves.
+const DASH: f64 = 16.0;
+
+/// One of the charts of the picture.
+pub(super) struct Chart {
+    name: &'static str,
+    /// Index of the training curve in [`TAGS`].
+    curve: usize,
+    /// Factor of the curve's values.
+    scale: f64,
+    /// Training value of a record, for runs without event files.
+    training: Option<fn(&ValidationRecord) -> f64>,
+    /// Validation value of a record.
+    validation: Option<fn(&ValidationRecord) -> f64>,
+    /// Maximum of the y axis. `None` if the y axis starts at 0.
+    limit: Option<f64>,
+    /// False for the learning rate, which has no noise to smooth.
+    smooth: bool,
+    column: Column,
+    row: Row,
+}
+
+pub(super) const CHARTS: [Chart; 4] = [
+    Chart {
+        name: "loss",
+        curve: 0,
+        scale: 1.0,
+        training: Some(|record| record.train.loss),
+        validation: Some(|record| record.validation.loss),
+        limit: Some(f64::INFINITY),
+        smooth: true,
+        column: LEFT,
+        row: UPPER,
+    },
+    Chart {
+        name: "accuracy in %",
+        curve: 1,
+        scale: 100.0,
+        training: Some(|record| 100.0 * record.train.accuracy),
+        validation: Some(|record| 100.0 * record.validation.accuracy),
+        limit: Some(100.0),
+        smooth: true,
+        column: RIGHT,
+        row: UPPER,
+    },
+    Chart {
+        name: "learning rate",
+        curve: 2,
+        scale: 1.0,
+        training: Some(|record| record.learning_rate),
+        validation: None,
+        limit: None,
+        smooth: false,
+        column: LEFT,
+        row: LOWER,
+    },
+    Chart {
+        name: "tokens per second",
+        curve: 3,
+        scale: 1.0,
+        training: None,
+        validation: None,
+        limit: None,
+        smooth: true,
+        column: RIGHT,
+        row: LOWER,
+    },
+];
+
+/// The curves of a run in a chart, in the units of its axes.
+pub(super) struct Curve {
+    /// Training curve before smoothing. Empty if it is not smoothed.
+    pub(super) raw: Vec<Point>,
+    pub(super) training: Vec<Point>,
+    /// True if the training curve has points between validations.
+    pub(super) has_steps: bool,
+    pub(super) validation: Vec<Point>,
+    pub(super) best: Option<Point>,
+}
+
+/// The x axis of all charts.
+pub(super) struct XScale {
+    axis: Axis,
+    name: &'static str,
+    /// Divisor of x values.
+    unit: f64,
+}
+
+impl XScale {
+    pub(super) fn new<'c>(
+        curves: impl Iterator<Item = &'c Curve>,
+        end: f64,
+        x_axis: XAxis,
+    ) -> Self {
+        let (name, unit) = match x_axis {
+            XAxis::Epoch => ("epoch", 1.0),
+            XAxis::Step => ("step", 1.0),
+            XAxis::Time if end <= 180.0 => ("training time in seconds", 1.0),
+            XAxis::Time if end <= 10_800.0 => ("training time in minutes", 60.0),
+            XAxis::Time => ("training time in hours", 3600.0),
+        };
+        let points = curves.flat_map(|curve| curve.training.iter().chain(&curve.validation));
+        let values = points.map(|point| point.0).chain((end > 0.0).then_some(end));
+        let values = values.map(|x| x / unit);
+        let axis = match x_axis {
+            XAxis::Epoch => Axis::epochs(values),
+            XAxis::Step | XAxis::Time => Axis::padded_from_zero(values),
+        };
+        Self { axis, name, unit }
+    }
+}
+
+impl Chart {
+    /// Returns the curves of a run, with at most one training point per `interval` of the x axis.
+    pub(super) fn curve(&self, run: &Run, interval: f64, smoothing: f64) -> Curve {
+        let points = run.step_points(&run.curves.steps[self.curve], self.scale);
+        let has_steps = !points.is_empty();
+        let (mut raw, mut training) = (Vec::new(), Vec::new());
+        if has_steps {
+            let points = downsample(&points, MAX_POINTS);
+            if self.smooth && smoothing > 0.0 {
+                training = bin(&smooth(&points, smoothing), interval);
+                raw = bin(&points, interval);
+            } else {
+                training = bin(&points, interval);
+            }
+        } else if let Some(value) = self.training {
+            training = run.record_points(value);
+        }
+        let validation = self.validation.map_or(Vec::new(), |value| run.record_points(value));
+        let best = run.best.and_then(|best| validation.get(best).copied());
+        Curve { raw, training, has_steps, validation, best }
+    }
+
+    pub(super) fn draw(&self, canvas: &mut Canvas, curves: &[Curve], x: &XScale) {
+        let area = Area { frame: self.frame(curves, x), unit: x.unit };
+        let is_lowest = self.row.bottom == LOWER.bottom;
+        area.frame.draw(canvas, if is_lowest { x.name } else { "" });
+        canvas.text((self.column.left, self.row.title), Align::Left, LARGE, FOREGROUND, self.name);
+        if curves.iter().all(|curve| curve.training.is_empty() && curve.validation.is_empty()) {
+            let Frame { left, right, top, bottom, .. } = area.frame;
+            let center = ((left + right) / 2.0, (top + bottom) / 2.0);
+            canvas.text(center, Align::Center, MEDIUM, GRAY, "not measured");
+        }
+        for (number, curve) in curves.iter().enumerate() {
+            area.line(canvas, &curve.raw, RAW.width, RAW.color(color(number)));
+        }
+        let style = if self.validation.is_some() { TRAINING } else { VALIDATION };
+        for (number, curve) in curves.iter().enumerate() {
+            let color = style.color(color(number));
+            area.line(canvas, &curve.training, style.width, color);
+            if !curve.has_steps {
+                dots(canvas, number, &area.points(&curve.training), color);
+            }
+        }
+        if !self.smooth {
+            draw_overlapping(canvas, curves, &area);
+        }
+        draw_validation(canvas, curves, &area);
+    }
+
+    fn frame(&self, curves: &[Curve], x: &XScale) -> Frame {
+        let values = |points: &[Point]| points.iter().map(|point| point.1).collect::<Vec<f64>>();
+        let training = curves.iter().flat_map(|curve| {
+            // The first steps are outliers that would flatten the rest of the curve.
+            let outliers = if curve.has_steps && self.limit.is_some() { OUTLIERS } else { 0.0 };
+            trim(values(&curve.training), outliers)
+        });
+        let y = match self.limit {
+            Some(limit) => {
+                let validation = curves.iter().flat_map(|curve| values(&curve.validation));
+                Axis::around(training.chain(validation), (0.0, limit))
+            }
+            None => Axis::from_zero(training),
+        };
+        let (Column { left, right }, Row { top, bottom, .. }) = (self.column, self.row);
+        Frame { left, top, right, bottom, x: x.axis.clone(), y }
+    }
+}
+
+/// The plot area of a chart.
+struct Area {
+    frame: Frame,
+    /// Divisor of x values.
+    unit: f64,
+}
+
+impl Area {
+    fn point(&self, (x, y): Point) -> Point {
+        self.frame.point(x / self.unit, y)
+    }
+
+    fn points(&self, points: &[Point]) -> Vec<Point> {
+        points.iter().map(|point| self.point(*point)).collect()
+    }
+
+    fn line(&self, canvas: &mut Canvas, points: &[Point], width: f64, color: Color) {
+        for line in clip(&self.points(points), self.frame.top, self.frame.bottom) {
+            canvas.line(&line, width, color);
+        }
+    }
+}
+
+/// Draws curves that may coincide as alternating dashes, so that all of them are visible.
+fn draw_overlapping(canvas: &mut Canvas, curves: &[Curve], area: &Area) {
+    let off = DASH * (curves.len() - 1) as f64;
+    for (number, curve) in curves.iter().enumerate().filter(|_| off > 0.0) {
+        let dashes = Dashes { skip: DASH * number as f64, on: DASH, off };
+        canvas.dashes(&area.points(&curve.training), dashes, VALIDATION.width, color(number));
+    }
+}
+
+fn draw_validation(canvas: &mut Canvas, curves: &[Curve], area: &Area) {
+    // An outline separates the curves from those below.
+    for curve in curves {
+        area.line(canvas, &curve.validation, VALIDATION.width + 2.8, BACKGROUND);
+    }
+    for (number, curve) in curves.iter().enumerate() {
+        area.line(canvas, &curve.validation, VALIDATION.width, color(number));
+        dots(canvas, number, &area.points(&curve.validation), color(number));
+    }
+    // Above all curves, since they matter most.
+    for (number, curve) in curves.iter().enumerate() {
+        if let Some(best) = curve.best {
+            best_dot(canvas, area.point(best), color(number));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Loss, accuracy, learning rate and throughput of one or more runs, by epoch, step or time. Reading the
+//! measurements belongs in [`crate::cli`].
+
+mod charts;
+mod layout;
+mod legend;
+mod run;
+mod style;
+
+pub use run::{RunCurves, TAGS, XAxis};
+
+use charts::{CHARTS, Chart, Curve, MAX_POINTS, XScale};
+use layout::{LEGEND_ROW, LEGEND_TOP, MARGIN, WIDTH};
+use legend::{draw_key, draw_legend};
+use run::Run;
+
+use super::canvas::{Canvas, Picture};
+use super::color::Theme;
+
+/// Plot options.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Quantity on the x axes.
+    pub x_axis: XAxis,
+    /// Weight of the previous average in the exponential moving average. 0 disables smoothing.
+    pub smoothing: f64,
+    /// Color theme.
+    pub theme: Theme,
+}
+
+/// Draws the curves of all runs in four charts above a legend.
+///
+/// # Errors
+/// Returns an error if the picture cannot be encoded.
+pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
+    let height = LEGEND_TOP + LEGEND_ROW * (runs.len() as f64 - 0.5) + MARGIN;
+    let mut canvas = Canvas::new(WIDTH, height.max(0.0).round() as u32);
+    let runs: Vec<Run> = runs.iter().map(|run| Run::new(run, options.x_axis)).collect();
+    let end = runs.iter().map(Run::end).fold(0.0, f64::max);
+    let curves = |chart: &Chart| -> Vec<Curve> {
+        runs.iter()
+            .map(|run| chart.curve(run, end / MAX_POINTS as f64, options.smoothing))
+            .collect()
+    };
+    let curves: Vec<Vec<Curve>> = CHARTS.iter().map(curves).collect();
+    let x = XScale::new(curves.iter().flatten(), end, options.x_axis);
+    for (chart, curves) in CHARTS.iter().zip(&curves) {
+        chart.draw(&mut canvas, curves, &x);
+    }
+    draw_key(&mut canvas, curves.iter().flatten().any(|curve| !curve.raw.is_empty()));
+    draw_legend(&mut canvas, &runs);
+    canvas.render(options.theme)
+}
+
+#[cfg(test)]
+mod tests;
