@@ -271,7 +271,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Seconds to log the curves of a step.
+/// Measures the seconds to log the curves of a step.
 fn log_seconds(steps: usize) -> anyhow::Result<f64> {
     let directory = std::env::temp_dir().join(format!("lstmtext-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;

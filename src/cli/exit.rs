@@ -1,4 +1,4 @@
-//! Exit codes, and the one place where a command ends.
+//! Exit codes. Errors of commands are printed here.
 
 use std::process::ExitCode;
 

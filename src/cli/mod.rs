@@ -1,5 +1,5 @@
-//! The command line: one file per command, with its arguments, its help and what it does. Whatever
-//! another program could use belongs in the directories below.
+//! The command line: a file or a directory per command, with its arguments, its help and what it does.
+//! Whatever another program could use belongs in the other directories.
 
 mod arguments;
 mod bench;

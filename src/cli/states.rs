@@ -52,7 +52,7 @@ pub struct StatesArgs {
     checkpoint: PathBuf,
     /// Texts
     texts: Vec<String>,
-    /// Text of a column, if the model reads several; repeat for each column
+    /// Text of one text column, if the model has several; repeat it for each
     #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
     inputs: Vec<NamedText>,
     /// Layer, counted from 1 at the bottom; by default the top layer
@@ -146,7 +146,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = TextColumns::of(inputs).from_arguments(args.texts, args.inputs)?;
     if texts[0].is_empty() {
-        bail!(ConfigError::new("no text: name one or more after the checkpoint"));
+        bail!(ConfigError::new("no text given; pass one or more texts after the checkpoint"));
     }
     let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
     if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
@@ -243,7 +243,7 @@ fn text_states(
     }
 }
 
-/// One line per token and the final states below, with the first `units` units.
+/// Formats one line per token and the final states below, with the first `units` units.
 fn table(text: &TextStates, units: usize) -> String {
     let width = text.tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
     let line = |number: String, token: &str, row: &[f32]| {
@@ -327,7 +327,9 @@ impl FileKind {
             Self::Png => {
                 let picture = picture(texts, theme)?;
                 if picture.has_missing_glyphs {
-                    note("the picture has boxes for letters that its font lacks; .svg has all");
+                    note(
+                        "the picture has boxes instead of characters that its font lacks; use .svg",
+                    );
                 }
                 write_atomic(path, &picture.png)
             }
@@ -355,7 +357,7 @@ fn gates<'a>(text: &TextStates, direction: &'a DirectionStates) -> Gates<'a> {
     }
 }
 
-/// All states under the names that the help text gives.
+/// Returns all states under the names in the help text.
 fn arrays(texts: &[TextStates]) -> Vec<NamedTensor> {
     let mut arrays = Vec::new();
     for (number, text) in texts.iter().enumerate() {

@@ -11,7 +11,7 @@ use tensorboard_proto::event::Event;
 use super::layout::{CONFIG, SubRun, directories};
 use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
-use crate::io::files::write_atomic;
+use crate::io::files::{read, write_atomic};
 
 /// Bytes of a record in addition to its data.
 const FRAME_BYTES: usize = 16;
@@ -132,10 +132,6 @@ fn event_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     paths.retain(|path| is_event_file(path));
     paths.sort();
     Ok(paths)
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
 }
 
 /// Splits an event file into its complete records: length (8 bytes), checksum of the length (4), data,

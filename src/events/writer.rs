@@ -1,6 +1,6 @@
 //! Writing an event file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,6 +11,8 @@ use tensorboard_proto::event::Event;
 use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
+
+use crate::io::files::create_directory;
 
 /// Prefix by which TensorBoard recognizes event files.
 pub(super) const FILE_PREFIX: &str = "events.out.tfevents";
@@ -28,14 +30,7 @@ impl EventWriter {
     /// # Errors
     /// Returns an error if the directory or the file cannot be created or written.
     pub fn create(directory: &Path, now: SystemTime) -> anyhow::Result<Self> {
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| {
-                    format!("cannot create the directory \"{}\"", directory.display())
-                });
-            }
-            _ => {}
-        }
+        create_directory(directory)?;
         let (path, file) = create_file(directory, unix_seconds(now) as u64)?;
         let clone =
             file.try_clone().with_context(|| format!("cannot use \"{}\"", path.display()))?;
@@ -127,6 +122,8 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

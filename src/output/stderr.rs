@@ -2,10 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::time::Duration;
-
-/// Interval between the progress lines that replace a progress bar when stderr is not a terminal.
-pub const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Prints a line. A closed stderr is ignored: it must not stop a training run.
 pub fn message(line: impl Display) {

@@ -11,11 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::directory::{RunState, SweepDirectory, SweepRun};
 use crate::output::format::format_duration;
-use crate::output::message;
+use crate::output::{message, progress_bar};
 use crate::run::directory::RunSummary;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
@@ -261,9 +261,7 @@ struct Console {
 
 impl Console {
     fn new(directory: &SweepDirectory, left: usize, launch: Launch) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
-        let style = ProgressStyle::with_template("{pos}/{len} {bar:20.cyan/dim} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        let bar = progress_bar("{pos}/{len} {bar:20.cyan/dim} {wide_msg}", 4);
         let total = directory.runs.len();
         bar.set_length(total as u64);
         bar.set_position((total - left) as u64);

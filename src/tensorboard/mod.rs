@@ -22,7 +22,7 @@ use crate::events::{
     ACCURACY, CONFIG, EventWriter, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND,
     unix_seconds,
 };
-use crate::model::named_tensors::NamedTensor;
+use crate::model::NamedTensor;
 use crate::objective::metrics::Score;
 
 use classes::{ConfusionMatrix, classes_with_curves};
@@ -217,10 +217,7 @@ impl<'a> SummaryWriter<'a> {
     }
 
     /// Flushes the buffers, so that readers see everything logged so far.
-    ///
-    /// # Errors
-    /// Returns an error if a file cannot be written.
-    pub fn flush(&mut self) -> anyhow::Result<()> {
+    fn flush(&mut self) -> anyhow::Result<()> {
         self.writers().into_iter().try_for_each(EventWriter::flush)
     }
 

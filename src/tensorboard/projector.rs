@@ -1,15 +1,12 @@
 //! Files of the embedding projector: word vectors and their words.
 
 use std::fmt::Write;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::Context;
-
 use crate::data::prepared::PreparedData;
-use crate::io::files::replace_directory;
-use crate::model::named_tensors::NamedTensor;
+use crate::io::files::{self, create_directory, replace_directory};
+use crate::model::NamedTensor;
+use crate::model::parameters::embedding_name;
 use crate::output::sanitize::is_unprintable;
 use crate::text::FIRST_WORD;
 
@@ -29,16 +26,11 @@ pub fn write(
     most: usize,
 ) -> anyhow::Result<()> {
     let plugins = run.join(PLUGINS);
-    if let Err(error) = fs::create_dir(&plugins)
-        && error.kind() != ErrorKind::AlreadyExists
-    {
-        let path = plugins.display();
-        return Err(error).with_context(|| format!("cannot create the directory \"{path}\""));
-    }
+    create_directory(&plugins)?;
     replace_directory(&plugins.join(PROJECTOR), |directory| {
         let mut config = String::new();
         for (number, input) in data.resolved.config.inputs.iter().enumerate() {
-            let name = format!("{}embedding.weight", input.prefix());
+            let name = embedding_name(input);
             let Some(embedding) = weights.iter().find(|tensor| tensor.name == name) else {
                 continue;
             };
@@ -46,20 +38,16 @@ pub fn write(
             let words = &words[..words.len().min(most.saturating_add(FIRST_WORD as usize))];
             let counts = counts(data.train.inputs[number].ids(), words.len());
             let (tensor_path, metadata_path) = (format!("{name}.tsv"), format!("{name}.words.tsv"));
-            write_file(&directory.join(&tensor_path), &vectors(embedding, words.len()))?;
-            write_file(&directory.join(&metadata_path), &table(words, &counts))?;
+            files::write(&directory.join(&tensor_path), vectors(embedding, words.len()))?;
+            files::write(&directory.join(&metadata_path), table(words, &counts))?;
             writeln!(
                 config,
                 "embeddings {{\n  tensor_name: \"{name}\"\n  tensor_path: \"{tensor_path}\"\n  \
                  metadata_path: \"{metadata_path}\"\n}}"
             )?;
         }
-        write_file(&directory.join("projector_config.pbtxt"), &config)
+        files::write(&directory.join("projector_config.pbtxt"), config)
     })
-}
-
-fn write_file(path: &Path, content: &str) -> anyhow::Result<()> {
-    fs::write(path, content).with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
 /// Counts the occurrences of the first `words` ids.

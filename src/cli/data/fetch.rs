@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::exit::SUCCESS;
 use crate::fetch::{self, Download, Limits, Timeouts};
 use crate::output::format::group_digits;
-use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print, progress_bar};
 
 const FETCH_EXAMPLES: &str = "\
 Examples:
@@ -98,7 +97,8 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         timeouts: Timeouts::default(),
     };
     message(format!("downloading {}", request.url));
-    let bar = progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}");
+    let bar =
+        progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}", 20);
     let mut last_report = Instant::now();
     fetch::download(&request, &archive, &mut |received, total| {
         if bar.is_hidden() && last_report.elapsed() >= PLAIN_PROGRESS_INTERVAL {
@@ -114,7 +114,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     bar.finish_and_clear();
 
     message(format!("unpacking to {}", directory.display()));
-    let bar = progress_bar("{pos} files {spinner}");
+    let bar = progress_bar("{pos} files {spinner}", 20);
     let extracted = fetch::extract_tar_gz(
         &archive,
         publication.top,
@@ -128,10 +128,4 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     let files = group_digits(extracted.files as usize);
     message(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
     print(&directory.display().to_string()).map(|()| SUCCESS)
-}
-
-fn progress_bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template);
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
-    ProgressBar::new(0).with_style(style)
 }

@@ -105,9 +105,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     let explainer = Explainer::new(&Checkpoint::open(&args.checkpoint)?)?;
     let texts = TextColumns::of(explainer.inputs()).from_arguments(args.texts, args.inputs)?;
     if texts[0].is_empty() {
-        bail!(ConfigError::new(
-            "no text given; pass one or more texts after the checkpoint".to_owned()
-        ));
+        bail!(ConfigError::new("no text given; pass one or more texts after the checkpoint"));
     }
     let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
     let explain = |example: usize| {

@@ -1,4 +1,4 @@
-//! Runs with their names, as the list and the diff show them.
+//! Named runs, and what the list and the diff both show of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ pub struct Entry<'a> {
     /// Validation score of the best epoch.
     validation: Option<Score>,
     test: Option<Score>,
-    /// Number of completed epochs.
+    /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
     epoch: usize,
     /// Maximum number of epochs.
     epochs: Option<usize>,

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::output::format::{format_duration, group_digits, pluralize};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, message, note};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, message, note, progress_bar};
 use crate::run::progress::{Progress, StopReason};
 
 /// Shows the progress of training.
@@ -28,14 +28,11 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console for a run of this number of epochs.
+    /// Creates a console for a run of this number of epochs.
     pub fn new(epochs: usize) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
         let now = Instant::now();
         Self {
-            bar,
+            bar: progress_bar("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
             epochs,
             epochs_left: 0,
             epoch_start: now,

@@ -216,7 +216,7 @@ fn states_are_written_in_numpy_formats() {
         2,
         &["--layer 2", "layers 1 to 1"],
     );
-    assert_fails(dir.lstmtext("states checkpoint"), 2, &["no text: name one"]);
+    assert_fails(dir.lstmtext("states checkpoint"), 2, &["no text given"]);
 }
 
 #[test]
