@@ -38,20 +38,20 @@ impl ConfigError {
         source: &str,
         overrides: &[Override],
     ) -> Self {
-        let mut lines: Vec<(usize, String)> = Vec::new();
+        let mut lines: Vec<((usize, usize), String)> = Vec::new();
         for fault in faults {
             let field = fault.path.join(".");
             let message = &fault.message;
             let overridden = overrides.iter().any(|set| set.overlaps(&fault.path));
-            let (line, text) = match locate(yaml, &fault.path) {
-                _ if overridden => (usize::MAX, format!("--set {field}: {message}")),
+            let (position, text) = match locate(yaml, &fault.path) {
+                _ if overridden => ((usize::MAX, 0), format!("--set {field}: {message}")),
                 Some((line, column)) => {
-                    (line, format!("{source}:{line}:{column}: {field}: {message}"))
+                    ((line, column), format!("{source}:{line}:{column}: {field}: {message}"))
                 }
-                None if field.is_empty() => (0, format!("{source}: {message}")),
-                None => (0, format!("{source}: {field}: {message}")),
+                None if field.is_empty() => ((0, 0), format!("{source}: {message}")),
+                None => ((0, 0), format!("{source}: {field}: {message}")),
             };
-            lines.push((line, text));
+            lines.push((position, text));
         }
         lines.sort();
         Self { lines: lines.into_iter().map(|(_, text)| text).collect() }
@@ -59,9 +59,16 @@ impl ConfigError {
 
     /// An error for YAML that cannot be parsed. The position comes first, as in every other message.
     pub(super) fn invalid_yaml(source: &str, error: &serde_yaml::Error) -> Self {
-        Self::new(match error.location() {
-            Some(at) => format!("{source}:{}:{}: invalid YAML: {error}", at.line(), at.column()),
-            None => format!("{source}: invalid YAML: {error}"),
-        })
+        let mut message = error.to_string();
+        let position = error.location().map_or(String::new(), |at| {
+            let (line, column) = (at.line(), at.column());
+            message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+            format!(":{line}:{column}")
+        });
+        let is_misaligned = ["mapping values are not allowed", "did not find expected key"]
+            .into_iter()
+            .any(|symptom| message.contains(symptom));
+        let advice = if is_misaligned { "; check the indentation and quotes" } else { "" };
+        Self::new(format!("{source}{position}: invalid YAML: {message}{advice}"))
     }
 }

@@ -41,6 +41,13 @@ fn every_fault_is_reported_with_its_line() {
 }
 
 #[test]
+fn faults_of_a_line_are_sorted_by_column() {
+    let faults = faults("data: {train: x}\nmodel: {pooling: 1, head: {dropout: 2}}\n", &[]);
+    assert!(faults[0].starts_with("test.yaml:2:9: model.pooling"), "{faults:?}");
+    assert!(faults[1].starts_with("test.yaml:2:28: model.head.dropout"), "{faults:?}");
+}
+
+#[test]
 fn unknown_fields_get_a_suggestion() {
     assert_eq!(
         faults("data: {train: x.csv}\n", &["units=64"]),
@@ -72,6 +79,12 @@ fn invalid_yaml_is_reported_with_its_line() {
             "{lines:?}"
         );
     }
+    let message =
+        "mapping values are not allowed in this context; check the indentation and quotes";
+    assert_eq!(
+        faults("data:\n  train: x\n   format: csv\n", &[]),
+        [format!("test.yaml:3:10: invalid YAML: {message}")]
+    );
 }
 
 #[test]
