@@ -29,10 +29,7 @@ pub fn start(
         (BackendKind::Auto, DeviceChoice::Auto) => match backends.cuda() {
             Ok(()) => false,
             Err(reason) => {
-                // With a GPU in the machine, the user wants to know why it is not used.
-                if driver().is_ok() {
-                    note(format!("computing on the CPU; {reason}"));
-                }
+                note_unused_gpu(&reason);
                 true
             }
         },
@@ -46,6 +43,13 @@ pub fn start(
         note(format!("precision: {precision} is for CUDA; the native backend computes in fp32"));
     }
     Ok(backend)
+}
+
+/// If the machine has a GPU, prints the reason why the CPU computes nevertheless.
+pub fn note_unused_gpu(reason: &str) {
+    if driver().is_ok() {
+        note(format!("computing on the CPU; {reason}"));
+    }
 }
 
 /// Starts a backend to train `config`, like [`start`].

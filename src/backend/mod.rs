@@ -1,5 +1,5 @@
-//! Backends compute: the traits that each of them implements, the rule that chooses one, and the
-//! backend for the CPU. The training loop, files and commands don't belong here.
+//! The traits that every backend implements, the rule that chooses a backend, and the backend for the
+//! CPU. The training loop, files and commands don't belong here.
 
 mod backends;
 mod choice;
@@ -7,10 +7,12 @@ mod collective;
 pub mod kernel;
 mod learner;
 pub mod native;
+mod optimizer_state;
 mod times;
 
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
-pub use choice::{WithoutLibtorch, start, start_training};
+pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};
 pub use collective::{Collective, SingleProcess};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
+pub use optimizer_state::{counts_steps, state_in_order, state_names};
 pub use times::Times;

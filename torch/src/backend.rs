@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 
-use anyhow::ensure;
 use tch::Device;
 
 use crate::learner::TorchLearner;
@@ -14,7 +13,7 @@ use crate::libtorch::{
 use crate::model::Model;
 use crate::token_budget;
 use lstmtext::backend::{Backend, Backends, Compute, Inference, Learner, LibtorchDevices};
-use lstmtext::config::{self, Config};
+use lstmtext::config::{BackendKind, Config};
 use lstmtext::data::Dataset;
 use lstmtext::model::{ModelSpec, NamedTensor};
 use lstmtext::objective::Objective;
@@ -46,15 +45,8 @@ impl Backends for WithLibtorch {
 
 /// libtorch on one device.
 #[derive(Clone, Copy, Debug)]
-pub struct LibtorchBackend {
+struct LibtorchBackend {
     device: Device,
-}
-
-impl LibtorchBackend {
-    /// Creates the backend for a device.
-    pub fn new(device: Device) -> Self {
-        Self { device }
-    }
 }
 
 impl fmt::Display for LibtorchBackend {
@@ -86,8 +78,8 @@ impl Backend for LibtorchBackend {
         Ok(Box::new(TorchLearner::new(model, &spec.config.train, objective)))
     }
 
-    fn kind(&self) -> config::BackendKind {
-        config::BackendKind::Libtorch
+    fn kind(&self) -> BackendKind {
+        BackendKind::Libtorch
     }
 
     fn is_cuda(&self) -> bool {
@@ -108,10 +100,6 @@ impl Backend for LibtorchBackend {
         data: &Dataset,
         clip: Option<f64>,
     ) -> anyhow::Result<Option<usize>> {
-        ensure!(
-            data.targets.labels().is_some(),
-            "the libtorch backend supports only one label per example"
-        );
         token_budget::search(learner, data, clip).map(Some)
     }
 

@@ -15,7 +15,8 @@ use crate::model::{Mode, Model};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
-    BatchLoss, Collective, Inference, Learner, PreparedBatch, Preparer, StepStats, Times,
+    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
+    Times,
 };
 use lstmtext::config::{PadSide, TrainConfig};
 use lstmtext::data::Dataset;
@@ -212,7 +213,8 @@ impl Learner for TorchLearner {
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let TorchBatch { context, batch, labels, distinct_ids, seed } = batch.get()?;
-        let labels = labels.as_ref().context("libtorch trains on one label per example only")?;
+        let labels =
+            labels.as_ref().context("the libtorch backend supports only one label per example")?;
         with_batch_context(*context, || {
             tch::manual_seed(*seed as i64);
             let (log_probabilities, loss) = self.times.measure("forward", || {
@@ -352,8 +354,9 @@ impl Learner for TorchLearner {
     }
 
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let mut state = to_tensors(state);
-        LossScale::restore(self.loss_scale.as_mut(), &mut state)?;
+        let (scale, state): (Vec<_>, Vec<_>) =
+            state.into_iter().partition(|tensor| LOSS_SCALE.contains(&tensor.name.as_str()));
+        LossScale::restore(self.loss_scale.as_mut(), &mut to_tensors(scale))?;
         self.optimizer.load(state)
     }
 

@@ -1,11 +1,13 @@
 //! Optimizers with the formulas and the state of `torch.optim`. Adam, AdamW and SGD use ATen's
 //! fused kernels.
 
-use anyhow::{bail, ensure};
 use tch::{Device, Kind, Tensor};
 
 use crate::libtorch::fused::{self, AdamOptions, SgdOptions};
+use crate::tensors::to_tensors;
+use lstmtext::backend::{counts_steps, state_in_order, state_names};
 use lstmtext::config::{OptimizerKind, TrainConfig};
+use lstmtext::model::NamedTensor;
 
 /// Updates weights in place from their gradients.
 #[derive(Debug)]
@@ -28,19 +30,11 @@ impl Optimizer {
     pub fn new(config: &TrainConfig, parameters: Vec<(String, Tensor)>) -> Self {
         let (names, weights): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
         let zeros = |name| Slot { name, tensors: weights.iter().map(zeros_like).collect() };
-        let steps = |name| Slot { name, tensors: weights.iter().map(zero_scalar).collect() };
-        let state = match config.optimizer {
-            OptimizerKind::Adam | OptimizerKind::Adamw => {
-                vec![zeros("exp_avg"), zeros("exp_avg_sq"), steps("step")]
-            }
-            OptimizerKind::Rmsprop if config.rmsprop.momentum > 0.0 => {
-                vec![zeros("square_avg"), zeros("momentum_buffer")]
-            }
-            OptimizerKind::Rmsprop => vec![zeros("square_avg")],
-            OptimizerKind::Adadelta => vec![zeros("square_avg"), zeros("acc_delta")],
-            OptimizerKind::Sgd if config.sgd.momentum > 0.0 => vec![zeros("momentum_buffer")],
-            OptimizerKind::Sgd => Vec::new(),
-        };
+        let mut state: Vec<Slot> = state_names(config).iter().copied().map(zeros).collect();
+        if counts_steps(config) {
+            let tensors = weights.iter().map(zero_scalar).collect();
+            state.push(Slot { name: "step", tensors });
+        }
         Self { config: config.clone(), names, weights, state }
     }
 
@@ -231,29 +225,14 @@ impl Optimizer {
     ///
     /// # Errors
     /// Returns an error if the state belongs to another optimizer or another model.
-    pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
+    pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
         let state = self.state();
-        ensure!(
-            state.len() == tensors.len(),
-            "the optimizer state has {} tensors, but {} needs {}; resume with the optimizer and the \
-             model that wrote it",
-            tensors.len(),
-            self.config.optimizer.as_str(),
-            state.len()
-        );
-        let loaded: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
-        for (name, current) in state {
-            match loaded.get(&name) {
-                Some(tensor) if tensor.size() == current.size() => {
-                    current.shallow_clone().copy_(tensor)
-                }
-                Some(tensor) => bail!(
-                    "{name} has shape {:?} in the optimizer state, but {:?} in the model",
-                    tensor.size(),
-                    current.size()
-                ),
-                None => bail!("the optimizer state has no tensor {name}"),
-            }
+        let shape = |tensor: &Tensor| tensor.size().iter().map(|length| *length as usize).collect();
+        let expected: Vec<(String, Vec<usize>)> =
+            state.iter().map(|(name, tensor)| (name.clone(), shape(tensor))).collect();
+        let loaded = to_tensors(state_in_order(&self.config, &expected, tensors)?);
+        for ((_, mut current), (_, tensor)) in state.into_iter().zip(loaded) {
+            current.copy_(&tensor);
         }
         Ok(())
     }

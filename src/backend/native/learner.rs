@@ -31,7 +31,7 @@ pub struct NativeInference {
 }
 
 impl NativeInference {
-    /// The network of `spec` with these weights, which must be all that it has.
+    /// Creates the network of `spec` from all of its weights.
     ///
     /// # Errors
     /// Returns an error if the weights do not fit the model.
@@ -44,17 +44,18 @@ impl NativeInference {
         })
     }
 
-    /// All weights.
+    /// Returns all weights.
     pub fn weights(&self) -> impl Iterator<Item = &NamedTensor> {
         self.network.weights().iter().map(|weight| &weight.tensor)
     }
 
-    /// States of every layer, from the bottom, and of every direction of input `input` over one text.
+    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
+    /// one text.
     pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
         self.network.states(input, corpus, example)
     }
 
-    /// [`Inference::log_probabilities`] with the batch cut into this number of shards.
+    /// Computes [`Inference::log_probabilities`] with the batch cut into this number of shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
         let idle = || self.idle_sharders.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = idle().pop();
@@ -72,7 +73,7 @@ impl Inference for NativeInference {
         self.compute(inputs, examples, rayon::current_num_threads())
     }
 
-    /// One batch per thread: no thread waits for another, and a word that a batch repeats is
+    /// Computes one batch per thread: no thread waits for another, and a word that a batch repeats is
     /// projected once for the whole batch.
     fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
         if batches.len() < rayon::current_num_threads() {
@@ -101,7 +102,7 @@ pub struct NativeLearner {
 }
 
 impl NativeLearner {
-    /// The network of `spec`, which starts training from these weights.
+    /// Creates the network of `spec`, which starts training from these weights.
     ///
     /// # Errors
     /// Returns an error if the weights do not fit the model.
@@ -127,7 +128,7 @@ impl NativeLearner {
     }
 }
 
-/// Optimizer state before the first step, for a model with these weights.
+/// Returns the optimizer state before the first step, for a model with these weights.
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the model.
@@ -204,7 +205,12 @@ impl Learner for NativeLearner {
         if stats.is_finite() {
             let network = &mut self.classifier.network;
             self.times.measure("optimizer", || {
-                self.optimizer.step(network, &self.gradients, learning_rate, self.factor);
+                self.optimizer.step(
+                    network.weights_mut(),
+                    &self.gradients,
+                    learning_rate,
+                    self.factor,
+                );
             });
             self.times.measure("pack", || network.pack());
         }

@@ -1,9 +1,9 @@
 //! The backend that computes on the CPU with the [`kernel`](crate::backend::kernel), without
 //! libtorch. Files and the training loop don't belong here.
 
+mod backend;
 mod branch;
 mod dropout;
-mod engine;
 mod gradients;
 mod head;
 mod learner;
@@ -13,9 +13,9 @@ mod sharding;
 mod update;
 mod weight;
 
+pub use backend::NativeBackend;
 pub use branch::CellStates;
 pub use dropout::Dropout;
-pub use engine::NativeBackend;
 pub use gradients::{Gradients, RowGradient};
 pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};
 pub use network::Network;

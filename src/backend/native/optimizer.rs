@@ -7,20 +7,19 @@
 //! weight whose gradient is zero. Rows are then updated lazily: when a row has a gradient again, its
 //! state catches up on the steps it missed, with the same arithmetic.
 
-use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
 use super::gradients::Gradients;
-use super::network::Network;
 use super::update::{DenseUpdate, EmbeddingUpdate, RemainingRows, Rule, Update, decay_row};
 use super::weight::Weight;
 use crate::backend::kernel::Instructions;
+use crate::backend::optimizer_state::{counts_steps, state_in_order, state_names};
 use crate::config::{OptimizerKind, TrainConfig};
 use crate::model::named_tensors::NamedTensor;
 
 /// Number of values that a thread updates at a time.
 const CHUNK: usize = 1 << 14;
-/// Number of parts of an embedding for each thread.
+/// Number of parts into which an embedding is cut for each thread.
 const PARTS: usize = 4;
 
 /// An optimizer and its state.
@@ -28,7 +27,7 @@ pub struct Optimizer {
     config: TrainConfig,
     instructions: Instructions,
     /// Names of the state tensors of each parameter, as in `torch.optim`.
-    slots: Vec<&'static str>,
+    slots: &'static [&'static str],
     /// State of each trainable parameter.
     states: Vec<ParameterState>,
     steps: u32,
@@ -47,16 +46,7 @@ struct ParameterState {
 impl Optimizer {
     /// Creates the configured optimizer with its initial state.
     pub fn new(config: &TrainConfig, parameters: &[Weight], instructions: Instructions) -> Self {
-        let slots = match config.optimizer {
-            OptimizerKind::Adam | OptimizerKind::Adamw => vec!["exp_avg", "exp_avg_sq"],
-            OptimizerKind::Rmsprop if config.rmsprop.momentum > 0.0 => {
-                vec!["square_avg", "momentum_buffer"]
-            }
-            OptimizerKind::Rmsprop => vec!["square_avg"],
-            OptimizerKind::Adadelta => vec!["square_avg", "acc_delta"],
-            OptimizerKind::Sgd if config.sgd.momentum > 0.0 => vec!["momentum_buffer"],
-            OptimizerKind::Sgd => Vec::new(),
-        };
+        let slots = state_names(config);
         let trained = parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
         let states = trained.map(|(index, parameter)| {
             let zeros = |slot: usize| {
@@ -71,7 +61,7 @@ impl Optimizer {
     /// Updates the weights by one step, with `factor` times the gradients.
     pub fn step(
         &mut self,
-        network: &mut Network,
+        weights: &mut [Weight],
         gradients: &Gradients,
         learning_rate: f64,
         factor: f32,
@@ -80,9 +70,9 @@ impl Optimizer {
         let rule = self.rule(learning_rate, factor);
         let (instructions, steps, decay) = (self.instructions, self.steps, self.lazy_decay());
         for state in &mut self.states {
-            let weights = &mut network.weights_mut()[state.parameter].tensor;
-            let row_size = weights.shape.get(1).copied().unwrap_or(1);
-            let weights = &mut weights.values[..];
+            let weight = &mut weights[state.parameter].tensor;
+            let row_size = weight.shape.get(1).copied().unwrap_or(1);
+            let weights = &mut weight.values[..];
             let [first, second] = &mut state.slots;
             let rows = gradients.rows.iter().find(|rows| rows.parameter == state.parameter);
             match rows {
@@ -147,11 +137,14 @@ impl Optimizer {
         }
     }
 
+    fn weight_decay(&self) -> f64 {
+        self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
+    }
+
     /// Returns the fraction that a gradient of zero subtracts from the state, if rows are updated
     /// lazily: a gradient of zero then changes no weight.
     fn lazy_decay(&self) -> Option<f32> {
-        let config = &self.config;
-        let decay = config.weight_decay.unwrap_or(config.optimizer.weight_decay());
+        let (config, decay) = (&self.config, self.weight_decay());
         let kept = match config.optimizer {
             _ if config.sparse_embedding || decay != 0.0 => return None,
             OptimizerKind::Adadelta => config.adadelta.rho,
@@ -163,8 +156,7 @@ impl Optimizer {
     }
 
     fn rule(&self, learning_rate: f64, factor: f32) -> Rule {
-        let config = &self.config;
-        let decay = config.weight_decay.unwrap_or(config.optimizer.weight_decay());
+        let (config, decay) = (&self.config, self.weight_decay());
         let (l2, decoupled) = match config.optimizer {
             OptimizerKind::Adamw => (0.0, (1.0 - learning_rate * decay) as f32),
             _ => (decay as f32, 1.0),
@@ -217,12 +209,12 @@ impl Optimizer {
     fn layout(&self, parameters: &[Weight]) -> Vec<(String, Vec<usize>)> {
         let tensors = || self.states.iter().map(|state| &parameters[state.parameter].tensor);
         let mut layout = Vec::new();
-        for slot in &self.slots {
+        for slot in self.slots {
             let named =
                 |tensor: &NamedTensor| (format!("{slot}.{}", tensor.name), tensor.shape.clone());
             layout.extend(tensors().map(named));
         }
-        if self.counts_steps() {
+        if counts_steps(&self.config) {
             layout.extend(tensors().map(|tensor| (format!("step.{}", tensor.name), Vec::new())));
         }
         layout
@@ -241,41 +233,20 @@ impl Optimizer {
         }
     }
 
-    fn counts_steps(&self) -> bool {
-        matches!(self.config.optimizer, OptimizerKind::Adam | OptimizerKind::Adamw)
-    }
-
     /// Restores the state of an earlier run.
     ///
     /// # Errors
     /// Returns an error if the state belongs to another optimizer or another model.
     pub fn load(&mut self, parameters: &[Weight], tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
         let expected = self.layout(parameters);
-        ensure!(
-            expected.len() == tensors.len(),
-            "the optimizer state has {} tensors, but {} needs {}; resume with the optimizer and the \
-             model that wrote it",
-            tensors.len(),
-            self.config.optimizer.as_str(),
-            expected.len()
-        );
-        let mut given: std::collections::HashMap<String, NamedTensor> =
-            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-        let mut take = |(name, shape): &(String, Vec<usize>)| match given.remove(name) {
-            Some(tensor) if tensor.shape == *shape => Ok(tensor.values),
-            Some(tensor) => bail!(
-                "{name} has shape {:?} in the optimizer state, but {shape:?} in the model",
-                tensor.shape
-            ),
-            None => bail!("the optimizer state has no tensor {name}"),
-        };
-        let (slots, steps) = expected.split_at(self.slots.len() * self.states.len());
-        for (index, expected) in slots.iter().enumerate() {
+        let mut tensors = state_in_order(&self.config, &expected, tensors)?;
+        let steps = tensors.split_off(self.slots.len() * self.states.len());
+        for (index, tensor) in tensors.into_iter().enumerate() {
             let (slot, state) = (index / self.states.len(), index % self.states.len());
-            self.states[state].slots[slot] = take(expected)?;
+            self.states[state].slots[slot] = tensor.values;
         }
-        for expected in steps {
-            self.steps = take(expected)?[0] as u32;
+        for tensor in steps {
+            self.steps = tensor.values[0] as u32;
         }
         self.states.iter_mut().for_each(|state| state.steps_seen.clear());
         Ok(())

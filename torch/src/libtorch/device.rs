@@ -7,7 +7,7 @@ use anyhow::bail;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use tch::Device;
 
-use lstmtext::output::note;
+use lstmtext::backend::note_unused_gpu;
 use lstmtext::system::device::{CudaVersion, DeviceChoice, DriverDevice, driver};
 
 /// Returns the device for `--device`.
@@ -20,10 +20,7 @@ pub fn resolve_device(choice: DeviceChoice) -> anyhow::Result<Device> {
         DeviceChoice::Auto => Ok(match cuda_devices() {
             Ok(_) => Device::Cuda(0),
             Err(reason) => {
-                // Users with a GPU want to know why it is idle.
-                if driver().is_ok() {
-                    note(format!("computing on the CPU; {reason}"));
-                }
+                note_unused_gpu(&reason);
                 Device::Cpu
             }
         }),

@@ -58,7 +58,7 @@ impl Branch {
         let layer = |layer: usize| {
             let inputs = match layer {
                 0 => input.embedding.size,
-                _ => input.lstm.units * directions,
+                _ => input.features(),
             };
             let cell = |_| Cell::new(inputs, input.lstm.units, instructions.lanes());
             (0..directions).map(cell).collect()
@@ -69,7 +69,7 @@ impl Branch {
 
     /// Number of pooled features of this input.
     pub fn features(&self) -> usize {
-        self.cells[0].len() * self.input.lstm.units
+        self.input.features()
     }
 
     /// Embedding dimension, rounded up to whole vectors.
@@ -163,7 +163,7 @@ pub(super) fn for_each_state(
     }
 }
 
-/// Row of the projected inputs for each token, in the order of a direction. `per_token` says that
+/// Row of the projected inputs for each token, in the order of a direction. If `per_token`,
 /// each token has its own row, in the order of the text.
 pub(super) fn input_rows(
     block: &SequenceBlock,

@@ -1,4 +1,4 @@
-//! The native backend as a whole.
+//! [`Backend`] for the CPU.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use super::learner::{NativeInference, NativeLearner};
 use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
-use crate::config;
+use crate::config::BackendKind;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
 use crate::output::format::pluralize;
@@ -55,8 +55,8 @@ impl Backend for NativeBackend {
         Ok(Box::new(NativeLearner::new(spec, objective, weights)?))
     }
 
-    fn kind(&self) -> config::BackendKind {
-        config::BackendKind::Native
+    fn kind(&self) -> BackendKind {
+        BackendKind::Native
     }
 
     fn multiplication_rate(&self) -> f64 {
