@@ -6,6 +6,7 @@ use tch::Device;
 
 use lstmtext::backend::{Learner, PreparedBatch, SingleProcess};
 use lstmtext::config::{self, Config};
+use lstmtext::data::Dataset;
 use lstmtext::model::{ModelSpec, initial_weights};
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, Encoders};
@@ -19,6 +20,16 @@ pub struct Case {
     pub vocabulary_sizes: Vec<usize>,
     pub classes: usize,
 }
+
+/// Settings of every optimizer.
+pub const OPTIMIZERS: [&str; 6] = [
+    "optimizer: adam, weight_decay: 0.01",
+    "optimizer: adamw",
+    "optimizer: rmsprop",
+    "optimizer: rmsprop, rmsprop: {momentum: 0.5}",
+    "optimizer: adadelta",
+    "optimizer: sgd, sgd: {momentum: 0.9, nesterov: true}",
+];
 
 const WORDS: &str = "a b c d e f g h i";
 
@@ -64,6 +75,10 @@ impl Case {
             tensor.values.fill_with(|| random.random_range(-0.5..0.5));
         }
         Model::new(&self.spec(), weights, Device::Cpu).unwrap()
+    }
+
+    pub fn data(&self) -> Dataset {
+        Dataset { inputs: self.corpora.clone(), targets: self.labels.clone().into() }
     }
 
     pub fn examples(&self) -> Vec<u32> {

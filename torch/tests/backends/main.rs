@@ -31,7 +31,7 @@ use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::tensors::to_named_tensors;
 
-use crate::case::{Case, objective, step};
+use crate::case::{Case, OPTIMIZERS, objective, step};
 
 impl Case {
     fn network(&self, model: &Model, instructions: Instructions) -> Network {
@@ -106,10 +106,7 @@ fn check(fields: &str, classes: usize) {
                     let actual =
                         &gradients.iter().find(|(parameter, _)| parameter == name).unwrap().1;
                     assert_eq!(actual.len(), expected.len(), "{at}: {name}");
-                    let largest =
-                        expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-                    let error = actual.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-                    let error = error.fold(0.0, f32::max) / largest;
+                    let error = relative_error(actual, &expected);
                     assert!(error < 5e-5, "{at}: {name} has relative error {error}");
                 }
             }
@@ -176,14 +173,7 @@ fn gradients_agree_for_several_inputs() {
 /// Tests every optimizer with dense and sparse updates of the embedding.
 #[test]
 fn training_steps_agree_for_every_optimizer() {
-    for optimizer in [
-        "optimizer: adam, weight_decay: 0.01",
-        "optimizer: adamw",
-        "optimizer: rmsprop",
-        "optimizer: rmsprop, rmsprop: {momentum: 0.5}",
-        "optimizer: adadelta",
-        "optimizer: sgd, sgd: {momentum: 0.9, nesterov: true}",
-    ] {
+    for optimizer in OPTIMIZERS {
         for sparse in [false, true] {
             let case = Case::new(
                 &format!(
@@ -192,8 +182,7 @@ fn training_steps_agree_for_every_optimizer() {
                 ),
                 3,
             );
-            let data =
-                Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
+            let data = case.data();
             let model = case.model();
             let mut initial = to_named_tensors(model.state_dict());
             let mut native =
@@ -242,15 +231,20 @@ fn steps(learner: &mut dyn Learner, data: &Dataset) {
     }
 }
 
+/// Returns the largest difference, relative to the largest expected value.
+fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
+    let largest = expected.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
+    let pairs = actual.iter().zip(expected);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
 /// Expects tensors to agree to 1e-4 of their largest value.
 fn assert_close(actual: &[NamedTensor], expected: &[NamedTensor], context: &str) {
     assert_eq!(actual.len(), expected.len());
     for expected in expected {
         let actual = actual.iter().find(|tensor| tensor.name == expected.name).unwrap();
         assert_eq!(actual.shape, expected.shape);
-        let largest = expected.values.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-        let pairs = actual.values.iter().zip(&expected.values);
-        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+        let error = relative_error(&actual.values, &expected.values);
         assert!(error < 1e-4, "{context}: {} has relative error {error}", actual.name);
     }
 }

@@ -2,12 +2,11 @@
 
 use lstmtext::backend::native::NativeLearner;
 use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats};
-use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 
 use crate::case::{objective, step};
-use crate::{Case, assert_close, steps};
+use crate::{Case, assert_close, relative_error, steps};
 
 const NETWORKS: [&str; 4] = [
     "model: {embedding: {size: 6}, lstm: {units: 5}, pooling: max, head: {dropout: 0}}\n",
@@ -20,17 +19,6 @@ fn learner(network: &str, fields: &str) -> (Case, TorchLearner) {
     let case = Case::new(&format!("{fields}\n{network}"), 3);
     let learner = TorchLearner::new(case.model(), &case.config.train, &objective(&[]));
     (case, learner)
-}
-
-fn data(case: &Case) -> Dataset {
-    Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() }
-}
-
-/// Returns the largest difference, relative to the largest expected value.
-fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
-    let largest = expected.iter().fold(1e-30_f32, |most, value| most.max(value.abs()));
-    let pairs = actual.iter().zip(expected);
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
 }
 
 /// Log-probabilities and gradients differ from those of fp32 by the rounding error of the
@@ -49,7 +37,7 @@ fn half_precision_is_close_to_fp32() {
             let error = relative_error(&rough, &exact);
             assert!((rounding / 100.0..10.0 * rounding).contains(&error), "{at}: {error}");
 
-            let data = data(&case);
+            let data = case.data();
             for learner in [&mut full, &mut half] {
                 let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
                 step(learner, &batch, None, 0.0);
@@ -71,7 +59,7 @@ fn half_precision_is_close_to_fp32() {
 #[test]
 fn steps_that_overflow_fp16_are_skipped() {
     let (case, mut learner) = learner(NETWORKS[0], "precision: fp16");
-    let data = data(&case);
+    let data = case.data();
     let scale = |state: &[NamedTensor]| {
         LOSS_SCALE.map(|name| state.iter().find(|tensor| tensor.name == name).unwrap().values[0])
     };
@@ -122,7 +110,7 @@ fn steps_that_overflow_fp16_are_skipped() {
 #[test]
 fn the_precision_of_a_run_can_change() {
     let (case, mut half) = learner(NETWORKS[0], "precision: fp16");
-    let data = data(&case);
+    let data = case.data();
     steps(&mut half, &data);
     let (_, mut full) = learner(NETWORKS[0], "");
     full.load_optimizer_state(half.optimizer_state()).unwrap();

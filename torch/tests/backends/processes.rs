@@ -1,7 +1,6 @@
 //! Training by several processes.
 
 use lstmtext::backend::{Learner, StepStats};
-use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 
@@ -14,7 +13,7 @@ fn train_on_shares(
     class_weights: &[f64],
     shares: &[&[u32]],
 ) -> Vec<(Vec<NamedTensor>, StepStats)> {
-    let data = &Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
+    let data = &case.data();
     GroupThread::train(shares, |process, share| {
         let objective = objective(class_weights);
         let mut learner = TorchLearner::new(case.model(), &case.config.train, &objective);

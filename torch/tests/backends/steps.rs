@@ -29,8 +29,7 @@ fn steps_with_a_gradient_that_is_not_finite_are_skipped() {
                 ),
                 3,
             );
-            let data =
-                Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() };
+            let data = case.data();
             let model = case.model();
             let weights = to_named_tensors(model.state_dict());
             let mut native = NativeLearner::new(&case.spec(), &objective(&[]), weights).unwrap();

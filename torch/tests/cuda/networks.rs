@@ -15,7 +15,7 @@ use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::tensors::to_named_tensors;
 use lstmtext_torch::token_budget;
 
-use crate::case::{Case, objective, step};
+use crate::case::{Case, OPTIMIZERS, objective, step};
 use crate::device;
 
 /// Returns networks with every pooling, direction, number of layers and padding side.
@@ -48,10 +48,6 @@ fn networks() -> Vec<String> {
 fn on_device(case: &Case, weights: &[NamedTensor]) -> Model {
     Numerics::new(&case.config).apply().unwrap();
     Model::new(&case.spec(), weights.to_vec(), device()).unwrap()
-}
-
-fn data(case: &Case) -> Dataset {
-    Dataset { inputs: case.corpora.clone(), targets: case.labels.clone().into() }
 }
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
@@ -93,14 +89,7 @@ fn ten_steps(learner: &mut dyn Learner, data: &Dataset) -> Vec<StepStats> {
 #[test]
 #[ignore = "needs a CUDA device"]
 fn ten_steps_agree_with_the_cpu() {
-    for optimizer in [
-        "optimizer: adam, weight_decay: 0.01",
-        "optimizer: adamw",
-        "optimizer: rmsprop",
-        "optimizer: rmsprop, rmsprop: {momentum: 0.5}",
-        "optimizer: adadelta",
-        "optimizer: sgd, sgd: {momentum: 0.9, nesterov: true}",
-    ] {
+    for optimizer in OPTIMIZERS {
         for sparse in [false, true] {
             for network in [
                 "model: {embedding: {size: 6}, lstm: {units: 5}, pooling: last, head: {dropout: 0}}\n",
@@ -114,7 +103,7 @@ fn ten_steps_agree_with_the_cpu() {
                     ),
                     3,
                 );
-                let (data, model) = (data(&case), case.model());
+                let (data, model) = (case.data(), case.model());
                 let device_model = on_device(&case, &to_named_tensors(model.state_dict()));
                 let objective = objective(&[1.0, 0.5, 2.0]);
                 let mut on_cpu = TorchLearner::new(model, &case.config.train, &objective);
@@ -159,7 +148,7 @@ fn every_precision_is_close_to_fp32() {
     };
     let (case, mut full) = learner("fp32");
     let exact = full.log_probabilities(&case.corpora, &case.examples());
-    let losses = ten_steps(&mut full, &data(&case));
+    let losses = ten_steps(&mut full, &case.data());
     for (precision, tolerance) in [("tf32", 2e-2), ("bf16", 5e-2), ("fp16", 2e-2)] {
         let (case, mut rough) = learner(precision);
         let actual = rough.log_probabilities(&case.corpora, &case.examples());
@@ -169,7 +158,7 @@ fn every_precision_is_close_to_fp32() {
         if precision != "tf32" {
             assert!(difference > 0.0, "the LSTM does not compute in {precision}");
         }
-        for (exact, rough) in losses.iter().zip(ten_steps(&mut rough, &data(&case))) {
+        for (exact, rough) in losses.iter().zip(ten_steps(&mut rough, &case.data())) {
             assert!((exact.loss.mean - rough.loss.mean).abs() < tolerance, "{precision}");
         }
     }
@@ -233,7 +222,7 @@ fn repeat_texts(case: &Case) -> Dataset {
 fn batches_on_the_device_equal_those_on_the_cpu() {
     for pad in ["", "# front\n"] {
         let case = Case::new(pad, 3);
-        let (data, examples) = (data(&case), case.examples());
+        let (data, examples) = (case.data(), case.examples());
         let device_dataset = DeviceDataset::try_new(&data, device(), 1 << 30).unwrap();
         let (assembled, labels) = device_dataset.gather(&data, &examples);
         let copied = Batch::gather(&data.inputs, &examples, device());
