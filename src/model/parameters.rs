@@ -30,9 +30,9 @@ pub struct Parameter {
 /// Role of a parameter. Gates are in PyTorch's order i, f, g, o.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Word vectors [V, E] of an input, counted from 0.
+    /// Word vectors [V, E] of an input.
     Embedding {
-        /// Number of the input.
+        /// Index of the input.
         input: usize,
     },
     /// Input weights [4H, E] or [4H, H · directions] of an LSTM cell.
@@ -49,12 +49,12 @@ pub enum Role {
     HeadBias,
 }
 
-/// Name of the word vectors of an input.
+/// Returns the name of the word vectors of an input.
 pub fn embedding_name(input: &Input) -> String {
     format!("{}embedding.weight", input.prefix())
 }
 
-/// Name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or `bias_hh`;
+/// Returns the name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or `bias_hh`;
 /// `direction` is 0 for forward and 1 for backward.
 pub fn cell_name(input: &Input, tensor: &str, layer: usize, direction: usize) -> String {
     let suffix = if direction == 0 { "" } else { "_reverse" };
@@ -67,16 +67,19 @@ pub fn cell_name(input: &Input, tensor: &str, layer: usize, direction: usize) ->
 /// # Errors
 /// Returns an error if the head is a sigmoid and there are more than two classes.
 pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
+    let config = spec.config;
     let mut all = Vec::new();
     let mut add = |name: String, shape: &[usize], role: Role| {
         all.push(Parameter {
             name,
             shape: shape.to_vec(),
-            trainable: role != Role::ZeroBias,
+            trainable: match role {
+                Role::Embedding { input } => config.inputs[input].embedding.trainable,
+                role => role != Role::ZeroBias,
+            },
             role,
         });
     };
-    let config = spec.config;
     for (number, (input, size)) in config.inputs.iter().zip(&spec.vocabulary_sizes).enumerate() {
         let embedding_size = input.embedding.size;
         add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
@@ -96,11 +99,6 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
     let logits = logit_count(config.model.head.activation, spec.classes)?;
     add("head.weight".to_owned(), &[logits, features], Role::HeadWeight);
     add("head.bias".to_owned(), &[logits], Role::HeadBias);
-    for parameter in &mut all {
-        if let Role::Embedding { input } = parameter.role {
-            parameter.trainable = config.inputs[input].embedding.trainable;
-        }
-    }
     Ok(all)
 }
 
