@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include <ATen/Context.h>
