@@ -1,6 +1,6 @@
 //! lstmtext trains, evaluates and reuses LSTM text classifiers.
 //!
-//! The library and the program `lstmtext` compute with a kernel of their own on the CPU. The package
+//! The library and the program `lstmtext` compute on the CPU, with their own kernel. The package
 //! `lstmtext-torch` adds libtorch as a second backend, for CUDA devices.
 //!
 //! ## From a file to a prediction
@@ -43,7 +43,7 @@
 //! - [`cli`]
 
 #![warn(missing_docs)]
-// The pages of modules explain how they work inside.
+// Module docs explain how modules work, with links to private items.
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod backend;

@@ -1,4 +1,4 @@
-//! The `lstmtext` program: the native backend, and everything else by `lstmtext-torch`.
+//! The `lstmtext` program, with the native backend. It launches `lstmtext-torch` when it needs libtorch.
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use crate::system::device::{DeviceChoice, DriverDevice};
 
 /// A backend on a device, ready to compute. Displays the device and the number of threads.
 pub trait Backend: fmt::Display {
-    /// A network that predicts with these weights.
+    /// Creates a network that predicts with these weights.
     ///
     /// # Errors
     /// Returns an error if the weights do not fit the model.
@@ -23,7 +23,7 @@ pub trait Backend: fmt::Display {
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Inference>>;
 
-    /// A network that starts training from these weights.
+    /// Creates a network that starts training from these weights.
     ///
     /// # Errors
     /// Returns an error if the weights do not fit the model.
@@ -34,7 +34,7 @@ pub trait Backend: fmt::Display {
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Box<dyn Learner>>;
 
-    /// Name of the backend in the configuration.
+    /// Returns the value of the field `backend` that selects this backend.
     fn kind(&self) -> BackendKind;
 
     /// Returns true if a CUDA device computes.
@@ -56,7 +56,7 @@ pub trait Backend: fmt::Display {
         false
     }
 
-    /// Largest `train.token_budget` whose training steps fit into the memory of the device; `None` if
+    /// Returns the largest `train.token_budget` whose training steps fit into the memory of the device; `None` if
     /// the backend does not measure it.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ pub trait Backend: fmt::Display {
         Ok(None)
     }
 
-    /// Floating-point operations per second of a large matrix product.
+    /// Measures the floating-point operations per second of a large matrix product.
     fn multiplication_rate(&self) -> f64;
 
     /// Runs `work` and writes every operation in it to a new file in Chrome's trace format.
@@ -114,7 +114,7 @@ pub trait Backends {
     /// Returns true if libtorch is installed.
     fn has_libtorch(&self) -> bool;
 
-    /// libtorch's version and devices; `None` if there is no libtorch. A program without libtorch
+    /// Returns libtorch's version and devices; `None` if there is no libtorch. A program without libtorch
     /// continues as one that has it.
     ///
     /// # Errors

@@ -20,8 +20,7 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// The loss that the configuration asks for, given the names of the classes and the targets of
-    /// the training examples.
+    /// Creates the configured loss for the classes `labels` and the targets of the training examples.
     ///
     /// # Errors
     /// Returns an error if the configuration weights a label that the data does not have.
@@ -46,7 +45,7 @@ impl CrossEntropy {
         self.class_weights.get(class).copied().unwrap_or(1.0)
     }
 
-    /// Share of each class in the target before smoothing.
+    /// Returns the share of a class in the target before smoothing.
     fn share(target: Target, class: usize) -> f64 {
         match target {
             Target::Label(label) => f64::from(u8::from(label as usize == class)),
@@ -59,7 +58,7 @@ impl CrossEntropy {
     }
 }
 
-/// Weights inversely proportional to the number of examples of each class, 1 on average over the
+/// Returns weights inversely proportional to the number of examples of each class, 1 on average over the
 /// examples.
 fn balanced(counts: &[f64]) -> Vec<f64> {
     let total: f64 = counts.iter().sum();
@@ -107,7 +106,7 @@ impl LossFunction for CrossEntropy {
 mod tests {
     use super::*;
 
-    /// The gradient is what the loss changes by when a logit changes.
+    /// The gradient agrees with finite differences of the loss.
     #[test]
     fn gradients_are_those_of_the_loss() {
         let logits = [0.3, -1.2, 0.8];

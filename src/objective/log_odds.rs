@@ -28,12 +28,12 @@ impl LossFunction for LogOdds {
     }
 }
 
-/// Log-odds of a class, log p − log (1 − p), from the log-probabilities of all classes.
+/// Returns the log-odds of a class, log p − log (1 − p), from the log-probabilities of all classes.
 pub fn log_odds(log_probabilities: &[f64], class: usize) -> f64 {
     log_probabilities[class] - log_of_others(log_probabilities, class)
 }
 
-/// Log-probability of all classes but one together.
+/// Returns the log-probability of all classes but one together.
 fn log_of_others(log_probabilities: &[f64], class: usize) -> f64 {
     let others = || (0..log_probabilities.len()).filter(|other| *other != class);
     let most = others().map(|other| log_probabilities[other]).fold(f64::NEG_INFINITY, f64::max);

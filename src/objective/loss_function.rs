@@ -2,7 +2,7 @@
 
 use crate::data::{Target, Targets};
 
-/// A function of logits and target that can be minimized, and how its predictions are read.
+/// A loss to minimize, as a function of logits and target, and the predictions that belong to it.
 ///
 /// C logits belong to C classes. A head with a single logit has two classes: its logit is that of the
 /// second, and the first has logit 0.
@@ -13,10 +13,10 @@ pub trait LossFunction: Sync {
         log_softmax(logits);
     }
 
-    /// Sum of the weights of some examples; the loss of a batch is divided by it.
+    /// Returns the sum of the weights of some examples; the loss of a batch is divided by it.
     fn weight(&self, targets: &Targets) -> f64;
 
-    /// Loss of one example, not yet divided by the weight. Replaces the log-probabilities by the gradient
+    /// Returns the loss of one example, not yet divided by the weight. Replaces the log-probabilities by the gradient
     /// with respect to the logits.
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64;
 
@@ -43,7 +43,7 @@ pub fn log_softmax(logits: &mut [f64]) {
     logits.iter_mut().for_each(|logit| *logit -= shift);
 }
 
-/// Index of the largest value; the first of equal ones.
+/// Returns the index of the largest value, or the first of several.
 pub fn argmax(values: &[f64]) -> usize {
     let better =
         |best: usize, index: usize| if values[index] > values[best] { index } else { best };

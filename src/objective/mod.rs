@@ -16,13 +16,13 @@ pub use loss_function::{LossFunction, argmax, log_softmax};
 /// Objective of training.
 #[derive(Clone, Debug)]
 pub enum Objective {
-    /// One class per example, or a distribution over the classes.
+    /// Cross-entropy with a label, a set of labels or a distribution for each example.
     CrossEntropy(CrossEntropy),
 }
 
 impl Objective {
-    /// The objective that the configuration asks for, given the names of the classes and the targets
-    /// of the training examples.
+    /// Creates the configured objective for the classes `labels` and the targets of the training
+    /// examples.
     ///
     /// # Errors
     /// Returns an error if the configuration weights a label that the data does not have.
@@ -30,7 +30,8 @@ impl Objective {
         CrossEntropy::new(config, labels, train).map(Self::CrossEntropy)
     }
 
-    /// The same kind of objective without label smoothing and class weights, whose losses compare runs.
+    /// Returns this objective without label smoothing and class weights, so that losses of different
+    /// runs are comparable.
     pub fn unweighted(&self) -> Self {
         match self {
             Self::CrossEntropy(_) => Self::CrossEntropy(CrossEntropy::default()),

@@ -2,7 +2,7 @@
 //!
 //! [`backend`] implements the traits of [`lstmtext::backend`]. A training step passes through
 //! [`batch`] (ids [B, T] and lengths `[B]`), [`model`] (logits), [`loss`] and [`optimizer`], in the
-//! order that [`learner`] states. [`libtorch`] covers what tch lacks.
+//! order that [`learner`] defines. [`libtorch`] covers what tch lacks.
 //!
 //! ## Levels
 //!

@@ -144,7 +144,7 @@ pub struct WeightGradient<'a> {
     pub columns: usize,
 }
 
-/// Number of rows that are multiplied at a time: the columns read of them fit into the L1 cache.
+/// Number of rows that are multiplied at a time, so that the columns in use fit into the L1 cache.
 const CHUNK: usize = 64;
 
 impl WithSimd for WeightGradient<'_> {
