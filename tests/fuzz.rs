@@ -105,7 +105,7 @@ fn mutate(file: &[u8], mutations: &[Mutation]) -> Vec<u8> {
     bytes
 }
 
-/// Reads mutated files until the time is up. `read` returns whether it accepts a file.
+/// Reads mutated files until the time is up. `read` returns true if it accepts a file.
 fn fuzz(target: &str, corpus: &[Vec<u8>], read: impl Fn(&[u8]) -> bool) {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let time = Duration::from_secs_f64(seconds.unwrap_or(0.3));
@@ -271,15 +271,16 @@ fn word_vectors() {
     });
 }
 
+/// Creates a tensor of halves.
+fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
+    let values = vec![0.5; shape.iter().product()];
+    NamedTensor { name: name.into(), shape: shape.to_vec(), values }
+}
+
 #[test]
 fn weights() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.safetensors");
-    let tensor = |name: &str, shape: &[usize]| NamedTensor {
-        name: name.into(),
-        shape: shape.to_vec(),
-        values: vec![0.5; shape.iter().product()],
-    };
     named_tensors::write(&path, &[tensor("a", &[2, 3]), tensor("b", &[]), tensor("c", &[0])])
         .unwrap();
     let corpus = [fs::read(&path).unwrap()];
@@ -304,11 +305,6 @@ fn checkpoints() {
     );
     let columns = [vec!["a b".to_owned(), "b c".to_owned()]];
     let encoders = Encoders::from_texts(&resolved.config.inputs, &columns).unwrap();
-    let tensor = |name: &str, shape: &[usize]| NamedTensor {
-        name: name.into(),
-        shape: shape.to_vec(),
-        values: vec![0.5; shape.iter().product()],
-    };
     let weights = vec![
         tensor("embedding.weight", &[7, 2]),
         tensor("lstm.weight_ih_l0", &[4, 2]),

@@ -104,8 +104,8 @@ fn a_printed_configuration_prints_the_same_again() {
 #[test]
 fn the_printed_configuration_has_overrides_and_defaults() {
     let dir = TestDir::new().file("unusual.yaml", UNUSUAL);
-    let done = dir.lstmtext("config unusual.yaml --set train.epochs=7 --set text.pad=front");
-    let printed = stdout(&{ done }.assert().success());
+    let line = "config unusual.yaml --set train.epochs=7 --set text.pad=front";
+    let printed = stdout(&dir.lstmtext(line).assert().success());
     let value: serde_yaml::Value = serde_yaml::from_str(&printed).unwrap();
     let yaml = |text: &str| serde_yaml::from_str::<serde_yaml::Value>(text).unwrap();
     assert_eq!(value["name"], yaml("'a: b #c'"));
@@ -213,7 +213,7 @@ fn help_goes_to_stdout_and_has_examples() {
 #[test]
 fn completions_are_generated_for_every_shell() {
     let dir = TestDir::new();
-    for shell in ["bash", "fish", "zsh"] {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let done = dir.lstmtext(&format!("completions {shell}")).assert().success().stderr("");
         done.stdout(contains("lstmtext").and(contains("evaluate")));
     }

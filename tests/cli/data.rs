@@ -34,7 +34,8 @@ fn fasttext(examples: &[Example]) -> Vec<u8> {
     examples.iter().map(line).collect::<String>().into()
 }
 
-fn gz(bytes: &[u8]) -> Vec<u8> {
+/// Compresses bytes with gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -73,7 +74,7 @@ fn all_formats_train_the_same_model() {
             ("tsv", tsv(examples)),
             ("jsonl", jsonl(examples)),
             ("txt", fasttext(examples)),
-            ("csv.gz", gz(&csv(examples))),
+            ("csv.gz", gzip(&csv(examples))),
             ("jsonl.zst", zst(&jsonl(examples))),
         ] {
             dir = dir.file(&format!("{name}.{extension}"), bytes);

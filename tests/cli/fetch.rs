@@ -1,16 +1,12 @@
 //! `lstmtext data fetch` from a server in this process.
 
-use std::io::Write;
-use std::path::Path;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use lstmtext::io::files::sha256;
 use predicates::prelude::*;
 use predicates::str::contains;
-use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
 
-use crate::common::{TestDir, assert_fails, stdout};
+use crate::common::{TestDir, assert_fails, checkout, read, stdout};
+use crate::data::gzip;
 
 // The library tests use more of it.
 #[allow(dead_code)]
@@ -21,7 +17,7 @@ use server::{Response, Server};
 
 /// Creates an archive with these files. Any name is allowed.
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut builder = Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = Header::new_gnu();
         // `set_path` rejects `..`.
@@ -31,9 +27,7 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
         header.set_cksum();
         builder.append(&header, content.as_bytes()).unwrap();
     }
-    let mut encoder = builder.into_inner().unwrap();
-    encoder.flush().unwrap();
-    encoder.finish().unwrap()
+    gzip(&builder.into_inner().unwrap())
 }
 
 fn good_archive() -> Vec<u8> {
@@ -45,12 +39,12 @@ fn good_archive() -> Vec<u8> {
     ])
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+fn hash(bytes: &[u8]) -> String {
+    sha256(bytes).unwrap()
 }
 
-fn fetch(dir: &TestDir, url: &str, sha256: &str) -> assert_cmd::Command {
-    let line = format!("data fetch imdb --to data/aclImdb --url {url} --sha256 {sha256}");
+fn fetch(dir: &TestDir, url: &str, hash: &str) -> assert_cmd::Command {
+    let line = format!("data fetch imdb --to data/aclImdb --url {url} --sha256 {hash}");
     let mut command = dir.lstmtext(&line);
     // These proxies must not be used for a loopback address.
     command.env("http_proxy", "http://127.0.0.1:9").env("HTTP_PROXY", "http://127.0.0.1:9");
@@ -61,7 +55,7 @@ fn fetch(dir: &TestDir, url: &str, sha256: &str) -> assert_cmd::Command {
 fn archives_are_downloaded_and_extracted() {
     let (dir, archive) = (TestDir::new(), good_archive());
     let server = Server::start(vec![Response::whole(&archive)]);
-    let done = fetch(&dir, &server.url, &sha256(&archive)).assert().success();
+    let done = fetch(&dir, &server.url, &hash(&archive)).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains(server.url.clone()).and(contains("4 files")));
     assert_eq!(dir.read("data/aclImdb/train/pos/0_9.txt"), "a good film");
@@ -82,10 +76,10 @@ fn the_babi_config_trains_on_the_default_directory() {
         ("tasks_1-20_v1-2/en/qa1_single-supporting-fact_train.txt", &train),
         ("tasks_1-20_v1-2/en/qa1_single-supporting-fact_test.txt", &test),
     ]);
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/two_input_babi.yaml");
-    let dir = TestDir::new().file("babi.yaml", crate::common::read(&config));
+    let config = checkout().join("configs/two_input_babi.yaml");
+    let dir = TestDir::new().file("babi.yaml", read(&config));
     let server = Server::start(vec![Response::whole(&archive)]);
-    let line = format!("data fetch babi --url {} --sha256 {}", server.url, sha256(&archive));
+    let line = format!("data fetch babi --url {} --sha256 {}", server.url, hash(&archive));
     let done = dir.lstmtext(&line).assert().success();
     assert_eq!(stdout(&done), "data/babi\n");
     let done = dir.train("babi.yaml --set train.epochs=1 --set data.split.validation=2");
@@ -105,7 +99,7 @@ fn fetched_data_can_be_used_for_training() {
         reviews.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let (dir, archive) = (TestDir::with_data(), archive(&files));
     let server = Server::start(vec![Response::whole(&archive)]);
-    fetch(&dir, &server.url, &sha256(&archive)).assert().success();
+    fetch(&dir, &server.url, &hash(&archive)).assert().success();
     let done = dir.train("small.yaml --set data.train=data/aclImdb/train --set train.epochs=1");
     done.stderr(contains("180 training, 20 validation, 200 test examples; labels neg, pos"));
 }
@@ -117,7 +111,7 @@ fn lost_connections_are_resumed() {
         Response::whole(&archive).cut_after(archive.len() / 2),
         Response::rest(&archive, archive.len() / 2),
     ]);
-    fetch(&dir, &server.url, &sha256(&archive)).assert().success();
+    fetch(&dir, &server.url, &hash(&archive)).assert().success();
     let requests = server.requests();
     let range = format!("bytes={}-", archive.len() / 2);
     assert_eq!(requests[1].header("Range"), Some(&*range));
@@ -128,9 +122,9 @@ fn lost_connections_are_resumed() {
 fn an_archive_with_a_wrong_checksum_is_deleted() {
     let (dir, archive) = (TestDir::new(), good_archive());
     let server = Server::start(vec![Response::whole(&archive)]);
-    let expected = sha256(b"something else");
+    let expected = hash(b"something else");
     let command = fetch(&dir, &server.url, &expected);
-    assert_fails(command, 1, &[&server.url, &sha256(&archive), &expected]);
+    assert_fails(command, 1, &[&server.url, &hash(&archive), &expected]);
     assert_eq!(dir.names("data"), Vec::<String>::new());
 }
 
@@ -141,27 +135,20 @@ fn archives_with_paths_outside_their_directory_are_rejected() {
     for name in ["../escaped", "aclImdb/../../escaped", &absolute, "other/escaped"] {
         let archive = archive(&[("aclImdb/README", "read me"), (name, "escaped")]);
         let server = Server::start(vec![Response::whole(&archive)]);
-        let command = fetch(&dir, &server.url, &sha256(&archive));
+        let command = fetch(&dir, &server.url, &hash(&archive));
         assert_fails(command, 1, &["escaped", "aclImdb_v1.tar.gz"]);
         // The download matches its checksum, so it is kept.
-        assert_eq!(
-            (dir.names(""), dir.names("data")),
-            (names(&["data"]), names(&["aclImdb_v1.tar.gz"])),
-            "{name}"
-        );
+        assert_eq!(dir.names(""), ["data"], "{name}");
+        assert_eq!(dir.names("data"), ["aclImdb_v1.tar.gz"], "{name}");
         std::fs::remove_dir_all(dir.path("data")).unwrap();
     }
-}
-
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[test]
 fn an_existing_directory_needs_no_server() {
     let dir = TestDir::new().file("data/aclImdb/train/pos/mine.txt", "mine");
     let server = Server::start(vec![Response::whole(&good_archive())]);
-    let done = fetch(&dir, &server.url, &sha256(&good_archive())).assert().success();
+    let done = fetch(&dir, &server.url, &hash(&good_archive())).assert().success();
     assert_eq!(stdout(&done), "data/aclImdb\n");
     done.stderr(contains("already exists"));
     assert_eq!(server.requests().len(), 0);
@@ -172,7 +159,7 @@ fn an_existing_directory_needs_no_server() {
 fn http_errors_are_reported() {
     let dir = TestDir::new();
     let server = Server::start(vec![Response::new("404 Not Found")]);
-    let command = fetch(&dir, &server.url, &sha256(b""));
+    let command = fetch(&dir, &server.url, &hash(b""));
     assert_fails(command, 1, &["404 Not Found", "by hand", "data/aclImdb_v1.tar.gz"]);
     assert_eq!(dir.names("data"), Vec::<String>::new());
 }

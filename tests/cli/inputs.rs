@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::common::{
-    BINARY, DEADLINE, ENVIRONMENT, TestDir, assert_fails, examples, stdout, stdout_json,
+    BINARY, DEADLINE, ENVIRONMENT, Example, TestDir, assert_fails, checkout, examples, stderr,
+    stdout, stdout_json,
 };
 
 const CONFIG: &str = "\
@@ -19,7 +20,7 @@ train: {learning_rate: 0.05, epochs: 5}
 fn lines(count: usize, seed: u64) -> String {
     let texts = examples(&["neg", "pos"], count, seed);
     let neutral = "n1 n2 n3";
-    let line = |(index, example): (usize, &crate::common::Example)| {
+    let line = |(index, example): (usize, &Example)| {
         let (story, question) = match index / 2 % 2 {
             0 => (example.text.as_str(), neutral),
             _ => (neutral, &*example.label),
@@ -99,7 +100,7 @@ fn all_commands_join_columns_in_the_same_way() {
 fn the_suggested_predict_command_works() {
     let dir = with_two_inputs();
     let done = dir.train("two.yaml --set train.epochs=1");
-    let next = crate::common::stderr(&done);
+    let next = stderr(&done);
     let line = next.lines().find(|line| line.contains(" predict ")).expect("a command to predict");
     let mut shell = assert_cmd::Command::new("sh");
     shell.current_dir(dir.path(".")).envs(ENVIRONMENT).args(["-c", line]);
@@ -126,7 +127,7 @@ fn texts_that_do_not_match_the_columns_are_rejected() {
         let good = "{\"body\": \"a\", \"question\": \"b\"}";
         let mut command = dir.lstmtext("predict run --format tsv");
         let done = command.write_stdin(format!("{good}\n\n{line}\n")).assert().code(1);
-        let message = crate::common::stderr(&done);
+        let message = stderr(&done);
         assert!(message.contains("line 3 of the texts") && message.contains(word), "{message}");
         assert!(stdout(&done).ends_with("\ta\tb\n"), "earlier lines are answered");
     }
@@ -190,7 +191,7 @@ fn all_twenty_tasks_are_compared_with_published_results() {
             .file(&format!("tasks/qa{number}_a_train.txt"), task("went"))
             .file(&format!("tasks/qa{number}_a_test.txt"), task("ran"));
     }
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/babi.sh");
+    let script = checkout().join("scripts/babi.sh");
     let run = || {
         let mut command = assert_cmd::Command::new(&script);
         command.current_dir(dir.path(".")).envs(ENVIRONMENT).env("LSTMTEXT", BINARY);

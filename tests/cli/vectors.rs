@@ -1,11 +1,10 @@
 //! Training with pre-trained word vectors.
 
-use std::io::Write;
-
 use lstmtext::interchange::numpy::write_npy;
 use lstmtext::model::named_tensors::{self, NamedTensor};
 
 use crate::common::{TestDir, assert_fails, stderr, stdout_json};
+use crate::data::gzip;
 
 const CONFIG: &str = "\
 data: {train: train.csv, test: test.csv}
@@ -79,8 +78,8 @@ fn trainable_vectors_start_from_the_file() {
     let moved =
         actual.iter().zip(vector("pos3")).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
     assert!(moved > 0.0 && moved < 0.02, "{moved}");
-    let summary = dir.lstmtext("summary vectors.yaml --json --set text.vocabulary_size=84");
-    let summary = stdout_json(&{ summary }.assert().success());
+    let line = "summary vectors.yaml --json --set text.vocabulary_size=84";
+    let summary = stdout_json(&dir.lstmtext(line).assert().success());
     assert_eq!(summary["parameters"], dir.summary("run")["parameters"]);
 }
 
@@ -90,14 +89,12 @@ fn all_formats_give_the_same_model() {
     let plain = fasttext();
     let lines: Vec<&str> = plain.lines().skip(1).map(str::trim_end).collect();
     let without_header = lines.join("\n");
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(without_header.as_bytes()).unwrap();
     let words: String =
         lines.iter().map(|line| line.split(' ').next().unwrap().to_owned() + "\n").collect();
     let numbers: Vec<f32> = words.lines().flat_map(vector).collect();
     let dir = dir
         .file("glove.txt", &without_header)
-        .file("glove.txt.gz", gzip.finish().unwrap())
+        .file("glove.txt.gz", gzip(without_header.as_bytes()))
         .file("glove.zst", zstd::encode_all(without_header.as_bytes(), 0).unwrap())
         .file("matrix.txt", &words);
     let shape = vec![numbers.len() / 100, 100];

@@ -35,6 +35,12 @@ fn read_file(name: &str, content: &[u8], fields: &str) -> anyhow::Result<Read> {
     read(&path, &data_config(fields))
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn pairs(read: &Read) -> Vec<(&str, &str)> {
     let label = |i: &u32| read.label_names[*i as usize].as_str();
     read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
@@ -137,9 +143,7 @@ fn a_directory_has_a_subdirectory_for_each_class() {
 #[test]
 fn compressed_files_read_like_plain_ones() {
     let plain = b"text,label\ngood,pos\n";
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(plain).unwrap();
-    let gzip = gzip.finish().unwrap();
+    let gzip = gzip(plain);
     let zstd = zstd::encode_all(&plain[..], 1).unwrap();
     for (name, content) in [("a.csv.gz", &gzip), ("a.csv.zst", &zstd)] {
         assert_eq!(pairs(&read_file(name, content, "").unwrap()), [("pos", "good")]);
@@ -265,10 +269,8 @@ fn long_lines_are_rejected() {
 #[test]
 fn the_decompressed_size_is_limited() {
     let rows = format!("text,label\n{}", "good,pos\nbad,neg\n".repeat(1_200_000));
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(rows.as_bytes()).unwrap();
     let zst = zstd::stream::encode_all(rows.as_bytes(), 1).unwrap();
-    for (name, bytes) in [("a.csv.gz", gz.finish().unwrap()), ("a.csv.zst", zst)] {
+    for (name, bytes) in [("a.csv.gz", gzip(rows.as_bytes())), ("a.csv.zst", zst)] {
         let error = read_file(name, &bytes, "  max_unpacked_mb: 4\n").unwrap_err();
         let expected = "the decompressed size exceeds 4 MB, the limit set by data.max_unpacked_mb";
         assert!(format!("{error:#}").contains(expected), "{error:#}");
