@@ -22,7 +22,7 @@ pub struct CalibrationBin {
 }
 
 /// Returns the bins that are not empty, and the expected calibration error.
-pub fn calibration(predictions: &Predictions) -> (Vec<CalibrationBin>, f64) {
+pub(super) fn calibration(predictions: &Predictions) -> (Vec<CalibrationBin>, f64) {
     let mut sums = [(0_usize, 0.0, 0_usize); BINS];
     for example in 0..predictions.len() {
         let confidence = predictions.probability(example, predictions.predicted(example));

@@ -32,8 +32,8 @@ pub fn compare(first: &Predictions, other: &Predictions) -> Comparison {
     Comparison { both_right, only_first, only_other, both_wrong, p_value }
 }
 
-/// Probability that one side of a fair coin comes up at most `few` or at least `total − few` times
-/// in `total` throws.
+/// Probability that a fair coin lands on heads at most `few` or at least `total − few` times in
+/// `total` tosses.
 fn two_sided_p(few: usize, total: usize) -> f64 {
     // log of C(total, k) / 2^total, for k = 0.
     let mut log_term = -(total as f64) * std::f64::consts::LN_2;

@@ -1,6 +1,6 @@
-"""Writes expected.json: scores of synthetic predictions by scikit-learn and SciPy.
+"""Write expected.json: the scores of synthetic predictions, computed by scikit-learn and SciPy.
 
-Made with Python 3.11, scikit-learn 1.9.1, SciPy 1.17.1 and NumPy 2. Does not use lstmtext.
+The file was made with Python 3.11, scikit-learn 1.9.1, SciPy 1.17.1 and NumPy 2. lstmtext is not used.
 """
 
 import json

@@ -7,13 +7,11 @@ mod predictions;
 mod ranking;
 mod report;
 
-pub use calibration::{CalibrationBin, calibration};
+pub use calibration::CalibrationBin;
 pub use comparison::{Comparison, compare};
 pub use predictions::Predictions;
-pub use ranking::{average_precision, roc_auc};
 pub use report::{
     ClassReport, ClassScore, ConfusedPair, Evaluation, LengthBucket, confusion_matrix,
-    wilson_interval,
 };
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 /// Area under the ROC curve: the probability that a positive example has a higher score than a
 /// negative one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are
 /// positive or all are negative.
-pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
+pub(super) fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut above, mut pairs_won) = (0_usize, 0.0);
     let mut total = Counts::default();
     for tied in by_score(scores, positive) {
@@ -20,7 +20,7 @@ pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
 /// Average precision: the mean of the precision at each threshold, weighted by the increase in
 /// recall, without interpolation, like scikit-learn's `average_precision_score`. `None` if all
 /// examples are positive or all are negative.
-pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
+pub(super) fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let (mut true_positives, mut predicted_positives, mut sum) = (0, 0, 0.0);
     for tied in by_score(scores, positive) {
         true_positives += tied.positive;

@@ -18,7 +18,7 @@ pub struct Evaluation {
     /// Mean cross-entropy in nats.
     pub loss: f64,
     /// Area under the ROC curve of the second of two classes, or the mean over more classes, each
-    /// against the rest. Null if every class has all examples or none.
+    /// against the rest. `None` if every class has all examples or none.
     pub roc_auc: Option<f64>,
     /// Average precision, averaged in the same way.
     pub average_precision: Option<f64>,
@@ -211,9 +211,8 @@ pub(super) fn length_buckets(predictions: &Predictions) -> Vec<LengthBucket> {
     buckets
 }
 
-/// Returns the 95 % confidence interval of a share of which `hits` of `total` were observed (Wilson
-/// 1927).
-pub fn wilson_interval(hits: usize, total: usize) -> [f64; 2] {
+/// Returns the 95 % confidence interval of a proportion, given `hits` in `total` trials (Wilson 1927).
+pub(super) fn wilson_interval(hits: usize, total: usize) -> [f64; 2] {
     /// 97.5 % quantile of the normal distribution.
     const Z: f64 = 1.959_963_984_540_054;
     if total == 0 {

@@ -1,6 +1,6 @@
 use serde::Deserialize;
 
-use super::report::length_buckets;
+use super::report::{length_buckets, wilson_interval};
 use super::*;
 use crate::backend::Inference;
 use crate::data::Dataset;

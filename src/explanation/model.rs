@@ -7,7 +7,7 @@ use crate::text::{Corpus, Encoders};
 
 /// Maximum number of examples in memory at once.
 const CHUNK_SIZE: usize = 1024;
-/// Batch size.
+/// Batch size of the variants.
 const BATCH_SIZE: usize = 64;
 
 /// A model with its vocabularies and labels.

@@ -37,7 +37,7 @@ const STRONG_CHANGE: f64 = 0.2;
 /// Distance between ticks.
 const TICK_STEP: f64 = 0.2;
 
-/// Maximum number of lines in a chart with more than two classes.
+/// Maximum number of lines in a chart of more than two classes.
 const MAX_CLASSES: usize = 6;
 /// Gates in the order of their weights.
 const GATES: [&str; 4] = ["input gate", "forget gate", "cell gate", "output gate"];

@@ -12,7 +12,7 @@ use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{Corpus, Encoders};
 
-/// Batch size.
+/// Batch size of [`Classifier::predict`].
 const BATCH_SIZE: usize = 256;
 
 /// A trained model that classifies texts. It is used by one thread at a time and computes on all
