@@ -8,9 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use ureq::http::{Response, StatusCode, Uri, header};
+use ureq::http::{StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy, Timeout};
 
+use super::content_range::ContentRange;
 use super::files::{CopyError, copy, lock, sibling};
 use crate::io::files::{
     create_parent_directory, parent_directory, sha256, sha256_of, sync_directory,
@@ -263,7 +264,8 @@ impl<'a> Transfer<'a> {
                 Ok(Incoming { body: response.into_body(), start: 0, total })
             }
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
-                if let Some(range) = content_range(&response).filter(|range| range.start == start) {
+                let range = ContentRange::of(&response);
+                if let Some(range) = range.filter(|range| range.start == start) {
                     self.resumed = true;
                     return Ok(Incoming { body: response.into_body(), start, total: range.total });
                 }
@@ -416,50 +418,4 @@ fn proxy(url: &str) -> Option<Proxy> {
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback());
     if is_loopback { None } else { Proxy::try_from_env() }
-}
-
-/// Value of a `Content-Range: bytes START-END/TOTAL` header. TOTAL may be `*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ContentRange {
-    start: u64,
-    total: Option<u64>,
-}
-
-fn content_range(response: &Response<Body>) -> Option<ContentRange> {
-    let value = response.headers().get(header::CONTENT_RANGE)?;
-    parse_content_range(value.to_str().ok()?)
-}
-
-fn parse_content_range(value: &str) -> Option<ContentRange> {
-    let (unit, range) = value.trim().split_once(' ')?;
-    let (span, total) = range.split_once('/')?;
-    let (start, _end) = span.split_once('-')?;
-    if !unit.eq_ignore_ascii_case("bytes") {
-        return None;
-    }
-    Some(ContentRange { start: start.trim().parse().ok()?, total: total.trim().parse().ok() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_ranges_are_parsed() {
-        assert_eq!(
-            parse_content_range("bytes 5-9/10"),
-            Some(ContentRange { start: 5, total: Some(10) })
-        );
-        assert_eq!(
-            parse_content_range("Bytes 5-9/*"),
-            Some(ContentRange { start: 5, total: None })
-        );
-    }
-
-    #[test]
-    fn malformed_content_ranges_are_rejected() {
-        for value in ["", "bytes", "bytes */10", "bytes 5-9", "lines 5-9/10", "bytes -9/10"] {
-            assert_eq!(parse_content_range(value), None, "{value:?}");
-        }
-    }
 }

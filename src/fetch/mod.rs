@@ -3,6 +3,7 @@
 //! callback.
 
 mod archive;
+mod content_range;
 mod download;
 mod files;
 

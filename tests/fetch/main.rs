@@ -11,3 +11,4 @@
 mod archive;
 mod download;
 mod server;
+mod tar_file;
