@@ -1,4 +1,4 @@
-//! Numbers, durations and lists of names as text.
+//! Numbers, durations, names and lists of names as text.
 
 use std::time::Duration;
 
@@ -38,6 +38,14 @@ pub fn join_names(names: &[String]) -> String {
         0..=SHOWN => names.join(", "),
         total => format!("{}, … ({total} in total)", names[..SHOWN].join(", ")),
     }
+}
+
+/// Returns the shortest suffix of a path that no other of the paths has, or the whole path.
+pub fn unique_suffix<'p>(path: &'p [String], paths: &[&[String]]) -> &'p [String] {
+    let is_unique =
+        |suffix: &&[String]| paths.iter().filter(|path| path.ends_with(suffix)).count() <= 1;
+    let mut suffixes = (0..path.len()).rev().map(|start| &path[start..]);
+    suffixes.find(is_unique).unwrap_or(path)
 }
 
 #[cfg(test)]

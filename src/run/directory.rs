@@ -1,18 +1,14 @@
 //! The directory of a training run.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Lock};
 use crate::events;
 use crate::io::files::{create_directories, json_content, restore_directory, write_atomic};
 use crate::objective::metrics::Score;
@@ -22,9 +18,6 @@ const METRICS: &str = "metrics.jsonl";
 const TIMES: &str = "times.jsonl";
 const SUMMARY: &str = "summary.json";
 const ERROR: &str = "error.txt";
-const LOCK: &str = ".lock";
-/// Time to wait for processes that hold the lock only for [`RunDirectory::is_training`].
-const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Directory of a run. It contains `config.yaml`, event files, `metrics.jsonl`, `times.jsonl`,
 /// `best/`, `last/`, and at the end `summary.json`, or `error.txt` if the run failed.
@@ -105,7 +98,7 @@ impl RunDirectory {
     pub fn discard(&self) {
         // Leftovers do no harm: the directory can be used again.
         let _ = fs::remove_file(self.path.join(CONFIG));
-        let _ = fs::remove_file(self.path.join(LOCK));
+        let _ = fs::remove_file(self.path.join(lock::FILE));
         let _ = fs::remove_dir(&self.path);
         if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with("runs")) {
             let _ = fs::remove_dir(parent);
@@ -170,49 +163,13 @@ impl RunDirectory {
     /// # Errors
     /// Returns an error if another process trains in the directory.
     pub fn lock(&self) -> anyhow::Result<Lock> {
-        let path = self.path.join(LOCK);
-        let unusable = || format!("cannot write \"{}\"", path.display());
-        let start = Instant::now();
-        loop {
-            let mut options = OpenOptions::new();
-            let options = options.read(true).write(true).create(true).truncate(false);
-            let mut file = options.open(&path).with_context(unusable)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_TIMEOUT => {
-                    thread::sleep(LOCK_TIMEOUT / 40);
-                    continue;
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    let mut process = String::new();
-                    let _ = file.read_to_string(&mut process);
-                    bail!(
-                        "another lstmtext (process {}) is training in \"{}\"; wait until it ends, or \
-                         stop it",
-                        process.trim(),
-                        self.path.display()
-                    );
-                }
-                // The file system does not support locks.
-                Err(_) => return Ok(Lock { path, _file: file }),
-                Ok(()) => {}
-            }
-            // The last owner may have removed the file after it was opened here.
-            let opened = file.metadata().with_context(unusable)?;
-            if fs::metadata(&path).is_ok_and(|current| current.ino() == opened.ino()) {
-                file.set_len(0)
-                    .and_then(|()| writeln!(file, "{}", std::process::id()))
-                    .with_context(unusable)?;
-                return Ok(Lock { path, _file: file });
-            }
-        }
+        Lock::acquire(&self.path)
     }
 
     /// Returns true if a process trains in this directory; always `false` on a file system without
     /// locks. Writes nothing.
     pub fn is_training(&self) -> bool {
-        let Ok(file) = File::open(self.path.join(LOCK)) else { return false };
-        // With a shared lock, any number of processes can check at the same time.
-        flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        lock::is_locked(&self.path)
     }
 
     /// Restores a checkpoint that a killed process was about to replace.
@@ -307,20 +264,6 @@ impl RunDirectory {
     }
 }
 
-/// Lock of a run directory.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A leftover file does no harm: it is not locked.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string(value).context("cannot encode the metrics")? + "\n")
 }
@@ -392,41 +335,6 @@ mod tests {
         RunDirectory::create(directory.path(), "a: 1\n").unwrap();
         let error = RunDirectory::create(directory.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
-    }
-
-    #[test]
-    fn a_directory_is_locked_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
-        let lock = run.lock().unwrap();
-        let error = run.lock().unwrap_err().to_string();
-        assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
-        drop(lock);
-        run.lock().unwrap();
-    }
-
-    #[test]
-    fn checking_for_a_lock_does_not_disturb_training() {
-        let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
-        assert!(!run.is_training());
-        assert!(!directory.path().join(LOCK).exists());
-        let lock = run.lock().unwrap();
-        assert!(run.is_training() && run.is_training());
-        drop(lock);
-        assert!(!run.is_training());
-
-        // A leftover of a killed process.
-        fs::write(directory.path().join(LOCK), "1\n").unwrap();
-        assert!(!run.is_training());
-        let checking = File::open(directory.path().join(LOCK)).unwrap();
-        flock(&checking, FlockOperation::NonBlockingLockShared).unwrap();
-        let other = thread::spawn(move || {
-            thread::sleep(LOCK_TIMEOUT / 8);
-            drop(checking);
-        });
-        let _lock = run.lock().unwrap();
-        other.join().unwrap();
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Files of training runs: run directories, checkpoints, the progress of a run, and the list of runs.
+//! Files of training runs: run directories and their locks, checkpoints, the progress of a run, and the list of runs.
 //! Training does not belong here.
 
 pub mod checkpoint;
 pub mod directory;
 pub mod listing;
+mod lock;
 pub mod progress;

@@ -4,6 +4,7 @@ use serde_yaml::Value;
 
 use crate::config::{Field, Override, Point, field_path, inline_yaml};
 use crate::io::files::sha256;
+use crate::output::format::unique_suffix;
 
 /// Maximum length of the name of a run.
 const MAX_LENGTH: usize = 100;
@@ -36,12 +37,8 @@ impl Labels {
         if field == "train.seed" {
             return "seed".to_owned();
         }
-        let path = field_path(field);
-        let is_unique = |suffix: &&[String]| {
-            self.paths.iter().filter(|path| path.ends_with(suffix)).count() <= 1
-        };
-        let mut suffixes = (0..path.len()).rev().map(|start| &path[start..]);
-        suffixes.find(is_unique).unwrap_or(&path).join(".")
+        let paths: Vec<&[String]> = self.paths.iter().map(Vec::as_slice).collect();
+        unique_suffix(&field_path(field), &paths).join(".")
     }
 
     /// Returns the directory name of a point, such as `units=32-pooling=mean-seed=1`. It does not

@@ -13,7 +13,7 @@ use serde_yaml::Value;
 use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
 use crate::cli::exit::SUCCESS;
 use crate::config::{Difference, defaults, inline_yaml};
-use crate::output::format::group_digits;
+use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table, truncate_middle, wrap};
 use crate::output::{message, print, print_json, terminal_width};
@@ -325,14 +325,6 @@ fn shown(value: &Option<Value>) -> String {
 
 /// Shortens the names of fields to their last parts, as far as they stay unique.
 fn short_names(differing: &[Difference]) -> Vec<String> {
-    let end = |path: &[String], depth: usize| path[path.len().saturating_sub(depth)..].join(".");
-    let name = |difference: &Difference| {
-        let path = &difference.path;
-        let is_unique = |depth: &usize| {
-            let has_same_end = |other: &&Difference| end(&other.path, *depth) == end(path, *depth);
-            differing.iter().filter(has_same_end).count() == 1
-        };
-        end(path, (1..path.len()).find(is_unique).unwrap_or(path.len()))
-    };
-    differing.iter().map(name).collect()
+    let paths: Vec<&[String]> = differing.iter().map(|difference| &difference.path[..]).collect();
+    paths.iter().map(|path| unique_suffix(path, &paths).join(".")).collect()
 }
