@@ -1,6 +1,11 @@
 //! Names and shapes of the parameters of a network, a pure function of the configuration, the
 //! vocabulary sizes and the number of classes.
 
+use std::collections::HashMap;
+
+use anyhow::{bail, ensure};
+
+use super::named_tensors::NamedTensor;
 use crate::config::{Config, Input, logit_count};
 
 /// Everything that determines the shape of a network.
@@ -102,6 +107,32 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
     Ok(all)
 }
 
+/// Returns the weights of `expected` in its order.
+///
+/// # Errors
+/// Returns an error if a tensor is missing, unknown, or has another shape.
+pub fn in_order(
+    expected: &[Parameter],
+    tensors: Vec<NamedTensor>,
+) -> anyhow::Result<Vec<NamedTensor>> {
+    let mut given: HashMap<String, NamedTensor> =
+        tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+    let mut take = |Parameter { name, shape, .. }: &Parameter| {
+        let Some(tensor) = given.remove(name) else { bail!("the weights have no tensor {name}") };
+        ensure!(
+            tensor.shape == *shape,
+            "{name} has shape {:?} in the file, but {shape:?} in the model",
+            tensor.shape
+        );
+        Ok(tensor)
+    };
+    let ordered = expected.iter().map(&mut take).collect::<anyhow::Result<_>>()?;
+    match given.keys().min() {
+        Some(name) => bail!("the weights have a tensor {name}, which the model does not have"),
+        None => Ok(ordered),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +173,24 @@ mod tests {
         };
         assert_eq!(of(2).unwrap().last().unwrap().shape, [1]);
         assert!(of(3).unwrap_err().to_string().contains("sigmoid"));
+    }
+
+    #[test]
+    fn tensors_of_another_model_are_rejected() {
+        let tensor = |name: &str, shape: &[usize]| NamedTensor {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            values: vec![0.0; shape.iter().product()],
+        };
+        let (shape, role) = (vec![2], Role::HeadBias);
+        let expected = [Parameter { name: "a".to_owned(), shape, trainable: true, role }];
+        let error = |tensors| in_order(&expected, tensors).unwrap_err().to_string();
+        assert_eq!(error(vec![]), "the weights have no tensor a");
+        let wrong_shape = "a has shape [3] in the file, but [2] in the model";
+        assert_eq!(error(vec![tensor("a", &[3])]), wrong_shape);
+        let unknown = vec![tensor("a", &[2]), tensor("b", &[1])];
+        let message = "the weights have a tensor b, which the model does not have";
+        assert_eq!(error(unknown), message);
+        assert_eq!(in_order(&expected, vec![tensor("a", &[2])]).unwrap().len(), 1);
     }
 }

@@ -20,6 +20,12 @@ pub struct Layer {
     pub trainable: bool,
 }
 
+impl Layer {
+    fn new(name: String, description: String, output: String, parameters: usize) -> Self {
+        Self { name, description, output, parameters, trainable: true }
+    }
+}
+
 /// Table of the layers of a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
@@ -33,22 +39,15 @@ pub fn summarize(config: &Config, vocabulary_sizes: &[usize], logits: usize) -> 
     let mut layers: Vec<Layer> =
         inputs.flat_map(|(input, size)| branch_layers(input, *size)).collect();
     let total: usize = config.inputs.iter().map(Input::features).sum();
-    let layer = |name: &str, description: String, output, parameters| Layer {
-        name: name.into(),
-        description,
-        output,
-        parameters,
-        trainable: true,
-    };
     if config.inputs.len() > 1 {
         let sizes = config.inputs.iter().map(|input| input.features().to_string());
         let sizes = sizes.collect::<Vec<_>>().join(" + ");
-        layers.push(layer("concatenate", sizes, format!("[B, {total}]"), 0));
+        layers.push(Layer::new("concatenate".into(), sizes, format!("[B, {total}]"), 0));
     }
     let activation = if logits == 1 { "sigmoid" } else { "softmax" };
     let output = if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") };
     let description = format!("{total} -> {logits}, {activation}");
-    layers.push(layer("head", description, output, logits * (total + 1)));
+    layers.push(Layer::new("head".into(), description, output, logits * (total + 1)));
     Summary { layers }
 }
 
@@ -58,12 +57,8 @@ fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
     let units = input.lstm.units;
     let directions = input.lstm.directions();
     let features = input.features();
-    let layer = |name: &str, description, output, parameters| Layer {
-        name: format!("{}{name}", input.prefix()),
-        description,
-        output,
-        parameters,
-        trainable: true,
+    let layer = |name: &str, description, output, parameters| {
+        Layer::new(format!("{}{name}", input.prefix()), description, output, parameters)
     };
     let words = format!("{} words x {size}", group_digits(vocabulary_size));
     let mut embedding =

@@ -361,7 +361,7 @@ impl Learner for TorchLearner {
     }
 
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
-        self.model.load(to_tensors(tensors))
+        self.model.load(tensors)
     }
 
     fn times(&self) -> Times {

@@ -4,7 +4,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::libtorch::fused::{self, AdamOptions, SgdOptions};
-use crate::tensors::to_tensors;
+use crate::tensors::{shapes, to_tensors};
 use lstmtext::backend::{counts_steps, state_in_order, state_names};
 use lstmtext::config::{OptimizerKind, TrainConfig};
 use lstmtext::model::NamedTensor;
@@ -227,10 +227,7 @@ impl Optimizer {
     /// Returns an error if the state belongs to another optimizer or another model.
     pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
         let state = self.state();
-        let shape = |tensor: &Tensor| tensor.size().iter().map(|length| *length as usize).collect();
-        let expected: Vec<(String, Vec<usize>)> =
-            state.iter().map(|(name, tensor)| (name.clone(), shape(tensor))).collect();
-        let loaded = to_tensors(state_in_order(&self.config, &expected, tensors)?);
+        let loaded = to_tensors(state_in_order(&self.config, &shapes(&state), tensors)?);
         for ((_, mut current), (_, tensor)) in state.into_iter().zip(loaded) {
             current.copy_(&tensor);
         }

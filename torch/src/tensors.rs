@@ -10,10 +10,18 @@ pub fn to_named_tensors(tensors: Vec<(String, Tensor)>) -> Vec<NamedTensor> {
         let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
         let mut values = vec![0.0; tensor.numel()];
         tensor.copy_data(&mut values, tensor.numel());
-        let shape = tensor.size().iter().map(|length| *length as usize).collect();
-        NamedTensor { name, shape, values }
+        NamedTensor { name, shape: shape(&tensor), values }
     };
     tensors.into_iter().map(copy).collect()
+}
+
+/// Returns the names and shapes of tensors.
+pub fn shapes(tensors: &[(String, Tensor)]) -> Vec<(String, Vec<usize>)> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), shape(tensor))).collect()
+}
+
+fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|length| *length as usize).collect()
 }
 
 /// Copies named tensors into tensors on the CPU.

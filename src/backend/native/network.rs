@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rayon::prelude::*;
 
 use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace};
@@ -15,8 +15,10 @@ use super::weight::Weight;
 use crate::backend::kernel::{Instructions, packed_index};
 use crate::backend::{BatchLoss, Times};
 use crate::config::Input;
-use crate::model::named_tensors::{NamedTensor, in_order};
-use crate::model::parameters::{ModelSpec, Parameter, cell_name, embedding_name, parameters};
+use crate::model::named_tensors::{NamedTensor, indices};
+use crate::model::parameters::{
+    ModelSpec, Parameter, cell_name, embedding_name, in_order, parameters,
+};
 use crate::objective::{LossFunction, log_softmax};
 use crate::text::Corpus;
 
@@ -93,9 +95,7 @@ impl Network {
         let indices = inputs.iter().map(|input| BranchIndices::new(input, &parameters));
         let indices = indices.collect::<anyhow::Result<_>>()?;
         let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
-        let shapes: Vec<_> =
-            parameters.iter().map(|each| (each.name.clone(), each.shape.clone())).collect();
-        let tensors = in_order(&shapes, weights)?.into_iter().zip(&parameters);
+        let tensors = in_order(&parameters, weights)?.into_iter().zip(&parameters);
         let mut network = Self {
             instructions,
             weights: tensors
@@ -120,18 +120,9 @@ impl Network {
     /// Returns an error, and changes nothing, if the network has no weight with the name and shape of a
     /// tensor.
     pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
-        let index_of = |tensor: &NamedTensor| {
-            let NamedTensor { name, shape, .. } = tensor;
-            let index = self.weights.iter().position(|weight| weight.tensor.name == *name);
-            let index = index.with_context(|| format!("the model has no tensor {name}"))?;
-            let expected = &self.weights[index].tensor.shape;
-            ensure!(
-                expected == shape,
-                "{name} has shape {shape:?} in the file, but {expected:?} in the model"
-            );
-            Ok(index)
-        };
-        let indices = tensors.iter().map(index_of).collect::<anyhow::Result<Vec<usize>>>()?;
+        let shape = |Weight { tensor, .. }: &Weight| (tensor.name.clone(), tensor.shape.clone());
+        let shapes: Vec<_> = self.weights.iter().map(shape).collect();
+        let indices = indices(&shapes, &tensors)?;
         for (index, tensor) in indices.into_iter().zip(tensors) {
             self.weights[index].tensor = tensor;
         }

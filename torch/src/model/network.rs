@@ -1,8 +1,5 @@
 //! The whole network: branches and head.
 
-use std::collections::HashMap;
-
-use anyhow::{Context, ensure};
 use tch::{Device, Kind, Tensor};
 
 use super::branch::Branch;
@@ -10,10 +7,11 @@ use super::mode::Mode;
 use super::weights::Weights;
 use crate::batch::Batch;
 use crate::libtorch::Numerics;
-use crate::tensors::to_tensors;
+use crate::tensors::{shapes, to_tensors};
 use lstmtext::config::{Input, Precision};
-use lstmtext::model::named_tensors::in_order;
-use lstmtext::model::{ModelSpec, NamedTensor, parameters};
+use lstmtext::model::named_tensors::indices;
+use lstmtext::model::parameters::{in_order, parameters};
+use lstmtext::model::{ModelSpec, NamedTensor};
 
 /// A network with its weights.
 #[derive(Debug)]
@@ -39,11 +37,8 @@ impl Model {
         device: Device,
     ) -> anyhow::Result<Self> {
         let config = spec.config;
-        let shapes: Vec<_> = parameters(spec)?
-            .into_iter()
-            .map(|parameter| (parameter.name, parameter.shape))
-            .collect();
-        let mut weights = Weights(to_tensors(in_order(&shapes, weights)?).into_iter().collect());
+        let weights = in_order(&parameters(spec)?, weights)?;
+        let mut weights = Weights(to_tensors(weights).into_iter().collect());
         let kind = match config.precision {
             Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
@@ -105,24 +100,12 @@ impl Model {
     ///
     /// # Errors
     /// Returns an error, and changes no weight, if the model lacks a tensor of that name and shape.
-    pub fn load(&mut self, tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
-        let weights: HashMap<String, Tensor> = self.state_dict().into_iter().collect();
-        for (name, tensor) in &tensors {
-            let weight =
-                weights.get(name).with_context(|| format!("the model has no tensor {name}"))?;
-            ensure!(
-                tensor.size() == weight.size() && tensor.kind() == weight.kind(),
-                "{name} is {:?} {:?} in the file, but {:?} {:?} in the model",
-                tensor.kind(),
-                tensor.size(),
-                weight.kind(),
-                weight.size(),
-            );
-        }
-        for (name, tensor) in tensors {
-            if let Some(weight) = weights.get(&name) {
-                tch::no_grad(|| weight.shallow_clone().copy_(&tensor));
-            }
+    pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let mut weights = self.state_dict();
+        let indices = indices(&shapes(&weights), &tensors)?;
+        let _no_grad = tch::no_grad_guard();
+        for (index, (_, tensor)) in indices.into_iter().zip(to_tensors(tensors)) {
+            weights[index].1.copy_(&tensor);
         }
         Ok(())
     }

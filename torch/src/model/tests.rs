@@ -1,7 +1,8 @@
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::{Mode, Model};
 use crate::batch::Batch;
+use crate::tensors::to_named_tensors;
 use lstmtext::config::{self, Pooling};
 use lstmtext::model::summary::summarize;
 use lstmtext::model::{ModelSpec, NamedTensor, initial_weights};
@@ -113,26 +114,27 @@ fn weights_of_another_model_are_rejected() {
 fn weights_are_loaded_by_name_and_the_others_stay() {
     let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
     let mut model = model(&config, &[13], 2);
-    let before = model.state_dict();
-    let vectors = Tensor::ones([13, 3], (Kind::Float, Device::Cpu));
-    model.load(vec![("embedding.weight".to_owned(), vectors.copy())]).unwrap();
-    for ((name, now), (_, before)) in model.state_dict().iter().zip(&before) {
-        match name.as_str() {
-            "embedding.weight" => assert_eq!(*now, vectors),
-            _ => assert!(now.equal(before), "{name}"),
-        }
-    }
-    let wrong = |name: &str, shape: [i64; 2]| {
-        vec![
-            ("embedding.weight".to_owned(), vectors.zeros_like()),
-            (name.to_owned(), Tensor::zeros(shape, (Kind::Float, Device::Cpu))),
-        ]
+    let state = |model: &Model| to_named_tensors(model.state_dict());
+    let vectors = |value: f32| NamedTensor {
+        name: "embedding.weight".to_owned(),
+        shape: vec![13, 3],
+        values: vec![value; 39],
     };
-    let error = model.load(wrong("head.weight", [1, 6])).unwrap_err().to_string();
-    assert!(error.contains("[1, 6] in the file"), "{error}");
-    let error = model.load(wrong("gru.weight", [1, 5])).unwrap_err().to_string();
-    assert!(error.contains("no tensor gru.weight"), "{error}");
-    assert_eq!(model.state_dict()[0].1, vectors, "an error changes no tensor");
+    let before = state(&model);
+    model.load(vec![vectors(1.0)]).unwrap();
+    let loaded = state(&model);
+    assert_eq!(loaded[0], vectors(1.0));
+    assert_eq!(loaded[1..], before[1..]);
+    for (name, shape, fault) in [
+        ("head.weight", vec![1, 6], "[1, 6] in the file"),
+        ("gru.weight", vec![1, 5], "no tensor gru.weight"),
+    ] {
+        let values = vec![0.0; shape.iter().product()];
+        let wrong = NamedTensor { name: name.to_owned(), shape, values };
+        let error = model.load(vec![vectors(2.0), wrong]).unwrap_err().to_string();
+        assert!(error.contains(fault), "{error}");
+        assert_eq!(state(&model), loaded, "an error changes no tensor");
+    }
 }
 
 #[test]
@@ -202,8 +204,8 @@ fn frozen_word_vectors_are_not_parameters() {
     let config = configured("model: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n");
     let mut model = model(&config, &[13], 2);
     let vectors: Vec<f32> = (0..39).map(|index| index as f32).collect();
-    let tensor = Tensor::from_slice(&vectors).view([13, 3]);
-    model.load(vec![("embedding.weight".to_owned(), tensor)]).unwrap();
+    let (name, shape) = ("embedding.weight".to_owned(), vec![13, 3]);
+    model.load(vec![NamedTensor { name, shape, values: vectors.clone() }]).unwrap();
     assert!(model.parameters().iter().all(|(name, _)| name != "embedding.weight"));
     let (_, weight) =
         model.state_dict().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
