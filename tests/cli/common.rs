@@ -1,10 +1,12 @@
 //! A directory to run lstmtext in, synthetic data, and access to the files of a run.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -126,7 +128,7 @@ impl TestDir {
     }
 
     pub fn json_lines(&self, name: &str) -> Vec<Value> {
-        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        json_lines(&self.read(name))
     }
 
     pub fn summary(&self, run: &str) -> Value {
@@ -166,6 +168,27 @@ pub fn stderr(done: &Assert) -> String {
 /// Parses the JSON value that a command printed to stdout.
 pub fn stdout_json(done: &Assert) -> Value {
     serde_json::from_str(&stdout(done)).unwrap()
+}
+
+/// Parses the JSON values that a command printed to stdout, one per line.
+pub fn stdout_json_lines(done: &Assert) -> Vec<Value> {
+    json_lines(&stdout(done))
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns the probability of a label in a line of `predict --format jsonl`.
+pub fn probability_of(prediction: &Value, label: &str) -> f64 {
+    let mut classes = prediction["classes"].as_array().unwrap().iter();
+    let class = classes.find(|class| class["label"] == label).unwrap();
+    class["probability"].as_f64().unwrap()
+}
+
+/// Returns the elements of a JSON array of numbers.
+pub fn floats(array: &Value) -> Vec<f64> {
+    array.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
 /// Expects this exit code, all `parts` on stderr, nothing on stdout, and no panic. Returns stderr.
@@ -245,6 +268,26 @@ pub fn run_python(script: &Path, arguments: &[&str]) -> Assert {
 
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Waits for the process to end. Returns the exit code and the rest of stderr.
+pub fn wait(mut process: Child) -> (Option<i32>, String) {
+    let started = Instant::now();
+    let status = loop {
+        match process.try_wait().unwrap() {
+            Some(status) => break status,
+            None if started.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(5)),
+            None => {
+                let _ = process.kill();
+                panic!("the process did not end");
+            }
+        }
+    };
+    let mut rest = String::new();
+    if let Some(mut stderr) = process.stderr.take() {
+        stderr.read_to_string(&mut rest).unwrap();
+    }
+    (status.code(), rest)
 }
 
 /// Runs a command with a limit on a resource, and expects it to fail. Returns stderr.

@@ -4,7 +4,9 @@ use predicates::Predicate;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-use crate::common::{SMALL, TestDir, assert_fails, csv, examples, noise, stdout, stdout_json};
+use crate::common::{
+    SMALL, TestDir, assert_fails, csv, examples, noise, stdout, stdout_json, stdout_json_lines,
+};
 
 impl TestDir {
     /// Creates a directory with a run that makes mistakes, because some labels are random.
@@ -55,10 +57,8 @@ fn accuracy_and_loss_match_the_predictions() {
     let test = examples(&["neg", "pos"], 200, 2);
     let texts: Vec<&str> = test.iter().map(|example| example.text.as_str()).collect();
     let done = dir.lstmtext("predict run --format jsonl").args(&texts).assert().success();
-    let predictions = crate::common::stdout(&done);
     let (mut hits, mut loss) = (0.0, 0.0);
-    for (line, example) in predictions.lines().zip(&test) {
-        let prediction: Value = serde_json::from_str(line).unwrap();
+    for (prediction, example) in stdout_json_lines(&done).iter().zip(&test) {
         let hit = prediction["label"] == *example.label;
         let probability = prediction["probability"].as_f64().unwrap();
         hits += f64::from(hit);

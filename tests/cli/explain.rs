@@ -4,7 +4,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, probability_of, stdout, stdout_json};
 
 const TEXT: &str = "n1 pos3 <b>n2</b> neg4 pos5 unheard";
 
@@ -62,12 +62,7 @@ fn leave_one_out_matches_the_predict_command() {
     let log_odds = |text: &str| {
         let mut command = dir.lstmtext("predict run --format jsonl --top 2");
         let prediction = stdout_json(&command.arg(text).assert().success());
-        let classes = prediction["classes"].as_array().unwrap();
-        let of = |label: &str| {
-            let class = classes.iter().find(|class| class["label"] == label).unwrap();
-            class["probability"].as_f64().unwrap().ln()
-        };
-        of("neg") - of("pos")
+        probability_of(&prediction, "neg").ln() - probability_of(&prediction, "pos").ln()
     };
     let explanations = explain(&dir, "run --method leave-one-out --class neg", &["n1 neg3 pos2"]);
     let expected =

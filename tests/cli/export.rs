@@ -1,9 +1,11 @@
 //! `lstmtext export`: PyTorch and ONNX Runtime compute the same predictions from an exported
 //! directory as lstmtext.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::common::{TestDir, assert_fails, checkout, python, read, run_python, stdout_json};
+use crate::common::{
+    TestDir, assert_fails, checkout, floats, probability_of, python, read, run_python, stdout_json,
+};
 
 /// Texts of different lengths, with known and unknown words.
 const TEXTS: [&str; 4] =
@@ -43,17 +45,9 @@ fn probabilities(dir: &TestDir, inputs: &[(&str, &str)]) -> Vec<f64> {
         }
     }
     let answer = stdout_json(&command.assert().success());
-    let probability = |label: &Value| {
-        let classes = answer["classes"].as_array().unwrap();
-        let class = classes.iter().find(|class| class["label"] == *label).unwrap();
-        class["probability"].as_f64().unwrap()
-    };
     let labels = dir.json("exported/model.json")["labels"].clone();
-    labels.as_array().unwrap().iter().map(probability).collect()
-}
-
-fn floats(array: &Value) -> Vec<f64> {
-    array.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    let labels = labels.as_array().unwrap().iter();
+    labels.map(|label| probability_of(&answer, label.as_str().unwrap())).collect()
 }
 
 /// Compares logits with probabilities, which determine logits up to a constant. A sigmoid has one logit;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, stderr, stdout};
+use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json_lines};
 use crate::training::{PLATEAU, Training, with_noise};
 
 /// Returns the width and height of a PNG file.
@@ -36,10 +36,9 @@ fn assert_has(texts: &[String], expected: &[&str]) {
 fn most_positive(dir: &TestDir) -> String {
     let words: Vec<String> = (0..10).map(|i| format!("pos{i}")).collect();
     let done = dir.lstmtext("predict run --format jsonl").args(&words).assert().success();
-    let predictions = stdout(&done);
-    let predictions = predictions.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let predictions = stdout_json_lines(&done);
     let probability = |prediction: &Value| prediction["probability"].as_f64().unwrap();
-    let best = predictions.max_by(|a, b| probability(a).total_cmp(&probability(b))).unwrap();
+    let best = predictions.iter().max_by(|a, b| probability(a).total_cmp(&probability(b))).unwrap();
     assert_eq!(best["label"], "pos");
     best["text"].as_str().unwrap().to_owned()
 }

@@ -7,7 +7,7 @@ use std::thread;
 use predicates::str::is_match;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, TestDir, assert_fails, examples, lines, stdout};
+use crate::common::{DEADLINE, TestDir, assert_fails, examples, lines, stdout, stdout_json_lines};
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
@@ -22,7 +22,7 @@ fn with_four_classes() -> TestDir {
 fn predictions(dir: &TestDir, line: &str, texts: &str) -> Vec<Value> {
     let mut command = dir.lstmtext(&format!("predict --format jsonl {line}"));
     let done = command.write_stdin(texts).assert().success();
-    stdout(&done).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    stdout_json_lines(&done)
 }
 
 #[test]
@@ -60,10 +60,9 @@ fn all_formats_have_the_same_content() {
     let dir = TestDir::with_run();
     let predict = |format: &str| {
         let mut command = dir.lstmtext(&format!("predict run --format {format}"));
-        stdout(&command.args(["pos1 \"and\"\ttab", "neg1"]).assert().success())
+        command.args(["pos1 \"and\"\ttab", "neg1"]).assert().success()
     };
-    let objects: Vec<Value> =
-        predict("jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let objects = stdout_json_lines(&predict("jsonl"));
     assert_eq!(objects[0]["text"], "pos1 \"and\"\ttab");
     assert_eq!((&objects[0]["label"], &objects[1]["label"]), (&"pos".into(), &"neg".into()));
     let expected = |digits: usize, separator: &str, first: &str| {
@@ -75,8 +74,8 @@ fn all_formats_have_the_same_content() {
         line(&objects[0], first) + &line(&objects[1], "neg1")
     };
     // A tab in a text would break the columns of its line.
-    assert_eq!(predict("text"), expected(4, "  ", "pos1 \"and\" tab"));
-    assert_eq!(predict("tsv"), expected(6, "\t", "pos1 \"and\" tab"));
+    assert_eq!(stdout(&predict("text")), expected(4, "  ", "pos1 \"and\" tab"));
+    assert_eq!(stdout(&predict("tsv")), expected(6, "\t", "pos1 \"and\" tab"));
 }
 
 #[test]
@@ -152,9 +151,7 @@ fn every_line_gets_a_prediction() {
     let texts = b"\n   \npos1\r\n\xFF\xFE\n<br />\nno newline at the end pos1";
     let mut command = dir.lstmtext("predict run --format jsonl");
     let done = command.write_stdin(&texts[..]).assert().success();
-    let printed = stdout(&done);
-    let predictions: Vec<Value> =
-        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let predictions = stdout_json_lines(&done);
     let texts: Vec<&str> = predictions.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(
         texts,

@@ -3,11 +3,7 @@
 use lstmtext::interchange::numpy::read_npz;
 use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json};
-
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
-}
+use crate::common::{TestDir, assert_fails, floats, probability_of, stderr, stdout, stdout_json};
 
 fn rows(value: &Value) -> Vec<Vec<f64>> {
     value.as_array().unwrap().iter().map(floats).collect()
@@ -17,11 +13,8 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 fn predicted(dir: &TestDir, line: &str, text: &str, labels: &Value) -> Vec<f64> {
     let mut command = dir.lstmtext(&format!("{line} --format jsonl --top 9"));
     let answer = stdout_json(&command.arg(text).assert().success());
-    let of = |label: &Value| {
-        let mut classes = answer["classes"].as_array().unwrap().iter();
-        classes.find(|class| class["label"] == *label).unwrap()["probability"].as_f64().unwrap()
-    };
-    labels.as_array().unwrap().iter().map(of).collect()
+    let labels = labels.as_array().unwrap().iter();
+    labels.map(|label| probability_of(&answer, label.as_str().unwrap())).collect()
 }
 
 /// Covers both directions, and padding in front, which the LSTM processes.
