@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with the number of reviews, the hidden size and the threads.
+"""Measure how time and memory grow with the number of reviews, hidden units and threads.
 
 All figures come from `lstmtext train` (reading and training) or `lstmtext bench` (steps). Larger
 corpora repeat the IMDB reviews, with different words at the end of each copy.
@@ -36,22 +36,25 @@ def write_corpus(path: Path, source: list[tuple[str, str]], count: int) -> None:
             writer.writerow([f"{text} {number // len(source)} {number}", label])
 
 
-def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
-    """Return the reading time, the throughput of reading and of training an epoch, and the peak memory."""
-    run, log = folder / "run", folder / "log"
+def train(program: str, directory: Path, corpus: Path) -> dict[str, float]:
+    """Train one epoch.
+
+    Return the reading time, the throughput of reading and of training, and the peak memory in MB.
+    """
+    run, log = directory / "run", directory / "log"
     options = ["data.filter={}", "train.epochs=1", f"data.train={corpus}"]
     options += ["data.split.validation=100", "data.split.test=0"]
     command = [program, "train", CONFIG, "--out", str(run)]
     for option in options:
         command += ["--set", option]
-    environment = os.environ | {"LSTMTEXT_CACHE": str(folder / "cache")}
-    with open(log, "w", encoding="utf-8") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+    environment = os.environ | {"LSTMTEXT_CACHE": str(directory / "cache")}
+    with open(log, "w", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
-    said = log.read_text(encoding="utf-8")
-    assert status == 0, said
-    read = re.search(r"([\d,]+) training tokens; .* in ([\d.]+) s, ([\d,]+) tokens/s", said)
-    assert read, said
+    output = log.read_text(encoding="utf-8")
+    assert status == 0, output
+    read = re.search(r"([\d,]+) training tokens; .* in ([\d.]+) s, ([\d,]+) tokens/s", output)
+    assert read, output
     tokens, seconds, rate = (float(number.replace(",", "")) for number in read.groups())
     summary = json.loads((run / "summary.json").read_text())
     return {
@@ -64,7 +67,7 @@ def train(program: str, folder: Path, corpus: Path) -> dict[str, float]:
 
 
 def bench(program: str, *options: str) -> dict:
-    """Return the report of `lstmtext bench` on the native backend, and the rate of a large product."""
+    """Return the `lstmtext bench` report of the native backend, and the speed of a large product."""
     command = [program, "bench", CONFIG, "--json", "--set", "backend=native", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
@@ -87,10 +90,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     source = reviews(arguments.data)
     for count in arguments.reviews:
-        with tempfile.TemporaryDirectory() as folder:
-            corpus = Path(folder) / "reviews.csv"
+        with tempfile.TemporaryDirectory() as directory:
+            corpus = Path(directory) / "reviews.csv"
             write_corpus(corpus, source, count)
-            row = train(program, Path(folder), corpus)
+            row = train(program, Path(directory), corpus)
         print(
             f"| {count:,} | {row['tokens']:,.0f} | {row['read_seconds']:.1f}"
             f" | {row['read_tokens_per_second']:,.0f} | {row['train_tokens_per_second']:,.0f} | {row['memory']:,.0f} |",

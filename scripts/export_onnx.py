@@ -25,10 +25,10 @@ import torch_model
 
 def export(model: torch_model.Classifier, file: Path) -> None:
     texts, names, axes = [], [], {}
-    for own in model.settings["inputs"]:
-        prefix = f"{own['name']}_" if own["name"] else ""
+    for spec in model.settings["inputs"]:
+        prefix = f"{spec['name']}_" if spec["name"] else ""
         ids, lengths = f"{prefix}ids", f"{prefix}lengths"
-        texts += [torch.full((1, 2), own["ids"]["oov"]), torch.tensor([2])]
+        texts += [torch.full((1, 2), spec["ids"]["oov"]), torch.tensor([2])]
         names += [ids, lengths]
         axes |= {ids: {0: "batch", 1: f"{prefix}tokens"}, lengths: {0: "batch"}}
     outputs = ["logits", "probabilities"]

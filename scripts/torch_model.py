@@ -80,7 +80,7 @@ class Classifier(nn.Module):
     def __init__(self, settings: dict):
         super().__init__()
         self.settings = settings
-        self.branches = nn.ModuleList(Branch(own) for own in settings["inputs"])
+        self.branches = nn.ModuleList(Branch(spec) for spec in settings["inputs"])
         features = sum(branch.features for branch in self.branches)
         logits = 1 if settings["activation"] == "sigmoid" else len(settings["labels"])
         self.head = nn.Linear(features, logits)
@@ -100,18 +100,18 @@ def load(directory: Path) -> Classifier:
     settings = json.loads((directory / "model.json").read_text(encoding="utf-8"))
     model = Classifier(settings)
     weights = load_file(directory / "model.safetensors")
-    model.load_state_dict({own: weights[name] for own, name in names(settings)})
+    model.load_state_dict({parameter: weights[name] for parameter, name in names(settings)})
     return model.eval()
 
 
 def names(settings: dict):
     """Yield the name of every parameter in the module and in model.safetensors."""
     yield from [("head.weight", "head.weight"), ("head.bias", "head.bias")]
-    for number, own in enumerate(settings["inputs"]):
-        branch, prefix = f"branches.{number}.", own["prefix"]
+    for number, spec in enumerate(settings["inputs"]):
+        branch, prefix = f"branches.{number}.", spec["prefix"]
         yield f"{branch}embedding.weight", f"{prefix}embedding.weight"
-        for layer in range(own["lstm"]["layers"]):
-            for direction in range(2 if own["lstm"]["bidirectional"] else 1):
+        for layer in range(spec["lstm"]["layers"]):
+            for direction in range(2 if spec["lstm"]["bidirectional"] else 1):
                 suffix = "_reverse" if direction else ""
                 for kind in ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]:
                     yield (

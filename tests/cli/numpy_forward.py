@@ -1,11 +1,11 @@
-"""Computes a class probability from a checkpoint with NumPy.
+"""Compute a class probability from a checkpoint with NumPy.
 
     python numpy_forward.py CHECKPOINT TEXT mean|last [STEPS]
 
-Reads nothing but the files of the checkpoint, as a program in another language would: words at
-spaces, padded in front to STEPS where that is given, embedding, one LSTM layer (gates i, f, g, o),
-the mean over all states or the last, one logit, sigmoid. Prints the probability of the second
-label as JSON.
+Reads only the files of the checkpoint, as a program in another language would. Splits the text at
+spaces, pads it in front to STEPS if given, and computes the embedding, one LSTM layer (gates i, f,
+g, o), the mean of all hidden states or the last one, one logit, and its sigmoid. Prints the
+probability of the second label as JSON.
 """
 
 import json
@@ -24,13 +24,13 @@ def sigmoid(x):
 
 def hidden_states(inputs, weights):
     bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
-    state = memory = np.zeros(weights["lstm.weight_hh_l0"].shape[1])
+    hidden = cell = np.zeros(weights["lstm.weight_hh_l0"].shape[1])
     for vector in inputs:
-        gates = weights["lstm.weight_ih_l0"] @ vector + weights["lstm.weight_hh_l0"] @ state + bias
+        gates = weights["lstm.weight_ih_l0"] @ vector + weights["lstm.weight_hh_l0"] @ hidden + bias
         i, f, g, o = np.split(gates, 4)
-        memory = sigmoid(f) * memory + sigmoid(i) * np.tanh(g)
-        state = sigmoid(o) * np.tanh(memory)
-        yield state
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        hidden = sigmoid(o) * np.tanh(cell)
+        yield hidden
 
 
 def main(checkpoint, text, pooling, steps=0):

@@ -1,9 +1,10 @@
-"""Computes the logits of texts from an ONNX file with ONNX Runtime, all in one batch.
+"""Compute the logits of texts from an ONNX file with ONNX Runtime, all in one batch.
 
     python onnx_logits.py FILE.onnx EXAMPLES
 
-EXAMPLES is JSON, a list of the texts of each input. Reads nothing but the file: words at spaces,
-numbered by the vocabulary in its metadata. Prints logits and probabilities as JSON.
+EXAMPLES is a JSON list with a list for each example: the text of each input. Reads only the ONNX
+file: splits the texts at spaces, and encodes the words with the vocabulary in its metadata. Prints
+logits and probabilities as JSON.
 """
 
 import json
@@ -13,12 +14,12 @@ import numpy as np
 import onnxruntime
 
 
-def batch(texts, own):
-    numbers = {word: number for number, word in enumerate(own["vocabulary"])}
-    ids = [[numbers.get(word, own["ids"]["oov"]) for word in text.split()] for text in texts]
-    front = own["pad"] == "front"
-    steps = own["max_length"] if front else max(map(len, ids))
-    padded = np.full((len(ids), steps), own["ids"]["pad"])
+def batch(texts, spec):
+    vocabulary = {word: id for id, word in enumerate(spec["vocabulary"])}
+    ids = [[vocabulary.get(word, spec["ids"]["oov"]) for word in text.split()] for text in texts]
+    front = spec["pad"] == "front"
+    steps = spec["max_length"] if front else max(map(len, ids))
+    padded = np.full((len(ids), steps), spec["ids"]["pad"])
     for row, words in zip(padded, ids):
         row[steps - len(words) if front else 0 :][: len(words)] = words
     return padded, np.array([len(words) for words in ids])
@@ -28,9 +29,9 @@ def main(file, examples):
     session = onnxruntime.InferenceSession(file)
     model = json.loads(session.get_modelmeta().custom_metadata_map["lstmtext"])
     feed = {}
-    for own, texts in zip(model["inputs"], zip(*examples)):
-        prefix = f"{own['name']}_" if own["name"] else ""
-        feed[f"{prefix}ids"], feed[f"{prefix}lengths"] = batch(texts, own)
+    for spec, texts in zip(model["inputs"], zip(*examples)):
+        prefix = f"{spec['name']}_" if spec["name"] else ""
+        feed[f"{prefix}ids"], feed[f"{prefix}lengths"] = batch(texts, spec)
     logits, probabilities = session.run(["logits", "probabilities"], feed)
     found = {"logits": logits.tolist(), "probabilities": probabilities.tolist()}
     print(json.dumps(found | {"labels": model["labels"]}))

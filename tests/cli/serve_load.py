@@ -1,7 +1,7 @@
-"""Queries a server on many connections at once: PORT CONNECTIONS REQUESTS-EACH.
+"""Query a server on many connections at once: python serve_load.py PORT CONNECTIONS REQUESTS
 
-All connections are opened before the first request. The expected label is pos for
-"pos1 …" and neg for "neg1 …". Prints counts as JSON.
+Opens all connections before the first request, and sends REQUESTS requests on each. The expected
+label is pos for "pos1 …" and neg for "neg1 …". Prints counts as JSON.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Made the numbers beside it: python make_keras.py (keras 3.15, tensorflow-cpu 2.21, numpy).
+"""Write the expected values in this directory: python make_keras.py
 
-For each model its weights in the layout of `lstmtext import`, <case>.npz, and in answers.json what
-Keras computes from them: the output for some texts, given as ids, and for one case also what
-return_sequences and return_state give.
+Made with keras 3.15, tensorflow-cpu 2.21 and numpy. <case>.npz has the weights of a model in the
+layout of `lstmtext import`. answers.json has what Keras computes from them: the outputs for some
+texts, given as ids, and for one model also the results of return_sequences and return_state.
 """
 
 import json
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def parts(case: str) -> list[tuple[str, layers.Layer]]:
-    """The layers of a model with the names of their arrays."""
+    """Return the layers of a model with the names of their arrays."""
     embedding = ("embedding", layers.Embedding(WORDS, SIZE))
     match case:
         case "single":
@@ -37,7 +37,7 @@ def parts(case: str) -> list[tuple[str, layers.Layer]]:
 
 
 def arrays(name: str, layer: layers.Layer) -> dict[str, np.ndarray]:
-    """The weights of a layer under the names of `lstmtext import`."""
+    """Return the weights of a layer under the names of `lstmtext import`."""
     weights = layer.get_weights()
     names = ["kernel", "recurrent_kernel", "bias"]
     if name == "embedding":
