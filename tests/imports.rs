@@ -53,7 +53,7 @@ impl Crate {
     }
 
     /// Returns the entries of a directory that each of its entries imports from. An entry is a file or
-    /// a subdirectory with all of its files; `mod.rs` is none.
+    /// a subdirectory with all of its files; `mod.rs` is not an entry.
     fn directory_graph(&self, directory: &[String]) -> BTreeMap<Module, BTreeSet<Module>> {
         let entry = |module: &Module| {
             (module.len() > directory.len() && module.starts_with(directory))
@@ -238,7 +238,7 @@ fn no_files_import_each_other() {
     }
 }
 
-/// A file and a directory beside it may not import each other either.
+/// Nor may a file and a directory next to it import each other.
 #[test]
 fn no_directories_import_each_other() {
     for source in SOURCES {

@@ -26,7 +26,7 @@ impl Config {
         {
             faults.push(("data.labels".into(), "expected at least 2 labels, all different".into()));
         }
-        if matches!(data.format, Format::Fasttext | Format::Folder) && !data.filter.is_empty() {
+        if !data.format.has_columns() && !data.filter.is_empty() {
             let format = data.format.as_str();
             let message = format!("needs named columns, which data.format: {format} does not have");
             faults.push(("data.filter".into(), message));
@@ -35,9 +35,7 @@ impl Config {
             let message = "has no effect, because inputs sets the columns; remove it";
             faults.push(("data.text_column".into(), message.into()));
         }
-        if matches!(data.format, Format::Fasttext | Format::Folder)
-            && self.inputs.columns().len() > 1
-        {
+        if !data.format.has_columns() && self.inputs.columns().len() > 1 {
             let format = data.format.as_str();
             let message = format!("expected a single column, because data.format is {format}");
             faults.push((self.inputs[0].field("column"), message));

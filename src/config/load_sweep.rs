@@ -1,4 +1,4 @@
-//! Loads a sweep and checks all its points.
+//! Loads a configuration with a section `sweep`, and checks and resolves its points.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -31,10 +31,10 @@ pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, BackendKind, BrokenLines, CacheUse, Config, DataConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
-    Initialization, Input, InputSection, Inputs, LstmConfig, ModelConfig, OptimizerKind, PadSide,
-    Pooling, Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
-    SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
-    Truncate, UnseenLabels, logit_count,
+    Initialization, Input, Inputs, LstmConfig, ModelConfig, OptimizerKind, PadSide, Pooling,
+    Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,
+    StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
+    UnseenLabels, logit_count,
 };
 pub use sweep::Point;
 pub use types::{ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget};

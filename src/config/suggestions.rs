@@ -22,9 +22,9 @@ pub const SYNONYMS: [(&str, &str); 16] = [
     ("random_state", "train.seed"),
 ];
 
-/// Least Jaro-Winkler similarity of a suggestion from the same section.
+/// Minimum Jaro-Winkler similarity of a suggestion from the same section.
 const SIMILAR_IN_SECTION: f64 = 0.8;
-/// Least Jaro-Winkler similarity of a suggestion from another section.
+/// Minimum Jaro-Winkler similarity of a suggestion from another section.
 const SIMILAR_ELSEWHERE: f64 = 0.93;
 
 /// Returns the message for an unknown field.

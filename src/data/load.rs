@@ -151,7 +151,9 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     Ok(splits)
 }
 
-/// Returns the class names: as configured, or else sorted, numerically if all are integers.
+/// Returns the configured class names. Without them, returns the labels of the training examples, or of
+/// all examples with `data.unseen_labels: class`, sorted by value if all are integers, otherwise as
+/// text.
 fn class_names(
     train: &Rows,
     others: [Option<&Rows>; 2],

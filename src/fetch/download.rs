@@ -103,7 +103,7 @@ fn is_complete(download: &Download, file: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Reason of a failed attempt.
+/// Reason for a failed attempt.
 enum AttemptError {
     /// The connection was lost, so a retry may help.
     Lost(String),

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Error of a copy: in reading the connection or archive, or in writing to the disk.
+/// Error while copying: reading from the connection or archive, or writing to the disk.
 pub(super) enum CopyError {
     Read(io::Error),
     Write(io::Error),

@@ -95,6 +95,13 @@ choice! {
     }
 }
 
+impl Format {
+    /// Returns false if the format has no columns or keys, but a single text and its label.
+    pub fn has_columns(self) -> bool {
+        !matches!(self, Self::Fasttext | Self::Folder)
+    }
+}
+
 choice! {
     /// Use of the token cache.
     pub enum CacheUse {

@@ -9,7 +9,7 @@ mod text;
 mod train;
 
 pub use data::{BrokenLines, CacheUse, DataConfig, Format, SplitConfig, SplitMethod, UnseenLabels};
-pub use inputs::{Input, InputSection, Inputs};
+pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
     ModelConfig, Pooling, logit_count,

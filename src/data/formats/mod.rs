@@ -11,14 +11,14 @@ mod sink;
 mod table;
 
 pub use rows::Rows;
-pub use sink::{TextCallback, excerpt};
+pub use sink::excerpt;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use sink::Sink;
+use sink::{Sink, TextCallback};
 
 use crate::config::{Config, DataConfig, Format};
 use crate::io::input::inner_extension;
@@ -119,7 +119,7 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
         }
         format => format,
     };
-    if matches!(format, Format::Fasttext | Format::Folder) {
+    if !format.has_columns() {
         let (path, format) = (path.display(), format.as_str());
         ensure!(
             config.filter.is_empty(),
