@@ -60,7 +60,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     let contents = Contents {
         labels: &labels,
         encoders: &encoders,
-        optimizer_state: initial_optimizer_state(&spec, &config.train, weights.clone())?,
+        optimizer_state: initial_optimizer_state(&spec, weights.clone())?,
         progress: &Progress::default(),
         weights,
         resolved: &resolved,

@@ -140,7 +140,7 @@ mod tests {
     use crate::model::summary::summarize;
 
     #[test]
-    fn names_are_those_of_pytorch_and_counts_those_of_the_summary() {
+    fn names_match_pytorch_and_counts_match_the_summary() {
         let yaml = "data: {train: x}\ninputs:\n  \
                     story: {embedding: {size: 5}, lstm: {units: 3, layers: 2, bidirectional: true}}\n  \
                     question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}}\n";

@@ -106,9 +106,8 @@ impl LossFunction for CrossEntropy {
 mod tests {
     use super::*;
 
-    /// The gradient agrees with finite differences of the loss.
     #[test]
-    fn gradients_are_those_of_the_loss() {
+    fn gradients_agree_with_finite_differences_of_the_loss() {
         let logits = [0.3, -1.2, 0.8];
         let log_softmax = |logits: &[f64]| -> Vec<f64> {
             let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();

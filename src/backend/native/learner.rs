@@ -15,7 +15,7 @@ use crate::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
     Times,
 };
-use crate::config::{Inputs, TrainConfig};
+use crate::config::Inputs;
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
@@ -86,7 +86,7 @@ impl Inference for NativeInference {
 
 /// A network on the CPU that is being trained.
 pub struct NativeLearner {
-    classifier: NativeInference,
+    inference: NativeInference,
     optimizer: Optimizer,
     objective: Objective,
     gradients: Gradients,
@@ -111,8 +111,8 @@ impl NativeLearner {
         objective: &Objective,
         weights: Vec<NamedTensor>,
     ) -> anyhow::Result<Self> {
-        let classifier = NativeInference::new(spec, weights)?;
-        let weights = classifier.network.weights();
+        let inference = NativeInference::new(spec, weights)?;
+        let weights = inference.network.weights();
         Ok(Self {
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
             objective: objective.clone(),
@@ -123,7 +123,7 @@ impl NativeLearner {
             factor: 1.0,
             stats: Vec::new(),
             times: Times::default(),
-            classifier,
+            inference,
         })
     }
 }
@@ -134,21 +134,20 @@ impl NativeLearner {
 /// Returns an error if the weights do not fit the model.
 pub fn initial_optimizer_state(
     spec: &ModelSpec,
-    config: &TrainConfig,
     weights: Vec<NamedTensor>,
 ) -> anyhow::Result<Vec<NamedTensor>> {
     let network = Network::new(spec, weights, Instructions::best())?;
     let weights = network.weights();
-    Ok(Optimizer::new(config, weights, Instructions::best()).state(weights))
+    Ok(Optimizer::new(&spec.config.train, weights, Instructions::best()).state(weights))
 }
 
 impl Inference for NativeLearner {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
-        self.classifier.log_probabilities(inputs, examples)
+        self.inference.log_probabilities(inputs, examples)
     }
 
     fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
-        self.classifier.log_probabilities_of_batches(inputs, batches)
+        self.inference.log_probabilities_of_batches(inputs, batches)
     }
 }
 
@@ -160,7 +159,7 @@ struct NativeBatch {
 
 impl Learner for NativeLearner {
     fn preparer(&self) -> Preparer {
-        let NativeInference { inputs, vocabulary_sizes, .. } = &self.classifier;
+        let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
         let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, rayon::current_num_threads());
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
@@ -172,7 +171,7 @@ impl Learner for NativeLearner {
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let NativeBatch { sharded, dropout } = batch.get()?;
-        let network = &mut self.classifier.network;
+        let network = &mut self.inference.network;
         self.batch_weight = sharded.weight(&self.objective);
         self.loss = network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
         Ok(())
@@ -185,7 +184,7 @@ impl Learner for NativeLearner {
         let (loss, batch_weight) = self.loss.sum(self.batch_weight, collective)?;
         let factor = (self.batch_weight / batch_weight) as f32;
         (self.loss, self.batch_weight) = (loss, batch_weight);
-        let weights = self.classifier.network.weights();
+        let weights = self.inference.network.weights();
         self.gradients.sum(weights, factor, collective)
     }
 
@@ -203,7 +202,7 @@ impl Learner for NativeLearner {
         let stats = StepStats { loss: self.loss, gradient_norm: Some(self.gradient_norm) };
         self.stats.push(stats);
         if stats.is_finite() {
-            let network = &mut self.classifier.network;
+            let network = &mut self.inference.network;
             self.times.measure("optimizer", || {
                 self.optimizer.step(
                     network.weights_mut(),
@@ -222,34 +221,34 @@ impl Learner for NativeLearner {
     }
 
     fn gradients(&self) -> Vec<NamedTensor> {
-        self.gradients.tensors(self.classifier.network.weights(), self.factor)
+        self.gradients.tensors(self.inference.network.weights(), self.factor)
     }
 
     fn weights(&self) -> Vec<NamedTensor> {
-        self.classifier.weights().cloned().collect()
+        self.inference.weights().cloned().collect()
     }
 
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
-        self.optimizer.state(self.classifier.network.weights())
+        self.optimizer.state(self.inference.network.weights())
     }
 
     fn load_optimizer_state(&mut self, mut state: Vec<NamedTensor>) -> anyhow::Result<()> {
         state.retain(|tensor| !LOSS_SCALE.contains(&tensor.name.as_str()));
-        self.optimizer.load(self.classifier.network.weights(), state)
+        self.optimizer.load(self.inference.network.weights(), state)
     }
 
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
-        self.classifier.network.load(tensors)
+        self.inference.network.load(tensors)
     }
 
     fn times(&self) -> Times {
-        let mut times = self.classifier.network.times.clone();
+        let mut times = self.inference.network.times.clone();
         times.0.extend(&self.times.0);
         times
     }
 
     fn parameter_count(&self) -> usize {
-        let weights = self.classifier.network.weights().iter().filter(|weight| weight.trainable);
+        let weights = self.inference.network.weights().iter().filter(|weight| weight.trainable);
         weights.map(|weight| weight.tensor.values.len()).sum()
     }
 }

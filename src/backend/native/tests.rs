@@ -106,10 +106,10 @@ fn weights_are_loaded_by_name_and_the_others_stay() {
     }
 }
 
-/// With one unit, means over the units are the gates themselves, and lead to the states by the
-/// equations of the LSTM, padding in front included.
+/// With one unit, the mean of a gate is the gate itself, so the equations of the LSTM lead from it to
+/// the states. This includes padding in front.
 #[test]
-fn gates_lead_to_the_states() {
+fn states_follow_from_the_gates() {
     for pad in ["back", "front"] {
         let config = parse(&format!(
             "text: {{max_length: 6, pad: {pad}}}\nmodel: {{embedding: {{size: 3}}, initialization: pytorch, \
@@ -139,9 +139,9 @@ fn gates_lead_to_the_states() {
     }
 }
 
-/// The states at the last step are what `pooling: last` hands to the head.
+/// With `pooling: last`, the head's inputs are the hidden states after the last step.
 #[test]
-fn states_are_those_that_predictions_are_made_of() {
+fn predictions_are_computed_from_the_states() {
     let config = parse(
         "text: {max_length: 6, pad: front}\n\
          model: {embedding: {size: 3}, lstm: {units: 5}, pooling: last, head: {activation: softmax}}\n",
@@ -155,6 +155,6 @@ fn states_are_those_that_predictions_are_made_of() {
         .chunks(5)
         .map(|row| row.iter().zip(&states.final_hidden).map(|(a, b)| f64::from(a * b)).sum())
         .collect();
-    let actual = crate::backend::Inference::log_probabilities(&network, &[corpus], &[0]);
+    let actual = network.log_probabilities(&[corpus], &[0]);
     assert!(((actual[1] - actual[0]) - (logits[1] - logits[0])).abs() < 1e-6, "{actual:?}");
 }
