@@ -96,18 +96,13 @@ struct TextStates {
 }
 
 impl TextStates {
-    /// Returns the number of tokens that the model reads, and the number of tokens of the text.
-    fn read_and_all(&self) -> (usize, usize) {
-        let read = self.tokens.len() - self.padding;
-        (read, read + self.tokens_unread)
-    }
-
     /// Returns notes on the text.
     fn notes(&self) -> Vec<String> {
         let name = self.input.as_deref().unwrap_or("the text");
         let mut notes = Vec::new();
         if self.tokens_unread > 0 {
-            let (read, all) = self.read_and_all();
+            let read = self.tokens.len() - self.padding;
+            let all = read + self.tokens_unread;
             notes.push(format!(
                 "{name} has {all} tokens; the model reads {read} of them (text.max_length)"
             ));
@@ -341,8 +336,8 @@ fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
     let many = texts.len() > 1;
     let plots = texts.iter().enumerate().map(|(number, text)| StatesPlot {
         name: text.input.clone().or(many.then(|| (number + 1).to_string())),
-        read: text.read_and_all(),
         words: &text.tokens[text.padding..],
+        tokens_unread: text.tokens_unread,
         labels: &text.classes,
         probabilities: &text.probabilities,
         gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),

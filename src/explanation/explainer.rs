@@ -43,7 +43,8 @@ impl Explainer {
         &self.model.labels
     }
 
-    /// States of every layer, from the bottom, and of every direction of input `input` over one text.
+    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
+    /// one text.
     pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
         self.model.classifier.states(input, corpus, example)
     }

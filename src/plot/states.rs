@@ -47,10 +47,10 @@ const GATES: [&str; 4] = ["input gate", "forget gate", "cell gate", "output gate
 pub struct StatesPlot<'a> {
     /// Name of the text, if there are several.
     pub name: Option<String>,
-    /// Number of tokens that the model reads, and number of tokens of the text.
-    pub read: (usize, usize),
-    /// Words of the text, at least one: `[T]`.
+    /// Words that the model reads, at least one: `[T]`.
     pub words: &'a [String],
+    /// Number of tokens that were truncated.
+    pub tokens_unread: usize,
     /// Label of each class: `[C]`.
     pub labels: &'a [String],
     /// Class probabilities after each word: [T, C].
@@ -211,11 +211,12 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
         .name
         .as_ref()
         .map_or(String::new(), |name| format!("{}: ", truncate(name, MEDIUM, 120.0)));
-    let truncated = match plot.read {
-        (read, all) if read < all => {
-            format!(" ({} of {} tokens)", group_digits(read), group_digits(all))
+    let read = plot.words.len();
+    let truncated = match plot.tokens_unread {
+        0 => String::new(),
+        unread => {
+            format!(" ({} of {} tokens)", group_digits(read), group_digits(read + unread))
         }
-        _ => String::new(),
     };
     let title = format!("{name}probability of {class} after each word{truncated}");
     Chart {
@@ -386,8 +387,8 @@ mod tests {
             let (words, probabilities) = (&words[..], &probabilities[..]);
             let plot = StatesPlot {
                 name: None,
-                read: (count, count + 7),
                 words,
+                tokens_unread: 7,
                 labels: &labels,
                 probabilities,
                 gates,
