@@ -86,7 +86,7 @@ pub(super) const CHARTS: [Chart; 4] = [
     },
 ];
 
-/// The curves of a run in a chart, in the units of its axes.
+/// The curves of a run in a chart. The x values are epochs, steps or seconds.
 pub(super) struct Curve {
     /// Training curve before smoothing. Empty if it is not smoothed.
     pub(super) raw: Vec<Point>,
@@ -101,7 +101,7 @@ pub(super) struct Curve {
 pub(super) struct XScale {
     axis: Axis,
     name: &'static str,
-    /// Divisor of x values.
+    /// Divisor of the x values of curves: seconds in a minute or an hour, otherwise 1.
     unit: f64,
 }
 
