@@ -6,7 +6,7 @@ use super::aligned_vec::AlignedVec;
 pub const GATES: usize = 4;
 
 /// Factors of the packed weights for the gates i, f, g, o: σ(z) is computed from tanh(z/2).
-const GATE_FACTORS: [f32; 4] = [0.5, 0.5, 1.0, 0.5];
+const GATE_FACTORS: [f32; GATES] = [0.5, 0.5, 1.0, 0.5];
 
 /// Packed weights. H units are padded to P, a whole number of vectors of `lanes` floats. Padding
 /// units have zero weights, so their states stay zero.
@@ -36,16 +36,17 @@ impl Cell {
     /// Returns a cell of this shape, with zero weights.
     pub fn new(inputs: usize, units: usize, lanes: usize) -> Self {
         let padded_units = units.next_multiple_of(lanes);
+        let gates_width = GATES * padded_units;
         Self {
             units,
             padded_units,
             inputs,
             lanes,
-            input: AlignedVec::zeros(4 * padded_units * inputs),
-            recurrent: AlignedVec::zeros(4 * padded_units * units),
-            bias: AlignedVec::zeros(4 * padded_units),
-            input_transposed: AlignedVec::zeros(4 * padded_units * inputs.next_multiple_of(lanes)),
-            recurrent_transposed: AlignedVec::zeros(4 * padded_units * padded_units),
+            input: AlignedVec::zeros(gates_width * inputs),
+            recurrent: AlignedVec::zeros(gates_width * units),
+            bias: AlignedVec::zeros(gates_width),
+            input_transposed: AlignedVec::zeros(gates_width * inputs.next_multiple_of(lanes)),
+            recurrent_transposed: AlignedVec::zeros(gates_width * padded_units),
         }
     }
 
@@ -69,16 +70,16 @@ impl Cell {
     /// padding, as (start, length).
     pub fn unit_ranges(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (lanes, partial) = (self.lanes, self.units % self.lanes);
-        let whole = (self.units - partial) * 4;
+        let whole = (self.units - partial) * GATES;
         let tail =
-            (0..if partial == 0 { 0 } else { 4 }).map(move |gate| (whole + gate * lanes, partial));
+            (0..if partial == 0 { 0 } else { GATES }).map(move |gate| (whole + gate * lanes, partial));
         std::iter::once((0, whole)).chain(tail)
     }
 }
 
 /// Index of a gate of a unit in a row of [P/lanes, i f g o, lanes].
 pub fn packed_index(gate: usize, unit: usize, lanes: usize) -> usize {
-    (unit / lanes * 4 + gate) * lanes + unit % lanes
+    (unit / lanes * GATES + gate) * lanes + unit % lanes
 }
 
 /// Packs [4H, columns] as [P/lanes, columns, i f g o, lanes] and halves the weights of i, f and o.
@@ -107,11 +108,11 @@ fn pack_transposed(
     units: usize,
     lanes: usize,
 ) {
-    let gates_width = units.next_multiple_of(lanes) * 4;
+    let gates_width = units.next_multiple_of(lanes) * GATES;
     for (vector, group) in vector_groups(columns.div_ceil(lanes)) {
         let width = group * lanes;
         let count = (columns - vector * lanes).min(width);
-        for gate in 0..4 {
+        for gate in 0..GATES {
             for unit in 0..units {
                 let row = &weights[(gate * units + unit) * columns + vector * lanes..][..count];
                 let to = vector * lanes * gates_width + packed_index(gate, unit, lanes) * width;
