@@ -1,31 +1,10 @@
 //! Pipes whose reader exits early, such as `head`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Child;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::common::{BINARY, DEADLINE, ENVIRONMENT, TestDir, examples, lines, python, stdout};
-
-/// Waits for the process to end. Returns the exit code and the rest of stderr.
-fn wait(mut process: Child) -> (Option<i32>, String) {
-    let started = Instant::now();
-    let status = loop {
-        match process.try_wait().unwrap() {
-            Some(status) => break status,
-            None if started.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(5)),
-            None => {
-                let _ = process.kill();
-                panic!("the process does not end");
-            }
-        }
-    };
-    let mut rest = String::new();
-    if let Some(mut stderr) = process.stderr.take() {
-        stderr.read_to_string(&mut rest).unwrap();
-    }
-    (status.code(), rest)
-}
+use crate::common::{
+    BINARY, DEADLINE, ENVIRONMENT, TestDir, examples, lines, python, stdout, wait,
+};
 
 #[test]
 fn predict_exits_silently_when_stdout_is_closed() {

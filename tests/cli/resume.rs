@@ -14,10 +14,7 @@ use crate::common::{
     DEADLINE, ENVIRONMENT, TestDir, assert_fails, csv, examples, fails_with_limit,
 };
 use crate::tensorboard::assert_same_curves;
-use crate::training::{COSINE, PLATEAU, Training, with_noise};
-
-/// Options of a run that lasts until it is stopped.
-const ENDLESS: &str = "--set train.epochs=100000 --set train.early_stopping.patience=null";
+use crate::training::{COSINE, ENDLESS, PLATEAU, Training, with_noise};
 
 /// Expects that two runs have the same weights, optimizer state, vocabulary, metrics and scores.
 fn assert_same_run(dir: &TestDir, a: &str, b: &str) {

@@ -8,7 +8,7 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json};
-use crate::training::{PLATEAU, Training, with_noise};
+use crate::training::{ENDLESS, PLATEAU, Training, with_noise};
 
 /// Returns the entries of `runs --json`.
 fn list(dir: &TestDir, line: &str) -> Vec<Value> {
@@ -116,8 +116,7 @@ fn runs_are_sorted_by_any_key() {
 #[test]
 fn running_runs_are_listed_without_affecting_them() {
     let dir = with_noise(PLATEAU);
-    let endless = "--set train.epochs=100000 --set train.early_stopping.patience=null";
-    let mut training = Training::start(&dir, &format!("long.yaml --out runs/it {endless}"));
+    let mut training = Training::start(&dir, &format!("long.yaml --out runs/it {ENDLESS}"));
     training.wait_for_checkpoint(&dir, "runs/it");
     training.wait_for_validations(&dir, "runs/it", 1);
     for _ in 0..5 {

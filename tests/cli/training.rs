@@ -4,7 +4,7 @@ use std::process::{Child, Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{DEADLINE, TestDir, csv, noise};
+use crate::common::{DEADLINE, TestDir, csv, noise, wait};
 
 /// Configuration with all state that a resumed run could lose: every kind of dropout, the order of the
 /// examples, optimizer state, schedule and early stopping. Validation is at the end of each epoch, and
@@ -41,6 +41,9 @@ train:
   checkpoint_every: 23
 ";
 
+/// Options of a run that lasts until it is stopped.
+pub const ENDLESS: &str = "--set train.epochs=100000 --set train.early_stopping.patience=null";
+
 /// Writes `config` and data with random labels, so that early stopping takes effect.
 pub fn with_noise(config: &str) -> TestDir {
     TestDir::new()
@@ -68,17 +71,8 @@ impl Training {
     }
 
     /// Waits for the process to end. Returns exit code and stderr.
-    pub fn end(mut self) -> (Option<i32>, String) {
-        let start = Instant::now();
-        while self.process.try_wait().unwrap().is_none() {
-            if start.elapsed() > DEADLINE {
-                let _ = self.process.kill();
-                panic!("training did not end");
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        let Output { status, stderr, .. } = self.process.wait_with_output().unwrap();
-        (status.code(), String::from_utf8(stderr).unwrap())
+    pub fn end(self) -> (Option<i32>, String) {
+        wait(self.process)
     }
 
     /// Waits until the run has had `count` validations.

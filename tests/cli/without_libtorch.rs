@@ -1,14 +1,14 @@
-//! All commands that work without libtorch, with `lstmtext` alone in a directory.
+//! Commands that work without libtorch, with `lstmtext` alone in a directory.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
+use serde_json::json;
 
 use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails};
+use crate::serve::Server;
 
 /// Copies the program to a directory that contains nothing else.
 fn install_alone(dir: &TestDir) -> PathBuf {
@@ -58,23 +58,8 @@ fn commands_work_without_libtorch() {
     );
     assert!(!dir.path("runs/b").exists(), "a run that cannot start must leave nothing behind");
 
-    let mut server = Command::new(&program)
-        .current_dir(dir.path(""))
-        .args(["serve", "runs/a", "--port", "0"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    BufReader::new(server.stderr.take().unwrap()).read_line(&mut first).unwrap();
-    let port: u16 = first.trim().rsplit(':').next().unwrap().parse().unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let body = "{\"text\": \"pos1\"}";
-    let length = body.len();
-    let head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
-    assert!(response.contains("\"label\":\"pos\""), "{response}");
+    let mut serve = Command::new(&program);
+    serve.current_dir(dir.path("")).args(["serve", "runs/a", "--port", "0"]).stderr(Stdio::piped());
+    let (status, prediction) = Server::spawn(&mut serve).post("/predict", &json!({"text": "pos1"}));
+    assert_eq!((status, &prediction["label"]), (200, &json!("pos")));
 }
