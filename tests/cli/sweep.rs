@@ -27,11 +27,11 @@ const NAMES: [&str; 4] = ["units=4-seed=1", "units=4-seed=2", "units=8-seed=1", 
 fn every_point_is_trained_and_ranked() {
     let dir = with_sweep(GRID);
     let done = dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
-    let said = stderr(&done);
+    let messages = stderr(&done);
     for part in
         ["sweep: 4 runs; 2 at once", "\n4/4  ", "ranked by validation_loss", "plot sweeps/many"]
     {
-        assert!(said.contains(part), "{part:?} is not in: {said}");
+        assert!(messages.contains(part), "{part:?} is not in: {messages}");
     }
     assert_eq!(dir.names("sweeps/many"), [&["leaderboard.json"][..], &NAMES].concat());
     let board = dir.json("sweeps/many/leaderboard.json");
@@ -99,10 +99,10 @@ fn a_stopped_sweep_is_continued() {
         sweep.wait_for_validations(&dir, run, 2);
     }
     // The signal goes only to the sweep, which forwards it.
-    let (code, said) = sweep.stop(libc::SIGTERM);
-    assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("0 of 4 runs have finished"), "{said}");
-    assert!(said.contains("sweep long.yaml --jobs 2 --out many"), "{said}");
+    let (code, messages) = sweep.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{messages}");
+    assert!(messages.contains("0 of 4 runs have finished"), "{messages}");
+    assert!(messages.contains("sweep long.yaml --jobs 2 --out many"), "{messages}");
     assert_eq!(dir.names("many"), ["units=7-seed=1", "units=7-seed=2"]);
     for run in dir.names("many") {
         assert!(dir.path(&format!("many/{run}/last/checkpoint.json")).exists());
@@ -130,8 +130,8 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
     let group = -libc::pid_t::try_from(sweep.id()).unwrap();
     // SAFETY: kill takes no pointers. The group is that of our child, which has not been waited for.
     assert_eq!(unsafe { libc::kill(group, libc::SIGINT) }, 0);
-    let (code, said) = sweep.end();
-    assert_eq!(code, Some(130), "{said}");
+    let (code, messages) = sweep.end();
+    assert_eq!(code, Some(130), "{messages}");
     for run in dir.names("many") {
         let log = dir.read(&format!("many/{run}/log.txt"));
         assert!(
@@ -145,10 +145,10 @@ fn ctrl_c_in_a_terminal_stops_every_run_once() {
 fn a_failed_run_does_not_stop_the_others() {
     let dir = with_sweep("sweep: {model.embedding.vectors: [none.txt, null], seed: [1, 2]}\n");
     let done = dir.lstmtext("sweep many.yaml --jobs 2 --json").assert().code(1);
-    let said = stderr(&done);
-    assert_eq!(said.matches("failed: model.embedding.vectors: ").count(), 4, "{said}");
-    assert!(said.contains("none.txt") && said.contains("/log.txt"), "{said}");
-    assert!(said.contains("2 runs without a result"), "{said}");
+    let messages = stderr(&done);
+    assert_eq!(messages.matches("failed: model.embedding.vectors: ").count(), 4, "{messages}");
+    assert!(messages.contains("none.txt") && messages.contains("/log.txt"), "{messages}");
+    assert!(messages.contains("2 runs without a result"), "{messages}");
     let rows = &stdout_json(&done)["rows"];
     assert_eq!((&rows[0]["rank"], &rows[1]["rank"]), (&1.into(), &Value::Null));
     assert_eq!(rows[0]["settings"]["model.embedding.vectors"], Value::Null);
@@ -190,10 +190,10 @@ fn indices_can_be_trained_in_parallel() {
     let tasks = [0, 1, 2, 3].map(start);
     for (index, task) in tasks.into_iter().enumerate() {
         let Output { status, stdout, stderr } = task.wait_with_output().unwrap();
-        let [result, said] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
-        assert!(status.success(), "{said}");
+        let [result, messages] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(status.success(), "{messages}");
         assert!(result.starts_with("validation ") && !result.contains("test "), "{result}");
-        assert!(said.contains(&format!("run {index} of 4: model.lstm.units=")), "{said}");
+        assert!(messages.contains(&format!("run {index} of 4: model.lstm.units=")), "{messages}");
     }
     assert_eq!(dir.names("sweeps/many"), NAMES);
     let done = dir.lstmtext("sweep many.yaml").assert().success();
@@ -212,9 +212,9 @@ fn a_stopped_task_continues_when_it_is_submitted_again() {
     let line = "sweep long.yaml --index 3 --out many";
     let mut task = Training::spawn(&mut dir.process(line));
     task.wait_for_validations(&dir, "many/units=8-seed=2", 2);
-    let (code, said) = task.stop(libc::SIGTERM);
-    assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("train --no-test --resume "), "{said}");
+    let (code, messages) = task.stop(libc::SIGTERM);
+    assert_eq!(code, Some(143), "{messages}");
+    assert!(messages.contains("train --no-test --resume "), "{messages}");
     let again = dir.lstmtext(line).assert().success();
     again.stdout(contains("validation ")).stderr(contains("resuming after step "));
     assert!(dir.path("many/units=8-seed=2/summary.json").exists());
