@@ -71,8 +71,8 @@ impl Cell {
     pub fn unit_ranges(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (lanes, partial) = (self.lanes, self.units % self.lanes);
         let whole = (self.units - partial) * GATES;
-        let tail =
-            (0..if partial == 0 { 0 } else { GATES }).map(move |gate| (whole + gate * lanes, partial));
+        let tail = (0..if partial == 0 { 0 } else { GATES })
+            .map(move |gate| (whole + gate * lanes, partial));
         std::iter::once((0, whole)).chain(tail)
     }
 }
