@@ -10,7 +10,7 @@ pub const SUCCESS: u8 = 0;
 /// The command failed.
 pub const FAILURE: u8 = 1;
 /// The command line or the configuration is wrong; clap uses the same code.
-pub const USAGE: u8 = 2;
+const USAGE: u8 = 2;
 
 /// Prints the error of a command, if it returned one, and returns the exit code of the process.
 pub fn exit_code(result: anyhow::Result<u8>) -> ExitCode {

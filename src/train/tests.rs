@@ -155,3 +155,35 @@ fn an_error_of_an_observer_ends_the_run() {
         }
     }
 }
+
+/// A group of two processes, the other of which does not respond.
+struct BrokenGroup;
+
+impl Collective for BrokenGroup {
+    fn rank(&self) -> usize {
+        0
+    }
+    fn size(&self) -> usize {
+        2
+    }
+    fn sum(&self, _: &mut [f32]) -> anyhow::Result<()> {
+        anyhow::bail!("process 1 does not respond")
+    }
+    fn sum_f64(&self, _: &mut [f64]) -> anyhow::Result<()> {
+        anyhow::bail!("process 1 does not respond")
+    }
+    fn broadcast(&self, _: &mut [f32]) -> anyhow::Result<()> {
+        anyhow::bail!("process 1 does not respond")
+    }
+}
+
+#[test]
+fn gradients_are_summed_by_the_collective_of_the_trainer() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = prepared(directory.path(), "log_every: 1");
+    let objective = setup::objective(&data).unwrap();
+    let mut trainer = Trainer::new(&data, objective, Box::new(native(&data)), None).unwrap();
+    trainer.set_collective(BrokenGroup);
+    let error = trainer.train(&Interrupt::default()).err().unwrap();
+    assert_eq!(error.to_string(), "process 1 does not respond");
+}
