@@ -1,6 +1,5 @@
 //! Loads a configuration from a file or from YAML.
 
-use std::fs;
 use std::path::Path;
 
 use serde_yaml::Value;
@@ -10,6 +9,7 @@ use super::error::ConfigError;
 use super::fields::Fault;
 use super::overrides::{Override, SWEEP};
 use super::resolved::Resolved;
+use crate::io::files::{SETTINGS_LIMIT, read_limited};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -26,17 +26,7 @@ impl Document {
     /// # Errors
     /// Returns an error if the file cannot be read, is too large or is not UTF-8.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        const MAX_BYTES: u64 = 1 << 20;
-        if let Ok(metadata) = fs::metadata(file)
-            && metadata.len() > MAX_BYTES
-        {
-            return Err(ConfigError::new(format!(
-                "{}: a configuration has at most {MAX_BYTES} bytes, this file has {}",
-                file.display(),
-                metadata.len()
-            )));
-        }
-        let bytes = fs::read(file).map_err(|error| {
+        let bytes = read_limited(file, SETTINGS_LIMIT).map_err(|error| {
             let file = file.display();
             ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
         })?;

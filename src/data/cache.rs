@@ -21,7 +21,8 @@ use super::formats::{Rows, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Config, Format};
 use crate::io::files::{
-    create_parent_directory, parent_directory, sha256, sha256_of, sync_directory,
+    ARRAYS_LIMIT, create_parent_directory, open, parent_directory, read_limited, sha256, sha256_of,
+    sync_directory,
 };
 use crate::io::input::{inner_extension, is_compressed};
 use crate::output::note;
@@ -152,7 +153,7 @@ impl CacheEntry {
         };
         let hashes: Vec<TextHash> = self.array(HASHES)?;
         let texts = |input: usize| -> anyhow::Result<TokenizedTexts> {
-            let tokens = Ids::map(&File::open(self.directory.join(tokens_file(input)))?)?;
+            let tokens = Ids::map(&open(&self.directory.join(tokens_file(input)))?)?;
             let words = self.json(&words_file(input))?;
             TokenizedTexts::new(words, self.array(&ends_file(input))?, tokens)
                 .map_err(|fault| anyhow!(fault))
@@ -180,7 +181,8 @@ impl CacheEntry {
     }
 
     fn bytes(&self, name: &str) -> anyhow::Result<Vec<u8>> {
-        fs::read(self.directory.join(name)).with_context(|| format!("cannot read {name}"))
+        read_limited(&self.directory.join(name), ARRAYS_LIMIT)
+            .with_context(|| format!("cannot read {name}"))
     }
 
     /// Creates a temporary directory for the files of the entry.

@@ -11,7 +11,7 @@ use tensorboard_proto::event::Event;
 use super::layout::{CONFIG, SubRun, directories};
 use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
-use crate::io::files::{read, write_atomic};
+use crate::io::files::{ARRAYS_LIMIT, read, write_atomic};
 
 /// Bytes of a record in addition to its data.
 const FRAME_BYTES: usize = 16;
@@ -74,7 +74,7 @@ fn add_scalars(
     curves: &mut [Vec<Scalar>],
 ) -> anyhow::Result<()> {
     for path in event_files(directory)? {
-        for event in records(&read(&path)?).filter_map(|record| parse(record).ok()) {
+        for event in records(&read(&path, ARRAYS_LIMIT)?).filter_map(|record| parse(record).ok()) {
             let step = u64::try_from(event.get_step()).unwrap_or(0);
             for value in event.get_summary().get_value() {
                 let Some(curve) = tags.iter().position(|tag| value.get_tag() == tag.as_ref())
@@ -100,7 +100,7 @@ fn add_scalars(
 pub fn truncate_to_step(run: &Path, step: u64) -> anyhow::Result<()> {
     for directory in directories(run) {
         for path in event_files(&directory)? {
-            let bytes = read(&path)?;
+            let bytes = read(&path, ARRAYS_LIMIT)?;
             let kept: Vec<&[u8]> = records(&bytes)
                 .filter(|record| parse(record).is_ok_and(|event| is_kept(&event, step)))
                 .collect();

@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
 use super::files::{CopyError, copy, lock, sibling};
-use crate::io::files::{parent_directory, sync_directory};
+use crate::io::files::{open, parent_directory, sync_directory};
 
 /// Block size of a tar file. Headers and contents are padded to it.
 const BLOCK_BYTES: u64 = 512;
@@ -73,8 +73,7 @@ pub fn extract_tar_gz(
     limits: &Limits,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Extracted> {
-    let source =
-        File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
+    let source = open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     lock(&source, archive)?;
     refuse_existing(into)?;
     let staging = prepare_staging(into)?;

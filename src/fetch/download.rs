@@ -14,7 +14,7 @@ use ureq::{Agent, Body, Proxy, Timeout};
 use super::content_range::ContentRange;
 use super::files::{CopyError, copy, lock, sibling};
 use crate::io::files::{
-    create_parent_directory, parent_directory, sha256, sha256_of, sync_directory,
+    create_parent_directory, open_with, parent_directory, sha256, sha256_of, sync_directory,
 };
 
 /// File to download.
@@ -143,12 +143,9 @@ impl<'a> Transfer<'a> {
     fn open(download: &'a Download, file: &'a Path) -> Result<Self> {
         let part_path = sibling(file, ".part")?;
         create_parent_directory(file)?;
-        let part = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&part_path)
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let part = open_with(options, &part_path)
             .with_context(|| format!("cannot open {}", part_path.display()))?;
         lock(&part, &part_path)?;
         Ok(Self {

@@ -12,7 +12,7 @@ use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::io::files::replace_file;
+use crate::io::files::{open, replace_file};
 use crate::model::named_tensors::NamedTensor;
 
 /// Writes arrays to an `.npz` file. Replaces an existing file atomically.
@@ -61,7 +61,7 @@ fn write_array(out: impl Write, array: &NamedTensor) -> anyhow::Result<()> {
 /// Returns an error if the file cannot be read or is not an `.npz` file, or if an array does not contain
 /// floating-point numbers.
 pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     let mut archive = ZipArchive::new(BufReader::new(file))
         .context("expected an .npz file, as numpy.savez writes it")?;
     let mut names = Vec::new();
@@ -82,7 +82,7 @@ pub fn read_npz(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
 /// Returns an error if the file cannot be read or is not an `.npy` file, or if it does not contain
 /// floating-point numbers.
 pub fn read_npy(path: &Path) -> anyhow::Result<NamedTensor> {
-    let file = BufReader::new(File::open(path)?);
+    let file = BufReader::new(open(path)?);
     read_array(file, String::new())
 }
 

@@ -1,7 +1,8 @@
 //! Reading and writing whole files, atomic replacement of files and directories, and checksums.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,12 +11,96 @@ use rustix::io::Errno;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// Reads a file.
+/// Size limit in bytes of a file of settings or state, such as `config.yaml` and `progress.json`.
+pub const SETTINGS_LIMIT: u64 = 1 << 20;
+/// Size limit in bytes of a file of records or words, such as `metrics.jsonl` and a vocabulary.
+pub const RECORDS_LIMIT: u64 = 1 << 30;
+/// Size limit in bytes of a file of arrays, such as weights and event files.
+pub const ARRAYS_LIMIT: u64 = 1 << 36;
+
+/// Opens a regular file for reading. Anything else is an error at once, because opening or reading a
+/// FIFO or a device can take forever.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read.
-pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read \"{}\"", path.display()))
+/// Returns an error if the file cannot be opened or is not a regular file.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_with(File::options().read(true), path)
+}
+
+/// Opens a regular file for appending, and creates it if it does not exist.
+///
+/// # Errors
+/// Returns an error if the file cannot be opened or is not a regular file.
+pub fn append(path: &Path) -> io::Result<File> {
+    open_with(File::options().append(true).create(true), path)
+}
+
+/// Opens a regular file with these options, like [`open`].
+///
+/// # Errors
+/// Returns an error if the file cannot be opened or is not a regular file.
+pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK, opening a FIFO waits for the process at its other end. The flag does not
+    // change how a regular file is read and written.
+    let opened = options.custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| match fs::metadata(path) {
+        // The system calls the socket or the FIFO a missing device.
+        Ok(metadata) if error.raw_os_error() == Some(libc::ENXIO) => {
+            irregular(metadata.file_type())
+        }
+        _ => error,
+    })?;
+    let file_type = file.metadata()?.file_type();
+    if file_type.is_file() { Ok(file) } else { Err(irregular(file_type)) }
+}
+
+/// Returns the error of a path that is not a regular file.
+fn irregular(file_type: FileType) -> io::Error {
+    let kind = match file_type {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    io::Error::new(ErrorKind::InvalidInput, format!("it is {kind}, expected a regular file"))
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, is not a regular file or exceeds the limit.
+pub fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    read_limited(path, limit).with_context(|| format!("cannot read \"{}\"", path.display()))
+}
+
+/// Reads a file like [`read`]; `None` if it does not exist.
+///
+/// # Errors
+/// See [`read`].
+pub fn read_if_exists(path: &Path, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    match read_limited(path, limit) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        content => content.map(Some).with_context(|| format!("cannot read \"{}\"", path.display())),
+    }
+}
+
+/// Reads a file like [`read`]. The error does not name the file.
+///
+/// # Errors
+/// See [`read`].
+pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > limit {
+        let message = format!("it has {bytes} bytes, but at most {limit} bytes are supported");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
+    }
+    let mut content = Vec::new();
+    // Unlike an allocation that fails, this is an error and not the end of the process.
+    content.try_reserve_exact(bytes as usize).map_err(io::Error::other)?;
+    // The file may grow while it is read.
+    (&mut file).take(limit).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Writes a file, not atomically.
@@ -140,7 +225,7 @@ fn temporary_path(path: &Path) -> PathBuf {
 /// Returns an error if the directory cannot be created.
 pub fn create_directory(path: &Path) -> anyhow::Result<()> {
     match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         created => {
             created.with_context(|| format!("cannot create the directory \"{}\"", path.display()))
         }
@@ -188,7 +273,7 @@ pub fn sync_directory(directory: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn sha256_of(path: &Path) -> anyhow::Result<String> {
-    let digest = File::open(path).and_then(sha256);
+    let digest = open(path).and_then(sha256);
     digest.with_context(|| format!("cannot read \"{}\"", path.display()))
 }
 
@@ -203,7 +288,7 @@ pub fn sha256(mut content: impl Read) -> io::Result<String> {
         match content.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
@@ -212,6 +297,11 @@ pub fn sha256(mut content: impl Read) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{Mode, mkfifoat};
+
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
@@ -221,6 +311,33 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn only_regular_files_of_a_sane_size_are_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        mkfifoat(CWD, path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        symlink("/dev/zero", path("link")).unwrap();
+        for (name, kind) in
+            [("fifo", "a FIFO"), ("socket", "a socket"), ("link", "a device"), (".", "a directory")]
+        {
+            for opened in [open(&path(name)), append(&path(name))] {
+                let error = opened.unwrap_err().to_string();
+                assert!(error.contains(kind) || error.contains("directory"), "{name}: {error}");
+            }
+        }
+        fs::write(path("file"), "12345").unwrap();
+        symlink("file", path("good")).unwrap();
+        assert_eq!(read(&path("good"), 5).unwrap(), b"12345");
+        let error = format!("{:#}", read(&path("file"), 4).unwrap_err());
+        assert!(error.contains("5 bytes, but at most 4"), "{error}");
+        assert_eq!(read_if_exists(&path("none"), 4).unwrap(), None);
+        assert!(read_if_exists(&path("fifo"), 4).is_err());
+        // A sparse file of any size costs nothing.
+        File::create(path("sparse")).unwrap().set_len(ARRAYS_LIMIT + 1).unwrap();
+        assert!(read(&path("sparse"), ARRAYS_LIMIT).is_err());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use anyhow::{Context, anyhow, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde_json::Value;
 
+use crate::io::files::{self, ARRAYS_LIMIT};
+
 /// A tensor with a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor {
@@ -50,7 +52,7 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> anyhow::Result<()> {
 /// type than F32.
 pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let unreadable = || format!("cannot read \"{}\"", path.display());
-    let bytes = fs::read(path).with_context(unreadable)?;
+    let bytes = files::read(path, ARRAYS_LIMIT)?;
     let tensors = SafeTensors::deserialize(&bytes).with_context(unreadable)?;
     let named = |(name, tensor): (String, TensorView)| {
         ensure!(tensor.dtype() == Dtype::F32, "{name} has type {:?}, expected F32", tensor.dtype());
@@ -70,7 +72,7 @@ pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
     /// Maximum size of a header, as in the safetensors crate.
     const MAX_HEADER_BYTES: u64 = 100_000_000;
     let header = || -> anyhow::Result<BTreeMap<String, Value>> {
-        let mut file = File::open(path)?;
+        let mut file = files::open(path)?;
         let mut length = [0; 8];
         file.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);

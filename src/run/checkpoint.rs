@@ -17,7 +17,9 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
-use crate::io::files::{json_content, read, replace_directory, sha256, sha256_of, write};
+use crate::io::files::{
+    RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, replace_directory, sha256, sha256_of, write,
+};
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
@@ -123,7 +125,7 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
 /// the reason.
 pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
     let path = locate(path).ok()?.join(CONFIG);
-    let yaml = fs::read_to_string(&path).ok()?;
+    let yaml = String::from_utf8(read(&path, SETTINGS_LIMIT).ok()?).ok()?;
     let source = path.display().to_string();
     config::parse(&yaml, &source, overrides).ok().map(|resolved| resolved.config)
 }
@@ -161,7 +163,7 @@ impl Checkpoint {
         let unusable = || unusable(&path);
         let manifest = verify(&path).map_err(|error| suggest_sibling(error, &path));
         let manifest = manifest.with_context(unusable)?;
-        let yaml = String::from_utf8(read(&path.join(CONFIG))?)
+        let yaml = String::from_utf8(read(&path.join(CONFIG), SETTINGS_LIMIT)?)
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
@@ -227,7 +229,7 @@ fn unusable(path: &Path) -> String {
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn progress(path: &Path) -> anyhow::Result<Progress> {
-    read_json(&path.join(PROGRESS))
+    read_json(&path.join(PROGRESS), SETTINGS_LIMIT)
 }
 
 /// Reads the shapes of the weights from the checkpoint in the directory `path`, under PyTorch's names.
@@ -291,7 +293,7 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
 /// Verifies every file against the manifest.
 fn verify(path: &Path) -> anyhow::Result<Manifest> {
     let file = path.join(MANIFEST);
-    let Version { format, version } = read_json(&file)?;
+    let Version { format, version } = read_json(&file, RECORDS_LIMIT)?;
     ensure!(format == FORMAT, "{MANIFEST} has the format \"{format}\", not \"{FORMAT}\"");
     ensure!(
         version == VERSION,
@@ -299,9 +301,9 @@ fn verify(path: &Path) -> anyhow::Result<Manifest> {
         env!("CARGO_PKG_VERSION"),
         if version > VERSION { "a newer" } else { "an older" },
     );
-    let manifest = read_json::<Manifest>(&file)?.seal()?;
+    let manifest = read_json::<Manifest>(&file, RECORDS_LIMIT)?.seal()?;
     ensure!(
-        json_content(&manifest)? == read(&file)?,
+        json_content(&manifest)? == read(&file, RECORDS_LIMIT)?,
         "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
     );
     for name in FILES {
@@ -312,15 +314,15 @@ fn verify(path: &Path) -> anyhow::Result<Manifest> {
             Path::new(name).file_name() == Some(name.as_ref()),
             "{MANIFEST} lists {name:?}, which is not a file name"
         );
-        let actual = entry(&path.join(name))?;
+        let file = path.join(name);
+        let bytes = size(&file)?;
         ensure!(
-            actual.bytes == expected.bytes,
-            "{name} has {} bytes, but {MANIFEST} records {}",
-            actual.bytes,
+            bytes == expected.bytes,
+            "{name} has {bytes} bytes, but {MANIFEST} records {}",
             expected.bytes
         );
         ensure!(
-            actual.sha256 == expected.sha256,
+            sha256_of(&file)? == expected.sha256,
             "{name} is damaged: its SHA-256 differs from the recorded one"
         );
     }
@@ -350,22 +352,25 @@ fn vocabulary_file(input: &Input) -> String {
 fn read_vocabulary(path: &Path, manifest: &Manifest, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = vocabulary_file(input);
     ensure!(manifest.files.contains_key(&name), "{MANIFEST} does not list {name}");
-    let words: Vec<String> = read_json(&path.join(&name))?;
+    let words: Vec<String> = read_json(&path.join(&name), RECORDS_LIMIT)?;
     Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
 }
 
 fn entry(path: &Path) -> anyhow::Result<FileEntry> {
-    let metadata =
-        fs::metadata(path).with_context(|| format!("cannot read \"{}\"", path.display()))?;
-    Ok(FileEntry { bytes: metadata.len(), sha256: sha256_of(path)? })
+    Ok(FileEntry { bytes: size(path)?, sha256: sha256_of(path)? })
+}
+
+fn size(path: &Path) -> anyhow::Result<u64> {
+    let metadata = fs::metadata(path);
+    Ok(metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?.len())
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write(path, json_content(value)?)
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<T> {
-    serde_json::from_slice(&read(path)?)
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path, limit: u64) -> anyhow::Result<T> {
+    serde_json::from_slice(&read(path, limit)?)
         .with_context(|| format!("cannot parse \"{}\"", path.display()))
 }
 

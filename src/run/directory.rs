@@ -1,6 +1,6 @@
 //! The directory of a training run.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::{self, Lock};
 use crate::events;
-use crate::io::files::{create_directories, json_content, restore_directory, write_atomic};
+use crate::io::files::{
+    RECORDS_LIMIT, SETTINGS_LIMIT, append, create_directories, json_content, read_if_exists,
+    restore_directory, write_atomic,
+};
 use crate::objective::metrics::Score;
 
 const CONFIG: &str = "config.yaml";
@@ -203,7 +206,7 @@ impl RunDirectory {
     /// Number, from 1, of the first line of `metrics.jsonl` that is damaged rather than incomplete.
     /// [`RunDirectory::records`] ends before it.
     pub fn damaged_line(&self) -> Option<usize> {
-        let text = fs::read(self.metrics()).ok()?;
+        let text = read_if_exists(&self.metrics(), RECORDS_LIMIT).ok()??;
         let is_damaged = |line: &[u8]| {
             line.ends_with(b"\n") && serde_json::from_slice::<ValidationRecord>(line).is_err()
         };
@@ -230,7 +233,7 @@ impl RunDirectory {
     /// Returns an error if the file cannot be read or is damaged.
     pub fn read_summary(&self) -> anyhow::Result<Option<RunSummary>> {
         let path = self.path.join(SUMMARY);
-        let Some(json) = if_exists(&path, fs::read(&path))? else { return Ok(None) };
+        let Some(json) = read_if_exists(&path, SETTINGS_LIMIT)? else { return Ok(None) };
         serde_json::from_slice(&json)
             .with_context(|| format!("cannot parse \"{}\"", path.display()))
     }
@@ -243,7 +246,7 @@ impl RunDirectory {
 
     /// Error that ended the run, if one did.
     pub fn error(&self) -> Option<String> {
-        let text = fs::read(self.path.join(ERROR)).ok()?;
+        let text = read_if_exists(&self.path.join(ERROR), SETTINGS_LIMIT).ok()??;
         Some(String::from_utf8_lossy(&text).trim_end().to_owned())
     }
 
@@ -271,7 +274,7 @@ fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
 fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let line = json_line(value)?;
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = append(path)?;
         file.write_all(line.as_bytes())?;
         file.sync_data()
     };
@@ -280,17 +283,9 @@ fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Reads JSON lines up to the first invalid one.
 fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let text = if_exists(path, fs::read_to_string(path))?.unwrap_or_default();
-    Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
-}
-
-/// Turns the result of reading a file into `None` if the file does not exist.
-fn if_exists<T>(path: &Path, read: std::io::Result<T>) -> anyhow::Result<Option<T>> {
-    match read {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read \"{}\"", path.display())),
-    }
+    let text = read_if_exists(path, RECORDS_LIMIT)?.unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    Ok(lines.map_while(|line| serde_json::from_slice(line).ok()).collect())
 }
 
 /// Removes all lines that `keep` rejects.

@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::io::files::{open, open_with};
+
 /// Name of the file in the directory.
 pub(super) const FILE: &str = ".lock";
 /// Time to wait for processes that hold the lock only for [`is_locked`].
@@ -35,7 +37,7 @@ impl Lock {
         loop {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(false);
-            let mut file = options.open(&path).with_context(unusable)?;
+            let mut file = open_with(options, &path).with_context(unusable)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) if start.elapsed() < TIMEOUT => {
                     thread::sleep(TIMEOUT / 40);
@@ -77,7 +79,7 @@ impl Drop for Lock {
 /// Returns true if a process holds the lock of a directory; always `false` on a file system without
 /// locks. Writes nothing.
 pub(super) fn is_locked(directory: &Path) -> bool {
-    let Ok(file) = File::open(directory.join(FILE)) else { return false };
+    let Ok(file) = open(&directory.join(FILE)) else { return false };
     // With a shared lock, any number of processes can check at the same time.
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }

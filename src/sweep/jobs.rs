@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::num::NonZeroUsize;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,6 +13,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 
 use super::directory::{RunState, SweepDirectory, SweepRun};
+use crate::io::files;
 use crate::output::format::format_duration;
 use crate::output::{message, progress_bar};
 use crate::run::directory::RunSummary;
@@ -164,7 +164,7 @@ impl<'a> Jobs<'a> {
         self.directory.prepare(run)?;
         let path = run.log();
         let unwritable = || format!("cannot write \"{}\"", path.display());
-        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = files::append(&path);
         let log = log.with_context(unwritable)?;
         let log_start = log.metadata().with_context(unwritable)?.len();
         let mut command = self.launch.command(run)?;
@@ -234,7 +234,7 @@ fn failure_reason(job: &Job, status: ExitStatus) -> String {
 /// Returns the last error in the log of a process, or else its last line.
 fn last_error(job: &Job) -> Option<String> {
     let mut text = Vec::new();
-    let mut log = File::open(job.run.log()).ok()?;
+    let mut log = files::open(&job.run.log()).ok()?;
     log.seek(SeekFrom::Start(job.log_start)).ok()?;
     log.read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text);

@@ -1,6 +1,5 @@
 //! Vocabulary files, with which several models can share one vocabulary.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Vocabulary;
 use crate::config::{Input, TextConfig};
-use crate::io::files::{json_content, write_atomic};
+use crate::io::files::{RECORDS_LIMIT, json_content, read_limited, write_atomic};
 
 const FORMAT: &str = "lstmtext vocabulary";
 
@@ -52,7 +51,8 @@ pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyho
 /// than those of the input.
 pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
-    let bytes = fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
+    let bytes =
+        read_limited(path, RECORDS_LIMIT).with_context(|| format!("{} cannot be read", name()))?;
     let file: VocabularyFile = serde_json::from_slice(&bytes).map_err(|_| {
         anyhow!("{} is not a vocabulary file; create one with `lstmtext data vocab`", name())
     })?;
@@ -81,6 +81,8 @@ pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::config;
 

@@ -27,6 +27,7 @@ mod python;
 mod resume;
 mod runs;
 mod serve;
+mod special_files;
 mod states;
 mod sweep;
 mod tensorboard;

@@ -1,0 +1,87 @@
+//! FIFOs, sockets and directories in place of files: a command reports them and never waits for them.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+use super::common::{TestDir, assert_fails, stderr};
+
+fn fifo(path: &Path) {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+/// Runs a command that must end by itself, whether it succeeds or not.
+fn ends(dir: &TestDir, line: &str) {
+    let done = dir.lstmtext(line).timeout(Duration::from_secs(20)).assert();
+    let message = stderr(&done);
+    assert!(matches!(done.get_output().status.code(), Some(0..=2)), "{line}: {message}");
+    assert!(!message.contains("panicked"), "{line}: {message}");
+}
+
+#[test]
+fn no_file_of_a_run_makes_a_command_wait() {
+    let dir = TestDir::with_run();
+    let files = |directory: &str| {
+        let names = dir.names(directory).into_iter();
+        let paths = names.map(|name| format!("{directory}/{name}"));
+        paths.filter(|path| dir.path(path).is_file()).collect::<Vec<_>>()
+    };
+    let mut names = [files("run"), files("run/best"), files("run/train")].concat();
+    assert!(names.len() > 10, "{names:?}");
+    names.extend(["run/.lock", "run/error.txt"].map(str::to_owned));
+    for name in names {
+        let path = dir.path(&name);
+        let original = fs::read(&path).ok();
+        let _ = fs::remove_file(&path);
+        fifo(&path);
+        let mut commands = vec!["runs .", "train --resume run"];
+        if name.contains("best") {
+            commands.push("predict run x");
+        }
+        if name.contains("events") {
+            commands.push("plot run --to plots --no-words");
+        }
+        for command in commands {
+            ends(&dir, command);
+        }
+        let _ = fs::remove_file(&path);
+        if let Some(original) = original {
+            fs::write(&path, original).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_run_with_a_fifo_is_not_resumed_into_it() {
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set train.epochs=1");
+    fs::remove_file(dir.path("run/metrics.jsonl")).unwrap();
+    fifo(&dir.path("run/metrics.jsonl"));
+    let resume = dir.lstmtext("train --resume run --set train.epochs=2");
+    assert_fails(resume, 1, &["run/metrics.jsonl", "it is a FIFO, expected a regular file"]);
+}
+
+#[test]
+fn inputs_that_are_no_regular_files_are_reported() {
+    let dir = TestDir::with_data();
+    fifo(&dir.path("fifo"));
+    fifo(&dir.path("vectors.npz"));
+    fs::create_dir(dir.path("directory")).unwrap();
+    let _socket = UnixListener::bind(dir.path("socket")).unwrap();
+    let is = |kind: &str| format!("it is {kind}, expected a regular file");
+    for (path, kind) in [("fifo", "a FIFO"), ("socket", "a socket"), ("directory", "a directory")] {
+        assert_fails(dir.lstmtext(&format!("summary {path}")), 2, &[path, &is(kind)]);
+        let vocabulary = format!("train small.yaml --set text.vocabulary={path}");
+        assert_fails(dir.lstmtext(&vocabulary), 1, &["text.vocabulary", &is(kind)]);
+    }
+    assert_fails(dir.lstmtext("summary /dev/zero"), 2, &[&is("a device")]);
+    assert_fails(dir.lstmtext("sweep fifo --list"), 2, &[&is("a FIFO")]);
+    for line in
+        ["import small.yaml vectors.npz --to model", "runs fifo", "plot fifo", "predict fifo x"]
+    {
+        ends(&dir, line);
+    }
+}
