@@ -231,7 +231,7 @@ fn word_probabilities(classifier: &Classifier, label: &str) -> anyhow::Result<Ve
     let words = standalone_words(&classifier.encoders()[0]);
     let probability = |prediction: Prediction| {
         let class = prediction.classes.into_iter().find(|class| class.label == label)?;
-        class.probability.is_finite().then_some(class.probability)
+        Some(class.probability)
     };
     let probabilities = classifier.predict(&words)?.into_iter().map(probability);
     let words = words.into_iter().zip(probabilities);

@@ -157,14 +157,16 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
                 let texts = (0..texts[0].len()).map(|example| {
                     texts.iter().map(|column| column[example].clone()).collect::<Vec<_>>()
                 });
-                texts.map(|texts| explainer.prefix_probabilities(&texts)).collect()
+                texts
+                    .map(|texts| explainer.prefix_probabilities(&texts))
+                    .collect::<anyhow::Result<_>>()?
             }
             false => vec![vec![Vec::new(); inputs.len()]; texts[0].len()],
         };
     let mut all = Vec::new();
     for (input, parts) in inputs.column_indices().iter().enumerate() {
         for (text, probabilities) in join_columns(&texts, parts).iter().zip(&probabilities) {
-            let mut states = text_states(&checkpoint, &explainer, input, text.clone(), args.layer);
+            let mut states = text_states(&checkpoint, &explainer, input, text.clone(), args.layer)?;
             states.probabilities.clone_from(&probabilities[input]);
             states.notes().iter().for_each(note);
             all.push(states);
@@ -199,10 +201,10 @@ fn text_states(
     input: usize,
     text: String,
     layer: Option<usize>,
-) -> TextStates {
+) -> anyhow::Result<TextStates> {
     let encoder = &checkpoint.encoders[input];
     let corpus = encoder.encode_all(std::slice::from_ref(&text));
-    let mut layers = explainer.states(input, &corpus, 0);
+    let mut layers = explainer.states(input, &corpus, 0)?;
     let layer = layer.unwrap_or(layers.len());
     let directions = layers.swap_remove(layer - 1);
     let words = encoder.vocabulary().words();
@@ -214,7 +216,7 @@ fn text_states(
     };
     let padded = (0..padding).map(|_| words[PAD as usize].to_string());
     let in_vocabulary = located.iter().map(|token| token.id != OOV);
-    TextStates {
+    Ok(TextStates {
         tokens: padded.chain(located.iter().map(word)).collect(),
         known: (0..padding).map(|_| true).chain(in_vocabulary).collect(),
         tokens_unread,
@@ -235,7 +237,7 @@ fn text_states(
         classes: checkpoint.labels.clone(),
         probabilities: Vec::new(),
         text,
-    }
+    })
 }
 
 /// Formats one line per token and the final states below, with the first `units` units.

@@ -4,7 +4,7 @@ use crate::backend::Inference;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{LossFunction, Objective, argmax};
+use crate::objective::{LossFunction, Objective, argmax, check_finite};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -57,6 +57,14 @@ impl Predictions {
     /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
+    }
+
+    /// Checks that all probabilities are finite.
+    ///
+    /// # Errors
+    /// Returns an error if the weights overflow.
+    pub fn check_finite(&self) -> anyhow::Result<()> {
+        check_finite(self.log_probabilities.iter().copied())
     }
 
     /// Index of the true class of an example: the most probable one of a distribution, the first one of

@@ -8,7 +8,7 @@ use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::backend::native::CellStates;
 use crate::config::Inputs;
-use crate::objective::{argmax, log_odds};
+use crate::objective::{argmax, check_finite, log_odds};
 use crate::prediction::{native_inference, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{Corpus, LocatedToken, OOV, join_columns};
@@ -45,15 +45,30 @@ impl Explainer {
 
     /// Returns the states of every layer, from the bottom, and every direction of input `input` over
     /// one text.
-    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
-        self.model.classifier.states(input, corpus, example)
+    ///
+    /// # Errors
+    /// Returns an error if the weights overflow.
+    pub fn states(
+        &self,
+        input: usize,
+        corpus: &Corpus,
+        example: u32,
+    ) -> anyhow::Result<Vec<Vec<CellStates>>> {
+        let layers = self.model.classifier.states(input, corpus, example);
+        for states in layers.iter().flatten() {
+            let hidden = states.hidden.iter().flatten();
+            let gates = states.gate_means.iter().flatten();
+            let all = hidden.chain(&states.final_cell).chain(gates);
+            check_finite(all.map(|value| f64::from(*value)))?;
+        }
+        Ok(layers)
     }
 
     /// Explains an example: the contribution of each word to a class, by default the most probable
     /// one. `texts` has the text of each column.
     ///
     /// # Errors
-    /// Returns an error if the weights do not fit the configuration.
+    /// Returns an error if the weights do not fit the configuration or overflow.
     pub fn explain(
         &self,
         texts: &[String],
@@ -73,6 +88,7 @@ impl Explainer {
         let corpora: Vec<Corpus> =
             ids.iter().enumerate().map(|(input, ids)| model.corpus(input, [&ids[..]])).collect();
         let row = model.classifier.log_probabilities(&corpora, &[0]);
+        check_finite(row.iter().copied())?;
         let class = class.unwrap_or_else(|| argmax(&row));
         let example = EncodedExample { ids, class, log_odds: log_odds(&row, class) };
         let (contributions, integration) = match method {
@@ -82,6 +98,7 @@ impl Explainer {
             }
             Method::LeaveOneOut => (leave_one_out(model, &example), None),
         };
+        check_finite(contributions.iter().flatten().copied())?;
         let largest = contributions
             .iter()
             .flatten()
@@ -109,8 +126,13 @@ impl Explainer {
     /// Returns the probabilities of all classes after each word, [T, C] for each input: those of
     /// the text up to this word, with the other inputs unchanged. `texts` has the text of each
     /// column.
-    pub fn prefix_probabilities(&self, texts: &[String]) -> Vec<Vec<Vec<f64>>> {
-        prefix_probabilities(&self.model, texts)
+    ///
+    /// # Errors
+    /// Returns an error if the weights overflow.
+    pub fn prefix_probabilities(&self, texts: &[String]) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+        let probabilities = prefix_probabilities(&self.model, texts);
+        check_finite(probabilities.iter().flatten().flatten().copied())?;
+        Ok(probabilities)
     }
 
     fn words(

@@ -70,9 +70,11 @@ fn to_pytorch_layout(
             weights.push(NamedTensor { name: parameter.name, shape: parameter.shape, values });
             continue;
         };
-        let Some(NamedTensor { shape, values, .. }) = arrays.remove(&name) else {
+        let Some(array) = arrays.remove(&name) else {
             bail!("the array {name} is missing; the file contains {}", names.join(", "));
         };
+        array.check_finite()?;
+        let NamedTensor { shape, values, .. } = array;
         let expected: Vec<usize> = match transposed {
             true => parameter.shape.iter().rev().copied().collect(),
             false => parameter.shape.clone(),
@@ -81,8 +83,6 @@ fn to_pytorch_layout(
             shape == expected,
             "{name} has shape {shape:?} in the file, but {expected:?} in the model"
         );
-        let finite = values.iter().all(|value| value.is_finite());
-        ensure!(finite, "{name} contains values that are not finite");
         let values = if transposed { transpose(&shape, &values).1 } else { values };
         weights.push(NamedTensor { name: parameter.name, shape: parameter.shape, values });
     }

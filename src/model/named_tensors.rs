@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde_json::Value;
 
@@ -20,6 +20,19 @@ pub struct NamedTensor {
     pub shape: Vec<usize>,
     /// Values in row-major order.
     pub values: Vec<f32>,
+}
+
+impl NamedTensor {
+    /// Checks that all values are finite.
+    ///
+    /// # Errors
+    /// Returns an error with the first value that is not.
+    pub fn check_finite(&self) -> anyhow::Result<()> {
+        match self.values.iter().find(|value| !value.is_finite()) {
+            Some(value) => bail!("{} has the value {value}, which is not finite", self.name),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Writes tensors to a safetensors file.
@@ -49,7 +62,7 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, is not a safetensors file, or has tensors of another
-/// type than F32.
+/// type than F32 or values that are not finite.
 pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let unreadable = || format!("cannot read \"{}\"", path.display());
     let bytes = files::read(path, ARRAYS_LIMIT)?;
@@ -59,7 +72,9 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
         // The bytes may be unaligned.
         let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         let values = tensor.data().chunks_exact(4).map(value).collect();
-        Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values })
+        let tensor = NamedTensor { name, shape: tensor.shape().to_vec(), values };
+        tensor.check_finite()?;
+        Ok(tensor)
     };
     tensors.tensors().into_iter().map(named).collect::<anyhow::Result<_>>().with_context(unreadable)
 }
@@ -150,5 +165,18 @@ mod tests {
         let half = TensorView::new(Dtype::F16, vec![4], &bytes).unwrap();
         serialize_to_file([("h", half)], None, &path).unwrap();
         assert!(format!("{:#}", read(&path).unwrap_err()).contains("h has type F16, expected F32"));
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.safetensors");
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut tensor = tensor("a.b", &[2, 3]);
+            tensor.values[4] = value;
+            write(&path, &[tensor]).unwrap();
+            let error = format!("{:#}", read(&path).unwrap_err());
+            assert!(error.contains(&format!("a.b has the value {value}")), "{error}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Loss functions over the logits of an example.
 
+use anyhow::bail;
+
 use crate::data::{Target, Targets};
 
 /// A loss to minimize, as a function of logits and target, and the predictions that belong to it.
@@ -41,6 +43,20 @@ pub fn log_softmax(logits: &mut [f64]) {
     let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
     let shift = largest + sum.ln();
     logits.iter_mut().for_each(|logit| *logit -= shift);
+}
+
+/// Checks that all values computed by a model are finite.
+///
+/// # Errors
+/// Returns an error if one is not: weights can be finite and still overflow.
+pub fn check_finite(mut values: impl Iterator<Item = f64>) -> anyhow::Result<()> {
+    match values.find(|value| !value.is_finite()) {
+        Some(value) => bail!(
+            "the model computes {value}: its weights are so large that they overflow; train it with a \
+             lower train.learning_rate or train.gradient_clip"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Returns the index of the largest value, or the first of several.

@@ -11,7 +11,7 @@ use crate::data::{Target, Targets};
 
 pub use cross_entropy::CrossEntropy;
 pub use log_odds::{LogOdds, log_odds};
-pub use loss_function::{LossFunction, argmax, log_softmax};
+pub use loss_function::{LossFunction, argmax, check_finite, log_softmax};
 
 /// Objective of training.
 #[derive(Clone, Debug)]

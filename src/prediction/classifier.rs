@@ -9,6 +9,7 @@ use crate::backend::Inference;
 use crate::backend::native::NativeInference;
 use crate::config::{Column, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
+use crate::objective::check_finite;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{Corpus, Encoders};
 
@@ -128,7 +129,7 @@ impl Classifier {
     /// Classifies texts, in order.
     ///
     /// # Errors
-    /// Returns an error if the model has several text columns.
+    /// Returns an error if the model has several text columns, or if its weights overflow.
     pub fn predict(&self, texts: &[impl AsRef<str>]) -> anyhow::Result<Vec<Prediction>> {
         let texts = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         self.predict_columns(&[texts], BATCH_SIZE, usize::MAX)
@@ -139,7 +140,8 @@ impl Classifier {
     /// most `batch_size`.
     ///
     /// # Errors
-    /// Returns an error if the number of columns is wrong, or if their lengths differ.
+    /// Returns an error if the number of columns is wrong, if their lengths differ, or if the weights
+    /// overflow.
     pub fn predict_columns(
         &self,
         columns: &[Vec<String>],
@@ -164,6 +166,7 @@ impl Classifier {
         let all = self.network.log_probabilities_of_batches(&inputs, &batches);
         let mut predictions = vec![None; examples];
         for (examples, log_probabilities) in batches.into_iter().zip(all) {
+            check_finite(log_probabilities.iter().copied())?;
             let rows = log_probabilities.chunks_exact(self.labels.len());
             for (example, row) in examples.iter().zip(rows) {
                 predictions[*example as usize] = Some(self.prediction(row, top));

@@ -89,8 +89,18 @@ pub struct Contents<'a> {
 /// Writes a checkpoint to the directory `path` and atomically replaces an older one.
 ///
 /// # Errors
-/// Returns an error if a file cannot be written. The older checkpoint then stays as it is.
+/// Returns an error if a value is not finite or a file cannot be written. The older checkpoint then
+/// stays as it is.
 pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+    for tensor in contents.weights.iter().chain(&contents.optimizer_state) {
+        tensor.check_finite().with_context(|| {
+            format!(
+                "training diverged: it cannot be saved to \"{}\"; lower train.learning_rate or \
+                 train.gradient_clip",
+                path.display()
+            )
+        })?;
+    }
     replace_directory(path, |directory| {
         named_tensors::write(&directory.join(MODEL), &contents.weights)?;
         named_tensors::write(&directory.join(OPTIMIZER), &contents.optimizer_state)?;
@@ -197,9 +207,9 @@ impl Checkpoint {
     /// Reads the weights.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read.
+    /// Returns an error if the file cannot be read or a weight is not finite.
     pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        named_tensors::read(&self.path.join(MODEL))
+        named_tensors::read(&self.path.join(MODEL)).with_context(|| self.unusable())
     }
 
     /// Reads the progress of the run at the time of the checkpoint.
@@ -213,9 +223,9 @@ impl Checkpoint {
     /// Reads the optimizer state.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read.
+    /// Returns an error if the file cannot be read or a value is not finite.
     pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        named_tensors::read(&self.path.join(OPTIMIZER))
+        named_tensors::read(&self.path.join(OPTIMIZER)).with_context(|| self.unusable())
     }
 }
 

@@ -411,7 +411,11 @@ impl<'a> Trainer<'a> {
             self.restore_best()?;
         }
         let step = self.progress.step;
-        let test = has_test.then(|| self.predict(&self.data.test).score());
+        let test = has_test.then(|| self.predict(&self.data.test));
+        if let Some(predictions) = &test {
+            predictions.check_finite().context("cannot score the test examples")?;
+        }
+        let test = test.map(|predictions| predictions.score());
         if let Some(score) = test {
             for observer in &mut self.observers {
                 observer.tested(score, step)?;

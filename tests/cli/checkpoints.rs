@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use serde_json::json;
+use lstmtext::model::named_tensors;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::common::{TestDir, assert_fails};
 
@@ -12,6 +14,33 @@ fn damaged(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> TestDir {
     let path = format!("run/best/{name}");
     let changed = change(dir.bytes(&path));
     dir.file(&path, changed)
+}
+
+/// Changes the values of a tensor in a file of a checkpoint, and seals the checkpoint again.
+fn change_values(dir: &TestDir, path: &str, tensor: &str, change: impl FnOnce(&mut [f32])) {
+    let file = dir.path(path);
+    let mut tensors = named_tensors::read(&file).unwrap();
+    change(&mut tensors.iter_mut().find(|each| each.name == tensor).unwrap().values);
+    named_tensors::write(&file, &tensors).unwrap();
+    seal(dir, path.rsplit_once('/').unwrap().0);
+}
+
+/// Updates the SHA-256 of every file in the manifest of a checkpoint, and its own.
+fn seal(dir: &TestDir, checkpoint: &str) {
+    let path = format!("{checkpoint}/checkpoint.json");
+    let (mut text, manifest) = (dir.read(&path), dir.json(&path));
+    let sha256 = |bytes: &[u8]| -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let recorded = |entry: &Value| entry["sha256"].as_str().unwrap().to_owned();
+    for (name, entry) in manifest["files"].as_object().unwrap() {
+        let content = dir.bytes(&format!("{checkpoint}/{name}"));
+        text = text.replace(&recorded(entry), &sha256(&content));
+    }
+    text = text.replace(&recorded(&manifest), "");
+    let own = sha256(text.as_bytes());
+    text = text.replace("\"sha256\": \"\"", &format!("\"sha256\": \"{own}\""));
+    fs::write(dir.path(&path), text).unwrap();
 }
 
 /// Expects that the checkpoint cannot be opened, and that the message names it.
@@ -144,4 +173,60 @@ fn prediction_needs_only_the_checkpoint_directory() {
     drop(dir);
     let after = elsewhere.lstmtext("predict model some_words pos3").assert().success();
     after.stdout(before.get_output().stdout.clone());
+}
+
+/// Values that are not finite never become a prediction, a score or an exported file.
+#[test]
+fn weights_that_are_not_finite_are_rejected_by_every_command() {
+    let dir = TestDir::with_run();
+    change_values(&dir, "run/best/model.safetensors", "head.bias", |values| values[0] = f32::NAN);
+    for line in [
+        "predict run text",
+        "predict run text --format jsonl",
+        "evaluate run",
+        "evaluate run/last --compare run",
+        "explain run text",
+        "states run text",
+        "export run --to exported",
+        "export run --to exported.npz",
+        "plot run --to plots",
+        "serve run --port 0",
+    ] {
+        let mut command = dir.lstmtext(line);
+        let output = command.unwrap_err().as_output().unwrap().clone();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}: {message}");
+        let expected = "head.bias has the value NaN, which is not finite";
+        assert!(message.contains(expected) && message.contains("run/best"), "{line}: {message}");
+    }
+    assert!(!dir.path("exported").exists() && !dir.path("exported.npz").exists());
+}
+
+#[test]
+fn a_run_is_not_resumed_from_values_that_are_not_finite() {
+    for (file, tensor) in [
+        ("model.safetensors", "embedding.weight"),
+        ("optimizer.safetensors", "exp_avg.head.weight"),
+    ] {
+        let dir = TestDir::with_run();
+        let change = |values: &mut [f32]| values[3] = f32::INFINITY;
+        change_values(&dir, &format!("run/last/{file}"), tensor, change);
+        let before = dir.read("run/metrics.jsonl");
+        let command = dir.lstmtext("train --resume run --set train.epochs=9");
+        assert_fails(command, 1, &[tensor, "has the value inf", "run/last"]);
+        assert_eq!(dir.read("run/metrics.jsonl"), before);
+    }
+}
+
+#[test]
+fn finite_weights_that_overflow_are_an_error() {
+    let dir = TestDir::with_run();
+    // Every gate is open and every hidden state positive, so that the logit is infinite.
+    let weights = "run/best/model.safetensors";
+    change_values(&dir, weights, "embedding.weight", |values| values.fill(1.0));
+    change_values(&dir, weights, "lstm.weight_ih_l0", |values| values.fill(f32::MAX));
+    change_values(&dir, weights, "head.weight", |values| values.fill(f32::MAX));
+    for line in ["predict run text", "evaluate run", "explain run text", "states run text --json"] {
+        assert_fails(dir.lstmtext(line), 1, &["overflow"]);
+    }
 }

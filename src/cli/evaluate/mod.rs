@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -127,7 +127,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
     let data = examples.encoded(&subject.checkpoint.encoders)?;
     let limit = BatchLimit::for_evaluation(&config.train);
-    Ok(Predictions::of(&*subject.network, &Objective::default(), &data, limit))
+    let predictions = Predictions::of(&*subject.network, &Objective::default(), &data, limit);
+    predictions.check_finite().with_context(|| subject.checkpoint.unusable())?;
+    Ok(predictions)
 }
 
 /// Predicts the examples of `first`, found by its data section, with `other`.
