@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use lstmtext::backend::WithoutLibtorch;
 use lstmtext::cli::{self, Cli, exit_code};
 use lstmtext::system::process;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     process::prepare();
+    let cli = match Cli::of_arguments() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     exit_code(cli::run(cli, &WithoutLibtorch))
 }

@@ -3,7 +3,7 @@
 //! Each target mutates valid files at random for FUZZ_SECONDS (0.3 by default, 600 in `make fuzz`). An
 //! input that causes a panic is shrunk and printed.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;
 use std::fs;

@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::SUCCESS;
 use crate::config::ConfigError;
 use crate::interchange::{keras, pytorch};
-use crate::output::print;
+use crate::output::print_data;
 use crate::run::checkpoint::Checkpoint;
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,6 @@ pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
         true => keras::export(&checkpoint.weights()?, &to)?,
         false => pytorch::write(&checkpoint, &to)?,
     }
-    print(&path.to_string())?;
+    print_data(&path.to_string())?;
     Ok(SUCCESS)
 }

@@ -13,7 +13,7 @@ use crate::data;
 use crate::interchange::keras;
 use crate::io::files::create_parent_directory;
 use crate::model::ModelSpec;
-use crate::output::{note, print};
+use crate::output::{note, print_data};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
 use crate::run::progress::Progress;
 use crate::text::Encoders;
@@ -67,7 +67,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     };
     create_parent_directory(&args.to)?;
     checkpoint::save(&args.to, &contents)?;
-    print(&args.to.display().to_string())?;
+    print_data(&args.to.display().to_string())?;
     Ok(SUCCESS)
 }
 

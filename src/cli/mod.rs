@@ -22,6 +22,10 @@ mod summary;
 mod sweep;
 mod train;
 
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::backend::Backends;
@@ -51,6 +55,17 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// Parses the arguments of this process.
+    ///
+    /// # Errors
+    /// Returns the exit code after it has printed an error, or the help.
+    pub fn of_arguments() -> Result<Self, ExitCode> {
+        let arguments: Vec<OsString> = env::args_os().collect();
+        Self::try_parse_from(&arguments).map_err(|error| exit::after_clap(&error, &arguments))
+    }
 }
 
 /// All commands.

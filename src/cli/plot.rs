@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::SUCCESS;
 use crate::events::{self, SubRun};
 use crate::io::files::{create_directories, write_atomic};
-use crate::output::{note, print};
+use crate::output::{note, print_data};
 use crate::plot::curves::{self, Options, RunCurves, TAGS, XAxis};
 use crate::plot::words::{self, WordsPlot};
 use crate::plot::{Picture, Theme};
@@ -126,7 +126,7 @@ fn write(directory: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> 
     for (extension, bytes) in [("svg", picture.svg.as_bytes()), ("png", &picture.png)] {
         let path = directory.join(format!("{stem}.{extension}"));
         write_atomic(&path, bytes)?;
-        print(&path.display().to_string())?;
+        print_data(&path.display().to_string())?;
     }
     if picture.has_missing_glyphs {
         note(format!(

@@ -1,5 +1,6 @@
 //! `lstmtext predict`.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use super::exit::SUCCESS;
 use crate::backend::Backends;
 use crate::io::input::open;
 use crate::output::sanitize::{printable, tsv_field};
-use crate::output::{message, print};
+use crate::output::{message, print, print_data, print_json_lines};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::{Classifier, LabelProbability, Prediction};
 
@@ -87,7 +88,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let columns = TextColumns::of(classifier.inputs());
     let labels = classifier.labels().iter();
     let writer = Writer {
-        width: labels.map(|label| label.chars().count()).max().unwrap_or(0),
+        width: labels.map(|label| printable(label).chars().count()).max().unwrap_or(0),
         columns: &columns,
         format: args.format,
         top: args.top.get(),
@@ -191,19 +192,24 @@ impl Writer<'_> {
             out.push_str(&self.line(&texts, prediction)?);
             out.push('\n');
         }
-        print(&out)
+        match self.format {
+            OutputFormat::Text => print(&out),
+            OutputFormat::Tsv => print_data(&out),
+            OutputFormat::Jsonl => print_json_lines(&out),
+        }
     }
 
     fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
         let Prediction { label, probability, classes } = prediction;
-        let fields =
-            |field: fn(&str) -> String| texts.iter().map(|text| field(text)).collect::<Vec<_>>();
+        let fields = |field: fn(&str) -> Cow<'_, str>| {
+            texts.iter().map(|text| field(text)).collect::<Vec<_>>()
+        };
         let line = match self.format {
             OutputFormat::Text => {
                 let width = self.width;
-                let classes = classes
-                    .iter()
-                    .map(|class| format!("{:<width$}  {:.4}  ", class.label, class.probability));
+                let classes = classes.iter().map(|class| {
+                    format!("{:<width$}  {:.4}  ", printable(&class.label), class.probability)
+                });
                 classes.collect::<String>() + &fields(printable).join("  ")
             }
             OutputFormat::Tsv => {

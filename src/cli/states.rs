@@ -13,8 +13,8 @@ use crate::interchange::numpy::{write_npy, write_npz};
 use crate::io::files::write_atomic;
 use crate::model::NamedTensor;
 use crate::output::format::pluralize;
-use crate::output::sanitize::tsv_field;
-use crate::output::{message, note, print, print_json};
+use crate::output::sanitize::printable;
+use crate::output::{message, note, print, print_data, print_json};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::prediction::text_columns::{NamedText, TextColumns};
@@ -174,7 +174,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     }
     for (path, kind) in args.to.iter().zip(kinds) {
         kind.write(path, &all, args.theme)?;
-        print(&path.display().to_string())?;
+        print_data(&path.display().to_string())?;
     }
     match args.to.is_empty() {
         false => {}
@@ -211,8 +211,8 @@ fn text_states(
     let (located, tokens_unread) = encoder.encode_with_spans(&text);
     let padding = corpus.steps(0) - located.len();
     let word = |token: &LocatedToken| match (&token.span, token.id) {
-        (Some(span), OOV) => tsv_field(&text[span.clone()]),
-        (_, id) => tsv_field(&words[id as usize]),
+        (Some(span), OOV) => text[span.clone()].to_owned(),
+        (_, id) => words[id as usize].to_string(),
     };
     let padded = (0..padding).map(|_| words[PAD as usize].to_string());
     let in_vocabulary = located.iter().map(|token| token.id != OOV);
@@ -242,16 +242,18 @@ fn text_states(
 
 /// Formats one line per token and the final states below, with the first `units` units.
 fn table(text: &TextStates, units: usize) -> String {
-    let width = text.tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
+    let tokens: Vec<_> = text.tokens.iter().map(|token| printable(token)).collect();
+    let width = tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
     let line = |number: String, token: &str, row: &[f32]| {
         let row: String = row.iter().take(units).map(|unit| format!("  {unit:>11.8}")).collect();
         format!("{number:>4}  {token:<width$}{row}\n")
     };
     let mut out = String::new();
     for direction in &text.directions {
-        let input = text.input.as_ref().map_or(String::new(), |name| format!("{name}, "));
+        let input =
+            text.input.as_ref().map_or(String::new(), |name| format!("{}, ", printable(name)));
         out += &format!("{input}layer {}, {}\n", text.layer, direction.direction);
-        let words = text.tokens.iter().zip(&direction.states).enumerate();
+        let words = tokens.iter().zip(&direction.states).enumerate();
         for (number, (token, row)) in words.skip(text.padding) {
             out += &line((number + 1).to_string(), token, row);
         }

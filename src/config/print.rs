@@ -3,6 +3,7 @@
 use serde_yaml::Value;
 
 use super::fields::Field;
+use crate::output::sanitize::yaml_string;
 use crate::output::table::wrap;
 
 /// Maximum width of comments.
@@ -88,10 +89,8 @@ pub fn inline_yaml(value: &Value) -> String {
                 .map(|(key, value)| format!("{}: {}", inline_yaml(key), inline_yaml(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
-        // Strings that YAML could parse as another type are quoted. JSON quoting is valid YAML.
-        Value::String(text) if !is_plain(text) => {
-            serde_json::Value::from(text.as_str()).to_string()
-        }
+        // Strings that YAML could parse as another type are quoted.
+        Value::String(text) if !is_plain(text) => yaml_string(text),
         Value::String(text) => text.clone(),
         scalar => serde_yaml::to_string(scalar).unwrap_or_default().trim_end().to_owned(),
     }

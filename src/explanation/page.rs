@@ -1,7 +1,7 @@
 //! Explanations as a self-contained HTML page.
 
 use super::attribution::{ExplainedText, ExplainedWord, Explanation, Side};
-use crate::output::sanitize::is_unprintable;
+use crate::output::sanitize::printable_lines;
 
 /// Style sheet of the page.
 pub const STYLE: &str = include_str!("page.css");
@@ -127,17 +127,15 @@ fn summary(explanation: &Explanation) -> String {
     }
 }
 
-/// Escapes a text for HTML and its attributes. Unprintable characters become spaces.
+/// Escapes a text for HTML and its attributes, and unprintable characters.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in printable_lines(text).chars() {
         match character {
             '&' => out += "&amp;",
             '<' => out += "&lt;",
             '>' => out += "&gt;",
             '"' => out += "&quot;",
-            '\n' => out.push('\n'),
-            character if is_unprintable(character) => out.push(' '),
             other => out.push(other),
         }
     }
@@ -150,7 +148,7 @@ mod tests {
     fn html_in_texts_is_escaped() {
         assert_eq!(
             super::escape("<script>\"a\" & b\u{1b}\n"),
-            "&lt;script&gt;&quot;a&quot; &amp; b \n"
+            "&lt;script&gt;&quot;a&quot; &amp; b\\u{1b}\n"
         );
     }
 }

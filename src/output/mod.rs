@@ -1,13 +1,19 @@
 //! Printing: results on stdout, messages on stderr, and how numbers, names and tables look in both.
-//! Nothing here knows about models, data or commands.
+//! Nothing here knows about models, data or commands, and no other module prints: the lints in
+//! `clippy.toml` see to it. Whatever is printed is made safe for a terminal here.
 
 pub mod format;
 mod progress;
 pub mod sanitize;
 mod stderr;
 mod stdout;
+mod styled;
 pub mod table;
 
-pub use progress::{PLAIN_PROGRESS_INTERVAL, progress_bar};
-pub use stderr::{error, message, note};
-pub use stdout::{is_broken_pipe, print, print_json, terminal_width};
+pub use progress::{PLAIN_PROGRESS_INTERVAL, ProgressBar};
+pub use stderr::{error, message, note, print_panics_as_messages};
+pub use stdout::{
+    has_colors, is_broken_pipe, is_terminal, print, print_data, print_json, print_json_lines,
+    print_styled, terminal_width,
+};
+pub use styled::StyledText;

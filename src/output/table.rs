@@ -1,5 +1,7 @@
 //! Tables for a terminal.
 
+use super::sanitize::printable;
+
 /// Alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -24,9 +26,9 @@ impl Table {
         Self { alignments, rows: vec![header] }
     }
 
-    /// Adds a row with one cell for each column.
+    /// Adds a row with one cell for each column. Unprintable characters become escapes.
     pub fn add(&mut self, row: Vec<String>) {
-        self.rows.push(row);
+        self.rows.push(row.iter().map(|cell| printable(cell).into_owned()).collect());
     }
 
     /// Width of each column in characters.

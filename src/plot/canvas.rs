@@ -12,7 +12,8 @@ use plotters::prelude::{
 use super::color::{BACKGROUND, Color, Theme, hexadecimal};
 use super::font::Font;
 use super::geometry::{Dashes, Point, SCALE, scaled};
-use super::text::{Align, Text, printable};
+use super::text::{Align, Text};
+use crate::output::sanitize::printable;
 
 /// A picture in both formats.
 #[derive(Clone, Debug)]
@@ -97,13 +98,13 @@ impl Canvas {
         color: Color,
         text: &str,
     ) {
-        let content = printable(text);
+        let content = printable(text).into_owned();
         self.texts.push(Text { position, align, size, color, content, vertical: false });
     }
 
     /// Draws a text from bottom to top that ends at `position` and is centered on it horizontally.
     pub(super) fn vertical_text(&mut self, position: Point, size: f64, color: Color, text: &str) {
-        let (align, content) = (Align::Right, printable(text));
+        let (align, content) = (Align::Right, printable(text).into_owned());
         self.texts.push(Text { position, align, size, color, content, vertical: true });
     }
 
@@ -299,7 +300,7 @@ mod tests {
         assert!(picture.svg.starts_with(
             "<svg width=\"40\" height=\"20\" stroke-linejoin=\"round\" viewBox=\"0 0 120 60\""
         ));
-        assert!(picture.svg.contains("a &lt; b "), "{}", picture.svg);
+        assert!(picture.svg.contains("a &lt; b\\u{1}"), "{}", picture.svg);
         assert!(!picture.has_missing_glyphs);
     }
 

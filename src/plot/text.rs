@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::color::{Color, Theme, blend};
 use super::font::Font;
 use super::geometry::{Point, SCALE, scaled};
-use crate::output::sanitize::is_unprintable;
+use crate::output::sanitize::printable;
 
 /// Font family of an SVG. The reader's browser chooses the font.
 const FONT_FAMILY: &str = "sans-serif";
@@ -133,12 +133,6 @@ fn shorten(
         .map(|kept| cut(&characters, kept))
         .find(|text| text_width(text, size) <= max_width)
         .unwrap_or_else(|| "…".to_owned())
-}
-
-/// Replaces characters that are invalid in XML or unprintable by spaces.
-pub(super) fn printable(text: &str) -> String {
-    let invalid = |c: char| is_unprintable(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
-    text.chars().map(|c| if invalid(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::io::files::{
     restore_directory, write_atomic,
 };
 use crate::objective::metrics::Score;
+use crate::output::sanitize::printable_lines;
 
 const CONFIG: &str = "config.yaml";
 const METRICS: &str = "metrics.jsonl";
@@ -241,7 +242,8 @@ impl RunDirectory {
     /// Writes the error that ended the run to `error.txt`, for later commands. Ignores failures: the
     /// disk may be full, and the error is printed in any case.
     pub fn write_error(&self, error: &anyhow::Error) {
-        let _ = write_atomic(&self.path.join(ERROR), format!("{error:#}\n").as_bytes());
+        let text = format!("{error:#}\n");
+        let _ = write_atomic(&self.path.join(ERROR), printable_lines(&text).as_bytes());
     }
 
     /// Error that ended the run, if one did.

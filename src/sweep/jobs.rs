@@ -10,12 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use indicatif::ProgressBar;
 
 use super::directory::{RunState, SweepDirectory, SweepRun};
 use crate::io::files;
 use crate::output::format::format_duration;
-use crate::output::{message, progress_bar};
+use crate::output::{ProgressBar, message};
 use crate::run::directory::RunSummary;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
@@ -212,7 +211,7 @@ impl<'a> Jobs<'a> {
 
     fn show_running(&self) {
         let names: Vec<&str> = self.running.iter().map(|job| job.run.name.as_str()).collect();
-        self.console.bar.set_message(names.join("  "));
+        self.console.bar.set_message(&names.join("  "));
     }
 }
 
@@ -261,7 +260,7 @@ struct Console {
 
 impl Console {
     fn new(directory: &SweepDirectory, left: usize, launch: Launch) -> Self {
-        let bar = progress_bar("{pos}/{len} {bar:20.cyan/dim} {wide_msg}", 4);
+        let bar = ProgressBar::new("{pos}/{len} {bar:20.cyan/dim} {wide_msg}", 4);
         let total = directory.runs.len();
         bar.set_length(total as u64);
         bar.set_position((total - left) as u64);

@@ -3,9 +3,11 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{allocator, floating_point, signals};
+use crate::output::print_panics_as_messages;
 
 /// Prepares the process. Call it first in `main`, before any thread starts.
 pub fn prepare() {
+    print_panics_as_messages();
     floating_point::flush_denormals();
     allocator::keep_freed_memory();
     signals::ignore_file_size_limit();

@@ -3,7 +3,7 @@
 use crate::config::{Input, TokenizerKind};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
-use crate::output::sanitize::is_unprintable;
+use crate::output::sanitize::printable;
 use crate::text::{Corpus, Encoder};
 
 /// Maximum number of tokens of a text, half of them from each end.
@@ -140,9 +140,8 @@ fn lines(words: &[String], space: &str, most: usize) -> String {
 /// Escapes everything that has a meaning in Markdown or HTML.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
-            _ if is_unprintable(c) => out.push(' '),
             '&' | '<' | '>' | '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '"' => {
                 out.push_str(&format!("&#{};", u32::from(c)));
             }

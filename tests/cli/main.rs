@@ -13,6 +13,7 @@ mod checkpoints;
 mod common;
 mod config;
 mod data;
+mod escapes;
 mod evaluate;
 mod explain;
 mod export;

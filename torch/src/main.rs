@@ -3,15 +3,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use lstmtext::cli::{self, Cli, exit_code};
 use lstmtext::system::process;
 use lstmtext_torch::backend::WithLibtorch;
 use lstmtext_torch::libtorch;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     process::prepare();
+    let cli = match Cli::of_arguments() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     libtorch::load_cuda();
     exit_code(libtorch::catch_libtorch_panics(|| cli::run(cli, &WithLibtorch)))
 }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::exit::SUCCESS;
 use crate::fetch::{self, Download, Limits, Timeouts};
 use crate::output::format::group_digits;
-use crate::output::{PLAIN_PROGRESS_INTERVAL, message, print, progress_bar};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, print_data};
 
 const FETCH_EXAMPLES: &str = "\
 Examples:
@@ -87,7 +87,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     let directory = args.to.unwrap_or_else(|| PathBuf::from("data").join(publication.directory));
     if directory.is_dir() {
         message(format!("\"{}\" already exists", directory.display()));
-        return print(&directory.display().to_string()).map(|()| SUCCESS);
+        return print_data(&directory.display().to_string()).map(|()| SUCCESS);
     }
     let archive = directory.with_file_name(publication.archive);
     let request = Download {
@@ -97,8 +97,10 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         timeouts: Timeouts::default(),
     };
     message(format!("downloading {}", request.url));
-    let bar =
-        progress_bar("{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}", 20);
+    let bar = ProgressBar::new(
+        "{bytes}/{total_bytes} {wide_bar:.cyan/dim} {bytes_per_sec} ETA {eta}",
+        20,
+    );
     let mut last_report = Instant::now();
     fetch::download(&request, &archive, &mut |received, total| {
         if bar.is_hidden() && last_report.elapsed() >= PLAIN_PROGRESS_INTERVAL {
@@ -114,7 +116,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
     bar.finish_and_clear();
 
     message(format!("unpacking to {}", directory.display()));
-    let bar = progress_bar("{pos} files {spinner}", 20);
+    let bar = ProgressBar::new("{pos} files {spinner}", 20);
     let extracted = fetch::extract_tar_gz(
         &archive,
         publication.top,
@@ -127,5 +129,5 @@ pub fn run(args: FetchArgs) -> anyhow::Result<u8> {
         .with_context(|| format!("cannot remove \"{}\"", archive.display()))?;
     let files = group_digits(extracted.files as usize);
     message(format!("{files} files, {:.1} MB", extracted.bytes as f64 / 1e6));
-    print(&directory.display().to_string()).map(|()| SUCCESS)
+    print_data(&directory.display().to_string()).map(|()| SUCCESS)
 }

@@ -11,7 +11,7 @@ use crate::cli::exit::SUCCESS;
 use crate::config::{self, Column};
 use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, replace_directory, write};
-use crate::output::{note, print};
+use crate::output::{note, print_data};
 
 /// Write the training, validation and test examples to JSON lines files
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     for text in &splits.notes {
         note(text);
     }
-    print(&args.to.display().to_string()).map(|()| SUCCESS)
+    print_data(&args.to.display().to_string()).map(|()| SUCCESS)
 }
 
 /// Converts a target to JSON: a label, an array of labels, or an object with probabilities.

@@ -10,7 +10,7 @@ use crate::cli::exit::SUCCESS;
 use crate::config::{self, Input};
 use crate::data;
 use crate::output::format::group_digits;
-use crate::output::{message, note, print};
+use crate::output::{message, note, print_data};
 use crate::text::vocabulary_file;
 
 const EXAMPLE: &str = "\
@@ -47,7 +47,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
     let vocabulary = splits.train.vocabulary(index, &input.text)?;
     vocabulary_file::write(&args.to, &vocabulary, &input.text)?;
     message(format!("{} ids, including the special ids", group_digits(vocabulary.len())));
-    print(&args.to.display().to_string()).map(|()| SUCCESS)
+    print_data(&args.to.display().to_string()).map(|()| SUCCESS)
 }
 
 /// Returns the index of the input called `name`.

@@ -137,7 +137,7 @@ impl Format {
                 let mut out = names.join("\t") + "\n";
                 for row in rows {
                     let fields: Vec<String> =
-                        row.iter().map(|value| tsv_field(&to_text(value))).collect();
+                        row.iter().map(|value| tsv_field(&to_text(value)).into_owned()).collect();
                     out += &(fields.join("\t") + "\n");
                 }
                 Ok(out.into_bytes())

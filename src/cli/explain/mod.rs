@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
@@ -13,7 +12,7 @@ use crate::config::{ConfigError, positive_integer};
 use crate::explanation::{Explainer, Method, page};
 use crate::io::files::write_atomic;
 use crate::output::format::{join_names, pluralize};
-use crate::output::{message, print, print_json};
+use crate::output::{StyledText, has_colors, message, print_json, print_styled};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::run::checkpoint::Checkpoint;
 use crate::system::threads;
@@ -94,7 +93,7 @@ impl Color {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            Self::Auto => has_colors(),
         }
     }
 }
@@ -122,10 +121,12 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     match args.json {
         true => print_json(&explanations)?,
         false => {
-            let colored = args.color.is_enabled();
-            let shown: Vec<String> =
-                explanations.iter().map(|explanation| terminal::of(explanation, colored)).collect();
-            print(&shown.join("\n\n"))?;
+            let mut out = StyledText::new(args.color.is_enabled());
+            for (index, explanation) in explanations.iter().enumerate() {
+                out.push(if index > 0 { "\n\n" } else { "" });
+                terminal::append(&mut out, explanation);
+            }
+            print_styled(&out)?;
         }
     }
     Ok(SUCCESS)

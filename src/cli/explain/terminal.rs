@@ -3,6 +3,7 @@
 use anstyle::{Ansi256Color, Style};
 
 use crate::explanation::{ExplainedWord, Explanation, Method, Side};
+use crate::output::StyledText;
 use crate::output::sanitize::printable;
 
 /// Number of words listed on each side.
@@ -16,38 +17,41 @@ const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
 /// Words with a smaller share of the largest contribution are not colored.
 const MIN_SHARE: f64 = 1.0 / 6.0;
 
-/// Formats the prediction, the text and the words with the largest contributions.
-pub fn of(explanation: &Explanation, colored: bool) -> String {
+/// Appends the prediction, the text and the words with the largest contributions.
+pub fn append(out: &mut StyledText, explanation: &Explanation) {
     let Explanation { label, probability, log_odds, .. } = explanation;
-    let mut out = format!("{label}  {probability:.4}   log-odds {log_odds:+.3}\n");
+    out.push(format!("{}  {probability:.4}   log-odds {log_odds:+.3}\n", printable(label)));
     for input in &explanation.inputs {
-        out.push('\n');
+        out.push("\n");
         if let Some(name) = &input.input {
-            out += &format!("{name}: ");
+            out.push(format!("{}: ", printable(name)));
         }
         for segment in input.segments() {
             let text = printable(&input.text[segment.span.clone()]);
-            match (segment.words.first(), colored) {
-                (Some(word), true) => {
-                    out += &painted(explanation, &text, segment.contribution(), word.known);
+            match segment.words.first() {
+                Some(word) => {
+                    out.push_styled(
+                        style_of(explanation, segment.contribution(), word.known),
+                        text,
+                    );
                 }
                 // Truncated text is grey, text between words is plain.
-                (None, true) if text.chars().any(char::is_alphanumeric) => {
-                    let style = Style::new().dimmed();
-                    out += &format!("{style}{text}{style:#}");
+                None if text.chars().any(char::is_alphanumeric) => {
+                    out.push_styled(Style::new().dimmed(), text);
                 }
-                _ => out += &text,
+                None => out.push(text),
             }
         }
-        out.push('\n');
+        out.push("\n");
     }
-    out += &list(explanation, colored);
-    out += &summary(explanation);
-    let notes = explanation.notes().into_iter().map(|note| format!("note: {note}\n"));
-    out + &notes.collect::<String>()
+    append_list(out, explanation);
+    out.push(summary(explanation));
+    for note in explanation.notes() {
+        out.push(format!("note: {note}\n"));
+    }
 }
 
-fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool) -> String {
+fn style_of(explanation: &Explanation, contribution: f64, known: bool) -> Style {
     let share = explanation.share(contribution);
     let mut style = Style::new();
     if share >= MIN_SHARE {
@@ -56,31 +60,22 @@ fn painted(explanation: &Explanation, text: &str, contribution: f64, known: bool
             Side::Against => AGAINST,
         };
         let step = ((share * colors.len() as f64) as usize).min(colors.len() - 1);
-        let (background, foreground) = colors[step];
-        style = style
-            .bg_color(Some(Ansi256Color(background).into()))
-            .fg_color(Some(Ansi256Color(foreground).into()));
+        style = filled(colors[step]);
     }
-    if !known {
-        style = style.underline();
-    }
-    format!("{style}{text}{style:#}")
+    if known { style } else { style.underline() }
 }
 
-/// Formats a heading in the color of its side.
-fn swatch(colors: [(u8, u8); 4], text: &str) -> String {
-    let (background, foreground) = colors[1];
-    let style = Style::new()
+fn filled((background, foreground): (u8, u8)) -> Style {
+    Style::new()
         .bg_color(Some(Ansi256Color(background).into()))
-        .fg_color(Some(Ansi256Color(foreground).into()));
-    let name = text.trim_end();
-    format!("{style}{name}{style:#}{}", &text[name.len()..])
+        .fg_color(Some(Ansi256Color(foreground).into()))
 }
 
 /// Lists the largest contributions of both sides next to each other.
-fn list(explanation: &Explanation, colored: bool) -> String {
+fn append_list(out: &mut StyledText, explanation: &Explanation) {
     let [supporting, opposing] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
-    let [left, right] = [Side::For, Side::Against].map(|side| explanation.side_name(side));
+    let [left, right] =
+        [Side::For, Side::Against].map(|side| printable(&explanation.side_name(side)).into_owned());
     let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
         None => String::new(),
         Some(word) => {
@@ -89,17 +84,15 @@ fn list(explanation: &Explanation, colored: bool) -> String {
         }
     };
     let width = WORD_WIDTH + 9;
-    let heading = |side: Side, text: String| match (colored, side) {
-        (false, _) => text,
-        (true, Side::For) => swatch(FOR, &text),
-        (true, Side::Against) => swatch(AGAINST, &text),
-    };
-    let left = heading(Side::For, format!("{left:<width$}"));
-    let mut out = format!("\n{left}   {}\n", heading(Side::Against, right));
+    out.push("\n");
+    out.push_styled(filled(FOR[1]), &left);
+    out.push(format!("{:1$}   ", "", width.saturating_sub(left.chars().count())));
+    out.push_styled(filled(AGAINST[1]), right);
+    out.push("\n");
     for index in 0..LISTED_WORDS.min(supporting.len().max(opposing.len())) {
         let line = format!("{:<width$}   {}", entry(&supporting, index), entry(&opposing, index));
-        out += line.trim_end();
-        out.push('\n');
+        out.push(line.trim_end());
+        out.push("\n");
     }
     let rest = |words: &[&ExplainedWord]| match words.get(LISTED_WORDS..) {
         None | Some([]) => String::new(),
@@ -114,10 +107,9 @@ fn list(explanation: &Explanation, colored: bool) -> String {
     };
     let line = format!("{:<width$}   {}", rest(&supporting), rest(&opposing));
     if !line.trim().is_empty() {
-        out += line.trim_end();
-        out.push('\n');
+        out.push(line.trim_end());
+        out.push("\n");
     }
-    out
 }
 
 fn summary(explanation: &Explanation) -> String {
@@ -125,7 +117,7 @@ fn summary(explanation: &Explanation) -> String {
         (Method::IntegratedGradients, Some(integration)) => format!(
             "\nlog-odds of {}: {:+.3} with PAD in place of words, {:+.3} from the words\n\
              integrated gradients with {} points, completeness gap {:.4}\n",
-            explanation.label,
+            printable(&explanation.label),
             integration.baseline_log_odds,
             explanation.log_odds - integration.baseline_log_odds,
             integration.steps,

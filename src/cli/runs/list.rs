@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -16,7 +15,7 @@ use crate::config::{Difference, defaults, inline_yaml};
 use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table, truncate_middle, wrap};
-use crate::output::{message, print, print_json, terminal_width};
+use crate::output::{is_terminal, message, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
 /// Minimum width of truncated names in a terminal.
@@ -143,7 +142,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
         false if runs.is_empty() => message(format!("no runs in \"{}\"", directory.display())),
         false => {
             // Scripts need whole names.
-            let min_name_width = if stdout().is_terminal() { MIN_NAME_WIDTH } else { usize::MAX };
+            let min_name_width = if is_terminal() { MIN_NAME_WIDTH } else { usize::MAX };
             print(&table(&runs, &differing, terminal_width(), min_name_width))?;
         }
     }

@@ -3,18 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::output::format::{format_duration, group_digits, pluralize};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, message, note, progress_bar};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, note};
 use crate::run::progress::{Progress, StopReason};
 
 /// Shows the progress of training.
 pub struct Console {
     bar: ProgressBar,
     epochs: usize,
+    /// The current epoch.
+    epoch: usize,
     /// Number of epochs after the current one.
     epochs_left: usize,
     epoch_start: Instant,
@@ -32,8 +32,9 @@ impl Console {
     pub fn new(epochs: usize) -> Self {
         let now = Instant::now();
         Self {
-            bar: progress_bar("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
+            bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
             epochs,
+            epoch: 0,
             epochs_left: 0,
             epoch_start: now,
             resumed_at: 0,
@@ -43,6 +44,10 @@ impl Console {
             loss_sum: 0.0,
             header_printed: false,
         }
+    }
+
+    fn prefix(&self) -> String {
+        format!("epoch {}/{}", self.epoch, self.epochs)
     }
 
     /// Throughput and loss of the epoch so far, and the time left if every epoch is trained.
@@ -58,7 +63,7 @@ impl Console {
     }
 
     fn time_left(&self, seconds: f64) -> Duration {
-        let (position, length) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let (position, length) = (self.bar.position(), self.bar.length());
         let done = position.saturating_sub(self.resumed_at).max(1) as f64;
         let left = length.saturating_sub(position) + self.epochs_left as u64 * length;
         Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
@@ -79,7 +84,8 @@ impl Observer for Console {
         self.bar.reset();
         self.bar.set_length(steps as u64);
         self.bar.set_position(done as u64);
-        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.epoch = epoch;
+        self.bar.set_prefix(&self.prefix());
         self.epochs_left = self.epochs.saturating_sub(epoch);
         self.resumed_at = done as u64;
         self.epoch_start = Instant::now();
@@ -92,11 +98,11 @@ impl Observer for Console {
         self.loss_sum += metrics.loss * metrics.examples as f64;
         self.bar.inc(1);
         if !self.bar.is_hidden() {
-            self.bar.set_message(self.rates());
+            self.bar.set_message(&self.rates());
         } else if self.plain_last.elapsed() >= PLAIN_PROGRESS_INTERVAL {
             self.plain_last = Instant::now();
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            message(format!("{} step {done}/{all} {}", self.bar.prefix(), self.rates()));
+            let (done, all) = (self.bar.position(), self.bar.length());
+            message(format!("{} step {done}/{all} {}", self.prefix(), self.rates()));
         }
         Ok(())
     }

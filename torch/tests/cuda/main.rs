@@ -4,6 +4,7 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unreachable,
     clippy::unwrap_used,
     reason = "tests"
