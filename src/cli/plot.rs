@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::exit::SUCCESS;
 use crate::events::{self, SubRun};
-use crate::io::files::{create_directories, write_atomic};
+use crate::io::files::create_directories;
+use crate::io::replace::write_output;
 use crate::output::{note, print_data};
 use crate::plot::curves::{self, Options, RunCurves, TAGS, XAxis};
 use crate::plot::words::{self, WordsPlot};
@@ -125,7 +126,7 @@ fn runs_with_curves(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn write(directory: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> {
     for (extension, bytes) in [("svg", picture.svg.as_bytes()), ("png", &picture.png)] {
         let path = directory.join(format!("{stem}.{extension}"));
-        write_atomic(&path, bytes)?;
+        write_output(&path, bytes)?;
         print_data(&path.display().to_string())?;
     }
     if picture.has_missing_glyphs {

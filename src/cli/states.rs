@@ -10,7 +10,7 @@ use super::exit::SUCCESS;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
-use crate::io::files::write_atomic;
+use crate::io::replace::write_output;
 use crate::model::NamedTensor;
 use crate::output::format::pluralize;
 use crate::output::sanitize::printable;
@@ -322,7 +322,7 @@ impl FileKind {
                 let shape = vec![steps, units];
                 write_npy(path, &NamedTensor { name: String::new(), shape, values })
             }
-            Self::Svg => write_atomic(path, picture(texts, theme)?.svg.as_bytes()),
+            Self::Svg => write_output(path, picture(texts, theme)?.svg.as_bytes()),
             Self::Png => {
                 let picture = picture(texts, theme)?;
                 if picture.has_missing_glyphs {
@@ -330,7 +330,7 @@ impl FileKind {
                         "the picture has boxes instead of characters that its font lacks; use .svg",
                     );
                 }
-                write_atomic(path, &picture.png)
+                write_output(path, &picture.png)
             }
         }
     }

@@ -11,7 +11,8 @@ use tensorboard_proto::event::Event;
 use super::layout::{CONFIG, SubRun, directories};
 use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
-use crate::io::files::{ARRAYS_LIMIT, read, write_atomic};
+use crate::io::files::{ARRAYS_LIMIT, read};
+use crate::io::replace::write_atomic;
 
 /// Bytes of a record in addition to its data.
 const FRAME_BYTES: usize = 16;

@@ -2,7 +2,6 @@
 //!
 //! Specification: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -12,7 +11,8 @@ use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::io::files::{open, replace_file};
+use crate::io::files::open;
+use crate::io::replace::replace_output;
 use crate::model::named_tensors::NamedTensor;
 
 /// Writes arrays to an `.npz` file. Replaces an existing file atomically.
@@ -20,8 +20,8 @@ use crate::model::named_tensors::NamedTensor;
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
-    replace_file(path, |temporary| {
-        let mut archive = ZipWriter::new(BufWriter::new(File::create(temporary)?));
+    replace_output(path, |file| {
+        let mut archive = ZipWriter::new(BufWriter::new(file));
         // Uncompressed, like numpy.savez. An array may be larger than 4 GB.
         let stored = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -30,7 +30,7 @@ pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
             archive.start_file(file_name_from_array_name(&array.name), stored)?;
             write_array(&mut archive, array)?;
         }
-        Ok(archive.finish()?.into_inner()?.sync_all()?)
+        Ok(archive.finish()?.flush()?)
     })
 }
 
@@ -39,10 +39,10 @@ pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
-    replace_file(path, |temporary| {
-        let mut file = BufWriter::new(File::create(temporary)?);
+    replace_output(path, |file| {
+        let mut file = BufWriter::new(file);
         write_array(&mut file, array)?;
-        Ok(file.into_inner()?.sync_all()?)
+        Ok(file.flush()?)
     })
 }
 

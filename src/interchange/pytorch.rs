@@ -12,9 +12,8 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::config::{Activation, Column, Input, logit_count};
-use crate::io::files::{
-    create_parent_directory, json_content, replace_directory, write as write_file,
-};
+use crate::io::files::{create_parent_directory, json_content, write as write_file};
+use crate::io::replace::replace_directory;
 use crate::model::named_tensors;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{OOV, PAD, START, Vocabulary};

@@ -1,13 +1,11 @@
-//! Reading and writing whole files, atomic replacement of files and directories, and checksums.
+//! Opening, reading and writing files, directories, and checksums.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -121,104 +119,6 @@ pub fn json_content(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `bytes` to `path` atomically: readers see either the old file or the new one.
-///
-/// # Errors
-/// Returns an error if the file cannot be written. The old file is then unchanged.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    replace_file(path, |temporary| Ok(fs::write(temporary, bytes)?))
-}
-
-/// Creates or atomically replaces the file `path`. `fill` writes the content to a temporary path.
-///
-/// # Errors
-/// Returns an error if `fill` fails or the file cannot be renamed. The old file is then unchanged.
-pub fn replace_file(
-    path: &Path,
-    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let temporary = temporary_path(path);
-    let rename = || {
-        File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    let written = fill(&temporary)
-        .and_then(|()| rename().map_err(anyhow::Error::from))
-        .and_then(|()| sync_directory(parent_directory(path)));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("cannot write \"{}\"", path.display()))
-}
-
-/// Creates or replaces the directory `path`. `fill` writes its files to an empty temporary
-/// directory. The parent directory must exist.
-///
-/// # Errors
-/// Returns an error if `fill` fails or the directory cannot be renamed. The old directory is then
-/// unchanged.
-pub fn replace_directory(
-    path: &Path,
-    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let temporary = temporary_path(path);
-    let _ = fs::remove_dir_all(&temporary);
-    fs::create_dir(&temporary)
-        .with_context(|| format!("cannot create the directory \"{}\"", temporary.display()))?;
-    let result = fill(&temporary).and_then(|()| {
-        rename_directory(&temporary, path)
-            .with_context(|| format!("cannot replace \"{}\"", path.display()))
-    });
-    // After an exchange this is the old directory, after a failure the incomplete new one.
-    let _ = fs::remove_dir_all(&temporary);
-    result
-}
-
-fn rename_directory(temporary: &Path, path: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(temporary)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    sync_directory(temporary)?;
-    if !path.exists() {
-        fs::rename(temporary, path)?;
-    } else {
-        match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
-            Ok(()) => {}
-            // The file system does not support an atomic exchange, so `path` is missing between the
-            // two renames. `restore_directory` repairs this after a crash.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                let backup = backup_path(path);
-                let _ = fs::remove_dir_all(&backup);
-                fs::rename(path, &backup)?;
-                fs::rename(temporary, path)?;
-                fs::remove_dir_all(&backup)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    sync_directory(parent_directory(path))
-}
-
-/// Restores the directory `path` from its backup if a process was killed while replacing it.
-pub fn restore_directory(path: &Path) {
-    if !path.exists() {
-        // Fails if there is no backup, which is the usual case.
-        let _ = fs::rename(backup_path(path), path);
-    }
-}
-
-/// Returns the path to which a directory is moved while it is replaced.
-fn backup_path(path: &Path) -> PathBuf {
-    temporary_path(path).with_extension("old")
-}
-
-/// Returns a hidden path in the same directory, so that a rename stays on one file system. The name
-/// is always the same: the next process overwrites what a killed one left.
-fn temporary_path(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
-}
-
 /// Creates a directory if it does not exist. Its parent directory must exist.
 ///
 /// # Errors
@@ -300,18 +200,9 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
-    use rustix::fs::{Mode, mkfifoat};
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
 
     #[test]
     fn only_regular_files_of_a_sane_size_are_opened() {
@@ -338,48 +229,5 @@ mod tests {
         // A sparse file of any size costs nothing.
         File::create(path("sparse")).unwrap().set_len(ARRAYS_LIMIT + 1).unwrap();
         assert!(read(&path("sparse"), ARRAYS_LIMIT).is_err());
-    }
-
-    #[test]
-    fn a_file_is_replaced_without_leftovers() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.json");
-        write_atomic(&path, b"old").unwrap();
-        write_atomic(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(directory.path()), ["a.json"]);
-        let error = write_atomic(&directory.path().join("no/b"), b"x").unwrap_err();
-        assert!(format!("{error:#}").contains("no/b"));
-    }
-
-    #[test]
-    fn a_directory_is_restored_from_its_backup() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("best");
-        fs::create_dir(backup_path(&path)).unwrap();
-        restore_directory(&path);
-        assert_eq!(names(directory.path()), ["best"]);
-        fs::create_dir(backup_path(&path)).unwrap();
-        restore_directory(&path);
-        assert_eq!(names(directory.path()), [".best.old", "best"]);
-    }
-
-    #[test]
-    fn a_directory_is_replaced_or_stays_unchanged() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("best");
-        let fill = |content: &'static str| {
-            move |inside: &Path| Ok(fs::write(inside.join(content), content)?)
-        };
-        replace_directory(&path, fill("one")).unwrap();
-        replace_directory(&path, fill("two")).unwrap();
-        assert_eq!(names(&path), ["two"]);
-        let failed = replace_directory(&path, |inside| {
-            fs::write(inside.join("half"), "x")?;
-            anyhow::bail!("disk full")
-        });
-        assert!(failed.unwrap_err().to_string().contains("disk full"));
-        assert_eq!(names(&path), ["two"]);
-        assert_eq!(names(directory.path()), ["best"]);
     }
 }

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
 use crate::io::files::{
-    RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, replace_directory, sha256, sha256_of, write,
+    RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256, sha256_of, write,
 };
+use crate::io::replace::replace_directory;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};

@@ -12,8 +12,8 @@ use super::lock::{self, Lock};
 use crate::events;
 use crate::io::files::{
     RECORDS_LIMIT, SETTINGS_LIMIT, append, create_directories, json_content, read_if_exists,
-    restore_directory, write_atomic,
 };
+use crate::io::replace::{restore_directory, write_atomic};
 use crate::objective::metrics::Score;
 use crate::output::sanitize::printable_lines;
 

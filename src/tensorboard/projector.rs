@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::data::prepared::PreparedData;
-use crate::io::files::{self, create_directory, replace_directory};
+use crate::io::files::{self, create_directory};
+use crate::io::replace::replace_directory;
 use crate::model::NamedTensor;
 use crate::model::parameters::embedding_name;
 use crate::output::sanitize::is_unprintable;

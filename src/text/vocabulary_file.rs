@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Vocabulary;
 use crate::config::{Input, TextConfig};
-use crate::io::files::{RECORDS_LIMIT, json_content, read_limited, write_atomic};
+use crate::io::files::{RECORDS_LIMIT, json_content, read_limited};
+use crate::io::replace::write_output;
 
 const FORMAT: &str = "lstmtext vocabulary";
 
@@ -41,7 +42,7 @@ impl VocabularyFile {
 pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyhow::Result<()> {
     let words = vocabulary.regular_words().map(|word| word.to_string()).collect();
     let file = VocabularyFile::new(words, config);
-    write_atomic(path, &json_content(&file)?)
+    write_output(path, &json_content(&file)?)
 }
 
 /// Reads the vocabulary of an input from `path` and truncates it to `text.vocabulary_size` ids.

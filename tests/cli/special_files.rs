@@ -1,8 +1,11 @@
-//! FIFOs, sockets and directories in place of files: a command reports them and never waits for them.
+//! FIFOs, sockets, links and directories in place of files: a command that reads reports them and never
+//! waits for them, and one that writes keeps them.
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -84,4 +87,37 @@ fn inputs_that_are_no_regular_files_are_reported() {
     {
         ends(&dir, line);
     }
+}
+
+#[test]
+fn outputs_keep_links_fifos_and_temporary_files_of_the_user() {
+    let dir = TestDir::with_run().file(".output.tmp", "precious");
+    symlink("output", dir.path("link")).unwrap();
+    for (name, command) in [
+        ("vocabulary", "data vocab small.yaml --to"),
+        ("errors.csv", "evaluate run --split test --errors"),
+        ("states.npz", "states run neg0 --to"),
+        ("states.svg", "states run neg0 --to"),
+        ("page.html", "explain run neg0 --html"),
+    ] {
+        let (link, target) = (dir.path(&format!("link-{name}")), dir.path(&format!("to-{name}")));
+        symlink(&target, &link).unwrap();
+        dir.lstmtext(&format!("{command} link-{name}")).assert().success();
+        assert!(fs::symlink_metadata(link).unwrap().is_symlink(), "{name}");
+        let content = fs::read(target).unwrap();
+
+        let through = dir.path(&format!("fifo-{name}"));
+        fifo(&through);
+        let path = through.clone();
+        let reader = thread::spawn(move || fs::read(path).unwrap());
+        dir.lstmtext(&format!("{command} fifo-{name}")).assert().success();
+        assert_eq!(reader.join().unwrap(), content, "{name}");
+        assert!(fs::metadata(through).unwrap().file_type().is_fifo(), "{name}");
+    }
+    dir.lstmtext("data vocab small.yaml --to output").assert().success();
+    assert_eq!(dir.read(".output.tmp"), "precious");
+    fs::create_dir(dir.path("plots")).unwrap();
+    symlink("../curves", dir.path("plots/curves.svg")).unwrap();
+    dir.lstmtext("plot run --to plots --no-words").assert().success();
+    assert!(dir.read("curves").starts_with("<svg"));
 }

@@ -10,7 +10,8 @@ use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::{self, Column};
 use crate::data::{self, SplitName, Target};
-use crate::io::files::{create_parent_directory, replace_directory, write};
+use crate::io::files::{create_parent_directory, write};
+use crate::io::replace::replace_directory;
 use crate::output::{note, print_data};
 
 /// Write the training, validation and test examples to JSON lines files

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::{Column, Config, ConfigError};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
-use crate::io::files::write_atomic;
+use crate::io::replace::write_output;
 use crate::output::sanitize::tsv_field;
 
 /// Output file. Its extension determines the format.
@@ -104,7 +104,7 @@ impl MistakesFile {
             .collect();
         let names: Vec<&str> =
             COLUMNS.into_iter().chain(columns.iter().map(String::as_str)).collect();
-        write_atomic(&self.path, &self.format.encode(&names, rows)?)?;
+        write_output(&self.path, &self.format.encode(&names, rows)?)?;
         Ok(mistakes.len())
     }
 }

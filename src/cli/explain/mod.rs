@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::exit::SUCCESS;
 use crate::config::{ConfigError, positive_integer};
 use crate::explanation::{Explainer, Method, page};
-use crate::io::files::write_atomic;
+use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{StyledText, has_colors, message, print_json, print_styled};
 use crate::prediction::text_columns::{NamedText, TextColumns};
@@ -113,7 +113,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     };
     let explanations = (0..texts[0].len()).map(explain).collect::<anyhow::Result<Vec<_>>>()?;
     if let Some(HtmlFile(path)) = &args.html {
-        write_atomic(path, page::of(&explanations).as_bytes())
+        write_output(path, page::of(&explanations).as_bytes())
             .context("cannot write the HTML page")?;
         let count = pluralize(explanations.len(), "text");
         message(format!("{}: {count} explained", path.display()));

@@ -1,0 +1,374 @@
+//! Atomic replacement of files and directories, through temporary ones with unique names.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+use super::files::{parent_directory, sync_directory};
+
+/// Length of the random part of a temporary name.
+const RANDOM_LENGTH: usize = 6;
+const SUFFIX: &str = ".tmp";
+
+/// Writes a file that a user has named, like [`replace_output`].
+///
+/// # Errors
+/// Returns an error if the file cannot be written. An old file is then unchanged.
+pub fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace_output(path, |file| Ok(file.write_all(bytes)?))
+}
+
+/// Creates or atomically replaces a file that a user has named, like [`replace_file`]. Writes to a FIFO,
+/// a device or an open file of this process, such as `/dev/stdout`, instead of replacing it.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the file cannot be written. An old file is then unchanged.
+pub fn replace_output(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if let Target::File(_) = target(path).with_context(|| cannot_write(path))? {
+        return replace_file(path, fill);
+    }
+    let write = || -> anyhow::Result<()> {
+        // `fill` may need to seek.
+        let mut content = tempfile::tempfile()?;
+        fill(&mut content)?;
+        content.rewind()?;
+        io::copy(&mut content, &mut File::options().append(true).open(path)?)?;
+        Ok(())
+    };
+    write().with_context(|| cannot_write(path))
+}
+
+/// Writes `bytes` to `path` atomically: readers see either the old file or the new one.
+///
+/// # Errors
+/// Returns an error if the file cannot be written. The old file is then unchanged.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace_file(path, |file| Ok(file.write_all(bytes)?))
+}
+
+/// Creates or atomically replaces the file `path`, or the file to which the link `path` leads. `fill`
+/// writes the content.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the file cannot be renamed. The old file is then unchanged.
+pub fn replace_file(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
+        let path = target(path)?.file_or(path);
+        let mut temporary = temporary_file(&path)?;
+        fill(temporary.as_file_mut())?;
+        if let Ok(replaced) = fs::metadata(&path) {
+            temporary.as_file().set_permissions(replaced.permissions())?;
+        }
+        temporary.as_file().sync_all()?;
+        temporary.persist(&path).map_err(|error| error.error)?;
+        sync_directory(parent_directory(&path))
+    };
+    write().with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write \"{}\"", path.display())
+}
+
+/// Creates or replaces the directory `path`, or the directory to which the link `path` leads. `fill`
+/// writes its files to an empty temporary directory. The parent directory must exist.
+///
+/// # Errors
+/// Returns an error if `path` is not a directory, `fill` fails or the directory cannot be renamed. The
+/// old directory is then unchanged.
+pub fn replace_directory(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let cannot_replace = || format!("cannot replace \"{}\"", path.display());
+    let target = target(path).with_context(cannot_replace)?.file_or(path);
+    if target.exists() && !target.is_dir() {
+        bail!("\"{}\" is not a directory; remove it", path.display());
+    }
+    let temporary = temporary_directory(&target)?;
+    fill(temporary.path())?;
+    rename_directory(temporary.path(), &target).with_context(cannot_replace)
+    // Now `temporary` is the old directory, or the incomplete new one after a failure. It is removed.
+}
+
+fn rename_directory(temporary: &Path, path: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(temporary)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    sync_directory(temporary)?;
+    if !path.exists() {
+        fs::rename(temporary, path)?;
+    } else {
+        match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            // The file system does not support an atomic exchange, so `path` is missing between the
+            // two renames. `restore_directory` repairs this after a crash.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let backup = backup_path(path);
+                let _ = fs::remove_dir_all(&backup);
+                fs::rename(path, &backup)?;
+                fs::rename(temporary, path)?;
+                fs::remove_dir_all(&backup)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    sync_directory(parent_directory(path))
+}
+
+/// Restores the directory `path` from its backup if a process was killed while replacing it.
+pub fn restore_directory(path: &Path) {
+    if !path.exists() {
+        // Fails if there is no backup, which is the usual case.
+        let _ = fs::rename(backup_path(path), path);
+    } else {
+        let _ = fs::remove_dir_all(backup_path(path));
+    }
+}
+
+/// Removes the temporary files and directories in `directory` that killed processes have left, if
+/// `is_own` returns true for the name of the file or directory that they were to replace. No process may
+/// be writing there.
+pub fn remove_temporaries(directory: &Path, is_own: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_temporary = name.to_str().and_then(replaced_name).is_some_and(&is_own);
+        if is_temporary {
+            // Leftovers do no harm.
+            let _ = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+                _ => fs::remove_file(entry.path()),
+            };
+        }
+    }
+}
+
+/// Returns the name of the file that a temporary file was to replace.
+fn replaced_name(temporary: &str) -> Option<&str> {
+    let name = temporary.strip_prefix('.')?.strip_suffix(SUFFIX)?;
+    match name.rsplit_once('.') {
+        Some((name, random)) if is_random(random) => Some(name),
+        // Earlier versions added nothing random.
+        _ => Some(name),
+    }
+}
+
+fn is_random(part: &str) -> bool {
+    part.len() == RANDOM_LENGTH && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// File to write for a path.
+enum Target {
+    /// A regular file, a directory, or a path at which there is nothing.
+    File(PathBuf),
+    /// A FIFO, a device, or an open file of this process.
+    Stream,
+}
+
+impl Target {
+    fn file_or(self, path: &Path) -> PathBuf {
+        match self {
+            Self::File(path) => path,
+            Self::Stream => path.to_owned(),
+        }
+    }
+}
+
+/// Follows symbolic links from `path`.
+fn target(path: &Path) -> io::Result<Target> {
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let kind = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata.file_type(),
+            Err(_) => return Ok(Target::File(path)),
+        };
+        if kind.is_file() || kind.is_dir() {
+            return Ok(Target::File(path));
+        }
+        let directory = parent_directory(&path).canonicalize()?;
+        if !kind.is_symlink() || directory.starts_with("/proc") {
+            return Ok(Target::Stream);
+        }
+        path = directory.join(fs::read_link(&path)?);
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Creates a temporary file in the directory of `path`, so that a rename stays on one file system.
+fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    // The system's umask restricts these permissions, as it does for other files.
+    builder.permissions(Permissions::from_mode(0o666)).rand_bytes(RANDOM_LENGTH).suffix(SUFFIX);
+    builder.prefix(&prefix(path)).tempfile_in(parent_directory(path))
+}
+
+/// Creates a temporary directory in the directory of `path`.
+fn temporary_directory(path: &Path) -> anyhow::Result<TempDir> {
+    let mut builder = Builder::new();
+    builder.permissions(Permissions::from_mode(0o777)).rand_bytes(RANDOM_LENGTH).suffix(SUFFIX);
+    let created = builder.prefix(&prefix(path)).tempdir_in(parent_directory(path));
+    created.with_context(|| {
+        format!("cannot create a directory in \"{}\"", parent_directory(path).display())
+    })
+}
+
+fn prefix(path: &Path) -> String {
+    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Returns the path to which a directory is moved while it is replaced.
+fn backup_path(path: &Path) -> PathBuf {
+    path.with_file_name(prefix(path) + "old")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::thread;
+
+    use rustix::fs::{Mode, mkfifoat};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn is_link(path: &Path) -> bool {
+        fs::symlink_metadata(path).unwrap().is_symlink()
+    }
+
+    #[test]
+    fn a_file_is_replaced_without_leftovers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["a.json"]);
+        let error = write_atomic(&directory.path().join("no/b"), b"x").unwrap_err();
+        assert!(format!("{error:#}").contains("no/b"));
+    }
+
+    #[test]
+    fn files_have_the_permissions_of_other_files_or_of_the_replaced_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+        fs::write(path("other"), "").unwrap();
+        write_atomic(&path("new"), b"").unwrap();
+        assert_eq!(mode("new"), mode("other"));
+        fs::set_permissions(path("other"), Permissions::from_mode(0o600)).unwrap();
+        write_atomic(&path("other"), b"").unwrap();
+        assert_eq!(mode("other"), 0o600);
+        fs::create_dir(path("directory")).unwrap();
+        replace_directory(&path("exported"), |_| Ok(())).unwrap();
+        assert_eq!(mode("exported"), mode("directory"));
+    }
+
+    #[test]
+    fn links_are_kept_and_their_targets_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("file"), "old").unwrap();
+        symlink("file", path("link")).unwrap();
+        symlink("link", path("second")).unwrap();
+        symlink("missing", path("dangling")).unwrap();
+        write_output(&path("second"), b"new").unwrap();
+        write_output(&path("dangling"), b"new").unwrap();
+        assert_eq!(fs::read(path("file")).unwrap(), b"new");
+        assert_eq!(fs::read(path("missing")).unwrap(), b"new");
+        symlink("real", path("best")).unwrap();
+        for content in ["one", "two"] {
+            let fill = |inside: &Path| Ok(fs::write(inside.join(content), "")?);
+            replace_directory(&path("best"), fill).unwrap();
+        }
+        assert_eq!(names(&path("real")), ["two"]);
+        assert!(["link", "second", "dangling", "best"].iter().all(|link| is_link(&path(link))));
+        symlink("loop", path("loop")).unwrap();
+        assert!(write_output(&path("loop"), b"new").is_err());
+    }
+
+    #[test]
+    fn an_output_is_written_to_a_fifo_or_an_open_file_that_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        mkfifoat(CWD, path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+        let fifo = path("fifo");
+        let reader = thread::spawn(move || fs::read(fifo).unwrap());
+        write_output(&path("fifo"), b"content").unwrap();
+        assert_eq!(reader.join().unwrap(), b"content");
+
+        let open = File::create(path("open")).unwrap();
+        let descriptor = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        fs::write(path("open"), "start ").unwrap();
+        write_output(Path::new(&descriptor), b"end").unwrap();
+        assert_eq!(fs::read(path("open")).unwrap(), b"start end");
+        write_output(Path::new("/dev/null"), b"gone").unwrap();
+        assert_eq!(names(directory.path()), ["fifo", "open"]);
+    }
+
+    #[test]
+    fn only_own_temporaries_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for file in [".best.x1Y2z3.tmp", ".best.tmp", ".other.tmp", ".best.notes", "best.tmp"] {
+            fs::write(path(file), "").unwrap();
+        }
+        fs::create_dir_all(path(".last.abcdef.tmp/inside")).unwrap();
+        write_atomic(&path("other"), b"").unwrap();
+        remove_temporaries(directory.path(), |name| ["best", "last"].contains(&name));
+        assert_eq!(names(directory.path()), [".best.notes", ".other.tmp", "best.tmp", "other"]);
+    }
+
+    #[test]
+    fn a_directory_is_restored_from_its_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("best");
+        for _ in 0..2 {
+            fs::create_dir(backup_path(&path)).unwrap();
+            restore_directory(&path);
+            assert_eq!(names(directory.path()), ["best"]);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_replaced_or_stays_unchanged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("best");
+        let fill = |content: &'static str| {
+            move |inside: &Path| Ok(fs::write(inside.join(content), content)?)
+        };
+        replace_directory(&path, fill("one")).unwrap();
+        replace_directory(&path, fill("two")).unwrap();
+        assert_eq!(names(&path), ["two"]);
+        let failed = replace_directory(&path, |inside| {
+            fs::write(inside.join("half"), "x")?;
+            anyhow::bail!("disk full")
+        });
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(names(&path), ["two"]);
+        assert_eq!(names(directory.path()), ["best"]);
+        fs::write(directory.path().join("file"), "mine").unwrap();
+        let error = replace_directory(&directory.path().join("file"), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("is not a directory"), "{error}");
+    }
+}
