@@ -24,6 +24,7 @@ fn export(dir: TestDir, line: &str) -> TestDir {
 }
 
 /// Returns true if .venv has PyTorch. It does not if .libtorch is a link to the user's own libtorch.
+#[allow(clippy::print_stderr, reason = "tests")]
 fn has_torch() -> bool {
     let is_link = checkout().join(".libtorch").is_symlink();
     if is_link {
