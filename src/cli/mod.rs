@@ -20,6 +20,7 @@ mod serve;
 mod states;
 mod summary;
 mod sweep;
+mod texts;
 mod train;
 
 use std::env;

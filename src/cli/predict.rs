@@ -1,11 +1,9 @@
 //! `lstmtext predict`.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -14,11 +12,14 @@ use serde_json::Value;
 
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
+use super::texts::TextArgs;
 use crate::backend::Backends;
-use crate::io::input::open;
+use crate::io::input::is_stdin;
+use crate::output::format::group_digits;
 use crate::output::sanitize::{printable, tsv_field};
-use crate::output::{message, print, print_data, print_json_lines};
-use crate::prediction::text_columns::{NamedText, TextColumns};
+use crate::output::{message, note, print, print_data, print_json_lines};
+use crate::prediction::text_columns::TextColumns;
+use crate::prediction::text_lines::TextLines;
 use crate::prediction::{Classifier, LabelProbability, Prediction};
 
 const EXAMPLES: &str = "\
@@ -27,7 +28,7 @@ Examples:
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
 
-Without TEXTS and --file, texts are read from stdin, one per line. Predictions are printed in the \
+Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. Predictions are printed in the \
 order of the texts, as soon as they are available.
 
 If the model has several text columns, pass each by name:
@@ -45,14 +46,8 @@ const MAX_READ_AHEAD: usize = 1 << 14;
 pub struct PredictArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Texts to classify; by default they are read from --file or stdin
-    texts: Vec<String>,
-    /// Text of one text column, if the model has several; repeat it for each
-    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with_all = ["texts", "file"])]
-    inputs: Vec<NamedText>,
-    /// File with one text per line; .gz and .zst are decompressed
-    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    texts: TextArgs,
     /// Output format: text (aligned), tsv (label, probability, text) or jsonl (one object per line)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
@@ -69,7 +64,7 @@ pub struct PredictArgs {
 impl PredictArgs {
     /// Returns true if the texts come from a file or stdin.
     fn reads_a_stream(&self) -> bool {
-        self.texts.is_empty() && self.inputs.is_empty()
+        self.texts.texts.is_empty() && self.texts.inputs.is_empty()
     }
 }
 
@@ -95,74 +90,35 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     };
     let batch_size = args.batch_size.get();
     if !streams {
-        let texts = columns.from_arguments(args.texts, args.inputs)?;
+        let texts = columns.from_arguments(args.texts.texts, args.texts.inputs)?;
         return writer.write(classifier, &texts, batch_size).map(|()| SUCCESS);
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
-    let lines = read_ahead(source(args.file, &columns)?, limit.min(MAX_READ_AHEAD));
-    let mut line = 1;
-    while let Some(texts) = next_lines(&lines, limit)? {
-        let count = texts.len();
-        let (texts, error) = columns.parse_lines(texts, line);
+    let mut lines = lines(args.texts.file, &columns, limit.min(MAX_READ_AHEAD))?;
+    loop {
+        let first = lines.count() + 1;
+        let Some(texts) = lines.next_batch(limit)? else { break };
+        let (texts, error) = columns.parse_lines(texts, first);
         writer.write(classifier, &texts, batch_size)?;
         if let Some(error) = error {
             return Err(error);
         }
-        line += count;
+    }
+    if lines.invalid() > 1 {
+        note(format!("{} lines are not valid UTF-8", group_digits(lines.invalid())));
     }
     Ok(SUCCESS)
 }
 
-type Source = Box<dyn BufRead + Send>;
-
-fn source(file: Option<PathBuf>, columns: &TextColumns) -> anyhow::Result<Source> {
-    match file {
-        Some(path) => open(&path),
-        None => {
-            if io::stdin().is_terminal() {
-                let what = if columns.is_single() { "texts" } else { "JSON objects" };
-                message(format!(
-                    "reading {what} from the terminal, one per line; press Ctrl-D to end"
-                ));
-            }
-            Ok(Box::new(io::BufReader::new(io::stdin())))
-        }
+/// Opens the file with texts, or stdin.
+fn lines(file: Option<PathBuf>, columns: &TextColumns, ahead: usize) -> anyhow::Result<TextLines> {
+    let path = file.unwrap_or_else(|| "-".into());
+    if is_stdin(&path) && io::stdin().is_terminal() {
+        let what = if columns.is_single() { "texts" } else { "JSON objects" };
+        message(format!("reading {what} from the terminal, one per line; press Ctrl-D to end"));
     }
-}
-
-/// Reads lines on another thread, at most `ahead` of them in advance. Invalid UTF-8 becomes
-/// replacement characters, so that every line gets a prediction.
-fn read_ahead(mut source: Source, ahead: usize) -> Receiver<io::Result<String>> {
-    let (sender, receiver) = sync_channel(ahead);
-    thread::spawn(move || {
-        loop {
-            let mut bytes = Vec::new();
-            let line = match source.read_until(b'\n', &mut bytes) {
-                Ok(0) => return,
-                Ok(_) => {
-                    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
-                }
-                Err(error) => Err(error),
-            };
-            let failed = line.is_err();
-            if sender.send(line).is_err() || failed {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// Waits for a line, then takes all that are already available, up to `limit`. Returns `None` at
-/// the end.
-fn next_lines(
-    lines: &Receiver<io::Result<String>>,
-    limit: usize,
-) -> anyhow::Result<Option<Vec<String>>> {
-    let Ok(first) = lines.recv() else { return Ok(None) };
-    let texts = std::iter::once(first).chain(lines.try_iter()).take(limit);
-    texts.collect::<io::Result<_>>().map(Some).context("cannot read the texts")
+    TextLines::open(&path, ahead)
 }
 
 /// Prints predictions in a format.

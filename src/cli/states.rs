@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::SUCCESS;
+use super::texts::TextArgs;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
@@ -17,7 +18,7 @@ use crate::output::sanitize::printable;
 use crate::output::{message, note, print, print_data, print_json};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
-use crate::prediction::text_columns::{NamedText, TextColumns};
+use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
 
@@ -50,11 +51,8 @@ const SHOWN: usize = 5;
 pub struct StatesArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Texts
-    texts: Vec<String>,
-    /// Text of one text column, if the model has several; repeat it for each
-    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
-    inputs: Vec<NamedText>,
+    #[command(flatten)]
+    texts: TextArgs,
     /// Layer, counted from 1 at the bottom; by default the top layer
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
@@ -139,10 +137,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
-    let texts = TextColumns::of(inputs).from_arguments(args.texts, args.inputs)?;
-    if texts[0].is_empty() {
-        bail!(ConfigError::new("no text given; pass one or more texts after the checkpoint"));
-    }
+    let texts = args.texts.read(&TextColumns::of(inputs))?;
     let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
     if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
         bail!(ConfigError::new(format!("--layer {layer}: the LSTM has layers 1 to {layers}")));

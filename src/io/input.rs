@@ -1,10 +1,13 @@
-//! Opens plain and compressed text files.
+//! Opens plain and compressed text files, pipes and stdin, and decodes them. All inputs with texts are
+//! read through this module, so that the same bytes are the same text everywhere.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+
+use super::files;
 
 /// Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark starts with
 /// that of UTF-16.
@@ -15,9 +18,27 @@ const OTHER_ENCODINGS: [(&[u8], &str); 4] = [
     (b"\xFE\xFF", "UTF-16"),
 ];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// Encodings without a byte order mark: the size of a code unit, and the position of the only byte that
+/// is not zero in a unit with an ASCII character.
+const UNMARKED_ENCODINGS: [(&str, usize, usize); 4] =
+    [("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)];
+/// First bytes of compressed files. No UTF-8 text begins with them.
+const GZIP: &[u8] = b"\x1F\x8B";
+const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
+
+/// Name of stdin where a file is expected.
+const STDIN: &str = "-";
 
 /// Bytes per megabyte.
 pub const MB: u64 = 1_000_000;
+/// Default limit on the length of a line in megabytes.
+pub const MAX_LINE_MB: u64 = 100;
+
+/// Advice on text that is not UTF-8.
+pub const CONVERT: &str = "convert the file, e.g. with iconv -f WINDOWS-1252 -t UTF-8";
+
+/// A stream of UTF-8 text, as far as its bytes are valid.
+pub type TextReader = Box<dyn BufRead + Send>;
 
 /// Size limits of an input file.
 #[derive(Clone, Copy, Debug)]
@@ -28,67 +49,162 @@ pub struct Limits {
     pub unpacked: Limit,
 }
 
+impl Limits {
+    const NONE: Self = Self { line: Limit::NONE, unpacked: Limit::NONE };
+    /// The limit on lines that no setting changes.
+    const LINES: Self = Self { line: Limit { bytes: MAX_LINE_MB * MB, field: None }, ..Self::NONE };
+}
+
 /// A size limit and the configuration field that sets it, for error messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// Maximum size in bytes.
     pub bytes: u64,
-    /// Name of the field, such as "data.max_line_mb".
-    pub field: &'static str,
+    /// Name of the field, such as "data.max_line_mb", if there is one.
+    pub field: Option<&'static str>,
 }
 
 impl Limit {
-    const NONE: Self = Self { bytes: u64::MAX, field: "" };
+    const NONE: Self = Self { bytes: u64::MAX, field: None };
+
+    /// Returns an error message about `subject`, which exceeds the limit.
+    pub fn exceeded(&self, subject: &str) -> String {
+        let maximum = format!("{subject} exceeds {} MB", self.bytes / MB);
+        match self.field {
+            Some(field) => format!("{maximum}, the limit set by {field}"),
+            None => format!("{maximum}, the maximum"),
+        }
+    }
 }
 
-/// Opens `path` for reading. Decompresses it if the extension is .gz or .zst, and skips a byte order
-/// mark.
+/// Opens `path` for reading. Decompresses gzip and Zstandard, and skips a byte order mark.
 ///
 /// # Errors
 /// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16 or UTF-32.
-pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
-    open_limited(path, Limits { line: Limit::NONE, unpacked: Limit::NONE })
+pub fn open(path: &Path) -> anyhow::Result<TextReader> {
+    open_limited(path, Limits::NONE)
 }
 
 /// Opens `path` like [`open`]. Reading fails as soon as the file exceeds a limit.
 ///
 /// # Errors
 /// See [`open`].
-pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<Box<dyn BufRead + Send>> {
-    let name = || format!("\"{}\"", path.display());
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot open {}", name()))?;
-    if !metadata.is_file() {
-        bail!("{} is not a regular file", name());
+pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<TextReader> {
+    let name = format!("\"{}\"", path.display());
+    let file = files::open(path).with_context(|| format!("cannot open {name}"))?;
+    decode(Box::new(file), compression(path), &name, limits)
+}
+
+/// Opens `path`, which may be a pipe or a device, or `-` for stdin, like [`open`]. Reading fails at a
+/// line of more than [`MAX_LINE_MB`].
+///
+/// # Errors
+/// Returns an error if the path cannot be read, is a directory or is encoded as UTF-16 or UTF-32.
+pub fn open_stream(path: &Path) -> anyhow::Result<TextReader> {
+    if is_stdin(path) {
+        return decode(Box::new(io::stdin()), None, "stdin", Limits::LINES);
     }
-    let file = File::open(path).with_context(|| format!("cannot open {}", name()))?;
-    let plain: Box<dyn Read + Send> = match compression(path) {
-        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
-        Some("zst") => Box::new(
-            zstd::stream::read::Decoder::new(file)
-                .with_context(|| format!("cannot decompress {}", name()))?,
+    let name = format!("\"{}\"", path.display());
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    ensure!(!path.is_dir(), "{name} is a directory, expected a file");
+    decode(Box::new(file), compression(path), &name, Limits::LINES)
+}
+
+/// Returns true if `path` is `-`, which stands for stdin.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
+}
+
+/// Reads the text of a regular file that has at most `max_bytes`.
+///
+/// # Errors
+/// Returns the errors of [`open`], and an error if the file is larger or not valid UTF-8.
+pub fn read_text(path: &Path, max_bytes: u64) -> anyhow::Result<String> {
+    let name = path.display();
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read \"{name}\""))?;
+    let limit = Limit { bytes: max_bytes, field: None };
+    ensure!(bytes.len() as u64 <= max_bytes, limit.exceeded(&format!("\"{name}\"")));
+    let text = String::from_utf8(bytes);
+    text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {CONVERT}"))
+}
+
+/// Decompresses and decodes `source`, whose name is `name` in error messages.
+fn decode(
+    mut source: Box<dyn Read + Send>,
+    compression: Option<Compression>,
+    name: &str,
+    limits: Limits,
+) -> anyhow::Result<TextReader> {
+    let unreadable = || format!("cannot read {name}");
+    let start = read_start(&mut source, &[GZIP, ZSTD]).with_context(unreadable)?;
+    let compression = compression.or_else(|| Compression::of_content(&start));
+    let packed = Cursor::new(start).chain(source);
+    let plain: Box<dyn Read + Send> = match compression {
+        Some(Compression::Gzip) => {
+            Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(packed)))
+        }
+        Some(Compression::Zstd) => Box::new(
+            zstd::stream::read::Decoder::new(packed)
+                .with_context(|| format!("cannot decompress {name}"))?,
         ),
-        _ => Box::new(file),
+        None => Box::new(packed),
     };
-    let unpacked = if is_compressed(path) { limits.unpacked } else { Limit::NONE };
-    let limited = LimitedReader {
+    let unpacked = if compression.is_some() { limits.unpacked } else { Limit::NONE };
+    let mut limited = LimitedReader {
         source: plain,
         limits: Limits { unpacked, ..limits },
         line: 1,
         line_bytes: 0,
         bytes: 0,
     };
-    let mut reader = BufReader::with_capacity(1 << 16, limited);
-    let start = reader.fill_buf().with_context(|| format!("cannot read {}", name()))?;
-    if let Some((_, encoding)) = OTHER_ENCODINGS.iter().find(|(mark, _)| start.starts_with(mark)) {
-        bail!(
-            "{} is {encoding}, expected UTF-8; convert it with iconv -f {encoding} -t UTF-8",
-            name()
-        );
+    let mut marks = OTHER_ENCODINGS.map(|(mark, _)| mark).to_vec();
+    marks.push(BYTE_ORDER_MARK);
+    let start = read_start(&mut limited, &marks).with_context(unreadable)?;
+    if let Some(encoding) = other_encoding(&start) {
+        bail!("{name} is {encoding}, expected UTF-8; convert it with iconv -f {encoding} -t UTF-8");
     }
-    if start.starts_with(BYTE_ORDER_MARK) {
-        reader.consume(BYTE_ORDER_MARK.len());
+    let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let mut start = Cursor::new(start);
+    start.set_position(mark as u64);
+    Ok(Box::new(BufReader::with_capacity(1 << 16, start.chain(limited))))
+}
+
+/// Reads the first bytes of `source`: all that are available, and more as long as they are the beginning
+/// of a signature. A terminal or pipe is thus not asked for more than it has.
+fn read_start(source: &mut impl Read, signatures: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let mut buffer = [0; 4096];
+    let undecided = |start: &[u8]| {
+        signatures.iter().any(|each| each.len() > start.len() && each.starts_with(start))
+    };
+    while undecided(&start) {
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => start.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(Box::new(reader))
+    Ok(start)
+}
+
+/// Returns the encoding of a text that begins with `start`, unless it is UTF-8 or unknown.
+fn other_encoding(start: &[u8]) -> Option<&'static str> {
+    let marked = OTHER_ENCODINGS.iter().find(|(mark, _)| start.starts_with(mark));
+    let of_units = |(_, size, position): &&(&str, usize, usize)| {
+        let units = start.chunks_exact(*size);
+        let is_ascii = |unit: &[u8]| {
+            unit.iter().enumerate().all(|(index, byte)| (*byte != 0) == (index == *position))
+        };
+        let ascii = units.clone().filter(|unit| is_ascii(unit)).count();
+        ascii > 1 && ascii * 4 >= units.len() * 3
+    };
+    let unmarked = || UNMARKED_ENCODINGS.iter().find(of_units).map(|(name, ..)| *name);
+    marked.map(|(_, name)| *name).or_else(unmarked)
 }
 
 /// A reader that fails when its limits are exceeded.
@@ -108,11 +224,7 @@ impl<R: Read> Read for LimitedReader<R> {
         let read = &buffer[..length];
         self.bytes += length as u64;
         if self.bytes > self.limits.unpacked.bytes {
-            let Limit { bytes, field } = self.limits.unpacked;
-            return Err(io::Error::other(format!(
-                "the decompressed size exceeds {} MB, the limit set by {field}",
-                bytes / MB
-            )));
+            return Err(io::Error::other(self.limits.unpacked.exceeded("the decompressed size")));
         }
         match read.iter().rposition(|byte| *byte == b'\n') {
             Some(last) => {
@@ -122,12 +234,8 @@ impl<R: Read> Read for LimitedReader<R> {
             None => self.line_bytes += length as u64,
         }
         if self.line_bytes > self.limits.line.bytes {
-            let Limit { bytes, field } = self.limits.line;
-            return Err(io::Error::other(format!(
-                "line {} exceeds {} MB, the limit set by {field}",
-                self.line,
-                bytes / MB
-            )));
+            let line = format!("line {}", self.line);
+            return Err(io::Error::other(self.limits.line.exceeded(&line)));
         }
         Ok(length)
     }
@@ -137,14 +245,35 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
 }
 
-/// Returns true if [`open`] decompresses the file `path`.
+/// Format of a compressed file.
+#[derive(Clone, Copy)]
+enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Returns the format of a file that begins with `start`.
+    fn of_content(start: &[u8]) -> Option<Self> {
+        match start {
+            _ if start.starts_with(GZIP) => Some(Self::Gzip),
+            _ if start.starts_with(ZSTD) => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// Returns true if the extension of `path` is that of a compressed file.
 pub fn is_compressed(path: &Path) -> bool {
     compression(path).is_some()
 }
 
-fn compression(path: &Path) -> Option<&'static str> {
-    let extension = extension(path)?;
-    ["gz", "zst"].into_iter().find(|compression| extension == *compression)
+fn compression(path: &Path) -> Option<Compression> {
+    match extension(path)?.as_str() {
+        "gz" => Some(Compression::Gzip),
+        "zst" => Some(Compression::Zstd),
+        _ => None,
+    }
 }
 
 /// Returns the extension of `path` in lower case, ignoring a final .gz or .zst.
@@ -159,4 +288,128 @@ pub fn inner_extension(path: &Path) -> Option<String> {
 pub fn without_line_ending(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    fn decoded(bytes: &[u8]) -> Result<String, String> {
+        let source = Box::new(Cursor::new(bytes.to_vec()));
+        let mut reader =
+            decode(source, None, "it", Limits::LINES).map_err(|error| error.to_string())?;
+        let mut text = String::new();
+        reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
+        Ok(text)
+    }
+
+    #[test]
+    fn text_is_recognized_by_its_first_bytes() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, b"\xEF\xBB\xBFtext").unwrap();
+        for bytes in [
+            &b"text"[..],
+            b"\xEF\xBB\xBFtext",
+            &gzip.finish().unwrap(),
+            &zstd::encode_all(&b"text"[..], 1).unwrap(),
+        ] {
+            assert_eq!(decoded(bytes).unwrap(), "text");
+        }
+        for bytes in [&b""[..], b"(", b"a\0b", &[0; 64]] {
+            assert_eq!(decoded(bytes).unwrap().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_rejected_with_or_without_a_mark() {
+        let units = |size: usize, position: usize| -> Vec<u8> {
+            let unit = |byte: &u8| {
+                let mut unit = vec![0; size];
+                unit[position] = *byte;
+                unit
+            };
+            b"a film\n".iter().flat_map(unit).collect()
+        };
+        for (mark, size, position, encoding) in [
+            (&b"\xFF\xFE"[..], 2, 0, "UTF-16"),
+            (b"\xFE\xFF", 2, 1, "UTF-16"),
+            (b"\xFF\xFE\0\0", 4, 0, "UTF-32"),
+            (b"\0\0\xFE\xFF", 4, 3, "UTF-32"),
+            (b"", 2, 0, "UTF-16LE"),
+            (b"", 2, 1, "UTF-16BE"),
+            (b"", 4, 0, "UTF-32LE"),
+            (b"", 4, 3, "UTF-32BE"),
+        ] {
+            let fault = decoded(&[mark, &units(size, position)].concat()).unwrap_err();
+            let advice = format!("it is {encoding}, expected UTF-8; convert it with iconv");
+            assert!(fault.starts_with(&advice), "{fault}");
+        }
+    }
+
+    /// A pipe, whose writer decides how many bytes are available.
+    struct Pipe(Receiver<Vec<u8>>);
+
+    impl Pipe {
+        fn new() -> (Sender<Vec<u8>>, Self) {
+            let (sender, receiver) = channel();
+            (sender, Self(receiver))
+        }
+    }
+
+    impl Read for Pipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.0.recv().unwrap_or_default();
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_pipe_is_read_as_soon_as_it_is_there() {
+        let (sender, pipe) = Pipe::new();
+        sender.send(b"a\n".to_vec()).unwrap();
+        let mut reader = decode(Box::new(pipe), None, "pipe", Limits::LINES).unwrap();
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line, "a\n");
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_arrive_byte_by_byte() {
+        let (sender, pipe) = Pipe::new();
+        for byte in "\u{FEFF}a".bytes() {
+            sender.send(vec![byte]).unwrap();
+        }
+        drop(sender);
+        let mut text = String::new();
+        decode(Box::new(pipe), None, "pipe", Limits::LINES)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "a");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_an_error_that_names_it() {
+        let source = Cursor::new(b"a\nb\n".to_vec()).chain(io::repeat(b'c'));
+        let line = Limit { bytes: MB, field: None };
+        let limits = Limits { line, ..Limits::NONE };
+        let mut reader = decode(Box::new(source), None, "it", limits).unwrap();
+        let mut line = Vec::new();
+        let fault = (0..3).find_map(|_| reader.read_until(b'\n', &mut line).err()).unwrap();
+        assert_eq!(fault.to_string(), "line 3 exceeds 1 MB, the maximum");
+    }
+
+    #[test]
+    fn whole_texts_have_a_maximum_size() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "\u{FEFF}12345").unwrap();
+        assert_eq!(read_text(file.path(), 5).unwrap(), "12345");
+        assert!(read_text(file.path(), 4).unwrap_err().to_string().contains("exceeds"));
+        fs::write(file.path(), b"caf\xE9").unwrap();
+        assert!(read_text(file.path(), 5).unwrap_err().to_string().contains("iconv"));
+    }
 }

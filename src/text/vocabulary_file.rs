@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Vocabulary;
 use crate::config::{Input, TextConfig};
-use crate::io::files::{RECORDS_LIMIT, json_content, read_limited};
+use crate::io::files::{RECORDS_LIMIT, json_content};
+use crate::io::input::read_text;
 use crate::io::replace::write_output;
 
 const FORMAT: &str = "lstmtext vocabulary";
@@ -52,9 +53,9 @@ pub fn write(path: &Path, vocabulary: &Vocabulary, config: &TextConfig) -> anyho
 /// than those of the input.
 pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
     let name = || format!("{}: \"{}\"", input.field("text.vocabulary"), path.display());
-    let bytes =
-        read_limited(path, RECORDS_LIMIT).with_context(|| format!("{} cannot be read", name()))?;
-    let file: VocabularyFile = serde_json::from_slice(&bytes).map_err(|_| {
+    let json =
+        read_text(path, RECORDS_LIMIT).with_context(|| format!("{} cannot be read", name()))?;
+    let file: VocabularyFile = serde_json::from_str(&json).map_err(|_| {
         anyhow!("{} is not a vocabulary file; create one with `lstmtext data vocab`", name())
     })?;
     ensure!(

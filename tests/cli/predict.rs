@@ -1,5 +1,6 @@
 //! `lstmtext predict`.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -7,7 +8,10 @@ use std::thread;
 use predicates::str::is_match;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, TestDir, assert_fails, examples, lines, stdout, stdout_json_lines};
+use crate::common::{
+    BINARY, DEADLINE, ENVIRONMENT, TestDir, assert_fails, examples, lines, stderr, stdout,
+    stdout_json, stdout_json_lines,
+};
 
 const CLASSES: [&str; 4] = ["sport", "money", "art", "law"];
 
@@ -161,6 +165,84 @@ fn every_line_gets_a_prediction() {
     assert_eq!(predictions[0]["probability"], predictions[1]["probability"]);
     let done = dir.lstmtext("predict run").arg("").assert().success();
     done.stdout(is_match(r"^(neg|pos)  0\.\d{4}  \n$").unwrap());
+}
+
+/// Runs `predict` on the same bytes as a file, on stdin, and on a pipe. Returns stdout and stderr of each.
+fn read_in_three_ways(dir: &TestDir, bytes: &[u8]) -> [(Option<i32>, String, String); 3] {
+    fs::write(dir.path("texts"), bytes).unwrap();
+    [
+        "'$0' predict run --file texts",
+        "'$0' predict run < texts",
+        "'$0' predict run --file <(cat texts)",
+    ]
+    .map(|line| {
+        let line = line.replace("$0", BINARY);
+        let mut command = assert_cmd::Command::new("bash");
+        command.args(["-c", &line]).current_dir(dir.path("")).envs(ENVIRONMENT).timeout(DEADLINE);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    })
+}
+
+#[test]
+fn the_same_bytes_are_the_same_texts_from_a_file_stdin_or_a_pipe() {
+    let dir = TestDir::with_run();
+    let plain = "pos1\nneg1\n";
+    let expected = stdout(&dir.lstmtext("predict run pos1 neg1").assert().success());
+    let marked = format!("\u{FEFF}{plain}").into_bytes();
+    for bytes in [plain.into(), marked, zstd::encode_all(plain.as_bytes(), 0).unwrap()] {
+        for (code, stdout, stderr) in read_in_three_ways(&dir, &bytes) {
+            assert_eq!((code, stdout, stderr), (Some(0), expected.clone(), String::new()));
+        }
+    }
+    let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [[&b"\xFF\xFE"[..], &utf16].concat(), utf16] {
+        for (code, stdout, stderr) in read_in_three_ways(&dir, &bytes) {
+            assert_eq!((code, stdout.as_str()), (Some(1), ""));
+            assert!(stderr.contains("is UTF-16") && stderr.contains("iconv -f UTF-16"), "{stderr}");
+        }
+    }
+    for (code, stdout, stderr) in read_in_three_ways(&dir, b"pos1\ncaf\xE9 pos1\ncaf\xE9\n") {
+        assert_eq!((code, stdout.lines().count()), (Some(0), 3));
+        assert!(stderr.contains(":2: the line is not valid UTF-8"), "{stderr}");
+        assert!(stderr.contains("iconv -f WINDOWS-1252 -t UTF-8"), "{stderr}");
+        assert!(stderr.contains("note: 2 lines are not valid UTF-8"), "{stderr}");
+    }
+}
+
+#[test]
+fn files_of_texts_may_be_streams() {
+    let dir = TestDir::with_run().file("directory/texts", "");
+    let expected = stdout(&dir.lstmtext("predict run pos1").assert().success());
+    for file in ["-", "/dev/stdin"] {
+        let mut command = dir.lstmtext(&format!("predict run --file {file}"));
+        command.write_stdin("pos1\n").assert().success().stdout(expected.clone());
+        for explain in ["explain", "states"] {
+            let mut command = dir.lstmtext(&format!("{explain} run --json --file {file}"));
+            let done = command.write_stdin("pos1\nneg1\n").assert().success();
+            assert_eq!(stdout_json(&done).as_array().unwrap().len(), 2);
+        }
+    }
+    assert_fails(dir.lstmtext("predict run --file directory"), 1, &["is a directory"]);
+    assert_fails(dir.lstmtext("explain run --file directory/texts"), 1, &["has no texts"]);
+}
+
+/// A file of one line, which is compressed to a thousandth of its size.
+#[test]
+fn a_line_without_an_end_is_an_error_in_bounded_memory() {
+    let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    bomb.write_all(b"pos1\n").unwrap();
+    for _ in 0..110 {
+        bomb.write_all(&[b'a'; 1_000_000]).unwrap();
+    }
+    let dir = TestDir::with_run().file("bomb.zst", bomb.finish().unwrap());
+    let command = format!("ulimit -v 3000000; '{BINARY}' predict run --file bomb.zst");
+    let mut bash = assert_cmd::Command::new("bash");
+    bash.args(["-c", &command]).timeout(DEADLINE);
+    let done = bash.current_dir(dir.path("")).envs(ENVIRONMENT).assert().code(1);
+    assert!(stderr(&done).contains("line 2 exceeds 100 MB"), "{}", stderr(&done));
+    assert_eq!(stdout(&done).lines().count(), 1);
 }
 
 #[test]

@@ -4,16 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::exit::SUCCESS;
+use super::texts::TextArgs;
 use crate::config::{ConfigError, positive_integer};
 use crate::explanation::{Explainer, Method, page};
 use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{StyledText, has_colors, message, print_json, print_styled};
-use crate::prediction::text_columns::{NamedText, TextColumns};
+use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
 use crate::system::threads;
 
@@ -40,11 +41,8 @@ the decrease in log-odds when the word is removed.";
 pub struct ExplainArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Texts to explain
-    texts: Vec<String>,
-    /// Text of one text column, if the model has several; repeat it for each
-    #[arg(long = "input", value_name = "NAME=TEXT", conflicts_with = "texts")]
-    inputs: Vec<NamedText>,
+    #[command(flatten)]
+    texts: TextArgs,
     /// Attribution method
     #[arg(long, value_name = "METHOD", default_value = "integrated-gradients")]
     method: Method,
@@ -102,10 +100,7 @@ impl Color {
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
     let explainer = Explainer::new(&Checkpoint::open(&args.checkpoint)?)?;
-    let texts = TextColumns::of(explainer.inputs()).from_arguments(args.texts, args.inputs)?;
-    if texts[0].is_empty() {
-        bail!(ConfigError::new("no text given; pass one or more texts after the checkpoint"));
-    }
+    let texts = args.texts.read(&TextColumns::of(explainer.inputs()))?;
     let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
     let explain = |example: usize| {
         let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::fields::section;
 use crate::config::types::{Column, Columns, Portion};
 use crate::config::value::{between, choice};
+use crate::io::input::MAX_LINE_MB;
 
 section! {
     /// Training, validation and test data.
@@ -44,18 +45,12 @@ section! {
         /// Handling of lines that cannot be parsed. error: stop. skip: skip and count them.
         broken_lines: BrokenLines = BrokenLines::Error;
         /// Maximum size of a line in MB (in folder format, of a file). A longer line is an error.
-        max_line_mb: u64 = 100, between(1.0, 100_000.0);
+        max_line_mb: u64 = MAX_LINE_MB, between(1.0, 100_000.0);
         /// Maximum size of a compressed file in MB after decompression.
         max_unpacked_mb: u64 = 100_000, between(1.0, 100_000_000.0);
         /// Cache tokenized files on disk (in LSTMTEXT_CACHE or ~/.cache/lstmtext), where later runs
         /// reuse them. Cached tokens are not held in memory. auto: cache files larger than 256 MB.
         cache: CacheUse = CacheUse::Auto;
-        /// Version of the rules for reading and splitting data. Runs keep the rules that they began
-        /// with. 1: lstmtext 0.1. 2: labels are trimmed; CSV quotes and fastText labels are checked
-        /// strictly; a text column cannot be the label column; a stratified split keeps texts together
-        /// that differ only in case, spaces, punctuation and HTML tags, and keeps a training example
-        /// of each class.
-        version: u64 = 2, between(1.0, 2.0);
         /// Split of the training data into training, validation and test examples.
         split: SplitConfig;
     }
@@ -78,13 +73,6 @@ section! {
         /// Random seed of the split. Independent of train.seed, so that runs with different seeds
         /// share one split.
         seed: u64 = 1;
-    }
-}
-
-impl DataConfig {
-    /// Returns true for data that is read and split by the rules of lstmtext 0.1.
-    pub fn has_first_rules(&self) -> bool {
-        self.version == 1
     }
 }
 

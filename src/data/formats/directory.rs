@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use super::lines::limits;
 use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
-use crate::io::input::{Limit, MB, open_limited};
+use crate::io::input::open_limited;
 
 /// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let wanted = |name: &String| {
-        config.labels.is_empty() || config.labels.contains(&config.class_name(name))
+        let label = config.label_names.get(name).unwrap_or(name);
+        config.labels.is_empty() || config.labels.contains(label)
     };
     let mut classes: Vec<(String, PathBuf)> = Vec::new();
     for (name, entry) in sorted_entries(path)? {
@@ -25,7 +26,6 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         bail!("{}: expected a subdirectory for each class, found none", path.display());
     }
     let limits = limits(config);
-    let Limit { bytes: limit, field } = limits.line;
     for (label, directory) in classes {
         for (_, file) in sorted_entries(&directory)? {
             if file.is_dir() {
@@ -38,12 +38,11 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
             }
             let mut bytes = Vec::new();
             open_limited(&file, limits)?
-                .take(limit.saturating_add(1))
+                .take(limits.line.bytes.saturating_add(1))
                 .read_to_end(&mut bytes)
                 .with_context(|| format!("cannot read \"{}\"", file.display()))?;
-            if bytes.len() as u64 > limit {
-                let (path, megabytes) = (file.display(), limit / MB);
-                bail!("{path}: the file exceeds {megabytes} MB, the limit set by {field}");
+            if bytes.len() as u64 > limits.line.bytes {
+                bail!("{}: {}", file.display(), limits.line.exceeded("the file"));
             }
             let row = String::from_utf8(bytes)
                 .map(|text| Some(Row { texts: vec![text], label: label.clone() }))

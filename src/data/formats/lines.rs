@@ -11,8 +11,8 @@ use crate::io::input::{Limit, Limits, MB, open_limited, without_line_ending};
 /// Returns the size limits of the data section.
 pub fn limits(config: &DataConfig) -> Limits {
     Limits {
-        line: Limit { bytes: config.max_line_mb * MB, field: "data.max_line_mb" },
-        unpacked: Limit { bytes: config.max_unpacked_mb * MB, field: "data.max_unpacked_mb" },
+        line: Limit { bytes: config.max_line_mb * MB, field: Some("data.max_line_mb") },
+        unpacked: Limit { bytes: config.max_unpacked_mb * MB, field: Some("data.max_unpacked_mb") },
     }
 }
 
