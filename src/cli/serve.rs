@@ -10,7 +10,7 @@ use super::exit::SUCCESS;
 use crate::backend::Backends;
 use crate::explanation::Explainer;
 use crate::prediction::Classifier;
-use crate::serve::{Limits, serve};
+use crate::serve::{AccessArgs, Limits, serve};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +20,8 @@ Examples:
   curl -s localhost:8000/explain -d '{\"text\": \"Not bad at all.\", \"method\": \"leave-one-out\"}'
 
 GET / is a web page to try the model, /healthz describes the model, /metrics is for Prometheus.
+Requests have to name the server by localhost or its address; other names need --allow-host. Web pages of \
+other sites are refused unless --allow-origin allows them.
 If the model has several text columns, each text is an object:
   {\"text\": {\"story\": \"…\", \"question\": \"…\"}}
 Concurrent requests are batched. Errors have status 4xx or 5xx and the body {\"error\": \"…\"}. \
@@ -40,6 +42,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value = "8000")]
     port: u16,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -51,6 +55,6 @@ pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let explainer = Explainer::new(&checkpoint)?;
     let classifier = Classifier::new(checkpoint, network);
     let address = SocketAddr::new(args.host, args.port);
-    serve(address, &args.checkpoint, args.limits, &classifier, explainer)?;
+    serve(address, &args.checkpoint, args.access, args.limits, &classifier, explainer)?;
     Ok(SUCCESS)
 }

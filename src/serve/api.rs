@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use anyhow::anyhow;
+use axum::Router;
+use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Router, http::Uri};
+use axum::routing::{MethodRouter, get, post};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,26 +18,44 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Limits;
+use super::access::Access;
 use super::batching::{ExplainJob, PredictJob};
+use super::bodies::{Bodies, ReceivedBody};
+use super::error::{ApiError, JSON};
 use super::metrics::Metrics;
-use crate::explanation::{Method, page};
+use crate::explanation::{Method as Attribution, page};
 use crate::output::format::join_names;
 use crate::prediction::Prediction;
 use crate::prediction::text_columns::TextColumns;
 
 const PAGE: &str = include_str!("page.html");
-const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+const SCRIPT: &str = include_str!("page.js");
+const JAVASCRIPT: [(HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
 const OPEN_METRICS: [(HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-/// The page may connect to this server only.
+/// The page may load its script from this server, and connect to it, and to nothing else.
 const HTML: [(HeaderName, &str); 2] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
          form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     ),
 ];
+/// Headers of every response, unless it has its own.
+const SECURITY: [(HeaderName, &str); 7] = [
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Maximum number of probabilities in a response.
+const MAX_PROBABILITIES: usize = 1 << 18;
 
 /// State shared by all requests.
 pub struct AppState {
@@ -46,10 +63,14 @@ pub struct AppState {
     pub columns: TextColumns,
     /// Label of each class.
     pub labels: Vec<String>,
-    /// Path of the checkpoint.
-    pub checkpoint: String,
+    /// Name of the model.
+    pub model: String,
+    /// Decides which requests are answered.
+    pub access: Access,
     /// Limits on requests.
     pub limits: Limits,
+    /// Receives requests.
+    pub bodies: Arc<Bodies>,
     /// One permit for each text that may wait.
     pub permits: Arc<Semaphore>,
     /// Records requests.
@@ -62,93 +83,97 @@ pub struct AppState {
 
 type Server = Arc<AppState>;
 
-/// Error response.
-struct ApiError {
-    status: StatusCode,
-    message: String,
-}
+/// Method, path and handler of an endpoint.
+type Endpoint = (&'static str, &'static str, MethodRouter<Server>);
 
-impl ApiError {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
-    }
-
-    fn busy() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again later")
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let body = json!({"error": self.message}).to_string();
-        let response = (self.status, JSON, body).into_response();
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                ([(header::RETRY_AFTER, "1")], response).into_response()
-            }
-            _ => response,
-        }
-    }
+fn endpoints() -> [Endpoint; 6] {
+    [
+        ("POST", "/predict", post(predict)),
+        ("POST", "/explain", post(explain)),
+        ("GET", "/", get(index)),
+        ("GET", "/page.js", get(script)),
+        ("GET", "/healthz", get(health)),
+        ("GET", "/metrics", get(metrics)),
+    ]
 }
 
 /// Creates the router of all endpoints.
 pub fn router(shared: AppState) -> Router {
     let server = Arc::new(shared);
-    let limit = DefaultBodyLimit::max(server.limits.max_body_kb.get().saturating_mul(1000));
-    Router::new()
-        .route("/", get(index))
-        .route("/predict", post(predict))
-        .route("/explain", post(explain))
-        .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(limit)
-        .layer(from_fn_with_state(server.clone(), guard))
-        .with_state(server)
+    let known = endpoints().map(|(method, path, _)| format!("{method} {path}")).join(", ");
+    let unknown = move |status: StatusCode| {
+        let known = known.clone();
+        async move |method: Method, uri: Uri| {
+            ApiError::new(status, format!("no endpoint {method} {}; expected {known}", uri.path()))
+        }
+    };
+    let mut router = Router::new();
+    for (_, path, handler) in endpoints() {
+        router = router.route(path, handler);
+    }
+    router = router
+        .fallback(unknown(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(unknown(StatusCode::METHOD_NOT_ALLOWED))
+        .layer(from_fn_with_state(server.clone(), limit));
+    if let Some(cors) = server.access.cors() {
+        router = router.layer(cors);
+    }
+    router.layer(from_fn_with_state(server.clone(), guard)).with_state(server)
 }
 
-/// Rejects cross-origin requests, applies the timeout and records the request.
-async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
-    const PATHS: [&str; 5] = ["/", "/predict", "/explain", "/healthz", "/metrics"];
-    let path = PATHS.into_iter().find(|path| *path == request.uri().path()).unwrap_or("other");
+/// Rejects requests that name another host, records the request, and adds headers to the response.
+async fn guard(
+    State(server): State<Server>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
-    if is_cross_origin(request.headers()) {
-        let message = "cross-origin requests are not allowed";
-        return ApiError::new(StatusCode::FORBIDDEN, message).into_response();
+    let mut response = match server.access.check_host(&request) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => ApiError::from(denied).into_response(),
+    };
+    for (name, value) in SECURITY {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
-    let time = Duration::from_secs(server.limits.timeout.get());
-    let response = tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
-        let message = "the request was not received and answered within --timeout";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
-    });
+    let path = path.as_ref().map_or("other", MatchedPath::as_str);
     server.metrics.record_request(path, response.status().as_u16(), started.elapsed());
     response
 }
 
-/// Returns true if a page of another site sent the request from the browser of its visitor.
-fn is_cross_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let origin = text(header::ORIGIN);
-    let is_same_host = |origin: &str| {
-        origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host))
-    };
-    origin.is_some_and(|origin| !is_same_host(origin))
+/// Rejects requests of other sites' pages, and applies the timeout.
+async fn limit(State(server): State<Server>, request: Request, next: Next) -> Response {
+    if let Err(denied) = server.access.check_origin(&request) {
+        return ApiError::from(denied).into_response();
+    }
+    let time = Duration::from_secs(server.limits.timeout.get());
+    tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
+        let message = "the request was not received and answered within --timeout";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
+    })
+}
+
+impl FromRequest<Server> for ReceivedBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, server: &Server) -> Result<Self, ApiError> {
+        Ok(server.bodies.receive(request).await?)
+    }
 }
 
 async fn index() -> Response {
     (HTML, PAGE.replace("/* page.css */", page::STYLE)).into_response()
 }
 
+async fn script() -> Response {
+    (JAVASCRIPT, SCRIPT).into_response()
+}
+
 async fn health(State(server): State<Server>) -> Response {
     let body = json!({
         "status": "ok",
         "lstmtext": env!("CARGO_PKG_VERSION"),
-        "checkpoint": server.checkpoint,
+        "model": server.model,
         "labels": server.labels,
         "columns": server.columns.names(),
     });
@@ -158,17 +183,6 @@ async fn health(State(server): State<Server>) -> Response {
 async fn metrics(State(server): State<Server>) -> Response {
     let waiting = server.limits.queue.get() - server.permits.available_permits();
     (OPEN_METRICS, server.metrics.encode(waiting)).into_response()
-}
-
-async fn not_found(uri: Uri) -> ApiError {
-    let path = uri.path();
-    let expected = "POST /predict, POST /explain, GET /, GET /healthz or GET /metrics";
-    ApiError::new(StatusCode::NOT_FOUND, format!("unknown path \"{path}\"; expected {expected}"))
-}
-
-async fn method_not_allowed(uri: Uri) -> ApiError {
-    let method = if ["/predict", "/explain"].contains(&uri.path()) { "POST" } else { "GET" };
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} only accepts {method}", uri.path()))
 }
 
 /// One text or several. Each is a string, or an object if the model has several text columns.
@@ -194,11 +208,8 @@ struct PredictResponse {
     predictions: Vec<Prediction>,
 }
 
-async fn predict(
-    State(server): State<Server>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let PredictRequest { text, texts, top } = parse_body(body)?;
+async fn predict(State(server): State<Server>, body: ReceivedBody) -> Result<Response, ApiError> {
+    let PredictRequest { text, texts, top } = parse(&body)?;
     let (texts, is_one) = match (text, texts) {
         (Some(text), None) => (vec![text], true),
         (None, Some(texts)) => (texts, false),
@@ -224,7 +235,7 @@ async fn predict(
             column.push(text);
         }
     }
-    let mut predictions = server.predict(columns).await?;
+    let mut predictions = server.predict(columns, top).await?;
     predictions.iter_mut().for_each(|prediction| prediction.classes.truncate(top));
     json_response(match (is_one, &predictions[..]) {
         (true, [prediction]) => serde_json::to_string(prediction),
@@ -236,9 +247,9 @@ async fn predict(
 async fn explain(
     State(server): State<Server>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: ReceivedBody,
 ) -> Result<Response, ApiError> {
-    let ExplainRequest { text, class, method } = parse_body(body)?;
+    let ExplainRequest { text, class, method } = parse(&body)?;
     let texts = server.example("\"text\"", &text)?;
     let class = match class {
         None => None,
@@ -251,8 +262,8 @@ async fn explain(
             })?)
         }
     };
-    let method = method.map_or(Ok(Method::IntegratedGradients), |name| {
-        Method::from_str(&name, false).map_err(|_| {
+    let method = method.map_or(Ok(Attribution::IntegratedGradients), |name| {
+        Attribution::from_str(&name, false).map_err(|_| {
             let expected = "expected integrated-gradients or leave-one-out";
             ApiError::unprocessable(format!("unknown method \"{name}\"; {expected}"))
         })
@@ -262,11 +273,13 @@ async fn explain(
     server.explain_jobs.try_send(job).map_err(|error| match error {
         TrySendError::Full(_) => ApiError::busy(),
         TrySendError::Disconnected(_) => {
-            let message = "the explanation thread has stopped; restart the server";
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+            ApiError::internal(&anyhow!("the explanation thread has stopped; restart the server"))
         }
     })?;
-    let explanation = explanation.await.map_err(|_| shutting_down())?.map_err(internal_error)?;
+    let explanation = explanation
+        .await
+        .map_err(|_| ApiError::shutting_down())?
+        .map_err(|error| ApiError::internal(&error))?;
     match accepts_html(&headers) {
         true => Ok((HTML, page::article(&explanation)).into_response()),
         false => json_response(serde_json::to_string(&explanation)),
@@ -282,28 +295,13 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 fn json_response(body: serde_json::Result<String>) -> Result<Response, ApiError> {
     match body {
         Ok(body) => Ok((JSON, body).into_response()),
-        Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Err(error) => Err(ApiError::internal(&error.into())),
     }
 }
 
-fn internal_error(error: anyhow::Error) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
-}
-
-fn shutting_down() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
-}
-
 /// Parses a request body as JSON, whatever its Content-Type.
-fn parse_body<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let advice = "the request is too large; send fewer texts or raise --max-body-kb";
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, advice)
-        }
-        status => ApiError::new(status, error.body_text()),
-    })?;
-    let object: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
+fn parse<T: DeserializeOwned>(body: &ReceivedBody) -> Result<T, ApiError> {
+    let object: Map<String, Value> = serde_json::from_slice(&body.bytes).map_err(|error| {
         let expected = "expected a JSON object such as {\"text\": \"…\"}";
         ApiError::new(StatusCode::BAD_REQUEST, format!("{expected}: {error}"))
     })?;
@@ -328,10 +326,22 @@ impl AppState {
         }
     }
 
-    async fn predict(&self, columns: Vec<Vec<String>>) -> Result<Vec<Prediction>, ApiError> {
+    async fn predict(
+        &self,
+        columns: Vec<Vec<String>>,
+        top: usize,
+    ) -> Result<Vec<Prediction>, ApiError> {
         let (count, most) = (columns[0].len(), self.limits.queue.get());
         if count > most {
             let message = format!("{count} texts in one request; the maximum is {most} (--queue)");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        let top = top.min(self.labels.len());
+        if count > 1 && count.saturating_mul(top) > MAX_PROBABILITIES {
+            let message = format!(
+                "{count} texts with {top} classes each; the maximum is {MAX_PROBABILITIES} probabilities \
+                 in one response: send fewer texts, or lower \"top\""
+            );
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         if count == 0 {
@@ -341,8 +351,11 @@ impl AppState {
         let permit =
             permits.and_then(|count| self.permits.clone().try_acquire_many_owned(count).ok());
         let (reply, predictions) = oneshot::channel();
-        let job = PredictJob { columns, reply, permit: permit.ok_or_else(ApiError::busy)? };
-        self.predict_jobs.send(job).map_err(|_| shutting_down())?;
-        predictions.await.map_err(|_| shutting_down())?.map_err(internal_error)
+        let job = PredictJob { columns, top, reply, permit: permit.ok_or_else(ApiError::busy)? };
+        self.predict_jobs.send(job).map_err(|_| ApiError::shutting_down())?;
+        predictions
+            .await
+            .map_err(|_| ApiError::shutting_down())?
+            .map_err(|error| ApiError::internal(&error))
     }
 }

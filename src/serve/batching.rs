@@ -16,6 +16,8 @@ use crate::prediction::{Classifier, Prediction};
 pub struct PredictJob {
     /// Texts of each column.
     pub columns: Vec<Vec<String>>,
+    /// Number of classes to return.
+    pub top: usize,
     /// Receives the predictions.
     pub reply: oneshot::Sender<anyhow::Result<Vec<Prediction>>>,
     /// Permits for the texts in the queue, released with the job.
@@ -51,6 +53,7 @@ impl Batcher {
             let jobs = self.gather(first);
             let mut columns = vec![Vec::new(); jobs[0].columns.len()];
             let mut waiting = Vec::with_capacity(jobs.len());
+            let top = jobs.iter().map(|job| job.top).max().unwrap_or(1);
             // Skip clients that have disconnected.
             for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
                 waiting.push((job.columns[0].len(), job.reply, job.permit));
@@ -64,7 +67,7 @@ impl Batcher {
             let batch_size = self.limits.max_batch.get();
             self.metrics.record_batches(columns[0].len(), batch_size);
             let mut predictions =
-                classifier.predict_columns(&columns, batch_size, usize::MAX).map(Vec::into_iter);
+                classifier.predict_columns(&columns, batch_size, top).map(Vec::into_iter);
             for (texts, reply, permit) in waiting {
                 drop(permit);
                 let result = match &mut predictions {
@@ -99,7 +102,8 @@ impl Batcher {
 /// Computes explanations until the queue is closed. It runs on a thread of its own, so that a long
 /// explanation does not delay predictions.
 pub fn explain_all(explainer: &Explainer, jobs: &Receiver<ExplainJob>) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    // The calling thread is the only one of its pool.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
     while let Ok(ExplainJob { texts, class, method, reply }) = jobs.recv() {
         if reply.is_closed() {
             continue;

@@ -22,9 +22,15 @@ pub struct Limits {
     /// Maximum size of a request in kilobytes
     #[arg(long, value_name = "KB", default_value = "1024", value_parser = positive_integer)]
     pub(super) max_body_kb: NonZeroUsize,
+    /// Maximum size of all requests in progress in megabytes
+    #[arg(long, value_name = "MB", default_value = "64", value_parser = positive_integer)]
+    pub(super) max_bodies_mb: NonZeroUsize,
     /// Maximum size of a text in kilobytes
     #[arg(long, value_name = "KB", default_value = "64", value_parser = positive_integer)]
     pub(super) max_text_kb: NonZeroUsize,
+    /// Maximum number of open connections; more wait to be accepted
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = positive_integer)]
+    pub(super) max_connections: NonZeroUsize,
     /// Seconds to receive and answer a request; idle connections are closed after the same time
     #[arg(long, value_name = "S", default_value = "30")]
     pub(super) timeout: NonZeroU64,

@@ -23,13 +23,13 @@ pub struct Metrics {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
-    path: &'static str,
+    path: String,
     status: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PathLabel {
-    path: &'static str,
+    path: String,
 }
 
 impl Default for Metrics {
@@ -52,9 +52,11 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Records an answered request.
-    pub fn record_request(&self, path: &'static str, status: u16, time: Duration) {
-        self.requests.get_or_create(&RequestLabels { path, status }).inc();
-        self.seconds.get_or_create(&PathLabel { path }).observe(time.as_secs_f64());
+    pub fn record_request(&self, path: &str, status: u16, time: Duration) {
+        self.requests.get_or_create(&RequestLabels { path: path.to_owned(), status }).inc();
+        self.seconds
+            .get_or_create(&PathLabel { path: path.to_owned() })
+            .observe(time.as_secs_f64());
     }
 
     /// Records the computation of `texts` texts in batches of at most `batch_size`.

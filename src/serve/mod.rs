@@ -1,11 +1,15 @@
 //! HTTP server: predictions, explanations, metrics, and an HTML page to try the model. Models and
 //! their computation belong elsewhere.
 
+mod access;
 mod api;
 mod batching;
+mod bodies;
+mod error;
 mod limits;
 mod metrics;
 mod server;
 
+pub use access::AccessArgs;
 pub use limits::Limits;
 pub use server::serve;

@@ -1,7 +1,7 @@
 //! The process and the machine: floating-point mode, allocator, threads, signals, devices, and
 //! launching `lstmtext-torch`. Nothing here knows about models, data or commands.
 
-mod allocator;
+pub mod allocator;
 pub mod device;
 mod floating_point;
 pub mod process;

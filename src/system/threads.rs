@@ -3,11 +3,15 @@
 use std::env;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 
 use crate::output::note;
+
+/// Context of the error of a thread that cannot be started.
+const CANNOT_START: &str =
+    "cannot start a thread; the system allows no more of them, or has no memory for it";
 
 /// Sets the number of threads. The default is OMP_NUM_THREADS, as in libtorch, or else the number
 /// of cores. The calling thread is one of them, so that it need not be woken after every step. Only
@@ -33,4 +37,15 @@ pub fn set_count(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
 /// Number of threads.
 pub fn count() -> usize {
     rayon::current_num_threads()
+}
+
+/// Starts a thread.
+///
+/// # Errors
+/// Returns an error if the system refuses to start it.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).context(CANNOT_START)
 }

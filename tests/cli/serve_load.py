@@ -14,7 +14,7 @@ PORT, CONNECTIONS, REQUESTS = map(int, sys.argv[1:])
 
 async def predict(reader, writer, text):
     body = json.dumps({"text": text}).encode()
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
     head = await reader.readuntil(b"\r\n\r\n")
