@@ -137,7 +137,7 @@ impl Session<'_> {
         run: &RunDirectory,
         backend: Option<Box<dyn Backend>>,
     ) -> anyhow::Result<Trained> {
-        let resolved = config::load(&run.config(), self.overrides())?;
+        let resolved = config::load_recorded(&run.config(), self.overrides())?;
         let backend = match backend {
             Some(backend) => backend,
             None => self.start_backend(&resolved.config)?,
@@ -172,8 +172,8 @@ impl Session<'_> {
         // lstmtext-torch.
         let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
         let config = [run.last(), run.best()].into_iter().find_map(peek);
-        let config =
-            config.or_else(|| Some(config::load(&run.config(), self.overrides()).ok()?.config));
+        let config = config
+            .or_else(|| Some(config::load_recorded(&run.config(), self.overrides()).ok()?.config));
         let backend = config.map(|config| self.start_backend(&config)).transpose()?;
         let _lock = run.lock()?;
         run.restore();

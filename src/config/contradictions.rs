@@ -4,8 +4,16 @@ use std::collections::HashSet;
 
 use super::fields::Fault;
 use super::overrides::field_path;
-use super::schema::{Activation, Config, Format, SplitMethod};
+use super::schema::{Activation, Config, Format, Input, SplitMethod};
 use super::types::{ClassWeights, Column, Columns, Portion};
+
+/// Describes the fault of a text column that is also the label column.
+pub fn label_in_text(column: &Column) -> String {
+    format!(
+        "the column {column} is also data.label_column, so the model would read the label; \
+         remove it from the text"
+    )
+}
 
 impl Config {
     /// Returns every contradiction between fields.
@@ -40,13 +48,20 @@ impl Config {
             let message = format!("expected a single column, because data.format is {format}");
             faults.push((self.inputs[0].field("column"), message));
         }
-        let text_columns = self
-            .inputs
-            .iter()
-            .flat_map(|input| input.columns.0.iter().map(|column| (input.field("column"), column)));
-        for (field, column) in
-            text_columns.chain([("data.label_column".to_owned(), &data.label_column)])
+        let columns = |input: &Input| -> Vec<(String, Column)> {
+            let field = input.field("column");
+            input.columns.0.iter().map(|column| (field.clone(), column.clone())).collect()
+        };
+        let text_columns: Vec<_> = self.inputs.iter().flat_map(columns).collect();
+        let reads_label = text_columns.iter().find(|(_, column)| *column == data.label_column);
+        if let Some((field, column)) = reads_label
+            && data.format.has_columns()
+            && !data.has_first_rules()
         {
+            faults.push((field.clone(), label_in_text(column)));
+        }
+        let label_column = ("data.label_column".to_owned(), data.label_column.clone());
+        for (field, column) in text_columns.into_iter().chain([label_column]) {
             match column {
                 Column::Name(_) if !data.header => {
                     let message = "expected a column number ≥ 1, because data.header is false";

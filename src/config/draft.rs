@@ -3,6 +3,7 @@
 use serde_yaml::Value;
 
 use super::fields::{Collector, Fault, Field, SectionReader, set_value};
+use super::labels::clean_labels;
 use super::overrides::{Override, ParentIsValue};
 use super::schema::{Config, Input, TrainConfig};
 use super::suggestions::unknown_field;
@@ -25,7 +26,8 @@ impl Draft {
         fill_in(&mut config.train, &mut collector.fields);
         let only = only_input(&config);
         config.inputs.resolve(only, root, &mut collector);
-        let Collector { fields, mut faults, unknown } = collector;
+        let Collector { mut fields, mut faults, unknown } = collector;
+        faults.extend(clean_labels(&mut config, &mut fields));
         for path in unknown {
             let message = unknown_field(&path, &fields);
             faults.push(Fault { path, message });

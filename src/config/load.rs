@@ -11,6 +11,10 @@ use super::overrides::{Override, SWEEP};
 use super::resolved::Resolved;
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
 
+/// Fields with the value that they have in a run whose configuration does not list them: the behavior
+/// of the versions of lstmtext that did not have the field.
+const BEFORE_THE_FIELD: [(&str, u64); 1] = [("data.version", 1)];
+
 /// The text of a configuration file.
 pub struct Document {
     pub yaml: String,
@@ -18,6 +22,8 @@ pub struct Document {
     pub source: String,
     /// The default name of the experiment.
     pub name: Option<String>,
+    /// True for the configuration that a run recorded, which lists every field of its version.
+    recorded: bool,
 }
 
 impl Document {
@@ -37,7 +43,11 @@ impl Document {
             ConfigError::new(format!("{source}:{line}: invalid UTF-8; save the file as UTF-8"))
         })?;
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Ok(Self { yaml, source, name })
+        Ok(Self { yaml, source, name, recorded: false })
+    }
+
+    fn recorded(self) -> Self {
+        Self { recorded: true, ..self }
     }
 
     /// Parses the YAML and applies `overrides`.
@@ -48,6 +58,9 @@ impl Document {
         let invalid = |error| ConfigError::invalid_yaml(&self.source, &error);
         let mut root: Value = serde_yaml::from_str(&self.yaml).map_err(invalid)?;
         root.apply_merge().map_err(invalid)?;
+        if self.recorded {
+            keep_behavior(&mut root);
+        }
         let faults = overrides.iter().filter_map(|set| draft::apply(set, &mut root));
         match faults.collect::<Vec<_>>() {
             faults if faults.is_empty() => Ok(root),
@@ -65,6 +78,18 @@ impl Document {
         let resolved =
             Resolved::check(&root, overrides).map_err(|faults| self.error(&faults, overrides))?;
         Ok(resolved.with_default_name(self.name.clone()))
+    }
+}
+
+/// Sets the fields that did not exist when a run recorded its configuration.
+fn keep_behavior(root: &mut Value) {
+    for (field, value) in BEFORE_THE_FIELD {
+        let set = Override::new(field, Value::from(value));
+        let existing = set.path.iter().try_fold(&*root, |node, name| node.get(name.as_str()));
+        if existing.is_none() {
+            // A section that is not a mapping is reported when the fields are read.
+            let _ = set.apply(root);
+        }
     }
 }
 
@@ -95,11 +120,35 @@ pub fn load_single(file: &Path, overrides: &[Override]) -> Result<Resolved, Conf
     Err(document.error(&[fault], &[]))
 }
 
+/// Loads the configuration that a run recorded in `file`, and applies `overrides`. Fields that are
+/// newer than the run keep the behavior that the run began with.
+///
+/// # Errors
+/// Returns the errors of [`load`].
+pub fn load_recorded(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    Document::read(file)?.recorded().resolve(overrides)
+}
+
 /// Parses a configuration from `yaml` and applies `overrides`; `source` names it in messages.
 ///
 /// # Errors
 /// Returns a [`ConfigError`] that lists every fault.
 pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolved, ConfigError> {
-    let document = Document { yaml: yaml.to_owned(), source: source.to_owned(), name: None };
-    document.resolve(overrides)
+    document(yaml, source).resolve(overrides)
+}
+
+/// Parses the configuration that a run recorded, like [`load_recorded`].
+///
+/// # Errors
+/// Returns a [`ConfigError`] that lists every fault.
+pub fn parse_recorded(
+    yaml: &str,
+    source: &str,
+    overrides: &[Override],
+) -> Result<Resolved, ConfigError> {
+    document(yaml, source).recorded().resolve(overrides)
+}
+
+fn document(yaml: &str, source: &str) -> Document {
+    Document { yaml: yaml.to_owned(), source: source.to_owned(), name: None, recorded: false }
 }

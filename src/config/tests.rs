@@ -362,3 +362,45 @@ fn the_base_of_a_sweep_can_contradict_itself() {
     assert_eq!(load_sweep("  model.lstm.layers: [2, 3]\n", &sets).unwrap().points.len(), 2);
     assert!(load_sweep("  model.lstm.layers: [1, 2]\n", &sets).is_err());
 }
+
+#[test]
+fn the_label_column_cannot_be_a_text_column() {
+    for yaml in [
+        "data: {train: x, text_column: [title, label]}\n",
+        "data: {train: x, header: false, text_column: 2, label_column: 2}\n",
+        "data: {train: x}\ninputs: {a: {}, b: {column: [c, label]}}\n",
+        "data: {train: x}\ninputs: {label: {}}\n",
+    ] {
+        let faults = faults(yaml, &[]);
+        assert!(faults[0].contains("is also data.label_column"), "{faults:?}");
+        assert!(parse(yaml, "", &["data.version=1".parse().unwrap()]).is_ok());
+    }
+}
+
+#[test]
+fn labels_are_spelled_as_in_the_data() {
+    let yaml = "data: {train: x, labels: [' a', \"cafe\u{301}\"], label_names: {'0 ': ' a '}}\n\
+                train: {class_weights: {'a ': 2}}\n";
+    let resolved = parse_ok(yaml);
+    let data = &resolved.config.data;
+    assert_eq!(data.labels, ["a", "caf\u{e9}"]);
+    assert_eq!(data.class_name(" 0"), "a");
+    assert_eq!(parse_ok(&resolved.to_yaml()).config, resolved.config);
+    let same = faults("data: {train: x, label_names: {a: x, 'a ': y}, labels: [a, 'a ']}\n", &[]);
+    assert!(same[0].ends_with("data.label_names: two entries name the same label"), "{same:?}");
+    assert!(same[1].contains("data.labels: expected at least 2 labels, all different"), "{same:?}");
+}
+
+/// Runs of lstmtext 0.1 have no `data.version`.
+#[test]
+fn recorded_configurations_keep_the_behavior_of_their_version() {
+    let version = |yaml: &str| parse_recorded(yaml, "", &[]).unwrap().config.data.version;
+    assert_eq!(version("data: {train: x, label_column: text}\n"), 1);
+    assert_eq!(version("data: {train: x, version: 2}\n"), 2);
+    assert_eq!(parse_ok("data: {train: x}\n").config.data.version, 2);
+    let first = parse_recorded("data: {train: x}\n", "", &[]).unwrap();
+    assert_eq!(version(&first.to_yaml()), 1);
+    assert!(parse_recorded("data: 5\n", "", &[]).is_err());
+    let set = "data.version=2".parse().unwrap();
+    assert_eq!(parse_recorded("data: {train: x}\n", "", &[set]).unwrap().config.data.version, 2);
+}

@@ -325,6 +325,7 @@ fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheK
             ("filter", serde_json::json!(data.filter)),
             ("label_names", serde_json::json!(data.label_names)),
             ("broken_lines", data.broken_lines.as_str().into()),
+            ("version", data.version.into()),
         ]),
         inputs: inputs.collect(),
         files: files.iter().map(of_file).collect::<anyhow::Result<_>>()?,

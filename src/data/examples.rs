@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use super::cache::read_source;
 use super::dataset::Dataset;
 use super::formats::{excerpt, read_rows};
+use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::Targets;
 use crate::config::{Config, Inputs, TextConfig};
@@ -168,10 +169,14 @@ pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result
     let mut labels = Vec::with_capacity(rows.labels.len());
     for (index, &label) in rows.labels.iter().enumerate() {
         let Some(class) = class_of_label[label as usize] else {
+            let name = &rows.label_names[label as usize];
+            let advice = similar(name, classes).map_or(String::new(), |known| {
+                format!("; it looks like {:?}, and data.label_names can rename it", excerpt(known))
+            });
             bail!(
-                "{}: unknown label \"{}\"; known labels are {}",
+                "{}: unknown label \"{}\"{advice}; known labels are {}",
                 rows.location(index),
-                excerpt(&rows.label_names[label as usize]),
+                excerpt(name),
                 join_excerpts(classes)
             );
         };

@@ -8,10 +8,12 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 
 use super::examples::{Examples, read_nonempty_source, with_classes};
-use super::formats::Rows;
+use super::formats::{Rows, excerpt};
+use super::labels::look_alikes;
 use super::source::{Source, TextHash};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, Portion, SplitMethod, UnseenLabels};
+use crate::output::format::{join_names, pluralize};
 
 /// Name of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,11 @@ pub enum SplitName {
     Validation,
     /// Examples for the final evaluation.
     Test,
+}
+
+impl SplitName {
+    /// All splits.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 }
 
 impl FromStr for SplitName {
@@ -84,7 +91,17 @@ impl DataSplits {
             self.notes.push(format!(
                 "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
             ));
+            let before = split.targets.class_counts(self.labels.len());
             *split = split.select(&short);
+            let after = split.targets.class_counts(self.labels.len());
+            let emptied =
+                before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
+            let emptied = named(&self.labels, emptied);
+            if !emptied.is_empty() {
+                let labels = join_names(&emptied);
+                self.notes
+                    .push(format!("text.train_max_length leaves no {name} example of {labels}"));
+            }
         }
         Ok(())
     }
@@ -139,13 +156,14 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(splits.validation.notes.clone());
     splits.notes.extend(splits.test.notes.clone());
     splits.notes.extend(unused_name_note(data, &splits.labels));
+    splits.notes.extend(class_notes(&splits, data));
     splits.notes.extend(overlap_note(&splits, SplitName::Validation));
     splits.notes.extend(overlap_note(&splits, SplitName::Test));
     if splits.validation.is_empty() {
         bail!(
             "there are no validation examples; set data.validation, or increase \
-             data.split.validation (identical texts stay in one split, so a large group of them may \
-             not fit)"
+             data.split.validation (alike texts stay in one split, so a large group of them may not \
+             fit; and one text of each label stays in the training split)"
         );
     }
     Ok(splits)
@@ -175,8 +193,9 @@ fn class_names(
             false => names.sort(),
         }
     }
+    let found: HashSet<&String> = train.label_names.iter().collect();
     if config.unseen_labels != UnseenLabels::Class
-        && let Some(missing) = names.iter().find(|name| !train.label_names.contains(name))
+        && let Some(missing) = names.iter().find(|name| !found.contains(name))
     {
         bail!(
             "\"{}\" has no example of \"{missing}\", a label in data.labels; found {}",
@@ -216,7 +235,9 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             let labels = train.targets.labels();
             let labels =
                 labels.context("data.split.method: stratified needs a single label per example")?;
-            stratified(&train.source.hashes, labels, validation, test, config.split.seed)
+            let keep_classes = !config.has_first_rules();
+            let seed = config.split.seed;
+            stratified(&train.source.hashes, labels, validation, test, keep_classes, seed)
         }
     })
 }
@@ -233,6 +254,60 @@ fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
 fn unused_name_note(config: &DataConfig, labels: &[String]) -> Option<String> {
     let (old, _) = config.label_names.iter().find(|(_, new)| !labels.contains(new))?;
     Some(format!("data.label_names: no training example has the label \"{old}\""))
+}
+
+/// Returns notes on labels that look alike or are rare, and on splits that lack classes.
+fn class_notes(splits: &DataSplits, config: &DataConfig) -> Vec<String> {
+    let labels = &splits.labels;
+    let count = |name: SplitName| splits.split(name).targets.class_counts(labels.len());
+    let [train, validation, test] = SplitName::ALL.map(count);
+    let total = |class: usize| (train[class] + validation[class] + test[class]) as usize;
+    let totals: Vec<(&str, usize)> =
+        labels.iter().enumerate().map(|(class, label)| (label.as_str(), total(class))).collect();
+    let mut notes = look_alikes(&totals);
+
+    let single = named(labels, totals.iter().map(|(_, count)| *count == 1));
+    if !single.is_empty() {
+        let labels = pluralize(single.len(), "label");
+        let have = if single.len() == 1 { "has" } else { "have" };
+        notes.push(format!("{labels} {have} a single example: {}", join_names(&single)));
+    }
+    let by_position = config.split.method == SplitMethod::Position && !config.split.shuffle;
+    let untrained = named(labels, train.iter().map(|count| *count == 0.0));
+    if !untrained.is_empty() {
+        let advice = match by_position && config.unseen_labels == UnseenLabels::Error {
+            true => SORTED,
+            false => "; the model cannot learn to predict it",
+        };
+        let labels = if untrained.len() == 1 { "the label" } else { "any of the labels" };
+        notes.push(format!("no training example has {labels} {}{advice}", join_names(&untrained)));
+    }
+    for (name, counts) in [(SplitName::Validation, &validation), (SplitName::Test, &test)] {
+        let present = named(labels, counts.iter().map(|count| *count > 0.0));
+        if let [only] = &present[..]
+            && splits.split(name).len() > 1
+        {
+            let is_split_off = match name {
+                SplitName::Test => config.test.is_none(),
+                _ => config.validation.is_none(),
+            };
+            let advice = match by_position && is_split_off {
+                true => SORTED,
+                false => "; its scores say nothing about the other labels",
+            };
+            notes.push(format!("all {name} examples have the label {only}{advice}"));
+        }
+    }
+    notes
+}
+
+/// Advice for a split by position.
+const SORTED: &str = ": the file may be sorted by label; set data.split.shuffle: true";
+
+/// Returns excerpts of the labels for which `is_named` has true.
+fn named(labels: &[String], is_named: impl Iterator<Item = bool>) -> Vec<String> {
+    let named = labels.iter().zip(is_named).filter(|(_, is_named)| *is_named);
+    named.map(|(label, _)| format!("{:?}", excerpt(label))).collect()
 }
 
 /// Returns a note if texts of a split also occur in the training split, which inflates its scores.
@@ -310,11 +385,66 @@ mod tests {
     #[test]
     fn texts_in_two_splits_are_reported() {
         let splits = load_files(
-            &[("train.csv", TRAIN), ("other.csv", "text,label\na,9\nq,9\n")],
+            &[("train.csv", TRAIN), ("other.csv", "text,label\na,9\nq,10\n")],
             "data: {train: DIR/train.csv, validation: DIR/other.csv}",
         )
         .unwrap();
         assert_eq!(splits.notes, ["1 of 2 validation texts is also a training text"]);
+    }
+
+    /// Loads examples with these labels, each with a text of its own.
+    fn load_labels(labels: &[&str], fields: &str) -> DataSplits {
+        let row = |(number, label): (usize, &&str)| format!("text {number},{label}\n");
+        let rows: String = labels.iter().enumerate().map(row).collect();
+        let files = [("train.csv", &*format!("text,label\n{rows}"))];
+        load_files(&files, &format!("data: {{train: DIR/train.csv{fields}}}")).unwrap()
+    }
+
+    #[test]
+    fn labels_that_look_alike_or_are_rare_are_reported() {
+        let mut labels = ["neg", "pos"].repeat(10);
+        labels.extend(["Neg", "Neg", "postive"]);
+        let notes = load_labels(&labels, "").notes;
+        let alike = "the labels \"neg\" (10), \"Neg\" (2) look alike, but are separate classes";
+        assert!(notes[0].starts_with(alike), "{notes:?}");
+        assert_eq!(notes[1..], ["1 label has a single example: \"postive\""]);
+        let renamed = ", label_names: {Neg: neg, postive: pos}";
+        assert_eq!(load_labels(&labels, renamed).notes, [] as [String; 0]);
+    }
+
+    #[test]
+    fn an_unknown_label_is_compared_with_the_known_ones() {
+        let files = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10.0\n")];
+        let fields = "data: {train: DIR/train.csv, test: DIR/test.csv}";
+        let error = format!("{:#}", load_files(&files, fields).unwrap_err());
+        assert!(error.contains("unknown label \"10.0\"; it looks like \"10\""), "{error}");
+    }
+
+    #[test]
+    fn splits_without_examples_of_a_class_are_reported() {
+        let sorted = [vec!["a"; 10], vec!["b"; 10], vec!["c"; 2]].concat();
+        let position = ", split: {method: position, validation: 3, test: 2}";
+        assert_eq!(
+            load_labels(&sorted, position).notes,
+            [
+                "no training example has the label \"c\": the file may be sorted by label; set \
+                 data.split.shuffle: true",
+                "all validation examples have the label \"b\": the file may be sorted by label; set \
+                 data.split.shuffle: true",
+                "all test examples have the label \"c\": the file may be sorted by label; set \
+                 data.split.shuffle: true",
+            ]
+        );
+        let stratified = load_labels(&sorted, ", split: {validation: 6, test: 6}");
+        assert_eq!(
+            stratified.train.targets.class_counts(3).iter().filter(|n| **n == 0.0).count(),
+            0
+        );
+        let files =
+            [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,10\n"), ("dev.csv", TRAIN)];
+        let fields = "data: {train: DIR/train.csv, test: DIR/test.csv, validation: DIR/dev.csv}";
+        let notes = load_files(&files, fields).unwrap().notes;
+        assert!(notes[0].starts_with("all test examples have the label \"10\"; "), "{notes:?}");
     }
 
     #[test]

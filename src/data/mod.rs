@@ -6,6 +6,7 @@ mod cache;
 mod dataset;
 mod examples;
 mod formats;
+mod labels;
 mod load;
 pub mod prepared;
 mod source;

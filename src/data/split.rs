@@ -33,26 +33,32 @@ pub fn by_position(
 }
 
 /// Draws `validation` and `test` examples at random with the label proportions of all examples.
-/// Examples with identical texts stay in one split. A split may therefore be smaller than requested,
-/// if only larger groups of identical texts are left.
+/// Examples with identical `texts` stay in one split. With `keep_classes`, the last group of identical
+/// texts of each class stays in the training split. A split may therefore be smaller than requested.
 pub fn stratified<T: Eq + Hash>(
     texts: &[T],
     labels: &[u32],
     validation: usize,
     test: usize,
+    keep_classes: bool,
     seed: u64,
 ) -> Split {
     let examples = texts.len();
     let mut classes = groups_by_label(texts, labels);
+    let kept = usize::from(keep_classes);
     let sizes: Vec<usize> =
         classes.iter().map(|groups| groups.iter().map(Vec::len).sum()).collect();
     let mut random = Pcg64::seed_from_u64(seed);
     for groups in &mut classes {
         groups.shuffle(&mut random);
     }
+    let mut draw = |total: usize| {
+        let limits = if keep_classes { available(&classes, kept) } else { sizes.clone() };
+        draw(&mut classes, &apportion(&sizes, &limits, total), kept)
+    };
     let mut split = Split {
-        test: draw(&mut classes, &apportion(&sizes, test)),
-        validation: draw(&mut classes, &apportion(&sizes, validation)),
+        test: draw(test),
+        validation: draw(validation),
         train: Vec::with_capacity(examples),
     };
     split.train = classes.into_iter().flatten().flatten().collect();
@@ -81,28 +87,49 @@ fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usi
     by_label
 }
 
-/// Divides `total` in proportion to `sizes`, by the largest remainder method.
-fn apportion(sizes: &[usize], total: usize) -> Vec<usize> {
+/// Returns the number of examples of each label without the smallest `kept` groups.
+fn available(classes: &[Vec<Vec<usize>>], kept: usize) -> Vec<usize> {
+    let of_class = |groups: &Vec<Vec<usize>>| {
+        let mut sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        sizes.iter().skip(kept).sum()
+    };
+    classes.iter().map(of_class).collect()
+}
+
+/// Divides `total` in proportion to `sizes`, by the largest remainder method, into shares of at most
+/// `limits`.
+fn apportion(sizes: &[usize], limits: &[usize], total: usize) -> Vec<usize> {
     let all: usize = sizes.iter().sum::<usize>().max(1);
-    let mut shares: Vec<usize> = sizes.iter().map(|size| size * total / all).collect();
+    let shares = sizes.iter().zip(limits).map(|(size, limit)| (size * total / all).min(*limit));
+    let mut shares: Vec<usize> = shares.collect();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&label| std::cmp::Reverse(sizes[label] * total % all));
-    let missing = total.saturating_sub(shares.iter().sum());
-    for &label in order.iter().cycle().take(missing) {
-        shares[label] += 1;
+    let possible = total.min(limits.iter().sum());
+    let mut missing = possible.saturating_sub(shares.iter().sum());
+    for &label in order.iter().cycle() {
+        if missing == 0 {
+            break;
+        }
+        if shares[label] < limits[label] {
+            shares[label] += 1;
+            missing -= 1;
+        }
     }
     shares
 }
 
-/// Removes whole groups from each label until its share is reached. Skips groups that do not fit.
-fn draw(classes: &mut [Vec<Vec<usize>>], shares: &[usize]) -> Vec<usize> {
+/// Removes whole groups from each label until its share is reached. Skips groups that do not fit, and
+/// leaves at least `kept` groups.
+fn draw(classes: &mut [Vec<Vec<usize>>], shares: &[usize], kept: usize) -> Vec<usize> {
     let mut drawn = Vec::new();
     for (groups, &share) in classes.iter_mut().zip(shares) {
-        let mut remaining = share;
+        let (mut remaining, mut left) = (share, groups.len());
         groups.retain(|group| {
-            let fits = group.len() <= remaining;
+            let fits = group.len() <= remaining && left > kept;
             if fits {
                 remaining -= group.len();
+                left -= 1;
                 drawn.extend_from_slice(group);
             }
             !fits
@@ -128,7 +155,7 @@ mod tests {
     #[test]
     fn stratified_splits_are_a_partition_with_equal_proportions() {
         let labels: Vec<u32> = (0..1_000).map(|i| u32::from(i >= 700)).collect();
-        let split = stratified(&texts(1_000, 1_000), &labels, 100, 50, 7);
+        let split = stratified(&texts(1_000, 1_000), &labels, 100, 50, true, 7);
         assert_eq!(all(&split), (0..1_000).collect::<Vec<_>>());
         let ones = |indices: &[usize]| indices.iter().filter(|i| labels[**i] == 1).count();
         assert_eq!((split.validation.len(), ones(&split.validation)), (100, 30));
@@ -138,7 +165,7 @@ mod tests {
     #[test]
     fn identical_texts_stay_in_one_split() {
         let texts = texts(1_000, 300);
-        let split = stratified(&texts, &vec![0; 1_000], 100, 100, 1);
+        let split = stratified(&texts, &vec![0; 1_000], 100, 100, true, 1);
         let set = |indices: &[usize]| {
             indices.iter().map(|i| &texts[*i]).collect::<std::collections::HashSet<_>>()
         };
@@ -151,16 +178,45 @@ mod tests {
     #[test]
     fn splits_depend_on_the_seed_only() {
         let labels = vec![0; 100];
-        let draw = |seed| stratified(&texts(100, 100), &labels, 10, 10, seed);
+        let draw = |seed| stratified(&texts(100, 100), &labels, 10, 10, true, seed);
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
     }
 
     #[test]
     fn apportioned_shares_add_up_to_the_total() {
-        assert_eq!(apportion(&[1, 1, 1], 4), [2, 1, 1]);
-        assert_eq!(apportion(&[2, 1], 3), [2, 1]);
-        assert_eq!(apportion(&[5, 0], 2), [2, 0]);
+        assert_eq!(apportion(&[2, 1, 1], &[9; 3], 4), [2, 1, 1]);
+        assert_eq!(apportion(&[2, 1], &[9; 2], 3), [2, 1]);
+        assert_eq!(apportion(&[5, 0], &[9; 2], 2), [2, 0]);
+        assert_eq!(apportion(&[8, 2, 1, 1], &[7, 1, 0, 0], 6), [5, 1, 0, 0]);
+        assert_eq!(apportion(&[1, 1], &[0, 0], 1), [0, 0]);
+    }
+
+    #[test]
+    fn each_class_keeps_a_training_example() {
+        for (seed, rare) in (0..20).flat_map(|seed| (1..5).map(move |rare| (seed, rare))) {
+            // Two classes with one or more examples each, first in the file or last.
+            let mut labels = vec![1; 30];
+            labels[..rare].fill(0);
+            labels.extend(vec![2; rare]);
+            let split = stratified(&texts(99, 99)[..labels.len()], &labels, 10, 10, true, seed);
+            assert_eq!((split.validation.len(), split.test.len()), (10, 10));
+            for class in 0..3 {
+                assert!(split.train.iter().any(|index| labels[*index] == class), "{split:?}");
+            }
+        }
+        let split = stratified(&["a", "a", "b", "b"], &[0, 0, 1, 1], 1, 1, true, 1);
+        assert_eq!(split.train, [0, 1, 2, 3]);
+    }
+
+    /// Runs of lstmtext 0.1 keep their splits: these indices are from that version.
+    #[test]
+    fn splits_by_the_first_rules_do_not_change() {
+        let mut labels: Vec<u32> = (0..40).map(|i| [0, 0, 0, 1, 1, 2, 0, 1][i % 8]).collect();
+        labels[39] = 3;
+        let split = stratified(&texts(40, 33), &labels, 9, 7, false, 5);
+        assert_eq!(split.validation, [1, 11, 15, 21, 22, 24, 26, 28, 34]);
+        assert_eq!(split.test, [7, 10, 13, 14, 16, 23, 32]);
     }
 
     #[test]

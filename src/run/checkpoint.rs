@@ -138,7 +138,7 @@ pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
     let path = locate(path).ok()?.join(CONFIG);
     let yaml = String::from_utf8(read(&path, SETTINGS_LIMIT).ok()?).ok()?;
     let source = path.display().to_string();
-    config::parse(&yaml, &source, overrides).ok().map(|resolved| resolved.config)
+    config::parse_recorded(&yaml, &source, overrides).ok().map(|resolved| resolved.config)
 }
 
 /// A checkpoint that has been found intact.
@@ -178,7 +178,7 @@ impl Checkpoint {
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
-        let resolved = config::parse(&yaml, &source, overrides)?;
+        let resolved = config::parse_recorded(&yaml, &source, overrides)?;
         let inputs = &resolved.config.inputs;
         let vocabularies = inputs.iter().map(|input| read_vocabulary(&path, &manifest, input));
         let vocabularies =

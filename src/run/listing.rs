@@ -119,7 +119,7 @@ pub fn is_run(directory: &Path) -> bool {
     let run = RunDirectory::open(directory);
     [run.best(), run.last()].iter().any(|path| is_checkpoint(path))
         || run.records().is_ok_and(|records| !records.is_empty())
-        || config::load(&run.config(), &[]).is_ok()
+        || config::load_recorded(&run.config(), &[]).is_ok()
 }
 
 impl RunReport {
@@ -129,7 +129,7 @@ impl RunReport {
         let directory = RunDirectory::open(path);
         let mut faults = Vec::new();
         let files = RunFiles::read(&directory, &mut faults);
-        let resolved = ok_or_fault(&mut faults, config::load(&directory.config(), &[]));
+        let resolved = ok_or_fault(&mut faults, config::load_recorded(&directory.config(), &[]));
         let config = resolved.as_ref().map(|resolved| &resolved.config);
         let error = directory.error();
         let state = match &files.summary {

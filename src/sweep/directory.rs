@@ -112,7 +112,7 @@ impl SweepDirectory {
             return Ok(());
         }
         let expected = self.resolve(run)?;
-        let existing = config::load(&file, &[])?;
+        let existing = config::load_recorded(&file, &[])?;
         if existing.config != expected.config {
             bail!(
                 "\"{}\" has a different configuration: {}; choose another --out, or delete this \

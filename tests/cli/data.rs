@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::common::{Example, TestDir, assert_fails, csv, examples, stdout, stdout_json};
+use crate::common::{Example, TestDir, assert_fails, csv, examples, stderr, stdout, stdout_json};
 
 /// Creates examples with characters that CSV and JSON must escape, but without tabs and line breaks,
 /// which not every format supports. They are sorted by class, the order in which directories are read.
@@ -257,4 +257,60 @@ fn long_texts_are_dropped_from_training_but_not_from_the_test_split() {
     assert!(notes.contains("training texts that exceed text.train_max_length"), "{notes}");
     let none = dir.lstmtext("data stats small.yaml --set text.train_max_length=1");
     assert_fails(none, 1, &["text.train_max_length leaves no training examples"]);
+}
+
+fn notes(dir: &TestDir, line: &str) -> Vec<String> {
+    let report = stats(dir, line);
+    let notes = report["notes"].as_array().unwrap().iter();
+    notes.map(|note| note.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn labels_inside_the_text_are_rejected() {
+    let dir = TestDir::with_data()
+        .file("two.txt", "__label__a good\n__label__b bad __label__c\n__label__a good\n");
+    let command = dir.lstmtext("train small.yaml --set data.train=two.txt --set data.test=null");
+    assert_fails(command, 1, &["two.txt:2: found more than one label", "__label__c"]);
+    let command = dir.lstmtext("train small.yaml --set data.text_column=[text,label]");
+    assert_fails(command, 2, &["data.text_column", "is also data.label_column"]);
+    let command = dir.lstmtext("data stats small.yaml --set data.text_column=2");
+    assert_fails(command, 1, &["train.csv:1: data.text_column: the column number 2 is also"]);
+}
+
+#[test]
+fn look_alike_labels_and_missing_classes_are_reported_by_every_command() {
+    let mut examples = examples(&["neg", "pos"], 40, 1);
+    examples[3].label = "Pos".into();
+    examples.sort_by_key(|example| example.label.to_lowercase());
+    let dir = TestDir::with_data().file("train.csv", csv(&examples));
+    let alike = "the labels \"pos\" (19), \"Pos\" (1) look alike";
+    let position = "--set data.split.method=position --set data.test=null";
+    let sorted = "all validation examples have the label \"pos\": the file may be sorted by label";
+    let stats = notes(&dir, position);
+    assert!(stats[0].starts_with(alike) && stats[2].starts_with(sorted), "{stats:?}");
+    for line in ["train small.yaml --out run", "data split small.yaml --to parts"] {
+        let done = dir.lstmtext(&format!("{line} {position}")).assert().success();
+        for note in [alike, sorted, "1 label has a single example: \"Pos\""] {
+            assert!(stderr(&done).contains(&format!("note: {note}")), "{}", stderr(&done));
+        }
+    }
+}
+
+/// A run of lstmtext 0.1, whose configuration has no data.version, ended before its first checkpoint.
+#[test]
+fn resumed_runs_keep_the_rules_for_their_data() {
+    let rows: String = (0..40)
+        .map(|n| format!("{{\"text\": \"w{n}\", \"label\": \"{}\"}}\n", ["a", "b", "a "][n % 3]))
+        .collect();
+    let yaml = "data: {train: train.jsonl}\ntext: {min_count: 1}\ntrain: {epochs: 1}\n";
+    let dir = TestDir::with_data().file("train.jsonl", rows).file("run/config.yaml", yaml);
+    let done = dir.train("--resume run");
+    assert!(stderr(&done).contains("labels a, a , b"), "{}", stderr(&done));
+    assert!(dir.read("run/best/config.yaml").contains("\n  version: 1\n"));
+    dir.lstmtext("evaluate run").assert().success();
+    assert!(dir.read("run/config.yaml").contains("\n  version: 1\n"));
+    dir.lstmtext("train run/config.yaml --out new").assert().success();
+    let fresh = dir.file("new.yaml", yaml);
+    let done = fresh.train("new.yaml --out fresh");
+    assert!(stderr(&done).contains("labels a, b\n"), "{}", stderr(&done));
 }

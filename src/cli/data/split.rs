@@ -41,7 +41,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     create_parent_directory(&args.to)?;
     replace_directory(&args.to, |directory| {
-        for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+        for name in SplitName::ALL {
             let examples = splits.split(name);
             if examples.is_empty() {
                 continue;

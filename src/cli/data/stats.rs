@@ -46,7 +46,7 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let encoders = data.train.encoders(&config.inputs)?;
     data.drop_long_texts(&config)?;
     let mut splits = Vec::new();
-    for name in [SplitName::Train, SplitName::Validation, SplitName::Test] {
+    for name in SplitName::ALL {
         let examples = data.split(name);
         if examples.is_empty() {
             continue;

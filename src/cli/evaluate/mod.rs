@@ -165,7 +165,7 @@ fn same_split(a: &Config, b: &Config) -> bool {
     let split = |data: &DataConfig| {
         let files = (data.train.clone(), data.validation.clone(), data.test.clone());
         let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
-        (files, rows, data.labels.clone(), data.split.clone())
+        (files, rows, data.labels.clone(), data.split.clone(), data.version)
     };
     split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
 }

@@ -51,6 +51,12 @@ section! {
         /// Cache tokenized files on disk (in LSTMTEXT_CACHE or ~/.cache/lstmtext), where later runs
         /// reuse them. Cached tokens are not held in memory. auto: cache files larger than 256 MB.
         cache: CacheUse = CacheUse::Auto;
+        /// Version of the rules for reading and splitting data. Runs keep the rules that they began
+        /// with. 1: lstmtext 0.1. 2: labels are trimmed; CSV quotes and fastText labels are checked
+        /// strictly; a text column cannot be the label column; a stratified split keeps texts together
+        /// that differ only in case, spaces, punctuation and HTML tags, and keeps a training example
+        /// of each class.
+        version: u64 = 2, between(1.0, 2.0);
         /// Split of the training data into training, validation and test examples.
         split: SplitConfig;
     }
@@ -73,6 +79,13 @@ section! {
         /// Random seed of the split. Independent of train.seed, so that runs with different seeds
         /// share one split.
         seed: u64 = 1;
+    }
+}
+
+impl DataConfig {
+    /// Returns true for data that is read and split by the rules of lstmtext 0.1.
+    pub fn has_first_rules(&self) -> bool {
+        self.version == 1
     }
 }
 

@@ -13,8 +13,7 @@ use crate::io::input::open_limited;
 /// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let wanted = |name: &String| {
-        let label = config.label_names.get(name).unwrap_or(name);
-        config.labels.is_empty() || config.labels.contains(label)
+        config.labels.is_empty() || config.labels.contains(&config.class_name(name))
     };
     let mut classes: Vec<(String, PathBuf)> = Vec::new();
     for (name, entry) in sorted_entries(path)? {

@@ -1,13 +1,13 @@
 //! Collects the rows that the readers of all formats produce.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use anyhow::bail;
 
 use super::rows::Rows;
-use crate::config::{BrokenLines, Column, Config, Input, Inputs};
+use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::CONVERT;
 
 /// One example as it is in the file.
@@ -27,11 +27,11 @@ pub struct Sink<'a> {
     /// First row of the current file that spans suspiciously many lines: line and number of lines.
     pub long_row: Option<(u64, u64)>,
     pub inputs: &'a Inputs,
-    /// Index of each label in `rows.label_names`.
+    /// Index in `rows.label_names` of each label as it is in the file.
     label_indices: HashMap<String, u32>,
-    broken: BrokenLines,
-    /// New names of labels, by the names in the file.
-    renamed_labels: &'a BTreeMap<String, String>,
+    /// Index of each of `rows.label_names`.
+    name_indices: HashMap<String, u32>,
+    data: &'a DataConfig,
 }
 
 impl<'a> Sink<'a> {
@@ -42,8 +42,8 @@ impl<'a> Sink<'a> {
             long_row: None,
             inputs: &config.inputs,
             label_indices: HashMap::new(),
-            broken: config.data.broken_lines,
-            renamed_labels: &config.data.label_names,
+            name_indices: HashMap::new(),
+            data: &config.data,
         }
     }
 
@@ -55,14 +55,15 @@ impl<'a> Sink<'a> {
     /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the
     /// filter excludes the row, and a message if the row is broken.
     pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
-        let checked = row.and_then(|row| match row {
-            Some(row) if row.label.is_empty() => Err("the label is empty".to_owned()),
-            row => Ok(row),
-        });
-        match checked {
-            Ok(Some(row)) => self.push(line, row)?,
+        let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts));
+        match row.and_then(|row| row.map(with_index).transpose()) {
+            Ok(Some((label, texts))) => {
+                self.rows.labels.push(label);
+                self.rows.lines.push(line);
+                (self.each)(texts)?;
+            }
             Ok(None) => {}
-            Err(message) if self.broken == BrokenLines::Error => {
+            Err(message) if self.data.broken_lines == BrokenLines::Error => {
                 let path = self.file();
                 let advice = "to skip such rows, set data.broken_lines: skip";
                 match line {
@@ -75,20 +76,22 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn push(&mut self, line: u64, row: Row) -> anyhow::Result<()> {
-        let label = self.renamed_labels.get(&row.label).unwrap_or(&row.label);
-        let index = match self.label_indices.get(label) {
-            Some(index) => *index,
-            None => {
-                let next = self.label_indices.len() as u32;
-                self.rows.label_names.push(label.clone());
-                self.label_indices.insert(label.clone(), next);
-                next
-            }
-        };
-        self.rows.labels.push(index);
-        self.rows.lines.push(line);
-        (self.each)(row.texts)
+    /// Returns the index of a label, and adds its name if it is new.
+    fn label_index(&mut self, label: &str) -> Result<u32, String> {
+        if let Some(index) = self.label_indices.get(label) {
+            return Ok(*index);
+        }
+        let name = self.data.class_name(label);
+        if name.is_empty() {
+            return Err("the label is empty".into());
+        }
+        let names = &mut self.rows.label_names;
+        let index = *self.name_indices.entry(name).or_insert_with_key(|name| {
+            names.push(name.clone());
+            names.len() as u32 - 1
+        });
+        self.label_indices.insert(label.to_owned(), index);
+        Ok(index)
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 
 use super::lines::{for_each_line, limits};
 use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
-use crate::config::{Column, DataConfig, Inputs};
+use crate::config::{Column, DataConfig, Inputs, label_in_text};
 use crate::io::input::open_limited;
 
 /// Sentinel row appended to a CSV file. No text contains it.
@@ -157,10 +157,20 @@ impl Layout {
             let column = by_name(name).map_err(|fault| format!("data.filter: {fault}"))?;
             Ok((column, value.clone()))
         };
+        let columns = inputs.columns();
+        let texts = columns.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let label =
+            find(&config.label_column).map_err(|fault| format!("data.label_column: {fault}"))?;
+        // The same column by its name and by its number.
+        let reads_label = columns.iter().zip(&texts).find(|(_, text)| **text == label);
+        if let Some((column, _)) = reads_label
+            && !config.has_first_rules()
+        {
+            return Err(format!("{}: {}", field_of(inputs, column), label_in_text(column)));
+        }
         Ok(Self {
-            texts: inputs.columns().iter().map(text).collect::<Result<_, _>>()?,
-            label: find(&config.label_column)
-                .map_err(|fault| format!("data.label_column: {fault}"))?,
+            texts,
+            label,
             filter: config.filter.iter().map(condition).collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
         })

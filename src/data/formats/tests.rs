@@ -121,7 +121,81 @@ fn fasttext_labels_precede_the_text() {
     assert!(
         fault("a.txt", b"__label__a x\nno label\n", "").starts_with("2: expected __label__NAME")
     );
-    assert!(fault("a.txt", b"__label__a __label__b x\n", "").contains("more than one label"));
+    assert_eq!(pairs(&read_file("a.txt", b"__label__a , x\n", "").unwrap()), [("a", ", x")]);
+}
+
+#[test]
+fn a_second_fasttext_label_anywhere_is_rejected_with_its_line() {
+    for line in [
+        "__label__a __label__b x",
+        "__label__a , __label__b , x",
+        "__label__a x __label__b",
+        "__label__a,__label__b x",
+        "__label__a x\u{a0}__label__b y",
+    ] {
+        let content = format!("__label__a good\n{line}\n__label__b bad\n");
+        let message = fault("a.txt", content.as_bytes(), "");
+        assert!(message.starts_with("2: found more than one label, the second in "), "{message}");
+        let read = read_file("a.txt", content.as_bytes(), "  broken_lines: skip\n").unwrap();
+        assert_eq!((pairs(&read).len(), read.skipped), (2, 1), "{line}");
+    }
+    let first_rules = read_file("a.txt", b"__label__a x __label__b\n", "  version: 1\n").unwrap();
+    assert_eq!(pairs(&first_rules), [("a", "x __label__b")]);
+}
+
+#[test]
+fn the_label_column_cannot_be_a_text_column() {
+    let content = b"text,label\na,x\nb,y\n";
+    for fields in ["  text_column: 2\n", "  text_column: [text, 2]\n", "  label_column: 1\n"] {
+        let message = fault("a.csv", content, fields);
+        assert!(message.contains("is also data.label_column"), "{message}");
+        assert!(read_file("a.csv", content, &format!("{fields}  version: 1\n")).is_ok());
+    }
+}
+
+#[test]
+fn labels_are_trimmed_and_composed_in_every_format() {
+    let expected = ["caf\u{e9}", "neg"];
+    let contents: [(&str, &str); 4] = [
+        ("a.csv", "text,label\na,caf\u{e9}\nb,\" cafe\u{301} \"\nc,neg\u{a0}\nd,neg\n"),
+        ("a.tsv", "text\tlabel\na\tcaf\u{e9}\nb\t cafe\u{301} \nc\tneg\u{a0}\nd\tneg\n"),
+        (
+            "a.jsonl",
+            "{\"text\": 1, \"label\": \"caf\u{e9}\"}\n{\"text\": 1, \"label\": \" cafe\u{301} \"}\n\
+             {\"text\": 1, \"label\": \"neg\\t\"}\n{\"text\": 1, \"label\": \"neg\"}\n",
+        ),
+        (
+            "a.txt",
+            "__label__caf\u{e9} a\n__label__cafe\u{301} b\n__label__neg\u{a0}c\n__label__neg d\n",
+        ),
+    ];
+    for (name, content) in contents {
+        let read = read_file(name, content.as_bytes(), "").unwrap();
+        assert_eq!(read.label_names, expected, "{name}");
+        assert_eq!(read.labels, [0, 0, 1, 1], "{name}");
+    }
+    let jsonl = contents[2].1.as_bytes();
+    assert_eq!(read_file("a.jsonl", jsonl, "  version: 1\n").unwrap().label_names.len(), 4);
+    let renamed = read_file("a.jsonl", jsonl, "  label_names: {' neg': ' bad '}\n").unwrap();
+    assert_eq!(renamed.label_names, ["caf\u{e9}", "bad"]);
+    let empty = b"{\"text\": 1, \"label\": \" \"}\n";
+    assert!(fault("a.jsonl", empty, "").starts_with("1: the label is empty"));
+}
+
+#[test]
+fn directories_whose_names_differ_in_spaces_are_one_class() {
+    let directory = tempfile::tempdir().unwrap();
+    for class in ["neg", "pos", "pos "] {
+        std::fs::create_dir(directory.path().join(class)).unwrap();
+        std::fs::write(directory.path().join(class).join("1.txt"), "text").unwrap();
+    }
+    for fields in ["", "  labels: [' neg', 'pos ']\n"] {
+        let read = read(directory.path(), &data_config(fields)).unwrap();
+        assert_eq!(
+            (&read.label_names[..], &read.labels[..]),
+            (&["neg", "pos"].map(str::to_owned)[..], &[0, 1, 1][..])
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Labels in the configuration, spelled as the labels of the data files are.
+
+use std::collections::BTreeMap;
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::fields::{Fault, Field, set_value};
+use super::schema::{Config, DataConfig};
+use super::types::ClassWeights;
+use super::value::FieldValue;
+
+impl DataConfig {
+    /// Returns the name of the class with this label in a file: trimmed, with composed characters
+    /// (Unicode NFC), and renamed by `data.label_names`.
+    pub fn class_name(&self, label: &str) -> String {
+        let label = self.clean_label(label);
+        self.label_names.get(&label).cloned().unwrap_or(label)
+    }
+
+    fn clean_label(&self, label: &str) -> String {
+        match self.has_first_rules() {
+            true => label.to_owned(),
+            false => label.trim().nfc().collect(),
+        }
+    }
+}
+
+/// Spells the labels in a configuration as those of the files. Returns the fields in which two
+/// entries thereby name the same label.
+pub fn clean_labels(config: &mut Config, fields: &mut [Field]) -> Vec<Fault> {
+    let data = config.data.clone();
+    let clean = |label: &String| data.clean_label(label);
+    let labels: Vec<String> = data.labels.iter().map(clean).collect();
+    set_value(fields, &["data", "labels"], labels.to_yaml());
+    config.data.labels = labels;
+
+    let mut faults = Vec::new();
+    let mut unique = |field: [&str; 2], before: usize, after: usize| {
+        if after < before {
+            let path = field.map(str::to_owned).to_vec();
+            faults.push(Fault { path, message: "two entries name the same label".into() });
+        }
+    };
+    let names = data.label_names.iter();
+    let names: BTreeMap<String, String> =
+        names.map(|(old, new)| (clean(old), clean(new))).collect();
+    unique(["data", "label_names"], data.label_names.len(), names.len());
+    set_value(fields, &["data", "label_names"], names.to_yaml());
+    config.data.label_names = names;
+
+    if let ClassWeights::Given(weights) = &mut config.train.class_weights {
+        let cleaned: BTreeMap<String, f64> =
+            weights.iter().map(|(label, weight)| (clean(label), *weight)).collect();
+        unique(["train", "class_weights"], weights.len(), cleaned.len());
+        set_value(fields, &["train", "class_weights"], cleaned.to_yaml());
+        *weights = cleaned;
+    }
+    faults
+}

@@ -1,0 +1,104 @@
+//! Labels that look alike, such as "neg" and "Neg". They are separate classes, most likely by mistake.
+
+use std::collections::BTreeMap;
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_security::confusable_detection::skeleton;
+
+use super::formats::excerpt;
+use crate::output::format::{group_digits, join_names};
+
+/// Maximum number of groups of labels in the notes.
+const SHOWN: usize = 5;
+
+/// Returns notes on labels that look alike. `counts` has each label with its number of examples.
+pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<String> {
+    let mut groups: BTreeMap<String, Vec<(&str, usize)>> = BTreeMap::new();
+    for (label, count) in counts {
+        groups.entry(appearance(label)).or_default().push((label, *count));
+    }
+    let mut groups: Vec<_> = groups.into_values().filter(|group| group.len() > 1).collect();
+    groups.sort_by_key(|group| {
+        std::cmp::Reverse(group.iter().map(|(_, count)| count).max().copied())
+    });
+    let mut notes: Vec<String> = groups.iter().take(SHOWN).map(|group| note(group)).collect();
+    if groups.len() > SHOWN {
+        notes.push(format!("{} more groups of labels look alike", groups.len() - SHOWN));
+    }
+    notes
+}
+
+fn note(group: &[(&str, usize)]) -> String {
+    let mut group = group.to_vec();
+    group.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let shown: Vec<String> = group
+        .iter()
+        .map(|(label, count)| format!("{:?} ({})", excerpt(label), group_digits(*count)))
+        .collect();
+    format!(
+        "the labels {} look alike, but are separate classes; data.label_names can make them one",
+        join_names(&shown)
+    )
+}
+
+/// Returns the label among `known` that looks like `label`.
+pub fn similar<'a>(label: &str, known: &'a [String]) -> Option<&'a str> {
+    let appearance_of_label = appearance(label);
+    known.iter().find(|known| appearance(known) == appearance_of_label).map(String::as_str)
+}
+
+/// Returns a key that is the same for labels that look alike or have the same value: other case, other
+/// spaces, characters of other scripts that look the same (Unicode TR 39), "1", "1.0" and "true".
+fn appearance(label: &str) -> String {
+    let visible = label.nfkc().filter(|c| !is_invisible(*c)).collect::<String>();
+    let words = visible.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    match words.as_str() {
+        "true" => "1".to_owned(),
+        "false" => "0".to_owned(),
+        words => match words.parse::<f64>() {
+            Ok(number) if number.is_finite() => (number + 0.0).to_string(),
+            // Both mappings: "O" looks like "0", and "o" is its lower case.
+            _ => skeleton(words).collect::<String>().to_lowercase(),
+        },
+    }
+}
+
+/// Returns true for characters without width, such as a byte order mark within a file.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_look_alike_are_noted_with_their_counts() {
+        let alike: [&[&str]; 6] = [
+            &["neg", "Neg", "NEG"],
+            &["1", "1.0", "true", "01"],
+            &["very  good", "very good", "very\u{a0}good"],
+            &["fine", "ﬁne", "fi\u{200b}ne"],
+            // The second has a Cyrillic "о".
+            &["pos", "p\u{43e}s"],
+            &["O1", "o1"],
+        ];
+        for labels in alike {
+            let counts: Vec<(&str, usize)> = labels.iter().map(|label| (*label, 1_200)).collect();
+            let notes = look_alikes(&counts);
+            assert_eq!(notes.len(), 1, "{labels:?}: {notes:?}");
+            assert_eq!(notes[0].matches("(1,200)").count(), labels.len(), "{notes:?}");
+        }
+        let different = ["neg", "pos", "-1", "1", "0", "10", "no", "false positive", "é", "e"];
+        assert_eq!(look_alikes(&different.map(|label| (label, 1))), [] as [String; 0]);
+    }
+
+    #[test]
+    fn notes_on_many_groups_are_shortened() {
+        let labels: Vec<String> =
+            (0..40).map(|n| format!("{}{}", ["a", "A"][n % 2], n / 2)).collect();
+        let counts: Vec<(&str, usize)> = labels.iter().map(|label| (&**label, 1)).collect();
+        let notes = look_alikes(&counts);
+        assert_eq!((notes.len(), &*notes[SHOWN]), (6, "15 more groups of labels look alike"));
+    }
+}
