@@ -17,7 +17,7 @@ use crate::plot::{Picture, Theme};
 use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
-use crate::run::listing::{find, is_run};
+use crate::run::listing::{RunReport, find, is_run};
 use crate::text::{Encoder, OOV, START};
 
 const EXAMPLES: &str = "\
@@ -186,7 +186,7 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
         records: run.records()?,
         times: run.times()?,
         steps: events::scalars(run.path(), SubRun::Train, TAGS)?,
-        best: run.summary().map(|outcome| outcome.validation),
+        best: RunReport::read(run.path()).best.map(|best| best.validation),
     };
     let has_steps = curves.steps.iter().any(|curve| !curve.is_empty());
     if curves.records.is_empty() && !(has_steps && x_axis == XAxis::Step) {

@@ -252,6 +252,9 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
         false => "",
     };
     message(format!("\nranked by {}{deviation}\n", board.metric.as_str()));
+    if !directory.sweep.base.config.train.early_stopping.restore_best {
+        note("scores are those of last/ (train.early_stopping.restore_best: false)\n");
+    }
     let changes_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
     if let Some(field) = directory.varied_fields().find(changes_data) {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
+use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
@@ -54,7 +55,7 @@ pub struct TrainArgs {
     /// Do not score the test examples, e.g. while you compare runs; `evaluate` scores them later
     #[arg(long)]
     no_test: bool,
-    /// Print the summary as JSON
+    /// Print the summary and the directory of the run as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -189,7 +190,7 @@ impl Session<'_> {
                 StopReason::EarlyStopping => "train.early_stopping.patience",
             };
             let over = format!(
-                "the run is finished after {}, {} after the best; to train on, increase {limit} with \
+                "the run is finished after {}, {} without improvement; to train on, increase {limit} with \
                  --set",
                 pluralize(progress.epoch, "epoch"),
                 pluralize(progress.waited, "validation"),
@@ -351,6 +352,15 @@ fn describe_run(
     Ok(())
 }
 
+/// Output of --json.
+#[derive(Serialize)]
+struct Printed<'a> {
+    /// Directory of the run.
+    run: &'a Path,
+    #[serde(flatten)]
+    outcome: &'a RunSummary,
+}
+
 /// Prints the scores to stdout, and the next commands to try to stderr.
 fn report(
     run: &RunDirectory,
@@ -359,13 +369,14 @@ fn report(
     json: bool,
 ) -> anyhow::Result<()> {
     if json {
-        print_json(outcome)?;
+        print_json(&Printed { run: run.path(), outcome })?;
     } else {
+        let weights = outcome.scored();
         let mut scores = vec![("validation", outcome.validation)];
         scores.extend(outcome.test.map(|test| ("test", test)));
         for (split, score) in scores {
             let (accuracy, loss) = (100.0 * score.accuracy, score.loss);
-            print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}"))?;
+            print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}  {weights}"))?;
         }
     }
     // TensorBoard can compare all runs in `runs`. Any other parent may contain unrelated files.

@@ -1,5 +1,7 @@
 //! Loss and accuracy: sums that are divided once, at the end.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::StoppingMetric;
@@ -47,6 +49,13 @@ impl Score {
             StoppingMetric::ValidationAccuracy => -self.accuracy,
         }
     }
+
+    /// Compares two scores on the same examples by the metric, and by the loss if it is equal. The
+    /// better one is less. Everything that ranks uses this order.
+    pub fn rank(self, other: Self, metric: StoppingMetric) -> Ordering {
+        let by_metric = self.cost(metric).total_cmp(&other.cost(metric));
+        by_metric.then(self.loss.total_cmp(&other.loss))
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +69,15 @@ mod tests {
         meter.add(4.0, 0, 1);
         assert_eq!(meter.score(), Score { loss: 1.6, accuracy: 0.6 });
         assert_eq!(Meter::default().score(), Score { loss: 0.0, accuracy: 0.0 });
+    }
+
+    #[test]
+    fn the_metric_ranks_scores_and_the_loss_breaks_ties() {
+        let score = |loss, accuracy| Score { loss, accuracy };
+        let (loss, accuracy) = (StoppingMetric::ValidationLoss, StoppingMetric::ValidationAccuracy);
+        assert_eq!(score(0.2, 0.8).rank(score(0.3, 0.9), loss), Ordering::Less);
+        assert_eq!(score(0.2, 0.8).rank(score(0.3, 0.9), accuracy), Ordering::Greater);
+        assert_eq!(score(0.2, 0.9).rank(score(0.3, 0.9), accuracy), Ordering::Less);
+        assert_eq!(score(0.2, 0.8).rank(score(0.2, 0.8), loss), Ordering::Equal);
     }
 }

@@ -1,5 +1,6 @@
 //! The directory of a training run.
 
+use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,41 @@ const ERROR: &str = "error.txt";
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+}
+
+/// Checkpoint of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointKind {
+    /// `best/`: the weights of the best validation so far.
+    Best,
+    /// `last/`: the state after the latest step.
+    Last,
+}
+
+impl CheckpointKind {
+    /// Name of its directory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// Weights that scores belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoredWeights {
+    /// Checkpoint that contains them.
+    pub checkpoint: CheckpointKind,
+    /// Epoch of their validation, from 1.
+    pub epoch: usize,
+}
+
+impl fmt::Display for ScoredWeights {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/ (epoch {})", self.checkpoint.as_str(), self.epoch)
+    }
 }
 
 /// Line of `metrics.jsonl`, written at each validation.
@@ -66,13 +102,25 @@ pub struct RunSummary {
     pub seconds: f64,
     /// Number of tokens trained on per second.
     pub tokens_per_second: f64,
-    /// Validation score of the best epoch.
+    /// Weights that both scores belong to. `None` in summaries of earlier versions, whose validation
+    /// score is that of the best epoch.
+    #[serde(default)]
+    pub scored: Option<ScoredWeights>,
+    /// Score on the validation examples.
     pub validation: Score,
     /// Number of validation examples; 0 in summaries of earlier versions.
     #[serde(default)]
     pub validation_examples: usize,
     /// Score on the test examples; null if there are none.
     pub test: Option<Score>,
+}
+
+impl RunSummary {
+    /// Weights that the validation score belongs to.
+    pub fn scored(&self) -> ScoredWeights {
+        let best = ScoredWeights { checkpoint: CheckpointKind::Best, epoch: self.best_epoch };
+        self.scored.unwrap_or(best)
+    }
 }
 
 impl RunDirectory {
@@ -142,14 +190,19 @@ impl RunDirectory {
         &self.path
     }
 
+    /// Path of a checkpoint.
+    pub fn checkpoint(&self, kind: CheckpointKind) -> PathBuf {
+        self.path.join(kind.as_str())
+    }
+
     /// Path of the checkpoint of the best validation.
     pub fn best(&self) -> PathBuf {
-        self.path.join("best")
+        self.checkpoint(CheckpointKind::Best)
     }
 
     /// Path of the latest checkpoint.
     pub fn last(&self) -> PathBuf {
-        self.path.join("last")
+        self.checkpoint(CheckpointKind::Last)
     }
 
     /// Path of the resolved configuration.

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{self, Config, Input, Resolved, StoppingMetric};
+use crate::config::{self, Config, EarlyStoppingConfig, Input, Resolved, StoppingMetric};
 use crate::events;
 use crate::model::parameters::embedding_name;
 use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
 use crate::run::checkpoint::{self, is_checkpoint};
-use crate::run::directory::{RunDirectory, RunSummary, ValidationRecord, ValidationTime};
+use crate::run::directory::{
+    CheckpointKind, RunDirectory, RunSummary, ScoredWeights, ValidationRecord, ValidationTime,
+};
 use crate::run::progress::{Best, Progress};
 
 /// Maximum depth of the search for runs. The runs of a sweep are at depth 2.
@@ -46,6 +48,15 @@ impl RunState {
     }
 }
 
+/// Score on the validation examples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// Weights that the score belongs to.
+    pub weights: ScoredWeights,
+    /// The score.
+    pub validation: Score,
+}
+
 /// Information about a run, from its files.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -59,6 +70,9 @@ pub struct RunReport {
     pub resolved: Option<Resolved>,
     /// Best validation so far.
     pub best: Option<Best>,
+    /// Score by which the run is ranked: that of its best weights so far, or of its latest ones with
+    /// `restore_best: false`.
+    pub scored: Option<Scored>,
     /// Score on the test examples, if the run has finished and has any.
     pub test: Option<Score>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
@@ -143,6 +157,7 @@ impl RunReport {
             state,
             started: events::start_time(directory.path()),
             best: files.best(config),
+            scored: files.scored(config),
             test: files.summary.as_ref().and_then(|summary| summary.test),
             epoch: files.epoch(),
             seconds: files.seconds(),
@@ -197,18 +212,48 @@ impl RunFiles {
     }
 
     fn best(&self, config: Option<&Config>) -> Option<Best> {
-        if let Some(summary) = &self.summary {
-            return Some(Best { epoch: summary.best_epoch, validation: summary.validation });
+        let summary = self.summary.as_ref().map(|summary| (summary.scored(), summary.validation));
+        if let Some((ScoredWeights { checkpoint: CheckpointKind::Best, epoch }, validation)) =
+            summary
+        {
+            return Some(Best { epoch, validation });
         }
         // Without a checkpoint, the best validation follows from the records.
-        let metric = config.map(|config| config.train.early_stopping.metric);
-        let metric = metric.unwrap_or(StoppingMetric::ValidationLoss);
-        let cost = |record: &ValidationRecord| record.validation.cost(metric);
-        let best = || self.records.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
         let saved = self.latest.as_ref().and_then(|latest| latest.best);
-        saved.or_else(|| {
-            best().map(|record| Best { epoch: record.epoch, validation: record.validation })
+        saved.or_else(|| self.best_record(&config?.train.early_stopping)).or_else(|| {
+            // Without the configuration, the metric is unknown.
+            let metric = StoppingMetric::ValidationLoss;
+            let records = self.records.iter();
+            let best = records.min_by(|a, b| a.validation.rank(b.validation, metric))?;
+            Some(Best { epoch: best.epoch, validation: best.validation })
         })
+    }
+
+    /// Returns the validation of which training has saved `best/`.
+    fn best_record(&self, early_stopping: &EarlyStoppingConfig) -> Option<Best> {
+        let mut progress = Progress::default();
+        for record in &self.records {
+            progress.validated(record.epoch, record.validation, early_stopping);
+        }
+        progress.best
+    }
+
+    fn scored(&self, config: Option<&Config>) -> Option<Scored> {
+        if let Some(summary) = &self.summary {
+            return Some(Scored { weights: summary.scored(), validation: summary.validation });
+        }
+        let restores_best = config.is_none_or(|config| config.train.early_stopping.restore_best);
+        let (checkpoint, epoch, validation) = match restores_best {
+            true => {
+                let best = self.best(config)?;
+                (CheckpointKind::Best, best.epoch, best.validation)
+            }
+            false => {
+                let last = self.records.last()?;
+                (CheckpointKind::Last, last.epoch, last.validation)
+            }
+        };
+        Some(Scored { weights: ScoredWeights { checkpoint, epoch }, validation })
     }
 
     fn epoch(&self) -> usize {
@@ -272,6 +317,7 @@ mod tests {
         parameters: 7,
         best_epoch: 2,
         seconds: 9.5,
+        scored: None,
         tokens_per_second: 100.0,
         validation: Score { loss: 0.25, accuracy: 0.9 },
         validation_examples: 50,
@@ -331,6 +377,21 @@ mod tests {
         let accuracy = "data: {train: x}\ntrain: {early_stopping: {metric: validation_accuracy}}\n";
         fs::write(report.directory.config(), accuracy).unwrap();
         assert_eq!(RunReport::read(directory.path()).best.unwrap().epoch, 2);
+    }
+
+    #[test]
+    fn a_run_that_keeps_its_last_weights_is_ranked_by_their_score() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = run(directory.path());
+        let yaml = "data: {train: x}\ntrain: {early_stopping: {restore_best: false}}\n";
+        fs::write(run.config(), yaml).unwrap();
+        let last = ScoredWeights { checkpoint: CheckpointKind::Last, epoch: 2 };
+        let scored = || RunReport::read(directory.path()).scored.unwrap();
+        assert_eq!((scored().weights, scored().validation.loss), (last, 0.6));
+        run.write_summary(&RunSummary { scored: Some(last), ..SUMMARY }).unwrap();
+        assert_eq!((scored().weights, scored().validation), (last, SUMMARY.validation));
+        // The best validation is still that of the records.
+        assert_eq!(RunReport::read(directory.path()).best.unwrap().epoch, 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStoppingConfig, TrainConfig};
 use crate::objective::metrics::{Meter, Score};
+use crate::run::directory::ValidationRecord;
 
 /// Progress of a training run between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,8 +27,11 @@ pub struct Progress {
     pub seconds_at_validation: f64,
     /// Best validation so far.
     pub best: Option<Best>,
-    /// Number of validations since the best one.
+    /// Number of validations since the metric improved.
     pub waited: usize,
+    /// Latest validation; `None` in checkpoints of earlier versions.
+    #[serde(default)]
+    pub last: Option<ValidationRecord>,
     /// State of the plateau schedule.
     pub plateau: Plateau,
 }
@@ -37,7 +41,7 @@ pub struct Progress {
 pub struct Plateau {
     /// Factor of the learning rate.
     pub factor: f64,
-    /// Number of validations since the last reduction or best score.
+    /// Number of validations since the last reduction or improvement.
     pub waited: usize,
 }
 
@@ -54,6 +58,25 @@ pub struct Best {
     pub epoch: usize,
     /// Score on the validation examples.
     pub validation: Score,
+}
+
+/// Result of a validation, compared with the best one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The metric is better, by more than `min_delta`.
+    Improved,
+    /// The metric is equal, and the loss is lower: the best validation is replaced, but early stopping
+    /// does not wait longer.
+    Tied,
+    /// The validation is not better.
+    NotBetter,
+}
+
+impl Comparison {
+    /// Returns true if the validation is the best so far.
+    pub fn is_best(self) -> bool {
+        self != Self::NotBetter
+    }
 }
 
 /// Reason why a run is over.
@@ -82,21 +105,26 @@ impl Progress {
         if self.batch == 0 { self.epoch } else { self.epoch + 1 }
     }
 
-    /// Records a validation after the current step. Returns true if its score is a new best.
-    pub fn validated(&mut self, score: Score, config: &EarlyStoppingConfig) -> bool {
-        let new_best = match self.best {
-            None => true,
-            Some(best) => {
-                score.cost(config.metric) < best.validation.cost(config.metric) - config.min_delta
+    /// Records a validation in this epoch.
+    pub fn validated(
+        &mut self,
+        epoch: usize,
+        score: Score,
+        config: &EarlyStoppingConfig,
+    ) -> Comparison {
+        let cost = |score: Score| score.cost(config.metric);
+        let comparison = match self.best.map(|best| best.validation) {
+            Some(best) if cost(score) >= cost(best) - config.min_delta => {
+                let is_tied = cost(score) == cost(best) && score.rank(best, config.metric).is_lt();
+                if is_tied { Comparison::Tied } else { Comparison::NotBetter }
             }
+            _ => Comparison::Improved,
         };
-        if new_best {
-            self.best = Some(Best { epoch: self.epoch_number(), validation: score });
-            self.waited = 0;
-        } else {
-            self.waited += 1;
+        if comparison.is_best() {
+            self.best = Some(Best { epoch, validation: score });
         }
-        new_best
+        self.waited = if comparison == Comparison::Improved { 0 } else { self.waited + 1 };
+        comparison
     }
 
     /// Reason why the run is over; `None` if it is not.
@@ -119,7 +147,7 @@ mod tests {
         let config = config::parse(&yaml, "test", &[]).unwrap().config.train;
         let mut progress = Progress::default();
         let mut validated = |&(loss, accuracy): &(f64, f64)| {
-            progress.validated(Score { loss, accuracy }, &config.early_stopping)
+            progress.validated(1, Score { loss, accuracy }, &config.early_stopping).is_best()
         };
         let bests = scores.iter().map(&mut validated).collect();
         (bests, progress.stop_reason(&config))
@@ -137,10 +165,17 @@ mod tests {
     #[test]
     fn a_new_best_improves_the_configured_metric_by_min_delta() {
         let scores = [(0.5, 0.7), (0.4, 0.7), (0.45, 0.705), (0.6, 0.8)];
-        assert_eq!(run("metric: validation_accuracy", &scores).0, [true, false, true, true]);
+        assert_eq!(run("metric: validation_accuracy", &scores).0, [true, true, true, true]);
         let fields = "metric: validation_accuracy, min_delta: 0.01";
-        assert_eq!(run(fields, &scores).0, [true, false, false, true]);
+        assert_eq!(run(fields, &scores).0, [true, true, false, true]);
         assert_eq!(run("min_delta: 0.2", &scores).0, [true, false, false, false]);
+    }
+
+    #[test]
+    fn the_lower_loss_breaks_ties_but_early_stopping_waits_for_the_metric() {
+        let scores = [(0.5, 0.7), (0.4, 0.7), (0.45, 0.7)];
+        let expected = (vec![true, true, false], Some(StopReason::EarlyStopping));
+        assert_eq!(run("metric: validation_accuracy, patience: 2", &scores), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
 use crate::output::table::{Align, Table, wrap};
-use crate::run::directory::RunSummary;
+use crate::run::directory::{RunSummary, ScoredWeights};
 
 /// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +61,8 @@ pub struct Scores {
     pub loss: MeanAndDeviation,
     /// Validation accuracy.
     pub accuracy: MeanAndDeviation,
+    /// Mean epoch of the scored weights.
+    pub epoch: f64,
     /// Mean best epoch.
     pub best_epoch: f64,
     /// Mean training time in seconds.
@@ -85,7 +87,9 @@ pub struct FinishedRun {
     pub run: String,
     /// `train.seed`.
     pub seed: Value,
-    /// Validation score of the best epoch.
+    /// Weights that the score belongs to.
+    pub scored: ScoredWeights,
+    /// Validation score.
     pub validation: Score,
     /// Number of validation examples.
     pub validation_examples: usize,
@@ -126,6 +130,7 @@ impl Scores {
         Some(Self {
             loss: statistics(|run| run.validation.loss),
             accuracy: statistics(|run| run.validation.accuracy),
+            epoch: statistics(|run| run.scored.epoch as f64).mean,
             best_epoch: statistics(|run| run.best_epoch as f64).mean,
             seconds: statistics(|run| run.seconds).mean,
         })
@@ -157,10 +162,11 @@ impl Leaderboard {
         for runs in directory.runs.chunk_by(same_row) {
             rows.push(row(directory, runs, outcomes, &columns));
         }
-        let cost = |row: &Row| row.scores.map(|scores| scores.mean().cost(metric));
-        rows.sort_by(|a, b| match (cost(a), cost(b)) {
-            (Some(a), Some(b)) => a.total_cmp(&b),
-            (a, b) => b.is_some().cmp(&a.is_some()),
+        let score = |row: &Row| row.scores.map(|scores| scores.mean());
+        let name = |row: &Row| row.finished.first().map(|run| run.run.clone());
+        rows.sort_by(|a, b| match (score(a), score(b)) {
+            (Some(x), Some(y)) => x.rank(y, metric).then_with(|| name(a).cmp(&name(b))),
+            (x, y) => y.is_some().cmp(&x.is_some()),
         });
         for (index, row) in rows.iter_mut().enumerate() {
             row.rank = row.scores.map(|_| index + 1);
@@ -188,8 +194,9 @@ impl Leaderboard {
 
     /// Returns the best run of the best row.
     pub fn winner(&self) -> Option<&FinishedRun> {
-        let cost = |run: &FinishedRun| run.validation.cost(self.metric);
-        self.rows.first()?.finished.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+        self.rows.first()?.finished.iter().min_by(|a, b| {
+            a.validation.rank(b.validation, self.metric).then_with(|| a.run.cmp(&b.run))
+        })
     }
 }
 
@@ -235,6 +242,7 @@ fn row(
             index: run.index,
             run: run.name.clone(),
             seed: seed.map_or_else(|| base.config.train.seed.into(), json),
+            scored: outcome.scored(),
             validation: outcome.validation,
             validation_examples: outcome.validation_examples,
             best_epoch: outcome.best_epoch,
@@ -297,7 +305,7 @@ impl Leaderboard {
             let scores = [
                 score(|scores| scores.loss.format(4, 1.0)),
                 score(|scores| format!("{} %", scores.accuracy.format(2, 100.0))),
-                score(|scores| format!("{:.1}", scores.best_epoch)),
+                score(|scores| format!("{:.1}", scores.epoch)),
                 score(|scores| format!("{:.1}", scores.seconds)),
                 runs,
             ];
@@ -326,6 +334,7 @@ mod tests {
         Some(RunSummary {
             parameters: 1,
             best_epoch: 3,
+            scored: None,
             seconds: 2.0,
             tokens_per_second: 1.0,
             validation: Score { loss, accuracy },

@@ -24,6 +24,7 @@ use crate::events::{
 };
 use crate::model::NamedTensor;
 use crate::objective::metrics::Score;
+use crate::run::directory::RunSummary;
 
 use classes::{ConfusionMatrix, classes_with_curves};
 use histogram::buckets;
@@ -158,6 +159,25 @@ impl<'a> SummaryWriter<'a> {
         let mut test = EventWriter::create(&directory, SystemTime::now())?;
         add_score(&mut test, score, step)?;
         test.sync()
+    }
+
+    /// Logs the final scores for the HParams dashboard, under the name of the checkpoint that they
+    /// belong to.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written.
+    pub fn scores(&mut self, outcome: &RunSummary, step: u64) -> anyhow::Result<()> {
+        let now = SystemTime::now();
+        let checkpoint = outcome.scored().checkpoint.as_str();
+        let splits = [("validation", Some(outcome.validation)), ("test", outcome.test)];
+        for (split, score) in splits {
+            let Some(score) = score else { continue };
+            for (tag, value) in [(LOSS, score.loss), (ACCURACY, score.accuracy)] {
+                let tag = format!("{checkpoint}/{split}_{tag}");
+                self.session.scalar(&tag, value, step, now)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns true if histograms are due after a step.

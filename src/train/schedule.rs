@@ -1,7 +1,7 @@
 //! Learning rate schedules: pure functions of the step and, for `plateau`, of a small state.
 
 use crate::config::{ScheduleConfig, ScheduleKind};
-use crate::run::progress::Plateau;
+use crate::run::progress::{Comparison, Plateau};
 
 /// Learning rate schedule of a run.
 #[derive(Clone, Debug)]
@@ -53,11 +53,11 @@ impl Schedule {
     }
 
     /// Updates the state of the plateau schedule after a validation.
-    pub fn validated(&self, plateau: &mut Plateau, new_best: bool) {
+    pub fn validated(&self, plateau: &mut Plateau, comparison: Comparison) {
         if self.config.name != ScheduleKind::Plateau {
             return;
         }
-        plateau.waited = if new_best { 0 } else { plateau.waited + 1 };
+        plateau.waited = if comparison == Comparison::Improved { 0 } else { plateau.waited + 1 };
         if plateau.waited > self.config.patience {
             plateau.waited = 0;
             plateau.factor = (plateau.factor * self.config.factor).max(self.config.min_factor);
@@ -111,7 +111,8 @@ mod tests {
         let mut plateau = Plateau::default();
         let mut factors = Vec::new();
         for best in [true, false, false, true, false, false, false, false] {
-            schedule.validated(&mut plateau, best);
+            let comparison = if best { Comparison::Improved } else { Comparison::NotBetter };
+            schedule.validated(&mut plateau, comparison);
             factors.push(plateau.factor);
         }
         assert_eq!(factors, [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2]);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use super::observers::{CheckpointKind, EpochStart, Observer, StepMetrics, Validation};
+use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::schedule::Schedule;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
@@ -19,8 +19,9 @@ use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
 use crate::objective::Objective;
+use crate::objective::metrics::Score;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
-use crate::run::directory::{RunSummary, ValidationRecord};
+use crate::run::directory::{CheckpointKind, RunSummary, ScoredWeights, ValidationRecord};
 use crate::run::progress::Progress;
 use crate::system::signals::Interrupt;
 
@@ -364,16 +365,19 @@ impl<'a> Trainer<'a> {
             });
         }
         let progress = &mut self.progress;
-        let is_best = progress.validated(score, &self.config.early_stopping);
-        self.schedule.validated(&mut progress.plateau, is_best);
+        let epoch = progress.epoch_number();
+        let comparison = progress.validated(epoch, score, &self.config.early_stopping);
+        let is_best = comparison.is_best();
+        self.schedule.validated(&mut progress.plateau, comparison);
         let record = ValidationRecord {
-            epoch: progress.epoch_number(),
+            epoch,
             step: progress.step,
             train: progress.meter.score(),
             validation: score,
             learning_rate,
         };
         let train_seconds = progress.seconds - progress.seconds_at_validation;
+        progress.last = Some(record);
         progress.meter = Default::default();
         progress.seconds_at_validation = progress.seconds;
         let validation = Validation { record, predictions: &predictions, train_seconds, is_best };
@@ -407,7 +411,11 @@ impl<'a> Trainer<'a> {
         let has_test = !self.data.test.is_empty();
         let uses_weights =
             has_test || self.observers.iter().any(|observer| observer.wants_final_weights());
-        if self.config.early_stopping.restore_best && uses_weights {
+        let (checkpoint, epoch, validation) = match self.config.early_stopping.restore_best {
+            true => (CheckpointKind::Best, best.epoch, best.validation),
+            false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()),
+        };
+        if checkpoint == CheckpointKind::Best && uses_weights {
             self.restore_best()?;
         }
         let step = self.progress.step;
@@ -426,7 +434,8 @@ impl<'a> Trainer<'a> {
             best_epoch: best.epoch,
             seconds: self.progress.seconds,
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
-            validation: best.validation,
+            scored: Some(ScoredWeights { checkpoint, epoch }),
+            validation,
             validation_examples: self.data.validation.len(),
             test,
         };
@@ -434,6 +443,15 @@ impl<'a> Trainer<'a> {
             observer.finished(&outcome, step, &*self.learner)?;
         }
         Ok(outcome)
+    }
+
+    /// Returns the validation score of the final weights.
+    fn last_score(&self) -> Score {
+        match self.progress.last {
+            Some(record) => record.validation,
+            // A run of an earlier version was killed after its last validation.
+            None => self.predict(&self.data.validation).score(),
+        }
     }
 
     /// Loads the weights of the best validation from the observer that saved them.

@@ -41,8 +41,8 @@ fn runs_are_listed_with_scores_and_differences() {
     dir.train("small.yaml --out runs/deep/b --set train.seed=2 --set train.epochs=2");
     dir.train("small.yaml --out runs/c --set model.lstm.units=16");
     let runs = list(&dir, "");
-    let score = |run: &Value| run["validation"]["accuracy"].as_f64().unwrap();
-    assert!(runs.is_sorted_by(|a, b| score(a) >= score(b)), "{runs:?}");
+    let loss = |run: &Value| run["validation"]["loss"].as_f64().unwrap();
+    assert!(runs.is_sorted_by(|a, b| loss(a) <= loss(b)), "{runs:?}");
     assert_eq!(runs.len(), 3);
     for run in &runs {
         let name = run["name"].as_str().unwrap();

@@ -1,12 +1,13 @@
 //! `lstmtext sweep`.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{
     BINARY, ENVIRONMENT, SMALL, TestDir, assert_fails, stderr, stdout, stdout_json,
@@ -79,8 +80,32 @@ fn a_run_of_a_sweep_equals_a_run_of_train() {
     let run = "sweeps/many/units=4-seed=2";
     assert_eq!(dir.read("alone/metrics.jsonl"), dir.read(&format!("{run}/metrics.jsonl")));
     assert!(dir.best_weights("alone") == dir.best_weights(run));
-    let evaluate = |run: &str| stdout(&dir.lstmtext(&format!("evaluate {run}")).assert().success());
+    let evaluate = |run: &str| {
+        let printed = stdout(&dir.lstmtext(&format!("evaluate {run}")).assert().success());
+        printed.replace(run, "RUN")
+    };
     assert_eq!(evaluate("alone"), evaluate(run));
+}
+
+/// The order of the scores is that of `best/` within a run, too; unit tests of the progress check that.
+#[test]
+fn runs_and_sweeps_rank_alike() {
+    let dir = with_sweep("sweep: {model.lstm.units: [5, 4, 3, 2]}\n");
+    let metric = "--set train.early_stopping.metric=validation_accuracy --set train.epochs=1";
+    let sweep = format!("sweep many.yaml {metric} --json");
+    dir.lstmtext(&sweep).assert().success();
+    for (units, loss, accuracy) in [(2, 0.4, 0.8), (3, 0.6, 0.9), (4, 0.3, 0.8), (5, 0.3, 0.8)] {
+        let path = format!("sweeps/many/units={units}/summary.json");
+        let mut summary = dir.json(&path);
+        summary["validation"] = json!({"loss": loss, "accuracy": accuracy});
+        fs::write(dir.path(&path), summary.to_string()).unwrap();
+    }
+    let expected = [3, 4, 5, 2].map(|units| format!("units={units}"));
+    let board = stdout_json(&dir.lstmtext(&sweep).assert().success());
+    let rows = board["rows"].as_array().unwrap().iter();
+    assert!(rows.map(|row| &row["finished"][0]["run"]).eq(&expected), "{board}");
+    let runs = stdout_json(&dir.lstmtext("runs sweeps/many --json").assert().success());
+    assert!(runs.as_array().unwrap().iter().map(|run| &run["name"]).eq(&expected), "{runs}");
 }
 
 /// Runs long enough to be stopped.

@@ -84,7 +84,11 @@ fn stored(curve: &[Point]) -> Vec<(u64, f32)> {
     curve.iter().map(|(step, _, value)| (*step, *value as f32)).collect()
 }
 
-const TAGS: [&str; 9] = [
+const TAGS: [&str; 13] = [
+    "best/test_accuracy",
+    "best/test_loss",
+    "best/validation_accuracy",
+    "best/validation_loss",
     "test/accuracy",
     "test/loss",
     "train/accuracy",

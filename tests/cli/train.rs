@@ -1,10 +1,11 @@
 //! `lstmtext train`: files, messages and errors.
 
 use std::fs;
+use std::path::Path;
 
 use predicates::prelude::*;
 use predicates::str::{contains, is_match};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{ENVIRONMENT, TestDir, assert_fails, csv, noise, stderr, stdout, stdout_json};
 
@@ -101,6 +102,7 @@ fn the_summary_describes_the_best_epoch() {
     let documented = [
         "best_epoch",
         "parameters",
+        "scored",
         "seconds",
         "test",
         "tokens_per_second",
@@ -108,10 +110,12 @@ fn the_summary_describes_the_best_epoch() {
         "validation_examples",
     ];
     assert_eq!(keys, documented);
+    assert_eq!(summary["scored"], json!({"checkpoint": "best", "epoch": best + 1}));
 }
 
+/// The validation score is that of the same weights.
 #[test]
-fn the_last_weights_are_tested_if_the_best_are_not_restored() {
+fn the_last_weights_are_scored_if_the_best_are_not_restored() {
     let dir = TestDir::with_data().file("train.csv", csv(&noise(600, 1)));
     let overfit = "--set train.epochs=6 --set train.early_stopping.patience=null";
     dir.train(&format!("small.yaml --out best {overfit}"));
@@ -123,14 +127,27 @@ fn the_last_weights_are_tested_if_the_best_are_not_restored() {
     for run in ["best", "last"] {
         let done = dir.lstmtext(&format!("evaluate {run}/{run} --json")).assert().success();
         assert_eq!(dir.summary(run)["test"]["loss"], stdout_json(&done)["loss"], "{run}");
+        let line = format!("evaluate {run}/{run} --split validation --json");
+        let validation = stdout_json(&dir.lstmtext(&line).assert().success());
+        let summary = dir.summary(run);
+        assert_eq!(summary["validation"]["loss"], validation["loss"], "{run}");
+        assert_eq!(summary["scored"]["checkpoint"], run);
+        assert_eq!(summary["scored"]["epoch"], validation["epoch"], "{run}");
     }
+    // Every command that names a run says which weights its scores belong to.
+    let note = "these are the scores of best/; the run reports those of \"last/last\"";
+    let evaluation = dir.lstmtext("evaluate last").assert().success().stderr(contains(note));
+    evaluation.stdout(contains("last/best (epoch "));
+    dir.lstmtext("evaluate last/last").assert().success().stderr(contains(note).not());
+    dir.lstmtext("runs .").assert().success().stdout(contains("last of 6"));
 }
 
 #[test]
 fn scores_are_on_stdout_and_everything_else_on_stderr() {
     let dir = TestDir::with_data();
     let done = dir.train("small.yaml --out run");
-    let result = r"^validation  accuracy \d+\.\d\d %  loss \d\.\d{4}\ntest        accuracy \d+\.\d\d %  loss \d\.\d{4}\n$";
+    let score = r"accuracy \d+\.\d\d %  loss \d\.\d{4}  best/ \(epoch \d\)\n";
+    let result = format!("^validation  {score}test        {score}$");
     let done = done.stdout(is_match(result).unwrap());
     let parameters = dir.summary("run")["parameters"].as_u64().unwrap();
     let total = format!("Total params: {},{:03}\n", parameters / 1_000, parameters % 1_000);
@@ -181,7 +198,10 @@ fn the_printed_next_command_works() {
 fn json_on_stdout_is_the_summary() {
     let dir = TestDir::with_data();
     let done = dir.train("small.yaml --out run --json");
-    assert_eq!(stdout_json(&done), dir.summary("run"));
+    let mut printed = stdout_json(&done);
+    let run = printed.as_object_mut().unwrap().remove("run").unwrap();
+    assert_eq!(Path::new(run.as_str().unwrap()), dir.path("run").canonicalize().unwrap());
+    assert_eq!(printed, dir.summary("run"));
 }
 
 #[test]

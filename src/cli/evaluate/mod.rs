@@ -75,6 +75,10 @@ struct Subject {
 
 #[derive(Serialize)]
 struct Report {
+    /// Directory of the checkpoint.
+    checkpoint: PathBuf,
+    /// Epoch of the checkpoint, from 1; `None` if it was not trained.
+    epoch: Option<usize>,
     #[serde(flatten)]
     evaluation: Evaluation,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +94,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     };
     let first = &open(&args.checkpoint, &args.set.overrides)?;
     let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
+    note_weights(&args.checkpoint, &first.checkpoint);
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
     let (name, examples) = examples(args, &first.checkpoint)?;
     if let Some(file) = &args.errors {
@@ -109,11 +114,17 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         let count = file.write(&predictions, &examples, labels, config)?;
         message(format!("{}: {count} mistakes, the most confident first", file.path().display()));
     }
-    let report = Report { evaluation: Evaluation::of(&predictions, labels), comparison };
+    let report = Report {
+        checkpoint: first.checkpoint.path.clone(),
+        epoch: epoch(&first.checkpoint)?,
+        evaluation: Evaluation::of(&predictions, labels),
+        comparison,
+    };
     match args.json {
         true => print_json(&report)?,
         false => {
-            let mut text = table::of(&name, &report.evaluation);
+            let weights = weights_name(&report.checkpoint, report.epoch);
+            let mut text = table::of(&name, &weights, &report.evaluation);
             if let (Some(comparison), Some(other)) = (&report.comparison, &args.compare) {
                 let evaluation = &report.evaluation;
                 text += &table::of_comparison(&args.checkpoint, other, evaluation, comparison);
@@ -122,6 +133,30 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         }
     }
     Ok(SUCCESS)
+}
+
+/// Epoch of a checkpoint, from 1; `None` if it was not trained.
+fn epoch(checkpoint: &Checkpoint) -> anyhow::Result<Option<usize>> {
+    let epoch = checkpoint.progress()?.epoch_number();
+    Ok((epoch > 0).then_some(epoch))
+}
+
+/// Names the weights of a checkpoint.
+fn weights_name(checkpoint: &Path, epoch: Option<usize>) -> String {
+    let path = checkpoint.display();
+    epoch.map_or_else(|| path.to_string(), |epoch| format!("{path} (epoch {epoch})"))
+}
+
+/// Notes that a run is evaluated with its best weights, if its own scores are those of the last ones.
+fn note_weights(run: &Path, checkpoint: &Checkpoint) {
+    let restores_best = checkpoint.resolved.config.train.early_stopping.restore_best;
+    if checkpoint.path != run && !restores_best {
+        let run = run.display();
+        note(format!(
+            "these are the scores of best/; the run reports those of \"{run}/last\" \
+             (train.early_stopping.restore_best: false)"
+        ));
+    }
 }
 
 fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {

@@ -14,8 +14,8 @@ const LISTED_MISTAKES: usize = 10;
 /// Maximum length of a label. Longer ones are truncated.
 const LABEL_WIDTH: usize = 24;
 
-/// Formats all scores. `name` is the name of the examples.
-pub fn of(name: &str, evaluation: &Evaluation) -> String {
+/// Formats all scores. `name` is the name of the examples, `weights` that of the checkpoint.
+pub fn of(name: &str, weights: &str, evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.accuracy_interval.map(|share| 100.0 * share);
     let mut out = format!("{name}: {} examples\n\n", group_digits(evaluation.examples));
     let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
@@ -23,6 +23,7 @@ pub fn of(name: &str, evaluation: &Evaluation) -> String {
         Some(value) => format!("{value:.4}"),
         None => "undefined: needs examples of at least two classes".to_owned(),
     };
+    score("checkpoint", weights.to_owned());
     score(
         "accuracy",
         format!("{:.2} %  (95 % CI: {low:.2} to {high:.2} %)", 100.0 * evaluation.accuracy),

@@ -124,8 +124,10 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
         }
     };
     type SplitScore = fn(&RunReport) -> Option<Score>;
-    let splits: [(&str, SplitScore); 2] =
-        [("validation", |run| run.best.map(|best| best.validation)), ("test", |run| run.test)];
+    let splits: [(&str, SplitScore); 2] = [
+        ("validation", |run| run.scored.map(|scored| scored.validation)),
+        ("test", |run| run.test),
+    ];
     for (split, score) in splits {
         let scores = reports.map(score);
         let both = match scores {
@@ -140,7 +142,7 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
     }
     let number = |number: Option<f64>| number.map_or(String::new(), |n| group_digits(n as usize));
     add("state", reports.map(|run| run.state.as_str().to_owned()), None);
-    add("best epoch", [runs[0].epochs(), runs[1].epochs()], None);
+    add("epoch", [runs[0].epochs(), runs[1].epochs()], None);
     add("training time", [runs[0].time(), runs[1].time()], None);
     add("tokens/s", reports.map(|run| number(run.tokens_per_second)), None);
     add("parameters", reports.map(|run| run.parameters.map_or(String::new(), group_digits)), None);

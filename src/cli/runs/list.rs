@@ -11,11 +11,12 @@ use serde_yaml::Value;
 
 use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
 use crate::cli::exit::SUCCESS;
-use crate::config::{Difference, defaults, inline_yaml};
+use crate::config::{Difference, StoppingMetric, defaults, inline_yaml};
+use crate::objective::metrics::Score;
 use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table, truncate_middle, wrap};
-use crate::output::{is_terminal, message, print, print_json, terminal_width};
+use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
 /// Minimum width of truncated names in a terminal.
@@ -30,10 +31,11 @@ pub struct ListArgs {
     /// Directory to search for runs, including its subdirectories
     #[arg(value_name = "DIR", default_value = "runs")]
     directory: PathBuf,
-    /// Sort by name, state, accuracy, loss, time, parameters, date or a configuration field such as
-    /// train.learning_rate; the best, newest or smallest first
-    #[arg(long, value_name = "FIELD", default_value = "accuracy")]
-    sort: SortKey,
+    /// Sort by accuracy, loss, name, state, time, parameters, date or a configuration field such as
+    /// train.learning_rate; the best, newest or smallest first. By default, by the metric that
+    /// determines the best checkpoint (train.early_stopping.metric)
+    #[arg(long, value_name = "FIELD")]
+    sort: Option<SortKey>,
     /// Reverse the order
     #[arg(long)]
     reverse: bool,
@@ -45,10 +47,9 @@ pub struct ListArgs {
 /// Sort key of runs.
 #[derive(Clone, Debug, PartialEq)]
 enum SortKey {
+    Score(StoppingMetric),
     Name,
     State,
-    Accuracy,
-    Loss,
     Time,
     Parameters,
     Date,
@@ -64,8 +65,8 @@ impl FromStr for SortKey {
         Ok(match text {
             "name" => Self::Name,
             "state" => Self::State,
-            "accuracy" => Self::Accuracy,
-            "loss" => Self::Loss,
+            "accuracy" => Self::Score(StoppingMetric::ValidationAccuracy),
+            "loss" => Self::Score(StoppingMetric::ValidationLoss),
             "time" => Self::Time,
             "parameters" => Self::Parameters,
             "date" => Self::Date,
@@ -73,7 +74,7 @@ impl FromStr for SortKey {
                 Self::Field(path)
             }
             _ => {
-                return Err("expected name, state, accuracy, loss, time, parameters, date or a \
+                return Err("expected accuracy, loss, name, state, time, parameters, date or a \
                             configuration field such as train.learning_rate"
                     .into());
             }
@@ -81,22 +82,34 @@ impl FromStr for SortKey {
     }
 }
 
-/// Value of a sort key. Numbers come before text.
-#[derive(PartialEq, PartialOrd)]
+/// Value of a sort key.
 enum SortValue {
+    Score(Score, StoppingMetric),
     Number(f64),
     Text(String),
 }
 
+impl SortValue {
+    /// Compares two values of a key: less comes first, and numbers come before text.
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Score(a, metric), Self::Score(b, _)) => a.rank(*b, *metric),
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Text(_), _) => Ordering::Greater,
+            _ => Ordering::Less,
+        }
+    }
+}
+
 impl SortKey {
-    /// Returns the sort value of a run, if it has one. Smaller values come first.
+    /// Returns the sort value of a run, if it has one.
     fn value(&self, run: &NamedRun) -> Option<SortValue> {
-        let RunReport { state, best, seconds, parameters, started, resolved, .. } = &run.report;
+        let RunReport { state, seconds, parameters, started, resolved, .. } = &run.report;
         Some(match self {
+            Self::Score(metric) => SortValue::Score(run.validation()?, *metric),
             Self::Name => SortValue::Text(run.name.clone()),
             Self::State => SortValue::Number(f64::from(*state as u8)),
-            Self::Accuracy => SortValue::Number(-(*best)?.validation.accuracy),
-            Self::Loss => SortValue::Number((*best)?.validation.loss),
             Self::Time => SortValue::Number(*seconds),
             Self::Parameters => SortValue::Number((*parameters)? as f64),
             Self::Date => SortValue::Number(-((*started)? as f64)),
@@ -111,15 +124,29 @@ impl SortKey {
         })
     }
 
-    /// Sorts runs. Those without a sort value come last.
+    /// Sorts runs that are in the order of their names. Those without a sort value come last.
     fn sort(&self, runs: &mut [NamedRun], reverse: bool) {
         runs.sort_by(|a, b| match (self.value(a), self.value(b)) {
             (Some(a), Some(b)) => {
-                let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+                let order = a.compare(&b);
                 if reverse { order.reverse() } else { order }
             }
             (a, b) => a.is_none().cmp(&b.is_none()),
         });
+    }
+}
+
+/// Returns the metric that ranks the runs: that of their configurations, or the loss if these differ.
+fn ranking_metric(runs: &[NamedRun]) -> StoppingMetric {
+    let configs = runs.iter().filter_map(|run| Some(&run.report.resolved.as_ref()?.config));
+    let mut metrics = configs.map(|config| config.train.early_stopping.metric);
+    let first = metrics.next().unwrap_or(StoppingMetric::ValidationLoss);
+    match metrics.all(|metric| metric == first) {
+        true => first,
+        false => {
+            note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
+            StoppingMetric::ValidationLoss
+        }
     }
 }
 
@@ -135,7 +162,8 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let mut runs: Vec<NamedRun> = runs
         .map(|path| NamedRun { name: name(&path, directory), report: RunReport::read(&path) })
         .collect();
-    args.sort.sort(&mut runs, args.reverse);
+    let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(&runs)));
+    sort.sort(&mut runs, args.reverse);
     let differing = differing_fields(&runs);
     match args.json {
         true => print_json(&entries(&runs, &differing))?,
@@ -166,7 +194,7 @@ const HEADINGS: [(&str, Align); 7] = [
     ("state", Align::Left),
     ("accuracy", Align::Right),
     ("loss", Align::Right),
-    ("best epoch", Align::Right),
+    ("epoch", Align::Right),
     ("time", Align::Right),
     ("parameters", Align::Right),
 ];
@@ -216,12 +244,12 @@ fn columns(runs: &[NamedRun], fields: &[Field], name_width: usize) -> Table {
     let headings = HEADINGS.map(|(heading, align)| (heading.to_owned(), align));
     let mut table = Table::new(headings.into_iter().chain(fields.iter().map(Field::heading)));
     for (index, run) in runs.iter().enumerate() {
-        let RunReport { state, best, parameters, .. } = &run.report;
+        let RunReport { state, parameters, .. } = &run.report;
         let mut row = vec![
             truncate_middle(&printable(&run.name), name_width),
             state.as_str().to_owned(),
-            best.map_or(String::new(), |best| percent(best.validation)),
-            best.map_or(String::new(), |best| loss(best.validation)),
+            run.validation().map_or(String::new(), percent),
+            run.validation().map_or(String::new(), loss),
             run.epochs(),
             run.time(),
             parameters.map_or(String::new(), group_digits),

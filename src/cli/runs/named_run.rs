@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::config::{Difference, Resolved, differences};
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
+use crate::run::directory::{CheckpointKind, ScoredWeights};
 use crate::run::listing::{RunReport, RunState};
 use crate::run::progress::Best;
 
@@ -19,15 +20,25 @@ pub struct NamedRun {
 }
 
 impl NamedRun {
-    /// Formats the best epoch and the number of epochs so far, as in "3 of 5". Unfinished runs also
-    /// show their maximum, as in "3 of 5/10".
+    /// Formats the epoch that the scores belong to and the number of epochs so far: "3 of 5" for the
+    /// best one, "last of 5" with `restore_best: false`. Unfinished runs also show their maximum, as in
+    /// "3 of 5/10".
     pub fn epochs(&self) -> String {
-        let RunReport { best, epoch, state, .. } = &self.report;
-        let best = best.map_or("–".to_owned(), |best| best.epoch.to_string());
+        let RunReport { scored, epoch, state, .. } = &self.report;
+        let scored = match scored.map(|scored| scored.weights) {
+            Some(ScoredWeights { checkpoint: CheckpointKind::Best, epoch }) => epoch.to_string(),
+            Some(ScoredWeights { checkpoint: CheckpointKind::Last, .. }) => "last".to_owned(),
+            None => "–".to_owned(),
+        };
         match self.report.epochs() {
-            Some(all) if *state != RunState::Finished => format!("{best} of {epoch}/{all}"),
-            _ => format!("{best} of {epoch}"),
+            Some(all) if *state != RunState::Finished => format!("{scored} of {epoch}/{all}"),
+            _ => format!("{scored} of {epoch}"),
         }
+    }
+
+    /// Validation score by which the run is ranked.
+    pub fn validation(&self) -> Option<Score> {
+        self.report.scored.map(|scored| scored.validation)
     }
 
     /// Formats the training time.
@@ -90,7 +101,8 @@ pub struct Entry<'a> {
     /// Start in seconds since 1970.
     begun: Option<u64>,
     best_epoch: Option<usize>,
-    /// Validation score of the best epoch.
+    /// Weights that the scores belong to.
+    scored: Option<ScoredWeights>,
     validation: Option<Score>,
     test: Option<Score>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
@@ -119,7 +131,8 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             state: report.state,
             begun: report.started,
             best_epoch: report.best.map(|Best { epoch, .. }| epoch),
-            validation: report.best.map(|best| best.validation),
+            scored: report.scored.map(|scored| scored.weights),
+            validation: report.scored.map(|scored| scored.validation),
             test: report.test,
             epoch: report.epoch,
             epochs: report.epochs(),

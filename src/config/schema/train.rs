@@ -152,14 +152,16 @@ section! {
 section! {
     /// Early stopping.
     pub struct EarlyStoppingConfig {
-        /// Validation metric that determines the best checkpoint.
+        /// Validation metric that determines the best checkpoint and ranks runs. If it is equal, the
+        /// lower loss is better.
         metric: StoppingMetric = StoppingMetric::ValidationLoss;
         /// Number of validations without improvement after which training stops. null: train for all
         /// epochs.
         patience: Option<usize> = Some(3), at_least(1.0);
         /// Minimum change in the metric that counts as an improvement.
         min_delta: f64 = 0.0, at_least(0.0);
-        /// Evaluate the test examples with the best checkpoint (best/) instead of the final weights.
+        /// Weights whose scores a run reports. true: those of the best checkpoint (best/). false: the
+        /// final ones (last/).
         restore_best: bool = true;
     }
 }

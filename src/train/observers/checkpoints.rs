@@ -1,11 +1,11 @@
 //! Writes the checkpoints of a run.
 
-use super::observer::{CheckpointKind, Observer};
+use super::observer::Observer;
 use crate::backend::Learner;
 use crate::data::prepared::PreparedData;
 use crate::model::NamedTensor;
 use crate::run::checkpoint::{self, Checkpoint, Contents};
-use crate::run::directory::RunDirectory;
+use crate::run::directory::{CheckpointKind, RunDirectory};
 use crate::run::progress::Progress;
 
 /// Writes `best/` and `last/` into a run directory.
@@ -28,10 +28,6 @@ impl Observer for CheckpointWriter<'_> {
         learner: &mut dyn Learner,
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let path = match kind {
-            CheckpointKind::Best => self.run.best(),
-            CheckpointKind::Last => self.run.last(),
-        };
         let contents = Contents {
             resolved: &self.data.resolved,
             labels: &self.data.labels,
@@ -40,7 +36,7 @@ impl Observer for CheckpointWriter<'_> {
             optimizer_state: learner.optimizer_state(),
             progress,
         };
-        checkpoint::save(&path, &contents)
+        checkpoint::save(&self.run.checkpoint(kind), &contents)
     }
 
     fn best_weights(&self) -> anyhow::Result<Option<Vec<NamedTensor>>> {

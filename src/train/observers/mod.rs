@@ -10,5 +10,5 @@ mod tensorboard;
 pub use checkpoints::CheckpointWriter;
 pub use console::Console;
 pub use metrics_files::MetricsFiles;
-pub use observer::{CheckpointKind, EpochStart, Observer, StepMetrics, Validation};
+pub use observer::{EpochStart, Observer, StepMetrics, Validation};
 pub use tensorboard::TensorBoard;

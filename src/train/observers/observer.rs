@@ -4,7 +4,7 @@ use crate::backend::Learner;
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
 use crate::objective::metrics::Score;
-use crate::run::directory::{RunSummary, ValidationRecord};
+use crate::run::directory::{CheckpointKind, RunSummary, ValidationRecord};
 use crate::run::progress::{Progress, StopReason};
 
 /// Start of an epoch, or its continuation after a resume.
@@ -49,15 +49,6 @@ pub struct Validation<'a> {
     pub train_seconds: f64,
     /// True if the score is the best so far.
     pub is_best: bool,
-}
-
-/// Checkpoint to save.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckpointKind {
-    /// `best/`: the weights of the best validation so far.
-    Best,
-    /// `last/`: the state after the latest step.
-    Last,
 }
 
 /// Follows a training run. By default, every method does nothing. An error that a method returns ends

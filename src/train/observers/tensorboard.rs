@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::observer::{CheckpointKind, Observer, StepMetrics, Validation};
+use super::observer::{Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::data::prepared::PreparedData;
 use crate::events::summaries::RunStatus;
 use crate::objective::metrics::Score;
-use crate::run::directory::RunSummary;
+use crate::run::directory::{CheckpointKind, RunSummary};
 use crate::run::progress::Progress;
 use crate::tensorboard::{StepPoint, SummaryWriter};
 
@@ -72,7 +72,13 @@ impl Observer for TensorBoard<'_> {
         self.writer.test(score, step)
     }
 
-    fn finished(&mut self, _: &RunSummary, step: u64, learner: &dyn Learner) -> anyhow::Result<()> {
+    fn finished(
+        &mut self,
+        outcome: &RunSummary,
+        step: u64,
+        learner: &dyn Learner,
+    ) -> anyhow::Result<()> {
+        self.writer.scores(outcome, step)?;
         self.writer.vectors(|| learner.weights())?;
         self.writer.end(RunStatus::Success, step)
     }
