@@ -157,8 +157,8 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(splits.test.notes.clone());
     splits.notes.extend(unused_name_note(data, &splits.labels));
     splits.notes.extend(class_notes(&splits, data));
-    splits.notes.extend(overlap_note(&splits, SplitName::Validation));
-    splits.notes.extend(overlap_note(&splits, SplitName::Test));
+    splits.notes.extend(overlap_note(&splits, SplitName::Validation, data));
+    splits.notes.extend(overlap_note(&splits, SplitName::Test, data));
     if splits.validation.is_empty() {
         bail!(
             "there are no validation examples; set data.validation, or increase \
@@ -311,12 +311,16 @@ fn named(labels: &[String], is_named: impl Iterator<Item = bool>) -> Vec<String>
 }
 
 /// Returns a note if texts of a split also occur in the training split, which inflates its scores.
-fn overlap_note(splits: &DataSplits, name: SplitName) -> Option<String> {
+fn overlap_note(splits: &DataSplits, name: SplitName, config: &DataConfig) -> Option<String> {
     let train: HashSet<&TextHash> = splits.train.hashes().collect();
     let split = splits.split(name);
     let common = split.hashes().filter(|hash| train.contains(hash)).count();
     let also = if common == 1 { "is also a training text" } else { "are also training texts" };
-    (common > 0).then(|| format!("{common} of {} {name} texts {also}", split.len()))
+    let alike = match config.has_first_rules() {
+        true => "",
+        false => ", up to case, spaces, punctuation and tags",
+    };
+    (common > 0).then(|| format!("{common} of {} {name} texts {also}{alike}", split.len()))
 }
 
 #[cfg(test)]
@@ -389,7 +393,45 @@ mod tests {
             "data: {train: DIR/train.csv, validation: DIR/other.csv}",
         )
         .unwrap();
-        assert_eq!(splits.notes, ["1 of 2 validation texts is also a training text"]);
+        let note = "1 of 2 validation texts is also a training text, up to case, spaces, punctuation \
+                    and tags";
+        assert_eq!(splits.notes, [note]);
+        let splits = load_files(
+            &[("train.csv", TRAIN), ("other.csv", "text,label\n<br> A.,9\nq,10\n")],
+            "data: {train: DIR/train.csv, validation: DIR/other.csv}",
+        )
+        .unwrap();
+        assert_eq!(splits.notes, [note]);
+    }
+
+    #[test]
+    fn texts_that_a_model_reads_alike_stay_in_one_split() {
+        let rows: String = (0..40)
+            .map(|n| {
+                format!(
+                    "good film {n},x\nGood film  {n},x\n\"good<br />film, {n}!\",x\nbad {n},y\n"
+                )
+            })
+            .collect();
+        let files = [("train.csv", &*format!("text,label\n{rows}"))];
+        let splits = |fields: &str| {
+            load_files(&files, &format!("data: {{train: DIR/train.csv{fields}}}\n")).unwrap()
+        };
+        let split = splits(", split: {validation: 40, test: 20}");
+        assert_eq!((split.notes.len(), split.validation.len()), (0, 40));
+        // The tokenizer has no influence, so that runs with other tokenizers can be compared.
+        let keras = splits(
+            ", split: {validation: 40, test: 20}}\ntext: {tokenizer: keras, lowercase: false",
+        );
+        assert_eq!(split.validation.rows, keras.validation.rows);
+        let first = splits(", version: 1, split: {validation: 40, test: 20}");
+        assert_ne!(split.validation.rows, first.validation.rows);
+        let position = splits(", split: {method: position, validation: 38}");
+        assert!(
+            position.notes[0].starts_with("1 of 38 validation texts is also a training text"),
+            "{:?}",
+            position.notes
+        );
     }
 
     /// Loads examples with these labels, each with a text of its own.

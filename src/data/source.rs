@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
-use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, join_columns};
+use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, Tokenizer, join_columns};
 
 /// Maximum number of texts in a chunk.
 const CHUNK_TEXTS: usize = 4096;
@@ -23,7 +23,8 @@ const READ_AHEAD: usize = 1;
 /// Minimum number of ids that are encoded to a file instead of memory.
 const MANY_IDS: u64 = 16 << 20;
 
-/// Hash of the texts of an example: the first 128 bits of their SHA-256.
+/// Hash of the texts of an example, which is the same for texts that a model may read alike: the first
+/// 128 bits of a SHA-256.
 pub type TextHash = [u8; 16];
 
 /// Tokenized and labelled texts of a file or directory, or of several files that match a pattern.
@@ -32,7 +33,7 @@ pub struct Source {
     pub rows: Rows,
     /// Tokenized texts of each input.
     pub inputs: Vec<TokenizedTexts>,
-    /// Hash of the texts of each row.
+    /// Hash of the texts of each row, by which rows with the same text are found.
     pub hashes: Vec<TextHash>,
     /// Directory for files of ids, if the tokens are in files and not in memory.
     pub(super) scratch: Option<PathBuf>,
@@ -77,6 +78,7 @@ impl Source {
             .collect::<io::Result<Vec<_>>>()
             .with_context(unwritable)?;
         let indices = config.inputs.column_indices();
+        let hash = if config.data.has_first_rules() { exact_hash } else { essence_hash };
         let mut hashes = Vec::new();
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
@@ -85,10 +87,9 @@ impl Source {
             let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
                 for columns in chunks {
                     let examples = 0..columns[0].len();
-                    let hash = |example: usize| {
-                        hash(columns.iter().map(|texts: &Vec<String>| &*texts[example]))
-                    };
-                    hashes.par_extend(examples.into_par_iter().map(hash));
+                    hashes.par_extend(
+                        examples.into_par_iter().map(|example| hash(&columns, example)),
+                    );
                     for (input, indices) in inputs.iter_mut().zip(&indices) {
                         input.add(&join_columns(&columns, indices))?;
                     }
@@ -113,13 +114,27 @@ pub(super) fn tokens_file(input: usize) -> String {
     format!("tokens-{input}.u32")
 }
 
-fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> TextHash {
+/// Hash of the texts of an example without what tokenizers ignore. It does not depend on the configured
+/// tokenizer, so that runs with different tokenizers share one split.
+fn essence_hash(columns: &[Vec<String>], example: usize) -> TextHash {
+    let mut essence = String::new();
+    for texts in columns {
+        Tokenizer::append_essence(&texts[example], &mut essence);
+    }
+    truncate(Sha256::digest(essence).as_slice())
+}
+
+/// Hash of the exact texts of an example, as in lstmtext 0.1.
+fn exact_hash(columns: &[Vec<String>], example: usize) -> TextHash {
     let mut hasher = Sha256::new();
-    for text in texts {
+    for text in columns.iter().map(|texts| &texts[example]) {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     }
-    let digest = hasher.finalize();
+    truncate(hasher.finalize().as_slice())
+}
+
+fn truncate(digest: &[u8]) -> TextHash {
     let mut hash = TextHash::default();
     hash.copy_from_slice(&digest[..size_of::<TextHash>()]);
     hash

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::config::{TextConfig, TokenizerKind};
 
 /// Characters that Keras's `Tokenizer` replaces with spaces.
@@ -30,6 +32,37 @@ impl Tokenizer {
             lowercase: config.lowercase,
             strip_tags: config.strip_tags,
             buffer: String::new(),
+        }
+    }
+
+    /// Appends to `out` what no tokenizer ignores in `text`: its words in lower case, each followed by
+    /// a space, without punctuation in ASCII and HTML tags. If a text has no words, the punctuation
+    /// stays. Texts of words that a tokenizer reads alike, without their tags, give the same result.
+    pub fn append_essence(text: &str, out: &mut String) {
+        let tokenizer = Self {
+            kind: TokenizerKind::Words,
+            lowercase: true,
+            strip_tags: true,
+            buffer: String::new(),
+        };
+        let mut normalized = String::new();
+        match text.is_ascii() {
+            true => tokenizer.normalize(text, &mut normalized),
+            false => tokenizer.normalize(&text.nfc().collect::<String>(), &mut normalized),
+        }
+        let start = out.len();
+        let mut in_word = false;
+        for character in normalized.chars().chain([' ']) {
+            let is_ignored = character.is_ascii_punctuation() || character.is_whitespace();
+            if !is_ignored {
+                out.push(character);
+            } else if in_word {
+                out.push(' ');
+            }
+            in_word = !is_ignored;
+        }
+        if out.len() == start {
+            normalized.split_whitespace().for_each(|word| *out += word);
         }
     }
 
@@ -208,6 +241,8 @@ fn stem_length(word: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -311,6 +346,53 @@ mod tests {
                 end = span.end;
             });
             prop_assert_eq!(spanned, tokens);
+        }
+    }
+
+    fn essence(text: &str) -> String {
+        let mut out = String::new();
+        Tokenizer::append_essence(text, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_essence_of_a_text_is_its_words() {
+        for text in ["A  caf\u{e9}<br />bar ", "a cafe\u{301} bar", "(A) \u{a0}CAF\u{c9}-bar!"] {
+            assert_eq!(essence(text), "a caf\u{e9} bar ", "{text}");
+        }
+        assert_eq!(essence("It’s"), essence("it's"));
+        assert_ne!(essence("fine 😀"), essence("fine 😡"));
+        assert_eq!(
+            (essence(" :) "), essence(""), essence("<br/>")),
+            (":)".into(), String::new(), String::new())
+        );
+    }
+
+    proptest! {
+        /// The essence is a function of the tokens of any tokenizer.
+        #[test]
+        fn texts_with_equal_tokens_have_the_same_essence(
+            texts in prop::collection::vec("([ab]|A|É|e\u{301}|’|'|n't|-|!|  ?|<br />|\u{a0}){0,4}", 2..30),
+            kind in prop::sample::select(vec![
+                TokenizerKind::Words,
+                TokenizerKind::Keras,
+                TokenizerKind::Whitespace,
+                TokenizerKind::Characters,
+            ]),
+            lowercase: bool,
+        ) {
+            let mut tokenizer = Tokenizer { kind, lowercase, strip_tags: true, buffer: String::new() };
+            let mut essences: HashMap<Vec<String>, (String, &str)> = HashMap::new();
+            for text in &texts {
+                // A text without words keeps its punctuation, which keras ignores.
+                let mut tokens = Vec::new();
+                tokenizer.tokens(text, |token| tokens.push(token.to_owned()));
+                if !tokens.iter().any(|token| token.contains(char::is_alphanumeric)) {
+                    continue;
+                }
+                let (first, other) = essences.entry(tokens).or_insert((essence(text), text));
+                prop_assert_eq!(&*first, &essence(text), "{:?} and {:?}", other, text);
+            }
         }
     }
 

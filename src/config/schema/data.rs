@@ -69,8 +69,9 @@ section! {
         validation: Portion = Portion::Fraction(0.1);
         /// Portion used for testing if data.test is null.
         test: Portion = Portion::Count(0);
-        /// Split method. stratified: random, with the same label distribution in every part and
-        /// identical texts in the same part. position: the end of the file, like Keras's
+        /// Split method. stratified: random, with the same label distribution in every part. Texts
+        /// that differ only in case, spaces, punctuation and HTML tags are in the same part, and each
+        /// class has a training example. position: the end of the file, like Keras's
         /// validation_split (training examples first, then validation, then test).
         method: SplitMethod = SplitMethod::Stratified;
         /// Shuffle the examples before a split by position, like keras.datasets. Needed if the file
