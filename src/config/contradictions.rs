@@ -6,6 +6,7 @@ use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{Activation, Config, Format, Input, SplitMethod};
 use super::types::{ClassWeights, Column, Columns, Portion};
+use crate::output::format::join_names;
 
 /// Describes the fault of a text column that is also the label column.
 pub fn label_in_text(column: &Column) -> String {
@@ -29,9 +30,8 @@ impl Config {
             let message = "missing; set it to the file or directory with the training data";
             faults.push(("data.train".into(), message.into()));
         }
-        if data.labels.len() == 1
-            || data.labels.iter().collect::<HashSet<_>>().len() < data.labels.len()
-        {
+        let labels: HashSet<&String> = data.labels.iter().collect();
+        if data.labels.len() == 1 || labels.len() < data.labels.len() {
             faults.push(("data.labels".into(), "expected at least 2 labels, all different".into()));
         }
         if !data.format.has_columns() && !data.filter.is_empty() {
@@ -75,10 +75,10 @@ impl Config {
             }
         }
         if let ClassWeights::Given(weights) = &self.train.class_weights
-            && let Some(unknown) = weights.keys().find(|label| !data.labels.contains(label))
-            && !data.labels.is_empty()
+            && let Some(unknown) = weights.keys().find(|label| !labels.contains(label))
+            && !labels.is_empty()
         {
-            let labels = data.labels.join(", ");
+            let labels = join_names(&data.labels);
             let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
             faults.push(("train.class_weights".into(), message));
         }

@@ -5,8 +5,8 @@ use serde_yaml::Value;
 use super::fields::{Collector, Fault, Field, SectionReader, set_value};
 use super::labels::clean_labels;
 use super::overrides::{Override, ParentIsValue};
-use super::schema::{Config, Input, TrainConfig};
-use super::suggestions::unknown_field;
+use super::schema::{Config, Input, TrainConfig, defaults};
+use super::suggestions::{unknown_field, unknown_fields};
 
 /// A configuration that may have faults. Each faulty field has its default value.
 pub struct Draft {
@@ -28,19 +28,9 @@ impl Draft {
         config.inputs.resolve(only, root, &mut collector);
         let Collector { mut fields, mut faults, unknown } = collector;
         faults.extend(clean_labels(&mut config, &mut fields));
-        for path in unknown {
-            let message = unknown_field(&path, &fields);
-            faults.push(Fault { path, message });
-        }
+        faults.extend(unknown_fields(unknown, &fields));
         Self { config, fields, faults }
     }
-}
-
-/// Returns every field with its default value.
-pub fn defaults() -> Vec<Field> {
-    let mut collector = Collector::default();
-    Config::read_fields(&mut SectionReader::root(&Value::Null, &mut collector));
-    collector.fields
 }
 
 /// Applies an override to a document. Returns a fault if a parent of the field is a value in every

@@ -3,13 +3,18 @@
 use std::fmt;
 
 use super::fields::Fault;
-use super::locate::locate;
 use super::overrides::Override;
+use super::yaml::{Positions, Problem};
 
-/// An invalid configuration. The message lists every fault on a line of its own.
+/// Maximum number of faults that are listed.
+const MAX_LISTED: usize = 100;
+
+/// An invalid configuration. The message lists every fault on a line of its own, up to a limit.
 #[derive(Debug)]
 pub struct ConfigError {
     pub(super) lines: Vec<String>,
+    /// Number of faults.
+    total: usize,
 }
 
 impl fmt::Display for ConfigError {
@@ -17,7 +22,11 @@ impl fmt::Display for ConfigError {
         match &self.lines[..] {
             [line] => f.write_str(line),
             lines => {
-                write!(f, "{} errors in the configuration\n{}", lines.len(), lines.join("\n"))
+                write!(f, "{} errors in the configuration\n{}", self.total, lines.join("\n"))?;
+                match self.total - lines.len() {
+                    0 => Ok(()),
+                    more => write!(f, "\n… and {more} more"),
+                }
             }
         }
     }
@@ -28,13 +37,13 @@ impl std::error::Error for ConfigError {}
 impl ConfigError {
     /// An error with a single message, which is not tied to a line.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { lines: vec![message.into()] }
+        Self { lines: vec![message.into()], total: 1 }
     }
 
     /// An error that lists `faults` in the order of the file, with those of `--set` last.
     pub(super) fn from_faults(
         faults: &[Fault],
-        yaml: &str,
+        positions: &Positions,
         source: &str,
         overrides: &[Override],
     ) -> Self {
@@ -43,7 +52,7 @@ impl ConfigError {
             let field = fault.path.join(".");
             let message = &fault.message;
             let overridden = overrides.iter().any(|set| set.overlaps(&fault.path));
-            let (position, text) = match locate(yaml, &fault.path) {
+            let (position, text) = match positions.get(&fault.path) {
                 _ if overridden => ((usize::MAX, 0), format!("--set {field}: {message}")),
                 Some((line, column)) => {
                     ((line, column), format!("{source}:{line}:{column}: {field}: {message}"))
@@ -54,21 +63,19 @@ impl ConfigError {
             lines.push((position, text));
         }
         lines.sort();
-        Self { lines: lines.into_iter().map(|(_, text)| text).collect() }
+        Self::listing(lines.into_iter().map(|(_, text)| text))
     }
 
     /// An error for YAML that cannot be parsed. The position comes first, as in every other message.
-    pub(super) fn invalid_yaml(source: &str, error: &serde_yaml::Error) -> Self {
-        let mut message = error.to_string();
-        let position = error.location().map_or(String::new(), |at| {
-            let (line, column) = (at.line(), at.column());
-            message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
-            format!(":{line}:{column}")
-        });
-        let is_misaligned = ["mapping values are not allowed", "did not find expected key"]
-            .into_iter()
-            .any(|symptom| message.contains(symptom));
-        let advice = if is_misaligned { "; check the indentation and quotes" } else { "" };
-        Self::new(format!("{source}{position}: invalid YAML: {message}{advice}"))
+    pub(super) fn invalid_yaml(source: &str, problems: &[Problem]) -> Self {
+        Self::listing(problems.iter().map(|Problem { position, message }| match position {
+            Some((line, column)) => format!("{source}:{line}:{column}: invalid YAML: {message}"),
+            None => format!("{source}: invalid YAML: {message}"),
+        }))
+    }
+
+    fn listing(faults: impl ExactSizeIterator<Item = String>) -> Self {
+        let total = faults.len();
+        Self { lines: faults.take(MAX_LISTED).collect(), total }
     }
 }

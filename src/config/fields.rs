@@ -21,6 +21,8 @@ pub struct Field {
     pub default: Value,
     /// The current value.
     pub value: Value,
+    /// It holds text, which keeps its spelling.
+    pub is_text: bool,
 }
 
 impl Field {
@@ -38,7 +40,7 @@ pub fn set_value(fields: &mut [Field], path: &[&str], value: Value) {
 }
 
 /// A fault of a configuration.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fault {
     /// The names from the top level down to the faulty field.
     pub path: Vec<String>,
@@ -106,6 +108,7 @@ impl<'a> SectionReader<'a> {
             values: String::new(),
             default: Value::Null,
             value: Value::Null,
+            is_text: false,
         });
         SectionReader::at(path, &value, self.collector)
     }
@@ -154,6 +157,7 @@ impl<'a> SectionReader<'a> {
             values,
             default: default.to_yaml(),
             value: value.to_yaml(),
+            is_text: T::IS_TEXT,
         });
         value
     }

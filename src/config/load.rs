@@ -7,17 +7,19 @@ use serde_yaml::Value;
 use super::draft;
 use super::error::ConfigError;
 use super::fields::Fault;
-use super::overrides::{Override, SWEEP};
+use super::overrides::Override;
 use super::resolved::Resolved;
+use super::schema::SWEEP;
+use super::yaml::{self, Parsed};
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
 
 /// Fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
 const BEFORE_THE_FIELD: [(&str, u64); 1] = [("data.version", 1)];
 
-/// The text of a configuration file.
+/// A parsed configuration file.
 pub struct Document {
-    pub yaml: String,
+    parsed: Parsed,
     /// The name of the file in messages.
     pub source: String,
     /// The default name of the experiment.
@@ -30,7 +32,7 @@ impl Document {
     /// Reads a file.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, is too large or is not UTF-8.
+    /// Returns an error if the file cannot be read, is too large, or is not UTF-8 or YAML.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let bytes = read_limited(file, SETTINGS_LIMIT).map_err(|error| {
             let file = file.display();
@@ -43,21 +45,25 @@ impl Document {
             ConfigError::new(format!("{source}:{line}: invalid UTF-8; save the file as UTF-8"))
         })?;
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Ok(Self { yaml, source, name, recorded: false })
+        Self::parse(&yaml, source, name)
+    }
+
+    fn parse(yaml: &str, source: String, name: Option<String>) -> Result<Self, ConfigError> {
+        let parsed = yaml::parse(yaml, &[])
+            .map_err(|problems| ConfigError::invalid_yaml(&source, &problems))?;
+        Ok(Self { parsed, source, name, recorded: false })
     }
 
     fn recorded(self) -> Self {
         Self { recorded: true, ..self }
     }
 
-    /// Parses the YAML and applies `overrides`.
+    /// Returns the values with `overrides` applied.
     ///
     /// # Errors
-    /// Returns an error if the YAML is invalid or an override sets an unknown field.
-    pub fn parse(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
-        let invalid = |error| ConfigError::invalid_yaml(&self.source, &error);
-        let mut root: Value = serde_yaml::from_str(&self.yaml).map_err(invalid)?;
-        root.apply_merge().map_err(invalid)?;
+    /// Returns an error if an override sets an unknown field.
+    pub fn with_overrides(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
+        let mut root = self.parsed.root.clone();
         if self.recorded {
             keep_behavior(&mut root);
         }
@@ -70,11 +76,11 @@ impl Document {
 
     /// The error that reports `faults` at their positions in this document.
     pub fn error(&self, faults: &[Fault], overrides: &[Override]) -> ConfigError {
-        ConfigError::from_faults(faults, &self.yaml, &self.source, overrides)
+        ConfigError::from_faults(faults, &self.parsed.positions, &self.source, overrides)
     }
 
     fn resolve(&self, overrides: &[Override]) -> Result<Resolved, ConfigError> {
-        let root = self.parse(overrides)?;
+        let root = self.with_overrides(overrides)?;
         let resolved =
             Resolved::check(&root, overrides).map_err(|faults| self.error(&faults, overrides))?;
         Ok(resolved.with_default_name(self.name.clone()))
@@ -134,7 +140,7 @@ pub fn load_recorded(file: &Path, overrides: &[Override]) -> Result<Resolved, Co
 /// # Errors
 /// Returns a [`ConfigError`] that lists every fault.
 pub fn parse(yaml: &str, source: &str, overrides: &[Override]) -> Result<Resolved, ConfigError> {
-    document(yaml, source).resolve(overrides)
+    Document::parse(yaml, source.to_owned(), None)?.resolve(overrides)
 }
 
 /// Parses the configuration that a run recorded, like [`load_recorded`].
@@ -146,9 +152,5 @@ pub fn parse_recorded(
     source: &str,
     overrides: &[Override],
 ) -> Result<Resolved, ConfigError> {
-    document(yaml, source).recorded().resolve(overrides)
-}
-
-fn document(yaml: &str, source: &str) -> Document {
-    Document { yaml: yaml.to_owned(), source: source.to_owned(), name: None, recorded: false }
+    Document::parse(yaml, source.to_owned(), None)?.recorded().resolve(overrides)
 }

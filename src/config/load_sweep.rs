@@ -10,9 +10,11 @@ use super::draft::Draft;
 use super::error::ConfigError;
 use super::fields::Fault;
 use super::load::Document;
-use super::overrides::{Override, SWEEP};
+use super::overrides::Override;
 use super::resolved::Resolved;
+use super::schema::SWEEP;
 use super::sweep::{Point, section};
+use super::yaml::Positions;
 
 /// A configuration with a section `sweep` and the points it generates.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ impl Sweep {
     /// Returns a [`ConfigError`] that lists every fault, or an error if nothing varies.
     pub fn load(file: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
         let document = Document::read(file)?;
-        let root = document.parse(overrides)?;
+        let root = document.with_overrides(overrides)?;
         Self::new(root, overrides, &document).map_err(|faults| document.error(&faults, overrides))
     }
 
@@ -68,8 +70,9 @@ impl Sweep {
     /// Returns an error if the configuration is invalid. The points of this sweep are valid.
     pub fn resolve(&self, point: &Point) -> Result<Resolved, ConfigError> {
         let resolved = Resolved::check(&self.root_of(point), &[]);
-        let resolved =
-            resolved.map_err(|faults| ConfigError::from_faults(&faults, "", &self.source, &[]))?;
+        let resolved = resolved.map_err(|faults| {
+            ConfigError::from_faults(&faults, &Positions::default(), &self.source, &[])
+        })?;
         Ok(resolved.with_default_name(self.name.clone()))
     }
 

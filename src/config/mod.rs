@@ -9,19 +9,19 @@ mod fields;
 mod labels;
 mod load;
 mod load_sweep;
-mod locate;
 mod overrides;
 mod print;
 mod resolved;
 mod schema;
+mod spelling;
 mod suggestions;
 mod sweep;
 mod types;
 mod value;
+mod yaml;
 
 pub use contradictions::label_in_text;
 pub use differences::{Difference, differences};
-pub use draft::defaults;
 pub use error::ConfigError;
 pub use fields::Field;
 pub use load::{load, load_recorded, load_single, parse, parse_recorded};
@@ -36,7 +36,7 @@ pub use schema::{
     Initialization, Input, Inputs, LstmConfig, ModelConfig, OptimizerKind, PadSide, Pooling,
     Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,
     StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
-    UnseenLabels, logit_count,
+    UnseenLabels, defaults, logit_count,
 };
 pub use sweep::Point;
 pub use types::{ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget};

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use serde_yaml::{Mapping, Value};
 
 use super::print::inline_yaml;
-
-/// The section that only `lstmtext sweep` uses.
-pub const SWEEP: &str = "sweep";
+use super::schema::SWEEP;
+use super::yaml;
 
 /// An assignment `path=value`, given with `--set` or made by a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +38,11 @@ impl FromStr for Override {
         let value = match value.starts_with('*') {
             // A glob pattern. YAML would parse it as an alias, which a single value cannot contain.
             true => Value::from(value),
-            false => serde_yaml::from_str(value)
-                .map_err(|error| format!("the value in \"{text}\" is not valid YAML: {error}"))?,
+            false => yaml::parse(value, &path).map(|parsed| parsed.root).map_err(|problems| {
+                let messages: Vec<_> =
+                    problems.into_iter().map(|problem| problem.message).collect();
+                format!("the value in \"{text}\" is not valid YAML: {}", messages.join("; "))
+            })?,
         };
         Ok(Self { path, value })
     }

@@ -3,6 +3,7 @@
 use serde_yaml::Value;
 
 use super::fields::Field;
+use super::yaml;
 use crate::output::sanitize::yaml_string;
 use crate::output::table::wrap;
 
@@ -100,6 +101,5 @@ pub fn inline_yaml(value: &Value) -> String {
 fn is_plain(text: &str) -> bool {
     let safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
     let starts_safe = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    safe && starts_safe
-        && matches!(serde_yaml::from_str(text), Ok(Value::String(same)) if same == text)
+    safe && starts_safe && yaml::plain(text).is_string()
 }

@@ -1,6 +1,6 @@
 //! Suggestions for misspelt and foreign field names.
 
-use super::fields::Field;
+use super::fields::{Fault, Field};
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
 pub const SYNONYMS: [(&str, &str); 16] = [
@@ -27,13 +27,30 @@ const SIMILAR_IN_SECTION: f64 = 0.8;
 /// Minimum Jaro-Winkler similarity of a suggestion from another section.
 const SIMILAR_ELSEWHERE: f64 = 0.93;
 
+/// Maximum length in bytes of a name that is compared with those of fields.
+const MAX_LENGTH: usize = 64;
+/// Maximum number of suggestions for a document. More faults are not listed.
+const MAX_SUGGESTIONS: usize = 1_000;
+
+/// Returns the message for each unknown field.
+pub fn unknown_fields(paths: Vec<Vec<String>>, fields: &[Field]) -> impl Iterator<Item = Fault> {
+    paths.into_iter().enumerate().map(|(index, path)| {
+        let message = match index < MAX_SUGGESTIONS {
+            true => unknown_field(&path, fields),
+            false => "unknown field".to_owned(),
+        };
+        Fault { path, message }
+    })
+}
+
 /// Returns the message for an unknown field.
 ///
 /// It suggests, in this order, a similar name in the same section, the field that another library
 /// calls by this name, and a similar name in another section. Without a suggestion it lists the
 /// fields of the section.
 pub fn unknown_field(path: &[String], fields: &[Field]) -> String {
-    let name = path.last().map(|name| name.to_lowercase()).unwrap_or_default();
+    let name = path.last().filter(|name| name.len() <= MAX_LENGTH);
+    let name = name.map(|name| name.to_lowercase()).unwrap_or_default();
     let depth = path.len() - 1;
     let last = |field: &Field| field.path.last().cloned().unwrap_or_default();
     let siblings: Vec<&Field> =

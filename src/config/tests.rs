@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::fields::set_value;
 use super::suggestions::SYNONYMS;
 use super::*;
 
@@ -403,4 +404,118 @@ fn recorded_configurations_keep_the_behavior_of_their_version() {
     assert!(parse_recorded("data: 5\n", "", &[]).is_err());
     let set = "data.version=2".parse().unwrap();
     assert_eq!(parse_recorded("data: {train: x}\n", "", &[set]).unwrap().config.data.version, 2);
+}
+
+#[test]
+fn texts_keep_their_spelling() {
+    let yaml = "
+name: 1.10
+data:
+  train: 007.10
+  test: 2e5
+  text_column: [1.10, True, 2020-01-01, ~, 2.5, 3]
+  label_column: 0x10
+  filter: {version: 1.10, 1.0: yes, ~: null, spam: True, id: 12345678901234567890123}
+  label_names: {True: spam, False: 0.10, 1: +1, 1.0: 1e3}
+  labels: [True, False, ~, null, 1.10, -0, '1.1']
+  split: {seed: 0x10}
+text: {vocabulary: 1.50}
+model: {embedding: {vectors: ~}}
+train: {class_weights: {True: 0x2, 1.10: 1e0}, epochs: 1e3}
+";
+    let yaml = yaml.replace("1.10: 1e0", "1.10: 1e0, False: 1");
+    let resolved = parse_ok(&yaml);
+    let config = &resolved.config;
+    let map = |map: &std::collections::BTreeMap<String, String>| {
+        map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(config.name.as_deref(), Some("1.10"));
+    assert!(config.data.train.ends_with("007.10"));
+    assert!(config.data.test.as_ref().unwrap().ends_with("2e5"));
+    let columns: Vec<String> = config.data.text_column.0.iter().map(Column::to_string).collect();
+    assert_eq!(columns.join(" "), "\"1.10\" \"True\" \"2020-01-01\" \"~\" \"2.5\" number 3");
+    assert_eq!(config.data.label_column, Column::Name("0x10".into()));
+    let filter = "1.0=yes id=12345678901234567890123 spam=True version=1.10 ~=null";
+    assert_eq!(map(&config.data.filter), filter);
+    assert_eq!(map(&config.data.label_names), "1=+1 1.0=1e3 False=0.10 True=spam");
+    assert_eq!(config.data.labels, ["True", "False", "~", "null", "1.10", "-0", "1.1"]);
+    assert!(config.text.vocabulary.as_ref().unwrap().ends_with("1.50"));
+    assert_eq!(config.model.embedding.vectors, None);
+    let weights = [("1.10", 1.0), ("False", 1.0), ("True", 2.0)];
+    let weights = weights.map(|(label, weight)| (label.to_owned(), weight));
+    assert_eq!(config.train.class_weights, ClassWeights::Given(weights.into()));
+    assert_eq!((config.data.split.seed, config.train.epochs), (16, 1000));
+    assert_eq!(parse_ok(&resolved.to_yaml()).config, *config, "{}", resolved.to_yaml());
+}
+
+#[test]
+fn texts_of_overrides_inputs_and_sweeps_keep_their_spelling() {
+    let sets = ["data.filter.version=1.10", "data.labels=[True, False]", "name=1e3", "data.test=~"];
+    let sets: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
+    let yaml = "data: {train: x}\ninputs: {a: {column: 1.10}, b: {column: [True, 2], text: {vocabulary: 0x1}}}\n";
+    let config = parse(yaml, "test", &sets).unwrap().config;
+    assert_eq!(config.data.filter["version"], "1.10");
+    assert_eq!(config.data.labels, ["True", "False"]);
+    assert_eq!((config.name.as_deref(), config.data.test), (Some("1e3"), None));
+    let columns: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
+    assert_eq!(columns, ["1.10", "True", "2"]);
+    assert!(config.inputs[1].text.vocabulary.as_ref().unwrap().ends_with("0x1"));
+
+    let section = "  data.filter: [{version: 1.10}, {version: 1.1}]
+  data.label_names: [{True: a}]
+  model.embedding.vectors: [1.50, null]
+  cases: [{data.label_column: 1.0, train.epochs: 1e1}]
+";
+    let sweep = load_sweep(section, &["sweep.name=[~, 1.10]"]).unwrap();
+    let configs: Vec<Config> =
+        sweep.points.iter().map(|point| sweep.resolve(point).unwrap().config).collect();
+    let versions: Vec<&String> =
+        configs.iter().map(|config| &config.data.filter["version"]).collect();
+    assert_eq!((versions[0].as_str(), versions[7].as_str()), ("1.10", "1.1"));
+    assert_eq!(configs[0].data.label_names["True"], "a");
+    assert!(configs[0].model.embedding.vectors.as_ref().unwrap().ends_with("1.50"));
+    assert_eq!(configs[2].model.embedding.vectors, None);
+    assert_eq!(configs[0].data.label_column, Column::Name("1.0".into()));
+    assert_eq!((configs[0].train.epochs, configs[1].name.as_deref()), (10, Some("1.10")));
+}
+
+#[test]
+fn characters_that_yaml_changes_are_escaped() {
+    let text = "\u{7f} \u{85} \u{9b} \u{2028} \u{2029} \u{feff} \u{1} é \u{1f600} \" \\ \n";
+    let mut resolved = parse_ok("data: {train: x}\n");
+    set_value(&mut resolved.fields, &["name"], serde_yaml::Value::from(text));
+    assert_eq!(parse_ok(&resolved.to_yaml()).config.name.as_deref(), Some(text));
+}
+
+#[test]
+fn many_faults_take_linear_time_and_are_listed_up_to_a_limit() {
+    let start = std::time::Instant::now();
+    let unknown = |count: usize| (0..count).map(|i| format!("k{i}: 1\n")).collect::<String>();
+    let yaml = format!("{}data: {{train: x}}\ntrain: {{epochs: many}}\n", unknown(5_000));
+    let error = parse(&yaml, "test.yaml", &[]).unwrap_err().to_string();
+    assert!(error.starts_with("5001 errors in the configuration\ntest.yaml:1:1: k0: "), "{error}");
+    assert!(error.ends_with("\n… and 4901 more"), "{error}");
+    assert_eq!(error.lines().count(), 102);
+    let many: Vec<String> = (0..20_000).map(|i| i.to_string()).collect();
+    let (list, pairs) = (many.join(", "), many.join(": 1, "));
+    for (yaml, message) in [
+        (
+            format!(
+                "train: {{class_weights: {{{pairs}: 1}}}}\ndata: {{train: x, labels: [{list}]}}\n"
+            ),
+            "",
+        ),
+        (format!("data: {{train: x}}\nsweep: {{train.seed: [{list}]}}\n"), "lists 20000 values"),
+        (format!("data: {{train: x}}\nsweep: {{{pairs}: 1}}\n"), "expected a list of values"),
+        (format!("data: {{train: x}}\ninputs: {{{pairs}: {{}}}}\n"), "has 20000 inputs"),
+        (format!("data: {{train: x, text_column: [{list}]}}\n"), "found a list"),
+        (format!("data: {{train: x}}\n{}: 1\n", "x".repeat(1_000)), "unknown field"),
+    ] {
+        let result = parse(&yaml, "test.yaml", &[]).map_err(|error| error.to_string());
+        match message {
+            "" => assert!(result.is_ok(), "{result:?}"),
+            message => assert!(result.unwrap_err().contains(message), "{message}"),
+        }
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 use super::value::{FieldValue, Range};
 
 /// A column of a data file: its name in the header, or its number, starting at 1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Column {
     /// The name in the header.
     Name(String),
@@ -27,13 +27,13 @@ impl Column {
 }
 
 impl FieldValue for Column {
+    const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
         match value {
-            Value::String(name) => Some(Self::Name(name.clone())),
-            Value::Number(number) => {
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
                 number.as_u64().filter(|n| *n >= 1).map(|n| Self::Number(n as usize))
             }
-            _ => None,
+            name => String::from_yaml(name).map(Self::Name),
         }
     }
     fn to_yaml(&self) -> Value {
@@ -56,6 +56,9 @@ impl std::fmt::Display for Column {
     }
 }
 
+/// Maximum number of columns that are joined to a text.
+const MAX_COLUMNS: usize = 1_000;
+
 /// The columns of a text. Several are joined with spaces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns(pub Vec<Column>);
@@ -68,9 +71,10 @@ impl Columns {
 }
 
 impl FieldValue for Columns {
+    const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
         match value {
-            Value::Sequence(items) if !items.is_empty() => {
+            Value::Sequence(items) if (1..=MAX_COLUMNS).contains(&items.len()) => {
                 items.iter().map(Column::from_yaml).collect::<Option<_>>().map(Self)
             }
             scalar => Column::from_yaml(scalar).map(|column| Self(vec![column])),

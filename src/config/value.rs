@@ -9,6 +9,8 @@ use serde_yaml::Value;
 
 /// A value that a configuration field can hold.
 pub trait FieldValue: Sized + Clone {
+    /// The value is text, or consists of texts.
+    const IS_TEXT: bool = false;
     /// Reads the value. Returns `None` if the YAML is of another type.
     fn from_yaml(value: &Value) -> Option<Self>;
     /// Returns YAML from which [`FieldValue::from_yaml`] reads the same value.
@@ -144,6 +146,7 @@ impl FieldValue for f64 {
 }
 
 impl FieldValue for String {
+    const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(text.clone()),
@@ -161,6 +164,7 @@ impl FieldValue for String {
 }
 
 impl FieldValue for PathBuf {
+    const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
         String::from_yaml(value).map(PathBuf::from)
     }
@@ -176,6 +180,7 @@ impl FieldValue for PathBuf {
 }
 
 impl<T: FieldValue> FieldValue for Option<T> {
+    const IS_TEXT: bool = T::IS_TEXT;
     fn from_yaml(value: &Value) -> Option<Self> {
         if value.is_null() { Some(None) } else { T::from_yaml(value).map(Some) }
     }
@@ -194,6 +199,7 @@ impl<T: FieldValue> FieldValue for Option<T> {
 }
 
 impl FieldValue for Vec<String> {
+    const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
         value.as_sequence()?.iter().map(String::from_yaml).collect()
     }
@@ -206,6 +212,7 @@ impl FieldValue for Vec<String> {
 }
 
 impl<T: FieldValue> FieldValue for BTreeMap<String, T> {
+    const IS_TEXT: bool = T::IS_TEXT;
     fn from_yaml(value: &Value) -> Option<Self> {
         let entries = value.as_mapping()?.iter();
         entries.map(|(key, value)| Some((String::from_yaml(key)?, T::from_yaml(value)?))).collect()

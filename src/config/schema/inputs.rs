@@ -1,15 +1,19 @@
 //! The text inputs of a model: the section `inputs`, or the single input without it.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
 use serde_yaml::{Mapping, Value};
 
 use super::model::{EmbeddingConfig, LstmConfig, Pooling};
 use super::text::TextConfig;
-use crate::config::fields::{Collector, Fault, SectionReader, found, section};
+use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
 use crate::config::suggestions::unknown_field;
 use crate::config::types::{Column, Columns};
 use crate::config::value::{FieldValue, Range};
+
+/// Maximum number of inputs.
+const MAX_INPUTS: usize = 100;
 
 section! {
     /// An entry of the section `inputs`.
@@ -25,6 +29,13 @@ section! {
         /// Pooling of the sequence of hidden states into one vector.
         pooling: Pooling = Pooling::Max;
     }
+}
+
+/// Returns every field of the input `name` with its default value.
+pub fn input_fields(name: &str) -> Vec<Field> {
+    let (mut collector, path) = (Collector::default(), vec!["inputs".to_owned(), name.to_owned()]);
+    InputSection::read_fields(&mut SectionReader::at(path, &Value::Null, &mut collector));
+    collector.fields
 }
 
 /// A text input of a model, with the layers that process it.
@@ -96,19 +107,16 @@ impl Deref for Inputs {
 impl Inputs {
     /// The columns of all inputs, each once.
     pub fn columns(&self) -> Vec<&Column> {
-        let mut columns: Vec<&Column> = Vec::new();
-        for column in self.list.iter().flat_map(|input| &input.columns.0) {
-            if !columns.contains(&column) {
-                columns.push(column);
-            }
-        }
-        columns
+        let mut seen = HashSet::new();
+        let columns = self.list.iter().flat_map(|input| &input.columns.0);
+        columns.filter(|column| seen.insert(*column)).collect()
     }
 
     /// Returns the indices of the columns of each input in [`Inputs::columns`].
     pub fn column_indices(&self) -> Vec<Vec<usize>> {
-        let columns = self.columns();
-        let index = |column: &Column| columns.iter().position(|each| *each == column);
+        let columns = self.columns().into_iter().enumerate();
+        let by_column: HashMap<&Column, usize> = columns.map(|(i, column)| (column, i)).collect();
+        let index = |column: &Column| by_column.get(column).copied();
         let indices = |input: &Input| input.columns.0.iter().filter_map(index).collect();
         self.list.iter().map(indices).collect()
     }
@@ -134,6 +142,12 @@ impl Inputs {
         collector: &mut Collector,
     ) {
         if self.written.is_empty() {
+            self.list = vec![only];
+            return;
+        }
+        if self.written.len() > MAX_INPUTS {
+            let message = format!("has {} inputs; the maximum is {MAX_INPUTS}", self.written.len());
+            collector.faults.push(Fault { path: vec!["inputs".to_owned()], message });
             self.list = vec![only];
             return;
         }

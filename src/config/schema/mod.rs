@@ -9,6 +9,7 @@ mod text;
 mod train;
 
 pub use data::{BrokenLines, CacheUse, DataConfig, Format, SplitConfig, SplitMethod, UnseenLabels};
+pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
@@ -20,9 +21,17 @@ pub use train::{
     ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig,
 };
 
-use super::fields::section;
+use serde_yaml::Value;
+
+use super::fields::{Collector, Field, SectionReader, section};
 use super::types::SweepSection;
 use super::value::choice;
+
+/// The section that only `lstmtext sweep` uses.
+pub const SWEEP: &str = "sweep";
+
+/// The key in [`SWEEP`] for fields that vary together.
+pub const CASES: &str = "cases";
 
 section! {
     /// A complete configuration.
@@ -64,6 +73,13 @@ section! {
         /// {}] varies several fields together.
         sweep: SweepSection = SweepSection::default();
     }
+}
+
+/// Returns every field with its default value.
+pub fn defaults() -> Vec<Field> {
+    let mut collector = Collector::default();
+    Config::read_fields(&mut SectionReader::root(&Value::Null, &mut collector));
+    collector.fields
 }
 
 choice! {

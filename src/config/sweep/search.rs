@@ -10,7 +10,7 @@ use crate::config::overrides::Override;
 use crate::random::fingerprint;
 
 /// Maximum number of points.
-const MAX_POINTS: usize = 10_000;
+pub const MAX_POINTS: usize = 10_000;
 
 /// Maximum number of attempts to draw a new combination.
 const MAX_ATTEMPTS: u64 = 100_000;

@@ -1,22 +1,20 @@
 //! Reads the section `sweep` and checks its values.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_yaml::{Mapping, Value};
 
-use super::search::{Axis, Distribution, DistributionKind, Search, Values};
+use super::search::{Axis, Distribution, DistributionKind, MAX_POINTS, Search, Values};
 use crate::config::draft::{self, Draft};
 use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
-use crate::config::overrides::{Override, SWEEP};
+use crate::config::overrides::Override;
 use crate::config::print::inline_yaml;
+use crate::config::schema::{CASES, SWEEP};
 use crate::config::types::SweepSection;
 use crate::config::value::{FieldValue, at_least};
 
 /// The field that the key `seed` stands for.
 const SEED: &str = "train.seed";
-
-/// The key for fields that vary together.
-const CASES: &str = "cases";
 
 section! {
     /// The options of the section, which are not fields that vary.
@@ -50,7 +48,14 @@ pub fn faults(
     let search = read(section, &mut faults);
     let mut base = root.clone();
     remove(&mut base);
-    for axis in search.axes.iter().chain(&search.seeds) {
+    let axes = || search.axes.iter().chain(&search.seeds);
+    let values: usize = axes().map(|axis| axis.probes().len()).sum();
+    if values > MAX_POINTS {
+        let message = format!("lists {values} values; the maximum is {MAX_POINTS}");
+        return vec![Fault { path: vec![SWEEP.to_owned()], message }];
+    }
+    let mut seen = HashSet::new();
+    for axis in axes() {
         for probe in axis.probes() {
             let wrong = probe_faults(&probe, &base, fields).into_iter().map(|message| {
                 match axis.key == CASES {
@@ -60,11 +65,7 @@ pub fn faults(
             });
             let overridden =
                 overrides.iter().filter(|set| set.overlaps(&probe.path)).map(overridden_fault);
-            for fault in wrong.chain(overridden) {
-                if !faults.contains(&fault) {
-                    faults.push(fault);
-                }
-            }
+            faults.extend(wrong.chain(overridden).filter(|fault| seen.insert(fault.clone())));
         }
     }
     faults
@@ -91,7 +92,7 @@ fn probe_faults(probe: &Override, base: &Value, fields: &[Field]) -> Vec<String>
     if fields.iter().any(|field| field.is_section() && field.path == probe.path) {
         return vec!["is a section; name one of its fields".to_owned()];
     }
-    let mut root = base.clone();
+    let mut root = relevant(base, &probe.path, fields);
     if let Some(fault) = draft::apply(probe, &mut root) {
         return vec![fault.message];
     }
@@ -105,6 +106,23 @@ fn probe_faults(probe: &Override, base: &Value, fields: &[Field]) -> Vec<String>
         .collect()
 }
 
+/// Returns the values of `base` on which the validity of the field at `path` depends. A field of an
+/// input inherits from other sections, and one within a mapping is a part of it.
+fn relevant(base: &Value, path: &[String], fields: &[Field]) -> Value {
+    let is_within = |field: &&Field| !field.is_section() && path.starts_with(&field.path);
+    if path[0] == "inputs" {
+        return base.clone();
+    }
+    let mut relevant = Value::Null;
+    if let Some(Field { path, .. }) = fields.iter().find(is_within)
+        && let Some(value) = path.iter().try_fold(base, |value, name| value.get(name))
+    {
+        // Nothing is in the way of the first value.
+        let _ = Override::new(&path.join("."), value.clone()).apply(&mut relevant);
+    }
+    relevant
+}
+
 /// Reads the section. Adds its faults to `faults` and skips what is faulty.
 pub fn read(section: &SweepSection, faults: &mut Vec<Fault>) -> Search {
     let mut collector = Collector::default();
@@ -115,18 +133,12 @@ pub fn read(section: &SweepSection, faults: &mut Vec<Fault>) -> Search {
     faults.append(&mut collector.faults);
     let mut search =
         Search { trials: options.trials, search_seed: options.search_seed, ..Search::default() };
-    // The fields that vary, each with its key in the section.
-    let mut varied: Vec<(Vec<String>, String)> = Vec::new();
+    let mut varied = Varied::default();
     for (key, value) in &rest {
         let key = String::from_yaml(key).unwrap_or_else(|| found(key));
-        match axis(&key, value, search.trials).and_then(|axis| without_overlap(axis, &varied)) {
-            Ok(axis) => {
-                varied.extend(axis.probes().into_iter().map(|set| (set.path, key.clone())));
-                match sets_seed(&axis) {
-                    true => search.seeds = Some(axis),
-                    false => search.axes.push(axis),
-                }
-            }
+        match axis(&key, value, search.trials).and_then(|axis| varied.add(axis)) {
+            Ok(axis) if sets_seed(&axis) => search.seeds = Some(axis),
+            Ok(axis) => search.axes.push(axis),
             Err(message) => faults.push(fault_at(&key, message)),
         }
     }
@@ -150,13 +162,30 @@ fn sets_seed(axis: &Axis) -> bool {
     axis.probes().iter().any(|set| set.field() == SEED)
 }
 
-/// Returns the axis, or an error if a previous axis varies the same field.
-fn without_overlap(axis: Axis, varied: &[(Vec<String>, String)]) -> Result<Axis, String> {
-    let probes = axis.probes();
-    let overlaps = |(path, _): &&(Vec<String>, String)| probes.iter().any(|set| set.overlaps(path));
-    match varied.iter().find(overlaps) {
-        Some((path, other)) => Err(format!("sweep.{other} already varies {}", path.join("."))),
-        None => Ok(axis),
+/// The fields that vary and their parents, each with its key in the section.
+#[derive(Default)]
+struct Varied {
+    fields: HashMap<Vec<String>, String>,
+    parents: HashMap<Vec<String>, String>,
+}
+
+impl Varied {
+    /// Adds the fields of an axis. Returns an error if a previous axis varies one of them.
+    fn add(&mut self, axis: Axis) -> Result<Axis, String> {
+        let paths: HashSet<Vec<String>> = axis.probes().into_iter().map(|set| set.path).collect();
+        for path in &paths {
+            let above = (1..=path.len()).find_map(|end| self.fields.get(&path[..end]));
+            if let Some(other) = above.or_else(|| self.parents.get(path)) {
+                return Err(format!("sweep.{other} already varies {}", path.join(".")));
+            }
+        }
+        for path in paths {
+            for end in 1..path.len() {
+                self.parents.insert(path[..end].to_owned(), axis.key.clone());
+            }
+            self.fields.insert(path, axis.key.clone());
+        }
+        Ok(axis)
     }
 }
 
