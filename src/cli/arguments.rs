@@ -10,6 +10,7 @@ use crate::backend::{Backend, Backends, Compute, Inference, start, start_trainin
 use crate::config::{Config, Override, positive_integer};
 use crate::run::checkpoint::{Checkpoint, peek_config};
 use crate::system::device::DeviceChoice;
+use crate::system::threads;
 
 /// `--set`, for every command that reads a configuration.
 #[derive(Debug, Args)]
@@ -26,8 +27,18 @@ pub struct ComputeArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// Number of CPU threads; by default one per core
-    #[arg(long, value_name = "N", value_parser = positive_integer)]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroUsize>,
+}
+
+/// Parses the value of `--threads`.
+pub fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
+    match positive_integer(text)? {
+        threads if threads.get() <= threads::MAX_COUNT => Ok(threads),
+        _ => {
+            Err(format!("expected at most {} threads; one per core is fastest", threads::MAX_COUNT))
+        }
+    }
 }
 
 impl ComputeArgs {

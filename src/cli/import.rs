@@ -16,6 +16,7 @@ use crate::model::ModelSpec;
 use crate::output::{note, print_data};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
 use crate::run::progress::Progress;
+use crate::system::threads;
 use crate::text::Encoders;
 
 const EXAMPLES: &str = "\
@@ -51,6 +52,7 @@ struct ModelDefinition {
 
 /// Runs the command.
 pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
+    threads::set_count(None)?;
     ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
     let ModelDefinition { resolved, labels, encoders } =
         model_definition(&args.model, &args.set.overrides)?;

@@ -18,6 +18,7 @@ use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::listing::{RunReport, find, is_run};
+use crate::system::threads;
 use crate::text::{Encoder, OOV, START};
 
 const EXAMPLES: &str = "\
@@ -67,6 +68,7 @@ fn smoothing_weight(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
+    threads::set_count(None)?;
     let (paths, parent) = match &args.runs[..] {
         [directory] if contains_runs(directory) => {
             (runs_with_curves(directory)?, Some(directory.clone()))

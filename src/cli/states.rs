@@ -20,6 +20,7 @@ use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
+use crate::system::threads;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
 
 const EXAMPLES: &str = "\
@@ -132,6 +133,7 @@ struct DirectionStates {
 
 /// Runs the command.
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
+    threads::set_count(None)?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
+use crate::system::threads;
 use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, Tokenizer, join_columns};
 
 /// Maximum number of texts in a chunk.
@@ -83,7 +84,8 @@ impl Source {
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
             let (sender, chunks) = sync_channel(READ_AHEAD);
-            let reader = scope.spawn(move || ChunkReader::new(sender, config).read(path, config));
+            let read = move || ChunkReader::new(sender, config).read(path, config);
+            let reader = threads::spawn_scoped(scope, "read", read)?;
             let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
                 for columns in chunks {
                     let examples = 0..columns[0].len();

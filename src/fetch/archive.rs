@@ -16,6 +16,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::files::{CopyError, copy, lock, sibling};
 use crate::io::files::{open, parent_directory, sync_directory};
+use crate::system::threads;
 
 /// Block size of a tar file. Headers and contents are padded to it.
 const BLOCK_BYTES: u64 = 512;
@@ -313,11 +314,9 @@ impl Extraction<'_> {
     fn flush(&self) -> Result<()> {
         let share = self.files.len().div_ceil(FLUSH_THREADS).max(1);
         thread::scope(|scope| {
-            let workers: Vec<_> = self
-                .files
-                .chunks(share)
-                .map(|files| scope.spawn(move || self.flush_files(files)))
-                .collect();
+            let flush =
+                |files| threads::spawn_scoped(scope, "flush", move || self.flush_files(files));
+            let workers: Vec<_> = self.files.chunks(share).map(flush).collect::<Result<_>>()?;
             workers.into_iter().try_for_each(|worker| {
                 worker
                     .join()

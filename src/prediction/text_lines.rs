@@ -4,12 +4,12 @@ use std::io::{self, BufRead};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::Context;
 
 use crate::io::input::{CONVERT, TextReader, is_stdin, open_stream, without_line_ending};
 use crate::output::note;
+use crate::system::threads;
 
 /// Number of bytes that are read ahead, and maximum size of a batch. A single longer line is read too.
 const MAX_BYTES: usize = 32 << 20;
@@ -39,14 +39,14 @@ impl TextLines {
     /// Returns an error if it cannot be opened or is encoded as UTF-16 or UTF-32.
     pub fn open(path: &Path, ahead: usize) -> anyhow::Result<Self> {
         let name = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
-        Ok(Self::spawn(name, open_stream(path)?, ahead))
+        Self::spawn(name, open_stream(path)?, ahead)
     }
 
-    fn spawn(name: String, mut source: TextReader, lines_ahead: usize) -> Self {
+    fn spawn(name: String, mut source: TextReader, lines_ahead: usize) -> anyhow::Result<Self> {
         let (sender, lines) = sync_channel(lines_ahead);
         let ahead = Arc::new(Ahead::default());
         let counter = ahead.clone();
-        thread::spawn(move || {
+        threads::spawn("read", move || {
             while let Some(line) = read_line(&mut source).transpose() {
                 let failed = line.is_err();
                 counter.add(line.as_ref().map_or(0, |line| line.text.len()));
@@ -54,8 +54,8 @@ impl TextLines {
                     return;
                 }
             }
-        });
-        Self { name, lines, ahead, count: 0, invalid: 0, left: None }
+        })?;
+        Ok(Self { name, lines, ahead, count: 0, invalid: 0, left: None })
     }
 
     /// Number of lines that were returned.
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn lines(content: Vec<u8>, limit: usize) -> Vec<Vec<String>> {
-        let mut lines = TextLines::spawn("test".into(), Box::new(Cursor::new(content)), 4);
+        let mut lines = TextLines::spawn("test".into(), Box::new(Cursor::new(content)), 4).unwrap();
         std::iter::from_fn(|| lines.next_batch(limit).unwrap()).collect()
     }
 

@@ -1,17 +1,19 @@
-//! Threads of the native backend.
+//! Threads: those that compute, and others, whose start may fail.
 
 use std::env;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use crate::output::note;
 
+/// Maximum number of threads that compute.
+pub const MAX_COUNT: usize = 1024;
+
 /// Context of the error of a thread that cannot be started.
-const CANNOT_START: &str =
-    "cannot start a thread; the system allows no more of them, or has no memory for it";
+const CANNOT_START: &str = "cannot start a thread: the limit of the system (ulimit -u, pids.max) is reached, or its memory is full";
 
 /// Sets the number of threads. The default is OMP_NUM_THREADS, as in libtorch, or else the number
 /// of cores. The calling thread is one of them, so that it need not be woken after every step. Only
@@ -25,13 +27,14 @@ pub fn set_count(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
         return Ok(());
     }
     let openmp = || env::var("OMP_NUM_THREADS").ok()?.split(',').next()?.trim().parse().ok();
-    let threads = threads.or_else(openmp).map_or(0, NonZeroUsize::get);
+    let threads = threads.or_else(openmp).map_or(0, NonZeroUsize::get).min(MAX_COUNT);
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if threads > cores {
         note(format!("{threads} threads on {cores} cores are slower than one thread per core"));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
-    pool.build_global().context("cannot start the compute threads")
+    // The error's source is the same as the error.
+    pool.build_global().map_err(|error| anyhow!("{CANNOT_START}: {error}"))
 }
 
 /// Number of threads.
@@ -47,5 +50,17 @@ pub fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<JoinHandle<T>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).context(CANNOT_START)
+    Builder::new().name(name.to_owned()).spawn(work).context(CANNOT_START)
+}
+
+/// Starts a thread that ends before `scope` does.
+///
+/// # Errors
+/// Returns an error if the system refuses to start it.
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> anyhow::Result<ScopedJoinHandle<'scope, T>> {
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, work).context(CANNOT_START)
 }

@@ -24,6 +24,7 @@ use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::directory::{CheckpointKind, RunSummary, ScoredWeights, ValidationRecord};
 use crate::run::progress::Progress;
 use crate::system::signals::Interrupt;
+use crate::system::threads;
 
 /// Maximum number of batches that wait for the training thread.
 const PREPARED_AHEAD: usize = 2;
@@ -218,7 +219,7 @@ impl<'a> Trainer<'a> {
         let mut prepare = self.learner.preparer();
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
-            let preparation = scope.spawn(move || {
+            let preparation = threads::spawn_scoped(scope, "prepare", move || {
                 for (step, index) in (step..).zip(first..plan.len()) {
                     let seed = derive_seed(seed, SeedPurpose::Dropout(step));
                     let batch = prepare(data, plan.batch(index), seed);
@@ -226,7 +227,7 @@ impl<'a> Trainer<'a> {
                         return;
                     }
                 }
-            });
+            })?;
             let result = self.train_batches(plan, &batches, interrupt);
             drop(batches);
             match preparation.join() {

@@ -7,6 +7,8 @@ mod vocab;
 
 use clap::{Args, Subcommand};
 
+use crate::system::threads;
+
 /// Download, inspect and export data sets
 #[derive(Debug, Args)]
 pub struct DataArgs {
@@ -24,6 +26,7 @@ enum DataCommand {
 
 /// Runs the command.
 pub fn run(args: DataArgs) -> anyhow::Result<u8> {
+    threads::set_count(None)?;
     match args.command {
         DataCommand::Fetch(args) => fetch::run(args),
         DataCommand::Stats(args) => stats::run(args),

@@ -7,9 +7,10 @@ use std::str::FromStr;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::arguments::thread_count;
 use super::exit::SUCCESS;
 use super::texts::TextArgs;
-use crate::config::{ConfigError, positive_integer};
+use crate::config::ConfigError;
 use crate::explanation::{Explainer, Method, page};
 use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
@@ -59,7 +60,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: Color,
     /// Number of CPU threads; by default one per core
-    #[arg(long, value_name = "N", value_parser = positive_integer)]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<NonZeroUsize>,
 }
 

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
+use lstmtext::system::threads;
 use tch::{Device, Kind, Tensor};
 
 /// Version of libtorch.
@@ -45,10 +46,11 @@ pub fn multiplication_rate(device: Device) -> f64 {
 ///
 /// # Errors
 /// Returns an error if the system cannot start the threads.
-pub fn set_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
-    lstmtext::system::threads::set_count(threads)?;
-    if let Some(threads) = threads {
-        tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+pub fn set_threads(count: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    threads::set_count(count)?;
+    let count = count.map_or_else(thread_count, NonZeroUsize::get).min(threads::MAX_COUNT);
+    if count != thread_count() {
+        tch::set_num_threads(count as i32);
     }
     Ok(())
 }
