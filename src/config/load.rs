@@ -15,7 +15,7 @@ use crate::io::files::{SETTINGS_LIMIT, read_limited};
 
 /// Fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
-const BEFORE_THE_FIELD: [(&str, u64); 1] = [("data.version", 1)];
+const BEFORE_THE_FIELD: [(&str, u64); 2] = [("data.version", 1), ("text.version", 1)];
 
 /// A parsed configuration file.
 pub struct Document {

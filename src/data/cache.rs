@@ -307,7 +307,13 @@ fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheK
     let inputs =
         config.inputs.iter().zip(config.inputs.column_indices()).map(|(input, columns)| {
             let text = &input.text;
-            serde_json::json!([columns, text.tokenizer.as_str(), text.lowercase, text.strip_tags])
+            serde_json::json!([
+                columns,
+                text.tokenizer.as_str(),
+                text.lowercase,
+                text.strip_tags,
+                text.version
+            ])
         });
     let of_file = |file: &PathBuf| -> anyhow::Result<(u64, String)> {
         let metadata =

@@ -69,6 +69,8 @@ struct Tokenizer {
     kind: &'static str,
     lowercase: bool,
     strip_tags: bool,
+    /// Version of the rules (`text.version`).
+    version: u64,
 }
 
 /// Ids that are not words.
@@ -103,6 +105,7 @@ impl<'a> InputDescription<'a> {
                 kind: text.tokenizer.as_str(),
                 lowercase: text.lowercase,
                 strip_tags: text.strip_tags,
+                version: text.version,
             },
             start_token: text.start_token,
             max_length: text.max_length,

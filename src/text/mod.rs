@@ -5,6 +5,7 @@ mod corpus;
 mod encoder;
 mod encoders;
 mod ids;
+mod normalization;
 mod tokenized_texts;
 mod tokenizer;
 mod vocabulary;

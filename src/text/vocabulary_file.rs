@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Vocabulary;
+use super::normalization::composed;
+use super::{Tokenizer, Vocabulary};
 use crate::config::{Input, TextConfig};
 use crate::io::files::{RECORDS_LIMIT, json_content};
 use crate::io::input::read_text;
@@ -20,6 +21,8 @@ struct VocabularyFile {
     tokenizer: String,
     lowercase: bool,
     strip_tags: bool,
+    #[serde(default = "first_version")]
+    version: u64,
     /// Words by descending frequency, without the special ids: the first has id 4.
     words: Vec<String>,
 }
@@ -31,9 +34,15 @@ impl VocabularyFile {
             tokenizer: config.tokenizer.as_str().into(),
             lowercase: config.lowercase,
             strip_tags: config.strip_tags,
+            version: config.version,
             words,
         }
     }
+}
+
+/// Version of the files of lstmtext 0.1, which do not record it.
+fn first_version() -> u64 {
+    1
 }
 
 /// Writes a vocabulary to `path`, with the settings of the tokenizer.
@@ -77,8 +86,31 @@ pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
             input.field(&format!("text.{setting}"))
         );
     }
-    Vocabulary::from_ranked_words(file.words, input.text.vocabulary_size)
+    let words = match input.text.has_first_rules() {
+        true => file.words,
+        false => file.words.iter().map(|word| composed(word).into_owned()).collect(),
+    };
+    if file.version != expected.version
+        && let Some(word) = words.iter().find(|word| !is_token(word, &input.text))
+    {
+        bail!(
+            "{} was created with version: {}, but {} is {}, which splits {word:?}; create the file again, \
+             or set the version of the file",
+            name(),
+            file.version,
+            input.field("text.version"),
+            expected.version
+        );
+    }
+    Vocabulary::from_ranked_words(words, input.text.vocabulary_size)
         .map_err(|message| anyhow!("{}: {message}", name()))
+}
+
+/// Returns true if a tokenizer can yield `word`. All versions treat ASCII alike.
+fn is_token(word: &str, config: &TextConfig) -> bool {
+    let mut tokens = Vec::new();
+    Tokenizer::new(config).tokens(word, |token| tokens.push(token.to_owned()));
+    word.is_ascii() || tokens == [word]
 }
 
 #[cfg(test)]
@@ -103,6 +135,28 @@ mod tests {
         assert_eq!(read(&path, &config).unwrap(), vocabulary);
         let short = read(&path, &input("vocabulary_size: 5")).unwrap();
         assert_eq!((short.len(), short.id("b"), short.id("a")), (5, 4, super::super::OOV));
+    }
+
+    /// Files of lstmtext 0.1 have no version.
+    #[test]
+    fn files_of_the_first_version_are_used_if_their_words_are_still_tokens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("words.json");
+        let read_words = |words: &str, fields: &str| {
+            let json = format!(
+                "\u{FEFF}{{\"format\": \"{FORMAT}\", \"tokenizer\": \"words\", \"lowercase\": true, \
+                 \"strip_tags\": true, \"words\": [{words}]}}"
+            );
+            fs::write(&path, json).unwrap();
+            let vocabulary = read(&path, &input(fields));
+            vocabulary
+                .map(|vocabulary| vocabulary.regular_words().collect::<Vec<_>>().join(" "))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read_words("\"n't\", \"cafe\u{301}\"", "").unwrap(), "n't café");
+        let split = read_words("\"\u{94D}\", \"i \u{307}\"", "").unwrap_err();
+        assert!(split.contains("version: 1, but text.version is 2"), "{split}");
+        assert_eq!(read_words("\"a\", \"\u{94D}\"", "version: 1").unwrap(), "a \u{94D}");
     }
 
     #[test]

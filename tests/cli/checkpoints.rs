@@ -6,7 +6,7 @@ use lstmtext::model::named_tensors;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::common::{TestDir, assert_fails};
+use crate::common::{TestDir, assert_fails, stdout_json};
 
 /// Creates a run and changes the file `name` of its best checkpoint.
 fn damaged(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> TestDir {
@@ -216,6 +216,36 @@ fn a_run_is_not_resumed_from_values_that_are_not_finite() {
         assert_fails(command, 1, &[tensor, "has the value inf", "run/last"]);
         assert_eq!(dir.read("run/metrics.jsonl"), before);
     }
+}
+
+/// Checkpoints of lstmtext 0.1 have no `text.version`, and the vocabulary of its tokenizer.
+#[test]
+fn checkpoints_keep_the_tokenizer_that_they_were_trained_with() {
+    let dir = TestDir::with_data();
+    dir.train("small.yaml --out run --set text.version=1 --set text.min_count=1");
+    dir.train("small.yaml --out new --set text.min_count=1");
+    let texts = ["pos1\u{301} neg2\u{200D}neg3", "I\u{307}neg1"];
+    let known = |run: &str| -> Vec<usize> {
+        let command = format!("explain {run} --json");
+        let done = dir.lstmtext(&command).args(texts).assert().success();
+        let texts = stdout_json(&done);
+        let words = |text: &Value| text["inputs"][0]["words"].as_array().unwrap().len();
+        texts.as_array().unwrap().iter().map(words).collect()
+    };
+    assert_eq!((known("run"), known("new")), (vec![5, 3], vec![2, 1]));
+    for checkpoint in ["run/best", "run/last"] {
+        let config = dir.read(&format!("{checkpoint}/config.yaml"));
+        let (data, text) = config.split_once("\ntext:").unwrap();
+        // As long as the line that it replaces, whose length the manifest records.
+        let text = text.replacen("\n  version: 1", "\n  # ersion: ", 1);
+        fs::write(dir.path(&format!("{checkpoint}/config.yaml")), format!("{data}\ntext:{text}"))
+            .unwrap();
+        seal(&dir, checkpoint);
+    }
+    assert_eq!(known("run"), [5, 3]);
+    dir.train("--resume run --set train.epochs=5");
+    assert_eq!(known("run"), [5, 3]);
+    assert_eq!(dir.metrics("run").len(), 5);
 }
 
 #[test]

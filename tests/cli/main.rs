@@ -37,5 +37,6 @@ mod tensorboard_http;
 mod threads;
 mod train;
 mod training;
+mod unicode;
 mod vectors;
 mod without_libtorch;

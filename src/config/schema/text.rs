@@ -10,7 +10,7 @@ section! {
     pub struct TextConfig {
         /// Tokenizer. keras: split on spaces and remove Keras's filter characters. words: words and
         /// punctuation marks; "n't" and "'s" are separate tokens. whitespace: split on whitespace.
-        /// characters: one token per character.
+        /// characters: one token per character with its marks (grapheme cluster).
         tokenizer: TokenizerKind = TokenizerKind::Words;
         /// Convert text to lowercase.
         lowercase: bool = true;
@@ -38,6 +38,18 @@ section! {
         /// Vocabulary file, written by lstmtext data vocab, which replaces the vocabulary of the
         /// training examples. Its first vocabulary_size ids are used.
         vocabulary: Option<PathBuf> = None;
+        /// Version of the tokenizers' rules. Models keep the rules that they were trained with. 1:
+        /// lstmtext 0.1. 2: characters are composed (NFC), so that equivalent spellings are the same
+        /// word; combining marks, joiners and emoji sequences are not separated from their character;
+        /// the lower case of Σ depends on its position, that of İ is i (i̇ with keras).
+        version: u64 = 2, between(1.0, 2.0);
+    }
+}
+
+impl TextConfig {
+    /// Returns true for texts that are tokenized by the rules of lstmtext 0.1.
+    pub fn has_first_rules(&self) -> bool {
+        self.version == 1
     }
 }
 

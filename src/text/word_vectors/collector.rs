@@ -1,7 +1,8 @@
 //! Collects the vectors of a vocabulary's words while a file is read.
 
-use crate::text::Vocabulary;
+use crate::text::normalization::composed;
 use crate::text::vocabulary::FIRST_WORD;
+use crate::text::{OOV, Vocabulary};
 
 /// Word vectors for a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,10 @@ impl<'a> VectorCollector<'a> {
             self.vectors.skipped += 1;
             return None;
         };
-        let id = self.vocabulary.id(word);
+        let id = match self.vocabulary.id(word) {
+            OOV => self.vocabulary.id(&composed(word)),
+            id => id,
+        };
         (id >= FIRST_WORD && !self.vectors.found[id as usize]).then_some(id as usize)
     }
 
