@@ -17,7 +17,7 @@ use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::events::EventWriter;
 use crate::output::format::{group_digits, pluralize};
-use crate::output::{message, print, print_json};
+use crate::output::{message, print_json, print_wrapped};
 use crate::system::device::DeviceChoice;
 use crate::train::setup;
 
@@ -171,7 +171,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     };
     match args.json {
         true => print_json(&bench)?,
-        false => print(&bench.to_string())?,
+        false => print_wrapped(&bench.to_string())?,
     }
     Ok(SUCCESS)
 }

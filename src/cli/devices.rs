@@ -7,7 +7,7 @@ use super::exit::SUCCESS;
 use crate::backend::Backends;
 use crate::backend::kernel::Instructions;
 use crate::output::format::pluralize;
-use crate::output::{print, print_json};
+use crate::output::{print_json, print_wrapped};
 use crate::system::device::driver;
 use crate::system::threads;
 
@@ -46,7 +46,7 @@ pub fn run(args: DevicesArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let report = Report { libtorch, cpu_threads, cpu_instructions, cuda_devices, no_cuda_because };
     match args.json {
         true => print_json(&report)?,
-        false => print(&lines(&report))?,
+        false => print_wrapped(&lines(&report))?,
     }
     Ok(SUCCESS)
 }

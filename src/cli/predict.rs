@@ -1,6 +1,7 @@
 //! `lstmtext predict`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,7 +18,10 @@ use crate::backend::Backends;
 use crate::io::input::is_stdin;
 use crate::output::format::group_digits;
 use crate::output::sanitize::{printable, tsv_field};
-use crate::output::{message, note, print, print_data, print_json_lines};
+use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};
+use crate::output::{
+    is_terminal, message, note, print_data, print_json_lines, print_wrapped, terminal_width,
+};
 use crate::prediction::text_columns::TextColumns;
 use crate::prediction::text_lines::TextLines;
 use crate::prediction::{Classifier, LabelProbability, Prediction};
@@ -39,6 +43,9 @@ or as JSON lines in --file or on stdin: {\"story\": \"…\", \"question\": \"…
 const BATCHES_PER_READ: usize = 16;
 /// Maximum number of texts that are read ahead.
 const MAX_READ_AHEAD: usize = 1 << 14;
+
+/// Maximum width of labels in a terminal. Longer ones are shortened.
+const LABEL_WIDTH: usize = 32;
 
 /// Classify texts with a checkpoint
 #[derive(Debug, Args)]
@@ -81,9 +88,15 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
     let classifier = &Classifier::new(checkpoint, network);
     let columns = TextColumns::of(classifier.inputs());
-    let labels = classifier.labels().iter();
+    // Scripts need whole labels.
+    let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
+    let labels = shorten_names(classifier.labels().iter().map(String::as_str), label_width);
+    if matches!(args.format, OutputFormat::Text) && !labels.key.is_empty() {
+        message(&labels.key);
+    }
     let writer = Writer {
-        width: labels.map(|label| printable(label).chars().count()).max().unwrap_or(0),
+        width: labels.names.iter().map(|label| display_width(label)).max().unwrap_or(0),
+        names: classifier.labels().iter().cloned().zip(labels.names).collect(),
         columns: &columns,
         format: args.format,
         top: args.top.get(),
@@ -123,7 +136,9 @@ fn lines(file: Option<PathBuf>, columns: &TextColumns, ahead: usize) -> anyhow::
 
 /// Prints predictions in a format.
 struct Writer<'a> {
-    /// Length of the longest label in characters.
+    /// The labels as they are shown in text.
+    names: HashMap<String, String>,
+    /// Width of the widest of them.
     width: usize,
     columns: &'a TextColumns,
     format: OutputFormat,
@@ -149,7 +164,7 @@ impl Writer<'_> {
             out.push('\n');
         }
         match self.format {
-            OutputFormat::Text => print(&out),
+            OutputFormat::Text => print_wrapped(&out),
             OutputFormat::Tsv => print_data(&out),
             OutputFormat::Jsonl => print_json_lines(&out),
         }
@@ -162,11 +177,17 @@ impl Writer<'_> {
         };
         let line = match self.format {
             OutputFormat::Text => {
-                let width = self.width;
-                let classes = classes.iter().map(|class| {
-                    format!("{:<width$}  {:.4}  ", printable(&class.label), class.probability)
-                });
-                classes.collect::<String>() + &fields(printable).join("  ")
+                let mut items: Vec<String> = classes
+                    .iter()
+                    .map(|class| {
+                        let name = self.names.get(&class.label).unwrap_or(&class.label);
+                        let name = pad(name, self.width, Align::Left);
+                        format!("{name}  {:.4}", class.probability)
+                    })
+                    .collect();
+                items.extend(texts.iter().map(|text| printable(text).into_owned()));
+                let width = if is_terminal() { terminal_width() } else { usize::MAX };
+                wrap_items(&items, "  ", width).join("\n  ")
             }
             OutputFormat::Tsv => {
                 let classes = classes.iter().map(|class| {

@@ -15,7 +15,9 @@ use crate::io::replace::write_output;
 use crate::model::NamedTensor;
 use crate::output::format::pluralize;
 use crate::output::sanitize::printable;
-use crate::output::{message, note, print, print_data, print_json};
+use crate::output::table::{Align, Table};
+use crate::output::width::truncate_middle;
+use crate::output::{message, note, print, print_data, print_json, terminal_width};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::prediction::text_columns::TextColumns;
@@ -70,6 +72,9 @@ pub struct StatesArgs {
     #[arg(long, value_name = "THEME", default_value = "auto")]
     theme: Theme,
 }
+
+/// Maximum width of a token in the table. Longer ones are shortened.
+const TOKEN_WIDTH: usize = 24;
 
 /// States of one text.
 #[derive(Serialize)]
@@ -177,7 +182,8 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         false => {}
         true if args.json => print_json(&all)?,
         true => {
-            let tables: Vec<String> = all.iter().map(|text| table(text, args.units)).collect();
+            let tables: Vec<String> =
+                all.iter().map(|text| table(text, args.units, terminal_width())).collect();
             print(&tables.join("\n"))?;
             let units = all.iter().map(|text| text.directions[0].h.len()).max().unwrap_or(0);
             if units > args.units {
@@ -237,25 +243,27 @@ fn text_states(
     })
 }
 
-/// Formats one line per token and the final states below, with the first `units` units.
-fn table(text: &TextStates, units: usize) -> String {
-    let tokens: Vec<_> = text.tokens.iter().map(|token| printable(token)).collect();
-    let width = tokens.iter().map(|token| token.chars().count()).max().unwrap_or(0).max(7);
-    let line = |number: String, token: &str, row: &[f32]| {
-        let row: String = row.iter().take(units).map(|unit| format!("  {unit:>11.8}")).collect();
-        format!("{number:>4}  {token:<width$}{row}\n")
-    };
+/// Formats one line per token and the final states below, with the first `units` units. Units that do not
+/// fit into `width` columns are in further tables below.
+fn table(text: &TextStates, units: usize, width: usize) -> String {
     let mut out = String::new();
     for direction in &text.directions {
-        let input =
-            text.input.as_ref().map_or(String::new(), |name| format!("{}, ", printable(name)));
+        let input = text.input.as_ref().map_or(String::new(), |name| format!("{name}, "));
         out += &format!("{input}layer {}, {}\n", text.layer, direction.direction);
-        let words = tokens.iter().zip(&direction.states).enumerate();
+        let units = units.min(direction.h.len());
+        let mut table =
+            Table::without_header([vec![Align::Left], vec![Align::Right; units]].concat());
+        let mut add = |number: String, token: &str, row: &[f32]| {
+            let states = row.iter().take(units).map(|unit| format!("{unit:.8}"));
+            table.add(std::iter::once(format!("{number:>4}  {token}")).chain(states).collect());
+        };
+        let words = text.tokens.iter().zip(&direction.states).enumerate();
         for (number, (token, row)) in words.skip(text.padding) {
-            out += &line((number + 1).to_string(), token, row);
+            add((number + 1).to_string(), &truncate_middle(&printable(token), TOKEN_WIDTH), row);
         }
-        out += &line(String::new(), "final h", &direction.h);
-        out += &line(String::new(), "final c", &direction.c);
+        add(String::new(), "final h", &direction.h);
+        add(String::new(), "final c", &direction.c);
+        out += &(table.lines_within(width).join("\n") + "\n");
     }
     out
 }

@@ -10,7 +10,7 @@ use super::exit::SUCCESS;
 use crate::config::{self, Config, logit_count};
 use crate::data;
 use crate::model::summary::{Layer, summarize};
-use crate::output::{note, print, print_json};
+use crate::output::{note, print, print_json, terminal_width};
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
             trainable_parameters: summary.trainable(),
             layers: &summary.layers,
         })?,
-        false => print(&summary.to_string())?,
+        false => print(&summary.to_text(terminal_width()))?,
     }
     Ok(SUCCESS)
 }

@@ -19,7 +19,7 @@ use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
 use crate::output::format::pluralize;
 use crate::output::sanitize::file_name;
-use crate::output::{message, note, print, print_json, terminal_width};
+use crate::output::{message, note, print, print_json, print_wrapped, terminal_width};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
     Failure, Jobs, Launch, Leaderboard, RunState, SweepDirectory, SweepRun, has_test_examples,
@@ -111,7 +111,7 @@ fn list(directory: &SweepDirectory, json: bool) -> anyhow::Result<u8> {
     let line = |run: &SweepRun| {
         format!("{:width$}  {:<8}  {}\n", run.index, state(directory, run), run.point)
     };
-    print(&directory.runs.iter().map(line).collect::<String>())?;
+    print_wrapped(&directory.runs.iter().map(line).collect::<String>())?;
     Ok(SUCCESS)
 }
 

@@ -20,7 +20,7 @@ use crate::io::files::create_directories;
 use crate::model::summary::summarize;
 use crate::output::format::{group_digits, join_names, pluralize};
 use crate::output::sanitize::file_name;
-use crate::output::{message, note, print, print_json};
+use crate::output::{message, message_width, note, print, print_json};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::{RunDirectory, RunSummary};
@@ -348,7 +348,7 @@ fn describe_run(
     }
     message(format!("run:  {}", run.path().display()));
     message(format!("on:   {backend}{how}"));
-    message(format!("\n{}\n", summarize(config, &sizes, logits)));
+    message(format!("\n{}\n", summarize(config, &sizes, logits).to_text(message_width())));
     Ok(())
 }
 

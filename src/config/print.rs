@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::fields::Field;
 use super::yaml;
 use crate::output::sanitize::yaml_string;
-use crate::output::table::wrap;
+use crate::output::width::wrap;
 
 /// Maximum width of comments.
 const WIDTH: usize = 96;

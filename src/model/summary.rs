@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Input, Pooling};
 use crate::output::format::group_digits;
+use crate::output::table::{Align, Table};
 
 /// Row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,33 +94,23 @@ impl Summary {
     }
 }
 
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let rows: Vec<[String; 4]> = self
-            .layers
-            .iter()
-            .map(|layer| {
-                let parameters = group_digits(layer.parameters);
-                [layer.name.clone(), layer.description.clone(), layer.output.clone(), parameters]
-            })
-            .collect();
-        let header = ["layer", "", "output", "parameters"].map(str::to_owned);
-        let width = |column: usize| {
-            rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0)
-        };
-        let widths = [width(0), width(1), width(2), width(3)];
-        for row in [&header].into_iter().chain(&rows) {
-            let [name, description, output, parameters] = row;
-            let [a, b, c, d] = widths;
-            writeln!(f, "{name:a$}  {description:b$}  {output:c$}  {parameters:>d$}")?;
+impl Summary {
+    /// Formats the layers as a table of at most `width` columns, and the number of parameters.
+    pub fn to_text(&self, width: usize) -> String {
+        let left = ["layer", "", "output"].map(|heading| (heading.to_owned(), Align::Left));
+        let mut table = Table::new(left.into_iter().chain([("parameters".into(), Align::Right)]));
+        for Layer { name, description, output, parameters, .. } in &self.layers {
+            let parameters = group_digits(*parameters);
+            table.add(vec![name.clone(), description.clone(), output.clone(), parameters]);
         }
-        write!(f, "Total params: {}", group_digits(self.total()))?;
+        let mut lines = table.lines_within(width);
         let (total, trainable) = (self.total(), self.trainable());
+        lines.push(format!("Total params: {}", group_digits(total)));
         if trainable < total {
-            write!(f, "\nTrainable params: {}", group_digits(trainable))?;
-            write!(f, "\nNon-trainable params: {}", group_digits(total - trainable))?;
+            lines.push(format!("Trainable params: {}", group_digits(trainable)));
+            lines.push(format!("Non-trainable params: {}", group_digits(total - trainable)));
         }
-        Ok(())
+        lines.join("\n")
     }
 }
 
@@ -150,7 +141,7 @@ mod tests {
         let config = config::parse(yaml, "test", &[]).unwrap().config;
         let summary = summarize(&config, &[10_000, 10_000], 500);
         assert_eq!((summary.total(), summary.trainable()), (1_000_052, 680_052));
-        assert!(summary.to_string().ends_with("Non-trainable params: 320,000"));
+        assert!(summary.to_text(80).ends_with("Non-trainable params: 320,000"));
         let names: Vec<&str> = summary.layers.iter().map(|layer| layer.name.as_str()).collect();
         assert_eq!(
             names[3..],
@@ -162,7 +153,7 @@ mod tests {
     fn the_table_ends_with_the_total() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 64}, lstm: {units: 32}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let table = summarize(&config, &[10_000], 1).to_string();
+        let table = summarize(&config, &[10_000], 1).to_text(80);
         assert_eq!(table.lines().last(), Some("Total params: 652,449"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::width::shorten_names;
+
 /// Formats a number with commas between groups of three digits: 1,234,567.
 pub fn group_digits(number: usize) -> String {
     let digits = number.to_string();
@@ -31,12 +33,14 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// Joins names with commas. Only the first eight of a longer list are shown.
+/// Joins names with commas. Only the first eight of a longer list are shown, and long names are shortened.
 pub fn join_names(names: &[String]) -> String {
     const SHOWN: usize = 8;
+    const WIDTH: usize = 60;
+    let short = shorten_names(names.iter().take(SHOWN).map(String::as_str), WIDTH).names.join(", ");
     match names.len() {
-        0..=SHOWN => names.join(", "),
-        total => format!("{}, … ({total} in total)", names[..SHOWN].join(", ")),
+        0..=SHOWN => short,
+        total => format!("{short}, … ({total} in total)"),
     }
 }
 
@@ -75,6 +79,7 @@ mod tests {
     fn long_lists_of_names_are_cut() {
         let names: Vec<String> = (1..=9).map(|n| n.to_string()).collect();
         assert_eq!(join_names(&names[..3]), "1, 2, 3");
+        assert_eq!(join_names(&["x".repeat(61)]), format!("{}…{}", "x".repeat(29), "x".repeat(30)));
         assert_eq!(join_names(&names), "1, 2, 3, 4, 5, 6, 7, 8, … (9 in total)");
     }
 }

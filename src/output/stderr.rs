@@ -3,17 +3,30 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::panic;
 
 use super::sanitize::printable_lines;
+use super::width::{fold_prose, terminal_columns};
 
-/// Prints a line. Unprintable characters become escapes. A closed stderr is ignored: it must not stop a
+/// Prints a line. Unprintable characters become escapes. On a terminal, a line that is too wide is broken
+/// between words. A closed stderr is ignored: it must not stop a
 /// training run.
 pub fn message(line: impl Display) {
     let line = line.to_string();
-    let _ = writeln!(io::stderr(), "{}", printable_lines(&line));
+    let line = printable_lines(&line);
+    let line = match terminal_columns(&io::stderr()) {
+        Some(columns) => Cow::Owned(fold_prose(&line, columns)),
+        None => line,
+    };
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Width of the lines of tables that are printed as messages: that of the terminal, or unlimited.
+pub fn message_width() -> usize {
+    terminal_columns(&io::stderr()).unwrap_or(usize::MAX)
 }
 
 /// Prints a line that begins with "note: ".

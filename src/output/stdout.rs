@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::sanitize::{printable_json, printable_lines, without_controls};
 use super::styled::StyledText;
+use super::width::{fold, terminal_columns};
 
 /// Prints a result and ends it with a newline. Unprintable characters become escapes.
 ///
@@ -17,6 +18,18 @@ use super::styled::StyledText;
 /// Returns an error if stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
     write(&printable_lines(text))
+}
+
+/// Prints a result as [`print`] does. On a terminal, lines that are too wide are broken between words.
+///
+/// # Errors
+/// Returns an error if stdout cannot be written.
+pub fn print_wrapped(text: &str) -> anyhow::Result<()> {
+    let text = printable_lines(text);
+    match terminal_columns(&io::stdout()) {
+        Some(columns) => write(&fold(&text, columns)),
+        None => write(&text),
+    }
 }
 
 /// Prints a result that another program reads, such as TSV or a path, and ends it with a newline. It is
@@ -72,13 +85,10 @@ pub fn has_colors() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
-/// Width of the terminal in columns, at least 80. Returns 80 if stdout is not a terminal.
+/// Width of the terminal in columns. Returns 80 if stdout is not a terminal.
 pub fn terminal_width() -> usize {
-    const MINIMUM: usize = 80;
-    let out = io::stdout();
-    let columns = || rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col));
-    let columns = if out.is_terminal() { columns() } else { None };
-    columns.map_or(MINIMUM, |columns| columns.max(MINIMUM))
+    const DEFAULT: usize = 80;
+    terminal_columns(&io::stdout()).unwrap_or(DEFAULT)
 }
 
 /// Returns true if the error is a broken pipe: the reader has gone, as in `lstmtext … | head`.

@@ -14,7 +14,8 @@ use anyhow::Context;
 use super::directory::{RunState, SweepDirectory, SweepRun};
 use crate::io::files;
 use crate::output::format::format_duration;
-use crate::output::{ProgressBar, message};
+use crate::output::width::{Align, display_width, pad, shorten_names};
+use crate::output::{ProgressBar, message, message_width};
 use crate::run::directory::RunSummary;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
@@ -254,7 +255,9 @@ struct Console {
     /// Durations of the processes that finished.
     times: Vec<Duration>,
     has_header: bool,
-    /// Length of the longest name.
+    /// Names of the runs as they are shown, by index.
+    names: Vec<String>,
+    /// Width of the widest of them.
     width: usize,
 }
 
@@ -262,6 +265,10 @@ impl Console {
     fn new(directory: &SweepDirectory, left: usize, launch: Launch) -> Self {
         let bar = ProgressBar::new("{pos}/{len} {bar:20.cyan/dim} {wide_msg}", 4);
         let total = directory.runs.len();
+        let names = directory.runs.iter().map(|run| run.name.as_str());
+        // The numbers and their headings take up the rest of a line.
+        let names = shorten_names(names, message_width().saturating_sub(54).max(12));
+        let width = names.names.iter().map(|name| display_width(name)).max().unwrap_or(0);
         bar.set_length(total as u64);
         bar.set_position((total - left) as u64);
         Self {
@@ -271,7 +278,8 @@ impl Console {
             done: total - left,
             times: Vec::new(),
             has_header: false,
-            width: directory.runs.iter().map(|run| run.name.len()).max().unwrap_or(0),
+            names: names.names,
+            width,
         }
     }
 
@@ -305,7 +313,8 @@ impl Console {
 
     fn line(&self, run: &SweepRun, result: &str) {
         let (digits, width) = (digits(self.total), self.width);
-        self.print(&format!("{:digits$}/{}  {:width$}  {result}", self.done, self.total, run.name));
+        let name = pad(&self.names[run.index], width, Align::Left);
+        self.print(&format!("{:digits$}/{}  {name}  {result}", self.done, self.total));
     }
 
     /// Estimates the remaining time from the mean duration of the runs so far.

@@ -8,7 +8,8 @@ use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
 use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
 use crate::objective::metrics::Score;
-use crate::output::table::{Align, Table, wrap};
+use crate::output::table::{Align, Table};
+use crate::output::width::wrap;
 use crate::run::directory::{RunSummary, ScoredWeights};
 
 /// The points of a sweep, best first.
@@ -274,7 +275,8 @@ impl Leaderboard {
             return full.lines().join("\n");
         }
         let mut lines = Vec::new();
-        let mut rows = self.table_with(&[]).lines().into_iter();
+        let table = self.table_with(&[]).without_columns_beyond(width);
+        let mut rows = table.lines().into_iter();
         lines.extend(rows.next());
         for (row, line) in self.rows.iter().zip(rows) {
             lines.push(line);

@@ -34,6 +34,7 @@ mod states;
 mod sweep;
 mod tensorboard;
 mod tensorboard_http;
+mod terminals;
 mod threads;
 mod train;
 mod training;

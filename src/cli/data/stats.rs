@@ -10,9 +10,15 @@ use crate::cli::exit::SUCCESS;
 use crate::config::{self, Input};
 use crate::data::stats::{SplitStats, split_stats};
 use crate::data::{self, SplitName};
-use crate::output::format::{group_digits, join_names};
+use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
-use crate::output::{print, print_json};
+use crate::output::width::{shorten_names, wrap_items};
+use crate::output::{print_json, print_wrapped, terminal_width};
+
+/// Minimum and maximum width of labels. Longer ones are shortened.
+const LABEL_WIDTHS: (usize, usize) = (12, 40);
+/// Maximum number of labels whose examples are counted in the text.
+const LISTED_LABELS: usize = 50;
 
 /// Count examples, labels, text lengths and unknown words
 #[derive(Debug, Args)]
@@ -65,12 +71,12 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     };
     match args.json {
         true => print_json(&report)?,
-        false => print(&format_report(&report, &config.inputs))?,
+        false => print_wrapped(&format_report(&report, &config.inputs, terminal_width()))?,
     }
     Ok(SUCCESS)
 }
 
-fn format_report(report: &StatsReport, inputs: &[Input]) -> String {
+fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> String {
     let mut out = String::new();
     for (input, size) in inputs.iter().zip(&report.vocabularies) {
         out.push_str(&format!("{}vocabulary: {} ids\n", input.prefix(), group_digits(*size)));
@@ -96,17 +102,33 @@ fn format_report(report: &StatsReport, inputs: &[Input]) -> String {
         ]);
     }
     let width = table.widths()[0];
-    out.push_str(&format!("\n{}\n\nlabels\n", table.lines().join("\n")));
-    let mut last = "";
+    out.push_str(&format!("\n{}\n\nlabels\n", table.lines_within(columns).join("\n")));
+    let (mut last, mut key) = ("", String::new());
     for split in &report.splits {
         // All inputs of a split have the same labels.
         if std::mem::replace(&mut last, &split.name) == split.name {
             continue;
         }
-        let count = |(label, count): &(String, usize)| format!("{label}: {}", group_digits(*count));
-        let labels: Vec<String> = split.labels.iter().map(count).collect();
-        out.push_str(&format!("{:<width$}  {}\n", split.name, join_names(&labels)));
+        let (min, max) = LABEL_WIDTHS;
+        let labels = shorten_names(
+            split.labels.iter().take(LISTED_LABELS).map(|(label, _)| label.as_str()),
+            columns.saturating_sub(width + 10).clamp(min, max),
+        );
+        let counts = labels.names.iter().zip(&split.labels);
+        let mut counts: Vec<String> = counts
+            .map(|(label, (_, count))| format!("{label}: {}", group_digits(*count)))
+            .collect();
+        if split.labels.len() > LISTED_LABELS {
+            counts.push(format!("… ({} in total)", split.labels.len()));
+        }
+        let mut name = split.name.as_str();
+        for line in wrap_items(&counts, ", ", columns.saturating_sub(width + 2)) {
+            out.push_str(&format!("{name:<width$}  {line}\n"));
+            name = "";
+        }
+        key = labels.key;
     }
+    out.push_str(&key);
     out.push_str(
         "\nlengths in tokens; truncated: texts longer than text.max_length;\n\
          unknown: tokens that are not in the vocabulary\n",

@@ -15,7 +15,7 @@ use crate::data::{self, Examples, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::objective::Objective;
 use crate::output::format::join_names;
-use crate::output::{message, note, print, print_json};
+use crate::output::{message, note, print_json, print_wrapped, terminal_width};
 use crate::run::checkpoint::Checkpoint;
 
 mod comparison;
@@ -124,12 +124,14 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         true => print_json(&report)?,
         false => {
             let weights = weights_name(&report.checkpoint, report.epoch);
-            let mut text = table::of(&name, &weights, &report.evaluation);
+            let width = terminal_width();
+            let mut text = table::of(&name, &weights, &report.evaluation, width);
             if let (Some(comparison), Some(other)) = (&report.comparison, &args.compare) {
                 let evaluation = &report.evaluation;
-                text += &table::of_comparison(&args.checkpoint, other, evaluation, comparison);
+                text +=
+                    &table::of_comparison(&args.checkpoint, other, evaluation, comparison, width);
             }
-            print(&text)?;
+            print_wrapped(&text)?;
         }
     }
     Ok(SUCCESS)

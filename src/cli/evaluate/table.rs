@@ -5,17 +5,22 @@ use std::path::Path;
 use super::comparison::ComparisonReport;
 use crate::evaluation::{ClassScore, Evaluation};
 use crate::output::format::group_digits;
+use crate::output::table::{Align, Table};
+use crate::output::width::{ShortNames, shorten_names};
 
 /// Maximum number of classes in the confusion matrix. With more classes, the most frequent mistakes
 /// are listed instead.
 const MATRIX_CLASSES: usize = 8;
 /// Number of mistakes in that list.
 const LISTED_MISTAKES: usize = 10;
-/// Maximum length of a label. Longer ones are truncated.
-const LABEL_WIDTH: usize = 24;
+/// Minimum and maximum width of labels. Longer ones are shortened.
+const LABEL_WIDTHS: (usize, usize) = (12, 40);
+/// Width of the scores of a class.
+const SCORES_WIDTH: usize = 46;
 
-/// Formats all scores. `name` is the name of the examples, `weights` that of the checkpoint.
-pub fn of(name: &str, weights: &str, evaluation: &Evaluation) -> String {
+/// Formats all scores in lines of at most `width` columns. `name` is the name of the examples, `weights`
+/// that of the checkpoint.
+pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> String {
     let [low, high] = evaluation.accuracy_interval.map(|share| 100.0 * share);
     let mut out = format!("{name}: {} examples\n\n", group_digits(evaluation.examples));
     let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
@@ -32,68 +37,93 @@ pub fn of(name: &str, weights: &str, evaluation: &Evaluation) -> String {
     score("ROC-AUC", ranking_metric(evaluation.roc_auc));
     score("average precision", ranking_metric(evaluation.average_precision));
     score("calibration error", format!("{:.4}", evaluation.expected_calibration_error));
-    out + &class_table(evaluation) + &confusion_table(evaluation) + &length_table(evaluation)
+    let (min, max) = LABEL_WIDTHS;
+    let labels = shorten_names(
+        evaluation.classes.iter().map(|class| class.label.as_str()),
+        width.saturating_sub(SCORES_WIDTH).clamp(min, max),
+    );
+    let tables = [
+        class_table(evaluation, &labels, width),
+        confusion_table(evaluation, &labels, width),
+        length_table(evaluation, width),
+    ];
+    out + &tables.concat()
 }
 
-fn class_table(evaluation: &Evaluation) -> String {
-    let width = label_width(evaluation).max("macro average".len());
-    let head = format!("\n{:<width$}  precision    recall        F1   examples\n", "class");
-    let line = |label: &str, score: ClassScore, examples: usize| {
-        let [precision, recall, f1] =
-            [score.precision, score.recall, score.f1].map(|share| 100.0 * share);
-        let (label, examples) = (short(label), group_digits(examples));
-        format!("{label:<width$}  {precision:>7.2} % {recall:>7.2} % {f1:>7.2} % {examples:>10}\n")
+/// Creates a table from headings that are aligned as numbers but for the first.
+fn numbers(headings: impl IntoIterator<Item = String>) -> Table {
+    let align = |index| if index == 0 { Align::Left } else { Align::Right };
+    let headings = headings.into_iter().enumerate();
+    Table::new(headings.map(|(index, heading)| (heading, align(index))))
+}
+
+fn section(table: &Table, width: usize) -> String {
+    format!("{}\n", table.lines_within(width).join("\n"))
+}
+
+fn class_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -> String {
+    let headings = ["class", "precision", "recall", "F1", "examples"];
+    let mut table = numbers(headings.map(String::from));
+    let mut add = |label: &str, score: ClassScore, examples: usize| {
+        let shares = [score.precision, score.recall, score.f1];
+        let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
+        table.add([vec![label.to_owned()], shares.to_vec(), vec![group_digits(examples)]].concat());
     };
-    let classes =
-        evaluation.classes.iter().map(|class| line(&class.label, class.score, class.examples));
-    head + &classes.collect::<String>()
-        + &line("macro average", evaluation.macro_average, evaluation.examples)
+    for (class, label) in evaluation.classes.iter().zip(&labels.names) {
+        add(label, class.score, class.examples);
+    }
+    add("macro average", evaluation.macro_average, evaluation.examples);
+    let key = if labels.key.is_empty() { "" } else { "\n" };
+    format!("\n{}{key}{}", section(&table, width), labels.key)
 }
 
-fn confusion_table(evaluation: &Evaluation) -> String {
-    let label = |class: usize| short(&evaluation.classes[class].label);
-    if evaluation.classes.len() > MATRIX_CLASSES {
-        let lines = evaluation.confused_pairs().into_iter().take(LISTED_MISTAKES).map(|pair| {
-            let (label, predicted) = (label(pair.label), label(pair.predicted));
-            format!("{:>9}  {label} predicted as {predicted}\n", group_digits(pair.examples))
-        });
-        return "\nmost frequent mistakes\n".to_owned() + &lines.collect::<String>();
+fn confusion_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -> String {
+    let labels = &labels.names;
+    if labels.len() > MATRIX_CLASSES {
+        let headings =
+            [("examples", Align::Right), ("label", Align::Left), ("predicted as", Align::Left)];
+        let mut table = Table::new(headings.map(|(heading, align)| (heading.to_owned(), align)));
+        for pair in evaluation.confused_pairs().into_iter().take(LISTED_MISTAKES) {
+            let (label, predicted) = (labels[pair.label].clone(), labels[pair.predicted].clone());
+            table.add(vec![group_digits(pair.examples), label, predicted]);
+        }
+        return format!("\nmost frequent mistakes\n{}", section(&table, width));
     }
-    // If the labels do not fit, numbers are the column headings.
-    const LINE_WIDTH: usize = 80;
-    let first = label_width(evaluation).max("label".len());
-    let classes = evaluation.classes.len();
-    let named = label_width(evaluation).max(9) + 2;
-    let fits = first + classes * named <= LINE_WIDTH;
-    let width = if fits { named } else { 9 };
-    let name = |class: usize| if fits { label(class) } else { format!("({})", class + 1) };
-    let heads: String = (0..classes).map(|class| format!("{:>width$}", name(class))).collect();
-    let number = |class: usize| if fits { String::new() } else { format!("({}) ", class + 1) };
-    let first = if fits { first } else { first + "(8) ".len() };
-    let mut out = format!("\n{:<first$}{heads}\n", "label",);
-    for (class, row) in evaluation.confusion.iter().enumerate() {
-        let counts: String =
-            row.iter().map(|count| format!("{:>width$}", group_digits(*count))).collect();
-        out += &format!("{:<first$}{counts}\n", number(class) + &label(class));
+    let matrix = |rows: &[String], heads: &[String]| {
+        let mut table = numbers(std::iter::once("label".to_owned()).chain(heads.iter().cloned()));
+        for (label, counts) in rows.iter().zip(&evaluation.confusion) {
+            let counts = counts.iter().map(|count| group_digits(*count));
+            table.add(std::iter::once(label.clone()).chain(counts).collect());
+        }
+        table
+    };
+    let mut table = matrix(labels, labels);
+    if table.width() > width {
+        // Numbers are the column headings. Labels that would look alike have one already.
+        let heads: Vec<String> = (1..=labels.len()).map(|class| format!("({class})")).collect();
+        let numbered = |(head, label): (&String, &String)| match label.starts_with(head) {
+            true => label.clone(),
+            false => format!("{head} {label}"),
+        };
+        let rows: Vec<String> = heads.iter().zip(labels).map(numbered).collect();
+        table = matrix(&rows, &heads);
     }
-    out.replacen("\nlabel", "\nconfusion matrix (rows: label, columns: prediction)\nlabel", 1)
+    format!("\nconfusion matrix (rows: label, columns: prediction)\n{}", section(&table, width))
 }
 
-fn length_table(evaluation: &Evaluation) -> String {
-    let mut out = "\ntokens           examples   accuracy   95 % CI\n".to_owned();
+fn length_table(evaluation: &Evaluation, width: usize) -> String {
+    let mut table = numbers(["tokens", "examples", "accuracy", "95 % CI"].map(String::from));
     for bucket in &evaluation.lengths {
         let [low, high] = bucket.interval.map(|share| 100.0 * share);
         let range = match bucket.from == bucket.to {
             true => group_digits(bucket.from),
             false => format!("{} to {}", group_digits(bucket.from), group_digits(bucket.to)),
         };
-        out += &format!(
-            "{range:<15} {:>9}  {:>7.2} %   {low:.2} to {high:.2} %\n",
-            group_digits(bucket.examples),
-            100.0 * bucket.accuracy,
-        );
+        let accuracy = format!("{:.2} %", 100.0 * bucket.accuracy);
+        let interval = format!("{low:.2} to {high:.2} %");
+        table.add(vec![range, group_digits(bucket.examples), accuracy, interval]);
     }
-    out
+    format!("\n{}", section(&table, width))
 }
 
 /// Formats the scores of both checkpoints and the McNemar test.
@@ -102,14 +132,18 @@ pub fn of_comparison(
     other: &Path,
     evaluation: &Evaluation,
     report: &ComparisonReport,
+    width: usize,
 ) -> String {
     let (first, other) = (first.display().to_string(), other.display().to_string());
-    let width = first.chars().count().max(other.chars().count()).max("checkpoint".len());
     let counts = &report.comparison;
-    let line = |name: &str, accuracy: f64, loss: f64, alone: usize| {
-        let (accuracy, alone) = (100.0 * accuracy, group_digits(alone));
-        format!("{name:<width$}  {accuracy:>7.2} %  {loss:>7.4}  {alone:>12}\n")
+    let headings = ["checkpoint", "accuracy", "loss", "only correct"];
+    let mut table = numbers(headings.map(String::from));
+    let mut add = |name: &str, accuracy: f64, loss: f64, alone: usize| {
+        let accuracy = format!("{:.2} %", 100.0 * accuracy);
+        table.add(vec![name.to_owned(), accuracy, format!("{loss:.4}"), group_digits(alone)]);
     };
+    add(&first, evaluation.accuracy, evaluation.loss, counts.only_first);
+    add(&other, report.accuracy, report.loss, counts.only_other);
     let better = if counts.only_first > counts.only_other { &first } else { &other };
     // 5 % is the customary level. The p-value is printed next to it.
     let verdict = match counts.p_value < 0.05 {
@@ -124,23 +158,9 @@ pub fn of_comparison(
         p_value => format!("p = {p_value:.4}"),
     };
     format!(
-        "\n{:<width$}   accuracy     loss  only correct\n{}{}both correct {}, both wrong {}\n\
-         McNemar's test: {p_value}, {verdict}\n",
-        "checkpoint",
-        line(&first, evaluation.accuracy, evaluation.loss, counts.only_first),
-        line(&other, report.accuracy, report.loss, counts.only_other),
+        "\n{}both correct {}, both wrong {}\nMcNemar's test: {p_value}, {verdict}\n",
+        section(&table, width),
         group_digits(counts.both_right),
         group_digits(counts.both_wrong),
     )
-}
-
-fn label_width(evaluation: &Evaluation) -> usize {
-    evaluation.classes.iter().map(|class| short(&class.label).chars().count()).max().unwrap_or(0)
-}
-
-fn short(label: &str) -> String {
-    match label.chars().count() > LABEL_WIDTH {
-        true => label.chars().take(LABEL_WIDTH - 1).chain(['…']).collect(),
-        false => label.to_owned(),
-    }
 }

@@ -14,7 +14,7 @@ use crate::config::ConfigError;
 use crate::explanation::{Explainer, Method, page};
 use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
-use crate::output::{StyledText, has_colors, message, print_json, print_styled};
+use crate::output::{StyledText, has_colors, message, print_json, print_styled, terminal_width};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
 use crate::system::threads;
@@ -120,7 +120,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
             let mut out = StyledText::new(args.color.is_enabled());
             for (index, explanation) in explanations.iter().enumerate() {
                 out.push(if index > 0 { "\n\n" } else { "" });
-                terminal::append(&mut out, explanation);
+                terminal::append(&mut out, explanation, terminal_width());
             }
             print_styled(&out)?;
         }

@@ -2,14 +2,19 @@
 
 use anstyle::{Ansi256Color, Style};
 
-use crate::explanation::{ExplainedWord, Explanation, Method, Side};
+use crate::explanation::{Explanation, Method, Side};
 use crate::output::StyledText;
 use crate::output::sanitize::printable;
+use crate::output::width::{Align, display_width, fold, pad, truncate_middle};
 
 /// Number of words listed on each side.
 const LISTED_WORDS: usize = 8;
-/// Maximum length of a word in the list. Longer ones are truncated.
+/// Maximum width of a word in the list. Longer ones are shortened.
 const WORD_WIDTH: usize = 24;
+/// Width of a side of the list, with the contributions.
+const SIDE_WIDTH: usize = WORD_WIDTH + 9;
+/// Space between the sides.
+const GAP: usize = 3;
 /// Background and text colors for and against the class, from pale to strong. They are readable on
 /// dark and light terminals.
 const FOR: [(u8, u8); 4] = [(153, 16), (75, 16), (32, 231), (25, 231)];
@@ -17,10 +22,12 @@ const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
 /// Words with a smaller share of the largest contribution are not colored.
 const MIN_SHARE: f64 = 1.0 / 6.0;
 
-/// Appends the prediction, the text and the words with the largest contributions.
-pub fn append(out: &mut StyledText, explanation: &Explanation) {
+/// Appends the prediction, the text and the words with the largest contributions, in lines of at most
+/// `width` columns but for the text.
+pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize) {
     let Explanation { label, probability, log_odds, .. } = explanation;
-    out.push(format!("{}  {probability:.4}   log-odds {log_odds:+.3}\n", printable(label)));
+    let scores = format!("  {probability:.4}   log-odds {log_odds:+.3}\n");
+    out.push(truncate_middle(&printable(label), width.saturating_sub(scores.len())) + &scores);
     for input in &explanation.inputs {
         out.push("\n");
         if let Some(name) = &input.input {
@@ -44,11 +51,9 @@ pub fn append(out: &mut StyledText, explanation: &Explanation) {
         }
         out.push("\n");
     }
-    append_list(out, explanation);
-    out.push(summary(explanation));
-    for note in explanation.notes() {
-        out.push(format!("note: {note}\n"));
-    }
+    append_list(out, explanation, width);
+    let notes = explanation.notes().into_iter().map(|note| format!("note: {note}\n"));
+    out.push(fold(&(summary(explanation) + &notes.collect::<String>()), width));
 }
 
 fn style_of(explanation: &Explanation, contribution: f64, known: bool) -> Style {
@@ -71,45 +76,49 @@ fn filled((background, foreground): (u8, u8)) -> Style {
         .fg_color(Some(Ansi256Color(foreground).into()))
 }
 
-/// Lists the largest contributions of both sides next to each other.
-fn append_list(out: &mut StyledText, explanation: &Explanation) {
-    let [supporting, opposing] = [Side::For, Side::Against].map(|side| explanation.ranked(side));
-    let [left, right] =
-        [Side::For, Side::Against].map(|side| printable(&explanation.side_name(side)).into_owned());
-    let entry = |words: &[&ExplainedWord], index: usize| match words.get(index) {
-        None => String::new(),
-        Some(word) => {
-            let text: String = printable(&word.word).chars().take(WORD_WIDTH).collect();
-            format!("{text:<WORD_WIDTH$} {:>+8.3}", explanation.on_its_side(word.contribution))
+/// Lists the largest contributions of both sides next to each other, or below each other if `width` is too
+/// small.
+fn append_list(out: &mut StyledText, explanation: &Explanation, width: usize) {
+    let lists = [Side::For, Side::Against].map(|side| side_lines(explanation, side));
+    let titles = [Side::For, Side::Against]
+        .map(|side| truncate_middle(&printable(&explanation.side_name(side)), SIDE_WIDTH));
+    let styles = [filled(FOR[1]), filled(AGAINST[1])];
+    if 2 * SIDE_WIDTH + GAP > width {
+        for ((list, title), style) in lists.iter().zip(titles).zip(styles) {
+            out.push("\n");
+            out.push_styled(style, title);
+            out.push(list.iter().map(|line| format!("\n{line}")).collect::<String>() + "\n");
         }
-    };
-    let width = WORD_WIDTH + 9;
-    out.push("\n");
-    out.push_styled(filled(FOR[1]), &left);
-    out.push(format!("{:1$}   ", "", width.saturating_sub(left.chars().count())));
-    out.push_styled(filled(AGAINST[1]), right);
-    out.push("\n");
-    for index in 0..LISTED_WORDS.min(supporting.len().max(opposing.len())) {
-        let line = format!("{:<width$}   {}", entry(&supporting, index), entry(&opposing, index));
-        out.push(line.trim_end());
-        out.push("\n");
+        return;
     }
-    let rest = |words: &[&ExplainedWord]| match words.get(LISTED_WORDS..) {
-        None | Some([]) => String::new(),
-        Some(rest) => {
-            let sum: f64 = rest.iter().map(|word| word.contribution).sum();
-            format!(
-                "{:<WORD_WIDTH$} {:>+8.3}",
-                format!("… {} more", rest.len()),
-                explanation.on_its_side(sum)
-            )
-        }
-    };
-    let line = format!("{:<width$}   {}", rest(&supporting), rest(&opposing));
-    if !line.trim().is_empty() {
-        out.push(line.trim_end());
-        out.push("\n");
+    let [left, right] = &titles;
+    out.push("\n");
+    out.push_styled(styles[0], left);
+    out.push(" ".repeat((SIDE_WIDTH + GAP).saturating_sub(display_width(left))));
+    out.push_styled(styles[1], right);
+    out.push("\n");
+    for index in 0..lists[0].len().max(lists[1].len()) {
+        let [left, right] = [0, 1].map(|side| lists[side].get(index).map_or("", String::as_str));
+        let line = pad(left, SIDE_WIDTH + GAP, Align::Left) + right;
+        out.push(line.trim_end().to_owned() + "\n");
     }
+}
+
+/// Lists the words with the largest contributions on a side, in lines of [`SIDE_WIDTH`] columns.
+fn side_lines(explanation: &Explanation, side: Side) -> Vec<String> {
+    let line = |word: &str, contribution: f64| {
+        let word = pad(&truncate_middle(word, WORD_WIDTH), WORD_WIDTH, Align::Left);
+        format!("{word} {:>+8.3}", explanation.on_its_side(contribution))
+    };
+    let words = explanation.ranked(side);
+    let listed = words.iter().take(LISTED_WORDS);
+    let mut lines: Vec<String> =
+        listed.map(|word| line(&printable(&word.word), word.contribution)).collect();
+    if let Some(rest @ [_, ..]) = words.get(LISTED_WORDS..) {
+        let sum = rest.iter().map(|word| word.contribution).sum();
+        lines.push(line(&format!("… {} more", rest.len()), sum));
+    }
+    lines
 }
 
 fn summary(explanation: &Explanation) -> String {

@@ -11,7 +11,8 @@ use crate::config::{Difference, inline_yaml};
 use crate::objective::metrics::Score;
 use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
-use crate::output::table::{Align, Table, truncate_middle};
+use crate::output::table::{Align, Table};
+use crate::output::width::{display_width, truncate_middle};
 use crate::output::{note, print, print_json, terminal_width};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::{RunReport, is_run};
@@ -85,12 +86,12 @@ fn field_lines(runs: &[NamedRun; 2], differing: &[Difference], width: usize) -> 
         return vec!["the configurations are equal".into()];
     }
     let widest = differing.iter().map(|difference| difference.field().len()).max().unwrap_or(0);
-    let value_width = width.saturating_sub(widest + 4) / 2;
+    let value_width = (width.saturating_sub(widest + 4) / 2).max(8);
     let values = |difference: &Difference| -> Vec<String> {
         let value = |value: &Option<_>| value.as_ref().map_or("–".into(), inline_yaml);
         difference.values.iter().map(value).collect()
     };
-    let long = |values: &[String]| values.iter().any(|value| value.chars().count() > value_width);
+    let long = |values: &[String]| values.iter().any(|value| display_width(value) > value_width);
     let mut table =
         Table::new([("field".into(), Align::Left)].into_iter().chain(headings(runs, value_width)));
     for difference in differing {
@@ -112,7 +113,7 @@ fn field_lines(runs: &[NamedRun; 2], differing: &[Difference], width: usize) -> 
 
 /// Formats the scores of both runs and their differences.
 fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
-    let value_width = width.saturating_sub(40) / 2;
+    let value_width = (width.saturating_sub(40) / 2).max(8);
     let [a, b] = headings(runs, value_width).map(|(title, _)| (title, Align::Right));
     let mut table =
         Table::new([("score".into(), Align::Left), a, b, ("difference".into(), Align::Right)]);
@@ -146,5 +147,5 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
     add("training time", [runs[0].time(), runs[1].time()], None);
     add("tokens/s", reports.map(|run| number(run.tokens_per_second)), None);
     add("parameters", reports.map(|run| run.parameters.map_or(String::new(), group_digits)), None);
-    table.lines()
+    table.lines_within(width)
 }

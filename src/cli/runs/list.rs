@@ -15,12 +15,13 @@ use crate::config::{Difference, StoppingMetric, defaults, inline_yaml};
 use crate::objective::metrics::Score;
 use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
-use crate::output::table::{Align, Table, truncate_middle, wrap};
+use crate::output::table::{Align, Table};
+use crate::output::width::{shorten_names, truncate_middle, wrap};
 use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
 use crate::run::listing::{RunReport, find};
 
 /// Minimum width of truncated names in a terminal.
-const MIN_NAME_WIDTH: usize = 16;
+const MIN_NAME_WIDTH: usize = 12;
 /// Maximum width of a value. Longer ones are truncated.
 const VALUE_WIDTH: usize = 32;
 /// Maximum number of lines for the fields of a run.
@@ -210,18 +211,19 @@ fn table(
     min_name_width: usize,
 ) -> String {
     let fields = fields_of(differing);
-    let with_fields = columns(runs, &fields, usize::MAX);
+    let names = |width| shorten_names(runs.iter().map(|run| run.name.as_str()), width);
+    let whole = names(usize::MAX);
+    let with_fields = columns(runs, &fields, &whole.names);
     let has_columns = with_fields.width() <= width;
-    let table = if has_columns {
-        with_fields
+    let (table, key) = if has_columns {
+        (with_fields, whole.key)
     } else {
-        let without = columns(runs, &[], usize::MAX);
+        let without = columns(runs, &[], &whole.names);
         let spare = width.saturating_sub(without.width() - without.widths()[0]);
-        let name_width = spare.max(min_name_width);
-        let names: Vec<String> =
-            runs.iter().map(|run| truncate_middle(&run.name, name_width)).collect();
-        let is_ambiguous = names.iter().any(|name| names.iter().filter(|n| *n == name).count() > 1);
-        columns(runs, &[], if is_ambiguous { usize::MAX } else { name_width })
+        let short = names(spare.max(min_name_width));
+        // Without a terminal, names are whole and lines as long as they need.
+        let width = if min_name_width == usize::MAX { usize::MAX } else { width };
+        (columns(runs, &[], &short.names).without_columns_beyond(width), short.key)
     };
     let indent: usize = table.widths()[..SCORE_HEADING.1].iter().map(|width| width + 2).sum();
     let mut lines = vec![format!("{:indent$}{}", "", SCORE_HEADING.0)];
@@ -237,16 +239,17 @@ fn table(
     if !has_columns {
         lines.extend(common_fields(&fields, width));
     }
+    lines.extend(key.lines().map(str::to_owned));
     lines.join("\n")
 }
 
-fn columns(runs: &[NamedRun], fields: &[Field], name_width: usize) -> Table {
+fn columns(runs: &[NamedRun], fields: &[Field], names: &[String]) -> Table {
     let headings = HEADINGS.map(|(heading, align)| (heading.to_owned(), align));
     let mut table = Table::new(headings.into_iter().chain(fields.iter().map(Field::heading)));
-    for (index, run) in runs.iter().enumerate() {
+    for ((index, run), name) in runs.iter().enumerate().zip(names) {
         let RunReport { state, parameters, .. } = &run.report;
         let mut row = vec![
-            truncate_middle(&printable(&run.name), name_width),
+            name.clone(),
             state.as_str().to_owned(),
             run.validation().map_or(String::new(), percent),
             run.validation().map_or(String::new(), loss),

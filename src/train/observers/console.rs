@@ -1,13 +1,19 @@
-//! Progress on stderr: a bar on a terminal, else a line from time to time, and a table of the
-//! validations.
+//! Progress on stderr: on a terminal a bar and a table of the validations, else lines of a log.
 
 use std::time::{Duration, Instant};
 
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
+use crate::objective::metrics::Score;
 use crate::output::format::{format_duration, group_digits, pluralize};
-use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, note};
+use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, message_width, note};
 use crate::run::progress::{Progress, StopReason};
+
+/// The lines above the table of the validations, in cells.
+const GROUPS: [&str; 5] =
+    ["         ", "  train           ", "    validation      ", "           ", "                 "];
+const HEADINGS: [&str; 5] =
+    ["epoch    ", "  loss    accuracy", "    loss    accuracy", "    seconds", "    learning rate"];
 
 /// Shows the progress of training.
 pub struct Console {
@@ -69,6 +75,44 @@ impl Console {
         Duration::try_from_secs_f64(seconds / done * left as f64).unwrap_or_default()
     }
 
+    /// Formats a validation as a line of a log.
+    fn log_line(&self, validation: &Validation) -> String {
+        let record = &validation.record;
+        let score = |score: Score| {
+            format!("loss {:.4}, accuracy {:.2} %", score.loss, 100.0 * score.accuracy)
+        };
+        format!(
+            "epoch {}/{}: training {}; validation {}; {:.1} s; learning rate {:.6}{}",
+            record.epoch,
+            self.epochs,
+            score(record.train),
+            score(record.validation),
+            validation.train_seconds,
+            record.learning_rate,
+            if validation.is_best { "; best so far" } else { "" },
+        )
+    }
+
+    /// Prints a validation as a row of the table.
+    fn print_row(&mut self, validation: &Validation) {
+        let width = message_width();
+        if !std::mem::replace(&mut self.header_printed, true) {
+            self.print(&table_line(&GROUPS.map(str::to_owned), width));
+            self.print(&table_line(&HEADINGS.map(str::to_owned), width));
+        }
+        let record = &validation.record;
+        let score = |score: Score| format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
+        let cells = [
+            format!("{:<9}", format!("{}/{}", record.epoch, self.epochs)),
+            format!("  {}", score(record.train)),
+            format!("    {}", score(record.validation)),
+            format!("    {:7.1}", validation.train_seconds),
+            format!("    {:13.6}", record.learning_rate),
+        ];
+        let mark = if validation.is_best { "  *" } else { "" };
+        self.print(&(table_line(&cells, width) + mark));
+    }
+
     /// Prints a line above the bar.
     fn print(&self, line: &str) {
         self.bar.suspend(|| message(line));
@@ -108,24 +152,10 @@ impl Observer for Console {
     }
 
     fn validated(&mut self, validation: &Validation) -> anyhow::Result<()> {
-        if !std::mem::replace(&mut self.header_printed, true) {
-            self.print("           train               validation");
-            self.print(
-                "epoch      loss    accuracy    loss    accuracy    seconds    learning rate",
-            );
+        match self.bar.is_hidden() {
+            true => message(self.log_line(validation)),
+            false => self.print_row(validation),
         }
-        let record = &validation.record;
-        self.print(&format!(
-            "{:<9}  {:.4}  {:6.2} %    {:.4}  {:6.2} %    {:7.1}    {:13.6}{}",
-            format!("{}/{}", record.epoch, self.epochs),
-            record.train.loss,
-            100.0 * record.train.accuracy,
-            record.validation.loss,
-            100.0 * record.validation.accuracy,
-            validation.train_seconds,
-            record.learning_rate,
-            if validation.is_best { "  *" } else { "" },
-        ));
         Ok(())
     }
 
@@ -148,5 +178,31 @@ impl Observer for Console {
 
     fn failed(&mut self, _: u64) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Joins the cells of a line of the table. In a narrow terminal, the last two and those of the training score
+/// are left out.
+fn table_line(cells: &[String; 5], width: usize) -> String {
+    let mut shown: Vec<&str> = cells.iter().map(String::as_str).collect();
+    for optional in [4, 3, 1] {
+        if shown.concat().chars().count() + "  *".len() > width {
+            shown.remove(optional);
+        }
+    }
+    shown.concat().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_table_fit_narrow_terminals() {
+        let line = |width| table_line(&HEADINGS.map(str::to_owned), width);
+        let whole = "epoch      loss    accuracy    loss    accuracy    seconds    learning rate";
+        assert_eq!(line(80), whole);
+        assert_eq!(line(60), "epoch      loss    accuracy    loss    accuracy");
+        assert_eq!(line(40), "epoch        loss    accuracy");
     }
 }
