@@ -206,7 +206,8 @@ const CSV: &[u8] = b"text,label\na b,x\n\"c, \"\"d\"\"\ne\",y\n,x\n";
 
 #[test]
 fn csv() {
-    fuzz_data("csv", "", &[CSV, b"\xEF\xBB\xBFlabel,text\r\nx,a\r\ny,\"b\r\nc\"\r\n"]);
+    let quotes: &[u8] = b"text,label\n\"a\nb,x\nc\",x\n\"d\" ,x\ne 5\",x\n";
+    fuzz_data("csv", "", &[CSV, quotes, b"\xEF\xBB\xBFlabel,text\r\nx,a\r\ny,\"b\r\nc\"\r\n"]);
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn json_lines() {
 
 #[test]
 fn fasttext() {
-    fuzz_data("txt", "", &[b"__label__a some text\n__label__b\n  __label__a x __label__b\n"]);
+    fuzz_data("txt", "", &[b"__label__a some text\n__label__b\n  __label__a , x label\n"]);
 }
 
 #[test]

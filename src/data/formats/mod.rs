@@ -2,6 +2,7 @@
 //! tokens and splits belong elsewhere.
 
 mod babi;
+mod csv;
 mod directory;
 mod fasttext;
 mod jsonl;
@@ -132,7 +133,7 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
         );
     }
     match format {
-        Format::Csv => table::read_csv(path, config, sink),
+        Format::Csv => csv::read(path, config, sink),
         Format::Tsv => table::read_tsv(path, config, sink),
         Format::Jsonl => jsonl::read(path, config, sink),
         Format::Fasttext => fasttext::read(path, config, sink),

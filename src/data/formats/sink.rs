@@ -76,6 +76,11 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// Returns true if a class of this name is configured, or has an example among the rows so far.
+    pub fn knows_label(&self, name: &String) -> bool {
+        self.name_indices.contains_key(name) || self.data.labels.contains(name)
+    }
+
     /// Returns the index of a label, and adds its name if it is new.
     fn label_index(&mut self, label: &str) -> Result<u32, String> {
         if let Some(index) = self.label_indices.get(label) {

@@ -1,61 +1,12 @@
-//! Reads CSV and TSV files.
+//! Reads tables: the columns of CSV files, bAbI tasks and TSV files, and the latter themselves.
 
-use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::anyhow;
 
-use super::lines::{for_each_line, limits};
+use super::lines::for_each_line;
 use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Inputs, label_in_text};
-use crate::io::input::open_limited;
-
-/// Sentinel row appended to a CSV file. No text contains it.
-const END: &[u8] = b"\n\0 end of file \0";
-/// Number of lines above which a row most likely has an unbalanced quote.
-const MANY_LINES: u64 = 100;
-
-/// Reads a CSV file (RFC 4180) into `sink`.
-pub fn read_csv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    // By default, the csv crate miscounts lines that end in CRLF. Here, lines end in LF, and a CR
-    // before it is removed below.
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .terminator(csv::Terminator::Any(b'\n'))
-        // The sentinel is a record of its own, unless an unclosed quote swallows it.
-        .from_reader(open_limited(path, limits(config))?.chain(END));
-    let mut record = csv::ByteRecord::new();
-    let mut table = Table::new(config);
-    while reader
-        .read_byte_record(&mut record)
-        .with_context(|| format!("cannot read \"{}\"", path.display()))?
-    {
-        let line = record.position().map_or(0, csv::Position::line);
-        let mut fields: Vec<&[u8]> = record.iter().collect();
-        let end = END.trim_ascii();
-        if fields == [end] {
-            break;
-        }
-        ensure!(
-            fields.last().is_none_or(|last| !last.ends_with(end)),
-            "{}:{line}: unclosed quote in the row that begins here; close it, or double each \
-             quote inside a quoted field",
-            path.display()
-        );
-        let lines = reader.position().line() - line;
-        if lines > MANY_LINES {
-            sink.long_row.get_or_insert((line, lines));
-        }
-        if let Some(last) = fields.last_mut() {
-            *last = last.strip_suffix(b"\r").unwrap_or(last);
-        }
-        if fields != [b""] {
-            table.add(line, &fields, sink)?;
-        }
-    }
-    Ok(())
-}
 
 /// Reads a TSV file into `sink`. Quotes have no special meaning.
 pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -70,18 +21,19 @@ pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
 }
 
 /// Reads rows of fields, the first of which may be a header.
-struct Table<'a> {
+pub struct Table<'a> {
     config: &'a DataConfig,
     /// Set by the first row.
     layout: Option<Layout>,
 }
 
 impl<'a> Table<'a> {
-    fn new(config: &'a DataConfig) -> Self {
+    pub fn new(config: &'a DataConfig) -> Self {
         Self { config, layout: None }
     }
 
-    fn add(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
+    /// Adds the row with these fields, which begins at `line`.
+    pub fn add(&mut self, line: u64, fields: &[&[u8]], sink: &mut Sink) -> anyhow::Result<()> {
         let layout = match &self.layout {
             Some(layout) => layout,
             None => {
@@ -97,6 +49,13 @@ impl<'a> Table<'a> {
         };
         sink.add(line, layout.row(fields))
     }
+
+    /// Returns the name of the class of a row with these fields, unless it is broken or a header.
+    pub fn label_of(&self, fields: &[&[u8]]) -> Option<String> {
+        let unfiltered = Layout { filter: Vec::new(), ..self.layout.clone()? };
+        let row = unfiltered.row(fields).ok()??;
+        Some(self.config.class_name(&row.label))
+    }
 }
 
 fn header_names(fields: &[&[u8]]) -> Vec<String> {
@@ -104,6 +63,7 @@ fn header_names(fields: &[&[u8]]) -> Vec<String> {
 }
 
 /// Indices of the columns that are needed.
+#[derive(Clone)]
 pub struct Layout {
     texts: Vec<usize>,
     label: usize,

@@ -275,13 +275,111 @@ fn unclosed_quotes_are_detected() {
 
 #[test]
 fn rows_that_span_many_lines_are_reported() {
-    let rows = "a,x\n".repeat(150);
-    let content = format!("text,label\nb,y\n\"a,x\n{rows}said \"hello\",y\n");
+    let content = format!("text,label\nb,y\n\"a\n{}\",y\n", "more\n".repeat(150));
     let read = read_file("a.csv", content.as_bytes(), "").unwrap();
     let (path, line, lines) = read.long_row.clone().unwrap();
     assert_eq!((path.file_name().unwrap().to_str().unwrap(), line, lines), ("a.csv", 3, 152));
     let read = read_file("a.csv", b"text,label\n\"a\n\nb\",x\n", "").unwrap();
     assert_eq!(read.long_row, None);
+}
+
+/// Reads CSV rows with the columns text and label, and skips broken ones. Returns the line on which each
+/// row begins with its text and label, and the error without `broken_lines: skip`.
+fn csv_rows(rows: &str) -> (Vec<(u64, String, String)>, String) {
+    let content = format!("text,label\n{rows}");
+    let read = read_file("a.csv", content.as_bytes(), "  broken_lines: skip\n").unwrap();
+    let pairs = pairs(&read).into_iter().zip(&read.lines);
+    let rows = pairs.map(|((label, text), line)| (*line, text.to_owned(), label.to_owned()));
+    (rows.collect(), fault("a.csv", content.as_bytes(), ""))
+}
+
+#[test]
+fn text_after_a_closing_quote_is_a_broken_row() {
+    for row in ["\"great\" film,x", "\"great\"film,x", "\"great\" ,\"x\"y", "good,\"x\"y"] {
+        let (rows, fault) = csv_rows(&format!("a,x\n{row}\nb,y\n"));
+        assert_eq!(rows.len(), 2, "{row}");
+        assert!(fault.starts_with("3: "), "{fault}");
+    }
+    let (_, fault) = csv_rows("\"great\"film,x\n");
+    let expected =
+        "2: found \"film,x\" after a closing quote; double each quote inside a quoted field";
+    assert!(fault.starts_with(expected), "{fault}");
+    // A broken text of several lines is one broken row.
+    let (rows, fault) = csv_rows("a,x\n\"one\ntwo, x\nthree\" four,x\nb,y\n");
+    assert_eq!(rows, [(2, "a".into(), "x".into()), (6, "b".into(), "y".into())]);
+    assert!(fault.starts_with("3: found \"four,x\" after a closing quote in line 5; "), "{fault}");
+    // Space after the quote is harmless.
+    let read = read_file("a.csv", b"text,label\n\"a\" ,\"x\" \r\n", "").unwrap();
+    assert_eq!(pairs(&read), [("x", "a")]);
+}
+
+#[test]
+fn stray_quotes_do_not_swallow_the_rows_between_them() {
+    let lines = |rows: &str| {
+        let (rows, fault) = csv_rows(rows);
+        let lines: Vec<u64> = rows.iter().map(|(line, _, _)| *line).collect();
+        (lines, fault.split_once(": ").unwrap().0.to_owned(), rows)
+    };
+    // Both quotes open a field.
+    let (read, first, _) = lines("a,x\n\"b,y\nc,x\nd,y\n\"e,x\nf,y\n");
+    assert_eq!((&read[..], &*first), (&[2, 4, 5, 7][..], "3"));
+    // The second quote closes a field, and the number of columns fits.
+    let (read, first, rows) = lines("a,x\n\"b,y\nc,x\nd,y\n5\",x\nf,y\n");
+    assert_eq!((&read[..], &*first), (&[2, 4, 5, 6, 7][..], "3"));
+    assert_eq!(rows[3].1, "5\"");
+    // In the first rows, before any label is known.
+    let (read, first, _) = lines("\"b,y\nc,x\nd 5\",y\na,x\nf,y\n");
+    assert_eq!((&read[..], &*first), (&[3, 4, 5, 6][..], "2"));
+    // Up to the end of the file.
+    let (read, first, _) = lines("a,x\n\"b,x\nc,x\n");
+    assert_eq!((&read[..], &*first), (&[2, 4][..], "3"));
+    // In the second of three columns, and without a header.
+    let content = b"1,a,x\n2,\"b,y\n3,c,x\n4,d\",y\n5,e,y\n";
+    let fields = "  header: false\n  text_column: 2\n  label_column: 3\n";
+    assert!(
+        fault("a.csv", content, fields)
+            .starts_with("2: a quote opens in this row and closes in line 4")
+    );
+    let skip = read_file("a.csv", content, &format!("{fields}  broken_lines: skip\n")).unwrap();
+    assert_eq!((&skip.lines[..], skip.skipped), (&[1, 3, 4, 5][..], 1));
+}
+
+#[test]
+fn quoted_fields_may_contain_line_breaks() {
+    let content = "text,label\na,x\n\"Dear all, hello\nfrom here, x\n\",y\n\"yes, no\n\n\"\"no\"\", yes\",x\n\"\n\",y\n";
+    let read = read_file("a.csv", content.as_bytes(), "").unwrap();
+    let expected = [
+        ("x", "a"),
+        ("y", "Dear all, hello\nfrom here, x\n"),
+        ("x", "yes, no\n\n\"no\", yes"),
+        ("y", "\n"),
+    ];
+    assert_eq!((pairs(&read), read.skipped), (expected.to_vec(), 0));
+    // A table in a text.
+    let table = b"text,label\na,x\n\"This table:\nb,x\nc,x\n\",x\n";
+    assert_eq!(read_file("a.csv", table, "").unwrap().len(), 2);
+}
+
+/// Runs of lstmtext 0.1 keep their texts.
+#[test]
+fn quotes_are_read_leniently_by_the_first_rules() {
+    let content = b"text,label\n\"b\"c d\" ,y\n\"b,y\nc,x\nd\",y\n\"e\"\"\"\r\nf,y\n";
+    let read = read_file("a.csv", content, "  version: 1\n  broken_lines: skip\n").unwrap();
+    assert_eq!(pairs(&read), [("y", "bc d\" "), ("y", "b,y\nc,x\nd"), ("y", "f")]);
+}
+
+#[test]
+fn rows_without_an_end_are_limited() {
+    let rows = [&b"text,label\n\"a\n"[..], &b"more text in this line\n".repeat(90_000)].concat();
+    let error = read_file("a.csv", &rows, "  max_line_mb: 1\n").unwrap_err().to_string();
+    assert!(
+        error.contains("a.csv:2: the row exceeds 1 MB, the limit set by data.max_line_mb"),
+        "{error}"
+    );
+    // The cost is linear in the number of stray quotes.
+    let rows = [&b"text,label\n"[..], &b"a,\"x\n".repeat(20_000)].concat();
+    let read = read_file("a.csv", &rows, "  broken_lines: skip\n").unwrap();
+    assert_eq!((read.len(), read.skipped), (0, 10_000));
 }
 
 #[test]

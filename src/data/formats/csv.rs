@@ -1,0 +1,344 @@
+//! Reads CSV files (RFC 4180).
+//!
+//! A stray quote can swallow the rows up to the next quote, and the number of columns may still fit. Such
+//! a quote is reported with the line of its row, and the rows behind it are read as rows of their own.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::BufRead;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::lines::limits;
+use super::sink::{Sink, excerpt};
+use super::table::Table;
+use crate::config::DataConfig;
+use crate::io::input::{Limit, TextReader, open_limited};
+
+/// Number of lines above which a row most likely has an unbalanced quote.
+const MANY_LINES: u64 = 100;
+/// Number of lines that are read ahead to learn the labels of the file.
+const LINES_AHEAD: usize = 1000;
+
+/// Reads the file `path` into `sink`.
+pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+    let limits = limits(config);
+    let mut reader = Reader {
+        lines: Lines::new(path, open_limited(path, limits)?),
+        table: Table::new(config),
+        config,
+        limit: limits.line,
+        ahead: None,
+    };
+    while let Some(first) = reader.lines.next()? {
+        reader.read_row(first, sink)?;
+    }
+    Ok(())
+}
+
+struct Reader<'a> {
+    lines: Lines<'a>,
+    table: Table<'a>,
+    config: &'a DataConfig,
+    /// Limit on the size of a row.
+    limit: Limit,
+    /// Labels of the lines that were read ahead.
+    ahead: Option<HashSet<String>>,
+}
+
+impl Reader<'_> {
+    /// Reads the row that begins with the line `first`.
+    fn read_row(&mut self, first: Line, sink: &mut Sink) -> anyhow::Result<()> {
+        let start = first.number;
+        let mut record = Record::new(self.config.has_first_rules());
+        let mut lines = Vec::new();
+        let mut next = Some(first);
+        let mut size = 0;
+        let fault = loop {
+            let Some(line) = next else { break Some(Fault::Unclosed) };
+            size += line.bytes.len() as u64;
+            if size > self.limit.bytes {
+                let subject = format!("{}:{start}: the row", sink.file());
+                bail!("{}; check it for an unclosed quote", self.limit.exceeded(&subject));
+            }
+            let state = record.feed(&line.bytes);
+            lines.push(line);
+            match state {
+                State::Ended => break None,
+                State::Malformed => break Some(Fault::Malformed(record.rest(&lines))),
+                _ => next = self.lines.next()?,
+            }
+        };
+        let last = lines.last().map_or(start, |line| line.number);
+        let swallowed = lines.len() > 1
+            && !self.config.has_first_rules()
+            && self.swallows_rows(&record, &lines, fault.is_none(), sink)?;
+        let message = match fault {
+            None if !swallowed => {
+                let count = last - start + 1;
+                if count > MANY_LINES {
+                    sink.long_row.get_or_insert((start, count));
+                }
+                let fields = record.fields();
+                return match fields[..] {
+                    [b""] => Ok(()),
+                    _ => self.table.add(start, &fields, sink),
+                };
+            }
+            None => format!(
+                "a quote opens in this row and closes in line {last}, and the lines between are rows of \
+                 their own; remove the quotes, or double each quote inside a quoted field"
+            ),
+            Some(Fault::Malformed(rest)) => {
+                let at = if last > start { format!(" in line {last}") } else { String::new() };
+                format!(
+                    "found {:?} after a closing quote{at}; double each quote inside a quoted field",
+                    excerpt(&rest)
+                )
+            }
+            Some(Fault::Unclosed) => {
+                let message = "unclosed quote in the row that begins here; close it, or double each \
+                               quote inside a quoted field";
+                if !swallowed {
+                    // Skipping the row would silently drop the rest of the file.
+                    bail!("{}:{start}: {message}", sink.file());
+                }
+                message.to_owned()
+            }
+        };
+        sink.add(start, Err(message))?;
+        if swallowed {
+            self.lines.put_back(lines.split_off(1));
+        }
+        Ok(())
+    }
+
+    /// Returns true if a quote in the first line is stray: without it, the line is a row with a label
+    /// of this file. If the quotes are well-formed, so must be all other lines, because a text can
+    /// contain a line that looks like a row.
+    fn swallows_rows(
+        &mut self,
+        record: &Record,
+        lines: &[Line],
+        well_formed: bool,
+        sink: &Sink,
+    ) -> anyhow::Result<bool> {
+        let mut first = lines[0].bytes.clone();
+        if let Some(quote) = record.opening {
+            first.remove(quote);
+        }
+        let others = if well_formed { &lines[1..] } else { &[] };
+        let lines = std::iter::once(&first).chain(others.iter().map(|line| &line.bytes));
+        let labels: Option<Vec<String>> = lines.map(|line| self.label_of(line)).collect();
+        let Some(labels) = labels else { return Ok(false) };
+        if labels.iter().all(|label| sink.knows_label(label)) {
+            return Ok(true);
+        }
+        // The first rows of the file: their labels occur later.
+        if self.ahead.is_none() {
+            let mut ahead = HashSet::new();
+            for line in self.lines.peek(LINES_AHEAD)? {
+                ahead.extend(label_in(&self.table, &line.bytes));
+            }
+            self.ahead = Some(ahead);
+        }
+        let is_ahead = |label: &String| self.ahead.iter().any(|ahead| ahead.contains(label));
+        Ok(labels.iter().all(|label| sink.knows_label(label) || is_ahead(label)))
+    }
+
+    fn label_of(&self, line: &[u8]) -> Option<String> {
+        label_in(&self.table, line)
+    }
+}
+
+/// Returns the label of a line that is a whole row.
+fn label_in(table: &Table, line: &[u8]) -> Option<String> {
+    let mut record = Record::new(false);
+    match record.feed(line) {
+        State::Ended => table.label_of(&record.fields()),
+        _ => None,
+    }
+}
+
+enum Fault {
+    /// The file ends in a quoted field.
+    Unclosed,
+    /// This text follows a closing quote.
+    Malformed(String),
+}
+
+struct Line {
+    /// Number of the line, from 1.
+    number: u64,
+    /// Content with the line ending.
+    bytes: Vec<u8>,
+}
+
+/// Lines of a file, of which some can be put back.
+struct Lines<'a> {
+    path: &'a Path,
+    reader: TextReader,
+    read: u64,
+    /// Lines to return before those of the reader.
+    pending: VecDeque<Line>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(path: &'a Path, reader: TextReader) -> Self {
+        Self { path, reader, read: 0, pending: VecDeque::new() }
+    }
+
+    fn next(&mut self) -> anyhow::Result<Option<Line>> {
+        match self.pending.pop_front() {
+            Some(line) => Ok(Some(line)),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> anyhow::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        let length = self.reader.read_until(b'\n', &mut bytes).with_context(|| {
+            format!("cannot read \"{}\" after line {}", self.path.display(), self.read)
+        })?;
+        if length == 0 {
+            return Ok(None);
+        }
+        if !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        self.read += 1;
+        Ok(Some(Line { number: self.read, bytes }))
+    }
+
+    /// Returns the next `count` lines, which remain to be read.
+    fn peek(&mut self, count: usize) -> anyhow::Result<impl Iterator<Item = &Line>> {
+        while self.pending.len() < count
+            && let Some(line) = self.read()?
+        {
+            self.pending.push_back(line);
+        }
+        Ok(self.pending.iter().take(count))
+    }
+
+    /// Returns lines, so that they are read next.
+    fn put_back(&mut self, lines: Vec<Line>) {
+        lines.into_iter().rev().for_each(|line| self.pending.push_front(line));
+    }
+}
+
+/// A row, parsed line by line.
+struct Record {
+    /// Contents of all fields, concatenated.
+    bytes: Vec<u8>,
+    /// End of each field in `bytes`.
+    ends: Vec<usize>,
+    state: State,
+    /// Accept any text after a closing quote, as in lstmtext 0.1.
+    lenient: bool,
+    /// Number of lines that were parsed.
+    lines: usize,
+    /// Position in the first line of the last quote that opens a field.
+    opening: Option<usize>,
+    /// Position of the last byte that was parsed, in its line.
+    position: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// At the start of a field.
+    Start,
+    Unquoted,
+    Quoted,
+    /// After a quote in a quoted field, which closes it or is the first of two.
+    Quote,
+    /// After a quoted field.
+    Closed,
+    /// The row has ended.
+    Ended,
+    /// Text follows a closing quote.
+    Malformed,
+}
+
+impl Record {
+    fn new(lenient: bool) -> Self {
+        Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            state: State::Start,
+            lenient,
+            lines: 0,
+            opening: None,
+            position: 0,
+        }
+    }
+
+    /// Parses the next line, which ends in LF.
+    fn feed(&mut self, line: &[u8]) -> State {
+        let mut position = 0;
+        while self.state != State::Malformed && self.state != State::Ended {
+            let rest = &line[position..];
+            let plain = match self.state {
+                State::Quoted => rest.iter().position(|byte| *byte == b'"'),
+                State::Unquoted => rest.iter().position(|byte| matches!(byte, b',' | b'\n')),
+                _ => Some(0),
+            };
+            let plain = plain.unwrap_or(rest.len());
+            self.bytes.extend_from_slice(&rest[..plain]);
+            position += plain;
+            let Some(byte) = line.get(position) else { break };
+            self.state = self.after(*byte, position);
+            self.position = position;
+            position += 1;
+        }
+        self.lines += 1;
+        self.state
+    }
+
+    /// Adds a byte at this position of the line to the record, and returns the next state.
+    fn after(&mut self, byte: u8, position: usize) -> State {
+        match (self.state, byte) {
+            (State::Start, b'"') => {
+                if self.lines == 0 {
+                    self.opening = Some(position);
+                }
+                State::Quoted
+            }
+            (State::Quoted, b'"') => State::Quote,
+            (State::Quote, b'"') => self.push(b'"', State::Quoted),
+            (State::Quoted, byte) => self.push(byte, State::Quoted),
+            (_, b',') => self.end_field(State::Start),
+            (state, b'\n') => {
+                let start = self.ends.last().copied().unwrap_or(0);
+                if state == State::Unquoted && self.bytes[start..].ends_with(b"\r") {
+                    self.bytes.pop();
+                }
+                self.end_field(State::Ended)
+            }
+            (State::Start | State::Unquoted, byte) => self.push(byte, State::Unquoted),
+            (_, byte) if self.lenient => self.push(byte, State::Unquoted),
+            (_, b' ' | b'\t' | b'\r') => State::Closed,
+            _ => State::Malformed,
+        }
+    }
+
+    fn push(&mut self, byte: u8, state: State) -> State {
+        self.bytes.push(byte);
+        state
+    }
+
+    fn end_field(&mut self, state: State) -> State {
+        self.ends.push(self.bytes.len());
+        state
+    }
+
+    /// Returns the text that follows a closing quote.
+    fn rest(&self, lines: &[Line]) -> String {
+        let line = lines.last().map_or(&[][..], |line| &line.bytes[self.position..]);
+        String::from_utf8_lossy(line).trim_end().to_owned()
+    }
+
+    fn fields(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end]).collect()
+    }
+}
