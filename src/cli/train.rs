@@ -23,7 +23,7 @@ use crate::output::sanitize::file_name;
 use crate::output::{message, message_width, note, print, print_json};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
-use crate::run::directory::{RunDirectory, RunSummary};
+use crate::run::directory::{NewRun, RunDirectory, RunSummary};
 use crate::run::progress::StopReason;
 use crate::system::signals::Interrupt;
 use crate::train::{Diverged, Ending, Trainer, setup};
@@ -123,12 +123,13 @@ impl Session<'_> {
             Some(path) => path.clone(),
             None => create_run_directory(&name)?,
         };
-        let run = RunDirectory::create(&path, &resolved.to_yaml())?;
-        let _lock = run.lock()?;
         // A run that cannot start leaves no directory behind.
-        let mut data = PreparedData::prepare(resolved).inspect_err(|_| run.discard())?;
+        let new = NewRun::create(&path, &resolved.to_yaml())?;
+        let run = new.directory().clone();
+        let mut data = PreparedData::prepare(resolved)?;
         self.remove_test_examples(&mut data);
-        let trainer = create_trainer(&*backend, &mut data, &run).inspect_err(|_| run.discard())?;
+        let trainer = create_trainer(&*backend, &mut data, &run)?;
+        let _lock = new.begin();
         self.train(&*backend, trainer, &run)
     }
 
@@ -146,7 +147,7 @@ impl Session<'_> {
         let mut data =
             PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
         self.remove_test_examples(&mut data);
-        if events::contains_events(run.path()) {
+        if events::first_file(run.path()).is_some() {
             message("the run has no checkpoint yet: it starts from the beginning");
         }
         run.truncate_to_step(0, &data.resolved.to_yaml())?;
@@ -164,11 +165,7 @@ impl Session<'_> {
             );
         }
         let run = RunDirectory::open(path);
-        ensure!(
-            run.config().is_file(),
-            "\"{}\" is not a run: config.yaml is missing",
-            path.display()
-        );
+        ensure!(run.can_resume(), "\"{}\" is not a run: config.yaml is missing", path.display());
         // The backend starts before the directory is locked, because it may replace this process with
         // lstmtext-torch.
         let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
@@ -184,6 +181,7 @@ impl Session<'_> {
         let progress = checkpoint.progress()?;
         if let Some(reason) = progress.stop_reason(&checkpoint.resolved.config.train)
             && let Some(outcome) = run.summary()
+            && is_checkpoint(&run.best())
         {
             let limit = match reason {
                 StopReason::Epochs => "train.epochs",
@@ -310,7 +308,12 @@ fn latest_checkpoint(
             latest = Some((step, path));
         }
     }
-    latest.map(|(_, path)| Checkpoint::open_with(&path, overrides)).transpose()
+    let Some((_, path)) = latest else { return Ok(None) };
+    if path != run.best() && run.best().exists() {
+        // It is needed only at the end, but then it would be too late.
+        checkpoint::check(&run.best())?;
+    }
+    Checkpoint::open_with(&path, overrides).map(Some)
 }
 
 /// Prints the data, the model and the device of a run.

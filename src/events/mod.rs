@@ -11,5 +11,8 @@ pub mod summaries;
 mod writer;
 
 pub use layout::{ACCURACY, CONFIG, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND};
-pub use reader::{Scalar, contains_events, scalars, start_time, truncate_to_step};
+pub use reader::{
+    Scalar, first_file, remove, remove_temporaries, remove_test_scores, scalars, start_time,
+    truncate_to_step,
+};
 pub use writer::{EventWriter, unix_seconds};

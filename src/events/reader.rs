@@ -12,7 +12,7 @@ use super::layout::{CONFIG, SubRun, directories};
 use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
 use crate::io::files::{ARRAYS_LIMIT, read};
-use crate::io::replace::write_atomic;
+use crate::io::replace::{self, write_atomic};
 
 /// Bytes of a record in addition to its data.
 const FRAME_BYTES: usize = 16;
@@ -26,10 +26,34 @@ pub struct Scalar {
     pub value: f64,
 }
 
-/// Returns true if a run directory or one of its sub-runs contains an event file.
-pub fn contains_events(run: &Path) -> bool {
+/// Returns an event file in a run directory or one of its sub-runs, if there is any.
+pub fn first_file(run: &Path) -> Option<PathBuf> {
     let entries = directories(run).flat_map(|directory| fs::read_dir(directory).ok());
-    entries.flatten().flatten().any(|entry| is_event_file(&entry.path()))
+    entries.flatten().flatten().map(|entry| entry.path()).find(|path| is_event_file(path))
+}
+
+/// Removes the event files of a run, and the directories of its sub-runs if nothing else is in them.
+///
+/// # Errors
+/// Returns an error if a file cannot be removed.
+pub fn remove(run: &Path) -> anyhow::Result<()> {
+    for directory in directories(run) {
+        for path in event_files(&directory)? {
+            fs::remove_file(&path)
+                .with_context(|| format!("cannot remove \"{}\"", path.display()))?;
+        }
+        if directory != run {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the temporary files that a killed process has left in [`truncate_to_step`].
+pub fn remove_temporaries(run: &Path) {
+    for directory in directories(run) {
+        replace::remove_temporaries(&directory, |name| name.starts_with(FILE_PREFIX));
+    }
 }
 
 fn is_event_file(path: &Path) -> bool {
@@ -99,16 +123,30 @@ fn add_scalars(
 /// # Errors
 /// Returns an error if a file cannot be read or written.
 pub fn truncate_to_step(run: &Path, step: u64) -> anyhow::Result<()> {
-    for directory in directories(run) {
-        for path in event_files(&directory)? {
-            let bytes = read(&path, ARRAYS_LIMIT)?;
-            let kept: Vec<&[u8]> = records(&bytes)
-                .filter(|record| parse(record).is_ok_and(|event| is_kept(&event, step)))
-                .collect();
-            let kept = kept.concat();
-            if kept.len() < bytes.len() {
-                write_atomic(&path, &kept)?;
-            }
+    directories(run).try_for_each(|directory| retain(&directory, |event| is_kept(event, step)))
+}
+
+/// Removes the test scores of a run from `step` on: a process that was killed between the test score and
+/// the summary has written one that is written again.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or written.
+pub fn remove_test_scores(run: &Path, step: u64) -> anyhow::Result<()> {
+    retain(&SubRun::Test.directory(run), |event| {
+        event.get_step() < step as i64 || event.get_summary().get_value().is_empty()
+    })
+}
+
+/// Removes the events that `keep` rejects from the event files in a directory, and incomplete records.
+fn retain(directory: &Path, keep: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
+    for path in event_files(directory)? {
+        let bytes = read(&path, ARRAYS_LIMIT)?;
+        let kept: Vec<&[u8]> = records(&bytes)
+            .filter(|record| parse(record).is_ok_and(|event| keep(&event)))
+            .collect();
+        let kept = kept.concat();
+        if kept.len() < bytes.len() {
+            write_atomic(&path, &kept)?;
         }
     }
     Ok(())
@@ -233,12 +271,12 @@ mod tests {
     #[test]
     fn event_files_of_sub_runs_belong_to_the_run() {
         let run = tempfile::tempdir().unwrap();
-        assert!(!contains_events(run.path()));
+        assert_eq!(first_file(run.path()), None);
         fs::create_dir(run.path().join("best")).unwrap();
         write(&run.path().join("best"), 1, LOSS, []);
-        assert!(!contains_events(run.path()));
+        assert_eq!(first_file(run.path()), None);
         write(&run.path().join("validation"), 1, LOSS, []);
-        assert!(contains_events(run.path()));
+        assert!(first_file(run.path()).is_some());
     }
 
     #[test]
@@ -266,6 +304,18 @@ mod tests {
             let steps: Vec<i64> = records(&kept).map(|r| parse(r).unwrap().get_step()).collect();
             assert_eq!(steps, [0, 1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn a_test_score_is_removed_before_it_is_written_again() {
+        let run = tempfile::tempdir().unwrap();
+        let directory = SubRun::Test.directory(run.path());
+        for seconds in [10, 20] {
+            write(&directory, seconds, LOSS, [30 + seconds]);
+        }
+        remove_test_scores(run.path(), 50).unwrap();
+        let [curve] = scalars(run.path(), SubRun::Test, [LOSS]).unwrap();
+        assert_eq!(curve.iter().map(|point| point.step).collect::<Vec<_>>(), [40]);
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub struct Score {
 }
 
 impl Score {
+    /// Returns false if no predictions have this score.
+    pub fn is_plausible(self) -> bool {
+        self.loss.is_finite() && (0.0..=1.0).contains(&self.accuracy)
+    }
+
     /// Returns the metric as a cost: lower is better.
     pub fn cost(self, metric: StoppingMetric) -> f64 {
         match metric {

@@ -172,8 +172,7 @@ impl Checkpoint {
         reject_model_overrides(overrides)?;
         let path = locate(path)?;
         let unusable = || unusable(&path);
-        let manifest = verify(&path).map_err(|error| suggest_sibling(error, &path));
-        let manifest = manifest.with_context(unusable)?;
+        let manifest = intact_manifest(&path)?;
         let yaml = String::from_utf8(read(&path.join(CONFIG), SETTINGS_LIMIT)?)
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
@@ -240,7 +239,10 @@ fn unusable(path: &Path) -> String {
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn progress(path: &Path) -> anyhow::Result<Progress> {
-    read_json(&path.join(PROGRESS), SETTINGS_LIMIT)
+    let file = path.join(PROGRESS);
+    let progress: Progress = read_json(&file, SETTINGS_LIMIT)?;
+    progress.check().with_context(|| format!("cannot use \"{}\"", file.display()))?;
+    Ok(progress)
 }
 
 /// Reads the shapes of the weights from the checkpoint in the directory `path`, under PyTorch's names.
@@ -299,6 +301,19 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
         false => String::new(),
     };
     bail!("\"{shown}\" is not a checkpoint: {MANIFEST} is missing in it and in its best/{advice}")
+}
+
+/// Verifies the files of the checkpoint in the directory `path`.
+///
+/// # Errors
+/// Returns an error if the checkpoint is incomplete, damaged, or of another version.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    intact_manifest(path).map(|_| ())
+}
+
+fn intact_manifest(path: &Path) -> anyhow::Result<Manifest> {
+    let verified = verify(path).map_err(|error| suggest_sibling(error, path));
+    verified.with_context(|| unusable(path))
 }
 
 /// Verifies every file against the manifest.
@@ -415,25 +430,22 @@ mod tests {
         tensors
     }
 
-    fn progress() -> impl Strategy<Value = Progress> {
-        let best = (1_usize.., any::<[f64; 2]>()).prop_filter_map("NaN", |(epoch, values)| {
-            let validation = Score { loss: values[0], accuracy: values[1] };
-            values.iter().all(|value| value.is_finite()).then_some(Best { epoch, validation })
-        });
-        let counts = any::<(usize, usize, usize)>();
-        (counts, any::<(u64, u64, u64)>(), 0.0..1e9, proptest::option::of(best)).prop_map(
-            |((epoch, batch, waited), (step, order, tokens), seconds, best)| Progress {
-                epoch,
-                batch,
-                waited,
-                step,
-                order,
-                tokens,
-                seconds,
-                best,
-                ..Progress::default()
-            },
-        )
+    prop_compose! {
+        /// Any progress that a run can have.
+        fn progress()(
+            (epoch, batch, others) in (0_usize..99, 0_usize..99, 0_u64..1 << 40),
+            (order, tokens, seconds) in (any::<u64>(), 0_u64..1 << 53, 0.0..1e9),
+            (loss, accuracy, waited) in (-1e300..1e300, 0.0..=1.0, 0_usize..2),
+        ) -> Progress {
+            let mut progress = Progress { epoch, batch, order, tokens, seconds, ..Progress::default() };
+            progress.step = (epoch + batch) as u64 + others;
+            if progress.epoch_number() > 0 {
+                let validation = Score { loss, accuracy };
+                progress.best = Some(Best { epoch: progress.epoch_number(), validation });
+                progress.waited = waited;
+            }
+            progress
+        }
     }
 
     proptest! {

@@ -5,16 +5,17 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::lock::{self, Lock};
+use super::plausible::{is_plausible_duration, is_plausible_step};
 use crate::events;
 use crate::io::files::{
     RECORDS_LIMIT, SETTINGS_LIMIT, append, create_directories, json_content, read_if_exists,
 };
-use crate::io::replace::{restore_directory, write_atomic};
+use crate::io::replace::{remove_temporaries, restore_directory, write_atomic};
 use crate::objective::metrics::Score;
 use crate::output::sanitize::printable_lines;
 
@@ -121,42 +122,78 @@ impl RunSummary {
         let best = ScoredWeights { checkpoint: CheckpointKind::Best, epoch: self.best_epoch };
         self.scored.unwrap_or(best)
     }
+
+    fn is_plausible(&self) -> bool {
+        let mut scores = [Some(self.validation), self.test].into_iter().flatten();
+        scores.all(|score| score.is_plausible())
+            && is_plausible_duration(self.seconds)
+            && is_plausible_duration(self.tokens_per_second)
+    }
 }
 
-impl RunDirectory {
-    /// Creates the directory of a new run and writes the resolved configuration.
+/// A new run. Unless it begins, everything that it has written is removed when it is dropped.
+#[derive(Debug)]
+pub struct NewRun {
+    directory: RunDirectory,
+    lock: Option<Lock>,
+}
+
+impl NewRun {
+    /// Creates and locks the directory of a new run, and writes the resolved configuration.
+    ///
+    /// # Errors
+    /// Returns an error if the directory already contains a run, if another process trains in it, or if
+    /// it cannot be written.
+    pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
+        let directory = RunDirectory::open(path);
+        let lock = directory.create()?;
+        Self::create_in(directory, lock, config_yaml)
+    }
+
+    /// Writes the resolved configuration of a new run to a directory that `lock` locks.
     ///
     /// # Errors
     /// Returns an error if the directory already contains a run, or cannot be written.
-    pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
-        let run = Self::open(path);
-        // Neither a run nor a file of the user may be overwritten.
-        let error = run.path.join(ERROR);
-        let files = [run.best(), run.last(), run.metrics(), run.config(), error];
-        if files.iter().any(|file| file.exists()) || events::contains_events(&run.path) {
-            let path = run.path.display();
-            bail!(
-                "\"{path}\" already contains a run, or a {CONFIG} or {ERROR}; choose another --out, \
-                 or continue the run with train --resume"
-            );
-        }
-        create_directories(&run.path)?;
-        run.write_config(config_yaml)?;
-        Ok(run)
+    pub fn create_in(
+        directory: RunDirectory,
+        lock: Lock,
+        config_yaml: &str,
+    ) -> anyhow::Result<Self> {
+        directory.ensure_free()?;
+        let new = Self { directory, lock: Some(lock) };
+        new.directory.write_config(config_yaml)?;
+        Ok(new)
     }
 
-    /// Removes what [`RunDirectory::create`] has written, if a run cannot start. A directory with any
-    /// other file stays.
-    pub fn discard(&self) {
-        // Leftovers do no harm: the directory can be used again.
-        let _ = fs::remove_file(self.path.join(CONFIG));
-        let _ = fs::remove_file(self.path.join(lock::FILE));
-        let _ = fs::remove_dir(&self.path);
-        if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with("runs")) {
+    /// Directory of the run.
+    pub fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
+
+    /// Keeps the run. Returns its lock.
+    pub fn begin(mut self) -> Option<Lock> {
+        self.lock.take()
+    }
+}
+
+impl Drop for NewRun {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        let path = &self.directory.path;
+        // A directory with a configuration can be resumed, whatever else is left in it.
+        if events::remove(path).is_ok() {
+            let _ = fs::remove_file(self.directory.config());
+        }
+        drop(lock);
+        // Fails if the directory contains files of the user.
+        let _ = fs::remove_dir(path);
+        if let Some(parent) = path.parent().filter(|parent| parent.ends_with("runs")) {
             let _ = fs::remove_dir(parent);
         }
     }
+}
 
+impl RunDirectory {
     /// Opens the directory of an existing run, and changes nothing in it.
     pub fn open(path: &Path) -> Self {
         Self { path: std::path::absolute(path).unwrap_or(path.to_owned()) }
@@ -214,6 +251,43 @@ impl RunDirectory {
         self.path.join(METRICS)
     }
 
+    /// Creates the directory if it does not exist, and locks it. Only then is it known what the directory
+    /// contains: until then another process can train in it.
+    ///
+    /// # Errors
+    /// Returns an error if another process trains in the directory, or if it cannot be written.
+    pub fn create(&self) -> anyhow::Result<Lock> {
+        create_directories(&self.path)?;
+        self.lock()
+    }
+
+    /// Checks that the directory contains neither a run nor a file of the user that a run would
+    /// overwrite.
+    fn ensure_free(&self) -> anyhow::Result<()> {
+        let path = self.path.display();
+        let error = self.path.join(ERROR);
+        let mut files =
+            [self.config(), self.best(), self.last(), self.metrics(), error].into_iter();
+        let file = files.find(|file| file.exists()).or_else(|| events::first_file(&self.path));
+        match file {
+            None => Ok(()),
+            Some(_) if self.can_resume() => bail!(
+                "\"{path}\" already contains a run, or a {CONFIG}; choose another --out, or continue \
+                 the run with train --resume"
+            ),
+            Some(file) => bail!(
+                "\"{path}\" is not empty: it contains \"{}\", but no run that can be resumed; choose \
+                 another --out, or delete the file",
+                file.strip_prefix(&self.path).unwrap_or(&file).display()
+            ),
+        }
+    }
+
+    /// Returns true if the directory has what is needed to resume a run: a configuration or a checkpoint.
+    pub fn can_resume(&self) -> bool {
+        [self.config(), self.last(), self.best()].iter().any(|path| path.exists())
+    }
+
     /// Locks the directory, so that no other process trains in it until the lock is dropped or this
     /// process ends.
     ///
@@ -229,10 +303,15 @@ impl RunDirectory {
         lock::is_locked(&self.path)
     }
 
-    /// Restores a checkpoint that a killed process was about to replace.
+    /// Restores a checkpoint that a killed process was about to replace, and removes the temporary files
+    /// that it has left. The directory must be locked.
     pub fn restore(&self) {
         restore_directory(&self.last());
         restore_directory(&self.best());
+        let is_own =
+            |name: &str| ["best", "last", CONFIG, METRICS, TIMES, SUMMARY, ERROR].contains(&name);
+        remove_temporaries(&self.path, is_own);
+        events::remove_temporaries(&self.path);
     }
 
     /// Appends a line to `metrics.jsonl` and one to `times.jsonl`.
@@ -248,8 +327,8 @@ impl RunDirectory {
         append_line(&self.metrics(), record)
     }
 
-    /// Reads the lines of `metrics.jsonl`; none if the file does not exist. Skips an incomplete last
-    /// line of a killed run.
+    /// Reads the lines of `metrics.jsonl`; none if the file does not exist. Skips damaged lines, and an
+    /// incomplete last line of a killed run.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read.
@@ -258,12 +337,11 @@ impl RunDirectory {
     }
 
     /// Number, from 1, of the first line of `metrics.jsonl` that is damaged rather than incomplete.
-    /// [`RunDirectory::records`] ends before it.
+    /// [`RunDirectory::records`] skips it.
     pub fn damaged_line(&self) -> Option<usize> {
         let text = read_if_exists(&self.metrics(), RECORDS_LIMIT).ok()??;
-        let is_damaged = |line: &[u8]| {
-            line.ends_with(b"\n") && serde_json::from_slice::<ValidationRecord>(line).is_err()
-        };
+        let is_damaged =
+            |line: &[u8]| line.ends_with(b"\n") && parse_line::<ValidationRecord>(line).is_none();
         let damaged = text.split_inclusive(|byte| *byte == b'\n').position(is_damaged);
         damaged.map(|index| index + 1)
     }
@@ -288,8 +366,10 @@ impl RunDirectory {
     pub fn read_summary(&self) -> anyhow::Result<Option<RunSummary>> {
         let path = self.path.join(SUMMARY);
         let Some(json) = read_if_exists(&path, SETTINGS_LIMIT)? else { return Ok(None) };
-        serde_json::from_slice(&json)
-            .with_context(|| format!("cannot parse \"{}\"", path.display()))
+        let summary: RunSummary = serde_json::from_slice(&json)
+            .with_context(|| format!("cannot parse \"{}\"", path.display()))?;
+        ensure!(summary.is_plausible(), "\"{}\" has impossible values", path.display());
+        Ok(Some(summary))
     }
 
     /// Writes the error that ended the run to `error.txt`, for later commands. Ignores failures: the
@@ -336,15 +416,41 @@ fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write \"{}\"", path.display()))
 }
 
-/// Reads JSON lines up to the first invalid one.
-fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+/// A line of a JSON lines file of a run.
+trait Record: DeserializeOwned {
+    /// Returns false if no run can have written this record.
+    fn is_plausible(&self) -> bool;
+}
+
+impl Record for ValidationRecord {
+    fn is_plausible(&self) -> bool {
+        let Self { epoch, step, train, validation, learning_rate } = self;
+        let scores = train.is_plausible() && validation.is_plausible();
+        scores
+            && is_plausible_step(*step)
+            && (1..=*step).contains(&(*epoch as u64))
+            && learning_rate.is_finite()
+    }
+}
+
+impl Record for ValidationTime {
+    fn is_plausible(&self) -> bool {
+        is_plausible_step(self.step) && is_plausible_duration(self.train_seconds)
+    }
+}
+
+fn parse_line<T: Record>(line: &[u8]) -> Option<T> {
+    serde_json::from_slice(line).ok().filter(T::is_plausible)
+}
+
+/// Reads JSON lines, and skips those that are damaged.
+fn read_lines<T: Record>(path: &Path) -> anyhow::Result<Vec<T>> {
     let text = read_if_exists(path, RECORDS_LIMIT)?.unwrap_or_default();
-    let lines = text.split(|byte| *byte == b'\n');
-    Ok(lines.map_while(|line| serde_json::from_slice(line).ok()).collect())
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
 }
 
 /// Removes all lines that `keep` rejects.
-fn retain_lines<T: DeserializeOwned + Serialize>(
+fn retain_lines<T: Record + Serialize>(
     path: &Path,
     keep: impl Fn(&T) -> bool,
 ) -> anyhow::Result<()> {
@@ -357,6 +463,13 @@ fn retain_lines<T: DeserializeOwned + Serialize>(
 mod tests {
     use super::*;
 
+    fn create(path: &Path, config_yaml: &str) -> RunDirectory {
+        let new = NewRun::create(path, config_yaml).unwrap();
+        let run = new.directory().clone();
+        drop(new.begin());
+        run
+    }
+
     fn record(step: u64) -> ValidationRecord {
         let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
         ValidationRecord { epoch: 1, step, train: score, validation: score, learning_rate: 1e-3 }
@@ -365,7 +478,7 @@ mod tests {
     #[test]
     fn a_resumed_run_keeps_the_records_up_to_its_step() {
         let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(&directory.path().join("deep/run"), "a: 1\n").unwrap();
+        let run = create(&directory.path().join("deep/run"), "a: 1\n");
         for step in [10, 20, 30] {
             run.append_record(&record(step), 1.5).unwrap();
         }
@@ -382,15 +495,15 @@ mod tests {
     #[test]
     fn a_run_is_never_overwritten() {
         let directory = tempfile::tempdir().unwrap();
-        RunDirectory::create(directory.path(), "a: 1\n").unwrap();
-        let error = RunDirectory::create(directory.path(), "a: 2\n").unwrap_err().to_string();
+        create(directory.path(), "a: 1\n");
+        let error = NewRun::create(directory.path(), "a: 2\n").unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
     }
 
     #[test]
     fn resuming_removes_the_error_of_a_run() {
         let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
+        let run = create(directory.path(), "a: 1\n");
         assert_eq!((run.error(), run.read_summary().unwrap()), (None, None));
         run.write_error(&anyhow::anyhow!("disk full").context("cannot write \"x\""));
         assert_eq!(run.error().unwrap(), "cannot write \"x\": disk full");
@@ -401,7 +514,7 @@ mod tests {
     #[test]
     fn damaged_lines_are_reported_and_incomplete_lines_are_skipped() {
         let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(directory.path(), "a: 1\n").unwrap();
+        let run = create(directory.path(), "a: 1\n");
         assert_eq!(run.damaged_line(), None);
         run.append_record(&record(1), 0.5).unwrap();
         let good = fs::read_to_string(run.metrics()).unwrap();
@@ -413,11 +526,105 @@ mod tests {
     }
 
     #[test]
+    fn records_behind_a_damaged_line_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = create(directory.path(), "a: 1\n");
+        for step in [1, 2, 3] {
+            run.append_record(&record(step), 0.5).unwrap();
+        }
+        let good = fs::read_to_string(run.metrics()).unwrap();
+        let impossible = r#""accuracy":9e9"#;
+        for damage in ["x", impossible, r#""step":0"#, r#""epoch":99"#] {
+            let damaged: Vec<String> = good
+                .lines()
+                .map(|line| match line.contains("\"step\":2") {
+                    true if damage == "x" => line.replacen('{', damage, 1),
+                    true => {
+                        let field = damage.split_once(':').unwrap().0;
+                        let start = line.find(field).unwrap();
+                        let end = start + line[start..].find([',', '}']).unwrap();
+                        format!("{}{damage}{}", &line[..start], &line[end..])
+                    }
+                    false => line.to_owned(),
+                })
+                .collect();
+            fs::write(run.metrics(), damaged.join("\n") + "\n").unwrap();
+            assert_eq!(run.damaged_line(), Some(2), "{damage}");
+            assert_eq!(run.records().unwrap(), [record(1), record(3)], "{damage}");
+        }
+    }
+
+    #[test]
+    fn a_summary_with_impossible_values_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = create(directory.path(), "a: 1\n");
+        let validation = Score { loss: 0.5, accuracy: 0.75 };
+        let summary = RunSummary {
+            parameters: 1,
+            best_epoch: 1,
+            seconds: 1.0,
+            tokens_per_second: 1.0,
+            validation,
+            validation_examples: 1,
+            scored: None,
+            test: None,
+        };
+        run.write_summary(&summary).unwrap();
+        assert_eq!(run.read_summary().unwrap(), Some(summary.clone()));
+        run.write_summary(&RunSummary { seconds: -1.0, ..summary }).unwrap();
+        assert!(run.read_summary().unwrap_err().to_string().contains("impossible values"));
+    }
+
+    #[test]
+    fn a_locked_directory_is_not_free_even_before_it_has_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(&directory.path().join("run"));
+        let lock = run.create().unwrap();
+        let error = NewRun::create(run.path(), "a: 1\n").unwrap_err().to_string();
+        assert!(error.contains("another lstmtext"), "{error}");
+        drop(NewRun::create_in(run.clone(), lock, "a: 1\n").unwrap());
+        assert!(!run.path().exists());
+    }
+
+    #[test]
+    fn a_run_that_does_not_begin_removes_its_event_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let new = NewRun::create(&directory.path().join("run"), "a: 1\n").unwrap();
+        let path = new.directory().path().to_owned();
+        for directory in [path.clone(), path.join("train")] {
+            events::EventWriter::create(&directory, std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }
+        drop(new);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn leftovers_of_killed_processes_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = create(directory.path(), "a: 1\n");
+        fs::create_dir_all(run.path().join(".best.abc123.tmp/inside")).unwrap();
+        fs::create_dir(run.path().join(".last.tmp")).unwrap();
+        fs::create_dir(run.path().join("train")).unwrap();
+        for name in
+            [".metrics.jsonl.abc123.tmp", "train/.events.out.tfevents.1.abc123.tmp", ".mine.tmp"]
+        {
+            fs::write(run.path().join(name), "").unwrap();
+        }
+        run.restore();
+        let left = |path: &Path| {
+            let names = fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name());
+            names.map(|name| name.into_string().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(Vec::from_iter(left(run.path())), [".mine.tmp", "config.yaml", "train"]);
+        assert!(left(&run.path().join("train")).is_empty());
+    }
+
+    #[test]
     fn files_of_the_user_are_never_overwritten_or_removed() {
         for name in ["config.yaml", "error.txt", "events.out.tfevents.1.host"] {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join(name), "mine").unwrap();
-            assert!(RunDirectory::create(directory.path(), "a: 1\n").is_err());
+            assert!(NewRun::create(directory.path(), "a: 1\n").is_err());
             assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), "mine");
         }
     }
@@ -426,7 +633,7 @@ mod tests {
     fn discarding_a_run_removes_only_its_own_files() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("notes.txt"), "mine").unwrap();
-        RunDirectory::create(directory.path(), "a: 1\n").unwrap().discard();
+        drop(NewRun::create(directory.path(), "a: 1\n").unwrap());
         let left: Vec<_> =
             fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);

@@ -292,6 +292,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::run::directory::NewRun;
 
     const CONFIG: &str = "data: {train: x.csv}\ntrain: {epochs: 8}\n";
 
@@ -307,7 +308,8 @@ mod tests {
     }
 
     fn run(path: &Path) -> RunDirectory {
-        let run = RunDirectory::create(path, CONFIG).unwrap();
+        let run = RunDirectory::open(path);
+        NewRun::create(path, CONFIG).unwrap().begin();
         run.append_record(&record(1, 0.5, 0.7), 1.5).unwrap();
         run.append_record(&record(2, 0.6, 0.8), 2.0).unwrap();
         run

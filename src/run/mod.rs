@@ -5,4 +5,5 @@ pub mod checkpoint;
 pub mod directory;
 pub mod listing;
 mod lock;
+mod plausible;
 pub mod progress;

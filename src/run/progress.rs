@@ -1,10 +1,12 @@
 //! Progress of a run: everything besides weights and optimizer state that a resumed run needs.
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStoppingConfig, TrainConfig};
 use crate::objective::metrics::{Meter, Score};
 use crate::run::directory::ValidationRecord;
+use crate::run::plausible::{MAX_COUNT, is_plausible_duration};
 
 /// Progress of a training run between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,6 +91,35 @@ pub enum StopReason {
 }
 
 impl Progress {
+    /// Checks that a run can have these numbers.
+    ///
+    /// # Errors
+    /// Returns an error that names an impossible one.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Self { epoch, batch, step, meter, tokens, seconds, .. } = self;
+        let is_best = |best: Best| {
+            best.validation.is_plausible() && (1..=self.epoch_number()).contains(&best.epoch)
+        };
+        let waits = |validations: usize| validations as u64 <= *step;
+        for (name, is_possible) in [
+            ("step", *step <= MAX_COUNT),
+            // An epoch has at least one step.
+            ("epoch", *epoch as u64 <= *step),
+            ("batch", *batch as u64 <= step.saturating_sub(*epoch as u64)),
+            ("meter", meter.correct <= meter.examples && meter.loss_sum.is_finite()),
+            ("meter", meter.examples <= MAX_COUNT),
+            ("tokens", *tokens <= MAX_COUNT),
+            ("seconds", is_plausible_duration(*seconds)),
+            ("seconds_at_validation", (0.0..=*seconds).contains(&self.seconds_at_validation)),
+            ("best", self.best.is_none_or(is_best)),
+            ("waited", waits(self.waited) && (self.waited == 0 || self.best.is_some())),
+            ("plateau", (0.0..=1.0).contains(&self.plateau.factor) && waits(self.plateau.waited)),
+        ] {
+            ensure!(is_possible, "{name} has an impossible value");
+        }
+        Ok(())
+    }
+
     /// Advances by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
     pub fn advance(&mut self, batches: usize) -> bool {
         self.step += 1;
@@ -102,7 +133,7 @@ impl Progress {
 
     /// Epoch of the last step, from 1.
     pub fn epoch_number(&self) -> usize {
-        if self.batch == 0 { self.epoch } else { self.epoch + 1 }
+        if self.batch == 0 { self.epoch } else { self.epoch.saturating_add(1) }
     }
 
     /// Records a validation in this epoch.
@@ -187,6 +218,46 @@ mod tests {
         assert_eq!(progress.epoch_number(), 3);
         progress.advance(2);
         assert_eq!((progress.epoch, progress.epoch_number()), (3, 3));
+    }
+
+    #[test]
+    fn impossible_numbers_are_rejected() {
+        let validation = Score { loss: 0.5, accuracy: 0.75 };
+        let good = || Progress {
+            epoch: 2,
+            batch: 5,
+            step: 25,
+            seconds: 9.0,
+            best: Some(Best { epoch: 1, validation }),
+            waited: 1,
+            ..Progress::default()
+        };
+        good().check().unwrap();
+        Progress::default().check().unwrap();
+        type Damage = fn(&mut Progress);
+        let damages: [(&str, Damage); 15] = [
+            ("step", |progress| progress.step = u64::MAX),
+            ("epoch", |progress| progress.epoch = 26),
+            ("epoch", |progress| progress.epoch = usize::MAX),
+            ("batch", |progress| progress.batch = 24),
+            ("batch", |progress| progress.batch = usize::MAX),
+            ("meter", |progress| progress.meter.correct = 1),
+            ("meter", |progress| progress.meter.loss_sum = f64::INFINITY),
+            ("tokens", |progress| progress.tokens = u64::MAX),
+            ("seconds", |progress| progress.seconds = -1.0),
+            ("seconds_at_validation", |progress| progress.seconds_at_validation = 9.5),
+            ("best", |progress| progress.best.as_mut().unwrap().epoch = 4),
+            ("best", |progress| progress.best.as_mut().unwrap().validation.accuracy = 1.5),
+            ("waited", |progress| progress.best = None),
+            ("waited", |progress| progress.waited = 26),
+            ("plateau", |progress| progress.plateau.factor = -1.0),
+        ];
+        for (name, damage) in damages {
+            let mut progress = good();
+            damage(&mut progress);
+            let error = progress.check().unwrap_err().to_string();
+            assert_eq!(error, format!("{name} has an impossible value"));
+        }
     }
 
     #[test]

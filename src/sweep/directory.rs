@@ -10,7 +10,7 @@ use super::names::Labels;
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
 use crate::io::files::create_directories;
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::directory::{RunDirectory, RunSummary};
+use crate::run::directory::{NewRun, RunDirectory, RunSummary};
 use crate::run::listing::is_run;
 
 /// A sweep and the directory of its runs.
@@ -166,13 +166,13 @@ impl SweepDirectory {
     /// Returns the errors of [`SweepDirectory::check`], and an error if another process is training
     /// the run or the directory cannot be written.
     pub fn prepare(&self, run: &SweepRun) -> anyhow::Result<()> {
-        let path = run.directory.path();
-        create_directories(path)?;
-        let _lock = run.directory.lock()?;
+        let lock = run.directory.create()?;
         if run.directory.config().exists() {
             return self.check(run);
         }
-        RunDirectory::create(path, &self.resolve(run)?.to_yaml()).map(|_| ())
+        let yaml = self.resolve(run)?.to_yaml();
+        NewRun::create_in(run.directory.clone(), lock, &yaml)?.begin();
+        Ok(())
     }
 
     /// Returns the runs without a result.

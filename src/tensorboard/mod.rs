@@ -17,6 +17,7 @@ use tensorboard_proto::summary::Summary;
 use crate::config::TensorboardConfig;
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
+use crate::events;
 use crate::events::summaries::{self, RunStatus};
 use crate::events::{
     ACCURACY, CONFIG, EventWriter, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND,
@@ -150,11 +151,12 @@ impl<'a> SummaryWriter<'a> {
         self.flush()
     }
 
-    /// Logs the score on the test examples.
+    /// Logs the score on the test examples, in place of an older one at the same step.
     ///
     /// # Errors
     /// Returns an error if the file cannot be created or written.
     pub fn test(&mut self, score: Score, step: u64) -> anyhow::Result<()> {
+        events::remove_test_scores(&self.directory, step)?;
         let directory = SubRun::Test.directory(&self.directory);
         let mut test = EventWriter::create(&directory, SystemTime::now())?;
         add_score(&mut test, score, step)?;

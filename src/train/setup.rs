@@ -11,7 +11,7 @@ use crate::objective::Objective;
 use crate::output::format::{group_digits, pluralize};
 use crate::output::{message, note};
 use crate::random::{SeedPurpose, derive_seed};
-use crate::run::checkpoint::Checkpoint;
+use crate::run::checkpoint::{Checkpoint, is_checkpoint};
 use crate::run::directory::RunDirectory;
 
 /// Returns the specification of the configured model for these classes and vocabularies.
@@ -81,13 +81,17 @@ pub fn trainer<'a>(
 ) -> anyhow::Result<Trainer<'a>> {
     let resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
         let optimizer_state = checkpoint.optimizer_state()?;
-        Ok(Resume { optimizer_state, progress: checkpoint.progress()? })
+        let progress = checkpoint.progress()?;
+        Ok(Resume { optimizer_state, progress, has_best: is_checkpoint(&run.best()) })
     };
     let resume = checkpoint.map(resume).transpose()?;
     let learner = learner(backend, data, checkpoint)?;
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     if trainer.steps_done() > 0 {
         // Only after every check has passed may the directory of the resumed run change.
+        if let Some(line) = run.damaged_line() {
+            note(format!("metrics.jsonl:{line}: damaged line, removed"));
+        }
         run.truncate_to_step(trainer.steps_done(), &data.resolved.to_yaml())?;
     }
     add_observers(&mut trainer, data, run)?;

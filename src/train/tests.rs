@@ -8,7 +8,7 @@ use crate::config;
 use crate::data::prepared::PreparedData;
 use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
 use crate::model::NamedTensor;
-use crate::run::directory::{RunDirectory, ValidationRecord};
+use crate::run::directory::{NewRun, RunDirectory, ValidationRecord};
 use crate::system::signals::Interrupt;
 use crate::text::Corpus;
 
@@ -93,7 +93,8 @@ fn trained<L: Learner + 'static>(
     learner: impl Fn(&PreparedData) -> L,
 ) -> (Vec<ValidationRecord>, [Vec<Scalar>; 3]) {
     let data = prepared(directory, fields);
-    let run = RunDirectory::create(&directory.join("run"), &data.resolved.to_yaml()).unwrap();
+    let run = RunDirectory::open(&directory.join("run"));
+    NewRun::create(run.path(), &data.resolved.to_yaml()).unwrap().begin();
     let mut trainer =
         Trainer::new(&data, setup::objective(&data).unwrap(), Box::new(learner(&data)), None)
             .unwrap();

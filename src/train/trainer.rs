@@ -22,7 +22,7 @@ use crate::objective::Objective;
 use crate::objective::metrics::Score;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
 use crate::run::directory::{CheckpointKind, RunSummary, ScoredWeights, ValidationRecord};
-use crate::run::progress::Progress;
+use crate::run::progress::{Best, Progress};
 use crate::system::signals::Interrupt;
 use crate::system::threads;
 
@@ -41,6 +41,8 @@ pub struct Trainer<'a> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
+    /// Whether the weights of the best validation are missing.
+    lost_best: bool,
     objective: Objective,
     notes: Vec<String>,
     /// Steps that are done, but whose measurements have not been read yet.
@@ -55,6 +57,8 @@ pub struct Resume {
     pub optimizer_state: Vec<NamedTensor>,
     /// Position in the run after that step.
     pub progress: Progress,
+    /// Whether the weights of the best validation still exist.
+    pub has_best: bool,
 }
 
 /// Outcome of training.
@@ -113,9 +117,11 @@ impl<'a> Trainer<'a> {
     ) -> anyhow::Result<Self> {
         let config = &data.resolved.config.train;
         let mut progress = Progress::default();
+        let mut lost_best = false;
         if let Some(resume) = resume {
             learner.load_optimizer_state(resume.optimizer_state)?;
             progress = resume.progress;
+            lost_best = progress.best.is_some() && !resume.has_best;
         }
         let bucketing = Bucketing::new(config);
         let lengths = data.train.lengths();
@@ -131,7 +137,22 @@ impl<'a> Trainer<'a> {
              changed since: restore the data, train.seed, batch_size, token_budget and bucketing",
             progress.epoch + 1
         );
+        ensure!(
+            progress.batch == 0
+                || progress.batch < bucketing.plan(&lengths, config.seed, progress.epoch).len(),
+            "the checkpoint continues after batch {} of epoch {}, which has fewer; the checkpoint is \
+             damaged",
+            progress.batch,
+            progress.epoch + 1
+        );
         let mut notes = Vec::new();
+        if lost_best {
+            notes.push(
+                "the checkpoint of the best validation is missing; that of the last step takes its \
+                 place"
+                    .to_owned(),
+            );
+        }
         if progress.step > 0 && progress.order != order {
             notes.push(
                 "the training examples or their order have changed since the checkpoint was saved; \
@@ -152,6 +173,7 @@ impl<'a> Trainer<'a> {
             bucketing,
             lengths,
             progress,
+            lost_best,
             pending: Vec::new(),
             pending_since: Instant::now(),
         })
@@ -195,6 +217,9 @@ impl<'a> Trainer<'a> {
         for note in &self.notes {
             self.observers.iter_mut().for_each(|observer| observer.noted(note));
         }
+        if self.lost_best {
+            self.replace_best()?;
+        }
         while self.progress.stop_reason(self.config).is_none() {
             if let Some(signal) = self.train_epoch(interrupt)? {
                 self.save(CheckpointKind::Last)?;
@@ -206,6 +231,13 @@ impl<'a> Trainer<'a> {
             }
         }
         self.finish().map(Ending::Finished)
+    }
+
+    /// Makes the current weights those of the best validation, because the latter have been deleted.
+    fn replace_best(&mut self) -> anyhow::Result<()> {
+        let validation = self.predict(&self.data.validation).score();
+        self.progress.best = Some(Best { epoch: self.progress.epoch_number(), validation });
+        self.save(CheckpointKind::Best)
     }
 
     /// Trains for the rest of an epoch, while another thread prepares batches. Returns the signal if one

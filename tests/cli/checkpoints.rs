@@ -26,7 +26,7 @@ fn change_values(dir: &TestDir, path: &str, tensor: &str, change: impl FnOnce(&m
 }
 
 /// Updates the SHA-256 of every file in the manifest of a checkpoint, and its own.
-fn seal(dir: &TestDir, checkpoint: &str) {
+pub fn seal(dir: &TestDir, checkpoint: &str) {
     let path = format!("{checkpoint}/checkpoint.json");
     let (mut text, manifest) = (dir.read(&path), dir.json(&path));
     let sha256 = |bytes: &[u8]| -> String {

@@ -26,6 +26,7 @@ mod plot;
 mod predict;
 mod python;
 mod resume;
+mod run_directory;
 mod runs;
 mod serve;
 mod serve_hostile;

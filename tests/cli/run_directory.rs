@@ -1,0 +1,120 @@
+//! Run directories in unusual states: damaged, incomplete, or used by two processes.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::checkpoints::seal;
+use crate::common::{TestDir, assert_fails, stderr};
+
+/// Creates a directory with a run of `small.yaml` that has ended, but not finished: it has no summary.
+fn unfinished() -> TestDir {
+    let dir = TestDir::with_run();
+    fs::remove_file(dir.path("run/summary.json")).unwrap();
+    dir
+}
+
+/// Changes the progress in both checkpoints of a run.
+fn change_progress(dir: &TestDir, change: &Value) {
+    for checkpoint in ["run/best", "run/last"] {
+        let mut progress = dir.json(&format!("{checkpoint}/progress.json"));
+        progress.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let path = dir.path(&format!("{checkpoint}/progress.json"));
+        fs::write(path, progress.to_string()).unwrap();
+        seal(dir, checkpoint);
+    }
+}
+
+#[test]
+fn impossible_progress_is_an_error() {
+    let dir = unfinished();
+    for change in [
+        json!({"epoch": 1, "batch": 1000, "step": 30}),
+        // Within the steps, but beyond the batches of its epoch.
+        json!({"epoch": 1, "batch": 1000, "step": 3000}),
+        json!({"epoch": 99}),
+        json!({"epoch": -1}),
+        json!({"step": u64::MAX}),
+        json!({"waited": 9999}),
+        json!({"best": {"epoch": 9, "validation": {"loss": 0.5, "accuracy": 0.5}}}),
+        json!({"seconds": null}),
+        json!({"plateau": {"factor": -1.0, "waited": 0}}),
+    ] {
+        let dir = unfinished();
+        change_progress(&dir, &change);
+        let message = assert_fails(dir.lstmtext("train --resume run"), 1, &["error: "]);
+        assert!(message.contains("progress.json") || message.contains("batch"), "{message}");
+    }
+    dir.train("--resume run");
+}
+
+#[test]
+fn a_deleted_best_checkpoint_is_replaced() {
+    for line in ["", " --set train.epochs=6"] {
+        let dir = TestDir::with_run();
+        let weights = dir.bytes("run/last/model.safetensors");
+        fs::remove_dir_all(dir.path("run/best")).unwrap();
+        let done = dir.train(&format!("--resume run{line}"));
+        assert!(stderr(&done).contains("the checkpoint of the best validation is missing"));
+        assert!(dir.path("run/summary.json").exists());
+        dir.lstmtext("predict run x").assert().success();
+        if line.is_empty() {
+            assert_eq!(dir.best_weights("run"), weights);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_best_checkpoint_is_reported_before_training() {
+    let dir = TestDir::with_run();
+    fs::write(dir.path("run/best/model.safetensors"), "damaged").unwrap();
+    let steps = dir.metrics("run").len();
+    let resume = dir.lstmtext("train --resume run --set train.epochs=6");
+    assert_fails(resume, 1, &["run/best", "run/last\" is intact", "delete the damaged checkpoint"]);
+    assert_eq!(dir.metrics("run").len(), steps);
+}
+
+#[test]
+fn damaged_metrics_lose_one_line() {
+    let dir = unfinished();
+    let lines = dir.read("run/metrics.jsonl");
+    fs::write(dir.path("run/metrics.jsonl"), lines.replacen("\"epoch\":2", "\"epoch\":", 1))
+        .unwrap();
+    dir.lstmtext("runs run").assert().success();
+    let done = dir.train("--resume run");
+    assert!(stderr(&done).contains("metrics.jsonl:2: damaged line"), "{}", stderr(&done));
+    let epochs: Vec<u64> =
+        dir.metrics("run").iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 3, 4]);
+}
+
+#[test]
+fn a_run_killed_after_its_test_score_has_one_test_score() {
+    let dir = TestDir::with_run();
+    fs::remove_file(dir.path("run/summary.json")).unwrap();
+    dir.train("--resume run");
+    let sizes: Vec<usize> = dir
+        .names("run/test")
+        .iter()
+        .map(|name| dir.bytes(&format!("run/test/{name}")).len())
+        .collect();
+    let header = *sizes.iter().min().unwrap();
+    // All other files have only the header left.
+    assert_eq!(sizes.iter().filter(|size| **size > header).count(), 1, "{sizes:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_resumed_names_what_is_in_the_way() {
+    let dir = TestDir::with_data().file("run/error.txt", "mine");
+    let train = dir.lstmtext("train small.yaml --out run");
+    assert_fails(train, 1, &["contains \"error.txt\"", "another --out"]);
+    assert_eq!(dir.names("run"), ["error.txt"]);
+}
+
+#[test]
+fn a_run_resumes_without_its_configuration_file() {
+    let dir = TestDir::with_run();
+    fs::remove_file(dir.path("run/config.yaml")).unwrap();
+    dir.train("--resume run --set train.epochs=5");
+    assert!(dir.read("run/config.yaml").contains("epochs: 5"));
+}
