@@ -17,9 +17,9 @@ use super::hints::{program, quoted, relative, tensorboard};
 use crate::config::{ConfigError, Sweep, positive_integer};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
-use crate::output::format::pluralize;
+use crate::output::format::{join_names, pluralize};
 use crate::output::sanitize::file_name;
-use crate::output::{message, note, print, print_json, print_wrapped, terminal_width};
+use crate::output::{message, note, print, print_json, print_wrapped, terminal_width, warning};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
     Failure, Jobs, Launch, Leaderboard, RunState, SweepDirectory, SweepRun, has_test_examples,
@@ -270,6 +270,17 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
     // The directory may be read-only. The leaderboard has been printed already.
     if let Err(error) = write_leaderboard(directory, &board) {
         note(format!("{error:#}"));
+    }
+    let warned = board.warned();
+    if !warned.is_empty() {
+        warning(format!(
+            "{} of {} diverged or learned nothing; `{} runs {}` says more: {}",
+            warned.len(),
+            pluralize(directory.runs.len(), "run"),
+            program(),
+            quoted(&relative(directory.path())),
+            join_names(&warned)
+        ));
     }
     if board.unfinished() > 0 {
         let runs = pluralize(board.unfinished(), "run");

@@ -20,7 +20,7 @@ use crate::io::files::create_directories;
 use crate::model::summary::summarize;
 use crate::output::format::{group_digits, join_names, pluralize};
 use crate::output::sanitize::file_name;
-use crate::output::{message, message_width, note, print, print_json};
+use crate::output::{message, message_width, note, print, print_json, warning};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::{NewRun, RunDirectory, RunSummary};
@@ -382,6 +382,7 @@ fn report(
             print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}  {weights}"))?;
         }
     }
+    outcome.warnings.iter().for_each(warning);
     // TensorBoard can compare all runs in `runs`. Any other parent may contain unrelated files.
     let parent = run.path().parent().filter(|parent| parent.ends_with("runs"));
     let curves = parent.unwrap_or(run.path());

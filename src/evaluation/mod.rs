@@ -1,12 +1,14 @@
 //! Scores of a classifier on labeled examples. They equal those of scikit-learn and SciPy. Reading
 //! the examples and printing the scores belong elsewhere.
 
+mod baseline;
 mod calibration;
 mod comparison;
 mod predictions;
 mod ranking;
 mod report;
 
+pub use baseline::Baseline;
 pub use calibration::CalibrationBin;
 pub use comparison::{Comparison, compare};
 pub use predictions::Predictions;

@@ -34,6 +34,11 @@ pub fn note(text: impl Display) {
     message(format_args!("note: {text}"));
 }
 
+/// Prints a line that begins with "warning: ".
+pub fn warning(text: impl Display) {
+    message(format_args!("warning: {text}"));
+}
+
 /// Prints a line that begins with "error: ".
 pub fn error(text: impl Display) {
     message(format_args!("error: {text}"));

@@ -114,6 +114,9 @@ pub struct RunSummary {
     pub validation_examples: usize,
     /// Score on the test examples; null if there are none.
     pub test: Option<Score>,
+    /// Warnings about a model that has learned nothing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl RunSummary {
@@ -568,6 +571,7 @@ mod tests {
             validation_examples: 1,
             scored: None,
             test: None,
+            warnings: Vec::new(),
         };
         run.write_summary(&summary).unwrap();
         assert_eq!(run.read_summary().unwrap(), Some(summary.clone()));

@@ -85,6 +85,8 @@ pub struct RunReport {
     pub parameters: Option<usize>,
     /// Error that ended the run.
     pub error: Option<String>,
+    /// Warnings about its model.
+    pub warnings: Vec<String>,
     /// Errors in its files.
     pub faults: Vec<String>,
 }
@@ -163,6 +165,7 @@ impl RunReport {
             seconds: files.seconds(),
             tokens_per_second: files.tokens_per_second(),
             parameters: files.parameters(config, &mut faults),
+            warnings: files.summary.map(|summary| summary.warnings).unwrap_or_default(),
             error: error.filter(|_| state == RunState::Failed),
             faults: faults.iter().map(|fault| fault.replace(&prefix, "")).collect(),
             resolved,
@@ -324,6 +327,7 @@ mod tests {
         validation: Score { loss: 0.25, accuracy: 0.9 },
         validation_examples: 50,
         test: None,
+        warnings: Vec::new(),
     };
 
     #[test]

@@ -98,6 +98,8 @@ pub struct FinishedRun {
     pub best_epoch: usize,
     /// Training time in seconds.
     pub seconds: f64,
+    /// Warnings about its model.
+    pub warnings: Vec<String>,
 }
 
 impl MeanAndDeviation {
@@ -188,6 +190,13 @@ impl Leaderboard {
         (min < max).then_some((min, max))
     }
 
+    /// Names of the runs with warnings.
+    pub fn warned(&self) -> Vec<String> {
+        let finished = self.rows.iter().flat_map(|row| &row.finished);
+        let warned = finished.filter(|run| !run.warnings.is_empty());
+        warned.map(|run| run.run.clone()).collect()
+    }
+
     /// Returns true if any row has more than one finished run.
     pub fn has_deviations(&self) -> bool {
         self.rows.iter().any(|row| row.finished.len() > 1)
@@ -248,6 +257,7 @@ fn row(
             validation_examples: outcome.validation_examples,
             best_epoch: outcome.best_epoch,
             seconds: outcome.seconds,
+            warnings: outcome.warnings.clone(),
         })
     });
     let finished: Vec<FinishedRun> = finished.collect();
@@ -342,6 +352,7 @@ mod tests {
             validation: Score { loss, accuracy },
             validation_examples: 50,
             test: None,
+            warnings: Vec::new(),
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
+use super::diagnosis;
 use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::schedule::Schedule;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
@@ -448,6 +449,7 @@ impl<'a> Trainer<'a> {
             true => (CheckpointKind::Best, best.epoch, best.validation),
             false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()),
         };
+        let scored = ScoredWeights { checkpoint, epoch };
         if checkpoint == CheckpointKind::Best && uses_weights {
             self.restore_best()?;
         }
@@ -467,8 +469,9 @@ impl<'a> Trainer<'a> {
             best_epoch: best.epoch,
             seconds: self.progress.seconds,
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
-            scored: Some(ScoredWeights { checkpoint, epoch }),
+            scored: Some(scored),
             validation,
+            warnings: diagnosis::warnings(self.data, &self.progress, scored, validation),
             validation_examples: self.data.validation.len(),
             test,
         };

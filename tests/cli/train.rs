@@ -108,6 +108,7 @@ fn the_summary_describes_the_best_epoch() {
         "tokens_per_second",
         "validation",
         "validation_examples",
+        "warnings",
     ];
     assert_eq!(keys, documented);
     assert_eq!(summary["scored"], json!({"checkpoint": "best", "epoch": best + 1}));
@@ -329,6 +330,31 @@ fn a_diverging_run_fails_and_reports_the_step() {
     let position = r"step (\d+) \(epoch \d, batch \d+\): loss .*learning rate 1(0{38}|e38)";
     assert!(is_match(position).unwrap().eval(&message), "{message}");
     assert!(!fs::exists(dir.path("run/summary.json")).unwrap());
+}
+
+/// The run ends with exit code 0, but no command hides that its model is useless.
+#[test]
+fn a_model_that_has_learned_nothing_is_reported() {
+    let dir = TestDir::with_data();
+    for (run, fields, expected) in [
+        ("diverged", "train.optimizer=sgd --set train.learning_rate=1e5", "training diverged: "),
+        (
+            "cold",
+            "train.schedule.warmup_steps=1000000000",
+            "is 1000000000, but the run has 68 steps",
+        ),
+        ("still", "train.learning_rate=1e-9", "no better than always predicting \""),
+    ] {
+        let line = format!("small.yaml --out {run} --set {fields}");
+        let fields = "--set train.early_stopping.patience=null";
+        let message = stderr(&dir.train(&format!("{line} {fields}")));
+        assert!(message.contains("\nwarning: ") && message.contains(expected), "{message}");
+        assert!(dir.summary(run)["warnings"].to_string().contains(expected.trim_end_matches('"')));
+    }
+    let listed = stdout(&dir.lstmtext("runs .").assert().success());
+    assert_eq!(listed.matches("    warning: ").count(), 5, "{listed}");
+    let message = stderr(&dir.train("small.yaml --out good"));
+    assert!(!message.contains("warning: "), "{message}");
 }
 
 #[test]

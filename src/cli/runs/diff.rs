@@ -13,7 +13,7 @@ use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table};
 use crate::output::width::{display_width, truncate_middle};
-use crate::output::{note, print, print_json, terminal_width};
+use crate::output::{note, print, print_json, terminal_width, warning};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::{RunReport, is_run};
 
@@ -47,6 +47,9 @@ pub fn run(args: DiffArgs) -> anyhow::Result<u8> {
         return Ok(SUCCESS);
     }
     for run in &runs {
+        for text in &run.report.warnings {
+            warning(format!("{}: {text}", run.name));
+        }
         for error in &run.report.faults {
             note(format!("{}: {error}", run.name));
         }

@@ -338,11 +338,12 @@ fn common_value(values: &[Option<Value>]) -> Option<&Option<Value>> {
     most.filter(|(_, count)| 2 * count > values.len()).map(|(value, _)| value)
 }
 
-/// Formats the error that ended a run, and errors in its files.
+/// Formats the error that ended a run, warnings about its model, and errors in its files.
 fn notes(run: &NamedRun, width: usize) -> Vec<String> {
     let error = run.report.error.iter().map(|error| format!("error: {error}"));
+    let warnings = run.report.warnings.iter().map(|warning| format!("warning: {warning}"));
     let damage = run.report.faults.iter().map(|error| format!("damaged: {error}"));
-    let notes = error.chain(damage);
+    let notes = error.chain(warnings).chain(damage);
     let lines = notes.flat_map(|note| wrap(&printable(&note), width - 4));
     lines.map(|line| format!("    {line}")).collect()
 }

@@ -116,6 +116,7 @@ pub struct Entry<'a> {
     /// Fields of the configuration that differ between the runs.
     differs: BTreeMap<String, serde_yaml::Value>,
     error: Option<&'a str>,
+    warnings: &'a [String],
     faults: &'a [String],
 }
 
@@ -141,6 +142,7 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             parameters: report.parameters,
             differs: differs.collect(),
             error: report.error.as_deref(),
+            warnings: &report.warnings,
             faults: &report.faults,
         }
     };
