@@ -104,24 +104,37 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let batch_size = args.batch_size.get();
     if !streams {
         let texts = columns.from_arguments(args.texts.texts, args.texts.inputs)?;
-        return writer.write(classifier, &texts, batch_size).map(|()| SUCCESS);
+        let unknown = writer.write(classifier, &texts, batch_size)?;
+        note_unknown(unknown, texts[0].len());
+        return Ok(SUCCESS);
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
     let mut lines = lines(args.texts.file, &columns, limit.min(MAX_READ_AHEAD))?;
+    let (mut unknown, mut examples) = (0, 0);
     loop {
         let first = lines.count() + 1;
         let Some(texts) = lines.next_batch(limit)? else { break };
         let (texts, error) = columns.parse_lines(texts, first);
-        writer.write(classifier, &texts, batch_size)?;
+        unknown += writer.write(classifier, &texts, batch_size)?;
+        examples += texts[0].len();
         if let Some(error) = error {
             return Err(error);
         }
     }
+    note_unknown(unknown, examples);
     if lines.invalid() > 1 {
         note(format!("{} lines are not valid UTF-8", group_digits(lines.invalid())));
     }
     Ok(SUCCESS)
+}
+
+/// Notes how many examples have a text of which the model knows nothing.
+fn note_unknown(unknown: usize, examples: usize) {
+    if unknown > 0 {
+        let (unknown, examples) = (group_digits(unknown), group_digits(examples));
+        note(format!("{unknown} of {examples} texts have no known word"));
+    }
 }
 
 /// Opens the file with texts, or stdin.
@@ -146,18 +159,20 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Classifies and prints examples. `texts` has the texts of each column.
+    /// Classifies and prints examples. `texts` has the texts of each column. Returns the number of
+    /// examples with a text of which the model knows nothing.
     fn write(
         &self,
         classifier: &Classifier,
         texts: &[Vec<String>],
         batch_size: usize,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<usize> {
         if texts[0].is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let mut out = String::new();
-        let predictions = classifier.predict_columns(texts, batch_size, self.top)?;
+        let inputs = classifier.encode(texts)?;
+        let predictions = classifier.predict_encoded(&inputs, batch_size, self.top)?;
         for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
             out.push_str(&self.line(&texts, prediction)?);
@@ -167,7 +182,8 @@ impl Writer<'_> {
             OutputFormat::Text => print_wrapped(&out),
             OutputFormat::Tsv => print_data(&out),
             OutputFormat::Jsonl => print_json_lines(&out),
-        }
+        }?;
+        Ok(classifier.unknown_examples(&inputs))
     }
 
     fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {

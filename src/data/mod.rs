@@ -13,6 +13,7 @@ mod source;
 mod split;
 pub mod stats;
 mod targets;
+pub mod unknown_texts;
 
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, Input, Resolved};
-use crate::data::{self, DataSplits, Dataset};
+use crate::data::{self, DataSplits, Dataset, Examples, unknown_texts};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, Encoders, WordVectors, coverage, read_vectors};
 
@@ -77,14 +77,28 @@ impl PreparedData {
         encoders: Encoders,
         start: Instant,
     ) -> anyhow::Result<Self> {
+        let mut notes = splits.notes;
+        let inputs = &resolved.config.inputs;
+        for (index, input) in inputs.iter().enumerate() {
+            notes.extend(unknown_texts::script_note(&splits.train, index, input));
+        }
+        let mut encode = |name: &str, examples: Examples| -> anyhow::Result<Dataset> {
+            let dataset = examples.clone().encoded(&encoders)?;
+            for (index, input) in inputs.iter().enumerate() {
+                let (encoder, corpus) = (&encoders[index], &dataset.inputs[index]);
+                let of_input = unknown_texts::notes(name, &examples, index, input, encoder, corpus);
+                notes.extend(of_input);
+            }
+            Ok(dataset)
+        };
         Ok(Self {
-            resolved,
             labels: splits.labels,
             vectors: Vec::new(),
-            train: splits.train.encoded(&encoders)?,
-            validation: splits.validation.encoded(&encoders)?,
-            test: splits.test.encoded(&encoders)?,
-            notes: splits.notes,
+            train: encode("training texts", splits.train)?,
+            validation: encode("validation texts", splits.validation)?,
+            test: encode("test texts", splits.test)?,
+            resolved,
+            notes,
             seconds: start.elapsed().as_secs_f64(),
             encoders,
         })

@@ -148,6 +148,14 @@ impl Classifier {
         batch_size: usize,
         top: usize,
     ) -> anyhow::Result<Vec<Prediction>> {
+        self.predict_encoded(&self.encode(columns)?, batch_size, top)
+    }
+
+    /// Encodes the texts of each input. `columns` has the texts of each text column.
+    ///
+    /// # Errors
+    /// Returns an error if the number of columns is wrong, or if their lengths differ.
+    pub fn encode(&self, columns: &[Vec<String>]) -> anyhow::Result<Vec<Corpus>> {
         let names: Vec<String> = self.inputs.columns().into_iter().map(Column::key).collect();
         ensure!(
             columns.len() == names.len(),
@@ -159,11 +167,33 @@ impl Classifier {
         if let Some(other) = columns.iter().find(|column| column.len() != examples) {
             bail!("one column has {examples} texts, another has {}", other.len());
         }
-        let inputs = self.encoders.encode(columns);
+        Ok(self.encoders.encode(columns))
+    }
+
+    /// Number of examples with a text of which the model knows nothing.
+    pub fn unknown_examples(&self, inputs: &[Corpus]) -> usize {
+        let is_unknown = |example: &usize| {
+            let mut inputs = self.encoders.iter().zip(inputs);
+            inputs.any(|(encoder, corpus)| encoder.is_unknown(corpus.text(*example)))
+        };
+        (0..inputs.first().map_or(0, Corpus::len)).filter(is_unknown).count()
+    }
+
+    /// Classifies encoded examples like [`Classifier::predict_columns`].
+    ///
+    /// # Errors
+    /// Returns an error if the weights overflow.
+    pub fn predict_encoded(
+        &self,
+        inputs: &[Corpus],
+        batch_size: usize,
+        top: usize,
+    ) -> anyhow::Result<Vec<Prediction>> {
+        let examples = inputs.first().map_or(0, Corpus::len);
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
         let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let all = self.network.log_probabilities_of_batches(&inputs, &batches);
+        let all = self.network.log_probabilities_of_batches(inputs, &batches);
         let mut predictions = vec![None; examples];
         for (examples, log_probabilities) in batches.into_iter().zip(all) {
             check_finite(log_probabilities.iter().copied())?;

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Corpus, Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary};
+use super::{
+    Corpus, FIRST_WORD, Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary,
+};
 use crate::config::{PadSide, TextConfig, Truncate};
 
 /// Number of texts that a thread encodes at a time.
@@ -37,6 +39,21 @@ impl Encoder {
     /// Vocabulary of the encoder.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
+    }
+
+    /// Returns true if a model knows nothing of a text with these ids: no word of it is in the
+    /// vocabulary. Punctuation does not count, unless the text has nothing else.
+    pub fn is_unknown(&self, ids: &[u32]) -> bool {
+        let known = ids.iter().filter(|id| **id >= FIRST_WORD);
+        let mut known = known.map(|id| &self.vocabulary.words()[*id as usize]).peekable();
+        let has_tokens = known.peek().is_some();
+        !known.any(|word| word.contains(char::is_alphanumeric))
+            && (!has_tokens || ids.contains(&OOV))
+    }
+
+    /// Number of texts of which a model knows nothing (see [`Encoder::is_unknown`]).
+    pub fn unknown_texts(&self, corpus: &Corpus) -> usize {
+        (0..corpus.len()).into_par_iter().filter(|text| self.is_unknown(corpus.text(*text))).count()
     }
 
     /// Encodes texts on all threads, preserving their order.
@@ -203,6 +220,20 @@ mod tests {
     #[test]
     fn an_empty_text_becomes_one_oov_token() {
         assert_eq!(encode("", "  \t"), [OOV]);
+    }
+
+    #[test]
+    fn texts_without_a_known_word_are_unknown() {
+        let config = config::parse("data: {train: x}\ntext: {min_count: 1}\n", "test", &[]);
+        let config = config.unwrap().config.text;
+        let vocabulary = Vocabulary::build(&["a , 👍".into()], &config).unwrap();
+        let encoder = Encoder::new(&config, vocabulary);
+        let texts = ["a", "z a", ",", "👍!", "z", "z,", "", "👍"].map(String::from);
+        let corpus = encoder.encode_all(&texts);
+        let unknown: Vec<bool> =
+            (0..texts.len()).map(|text| encoder.is_unknown(corpus.text(text))).collect();
+        assert_eq!(unknown, [false, false, false, true, true, true, true, false]);
+        assert_eq!(encoder.unknown_texts(&corpus), 4);
     }
 
     #[test]

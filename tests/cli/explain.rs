@@ -155,3 +155,17 @@ fn invalid_arguments_are_errors() {
     assert_fails(dir.lstmtext("explain run x --html no/page.html"), 1, &["no/page.html"]);
     assert_fails(dir.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
 }
+
+#[test]
+fn unknown_words_are_marked_without_colors() {
+    let dir = TestDir::with_run();
+    let text = "pos1 quixotic, pos1";
+    let plain = dir.lstmtext("explain run").arg(text).assert().success();
+    let plain = stdout(&plain);
+    assert!(plain.contains("\npos1 quixotic[?],[?] pos1\n"), "{plain}");
+    assert!(plain.contains("note: words marked [?] are not in the vocabulary"), "{plain}");
+    let colored = dir.lstmtext("explain run --color always").arg(text).assert().success();
+    assert!(!stdout(&colored).contains("[?]"), "{}", stdout(&colored));
+    let known = dir.lstmtext("explain run pos1").assert().success();
+    assert!(!stdout(&known).contains("[?]"), "{}", stdout(&known));
+}

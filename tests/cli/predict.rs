@@ -212,6 +212,17 @@ fn the_same_bytes_are_the_same_texts_from_a_file_stdin_or_a_pipe() {
 }
 
 #[test]
+fn texts_without_a_known_word_are_counted() {
+    let dir = TestDir::with_run();
+    for texts in ["pos1 new\nnew\n\n?\n", "pos1\nnew\n\nnew1\n"] {
+        let done = dir.lstmtext("predict run").write_stdin(texts).assert().success();
+        assert_eq!(stderr(&done), "note: 3 of 4 texts have no known word\n");
+    }
+    let done = dir.lstmtext("predict run new").assert().success();
+    assert_eq!(stderr(&done), "note: 1 of 1 texts have no known word\n");
+}
+
+#[test]
 fn files_of_texts_may_be_streams() {
     let dir = TestDir::with_run().file("directory/texts", "");
     let expected = stdout(&dir.lstmtext("predict run pos1").assert().success());

@@ -388,3 +388,65 @@ fn an_unknown_device_is_rejected() {
     let dir = TestDir::with_data();
     assert_fails(dir.lstmtext("train small.yaml --device gpu"), 2, &["cuda:N"]);
 }
+
+/// Returns the notes of a command about texts of which nothing is known.
+fn unknown_texts(dir: &TestDir, line: &str) -> Vec<String> {
+    let done = dir.lstmtext(line).assert().success();
+    let lines = stderr(&done) + &stdout(&done);
+    let is_about = |line: &&str| {
+        line.starts_with("note: ")
+            && ["known word", "are empty", "script"].iter().any(|part| line.contains(part))
+    };
+    lines.lines().filter(is_about).map(str::to_owned).collect()
+}
+
+#[test]
+fn texts_of_which_nothing_is_known_are_counted() {
+    let row = |n: usize| match n % 4 {
+        0 => format!(",{}\n", ["neg", "pos"][n / 4 % 2]),
+        1 => format!("w{n},neg\n"),
+        _ => format!("{} {n},{}\n", ["bad", "good"][n % 2], ["neg", "pos"][n % 2]),
+    };
+    let rows: String = (0..80).map(row).collect();
+    let yaml = "data: {train: train.csv, validation: validation.csv}\n\
+                model: {embedding: {size: 4}, lstm: {units: 4}}\ntrain: {epochs: 1}\n";
+    let dir = TestDir::new()
+        .file("train.csv", format!("text,label\n{rows}"))
+        .file("validation.csv", "text,label\nbad,neg\ngood,pos\n,pos\nnew,neg\n")
+        .file("c.yaml", yaml);
+    let notes = unknown_texts(&dir, "train c.yaml --out run");
+    let empty = "are empty; remove them, or check data.text_column";
+    let rare =
+        "have no known word; lower text.min_count, which drops words that occur less than 2 times";
+    let expected = [
+        format!("note: 20 of 80 training texts {empty}"),
+        format!("note: 20 of 80 training texts {rare}"),
+        format!("note: 1 of 4 validation texts {empty}"),
+        format!("note: 1 of 4 validation texts {rare}"),
+    ];
+    assert_eq!(notes, expected);
+    let stats = unknown_texts(&dir, "data stats c.yaml");
+    assert_eq!(stats[1], expected[1].replace("training", "train"));
+    let evaluated = unknown_texts(&dir, "evaluate run --data validation.csv");
+    assert_eq!(evaluated[1], format!("note: 1 of 4 texts {rare}"));
+    let all = unknown_texts(&dir, "train c.yaml --out all --set text.min_count=1");
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert_eq!(all[2], "note: 1 of 4 validation texts have no known word");
+}
+
+/// Chinese has no spaces, so that every clause would be a word of its own.
+#[test]
+fn a_tokenizer_that_does_not_fit_the_script_is_reported() {
+    let row = |n: usize| match n % 2 {
+        0 => format!("导演手法实在平庸{n}，画面效果相当平庸{n}。,neg\n"),
+        _ => format!("背景音乐非常有趣{n}，故事情节真的出色{n}。,pos\n"),
+    };
+    let rows: String = (0..40).map(row).collect();
+    let dir = TestDir::with_data().file("train.csv", format!("text,label\n{rows}"));
+    let line = "train small.yaml --set data.test=null --set train.epochs=1 --out";
+    let notes = unknown_texts(&dir, &format!("{line} words"));
+    assert!(notes[0].ends_with("set text.tokenizer: characters"), "{notes:?}");
+    assert_eq!(notes[1], "note: 36 of 36 training texts have no known word");
+    let characters = format!("{line} characters --set text.tokenizer=characters");
+    assert_eq!(unknown_texts(&dir, &characters), [""; 0]);
+}

@@ -9,6 +9,7 @@ use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::{self, Input};
 use crate::data::stats::{SplitStats, split_stats};
+use crate::data::unknown_texts;
 use crate::data::{self, SplitName};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
@@ -51,7 +52,10 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let mut data = data::load(&config)?;
     let encoders = data.train.encoders(&config.inputs)?;
     data.drop_long_texts(&config)?;
-    let mut splits = Vec::new();
+    let (mut splits, mut notes) = (Vec::new(), data.notes.clone());
+    for (index, input) in config.inputs.iter().enumerate() {
+        notes.extend(unknown_texts::script_note(&data.train, index, input));
+    }
     for name in SplitName::ALL {
         let examples = data.split(name);
         if examples.is_empty() {
@@ -60,6 +64,8 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
         for (index, (input, encoder)) in config.inputs.iter().zip(&*encoders).enumerate() {
             let corpus = examples.encode(index, &encoder.without_truncation())?;
             let targets = &examples.targets;
+            let texts = &format!("{name} texts");
+            notes.extend(unknown_texts::notes(texts, examples, index, input, encoder, &corpus));
             splits.push(split_stats(name, input, &corpus, &data.labels, targets));
         }
     }
@@ -67,7 +73,7 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
         vocabularies: encoders.vocabulary_sizes(),
         splits,
         labels: data.labels.clone(),
-        notes: data.notes.clone(),
+        notes,
     };
     match args.json {
         true => print_json(&report)?,

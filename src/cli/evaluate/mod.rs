@@ -11,7 +11,8 @@ use super::exit::SUCCESS;
 use crate::backend::{Backends, Inference};
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
-use crate::data::{self, Examples, SplitName};
+use crate::data::unknown_texts;
+use crate::data::{self, Dataset, Examples, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::objective::Objective;
 use crate::output::format::join_names;
@@ -100,7 +101,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     if let Some(file) = &args.errors {
         file.check_is_not_in(examples.files())?;
     }
-    let predictions = predict(first, examples.clone(), config)?;
+    let data = examples.clone().encoded(&first.checkpoint.encoders)?;
+    note_unknown_texts(first, &examples, &data);
+    let predictions = predict(first, &data, config)?;
     let other = match &other {
         Some(other) => Some(predict_same_examples(other, first, &examples)?),
         None => None,
@@ -161,10 +164,20 @@ fn note_weights(run: &Path, checkpoint: &Checkpoint) {
     }
 }
 
-fn predict(subject: &Subject, examples: Examples, config: &Config) -> anyhow::Result<Predictions> {
-    let data = examples.encoded(&subject.checkpoint.encoders)?;
+/// Prints notes on the texts of which the model knows nothing. `data` has the encoded examples.
+fn note_unknown_texts(subject: &Subject, examples: &Examples, data: &Dataset) {
+    let Checkpoint { resolved, encoders, .. } = &subject.checkpoint;
+    for (index, input) in resolved.config.inputs.iter().enumerate() {
+        let (encoder, corpus) = (&encoders[index], &data.inputs[index]);
+        unknown_texts::notes("texts", examples, index, input, encoder, corpus)
+            .iter()
+            .for_each(note);
+    }
+}
+
+fn predict(subject: &Subject, data: &Dataset, config: &Config) -> anyhow::Result<Predictions> {
     let limit = BatchLimit::for_evaluation(&config.train);
-    let predictions = Predictions::of(&*subject.network, &Objective::default(), &data, limit);
+    let predictions = Predictions::of(&*subject.network, &Objective::default(), data, limit);
     predictions.check_finite().with_context(|| subject.checkpoint.unusable())?;
     Ok(predictions)
 }
@@ -193,7 +206,8 @@ fn predict_same_examples(
         ));
     }
     let config = Config { data: data.clone(), ..config.clone() };
-    predict(other, examples.retokenize(&config)?, &config)
+    let data = examples.retokenize(&config)?.encoded(&other.checkpoint.encoders)?;
+    predict(other, &data, &config)
 }
 
 /// Returns true if both have the same training, validation and test examples. That depends on the

@@ -29,7 +29,7 @@ Examples:
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
 In a terminal, words have the color of the class that they support. Words outside the vocabulary \
-are underlined, truncated text is grey. Put -- before a text that begins with -.
+are underlined, or followed by [?] without colors; truncated text is grey. Put -- before a text that begins with -.
 
 Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support \
 the class. Integrated gradients use PAD in place of every word as their baseline; they add up to \
@@ -117,10 +117,11 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     match args.json {
         true => print_json(&explanations)?,
         false => {
-            let mut out = StyledText::new(args.color.is_enabled());
+            let colored = args.color.is_enabled();
+            let mut out = StyledText::new(colored);
             for (index, explanation) in explanations.iter().enumerate() {
                 out.push(if index > 0 { "\n\n" } else { "" });
-                terminal::append(&mut out, explanation, terminal_width());
+                terminal::append(&mut out, explanation, terminal_width(), !colored);
             }
             print_styled(&out)?;
         }

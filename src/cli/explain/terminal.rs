@@ -22,9 +22,12 @@ const AGAINST: [(u8, u8); 4] = [(223, 16), (215, 16), (208, 16), (166, 231)];
 /// Words with a smaller share of the largest contribution are not colored.
 const MIN_SHARE: f64 = 1.0 / 6.0;
 
+/// Follows unknown words where their style does not show.
+const UNKNOWN: &str = "[?]";
+
 /// Appends the prediction, the text and the words with the largest contributions, in lines of at most
-/// `width` columns but for the text.
-pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize) {
+/// `width` columns but for the text. `marks_unknown` marks unknown words by characters instead of a style.
+pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, marks_unknown: bool) {
     let Explanation { label, probability, log_odds, .. } = explanation;
     let scores = format!("  {probability:.4}   log-odds {log_odds:+.3}\n");
     out.push(truncate_middle(&printable(label), width.saturating_sub(scores.len())) + &scores);
@@ -41,6 +44,9 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize) {
                         style_of(explanation, segment.contribution(), word.known),
                         text,
                     );
+                    if marks_unknown && !word.known {
+                        out.push(UNKNOWN);
+                    }
                 }
                 // Truncated text is grey, text between words is plain.
                 None if text.chars().any(char::is_alphanumeric) => {
@@ -52,7 +58,11 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize) {
         out.push("\n");
     }
     append_list(out, explanation, width);
-    let notes = explanation.notes().into_iter().map(|note| format!("note: {note}\n"));
+    let words = || explanation.inputs.iter().flat_map(|input| &input.words);
+    let has_marks = marks_unknown && words().any(|word| !word.known && word.span.is_some());
+    let marks = format!("words marked {UNKNOWN} are not in the vocabulary");
+    let notes = has_marks.then_some(marks).into_iter().chain(explanation.notes());
+    let notes = notes.map(|note| format!("note: {note}\n"));
     out.push(fold(&(summary(explanation) + &notes.collect::<String>()), width));
 }
 
