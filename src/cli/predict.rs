@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
-use super::texts::TextArgs;
+use super::texts::{FirstLine, TextArgs};
 use crate::backend::Backends;
 use crate::io::input::is_stdin;
 use crate::output::format::group_digits;
@@ -86,6 +86,7 @@ enum OutputFormat {
 pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let streams = args.reads_a_stream();
     let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
+    let first_line = FirstLine::of(&checkpoint);
     let classifier = &Classifier::new(checkpoint, network);
     let columns = TextColumns::of(classifier.inputs());
     // Scripts need whole labels.
@@ -110,11 +111,15 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
-    let mut lines = lines(args.texts.file, &columns, limit.min(MAX_READ_AHEAD))?;
+    let file = args.texts.file.unwrap_or_else(|| "-".into());
+    let mut lines = lines(&file, &columns, limit.min(MAX_READ_AHEAD))?;
     let (mut unknown, mut examples) = (0, 0);
     loop {
         let first = lines.count() + 1;
         let Some(texts) = lines.next_batch(limit)? else { break };
+        if first == 1 {
+            first_line.check(&file, &texts[0])?;
+        }
         let (texts, error) = columns.parse_lines(texts, first);
         unknown += writer.write(classifier, &texts, batch_size)?;
         examples += texts[0].len();
@@ -138,13 +143,12 @@ fn note_unknown(unknown: usize, examples: usize) {
 }
 
 /// Opens the file with texts, or stdin.
-fn lines(file: Option<PathBuf>, columns: &TextColumns, ahead: usize) -> anyhow::Result<TextLines> {
-    let path = file.unwrap_or_else(|| "-".into());
-    if is_stdin(&path) && io::stdin().is_terminal() {
+fn lines(path: &Path, columns: &TextColumns, ahead: usize) -> anyhow::Result<TextLines> {
+    if is_stdin(path) && io::stdin().is_terminal() {
         let what = if columns.is_single() { "texts" } else { "JSON objects" };
         message(format!("reading {what} from the terminal, one per line; press Ctrl-D to end"));
     }
-    TextLines::open(&path, ahead)
+    TextLines::open(path, ahead)
 }
 
 /// Prints predictions in a format.

@@ -20,7 +20,6 @@ use crate::output::width::truncate_middle;
 use crate::output::{message, note, print, print_data, print_json, terminal_width};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
-use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
 use crate::system::threads;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
@@ -144,7 +143,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
-    let texts = args.texts.read(&TextColumns::of(inputs))?;
+    let texts = args.texts.read(&checkpoint)?;
     let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
     if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
         bail!(ConfigError::new(format!("--layer {layer}: the LSTM has layers 1 to {layers}")));

@@ -1,13 +1,17 @@
 //! Texts of `predict`, `explain` and `states`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 
-use crate::config::ConfigError;
+use super::hints::{program, quoted, relative};
+use crate::config::{Config, ConfigError};
+use crate::data::describe_data_line;
+use crate::io::input::is_stdin;
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
+use crate::run::checkpoint::Checkpoint;
 
 /// Number of lines that are parsed at once.
 const LINES: usize = 1 << 10;
@@ -27,12 +31,13 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
-    /// Returns all texts of each column.
+    /// Returns all texts of each column of the model in `checkpoint`.
     ///
     /// # Errors
     /// Returns an error if there are no texts, if they do not fit the columns or if the file cannot be
     /// read.
-    pub fn read(self, columns: &TextColumns) -> anyhow::Result<Vec<Vec<String>>> {
+    pub fn read(self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Vec<String>>> {
+        let columns = &TextColumns::of(&checkpoint.resolved.config.inputs);
         let Some(file) = self.file else {
             let texts = columns.from_arguments(self.texts, self.inputs)?;
             if texts[0].is_empty() {
@@ -47,6 +52,9 @@ impl TextArgs {
         loop {
             let first = lines.count() + 1;
             let Some(texts) = lines.next_batch(LINES)? else { break };
+            if first == 1 {
+                FirstLine::of(checkpoint).check(&file, &texts[0])?;
+            }
             let (texts, error) = columns.parse_lines(texts, first);
             if let Some(error) = error {
                 return Err(error);
@@ -57,5 +65,48 @@ impl TextArgs {
             bail!("\"{}\" has no texts", file.display());
         }
         Ok(all)
+    }
+}
+
+/// The check of the first line of a file of texts: in a data file with labels, each line would be read as a
+/// text, columns and labels included.
+pub struct FirstLine {
+    config: Config,
+    labels: Vec<String>,
+    checkpoint: PathBuf,
+}
+
+impl FirstLine {
+    /// Creates the check for texts for the model in `checkpoint`.
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        Self {
+            config: checkpoint.resolved.config.clone(),
+            labels: checkpoint.labels.clone(),
+            checkpoint: checkpoint.path.clone(),
+        }
+    }
+
+    /// Checks the first line of `file`.
+    ///
+    /// # Errors
+    /// Returns an error with the command for data files if the line belongs to one.
+    pub fn check(&self, file: &Path, line: &str) -> anyhow::Result<()> {
+        let Some(description) = describe_data_line(line, &self.config, &self.labels) else {
+            return Ok(());
+        };
+        let (name, data) = match is_stdin(file) {
+            true => ("stdin".to_owned(), "FILE".to_owned()),
+            false => (file.display().to_string(), quoted(file)),
+        };
+        let expected = match TextColumns::of(&self.config.inputs).is_single() {
+            true => "a text",
+            false => "a JSON object with texts",
+        };
+        bail!(
+            "{name}:1: expected {expected} on each line, found {description}; to score a file with labels: \
+             {} evaluate {} --data {data}",
+            program(),
+            quoted(&relative(&self.checkpoint)),
+        )
     }
 }

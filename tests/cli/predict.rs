@@ -269,3 +269,31 @@ fn label_names_replace_labels() {
     let done = dir.lstmtext("predict run --format tsv pos1 neg1").assert().success();
     done.stdout(is_match("^positive\t.*\nneg\t.*\n$").unwrap());
 }
+
+#[test]
+fn data_files_with_labels_are_not_read_as_texts() {
+    let dir = TestDir::with_run()
+        .file("t.jsonl", "{\"text\": \"n1 pos2\", \"label\": \"pos\"}\n")
+        .file("t.txt", "__label__pos n1 pos2\n")
+        .file("t.tsv", "n1 pos2\tpos\n");
+    for (file, found) in [
+        ("test.csv", "the header of a table with the column text"),
+        ("t.jsonl", "a JSON object with the key \"text\""),
+        ("t.txt", "a fastText line with a label"),
+        ("t.tsv", "a row of a table with the label \"pos\""),
+    ] {
+        let expected = format!("{file}:1: expected a text on each line, found {found}; ");
+        let command = format!("evaluate run/best --data {file}");
+        for line in [format!("predict run --file {file}"), format!("explain run --file {file}")] {
+            assert_fails(dir.lstmtext(&line), 1, &[&expected, &command]);
+        }
+        let mut piped = dir.lstmtext("predict run");
+        piped.write_stdin(dir.bytes(file));
+        assert_fails(piped, 1, &["stdin:1: expected a text on each line", found]);
+    }
+    dir.lstmtext("evaluate run --data test.csv").assert().success();
+    // In arguments, and behind the first line, a text can be anything.
+    dir.lstmtext("predict run __label__pos text,label").assert().success();
+    let mut later = dir.lstmtext("predict run");
+    later.write_stdin("a text\ntext,label\n").assert().success();
+}

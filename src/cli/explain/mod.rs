@@ -15,7 +15,6 @@ use crate::explanation::{Explainer, Method, page};
 use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{StyledText, has_colors, message, print_json, print_styled, terminal_width};
-use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::Checkpoint;
 use crate::system::threads;
 
@@ -100,8 +99,9 @@ impl Color {
 /// Runs the command.
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
-    let explainer = Explainer::new(&Checkpoint::open(&args.checkpoint)?)?;
-    let texts = args.texts.read(&TextColumns::of(explainer.inputs()))?;
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let explainer = Explainer::new(&checkpoint)?;
+    let texts = args.texts.read(&checkpoint)?;
     let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
     let explain = |example: usize| {
         let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();

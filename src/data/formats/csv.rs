@@ -160,6 +160,16 @@ fn label_in(table: &Table, line: &[u8]) -> Option<String> {
     }
 }
 
+/// Returns the fields of a line if it is a whole row.
+pub fn fields_of_line(line: &str) -> Option<Vec<String>> {
+    let mut record = Record::new(false);
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    match record.feed(format!("{line}\n").as_bytes()) {
+        State::Ended => Some(record.fields().into_iter().map(text).collect()),
+        _ => None,
+    }
+}
+
 enum Fault {
     /// The file ends in a quoted field.
     Unclosed,

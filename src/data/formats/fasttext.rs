@@ -6,7 +6,8 @@ use super::lines::for_each_line;
 use super::sink::{Row, Sink, excerpt, not_utf8};
 use crate::config::DataConfig;
 
-const PREFIX: &str = "__label__";
+/// Beginning of a label.
+pub const PREFIX: &str = "__label__";
 
 /// Reads the file `path` into `sink`.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {

@@ -7,10 +7,12 @@ mod directory;
 mod fasttext;
 mod jsonl;
 mod lines;
+mod recognition;
 mod rows;
 mod sink;
 mod table;
 
+pub use recognition::describe_data_line;
 pub use rows::Rows;
 pub use sink::excerpt;
 
