@@ -6,23 +6,27 @@
 //! the same entry, the second discards its own. The files of an entry are verified by their hashes
 //! before use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tempfile::{Builder, TempDir};
 
 use super::formats::{Rows, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Config, Format};
 use crate::io::files::{
-    ARRAYS_LIMIT, create_parent_directory, open, parent_directory, read_limited, sha256, sha256_of,
-    sync_directory,
+    ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
+    sha256, sha256_of, sync_directory,
 };
 use crate::io::input::{inner_extension, is_compressed};
 use crate::output::note;
@@ -32,7 +36,7 @@ use crate::text::{Ids, TokenizedTexts};
 const VERSION: u32 = 1;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
-/// Age at which the temporary directory of a killed process is removed.
+/// Age at which the temporary directory of a killed process is removed on a file system without locks.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const ROWS: &str = "rows.json";
@@ -54,15 +58,42 @@ pub fn read_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
         return Ok(source);
     }
     let writer = entry.create()?;
-    let source = Source::tokenize(path, config, Some(&writer.temporary))?;
-    writer.finish(&source)?;
-    drop(writer);
+    let source = Source::tokenize(path, config, Some(writer.temporary.path()))?;
+    match entry.changed_file() {
+        None => writer.finish(&source)?,
+        Some(file) => note(format!(
+            "\"{}\" has changed while it was read; its tokens are not cached",
+            file.display()
+        )),
+    }
     Ok(Source { scratch: Some(entry.parent().to_owned()), ..source })
 }
 
 /// An entry of the cache, which may not exist yet.
 struct CacheEntry {
     directory: PathBuf,
+    files: Vec<HashedFile>,
+}
+
+/// A file whose content has been hashed.
+struct HashedFile {
+    path: PathBuf,
+    sha256: String,
+    identity: FileIdentity,
+    bytes: u64,
+}
+
+impl HashedFile {
+    fn read(path: PathBuf) -> anyhow::Result<Self> {
+        let read = || -> anyhow::Result<(String, Metadata)> {
+            let file = open(&path)?;
+            let metadata = file.metadata()?;
+            Ok((sha256(&file)?, metadata))
+        };
+        let (sha256, metadata) =
+            read().with_context(|| format!("cannot read \"{}\"", path.display()))?;
+        Ok(Self { path, sha256, identity: FileIdentity::of(&metadata), bytes: metadata.len() })
+    }
 }
 
 /// Everything that the tokens depend on.
@@ -106,11 +137,22 @@ impl CacheEntry {
         if !enabled {
             return Ok(None);
         }
-        let key = serde_json::to_vec(&cache_key(&files, config)?).context("cannot encode JSON")?;
+        let files: Vec<HashedFile> =
+            files.into_iter().map(HashedFile::read).collect::<anyhow::Result<_>>()?;
+        let key = serde_json::to_vec(&cache_key(&files, config)).context("cannot encode JSON")?;
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
-        Ok(Some(Self { directory }))
+        Ok(Some(Self { directory, files }))
+    }
+
+    /// Returns a file that is no longer the one that was hashed, or whose content has changed.
+    fn changed_file(&self) -> Option<&Path> {
+        let is_unchanged = |file: &&HashedFile| {
+            fs::metadata(&file.path)
+                .is_ok_and(|metadata| FileIdentity::of(&metadata) == file.identity)
+        };
+        self.files.iter().find(|file| !is_unchanged(file)).map(|file| &*file.path)
     }
 
     /// Loads the entry. Removes it and returns `None` if it is damaged.
@@ -135,17 +177,30 @@ impl CacheEntry {
 
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
+        ensure!(
+            manifest.keys().eq(&file_names(config.inputs.len()).collect::<BTreeSet<_>>()),
+            "{MANIFEST} lists other files"
+        );
         for (name, expected) in &manifest {
             let actual = sha256_of(&self.directory.join(name))?;
             ensure!(actual == *expected, "{name} does not match its checksum");
         }
         let saved: SavedRows = self.json(ROWS)?;
-        let files = expand_pattern(path, config.data.format)?;
-        ensure!(files.len() == saved.firsts.len(), "{ROWS} is for another number of files");
+        let labels: Vec<u32> = self.array(LABELS)?;
+        ensure!(self.files.len() == saved.firsts.len(), "{ROWS} is for another number of files");
+        ensure!(
+            saved.firsts.is_sorted() && saved.firsts.iter().all(|first| *first <= labels.len()),
+            "{ROWS} has impossible positions of files"
+        );
+        ensure!(
+            labels.iter().all(|label| (*label as usize) < saved.names.len()),
+            "{LABELS} has a label without a name"
+        );
+        let files = self.files.iter().map(|file| file.path.clone());
         let rows = Rows {
             path: path.to_owned(),
-            files: files.into_iter().zip(saved.firsts).collect(),
-            labels: self.array(LABELS)?,
+            files: files.zip(saved.firsts).collect(),
+            labels,
             label_names: saved.names,
             lines: self.array(LINES)?,
             skipped: saved.skipped,
@@ -176,6 +231,7 @@ impl CacheEntry {
 
     fn array<T: bytemuck::AnyBitPattern>(&self, name: &str) -> anyhow::Result<Vec<T>> {
         let bytes = self.bytes(name)?;
+        ensure!(bytes.len().is_multiple_of(size_of::<T>()), "{name} has an incomplete value");
         let values = bytes.chunks_exact(size_of::<T>());
         Ok(values.map(bytemuck::pod_read_unaligned).collect())
     }
@@ -193,11 +249,18 @@ impl CacheEntry {
         let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
         let parent = self.parent();
         remove_abandoned(parent);
-        let temporary = parent.join(format!(".{name}.{}", std::process::id()));
-        let _ = fs::remove_dir_all(&temporary);
-        fs::create_dir(&temporary)
-            .with_context(|| format!("cannot create the directory \"{}\"", temporary.display()))?;
-        Ok(CacheWriter { entry: self, temporary })
+        let create = || -> io::Result<CacheWriter> {
+            let temporary = Builder::new()
+                .prefix(&format!(".{name}."))
+                .permissions(Permissions::from_mode(0o777))
+                .tempdir_in(parent)?;
+            let lock = File::open(temporary.path())?;
+            // Fails on a file system without locks, and if `remove_abandoned` of another process takes
+            // the new directory for an abandoned one; then it cannot be written to.
+            let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            Ok(CacheWriter { entry: self, temporary, _lock: lock })
+        };
+        create().with_context(|| format!("cannot create a directory in \"{}\"", parent.display()))
     }
 
     fn parent(&self) -> &Path {
@@ -208,8 +271,11 @@ impl CacheEntry {
 /// An incomplete entry.
 struct CacheWriter<'a> {
     entry: &'a CacheEntry,
-    /// Directory to which the tokens are written.
-    temporary: PathBuf,
+    /// Directory to which the tokens are written. It is removed if something fails or another process
+    /// is faster.
+    temporary: TempDir,
+    /// Lock of the directory.
+    _lock: File,
 }
 
 impl CacheWriter<'_> {
@@ -235,21 +301,21 @@ impl CacheWriter<'_> {
             self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()))?;
         }
         let hash = |name: String| -> anyhow::Result<(String, String)> {
-            let path = self.temporary.join(&name);
+            let path = self.temporary.path().join(&name);
             File::open(&path).and_then(|file| file.sync_all())?;
             Ok((name, sha256_of(&path)?))
         };
         let manifest: BTreeMap<String, String> =
             file_names(inputs.len()).map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest)?;
-        sync_directory(&self.temporary)?;
+        sync_directory(self.temporary.path())?;
         let (path, directory) = (rows.path.display(), self.entry.directory.display());
         note(format!(
             "cached the tokens of \"{path}\" for later runs in \"{directory}\" (to disable the cache, \
              set data.cache: never)"
         ));
         // Fails if another process has written the same entry in the meantime.
-        if let Err(error) = fs::rename(&self.temporary, &self.entry.directory)
+        if let Err(error) = fs::rename(self.temporary.path(), &self.entry.directory)
             && !self.entry.directory.exists()
         {
             return Err(error).with_context(|| format!("cannot create \"{directory}\""));
@@ -258,7 +324,7 @@ impl CacheWriter<'_> {
     }
 
     fn json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        let path = self.temporary.join(name);
+        let path = self.temporary.path().join(name);
         let write = || -> anyhow::Result<()> {
             let mut file = BufWriter::new(File::create(&path)?);
             serde_json::to_writer(&mut file, value)?;
@@ -268,15 +334,8 @@ impl CacheWriter<'_> {
     }
 
     fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.temporary.join(name);
+        let path = self.temporary.path().join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write \"{}\"", path.display()))
-    }
-}
-
-impl Drop for CacheWriter<'_> {
-    fn drop(&mut self) {
-        // The directory still exists if something failed or another process was faster.
-        let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 
@@ -301,7 +360,7 @@ fn estimated_text_bytes(file: &Path) -> u64 {
     if is_compressed(file) { 4 * bytes } else { bytes }
 }
 
-fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheKey<'a>> {
+fn cache_key<'a>(files: &[HashedFile], config: &'a Config) -> CacheKey<'a> {
     let data = &config.data;
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
     let inputs =
@@ -315,12 +374,7 @@ fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheK
                 text.version
             ])
         });
-    let of_file = |file: &PathBuf| -> anyhow::Result<(u64, String)> {
-        let metadata =
-            fs::metadata(file).with_context(|| format!("cannot read \"{}\"", file.display()))?;
-        Ok((metadata.len(), sha256_of(file)?))
-    };
-    Ok(CacheKey {
+    CacheKey {
         version: VERSION,
         little_endian: cfg!(target_endian = "little"),
         data: BTreeMap::from([
@@ -334,14 +388,14 @@ fn cache_key<'a>(files: &[PathBuf], config: &'a Config) -> anyhow::Result<CacheK
             ("version", data.version.into()),
         ]),
         inputs: inputs.collect(),
-        files: files.iter().map(of_file).collect::<anyhow::Result<_>>()?,
-    })
+        files: files.iter().map(|file| (file.bytes, file.sha256.clone())).collect(),
+    }
 }
 
 /// Returns the format of each file, or the extension that determines it.
-fn formats(files: &[PathBuf], format: Format) -> Vec<String> {
-    let of_file = |file: &PathBuf| match format {
-        Format::Auto => inner_extension(file).unwrap_or_default(),
+fn formats(files: &[HashedFile], format: Format) -> Vec<String> {
+    let of_file = |file: &HashedFile| match format {
+        Format::Auto => inner_extension(&file.path).unwrap_or_default(),
         named => named.as_str().to_owned(),
     };
     files.iter().map(of_file).collect()
@@ -357,14 +411,68 @@ fn cache_directory() -> anyhow::Result<PathBuf> {
         .context("no directory for the token cache; set LSTMTEXT_CACHE, or data.cache: never")
 }
 
-/// Removes old temporary directories of killed processes.
+/// Removes the temporary directories of killed processes.
 fn remove_abandoned(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_temporary = entry.file_name().to_string_lossy().starts_with(".tokens-");
-        let age =
-            entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-        if is_temporary && age.is_ok_and(|age| age.is_ok_and(|age| age > ABANDONED)) {
+        if is_temporary && is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Returns true if the process that created a temporary directory has ended: it has released its lock.
+fn is_abandoned(directory: &Path) -> bool {
+    let Ok(opened) = File::open(directory) else { return false };
+    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
+        Err(Errno::WOULDBLOCK) => false,
+        // The file system does not support locks.
+        Err(_) => {
+            let age = opened.metadata().and_then(|metadata| metadata.modified());
+            age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_after_it_was_hashed_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let changes: [fn(&Path, &Path); 3] = [
+            |path, other| fs::rename(other, path).unwrap(),
+            |path, _| fs::write(path, "new").unwrap(),
+            |path, _| fs::remove_file(path).unwrap(),
+        ];
+        for change in changes {
+            fs::write(path("file"), "old").unwrap();
+            fs::write(path("other"), "old").unwrap();
+            let files = vec![HashedFile::read(path("file")).unwrap()];
+            let entry = CacheEntry { directory: path("entry"), files };
+            assert_eq!(entry.changed_file(), None);
+            // Longer than the resolution of time stamps.
+            std::thread::sleep(Duration::from_millis(20));
+            change(&path("file"), &path("other"));
+            assert_eq!(entry.changed_file(), Some(&*path("file")));
+        }
+    }
+
+    #[test]
+    fn only_directories_of_killed_processes_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path();
+        let entry = CacheEntry { directory: cache.join("tokens-1"), files: Vec::new() };
+        let writer = entry.create().unwrap();
+        for name in [".tokens-2.abc", "tokens-3", ".other"] {
+            fs::create_dir(cache.join(name)).unwrap();
+        }
+        remove_abandoned(cache);
+        assert!(writer.temporary.path().exists());
+        assert!(!cache.join(".tokens-2.abc").exists());
+        assert!(cache.join("tokens-3").exists() && cache.join(".other").exists());
     }
 }

@@ -1,8 +1,8 @@
 //! Opening, reading and writing files, directories, and checksums.
 
-use std::fs::{self, File, FileType, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::Context;
@@ -50,6 +50,27 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     })?;
     let file_type = file.metadata()?.file_type();
     if file_type.is_file() { Ok(file) } else { Err(irregular(file_type)) }
+}
+
+/// Identity of a file and of its content: it differs if the file is replaced or written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    file: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileIdentity {
+    /// Returns the identity of the file that has this metadata.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 /// Returns the error of a path that is not a regular file.

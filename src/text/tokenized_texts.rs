@@ -3,7 +3,7 @@
 use std::io;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Tokenizer;
 use super::ids::{Ids, IdsWriter};
@@ -33,6 +33,10 @@ impl TokenizedTexts {
         let end = ends.last().copied().unwrap_or(0);
         if !ends.is_sorted() || end != tokens.len() as u64 {
             return Err("the ends of the texts do not match the tokens".into());
+        }
+        let distinct: FxHashSet<&str> = words.iter().map(|word| &**word).collect();
+        if distinct.len() < words.len() {
+            return Err("a word occurs twice".into());
         }
         for chunk in tokens.chunks(SCAN_TOKENS) {
             if chunk.par_iter().any(|token| *token as usize >= words.len()) {

@@ -1,11 +1,13 @@
 //! The token cache.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::common::{TestDir, csv, examples};
 
@@ -140,4 +142,55 @@ fn an_unusable_cache_directory_is_an_error() {
         command.env_remove(name);
     }
     command.assert().code(1).stderr(contains("set LSTMTEXT_CACHE, or data.cache: never"));
+}
+
+/// Replaces a file of a cache entry, and its hash in the manifest.
+fn forge(entry: &Path, name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>) {
+    let content = change(fs::read(entry.join(name)).unwrap());
+    let hash: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(entry.join(name), content).unwrap();
+    let manifest = entry.join("manifest.json");
+    let mut hashes: serde_json::Map<String, Value> =
+        serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    hashes.insert(name.to_owned(), hash.into());
+    fs::write(manifest, serde_json::to_vec(&hashes).unwrap()).unwrap();
+}
+
+#[test]
+fn forged_entries_are_replaced() {
+    let dir = TestDir::with_data();
+    let stats =
+        || with_cache(&dir, "data stats small.yaml --set data.test=null").assert().success();
+    let honest = stats().get_output().stdout.clone();
+    let [entry] = &cache_entries(&dir)[..] else { panic!("one entry") };
+    let all = |byte: u8| move |content: Vec<u8>| vec![byte; content.len()];
+    let shorter = |content: Vec<u8>| content[..content.len() - 4].to_vec();
+    let replaced = |from: &'static str, to: &'static str| {
+        move |content: Vec<u8>| {
+            String::from_utf8(content).unwrap().replacen(from, to, 1).into_bytes()
+        }
+    };
+    let forgeries: Vec<(&str, Box<dyn Fn(Vec<u8>) -> Vec<u8>>)> = vec![
+        ("labels.u32", Box::new(all(255))),
+        ("labels.u32", Box::new(shorter)),
+        ("labels.u32", Box::new(|content| content[..content.len() - 1].to_vec())),
+        ("lines.u64", Box::new(shorter)),
+        ("keys.u128", Box::new(shorter)),
+        ("ends-0.u64", Box::new(all(255))),
+        ("ends-0.u64", Box::new(all(0))),
+        ("tokens-0.u32", Box::new(all(255))),
+        ("tokens-0.u32", Box::new(shorter)),
+        ("tokens-0.u32", Box::new(|_| Vec::new())),
+        ("words-0.json", Box::new(|_| b"[]".to_vec())),
+        ("words-0.json", Box::new(|_| b"{}".to_vec())),
+        ("rows.json", Box::new(replaced("\"firsts\":[0]", "\"firsts\":[99999999]"))),
+        ("rows.json", Box::new(replaced("\"firsts\":[0]", "\"firsts\":[]"))),
+        ("rows.json", Box::new(replaced("\"neg\"", ""))),
+    ];
+    for (name, change) in forgeries {
+        forge(entry, name, &*change);
+        let done = stats();
+        assert_eq!(done.get_output().stdout, honest, "{name}");
+        done.stderr(contains("replacing the damaged token cache"));
+    }
 }
