@@ -125,10 +125,11 @@ impl Session<'_> {
         };
         // A run that cannot start leaves no directory behind.
         let new = NewRun::create(&path, &resolved.to_yaml())?;
+        self.interrupt.remove_on_exit(new.paths());
         let run = new.directory().clone();
         let mut data = PreparedData::prepare(resolved)?;
         self.remove_test_examples(&mut data);
-        let trainer = create_trainer(&*backend, &mut data, &run)?;
+        let trainer = self.create_trainer(&*backend, &mut data, &run)?;
         let _lock = new.begin();
         self.train(&*backend, trainer, &run)
     }
@@ -151,7 +152,7 @@ impl Session<'_> {
             message("the run has no checkpoint yet: it starts from the beginning");
         }
         run.truncate_to_step(0, &data.resolved.to_yaml())?;
-        let trainer = create_trainer(&*backend, &mut data, run);
+        let trainer = self.create_trainer(&*backend, &mut data, run);
         let trainer = trainer.inspect_err(|error| run.write_error(error))?;
         self.train(&*backend, trainer, run)
     }
@@ -211,7 +212,9 @@ impl Session<'_> {
         describe_run(&data, &run, &*backend)?;
         setup::resolve_token_budget(&*backend, &mut data)?;
         message(format!("resuming after step {}", progress.step));
-        let trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
+        let mut trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
+        self.interrupt.defer();
+        setup::begin(&mut trainer, &data, &run)?;
         self.train(&*backend, trainer, &run)
     }
 
@@ -236,6 +239,28 @@ impl Session<'_> {
         Ok(Trained { run: run.clone(), columns, ending })
     }
 
+    /// Prints a description of a new run, resolves its token budget, and creates its trainer.
+    fn create_trainer<'a>(
+        &self,
+        backend: &dyn Backend,
+        data: &'a mut PreparedData,
+        run: &RunDirectory,
+    ) -> anyhow::Result<Trainer<'a>> {
+        describe_run(data, run, backend)?;
+        if setup::resolve_token_budget(backend, data)? {
+            run.write_config(&data.resolved.to_yaml())?;
+        }
+        let (data, mut trainer) = (&*data, None);
+        backend.catch(&mut || {
+            trainer = Some(setup::trainer(backend, data, run, None)?);
+            Ok(())
+        })?;
+        let mut trainer = trainer.context("the backend did not create a trainer")?;
+        self.interrupt.defer();
+        setup::begin(&mut trainer, data, run)?;
+        Ok(trainer)
+    }
+
     /// Removes the test examples from the data with `--no-test`.
     fn remove_test_examples(&self, data: &mut PreparedData) {
         if self.args.no_test && !data.test.is_empty() {
@@ -246,24 +271,6 @@ impl Session<'_> {
             ));
         }
     }
-}
-
-/// Prints a description of a new run, resolves its token budget, and creates its trainer.
-fn create_trainer<'a>(
-    backend: &dyn Backend,
-    data: &'a mut PreparedData,
-    run: &RunDirectory,
-) -> anyhow::Result<Trainer<'a>> {
-    describe_run(data, run, backend)?;
-    if setup::resolve_token_budget(backend, data)? {
-        run.write_config(&data.resolved.to_yaml())?;
-    }
-    let (data, mut trainer) = (&*data, None);
-    backend.catch(&mut || {
-        trainer = Some(setup::trainer(backend, data, run, None)?);
-        Ok(())
-    })?;
-    trainer.context("the backend did not create a trainer")
 }
 
 /// Adds the checkpoint from which the run can continue to the error that ended it.

@@ -173,6 +173,14 @@ impl NewRun {
         &self.directory
     }
 
+    /// Files and directories that are there until the run has event files, in the order of their removal.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let RunDirectory { path } = &self.directory;
+        let runs = path.parent().filter(|parent| parent.ends_with("runs"));
+        let files = [self.directory.config(), path.join(lock::FILE), path.clone()];
+        files.into_iter().chain(runs.map(Path::to_owned))
+    }
+
     /// Keeps the run. Returns its lock.
     pub fn begin(mut self) -> Option<Lock> {
         self.lock.take()

@@ -1,7 +1,10 @@
 //! Signals: stopping on Ctrl-C, SIGTERM and SIGHUP, and ignoring SIGXFSZ.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -25,10 +28,22 @@ const TRAINING: Messages = Messages {
     second: "\nquit without saving; the last checkpoint is unchanged\n",
 };
 
+const BEFORE_TRAINING: &str = "\nstopped before training began\n";
+
 /// Writes to stderr from a signal handler.
 fn write_stderr(message: &str) {
     // SAFETY: pointer and length belong to a string. A failed write does no harm.
     unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
+}
+
+/// Removes a file or an empty directory from a signal handler.
+fn remove(path: &CString) {
+    // SAFETY: the path is a C string. A failed removal does no harm.
+    unsafe {
+        if libc::unlink(path.as_ptr()) != 0 {
+            libc::rmdir(path.as_ptr());
+        }
+    }
 }
 
 /// Turns a write beyond the file size limit into an error, like a full disk, instead of SIGXFSZ.
@@ -48,9 +63,13 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// Records the first signal that asks to stop; the training loop polls it between steps. A second
-/// signal ends the process.
+/// signal ends the process, and so does the first one until [`Interrupt::defer`].
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
+    /// Whether the first signal is only recorded.
+    deferred: Arc<AtomicBool>,
+    /// Paths to remove if a signal ends the process at once.
+    temporary: Arc<OnceLock<Vec<CString>>>,
     /// Number of the first signal, and in the bits above it its arrival time in milliseconds. 0
     /// before that.
     received: Arc<AtomicU64>,
@@ -59,27 +78,53 @@ pub struct Interrupt {
 const SIGNAL_BITS: u32 = 8;
 
 impl Interrupt {
-    /// Starts to listen, with the messages of a training run.
+    /// Starts to listen, with the messages of a training run. Until [`Interrupt::defer`], a signal ends
+    /// the process.
     ///
     /// # Errors
     /// Returns an error if the system refuses a signal handler.
     pub fn listen() -> anyhow::Result<Self> {
-        Self::listen_with(TRAINING)
+        let interrupt = Self::default();
+        interrupt.register(TRAINING)?;
+        Ok(interrupt)
     }
 
-    /// Starts to listen, with messages of the caller.
+    /// Starts to listen, with messages of the caller. The first signal is only recorded.
     ///
     /// # Errors
     /// Returns an error if the system refuses a signal handler.
     pub fn listen_with(messages: Messages) -> anyhow::Result<Self> {
         let interrupt = Self::default();
+        interrupt.defer();
+        interrupt.register(messages)?;
+        Ok(interrupt)
+    }
+
+    /// From now on, the first signal is only recorded.
+    pub fn defer(&self) {
+        self.deferred.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets the files and directories that are removed, in this order, if a signal ends the process before
+    /// [`Interrupt::defer`]. A directory is removed only if it is empty. Only the first call has an effect.
+    pub fn remove_on_exit(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let paths = paths.into_iter().map(|path| CString::new(path.as_os_str().as_bytes()));
+        let _ = self.temporary.set(paths.filter_map(Result::ok).collect());
+    }
+
+    fn register(&self, messages: Messages) -> anyhow::Result<()> {
         let started = Instant::now();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
-            let received = interrupt.received.clone();
+            let Self { deferred, temporary, received } = self.clone();
             let action = move || {
+                if !deferred.load(Ordering::Relaxed) {
+                    temporary.get().into_iter().flatten().for_each(remove);
+                    write_stderr(BEFORE_TRAINING);
+                    signal_hook::low_level::exit(128 + signal);
+                }
                 let now = started.elapsed().as_millis() as u64;
                 let new = now << SIGNAL_BITS | signal as u64;
                 match received.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
@@ -91,12 +136,12 @@ impl Interrupt {
                     }
                 }
             };
-            // SAFETY: the action changes an atomic, reads the monotonic clock, writes to a file
-            // descriptor and ends the process. A signal handler may do all of these.
+            // SAFETY: the action changes atomics, reads the monotonic clock, removes files, writes to a
+            // file descriptor and ends the process. A signal handler may do all of these.
             unsafe { signal_hook::low_level::register(signal, action) }
                 .context("cannot install a signal handler")?;
         }
-        Ok(interrupt)
+        Ok(())
     }
 
     /// Returns the signal that asked to stop, if any.

@@ -67,12 +67,11 @@ pub fn learner(
     backend.learner(&model_spec(data), &objective(data)?, weights)
 }
 
-/// Creates the trainer of a new run, or of one that resumes from `checkpoint`, with the observers that
-/// write to the run directory.
+/// Creates the trainer of a new run, or of one that resumes from `checkpoint`. Changes nothing in the run
+/// directory.
 ///
 /// # Errors
-/// Returns an error if the checkpoint does not fit the configuration, or if the directory cannot be
-/// written.
+/// Returns an error if the checkpoint does not fit the configuration.
 pub fn trainer<'a>(
     backend: &dyn Backend,
     data: &'a PreparedData,
@@ -86,7 +85,18 @@ pub fn trainer<'a>(
     };
     let resume = checkpoint.map(resume).transpose()?;
     let learner = learner(backend, data, checkpoint)?;
-    let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
+    Trainer::new(data, objective(data)?, learner, resume)
+}
+
+/// Prepares the run directory for a trainer, and adds the observers that write to it.
+///
+/// # Errors
+/// Returns an error if the directory cannot be written.
+pub fn begin<'a>(
+    trainer: &mut Trainer<'a>,
+    data: &'a PreparedData,
+    run: &RunDirectory,
+) -> anyhow::Result<()> {
     if trainer.steps_done() > 0 {
         // Only after every check has passed may the directory of the resumed run change.
         if let Some(line) = run.damaged_line() {
@@ -94,8 +104,7 @@ pub fn trainer<'a>(
         }
         run.truncate_to_step(trainer.steps_done(), &data.resolved.to_yaml())?;
     }
-    add_observers(&mut trainer, data, run)?;
-    Ok(trainer)
+    add_observers(trainer, data, run)
 }
 
 /// Adds the observers that write to the run directory, and the one that prints.

@@ -1,11 +1,13 @@
 //! Run directories in unusual states: damaged, incomplete, or used by two processes.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::checkpoints::seal;
 use crate::common::{TestDir, assert_fails, stderr};
+use crate::training::Training;
 
 /// Creates a directory with a run of `small.yaml` that has ended, but not finished: it has no summary.
 fn unfinished() -> TestDir {
@@ -117,4 +119,34 @@ fn a_run_resumes_without_its_configuration_file() {
     fs::remove_file(dir.path("run/config.yaml")).unwrap();
     dir.train("--resume run --set train.epochs=5");
     assert!(dir.read("run/config.yaml").contains("epochs: 5"));
+}
+
+#[test]
+fn a_signal_before_training_ends_the_process_at_once() {
+    let rows: String =
+        (0..400_000).map(|row| format!("word{row} good film,{}\n", row % 2)).collect();
+    let dir = TestDir::with_data().file("large.csv", format!("text,label\n{rows}"));
+    let start = |line: &str| {
+        let training = Training::start(&dir, line);
+        // The lock is written before the data is read.
+        std::thread::sleep(Duration::from_millis(50));
+        training
+    };
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut training = start("small.yaml --out new --set data.train=large.csv");
+        training.wait_until(|| dir.path("new/config.yaml").exists());
+        let began = Instant::now();
+        let (code, stderr) = training.stop(signal);
+        assert_eq!(code, Some(128 + signal), "{stderr}");
+        assert!(stderr.contains("stopped before training began"), "{stderr}");
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(!dir.path("new").exists());
+    }
+    dir.train("small.yaml --out run");
+    let before = dir.read("run/metrics.jsonl");
+    let set = "--set data.train=large.csv --set train.epochs=9";
+    let training = start(&format!("--resume run {set}"));
+    assert_eq!(training.stop(libc::SIGTERM).0, Some(143));
+    assert_eq!(dir.read("run/metrics.jsonl"), before);
+    dir.train("--resume run --set train.epochs=5");
 }

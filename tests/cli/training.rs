@@ -97,7 +97,7 @@ impl Training {
         self.wait_until(|| dir.path(run).exists() && has_events());
     }
 
-    fn wait_until(&mut self, reached: impl Fn() -> bool) {
+    pub fn wait_until(&mut self, reached: impl Fn() -> bool) {
         let start = Instant::now();
         while !reached() {
             assert!(self.process.try_wait().unwrap().is_none(), "training ended too early");
