@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use super::fields::{Collector, Fault, Field, SectionReader, set_value};
+use super::fields::{Collector, Fault, Field, SectionReader};
 use super::labels::clean_labels;
 use super::overrides::{Override, ParentIsValue};
 use super::schema::{Config, Input, TrainConfig, defaults};
@@ -47,14 +47,17 @@ pub fn apply(set: &Override, root: &mut Value) -> Option<Fault> {
 
 /// Sets the fields whose default depends on the optimizer.
 fn fill_in(train: &mut TrainConfig, fields: &mut [Field]) {
-    let optimizer = train.optimizer;
+    let (learning_rate, weight_decay) = (train.learning_rate(), train.weight_decay());
     for (name, value, default) in [
-        ("learning_rate", &mut train.learning_rate, optimizer.learning_rate()),
-        ("weight_decay", &mut train.weight_decay, optimizer.weight_decay()),
+        ("learning_rate", &mut train.learning_rate, learning_rate),
+        ("weight_decay", &mut train.weight_decay, weight_decay),
     ] {
         if value.is_none() {
             *value = Some(default);
-            set_value(fields, &["train", name], Value::from(default));
+            for field in fields.iter_mut().filter(|field| field.path == ["train", name]) {
+                field.value = Value::from(default);
+                field.is_derived = true;
+            }
         }
     }
 }

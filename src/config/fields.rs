@@ -6,7 +6,7 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::value::{FieldValue, Range, expected};
+use super::value::{FieldValue, Range, expected, is_flushed};
 
 /// A field as the resolved configuration and the reference show it.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Field {
     pub value: Value,
     /// It holds text, which keeps its spelling.
     pub is_text: bool,
+    /// The value is a default that depends on another field.
+    pub is_derived: bool,
 }
 
 impl Field {
@@ -109,6 +111,7 @@ impl<'a> SectionReader<'a> {
             default: Value::Null,
             value: Value::Null,
             is_text: false,
+            is_derived: false,
         });
         SectionReader::at(path, &value, self.collector)
     }
@@ -144,7 +147,10 @@ impl<'a> SectionReader<'a> {
             Some(yaml) => match read_value(&yaml, declaration.range) {
                 Some(value) => value,
                 None => {
-                    let message = format!("found {}, expected {values}", found(&yaml));
+                    let mut message = format!("found {}, expected {values}", found(&yaml));
+                    if yaml.as_f64().is_some_and(is_flushed) {
+                        message += &format!("; numbers below {:.1e} count as 0", f32::MIN_POSITIVE);
+                    }
                     self.collector.faults.push(Fault { path: path.clone(), message });
                     default.clone()
                 }
@@ -158,6 +164,7 @@ impl<'a> SectionReader<'a> {
             default: default.to_yaml(),
             value: value.to_yaml(),
             is_text: T::IS_TEXT,
+            is_derived: false,
         });
         value
     }

@@ -12,6 +12,7 @@ use super::resolved::Resolved;
 use super::schema::SWEEP;
 use super::yaml::{self, Parsed};
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
+use crate::output::shell::quoted_path;
 
 /// Fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
@@ -120,10 +121,22 @@ pub fn load_single(file: &Path, overrides: &[Override]) -> Result<Resolved, Conf
     let message = format!(
         "this configuration describes a sweep; run it with `lstmtext sweep {}`, or train a single \
          model with --set 'sweep={{}}'",
-        document.source
+        quoted_path(file)
     );
     let fault = Fault { path: vec![SWEEP.to_owned()], message };
     Err(document.error(&[fault], &[]))
+}
+
+/// Returns the defaults with `overrides` applied. The data may be missing.
+///
+/// # Errors
+/// Returns a [`ConfigError`] that lists every fault.
+pub fn defaults_with(overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    let document = Document::parse("", String::new(), None)?;
+    let (resolved, mut faults) = Resolved::read(&document.with_overrides(overrides)?, overrides);
+    let is_set = |fault: &Fault| overrides.iter().any(|set| set.overlaps(&fault.path));
+    faults.retain(|fault| fault.path != ["data", "train"] || is_set(fault));
+    if faults.is_empty() { Ok(resolved) } else { Err(document.error(&faults, overrides)) }
 }
 
 /// Loads the configuration that a run recorded in `file`, and applies `overrides`. Fields that are

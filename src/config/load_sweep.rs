@@ -112,7 +112,7 @@ impl Sweep {
 /// Computes a hash of a configuration.
 fn fingerprint(resolved: &Resolved) -> u64 {
     let mut hasher = DefaultHasher::new();
-    resolved.to_yaml().hash(&mut hasher);
+    format!("{:?}", resolved.config).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -24,7 +24,7 @@ pub use contradictions::label_in_text;
 pub use differences::{Difference, differences};
 pub use error::ConfigError;
 pub use fields::Field;
-pub use load::{load, load_recorded, load_single, parse, parse_recorded};
+pub use load::{defaults_with, load, load_recorded, load_single, parse, parse_recorded};
 pub use load_sweep::Sweep;
 pub use overrides::Override;
 pub(crate) use overrides::field_path;
@@ -38,6 +38,7 @@ pub use schema::{
     StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
     UnseenLabels, defaults, logit_count,
 };
+pub use suggestions::field_of_argument;
 pub use sweep::Point;
 pub use types::{ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget};
 pub use value::positive_integer;

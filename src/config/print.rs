@@ -27,10 +27,13 @@ pub fn resolved_yaml(fields: &[Field]) -> String {
         for line in wrap(&comment, WIDTH - indent.len() - 2) {
             out.push_str(&format!("{indent}# {line}\n"));
         }
-        match field.is_section() {
-            true => out.push_str(&format!("{indent}{name}:\n")),
-            false => out.push_str(&format!("{indent}{name}: {}\n", inline_yaml(&field.value))),
-        }
+        let value = inline_yaml(&field.value);
+        out.push_str(&match field.is_section() {
+            true => format!("{indent}{name}:\n"),
+            // Stays a default if the field on which it depends is changed.
+            false if field.is_derived => format!("{indent}{name}: null  # {value}\n"),
+            false => format!("{indent}{name}: {value}\n"),
+        });
     }
     out
 }

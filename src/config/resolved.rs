@@ -25,13 +25,19 @@ impl Resolved {
     /// # Errors
     /// Returns all faults if there are any.
     pub(super) fn check(root: &Value, overrides: &[Override]) -> Result<Self, Vec<Fault>> {
+        let (resolved, faults) = Self::read(root, overrides);
+        if faults.is_empty() { Ok(resolved) } else { Err(faults) }
+    }
+
+    /// Reads a document with `overrides` applied. Returns its faults, too.
+    pub(super) fn read(root: &Value, overrides: &[Override]) -> (Self, Vec<Fault>) {
         let Draft { config, fields, mut faults } = Draft::read(root);
         faults.extend(section::faults(&config.sweep, root, &fields, overrides));
         // A faulty field has its default value, from which no contradiction follows.
         let faulty: Vec<Vec<String>> = faults.iter().map(|fault| fault.path.clone()).collect();
         let is_faulty = |fault: &Fault| faulty.iter().any(|path| fault.path.starts_with(path));
         faults.extend(config.contradictions().into_iter().filter(|fault| !is_faulty(fault)));
-        if faults.is_empty() { Ok(Self { config, fields }) } else { Err(faults) }
+        (Self { config, fields }, faults)
     }
 
     /// The resolved configuration as commented YAML. Reading it gives the same configuration.

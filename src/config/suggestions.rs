@@ -3,23 +3,60 @@
 use super::fields::{Fault, Field};
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
-pub const SYNONYMS: [(&str, &str); 16] = [
+pub const SYNONYMS: [(&str, &str); 53] = [
     ("lr", "train.learning_rate"),
     ("maxlen", "text.max_length"),
+    ("max_len", "text.max_length"),
+    ("max_seq_length", "text.max_length"),
+    ("sequence_length", "text.max_length"),
     ("num_words", "text.vocabulary_size"),
     ("vocab_size", "text.vocabulary_size"),
     ("max_features", "text.vocabulary_size"),
+    ("max_tokens", "text.vocabulary_size"),
+    ("mincount", "text.min_count"),
+    ("min_freq", "text.min_count"),
     ("embedding_dim", "model.embedding.size"),
+    ("embedding_size", "model.embedding.size"),
+    ("embed_dim", "model.embedding.size"),
     ("output_dim", "model.embedding.size"),
+    ("dim", "model.embedding.size"),
+    ("pretrainedvectors", "model.embedding.vectors"),
+    ("pretrained_vectors", "model.embedding.vectors"),
     ("hidden_size", "model.lstm.units"),
+    ("hidden_dim", "model.lstm.units"),
+    ("hidden_units", "model.lstm.units"),
     ("num_layers", "model.lstm.layers"),
+    ("n_layers", "model.lstm.layers"),
     ("hidden_dropout", "model.lstm.dropout"),
+    ("dropout", "model.head.dropout"),
+    ("epoch", "train.epochs"),
     ("num_epochs", "train.epochs"),
-    ("validation_split", "data.split.validation"),
+    ("n_epochs", "train.epochs"),
+    ("max_epochs", "train.epochs"),
+    ("batch", "train.batch_size"),
+    ("batchsize", "train.batch_size"),
+    ("optim", "train.optimizer"),
+    ("momentum", "train.sgd.momentum"),
+    ("wd", "train.weight_decay"),
     ("clipnorm", "train.gradient_clip"),
+    ("grad_clip", "train.gradient_clip"),
     ("max_norm", "train.gradient_clip"),
+    ("max_grad_norm", "train.gradient_clip"),
+    ("scheduler", "train.schedule.name"),
+    ("warmup", "train.schedule.warmup_steps"),
+    ("monitor", "train.early_stopping.metric"),
     ("patience", "train.early_stopping.patience"),
+    ("seed", "train.seed"),
+    ("manual_seed", "train.seed"),
     ("random_state", "train.seed"),
+    ("train_file", "data.train"),
+    ("valid", "data.validation"),
+    ("validation_data", "data.validation"),
+    ("validation_file", "data.validation"),
+    ("validation_split", "data.split.validation"),
+    ("test_file", "data.test"),
+    ("text_col", "data.text_column"),
+    ("label_col", "data.label_column"),
 ];
 
 /// Minimum Jaro-Winkler similarity of a suggestion from the same section.
@@ -31,6 +68,21 @@ const SIMILAR_ELSEWHERE: f64 = 0.93;
 const MAX_LENGTH: usize = 64;
 /// Maximum number of suggestions for a document. More faults are not listed.
 const MAX_SUGGESTIONS: usize = 1_000;
+
+/// Returns the field that other programs set with an argument such as `--lr` or `-minCount`, if there
+/// is one.
+pub fn field_of_argument(argument: &str, fields: &[Field]) -> Option<String> {
+    let name = argument.trim_start_matches('-').replace('-', "_").to_lowercase();
+    if let Some((_, field)) = SYNONYMS.iter().find(|(foreign, _)| *foreign == name) {
+        return Some((*field).to_owned());
+    }
+    let values = fields.iter().filter(|field| !field.is_section());
+    let mut named = values.filter(|field| field.path.last() == Some(&name));
+    match (named.next(), named.next()) {
+        (Some(field), None) => Some(field.path.join(".")),
+        _ => None,
+    }
+}
 
 /// Returns the message for each unknown field.
 pub fn unknown_fields(paths: Vec<Vec<String>>, fields: &[Field]) -> impl Iterator<Item = Fault> {

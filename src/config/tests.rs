@@ -160,12 +160,17 @@ fn the_optimizer_sets_the_default_learning_rate_and_weight_decay() {
     let rates = |optimizer: &str| {
         let train = parse_ok(&format!("data: {{train: x}}\ntrain: {{optimizer: {optimizer}}}\n"));
         let config = train.config.train.clone();
-        assert!(
-            train
-                .to_yaml()
-                .contains(&format!("learning_rate: {:?}", config.learning_rate.unwrap()))
+        let printed = train.to_yaml();
+        let default = format!("learning_rate: null  # {:?}", config.learning_rate());
+        assert!(printed.contains(&default), "{printed}");
+        // A change of the optimizer changes the defaults, too.
+        let changed = parse(&printed, "", &["train.optimizer=sgd".parse().unwrap()]).unwrap();
+        assert_eq!(
+            (changed.config.train.learning_rate(), changed.config.train.weight_decay()),
+            (0.1, 0.0)
         );
-        (config.learning_rate.unwrap(), config.weight_decay.unwrap())
+        assert_eq!(parse_ok(&printed).config.train, config);
+        (config.learning_rate(), config.weight_decay())
     };
     assert_eq!(rates("adamw"), (0.002, 0.01));
     assert_eq!(rates("adadelta"), (1.0, 0.0));
@@ -213,7 +218,7 @@ fn faults_of_a_sweep_are_reported_with_their_lines() {
             "test.yaml:4:3: sweep.model.lstm.units: found 0, expected an integer from 1 to 65536",
             "test.yaml:5:3: sweep.model.pooling: found \"mean\", expected a list of values",
             "test.yaml:6:3: sweep.text: is a section; name one of its fields",
-            "test.yaml:7:3: sweep.train.learning_rate: log_uniform needs low > 0, found 0",
+            "test.yaml:7:3: sweep.train.learning_rate: log_uniform needs low > 0, found 0.0",
             "test.yaml:8:3: sweep.trials: found 0, expected an integer ≥ 1 or null",
             "test.yaml:9:3: sweep.seed: found -1, expected an integer ≥ 0",
             "--set sweep.train.epochs: found 0, expected an integer from 1 to 1000000",
@@ -518,4 +523,36 @@ fn many_faults_take_linear_time_and_are_listed_up_to_a_limit() {
         }
     }
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
+fn numbers_that_single_precision_flushes_to_zero_are_not_above_zero() {
+    let yaml = |field: &str| format!("data: {{train: x}}\ntrain: {{{field}}}\n");
+    for field in ["learning_rate: 1e-310", "gradient_clip: 1e-39", "adam: {epsilon: 1e-50}"] {
+        let lines = faults(&yaml(field), &[]);
+        let advice = "; numbers below 1.2e-38 count as 0";
+        assert!(lines.len() == 1 && lines[0].ends_with(advice), "{lines:?}");
+    }
+    assert!(faults(&yaml("learning_rate: 0"), &[])[0].ends_with("a number > 0 or null"));
+    assert_eq!(faults(&yaml("class_weights: {a: 1e-310}"), &[]).len(), 1);
+    parse_ok(&yaml("learning_rate: 1e-37, early_stopping: {min_delta: 1e-310}"));
+    let section = "  trials: 1\n  train.learning_rate: {log_uniform: [1e-310, 1]}\n";
+    assert!(faults(&sweep_yaml(section), &[])[0].ends_with("needs low > 0, found 1e-310"));
+}
+
+#[test]
+fn defaults_can_be_changed_without_a_file() {
+    let set = |set: &str| defaults_with(&[set.parse().unwrap()]);
+    let yaml = set("train.epochs=7").unwrap().to_yaml();
+    assert!(yaml.contains("\n  epochs: 7\n") && yaml.contains("\n  train: \"\"\n"), "{yaml}");
+    assert!(defaults_with(&[]).is_ok() && set("data.train=x").is_ok());
+    for (wrong, message) in [
+        ("train.epochs=-3", "--set train.epochs: found -3"),
+        ("train.epoch=3", "unknown field"),
+        ("data.train=[]", "--set data.train: found a list"),
+        ("model.lstm.dropout=0.5", "applies between layers"),
+    ] {
+        let error = set(wrong).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_yaml::{Mapping, Value};
 
-use super::value::{FieldValue, Range};
+use super::value::{FieldValue, Range, above};
 
 /// A column of a data file: its name in the header, or its number, starting at 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -217,7 +217,7 @@ impl FieldValue for ClassWeights {
             Some("none") => Some(Self::None),
             Some("balanced") => Some(Self::Balanced),
             _ => BTreeMap::<String, f64>::from_yaml(value)
-                .filter(|weights| weights.values().all(|w| *w > 0.0))
+                .filter(|weights| weights.values().all(|weight| above(0.0).contains(*weight)))
                 .map(Self::Given),
         }
     }

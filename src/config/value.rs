@@ -62,9 +62,19 @@ pub const fn between(low: f64, high: f64) -> Range {
 impl Range {
     /// Returns true if the number is in the range.
     pub fn contains(&self, number: f64) -> bool {
-        let above = if self.excludes_low { number > self.low } else { number >= self.low };
+        let above = match self.excludes_low {
+            true => number > self.low && !is_flushed(number),
+            false => number >= self.low,
+        };
         above && number <= self.high
     }
+}
+
+/// Returns true if a number is not 0, but becomes 0 in single precision, in which networks compute.
+pub fn is_flushed(number: f64) -> bool {
+    // The bits are compared because subnormal numbers are equal to 0 while they are flushed.
+    let bits = number.abs().to_bits();
+    0 < bits && bits < f64::from(f32::MIN_POSITIVE).to_bits()
 }
 
 impl std::fmt::Display for Range {

@@ -130,7 +130,7 @@ impl<'a> Trainer<'a> {
         // the first.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let total = steps * config.epochs as u64;
-        let learning_rate = config.learning_rate.unwrap_or(config.optimizer.learning_rate());
+        let learning_rate = config.learning_rate();
         let order = order_fingerprint(data, &lengths);
         ensure!(
             progress.batch == 0 || progress.order == order,

@@ -128,7 +128,7 @@ impl Optimizer {
             beta1: self.config.adam.beta1,
             beta2: self.config.adam.beta2,
             epsilon: self.config.adam.epsilon,
-            weight_decay: self.weight_decay(),
+            weight_decay: self.config.weight_decay(),
             decoupled: self.config.optimizer == OptimizerKind::Adamw,
         };
         fused::adam(
@@ -153,13 +153,9 @@ impl Optimizer {
             learning_rate,
             momentum: self.config.sgd.momentum,
             nesterov: self.config.sgd.nesterov,
-            weight_decay: self.weight_decay(),
+            weight_decay: self.config.weight_decay(),
         };
         fused::sgd(&self.weights, gradients, momenta, options, skipped)
-    }
-
-    fn weight_decay(&self) -> f64 {
-        self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
     }
 
     /// Calls `update` for every weight with its gradient, weight decay included. The gradient is
@@ -170,7 +166,7 @@ impl Optimizer {
         applied: &Tensor,
         update: impl Fn(&mut Self, usize, &Tensor),
     ) {
-        let (decay, applied) = (self.weight_decay(), applied.to_kind(Kind::Bool));
+        let (decay, applied) = (self.config.weight_decay(), applied.to_kind(Kind::Bool));
         for (index, gradient) in gradients.iter().enumerate() {
             let gradient = match decay {
                 0.0 => gradient.shallow_clone(),

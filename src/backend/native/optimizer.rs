@@ -137,14 +137,10 @@ impl Optimizer {
         }
     }
 
-    fn weight_decay(&self) -> f64 {
-        self.config.weight_decay.unwrap_or(self.config.optimizer.weight_decay())
-    }
-
     /// Returns the fraction that a gradient of zero subtracts from the state, if rows are updated
     /// lazily: a gradient of zero then changes no weight.
     fn lazy_decay(&self) -> Option<f32> {
-        let (config, decay) = (&self.config, self.weight_decay());
+        let (config, decay) = (&self.config, self.config.weight_decay());
         let kept = match config.optimizer {
             _ if config.sparse_embedding || decay != 0.0 => return None,
             OptimizerKind::Adadelta => config.adadelta.rho,
@@ -156,7 +152,7 @@ impl Optimizer {
     }
 
     fn rule(&self, learning_rate: f64, factor: f32) -> Rule {
-        let (config, decay) = (&self.config, self.weight_decay());
+        let (config, decay) = (&self.config, self.config.weight_decay());
         let (l2, decoupled) = match config.optimizer {
             OptimizerKind::Adamw => (0.0, (1.0 - learning_rate * decay) as f32),
             _ => (decay as f32, 1.0),

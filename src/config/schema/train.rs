@@ -71,6 +71,24 @@ section! {
 }
 
 impl TrainConfig {
+    /// Peak learning rate. Its default depends on the optimizer.
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate.unwrap_or(match self.optimizer {
+            OptimizerKind::Adam | OptimizerKind::Adamw => 0.002,
+            OptimizerKind::Rmsprop => 0.001,
+            OptimizerKind::Adadelta => 1.0,
+            OptimizerKind::Sgd => 0.1,
+        })
+    }
+
+    /// Weight decay. Its default depends on the optimizer, as in PyTorch.
+    pub fn weight_decay(&self) -> f64 {
+        self.weight_decay.unwrap_or(match self.optimizer {
+            OptimizerKind::Adamw => 0.01,
+            _ => 0.0,
+        })
+    }
+
     /// Maximum number of tokens per batch, if it is a fixed number.
     pub fn tokens(&self) -> Option<usize> {
         match self.token_budget {
@@ -199,23 +217,6 @@ choice! {
         Adadelta = "adadelta",
         /// Stochastic gradient descent.
         Sgd = "sgd",
-    }
-}
-
-impl OptimizerKind {
-    /// Default learning rate.
-    pub fn learning_rate(self) -> f64 {
-        match self {
-            Self::Adam | Self::Adamw => 0.002,
-            Self::Rmsprop => 0.001,
-            Self::Adadelta => 1.0,
-            Self::Sgd => 0.1,
-        }
-    }
-
-    /// Default weight decay, the same as PyTorch's.
-    pub fn weight_decay(self) -> f64 {
-        if self == Self::Adamw { 0.01 } else { 0.0 }
     }
 }
 

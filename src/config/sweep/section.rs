@@ -11,7 +11,7 @@ use crate::config::overrides::Override;
 use crate::config::print::inline_yaml;
 use crate::config::schema::{CASES, SWEEP};
 use crate::config::types::SweepSection;
-use crate::config::value::{FieldValue, at_least};
+use crate::config::value::{FieldValue, above, at_least};
 
 /// The field that the key `seed` stands for.
 const SEED: &str = "train.seed";
@@ -248,8 +248,8 @@ fn distribution(written: &Mapping) -> Result<Distribution, String> {
     if low >= high {
         return Err(format!("{name} needs low < high, found [{low}, {high}]"));
     }
-    if kind.is_logarithmic() && low <= 0.0 {
-        return Err(format!("{name} needs low > 0, found {low}"));
+    if kind.is_logarithmic() && !above(0.0).contains(low) {
+        return Err(format!("{name} needs low > 0, found {}", inline_yaml(&low.to_yaml())));
     }
     let is_integer = |end: &f64| end.fract() == 0.0 && end.abs() <= MAX_INTEGER;
     if kind.is_integer() && ![low, high].iter().all(is_integer) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use super::lines::for_each_line;
 use super::sink::{Row, Sink, field_of, not_utf8};
@@ -26,7 +27,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
-        sink.add(line, parse(bytes, &texts, &label, &config.filter))
+        sink.add(line, parse(bytes, &texts, &label, config))
     })
 }
 
@@ -35,27 +36,39 @@ fn parse(
     bytes: &[u8],
     texts: &[String],
     label: &str,
-    filter: &BTreeMap<String, String>,
+    config: &DataConfig,
 ) -> Result<Option<Row>, String> {
     let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
-    let object: serde_json::Map<String, Json> = serde_json::from_str(line).map_err(|error| {
+    let object: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(|error| {
         // serde_json counts lines from the start of `line`, so its line number is always 1.
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {
-        Some(Json::String(text)) => Ok(text.clone()),
-        Some(scalar @ (Json::Number(_) | Json::Bool(_))) => Ok(scalar.to_string()),
-        Some(_) => Err(format!("\"{key}\" must be a string, a number or a boolean")),
+        Some(raw) => text_of(raw, config)
+            .ok_or_else(|| format!("\"{key}\" must be a string, a number or a boolean")),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
         }
     };
-    for (key, wanted) in filter {
+    for (key, wanted) in &config.filter {
         if value(key)? != *wanted {
             return Ok(None);
         }
     }
     let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
     Ok(Some(Row { texts, label: value(label)? }))
+}
+
+/// Returns a string, or a number or boolean as it is spelled, such as `1.10` or `1e3`.
+fn text_of(raw: &RawValue, config: &DataConfig) -> Option<String> {
+    match serde_json::from_str(raw.get()).ok()? {
+        Json::String(text) => Some(text),
+        // Version 0.1 of lstmtext dropped the spelling.
+        scalar @ (Json::Number(_) | Json::Bool(_)) => match config.has_first_rules() {
+            true => Some(scalar.to_string()),
+            false => Some(raw.get().to_owned()),
+        },
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
 }

@@ -115,6 +115,21 @@ fn json_lines_are_read_by_key() {
 }
 
 #[test]
+fn numbers_in_json_lines_keep_their_spelling() {
+    let content = b"{\"text\": 1.10, \"label\": true, \"v\": 1.10}\n\
+                    {\"text\": 12345678901234567890123, \"label\": 1e3, \"v\": 1.10}\n\
+                    {\"text\": \"a \\u00e9\", \"label\": -0.0, \"v\": \"1.10\"}\n\
+                    {\"text\": \"x\", \"label\": 0, \"v\": 1.1}\n";
+    let read = read_file("a.jsonl", content, "  filter: {v: 1.10}\n").unwrap();
+    let expected = [("true", "1.10"), ("1e3", "12345678901234567890123"), ("-0.0", "a \u{e9}")];
+    assert_eq!(pairs(&read), expected);
+    // Runs of lstmtext 0.1 dropped the spelling.
+    let read = read_file("a.jsonl", content, "  filter: {v: 1.1}\n  version: 1\n").unwrap();
+    assert_eq!(pairs(&read)[1].0, "1000.0");
+    assert_eq!(read.len(), 3);
+}
+
+#[test]
 fn fasttext_labels_precede_the_text() {
     let read = read_file("a.txt", b"__label__pos very good\n__label__neg bad\n", "").unwrap();
     assert_eq!(pairs(&read), [("pos", "very good"), ("neg", "bad")]);
