@@ -33,12 +33,50 @@ problem() {
     problems=1
 }
 
+# install_command NEED: prints the command that installs a C or C++ compiler or Python, for the package
+# manager of this system.
+install_command() {
+    local manager
+    for manager in apt-get dnf pacman zypper ''; do
+        ! command -v "$manager" >/dev/null || break
+    done
+    case $manager/$1 in
+    apt-get/c) echo apt install gcc libc6-dev ;;
+    apt-get/c++) echo apt install g++ ;;
+    apt-get/python) echo apt install python3 python3-venv ;;
+    pacman/python) echo pacman -S python ;;
+    pacman/*) echo pacman -S gcc ;;
+    dnf/c | zypper/c) echo "$manager" install gcc ;;
+    dnf/c++ | zypper/c++) echo "$manager" install gcc-c++ ;;
+    dnf/python | zypper/python) echo "$manager" install python3 ;;
+    *) echo "install it with the package manager of this system" ;;
+    esac
+}
+
+# Prints how to install a recent Rust. The cargo of most distributions is too old, and some, such as
+# Debian 12, have no package of rustup.
+rustup_advice() {
+    local rustup="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    if command -v rustup >/dev/null; then
+        echo "rustup update stable && rustup default stable"
+    elif [[ -x ~/.cargo/bin/cargo ]]; then
+        echo ". ~/.cargo/env, which puts the cargo of rustup first in PATH"
+    elif command -v apt-cache >/dev/null && [[ -n $(apt-cache show rustup 2>/dev/null) ]]; then
+        echo "apt install rustup && rustup default stable"
+    elif command -v pacman >/dev/null; then
+        echo "pacman -S rustup && rustup default stable"
+    else
+        command -v curl >/dev/null || rustup="install curl, then $rustup"
+        echo "$rustup && . ~/.cargo/env"
+    fi
+}
+
 check_cargo() {
     local have want advice
     want=$(sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
-    advice="install Rust $want or newer with rustup (see https://rustup.rs; Debian 13 and Ubuntu 24.04 also have a package rustup)"
+    advice="lstmtext needs Rust $want or newer, which rustup installs: $(rustup_advice)"
     if ! command -v cargo >/dev/null; then
-        problem "cargo is missing: $advice"
+        problem "cargo is missing; $advice"
         return
     fi
     if ! have=$(cargo --version 2>&1); then
@@ -48,18 +86,17 @@ check_cargo() {
     # An old cargo fails to parse Cargo.toml, with a message that does not say why.
     have=$(cut -d' ' -f2 <<<"$have")
     if [[ $(printf '%s\n' "$want" "$have" | sort -V | head -n 1) != "$want" ]]; then
-        ! command -v rustup >/dev/null || advice="run rustup update stable"
-        problem "cargo $have is too old: $advice"
+        problem "cargo $have is too old; $advice"
     fi
 }
 
-# check_compiler LANGUAGE COMPILER PACKAGES: COMPILER may contain options, or a wrapper and a compiler.
+# check_compiler LANGUAGE COMPILER: COMPILER may contain options, or a wrapper and a compiler.
 check_compiler() {
     local tool
     # rustc links with cc.
     for tool in "$2" cc; do
         if ! command -v "${tool%% *}" >/dev/null; then
-            problem "the $1 compiler ${tool%% *} is missing: apt install $3"
+            problem "the $1 compiler ${tool%% *} is missing: $(install_command "${1,,}")"
             return
         fi
     done
@@ -89,13 +126,17 @@ find_python() {
             [[ -z $have ]] || : "${complaint:="$candidate is Python $have, but PyTorch has wheels for 3.10 to 3.14: install one of these, and set PYTHON=... if it is not in PATH"}"
         elif ! "$candidate" -I -c 'import venv, ensurepip; ensurepip.version()' 2>/dev/null; then
             # Debian keeps ensurepip, which venv needs, in a separate package.
-            : "${complaint:="$candidate has no venv module: apt install ${candidate##*/}-venv"}"
+            if command -v apt-get >/dev/null; then
+                : "${complaint:="$candidate has no venv module: apt install ${candidate##*/}-venv"}"
+            else
+                : "${complaint:="$candidate has no venv or ensurepip module: install them, or another Python, and set PYTHON=..."}"
+            fi
         else
             python=$candidate
             return
         fi
     done
-    problem "${complaint:-"${PYTHON:-python3} is missing: apt install python3 python3-venv"}"
+    problem "${complaint:-"${PYTHON:-python3} is missing: $(install_command python)"}"
 }
 
 # --- .venv ------------------------------------------------------------------
@@ -421,11 +462,11 @@ main() {
 
     [[ -z $program$libtorch ]] || check_cargo
     if [[ -n $libtorch ]]; then
-        check_compiler C++ "${CXX:-c++}" g++
+        check_compiler C++ "${CXX:-c++}"
         own=$(own_libtorch)
         [[ -n $own ]] || venv=1
     elif [[ -n $program ]]; then
-        check_compiler C "${CC:-cc}" 'gcc libc6-dev'
+        check_compiler C "${CC:-cc}"
     fi
     [[ -z $libtorch$venv ]] || take_lock
     [[ -z $venv ]] || venv_works || find_python
