@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use crate::backend::{Backend, Backends, Compute, Learner, SingleProcess, Times};
+use crate::cli::starter;
 use crate::config::{self, BackendKind, ConfigError, Input};
 use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
@@ -100,7 +101,8 @@ struct Round {
 
 /// Runs the command.
 pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let resolved = config::load(&args.config, &args.set.overrides)?;
+    let resolved = config::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?;
     let config = resolved.config.clone();
     let backend = args.compute.start_training(backends, &config)?;
     // With `backend: auto`, both backends are compared.

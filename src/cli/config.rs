@@ -6,13 +6,15 @@ use clap::Args;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
-use crate::config::{defaults, load, reference, resolved_yaml};
+use crate::cli::starter;
+use crate::config::{defaults, defaults_with, load, reference};
 use crate::output::print;
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext config                         every field with its default and description
   lstmtext config configs/imdb.yaml       every field with its value in this file
+  lstmtext config --set train.epochs=5    the defaults with a change
   lstmtext config --reference             reference in Markdown";
 
 /// Print the resolved configuration with a description of every field
@@ -22,7 +24,7 @@ pub struct ConfigArgs {
     /// Configuration file (YAML); by default the defaults are printed
     config: Option<PathBuf>,
     /// Print the reference of all fields in Markdown
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, conflicts_with_all = ["config", "overrides"])]
     reference: bool,
     #[command(flatten)]
     set: SetArgs,
@@ -31,9 +33,11 @@ pub struct ConfigArgs {
 /// Runs the command.
 pub fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     let text = match &args.config {
-        Some(path) => load(path, &args.set.overrides)?.to_yaml(),
+        Some(path) => load(path, &args.set.overrides)
+            .map_err(|error| starter::explain(error, path))?
+            .to_yaml(),
         None if args.reference => reference(&defaults()),
-        None => resolved_yaml(&defaults()),
+        None => defaults_with(&args.set.overrides)?.to_yaml(),
     };
     print(&text)?;
     Ok(SUCCESS)

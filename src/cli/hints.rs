@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::output::shell::{quoted, quoted_path};
+
 /// Name under which this program was called.
 pub fn program() -> String {
-    std::env::args().next().map_or("lstmtext".into(), |name| quoted(Path::new(&name)))
+    std::env::args_os().next().map_or("lstmtext".into(), |name| quoted(&name))
 }
 
 /// Command that starts TensorBoard: the one in PATH, or the one in `.venv`.
@@ -21,7 +23,7 @@ pub fn tensorboard(curves: &Path) -> String {
         }
         (false, false) => ("tensorboard", "  (first: pip install tensorboard)"),
     };
-    format!("{program} --logdir {}{remark}", quoted(&relative(curves)))
+    format!("{program} --logdir {}{remark}", quoted_path(&relative(curves)))
 }
 
 /// Returns a path relative to the current directory if it is inside it.
@@ -30,15 +32,5 @@ pub fn relative(path: &Path) -> PathBuf {
     match path.strip_prefix(&here) {
         Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
         _ => path.to_owned(),
-    }
-}
-
-/// Quotes a path for a shell.
-pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@=".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

@@ -11,12 +11,15 @@ mod evaluate;
 mod exit;
 mod explain;
 mod export;
+mod habits;
 mod hints;
 mod import;
+mod output_directory;
 mod plot;
 mod predict;
 mod runs;
 mod serve;
+mod starter;
 mod states;
 mod summary;
 mod sweep;
@@ -30,6 +33,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::backend::Backends;
+use crate::config::ConfigError;
 
 pub use exit::exit_code;
 
@@ -65,7 +69,12 @@ impl Cli {
     /// Returns the exit code after it has printed an error, or the help.
     pub fn of_arguments() -> Result<Self, ExitCode> {
         let arguments: Vec<OsString> = env::args_os().collect();
-        Self::try_parse_from(&arguments).map_err(|error| exit::after_clap(&error, &arguments))
+        Self::try_parse_from(&arguments).map_err(|fault| {
+            match habits::advice(&fault, &arguments, &Self::command()) {
+                Some(advice) => exit::exit_code(Err(ConfigError::new(advice).into())),
+                None => exit::after_clap(&fault, &arguments),
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
+use crate::cli::starter;
 use crate::config::{self, Config, logit_count};
 use crate::data;
 use crate::model::summary::{Layer, summarize};
@@ -37,7 +38,9 @@ struct Report<'a> {
 
 /// Runs the command. Like Keras, counts an embedding of `text.vocabulary_size` rows.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let config = config::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?
+        .config;
     let classes = args.classes.map(|classes| Ok(classes as usize));
     let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
         note(format!("assuming 2 classes, because the training file cannot be read: {error:#}"));

@@ -13,12 +13,14 @@ use serde_json::{Map, Value};
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::{FAILURE, SUCCESS};
-use super::hints::{program, quoted, relative, tensorboard};
+use super::hints::{program, relative, tensorboard};
+use crate::cli::{output_directory, starter};
 use crate::config::{ConfigError, Sweep, positive_integer};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
 use crate::output::format::{join_names, pluralize};
 use crate::output::sanitize::file_name;
+use crate::output::shell::{quoted, quoted_path};
 use crate::output::{message, note, print, print_json, print_wrapped, terminal_width, warning};
 use crate::run::directory::RunDirectory;
 use crate::sweep::{
@@ -73,8 +75,10 @@ pub struct SweepArgs {
 
 /// Runs the command.
 pub fn run(args: SweepArgs) -> anyhow::Result<u8> {
-    let sweep = Sweep::load(&args.config, &args.set.overrides)?;
+    let sweep = Sweep::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?;
     let path = args.out.clone().unwrap_or_else(|| default_directory(&sweep));
+    output_directory::check(&path)?;
     let directory = SweepDirectory::new(sweep, &path);
     match args.index {
         Some(index) => train_one(&directory, index, &args),
@@ -231,7 +235,7 @@ fn print_start(directory: &SweepDirectory, left: usize, launch: Launch) {
 fn print_resume(directory: &SweepDirectory) {
     let total = directory.runs.len();
     let finished = total - directory.unfinished().len();
-    let arguments = env::args().skip(1).map(|argument| quoted(Path::new(&argument)));
+    let arguments = env::args_os().skip(1).map(|argument| quoted(&argument));
     message(format!(
         "stopped by a signal; {finished} of {total} runs have finished, the others are saved"
     ));
@@ -244,7 +248,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
     let board = Leaderboard::of(directory);
     for failure in failures {
         let run = &directory.runs[failure.index];
-        let log = quoted(&relative(&run.log()));
+        let log = quoted_path(&relative(&run.log()));
         message(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
     }
     let deviation = match board.has_deviations() {
@@ -278,7 +282,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
             warned.len(),
             pluralize(directory.runs.len(), "run"),
             program(),
-            quoted(&relative(directory.path())),
+            quoted_path(&relative(directory.path())),
             join_names(&warned)
         ));
     }
@@ -300,10 +304,10 @@ fn write_leaderboard(directory: &SweepDirectory, board: &Leaderboard) -> anyhow:
 /// Prints the commands to look at the runs and to test the best one.
 fn print_next(directory: &SweepDirectory, board: &Leaderboard) {
     let Some(winner) = board.winner() else { return };
-    let path = quoted(&relative(directory.path()));
+    let path = quoted_path(&relative(directory.path()));
     message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(directory.path()), program()));
     if has_test_examples(&directory.sweep.base.config) {
-        let winner = quoted(&relative(&directory.path().join(&winner.run)));
+        let winner = quoted_path(&relative(&directory.path().join(&winner.run)));
         message(format!("  {} evaluate {winner} --split test", program()));
     }
 }

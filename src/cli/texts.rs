@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 
-use super::hints::{program, quoted, relative};
+use super::hints::{program, relative};
 use crate::config::{Config, ConfigError};
 use crate::data::describe_data_line;
 use crate::io::input::is_stdin;
+use crate::output::shell::quoted_path;
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
 use crate::run::checkpoint::Checkpoint;
@@ -96,7 +97,7 @@ impl FirstLine {
         };
         let (name, data) = match is_stdin(file) {
             true => ("stdin".to_owned(), "FILE".to_owned()),
-            false => (file.display().to_string(), quoted(file)),
+            false => (file.display().to_string(), quoted_path(file)),
         };
         let expected = match TextColumns::of(&self.config.inputs).is_single() {
             true => "a text",
@@ -106,7 +107,7 @@ impl FirstLine {
             "{name}:1: expected {expected} on each line, found {description}; to score a file with labels: \
              {} evaluate {} --data {data}",
             program(),
-            quoted(&relative(&self.checkpoint)),
+            quoted_path(&relative(&self.checkpoint)),
         )
     }
 }

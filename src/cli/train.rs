@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
-use super::hints::{program, quoted, relative, tensorboard};
+use super::hints::{program, relative, tensorboard};
+use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{self, BackendKind, Config, Override, logit_count};
 use crate::data::prepared::PreparedData;
@@ -20,6 +21,7 @@ use crate::io::files::create_directories;
 use crate::model::summary::summarize;
 use crate::output::format::{group_digits, join_names, pluralize};
 use crate::output::sanitize::file_name;
+use crate::output::shell::quoted_path;
 use crate::output::{message, message_width, note, print, print_json, warning};
 use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
@@ -84,7 +86,7 @@ pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
                 run.last().display()
             ));
             let no_test = if args.no_test { "--no-test " } else { "" };
-            let run = quoted(run.path());
+            let run = quoted_path(run.path());
             message(format!("to resume:\n  {} train {no_test}--resume {run}", program()));
             Ok(128 + signal as u8)
         }
@@ -116,11 +118,15 @@ impl Session<'_> {
     }
 
     fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
-        let resolved = config::load_single(config, self.overrides())?;
+        let resolved = config::load_single(config, self.overrides())
+            .map_err(|error| starter::explain(error, config))?;
         let backend = self.start_backend(&resolved.config)?;
         let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
         let path = match &self.args.out {
-            Some(path) => path.clone(),
+            Some(path) => {
+                output_directory::check_new(path)?;
+                path.clone()
+            }
             None => create_run_directory(&name)?,
         };
         // A run that cannot start leaves no directory behind.
@@ -290,10 +296,10 @@ fn with_checkpoint_hint(
         return error;
     }
     anyhow!(
-        "{error}; the last checkpoint, \"{}\", is intact; to resume from it: {} train --resume {}",
+        "{error}; the last checkpoint, \"{}\", is intact; to resume from it:\n  {} train --resume {}",
         run.last().display(),
         program(),
-        quoted(run.path())
+        quoted_path(run.path())
     )
 }
 
@@ -404,7 +410,7 @@ fn report(
         program(),
         program(),
         columns.usage(),
-        path = quoted(&relative(run.path())),
+        path = quoted_path(&relative(run.path())),
     ));
     Ok(())
 }

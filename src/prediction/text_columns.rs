@@ -1,47 +1,80 @@
 //! Texts from the command line, from lines and from JSON, assigned to the text columns of a model.
 
+use std::ffi::OsStr;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
 use serde_json::{Map, Value};
 
-use crate::config::{Column, ConfigError, Inputs};
+use crate::config::{Column, ConfigError, Input, Inputs};
+use crate::output::shell::quoted;
 
 /// A `NAME=TEXT` argument.
 #[derive(Clone, Debug)]
-pub struct NamedText {
-    name: String,
-    text: String,
-}
+pub struct NamedText(String);
 
 impl FromStr for NamedText {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, text) = text.split_once('=').ok_or_else(|| {
-            format!("found \"{text}\", expected NAME=TEXT, such as question=\"Who?\"")
-        })?;
-        Ok(Self { name: name.trim().into(), text: text.into() })
+        match text.contains('=') {
+            true => Ok(Self(text.to_owned())),
+            false => {
+                Err(format!("found \"{text}\", expected NAME=TEXT, such as question=\"Who?\""))
+            }
+        }
     }
 }
 
-/// Names of the text columns of a model, as in the data files.
-pub struct TextColumns(Vec<String>);
+impl NamedText {
+    /// The name, if it contains no `=`.
+    fn name(&self) -> &str {
+        self.0.split('=').next().unwrap_or_default().trim()
+    }
+
+    /// Returns the text if it is that of `name`.
+    fn text_of(&self, name: &str) -> Option<&str> {
+        self.0.trim_start().strip_prefix(name)?.trim_start().strip_prefix('=')
+    }
+}
+
+/// Text columns of a model.
+pub struct TextColumns {
+    /// Names as in the data files.
+    names: Vec<String>,
+    /// Name of the input that consists of the column, in place of which it can be used.
+    aliases: Vec<Option<String>>,
+}
 
 impl TextColumns {
     /// Returns the columns of these inputs.
     pub fn of(inputs: &Inputs) -> Self {
-        Self(inputs.columns().into_iter().map(Column::key).collect())
+        let names: Vec<String> = inputs.columns().into_iter().map(Column::key).collect();
+        let alias = |name: &String| {
+            let is_column =
+                |input: &&Input| matches!(&input.columns.0[..], [column] if column.key() == *name);
+            let alias = inputs.iter().find(is_column)?.name.clone();
+            alias.filter(|alias| !names.contains(alias))
+        };
+        let aliases = names.iter().map(alias).collect();
+        Self { names, aliases }
+    }
+
+    /// Returns each column with the names that it can be given by.
+    fn columns(&self) -> impl Iterator<Item = (&String, Vec<&str>)> {
+        self.names.iter().zip(&self.aliases).map(|(name, alias)| {
+            (name, [name.as_str()].into_iter().chain(alias.as_deref()).collect())
+        })
     }
 
     /// Names of the columns.
     pub fn names(&self) -> &[String] {
-        &self.0
+        &self.names
     }
 
     /// Returns true if there is only one column, so that texts need no name.
     pub fn is_single(&self) -> bool {
-        self.0.len() == 1
+        self.names.len() == 1
     }
 
     /// Returns the texts of each column from the command line.
@@ -53,13 +86,13 @@ impl TextColumns {
         texts: Vec<String>,
         named: Vec<NamedText>,
     ) -> Result<Vec<Vec<String>>, ConfigError> {
-        let columns = self.0.join(", ");
+        let columns = self.names.join(", ");
         if self.is_single() {
             return match named.first() {
                 None => Ok(vec![texts]),
                 Some(text) => Err(ConfigError::new(format!(
                     "--input {}: the model has a single text column; pass the text without --input",
-                    text.name
+                    text.name()
                 ))),
             };
         }
@@ -68,23 +101,35 @@ impl TextColumns {
                 "the model has several text columns ({columns}); pass each text as --input NAME=TEXT"
             )));
         }
-        if let Some(unknown) = named.iter().find(|text| !self.0.contains(&text.name)) {
-            let name = &unknown.name;
-            return Err(ConfigError::new(format!(
-                "--input {name}: unknown text column; the model has {columns}"
-            )));
-        }
-        let text = |name: &String| {
-            let mut matches = named.iter().filter(|text| text.name == *name);
-            match (matches.next(), matches.next()) {
-                (Some(text), None) => Ok(vec![text.text.clone()]),
-                (None, _) => Err(ConfigError::new(format!("--input {name}=TEXT is missing"))),
-                (Some(_), Some(_)) => {
-                    Err(ConfigError::new(format!("--input {name} is given more than once")))
-                }
+        let mut given: Vec<Option<String>> = vec![None; self.names.len()];
+        for each in &named {
+            let Some((column, text)) = self.find(each) else {
+                return Err(ConfigError::new(format!(
+                    "--input {}: unknown text column; the model has {columns}",
+                    each.name()
+                )));
+            };
+            if given[column].replace(text.to_owned()).is_some() {
+                let name = &self.names[column];
+                return Err(ConfigError::new(format!("--input {name} is given more than once")));
             }
+        }
+        let text = |(name, text): (&String, Option<String>)| match text {
+            Some(text) => Ok(vec![text]),
+            None => Err(ConfigError::new(format!("--input {name}=TEXT is missing"))),
         };
-        self.0.iter().map(text).collect()
+        self.names.iter().zip(given).map(text).collect()
+    }
+
+    /// Returns the index of the column that an argument names, and its text. A name may contain `=`,
+    /// so the longest matches.
+    fn find<'t>(&self, argument: &'t NamedText) -> Option<(usize, &'t str)> {
+        let names = self.columns().enumerate().flat_map(|(index, (_, names))| {
+            names.into_iter().map(move |name| (name.len(), index, name))
+        });
+        let matches = names
+            .filter_map(|(length, index, name)| Some((length, index, argument.text_of(name)?)));
+        matches.max_by_key(|(length, ..)| *length).map(|(_, index, text)| (index, text))
     }
 
     /// Parses lines, the first of which is line `first` of the file. Returns the texts of each
@@ -98,7 +143,7 @@ impl TextColumns {
         if self.is_single() {
             return (vec![lines], None);
         }
-        let mut columns = vec![Vec::with_capacity(lines.len()); self.0.len()];
+        let mut columns = vec![Vec::with_capacity(lines.len()); self.names.len()];
         for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let object = self.object(&serde_json::from_str(line).unwrap_or(Value::Null));
             match object.with_context(|| format!("line {} of the texts", first + number)) {
@@ -127,21 +172,25 @@ impl TextColumns {
     }
 
     fn object(&self, value: &Value) -> anyhow::Result<Vec<String>> {
-        let expected = || format!("expected a JSON object with the fields {}", self.0.join(", "));
+        let expected =
+            || format!("expected a JSON object with the fields {}", self.names.join(", "));
         let object = value.as_object().ok_or_else(|| anyhow!(expected()))?;
-        let text = |name: &String| match object.get(name) {
+        let text = |(name, names): (&String, Vec<&str>)| match names
+            .into_iter()
+            .find_map(|name| object.get(name))
+        {
             Some(Value::String(text)) => Ok(text.clone()),
             // As in training data.
             Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Ok(scalar.to_string()),
             Some(_) => Err(anyhow!("\"{name}\" must be a string, a number or a boolean")),
             None => Err(anyhow!("{}; \"{name}\" is missing", expected())),
         };
-        self.0.iter().map(text).collect()
+        self.columns().map(text).collect()
     }
 
     /// Returns a JSON object with the text of each column.
     pub fn to_json(&self, texts: &[&str]) -> Map<String, Value> {
-        self.0.iter().cloned().zip(texts.iter().map(|text| Value::from(*text))).collect()
+        self.names.iter().cloned().zip(texts.iter().map(|text| Value::from(*text))).collect()
     }
 
     /// Example of the arguments that pass a text.
@@ -149,9 +198,59 @@ impl TextColumns {
         match self.is_single() {
             true => "\"Your text.\"".into(),
             false => {
-                let each = self.0.iter().map(|name| format!("--input {name}=\"…\""));
-                each.collect::<Vec<_>>().join(" ")
+                let argument = |name: &String| {
+                    // A value that begins with a hyphen would be taken for an option.
+                    let separator = if name.starts_with('-') { '=' } else { ' ' };
+                    format!("--input{separator}{}=\"…\"", quoted(OsStr::new(name)))
+                };
+                self.names.iter().map(argument).collect::<Vec<_>>().join(" ")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn columns(inputs: &str) -> TextColumns {
+        let yaml = format!("data: {{train: x}}\ninputs: {inputs}\n");
+        TextColumns::of(&config::parse(&yaml, "", &[]).unwrap().config.inputs)
+    }
+
+    fn texts(columns: &TextColumns, arguments: &[&str]) -> Result<Vec<Vec<String>>, String> {
+        let named = arguments.iter().map(|argument| argument.parse().unwrap()).collect();
+        columns.from_arguments(Vec::new(), named).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn texts_are_named_by_column_or_input() {
+        let columns =
+            columns("{story: {column: 'the = story'}, question: {}, more: {column: [a, b]}}");
+        let expected = ["x=1", "y", "1", "2"].map(|text| vec![text.to_owned()]);
+        for story in ["the = story=x=1", "story=x=1", " story =x=1"] {
+            assert_eq!(texts(&columns, &[story, "question=y", "a=1", "b=2"]).unwrap(), expected);
+        }
+        let twice = texts(&columns, &["story=x", "the = story=x", "question=y", "a=1", "b=2"]);
+        assert!(twice.unwrap_err().contains("given more than once"));
+        let unknown = texts(&columns, &["more=x"]).unwrap_err();
+        assert!(unknown.contains("--input more: unknown text column"), "{unknown}");
+        let object = serde_json::json!({"story": "x=1", "question": "y", "a": "1", "b": 2});
+        assert_eq!(columns.parse_json(&object).unwrap(), expected.concat());
+    }
+
+    #[test]
+    fn a_column_takes_precedence_over_an_input_of_its_name() {
+        let columns = columns("{a: {column: b}, b: {column: a}, c: {column: a=1}}");
+        let expected = ["of b", "of a", "of a=1"].map(|text| vec![text.to_owned()]);
+        assert_eq!(texts(&columns, &["a=of a", "b=of b", "a=1=of a=1"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_usage_is_quoted_for_a_shell() {
+        let columns = columns("{a: {column: it's it}, b: {column: '-x'}, c: {column: plain}}");
+        let expected = r#"--input 'it'\''s it'="…" --input=-x="…" --input plain="…""#;
+        assert_eq!(columns.usage(), expected);
     }
 }

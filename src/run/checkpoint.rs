@@ -22,6 +22,7 @@ use crate::io::files::{
 };
 use crate::io::replace::replace_directory;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
+use crate::output::shell::quoted_path;
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
@@ -288,7 +289,8 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
     if path.join("last").join(MANIFEST).is_file() {
         bail!(
             "\"{shown}\" has no best/ yet; use \"{shown}/last\", or continue the run with \
-             train --resume {shown}"
+             train --resume {}",
+            quoted_path(path)
         );
     }
     if path.is_file() {
@@ -296,7 +298,8 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
     }
     let advice = match path.join(CONFIG).is_file() {
         true => format!(
-            "; if the run stopped before its first checkpoint, restart it with train --resume {shown}"
+            "; if the run stopped before its first checkpoint, restart it with train --resume {}",
+            quoted_path(path)
         ),
         false => String::new(),
     };

@@ -182,7 +182,10 @@ fn usage_errors_have_their_own_exit_code() {
     ] {
         let done = dir.lstmtext(line).assert().code(2).stdout("");
         done.stderr(
-            contains("Usage: lstmtext").or(contains("possible values")).or(contains("expected")),
+            contains("Usage: lstmtext")
+                .or(contains("possible values"))
+                .or(contains("expected"))
+                .or(contains("--set train.epochs=3")),
         );
     }
 }
@@ -296,4 +299,14 @@ fn texts_of_a_configuration_keep_their_spelling() {
     let sets = "--set data.split.validation=4 --set data.filter.version=1.1";
     let out = stdout(&dir.lstmtext(&format!("data stats c.yaml {sets}")).assert().success());
     assert!(out.contains("no: 3, yes: 3"), "{out}");
+}
+
+#[test]
+fn the_defaults_can_be_printed_with_changes() {
+    let dir = TestDir::new();
+    let out = stdout(&dir.lstmtext("config --set train.epochs=7").assert().success());
+    assert!(out.contains("\n  epochs: 7\n"), "{out}");
+    let set = dir.lstmtext("config --set train.epochs=-3 --set train.lr=1");
+    assert_fails(set, 2, &["train.epochs: found -3", "did you mean train.learning_rate?"]);
+    assert_fails(dir.lstmtext("config --reference --set train.epochs=3"), 2, &["--reference"]);
 }

@@ -116,7 +116,7 @@ fn texts_that_do_not_match_the_columns_are_rejected() {
     };
     fails("text", &["body, question", "--input NAME=TEXT"]);
     fails("--input body=a", &["--input question=TEXT is missing"]);
-    fails("--input body=a --input story=b", &["--input story", "body, question"]);
+    fails("--input body=a --input stories=b", &["--input stories", "body, question"]);
     fails("--input body=a --input body=b --input question=c", &["body is given more than once"]);
     fails("--input body", &["NAME=TEXT"]);
     for (line, word) in [

@@ -21,6 +21,7 @@ mod fetch;
 mod inputs;
 mod keras;
 mod learning;
+mod newcomers;
 mod pipes;
 mod plot;
 mod predict;

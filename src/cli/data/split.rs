@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
+use crate::cli::starter;
 use crate::config::{self, Column};
 use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
@@ -30,7 +31,9 @@ pub struct SplitArgs {
 
 /// Runs the command.
 pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let config = config::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?
+        .config;
     ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;

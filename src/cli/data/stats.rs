@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
+use crate::cli::starter;
 use crate::config::{self, Input};
 use crate::data::stats::{SplitStats, split_stats};
 use crate::data::unknown_texts;
@@ -48,7 +49,9 @@ struct StatsReport {
 
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let config = config::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?
+        .config;
     let mut data = data::load(&config)?;
     let encoders = data.train.encoders(&config.inputs)?;
     data.drop_long_texts(&config)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
+use crate::cli::starter;
 use crate::config::{self, Input};
 use crate::data;
 use crate::output::format::group_digits;
@@ -39,7 +40,9 @@ pub struct VocabArgs {
 
 /// Runs the command.
 pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)?.config;
+    let config = config::load(&args.config, &args.set.overrides)
+        .map_err(|error| starter::explain(error, &args.config))?
+        .config;
     let index = index_of(&config.inputs, args.input.as_deref())?;
     let splits = data::load(&config)?;
     splits.notes.iter().for_each(note);

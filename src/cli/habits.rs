@@ -1,0 +1,59 @@
+//! Arguments that other programs have, and what does the same here.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+
+use crate::config::{defaults, field_of_argument};
+use crate::output::shell::quoted;
+
+/// Arguments of other programs that are not fields of the configuration.
+const ARGUMENTS: [(&[&str], &str, &str); 4] = [
+    (&["output", "output-dir", "outdir", "out-dir", "save-dir", "logdir"], "out", "--out"),
+    (&["gpu", "gpus", "cuda"], "device", "--device cuda"),
+    (&["thread", "workers", "num-workers", "n-jobs", "jobs"], "threads", "--threads"),
+    (&["resume-from", "resume-from-checkpoint", "checkpoint"], "resume", "--resume"),
+];
+
+/// Returns an error that says how to set what an unknown argument of `program` sets elsewhere, such as
+/// `--epochs 3` or fastText's `-epoch 3`.
+pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) -> Option<String> {
+    let ContextValue::String(unknown) = fault.get(ContextKind::InvalidArg)? else { return None };
+    if fault.kind() != ErrorKind::UnknownArgument || !unknown.starts_with('-') {
+        return None;
+    }
+    let words: Vec<&str> = arguments.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+    let command = words
+        .iter()
+        .skip(1)
+        .try_fold(program, |command, word| command.find_subcommand(word).ok_or(command));
+    let command = command.unwrap_or_else(|last| last);
+    let has = |name: &str| command.get_arguments().any(|arg: &Arg| arg.get_long() == Some(name));
+
+    // clap reads -epoch as -e with a value.
+    let is_unknown = |word: &&str| word.starts_with(unknown.as_str());
+    let index = words.iter().position(is_unknown)?;
+    let (argument, value) = match words[index].split_once('=') {
+        Some((argument, value)) => (argument, Some(value)),
+        None => (words[index], words.get(index + 1).copied()),
+    };
+    let name = argument.trim_start_matches('-').replace('_', "-").to_lowercase();
+    if matches!(name.as_str(), "config" | "config-file" | "cfg" | "c") {
+        let takes_file = command.get_positionals().any(|arg| arg.get_id() == "config");
+        return takes_file
+            .then(|| format!("unknown argument {argument}; name the file without it"));
+    }
+    if let Some((.., ours)) =
+        ARGUMENTS.iter().find(|(names, long, _)| has(long) && names.contains(&name.as_str()))
+    {
+        return Some(format!("unknown argument {argument}; use {ours}"));
+    }
+    let field = field_of_argument(argument, &defaults()).filter(|_| has("set"))?;
+    let is_value = |value: &&str| !value.starts_with('-') || value.parse::<f64>().is_ok();
+    let set = format!("{field}={}", value.filter(is_value).unwrap_or("VALUE"));
+    Some(format!(
+        "unknown argument {argument}; fields of the configuration are set with --set {}",
+        quoted(set.as_ref())
+    ))
+}

@@ -1,0 +1,144 @@
+//! Answers to what users of other programs try first.
+
+use std::fs::File;
+use std::process::Command;
+
+use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails, stderr, stdout};
+
+/// Returns a directory with small data files in several formats.
+fn data_files() -> TestDir {
+    let rows = |format: fn(usize, String) -> String| -> String {
+        (0..40).map(|i| format(i, format!("word{i} some text"))).collect()
+    };
+    let csv = rows(|i, text| format!("{i},\"{text}, it is\",{}\n", i % 2));
+    let mut dir = TestDir::new()
+        .file("reviews.csv", format!("id,review: text,stars\n{csv}"))
+        .file("it's here.csv", rows(|i, text| format!("{},{text}\n", i % 2)))
+        .file("a.tsv", format!("text\tlabel\n{}", rows(|i, text| format!("{text}\t{}\n", i % 2))))
+        .file(
+            "reviews.jsonl",
+            rows(|i, text| format!("{{\"n\": {i}, \"body\": \"{text}\", \"true\": {}}}\n", i % 2)),
+        )
+        .file("fast.txt", rows(|i, text| format!("__label__{} {text}\n", i % 2)));
+    for class in ["neg", "pos"] {
+        for i in 0..10 {
+            dir = dir.file(&format!("folder/train/{class}/{i}.txt"), format!("word{i} {class}"));
+        }
+    }
+    dir
+}
+
+#[test]
+fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
+    let mut dir = data_files();
+    for data in [
+        "reviews.csv",
+        "it's here.csv",
+        "a.tsv",
+        "reviews.jsonl",
+        "fast.txt",
+        "folder",
+        "folder/train",
+    ] {
+        let mut command = dir.lstmtext("train");
+        command.arg(data);
+        let message = assert_fails(command, 2, &["save these lines as "]);
+        let lines = &message[message.find("\ndata:\n").unwrap()..];
+        assert!(lines.lines().count() <= 7, "{message}");
+        dir = dir.file("mine.yaml", lines);
+        let done = dir.lstmtext("data stats mine.yaml --set text.min_count=1").assert().success();
+        assert!(stdout(&done).contains("\nvalidation "), "{data}");
+    }
+    assert_fails(dir.lstmtext("summary reviews.csv"), 2, &["stars", "save these lines"]);
+    let dir = dir.file("one.csv", "x\n1\n2\n").file("broken.yaml", "a: [");
+    assert_fails(dir.lstmtext("train one.csv"), 2, &["is a data file, not a configuration"]);
+    assert_fails(dir.lstmtext("train broken.yaml"), 2, &["broken.yaml:2:1: invalid YAML"]);
+}
+
+#[test]
+fn a_run_in_place_of_a_configuration_can_be_resumed() {
+    let dir = TestDir::new().file("my run/config.yaml", "data: {train: /x.csv}\n");
+    let mut command = dir.lstmtext("train");
+    command.arg("my run");
+    assert_fails(command, 2, &["is a run, not a configuration", " train --resume 'my run'"]);
+}
+
+#[test]
+fn arguments_of_other_programs_are_answered_with_ours() {
+    let dir = TestDir::new();
+    for (arguments, answer) in [
+        ("--epochs 3", "--set train.epochs=3"),
+        ("--epochs=3", "--set train.epochs=3"),
+        ("-epoch 3", "--set train.epochs=3"),
+        ("-lr 0.1", "--set train.learning_rate=0.1"),
+        ("--learning-rate", "--set train.learning_rate=VALUE"),
+        ("--batch_size 8", "--set train.batch_size=8"),
+        ("-minCount 2", "--set text.min_count=2"),
+        ("--seed -1", "--set train.seed=-1"),
+        ("--hidden-size 64", "--set model.lstm.units=64"),
+        ("--weight-decay --json", "--set train.weight_decay=VALUE"),
+        ("--text-column a*b", "--set 'data.text_column=a*b'"),
+        ("--output_dir x", "--out"),
+        ("--gpu", "--device cuda"),
+        ("--config y.yaml", "name the file without it"),
+        ("--frobnicate", "unexpected argument '--frobnicate'"),
+    ] {
+        assert_fails(dir.lstmtext(&format!("train x.yaml {arguments}")), 2, &[answer]);
+    }
+    assert_fails(dir.lstmtext("data stats x.yaml --lr 1"), 2, &["--set train.learning_rate=1"]);
+    assert_fails(dir.lstmtext("runs --lr 1"), 2, &["unexpected argument '--lr'"]);
+}
+
+#[test]
+fn a_run_needs_a_directory_of_its_own() {
+    let dir = data_files().file("c.yaml", "data: {train: a.tsv}\n");
+    let home = dir.path("folder");
+    let train = |out: &str| {
+        let mut command = dir.lstmtext("train c.yaml --out");
+        command.env("HOME", &home).arg(out);
+        command
+    };
+    let before = dir.names("");
+    for (out, reason) in [
+        ("/", "is the root directory"),
+        ("/../.", "is the root directory"),
+        ("folder", "is your home directory"),
+        ("folder/../folder/", "is your home directory"),
+        (".", "is not empty"),
+        ("folder/train", "is not empty"),
+    ] {
+        assert_fails(train(out), 2, &[reason, "choose a new"]);
+    }
+    let dir = dir.file("s.yaml", "data: {train: a.tsv}\nsweep: {seed: [1]}\n");
+    assert_fails(dir.lstmtext("sweep s.yaml --out /"), 2, &["is the root directory"]);
+    assert_eq!(dir.names("").len(), before.len() + 1);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let dir = TestDir::new();
+    for line in ["--help", "train --help", "--version", "config", "completions bash", "devices"] {
+        let mut command = dir.process(line);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(message.contains("cannot write to stdout: No space left on device"), "{message}");
+    }
+}
+
+#[test]
+fn printed_commands_can_be_pasted() {
+    let dir = TestDir::with_data();
+    let mut train = dir.lstmtext("train small.yaml --out");
+    let messages = stderr(&train.arg("it's a \"run\"").assert().success());
+    let next = messages.lines().find(|line| line.contains(" predict ")).unwrap();
+    let shell = |command: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", command]).current_dir(dir.path("")).envs(ENVIRONMENT);
+        shell.output().unwrap()
+    };
+    let output = shell(next);
+    assert!(output.status.success(), "{next}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(!output.stdout.is_empty() && next.trim().starts_with(BINARY), "{next}");
+}
