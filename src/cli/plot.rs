@@ -1,15 +1,18 @@
 //! `lstmtext plot`.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 
 use super::exit::SUCCESS;
+use crate::config::positive_integer;
 use crate::events::{self, SubRun};
 use crate::io::files::create_directories;
 use crate::io::replace::write_output;
+use crate::objective::metrics::Score;
 use crate::output::{note, print_data};
 use crate::plot::curves::{self, Options, RunCurves, TAGS, XAxis};
 use crate::plot::words::{self, WordsPlot};
@@ -17,7 +20,7 @@ use crate::plot::{Picture, Theme};
 use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
-use crate::run::listing::{RunReport, find, is_run};
+use crate::run::listing::{RunReport, find, is_run, ranking_metric};
 use crate::system::threads;
 use crate::text::{Encoder, OOV, START};
 
@@ -26,10 +29,10 @@ Examples:
   lstmtext plot runs/a
   lstmtext plot runs/a runs/b --to pictures --no-words
   lstmtext plot runs/* --x time --smoothing 0.9 --no-words
-  lstmtext plot sweeps/sweep              curves of all runs in this directory
+  lstmtext plot sweeps/sweep              curves of the best runs in this directory
 
-curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of all runs, \
-including running ones. Training curves are smoothed as in TensorBoard; many steps are averaged.
+curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of the runs with \
+the best validation, including running ones, in the order of their ranking. Training curves are smoothed as in TensorBoard; many steps are averaged.
 words.svg and words.png show, for models with two classes, the probability of the second class for \
 each word of the vocabulary by itself.
 
@@ -55,6 +58,9 @@ pub struct PlotArgs {
     /// Theme of the pictures
     #[arg(long, value_name = "THEME", default_value = "auto")]
     theme: Theme,
+    /// Maximum number of runs in the picture of the curves, the best first
+    #[arg(long, value_name = "N", default_value = "7", value_parser = positive_integer)]
+    top: NonZeroUsize,
     /// Do not plot per-word probabilities
     #[arg(long)]
     no_words: bool,
@@ -78,18 +84,32 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     let no_words = args.no_words || parent.is_some();
     let names = unique_names(&paths);
     let runs: Vec<RunDirectory> = paths.iter().map(|path| RunDirectory::open(path)).collect();
-    let curves: Vec<RunCurves> = runs
+    let mut curves: Vec<RankedCurves> = runs
         .iter()
         .zip(&names)
         .map(|(run, name)| read_curves(run, name, args.x))
         .collect::<Result<_, _>>()?;
+    let metric = ranking_metric(curves.iter().map(|run| &run.report));
+    curves.sort_by(|a, b| match (a.score(), b.score()) {
+        (Some(a), Some(b)) => a.rank(b, metric),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    });
+    let hidden = curves.len().saturating_sub(args.top.get());
+    let shown: Vec<RunCurves> =
+        curves.into_iter().take(args.top.get()).map(|run| run.curves).collect();
+    if hidden > 0 {
+        let (shown, all) = (shown.len(), runs.len());
+        note(format!(
+            "the curves are those of the {shown} best of {all} runs; --top {all} shows all"
+        ));
+    }
     let directory = args.to.or(parent).unwrap_or_else(|| match &paths[..] {
         [run] => run.clone(),
         _ => PathBuf::from("."),
     });
     create_directories(&directory)?;
-    let options = Options { x_axis: args.x, smoothing: args.smoothing, theme: args.theme };
-    write(&directory, "curves", &curves::draw(&curves, &options)?)?;
+    let options = Options { x_axis: args.x, smoothing: args.smoothing, hidden, theme: args.theme };
+    write(&directory, "curves", &curves::draw(&shown, &options)?)?;
     if no_words {
         return Ok(SUCCESS);
     }
@@ -171,11 +191,23 @@ fn components(path: &Path) -> Vec<String> {
     path.components().filter_map(name).collect()
 }
 
+/// The curves of a run, and what ranks it.
+struct RankedCurves {
+    curves: RunCurves,
+    report: RunReport,
+}
+
+impl RankedCurves {
+    fn score(&self) -> Option<Score> {
+        self.report.scored.map(|scored| scored.validation)
+    }
+}
+
 /// Reads the curves of a run.
 ///
 /// # Errors
 /// Returns an error if the run has no curves, or none for this x axis.
-fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<RunCurves> {
+fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<RankedCurves> {
     let path = run.path().display();
     if !run.path().is_dir() {
         bail!("there is no directory \"{path}\"");
@@ -183,12 +215,13 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
     if is_checkpoint(run.path()) {
         bail!("\"{path}\" is a checkpoint; pass its run, the directory that contains it");
     }
+    let report = RunReport::read(run.path());
     let curves = RunCurves {
         name: name.to_owned(),
         records: run.records()?,
         times: run.times()?,
         steps: events::scalars(run.path(), SubRun::Train, TAGS)?,
-        best: RunReport::read(run.path()).best.map(|best| best.validation),
+        best: report.best.map(|best| best.validation),
     };
     let has_steps = curves.steps.iter().any(|curve| !curve.is_empty());
     if curves.records.is_empty() && !(has_steps && x_axis == XAxis::Step) {
@@ -201,7 +234,7 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
     if x_axis == XAxis::Time && curves.times.is_empty() {
         bail!("cannot plot \"{path}\" by time: its times.jsonl is missing or empty");
     }
-    Ok(curves)
+    Ok(RankedCurves { curves, report })
 }
 
 /// Draws the per-word probabilities of a run. Prints a note and returns `None` if that is not possible.

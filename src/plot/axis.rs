@@ -79,6 +79,16 @@ impl Axis {
         Self { low: low - padding, high: high + padding, step }
     }
 
+    /// Start of the range.
+    pub(super) fn low(&self) -> f64 {
+        self.low
+    }
+
+    /// End of the range.
+    pub(super) fn high(&self) -> f64 {
+        self.high
+    }
+
     /// Returns the ticks.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let first = (self.low / self.step - 1e-6).ceil();

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, PathElement, RGBColor,
-    Rectangle, SVGBackend, ShapeStyle,
+    BitMapBackend, Circle, Color as _, DrawingBackend, IntoDrawingArea, PathElement, Polygon,
+    RGBColor, Rectangle, SVGBackend, ShapeStyle,
 };
 
 use super::color::{BACKGROUND, Color, Theme, hexadecimal};
@@ -31,6 +31,7 @@ enum Shape {
     Line { points: Vec<Point>, width: f64, color: Color },
     Bar { corners: [Point; 2], color: Color },
     Dot { center: Point, radius: f64, color: Color },
+    Polygon { corners: Vec<Point>, color: Color },
 }
 
 impl Shape {
@@ -48,7 +49,10 @@ impl Shape {
 
     fn color(&self) -> Color {
         match self {
-            Self::Line { color, .. } | Self::Bar { color, .. } | Self::Dot { color, .. } => *color,
+            Self::Line { color, .. }
+            | Self::Bar { color, .. }
+            | Self::Dot { color, .. }
+            | Self::Polygon { color, .. } => *color,
         }
     }
 }
@@ -87,6 +91,11 @@ impl Canvas {
     /// Draws a filled circle.
     pub(super) fn dot(&mut self, center: Point, radius: f64, color: Color) {
         self.shapes.push(Shape::Dot { center, radius, color });
+    }
+
+    /// Draws a filled polygon.
+    pub(super) fn polygon(&mut self, corners: Vec<Point>, color: Color) {
+        self.shapes.push(Shape::Polygon { corners, color });
     }
 
     /// Draws a text of a font size, vertically centered at `position`. Texts are above all shapes.
@@ -229,6 +238,10 @@ fn draw<B: DrawingBackend>(
             Shape::Dot { center, radius, color } => {
                 let style = color.in_theme(theme).filled();
                 area.draw(&Circle::new(scaled(*center, SCALE), scaled_length(*radius), style))?;
+            }
+            Shape::Polygon { corners, color } => {
+                let corners: Vec<_> = corners.iter().map(|point| scaled(*point, SCALE)).collect();
+                area.draw(&Polygon::new(corners, color.in_theme(theme).filled()))?;
             }
         }
     }

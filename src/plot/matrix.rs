@@ -1,18 +1,21 @@
 //! Confusion matrix as a PNG.
 
+use std::collections::HashSet;
+
 use anyhow::Context;
 
 use super::canvas::Canvas;
 use super::color::{BACKGROUND, BLUE, Color, FOREGROUND, GRAY};
 use super::geometry::Point;
-use super::text::{Align, text_width, truncate};
+use super::text::{Align, text_width, truncate_middle};
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 12.0;
 /// Height above the cells, for the word "predicted" and the column names or numbers.
 const HEADER: f64 = 52.0;
-/// Maximum width of a row name, and the width of the row number after it.
+/// Maximum width of a row name, also if names would look alike, and the width of the row number after it.
 const MAX_NAME_WIDTH: f64 = 140.0;
+const MAX_DISTINCT_NAME_WIDTH: f64 = 420.0;
 const NUMBER_WIDTH: f64 = 30.0;
 /// Width of all cells if there are few classes. TensorBoard shows images 340 pixels wide, and scales larger
 /// ones down without smoothing.
@@ -53,8 +56,13 @@ pub struct PngImage {
 /// # Errors
 /// Returns an error if the image cannot be encoded.
 pub fn draw(matrix: &Matrix) -> anyhow::Result<PngImage> {
-    let names = matrix.labels.iter().map(|label| truncate(label, NAME_SIZE, MAX_NAME_WIDTH));
-    let names: Vec<String> = names.collect();
+    let names_of = |width| -> Vec<String> {
+        matrix.labels.iter().map(|label| truncate_middle(label, NAME_SIZE, width)).collect()
+    };
+    let mut names = names_of(MAX_NAME_WIDTH);
+    if names.iter().collect::<HashSet<_>>().len() < names.len() {
+        names = names_of(MAX_DISTINCT_NAME_WIDTH);
+    }
     let grid = Grid::new(&names);
     let size = [grid.left, grid.top]
         .map(|start| (start + grid.cell * names.len() as f64 + MARGIN).ceil() as u32);

@@ -7,13 +7,16 @@ use super::canvas::{Canvas, Picture};
 use super::color::{BLUE, Color, FOREGROUND, GRAY, GRID, PALETTE, Theme, VERMILION};
 use super::frame::Frame;
 use super::geometry::{Dashes, Point};
-use super::text::{Align, MEDIUM, SMALL, text_width, truncate};
+use super::text::{Align, MEDIUM, SMALL, short_names, text_width, truncate_middle};
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 36.0;
 const LEFT: f64 = 100.0;
 /// Width of the legend, to the right of the charts.
-const LEGEND_WIDTH: f64 = 190.0;
+const LEGEND_WIDTH: f64 = 300.0;
+/// Length of a line in the legend, and the maximum width of a name.
+const LINE: f64 = 26.0;
+const NAME_WIDTH: f64 = LEGEND_WIDTH - 18.0 - LINE - 10.0 - 6.0;
 /// Minimum and maximum width of the charts.
 const MIN_WIDTH: f64 = 560.0;
 const MAX_WIDTH: f64 = 1500.0;
@@ -103,7 +106,7 @@ impl Panel {
         let changes = changes(plot, &charts[0].lines);
         let labels = labeled_words(&changes, &columns).into_iter().map(|index| WordLabel {
             index,
-            text: truncate(&plot.words[index], SMALL, MAX_LABEL),
+            text: truncate_middle(&plot.words[index], SMALL, MAX_LABEL),
             color: word_color(changes[index], plot.labels.len()),
         });
         Self { labels: labels.collect(), columns, charts }
@@ -197,20 +200,23 @@ fn charts(plot: &StatesPlot) -> Vec<Chart> {
 }
 
 fn probability_chart(plot: &StatesPlot) -> Chart {
-    let line = |(number, class): (usize, usize)| Line {
-        name: plot.labels[class].clone(),
+    let line = |(number, (class, name)): (usize, (usize, String))| Line {
+        name,
         color: PALETTE[number % PALETTE.len()],
         values: plot.probabilities.iter().map(|row| row[class]).collect(),
     };
     let classes = selected_classes(plot.labels.len(), plot.probabilities);
+    let names: Vec<(usize, &str)> =
+        classes.iter().map(|class| (*class, plot.labels[*class].as_str())).collect();
+    let names = short_names(&names, SMALL, NAME_WIDTH);
     let class = match plot.labels {
-        [_, second] => format!("“{}”", truncate(second, MEDIUM, 200.0)),
+        [_, second] => format!("“{}”", truncate_middle(second, MEDIUM, 200.0)),
         _ => "each class".to_owned(),
     };
     let name = plot
         .name
         .as_ref()
-        .map_or(String::new(), |name| format!("{}: ", truncate(name, MEDIUM, 120.0)));
+        .map_or(String::new(), |name| format!("{}: ", truncate_middle(name, MEDIUM, 120.0)));
     let read = plot.words.len();
     let truncated = match plot.tokens_unread {
         0 => String::new(),
@@ -223,7 +229,7 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
         title,
         height: PROBABILITY_HEIGHT,
         axis: Axis::new(0.0, 1.0, TICK_STEP),
-        lines: classes.into_iter().enumerate().map(line).collect(),
+        lines: classes.into_iter().zip(names).enumerate().map(line).collect(),
         has_midline: plot.labels.len() == 2,
     }
 }
@@ -290,13 +296,9 @@ impl Chart {
 
 /// Draws the name of a line to the right of its chart.
 fn draw_legend(canvas: &mut Canvas, frame: &Frame, number: usize, line: &Line) {
-    const LINE: f64 = 26.0;
     let (left, y) = (frame.right + 18.0, frame.top + 12.0 + 27.0 * number as f64);
     canvas.line(&[(left, y), (left + LINE, y)], 2.6, line.color);
-    let max_width = LEGEND_WIDTH - 18.0 - LINE - 10.0 - 6.0;
-    let name = truncate(&line.name, SMALL, max_width);
-    debug_assert!(text_width(&name, SMALL) <= max_width);
-    canvas.text((left + LINE + 10.0, y), Align::Left, SMALL, FOREGROUND, &name);
+    canvas.text((left + LINE + 10.0, y), Align::Left, SMALL, FOREGROUND, &line.name);
 }
 
 /// Returns the color of a word label. With two classes it is the color of the class that the word makes more

@@ -116,6 +116,23 @@ pub(super) fn truncate_middle(text: &str, size: f64, max_width: f64) -> String {
     })
 }
 
+/// Cuts out the middle of the names that are wider than `max_width`. Names come with an index; those that
+/// would look alike get it as a number from 1.
+pub(super) fn short_names(names: &[(usize, &str)], size: f64, max_width: f64) -> Vec<String> {
+    let short: Vec<String> =
+        names.iter().map(|(_, name)| truncate_middle(name, size, max_width)).collect();
+    let is_unique = |name: &String| short.iter().filter(|other| *other == name).count() == 1;
+    let numbered = |(short, (index, name)): (&String, &(usize, &str))| match is_unique(short) {
+        true => short.clone(),
+        false => {
+            let number = format!("({}) ", index + 1);
+            let rest = max_width - text_width(&number, size);
+            number + &truncate_middle(name, size, rest)
+        }
+    };
+    short.iter().zip(names).map(numbered).collect()
+}
+
 fn shorten(
     text: &str,
     size: f64,
@@ -154,5 +171,16 @@ mod tests {
         assert_eq!(truncate("short", 20.0, 0.0), "…");
         let name = truncate_middle("imdb-20261121-093158", 20.0, 130.0);
         assert!(name.starts_with("imdb") && name.ends_with("158") && name.contains('…'), "{name}");
+    }
+
+    #[test]
+    fn names_that_would_look_alike_are_numbered() {
+        let [one, two] = ["one", "two"].map(|middle| {
+            format!("a long beginning of a name, {middle}, and a long end of a name")
+        });
+        let names = short_names(&[(4, &one), (7, &two), (9, "plain")], 16.0, 160.0);
+        assert!(names[0].starts_with("(5) a") && names[1].starts_with("(8) a"), "{names:?}");
+        assert!(names.iter().all(|name| text_width(name, 16.0) <= 160.0), "{names:?}");
+        assert_eq!(names[2], "plain");
     }
 }

@@ -43,7 +43,7 @@ pub struct WordsPlot<'a> {
 /// # Errors
 /// Returns an error if the picture cannot be encoded.
 pub fn draw(plot: &WordsPlot, theme: Theme) -> anyhow::Result<Picture> {
-    let labels = plot.labels.map(|label| truncate(label, MEDIUM, 160.0));
+    let labels = plot.labels.map(|label| truncate_middle(label, MEDIUM, 160.0));
     let mut canvas = Canvas::new(WIDTH, HEIGHT);
     draw_title(&mut canvas, plot);
     draw_histogram(&mut canvas, plot.words, &labels);

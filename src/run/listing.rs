@@ -13,6 +13,7 @@ use crate::events;
 use crate::model::parameters::embedding_name;
 use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
+use crate::output::note;
 use crate::run::checkpoint::{self, is_checkpoint};
 use crate::run::directory::{
     CheckpointKind, RunDirectory, RunSummary, ScoredWeights, ValidationRecord, ValidationTime,
@@ -89,6 +90,21 @@ pub struct RunReport {
     pub warnings: Vec<String>,
     /// Errors in its files.
     pub faults: Vec<String>,
+}
+
+/// Returns the metric that ranks runs: that of their configurations, or the loss with a note if these
+/// differ.
+pub fn ranking_metric<'r>(reports: impl Iterator<Item = &'r RunReport>) -> StoppingMetric {
+    let configs = reports.filter_map(|report| Some(&report.resolved.as_ref()?.config));
+    let mut metrics = configs.map(|config| config.train.early_stopping.metric);
+    let first = metrics.next().unwrap_or(StoppingMetric::ValidationLoss);
+    match metrics.all(|metric| metric == first) {
+        true => first,
+        false => {
+            note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
+            StoppingMetric::ValidationLoss
+        }
+    }
 }
 
 /// Finds the directories of runs in `directory`, which may be a run itself. The result is sorted.

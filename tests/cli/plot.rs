@@ -96,6 +96,24 @@ fn several_runs_share_one_picture() {
 }
 
 #[test]
+fn the_best_runs_are_drawn_in_the_order_of_their_ranking() {
+    let dir = TestDir::with_data();
+    for (name, rate) in [("a", 1e-6), ("b", 0.05), ("c", 1e-3)] {
+        dir.train(&format!("small.yaml --out all/{name} --set train.learning_rate={rate}"));
+    }
+    let legend = |line: &str| -> Vec<String> {
+        dir.lstmtext(line).assert().success();
+        let names = texts(&dir, "all/curves.svg").into_iter();
+        names.filter(|text| ["a", "b", "c"].contains(&&**text)).collect()
+    };
+    assert_eq!(legend("plot all"), ["b", "c", "a"]);
+    assert_eq!(legend("plot all --top 2"), ["b", "c"]);
+    let done = dir.lstmtext("plot all --top 2").assert().success();
+    assert!(stderr(&done).contains("--top 3 shows all"), "{}", stderr(&done));
+    assert_has(&texts(&dir, "all/curves.svg"), &["not shown: 1 more run"]);
+}
+
+#[test]
 fn the_x_axis_is_an_option() {
     let dir = TestDir::with_run();
     for (x, expected) in [

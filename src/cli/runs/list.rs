@@ -17,8 +17,8 @@ use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
-use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
-use crate::run::listing::{RunReport, find};
+use crate::output::{is_terminal, message, print, print_json, terminal_width};
+use crate::run::listing::{RunReport, find, ranking_metric};
 
 /// Minimum width of truncated names in a terminal.
 const MIN_NAME_WIDTH: usize = 12;
@@ -137,20 +137,6 @@ impl SortKey {
     }
 }
 
-/// Returns the metric that ranks the runs: that of their configurations, or the loss if these differ.
-fn ranking_metric(runs: &[NamedRun]) -> StoppingMetric {
-    let configs = runs.iter().filter_map(|run| Some(&run.report.resolved.as_ref()?.config));
-    let mut metrics = configs.map(|config| config.train.early_stopping.metric);
-    let first = metrics.next().unwrap_or(StoppingMetric::ValidationLoss);
-    match metrics.all(|metric| metric == first) {
-        true => first,
-        false => {
-            note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
-            StoppingMetric::ValidationLoss
-        }
-    }
-}
-
 /// Runs the command.
 pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let directory = &args.directory;
@@ -163,7 +149,8 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let mut runs: Vec<NamedRun> = runs
         .map(|path| NamedRun { name: name(&path, directory), report: RunReport::read(&path) })
         .collect();
-    let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(&runs)));
+    let reports = runs.iter().map(|run| &run.report);
+    let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(reports)));
     sort.sort(&mut runs, args.reverse);
     let differing = differing_fields(&runs);
     match args.json {

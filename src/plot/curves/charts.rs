@@ -2,14 +2,15 @@
 
 use super::layout::{Column, LEFT, LOWER, RIGHT, Row, UPPER};
 use super::run::{Run, XAxis};
-use super::style::{RAW, TRAINING, VALIDATION, best_dot, color, dots};
+use super::style::{RAW, TRAINING, VALIDATION, best_dot, clip_mark, color, markers, run_line};
+use crate::output::format::group_digits;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::Canvas;
 use crate::plot::color::{BACKGROUND, Color, FOREGROUND, GRAY};
 use crate::plot::frame::Frame;
 use crate::plot::geometry::{Dashes, Point};
 use crate::plot::series::{bin, clip, downsample, smooth, trim};
-use crate::plot::text::{Align, LARGE, MEDIUM};
+use crate::plot::text::{Align, LARGE, MEDIUM, SMALL};
 use crate::run::directory::ValidationRecord;
 
 /// Maximum number of points of a curve. Neighboring points are averaged.
@@ -17,6 +18,8 @@ pub(super) const MAX_POINTS: usize = 300;
 /// Fraction of the lowest and of the highest values of a training curve that the y axis need not contain,
 /// the same as in TensorBoard.
 const OUTLIERS: f64 = 0.05;
+/// Validation losses that exceed this many times the loss at the start are left out of the y axis.
+const DIVERGED: f64 = 3.0;
 /// Length of a dash of overlapping curves.
 const DASH: f64 = 16.0;
 
@@ -162,20 +165,47 @@ impl Chart {
             canvas.text(center, Align::Center, MEDIUM, GRAY, "not measured");
         }
         for (number, curve) in curves.iter().enumerate() {
-            area.line(canvas, &curve.raw, RAW.width, RAW.color(color(number)));
+            area.line(canvas, &curve.raw, None, RAW.width, RAW.color(color(number)));
         }
         let style = if self.validation.is_some() { TRAINING } else { VALIDATION };
         for (number, curve) in curves.iter().enumerate() {
             let color = style.color(color(number));
-            area.line(canvas, &curve.training, style.width, color);
+            area.line(canvas, &curve.training, Some(number), style.width, color);
             if !curve.has_steps {
-                dots(canvas, number, &area.points(&curve.training), color);
+                markers(canvas, number, &area.inside(&curve.training), color);
             }
         }
         if !self.smooth {
             draw_overlapping(canvas, curves, &area);
         }
         draw_validation(canvas, curves, &area);
+        self.draw_clip_marks(canvas, curves, &area);
+    }
+
+    /// Marks where curves leave the chart, and says how far.
+    fn draw_clip_marks(&self, canvas: &mut Canvas, curves: &[Curve], area: &Area) {
+        let Frame { y, top, bottom, .. } = &area.frame;
+        let (mut highest, mut lowest) = (y.high(), y.low());
+        for (number, curve) in curves.iter().enumerate() {
+            let points = || curve.raw.iter().chain(&curve.training).chain(&curve.validation);
+            let by_value = |a: &&Point, b: &&Point| a.1.total_cmp(&b.1);
+            if let Some(max) = points().max_by(by_value).filter(|max| max.1 > y.high()) {
+                clip_mark(canvas, (area.point(*max).0, *top), true, color(number));
+                highest = highest.max(max.1);
+            }
+            if let Some(min) = points().min_by(by_value).filter(|min| min.1 < y.low()) {
+                clip_mark(canvas, (area.point(*min).0, *bottom), false, color(number));
+                lowest = lowest.min(min.1);
+            }
+        }
+        let above = (highest > y.high()).then(|| format!("up to {}", short_number(highest)));
+        let below = (lowest < y.low()).then(|| format!("down to {}", short_number(lowest)));
+        let beyond: Vec<String> = above.into_iter().chain(below).collect();
+        if !beyond.is_empty() {
+            let text = format!("clipped: values {}", beyond.join(" and "));
+            let position = (self.column.right, self.row.title);
+            canvas.text(position, Align::Right, SMALL, GRAY, &text);
+        }
     }
 
     fn frame(&self, curves: &[Curve], x: &XScale) -> Frame {
@@ -188,12 +218,33 @@ impl Chart {
         let y = match self.limit {
             Some(limit) => {
                 let validation = curves.iter().flat_map(|curve| values(&curve.validation));
-                Axis::around(training.chain(validation), (0.0, limit))
+                // A run that diverges would flatten all curves.
+                let bound =
+                    if limit.is_finite() { limit } else { DIVERGED * typical_start(curves) };
+                let values = training.chain(validation).filter(|value| *value <= bound);
+                Axis::around(values, (0.0, limit))
             }
             None => Axis::from_zero(training),
         };
         let (Column { left, right }, Row { top, bottom, .. }) = (self.column, self.row);
         Frame { left, top, right, bottom, x: x.axis.clone(), y }
+    }
+}
+
+/// Returns the median over the runs of their first value, about the loss of a model that knows nothing.
+fn typical_start(curves: &[Curve]) -> f64 {
+    let first = |curve: &Curve| Some(curve.training.first().or(curve.validation.first())?.1);
+    let mut first: Vec<f64> = curves.iter().filter_map(first).collect();
+    first.sort_by(f64::total_cmp);
+    first.get(first.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
+
+/// Formats a number with about three digits.
+fn short_number(number: f64) -> String {
+    match number.abs() {
+        size if size >= 1e6 => format!("{number:.2e}"),
+        size if size >= 100.0 => group_digits(number.abs().round() as usize),
+        _ => format!("{number:.2}"),
     }
 }
 
@@ -213,9 +264,28 @@ impl Area {
         points.iter().map(|point| self.point(*point)).collect()
     }
 
-    fn line(&self, canvas: &mut Canvas, points: &[Point], width: f64, color: Color) {
+    /// Returns the points that are inside the chart.
+    fn inside(&self, points: &[Point]) -> Vec<Point> {
+        let Frame { top, bottom, .. } = self.frame;
+        let mut points = self.points(points);
+        points.retain(|point| (top - 0.5..=bottom + 0.5).contains(&point.1));
+        points
+    }
+
+    /// Draws the parts of a line that are inside the chart, in the style of a run if it has a number.
+    fn line(
+        &self,
+        canvas: &mut Canvas,
+        points: &[Point],
+        run: Option<usize>,
+        width: f64,
+        color: Color,
+    ) {
         for line in clip(&self.points(points), self.frame.top, self.frame.bottom) {
-            canvas.line(&line, width, color);
+            match run {
+                Some(number) => run_line(canvas, &line, number, width, color),
+                None => canvas.line(&line, width, color),
+            }
         }
     }
 }
@@ -232,16 +302,18 @@ fn draw_overlapping(canvas: &mut Canvas, curves: &[Curve], area: &Area) {
 fn draw_validation(canvas: &mut Canvas, curves: &[Curve], area: &Area) {
     // An outline separates the curves from those below.
     for curve in curves {
-        area.line(canvas, &curve.validation, VALIDATION.width + 2.8, BACKGROUND);
+        area.line(canvas, &curve.validation, None, VALIDATION.width + 2.8, BACKGROUND);
     }
     for (number, curve) in curves.iter().enumerate() {
-        area.line(canvas, &curve.validation, VALIDATION.width, color(number));
-        dots(canvas, number, &area.points(&curve.validation), color(number));
+        area.line(canvas, &curve.validation, Some(number), VALIDATION.width, color(number));
+        markers(canvas, number, &area.inside(&curve.validation), color(number));
     }
     // Above all curves, since they matter most.
     for (number, curve) in curves.iter().enumerate() {
-        if let Some(best) = curve.best {
-            best_dot(canvas, area.point(best), color(number));
+        if let Some(best) =
+            curve.best.map(|best| area.inside(&[best])).and_then(|best| best.first().copied())
+        {
+            best_dot(canvas, best, color(number));
         }
     }
 }

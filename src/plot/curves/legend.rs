@@ -2,7 +2,8 @@
 
 use super::layout::{LEFT, LEGEND_LINE, LEGEND_ROW, LEGEND_TOP};
 use super::run::Run;
-use super::style::{RAW, TRAINING, VALIDATION, best_dot, color, dots};
+use super::style::{RAW, TRAINING, VALIDATION, best_dot, color, markers, run_line};
+use crate::output::format::pluralize;
 use crate::plot::canvas::Canvas;
 use crate::plot::color::{FOREGROUND, GRAY};
 use crate::plot::geometry::Point;
@@ -30,8 +31,9 @@ fn draw_key_name(canvas: &mut Canvas, (end, y): Point, name: &str) -> f64 {
     left + text_width(name, SMALL) + 26.0
 }
 
-/// Draws a row for each run: its color, its name, its best validation.
-pub(super) fn draw_legend(canvas: &mut Canvas, runs: &[Run]) {
+/// Draws a row for each run: its style, its name, its best validation; and the number of runs that the
+/// picture does not show.
+pub(super) fn draw_legend(canvas: &mut Canvas, runs: &[Run], hidden: usize) {
     let left = LEFT.left;
     let text = left + LEGEND_LINE + 14.0;
     let names: Vec<String> =
@@ -39,9 +41,15 @@ pub(super) fn draw_legend(canvas: &mut Canvas, runs: &[Run]) {
     let widest = names.iter().map(|name| text_width(name, MEDIUM)).fold(0.0, f64::max);
     for (number, (run, name)) in runs.iter().zip(&names).enumerate() {
         let y = LEGEND_TOP + LEGEND_ROW * number as f64;
-        canvas.line(&[(left, y), (left + LEGEND_LINE, y)], VALIDATION.width, color(number));
-        dots(canvas, number, &[(left + LEGEND_LINE / 2.0, y)], color(number));
+        let line = [(left, y), (left + LEGEND_LINE, y)];
+        run_line(canvas, &line, number, VALIDATION.width, color(number));
+        markers(canvas, number, &[(left + LEGEND_LINE / 2.0, y)], color(number));
         canvas.text((text, y), Align::Left, MEDIUM, FOREGROUND, name);
         canvas.text((text + widest + 28.0, y), Align::Left, SMALL, GRAY, &run.best_validation());
+    }
+    if hidden > 0 {
+        let y = LEGEND_TOP + LEGEND_ROW * runs.len() as f64;
+        let others = format!("not shown: {}", pluralize(hidden, "more run"));
+        canvas.text((text, y), Align::Left, SMALL, GRAY, &others);
     }
 }

@@ -24,16 +24,19 @@ pub struct Options {
     pub x_axis: XAxis,
     /// Weight of the previous average in the exponential moving average. 0 disables smoothing.
     pub smoothing: f64,
+    /// Number of runs that the picture does not show.
+    pub hidden: usize,
     /// Color theme.
     pub theme: Theme,
 }
 
-/// Draws the curves of all runs in four charts above a legend.
+/// Draws the curves of the runs in four charts above a legend, which has their order.
 ///
 /// # Errors
 /// Returns an error if the picture cannot be encoded.
 pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
-    let height = LEGEND_TOP + LEGEND_ROW * (runs.len() as f64 - 0.5) + MARGIN;
+    let rows = runs.len() + usize::from(options.hidden > 0);
+    let height = LEGEND_TOP + LEGEND_ROW * (rows as f64 - 0.5) + MARGIN;
     let mut canvas = Canvas::new(WIDTH, height.max(0.0).round() as u32);
     let runs: Vec<Run> = runs.iter().map(|run| Run::new(run, options.x_axis)).collect();
     let end = runs.iter().map(Run::end).fold(0.0, f64::max);
@@ -48,7 +51,7 @@ pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
         chart.draw(&mut canvas, curves, &x);
     }
     draw_key(&mut canvas, curves.iter().flatten().any(|curve| !curve.raw.is_empty()));
-    draw_legend(&mut canvas, &runs);
+    draw_legend(&mut canvas, &runs, options.hidden);
     canvas.render(options.theme)
 }
 

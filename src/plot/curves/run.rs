@@ -76,6 +76,7 @@ impl<'a> Run<'a> {
             .filter_map(|point| {
                 Some((self.interpolation.x(point.step as f64)?, scale * point.value))
             })
+            .filter(|point| point.1.is_finite())
             .collect()
     }
 

@@ -50,7 +50,7 @@ fn scalars(values: impl Iterator<Item = f64>) -> Vec<Scalar> {
 }
 
 fn options(x_axis: XAxis) -> Options {
-    Options { x_axis, smoothing: 0.6, theme: Theme::Auto }
+    Options { x_axis, smoothing: 0.6, hidden: 0, theme: Theme::Auto }
 }
 
 #[test]
@@ -129,4 +129,35 @@ fn every_run_is_in_the_legend() {
         assert!(svg.contains(&format!("run&lt;{i}&gt;")));
     }
     assert_eq!(svg.matches("best at epoch 1: validation loss 0.2500").count(), 9);
+}
+
+#[test]
+fn runs_that_diverge_are_clipped_with_a_mark() {
+    let losses = |losses: [f64; 3]| {
+        (1..).zip(losses).map(|(epoch, loss)| record(epoch, 10 * epoch as u64, loss)).collect()
+    };
+    let runs = [
+        curves("good", losses([0.6, 0.4, 0.3]), None),
+        curves("diverged", losses([0.7, 90.0, 12_345.0]), None),
+    ];
+    let svg = draw(&runs, &options(XAxis::Epoch)).unwrap().svg;
+    assert!(svg.contains("clipped: values up to 12,345"), "{svg}");
+    assert!(!svg.contains("10,000"), "{svg}");
+    let svg = draw(&runs[..1], &options(XAxis::Epoch)).unwrap().svg;
+    assert!(!svg.contains("clipped"));
+}
+
+#[test]
+fn values_that_are_not_finite_are_left_out() {
+    let mut run = curves("a", vec![record(1, 10, 0.3)], None);
+    run.steps[0] = scalars([0.8, f64::NAN, f64::INFINITY, 0.7].into_iter());
+    let curve = CHARTS[0].curve(&Run::new(&run, XAxis::Step), 0.1, 0.6);
+    assert_eq!((curve.raw.len(), curve.training.len()), (2, 2));
+}
+
+#[test]
+fn the_legend_counts_the_runs_that_are_not_shown() {
+    let run = curves("a", vec![record(1, 10, 0.25)], None);
+    let options = Options { hidden: 5, ..options(XAxis::Epoch) };
+    assert!(draw(&[run], &options).unwrap().svg.contains("not shown: 5 more runs"));
 }
