@@ -2,7 +2,7 @@
 
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
 use super::native::NativeBackend;
-use crate::config::{BackendKind, Config, ConfigError, TokenBudget};
+use crate::config::{AutoNumber, BackendKind, Config, ConfigError};
 use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
 use crate::system::torch_program;
@@ -62,7 +62,7 @@ pub fn start_training(
     compute: Compute,
 ) -> anyhow::Result<Box<dyn Backend>> {
     let backend = start(backends, config, compute)?;
-    if config.train.token_budget == Some(TokenBudget::Auto) && !backend.is_cuda() {
+    if config.train.token_budget == Some(AutoNumber::Auto) && !backend.is_cuda() {
         return Err(ConfigError::new(
             "train.token_budget: auto needs a CUDA device, whose memory it measures; set a number of \
              tokens to train on the CPU",

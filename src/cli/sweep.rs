@@ -4,7 +4,6 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 
 use anyhow::Context;
 use clap::Args;
@@ -27,6 +26,7 @@ use crate::sweep::{
     Failure, Jobs, Launch, Leaderboard, RunState, SweepDirectory, SweepRun, has_test_examples,
 };
 use crate::system::signals::{Interrupt, Messages};
+use crate::system::threads::cores;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -195,10 +195,7 @@ fn train_all(directory: &SweepDirectory, args: &SweepArgs) -> anyhow::Result<u8>
 /// number of threads.
 fn launch(args: &SweepArgs, left: usize) -> Launch {
     let jobs = NonZeroUsize::new(left).map_or(args.jobs, |left| left.min(args.jobs));
-    let shared = || {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        NonZeroUsize::new(cores / jobs).or(Some(NonZeroUsize::MIN))
-    };
+    let shared = || NonZeroUsize::new(cores() / jobs).or(Some(NonZeroUsize::MIN));
     let threads = match args.compute.threads {
         None if jobs.get() > 1 && env::var_os("OMP_NUM_THREADS").is_none() => shared(),
         given => given,

@@ -40,7 +40,7 @@ pub use schema::{
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;
-pub use types::{ClassWeights, Column, Columns, Every, Portion, SweepSection, TokenBudget};
+pub use types::{AutoNumber, ClassWeights, Column, Columns, Every, Portion, SweepSection};
 pub use value::positive_integer;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::overrides::Override;
 use super::print::resolved_yaml;
 use super::schema::Config;
 use super::sweep::section;
-use super::types::TokenBudget;
+use super::types::AutoNumber;
 
 /// A valid configuration and the fields it is printed from.
 #[derive(Clone, Debug)]
@@ -47,8 +47,28 @@ impl Resolved {
 
     /// Replaces `train.token_budget: auto` with the number of tokens that was found.
     pub fn set_token_budget(&mut self, tokens: usize) {
-        self.config.train.token_budget = Some(TokenBudget::Tokens(tokens));
+        self.config.train.token_budget = Some(AutoNumber::Number(tokens));
         set_value(&mut self.fields, &["train", "token_budget"], Value::from(tokens as u64));
+    }
+
+    /// Replaces `train.shards` with this number.
+    pub fn set_shards(&mut self, shards: usize) {
+        self.config.train.shards = AutoNumber::Number(shards);
+        set_value(&mut self.fields, &["train", "shards"], Value::from(shards as u64));
+    }
+
+    /// Replaces the numbers that are `auto` with those that were chosen for a run of this
+    /// configuration.
+    pub fn take_choices(&mut self, run: &Config) {
+        let (train, chosen) = (&self.config.train, &run.train);
+        let shards = (train.shards, chosen.shards);
+        let budgets = (train.token_budget, chosen.token_budget);
+        if let (AutoNumber::Auto, AutoNumber::Number(shards)) = shards {
+            self.set_shards(shards);
+        }
+        if let (Some(AutoNumber::Auto), Some(AutoNumber::Number(tokens))) = budgets {
+            self.set_token_budget(tokens);
+        }
     }
 
     /// Sets the name of the experiment if the configuration does not.

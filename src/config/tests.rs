@@ -125,7 +125,7 @@ fn contradictions_are_reported() {
 #[test]
 fn an_automatic_token_budget_is_replaced_by_a_number() {
     let mut resolved = parse_ok("data: {train: x.csv}\ntrain: {token_budget: auto}\n");
-    assert_eq!(resolved.config.train.token_budget, Some(TokenBudget::Auto));
+    assert_eq!(resolved.config.train.token_budget, Some(AutoNumber::Auto));
     assert_eq!(resolved.config.train.tokens(), None);
     assert_eq!(parse_ok(&resolved.to_yaml()).config, resolved.config);
     resolved.set_token_budget(4_321);

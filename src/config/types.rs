@@ -167,26 +167,26 @@ impl FieldValue for Every {
     }
 }
 
-/// Maximum number of tokens in a batch.
+/// A number that is chosen when a run starts and saved with it, or a fixed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenBudget {
-    /// The largest number that fits in the memory of the device.
+pub enum AutoNumber {
+    /// Chosen when the run starts.
     Auto,
     /// A fixed number.
-    Tokens(usize),
+    Number(usize),
 }
 
-impl FieldValue for TokenBudget {
+impl FieldValue for AutoNumber {
     fn from_yaml(value: &Value) -> Option<Self> {
         match value.as_str() {
             Some("auto") => Some(Self::Auto),
-            _ => usize::from_yaml(value).map(Self::Tokens),
+            _ => usize::from_yaml(value).map(Self::Number),
         }
     }
     fn to_yaml(&self) -> Value {
         match self {
             Self::Auto => Value::from("auto"),
-            Self::Tokens(tokens) => tokens.to_yaml(),
+            Self::Number(number) => number.to_yaml(),
         }
     }
     fn alternatives(range: Option<Range>) -> Vec<String> {
@@ -195,7 +195,7 @@ impl FieldValue for TokenBudget {
     fn number(&self) -> Option<f64> {
         match self {
             Self::Auto => None,
-            Self::Tokens(tokens) => tokens.number(),
+            Self::Number(number) => number.number(),
         }
     }
 }

@@ -111,8 +111,9 @@ impl SweepDirectory {
         if !file.exists() {
             return Ok(());
         }
-        let expected = self.resolve(run)?;
         let existing = config::load_recorded(&file, &[])?;
+        let mut expected = self.resolve(run)?;
+        expected.take_choices(&existing.config);
         if existing.config != expected.config {
             bail!(
                 "\"{}\" has a different configuration: {}; choose another --out, or delete this \

@@ -28,13 +28,18 @@ pub fn set_count(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     }
     let openmp = || env::var("OMP_NUM_THREADS").ok()?.split(',').next()?.trim().parse().ok();
     let threads = threads.or_else(openmp).map_or(0, NonZeroUsize::get).min(MAX_COUNT);
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cores = cores();
     if threads > cores {
         note(format!("{threads} threads on {cores} cores are slower than one thread per core"));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     // The error's source is the same as the error.
     pool.build_global().map_err(|error| anyhow!("{CANNOT_START}: {error}"))
+}
+
+/// Number of CPU cores that this process may use, at least 1.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Number of threads.

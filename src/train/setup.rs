@@ -3,7 +3,7 @@
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::trainer::{Resume, Trainer};
 use crate::backend::{Backend, Learner};
-use crate::config::TokenBudget;
+use crate::config::AutoNumber;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
@@ -134,7 +134,7 @@ pub fn resolve_token_budget(
 ) -> anyhow::Result<bool> {
     /// An epoch of fewer steps is reported, because learning may suffer.
     const MIN_STEPS: usize = 50;
-    if data.resolved.config.train.token_budget != Some(TokenBudget::Auto) {
+    if data.resolved.config.train.token_budget != Some(AutoNumber::Auto) {
         return Ok(false);
     }
     let clip = data.resolved.config.train.gradient_clip;

@@ -29,7 +29,7 @@
 //!
 //! **One input projection per distinct word** ([`InputProjection`], [`ScatterAdd`]). x is a row of
 //! the embedding, so W x + b depends only on the word. It is computed once for each distinct word in
-//! a thread's share of a batch, and then looked up. There are several times fewer distinct words
+//! a shard of a batch, and then looked up. There are several times fewer distinct words
 //! than tokens. The backward pass first sums dz over the occurrences of each word. Since
 //! Σ Wᵀ dz = Wᵀ Σ dz and Σ dz xᵀ = (Σ dz) xᵀ, two products with one row per distinct word then
 //! suffice for all tokens. A word removed by word dropout maps to one more row, of zeros. If inputs
@@ -58,8 +58,9 @@
 //! The backward pass is linear in the gradients, so the gradients that the rows send back are summed
 //! and propagated through the padding once.
 //!
-//! **Threads own rows.** No thread waits inside a sequence. The threads' gradients are added in a
-//! fixed order, so results depend on the number of threads but not on timing.
+//! **Shards own rows.** A thread computes whole shards of a batch and never waits inside a sequence.
+//! The gradients of the shards are added in a fixed order, so results depend on the number of shards,
+//! but neither on the number of threads nor on timing.
 //!
 //! **Whole vectors.** H units are padded to P, the next multiple of the number of lanes. The weights
 //! of padding units are zero, so their gates are ½, ½, 0, ½ and their states stay zero.

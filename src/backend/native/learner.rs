@@ -87,6 +87,8 @@ impl Inference for NativeInference {
 /// A network on the CPU that is being trained.
 pub struct NativeLearner {
     inference: NativeInference,
+    /// Number of shards of a batch.
+    shards: usize,
     optimizer: Optimizer,
     objective: Objective,
     gradients: Gradients,
@@ -114,6 +116,7 @@ impl NativeLearner {
         let inference = NativeInference::new(spec, weights)?;
         let weights = inference.network.weights();
         Ok(Self {
+            shards: spec.config.train.shard_count(),
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
             objective: objective.clone(),
             gradients: Gradients::default(),
@@ -160,7 +163,7 @@ struct NativeBatch {
 impl Learner for NativeLearner {
     fn preparer(&self) -> Preparer {
         let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
-        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, rayon::current_num_threads());
+        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
             let targets = Some(&data.targets);

@@ -9,6 +9,7 @@ mod head;
 mod learner;
 mod network;
 mod optimizer;
+mod shard_sum;
 mod sharding;
 mod update;
 mod weight;

@@ -1,5 +1,6 @@
 //! The whole network on all threads: branches, head and loss.
 
+use std::mem::swap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace}
 use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
+use super::shard_sum::{BranchSum, ShardSum};
 use super::sharding::{Shard, ShardedBatch, single_text};
 use super::weight::Weight;
 use crate::backend::kernel::{Instructions, packed_index};
@@ -33,10 +35,10 @@ pub struct Network {
     head_index: usize,
     head_dropout: f64,
     classes: usize,
-    /// Buffers of the shards of a training step.
-    workspaces: Vec<ShardWorkspace>,
-    /// Buffers for inference that no thread uses at the moment.
+    /// Buffers that no thread uses at the moment.
     idle_workspaces: Mutex<Vec<ShardWorkspace>>,
+    /// Buffers for gradients that no thread uses at the moment.
+    idle_sums: Mutex<Vec<ShardSum>>,
     /// Wall time of training steps, by part.
     pub times: Times,
 }
@@ -63,21 +65,25 @@ impl BranchIndices {
     }
 }
 
-/// Buffers and results of one shard.
+/// Buffers of a thread that computes a shard.
 #[derive(Default)]
 struct ShardWorkspace {
     branches: Vec<Workspace>,
-    head_weight: Vec<f32>,
-    head_bias: Vec<f32>,
-    loss: f64,
-    correct: u64,
     /// Pooled features of the current block, [examples, D].
     features: Vec<f32>,
     /// The same features after dropout.
     dropped_features: Vec<f32>,
     /// Gradient of the features.
     features_gradient: Vec<f32>,
-    times: Times,
+}
+
+/// Batch and settings of a training step.
+struct Step<'a, Loss: ?Sized> {
+    batch: &'a ShardedBatch,
+    loss_function: &'a Loss,
+    /// Sum of the weights of all examples.
+    total: f64,
+    mode: Mode<'a>,
 }
 
 impl Network {
@@ -106,8 +112,8 @@ impl Network {
             head_index: parameters.len() - 2,
             head_dropout: spec.config.model.head.dropout,
             classes: spec.classes,
-            workspaces: Vec::new(),
             idle_workspaces: Mutex::default(),
+            idle_sums: Mutex::default(),
             times: Times::default(),
         };
         network.pack();
@@ -166,11 +172,10 @@ impl Network {
             .shards
             .par_iter()
             .map(|shard| {
-                let idle = || self.idle_workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut work = idle().pop().unwrap_or_default();
+                let mut work = take_idle(&self.idle_workspaces);
                 let mut rows = Vec::new();
                 self.classify_shard(shard, &mut work, mode, |row| rows.extend_from_slice(row));
-                idle().push(work);
+                put_back(&self.idle_workspaces, work);
                 rows
             })
             .collect();
@@ -200,32 +205,43 @@ impl Network {
     ) -> BatchLoss {
         let total = batch.weight(loss_function);
         let mode = Mode { backward: true, dropout };
-        let mut workspaces = std::mem::take(&mut self.workspaces);
-        workspaces.resize_with(batch.shards.len().max(workspaces.len()), ShardWorkspace::default);
-        let network = &*self;
+        let step = Step { batch, loss_function, total, mode };
         let start = Instant::now();
-        workspaces.par_iter_mut().zip(&batch.shards).for_each(|(work, shard)| {
-            network.shard_gradients(shard, work, loss_function, total, mode);
-        });
-        let mut waiting = start.elapsed().as_secs_f64();
-        let used = &mut workspaces[..batch.shards.len()];
-        for work in &mut *used {
-            for (part, seconds) in work.times.0.drain(..) {
-                let share = seconds / batch.shards.len() as f64;
-                self.times.add(part, share);
-                waiting -= share;
-            }
+        let mut sum = self.sum_of_shards(&batch.shards, &step);
+        let elapsed = start.elapsed().as_secs_f64();
+        let threads = rayon::current_num_threads().min(batch.shards.len()) as f64;
+        let mut waiting = elapsed;
+        for (part, seconds) in sum.times.0.drain(..) {
+            self.times.add(part, seconds / threads);
+            waiting -= seconds / threads;
         }
         self.times.add("wait", waiting);
         let start = Instant::now();
-        self.merge(batch, used, gradients);
+        self.unpack(batch, &sum, gradients);
         self.times.add("merge", start.elapsed().as_secs_f64());
-        let loss = BatchLoss {
-            mean: used.iter().map(|work| work.loss).sum::<f64>() / total,
-            correct: used.iter().map(|work| work.correct).sum(),
-        };
-        self.workspaces = workspaces;
+        let loss = BatchLoss { mean: sum.loss / total, correct: sum.correct };
+        put_back(&self.idle_sums, sum);
         loss
+    }
+
+    /// Returns the sum of the gradients of some consecutive shards of a batch, in parallel.
+    ///
+    /// The sums form a binary tree whose shape depends only on the number of shards: the first half
+    /// of them, rounded up to a power of two, plus the others. The rounding errors are therefore the
+    /// same whatever threads compute the shards. A thread keeps one sum for each level of the tree,
+    /// not one for each shard.
+    fn sum_of_shards(&self, shards: &[Shard], step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
+        if let [shard] = shards {
+            return self.shard_gradients(shard, step);
+        }
+        let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
+        let sum = |shards| self.sum_of_shards(shards, step);
+        let (mut sum, other) = rayon::join(|| sum(left), || sum(right));
+        let start = Instant::now();
+        sum.add(&other);
+        sum.times.add("merge", start.elapsed().as_secs_f64());
+        put_back(&self.idle_sums, other);
+        sum
     }
 
     /// Forward pass over a shard. Calls `visit` with the log-probabilities of each example in turn.
@@ -280,24 +296,26 @@ impl Network {
     }
 
     /// Forward and backward pass over a shard.
-    fn shard_gradients(
-        &self,
-        shard: &Shard,
-        work: &mut ShardWorkspace,
-        loss_function: &(impl LossFunction + ?Sized),
-        total: f64,
-        mode: Mode,
-    ) {
+    fn shard_gradients(&self, shard: &Shard, step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
+        let Step { batch, loss_function, total, mode } = step;
+        let (total, mode) = (*total, *mode);
+        let work = &mut take_idle(&self.idle_workspaces);
+        let mut sum = take_idle(&self.idle_sums);
         work.branches.resize_with(self.branches.len(), Workspace::default);
-        let mut times = std::mem::take(&mut work.times);
+        sum.branches.resize_with(self.branches.len(), BranchSum::default);
+        for (buffers, sum) in work.branches.iter_mut().zip(&mut sum.branches) {
+            swap(&mut buffers.gradients, &mut sum.cells);
+            swap(&mut buffers.word_gradients, &mut sum.rows.values);
+        }
+        let mut times = Times::default();
         times.measure("embed", || self.begin_shard(shard, work, mode));
         let (weight, bias) = self.head();
         let stride = weight.len() / bias.len();
-        for (gradient, like) in [(&mut work.head_weight, weight), (&mut work.head_bias, bias)] {
+        for (gradient, like) in [(&mut sum.head_weight, weight), (&mut sum.head_bias, bias)] {
             gradient.clear();
             gradient.resize(like.len(), 0.0);
         }
-        (work.loss, work.correct) = (0.0, 0);
+        (sum.loss, sum.correct) = (0.0, 0);
         let mut row = Vec::new();
         for (block, range) in shard.blocks.iter().enumerate() {
             times.measure("forward", || self.pooled_features(shard, block, work, mode, stride));
@@ -315,13 +333,13 @@ impl Network {
                 logits(features, weight, bias, &mut row);
                 loss_function.log_probabilities(&mut row);
                 let target = shard.targets.get(example);
-                work.correct += u64::from(loss_function.is_correct(&row, target));
-                work.loss += loss_function.loss(&mut row, target);
+                sum.correct += u64::from(loss_function.is_correct(&row, target));
+                sum.loss += loss_function.loss(&mut row, target);
                 let first = row.len() - bias.len();
                 for (logit, slope) in row[first..].iter().enumerate() {
                     let slope = (slope / total) as f32;
-                    work.head_bias[logit] += slope;
-                    let to = &mut work.head_weight[logit * stride..][..stride];
+                    sum.head_bias[logit] += slope;
+                    let to = &mut sum.head_weight[logit * stride..][..stride];
                     to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
                     let from = &weight[logit * stride..][..stride];
                     gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
@@ -347,36 +365,34 @@ impl Network {
                 branch.end_shard(&shard.inputs[index], &mut work.branches[index], mode);
             }
         });
-        work.times = times;
+        for (index, sum) in sum.branches.iter_mut().enumerate() {
+            let (buffers, texts) = (&mut work.branches[index], &shard.inputs[index]);
+            swap(&mut buffers.gradients, &mut sum.cells);
+            swap(&mut buffers.word_gradients, &mut sum.rows.values);
+            let branch = &self.branches[index];
+            let words = match branch.input.embedding.trainable {
+                true => &texts.union_rows[..],
+                false => &[],
+            };
+            let count = batch.words[index].len();
+            sum.rows.set_words(words, count, branch.padded_embedding_size());
+        }
+        sum.times = times;
+        put_back(&self.idle_workspaces, std::mem::take(work));
+        sum
     }
 
-    /// Adds the gradients of the shards, always in the same order, and converts them to PyTorch's
-    /// layout.
-    fn merge(
-        &self,
-        batch: &ShardedBatch,
-        workspaces: &mut [ShardWorkspace],
-        gradients: &mut Gradients,
-    ) {
+    /// Converts the sum of all shards to PyTorch's layout.
+    fn unpack(&self, batch: &ShardedBatch, sum: &ShardSum, gradients: &mut Gradients) {
         gradients.dense.resize_with(self.weights.len(), Vec::new);
-        type Field = fn(&ShardWorkspace) -> &Vec<f32>;
-        let fields: [Field; 2] = [|work| &work.head_weight, |work| &work.head_bias];
-        for (parameter, field) in (self.head_index..).zip(fields) {
-            let gradient = &mut gradients.dense[parameter];
-            gradient.clone_from(field(&workspaces[0]));
-            for work in &workspaces[1..] {
-                gradient.iter_mut().zip(field(work)).for_each(|(sum, value)| *sum += value);
-            }
-        }
+        gradients.dense[self.head_index].clone_from(&sum.head_weight);
+        gradients.dense[self.head_index + 1].clone_from(&sum.head_bias);
+        let lanes = self.instructions.lanes();
         for (index, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
             for (layer, cells) in branch.cells.iter().enumerate() {
                 for (direction, cell) in cells.iter().enumerate() {
-                    let (first, others) = workspaces.split_at_mut(1);
-                    let sum = &mut first[0].branches[index].gradients[layer][direction];
-                    for work in others {
-                        sum.add(&work.branches[index].gradients[layer][direction]);
-                    }
-                    let (units, lanes) = (cell.units, self.instructions.lanes());
+                    let sum = &sum.branches[index].cells[layer][direction];
+                    let units = cell.units;
                     let first_weight = indices.cells[layer][direction];
                     let dense = &mut gradients.dense;
                     unpack(&sum.input, cell.inputs, units, lanes, &mut dense[first_weight]);
@@ -389,22 +405,26 @@ impl Network {
             self.branches.iter().enumerate().filter(|(_, branch)| branch.input.embedding.trainable);
         let trained: Vec<usize> = trained.map(|(index, _)| index).collect();
         gradients.rows.resize_with(trained.len(), RowGradient::default);
-        for (index, sum) in trained.into_iter().zip(&mut gradients.rows) {
-            let branch = &self.branches[index];
-            let (size, stride) = (branch.input.embedding.size, branch.padded_embedding_size());
-            sum.parameter = self.indices[index].embedding;
-            sum.words.clone_from(&batch.words[index]);
-            sum.values.clear();
-            sum.values.resize(sum.words.len() * size, 0.0);
-            for (work, shard) in workspaces.iter().zip(&batch.shards) {
-                let rows = work.branches[index].word_gradients.chunks_exact(stride);
-                for (from, row) in rows.zip(&shard.inputs[index].union_rows) {
-                    let to = &mut sum.values[*row as usize * size..][..size];
-                    to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
-                }
+        for (index, gradient) in trained.into_iter().zip(&mut gradients.rows) {
+            let size = self.branches[index].input.embedding.size;
+            gradient.parameter = self.indices[index].embedding;
+            gradient.words.clone_from(&batch.words[index]);
+            gradient.values.resize(gradient.words.len() * size, 0.0);
+            for (word, row) in sum.branches[index].rows.iter() {
+                gradient.values[word * size..][..size].copy_from_slice(&row[..size]);
             }
         }
     }
+}
+
+/// Takes a buffer that no thread uses, or creates one.
+fn take_idle<T: Default>(idle: &Mutex<Vec<T>>) -> T {
+    idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+/// Puts back a buffer for later use.
+fn put_back<T>(idle: &Mutex<Vec<T>>, buffer: T) {
+    idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
 }
 
 /// Unpacks [columns, P/lanes, i f g o, lanes] to [4H, columns].

@@ -1,4 +1,4 @@
-//! Cuts a batch into a shard for each thread, and each shard into blocks of texts.
+//! Cuts a batch into shards, which threads compute concurrently, and each shard into blocks of texts.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -18,7 +18,7 @@ const DROPPED: u32 = u32::MAX;
 
 /// A batch, ready to be computed.
 pub struct ShardedBatch {
-    /// One shard for each thread; together they have all examples.
+    /// Shards, which together have all examples.
     pub shards: Vec<Shard>,
     /// For each input, the distinct words of all shards, sorted.
     pub words: Vec<Vec<u32>>,
@@ -33,7 +33,7 @@ impl ShardedBatch {
     }
 }
 
-/// The part of a batch that one thread computes.
+/// A part of a batch, computed by one thread at a time.
 pub struct Shard {
     /// Position of each example in the batch.
     pub positions: Vec<u32>,

@@ -1,5 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::backend::{Collective, Inference, Learner, StepStats};
+use crate::backend::{Collective, Inference, Learner, SingleProcess, StepStats};
 use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
@@ -157,4 +159,111 @@ fn predictions_are_computed_from_the_states() {
         .collect();
     let actual = network.log_probabilities(&[corpus], &[0]);
     assert!(((actual[1] - actual[0]) - (logits[1] - logits[0])).abs() < 1e-6, "{actual:?}");
+}
+
+/// Result of some training steps.
+#[derive(PartialEq)]
+struct Trained {
+    /// Gradients of the first step.
+    gradients: Vec<NamedTensor>,
+    weights: Vec<NamedTensor>,
+    optimizer_state: Vec<NamedTensor>,
+    stats: String,
+}
+
+fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Trained {
+    let vocabulary_sizes = vec![20; data.inputs.len()];
+    let spec = ModelSpec { config, vocabulary_sizes, classes: 2 };
+    let labels = ["a", "b"].map(str::to_owned);
+    let objective = Objective::new(&config.train, &labels, &data.targets).unwrap();
+    let weights = initial_weights(&spec, 3).unwrap();
+    let mut learner = NativeLearner::new(&spec, &objective, weights).unwrap();
+    let mut prepare = learner.preparer();
+    let mut gradients = Vec::new();
+    for (seed, batch) in (1..).zip(batches) {
+        let batch = prepare(data, batch, seed);
+        learner.step(&batch, &SingleProcess, Some(0.5), 0.1).unwrap();
+        if seed == 1 {
+            gradients = learner.gradients();
+        }
+    }
+    Trained {
+        gradients,
+        stats: format!("{:?}", learner.drain_step_stats()),
+        weights: learner.weights(),
+        optimizer_state: learner.optimizer_state(),
+    }
+}
+
+const NETWORKS: [&str; 5] = [
+    "model: {embedding: {size: 3}, lstm: {units: 4}}\ntrain: {class_weights: {a: 1, b: 3}",
+    "model: {embedding: {size: 3, dropout: 0.3}, lstm: {units: 5, layers: 2, dropout: 0.4, \
+     bidirectional: true}, head: {dropout: 0.5}}\ntrain: {optimizer: adamw",
+    "model: {embedding: {size: 3, word_dropout: 0.5}, lstm: {units: 4, bidirectional: true}, \
+     pooling: mean}\ntrain: {sparse_embedding: false",
+    "text: {pad: front, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 4}, \
+     pooling: last}\ntrain: {optimizer: sgd, sgd: {momentum: 0.9}",
+    "inputs: {a: {embedding: {size: 2}}, b: {embedding: {size: 4, trainable: false}, lstm: {units: 3}}}\n\
+     train: {optimizer: rmsprop",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Batches differ in size, and some have fewer examples than shards.
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits(
+        texts in prop::collection::vec(prop::collection::vec(4_u32..20, 1..9), 12..40),
+        network in 0..NETWORKS.len(),
+        shards in 1_usize..=9,
+        threads in 2_usize..=5,
+        first_batch in 1_usize..12,
+    ) {
+        let parse = |shards| parse(&format!("{}, shards: {shards}}}\n", NETWORKS[network]));
+        let config = parse(shards);
+        let inputs = config.inputs.iter().enumerate().map(|(index, input)| {
+            let texts = texts.iter().cycle().skip(index).take(texts.len());
+            Corpus::from_texts(input.text.pad, 9, texts.map(|text| &text[..]))
+        });
+        let targets = Targets::Labels((0..texts.len() as u32).map(|i| i * i % 2).collect());
+        let data = Dataset { inputs: inputs.collect(), targets };
+        let all: Vec<u32> = (0..texts.len() as u32).rev().collect();
+        let (first, rest) = all.split_at(first_batch);
+        let batches = [first.to_vec(), rest.to_vec(), vec![0]];
+        let on_threads = |threads: usize, config: &Config| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| train_batches(config, &data, &batches))
+        };
+        let one = on_threads(1, &config);
+        prop_assert!(one == on_threads(threads, &config), "{threads} threads");
+        // Other shards differ in rounding only.
+        let whole = on_threads(1, &parse(1));
+        for (tensor, other) in one.gradients.iter().zip(&whole.gradients) {
+            for (a, b) in tensor.values.iter().zip(&other.values) {
+                prop_assert!((a - b).abs() < 1e-5, "{}: {a} {b}", tensor.name);
+            }
+        }
+    }
+
+    /// Neither the shards nor the other texts of a batch matter.
+    #[test]
+    fn predictions_do_not_depend_on_threads_or_batches(
+        texts in prop::collection::vec(prop::collection::vec(4_u32..20, 1..9), 1..40),
+        network in 0..4_usize,
+        threads in 2_usize..=5,
+    ) {
+        let config = parse(&format!("{}}}\n", NETWORKS[network]));
+        let weights = initial_weights(&spec(&config), 3).unwrap();
+        let inference = NativeInference::new(&spec(&config), weights).unwrap();
+        let pad = config.text.pad;
+        let inputs = [Corpus::from_texts(pad, 9, texts.iter().map(|text| &text[..]))];
+        let all: Vec<u32> = (0..texts.len() as u32).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let together = pool.install(|| inference.log_probabilities(&inputs, &all));
+        let batches: Vec<&[u32]> = all.chunks(7).collect();
+        let apart = pool.install(|| inference.log_probabilities_of_batches(&inputs, &batches));
+        let alone = all.iter().flat_map(|text| inference.log_probabilities(&inputs, &[*text]));
+        prop_assert_eq!(&together, &apart.concat());
+        prop_assert_eq!(&together, &alone.collect::<Vec<_>>());
+    }
 }

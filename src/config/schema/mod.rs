@@ -63,7 +63,8 @@ section! {
         /// the CPU, libtorch also computes in 16 bits, slowly; the native backend always uses fp32.
         precision: Precision = Precision::Tf32;
         /// Use deterministic algorithms on CUDA, so that two runs on the same device are identical
-        /// bit for bit. Slower. On the CPU, runs with the same number of threads always are.
+        /// bit for bit. Slower. On the CPU, two runs on the same machine always are; with libtorch,
+        /// they need the same number of threads.
         deterministic: bool = false;
         /// Hyperparameter search for lstmtext sweep. Maps each field, named with dots, to a list of
         /// values: {model.lstm.units: [32, 64], seed: [1, 2, 3]} trains every combination. seed is

@@ -1,8 +1,9 @@
 //! The section `train`.
 
 use crate::config::fields::section;
-use crate::config::types::{ClassWeights, Every, TokenBudget};
+use crate::config::types::{AutoNumber, ClassWeights, Every};
 use crate::config::value::{above, at_least, between, choice};
+use crate::system::threads::cores;
 
 section! {
     /// Training: batches, optimizer, regularization, stopping and logging.
@@ -15,7 +16,13 @@ section! {
         /// validation_batch_size. auto: the largest number that fits in the memory of the CUDA
         /// device, found by trial and saved with the run. Larger batches mean fewer steps per epoch,
         /// which may need a higher learning rate. null: use batch_size.
-        token_budget: Option<TokenBudget> = None, at_least(1.0);
+        token_budget: Option<AutoNumber> = None, at_least(1.0);
+        /// Number of shards into which the native backend cuts each batch. Threads compute shards
+        /// concurrently, so at most this many threads are busy. The rounding of a run depends on
+        /// this number and not on the number of threads. auto: the number of CPU cores when the run
+        /// starts, at most 16 and at most one for 2 examples of batch_size; it is saved with the
+        /// run. libtorch ignores this field.
+        shards: AutoNumber = AutoNumber::Auto, between(1.0, 1_024.0);
         /// Number of examples per batch in validation and testing.
         validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
         /// Group texts of similar length into batches, which reduces padding.
@@ -89,11 +96,23 @@ impl TrainConfig {
         })
     }
 
+    /// Number of shards of a batch. `auto` is what this machine would choose.
+    pub fn shard_count(&self) -> usize {
+        /// Each shard repeats the products of the words that it shares with others, and adds its
+        /// gradients to theirs. More shards than this would cost more than more threads gain.
+        const MAX: usize = 16;
+        match (self.shards, self.token_budget) {
+            (AutoNumber::Number(shards), _) => shards,
+            (AutoNumber::Auto, Some(_)) => cores().min(MAX),
+            (AutoNumber::Auto, None) => cores().min(MAX).min(self.batch_size / 2).max(1),
+        }
+    }
+
     /// Maximum number of tokens per batch, if it is a fixed number.
     pub fn tokens(&self) -> Option<usize> {
         match self.token_budget {
-            Some(TokenBudget::Tokens(tokens)) => Some(tokens),
-            Some(TokenBudget::Auto) | None => None,
+            Some(AutoNumber::Number(tokens)) => Some(tokens),
+            Some(AutoNumber::Auto) | None => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::layers::Branch;
 use crate::backend::kernel::{AlignedVec, ForwardCache};
 
-/// Buffers of a branch on one thread, reused from step to step to save allocations.
+/// Buffers of a branch for one shard at a time, reused from step to step to save allocations.
 #[derive(Default)]
 pub struct Workspace {
     /// Vectors of the distinct words of the shard, scaled for word dropout, and a row of zeros:

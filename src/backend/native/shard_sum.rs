@@ -1,0 +1,118 @@
+//! Sum of the gradients of some shards, in the layout of the kernel.
+
+use super::branch::CellGradient;
+use crate::backend::Times;
+use crate::backend::kernel::AlignedVec;
+
+/// Mark of a word whose row has not been added.
+const ABSENT: u32 = u32::MAX;
+
+/// Sum of the losses and gradients of some shards of a batch.
+#[derive(Default)]
+pub struct ShardSum {
+    /// Gradients of each input's layers and words.
+    pub branches: Vec<BranchSum>,
+    /// Gradient of head.weight.
+    pub head_weight: Vec<f32>,
+    /// Gradient of head.bias.
+    pub head_bias: Vec<f32>,
+    /// Sum of the weighted losses.
+    pub loss: f64,
+    /// Number of correct predictions.
+    pub correct: u64,
+    /// Seconds of all threads together, by part.
+    pub times: Times,
+}
+
+/// Gradients of an input's layers and words.
+#[derive(Default)]
+pub struct BranchSum {
+    /// Gradient of the weights, for each layer and direction.
+    pub cells: Vec<Vec<CellGradient>>,
+    /// Gradients of words, with one row for each.
+    pub rows: WordRows,
+}
+
+/// Gradients of the words of some shards.
+#[derive(Default)]
+pub struct WordRows {
+    /// Gradient of each row's word, [rows, padded embedding size].
+    pub values: AlignedVec,
+    /// Word of each row, as an index into the words of the batch.
+    words: Vec<u32>,
+    /// Row of each word of the batch.
+    rows: Vec<u32>,
+    /// Number of floats in a row.
+    row_size: usize,
+}
+
+impl ShardSum {
+    /// Adds the sum of other shards of the batch.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, other) in self.branches.iter_mut().zip(&other.branches) {
+            let cells = sum.cells.iter_mut().flatten().zip(other.cells.iter().flatten());
+            cells.for_each(|(sum, other)| sum.add(other));
+            sum.rows.add(&other.rows);
+        }
+        add(&mut self.head_weight, &other.head_weight);
+        add(&mut self.head_bias, &other.head_bias);
+        self.loss += other.loss;
+        self.correct += other.correct;
+        for (part, seconds) in &other.times.0 {
+            self.times.add(part, *seconds);
+        }
+    }
+}
+
+impl WordRows {
+    /// Sets the words of the rows in `values`, as indices into the `count` words of the batch, and
+    /// the number of floats in a row.
+    pub fn set_words(&mut self, words: &[u32], count: usize, row_size: usize) {
+        self.row_size = row_size;
+        self.values.resize(words.len() * row_size);
+        self.words.clear();
+        self.words.extend_from_slice(words);
+        self.rows.clear();
+        self.rows.resize(count, ABSENT);
+        for (row, word) in (0..).zip(words) {
+            self.rows[*word as usize] = row;
+        }
+    }
+
+    /// Returns the gradient of each word, as an index into the words of the batch.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let words = self.words.iter().map(|word| *word as usize);
+        words.zip(self.values.chunks_exact(self.row_size))
+    }
+
+    /// Adds the rows of other shards. Words that only they have get a new row.
+    fn add(&mut self, other: &Self) {
+        let size = self.row_size;
+        let mut count = self.words.len();
+        for word in &other.words {
+            let row = &mut self.rows[*word as usize];
+            if *row == ABSENT {
+                *row = count as u32;
+                count += 1;
+            }
+        }
+        let present = self.words.len();
+        self.values.resize(count * size);
+        self.words.resize(count, ABSENT);
+        for (word, values) in other.iter() {
+            let row = self.rows[word] as usize;
+            let to = &mut self.values[row * size..][..size];
+            match row < present {
+                true => add(to, values),
+                false => {
+                    self.words[row] = word as u32;
+                    to.copy_from_slice(values);
+                }
+            }
+        }
+    }
+}
+
+fn add(sum: &mut [f32], values: &[f32]) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+}
