@@ -37,6 +37,10 @@ pub trait Backend: fmt::Display {
     /// Returns the value of the field `backend` that selects this backend.
     fn kind(&self) -> BackendKind;
 
+    /// Describes what the rounding of results depends on, besides the configuration: program,
+    /// library and device, and the number of threads if it matters.
+    fn arithmetic(&self) -> String;
+
     /// Returns true if a CUDA device computes.
     fn is_cuda(&self) -> bool {
         false

@@ -42,6 +42,18 @@ pub fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl ComputeArgs {
+    /// Returns these arguments as words of a command; none for the defaults.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.device != DeviceChoice::Auto {
+            words.extend(["--device".to_owned(), self.device.to_string()]);
+        }
+        if let Some(threads) = self.threads {
+            words.extend(["--threads".to_owned(), threads.to_string()]);
+        }
+        words
+    }
+
     /// Starts the backend that trains `config`. If this program lacks it, the process continues as
     /// another program: call this before any work is done.
     ///

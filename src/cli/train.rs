@@ -8,13 +8,17 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use serde::Serialize;
+use serde_yaml::Value;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{program, relative, tensorboard};
 use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
-use crate::config::{self, BackendKind, Config, Override, logit_count};
+use crate::config::{
+    self, AutoNumber, BackendKind, Config, Override, Resolved, differences, inline_yaml,
+    logit_count,
+};
 use crate::data::prepared::PreparedData;
 use crate::events;
 use crate::io::files::create_directories;
@@ -28,6 +32,7 @@ use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::{NewRun, RunDirectory, RunSummary};
 use crate::run::progress::StopReason;
 use crate::system::signals::Interrupt;
+use crate::system::threads;
 use crate::train::{Diverged, Ending, Trainer, setup};
 
 const EXAMPLES: &str = "\
@@ -66,6 +71,19 @@ pub struct TrainArgs {
     compute: ComputeArgs,
 }
 
+impl TrainArgs {
+    /// Returns the command that resumes a run as this one computes it. The overrides are saved with
+    /// the run.
+    fn resume_command(&self, run: &Path) -> String {
+        let mut words = vec![program(), "train".to_owned()];
+        words.extend(self.no_test.then(|| "--no-test".to_owned()));
+        words.extend(self.json.then(|| "--json".to_owned()));
+        words.extend(self.compute.words());
+        words.extend(["--resume".to_owned(), quoted_path(run)]);
+        words.join(" ")
+    }
+}
+
 /// Runs the command.
 pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let interrupt = Interrupt::listen()?;
@@ -85,9 +103,7 @@ pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
                 "stopped by a signal; progress is saved in \"{}\"",
                 run.last().display()
             ));
-            let no_test = if args.no_test { "--no-test " } else { "" };
-            let run = quoted_path(run.path());
-            message(format!("to resume:\n  {} train {no_test}--resume {run}", program()));
+            message(format!("to resume:\n  {}", args.resume_command(run.path())));
             Ok(128 + signal as u8)
         }
     }
@@ -118,8 +134,9 @@ impl Session<'_> {
     }
 
     fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
-        let resolved = config::load_single(config, self.overrides())
+        let mut resolved = config::load_single(config, self.overrides())
             .map_err(|error| starter::explain(error, config))?;
+        resolved.set_shards(resolved.config.train.shard_count());
         let backend = self.start_backend(&resolved.config)?;
         let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
         let path = match &self.args.out {
@@ -146,7 +163,8 @@ impl Session<'_> {
         run: &RunDirectory,
         backend: Option<Box<dyn Backend>>,
     ) -> anyhow::Result<Trained> {
-        let resolved = config::load_recorded(&run.config(), self.overrides())?;
+        let mut resolved = config::load_recorded(&run.config(), self.overrides())?;
+        resolved.set_shards(resolved.config.train.shard_count());
         let backend = match backend {
             Some(backend) => backend,
             None => self.start_backend(&resolved.config)?,
@@ -210,7 +228,7 @@ impl Session<'_> {
             None => self.start_backend(&checkpoint.resolved.config)?,
         };
         let mut data = PreparedData::reopen(
-            checkpoint.resolved.clone(),
+            resumed_configuration(&checkpoint, &*backend),
             &checkpoint.labels,
             checkpoint.encoders.clone(),
         )?;
@@ -218,6 +236,7 @@ impl Session<'_> {
         describe_run(&data, &run, &*backend)?;
         setup::resolve_token_budget(&*backend, &mut data)?;
         message(format!("resuming after step {}", progress.step));
+        note_changed_settings(&checkpoint);
         let mut trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
         self.interrupt.defer();
         setup::begin(&mut trainer, &data, &run)?;
@@ -240,7 +259,8 @@ impl Session<'_> {
             Ok(())
         });
         let ending = trained.and_then(|()| ending.context("training did not start"));
-        let ending = ending.map_err(|error| with_checkpoint_hint(error, backend, run));
+        let resume = || self.args.resume_command(run.path());
+        let ending = ending.map_err(|error| with_checkpoint_hint(error, backend, run, resume));
         let ending = ending.inspect_err(|error| run.write_error(error))?;
         Ok(Trained { run: run.clone(), columns, ending })
     }
@@ -279,11 +299,49 @@ impl Session<'_> {
     }
 }
 
+/// Returns the configuration of a run that resumes. Earlier versions cut a batch into as many shards
+/// as there were threads, and did not save the number.
+fn resumed_configuration(checkpoint: &Checkpoint, backend: &dyn Backend) -> Resolved {
+    let mut resolved = checkpoint.resolved.clone();
+    let is_auto = |resolved: &Resolved| resolved.config.train.shards == AutoNumber::Auto;
+    let mut shards = resolved.config.train.shard_count();
+    if is_auto(&resolved)
+        && checkpoint.saved.as_ref().is_none_or(is_auto)
+        && backend.kind() == BackendKind::Native
+    {
+        shards = threads::count();
+        note(format!(
+            "the checkpoint does not say into how many shards the run cuts a batch: it continues with \
+             {shards}, the number of threads; if it began with N threads, --set train.shards=N \
+             continues it with the same rounding"
+        ));
+    }
+    resolved.set_shards(shards);
+    resolved
+}
+
+/// Prints a note on the settings that differ from those of the checkpoint.
+fn note_changed_settings(checkpoint: &Checkpoint) {
+    let Some(saved) = &checkpoint.saved else { return };
+    let value = |value: &Option<Value>| value.as_ref().map_or("missing".to_owned(), inline_yaml);
+    let changes: Vec<String> = differences(&[saved, &checkpoint.resolved])
+        .iter()
+        .map(|change| {
+            let [before, now] = [0, 1].map(|index| value(&change.values[index]));
+            format!("{} is {now} (was {before})", change.field())
+        })
+        .collect();
+    if !changes.is_empty() {
+        note(format!("changed since the checkpoint: {}", changes.join(", ")));
+    }
+}
+
 /// Adds the checkpoint from which the run can continue to the error that ended it.
 fn with_checkpoint_hint(
     error: anyhow::Error,
     backend: &dyn Backend,
     run: &RunDirectory,
+    resume_command: impl Fn() -> String,
 ) -> anyhow::Error {
     if error.is::<Diverged>() {
         let kept = [run.last(), run.best()].into_iter().find(|path| path.exists());
@@ -296,10 +354,9 @@ fn with_checkpoint_hint(
         return error;
     }
     anyhow!(
-        "{error}; the last checkpoint, \"{}\", is intact; to resume from it:\n  {} train --resume {}",
+        "{error}; the last checkpoint, \"{}\", is intact; to resume from it:\n  {}",
         run.last().display(),
-        program(),
-        quoted_path(run.path())
+        resume_command()
     )
 }
 

@@ -5,7 +5,7 @@
 //! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, own SHA-256 |
 //! | `model.safetensors` | weights under PyTorch's names |
 //! | `optimizer.safetensors` | optimizer state |
-//! | `progress.json` | epoch, step, best score, early-stopping and schedule state |
+//! | `progress.json` | epoch, step, best score, early-stopping and schedule state, what computed the run |
 //! | `config.yaml` | resolved configuration |
 //! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
 
@@ -146,8 +146,10 @@ pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
 pub struct Checkpoint {
     /// Directory of the checkpoint.
     pub path: PathBuf,
-    /// Configuration of the run.
+    /// Configuration of the run, with overrides.
     pub resolved: Resolved,
+    /// Configuration that was saved. `None` if it is valid only with the overrides.
+    pub saved: Option<Resolved>,
     /// Label of each class.
     pub labels: Vec<String>,
     /// Encoder of each input: text to ids.
@@ -179,6 +181,10 @@ impl Checkpoint {
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
         let resolved = config::parse_recorded(&yaml, &source, overrides)?;
+        let saved = match overrides {
+            [] => Some(resolved.clone()),
+            _ => config::parse_recorded(&yaml, &source, &[]).ok(),
+        };
         let inputs = &resolved.config.inputs;
         let vocabularies = inputs.iter().map(|input| read_vocabulary(&path, &manifest, input));
         let vocabularies =
@@ -187,6 +193,7 @@ impl Checkpoint {
             encoders: Encoders::new(inputs, vocabularies),
             labels: manifest.labels,
             resolved,
+            saved,
             path,
         })
     }

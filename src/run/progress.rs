@@ -36,6 +36,17 @@ pub struct Progress {
     pub last: Option<ValidationRecord>,
     /// State of the plateau schedule.
     pub plateau: Plateau,
+    /// Number of steps of an epoch; 0 in checkpoints of earlier versions.
+    #[serde(default)]
+    pub steps_per_epoch: u64,
+    /// Number of steps that the learning rate schedule is ahead of `step`. It is not 0 if the number
+    /// of steps of an epoch has changed during the run.
+    #[serde(default)]
+    pub schedule_offset: i64,
+    /// What computed the run, as far as rounding depends on it; `None` in checkpoints of earlier
+    /// versions.
+    #[serde(default)]
+    pub arithmetic: Option<String>,
 }
 
 /// State of the plateau schedule.

@@ -1,41 +1,57 @@
 //! Learning rate schedules: pure functions of the step and, for `plateau`, of a small state.
 
-use crate::config::{ScheduleConfig, ScheduleKind};
-use crate::run::progress::{Comparison, Plateau};
+use std::fmt;
+
+use crate::config::{ScheduleConfig, ScheduleKind, TrainConfig};
+use crate::run::progress::{Comparison, Plateau, Progress};
 
 /// Learning rate schedule of a run.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     config: ScheduleConfig,
     learning_rate: f64,
-    steps_per_epoch: f64,
-    total_steps: f64,
+    epochs: usize,
+    steps_per_epoch: u64,
 }
 
 impl Schedule {
-    /// Creates the schedule of a run of `total_steps` steps.
-    pub fn new(
-        config: &ScheduleConfig,
-        learning_rate: f64,
-        steps_per_epoch: u64,
-        total_steps: u64,
-    ) -> Self {
+    /// Creates the schedule of a run whose epochs have this number of steps.
+    pub fn new(config: &TrainConfig, steps_per_epoch: u64) -> Self {
         Self {
-            config: config.clone(),
-            learning_rate,
-            steps_per_epoch: steps_per_epoch.max(1) as f64,
-            total_steps: total_steps as f64,
+            config: config.schedule.clone(),
+            learning_rate: config.learning_rate(),
+            epochs: config.epochs,
+            steps_per_epoch: steps_per_epoch.max(1),
         }
     }
 
+    /// Number of steps of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
+    /// Returns the learning rate of the step after the last one.
+    pub fn rate_after(&self, progress: &Progress) -> f64 {
+        let step = progress.step.saturating_add_signed(progress.schedule_offset);
+        self.rate(step, &progress.plateau)
+    }
+
+    /// Returns the learning rate of the last step.
+    pub fn last_rate(&self, progress: &Progress) -> f64 {
+        let step = progress.step.saturating_add_signed(progress.schedule_offset);
+        self.rate(step.saturating_sub(1), &progress.plateau)
+    }
+
     /// Returns the learning rate of a step, counted from 0.
-    pub fn rate(&self, step: u64, plateau: &Plateau) -> f64 {
+    fn rate(&self, step: u64, plateau: &Plateau) -> f64 {
         let step = step as f64;
         let warmup = self.config.warmup_steps as f64;
         if step < warmup {
             return self.learning_rate * (step + 1.0) / warmup;
         }
-        let decay_steps = (self.total_steps - warmup).max(1.0);
+        let steps_per_epoch = self.steps_per_epoch as f64;
+        let total = self.steps_per_epoch.saturating_mul(self.epochs as u64) as f64;
+        let decay_steps = (total - warmup).max(1.0);
         let done = ((step - warmup) / decay_steps).min(1.0);
         let end = self.config.end_factor;
         let factor = match self.config.name {
@@ -45,7 +61,7 @@ impl Schedule {
                 end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
             }
             ScheduleKind::Exponential => {
-                self.config.decay.powf(((step - warmup) / self.steps_per_epoch).floor())
+                self.config.decay.powf(((step - warmup) / steps_per_epoch).floor())
             }
             ScheduleKind::Plateau => plateau.factor,
         };
@@ -65,15 +81,33 @@ impl Schedule {
     }
 }
 
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { config, learning_rate, epochs, .. } = self;
+        let name = config.name.as_str();
+        match config.name {
+            ScheduleKind::Linear | ScheduleKind::Cosine => {
+                let end = learning_rate * config.end_factor;
+                write!(f, "The {name} schedule falls to {end} at the end of epoch {epochs}")
+            }
+            ScheduleKind::Constant | ScheduleKind::Exponential | ScheduleKind::Plateau => {
+                write!(f, "The {name} schedule starts at {learning_rate}")
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config;
 
     fn schedule(fields: &str) -> Schedule {
-        let yaml = format!("data: {{train: x}}\ntrain: {{schedule: {{{fields}}}}}\n");
-        let config = config::parse(&yaml, "test", &[]).unwrap().config.train.schedule;
-        Schedule::new(&config, 0.1, 10, 100)
+        let yaml = format!(
+            "data: {{train: x}}\n\
+             train: {{epochs: 10, learning_rate: 0.1, schedule: {{{fields}}}}}\n"
+        );
+        Schedule::new(&config::parse(&yaml, "test", &[]).unwrap().config.train, 10)
     }
 
     fn rates(schedule: &Schedule, steps: &[u64]) -> Vec<f64> {

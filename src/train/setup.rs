@@ -80,12 +80,15 @@ pub fn trainer<'a>(
 ) -> anyhow::Result<Trainer<'a>> {
     let resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
         let optimizer_state = checkpoint.optimizer_state()?;
-        let progress = checkpoint.progress()?;
-        Ok(Resume { optimizer_state, progress, has_best: is_checkpoint(&run.best()) })
+        let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
+        let (progress, has_best) = (checkpoint.progress()?, is_checkpoint(&run.best()));
+        Ok(Resume { optimizer_state, progress, settings, has_best })
     };
     let resume = checkpoint.map(resume).transpose()?;
     let learner = learner(backend, data, checkpoint)?;
-    Trainer::new(data, objective(data)?, learner, resume)
+    let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
+    trainer.set_arithmetic(backend.arithmetic());
+    Ok(trainer)
 }
 
 /// Prepares the run directory for a trainer, and adds the observers that write to it.

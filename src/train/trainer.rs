@@ -58,6 +58,8 @@ pub struct Resume {
     pub optimizer_state: Vec<NamedTensor>,
     /// Position in the run after that step.
     pub progress: Progress,
+    /// Settings of the run up to that step, if they can be read.
+    pub settings: Option<TrainConfig>,
     /// Whether the weights of the best validation still exist.
     pub has_best: bool,
 }
@@ -117,11 +119,11 @@ impl<'a> Trainer<'a> {
         resume: Option<Resume>,
     ) -> anyhow::Result<Self> {
         let config = &data.resolved.config.train;
-        let mut progress = Progress::default();
+        let (mut progress, mut settings) = (Progress::default(), None);
         let mut lost_best = false;
         if let Some(resume) = resume {
             learner.load_optimizer_state(resume.optimizer_state)?;
-            progress = resume.progress;
+            (progress, settings) = (resume.progress, resume.settings);
             lost_best = progress.best.is_some() && !resume.has_best;
         }
         let bucketing = Bucketing::new(config);
@@ -129,8 +131,7 @@ impl<'a> Trainer<'a> {
         // With a token budget, the number of batches varies between epochs; the schedule uses that of
         // the first.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
-        let total = steps * config.epochs as u64;
-        let learning_rate = config.learning_rate();
+        let schedule = Schedule::new(config, steps);
         let order = order_fingerprint(data, &lengths);
         ensure!(
             progress.batch == 0 || progress.order == order,
@@ -161,9 +162,12 @@ impl<'a> Trainer<'a> {
                     .to_owned(),
             );
         }
-        progress.order = order;
+        if progress.step > 0 {
+            notes.extend(continue_schedule(&mut progress, settings, &schedule, order));
+        }
+        (progress.order, progress.steps_per_epoch) = (order, steps);
         Ok(Self {
-            schedule: Schedule::new(&config.schedule, learning_rate, steps, total),
+            schedule,
             data,
             config,
             objective,
@@ -188,6 +192,17 @@ impl<'a> Trainer<'a> {
     /// Sets the group of processes that train the model together.
     pub fn set_collective(&mut self, collective: impl Collective + 'static) {
         self.collective = Box::new(collective);
+    }
+
+    /// Records what the rounding of the run depends on, and notes a change of it.
+    pub fn set_arithmetic(&mut self, arithmetic: String) {
+        let before = self.progress.arithmetic.replace(arithmetic.clone());
+        if let Some(before) = before.filter(|before| *before != arithmetic) {
+            self.notes.push(format!(
+                "the run was computed with {before} and continues with {arithmetic}: the results can \
+                 differ from those of an uninterrupted run"
+            ));
+        }
     }
 
     /// Returns the configuration of the run.
@@ -298,7 +313,7 @@ impl<'a> Trainer<'a> {
         examples: &[u32],
         start: Instant,
     ) -> anyhow::Result<()> {
-        let learning_rate = self.schedule.rate(self.progress.step, &self.progress.plateau);
+        let learning_rate = self.schedule.rate_after(&self.progress);
         if self.pending.is_empty() {
             self.pending_since = start;
         }
@@ -386,8 +401,7 @@ impl<'a> Trainer<'a> {
 
     /// Scores the validation examples, and saves the checkpoint `best/` if no earlier score was better.
     fn validate(&mut self) -> anyhow::Result<()> {
-        // Learning rate of the last step.
-        let learning_rate = self.schedule.rate(self.progress.step - 1, &self.progress.plateau);
+        let learning_rate = self.schedule.last_rate(&self.progress);
         self.drain_metrics()?;
         let predictions = self.predict(&self.data.validation);
         let score = predictions.score();
@@ -508,6 +522,44 @@ impl<'a> Trainer<'a> {
         }
         Ok(())
     }
+}
+
+/// Continues the schedule of a run from the same epoch if the number of steps of an epoch has changed.
+/// Returns a note if the learning rate is not what it would have been with the former settings. `order`
+/// is the fingerprint of the examples and their order.
+fn continue_schedule(
+    progress: &mut Progress,
+    settings: Option<TrainConfig>,
+    schedule: &Schedule,
+    order: u64,
+) -> Option<String> {
+    let steps = schedule.steps_per_epoch();
+    let former_steps = match progress.steps_per_epoch {
+        0 if progress.order == order => steps,
+        0 => progress.step / (progress.epoch as u64).max(1),
+        former => former,
+    };
+    let former = settings.map(|settings| Schedule::new(&settings, former_steps));
+    let former = former.map(|former| former.rate_after(progress));
+    if former_steps != steps {
+        let epochs = i64::try_from(progress.epoch).ok()?;
+        let position = epochs.saturating_mul(i64::try_from(steps).ok()?);
+        progress.schedule_offset = position.saturating_sub_unsigned(progress.step);
+    }
+    let (former, rate) = (former?, schedule.rate_after(progress));
+    let same = (rate - former).abs() <= 1e-6 * former.abs().max(rate.abs());
+    (!same).then(|| {
+        format!(
+            "the learning rate continues at {}; with the former settings it would be {}. {schedule}",
+            significant(rate),
+            significant(former)
+        )
+    })
+}
+
+/// Rounds to three significant digits.
+fn significant(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
 }
 
 /// Computes a fingerprint of the training examples and of all options that determine their order in an

@@ -103,6 +103,21 @@ impl Backend for LibtorchBackend {
         token_budget::search(learner, data, clip).map(Some)
     }
 
+    fn arithmetic(&self) -> String {
+        let versions = format!("lstmtext {}, libtorch {}", env!("CARGO_PKG_VERSION"), version());
+        match self.device {
+            Device::Cuda(index) => {
+                let devices = cuda_devices().unwrap_or_default();
+                let name = devices.into_iter().nth(index).map(|device| device.name);
+                format!("{versions}, {}", name.unwrap_or_else(|| "CUDA".to_owned()))
+            }
+            _ => {
+                let threads = pluralize(libtorch::thread_count(), "thread");
+                format!("{versions}, CPU, {threads}")
+            }
+        }
+    }
+
     fn multiplication_rate(&self) -> f64 {
         multiplication_rate(self.device)
     }

@@ -59,6 +59,11 @@ impl Backend for NativeBackend {
         BackendKind::Native
     }
 
+    /// The threads only share out the shards. The order of sums depends on the length of vectors.
+    fn arithmetic(&self) -> String {
+        format!("lstmtext {}, {}", env!("CARGO_PKG_VERSION"), Instructions::best())
+    }
+
     fn multiplication_rate(&self) -> f64 {
         /// Length of each dimension of both matrices.
         const SIZE: usize = 1024;
