@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::fs::{Mode, OFlags, openat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -48,6 +49,19 @@ pub fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         }
         _ => error,
     })?;
+    regular(file)
+}
+
+/// Opens a regular file for reading, like [`open`], in an open directory.
+///
+/// # Errors
+/// Returns an error if the file cannot be opened or is not a regular file.
+pub fn open_at(directory: &File, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    regular(File::from(openat(directory, name, flags, Mode::empty())?))
+}
+
+fn regular(file: File) -> io::Result<File> {
     let file_type = file.metadata()?.file_type();
     if file_type.is_file() { Ok(file) } else { Err(irregular(file_type)) }
 }
@@ -108,7 +122,14 @@ pub fn read_if_exists(path: &Path, limit: u64) -> anyhow::Result<Option<Vec<u8>>
 /// # Errors
 /// See [`read`].
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+    read_open(&open(path)?, limit)
+}
+
+/// Reads the rest of an open file of at most `limit` bytes.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or exceeds the limit.
+pub fn read_open(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let bytes = file.metadata()?.len();
     if bytes > limit {
         let message = format!("it has {bytes} bytes, but at most {limit} bytes are supported");
@@ -118,7 +139,7 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Unlike an allocation that fails, this is an error and not the end of the process.
     content.try_reserve_exact(bytes as usize).map_err(io::Error::other)?;
     // The file may grow while it is read.
-    (&mut file).take(limit).read_to_end(&mut content)?;
+    file.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -221,7 +242,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
-    use rustix::fs::{CWD, Mode, mkfifoat};
+    use rustix::fs::{CWD, mkfifoat};
 
     use super::*;
 

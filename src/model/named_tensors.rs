@@ -64,9 +64,17 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> anyhow::Result<()> {
 /// Returns an error if the file cannot be read, is not a safetensors file, or has tensors of another
 /// type than F32 or values that are not finite.
 pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
+    parse(&files::read(path, ARRAYS_LIMIT)?, path)
+}
+
+/// Returns all tensors of a safetensors file with the content `bytes`. `path` names it in errors.
+///
+/// # Errors
+/// Returns an error if it is not a safetensors file, or has tensors of another type than F32 or values
+/// that are not finite.
+pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     let unreadable = || format!("cannot read \"{}\"", path.display());
-    let bytes = files::read(path, ARRAYS_LIMIT)?;
-    let tensors = SafeTensors::deserialize(&bytes).with_context(unreadable)?;
+    let tensors = SafeTensors::deserialize(bytes).with_context(unreadable)?;
     let named = |(name, tensor): (String, TensorView)| {
         ensure!(tensor.dtype() == Dtype::F32, "{name} has type {:?}, expected F32", tensor.dtype());
         // The bytes may be unaligned.
@@ -79,15 +87,16 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
     tensors.tensors().into_iter().map(named).collect::<anyhow::Result<_>>().with_context(unreadable)
 }
 
-/// Reads the shapes of all tensors of a safetensors file, but not their values.
+/// Reads the shapes of all tensors of an open safetensors file, but not their values. `path` names it in
+/// errors.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is not a safetensors file.
-pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+pub fn shapes(file: &File, path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
     /// Maximum size of a header, as in the safetensors crate.
     const MAX_HEADER_BYTES: u64 = 100_000_000;
     let header = || -> anyhow::Result<BTreeMap<String, Value>> {
-        let mut file = files::open(path)?;
+        let mut file = file;
         let mut length = [0; 8];
         file.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);
@@ -148,7 +157,7 @@ mod tests {
         let other = directory.path().join("other");
         fs::write(&other, "").unwrap();
         assert_eq!(mode(&path), mode(&other), "permissions are those of other files");
-        let shapes = shapes(&path).unwrap().into_iter();
+        let shapes = shapes(&File::open(&path).unwrap(), &path).unwrap().into_iter();
         let expected = tensors_read.into_iter().map(|tensor| (tensor.name, tensor.shape));
         assert!(shapes.eq(expected));
     }
@@ -160,7 +169,10 @@ mod tests {
         // A header that claims to be longer than the file.
         fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
         assert!(format!("{:#}", read(&path).unwrap_err()).contains("a.safetensors"));
-        assert!(format!("{:#}", shapes(&path).unwrap_err()).contains("a.safetensors"));
+        assert!(
+            format!("{:#}", shapes(&File::open(&path).unwrap(), &path).unwrap_err())
+                .contains("a.safetensors")
+        );
         let bytes = [0_u8; 8];
         let half = TensorView::new(Dtype::F16, vec![4], &bytes).unwrap();
         serialize_to_file([("h", half)], None, &path).unwrap();

@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
 use crate::io::files::{
-    RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256, sha256_of, write,
+    ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256, sha256_of, write,
 };
 use crate::io::replace::replace_directory;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::output::shell::quoted_path;
+use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
 use crate::run::progress::Progress;
 use crate::text::{Encoders, Vocabulary};
 
@@ -154,6 +155,8 @@ pub struct Checkpoint {
     pub labels: Vec<String>,
     /// Encoder of each input: text to ids.
     pub encoders: Encoders,
+    /// Its open files. They stay as they were verified while a training replaces the checkpoint.
+    files: BTreeMap<String, OpenFile>,
 }
 
 impl Checkpoint {
@@ -175,8 +178,8 @@ impl Checkpoint {
         reject_model_overrides(overrides)?;
         let path = locate(path)?;
         let unusable = || unusable(&path);
-        let manifest = intact_manifest(&path)?;
-        let yaml = String::from_utf8(read(&path.join(CONFIG), SETTINGS_LIMIT)?)
+        let IntactFiles { manifest, files } = IntactFiles::open(&path)?;
+        let yaml = String::from_utf8(files[CONFIG].read(SETTINGS_LIMIT)?)
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
@@ -186,7 +189,7 @@ impl Checkpoint {
             _ => config::parse_recorded(&yaml, &source, &[]).ok(),
         };
         let inputs = &resolved.config.inputs;
-        let vocabularies = inputs.iter().map(|input| read_vocabulary(&path, &manifest, input));
+        let vocabularies = inputs.iter().map(|input| read_vocabulary(&files, input));
         let vocabularies =
             vocabularies.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         Ok(Self {
@@ -195,6 +198,7 @@ impl Checkpoint {
             resolved,
             saved,
             path,
+            files,
         })
     }
 
@@ -217,7 +221,7 @@ impl Checkpoint {
     /// # Errors
     /// Returns an error if the file cannot be read or a weight is not finite.
     pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        named_tensors::read(&self.path.join(MODEL)).with_context(|| self.unusable())
+        self.tensors(MODEL)
     }
 
     /// Reads the progress of the run at the time of the checkpoint.
@@ -225,7 +229,7 @@ impl Checkpoint {
     /// # Errors
     /// Returns an error if the file cannot be read.
     pub fn progress(&self) -> anyhow::Result<Progress> {
-        progress(&self.path)
+        read_progress(&self.files[PROGRESS])
     }
 
     /// Reads the optimizer state.
@@ -233,7 +237,13 @@ impl Checkpoint {
     /// # Errors
     /// Returns an error if the file cannot be read or a value is not finite.
     pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
-        named_tensors::read(&self.path.join(OPTIMIZER)).with_context(|| self.unusable())
+        self.tensors(OPTIMIZER)
+    }
+
+    fn tensors(&self, name: &str) -> anyhow::Result<Vec<NamedTensor>> {
+        let file = &self.files[name];
+        let read = || named_tensors::parse(&file.read(ARRAYS_LIMIT)?, file.path());
+        read().with_context(|| self.unusable())
     }
 }
 
@@ -247,9 +257,12 @@ fn unusable(path: &Path) -> String {
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn progress(path: &Path) -> anyhow::Result<Progress> {
-    let file = path.join(PROGRESS);
-    let progress: Progress = read_json(&file, SETTINGS_LIMIT)?;
-    progress.check().with_context(|| format!("cannot use \"{}\"", file.display()))?;
+    with_directory(path, |directory| read_progress(&directory.file(PROGRESS)?))
+}
+
+fn read_progress(file: &OpenFile) -> anyhow::Result<Progress> {
+    let progress: Progress = file.json(SETTINGS_LIMIT)?;
+    progress.check().with_context(|| format!("cannot use \"{}\"", file.path().display()))?;
     Ok(progress)
 }
 
@@ -258,7 +271,10 @@ pub fn progress(path: &Path) -> anyhow::Result<Progress> {
 /// # Errors
 /// Returns an error if the file cannot be read.
 pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
-    named_tensors::shapes(&path.join(MODEL))
+    with_directory(path, |directory| {
+        let file = directory.file(MODEL)?;
+        named_tensors::shapes(file.start()?, file.path())
+    })
 }
 
 /// Rejects changes to the model and its vocabulary, which the weights depend on.
@@ -318,51 +334,66 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Returns an error if the checkpoint is incomplete, damaged, or of another version.
 pub fn check(path: &Path) -> anyhow::Result<()> {
-    intact_manifest(path).map(|_| ())
+    IntactFiles::open(path).map(|_| ())
 }
 
-fn intact_manifest(path: &Path) -> anyhow::Result<Manifest> {
-    let verified = verify(path).map_err(|error| suggest_sibling(error, path));
-    verified.with_context(|| unusable(path))
+/// The files of a checkpoint that has been found intact.
+struct IntactFiles {
+    manifest: Manifest,
+    /// All files that the manifest lists, at least [`FILES`].
+    files: BTreeMap<String, OpenFile>,
 }
 
-/// Verifies every file against the manifest.
-fn verify(path: &Path) -> anyhow::Result<Manifest> {
-    let file = path.join(MANIFEST);
-    let Version { format, version } = read_json(&file, RECORDS_LIMIT)?;
-    ensure!(format == FORMAT, "{MANIFEST} has the format \"{format}\", not \"{FORMAT}\"");
-    ensure!(
-        version == VERSION,
-        "it has format version {version}, but lstmtext {} reads version {VERSION}; use {} lstmtext",
-        env!("CARGO_PKG_VERSION"),
-        if version > VERSION { "a newer" } else { "an older" },
-    );
-    let manifest = read_json::<Manifest>(&file, RECORDS_LIMIT)?.seal()?;
-    ensure!(
-        json_content(&manifest)? == read(&file, RECORDS_LIMIT)?,
-        "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
-    );
-    for name in FILES {
-        ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
+impl IntactFiles {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let verified = with_directory(path, Self::verify);
+        let verified = verified.map_err(|error| suggest_sibling(error, path));
+        verified.with_context(|| unusable(path))
     }
-    for (name, expected) in &manifest.files {
+
+    /// Opens all files and verifies them against the manifest.
+    fn verify(directory: &Directory) -> anyhow::Result<Self> {
+        let file = directory.file(MANIFEST)?;
+        let Version { format, version } = file.json(RECORDS_LIMIT)?;
+        ensure!(format == FORMAT, "{MANIFEST} has the format \"{format}\", not \"{FORMAT}\"");
         ensure!(
-            Path::new(name).file_name() == Some(name.as_ref()),
-            "{MANIFEST} lists {name:?}, which is not a file name"
+            version == VERSION,
+            "it has format version {version}, but lstmtext {} reads version {VERSION}; use {} lstmtext",
+            env!("CARGO_PKG_VERSION"),
+            if version > VERSION { "a newer" } else { "an older" },
         );
-        let file = path.join(name);
-        let bytes = size(&file)?;
+        let manifest = file.json::<Manifest>(RECORDS_LIMIT)?.seal()?;
         ensure!(
-            bytes == expected.bytes,
-            "{name} has {bytes} bytes, but {MANIFEST} records {}",
-            expected.bytes
+            json_content(&manifest)? == file.read(RECORDS_LIMIT)?,
+            "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
         );
-        ensure!(
-            sha256_of(&file)? == expected.sha256,
-            "{name} is damaged: its SHA-256 differs from the recorded one"
-        );
+        for name in FILES {
+            ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
+        }
+        let open = |name: &String| {
+            ensure!(
+                Path::new(name).file_name() == Some(name.as_ref()),
+                "{MANIFEST} lists {name:?}, which is not a file name"
+            );
+            Ok((name.clone(), directory.file(name)?))
+        };
+        // All at once: a training that replaces the checkpoint removes those that are not open.
+        let files: BTreeMap<String, OpenFile> =
+            manifest.files.keys().map(open).collect::<anyhow::Result<_>>()?;
+        for (name, expected) in &manifest.files {
+            let bytes = files[name].bytes()?;
+            ensure!(
+                bytes == expected.bytes,
+                "{name} has {bytes} bytes, but {MANIFEST} records {}",
+                expected.bytes
+            );
+            ensure!(
+                files[name].sha256()? == expected.sha256,
+                "{name} is damaged: its SHA-256 differs from the recorded one"
+            );
+        }
+        Ok(Self { manifest, files })
     }
-    Ok(manifest)
 }
 
 /// Adds to the error of a checkpoint that the other checkpoint of the run is intact, if it is.
@@ -372,7 +403,7 @@ fn suggest_sibling(error: anyhow::Error, path: &Path) -> anyhow::Error {
         Some("last") => path.with_file_name("best"),
         _ => return error,
     };
-    match verify(&sibling) {
+    match with_directory(&sibling, IntactFiles::verify) {
         Ok(_) => anyhow!(
             "{error:#}; \"{}\" is intact: use it, or delete the damaged checkpoint to resume from it",
             sibling.display()
@@ -385,33 +416,31 @@ fn vocabulary_file(input: &Input) -> String {
     input.prefix() + VOCABULARY
 }
 
-fn read_vocabulary(path: &Path, manifest: &Manifest, input: &Input) -> anyhow::Result<Vocabulary> {
+fn read_vocabulary(
+    files: &BTreeMap<String, OpenFile>,
+    input: &Input,
+) -> anyhow::Result<Vocabulary> {
     let name = vocabulary_file(input);
-    ensure!(manifest.files.contains_key(&name), "{MANIFEST} does not list {name}");
-    let words: Vec<String> = read_json(&path.join(&name), RECORDS_LIMIT)?;
+    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+    let words: Vec<String> = file.json(RECORDS_LIMIT)?;
     Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
 }
 
 fn entry(path: &Path) -> anyhow::Result<FileEntry> {
-    Ok(FileEntry { bytes: size(path)?, sha256: sha256_of(path)? })
-}
-
-fn size(path: &Path) -> anyhow::Result<u64> {
     let metadata = fs::metadata(path);
-    Ok(metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?.len())
+    let metadata = metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?;
+    Ok(FileEntry { bytes: metadata.len(), sha256: sha256_of(path)? })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     write(path, json_content(value)?)
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path, limit: u64) -> anyhow::Result<T> {
-    serde_json::from_slice(&read(path, limit)?)
-        .with_context(|| format!("cannot parse \"{}\"", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
@@ -493,5 +522,44 @@ mod tests {
             prop_assert_eq!(by_name(saved.optimizer_state().unwrap()), state);
             prop_assert_eq!(saved.progress().unwrap(), progress);
         }
+    }
+
+    #[test]
+    fn a_checkpoint_stays_readable_while_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last");
+        let resolved =
+            config::parse("data: {train: x}\ntext: {min_count: 1}\n", "test", &[]).unwrap();
+        let inputs = &resolved.config.inputs;
+        let vocabulary = Vocabulary::build(&["a b".into()], &inputs[0].text).unwrap();
+        let encoders = Encoders::new(inputs, vec![vocabulary]);
+        let save = |value: f32| {
+            let tensor = NamedTensor { name: "w".into(), shape: vec![9], values: vec![value; 9] };
+            let contents = Contents {
+                resolved: &resolved,
+                labels: &["a".into(), "b".into()],
+                encoders: &encoders,
+                weights: vec![tensor.clone()],
+                optimizer_state: vec![tensor],
+                progress: &Progress::default(),
+            };
+            super::save(&path, &contents).unwrap();
+        };
+        save(0.0);
+        let first = Checkpoint::open(&path).unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                (1..100).for_each(|value| save(value as f32));
+                is_over.store(true, Ordering::Relaxed);
+            });
+            while !is_over.load(Ordering::Relaxed) {
+                let opened = Checkpoint::open(&path).unwrap();
+                assert_eq!(opened.weights().unwrap(), opened.optimizer_state().unwrap());
+                super::progress(&path).unwrap();
+                shapes(&path).unwrap();
+            }
+        });
+        assert_eq!(first.weights().unwrap()[0].values, [0.0; 9]);
     }
 }

@@ -2,6 +2,7 @@
 //! Training does not belong here.
 
 pub mod checkpoint;
+mod checkpoint_files;
 pub mod directory;
 pub mod listing;
 mod lock;

@@ -170,7 +170,8 @@ fn forged_entries_are_replaced() {
             String::from_utf8(content).unwrap().replacen(from, to, 1).into_bytes()
         }
     };
-    let forgeries: Vec<(&str, Box<dyn Fn(Vec<u8>) -> Vec<u8>>)> = vec![
+    type Change = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+    let forgeries: Vec<(&str, Change)> = vec![
         ("labels.u32", Box::new(all(255))),
         ("labels.u32", Box::new(shorter)),
         ("labels.u32", Box::new(|content| content[..content.len() - 1].to_vec())),
