@@ -35,8 +35,9 @@ def case(name, labels, probabilities):
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=numbers, zero_division=0
     )
+    # By default over the classes that occur among the labels or the predictions.
     macro = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=numbers, average="macro", zero_division=0
+        labels, predicted, average="macro", zero_division=0
     )
     if classes == 2:
         roc_auc = metrics.roc_auc_score(labels, probabilities[:, 1])
@@ -98,6 +99,12 @@ def main():
     probabilities[:, 2] *= 0.01
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     cases.append(case("a class without examples", labels, probabilities))
+    # The last class is not even predicted, and the first is never predicted.
+    labels, probabilities = synthetic(random, 40, 4, 0.7)
+    labels %= 3
+    probabilities[:, [0, 3]] *= 0.001
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    cases.append(case("a class without examples and predictions", labels, probabilities))
     pairs = [[0, 0], [1, 0], [3, 9], [12, 12], [40, 71], [2000, 2200]]
     comparisons = [[*pair, binomtest(pair[0], sum(pair)).pvalue if sum(pair) else 1.0] for pair in pairs]
     text = json.dumps({"cases": cases, "comparisons": comparisons})
