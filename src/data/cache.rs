@@ -112,6 +112,8 @@ struct CacheKey<'a> {
 struct SavedRows {
     names: Vec<String>,
     skipped: usize,
+    #[serde(default)]
+    not_utf8: usize,
     long_row: Option<(PathBuf, u64, u64)>,
     /// Index of the first row of each file.
     firsts: Vec<usize>,
@@ -204,6 +206,7 @@ impl CacheEntry {
             label_names: saved.names,
             lines: self.array(LINES)?,
             skipped: saved.skipped,
+            not_utf8: saved.not_utf8,
             long_row: saved.long_row,
         };
         let hashes: Vec<TextHash> = self.array(HASHES)?;
@@ -289,6 +292,7 @@ impl CacheWriter<'_> {
         let saved = SavedRows {
             names: rows.label_names.clone(),
             skipped: rows.skipped,
+            not_utf8: rows.not_utf8,
             long_row: rows.long_row.clone(),
             firsts: rows.files.iter().map(|(_, first)| *first).collect(),
         };

@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 
 use super::cache::read_source;
 use super::dataset::Dataset;
-use super::formats::{excerpt, read_rows};
+use super::formats::{Rows, excerpt, is_many, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::Targets;
 use crate::config::{Config, Inputs, TextConfig};
-use crate::output::format::pluralize;
+use crate::io::input::CONVERT;
+use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
 
 /// Examples of a data file or directory.
@@ -182,9 +183,7 @@ pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result
         };
         labels.push(class);
     }
-    let skipped = (rows.skipped > 0).then(|| {
-        format!("{}: skipped {}", rows.path.display(), pluralize(rows.skipped, "broken row"))
-    });
+    let skipped = (rows.skipped > 0).then(|| skipped_note(rows));
     let long = rows.long_row.as_ref().map(|(file, line, lines)| {
         let file = file.display();
         format!("{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote")
@@ -193,6 +192,21 @@ pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result
     let indices = (0..rows.len() as u32).collect();
     let targets = Targets::Labels(labels);
     Ok(Examples { source: Arc::new(source), rows: indices, targets, notes })
+}
+
+/// Returns the note on rows that were skipped, and what to do if they are many or only look broken.
+fn skipped_note(rows: &Rows) -> String {
+    let mut note =
+        format!("{}: skipped {}", rows.path.display(), pluralize(rows.skipped, "broken row"));
+    let all = rows.len() + rows.skipped;
+    if rows.not_utf8 > 0 {
+        let count = group_digits(rows.not_utf8);
+        note += &format!(", {count} of them because they are not valid UTF-8; {CONVERT}");
+    } else if is_many(rows.skipped, all) {
+        let all = group_digits(all);
+        note += &format!(" of {all}; data.broken_lines: error shows what is wrong with the first");
+    }
+    note
 }
 
 /// Joins excerpts of the first ten names.

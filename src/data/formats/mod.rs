@@ -12,9 +12,10 @@ mod rows;
 mod sink;
 mod table;
 
+pub use lines::limits;
 pub use recognition::describe_data_line;
 pub use rows::Rows;
-pub use sink::excerpt;
+pub use sink::{excerpt, is_many};
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,8 @@ pub fn read_rows(path: &Path, config: &Config, each: TextCallback) -> anyhow::Re
     let mut sink = Sink::new(path, config, each);
     for file in expand_pattern(path, config.data.format)? {
         sink.rows.files.push((file.clone(), sink.rows.len()));
-        read_file(&file, &config.data, &mut sink)?;
+        let read = read_file(&file, &config.data, &mut sink);
+        sink.check().and(read)?;
         if let Some((line, lines)) = sink.long_row.take() {
             sink.rows.long_row.get_or_insert((file, line, lines));
         }

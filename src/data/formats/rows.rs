@@ -18,6 +18,8 @@ pub struct Rows {
     pub lines: Vec<u64>,
     /// Number of broken rows that were skipped.
     pub skipped: usize,
+    /// Number of those that are not valid UTF-8.
+    pub not_utf8: usize,
     /// First row that spans suspiciously many lines: file, line and number of lines.
     pub long_row: Option<(PathBuf, u64, u64)>,
 }

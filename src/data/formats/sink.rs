@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::anyhow;
 
 use super::rows::Rows;
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::CONVERT;
+use crate::output::format::group_digits;
+
+/// Number of rows after a broken one that are read to see how many are broken.
+const LOOK_AHEAD: usize = 1_000;
 
 /// One example as it is in the file.
 pub struct Row {
@@ -32,6 +36,43 @@ pub struct Sink<'a> {
     /// Index of each of `rows.label_names`.
     name_indices: HashMap<String, u32>,
     data: &'a DataConfig,
+    fault: Option<Fault>,
+}
+
+/// The first broken row.
+struct Fault {
+    /// Location and message.
+    error: String,
+    /// Number of broken rows, this one included.
+    broken: usize,
+    /// Number of rows before it.
+    before: usize,
+    /// Number of rows after it so far.
+    after: usize,
+}
+
+impl Fault {
+    /// Returns the error with advice. Rows may be skipped if only few are broken; text in another
+    /// encoding is not broken, and its message says how to convert it.
+    fn into_error(self) -> anyhow::Error {
+        let Self { error, broken, before, after } = self;
+        let rows = before + 1 + after;
+        if is_not_utf8(&error) {
+            anyhow!(error)
+        } else if is_many(broken, rows) {
+            let (broken, rows) = (group_digits(broken), group_digits(rows));
+            anyhow!(
+                "{error} (broken rows: {broken} of {rows}; correct the file, or check data.format)"
+            )
+        } else {
+            anyhow!("{error} (to skip such rows, set data.broken_lines: skip)")
+        }
+    }
+}
+
+/// Returns true if a tenth of the rows or more are broken.
+pub fn is_many(broken: usize, rows: usize) -> bool {
+    10 * broken >= rows
 }
 
 impl<'a> Sink<'a> {
@@ -44,6 +85,7 @@ impl<'a> Sink<'a> {
             label_indices: HashMap::new(),
             name_indices: HashMap::new(),
             data: &config.data,
+            fault: None,
         }
     }
 
@@ -56,7 +98,13 @@ impl<'a> Sink<'a> {
     /// filter excludes the row, and a message if the row is broken.
     pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
         let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts));
-        match row.and_then(|row| row.map(with_index).transpose()) {
+        let row = row.and_then(|row| row.map(with_index).transpose());
+        if let Some(fault) = &mut self.fault {
+            fault.broken += usize::from(row.is_err());
+            fault.after += 1;
+            return if fault.after < LOOK_AHEAD { Ok(()) } else { self.check() };
+        }
+        match row {
             Ok(Some((label, texts))) => {
                 self.rows.labels.push(label);
                 self.rows.lines.push(line);
@@ -65,13 +113,19 @@ impl<'a> Sink<'a> {
             Ok(None) => {}
             Err(message) if self.data.broken_lines == BrokenLines::Error => {
                 let path = self.file();
-                let advice = "to skip such rows, set data.broken_lines: skip";
-                match line {
-                    0 => bail!("{path}: {message} ({advice})"),
-                    _ => bail!("{path}:{line}: {message} ({advice})"),
+                let error = match line {
+                    0 => format!("{path}: {message}"),
+                    _ => format!("{path}:{line}: {message}"),
+                };
+                self.fault = Some(Fault { error, broken: 1, before: self.rows.len(), after: 0 });
+                if is_not_utf8(&message) {
+                    return self.check();
                 }
             }
-            Err(_) => self.rows.skipped += 1,
+            Err(message) => {
+                self.rows.skipped += 1;
+                self.rows.not_utf8 += usize::from(is_not_utf8(&message));
+            }
         }
         Ok(())
     }
@@ -79,6 +133,15 @@ impl<'a> Sink<'a> {
     /// Returns true if a class of this name is configured, or has an example among the rows so far.
     pub fn knows_label(&self, name: &String) -> bool {
         self.name_indices.contains_key(name) || self.data.labels.contains(name)
+    }
+
+    /// Returns the error of the first broken row, if there is one. It precedes the errors of what
+    /// follows.
+    ///
+    /// # Errors
+    /// Returns an error if a row is broken and broken rows are not skipped.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        self.fault.take().map_or(Ok(()), |fault| Err(fault.into_error()))
     }
 
     /// Returns the index of a label, and adds its name if it is new.
@@ -109,6 +172,11 @@ pub fn field_of(inputs: &Inputs, column: &Column) -> String {
 /// Message for text that is not UTF-8, such as a CSV file in Windows-1252 or Latin-1.
 pub fn not_utf8(subject: impl fmt::Display) -> String {
     format!("{subject} is not valid UTF-8; {CONVERT}")
+}
+
+/// Returns true for messages of [`not_utf8`].
+fn is_not_utf8(message: &str) -> bool {
+    message.ends_with(CONVERT)
 }
 
 /// Shortens untrusted text and replaces its control characters, for messages.

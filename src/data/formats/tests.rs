@@ -268,6 +268,34 @@ fn broken_rows_are_errors_or_are_skipped() {
 }
 
 #[test]
+fn skipping_is_advised_only_if_few_rows_are_broken() {
+    let advice = |good: usize, broken: usize, behind: usize| {
+        let rows = |row: &str, count: usize| row.repeat(count);
+        let good =
+            rows("good,pos\n", good) + &rows("no label\n", broken) + &rows("bad,neg\n", behind);
+        let message = fault("a.csv", format!("text,label\n{good}").as_bytes(), "");
+        message.rsplit_once(" (").unwrap().1.to_owned()
+    };
+    let skip = "to skip such rows, set data.broken_lines: skip)";
+    let correct =
+        |counts: &str| format!("broken rows: {counts}; correct the file, or check data.format)");
+    assert_eq!(advice(10, 1, 0), skip);
+    assert_eq!(advice(0, 1, 10), skip);
+    assert_eq!(advice(9, 1, 0), correct("1 of 10"));
+    assert_eq!(advice(1, 3, 1), correct("3 of 5"));
+    // Not the whole file is read.
+    assert_eq!(advice(0, 5_000, 9_000), correct("1,001 of 1,001"));
+    // An error of the reader behind a broken row does not hide it.
+    let quote = fault("a.csv", b"text,label\nno label\n\"open,x\n", "");
+    assert!(quote.starts_with("2: expected 2 columns"), "{quote}");
+    let latin = fault("a.csv", b"text,label\n\xE8,x\ngood,pos\n", "");
+    assert!(latin.ends_with("WINDOWS-1252 -t UTF-8"), "{latin}");
+    let skipped =
+        read_file("a.tsv", b"text\tlabel\n\xE8\tx\nx\na\tb\n", "  broken_lines: skip\n").unwrap();
+    assert_eq!((skipped.skipped, skipped.not_utf8), (2, 1));
+}
+
+#[test]
 fn unknown_and_missing_files_are_rejected() {
     assert!(format!("{:#}", read_file("a.bin", b"", "").unwrap_err()).contains("data.format"));
     let missing = read(Path::new("/nowhere/x.csv"), &data_config("")).unwrap_err();
