@@ -4,3 +4,4 @@
 pub mod files;
 pub mod input;
 pub mod replace;
+pub mod spool;

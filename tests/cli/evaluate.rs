@@ -262,3 +262,20 @@ fn runs_can_be_evaluated_from_any_directory() {
     let score = stdout_json(&command.arg(dir.path("run")).assert().success());
     assert_eq!(score["loss"], dir.summary("run")["test"]["loss"]);
 }
+
+#[test]
+fn examples_may_come_from_stdin_or_a_pipe() {
+    let dir = TestDir::with_run();
+    let from_file = dir.lstmtext("evaluate run --data test.csv --json").assert().success();
+    for data in ["-", "/dev/stdin"] {
+        let line = format!("evaluate run --json --errors errors.csv --compare run --data {data}");
+        let mut command = dir.lstmtext(&line);
+        let done = command.write_stdin(dir.read("test.csv")).assert().success();
+        let (mut piped, file) = (stdout_json(&done), stdout_json(&from_file));
+        piped.as_object_mut().unwrap().remove("comparison").unwrap();
+        assert_eq!(piped, file);
+    }
+    let mut command = dir.lstmtext("evaluate run --data - --set data.format=jsonl");
+    command.write_stdin("no json\n");
+    assert_fails(command, 1, &["data.csv:1: expected a JSON object"]);
+}

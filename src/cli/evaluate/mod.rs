@@ -14,6 +14,8 @@ use crate::data::batch_plan::BatchLimit;
 use crate::data::unknown_texts;
 use crate::data::{self, Dataset, Examples, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
+use crate::io::input::inner_extension;
+use crate::io::spool::Spooled;
 use crate::objective::Objective;
 use crate::output::format::join_names;
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
@@ -44,7 +46,7 @@ checkpoint.";
 pub struct EvaluateArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Labeled file or directory; the data section of the configuration describes its format and
+    /// Labeled file or directory, or - for stdin; the data section of the configuration describes its format and
     /// columns
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,
@@ -97,7 +99,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
     note_weights(&args.checkpoint, &first.checkpoint);
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
-    let (name, examples) = examples(args, &first.checkpoint)?;
+    let copy = args.data.as_deref().map(|path| spool(path, &config.data)).transpose()?.flatten();
+    let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
+    let (name, examples) = examples(args, data, &first.checkpoint)?;
     if let Some(file) = &args.errors {
         file.check_is_not_in(examples.files())?;
     }
@@ -221,17 +225,28 @@ fn same_split(a: &Config, b: &Config) -> bool {
     split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
 }
 
+/// Copies a stream with examples to a file. Without an extension of its own, it has the format of the
+/// run's training data.
+fn spool(path: &Path, config: &DataConfig) -> anyhow::Result<Option<Spooled>> {
+    let extension = inner_extension(path).or_else(|| inner_extension(&config.train));
+    Spooled::of(path, &extension.unwrap_or_default(), data::limits(config).unpacked)
+}
+
 /// Returns the examples to evaluate and their name.
-fn examples(args: &EvaluateArgs, checkpoint: &Checkpoint) -> anyhow::Result<(String, Examples)> {
+fn examples(
+    args: &EvaluateArgs,
+    data: Option<&Path>,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<(String, Examples)> {
     let config = &checkpoint.resolved.config;
-    if let Some(path) = &args.data {
+    if let (Some(name), Some(path)) = (&args.data, data) {
         let examples = data::read_examples(path, config, &checkpoint.labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
             true => error.context("use --set data.filter={} to read all rows; the run's data.filter is for its own data"),
             false => error,
         })?;
         examples.notes.iter().for_each(note);
-        return Ok((path.display().to_string(), examples));
+        return Ok((name.display().to_string(), examples));
     }
     let fields = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
     let changed = args.set.overrides.iter().map(Override::field);
