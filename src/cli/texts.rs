@@ -6,9 +6,10 @@ use anyhow::bail;
 use clap::Args;
 
 use super::hints::{program, relative};
-use crate::config::{Config, ConfigError};
-use crate::data::describe_data_line;
+use crate::config::{Config, ConfigError, Format};
+use crate::data::{describe_data_line, format_of};
 use crate::io::input::is_stdin;
+use crate::output::note;
 use crate::output::shell::quoted_path;
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
@@ -92,14 +93,19 @@ impl FirstLine {
     /// # Errors
     /// Returns an error with the command for data files if the line belongs to one.
     pub fn check(&self, file: &Path, line: &str) -> anyhow::Result<()> {
+        let is_single = TextColumns::of(&self.config.inputs).is_single();
         let Some(description) = describe_data_line(line, &self.config, &self.labels) else {
+            if is_single && matches!(format_of(file), Ok(Format::Csv | Format::Tsv | Format::Jsonl))
+            {
+                note(format!("{}: each whole line is read as a text", file.display()));
+            }
             return Ok(());
         };
         let (name, data) = match is_stdin(file) {
             true => ("stdin".to_owned(), "FILE".to_owned()),
             false => (file.display().to_string(), quoted_path(file)),
         };
-        let expected = match TextColumns::of(&self.config.inputs).is_single() {
+        let expected = match is_single {
             true => "a text",
             false => "a JSON object with texts",
         };

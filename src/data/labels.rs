@@ -1,6 +1,6 @@
 //! Labels that look alike, such as "neg" and "Neg". They are separate classes, most likely by mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
@@ -45,6 +45,20 @@ fn note(group: &[(&str, usize)]) -> String {
 pub fn similar<'a>(label: &str, known: &'a [String]) -> Option<&'a str> {
     let appearance_of_label = appearance(label);
     known.iter().find(|known| appearance(known) == appearance_of_label).map(String::as_str)
+}
+
+/// Returns a note on labels that `data.label_names` does not rename, but that look like one it renames.
+pub fn not_renamed(labels: &[String], label_names: &BTreeMap<String, String>) -> Option<String> {
+    let renamed: HashMap<String, &String> =
+        label_names.keys().map(|label| (appearance(label), label)).collect();
+    let new: HashSet<&String> = label_names.values().collect();
+    let mut kept = labels.iter().filter(|label| !renamed.is_empty() && !new.contains(label));
+    let (label, old) = kept.find_map(|label| Some((label, renamed.get(&appearance(label))?)))?;
+    Some(format!(
+        "data.label_names renames {:?}, but not {:?}, which looks like it",
+        excerpt(old),
+        excerpt(label)
+    ))
 }
 
 /// Returns a key that is the same for labels that look alike or have the same value: other case, other

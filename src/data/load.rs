@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 
 use super::examples::{Examples, read_nonempty_source, with_classes};
 use super::formats::{Rows, excerpt};
-use super::labels::look_alikes;
+use super::labels::{look_alikes, not_renamed};
 use super::source::{Source, TextHash};
 use super::split::{Split, by_position, stratified};
 use crate::config::{Config, DataConfig, Inputs, Portion, SplitMethod, UnseenLabels};
@@ -159,12 +159,18 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(class_notes(&splits, data));
     splits.notes.extend(overlap_note(&splits, SplitName::Validation, data));
     splits.notes.extend(overlap_note(&splits, SplitName::Test, data));
+    let advice = |name: &str| {
+        format!(
+            "there are no {name} examples; set data.{name}, or increase data.split.{name} (alike texts \
+             stay in one split, so a large group of them may not fit; and one text of each label \
+             stays in the training split)"
+        )
+    };
     if splits.validation.is_empty() {
-        bail!(
-            "there are no validation examples; set data.validation, or increase \
-             data.split.validation (alike texts stay in one split, so a large group of them may not \
-             fit; and one text of each label stays in the training split)"
-        );
+        bail!(advice("validation"));
+    }
+    if splits.test.is_empty() && data.split.test.of(train.len()) > 0 {
+        splits.notes.push(advice("test"));
     }
     Ok(splits)
 }
@@ -265,6 +271,7 @@ fn class_notes(splits: &DataSplits, config: &DataConfig) -> Vec<String> {
     let totals: Vec<(&str, usize)> =
         labels.iter().enumerate().map(|(class, label)| (label.as_str(), total(class))).collect();
     let mut notes = look_alikes(&totals);
+    notes.extend(not_renamed(labels, &config.label_names));
 
     let single = named(labels, totals.iter().map(|(_, count)| *count == 1));
     if !single.is_empty() {
@@ -359,6 +366,24 @@ mod tests {
     }
 
     #[test]
+    fn splits_for_which_no_text_is_left_are_reported() {
+        let rows = "a,x\nb,x\nc,y\nd,y\n".repeat(3);
+        let files = [("train.csv", &*format!("text,label\n{rows}"))];
+        let fields = "data: {train: DIR/train.csv, split: {validation: 6, test: 1}}";
+        let notes = load_files(&files, fields).unwrap().notes;
+        assert!(
+            notes[0].starts_with("there are no test examples; set data.test, or "),
+            "{notes:?}"
+        );
+        let files = [("train.csv", "text,label\na,x\nb,y\n")];
+        let error = load_files(&files, "data: {train: DIR/train.csv}").unwrap_err().to_string();
+        assert!(
+            error.starts_with("there are no validation examples; set data.validation"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn other_labels_are_sorted_as_text() {
         let labels = |content: &str| {
             let files = [("train.csv", content)];
@@ -450,6 +475,9 @@ mod tests {
         let alike = "the labels \"neg\" (10), \"Neg\" (2) look alike, but are separate classes";
         assert!(notes[0].starts_with(alike), "{notes:?}");
         assert_eq!(notes[1..], ["1 label has a single example: \"postive\""]);
+        let alike = load_labels(&["0", "1", "1.0"].repeat(9), ", label_names: {0: neg, 1: pos}");
+        let note = "data.label_names renames \"1\", but not \"1.0\", which looks like it";
+        assert_eq!(alike.notes, [note]);
         let renamed = ", label_names: {Neg: neg, postive: pos}";
         assert_eq!(load_labels(&labels, renamed).notes, [] as [String; 0]);
     }

@@ -17,7 +17,7 @@ pub mod unknown_texts;
 
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
-pub use formats::{Rows, describe_data_line, limits, read_texts};
+pub use formats::{Rows, describe_data_line, format_of, limits, read_texts};
 pub use load::{DataSplits, SplitName, load};
 pub use source::{Source, TextHash};
 pub use targets::{LabelSets, Target, Targets};

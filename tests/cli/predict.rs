@@ -292,6 +292,9 @@ fn data_files_with_labels_are_not_read_as_texts() {
         assert_fails(piped, 1, &["stdin:1: expected a text on each line", found]);
     }
     dir.lstmtext("evaluate run --data test.csv").assert().success();
+    let dir = dir.file("other.csv", "review,sentiment\nn1 pos2,1\n");
+    let done = dir.lstmtext("predict run --file other.csv").assert().success();
+    assert!(stderr(&done).contains("note: other.csv: each whole line is read as a text"));
     // In arguments, and behind the first line, a text can be anything.
     dir.lstmtext("predict run __label__pos text,label").assert().success();
     let mut later = dir.lstmtext("predict run");

@@ -98,7 +98,7 @@ fn escape_existing_directories(path: &Path) -> String {
 ///
 /// # Errors
 /// Returns an error if the extension is unknown.
-fn format_of(path: &Path) -> anyhow::Result<Format> {
+pub fn format_of(path: &Path) -> anyhow::Result<Format> {
     if path.is_dir() {
         return Ok(Format::Folder);
     }

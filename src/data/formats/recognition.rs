@@ -11,24 +11,29 @@ use crate::config::{Column, Config};
 pub fn describe_data_line(line: &str, config: &Config, labels: &[String]) -> Option<String> {
     let columns = config.inputs.columns();
     let names: Vec<&str> = columns.iter().filter_map(|column| name_of(column)).collect();
+    let label_column = name_of(&config.data.label_column);
     if line.trim_start().starts_with(PREFIX) {
         return Some("a fastText line with a label".into());
     }
     // With several columns, each line is a JSON object.
-    if let [name] = names[..]
-        && columns.len() == 1
+    if columns.len() == 1
         && let Ok(Value::Object(object)) = serde_json::from_str(line)
-        && object.contains_key(name)
+        && let Some(key) =
+            names.iter().copied().chain(label_column).find(|key| object.contains_key(*key))
     {
-        return Some(format!("a JSON object with the key {name:?}"));
+        return Some(format!("a JSON object with the key {key:?}"));
     }
     [b'\t', b','].into_iter().find_map(|separator| {
         let fields = match separator {
             b',' => fields_of_line(line)?,
             _ => line.split('\t').map(str::to_owned).collect(),
         };
-        let found: Vec<&str> = fields.iter().map(|field| field.trim()).collect();
-        let label_column = name_of(&config.data.label_column);
+        // In a text, a space follows a comma.
+        let is_text = separator == b',' && fields.iter().any(|field| field.starts_with(' '));
+        let found: Vec<&str> = match is_text {
+            true => Vec::new(),
+            false => fields.iter().map(|field| field.trim()).collect(),
+        };
         let header =
             if names.is_empty() { label_column.into_iter().collect() } else { names.clone() };
         if !header.is_empty() && header.iter().all(|name| found.contains(name)) {
@@ -81,6 +86,7 @@ mod tests {
             ("pos,good", header, "a row of a table with the label \"pos\""),
             ("good\tpos", "", "a row of a table with the label \"pos\""),
             ("1\tgood", ", label_names: {1: pos}", "a row of a table with the label \"1\""),
+            ("{\"review\": 1, \"label\": 1}", "", "a JSON object with the key \"label\""),
             ("{\"text\": \"a\", \"label\": 1}", "", "a JSON object with the key \"text\""),
             (" __label__pos good", "", "a fastText line with a label"),
         ] {
@@ -88,6 +94,8 @@ mod tests {
         }
         for line in [
             "a text, label and all",
+            "text, call or write",
+            "call, text, or write",
             "good, pos",
             "good,pos",
             "pos",
