@@ -39,6 +39,11 @@ impl<'a> Table<'a> {
             None => {
                 let header = self.config.header.then(|| header_names(fields));
                 let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
+                    .map_err(|message| match fields.iter().all(|field| is_utf8(field)) {
+                        true => message,
+                        // The name of the column may be there in another encoding.
+                        false => not_utf8("the header"),
+                    })
                     .map_err(|message| anyhow!("{}:{line}: {message}", sink.file()))?;
                 let layout = self.layout.insert(layout);
                 if header.is_some() {
@@ -56,6 +61,10 @@ impl<'a> Table<'a> {
         let row = unfiltered.row(fields).ok()??;
         Some(self.config.class_name(&row.label))
     }
+}
+
+fn is_utf8(field: &[u8]) -> bool {
+    std::str::from_utf8(field).is_ok()
 }
 
 fn header_names(fields: &[&[u8]]) -> Vec<String> {

@@ -457,6 +457,12 @@ fn lines_that_are_not_utf_8_can_be_converted() {
         assert!(error.contains("not valid UTF-8; convert the file"), "{name}: {error}");
         assert!(error.contains("iconv -f WINDOWS-1252"), "{name}: {error}");
     }
+    let header = b"text,cat\xE9gorie,label\na,b,x\n";
+    assert!(
+        fault("a.csv", header, "  label_column: cat\u{E9}gorie\n")
+            .starts_with("1: the header is not valid UTF-8; convert")
+    );
+    assert!(read_file("a.csv", header, "").is_ok());
 }
 
 #[test]
