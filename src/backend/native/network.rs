@@ -228,8 +228,8 @@ impl Network {
     ///
     /// The sums form a binary tree whose shape depends only on the number of shards: the first half
     /// of them, rounded up to a power of two, plus the others. The rounding errors are therefore the
-    /// same whatever threads compute the shards. A thread keeps one sum for each level of the tree,
-    /// not one for each shard.
+    /// same whatever threads compute the shards, and also if several processes compute subtrees. A
+    /// thread keeps one sum for each level of the tree, not one for each shard.
     fn sum_of_shards(&self, shards: &[Shard], step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
         if let [shard] = shards {
             return self.shard_gradients(shard, step);
