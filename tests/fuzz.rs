@@ -135,6 +135,12 @@ fn resolved(yaml: &str) -> Resolved {
     config::parse(yaml, "fuzz", &[]).unwrap()
 }
 
+/// Much of what YAML has.
+const FEATURES: &[u8] = b"\xEF\xBB\xBF%YAML 1.1\n--- # first\ndata: &d\n  train: !!str 1.10\n  ? filter\n  : {\"a b\": \
+    1.10, 'it''s': ~, \"\\x41\\u00e9\": True}\n  label_names:\n    0: >-\n      folded\n      text\n    1: |2\n      \
+    literal\n  labels: [a, &b \"b\", ]\ninputs:\n  x: &x\n    text: {max_length: 0x10}\n    column: [1.10, 2]\n  y:\n    \
+    <<: [*x, {pooling: mean}]\n...\n";
+
 #[test]
 fn configurations() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
@@ -143,6 +149,7 @@ fn configurations() {
         .map(|entry| fs::read(entry.unwrap().path()).unwrap())
         .collect();
     corpus.push(resolved("data: {train: x}\n").to_yaml().into_bytes());
+    corpus.push(FEATURES.to_vec());
     fuzz("configurations", &corpus, |bytes| {
         let Ok(yaml) = std::str::from_utf8(bytes) else { return false };
         let Ok(first) = config::parse(yaml, "fuzz", &[]) else { return false };

@@ -135,8 +135,12 @@ enum Kind {
 
 /// Returns the events of the only document, without those of its start and end.
 fn events(yaml: &str) -> Result<Vec<Event>, Problem> {
-    // A byte order mark would shift the first line against the others.
-    let mut bytes = yaml.strip_prefix('\u{FEFF}').unwrap_or(yaml).as_bytes();
+    // A byte order mark would shift the first line against the others. The parser panics at the end of a
+    // block scalar without a line break.
+    let yaml = yaml.strip_prefix('\u{FEFF}').unwrap_or(yaml);
+    let end = if yaml.ends_with('\n') { "" } else { "\n" };
+    let yaml = format!("{yaml}{end}");
+    let mut bytes = yaml.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut bytes);
     let mut events = Vec::new();
@@ -510,5 +514,85 @@ mod tests {
             laughs += &format!("{next}: &{next} {}\n", nine(name));
         }
         assert!(problem(&laughs).contains("more than 500000 values"), "{}", problem(&laughs));
+    }
+
+    /// Pieces of documents without tags and with keys that are strings.
+    const PIECES: [&str; 44] = [
+        "a: ",
+        "b:",
+        "\"c\": ",
+        "<<: ",
+        "d : ",
+        "- ",
+        "-\n",
+        "? a\n",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\r\n",
+        " ",
+        "\t",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "&x ",
+        "*x",
+        "&y ",
+        "*y ",
+        "1",
+        "1.10",
+        "~",
+        "true",
+        "text",
+        "'q'",
+        "\"\\u00e9\"",
+        "|\n  ",
+        ">-\n  ",
+        "# c\n",
+        "---\n",
+        "...\n",
+        "%",
+        "é",
+        "a b",
+        "\u{feff}",
+        "\u{d7a3}\u{1f600}\u{a0}",
+        "\u{85}",
+        "\u{2028}",
+        "\"\\",
+    ];
+
+    fn has_text_keys(value: &Value) -> bool {
+        match value {
+            Value::Mapping(entries) => {
+                entries.iter().all(|(key, value)| key.is_string() && has_text_keys(value))
+            }
+            Value::Sequence(items) => items.iter().all(has_text_keys),
+            _ => true,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn documents_are_read_as_serde_yaml_reads_them(
+            pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..24)
+        ) {
+            let yaml = pieces.concat() + "\n";
+            // A byte order mark confuses serde_yaml.
+            let yaml = yaml.trim_start_matches('\u{feff}');
+            let expected = serde_yaml::from_str::<Value>(yaml).and_then(|mut value| {
+                value.apply_merge()?;
+                Ok(value)
+            });
+            let parsed = parse(yaml, &[]);
+            proptest::prop_assume!(expected.as_ref().is_ok_and(has_text_keys) || expected.is_err());
+            match (&expected, &parsed) {
+                (Ok(expected), Ok(parsed)) => proptest::prop_assert_eq!(expected, &parsed.root),
+                (Err(_), Err(_)) => {}
+                _ => proptest::prop_assert!(false, "{expected:?} {parsed:?}"),
+            }
+        }
     }
 }
