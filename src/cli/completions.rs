@@ -1,9 +1,11 @@
 //! `lstmtext completions`.
 
-use clap::Args;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::exit::SUCCESS;
+use crate::config::defaults;
 use crate::output::print;
 
 /// Print a completion script for a shell
@@ -17,9 +19,22 @@ pub struct CompletionsArgs {
 }
 
 /// Runs the command; `program` is the whole command line.
-pub fn run(args: CompletionsArgs, mut program: clap::Command) -> anyhow::Result<u8> {
+pub fn run(args: CompletionsArgs, program: Command) -> anyhow::Result<u8> {
+    let fields = defaults().into_iter().filter(|field| !field.is_section());
+    let sets: Vec<String> = fields.map(|field| format!("{}=", field.path.join("."))).collect();
     let mut script = Vec::new();
+    let mut program = with_values(program, &sets);
     clap_complete::generate(args.shell, &mut program, "lstmtext", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(SUCCESS)
+}
+
+/// Lists values of arguments that accept more than a list: the fields of `--set`, and devices.
+fn with_values(command: Command, sets: &[String]) -> Command {
+    let command = command.mut_args(|arg| match arg.get_id().as_str() {
+        "overrides" => arg.value_parser(PossibleValuesParser::new(sets.to_vec())),
+        "device" => arg.value_parser(["auto", "cpu", "cuda"]),
+        _ => arg,
+    });
+    command.mut_subcommands(|subcommand| with_values(subcommand, sets))
 }

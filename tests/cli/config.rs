@@ -223,6 +223,29 @@ fn completions_are_generated_for_every_shell() {
 }
 
 #[test]
+fn completions_have_the_fields_of_set_and_the_devices() {
+    let dir = TestDir::new();
+    for shell in ["bash", "fish", "zsh"] {
+        let script = stdout(&dir.lstmtext(&format!("completions {shell}")).assert().success());
+        assert!(script.contains("train.epochs="), "{shell}");
+    }
+    let script = stdout(&dir.lstmtext("completions bash").assert().success());
+    let complete = |words: &str, previous: &str, word: &str| {
+        let line = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _lstmtext lstmtext '{word}' '{previous}'; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("lstmtext train --set train.ep", "--set", "train.ep"), "train.epochs=");
+    assert_eq!(complete("lstmtext serve --device c", "--device", "c"), "cpu cuda");
+    assert!(
+        !stdout(&dir.lstmtext("train --help").assert().success()).contains("train.schedule.decay=")
+    );
+}
+
+#[test]
 fn the_program_runs_from_any_directory_without_an_environment() {
     let dir = TestDir::with_data();
     let bare = |line: &str| {
