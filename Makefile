@@ -68,8 +68,9 @@ tensorboard: ## show the curves in runs/
 	@scripts/setup.sh tools
 	.venv/bin/python -m tensorboard.main --logdir runs $(ARGS)
 
-fuzz: ## read mutated files of every format for FUZZ_SECONDS (600) each
+fuzz: ## read mutated files for FUZZ_SECONDS (600) each, and fail at every system call
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext --test fuzz -- --nocapture
+	@FUZZ_SECONDS=1 $(CARGO) test --release -p lstmtext --test cli faults:: -- --nocapture
 
 gpu-check: ## test on a CUDA device and compare its speed with PyTorch's
 	@scripts/gpu_check.sh $(ARGS)

@@ -17,6 +17,7 @@ mod escapes;
 mod evaluate;
 mod explain;
 mod export;
+mod faults;
 mod fetch;
 mod inputs;
 mod keras;

@@ -18,7 +18,7 @@ use crate::tensorboard::assert_same_curves;
 use crate::training::{COSINE, ENDLESS, PLATEAU, Training, with_noise};
 
 /// Expects that two runs have the same weights, optimizer state, vocabulary, metrics and scores.
-fn assert_same_run(dir: &TestDir, a: &str, b: &str) {
+pub fn assert_same_run(dir: &TestDir, a: &str, b: &str) {
     let metrics = |run: &str| dir.read(&format!("{run}/metrics.jsonl"));
     assert_eq!(metrics(a), metrics(b));
     assert_eq!(dir.timeless_summary(a), dir.timeless_summary(b));
