@@ -20,7 +20,7 @@ use crate::plot::{Picture, Theme};
 use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
-use crate::run::listing::{RunReport, find, is_run, ranking_metric};
+use crate::run::listing::{ComparisonGroups, RunReport, find, is_run, ranking_metric};
 use crate::system::threads;
 use crate::text::{Encoder, OOV, START};
 
@@ -94,6 +94,9 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         (Some(a), Some(b)) => a.rank(b, metric),
         (a, b) => a.is_none().cmp(&b.is_none()),
     });
+    let groups = ComparisonGroups::of(curves.iter().map(|run| &run.report));
+    curves.sort_by_key(|run| groups.position(&run.report));
+    groups.note().iter().for_each(note);
     let hidden = curves.len().saturating_sub(args.top.get());
     let shown: Vec<RunCurves> =
         curves.into_iter().take(args.top.get()).map(|run| run.curves).collect();

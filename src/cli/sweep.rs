@@ -258,11 +258,21 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
     }
     let changes_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");
-    if let Some(field) = directory.varied_fields().find(changes_data) {
-        note(format!("{field} varies, so the runs may have different validation examples\n"));
-    }
-    if let Some((min, max)) = board.validation_examples() {
-        note(format!("the runs have {min} to {max} validation examples; their data has changed\n"));
+    let sets = board.validation_sets();
+    if sets > 1 {
+        note(format!(
+            "the runs have {sets} sets of validation examples; each set has its own ranks\n"
+        ));
+    } else if !board.is_recorded() {
+        // Runs of an earlier version.
+        if let Some(field) = directory.varied_fields().find(changes_data) {
+            note(format!("{field} varies, so the runs may have different validation examples\n"));
+        }
+        if let Some((min, max)) = board.validation_examples() {
+            note(format!(
+                "the runs have {min} to {max} validation examples; their data has changed\n"
+            ));
+        }
     }
     match json {
         true => print_json(&board)?,
@@ -300,10 +310,14 @@ fn write_leaderboard(directory: &SweepDirectory, board: &Leaderboard) -> anyhow:
 
 /// Prints the commands to look at the runs and to test the best one.
 fn print_next(directory: &SweepDirectory, board: &Leaderboard) {
-    let Some(winner) = board.winner() else { return };
+    if board.validation_sets() == 0 {
+        return;
+    }
     let path = quoted_path(&relative(directory.path()));
     message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(directory.path()), program()));
-    if has_test_examples(&directory.sweep.base.config) {
+    if let Some(winner) = board.winner()
+        && has_test_examples(&directory.sweep.base.config)
+    {
         let winner = quoted_path(&relative(&directory.path().join(&winner.run)));
         message(format!("  {} evaluate {winner} --split test", program()));
     }

@@ -8,10 +8,11 @@ use anyhow::{Context, bail};
 
 use super::cache::read_source;
 use super::dataset::Dataset;
+use super::fingerprint::Fingerprint;
 use super::formats::{Rows, excerpt, is_many, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
-use super::targets::Targets;
+use super::targets::{Target, Targets};
 use crate::config::{Config, Inputs, TextConfig};
 use crate::io::input::CONVERT;
 use crate::output::format::{group_digits, pluralize};
@@ -44,6 +45,21 @@ impl Examples {
     /// Hashes of the texts of the examples.
     pub(super) fn hashes(&self) -> impl Iterator<Item = &TextHash> {
         self.rows.iter().map(|row| &self.source.hashes[*row as usize])
+    }
+
+    /// Computes the fingerprint of the examples. `labels` are the class names.
+    pub fn fingerprint(&self, labels: &[String]) -> Fingerprint {
+        let label = |target: Target| match target {
+            Target::Label(label) => labels[label as usize].clone(),
+            Target::LabelSet(set) => {
+                let mut names: Vec<&str> =
+                    set.iter().map(|label| labels[*label as usize].as_str()).collect();
+                names.sort_unstable();
+                names.join("\0")
+            }
+            Target::Distribution(shares) => format!("{shares:?}"),
+        };
+        Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }
 
     /// Builds the vocabulary of an input, given by its index, from these examples.

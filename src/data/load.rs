@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 
 use super::examples::{Examples, read_nonempty_source, with_classes};
+use super::fingerprint::SplitFingerprints;
 use super::formats::{Rows, excerpt};
 use super::labels::{look_alikes, not_renamed};
 use super::source::{Source, TextHash};
@@ -104,6 +105,13 @@ impl DataSplits {
             }
         }
         Ok(())
+    }
+
+    /// Computes the fingerprints of all splits.
+    pub fn fingerprints(&self) -> SplitFingerprints {
+        let [train, validation, test] =
+            SplitName::ALL.map(|name| self.split(name).fingerprint(&self.labels));
+        SplitFingerprints { train, validation, test }
     }
 
     /// Returns the examples of a split.

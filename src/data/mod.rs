@@ -5,6 +5,7 @@ pub mod batch_plan;
 mod cache;
 mod dataset;
 mod examples;
+mod fingerprint;
 mod formats;
 mod labels;
 mod load;
@@ -17,6 +18,7 @@ pub mod unknown_texts;
 
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
+pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
 pub use formats::{Rows, describe_data_line, format_of, limits, read_texts};
 pub use load::{DataSplits, SplitName, load};
 pub use source::{Source, TextHash};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, Input, Resolved};
-use crate::data::{self, DataSplits, Dataset, Examples, unknown_texts};
+use crate::data::{self, DataSplits, Dataset, Examples, SplitFingerprints, unknown_texts};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, Encoders, WordVectors, coverage, read_vectors};
 
@@ -25,6 +25,8 @@ pub struct PreparedData {
     pub validation: Dataset,
     /// Test examples, possibly none.
     pub test: Dataset,
+    /// Fingerprints of all splits.
+    pub fingerprints: SplitFingerprints,
     /// Notes on the data for the user.
     pub notes: Vec<String>,
     /// Time spent on reading and encoding, in seconds.
@@ -77,6 +79,7 @@ impl PreparedData {
         encoders: Encoders,
         start: Instant,
     ) -> anyhow::Result<Self> {
+        let fingerprints = splits.fingerprints();
         let mut notes = splits.notes;
         let inputs = &resolved.config.inputs;
         for (index, input) in inputs.iter().enumerate() {
@@ -92,6 +95,7 @@ impl PreparedData {
             Ok(dataset)
         };
         Ok(Self {
+            fingerprints,
             labels: splits.labels,
             vectors: Vec::new(),
             train: encode("training texts", splits.train)?,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::{self, Lock};
 use super::plausible::{is_plausible_duration, is_plausible_step};
+use crate::data::Fingerprint;
 use crate::events;
 use crate::io::files::{
     RECORDS_LIMIT, SETTINGS_LIMIT, append, create_directories, json_content, read_if_exists,
@@ -112,6 +113,9 @@ pub struct RunSummary {
     /// Number of validation examples; 0 in summaries of earlier versions.
     #[serde(default)]
     pub validation_examples: usize,
+    /// Fingerprint of the validation examples; `None` in summaries of earlier versions.
+    #[serde(default)]
+    pub validation_data: Option<Fingerprint>,
     /// Score on the test examples; null if there are none.
     pub test: Option<Score>,
     /// Warnings about a model that has learned nothing.
@@ -577,6 +581,7 @@ mod tests {
             tokens_per_second: 1.0,
             validation,
             validation_examples: 1,
+            validation_data: None,
             scored: None,
             test: None,
             warnings: Vec::new(),

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::config::{self, Config, EarlyStoppingConfig, Input, Resolved, StoppingMetric};
+use crate::data::Fingerprint;
 use crate::events;
 use crate::model::parameters::embedding_name;
 use crate::model::summary::summarize;
@@ -74,6 +75,9 @@ pub struct RunReport {
     /// Score by which the run is ranked: that of its best weights so far, or of its latest ones with
     /// `restore_best: false`.
     pub scored: Option<Scored>,
+    /// Fingerprint of the validation examples; unknown before the first checkpoint, and for runs of
+    /// earlier versions.
+    pub validation_data: Option<Fingerprint>,
     /// Score on the test examples, if the run has finished and has any.
     pub test: Option<Score>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
@@ -104,6 +108,63 @@ pub fn ranking_metric<'r>(reports: impl Iterator<Item = &'r RunReport>) -> Stopp
             note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
             StoppingMetric::ValidationLoss
         }
+    }
+}
+
+/// Runs whose scores are comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComparisonGroup {
+    /// Runs with these validation examples.
+    SameExamples(Fingerprint),
+    /// Runs of an earlier version, whose validation examples are unknown.
+    Unrecorded,
+    /// Runs without a score.
+    Unscored,
+}
+
+impl ComparisonGroup {
+    /// Returns the group of a run.
+    pub fn of(run: &RunReport) -> Self {
+        match run.validation_data {
+            _ if run.scored.is_none() => Self::Unscored,
+            Some(data) => Self::SameExamples(data),
+            None => Self::Unrecorded,
+        }
+    }
+}
+
+/// Groups of ranked runs. A rank means something only within a group.
+#[derive(Clone, Debug)]
+pub struct ComparisonGroups(Vec<ComparisonGroup>);
+
+impl ComparisonGroups {
+    /// Returns the groups of runs, in the order of the first run of each.
+    pub fn of<'a>(runs: impl Iterator<Item = &'a RunReport>) -> Self {
+        let mut groups = Vec::new();
+        for group in runs.map(ComparisonGroup::of) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Self(groups)
+    }
+
+    /// Number of sets of validation examples.
+    pub fn sets(&self) -> usize {
+        self.0.iter().filter(|group| **group != ComparisonGroup::Unscored).count()
+    }
+
+    /// Position of the group of a run. A stable sort by it makes comparable runs neighbors.
+    pub fn position(&self, run: &RunReport) -> Option<usize> {
+        self.0.iter().position(|group| *group == ComparisonGroup::of(run))
+    }
+
+    /// Returns a note for the user if there are several sets of validation examples.
+    pub fn note(&self) -> Option<String> {
+        let sets = self.sets();
+        (sets > 1).then(|| {
+            format!("the runs have {sets} sets of validation examples: compare only scores on the same set")
+        })
     }
 }
 
@@ -176,6 +237,7 @@ impl RunReport {
             started: events::start_time(directory.path()),
             best: files.best(config),
             scored: files.scored(config),
+            validation_data: files.validation_data(),
             test: files.summary.as_ref().and_then(|summary| summary.test),
             epoch: files.epoch(),
             seconds: files.seconds(),
@@ -275,6 +337,11 @@ impl RunFiles {
         Some(Scored { weights: ScoredWeights { checkpoint, epoch }, validation })
     }
 
+    fn validation_data(&self) -> Option<Fingerprint> {
+        let summary = self.summary.as_ref().and_then(|summary| summary.validation_data);
+        summary.or_else(|| Some(self.latest.as_ref()?.data?.validation))
+    }
+
     fn epoch(&self) -> usize {
         let recorded = self.records.last().map_or(0, |record| record.epoch);
         self.latest.as_ref().map_or(0, Progress::epoch_number).max(recorded)
@@ -342,6 +409,7 @@ mod tests {
         tokens_per_second: 100.0,
         validation: Score { loss: 0.25, accuracy: 0.9 },
         validation_examples: 50,
+        validation_data: None,
         test: None,
         warnings: Vec::new(),
     };

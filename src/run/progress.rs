@@ -4,6 +4,7 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStoppingConfig, TrainConfig};
+use crate::data::SplitFingerprints;
 use crate::objective::metrics::{Meter, Score};
 use crate::run::directory::ValidationRecord;
 use crate::run::plausible::{MAX_COUNT, is_plausible_duration};
@@ -34,6 +35,9 @@ pub struct Progress {
     /// Latest validation; `None` in checkpoints of earlier versions.
     #[serde(default)]
     pub last: Option<ValidationRecord>,
+    /// Examples that the run uses; `None` in checkpoints of earlier versions.
+    #[serde(default)]
+    pub data: Option<SplitFingerprints>,
     /// State of the plateau schedule.
     pub plateau: Plateau,
     /// Number of steps of an epoch; 0 in checkpoints of earlier versions.
@@ -111,6 +115,9 @@ impl Progress {
         let is_best = |best: Best| {
             best.validation.is_plausible() && (1..=self.epoch_number()).contains(&best.epoch)
         };
+        let is_last = |last: ValidationRecord| {
+            last.train.is_plausible() && last.validation.is_plausible() && last.step <= *step
+        };
         let waits = |validations: usize| validations as u64 <= *step;
         for (name, is_possible) in [
             ("step", *step <= MAX_COUNT),
@@ -123,6 +130,7 @@ impl Progress {
             ("seconds", is_plausible_duration(*seconds)),
             ("seconds_at_validation", (0.0..=*seconds).contains(&self.seconds_at_validation)),
             ("best", self.best.is_none_or(is_best)),
+            ("last", self.last.is_none_or(is_last)),
             ("waited", waits(self.waited) && (self.waited == 0 || self.best.is_some())),
             ("plateau", (0.0..=1.0).contains(&self.plateau.factor) && waits(self.plateau.waited)),
         ] {

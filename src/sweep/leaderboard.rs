@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
 use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
+use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
@@ -39,12 +40,16 @@ const INDENT: &str = "      ";
 /// The runs that differ only in the seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Rank, starting at 1; `None` if no run has finished.
+    /// Rank among the rows with the same validation examples, starting at 1; `None` if no run has
+    /// finished.
     pub rank: Option<usize>,
     /// The fields that vary, except the seed, with their values.
     pub settings: Map<String, Value>,
     /// Number of runs, finished or not.
     pub runs: usize,
+    /// Validation examples of the finished runs.
+    #[serde(skip)]
+    pub validation_data: ValidationData,
     /// Scores over the finished runs.
     #[serde(flatten)]
     pub scores: Option<Scores>,
@@ -53,6 +58,43 @@ pub struct Row {
     /// The values of the settings in the printed table.
     #[serde(skip)]
     shown: Vec<String>,
+}
+
+/// Validation examples of the finished runs of a row. Only rows with the same ones are comparable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValidationData {
+    /// All runs have these.
+    Same(Fingerprint),
+    /// Runs of an earlier version do not record them.
+    Unrecorded,
+    /// The runs have different ones, so that the row is comparable with no other.
+    Mixed {
+        /// Index of its first run.
+        first: usize,
+    },
+}
+
+impl ValidationData {
+    fn of(finished: &[FinishedRun]) -> Self {
+        let Some(first) = finished.first() else { return Self::Unrecorded };
+        match first.validation_data {
+            data if finished.iter().any(|run| run.validation_data != data) => {
+                Self::Mixed { first: first.index }
+            }
+            Some(data) => Self::Same(data),
+            None => Self::Unrecorded,
+        }
+    }
+
+    fn heading(self) -> String {
+        match self {
+            Self::Same(data) => {
+                format!("{} validation examples, {}", data.examples(), data.short())
+            }
+            Self::Unrecorded => "unknown validation examples (earlier version)".to_owned(),
+            Self::Mixed { .. } => "different validation examples for each seed".to_owned(),
+        }
+    }
 }
 
 /// Scores over the finished runs of a row.
@@ -94,6 +136,8 @@ pub struct FinishedRun {
     pub validation: Score,
     /// Number of validation examples.
     pub validation_examples: usize,
+    /// Fingerprint of the validation examples.
+    pub validation_data: Option<Fingerprint>,
     /// Best epoch, starting at 1.
     pub best_epoch: usize,
     /// Training time in seconds.
@@ -171,15 +215,35 @@ impl Leaderboard {
             (Some(x), Some(y)) => x.rank(y, metric).then_with(|| name(a).cmp(&name(b))),
             (x, y) => y.is_some().cmp(&x.is_some()),
         });
-        for (index, row) in rows.iter_mut().enumerate() {
-            row.rank = row.scores.map(|_| index + 1);
+        // Rows with the same validation examples become neighbors, those of the best row first.
+        let groups: Vec<ValidationData> = rows.iter().map(|row| row.validation_data).collect();
+        rows.sort_by_key(|row| {
+            let position = groups.iter().position(|group| *group == row.validation_data);
+            (row.scores.is_none(), position)
+        });
+        for group in rows.chunk_by_mut(|a, b| a.validation_data == b.validation_data) {
+            for (index, row) in group.iter_mut().enumerate() {
+                row.rank = row.scores.map(|_| index + 1);
+            }
         }
         Self { metric, rows, columns }
+    }
+
+    /// Number of sets of validation examples of the finished runs. Their scores are not comparable.
+    pub fn validation_sets(&self) -> usize {
+        let ranked: Vec<&Row> = self.rows.iter().filter(|row| row.rank.is_some()).collect();
+        ranked.chunk_by(|a, b| a.validation_data == b.validation_data).count()
     }
 
     /// Number of runs that have not finished.
     pub fn unfinished(&self) -> usize {
         self.rows.iter().map(|row| row.runs - row.finished.len()).sum()
+    }
+
+    /// Returns true if all finished runs record their validation examples.
+    pub fn is_recorded(&self) -> bool {
+        let mut finished = self.rows.iter().flat_map(|row| &row.finished);
+        finished.all(|run| run.validation_data.is_some())
     }
 
     /// Returns the minimum and maximum number of validation examples of a run, if they differ.
@@ -202,8 +266,11 @@ impl Leaderboard {
         self.rows.iter().any(|row| row.finished.len() > 1)
     }
 
-    /// Returns the best run of the best row.
+    /// Returns the best run of the best row; `None` if the rows are not comparable.
     pub fn winner(&self) -> Option<&FinishedRun> {
+        if self.validation_sets() > 1 {
+            return None;
+        }
         self.rows.first()?.finished.iter().min_by(|a, b| {
             a.validation.rank(b.validation, self.metric).then_with(|| a.run.cmp(&b.run))
         })
@@ -255,6 +322,7 @@ fn row(
             scored: outcome.scored(),
             validation: outcome.validation,
             validation_examples: outcome.validation_examples,
+            validation_data: outcome.validation_data,
             best_epoch: outcome.best_epoch,
             seconds: outcome.seconds,
             warnings: outcome.warnings.clone(),
@@ -266,6 +334,7 @@ fn row(
         rank: None,
         settings: columns.iter().filter_map(setting).collect(),
         runs: runs.len(),
+        validation_data: ValidationData::of(&finished),
         scores: Scores::of(&finished),
         finished,
         shown: columns.iter().map(|column| value(column).map_or("–".into(), unquoted)).collect(),
@@ -281,15 +350,23 @@ impl Leaderboard {
     /// characters; otherwise they are printed below each row.
     pub fn table(&self, width: usize) -> String {
         let full = self.table_with(&self.columns);
-        if full.width() <= width {
-            return full.lines().join("\n");
-        }
+        let is_full = full.width() <= width;
+        let table = match is_full {
+            true => full,
+            false => self.table_with(&[]).without_columns_beyond(width),
+        };
         let mut lines = Vec::new();
-        let table = self.table_with(&[]).without_columns_beyond(width);
         let mut rows = table.lines().into_iter();
         lines.extend(rows.next());
+        let has_headings = self.validation_sets() > 1;
         for (row, line) in self.rows.iter().zip(rows) {
+            if has_headings && row.rank == Some(1) {
+                lines.push(format!("{}:", row.validation_data.heading()));
+            }
             lines.push(line);
+            if is_full {
+                continue;
+            }
             let settings = self.columns.iter().zip(&row.shown);
             let settings: Vec<String> =
                 settings.map(|(column, value)| format!("{}={value}", column.label)).collect();
@@ -351,6 +428,7 @@ mod tests {
             tokens_per_second: 1.0,
             validation: Score { loss, accuracy },
             validation_examples: 50,
+            validation_data: None,
             test: None,
             warnings: Vec::new(),
         })

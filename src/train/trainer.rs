@@ -147,7 +147,16 @@ impl<'a> Trainer<'a> {
             progress.batch,
             progress.epoch + 1
         );
+        let (trained_on, now) = (progress.data, data.fingerprints);
+        ensure!(
+            trained_on.is_none_or(|then| then.validation == now.validation),
+            "the validation examples have changed since the run started, so its scores would not be \
+             comparable, and some may have been trained on: restore the data, or start a new run"
+        );
         let mut notes = Vec::new();
+        if trained_on.is_some_and(|then| then.test != now.test) {
+            notes.push("the test examples have changed since the run started".to_owned());
+        }
         if lost_best {
             notes.push(
                 "the checkpoint of the best validation is missing; that of the last step takes its \
@@ -156,16 +165,20 @@ impl<'a> Trainer<'a> {
             );
         }
         if progress.step > 0 && progress.order != order {
-            notes.push(
-                "the training examples or their order have changed since the checkpoint was saved; \
-                 some validation examples may have been trained on"
-                    .to_owned(),
-            );
+            let leak = match trained_on {
+                Some(_) => "",
+                // The validation examples may have changed, too.
+                None => "; some validation examples may have been trained on",
+            };
+            notes.push(format!(
+                "the training examples or their order have changed since the checkpoint was saved{leak}"
+            ));
         }
         if progress.step > 0 {
             notes.extend(continue_schedule(&mut progress, settings, &schedule, order));
         }
         (progress.order, progress.steps_per_epoch) = (order, steps);
+        progress.data = Some(now);
         Ok(Self {
             schedule,
             data,
@@ -487,6 +500,7 @@ impl<'a> Trainer<'a> {
             validation,
             warnings: diagnosis::warnings(self.data, &self.progress, scored, validation),
             validation_examples: self.data.validation.len(),
+            validation_data: Some(self.data.fingerprints.validation),
             test,
         };
         for observer in &mut self.observers {

@@ -1,11 +1,14 @@
 //! `lstmtext evaluate`.
 
+use std::fs;
+
 use predicates::Predicate;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
 use crate::common::{
-    SMALL, TestDir, assert_fails, csv, examples, noise, stdout, stdout_json, stdout_json_lines,
+    SMALL, TestDir, assert_fails, csv, examples, noise, stderr, stdout, stdout_json,
+    stdout_json_lines,
 };
 
 impl TestDir {
@@ -278,4 +281,50 @@ fn examples_may_come_from_stdin_or_a_pipe() {
     let mut command = dir.lstmtext("evaluate run --data - --set data.format=jsonl");
     command.write_stdin("no json\n");
     assert_fails(command, 1, &["data.csv:1: expected a JSON object"]);
+}
+
+/// The same rows in another order turn validation examples into training examples.
+#[test]
+fn examples_that_are_not_those_of_the_training_are_noted() {
+    let dir = TestDir::with_run();
+    let note = |line: &str| {
+        let done = dir.lstmtext(&format!("evaluate run {line}")).assert().success();
+        stderr(&done)
+    };
+    for line in ["", "--split train", "--split validation", "--data test.csv"] {
+        assert!(!note(line).contains("note: "), "{line}: {}", note(line));
+    }
+    let all = "these examples include all training examples of the checkpoint";
+    assert!(note("--data train.csv").contains(all));
+    let data = |line| evaluate(&dir, line)["data"].clone();
+    assert_eq!(data("run"), data("run --data test.csv"));
+    assert_ne!(data("run"), data("run --split validation"));
+
+    let mut reversed = examples(&["neg", "pos"], 600, 1);
+    reversed.reverse();
+    fs::write(dir.path("train.csv"), csv(&reversed)).unwrap();
+    for split in ["train", "validation"] {
+        let message = note(&format!("--split {split}"));
+        let expected = format!("the {split} examples are not those of the training");
+        assert!(message.contains(&expected), "{message}");
+    }
+    assert!(note("--split validation").contains("some of these examples may be training examples"));
+    assert!(note("--data train.csv").contains(all), "their order does not matter");
+    assert!(!note("--split test").contains("note: "));
+}
+
+#[test]
+fn a_comparison_notes_which_checkpoint_has_seen_the_examples() {
+    let dir = TestDir::with_run();
+    dir.train("small.yaml --out same --set train.seed=2 --set train.epochs=1");
+    dir.train("small.yaml --out other --set data.split.seed=2 --set train.epochs=1");
+    let swapped = "--set data.train=test.csv --set data.test=null --set data.validation=train.csv";
+    dir.train(&format!("small.yaml --out swapped {swapped} --set train.epochs=1"));
+    let note = |line: &str| {
+        stderr(&dir.lstmtext(&format!("evaluate run --compare {line}")).assert().success())
+    };
+    assert!(!note("same --split validation").contains("note: "));
+    assert!(note("other --split validation").contains("which may include some of these examples"));
+    assert!(!note("other --split test").contains("note: "), "the other's test examples");
+    assert!(note("swapped --split test").contains("swapped/best\" was trained on these examples"));
 }

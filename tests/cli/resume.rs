@@ -379,10 +379,29 @@ fn a_checkpoint_cannot_be_resumed() {
 
 #[test]
 fn changed_training_examples_are_noted() {
-    let dir = TestDir::with_run().file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
+    let dir = TestDir::with_data().file("validation.csv", csv(&examples(&["neg", "pos"], 60, 5)));
+    dir.train("small.yaml --out run --set data.validation=validation.csv");
+    let dir = dir.file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
     dir.train("--resume run --set train.epochs=5")
         .stderr(contains("examples or their order have changed"));
     dir.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
+    let dir = dir.file("test.csv", csv(&examples(&["neg", "pos"], 50, 8)));
+    dir.train("--resume run --set train.epochs=7")
+        .stderr(contains("note: the test examples have changed"));
+}
+
+/// The best score so far would not be comparable. In another order, the split is another one, too.
+#[test]
+fn a_run_is_not_resumed_with_other_validation_examples() {
+    let dir = TestDir::with_run();
+    let mut reversed = examples(&["neg", "pos"], 600, 1);
+    reversed.reverse();
+    let dir = dir.file("train.csv", csv(&reversed));
+    let before = dir.read("run/metrics.jsonl");
+    let expected =
+        ["the validation examples have changed since the run started", "restore the data"];
+    assert_fails(dir.lstmtext("train --resume run --set train.epochs=6"), 1, &expected);
+    assert_eq!(dir.read("run/metrics.jsonl"), before);
 }
 
 #[test]

@@ -245,3 +245,47 @@ fn directories_that_are_not_runs_are_errors() {
     assert_eq!(names(&list(&dir, "run")), ["run"]);
     assert_fails(dir.lstmtext("runs ./diff"), 1, &["no directory \"./diff\""]);
 }
+
+/// A lower loss on other examples does not make a run better.
+#[test]
+fn runs_with_other_validation_examples_are_ranked_by_themselves() {
+    let dir = TestDir::with_data();
+    for (name, fields) in [
+        ("a", "train.seed=1"),
+        ("b", "data.split.seed=2"),
+        ("c", "train.seed=2"),
+        ("d", "data.split.seed=2 --set train.seed=2"),
+    ] {
+        dir.train(&format!("small.yaml --out runs/{name} --set train.epochs=1 --set {fields}"));
+    }
+    for (name, loss) in [("a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.4)] {
+        let path = format!("runs/{name}/summary.json");
+        let mut summary = dir.json(&path);
+        summary["validation"]["loss"] = loss.into();
+        fs::write(dir.path(&path), summary.to_string()).unwrap();
+    }
+    let runs = list(&dir, "");
+    assert_eq!(names(&runs), ["a", "c", "b", "d"]);
+    assert!(runs[0]["validation_data"].as_str().unwrap().starts_with("60-"));
+    assert_eq!(runs[0]["validation_data"], runs[1]["validation_data"]);
+    assert_ne!(runs[1]["validation_data"], runs[2]["validation_data"]);
+    let done = dir.lstmtext("runs").assert().success();
+    let done = done.stderr(contains("note: the runs have 2 sets of validation examples"));
+    assert_eq!(stdout(&done).matches("\n60 validation examples, ").count(), 2);
+    assert_eq!(names(&list(&dir, "--sort name")), ["a", "b", "c", "d"]);
+    let diff =
+        |a: &str, b: &str| stderr(&dir.lstmtext(&format!("runs diff {a} {b}")).assert().success());
+    assert!(diff("a", "b").contains("different validation examples"));
+    assert!(!diff("a", "c").contains("validation examples"));
+
+    // The summary of an earlier version.
+    let mut summary = dir.json("runs/a/summary.json");
+    summary.as_object_mut().unwrap().remove("validation_data").unwrap();
+    fs::write(dir.path("runs/a/summary.json"), summary.to_string()).unwrap();
+    assert_eq!(names(&list(&dir, "")), ["a", "c", "b", "d"], "the checkpoint records it, too");
+    for checkpoint in ["best", "last"] {
+        fs::remove_dir_all(dir.path(&format!("runs/a/{checkpoint}"))).unwrap();
+    }
+    let text = table(&dir, "");
+    assert!(text.contains("\nunknown validation examples (earlier version):\n"), "{text}");
+}

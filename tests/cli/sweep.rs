@@ -108,6 +108,25 @@ fn runs_and_sweeps_rank_alike() {
     assert!(runs.as_array().unwrap().iter().map(|run| &run["name"]).eq(&expected), "{runs}");
 }
 
+#[test]
+fn points_with_other_validation_examples_are_ranked_by_themselves() {
+    let dir = with_sweep("sweep: {data.split.seed: [1, 2], model.lstm.units: [4, 8]}\n");
+    let sweep = "sweep many.yaml --set train.epochs=1";
+    let done = dir.lstmtext(sweep).assert().success();
+    let messages = stderr(&done);
+    assert!(messages.contains("the runs have 2 sets of validation examples"), "{messages}");
+    assert!(!messages.contains(" --split test"), "there is no best run: {messages}");
+    let table = stdout(&done);
+    assert_eq!(table.matches("60 validation examples, ").count(), 2, "{table}");
+    let board = dir.json("sweeps/many/leaderboard.json");
+    let rows = board["rows"].as_array().unwrap();
+    assert!(rows.iter().map(|row| &row["rank"]).eq(&[1, 2, 1, 2]), "{board}");
+    for pair in rows.chunks(2) {
+        let seed = |row: &Value| row["settings"]["data.split.seed"].clone();
+        assert_eq!(seed(&pair[0]), seed(&pair[1]));
+    }
+}
+
 /// Runs long enough to be stopped.
 const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
 

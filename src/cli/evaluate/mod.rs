@@ -12,7 +12,7 @@ use crate::backend::{Backends, Inference};
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::unknown_texts;
-use crate::data::{self, Dataset, Examples, SplitName};
+use crate::data::{self, Dataset, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::io::input::inner_extension;
 use crate::io::spool::Spooled;
@@ -23,6 +23,7 @@ use crate::run::checkpoint::Checkpoint;
 
 mod comparison;
 mod mistakes;
+mod provenance;
 mod table;
 
 use comparison::ComparisonReport;
@@ -82,6 +83,8 @@ struct Report {
     checkpoint: PathBuf,
     /// Epoch of the checkpoint, from 1; `None` if it was not trained.
     epoch: Option<usize>,
+    /// Fingerprint of the examples; equal examples have equal ones, in whatever order.
+    data: Fingerprint,
     #[serde(flatten)]
     evaluation: Evaluation,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +127,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let report = Report {
         checkpoint: first.checkpoint.path.clone(),
         epoch: epoch(&first.checkpoint)?,
+        data: examples.fingerprint(labels),
         evaluation: Evaluation::of(&predictions, labels),
         comparison,
     };
@@ -201,28 +205,15 @@ fn predict_same_examples(
         first.checkpoint.path.display(),
         join_names(first_labels)
     );
+    let fingerprint = examples.fingerprint(labels);
+    provenance::of_comparison(fingerprint, &first.checkpoint, &other.checkpoint)?
+        .iter()
+        .for_each(note);
     let config = &other.checkpoint.resolved.config;
     let data = &first.checkpoint.resolved.config.data;
-    if !same_split(config, &first.checkpoint.resolved.config) {
-        note(format!(
-            "\"{}\" was trained on a different split, which may include some of these examples",
-            other.checkpoint.path.display()
-        ));
-    }
     let config = Config { data: data.clone(), ..config.clone() };
     let data = examples.retokenize(&config)?.encoded(&other.checkpoint.encoders)?;
     predict(other, &data, &config)
-}
-
-/// Returns true if both have the same training, validation and test examples. That depends on the
-/// text columns too, because duplicates stay in one split.
-fn same_split(a: &Config, b: &Config) -> bool {
-    let split = |data: &DataConfig| {
-        let files = (data.train.clone(), data.validation.clone(), data.test.clone());
-        let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
-        (files, rows, data.labels.clone(), data.split.clone(), data.version)
-    };
-    split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
 }
 
 /// Copies a stream with examples to a file. Without an extension of its own, it has the format of the
@@ -246,14 +237,9 @@ fn examples(
             false => error,
         })?;
         examples.notes.iter().for_each(note);
+        let fingerprint = examples.fingerprint(&checkpoint.labels);
+        provenance::of_file(fingerprint, checkpoint.progress()?.data).iter().for_each(note);
         return Ok((name.display().to_string(), examples));
-    }
-    let fields = ["data.split", "data.train", "data.validation", "data.test", "data.filter"];
-    let changed = args.set.overrides.iter().map(Override::field);
-    for field in changed.filter(|field| fields.iter().any(|prefix| field.starts_with(prefix))) {
-        note(format!(
-            "--set {field} changes the split: some of these examples may have been used for training"
-        ));
     }
     let mut splits = data::load(config)?;
     splits.drop_long_texts(config)?;
@@ -274,5 +260,7 @@ fn examples(
     if examples.is_empty() {
         bail!("the run's data has no {name} examples");
     }
+    let fingerprint = examples.fingerprint(&checkpoint.labels);
+    provenance::of_split(name, fingerprint, checkpoint.progress()?.data).iter().for_each(note);
     Ok((name.to_string(), examples.clone()))
 }

@@ -54,6 +54,18 @@ pub fn run(args: DiffArgs) -> anyhow::Result<u8> {
             note(format!("{}: {error}", run.name));
         }
     }
+    let data = [0, 1].map(|run| runs[run].report.validation_data);
+    let have_scores = runs.iter().all(|run| run.validation().is_some());
+    match data {
+        [Some(a), Some(b)] if a != b => note(
+            "the runs have different validation examples: their validation scores are not comparable",
+        ),
+        [None, _] | [_, None] if have_scores => note(
+            "the validation examples of a run are not recorded (earlier version): if they differ, the \
+             scores are not comparable",
+        ),
+        _ => {}
+    }
     let mut text = field_lines(&runs, &differing, terminal_width());
     text.push(String::new());
     text.extend(score_lines(&runs, terminal_width()));

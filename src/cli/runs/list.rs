@@ -17,8 +17,8 @@ use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
-use crate::output::{is_terminal, message, print, print_json, terminal_width};
-use crate::run::listing::{RunReport, find, ranking_metric};
+use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
+use crate::run::listing::{ComparisonGroup, ComparisonGroups, RunReport, find, ranking_metric};
 
 /// Minimum width of truncated names in a terminal.
 const MIN_NAME_WIDTH: usize = 12;
@@ -152,6 +152,14 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let reports = runs.iter().map(|run| &run.report);
     let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(reports)));
     sort.sort(&mut runs, args.reverse);
+    let groups = ComparisonGroups::of(runs.iter().map(|run| &run.report));
+    let is_grouped = groups.sets() > 1 && matches!(sort, SortKey::Score(_));
+    if is_grouped {
+        runs.sort_by_key(|run| groups.position(&run.report));
+    }
+    if !args.json {
+        groups.note().iter().for_each(note);
+    }
     let differing = differing_fields(&runs);
     match args.json {
         true => print_json(&entries(&runs, &differing))?,
@@ -159,10 +167,21 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
         false => {
             // Scripts need whole names.
             let min_name_width = if is_terminal() { MIN_NAME_WIDTH } else { usize::MAX };
-            print(&table(&runs, &differing, terminal_width(), min_name_width))?;
+            print(&table(&runs, &differing, terminal_width(), min_name_width, is_grouped))?;
         }
     }
     Ok(SUCCESS)
+}
+
+/// Formats the heading above runs whose scores are comparable.
+fn group_heading(group: ComparisonGroup) -> String {
+    match group {
+        ComparisonGroup::SameExamples(data) => {
+            format!("{} validation examples, {}:", group_digits(data.examples()), data.short())
+        }
+        ComparisonGroup::Unrecorded => "unknown validation examples (earlier version):".to_owned(),
+        ComparisonGroup::Unscored => "no validation yet:".to_owned(),
+    }
 }
 
 /// Returns the path of a run relative to `directory`.
@@ -190,12 +209,14 @@ const HEADINGS: [(&str, Align); 7] = [
 const SCORE_HEADING: (&str, usize) = ("validation", 2);
 
 /// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each
-/// run whose value differs from the most common one.
+/// run whose value differs from the most common one. With `is_grouped`, a heading above each group names its
+/// validation examples.
 fn table(
     runs: &[NamedRun],
     differing: &[Difference],
     width: usize,
     min_name_width: usize,
+    is_grouped: bool,
 ) -> String {
     let fields = fields_of(differing);
     let names = |width| shorten_names(runs.iter().map(|run| run.name.as_str()), width);
@@ -217,6 +238,11 @@ fn table(
     let mut rows = table.lines().into_iter();
     lines.extend(rows.next());
     for ((index, run), row) in runs.iter().enumerate().zip(rows) {
+        let group = ComparisonGroup::of(&run.report);
+        let previous = index.checked_sub(1).map(|index| ComparisonGroup::of(&runs[index].report));
+        if is_grouped && previous != Some(group) {
+            lines.push(group_heading(group));
+        }
         lines.push(row);
         if !has_columns {
             lines.extend(fields_below(&fields, index, width));

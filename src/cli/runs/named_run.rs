@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{Difference, Resolved, differences};
+use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
 use crate::run::directory::{CheckpointKind, ScoredWeights};
@@ -104,6 +105,8 @@ pub struct Entry<'a> {
     /// Weights that the scores belong to.
     scored: Option<ScoredWeights>,
     validation: Option<Score>,
+    /// Fingerprint of the validation examples. Scores with different ones are not comparable.
+    validation_data: Option<Fingerprint>,
     test: Option<Score>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
     epoch: usize,
@@ -134,6 +137,7 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             best_epoch: report.best.map(|Best { epoch, .. }| epoch),
             scored: report.scored.map(|scored| scored.weights),
             validation: report.scored.map(|scored| scored.validation),
+            validation_data: report.validation_data,
             test: report.test,
             epoch: report.epoch,
             epochs: report.epochs(),

@@ -1,0 +1,99 @@
+//! Notes on examples that the evaluated models have seen in training.
+
+use crate::config::{Config, DataConfig};
+use crate::data::{Fingerprint, SplitFingerprints, SplitName, Usage};
+use crate::output::format::group_digits;
+use crate::run::checkpoint::Checkpoint;
+
+/// Returns a note on a split of the run's own data that is not the split of the training, or that may
+/// not be.
+pub fn of_split(
+    name: SplitName,
+    examples: Fingerprint,
+    recorded: Option<SplitFingerprints>,
+) -> Option<String> {
+    let Some(recorded) = recorded else {
+        return Some(
+            "the checkpoint does not record its examples (it is of an earlier version, or imported): if \
+             the data has changed since the training, some of these examples may be training examples"
+                .to_owned(),
+        );
+    };
+    let then = recorded.split(name);
+    if then == examples {
+        return None;
+    }
+    let known = of_usage(recorded.usage(examples)).unwrap_or_else(|| match name {
+        SplitName::Train => "the scores are not those of the training examples".to_owned(),
+        _ => "some of these examples may be training examples".to_owned(),
+    });
+    Some(format!(
+        "the {name} examples are not those of the training, because the data has changed since ({} then, {} \
+         now): {known}",
+        group_digits(then.examples()),
+        group_digits(examples.examples())
+    ))
+}
+
+/// Returns a note on a file with training or validation examples of the checkpoint.
+pub fn of_file(examples: Fingerprint, recorded: Option<SplitFingerprints>) -> Option<String> {
+    of_usage(recorded?.usage(examples))
+}
+
+fn of_usage(usage: Usage) -> Option<String> {
+    let known = match usage {
+        Usage::Trained => {
+            "these are the training examples of the checkpoint: their scores say little about other texts"
+        }
+        Usage::IncludesTraining => {
+            "these examples include all training examples of the checkpoint: their scores say little about \
+             other texts"
+        }
+        Usage::Chosen => {
+            "these are the validation examples of the checkpoint, which chose its weights: other texts may \
+             score lower"
+        }
+        Usage::Held | Usage::Unknown => return None,
+    };
+    Some(known.to_owned())
+}
+
+/// Returns a note if the other checkpoint of a comparison may have been trained on the examples, while
+/// the first one was not.
+pub fn of_comparison(
+    examples: Fingerprint,
+    first: &Checkpoint,
+    other: &Checkpoint,
+) -> anyhow::Result<Option<String>> {
+    let path = other.path.display();
+    let other_splits = other.progress()?.data;
+    let (Some(first_splits), Some(other_splits)) = (first.progress()?.data, other_splits) else {
+        // Without fingerprints, the configurations are the only evidence.
+        let is_same = same_split(&first.resolved.config, &other.resolved.config);
+        return Ok((!is_same).then(|| {
+            format!("\"{path}\" was trained on a different split, which may include some of these examples")
+        }));
+    };
+    let usage = other_splits.usage(examples);
+    let is_trained = matches!(usage, Usage::Trained | Usage::IncludesTraining);
+    let is_unseen = matches!(usage, Usage::Chosen | Usage::Held);
+    Ok(match () {
+        _ if other_splits.train == first_splits.train => None,
+        _ if is_trained => Some(format!("\"{path}\" was trained on these examples")),
+        _ if is_unseen => None,
+        _ => Some(format!(
+            "\"{path}\" was trained on a different split, which may include some of these examples"
+        )),
+    })
+}
+
+/// Returns true if both have the same training, validation and test examples, as long as the files do
+/// not change. That depends on the text columns too, because duplicates stay in one split.
+fn same_split(a: &Config, b: &Config) -> bool {
+    let split = |data: &DataConfig| {
+        let files = (data.train.clone(), data.validation.clone(), data.test.clone());
+        let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
+        (files, rows, data.labels.clone(), data.split.clone(), data.version)
+    };
+    split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
+}
