@@ -141,7 +141,7 @@ fn onnx_runtime_runs_models_with_padding_in_front() {
 }
 
 const TWO_INPUTS: &str = "\
-data: {train: train.csv, label_column: label}
+data: {train: train.csv, label_column: label, version: 1}
 text: {tokenizer: whitespace}
 inputs:
   story: {column: text, embedding: {size: 8}, lstm: {units: 8}}
@@ -175,7 +175,9 @@ fn an_exported_directory_has_weights_and_a_description() {
     assert_eq!(vocabulary, json!(["<pad>", "<start>", "<oov>", "<unused>", "neg", "pos"]));
     let expected = json!({
         "name": "question", "prefix": "question.", "columns": ["label"],
-        "tokenizer": {"kind": "whitespace", "lowercase": true, "strip_tags": true},
+        "tokenizer": {
+            "kind": "whitespace", "lowercase": true, "strip_tags": true, "version": 2,
+        },
         "start_token": false, "max_length": 5, "truncate": "middle", "pad": "front",
         "ids": {"pad": 0, "start": 1, "oov": 2}, "embedding": {"size": 4},
         "lstm": {"units": 3, "layers": 2, "bidirectional": false}, "pooling": "mean",
