@@ -7,8 +7,8 @@ use super::yaml;
 use crate::output::sanitize::yaml_string;
 use crate::output::width::wrap;
 
-/// Maximum width of comments.
-const WIDTH: usize = 96;
+/// Maximum width of comments, that of a usual terminal.
+const WIDTH: usize = 80;
 
 /// Formats a configuration as YAML with the description of each field in a comment above it.
 pub fn resolved_yaml(fields: &[Field]) -> String {

@@ -257,6 +257,8 @@ struct Console {
     has_header: bool,
     /// Names of the runs as they are shown, by index.
     names: Vec<String>,
+    /// The whole names of those that would look alike.
+    key: String,
     /// Width of the widest of them.
     width: usize,
 }
@@ -267,7 +269,8 @@ impl Console {
         let total = directory.runs.len();
         let names = directory.runs.iter().map(|run| run.name.as_str());
         // The numbers and their headings take up the rest of a line.
-        let names = shorten_names(names, message_width().saturating_sub(54).max(12));
+        let rest = if is_narrow() { 28 } else { 54 };
+        let names = shorten_names(names, message_width().saturating_sub(rest).max(12));
         let width = names.names.iter().map(|name| display_width(name)).max().unwrap_or(0);
         bar.set_length(total as u64);
         bar.set_position((total - left) as u64);
@@ -279,6 +282,7 @@ impl Console {
             times: Vec::new(),
             has_header: false,
             names: names.names,
+            key: names.key,
             width,
         }
     }
@@ -290,7 +294,10 @@ impl Console {
         self.count();
         let score = format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
         let left = self.time_left().map_or_else(|| "–".to_owned(), format_duration);
-        self.line(run, &format!("{score}  {seconds:7.1} s  {left:>5}"));
+        match is_narrow() {
+            true => self.line(run, &score),
+            false => self.line(run, &format!("{score}  {seconds:7.1} s  {left:>5}")),
+        }
     }
 
     fn failed(&mut self, run: &SweepRun, reason: &str) {
@@ -302,10 +309,11 @@ impl Console {
     fn count(&mut self) {
         if !std::mem::replace(&mut self.has_header, true) {
             let (count, width) = (2 * digits(self.total) + 1, self.width);
-            self.print(&format!(
-                "{:count$}  {:width$}    loss  accuracy       time   left",
-                "", "run"
-            ));
+            let times = if is_narrow() { "" } else { "       time   left" };
+            if !self.key.is_empty() {
+                self.print(self.key.trim_end());
+            }
+            self.print(&format!("{:count$}  {:width$}    loss  accuracy{times}", "", "run"));
         }
         self.done += 1;
         self.bar.set_position(self.done as u64);
@@ -327,6 +335,11 @@ impl Console {
     fn print(&self, line: &str) {
         self.bar.suspend(|| message(line));
     }
+}
+
+/// Returns true if the terminal has no room for times.
+fn is_narrow() -> bool {
+    message_width() < 66
 }
 
 fn digits(number: usize) -> usize {
