@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::learner::{Inference, Learner};
+use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError};
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
@@ -45,6 +46,10 @@ pub trait Backend: fmt::Display {
     fn is_cuda(&self) -> bool {
         false
     }
+
+    /// Returns how much of a training step the memory of the system holds at once; `None` if the memory of
+    /// another device does.
+    fn concurrency(&self) -> Option<Concurrency>;
 
     /// Runs `work`; a panic of the library that computes becomes an error.
     ///

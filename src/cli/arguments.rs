@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 
-use crate::backend::{Backend, Backends, Compute, Inference, start, start_training};
+use crate::backend::{
+    Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
+};
 use crate::config::{Config, Override, positive_integer};
 use crate::run::checkpoint::{Checkpoint, peek_config};
 use crate::system::device::DeviceChoice;
@@ -92,8 +94,10 @@ impl ComputeArgs {
             Some(backend) => backend,
             None => start(backends, &checkpoint.resolved.config, compute)?,
         };
+        let spec = checkpoint.model_spec();
+        MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
         let network = backend
-            .inference(&checkpoint.model_spec(), checkpoint.weights()?)
+            .inference(&spec, checkpoint.weights()?)
             .with_context(|| checkpoint.unusable())?;
         Ok((checkpoint, network))
     }

@@ -7,9 +7,12 @@ use serde::Serialize;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
+use crate::backend::native::NativeBackend;
+use crate::backend::{LargestBatch, MemoryEstimate};
 use crate::cli::starter;
 use crate::config::{self, Config, logit_count};
 use crate::data;
+use crate::model::ModelSpec;
 use crate::model::summary::{Layer, summarize};
 use crate::output::{note, print, print_json, terminal_width};
 
@@ -34,10 +37,13 @@ struct Report<'a> {
     parameters: usize,
     trainable_parameters: usize,
     layers: &'a [Layer],
+    /// Bytes that training on the CPU takes besides the data.
+    training_memory: MemoryEstimate,
 }
 
 /// Runs the command. Like Keras, counts an embedding of `text.vocabulary_size` rows.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
+    let backend = NativeBackend::start(None)?;
     let config = config::load(&args.config, &args.set.overrides)
         .map_err(|error| starter::explain(error, &args.config))?
         .config;
@@ -53,13 +59,21 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     );
     let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
     let summary = summarize(&config, &words, logits);
+    let vocabulary_sizes = words.clone();
+    let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
+    let batch = LargestBatch::permitted(&config, &words);
+    let memory = MemoryEstimate::training(&spec, &batch, backend.concurrency())?;
     match args.json {
         true => print_json(&Report {
             parameters: summary.total(),
             trainable_parameters: summary.trainable(),
             layers: &summary.layers,
+            training_memory: memory,
         })?,
-        false => print(&summary.to_text(terminal_width()))?,
+        false => {
+            let layers = summary.to_text(terminal_width());
+            print(&format!("{layers}\nMemory for training: {memory}"))?;
+        }
     }
     Ok(SUCCESS)
 }

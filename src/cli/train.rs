@@ -23,7 +23,7 @@ use crate::data::prepared::PreparedData;
 use crate::events;
 use crate::io::files::create_directories;
 use crate::model::summary::summarize;
-use crate::output::format::{group_digits, join_names, pluralize};
+use crate::output::format::{format_bytes, group_digits, join_names, pluralize};
 use crate::output::sanitize::file_name;
 use crate::output::shell::quoted_path;
 use crate::output::{message, message_width, note, print, print_json, warning};
@@ -31,6 +31,7 @@ use crate::prediction::text_columns::TextColumns;
 use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::{NewRun, RunDirectory, RunSummary};
 use crate::run::progress::StopReason;
+use crate::system::memory::resident;
 use crate::system::signals::Interrupt;
 use crate::system::threads;
 use crate::train::{Diverged, Ending, Trainer, setup};
@@ -421,6 +422,9 @@ fn describe_run(
     }
     message(format!("run:  {}", run.path().display()));
     message(format!("on:   {backend}{how}"));
+    if let Some(memory) = setup::memory(backend, data)? {
+        message(format!("needs {memory} of memory, besides {} in use", format_bytes(resident())));
+    }
     message(format!("\n{}\n", summarize(config, &sizes, logits).to_text(message_width())));
     Ok(())
 }

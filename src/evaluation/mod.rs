@@ -13,7 +13,7 @@ pub use calibration::CalibrationBin;
 pub use comparison::{Comparison, compare};
 pub use predictions::Predictions;
 pub use report::{
-    ClassReport, ClassScore, ConfusedPair, Evaluation, LengthBucket, confusion_matrix,
+    ClassReport, ClassScore, ConfusedPair, ConfusionCounts, Evaluation, LengthBucket,
 };
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The scores that `lstmtext evaluate` reports.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::calibration::{CalibrationBin, calibration};
@@ -31,8 +34,12 @@ pub struct Evaluation {
     pub macro_average: ClassScore,
     /// Scores of each class.
     pub classes: Vec<ClassReport>,
-    /// Confusion matrix: a row for each true class, a column for each predicted class.
-    pub confusion: Vec<Vec<usize>>,
+    /// Confusion matrix: a row for each true class, a column for each predicted class. `None` with more than
+    /// 100 classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<usize>>>,
+    /// Pairs of a true class and a wrong prediction, the most frequent first, at most 1,000.
+    pub confused_pairs: Vec<ConfusedPair>,
     /// Accuracy by sequence length, in buckets with about the same number of examples.
     pub lengths: Vec<LengthBucket>,
 }
@@ -76,12 +83,12 @@ pub struct LengthBucket {
 }
 
 /// A true class, a wrong prediction, and the number of their examples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfusedPair {
-    /// Index of the true class.
-    pub label: usize,
-    /// Index of the predicted class.
-    pub predicted: usize,
+    /// Name of the true class.
+    pub label: String,
+    /// Name of the predicted class.
+    pub predicted: String,
     /// Number of examples.
     pub examples: usize,
 }
@@ -89,8 +96,8 @@ pub struct ConfusedPair {
 impl Evaluation {
     /// Computes all scores. `labels` are the names of the classes.
     pub fn of(predictions: &Predictions, labels: &[String]) -> Self {
-        let confusion = confusion_matrix(predictions, labels.len());
-        let classes = class_reports(&confusion, labels);
+        let confusion = ConfusionCounts::of(predictions, labels.len());
+        let classes = confusion.class_reports(labels);
         let score = predictions.score();
         let correct = (0..predictions.len()).filter(|example| predictions.is_correct(*example));
         let (bins, expected_calibration_error) = calibration(predictions);
@@ -103,66 +110,102 @@ impl Evaluation {
             average_precision: over_classes(predictions, labels.len(), average_precision),
             expected_calibration_error,
             calibration: bins,
-            macro_average: macro_average(&classes, &confusion),
+            macro_average: confusion.macro_average(&classes),
             classes,
-            confusion,
+            confusion: confusion.matrix(),
+            confused_pairs: confusion.pairs(labels),
             lengths: length_buckets(predictions),
         }
     }
+}
 
-    /// Pairs of a true class and a wrong prediction, the most frequent first.
-    pub fn confused_pairs(&self) -> Vec<ConfusedPair> {
-        let mut pairs: Vec<ConfusedPair> = Vec::new();
-        for (label, row) in self.confusion.iter().enumerate() {
-            for (predicted, examples) in row.iter().copied().enumerate() {
-                if label != predicted && examples > 0 {
-                    pairs.push(ConfusedPair { label, predicted, examples });
-                }
-            }
+/// Maximum number of classes in a confusion matrix.
+const MATRIX_CLASSES: usize = 100;
+/// Maximum number of confused pairs.
+const MAX_PAIRS: usize = 1_000;
+
+/// Numbers of examples by true and predicted class. The pairs that do not occur take no memory.
+pub struct ConfusionCounts {
+    /// Number of classes.
+    classes: usize,
+    /// Number of examples of each true and predicted class that occur together.
+    counts: BTreeMap<(usize, usize), usize>,
+    /// Number of examples that are predicted to have each class.
+    predicted: Vec<usize>,
+}
+
+impl ConfusionCounts {
+    /// Counts the examples.
+    pub fn of(predictions: &Predictions, classes: usize) -> Self {
+        let (mut counts, mut all_predicted) = (BTreeMap::new(), vec![0; classes]);
+        for example in 0..predictions.len() {
+            let predicted = predictions.predicted(example);
+            *counts.entry((predictions.label(example), predicted)).or_default() += 1;
+            all_predicted[predicted] += 1;
         }
-        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.examples));
-        pairs
+        Self { classes, counts, predicted: all_predicted }
     }
-}
 
-/// Counts examples by true class (rows) and predicted class (columns).
-pub fn confusion_matrix(predictions: &Predictions, classes: usize) -> Vec<Vec<usize>> {
-    let mut counts = vec![vec![0; classes]; classes];
-    for example in 0..predictions.len() {
-        counts[predictions.label(example)][predictions.predicted(example)] += 1;
+    /// Iterates over true class, predicted class and number of examples of all pairs that occur.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.counts.iter().map(|((label, predicted), count)| (*label, *predicted, *count))
     }
-    counts
-}
 
-fn class_reports(confusion: &[Vec<usize>], labels: &[String]) -> Vec<ClassReport> {
-    let report = |(class, label): (usize, &String)| {
-        let correct = confusion[class][class];
-        let examples: usize = confusion[class].iter().sum();
-        let predicted: usize = confusion.iter().map(|row| row[class]).sum();
-        let share = |of: usize| if of == 0 { 0.0 } else { correct as f64 / of as f64 };
-        let f1 = if predicted + examples == 0 {
-            0.0
-        } else {
-            2.0 * correct as f64 / (predicted + examples) as f64
+    /// Returns the confusion matrix, unless there are too many classes.
+    fn matrix(&self) -> Option<Vec<Vec<usize>>> {
+        if self.classes > MATRIX_CLASSES {
+            return None;
+        }
+        let mut matrix = vec![vec![0; self.classes]; self.classes];
+        self.iter().for_each(|(label, predicted, count)| matrix[label][predicted] = count);
+        Some(matrix)
+    }
+
+    /// Returns the most frequent pairs of a true class and a wrong prediction.
+    fn pairs(&self, labels: &[String]) -> Vec<ConfusedPair> {
+        let wrong = self.iter().filter(|(label, predicted, _)| label != predicted);
+        let mut pairs: Vec<_> = wrong.collect();
+        pairs.sort_by_key(|(.., count)| Reverse(*count));
+        pairs.truncate(MAX_PAIRS);
+        let name = |class: usize| labels[class].clone();
+        let pair = |(label, predicted, examples)| ConfusedPair {
+            label: name(label),
+            predicted: name(predicted),
+            examples,
         };
-        let score = ClassScore { precision: share(predicted), recall: share(examples), f1 };
-        ClassReport { label: label.clone(), score, examples }
-    };
-    labels.iter().enumerate().map(report).collect()
-}
+        pairs.into_iter().map(pair).collect()
+    }
 
-fn macro_average(classes: &[ClassReport], confusion: &[Vec<usize>]) -> ClassScore {
-    let is_predicted = |class: usize| confusion.iter().any(|row| row[class] > 0);
-    let present = classes.iter().enumerate();
-    let present = present.filter(|(index, class)| class.examples > 0 || is_predicted(*index));
-    let present: Vec<&ClassScore> = present.map(|(_, class)| &class.score).collect();
-    let mean = |pick: fn(&ClassScore) -> f64| {
-        present.iter().map(|score| pick(score)).sum::<f64>() / present.len() as f64
-    };
-    ClassScore {
-        precision: mean(|score| score.precision),
-        recall: mean(|score| score.recall),
-        f1: mean(|score| score.f1),
+    fn class_reports(&self, labels: &[String]) -> Vec<ClassReport> {
+        let mut of_class = vec![0; labels.len()];
+        self.iter().for_each(|(label, _, count)| of_class[label] += count);
+        let report = |(class, label): (usize, &String)| {
+            let correct = self.counts.get(&(class, class)).copied().unwrap_or(0);
+            let (examples, predicted) = (of_class[class], self.predicted[class]);
+            let share = |of: usize| if of == 0 { 0.0 } else { correct as f64 / of as f64 };
+            let f1 = if predicted + examples == 0 {
+                0.0
+            } else {
+                2.0 * correct as f64 / (predicted + examples) as f64
+            };
+            let score = ClassScore { precision: share(predicted), recall: share(examples), f1 };
+            ClassReport { label: label.clone(), score, examples }
+        };
+        labels.iter().enumerate().map(report).collect()
+    }
+
+    fn macro_average(&self, classes: &[ClassReport]) -> ClassScore {
+        let present = classes.iter().zip(&self.predicted);
+        let present = present.filter(|(class, predicted)| class.examples > 0 || **predicted > 0);
+        let present: Vec<&ClassScore> = present.map(|(class, _)| &class.score).collect();
+        let mean = |pick: fn(&ClassScore) -> f64| {
+            present.iter().map(|score| pick(score)).sum::<f64>() / present.len() as f64
+        };
+        ClassScore {
+            precision: mean(|score| score.precision),
+            recall: mean(|score| score.recall),
+            f1: mean(|score| score.f1),
+        }
     }
 }
 

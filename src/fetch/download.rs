@@ -30,13 +30,16 @@ pub struct Download {
     pub timeouts: Timeouts,
 }
 
-/// Timeouts and retries of a download. Its total time is not limited.
+/// Timeouts and retries of a download.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// Maximum time to connect.
     pub connect: Duration,
-    /// Maximum time without data on an open connection.
+    /// Maximum time to receive the headers of a response, interim responses included, and maximum time
+    /// without data after them.
     pub idle: Duration,
+    /// Maximum time to receive the body of a response.
+    pub body: Duration,
     /// Pause before each retry after a lost connection. Their number is the number of retries.
     pub retry_pauses: Vec<Duration>,
 }
@@ -46,6 +49,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(20),
             idle: Duration::from_secs(30),
+            body: Duration::from_secs(3 * 60 * 60),
             retry_pauses: [1, 2, 5, 10, 20].map(Duration::from_secs).to_vec(),
         }
     }
@@ -279,7 +283,9 @@ impl<'a> Transfer<'a> {
     /// before or at least accepted the connection.
     fn request_error(&self, error: &ureq::Error) -> AttemptError {
         let was_connected = match error {
-            ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => true,
+            ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite | Timeout::RecvResponse) => {
+                true
+            }
             ureq::Error::Io(error) => matches!(
                 error.kind(),
                 io::ErrorKind::ConnectionReset
@@ -305,6 +311,12 @@ impl<'a> Transfer<'a> {
             }
             ureq::Error::Timeout(Timeout::PerRead | Timeout::PerWrite) => {
                 format!("the server sent nothing for {:?}", timeouts.idle)
+            }
+            ureq::Error::Timeout(Timeout::RecvResponse) => {
+                format!("the server sent no response within {:?}", timeouts.idle)
+            }
+            ureq::Error::Timeout(Timeout::RecvBody) => {
+                format!("the server did not send the file within {:?}", timeouts.body)
             }
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 format!("the connection was refused ({error})")
@@ -395,6 +407,8 @@ fn agent(download: &Download) -> Agent {
         .timeout_connect(Some(timeouts.connect))
         .timeout_per_read(Some(timeouts.idle))
         .timeout_per_write(Some(timeouts.idle))
+        .timeout_recv_response(Some(timeouts.idle))
+        .timeout_recv_body(Some(timeouts.body))
         // The checksum and the ranges refer to the file itself, not to a compressed form of it.
         .accept_encoding("identity")
         .user_agent(concat!("lstmtext/", env!("CARGO_PKG_VERSION")))

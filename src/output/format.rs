@@ -33,6 +33,18 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// Formats a number of bytes in the largest decimal unit: 999 B, 1.5 kB, 120 MB.
+pub fn format_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && value < 9.95);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
 /// Joins names with commas. Only the first eight of a longer list are shown, and long names are shortened.
 pub fn join_names(names: &[String]) -> String {
     const SHOWN: usize = 8;
@@ -73,6 +85,13 @@ mod tests {
             [0, 999, 1_000, 1_234_567].map(group_digits),
             ["0", "999", "1,000", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn bytes_have_two_digits_at_least() {
+        let formatted =
+            [0, 999, 1_000, 9_960, 120_400_000, 999_700_000, u64::MAX].map(format_bytes);
+        assert_eq!(formatted, ["0 B", "999 B", "1.0 kB", "10 kB", "120 MB", "1.0 GB", "18 EB"]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
-use crate::backend::Inference;
 use crate::backend::native::NativeInference;
+use crate::backend::{Inference, MemoryEstimate};
 use crate::config::{Column, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::check_finite;
@@ -214,10 +214,11 @@ impl Classifier {
 /// Loads the network of a checkpoint for the native backend.
 ///
 /// # Errors
-/// Returns an error if the weights do not fit the configuration.
+/// Returns an error if the weights do not fit the configuration, or do not fit in memory.
 pub fn native_inference(checkpoint: &Checkpoint) -> anyhow::Result<NativeInference> {
-    NativeInference::new(&checkpoint.model_spec(), checkpoint.weights()?)
-        .with_context(|| checkpoint.unusable())
+    let spec = checkpoint.model_spec();
+    MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
+    NativeInference::new(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
 }
 
 /// Returns the `top` most probable classes by falling probability.

@@ -1,9 +1,10 @@
-//! The process and the machine: floating-point mode, allocator, threads, signals, devices, and
+//! The process and the machine: floating-point mode, memory, threads, signals, devices, and
 //! launching `lstmtext-torch`. Nothing here knows about models, data or commands.
 
 pub mod allocator;
 pub mod device;
 mod floating_point;
+pub mod memory;
 pub mod process;
 pub mod signals;
 pub mod threads;

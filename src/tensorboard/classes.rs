@@ -1,7 +1,7 @@
 //! Selection of classes when there are many, and the confusion matrix.
 
 use crate::data::Targets;
-use crate::evaluation::{Predictions, confusion_matrix};
+use crate::evaluation::{ConfusionCounts, Predictions};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
 /// Maximum number of precision-recall curves.
@@ -55,17 +55,19 @@ impl ConfusionMatrix {
     /// # Errors
     /// Returns an error if the image cannot be encoded.
     pub fn image(&self, predictions: &Predictions) -> anyhow::Result<PngImage> {
-        let counts = self.merge_rows(&confusion_matrix(predictions, self.row_of_class.len()));
+        let counts =
+            self.merge_rows(ConfusionCounts::of(predictions, self.row_of_class.len()).iter());
         draw(&Matrix { labels: &self.names, counts: &counts })
     }
 
     /// Sums the counts of classes that share a row.
-    fn merge_rows(&self, confusion: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    fn merge_rows(
+        &self,
+        confusion: impl Iterator<Item = (usize, usize, usize)>,
+    ) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.names.len()]; self.names.len()];
-        for (label, row) in confusion.iter().enumerate() {
-            for (predicted, count) in row.iter().enumerate() {
-                counts[self.row_of_class[label]][self.row_of_class[predicted]] += count;
-            }
+        for (label, predicted, count) in confusion {
+            counts[self.row_of_class[label]][self.row_of_class[predicted]] += count;
         }
         counts
     }
@@ -104,8 +106,7 @@ mod tests {
     fn counts_of_a_shared_row_are_summed() {
         let names = ["a", "b", "others"].map(String::from).to_vec();
         let matrix = ConfusionMatrix { names, row_of_class: vec![2, 0, 2, 1] };
-        let confusion: Vec<Vec<usize>> =
-            (0..4).map(|row| (4 * row..4 * row + 4).collect()).collect();
-        assert_eq!(matrix.merge_rows(&confusion), [[5, 7, 10], [13, 15, 26], [10, 14, 20]]);
+        let confusion = (0..16).map(|count| (count / 4, count % 4, count));
+        assert_eq!(matrix.merge_rows(confusion), [[5, 7, 10], [13, 15, 26], [10, 14, 20]]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::trainer::{Resume, Trainer};
-use crate::backend::{Backend, Learner};
+use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate};
 use crate::config::AutoNumber;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
@@ -51,20 +51,39 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
     Ok(weights)
 }
 
+/// Estimates the memory that training takes besides the data; `None` if the memory of another device holds
+/// the model.
+///
+/// # Errors
+/// Returns an error if the head is a sigmoid and there are more than two classes.
+pub fn memory(
+    backend: &dyn Backend,
+    data: &PreparedData,
+) -> anyhow::Result<Option<MemoryEstimate>> {
+    let Some(concurrency) = backend.concurrency() else { return Ok(None) };
+    let scored = data.validation.len().max(data.test.len());
+    let batch = LargestBatch::of(&data.resolved.config, &data.train, scored);
+    MemoryEstimate::training(&model_spec(data), &batch, concurrency).map(Some)
+}
+
 /// Creates a learner with the weights of a checkpoint, or with initial weights.
 ///
 /// # Errors
-/// Returns an error if the weights do not fit the model.
+/// Returns an error if the weights do not fit the model, or the model does not fit in memory.
 pub fn learner(
     backend: &dyn Backend,
     data: &PreparedData,
     checkpoint: Option<&Checkpoint>,
 ) -> anyhow::Result<Box<dyn Learner>> {
+    let spec = model_spec(data);
+    if let Some(memory) = memory(backend, data)? {
+        memory.check(&spec, "training this model")?;
+    }
     let weights = match checkpoint {
         Some(checkpoint) => checkpoint.weights()?,
         None => starting_weights(data)?,
     };
-    backend.learner(&model_spec(data), &objective(data)?, weights)
+    backend.learner(&spec, &objective(data)?, weights)
 }
 
 /// Creates the trainer of a new run, or of one that resumes from `checkpoint`. Changes nothing in the run

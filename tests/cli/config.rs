@@ -149,7 +149,7 @@ model: {embedding: {size: 64}, lstm: {units: 32}}
 fn the_summary_has_the_parameter_count_of_keras_even_without_data() {
     let dir = TestDir::new().file("counted.yaml", COUNTED);
     let done = dir.lstmtext("summary counted.yaml").assert().success();
-    assert_eq!(stdout(&done).lines().last(), Some("Total params: 652,449"));
+    assert!(stdout(&done).contains("\nTotal params: 652,449\n"));
     done.stderr(contains("assuming 2 classes"));
 }
 
@@ -161,8 +161,8 @@ fn the_summary_has_the_parameter_count_of_training() {
     dir.train(&format!("small.yaml --out run {fields}"));
     let parameters = dir.summary("run")["parameters"].as_u64().unwrap();
     let done = dir.lstmtext(&format!("summary small.yaml {fields}")).assert().success();
-    let total = format!("Total params: {},{:03}", parameters / 1_000, parameters % 1_000);
-    assert_eq!(stdout(&done).lines().last(), Some(&*total));
+    let total = format!("\nTotal params: {},{:03}\n", parameters / 1_000, parameters % 1_000);
+    assert!(stdout(&done).contains(&total));
 }
 
 #[test]

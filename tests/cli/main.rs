@@ -22,6 +22,7 @@ mod fetch;
 mod inputs;
 mod keras;
 mod learning;
+mod memory;
 mod newcomers;
 mod pipes;
 mod plot;

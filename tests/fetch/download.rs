@@ -1,9 +1,10 @@
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lstmtext::fetch::{Download, Timeouts, download};
 use lstmtext::io::files::sha256_of;
@@ -47,6 +48,7 @@ impl Fixture {
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
                 idle: Duration::from_secs(5),
+                body: Duration::from_secs(60),
                 retry_pauses: vec![Duration::from_millis(1); 3],
             },
         }
@@ -183,6 +185,40 @@ fn idle_connections_time_out_and_are_retried() {
     run(&wanted, &fixture.file()).unwrap();
     fixture.assert_complete();
     assert_eq!(ranges(&server.requests()), [None, Some("bytes=1000-")]);
+}
+
+/// Answers each connection with `first`, and then sends `more` again and again.
+fn endless_server(first: &'static str, more: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/data.bin", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let mut sent = stream.write_all(first.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(more.as_bytes());
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn servers_that_never_end_their_response_time_out() {
+    let fixture = Fixture::new();
+    let started = Instant::now();
+    let mut wanted = fixture.download_of(&endless_server("", "HTTP/1.1 100 Continue\r\n\r\n"));
+    wanted.timeouts.idle = Duration::from_millis(200);
+    let error = run(&wanted, &fixture.file()).unwrap_err();
+    assert!(error.contains("sent no response within 200ms, after 4 attempts"), "{error}");
+    let url = endless_server("HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", "a");
+    let mut wanted = fixture.download_of(&url);
+    wanted.timeouts.body = Duration::from_millis(200);
+    let error = run(&wanted, &fixture.file()).unwrap_err();
+    assert!(error.contains("did not send the file within 200ms, after 4 attempts"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use crate::libtorch::{
 };
 use crate::model::Model;
 use crate::token_budget;
-use lstmtext::backend::{Backend, Backends, Compute, Inference, Learner, LibtorchDevices};
+use lstmtext::backend::{
+    Backend, Backends, Compute, Concurrency, Inference, Learner, LibtorchDevices,
+};
 use lstmtext::config::{BackendKind, Config};
 use lstmtext::data::Dataset;
 use lstmtext::model::{ModelSpec, NamedTensor};
@@ -84,6 +86,11 @@ impl Backend for LibtorchBackend {
 
     fn is_cuda(&self) -> bool {
         matches!(self.device, Device::Cuda(_))
+    }
+
+    fn concurrency(&self) -> Option<Concurrency> {
+        // The whole batch is computed at once.
+        (!self.is_cuda()).then_some(Concurrency { shards: 1, block: usize::MAX })
     }
 
     fn catch(&self, work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {

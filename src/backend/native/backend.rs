@@ -7,9 +7,11 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::learner::{NativeInference, NativeLearner};
+use super::sharding::BLOCK;
 use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
+use crate::backend::memory::Concurrency;
 use crate::config::BackendKind;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
@@ -28,6 +30,11 @@ impl NativeBackend {
     pub fn start(threads: Option<NonZeroUsize>) -> anyhow::Result<Self> {
         threads::set_count(threads)?;
         Ok(Self(()))
+    }
+
+    /// Returns how much of a training step is in memory at once.
+    pub fn concurrency(&self) -> Concurrency {
+        Concurrency { shards: threads::count(), block: BLOCK }
     }
 }
 
@@ -62,6 +69,10 @@ impl Backend for NativeBackend {
     /// The threads only share out the shards. The order of sums depends on the length of vectors.
     fn arithmetic(&self) -> String {
         format!("lstmtext {}, {}", env!("CARGO_PKG_VERSION"), Instructions::best())
+    }
+
+    fn concurrency(&self) -> Option<Concurrency> {
+        Some(self.concurrency())
     }
 
     fn multiplication_rate(&self) -> f64 {

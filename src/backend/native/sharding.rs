@@ -11,7 +11,7 @@ use crate::objective::LossFunction;
 use crate::text::{Corpus, PAD};
 
 /// Number of texts that a layer processes together.
-const BLOCK: usize = 12;
+pub const BLOCK: usize = 12;
 
 /// Temporary row of a word that word dropout removes; later the row of zeros.
 const DROPPED: u32 = u32::MAX;

@@ -83,15 +83,19 @@ fn confusion_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -
         let headings =
             [("examples", Align::Right), ("label", Align::Left), ("predicted as", Align::Left)];
         let mut table = Table::new(headings.map(|(heading, align)| (heading.to_owned(), align)));
-        for pair in evaluation.confused_pairs().into_iter().take(LISTED_MISTAKES) {
-            let (label, predicted) = (labels[pair.label].clone(), labels[pair.predicted].clone());
+        let shown = |class: &str| {
+            let index = evaluation.classes.iter().position(|each| each.label == class);
+            index.map_or_else(String::new, |index| labels[index].clone())
+        };
+        for pair in evaluation.confused_pairs.iter().take(LISTED_MISTAKES) {
+            let (label, predicted) = (shown(&pair.label), shown(&pair.predicted));
             table.add(vec![group_digits(pair.examples), label, predicted]);
         }
         return format!("\nmost frequent mistakes\n{}", section(&table, width));
     }
     let matrix = |rows: &[String], heads: &[String]| {
         let mut table = numbers(std::iter::once("label".to_owned()).chain(heads.iter().cloned()));
-        for (label, counts) in rows.iter().zip(&evaluation.confusion) {
+        for (label, counts) in rows.iter().zip(evaluation.confusion.iter().flatten()) {
             let counts = counts.iter().map(|count| group_digits(*count));
             table.add(std::iter::once(label.clone()).chain(counts).collect());
         }

@@ -123,11 +123,19 @@ choice! {
     }
 }
 
+/// Maximum number of classes.
+pub const MAX_CLASSES: usize = 1 << 16;
+
 /// Number of logits of the output layer for a number of classes.
 ///
 /// # Errors
-/// Returns an error for a sigmoid with more than 2 classes.
+/// Returns an error for a sigmoid with more than 2 classes, and for too many classes.
 pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
+    anyhow::ensure!(
+        classes <= MAX_CLASSES,
+        "the data has {classes} labels, but a model has at most {MAX_CLASSES} classes; is data.label the \
+         right column?"
+    );
     match activation {
         Activation::Sigmoid if classes > 2 => {
             anyhow::bail!(

@@ -1,0 +1,289 @@
+//! An estimate of the memory that a model takes, before it is created.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::optimizer_state::state_names;
+use crate::config::{AutoNumber, Config, Input};
+use crate::data::Dataset;
+use crate::data::batch_plan::Bucketing;
+use crate::model::parameters::{Role, parameters};
+use crate::model::{ModelSpec, Parameter};
+use crate::output::format::format_bytes;
+use crate::system::memory;
+
+/// Bytes of a number of a tensor.
+const FLOAT: f64 = 4.0;
+/// Number of floats to which units are padded, at most.
+const LANES: usize = 16;
+
+/// Largest batch of a training run.
+#[derive(Clone, Debug)]
+pub struct LargestBatch {
+    /// Number of examples.
+    examples: usize,
+    /// Steps of the longest text of each input.
+    steps: Vec<usize>,
+    /// Number of distinct words of each input.
+    words: Vec<usize>,
+    /// Largest number of examples that are scored at once.
+    scored: usize,
+}
+
+/// Part of a model that is in memory at the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Concurrency {
+    /// Number of threads with gradients of their own.
+    pub shards: usize,
+    /// Maximum number of texts of a shard whose activations are kept for the backward pass.
+    pub block: usize,
+}
+
+/// Estimated memory in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct MemoryEstimate {
+    /// Weights, also in the layout of the kernel.
+    pub weights: u64,
+    /// Gradients of the weights.
+    pub gradients: u64,
+    /// Optimizer state.
+    pub optimizer: u64,
+    /// Activations of the largest batch, and predictions.
+    pub activations: u64,
+    /// Copies of weights and optimizer state while a checkpoint is written or read.
+    pub checkpoint: u64,
+}
+
+impl LargestBatch {
+    /// Finds the largest batch of the first epoch.
+    pub fn of(config: &Config, train: &Dataset, scored: usize) -> Self {
+        let lengths = train.lengths();
+        let plan = Bucketing::new(&config.train).plan(&lengths, config.train.seed, 0);
+        let largest = plan.batches().max_by_key(|examples| train.tokens_of(examples));
+        let largest = largest.unwrap_or_default();
+        let words = train.inputs.iter().map(|corpus| {
+            let texts = largest.iter().map(|example| corpus.text(*example as usize));
+            let mut words: Vec<u32> = texts.flatten().copied().collect();
+            words.sort_unstable();
+            words.dedup();
+            words.len()
+        });
+        Self {
+            examples: largest.len(),
+            steps: lengths.iter().map(|of| of.iter().copied().max().unwrap_or(0)).collect(),
+            words: words.collect(),
+            scored,
+        }
+    }
+
+    /// Returns the largest batch that a configuration permits, for these vocabulary sizes.
+    pub fn permitted(config: &Config, vocabulary_sizes: &[usize]) -> Self {
+        let steps: Vec<usize> = config.inputs.iter().map(|input| input.text.max_length).collect();
+        let examples = match config.train.token_budget {
+            Some(AutoNumber::Number(tokens)) => tokens / steps.iter().sum::<usize>().max(1),
+            _ => config.train.batch_size,
+        };
+        let examples = examples.max(1);
+        let words = steps.iter().zip(vocabulary_sizes);
+        let words = words.map(|(steps, size)| examples.saturating_mul(*steps).min(*size)).collect();
+        Self { examples, steps, words, scored: 0 }
+    }
+}
+
+impl MemoryEstimate {
+    /// Estimates the memory that training takes, besides the data.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot have this number of classes.
+    pub fn training(
+        spec: &ModelSpec,
+        batch: &LargestBatch,
+        concurrency: Concurrency,
+    ) -> anyhow::Result<Self> {
+        let parameters = parameters(spec)?;
+        let config = spec.config;
+        let shards = concurrency.shards.min(batch.examples).max(1) as f64;
+        let rows = concurrency.block.min(batch.examples.div_ceil(shards as usize)) as f64;
+        let (all, packed) = (count(&parameters, |_| true), packed(config));
+        let trainable = count(&parameters, |parameter| parameter.trainable);
+        let head = |role| matches!(role, Role::HeadWeight | Role::HeadBias);
+        let dense = packed + count(&parameters, |parameter| head(parameter.role));
+        let mut gradients = (1.0 + shards) * dense;
+        let (mut activations, mut tables) = (0.0, 0.0);
+        let inputs = config.inputs.iter().zip(&spec.vocabulary_sizes);
+        for ((input, size), (steps, words)) in inputs.zip(batch.steps.iter().zip(&batch.words)) {
+            if input.embedding.trainable {
+                gradients += (*words * input.embedding.size) as f64;
+            }
+            // Frequent words occur in every shard, rare ones in one of them.
+            let words_of_shard = *words as f64 / shards.sqrt();
+            activations += shards * shard_activations(input, rows * *steps as f64, words_of_shard);
+            // Row numbers of the words, for training and for validation, and the last update of each row.
+            tables += (*size as f64) * (2.0 + 2.0 * shards + 1.0);
+        }
+        // Log-probabilities in double precision, by batch and by example.
+        let predictions = 4.0 * (batch.scored as f64) * (spec.classes as f64);
+        let optimizer = state_names(&config.train).len() as f64 * trainable;
+        Ok(Self {
+            weights: bytes(all + 2.0 * packed),
+            gradients: bytes(gradients),
+            optimizer: bytes(optimizer),
+            activations: bytes(activations + tables + predictions),
+            // Either both are copied to write them, or the weights are read: the file and its tensors.
+            checkpoint: bytes(all + optimizer.max(all)),
+        })
+    }
+
+    /// Estimates the memory of a network that predicts.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot have this number of classes.
+    pub fn inference(spec: &ModelSpec) -> anyhow::Result<Self> {
+        let all = count(&parameters(spec)?, |_| true);
+        let weights = bytes(all + 2.0 * packed(spec.config));
+        Ok(Self { weights, checkpoint: bytes(all), ..Self::default() })
+    }
+
+    /// Sum of all parts.
+    pub fn total(&self) -> u64 {
+        let Self { weights, gradients, optimizer, activations, checkpoint } = *self;
+        let parts = [weights, gradients, optimizer, activations, checkpoint];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Checks that this memory is available. `purpose` says for what it is needed.
+    ///
+    /// # Errors
+    /// Returns an error with the settings to lower if it is not.
+    pub fn check(&self, spec: &ModelSpec, purpose: &str) -> anyhow::Result<()> {
+        memory::check(self.total(), purpose, &self.advice(spec))
+    }
+
+    /// Names the settings on which the largest part depends.
+    fn advice(&self, spec: &ModelSpec) -> String {
+        if self.activations > self.total() / 2 {
+            return "lower text.max_length, train.batch_size, model.lstm.units or --threads".into();
+        }
+        let largest =
+            |parameter: &Parameter| parameter.shape.iter().map(|n| *n as f64).product::<f64>();
+        let parameters = parameters(spec).unwrap_or_default();
+        let parameters = parameters.into_iter().max_by(|a, b| largest(a).total_cmp(&largest(b)));
+        let what = match parameters.map(|parameter| parameter.role) {
+            Some(Role::Embedding { .. }) => "text.vocabulary_size or model.embedding.size",
+            Some(Role::HeadWeight | Role::HeadBias) => "the number of labels or model.lstm.units",
+            _ => "model.lstm.units or model.lstm.layers",
+        };
+        format!("lower {what}")
+    }
+}
+
+impl fmt::Display for MemoryEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { weights, gradients, optimizer, activations, checkpoint } = *self;
+        let parts = [
+            ("weights", weights),
+            ("gradients", gradients),
+            ("optimizer state", optimizer),
+            ("activations", activations),
+            ("checkpoints", checkpoint),
+        ];
+        let parts = parts.map(|(name, bytes)| format!("{name} {}", format_bytes(bytes)));
+        write!(f, "about {} ({})", format_bytes(self.total()), parts.join(", "))
+    }
+}
+
+fn bytes(floats: f64) -> u64 {
+    // Saturates.
+    (FLOAT * floats) as u64
+}
+
+fn count(parameters: &[Parameter], counts: impl Fn(&Parameter) -> bool) -> f64 {
+    let size = |parameter: &Parameter| parameter.shape.iter().map(|n| *n as f64).product::<f64>();
+    parameters.iter().filter(|parameter| counts(parameter)).map(size).sum()
+}
+
+/// Number of weights of all LSTM cells in the layout of the kernel, which pads units.
+fn packed(config: &Config) -> f64 {
+    let of_input = |input: &Input| {
+        let units = input.lstm.units;
+        let layer = |layer| {
+            let inputs = if layer == 0 { input.embedding.size } else { input.features() };
+            gates(input) * (inputs as f64 + units as f64 + 1.0)
+        };
+        (0..input.lstm.layers).map(layer).sum::<f64>() * input.lstm.directions() as f64
+    };
+    config.inputs.iter().map(of_input).sum()
+}
+
+/// Number of gate values of a step.
+fn gates(input: &Input) -> f64 {
+    4.0 * input.lstm.units.next_multiple_of(LANES) as f64
+}
+
+/// Number of floats that a shard keeps for the backward pass, and for predictions.
+fn shard_activations(input: &Input, tokens: f64, words: f64) -> f64 {
+    let (size, gates) = (input.embedding.size as f64, gates(input));
+    let (directions, features) = (input.lstm.directions() as f64, input.features() as f64);
+    let hidden = gates / 4.0;
+    // Word vectors and their projection, with gradients, and once more for predictions.
+    let words = words * (3.0 * size + 3.0 * directions * gates);
+    // Gates, hidden and cell state, and the gradient of the hidden state; the hidden state for predictions.
+    let layer = directions * (gates + 4.0 * hidden);
+    // Layers above the first project every token. Both directions need their gradients in text order.
+    let reverse = if directions > 1.0 { gates + features } else { 0.0 };
+    let upper = layer + 2.0 * directions * gates + 3.0 * features + reverse;
+    let bottom = match input.embedding.dropout {
+        0.0 => layer,
+        _ => layer + directions * gates + 2.0 * size,
+    };
+    words + tokens * (bottom + upper * (input.lstm.layers as f64 - 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn training(fields: &str, vocabulary_size: usize, classes: usize) -> (MemoryEstimate, String) {
+        let yaml = format!("data: {{train: x}}\n{fields}\n");
+        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let spec = ModelSpec { config: &config, vocabulary_sizes: vec![vocabulary_size], classes };
+        let batch = LargestBatch::permitted(&config, &spec.vocabulary_sizes);
+        let concurrency = Concurrency { shards: 2, block: 12 };
+        let estimate = MemoryEstimate::training(&spec, &batch, concurrency).unwrap();
+        (estimate, estimate.advice(&spec))
+    }
+
+    #[test]
+    fn weights_and_optimizer_state_are_those_of_the_parameters() {
+        let fields = "model: {embedding: {size: 100}, lstm: {units: 64}}\ntrain: {optimizer: adam}";
+        let (estimate, _) = training(fields, 50_000, 2);
+        let embedding = 4 * 50_000 * 100;
+        let cell = 4 * 4 * 64 * (100 + 64 + 1);
+        assert_eq!(estimate.weights, embedding + 3 * cell + 4 * 4 * 64 + 4 * 65);
+        assert_eq!(estimate.optimizer, 2 * (embedding + cell + 4 * 65));
+        assert!(estimate.total() > estimate.weights + estimate.optimizer);
+    }
+
+    #[test]
+    fn the_advice_names_the_settings_of_the_largest_part() {
+        let advice = |length: usize, model: &str, vocabulary_size, classes| {
+            let fields = format!("text: {{max_length: {length}}}\nmodel: {{{model}}}");
+            training(&fields, vocabulary_size, classes).1
+        };
+        assert!(advice(5, "embedding: {size: 500}", 1_000_000, 2).contains("vocabulary_size"));
+        assert!(advice(5, "lstm: {units: 20000}", 100, 2).contains("lstm.units"));
+        assert!(advice(5, "lstm: {units: 1000}", 100, 60_000).contains("number of labels"));
+        assert!(advice(1_000_000, "", 1_000, 2).contains("max_length"));
+    }
+
+    #[test]
+    fn the_largest_model_is_estimated_without_overflow() {
+        let fields = "text: {max_length: 1000000, vocabulary_size: 50000000}\n\
+                      model: {embedding: {size: 65536}, lstm: {units: 65536, layers: 64}}\n\
+                      train: {batch_size: 1000000}";
+        let (estimate, _) = training(fields, 50_000_000, 65_536);
+        assert!(estimate.total() > 1 << 50);
+    }
+}

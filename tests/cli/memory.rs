@@ -1,0 +1,81 @@
+//! The memory that a model needs, estimated before it is created.
+
+use std::io::Read;
+
+use serde_json::Value;
+
+use crate::common::{TestDir, assert_fails, fails_with_limit, stdout, stdout_json};
+
+/// Bytes in a text such as `about 1.2 GB` behind `before`.
+fn bytes_after(text: &str, before: &str) -> f64 {
+    let mut words = text.split_once(before).unwrap().1.split_whitespace();
+    let number: f64 = words.next().unwrap().parse().unwrap();
+    let unit = words.next().unwrap().trim_matches(|c: char| !c.is_ascii_alphabetic());
+    number
+        * 1000_f64
+            .powi(["B", "kB", "MB", "GB"].iter().position(|each| *each == unit).unwrap() as i32)
+}
+
+/// Returns what a process printed to stderr, and the largest memory that it had in bytes.
+fn peak_memory(mut command: std::process::Command) -> (String, f64) {
+    let mut process = command.spawn().unwrap();
+    let mut stderr = String::new();
+    process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let id = libc::pid_t::try_from(process.id()).unwrap();
+    // SAFETY: an all-zero rusage is valid, and wait4 only writes to it. The process is our child and has
+    // not been waited for.
+    let (status, usage) = unsafe {
+        let (mut status, mut usage) = (0, std::mem::zeroed::<libc::rusage>());
+        assert_eq!(libc::wait4(id, &mut status, 0, &mut usage), id);
+        (status, usage)
+    };
+    assert_eq!(status, 0, "{stderr}");
+    (stderr, usage.ru_maxrss as f64 * 1024.0)
+}
+
+#[test]
+fn the_estimate_is_close_to_the_memory_that_training_takes() {
+    // Many words, for a large embedding.
+    let text =
+        |line: usize| (0..1500).map(|word| format!("w{} ", line * 1500 + word)).collect::<String>();
+    let lines: String = (0..20).map(|line| format!("{},{}\n", text(line), line % 2)).collect();
+    let dir = TestDir::new().file("train.csv", format!("text,label\n{lines}")).file(
+        "large.yaml",
+        "data: {train: train.csv, validation: train.csv, test: train.csv}\n\
+         text: {min_count: 1, vocabulary_size: 40000, max_length: 20}\n\
+         model: {embedding: {size: 150}, lstm: {units: 8}}\n\
+         train: {epochs: 1, optimizer: sgd}\n",
+    );
+    let (stderr, measured) = peak_memory(dir.process("train large.yaml --out run"));
+    let estimated =
+        bytes_after(&stderr, "needs about ") + bytes_after(&stderr, "of memory, besides ");
+    let ratio = estimated / measured;
+    assert!(measured > 7e7 && (0.75..1.3).contains(&ratio), "{measured} bytes: {stderr}");
+}
+
+#[test]
+fn a_model_that_does_not_fit_in_memory_is_refused_before_it_is_created() {
+    let dir = TestDir::with_data();
+    let mut command = dir.lstmtext("train small.yaml --out run --set model.lstm.units=65536");
+    command.args(["--set", "model.lstm.layers=64"]);
+    assert_fails(command, 1, &["not enough memory", "TB", "lower model.lstm.units"]);
+    assert!(!dir.path("run").exists());
+    let command = dir.process("train small.yaml --out run --set model.lstm.units=2000");
+    let error = fails_with_limit(command, libc::RLIMIT_AS, 300_000_000);
+    assert!(error.contains("not enough memory") && error.contains("ulimit -v"), "{error}");
+    assert!(!dir.path("run").exists());
+}
+
+#[test]
+fn the_summary_says_how_much_memory_training_takes() {
+    let dir = TestDir::with_data();
+    let done = dir.lstmtext("summary small.yaml --set model.lstm.units=512").assert().success();
+    let text = stdout(&done);
+    let memory = text.lines().last().unwrap();
+    assert!(memory.starts_with("Memory for training: about "), "{text}");
+    assert!(bytes_after(memory, "about ") > 1e7, "{memory}");
+    let done =
+        dir.lstmtext("summary small.yaml --set model.lstm.units=512 --json").assert().success();
+    let report: Value = stdout_json(&done);
+    assert!(report["training_memory"]["weights"].as_u64().unwrap() > 4_000_000);
+}
