@@ -1,6 +1,5 @@
 //! `lstmtext predict`.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -15,6 +14,7 @@ use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
 use super::texts::{FirstLine, TextArgs};
 use crate::backend::Backends;
+use crate::config::Column;
 use crate::io::input::is_stdin;
 use crate::output::format::group_digits;
 use crate::output::sanitize::{printable, tsv_field};
@@ -55,7 +55,8 @@ pub struct PredictArgs {
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
-    /// Output format: text (aligned), tsv (label, probability, text) or jsonl (one object per line)
+    /// Output format: text (aligned), tsv or csv (label, probability, text) or jsonl (one object per line).
+    /// csv has a header, and so has tsv with --top; both then have a column for each class
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
     /// Number of classes to print for each text, the most probable first
@@ -79,6 +80,7 @@ impl PredictArgs {
 enum OutputFormat {
     Text,
     Tsv,
+    Csv,
     Jsonl,
 }
 
@@ -101,7 +103,9 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         columns: &columns,
         format: args.format,
         top: args.top.get(),
+        labels: classifier.labels(),
     };
+    writer.write_header(classifier)?;
     let batch_size = args.batch_size.get();
     if !streams {
         let texts = columns.from_arguments(args.texts.texts, args.texts.inputs)?;
@@ -160,9 +164,42 @@ struct Writer<'a> {
     columns: &'a TextColumns,
     format: OutputFormat,
     top: usize,
+    /// Label of each class.
+    labels: &'a [String],
 }
 
 impl Writer<'_> {
+    /// Prints the names of the columns, for formats that need them.
+    fn write_header(&self, classifier: &Classifier) -> anyhow::Result<()> {
+        let columns = classifier.inputs().columns().into_iter().map(Column::key);
+        let mut names = vec!["label".to_owned(), "probability".to_owned()];
+        names.extend(self.class_columns().iter().cloned());
+        names.extend(columns);
+        match self.format {
+            OutputFormat::Csv => print_data(&csv_record(&names)?),
+            OutputFormat::Tsv if self.top > 1 => print_data(&(tsv_record(&names) + "\n")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Labels of the classes that have a column: all of them in the order of the model, so that a column
+    /// belongs to the same class in every row.
+    fn class_columns(&self) -> &[String] {
+        if self.top > 1 { self.labels } else { &[] }
+    }
+
+    /// Returns the fields of a row. Classes that are not among the most probable ones have empty fields.
+    fn record(&self, texts: &[&str], prediction: &Prediction) -> Vec<String> {
+        let shown = |probability: f64| format!("{probability:.6}");
+        let mut fields = vec![prediction.label.clone(), shown(prediction.probability)];
+        fields.extend(self.class_columns().iter().map(|label| {
+            let class = prediction.classes.iter().find(|class| class.label == *label);
+            class.map_or(String::new(), |class| shown(class.probability))
+        }));
+        fields.extend(texts.iter().map(|text| (*text).to_owned()));
+        fields
+    }
+
     /// Classifies and prints examples. `texts` has the texts of each column. Returns the number of
     /// examples with a text of which the model knows nothing.
     fn write(
@@ -179,12 +216,16 @@ impl Writer<'_> {
         let predictions = classifier.predict_encoded(&inputs, batch_size, self.top)?;
         for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
+            if let OutputFormat::Csv = self.format {
+                out += &csv_record(&self.record(&texts, prediction))?;
+                continue;
+            }
             out.push_str(&self.line(&texts, prediction)?);
             out.push('\n');
         }
         match self.format {
             OutputFormat::Text => print_wrapped(&out),
-            OutputFormat::Tsv => print_data(&out),
+            OutputFormat::Tsv | OutputFormat::Csv => print_data(&out),
             OutputFormat::Jsonl => print_json_lines(&out),
         }?;
         Ok(classifier.unknown_examples(&inputs))
@@ -192,9 +233,6 @@ impl Writer<'_> {
 
     fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
         let Prediction { label, probability, classes } = prediction;
-        let fields = |field: fn(&str) -> Cow<'_, str>| {
-            texts.iter().map(|text| field(text)).collect::<Vec<_>>()
-        };
         let line = match self.format {
             OutputFormat::Text => {
                 let mut items: Vec<String> = classes
@@ -209,12 +247,7 @@ impl Writer<'_> {
                 let width = if is_terminal() { terminal_width() } else { usize::MAX };
                 wrap_items(&items, "  ", width).join("\n  ")
             }
-            OutputFormat::Tsv => {
-                let classes = classes.iter().map(|class| {
-                    format!("{}\t{:.6}\t", tsv_field(&class.label), class.probability)
-                });
-                classes.collect::<String>() + &fields(tsv_field).join("\t")
-            }
+            OutputFormat::Tsv | OutputFormat::Csv => tsv_record(&self.record(texts, prediction)),
             OutputFormat::Jsonl => {
                 let prediction = JsonPrediction {
                     label,
@@ -230,6 +263,19 @@ impl Writer<'_> {
         };
         Ok(line)
     }
+}
+
+/// Formats fields as a row of a TSV file, without its end.
+fn tsv_record(fields: &[String]) -> String {
+    fields.iter().map(|field| tsv_field(field)).collect::<Vec<_>>().join("\t")
+}
+
+/// Formats fields as a row of a CSV file.
+fn csv_record(fields: &[String]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(fields)?;
+    let bytes = writer.into_inner().context("cannot encode a prediction")?;
+    String::from_utf8(bytes).context("cannot encode a prediction")
 }
 
 /// Prediction as a line of JSON.

@@ -96,9 +96,33 @@ fn top_prints_the_most_probable_classes_in_order() {
         (4, &"art".into(), &"art".into())
     );
     assert_eq!(prediction["probability"], classes[0]["probability"]);
-    let done = dir.lstmtext("predict run --top 2 --format tsv art1").assert().success();
-    done.stdout(is_match(r"^art\t0\.\d{6}\t[a-z]+\t0\.\d{6}\tart1\n$").unwrap());
     assert_fails(dir.lstmtext("predict run --top 0 text"), 2, &["--top"]);
+}
+
+/// Whatever the most probable class of a row.
+#[test]
+fn each_class_has_its_own_column() {
+    let dir = with_four_classes();
+    let labels = dir.json("run/best/checkpoint.json")["labels"].clone();
+    let labels: Vec<&str> =
+        labels.as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    for (format, separator) in [("tsv", "\t"), ("csv", ",")] {
+        let line = format!("predict run --top 2 --format {format}");
+        let texts = labels.iter().map(|label| format!("{label}1 {label}2"));
+        let done = dir.lstmtext(&line).args(texts).assert().success();
+        let printed = stdout(&done);
+        let mut rows = printed.lines().map(|row| row.split(separator).collect::<Vec<_>>());
+        let header = [&["label", "probability"][..], &labels, &["text"]].concat();
+        assert_eq!(rows.next().unwrap(), header);
+        for row in rows {
+            let column = header.iter().position(|name| *name == row[0]).unwrap();
+            assert_eq!((row.len(), row[column]), (7, row[1]), "{row:?}");
+            assert_eq!(row[2..6].iter().filter(|field| !field.is_empty()).count(), 2, "{row:?}");
+        }
+    }
+    let done = dir.lstmtext("predict run --format csv").arg("a, \"b\"").assert().success();
+    let row = r#"^label,probability,text\n[a-z]+,0\.\d{6},"a, ""b"""\n$"#;
+    done.stdout(is_match(row).unwrap());
 }
 
 #[test]
