@@ -171,7 +171,14 @@ pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow
 pub(super) fn read_nonempty_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
     let source = read_source(path, config)?;
     if source.rows.is_empty() {
-        bail!("\"{}\" has no examples", path.display());
+        let skipped = match source.rows.skipped {
+            0 => String::new(),
+            rows => format!(
+                ": {} skipped; set data.broken_lines: error to see why",
+                pluralize(rows, "broken row")
+            ),
+        };
+        bail!("\"{}\" has no examples{skipped}", path.display());
     }
     Ok(source)
 }

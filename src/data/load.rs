@@ -534,6 +534,9 @@ mod tests {
         assert!(fault(&one, "data: {train: DIR/train.csv}").contains("only the label \"1\""));
         let none = [("train.csv", "text,label\n")];
         assert!(fault(&none, "data: {train: DIR/train.csv}").contains("no examples"));
+        let broken = [("train.csv", "text,label\na,\n")];
+        let skipped = fault(&broken, "data: {train: DIR/train.csv, broken_lines: skip}");
+        assert!(skipped.contains("no examples: 1 broken row skipped"), "{skipped}");
         let new = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
         assert!(
             fault(&new, "data: {train: DIR/train.csv, test: DIR/test.csv}")
