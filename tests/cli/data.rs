@@ -173,10 +173,13 @@ fn statistics_are_printed_as_a_table() {
     let dir = TestDir::with_data();
     let printed = stdout(&dir.lstmtext("data stats small.yaml").assert().success());
     let (_, labels) = printed.split_once("\nlabels\n").unwrap();
-    assert!(labels.starts_with("train       neg: 270, pos: 270\n"), "{printed}");
-    assert!(labels.contains("\nvalidation  neg: 30, pos: 30\n"), "{printed}");
-    assert!(labels.contains("\ntest        neg: 100, pos: 100\n"), "{printed}");
+    assert!(labels.starts_with("train       neg 270, pos 270\n"), "{printed}");
+    assert!(labels.contains("\nvalidation  neg 30, pos 30\n"), "{printed}");
+    assert!(labels.contains("\ntest        neg 100, pos 100\n"), "{printed}");
     assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+    let renamed = "data stats small.yaml --set data.label_names.neg=1";
+    let printed = stdout(&dir.lstmtext(renamed).assert().success());
+    assert!(printed.contains("\ntrain       \"1\" 270, pos 270\n"), "{printed}");
 }
 
 #[test]

@@ -125,7 +125,11 @@ fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> Stri
         );
         let counts = labels.names.iter().zip(&split.labels);
         let mut counts: Vec<String> = counts
-            .map(|(label, (_, count))| format!("{label}: {}", group_digits(*count)))
+            .map(|(label, (_, count))| match label.ends_with(|c: char| c.is_numeric()) {
+                // Otherwise the label and the number would look like one.
+                true => format!("{label:?} {}", group_digits(*count)),
+                false => format!("{label} {}", group_digits(*count)),
+            })
             .collect();
         if split.labels.len() > LISTED_LABELS {
             counts.push(format!("… ({} in total)", split.labels.len()));
