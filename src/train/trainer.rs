@@ -148,12 +148,22 @@ impl<'a> Trainer<'a> {
             progress.epoch + 1
         );
         let (trained_on, now) = (progress.data, data.fingerprints);
-        ensure!(
-            trained_on.is_none_or(|then| then.validation == now.validation),
-            "the validation examples have changed since the run started, so its scores would not be \
-             comparable, and some may have been trained on: restore the data, or start a new run"
-        );
         let mut notes = Vec::new();
+        if let Some(then) = trained_on.filter(|then| then.validation != now.validation) {
+            ensure!(
+                then.train == now.train,
+                "the training and the validation examples have changed since the run started, so \
+                 that some validation examples may have been trained on: restore the data, or start \
+                 a new run"
+            );
+            notes.push(
+                "the validation examples have changed since the run started, so scores before and \
+                 after are not comparable; best/ will be the best of the scores from now on"
+                    .to_owned(),
+            );
+            // Former scores belong to the former examples.
+            (progress.best, progress.last, progress.waited, lost_best) = (None, None, 0, false);
+        }
         if trained_on.is_some_and(|then| then.test != now.test) {
             notes.push("the test examples have changed since the run started".to_owned());
         }

@@ -390,18 +390,36 @@ fn changed_training_examples_are_noted() {
         .stderr(contains("note: the test examples have changed"));
 }
 
-/// The best score so far would not be comparable. In another order, the split is another one, too.
+/// In another order of the rows, the split is another one.
 #[test]
-fn a_run_is_not_resumed_with_other_validation_examples() {
+fn a_run_does_not_validate_on_examples_that_it_was_trained_on() {
     let dir = TestDir::with_run();
     let mut reversed = examples(&["neg", "pos"], 600, 1);
     reversed.reverse();
     let dir = dir.file("train.csv", csv(&reversed));
     let before = dir.read("run/metrics.jsonl");
-    let expected =
-        ["the validation examples have changed since the run started", "restore the data"];
+    let expected = ["the training and the validation examples have changed", "restore the data"];
     assert_fails(dir.lstmtext("train --resume run --set train.epochs=6"), 1, &expected);
     assert_eq!(dir.read("run/metrics.jsonl"), before);
+}
+
+#[test]
+fn scores_on_other_validation_examples_are_not_compared_with_former_ones() {
+    let mut validation = examples(&["neg", "pos"], 50, 9);
+    let dir = TestDir::with_data().file("val.csv", csv(&validation));
+    dir.train("small.yaml --out run --set data.validation=val.csv --set train.epochs=2");
+    let best = |dir: &TestDir| dir.json("run/summary.json")["validation"]["accuracy"].as_f64();
+    assert!(best(&dir).unwrap() > 0.9);
+    // The opposite labels: every score is worse.
+    for example in &mut validation {
+        example.label = if example.label == "neg" { "pos" } else { "neg" }.to_owned();
+    }
+    let dir = dir.file("val.csv", csv(&validation));
+    dir.train("--resume run --set train.epochs=3")
+        .stderr(contains("note: the validation examples have changed since the run started"));
+    assert!(best(&dir).unwrap() < 0.5);
+    assert_eq!(dir.json("run/summary.json")["best_epoch"], 3);
+    dir.train("--resume run --set train.epochs=4").stderr(contains("have changed").not());
 }
 
 #[test]
