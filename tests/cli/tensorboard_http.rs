@@ -103,7 +103,9 @@ fn tensorboard_serves_every_plugin() {
 fn check_scalars(served: &Served) {
     let tags = |run: &str| served.of_run("scalars", run);
     let step = ["accuracy", "gradient_norm", "learning_rate", "loss", "tokens_per_second"];
-    assert!(tags("adam").is_null(), "no curves in the run directory itself");
+    // The final scores are in the run directory, the curves below it.
+    let scores = ["test_accuracy", "test_loss", "validation_accuracy", "validation_loss"];
+    assert_eq!(*tags("adam"), json!(scores.map(|score| format!("best/{score}"))));
     assert_eq!(*tags("adam/train"), json!(step));
     assert_eq!(*tags("adam/validation"), json!(["accuracy", "loss"]));
     assert_eq!(*tags("adam/test"), json!(["accuracy", "loss"]));
@@ -148,8 +150,8 @@ fn check_texts(served: &Served) {
     assert_eq!(config.as_array().unwrap().len(), 1);
     assert_eq!(config[0][0], 0);
     assert_eq!(
-        count(&config[0][1], ["<pre><code>", "  epochs: 2\n", "epochs: 1", "#"]),
-        [1, 1, 0, 0]
+        count(&config[0][1], ["<pre><code>", "  epochs: 2\n", "epochs: 1", "\n#", "\n  #"]),
+        [1, 1, 0, 0, 0]
     );
 
     let predictions = &served.of_run("text", "adam/validation")["predictions"];

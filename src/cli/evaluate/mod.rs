@@ -261,6 +261,7 @@ fn examples(
         bail!("the run's data has no {name} examples");
     }
     let fingerprint = examples.fingerprint(&checkpoint.labels);
-    provenance::of_split(name, fingerprint, checkpoint.progress()?.data).iter().for_each(note);
+    let recorded = checkpoint.progress()?.data;
+    provenance::of_split(name, fingerprint, recorded, &args.set.overrides).iter().for_each(note);
     Ok((name.to_string(), examples.clone()))
 }

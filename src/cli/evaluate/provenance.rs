@@ -1,23 +1,30 @@
 //! Notes on examples that the evaluated models have seen in training.
 
-use crate::config::{Config, DataConfig};
+use crate::config::{Config, DataConfig, Override};
 use crate::data::{Fingerprint, SplitFingerprints, SplitName, Usage};
-use crate::output::format::group_digits;
+use crate::output::format::{group_digits, join_names};
 use crate::run::checkpoint::Checkpoint;
 
 /// Returns a note on a split of the run's own data that is not the split of the training, or that may
-/// not be.
+/// not be. `overrides` change the configuration of the run.
 pub fn of_split(
     name: SplitName,
     examples: Fingerprint,
     recorded: Option<SplitFingerprints>,
+    overrides: &[Override],
 ) -> Option<String> {
+    let mut fields: Vec<String> = overrides.iter().map(Override::field).collect();
+    fields.retain(|field| field.split('.').next() == Some("data"));
+    let reason = match fields[..] {
+        [] => "the data has changed since".to_owned(),
+        _ => format!("--set changes {}", join_names(&fields)),
+    };
     let Some(recorded) = recorded else {
-        return Some(
-            "the checkpoint does not record its examples (it is of an earlier version, or imported): if \
-             the data has changed since the training, some of these examples may be training examples"
-                .to_owned(),
-        );
+        let condition = if fields.is_empty() { "if" } else { "as" };
+        return Some(format!(
+            "the checkpoint does not record its examples (it is of an earlier version, or imported): \
+             {condition} {reason}, some of these examples may be training examples"
+        ));
     };
     let then = recorded.split(name);
     if then == examples {
@@ -28,8 +35,7 @@ pub fn of_split(
         _ => "some of these examples may be training examples".to_owned(),
     });
     Some(format!(
-        "the {name} examples are not those of the training, because the data has changed since ({} then, {} \
-         now): {known}",
+        "the {name} examples are not those of the training, because {reason} ({} then, {} now): {known}",
         group_digits(then.examples()),
         group_digits(examples.examples())
     ))
