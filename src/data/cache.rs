@@ -33,7 +33,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
