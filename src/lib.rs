@@ -31,7 +31,8 @@
 //! A directory imports only from directories on the lines above its own:
 //!
 //! - [`output`], [`random`]
-//! - [`io`], [`system`]
+//! - [`io`]
+//! - [`system`]
 //! - [`config`]
 //! - [`text`]
 //! - [`data`], [`events`]

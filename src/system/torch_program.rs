@@ -2,12 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
+
+use crate::io::files::{self, SETTINGS_LIMIT};
 
 /// Version of libtorch that `lstmtext-torch` is built for.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
@@ -99,11 +100,11 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
     let libraries = std::path::absolute(libraries)?;
     // libtorch has the first file, PyTorch the second.
     for name in ["build-version", "version.py"] {
-        let Some(text) =
-            libraries.parent().and_then(|parent| fs::read_to_string(parent.join(name)).ok())
-        else {
+        let file = libraries.parent().map(|parent| parent.join(name));
+        let Some(bytes) = file.and_then(|file| files::read(&file, SETTINGS_LIMIT).ok()) else {
             continue;
         };
+        let text = String::from_utf8_lossy(&bytes);
         let quoted = text.split_once("__version__ = '").map_or(&*text, |(_, rest)| rest);
         let version = quoted.split(['\'', '+', '\n']).next().unwrap_or_default();
         ensure!(
@@ -117,6 +118,8 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
