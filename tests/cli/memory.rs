@@ -17,6 +17,7 @@ fn bytes_after(text: &str, before: &str) -> f64 {
 }
 
 /// Returns what a process printed to stderr, and the largest memory that it had in bytes.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for the process")]
 fn peak_memory(mut command: std::process::Command) -> (String, f64) {
     let mut process = command.spawn().unwrap();
     let mut stderr = String::new();
