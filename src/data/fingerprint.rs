@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::load::SplitName;
 use super::source::TextHash;
+use super::split_name::SplitName;
 
 /// Number and hash of a set of examples, whatever their order: texts, as the splits compare them, and
 /// labels. The fingerprint of two sets together is the sum of theirs.

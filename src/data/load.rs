@@ -1,9 +1,7 @@
 //! Loads the training, validation and test examples of a configuration.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 
@@ -13,47 +11,9 @@ use super::formats::{Rows, excerpt};
 use super::labels::{look_alikes, not_renamed};
 use super::source::{Source, TextHash};
 use super::split::{Split, by_position, stratified};
+use super::split_name::SplitName;
 use crate::config::{Config, DataConfig, Inputs, Portion, SplitMethod, UnseenLabels};
 use crate::output::format::{join_names, pluralize};
-
-/// Name of a split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SplitName {
-    /// Examples from which the weights are learned.
-    Train,
-    /// Examples for early stopping and the choice of hyperparameters.
-    Validation,
-    /// Examples for the final evaluation.
-    Test,
-}
-
-impl SplitName {
-    /// All splits.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-}
-
-impl FromStr for SplitName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "train" => Ok(Self::Train),
-            "validation" => Ok(Self::Validation),
-            "test" => Ok(Self::Test),
-            _ => Err(format!("expected train, validation or test, found \"{text}\"")),
-        }
-    }
-}
-
-impl fmt::Display for SplitName {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        })
-    }
-}
 
 /// All examples of a configuration.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::load::SplitName;
+use super::split_name::SplitName;
 use super::targets::Targets;
 use crate::config::Input;
 use crate::text::{Corpus, OOV};
