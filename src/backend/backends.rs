@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::learner::{Inference, Learner};
 use super::memory::Concurrency;
-use crate::config::{BackendKind, Config, ConfigError};
+use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
@@ -49,7 +49,7 @@ pub trait Backend: fmt::Display {
 
     /// Returns how much of a training step the memory of the system holds at once; `None` if the memory of
     /// another device does.
-    fn concurrency(&self) -> Option<Concurrency>;
+    fn concurrency(&self, train: &TrainConfig) -> Option<Concurrency>;
 
     /// Runs `work`; a panic of the library that computes becomes an error.
     ///

@@ -34,8 +34,10 @@ pub struct LargestBatch {
 /// Part of a model that is in memory at the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct Concurrency {
-    /// Number of threads with gradients of their own.
+    /// Number of shards of a batch.
     pub shards: usize,
+    /// Number of threads, each of which computes a shard at a time.
+    pub threads: usize,
     /// Maximum number of texts of a shard whose activations are kept for the backward pass.
     pub block: usize,
 }
@@ -104,12 +106,15 @@ impl MemoryEstimate {
         let parameters = parameters(spec)?;
         let config = spec.config;
         let shards = concurrency.shards.min(batch.examples).max(1) as f64;
+        let threads = (concurrency.threads as f64).min(shards);
         let rows = concurrency.block.min(batch.examples.div_ceil(shards as usize)) as f64;
         let (all, packed) = (count(&parameters, |_| true), packed(config));
         let trainable = count(&parameters, |parameter| parameter.trainable);
         let head = |role| matches!(role, Role::HeadWeight | Role::HeadBias);
         let dense = packed + count(&parameters, |parameter| head(parameter.role));
-        let mut gradients = (1.0 + shards) * dense;
+        // The shards of a thread are added pair by pair: one sum for each level of the tree.
+        let sums = threads * (1.0 + (shards / threads).log2().ceil());
+        let mut gradients = (1.0 + sums) * dense;
         let (mut activations, mut tables) = (0.0, 0.0);
         let inputs = config.inputs.iter().zip(&spec.vocabulary_sizes);
         for ((input, size), (steps, words)) in inputs.zip(batch.steps.iter().zip(&batch.words)) {
@@ -118,9 +123,9 @@ impl MemoryEstimate {
             }
             // Frequent words occur in every shard, rare ones in one of them.
             let words_of_shard = *words as f64 / shards.sqrt();
-            activations += shards * shard_activations(input, rows * *steps as f64, words_of_shard);
+            activations += threads * shard_activations(input, rows * *steps as f64, words_of_shard);
             // Row numbers of the words, for training and for validation, and the last update of each row.
-            tables += (*size as f64) * (2.0 + 2.0 * shards + 1.0);
+            tables += (*size as f64) * (2.0 + 2.0 * concurrency.threads as f64 + 1.0);
         }
         // Log-probabilities in double precision, by batch and by example.
         let predictions = 4.0 * (batch.scored as f64) * (spec.classes as f64);
@@ -250,9 +255,21 @@ mod tests {
         let config = config::parse(&yaml, "test", &[]).unwrap().config;
         let spec = ModelSpec { config: &config, vocabulary_sizes: vec![vocabulary_size], classes };
         let batch = LargestBatch::permitted(&config, &spec.vocabulary_sizes);
-        let concurrency = Concurrency { shards: 2, block: 12 };
+        let concurrency = Concurrency { shards: config.train.shard_count(), threads: 2, block: 12 };
         let estimate = MemoryEstimate::training(&spec, &batch, concurrency).unwrap();
         (estimate, estimate.advice(&spec))
+    }
+
+    #[test]
+    fn more_shards_than_threads_need_little_more_memory() {
+        let estimate = |shards: usize| {
+            let fields = format!("model: {{lstm: {{units: 512}}}}\ntrain: {{shards: {shards}}}");
+            training(&fields, 1_000, 2).0
+        };
+        let sums = |shards| estimate(shards).gradients as f64 / estimate(1).gradients as f64;
+        assert!((1.4..1.6).contains(&sums(2)), "a sum for each of 2 threads: {}", sums(2));
+        assert!((4.2..4.6).contains(&sums(16)), "4 levels of each: {}", sums(16));
+        assert!(estimate(16).activations < estimate(2).activations, "shards have fewer texts");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let vocabulary_sizes = words.clone();
     let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
     let batch = LargestBatch::permitted(&config, &words);
-    let memory = MemoryEstimate::training(&spec, &batch, backend.concurrency())?;
+    let memory = MemoryEstimate::training(&spec, &batch, backend.concurrency(&config.train))?;
     match args.json {
         true => print_json(&Report {
             parameters: summary.total(),

@@ -60,7 +60,9 @@ pub fn memory(
     backend: &dyn Backend,
     data: &PreparedData,
 ) -> anyhow::Result<Option<MemoryEstimate>> {
-    let Some(concurrency) = backend.concurrency() else { return Ok(None) };
+    let Some(concurrency) = backend.concurrency(&data.resolved.config.train) else {
+        return Ok(None);
+    };
     let scored = data.validation.len().max(data.test.len());
     let batch = LargestBatch::of(&data.resolved.config, &data.train, scored);
     MemoryEstimate::training(&model_spec(data), &batch, concurrency).map(Some)

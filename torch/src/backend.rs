@@ -15,7 +15,7 @@ use crate::token_budget;
 use lstmtext::backend::{
     Backend, Backends, Compute, Concurrency, Inference, Learner, LibtorchDevices,
 };
-use lstmtext::config::{BackendKind, Config};
+use lstmtext::config::{BackendKind, Config, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::{ModelSpec, NamedTensor};
 use lstmtext::objective::Objective;
@@ -88,9 +88,9 @@ impl Backend for LibtorchBackend {
         matches!(self.device, Device::Cuda(_))
     }
 
-    fn concurrency(&self) -> Option<Concurrency> {
+    fn concurrency(&self, _: &TrainConfig) -> Option<Concurrency> {
         // The whole batch is computed at once.
-        (!self.is_cuda()).then_some(Concurrency { shards: 1, block: usize::MAX })
+        (!self.is_cuda()).then_some(Concurrency { shards: 1, threads: 1, block: usize::MAX })
     }
 
     fn catch(&self, work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use crate::backend::backends::Backend;
 use crate::backend::kernel::{AlignedVec, Cell, InputProjection, Instructions};
 use crate::backend::learner::{Inference, Learner};
 use crate::backend::memory::Concurrency;
-use crate::config::BackendKind;
+use crate::config::{BackendKind, TrainConfig};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
 use crate::output::format::pluralize;
@@ -33,8 +33,8 @@ impl NativeBackend {
     }
 
     /// Returns how much of a training step is in memory at once.
-    pub fn concurrency(&self) -> Concurrency {
-        Concurrency { shards: threads::count(), block: BLOCK }
+    pub fn concurrency(&self, train: &TrainConfig) -> Concurrency {
+        Concurrency { shards: train.shard_count(), threads: threads::count(), block: BLOCK }
     }
 }
 
@@ -71,8 +71,8 @@ impl Backend for NativeBackend {
         format!("lstmtext {}, {}", env!("CARGO_PKG_VERSION"), Instructions::best())
     }
 
-    fn concurrency(&self) -> Option<Concurrency> {
-        Some(self.concurrency())
+    fn concurrency(&self, train: &TrainConfig) -> Option<Concurrency> {
+        Some(self.concurrency(train))
     }
 
     fn multiplication_rate(&self) -> f64 {
