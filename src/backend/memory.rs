@@ -150,6 +150,25 @@ impl MemoryEstimate {
         Ok(Self { weights, checkpoint: bytes(all), ..Self::default() })
     }
 
+    /// Estimates the memory of a checkpoint that is exported: its weights and the file with them.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot have this number of classes.
+    pub fn export(spec: &ModelSpec) -> anyhow::Result<Self> {
+        let weights = bytes(count(&parameters(spec)?, |_| true));
+        Ok(Self { weights, checkpoint: weights, ..Self::default() })
+    }
+
+    /// Estimates the memory of a checkpoint that is imported: as for an export, with a new optimizer state.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot have this number of classes.
+    pub fn import(spec: &ModelSpec) -> anyhow::Result<Self> {
+        let trainable = count(&parameters(spec)?, |parameter| parameter.trainable);
+        let optimizer = bytes(state_names(&spec.config.train).len() as f64 * trainable);
+        Ok(Self { optimizer, ..Self::export(spec)? })
+    }
+
     /// Sum of all parts.
     pub fn total(&self) -> u64 {
         let Self { weights, gradients, optimizer, activations, checkpoint } = *self;

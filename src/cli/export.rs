@@ -6,6 +6,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 
 use super::exit::SUCCESS;
+use crate::backend::MemoryEstimate;
 use crate::config::ConfigError;
 use crate::interchange::{keras, pytorch};
 use crate::output::print_data;
@@ -52,6 +53,8 @@ pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
     };
     ensure!(!to.exists(), "\"{path}\" already exists; choose another name");
     let checkpoint = Checkpoint::open(&checkpoint)?;
+    let spec = checkpoint.model_spec();
+    MemoryEstimate::export(&spec)?.check(&spec, "exporting this model")?;
     match npz {
         true => keras::export(&checkpoint.weights()?, &to)?,
         false => pytorch::write(&checkpoint, &to)?,

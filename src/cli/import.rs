@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
+use crate::backend::MemoryEstimate;
 use crate::backend::native::initial_optimizer_state;
 use crate::config::{self, Override, Resolved};
 use crate::data;
@@ -58,6 +59,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         model_definition(&args.model, &args.set.overrides)?;
     let (config, classes) = (&resolved.config, labels.len());
     let spec = ModelSpec { config, vocabulary_sizes: encoders.vocabulary_sizes(), classes };
+    MemoryEstimate::import(&spec)?.check(&spec, "importing this model")?;
     let weights = keras::import(&spec, &args.weights)?;
     let contents = Contents {
         labels: &labels,

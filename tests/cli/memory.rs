@@ -80,3 +80,36 @@ fn the_summary_says_how_much_memory_training_takes() {
     let report: Value = stdout_json(&done);
     assert!(report["training_memory"]["weights"].as_u64().unwrap() > 4_000_000);
 }
+
+#[test]
+fn a_checkpoint_that_does_not_fit_in_memory_is_refused_by_every_command() {
+    let text =
+        |line: usize| (0..1500).map(|word| format!("w{} ", line * 1500 + word)).collect::<String>();
+    let lines: String = (0..20).map(|line| format!("{},{}\n", text(line), line % 2)).collect();
+    let dir = TestDir::new().file("train.csv", format!("text,label\n{lines}")).file(
+        "large.yaml",
+        "data: {train: train.csv, validation: train.csv, test: train.csv}\n\
+         text: {min_count: 1, vocabulary_size: 40000, max_length: 20}\n\
+         model: {embedding: {size: 800}, lstm: {units: 2}}\n\
+         train: {epochs: 1, optimizer: sgd}\n",
+    );
+    dir.train("large.yaml --out run");
+    dir.lstmtext("export run --to weights.npz").assert().success();
+    for line in [
+        "predict run w1",
+        "evaluate run",
+        "explain run w1",
+        "states run w1",
+        "serve run --port 0",
+        "export run --to exported",
+        "export run --to exported.npz",
+        "import run weights.npz --to imported",
+    ] {
+        let error = fails_with_limit(dir.process(line), libc::RLIMIT_AS, 200_000_000);
+        assert!(error.contains("not enough memory"), "{line}: {error}");
+        assert!(error.contains("ulimit -v"), "{line}: {error}");
+    }
+    for path in ["exported", "exported.npz", "imported"] {
+        assert!(!dir.path(path).exists());
+    }
+}
