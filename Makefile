@@ -68,7 +68,7 @@ tensorboard: ## show the curves in runs/
 	@scripts/setup.sh tools
 	.venv/bin/python -m tensorboard.main --logdir runs $(ARGS)
 
-fuzz: ## read mutated files for FUZZ_SECONDS (600) each, and fail at every system call
+fuzz: ## read mutated files and requests for FUZZ_SECONDS (600) each, and fail at every system call
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test --release -p lstmtext --test fuzz -- --nocapture
 	@FUZZ_SECONDS=1 $(CARGO) test --release -p lstmtext --test cli faults:: -- --nocapture
 
