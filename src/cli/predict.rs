@@ -90,7 +90,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
     let first_line = FirstLine::of(&checkpoint);
     let classifier = &Classifier::new(checkpoint, network);
-    let columns = TextColumns::of(classifier.inputs());
+    let columns = TextColumns::of(classifier.config());
     // Scripts need whole labels.
     let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
     let labels = shorten_names(classifier.labels().iter().map(String::as_str), label_width);

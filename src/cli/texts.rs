@@ -39,7 +39,7 @@ impl TextArgs {
     /// Returns an error if there are no texts, if they do not fit the columns or if the file cannot be
     /// read.
     pub fn read(self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Vec<String>>> {
-        let columns = &TextColumns::of(&checkpoint.resolved.config.inputs);
+        let columns = &TextColumns::of(&checkpoint.resolved.config);
         let Some(file) = self.file else {
             let texts = columns.from_arguments(self.texts, self.inputs)?;
             if texts[0].is_empty() {
@@ -93,7 +93,7 @@ impl FirstLine {
     /// # Errors
     /// Returns an error with the command for data files if the line belongs to one.
     pub fn check(&self, file: &Path, line: &str) -> anyhow::Result<()> {
-        let is_single = TextColumns::of(&self.config.inputs).is_single();
+        let is_single = TextColumns::of(&self.config).is_single();
         let Some(description) = describe_data_line(line, &self.config, &self.labels) else {
             if is_single && matches!(format_of(file), Ok(Format::Csv | Format::Tsv | Format::Jsonl))
             {

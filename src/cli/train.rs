@@ -221,7 +221,7 @@ impl Session<'_> {
             );
             ensure!(self.overrides().is_empty(), over);
             message(over);
-            let columns = TextColumns::of(&checkpoint.resolved.config.inputs);
+            let columns = TextColumns::of(&checkpoint.resolved.config);
             return Ok(Trained { run, columns, ending: Ending::Finished(outcome) });
         }
         let backend = match backend {
@@ -251,7 +251,7 @@ impl Session<'_> {
         trainer: Trainer,
         run: &RunDirectory,
     ) -> anyhow::Result<Trained> {
-        let columns = TextColumns::of(&trainer.config().inputs);
+        let columns = TextColumns::of(trainer.config());
         let (mut trainer, mut ending) = (Some(trainer), None);
         let trained = backend.catch(&mut || {
             if let Some(trainer) = trainer.take() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::backend::native::NativeInference;
 use crate::backend::{Inference, MemoryEstimate};
-use crate::config::{Column, Inputs};
+use crate::config::{Column, Config, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::check_finite;
 use crate::run::checkpoint::Checkpoint;
@@ -64,7 +64,7 @@ const BATCH_SIZE: usize = 256;
 /// ```
 pub struct Classifier {
     network: Box<dyn Inference>,
-    inputs: Inputs,
+    config: Config,
     encoders: Encoders,
     labels: Vec<String>,
 }
@@ -105,15 +105,20 @@ impl Classifier {
     pub fn new(checkpoint: Checkpoint, network: Box<dyn Inference>) -> Self {
         Self {
             network,
-            inputs: checkpoint.resolved.config.inputs,
+            config: checkpoint.resolved.config,
             encoders: checkpoint.encoders,
             labels: checkpoint.labels,
         }
     }
 
+    /// Configuration of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Inputs of the model.
     pub fn inputs(&self) -> &Inputs {
-        &self.inputs
+        &self.config.inputs
     }
 
     /// Label of each class.
@@ -156,7 +161,7 @@ impl Classifier {
     /// # Errors
     /// Returns an error if the number of columns is wrong, or if their lengths differ.
     pub fn encode(&self, columns: &[Vec<String>]) -> anyhow::Result<Vec<Corpus>> {
-        let names: Vec<String> = self.inputs.columns().into_iter().map(Column::key).collect();
+        let names: Vec<String> = self.inputs().columns().into_iter().map(Column::key).collect();
         ensure!(
             columns.len() == names.len(),
             "expected texts for the columns {}, but found {} columns",

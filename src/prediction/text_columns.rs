@@ -1,12 +1,15 @@
 //! Texts from the command line, from lines and from JSON, assigned to the text columns of a model.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::config::{Column, ConfigError, Input, Inputs};
+use crate::config::{Column, Config, ConfigError, Input};
+use crate::data::json_text;
 use crate::output::shell::quoted;
 
 /// A `NAME=TEXT` argument.
@@ -44,11 +47,14 @@ pub struct TextColumns {
     names: Vec<String>,
     /// Name of the input that consists of the column, in place of which it can be used.
     aliases: Vec<Option<String>>,
+    /// Data is read by the rules of lstmtext 0.1.
+    first_rules: bool,
 }
 
 impl TextColumns {
-    /// Returns the columns of these inputs.
-    pub fn of(inputs: &Inputs) -> Self {
+    /// Returns the columns of the model with this configuration.
+    pub fn of(config: &Config) -> Self {
+        let inputs = &config.inputs;
         let names: Vec<String> = inputs.columns().into_iter().map(Column::key).collect();
         let alias = |name: &String| {
             let is_column =
@@ -57,7 +63,7 @@ impl TextColumns {
             alias.filter(|alias| !names.contains(alias))
         };
         let aliases = names.iter().map(alias).collect();
-        Self { names, aliases }
+        Self { names, aliases, first_rules: config.data.has_first_rules() }
     }
 
     /// Returns each column with the names that it can be given by.
@@ -145,8 +151,8 @@ impl TextColumns {
         }
         let mut columns = vec![Vec::with_capacity(lines.len()); self.names.len()];
         for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let object = self.object(&serde_json::from_str(line).unwrap_or(Value::Null));
-            match object.with_context(|| format!("line {} of the texts", first + number)) {
+            match self.object(line).with_context(|| format!("line {} of the texts", first + number))
+            {
                 Err(error) => return (columns, Some(error)),
                 Ok(texts) => {
                     for (column, text) in columns.iter_mut().zip(texts) {
@@ -163,27 +169,25 @@ impl TextColumns {
     ///
     /// # Errors
     /// Returns an error if it is neither or a column is missing.
-    pub fn parse_json(&self, value: &Value) -> anyhow::Result<Vec<String>> {
-        match value {
-            Value::String(text) if self.is_single() => Ok(vec![text.clone()]),
-            _ if self.is_single() => Err(anyhow!("expected a string")),
-            value => self.object(value),
+    pub fn parse_json(&self, json: &str) -> anyhow::Result<Vec<String>> {
+        match self.is_single() {
+            true => Ok(vec![serde_json::from_str(json).map_err(|_| anyhow!("expected a string"))?]),
+            false => self.object(json),
         }
     }
 
-    fn object(&self, value: &Value) -> anyhow::Result<Vec<String>> {
+    /// Parses an object with the text of each column, which may be a number or a boolean, as in training
+    /// data.
+    fn object(&self, json: &str) -> anyhow::Result<Vec<String>> {
         let expected =
             || format!("expected a JSON object with the fields {}", self.names.join(", "));
-        let object = value.as_object().ok_or_else(|| anyhow!(expected()))?;
-        let text = |(name, names): (&String, Vec<&str>)| match names
-            .into_iter()
-            .find_map(|name| object.get(name))
-        {
-            Some(Value::String(text)) => Ok(text.clone()),
-            // As in training data.
-            Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Ok(scalar.to_string()),
-            Some(_) => Err(anyhow!("\"{name}\" must be a string, a number or a boolean")),
-            None => Err(anyhow!("{}; \"{name}\" is missing", expected())),
+        let object: BTreeMap<String, &RawValue> =
+            serde_json::from_str(json).map_err(|_| anyhow!(expected()))?;
+        let text = |(name, names): (&String, Vec<&str>)| {
+            let raw = names.into_iter().find_map(|name| object.get(name));
+            let raw = raw.ok_or_else(|| anyhow!("{}; \"{name}\" is missing", expected()))?;
+            json_text(raw, self.first_rules)
+                .ok_or_else(|| anyhow!("\"{name}\" must be a string, a number or a boolean"))
         };
         self.columns().map(text).collect()
     }
@@ -216,7 +220,7 @@ mod tests {
 
     fn columns(inputs: &str) -> TextColumns {
         let yaml = format!("data: {{train: x}}\ninputs: {inputs}\n");
-        TextColumns::of(&config::parse(&yaml, "", &[]).unwrap().config.inputs)
+        TextColumns::of(&config::parse(&yaml, "", &[]).unwrap().config)
     }
 
     fn texts(columns: &TextColumns, arguments: &[&str]) -> Result<Vec<Vec<String>>, String> {
@@ -236,8 +240,8 @@ mod tests {
         assert!(twice.unwrap_err().contains("given more than once"));
         let unknown = texts(&columns, &["more=x"]).unwrap_err();
         assert!(unknown.contains("--input more: unknown text column"), "{unknown}");
-        let object = serde_json::json!({"story": "x=1", "question": "y", "a": "1", "b": 2});
-        assert_eq!(columns.parse_json(&object).unwrap(), expected.concat());
+        let object = r#"{"story": "x=1", "question": "y", "a": "1", "b": 2}"#;
+        assert_eq!(columns.parse_json(object).unwrap(), expected.concat());
     }
 
     #[test]
@@ -245,6 +249,21 @@ mod tests {
         let columns = columns("{a: {column: b}, b: {column: a}, c: {column: a=1}}");
         let expected = ["of b", "of a", "of a=1"].map(|text| vec![text.to_owned()]);
         assert_eq!(texts(&columns, &["a=of a", "b=of b", "a=1=of a=1"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn numbers_in_json_keep_their_spelling_as_in_training() {
+        let columns = |version| {
+            let yaml =
+                format!("data: {{train: x, version: {version}}}\ninputs: {{a: {{}}, b: {{}}}}\n");
+            TextColumns::of(&config::parse(&yaml, "", &[]).unwrap().config)
+        };
+        let json = r#"{"a": 1.10, "b": 1e3}"#;
+        assert_eq!(columns(2).parse_json(json).unwrap(), ["1.10", "1e3"]);
+        assert_eq!(columns(1).parse_json(json).unwrap(), ["1.1", "1000.0"]);
+        let (texts, error) = columns(2).parse_lines(vec![json.into(), "{\"a\": null}".into()], 1);
+        assert_eq!(texts, [["1.10"], ["1e3"]]);
+        assert!(error.unwrap().to_string().contains("line 2 of the texts"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use clap::ValueEnum;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -21,7 +21,7 @@ use super::Limits;
 use super::access::Access;
 use super::batching::{ExplainJob, PredictJob};
 use super::bodies::{Bodies, ReceivedBody};
-use super::error::{ApiError, JSON};
+use super::error::{ApiError, json_body};
 use super::metrics::Metrics;
 use crate::explanation::{Method as Attribution, page};
 use crate::output::format::join_names;
@@ -177,7 +177,7 @@ async fn health(State(server): State<Server>) -> Response {
         "labels": server.labels,
         "columns": server.columns.names(),
     });
-    (JSON, body.to_string()).into_response()
+    json_body(&body.to_string()).into_response()
 }
 
 async fn metrics(State(server): State<Server>) -> Response {
@@ -188,17 +188,19 @@ async fn metrics(State(server): State<Server>) -> Response {
 /// One text or several. Each is a string, or an object if the model has several text columns.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PredictRequest {
-    text: Option<Value>,
-    texts: Option<Vec<Value>>,
+struct PredictRequest<'a> {
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    texts: Option<Vec<&'a RawValue>>,
     /// Number of classes in the response, the most probable ones. The default is all.
     top: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ExplainRequest {
-    text: Value,
+struct ExplainRequest<'a> {
+    #[serde(borrow)]
+    text: &'a RawValue,
     class: Option<String>,
     method: Option<String>,
 }
@@ -250,7 +252,7 @@ async fn explain(
     body: ReceivedBody,
 ) -> Result<Response, ApiError> {
     let ExplainRequest { text, class, method } = parse(&body)?;
-    let texts = server.example("\"text\"", &text)?;
+    let texts = server.example("\"text\"", text)?;
     let class = match class {
         None => None,
         Some(label) => {
@@ -294,27 +296,27 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 
 fn json_response(body: serde_json::Result<String>) -> Result<Response, ApiError> {
     match body {
-        Ok(body) => Ok((JSON, body).into_response()),
+        Ok(body) => Ok(json_body(&body).into_response()),
         Err(error) => Err(ApiError::internal(&error.into())),
     }
 }
 
 /// Parses a request body as JSON, whatever its Content-Type.
-fn parse<T: DeserializeOwned>(body: &ReceivedBody) -> Result<T, ApiError> {
-    let object: Map<String, Value> = serde_json::from_slice(&body.bytes).map_err(|error| {
+fn parse<'a, T: Deserialize<'a>>(body: &'a ReceivedBody) -> Result<T, ApiError> {
+    // The content of raw values is not checked otherwise.
+    let _: Map<String, Value> = serde_json::from_slice(&body.bytes).map_err(|error| {
         let expected = "expected a JSON object such as {\"text\": \"…\"}";
         ApiError::new(StatusCode::BAD_REQUEST, format!("{expected}: {error}"))
     })?;
-    serde_json::from_value(Value::Object(object))
-        .map_err(|error| ApiError::unprocessable(error.to_string()))
+    serde_json::from_slice(&body.bytes).map_err(|error| ApiError::unprocessable(error.to_string()))
 }
 
 impl AppState {
     /// Returns the text of each column of an example.
-    fn example(&self, name: &str, text: &Value) -> Result<Vec<String>, ApiError> {
+    fn example(&self, name: &str, text: &RawValue) -> Result<Vec<String>, ApiError> {
         let texts = self
             .columns
-            .parse_json(text)
+            .parse_json(text.get())
             .map_err(|error| ApiError::unprocessable(format!("{name}: {error}")))?;
         let most = self.limits.max_text_kb.get().saturating_mul(1000);
         match texts.iter().map(String::len).find(|length| *length > most) {

@@ -1,15 +1,19 @@
 //! Error responses.
 
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::access::Denied;
 use super::bodies::BodyError;
 use crate::output::note;
+use crate::output::sanitize::printable_json;
 
-/// Header of JSON responses.
-pub const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+/// Returns a response with a JSON document, which a terminal can show: labels, words and texts of requests
+/// may have control characters.
+pub fn json_body(json: &str) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, "application/json")], printable_json(json).into_owned())
+}
 
 /// Error response.
 pub struct ApiError {
@@ -49,7 +53,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({"error": self.message}).to_string();
-        let response = (self.status, JSON, body).into_response();
+        let response = (self.status, json_body(&body)).into_response();
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => {
                 ([(header::RETRY_AFTER, "1")], response).into_response()

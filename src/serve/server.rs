@@ -71,7 +71,7 @@ pub fn serve(
     let (predict_jobs, jobs) = mpsc::channel();
     let (explain_jobs, explanations) = mpsc::sync_channel(EXPLANATION_QUEUE);
     let state = AppState {
-        columns: TextColumns::of(classifier.inputs()),
+        columns: TextColumns::of(classifier.config()),
         labels: classifier.labels().to_vec(),
         model: model_name(checkpoint),
         access: Access::new(address.ip(), access),

@@ -6,6 +6,7 @@ use crate::common::{
     BINARY, DEADLINE, ENVIRONMENT, Example, TestDir, assert_fails, checkout, examples, stderr,
     stdout, stdout_json,
 };
+use crate::serve::Server;
 
 const CONFIG: &str = "\
 data: {train: train.jsonl, test: test.jsonl}
@@ -66,6 +67,30 @@ fn texts_are_passed_by_column_name() {
     let mut command = dir.lstmtext("predict run --format tsv");
     let tsv = stdout(&command.write_stdin(line).assert().success());
     assert!(tsv.ends_with("\tn1 n2\tpos\n"), "{tsv}");
+}
+
+/// Training reads them as they are spelled.
+#[test]
+fn numbers_in_json_keep_their_spelling() {
+    let dir = with_two_inputs();
+    dir.train("two.yaml --out run --set train.epochs=1");
+    let line = "{\"body\": 1.10, \"question\": 1e3}";
+    let mut command = dir.lstmtext("predict run --format jsonl");
+    let answer = stdout_json(&command.write_stdin(format!("{line}\n")).assert().success());
+    assert_eq!(answer["text"], json!({"body": "1.10", "question": "1e3"}));
+    let server = Server::start(&dir, "run");
+    let request = format!("{{\"text\": {line}}}");
+    let (status, response) = server.request("POST", "/explain", request.as_bytes());
+    assert_eq!(status, 200, "{response}");
+    let explanation: Value = serde_json::from_str(&response).unwrap();
+    let words = |input: usize| {
+        let words = explanation["inputs"][input]["words"].as_array().unwrap();
+        words.iter().map(|word| word["word"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (words(0), words(1)),
+        (vec![json!("1"), json!("."), json!("10")], vec![json!("1e3")])
+    );
 }
 
 /// Columns are joined in the same way in training, predict and states, and for files written by

@@ -271,3 +271,34 @@ fn responses_have_a_maximum_size() {
     assert_eq!(status, 413);
     assert!(response["error"].as_str().unwrap().contains("lower \"top\""), "{response}");
 }
+
+/// A terminal would execute the control characters of labels, words and requests.
+#[test]
+fn json_responses_have_no_control_characters() {
+    let label = "a\u{9b}31m\u{202e}";
+    let rows: String = (0..40)
+        .map(|row| if row % 2 == 0 { format!("n1 n{row},{label}\n") } else { "n2,b\n".to_owned() })
+        .collect();
+    let dir = TestDir::with_data().file("train.csv", format!("text,label\n{rows}"));
+    dir.train(
+        "small.yaml --out run --set train.epochs=1 --set data.split.test=0 --set data.test=null",
+    );
+    let server = Server::start(&dir, "run");
+    let get = |path: &str| server.request("GET", path, b"");
+    let post = |path: &str, body: &str| server.request("POST", path, body.as_bytes());
+    let responses = [
+        get("/healthz"),
+        get("/no\u{9b}where"),
+        post("/predict", "{\"text\": \"n1\"}"),
+        post("/explain", "{\"text\": \"n1 \u{9b}\u{202e}\"}"),
+        post("/explain", "{\"text\": \"n1\", \"class\": \"\u{9b}\"}"),
+        post("/predict", "{\"text\": \"n1\", \"\u{9b}\u{202e}\": 1}"),
+    ];
+    for (_, response) in &responses {
+        let bad = |c: &char| c.is_control() || *c == '\u{202e}';
+        assert_eq!(response.chars().find(bad), None, "{response:?}");
+        assert!(serde_json::from_str::<Value>(response).is_ok(), "{response}");
+    }
+    let health: Value = serde_json::from_str(&responses[0].1).unwrap();
+    assert_eq!(health["labels"], json!([label, "b"]), "the escapes keep the value");
+}

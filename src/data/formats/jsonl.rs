@@ -44,7 +44,7 @@ fn parse(
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {
-        Some(raw) => text_of(raw, config)
+        Some(raw) => json_text(raw, config.has_first_rules())
             .ok_or_else(|| format!("\"{key}\" must be a string, a number or a boolean")),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
@@ -60,12 +60,12 @@ fn parse(
     Ok(Some(Row { texts, label: value(label)? }))
 }
 
-/// Returns a string, or a number or boolean as it is spelled, such as `1.10` or `1e3`.
-fn text_of(raw: &RawValue, config: &DataConfig) -> Option<String> {
+/// Returns the text of a JSON value: a string, or a number or boolean as it is spelled, such as `1.10` or
+/// `1e3`. `None` for other values. By the `first_rules`, of lstmtext 0.1, numbers lose their spelling.
+pub fn json_text(raw: &RawValue, first_rules: bool) -> Option<String> {
     match serde_json::from_str(raw.get()).ok()? {
         Json::String(text) => Some(text),
-        // Version 0.1 of lstmtext dropped the spelling.
-        scalar @ (Json::Number(_) | Json::Bool(_)) => match config.has_first_rules() {
+        scalar @ (Json::Number(_) | Json::Bool(_)) => match first_rules {
             true => Some(scalar.to_string()),
             false => Some(raw.get().to_owned()),
         },

@@ -12,6 +12,7 @@ mod rows;
 mod sink;
 mod table;
 
+pub use jsonl::json_text;
 pub use lines::limits;
 pub use recognition::describe_data_line;
 pub use rows::Rows;
