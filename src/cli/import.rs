@@ -10,7 +10,7 @@ use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::backend::native::initial_optimizer_state;
 use crate::config::{self, Override, Resolved};
-use crate::data;
+use crate::data::{self, TrainingData};
 use crate::interchange::keras;
 use crate::io::files::create_parent_directory;
 use crate::model::ModelSpec;
@@ -90,12 +90,12 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
         let labels = config.data.labels.clone();
         return Ok(ModelDefinition { resolved, labels, encoders });
     }
-    let splits = data::load(config)?;
+    let TrainingData { labels, examples } = data::load_training(config)?;
     note(
         "the vocabulary and the labels come from the current training examples; if the weights were trained \
          with others, pass their checkpoint instead of the configuration",
     );
-    splits.notes.iter().for_each(note);
-    let encoders = splits.train.encoders(&config.inputs)?;
-    Ok(ModelDefinition { resolved, labels: splits.labels, encoders })
+    examples.notes.iter().for_each(note);
+    let encoders = examples.encoders(&config.inputs)?;
+    Ok(ModelDefinition { resolved, labels, encoders })
 }

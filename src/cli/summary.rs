@@ -81,7 +81,7 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
 /// Number of classes in the configuration, or in the training file.
 fn class_count(config: &Config) -> anyhow::Result<usize> {
     match config.data.labels.len() {
-        0 => Ok(data::load(config)?.labels.len()),
+        0 => Ok(data::load_training(config)?.labels.len()),
         named => Ok(named),
     }
 }

@@ -37,32 +37,10 @@ impl DataSplits {
     /// # Errors
     /// Returns an error if no example of a split is left.
     pub fn drop_long_texts(&mut self, config: &Config) -> anyhow::Result<()> {
-        if config.inputs.iter().all(|input| input.text.train_max_length.is_none()) {
-            return Ok(());
-        }
-        let split_off = config.data.validation.is_none().then_some(&mut self.validation);
-        for (name, split) in [("training", Some(&mut self.train)), ("validation", split_off)] {
-            let Some(split) = split else { continue };
-            let short: Vec<usize> =
-                (0..split.len()).filter(|index| is_short(split, *index, &config.inputs)).collect();
-            if short.is_empty() {
-                bail!("text.train_max_length leaves no {name} examples; increase it");
-            }
-            let (dropped, total) = (split.len() - short.len(), split.len());
-            self.notes.push(format!(
-                "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
-            ));
-            let before = split.targets.class_counts(self.labels.len());
-            *split = split.select(&short);
-            let after = split.targets.class_counts(self.labels.len());
-            let emptied =
-                before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
-            let emptied = named(&self.labels, emptied);
-            if !emptied.is_empty() {
-                let labels = join_names(&emptied);
-                self.notes
-                    .push(format!("text.train_max_length leaves no {name} example of {labels}"));
-            }
+        let splits =
+            [(SplitName::Train, &mut self.train), (SplitName::Validation, &mut self.validation)];
+        for (name, examples) in splits {
+            self.notes.extend(drop_long_texts(examples, name, &self.labels, config)?);
         }
         Ok(())
     }
@@ -84,6 +62,75 @@ impl DataSplits {
     }
 }
 
+/// Class names and training examples of a configuration.
+#[derive(Clone, Debug)]
+pub struct TrainingData {
+    /// Class names, indexed by class.
+    pub labels: Vec<String>,
+    /// Training examples, with notes for the user.
+    pub examples: Examples,
+}
+
+/// Reads the training examples. Reads the other files only if their labels become classes, by
+/// `data.unseen_labels: class`.
+///
+/// # Errors
+/// Returns the errors of [`load`] for the files that are read.
+pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
+    let data = &config.data;
+    if data.labels.is_empty() && data.unseen_labels == UnseenLabels::Class {
+        let DataSplits { labels, train, notes, .. } = load(config)?;
+        return Ok(TrainingData { labels, examples: Examples { notes, ..train } });
+    }
+    let source = read("data.train", &data.train, config)?;
+    let labels = class_names(&source.rows, [None, None], data)?;
+    let examples = split_off(source, SplitName::Train, &labels, data)?;
+    Ok(TrainingData { labels, examples })
+}
+
+/// Reads the examples of one split for a model with the class names `labels`, possibly none. Reads only
+/// the file that they are in. Drops long texts, like [`DataSplits::drop_long_texts`].
+///
+/// # Errors
+/// Returns an error if the file cannot be read, has an unknown label, or has too few examples to be
+/// split.
+pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow::Result<Examples> {
+    let data = &config.data;
+    let mut examples = match (name, &data.validation, &data.test) {
+        (SplitName::Validation, Some(path), _) => {
+            with_classes(read("data.validation", path, config)?, labels)?
+        }
+        (SplitName::Test, _, Some(path)) => with_classes(read("data.test", path, config)?, labels)?,
+        _ => split_off(read("data.train", &data.train, config)?, name, labels, data)?,
+    };
+    let dropped = drop_long_texts(&mut examples, name, labels, config)?;
+    examples.notes.extend(dropped);
+    let single = single_label_note(name, &examples, labels, data);
+    examples.notes.extend(single);
+    Ok(examples)
+}
+
+/// Returns the examples of the training file that are in a split.
+fn split_off(
+    source: Source,
+    name: SplitName,
+    labels: &[String],
+    config: &DataConfig,
+) -> anyhow::Result<Examples> {
+    let all = with_classes(source, labels)?;
+    let split = split(&all, config)?;
+    let indices = match name {
+        SplitName::Train => split.train,
+        SplitName::Validation => split.validation,
+        SplitName::Test => split.test,
+    };
+    Ok(Examples { notes: all.notes.clone(), ..all.select(&indices) })
+}
+
+fn read(field: &'static str, path: &Path, config: &Config) -> anyhow::Result<Source> {
+    read_nonempty_source(path, config).context(field)
+}
+
 /// Reads all files of the data section. Splits validation and test examples off the training file if
 /// they have no file of their own.
 ///
@@ -92,7 +139,7 @@ impl DataSplits {
 /// empty.
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let data = &config.data;
-    let read = |field: &'static str, path: &Path| read_nonempty_source(path, config).context(field);
+    let read = |field: &'static str, path: &Path| read(field, path, config);
     let train = read("data.train", &data.train)?;
     let validation =
         data.validation.as_deref().map(|path| read("data.validation", path)).transpose()?;
@@ -216,6 +263,44 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
     })
 }
 
+/// Drops the examples of a split whose text has more than `text.train_max_length` tokens, if it is the
+/// training split or the validation split that was split off it. Returns notes on them.
+fn drop_long_texts(
+    examples: &mut Examples,
+    name: SplitName,
+    labels: &[String],
+    config: &Config,
+) -> anyhow::Result<Vec<String>> {
+    let name = match name {
+        SplitName::Train => "training",
+        SplitName::Validation if config.data.validation.is_none() => "validation",
+        _ => return Ok(Vec::new()),
+    };
+    let is_unlimited = config.inputs.iter().all(|input| input.text.train_max_length.is_none());
+    if is_unlimited || examples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let short: Vec<usize> =
+        (0..examples.len()).filter(|index| is_short(examples, *index, &config.inputs)).collect();
+    if short.is_empty() {
+        bail!("text.train_max_length leaves no {name} examples; increase it");
+    }
+    let (dropped, total) = (examples.len() - short.len(), examples.len());
+    let mut notes = vec![format!(
+        "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
+    )];
+    let before = examples.targets.class_counts(labels.len());
+    *examples = Examples { notes: examples.notes.clone(), ..examples.select(&short) };
+    let after = examples.targets.class_counts(labels.len());
+    let emptied = before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
+    let emptied = named(labels, emptied);
+    if !emptied.is_empty() {
+        let labels = join_names(&emptied);
+        notes.push(format!("text.train_max_length leaves no {name} example of {labels}"));
+    }
+    Ok(notes)
+}
+
 /// Returns true if no text of the example exceeds `text.train_max_length`.
 fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
     let row = examples.rows[index] as usize;
@@ -247,33 +332,49 @@ fn class_notes(splits: &DataSplits, config: &DataConfig) -> Vec<String> {
         let have = if single.len() == 1 { "has" } else { "have" };
         notes.push(format!("{labels} {have} a single example: {}", join_names(&single)));
     }
-    let by_position = config.split.method == SplitMethod::Position && !config.split.shuffle;
     let untrained = named(labels, train.iter().map(|count| *count == 0.0));
     if !untrained.is_empty() {
-        let advice = match by_position && config.unseen_labels == UnseenLabels::Error {
+        let advice = match is_by_position(config) && config.unseen_labels == UnseenLabels::Error {
             true => SORTED,
             false => "; the model cannot learn to predict it",
         };
         let labels = if untrained.len() == 1 { "the label" } else { "any of the labels" };
         notes.push(format!("no training example has {labels} {}{advice}", join_names(&untrained)));
     }
-    for (name, counts) in [(SplitName::Validation, &validation), (SplitName::Test, &test)] {
-        let present = named(labels, counts.iter().map(|count| *count > 0.0));
-        if let [only] = &present[..]
-            && splits.split(name).len() > 1
-        {
-            let is_split_off = match name {
-                SplitName::Test => config.test.is_none(),
-                _ => config.validation.is_none(),
-            };
-            let advice = match by_position && is_split_off {
-                true => SORTED,
-                false => "; its scores say nothing about the other labels",
-            };
-            notes.push(format!("all {name} examples have the label {only}{advice}"));
-        }
+    for name in SplitName::ALL {
+        notes.extend(single_label_note(name, splits.split(name), labels, config));
     }
     notes
+}
+
+/// Returns a note if all examples of the validation or test split have the same label.
+fn single_label_note(
+    name: SplitName,
+    examples: &Examples,
+    labels: &[String],
+    config: &DataConfig,
+) -> Option<String> {
+    let has_file = match name {
+        SplitName::Train => return None,
+        SplitName::Validation => config.validation.is_some(),
+        SplitName::Test => config.test.is_some(),
+    };
+    let counts = examples.targets.class_counts(labels.len());
+    let present = named(labels, counts.iter().map(|count| *count > 0.0));
+    let [only] = &present[..] else { return None };
+    if examples.len() == 1 {
+        return None;
+    }
+    let advice = match is_by_position(config) && !has_file {
+        true => SORTED,
+        false => "; its scores say nothing about the other labels",
+    };
+    Some(format!("all {name} examples have the label {only}{advice}"))
+}
+
+/// Returns true if the file's order decides which examples are in which split.
+fn is_by_position(config: &DataConfig) -> bool {
+    config.split.method == SplitMethod::Position && !config.split.shuffle
 }
 
 /// Advice for a split by position.

@@ -21,7 +21,7 @@ pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
 pub use formats::{Rows, describe_data_line, format_of, json_text, limits, read_texts};
-pub use load::{DataSplits, load};
+pub use load::{DataSplits, TrainingData, load, load_split, load_training};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

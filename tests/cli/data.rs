@@ -224,6 +224,24 @@ fn a_saved_vocabulary_is_used_for_another_corpus() {
 }
 
 #[test]
+fn the_vocabulary_and_the_classes_need_only_the_training_file() {
+    let dir = TestDir::with_data();
+    let vocabulary = || {
+        dir.lstmtext("data vocab small.yaml --to words.json").assert().success();
+        dir.bytes("words.json")
+    };
+    let complete = vocabulary();
+    std::fs::remove_file(dir.path("test.csv")).unwrap();
+    assert_eq!(vocabulary(), complete);
+    let done = dir.lstmtext("summary small.yaml").assert().success();
+    assert!(!stderr(&done).contains("assuming 2 classes"), "{}", stderr(&done));
+    // Labels of the other files may become classes.
+    let command =
+        dir.lstmtext("data vocab small.yaml --to words.json --set data.unseen_labels=class");
+    assert_fails(command, 1, &["data.test", "test.csv"]);
+}
+
+#[test]
 fn splits_are_written_to_files() {
     let dir = TestDir::with_data();
     dir.lstmtext("data split small.yaml --to splits").assert().success();

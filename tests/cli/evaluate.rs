@@ -261,6 +261,49 @@ fn an_empty_split_is_an_error() {
 }
 
 #[test]
+fn only_the_file_of_the_split_is_needed() {
+    let dir = TestDir::with_data();
+    let dir = dir.file("dev.csv", csv(&examples(&["neg", "pos"], 50, 3)));
+    let fields = "--set data.validation=dev.csv --set train.epochs=1";
+    dir.train(&format!("small.yaml --out run {fields}"));
+    let splits = [("train", "train.csv"), ("validation", "dev.csv"), ("test", "test.csv")];
+    let scores = splits.map(|(split, _)| evaluate(&dir, &format!("run --split {split}")));
+    for (own, file) in splits {
+        let (path, aside) = (dir.path(file), dir.path("aside"));
+        fs::rename(&path, &aside).unwrap();
+        for ((split, _), score) in splits.iter().zip(&scores) {
+            let line = format!("run --split {split}");
+            if *split == own {
+                assert_fails(dir.lstmtext(&format!("evaluate {line}")), 1, &["data.", file]);
+            } else {
+                assert_eq!(evaluate(&dir, &line), *score, "{split} without {file}");
+            }
+        }
+        fs::rename(&aside, &path).unwrap();
+    }
+    // The default split is the test split, or else the validation split.
+    fs::remove_file(dir.path("train.csv")).unwrap();
+    assert_eq!(evaluate(&dir, "run"), scores[2]);
+    fs::remove_file(dir.path("test.csv")).unwrap();
+    assert_eq!(evaluate(&dir, "run --set data.test=null"), scores[1]);
+}
+
+#[test]
+fn a_split_of_the_training_file_needs_only_that_file() {
+    let dir = TestDir::with_run();
+    let scores =
+        ["train", "validation"].map(|split| evaluate(&dir, &format!("run --split {split}")));
+    fs::remove_file(dir.path("test.csv")).unwrap();
+    for (split, score) in ["train", "validation"].iter().zip(&scores) {
+        assert_eq!(evaluate(&dir, &format!("run --split {split}")), *score);
+    }
+    let changed = dir.read("train.csv") + "fine,meh\n";
+    let dir = dir.file("train.csv", changed);
+    let command = dir.lstmtext("evaluate run --split validation");
+    assert_fails(command, 1, &["train.csv:602: unknown label \"meh\"", "neg, pos"]);
+}
+
+#[test]
 fn runs_can_be_evaluated_from_any_directory() {
     let dir = TestDir::with_run();
     let other = TestDir::new();

@@ -44,10 +44,10 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
         .map_err(|error| starter::explain(error, &args.config))?
         .config;
     let index = index_of(&config.inputs, args.input.as_deref())?;
-    let splits = data::load(&config)?;
-    splits.notes.iter().for_each(note);
+    let train = data::load_training(&config)?.examples;
+    train.notes.iter().for_each(note);
     let input = &config.inputs[index];
-    let vocabulary = splits.train.vocabulary(index, &input.text)?;
+    let vocabulary = train.vocabulary(index, &input.text)?;
     vocabulary_file::write(&args.to, &vocabulary, &input.text)?;
     message(format!("{} ids, including the special ids", group_digits(vocabulary.len())));
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)

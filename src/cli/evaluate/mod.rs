@@ -241,27 +241,28 @@ fn examples(
         provenance::of_file(fingerprint, checkpoint.progress()?.data).iter().for_each(note);
         return Ok((name.display().to_string(), examples));
     }
-    let mut splits = data::load(config)?;
-    splits.drop_long_texts(config)?;
-    splits.notes.iter().for_each(note);
-    if splits.labels != checkpoint.labels {
-        bail!(
-            "the data has the labels {}, but the checkpoint has {}",
-            join_names(&splits.labels),
-            join_names(&checkpoint.labels)
-        );
-    }
-    let name = match args.split {
-        Some(name) => name,
-        None if splits.test.is_empty() => SplitName::Validation,
-        None => SplitName::Test,
+    let (name, examples) = match args.split {
+        Some(name) => (name, data::load_split(config, name, &checkpoint.labels)?),
+        None => default_split(config, &checkpoint.labels)?,
     };
-    let examples = splits.split(name);
+    examples.notes.iter().for_each(note);
     if examples.is_empty() {
         bail!("the run's data has no {name} examples");
     }
     let fingerprint = examples.fingerprint(&checkpoint.labels);
     let recorded = checkpoint.progress()?.data;
     provenance::of_split(name, fingerprint, recorded, &args.set.overrides).iter().for_each(note);
-    Ok((name.to_string(), examples.clone()))
+    Ok((name.to_string(), examples))
+}
+
+/// Returns the test examples, or the validation examples if there are none.
+fn default_split(config: &Config, labels: &[String]) -> anyhow::Result<(SplitName, Examples)> {
+    let DataConfig { test, split, .. } = &config.data;
+    if test.is_some() || split.test.of(1) > 0 {
+        let examples = data::load_split(config, SplitName::Test, labels)?;
+        if !examples.is_empty() {
+            return Ok((SplitName::Test, examples));
+        }
+    }
+    Ok((SplitName::Validation, data::load_split(config, SplitName::Validation, labels)?))
 }
