@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::Args;
 
 use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::config::ConfigError;
 use crate::interchange::{keras, pytorch};
+use crate::io::replace::ensure_new;
 use crate::output::print_data;
 use crate::run::checkpoint::Checkpoint;
 
@@ -51,7 +52,7 @@ pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
         ))),
         None => false,
     };
-    ensure!(!to.exists(), "\"{path}\" already exists; choose another name");
+    ensure_new(&to)?;
     let checkpoint = Checkpoint::open(&checkpoint)?;
     let spec = checkpoint.model_spec();
     MemoryEstimate::export(&spec)?.check(&spec, "exporting this model")?;

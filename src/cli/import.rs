@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
 use clap::Args;
 
 use super::arguments::SetArgs;
@@ -13,6 +12,7 @@ use crate::config::{self, Override, Resolved};
 use crate::data::{self, TrainingData};
 use crate::interchange::keras;
 use crate::io::files::create_parent_directory;
+use crate::io::replace::ensure_new;
 use crate::model::ModelSpec;
 use crate::output::{note, print_data};
 use crate::run::checkpoint::{self, Checkpoint, Contents};
@@ -54,7 +54,7 @@ struct ModelDefinition {
 /// Runs the command.
 pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     threads::set_count(None)?;
-    ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
+    ensure_new(&args.to)?;
     let ModelDefinition { resolved, labels, encoders } =
         model_definition(&args.model, &args.set.overrides)?;
     let (config, classes) = (&resolved.config, labels.len());
@@ -70,7 +70,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         resolved: &resolved,
     };
     create_parent_directory(&args.to)?;
-    checkpoint::save(&args.to, &contents)?;
+    checkpoint::create(&args.to, &contents)?;
     print_data(&args.to.display().to_string())?;
     Ok(SUCCESS)
 }

@@ -15,6 +15,7 @@ mod habits;
 mod hints;
 mod import;
 mod output_directory;
+mod output_file;
 mod plot;
 mod predict;
 mod runs;

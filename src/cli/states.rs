@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::SUCCESS;
+use super::output_file;
 use super::texts::TextArgs;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
@@ -141,6 +142,10 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
+    for path in &args.to {
+        let inputs = output_file::inputs_of(&checkpoint.resolved.config);
+        output_file::check("--to", path, inputs.chain(args.texts.file.as_deref()))?;
+    }
     let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = args.texts.read(&checkpoint)?;

@@ -107,11 +107,6 @@ impl Examples {
         Ok(Self { source: Arc::new(source), ..self.clone() })
     }
 
-    /// Files that were read.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.source.rows.files.iter().map(|(path, _)| path.as_path())
-    }
-
     /// Returns the file of the example at `index`, and its line unless it is a whole file.
     pub fn file_and_line(&self, index: usize) -> (&Path, Option<u64>) {
         self.source.rows.file_and_line(self.rows[index] as usize)

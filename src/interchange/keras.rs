@@ -18,7 +18,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
-use super::numpy::{read_npz, write_npz};
+use super::numpy::{create_npz, read_npz};
 use crate::model::{ModelSpec, NamedTensor, parameters};
 
 /// Counterpart of a tensor in Keras's layout.
@@ -27,10 +27,10 @@ struct KerasArray {
     transposed: bool,
 }
 
-/// Writes the weights of a model to `path`.
+/// Writes the weights of a model to the new file `path`.
 ///
 /// # Errors
-/// Returns an error if the file cannot be written.
+/// Returns an error if the file exists or cannot be written.
 pub fn export(weights: &[NamedTensor], path: &Path) -> anyhow::Result<()> {
     let mut arrays = Vec::new();
     for tensor in weights {
@@ -42,7 +42,7 @@ pub fn export(weights: &[NamedTensor], path: &Path) -> anyhow::Result<()> {
         };
         arrays.push(NamedTensor { name, shape, values });
     }
-    write_npz(path, &arrays)
+    create_npz(path, &arrays)
 }
 
 /// Reads the weights of a model from `path`.

@@ -2,6 +2,7 @@
 //!
 //! Specification: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
+use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::io::files::open;
-use crate::io::replace::replace_output;
+use crate::io::replace::{create_file, replace_output};
 use crate::model::named_tensors::NamedTensor;
 
 /// Writes arrays to an `.npz` file. Replaces an existing file atomically.
@@ -20,18 +21,27 @@ use crate::model::named_tensors::NamedTensor;
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub fn write_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
-    replace_output(path, |file| {
-        let mut archive = ZipWriter::new(BufWriter::new(file));
-        // Uncompressed, like numpy.savez. An array may be larger than 4 GB.
-        let stored = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .large_file(true);
-        for array in arrays {
-            archive.start_file(file_name_from_array_name(&array.name), stored)?;
-            write_array(&mut archive, array)?;
-        }
-        Ok(archive.finish()?.flush()?)
-    })
+    replace_output(path, |file| write_archive(file, arrays))
+}
+
+/// Writes arrays to a new `.npz` file.
+///
+/// # Errors
+/// Returns an error if the file exists or cannot be written.
+pub fn create_npz(path: &Path, arrays: &[NamedTensor]) -> anyhow::Result<()> {
+    create_file(path, |file| write_archive(file, arrays))
+}
+
+fn write_archive(file: &mut File, arrays: &[NamedTensor]) -> anyhow::Result<()> {
+    let mut archive = ZipWriter::new(BufWriter::new(file));
+    // Uncompressed, like numpy.savez. An array may be larger than 4 GB.
+    let stored =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    for array in arrays {
+        archive.start_file(file_name_from_array_name(&array.name), stored)?;
+        write_array(&mut archive, array)?;
+    }
+    Ok(archive.finish()?.flush()?)
 }
 
 /// Writes the values of an array to an `.npy` file. Replaces an existing file atomically.

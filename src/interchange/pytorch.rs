@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::{Activation, Column, Input, logit_count};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
-use crate::io::replace::replace_directory;
+use crate::io::replace::create_directory;
 use crate::model::named_tensors;
 use crate::run::checkpoint::Checkpoint;
 use crate::text::{OOV, PAD, START, Vocabulary};
@@ -152,7 +152,7 @@ pub fn write(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
     let json = json_content(&description)?;
     let weights = checkpoint.weights()?;
     create_parent_directory(path)?;
-    replace_directory(path, |directory| {
+    create_directory(path, |directory| {
         named_tensors::write(&directory.join(WEIGHTS), &weights)?;
         write_file(&directory.join(DESCRIPTION), &json)
     })

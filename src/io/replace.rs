@@ -1,11 +1,11 @@
-//! Atomic replacement of files and directories, through temporary ones with unique names.
+//! Atomic creation and replacement of files and directories, through temporary ones with unique names.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Seek, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::{Builder, NamedTempFile, TempDir};
@@ -82,6 +82,69 @@ fn cannot_write(path: &Path) -> String {
     format!("cannot write \"{}\"", path.display())
 }
 
+/// Checks that there is nothing at `path`, before the work for a new file or directory begins.
+///
+/// # Errors
+/// Returns an error that asks for another name.
+pub fn ensure_new(path: &Path) -> anyhow::Result<()> {
+    if path.exists() { Err(exists(path)) } else { Ok(()) }
+}
+
+fn exists(path: &Path) -> anyhow::Error {
+    anyhow!("\"{}\" already exists; choose another name", path.display())
+}
+
+/// Creates the file `path` atomically. `fill` writes the content.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the file cannot be created. Whatever is at `path`, even if another
+/// process creates it in the meantime, stays as it is.
+pub fn create_file(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
+        let target = target(path)?.file_or(path);
+        let mut temporary = temporary_file(&target)?;
+        fill(temporary.as_file_mut())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist_noclobber(&target).map_err(|error| match error.error.kind() {
+            ErrorKind::AlreadyExists => exists(path),
+            _ => error.error.into(),
+        })?;
+        sync_directory(parent_directory(&target))
+    };
+    write().with_context(|| cannot_write(path))
+}
+
+/// Creates the directory `path`. `fill` writes its files to an empty temporary directory. The parent
+/// directory must exist.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the directory cannot be created. Whatever is at `path`, even if
+/// another process creates it in the meantime, stays as it is.
+pub fn create_directory(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let cannot_create = || format!("cannot create \"{}\"", path.display());
+    let target = target(path).with_context(cannot_create)?.file_or(path);
+    let temporary = temporary_directory(&target)?;
+    fill(temporary.path())?;
+    let rename = || -> anyhow::Result<()> {
+        sync_content(temporary.path())?;
+        match renameat_with(CWD, temporary.path(), CWD, &target, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(exists(path)),
+            // Without the flag, a rename replaces an empty directory at most.
+            Err(error) if is_unsupported(error) => fs::rename(temporary.path(), &target)?,
+            Err(error) => return Err(error.into()),
+        }
+        sync_directory(parent_directory(&target))
+    };
+    rename().with_context(cannot_create)
+}
+
 /// Creates or replaces the directory `path`, or the directory to which the link `path` leads. `fill`
 /// writes its files to an empty temporary directory. The parent directory must exist.
 ///
@@ -104,10 +167,7 @@ pub fn replace_directory(
 }
 
 fn rename_directory(temporary: &Path, path: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(temporary)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    sync_directory(temporary)?;
+    sync_content(temporary)?;
     if !path.exists() {
         fs::rename(temporary, path)?;
     } else {
@@ -115,7 +175,7 @@ fn rename_directory(temporary: &Path, path: &Path) -> anyhow::Result<()> {
             Ok(()) => {}
             // The file system does not support an atomic exchange, so `path` is missing between the
             // two renames. `restore_directory` repairs this after a crash.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            Err(error) if is_unsupported(error) => {
                 let backup = backup_path(path);
                 let _ = fs::remove_dir_all(&backup);
                 fs::rename(path, &backup)?;
@@ -126,6 +186,19 @@ fn rename_directory(temporary: &Path, path: &Path) -> anyhow::Result<()> {
         }
     }
     sync_directory(parent_directory(path))
+}
+
+/// Returns true if the file system does not support the flags of a rename.
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
+}
+
+/// Writes a directory and its files to the disk.
+fn sync_content(directory: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    sync_directory(directory)
 }
 
 /// Restores the directory `path` from its backup if a process was killed while replacing it.
@@ -266,6 +339,30 @@ mod tests {
         assert_eq!(names(directory.path()), ["a.json"]);
         let error = write_atomic(&directory.path().join("no/b"), b"x").unwrap_err();
         assert!(format!("{error:#}").contains("no/b"));
+    }
+
+    #[test]
+    fn a_new_file_or_directory_replaces_nothing_that_appears_in_the_meantime() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        create_file(&path("file"), |file| Ok(file.write_all(b"new")?)).unwrap();
+        create_directory(&path("directory"), |inside| Ok(fs::write(inside.join("a"), "new")?))
+            .unwrap();
+        assert_eq!(fs::read(path("file")).unwrap(), b"new");
+        assert_eq!(names(&path("directory")), ["a"]);
+        for name in ["taken", "taken.npz"] {
+            let appear = || Ok(fs::write(path(name), "mine")?);
+            let created = match name {
+                "taken" => create_directory(&path(name), |_| appear()),
+                _ => create_file(&path(name), |_| appear()),
+            };
+            let error = format!("{:#}", created.unwrap_err());
+            assert!(error.contains("already exists; choose another name"), "{error}");
+            assert_eq!(fs::read(path(name)).unwrap(), b"mine");
+        }
+        let error = create_directory(&path("empty"), |_| Ok(fs::create_dir(path("empty"))?));
+        assert!(error.is_err() && ensure_new(&path("empty")).is_err());
+        assert_eq!(names(directory.path()), ["directory", "empty", "file", "taken", "taken.npz"]);
     }
 
     #[test]

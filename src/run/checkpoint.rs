@@ -20,7 +20,7 @@ use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
 use crate::io::files::{
     ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256, sha256_of, write,
 };
-use crate::io::replace::replace_directory;
+use crate::io::replace::{create_directory, replace_directory};
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
@@ -95,22 +95,47 @@ pub struct Contents<'a> {
 /// Returns an error if a value is not finite or a file cannot be written. The older checkpoint then
 /// stays as it is.
 pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
-    for tensor in contents.weights.iter().chain(&contents.optimizer_state) {
-        tensor.check_finite().with_context(|| {
-            format!(
-                "training diverged: it cannot be saved to \"{}\"; lower train.learning_rate or \
-                 train.gradient_clip",
-                path.display()
-            )
-        })?;
+    contents.check_finite(path)?;
+    replace_directory(path, |directory| contents.write(directory))
+        .with_context(|| cannot_save(path))
+}
+
+/// Writes a checkpoint to the new directory `path`.
+///
+/// # Errors
+/// Returns an error if a value is not finite, `path` exists or a file cannot be written.
+pub fn create(path: &Path, contents: &Contents) -> anyhow::Result<()> {
+    contents.check_finite(path)?;
+    create_directory(path, |directory| contents.write(directory)).with_context(|| cannot_save(path))
+}
+
+fn cannot_save(path: &Path) -> String {
+    format!("cannot save the checkpoint \"{}\"", path.display())
+}
+
+impl Contents<'_> {
+    /// Checks that all weights and the optimizer state are finite. `path` is the checkpoint.
+    fn check_finite(&self, path: &Path) -> anyhow::Result<()> {
+        for tensor in self.weights.iter().chain(&self.optimizer_state) {
+            tensor.check_finite().with_context(|| {
+                format!(
+                    "training diverged: it cannot be saved to \"{}\"; lower train.learning_rate or \
+                     train.gradient_clip",
+                    path.display()
+                )
+            })?;
+        }
+        Ok(())
     }
-    replace_directory(path, |directory| {
-        named_tensors::write(&directory.join(MODEL), &contents.weights)?;
-        named_tensors::write(&directory.join(OPTIMIZER), &contents.optimizer_state)?;
-        write_json(&directory.join(PROGRESS), contents.progress)?;
-        write(&directory.join(CONFIG), contents.resolved.to_yaml())?;
+
+    /// Writes all files to `directory`.
+    fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        named_tensors::write(&directory.join(MODEL), &self.weights)?;
+        named_tensors::write(&directory.join(OPTIMIZER), &self.optimizer_state)?;
+        write_json(&directory.join(PROGRESS), self.progress)?;
+        write(&directory.join(CONFIG), self.resolved.to_yaml())?;
         let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
-        for (input, encoder) in contents.resolved.config.inputs.iter().zip(&**contents.encoders) {
+        for (input, encoder) in self.resolved.config.inputs.iter().zip(&**self.encoders) {
             let name = vocabulary_file(input);
             write_json(&directory.join(&name), &encoder.vocabulary().words())?;
             names.push(name);
@@ -124,13 +149,12 @@ pub fn save(path: &Path, contents: &Contents) -> anyhow::Result<()> {
             format: FORMAT.into(),
             version: VERSION,
             lstmtext: env!("CARGO_PKG_VERSION").into(),
-            labels: contents.labels.to_vec(),
+            labels: self.labels.to_vec(),
             files,
             sha256: String::new(),
         };
         write_json(&directory.join(MANIFEST), &manifest.seal()?)
-    })
-    .with_context(|| format!("cannot save the checkpoint \"{}\"", path.display()))
+    }
 }
 
 /// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,

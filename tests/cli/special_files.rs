@@ -121,3 +121,28 @@ fn outputs_keep_links_fifos_and_temporary_files_of_the_user() {
     dir.lstmtext("plot run --to plots --no-words").assert().success();
     assert!(dir.read("curves").starts_with("<svg"));
 }
+
+#[test]
+fn outputs_do_not_overwrite_inputs() {
+    let dir = TestDir::with_run().file("page.html", "neg0\n").file("folder/neg/a.csv", "text");
+    for link in ["page.csv", "page.npz", "vectors"] {
+        symlink("page.html", dir.path(link)).unwrap();
+    }
+    let folder = "--set data.validation=folder";
+    for (command, input) in [
+        ("evaluate run --errors ./test.csv", "test.csv"),
+        ("evaluate run --errors train.csv", "train.csv"),
+        (&*format!("evaluate run --errors folder/neg/a.csv {folder}"), "folder"),
+        ("evaluate run --data page.html --errors page.csv", "page.html"),
+        ("data vocab small.yaml --to train.csv", "train.csv"),
+        ("data vocab small.yaml --to small.yaml", "small.yaml"),
+        ("data vocab small.yaml --to vectors --set model.embedding.vectors=vectors", "vectors"),
+        ("explain run --file page.html --html page.html", "page.html"),
+        ("states run --file page.npz --to page.npz", "page.npz"),
+    ] {
+        assert_fails(dir.lstmtext(command), 2, &["would overwrite the input", input]);
+    }
+    assert_eq!(dir.read("page.html"), "neg0\n");
+    let dir = dir.file("words.json", "old");
+    dir.lstmtext("data vocab small.yaml --to words.json").assert().success();
+}

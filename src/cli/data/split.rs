@@ -12,7 +12,7 @@ use crate::cli::starter;
 use crate::config::{self, Column};
 use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
-use crate::io::replace::replace_directory;
+use crate::io::replace::{create_directory, ensure_new};
 use crate::output::{note, print_data};
 
 /// Write the training, validation and test examples to JSON lines files
@@ -34,7 +34,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, &args.set.overrides)
         .map_err(|error| starter::explain(error, &args.config))?
         .config;
-    ensure!(!args.to.exists(), "\"{}\" already exists; choose another name", args.to.display());
+    ensure_new(&args.to)?;
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
@@ -43,7 +43,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     // Texts of the most recent file, since all splits may come from one file.
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     create_parent_directory(&args.to)?;
-    replace_directory(&args.to, |directory| {
+    create_directory(&args.to, |directory| {
         for name in SplitName::ALL {
             let examples = splits.split(name);
             if examples.is_empty() {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
+use crate::cli::output_file;
 use crate::cli::starter;
 use crate::config::{self, Input};
 use crate::data;
@@ -44,6 +45,8 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
         .map_err(|error| starter::explain(error, &args.config))?
         .config;
     let index = index_of(&config.inputs, args.input.as_deref())?;
+    let inputs = output_file::inputs_of(&config).chain([&*args.config]);
+    output_file::check("--to", &args.to, inputs)?;
     let train = data::load_training(&config)?.examples;
     train.notes.iter().for_each(note);
     let input = &config.inputs[index];

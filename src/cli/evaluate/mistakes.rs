@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value};
 
-use crate::config::{Column, Config, ConfigError};
+use crate::config::{Column, Config};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
 use crate::io::replace::write_output;
@@ -49,23 +49,6 @@ impl MistakesFile {
     /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Checks that the file would not overwrite a data file.
-    ///
-    /// # Errors
-    /// Returns a [`ConfigError`] if the file is one of `data`.
-    pub fn check_is_not_in<'a>(&self, data: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
-        let Ok(output) = self.path.canonicalize() else { return Ok(()) };
-        for path in data {
-            if path.canonicalize().is_ok_and(|path| path == output) {
-                let path = self.path.display();
-                bail!(ConfigError::new(format!(
-                    "--errors \"{path}\" would overwrite a file with examples"
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Writes all misclassified examples, the most confident first. Returns their number.

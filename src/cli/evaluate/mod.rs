@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
+use super::output_file;
 use crate::backend::{Backends, Inference};
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
@@ -104,10 +105,11 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
     let copy = args.data.as_deref().map(|path| spool(path, &config.data)).transpose()?.flatten();
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
-    let (name, examples) = examples(args, data, &first.checkpoint)?;
     if let Some(file) = &args.errors {
-        file.check_is_not_in(examples.files())?;
+        let inputs = output_file::inputs_of(config).chain(args.data.as_deref());
+        output_file::check("--errors", file.path(), inputs)?;
     }
+    let (name, examples) = examples(args, data, &first.checkpoint)?;
     let data = examples.clone().encoded(&first.checkpoint.encoders)?;
     note_unknown_texts(first, &examples, &data);
     let predictions = predict(first, &data, config)?;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::arguments::thread_count;
 use super::exit::SUCCESS;
+use super::output_file;
 use super::texts::TextArgs;
 use crate::config::ConfigError;
 use crate::explanation::{Explainer, Method, page};
@@ -100,6 +101,10 @@ impl Color {
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if let Some(HtmlFile(path)) = &args.html {
+        let inputs = output_file::inputs_of(&checkpoint.resolved.config);
+        output_file::check("--html", path, inputs.chain(args.texts.file.as_deref()))?;
+    }
     let explainer = Explainer::new(&checkpoint)?;
     let texts = args.texts.read(&checkpoint)?;
     let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
