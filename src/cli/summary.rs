@@ -14,7 +14,7 @@ use crate::config::{self, Config, logit_count};
 use crate::data;
 use crate::model::ModelSpec;
 use crate::model::summary::{Layer, summarize};
-use crate::output::{note, print, print_json, terminal_width};
+use crate::output::{note, print, print_json, print_wrapped, terminal_width};
 
 /// Print the layers of a model and count their parameters
 #[derive(Debug, Args)]
@@ -72,7 +72,8 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
         })?,
         false => {
             let layers = summary.to_text(terminal_width());
-            print(&format!("{layers}\nMemory for training: {memory}"))?;
+            print(&format!("{layers}\n"))?;
+            print_wrapped(&format!("Memory for training: {memory}"))?;
         }
     }
     Ok(SUCCESS)

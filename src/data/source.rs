@@ -122,6 +122,7 @@ fn essence_hash(columns: &[Vec<String>], example: usize) -> TextHash {
     let mut essence = String::new();
     for texts in columns {
         Tokenizer::append_essence(&texts[example], &mut essence);
+        essence.push('\n');
     }
     truncate(Sha256::digest(essence).as_slice())
 }

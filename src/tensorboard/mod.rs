@@ -76,7 +76,7 @@ impl<'a> SummaryWriter<'a> {
         let mut session = EventWriter::create(directory, now)?;
         let hyperparameters = hyperparameters(&data.resolved.fields);
         session.summary(summaries::session_start(hyperparameters, unix_seconds(now)), 0, now)?;
-        let yaml = without_comments(&data.resolved.to_yaml());
+        let yaml = without_comment_lines(&data.resolved.to_yaml());
         let description = "The resolved configuration.";
         let markdown = format!("```\n{yaml}```\n");
         session.summary(summaries::text(CONFIG, description, &markdown), 0, now)?;
@@ -266,8 +266,8 @@ fn add(events: &mut EventWriter, summary: Summary, step: u64) -> anyhow::Result<
     events.summary(summary, step, SystemTime::now())
 }
 
-/// Returns a configuration without its comments and empty lines.
-fn without_comments(yaml: &str) -> String {
+/// Returns a configuration without lines that are comments or empty.
+fn without_comment_lines(yaml: &str) -> String {
     let fields = yaml.lines().filter(|line| !line.is_empty() && !line.trim().starts_with('#'));
     fields.map(|line| format!("{line}\n")).collect()
 }
@@ -278,11 +278,11 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn a_configuration_is_logged_without_comments() {
+    fn a_configuration_is_logged_without_comment_lines() {
         let yaml = "data: {train: \"#1.csv\"}\nname: a # b\n";
         let resolved = config::parse(yaml, "test", &[]).unwrap();
-        let logged = without_comments(&resolved.to_yaml());
-        assert!(!logged.contains("# ") && logged.contains("\ntrain:\n  epochs: 20\n"), "{logged}");
+        let logged = without_comment_lines(&resolved.to_yaml());
+        assert!(!logged.contains("\n#") && logged.contains("\ntrain:\n  epochs: 20\n"), "{logged}");
         let again = config::parse(&logged, "logged", &[]).unwrap();
         assert_eq!(again.config, resolved.config);
     }

@@ -101,8 +101,9 @@ fn kill_repeatedly(dir: &TestDir, config: &str, seed: u64) -> usize {
         }
         assert_eq!(training.stop(libc::SIGKILL).0, None, "the run ended before it was killed");
         let run = dir.path("killed");
-        while_writing +=
-            usize::from([".last.tmp", ".best.tmp"].iter().any(|name| run.join(name).exists()));
+        let files = std::fs::read_dir(&run).into_iter().flatten();
+        let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        while_writing += usize::from(names.any(|name| name.ends_with(".tmp")));
         if run.join("config.yaml").exists() {
             line = "--resume killed".to_owned();
         }
