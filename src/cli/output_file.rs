@@ -1,26 +1,35 @@
 //! Checks of the files that options such as --errors name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
+use crate::data::expand_pattern;
 
-/// Checks that the file `output`, which `option` names, would not overwrite one of these inputs: files, or
-/// data directories with a subdirectory for each class.
+/// Checks that the file `output`, which `option` names, would not overwrite an input: the examples and
+/// word vectors of the configuration, and what else the command reads. An input is a file, a pattern, or a
+/// directory with a subdirectory for each class.
 ///
 /// # Errors
 /// Returns an error that names the input.
-pub fn check<'a>(
+pub fn check(
     option: &str,
     output: &Path,
-    mut inputs: impl Iterator<Item = &'a Path>,
+    config: &Config,
+    other: Option<&Path>,
 ) -> Result<(), ConfigError> {
     // A file that does not exist yet overwrites nothing.
     let Ok(file) = output.canonicalize() else { return Ok(()) };
-    let is_in = |input: &Path| {
-        let directory = file.parent().and_then(Path::parent);
+    let directory = file.parent().and_then(Path::parent);
+    let is_in = |input: &PathBuf| {
         input.canonicalize().is_ok_and(|input| input == file || Some(&*input) == directory)
     };
-    match inputs.find(|input| is_in(input)) {
+    let data = &config.data;
+    let vectors = config.inputs.iter().filter_map(|input| input.embedding.vectors.as_deref());
+    let files = [Some(&*data.train), data.validation.as_deref(), data.test.as_deref(), other];
+    let inputs = files.into_iter().flatten().chain(vectors);
+    // A pattern without matches is reported by whatever reads it.
+    let mut inputs = inputs.flat_map(|path| expand_pattern(path, data.format).unwrap_or_default());
+    match inputs.find(is_in) {
         None => Ok(()),
         Some(input) => Err(ConfigError::new(format!(
             "{option} \"{}\" would overwrite the input \"{}\"; choose another name",
@@ -28,12 +37,4 @@ pub fn check<'a>(
             input.display()
         ))),
     }
-}
-
-/// Returns the files and directories with the examples and word vectors of a configuration.
-pub fn inputs_of(config: &Config) -> impl Iterator<Item = &Path> {
-    let data = &config.data;
-    let vectors = config.inputs.iter().map(|input| &input.embedding.vectors);
-    let optional = [&data.validation, &data.test].into_iter().chain(vectors);
-    std::iter::once(data.train.as_path()).chain(optional.flatten().map(|path| path.as_path()))
 }

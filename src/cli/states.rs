@@ -143,8 +143,8 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     for path in &args.to {
-        let inputs = output_file::inputs_of(&checkpoint.resolved.config);
-        output_file::check("--to", path, inputs.chain(args.texts.file.as_deref()))?;
+        let config = &checkpoint.resolved.config;
+        output_file::check("--to", path, config, args.texts.file.as_deref())?;
     }
     let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;

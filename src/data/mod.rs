@@ -20,7 +20,9 @@ pub mod unknown_texts;
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
-pub use formats::{Rows, describe_data_line, format_of, json_text, limits, read_texts};
+pub use formats::{
+    Rows, describe_data_line, expand_pattern, format_of, json_text, limits, read_texts,
+};
 pub use load::{DataSplits, TrainingData, load, load_split, load_training};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;

@@ -133,6 +133,7 @@ fn outputs_do_not_overwrite_inputs() {
         ("evaluate run --errors ./test.csv", "test.csv"),
         ("evaluate run --errors train.csv", "train.csv"),
         (&*format!("evaluate run --errors folder/neg/a.csv {folder}"), "folder"),
+        ("evaluate run --data t*.csv --errors train.csv", "train.csv"),
         ("evaluate run --data page.html --errors page.csv", "page.html"),
         ("data vocab small.yaml --to train.csv", "train.csv"),
         ("data vocab small.yaml --to small.yaml", "small.yaml"),

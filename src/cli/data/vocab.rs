@@ -45,8 +45,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
         .map_err(|error| starter::explain(error, &args.config))?
         .config;
     let index = index_of(&config.inputs, args.input.as_deref())?;
-    let inputs = output_file::inputs_of(&config).chain([&*args.config]);
-    output_file::check("--to", &args.to, inputs)?;
+    output_file::check("--to", &args.to, &config, Some(&args.config))?;
     let train = data::load_training(&config)?.examples;
     train.notes.iter().for_each(note);
     let input = &config.inputs[index];

@@ -106,8 +106,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let copy = args.data.as_deref().map(|path| spool(path, &config.data)).transpose()?.flatten();
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
     if let Some(file) = &args.errors {
-        let inputs = output_file::inputs_of(config).chain(args.data.as_deref());
-        output_file::check("--errors", file.path(), inputs)?;
+        output_file::check("--errors", file.path(), config, args.data.as_deref())?;
     }
     let (name, examples) = examples(args, data, &first.checkpoint)?;
     let data = examples.clone().encoded(&first.checkpoint.encoders)?;

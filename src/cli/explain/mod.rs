@@ -102,8 +102,8 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     if let Some(HtmlFile(path)) = &args.html {
-        let inputs = output_file::inputs_of(&checkpoint.resolved.config);
-        output_file::check("--html", path, inputs.chain(args.texts.file.as_deref()))?;
+        let config = &checkpoint.resolved.config;
+        output_file::check("--html", path, config, args.texts.file.as_deref())?;
     }
     let explainer = Explainer::new(&checkpoint)?;
     let texts = args.texts.read(&checkpoint)?;
