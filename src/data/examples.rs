@@ -14,7 +14,7 @@ use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets};
 use crate::config::{Config, Inputs, TextConfig};
-use crate::io::input::CONVERT;
+use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
 
@@ -219,7 +219,10 @@ fn skipped_note(rows: &Rows) -> String {
     let all = rows.len() + rows.skipped;
     if rows.not_utf8 > 0 {
         let count = group_digits(rows.not_utf8);
-        note += &format!(", {count} of them because they are not valid UTF-8; {CONVERT}");
+        note += &format!(
+            ", {count} of them because they are not valid UTF-8; {}",
+            conversion(Some(&rows.path))
+        );
     } else if is_many(rows.skipped, all) {
         let all = group_digits(all);
         note += &format!(" of {all}; data.broken_lines: error shows what is wrong with the first");

@@ -1,6 +1,7 @@
 //! Opens plain and compressed text files, pipes and stdin, and decodes them. All inputs with texts are
 //! read through this module, so that the same bytes are the same text everywhere.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::files;
+use crate::output::shell::quoted_path;
 
 /// Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark starts with
 /// that of UTF-16.
@@ -34,8 +36,8 @@ pub const MB: u64 = 1_000_000;
 /// Default limit on the length of a line in megabytes.
 pub const MAX_LINE_MB: u64 = 100;
 
-/// Advice on text that is not UTF-8.
-pub const CONVERT: &str = "convert the file, e.g. with iconv -f WINDOWS-1252 -t UTF-8";
+/// The usual encoding of files that are not UTF-8, such as CSV files of spreadsheets.
+const USUAL_ENCODING: &str = "WINDOWS-1252";
 
 /// A stream of UTF-8 text, as far as its bytes are valid.
 pub type TextReader = Box<dyn BufRead + Send>;
@@ -90,9 +92,8 @@ pub fn open(path: &Path) -> anyhow::Result<TextReader> {
 /// # Errors
 /// See [`open`].
 pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<TextReader> {
-    let name = format!("\"{}\"", path.display());
-    let file = files::open(path).with_context(|| format!("cannot open {name}"))?;
-    decode(Box::new(file), compression(path), &name, limits)
+    let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
+    decode(Box::new(file), Some(path), limits)
 }
 
 /// Opens `path`, which may be a pipe or a device, or `-` for stdin, like [`open`]. Reading fails at a
@@ -102,12 +103,12 @@ pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<TextReader> {
 /// Returns an error if the path cannot be read, is a directory or is encoded as UTF-16 or UTF-32.
 pub fn open_stream(path: &Path) -> anyhow::Result<TextReader> {
     if is_stdin(path) {
-        return decode(Box::new(io::stdin()), None, "stdin", Limits::LINES);
+        return decode(Box::new(io::stdin()), None, Limits::LINES);
     }
     let name = format!("\"{}\"", path.display());
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     ensure!(!path.is_dir(), "{name} is a directory, expected a file");
-    decode(Box::new(file), compression(path), &name, Limits::LINES)
+    decode(Box::new(file), Some(path), Limits::LINES)
 }
 
 /// Returns true if `path` is `-`, which stands for stdin.
@@ -129,19 +130,19 @@ pub fn read_text(path: &Path, max_bytes: u64) -> anyhow::Result<String> {
     let limit = Limit { bytes: max_bytes, field: None };
     ensure!(bytes.len() as u64 <= max_bytes, limit.exceeded(&format!("\"{name}\"")));
     let text = String::from_utf8(bytes);
-    text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {CONVERT}"))
+    text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {}", conversion(Some(path))))
 }
 
-/// Decompresses and decodes `source`, whose name is `name` in error messages.
+/// Decompresses and decodes `source`, which is the file at `path`, or stdin.
 fn decode(
     mut source: Box<dyn Read + Send>,
-    compression: Option<Compression>,
-    name: &str,
+    path: Option<&Path>,
     limits: Limits,
 ) -> anyhow::Result<TextReader> {
+    let name = path.map_or("stdin".into(), |path| format!("\"{}\"", path.display()));
     let unreadable = || format!("cannot read {name}");
     let start = read_start(&mut source, &[GZIP, ZSTD]).with_context(unreadable)?;
-    let compression = compression.or_else(|| Compression::of_content(&start));
+    let compression = path.and_then(compression).or_else(|| Compression::of_content(&start));
     let packed = Cursor::new(start).chain(source);
     let plain: Box<dyn Read + Send> = match compression {
         Some(Compression::Gzip) => {
@@ -165,12 +166,52 @@ fn decode(
     marks.push(BYTE_ORDER_MARK);
     let start = read_start(&mut limited, &marks).with_context(unreadable)?;
     if let Some(encoding) = other_encoding(&start) {
-        bail!("{name} is {encoding}, expected UTF-8; convert it with iconv -f {encoding} -t UTF-8");
+        let command = conversion_command(encoding, path, compression);
+        bail!("{name} is {encoding}, expected UTF-8; convert it with {command}");
     }
     let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let mut start = Cursor::new(start);
     start.set_position(mark as u64);
     Ok(Box::new(BufReader::with_capacity(1 << 16, start.chain(limited))))
+}
+
+/// Start of the names of directories with temporary copies of streams.
+pub const SPOOL_PREFIX: &str = "lstmtext-stream-";
+
+/// Returns true if the file at `path` is a temporary copy of a stream.
+fn is_spooled(path: &Path) -> bool {
+    let directory = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+    directory.is_some_and(|name| name.starts_with(SPOOL_PREFIX))
+}
+
+/// Returns advice on how to convert the file at `path`, or stdin, which is not UTF-8.
+pub fn conversion(path: Option<&Path>) -> String {
+    let subject = if path.is_some() { "the file" } else { "it" };
+    let command = conversion_command(USUAL_ENCODING, path, path.and_then(compression));
+    format!("convert {subject}, e.g. with {command}")
+}
+
+/// Returns a command that converts the file at `path` to UTF-8. The new file has the extension of the old
+/// one. Without a single file, the command reads stdin.
+fn conversion_command(
+    encoding: &str,
+    path: Option<&Path>,
+    compression: Option<Compression>,
+) -> String {
+    let iconv = format!("iconv -f {encoding} -t UTF-8");
+    let Some(path) = path.filter(|path| path.is_file() && !is_spooled(path)) else { return iconv };
+    let plain = if is_compressed(path) { path.with_extension("") } else { path.to_owned() };
+    let mut extension = OsString::from("utf8");
+    if let Some(old) = plain.extension() {
+        extension.push(".");
+        extension.push(old);
+    }
+    let (old, new) = (quoted_path(path), quoted_path(&plain.with_extension(extension)));
+    match compression {
+        None => format!("{iconv} {old} > {new}"),
+        Some(Compression::Gzip) => format!("gzip -dc < {old} | {iconv} > {new}"),
+        Some(Compression::Zstd) => format!("zstd -dc < {old} | {iconv} > {new}"),
+    }
 }
 
 /// Reads the first bytes of `source`: all that are available, and more as long as they are the beginning
@@ -299,8 +340,7 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> Result<String, String> {
         let source = Box::new(Cursor::new(bytes.to_vec()));
-        let mut reader =
-            decode(source, None, "it", Limits::LINES).map_err(|error| error.to_string())?;
+        let mut reader = decode(source, None, Limits::LINES).map_err(|error| error.to_string())?;
         let mut text = String::new();
         reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok(text)
@@ -344,9 +384,41 @@ mod tests {
             (b"", 4, 3, "UTF-32BE"),
         ] {
             let fault = decoded(&[mark, &units(size, position)].concat()).unwrap_err();
-            let advice = format!("it is {encoding}, expected UTF-8; convert it with iconv");
+            let advice = format!("stdin is {encoding}, expected UTF-8; convert it with iconv");
             assert!(fault.starts_with(&advice), "{fault}");
         }
+    }
+
+    #[test]
+    fn the_advice_is_a_command_that_converts_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let gzip = |bytes: &[u8]| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            io::Write::write_all(&mut encoder, bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let text = b"tr\xE8s bon\n";
+        for (name, converted, content) in [
+            ("a.csv", "a.utf8.csv", text.to_vec()),
+            ("-it's \"new\" $1", "-it's \"new\" $1.utf8", text.to_vec()),
+            ("b.tsv.gz", "b.utf8.tsv", gzip(text)),
+        ] {
+            fs::write(directory.path().join(name), content).unwrap();
+            let advice = conversion(Some(&directory.path().join(name)));
+            let command = advice.strip_prefix("convert the file, e.g. with ").unwrap();
+            let status = std::process::Command::new("bash").args(["-c", command]).status();
+            assert!(status.unwrap().success(), "{command}");
+            let path = directory.path().join(converted);
+            assert_eq!(fs::read_to_string(path).unwrap(), "très bon\n", "{command}");
+        }
+        let general = "iconv -f WINDOWS-1252 -t UTF-8";
+        assert_eq!(conversion(None), format!("convert it, e.g. with {general}"));
+        assert!(conversion(Some(directory.path())).ends_with(general));
+        let copy = directory.path().join(format!("{SPOOL_PREFIX}x"));
+        fs::create_dir(&copy).unwrap();
+        fs::write(copy.join("data.csv"), text).unwrap();
+        assert!(conversion(Some(&copy.join("data.csv"))).ends_with(general));
     }
 
     /// A pipe, whose writer decides how many bytes are available.
@@ -371,7 +443,7 @@ mod tests {
     fn a_line_of_a_pipe_is_read_as_soon_as_it_is_there() {
         let (sender, pipe) = Pipe::new();
         sender.send(b"a\n".to_vec()).unwrap();
-        let mut reader = decode(Box::new(pipe), None, "pipe", Limits::LINES).unwrap();
+        let mut reader = decode(Box::new(pipe), None, Limits::LINES).unwrap();
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         assert_eq!(line, "a\n");
@@ -385,10 +457,7 @@ mod tests {
         }
         drop(sender);
         let mut text = String::new();
-        decode(Box::new(pipe), None, "pipe", Limits::LINES)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        decode(Box::new(pipe), None, Limits::LINES).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "a");
     }
 
@@ -397,7 +466,7 @@ mod tests {
         let source = Cursor::new(b"a\nb\n".to_vec()).chain(io::repeat(b'c'));
         let line = Limit { bytes: MB, field: None };
         let limits = Limits { line, ..Limits::NONE };
-        let mut reader = decode(Box::new(source), None, "it", limits).unwrap();
+        let mut reader = decode(Box::new(source), None, limits).unwrap();
         let mut line = Vec::new();
         let fault = (0..3).find_map(|_| reader.read_until(b'\n', &mut line).err()).unwrap();
         assert_eq!(fault.to_string(), "line 3 exceeds 1 MB, the maximum");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use super::input::{Limit, is_stdin};
+use super::input::{Limit, SPOOL_PREFIX, is_stdin};
 
 /// A temporary copy of stdin, a pipe or a device. Dropping it deletes the copy.
 pub struct Spooled {
@@ -36,7 +36,7 @@ impl Spooled {
                 (format!("\"{}\"", path.display()), Box::new(file))
             }
         };
-        let directory = tempfile::Builder::new().prefix("lstmtext-").tempdir();
+        let directory = tempfile::Builder::new().prefix(SPOOL_PREFIX).tempdir();
         let directory = directory.context("cannot create a temporary directory")?;
         let copy = directory.path().join("data").with_extension(extension);
         let mut source = source.take(limit.bytes.saturating_add(1));

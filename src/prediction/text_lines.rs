@@ -1,13 +1,13 @@
 //! Lines of a file, a pipe or stdin, as they arrive.
 
 use std::io::{self, BufRead};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
-use crate::io::input::{CONVERT, TextReader, is_stdin, open_stream, without_line_ending};
+use crate::io::input::{TextReader, conversion, is_stdin, open_stream, without_line_ending};
 use crate::output::note;
 use crate::system::threads;
 
@@ -17,6 +17,8 @@ const MAX_BYTES: usize = 32 << 20;
 /// Lines that another thread reads ahead.
 pub struct TextLines {
     name: String,
+    /// Path of the file, unless it is stdin.
+    path: Option<PathBuf>,
     lines: Receiver<io::Result<Line>>,
     ahead: Arc<Ahead>,
     /// Number of lines that were returned.
@@ -38,11 +40,16 @@ impl TextLines {
     /// # Errors
     /// Returns an error if it cannot be opened or is encoded as UTF-16 or UTF-32.
     pub fn open(path: &Path, ahead: usize) -> anyhow::Result<Self> {
-        let name = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
-        Self::spawn(name, open_stream(path)?, ahead)
+        let file = (!is_stdin(path)).then(|| path.to_owned());
+        Self::spawn(file, open_stream(path)?, ahead)
     }
 
-    fn spawn(name: String, mut source: TextReader, lines_ahead: usize) -> anyhow::Result<Self> {
+    fn spawn(
+        path: Option<PathBuf>,
+        mut source: TextReader,
+        lines_ahead: usize,
+    ) -> anyhow::Result<Self> {
+        let name = path.as_ref().map_or("stdin".into(), |path| path.display().to_string());
         let (sender, lines) = sync_channel(lines_ahead);
         let ahead = Arc::new(Ahead::default());
         let counter = ahead.clone();
@@ -55,7 +62,7 @@ impl TextLines {
                 }
             }
         })?;
-        Ok(Self { name, lines, ahead, count: 0, invalid: 0, left: None })
+        Ok(Self { name, path, lines, ahead, count: 0, invalid: 0, left: None })
     }
 
     /// Number of lines that were returned.
@@ -89,8 +96,10 @@ impl TextLines {
                 self.invalid += 1;
                 if self.invalid == 1 {
                     note(format!(
-                        "{}:{}: the line is not valid UTF-8; bytes that cannot be read become \u{FFFD}; {CONVERT}",
-                        self.name, self.count
+                        "{}:{}: the line is not valid UTF-8; bytes that cannot be read become \u{FFFD}; {}",
+                        self.name,
+                        self.count,
+                        conversion(self.path.as_deref())
                     ));
                 }
             }
@@ -154,7 +163,7 @@ mod tests {
     use super::*;
 
     fn lines(content: Vec<u8>, limit: usize) -> Vec<Vec<String>> {
-        let mut lines = TextLines::spawn("test".into(), Box::new(Cursor::new(content)), 4).unwrap();
+        let mut lines = TextLines::spawn(None, Box::new(Cursor::new(content)), 4).unwrap();
         std::iter::from_fn(|| lines.next_batch(limit).unwrap()).collect()
     }
 

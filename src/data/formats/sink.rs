@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use super::rows::Rows;
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
-use crate::io::input::CONVERT;
+use crate::io::input::conversion;
 use crate::output::format::group_digits;
 
 /// Number of rows after a broken one that are read to see how many are broken.
@@ -43,6 +43,8 @@ pub struct Sink<'a> {
 struct Fault {
     /// Location and message.
     error: String,
+    /// Advice if the row is in another encoding.
+    conversion: Option<String>,
     /// Number of broken rows, this one included.
     broken: usize,
     /// Number of rows before it.
@@ -55,10 +57,10 @@ impl Fault {
     /// Returns the error with advice. Rows may be skipped if only few are broken; text in another
     /// encoding is not broken, and its message says how to convert it.
     fn into_error(self) -> anyhow::Error {
-        let Self { error, broken, before, after } = self;
+        let Self { error, conversion, broken, before, after } = self;
         let rows = before + 1 + after;
-        if is_not_utf8(&error) {
-            anyhow!(error)
+        if let Some(conversion) = conversion {
+            anyhow!("{error}; {conversion}")
         } else if is_many(broken, rows) {
             let (broken, rows) = (group_digits(broken), group_digits(rows));
             anyhow!(
@@ -91,7 +93,16 @@ impl<'a> Sink<'a> {
 
     /// Returns the path of the current file.
     pub fn file(&self) -> std::path::Display<'_> {
-        self.rows.files.last().map_or(&self.rows.path, |(path, _)| path).display()
+        self.path().display()
+    }
+
+    fn path(&self) -> &Path {
+        self.rows.files.last().map_or(&self.rows.path, |(path, _)| path)
+    }
+
+    /// Returns advice on how to convert the current file to UTF-8.
+    pub fn conversion(&self) -> String {
+        conversion(Some(self.path()))
     }
 
     /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the
@@ -117,8 +128,11 @@ impl<'a> Sink<'a> {
                     0 => format!("{path}: {message}"),
                     _ => format!("{path}:{line}: {message}"),
                 };
-                self.fault = Some(Fault { error, broken: 1, before: self.rows.len(), after: 0 });
-                if is_not_utf8(&message) {
+                let conversion = is_not_utf8(&message).then(|| self.conversion());
+                let is_final = conversion.is_some();
+                let before = self.rows.len();
+                self.fault = Some(Fault { error, conversion, broken: 1, before, after: 0 });
+                if is_final {
                     return self.check();
                 }
             }
@@ -169,14 +183,18 @@ pub fn field_of(inputs: &Inputs, column: &Column) -> String {
     inputs.iter().find(requests).map_or(String::new(), |input| input.field("column"))
 }
 
-/// Message for text that is not UTF-8, such as a CSV file in Windows-1252 or Latin-1.
+/// End of messages of [`not_utf8`].
+const NOT_UTF8: &str = " is not valid UTF-8";
+
+/// Message for text that is not UTF-8, such as a CSV file in Windows-1252 or Latin-1. [`Sink`] adds the
+/// advice.
 pub fn not_utf8(subject: impl fmt::Display) -> String {
-    format!("{subject} is not valid UTF-8; {CONVERT}")
+    format!("{subject}{NOT_UTF8}")
 }
 
 /// Returns true for messages of [`not_utf8`].
 fn is_not_utf8(message: &str) -> bool {
-    message.ends_with(CONVERT)
+    message.ends_with(NOT_UTF8)
 }
 
 /// Shortens untrusted text and replaces its control characters, for messages.

@@ -42,7 +42,7 @@ impl<'a> Table<'a> {
                     .map_err(|message| match fields.iter().all(|field| is_utf8(field)) {
                         true => message,
                         // The name of the column may be there in another encoding.
-                        false => not_utf8("the header"),
+                        false => format!("{}; {}", not_utf8("the header"), sink.conversion()),
                     })
                     .map_err(|message| anyhow!("{}:{line}: {message}", sink.file()))?;
                 let layout = self.layout.insert(layout);
