@@ -11,6 +11,7 @@ use serde_yaml::{Mapping, Number, Value};
 
 use super::spelling::is_text;
 use super::value::FieldValue;
+use crate::output::catch_panic;
 
 /// Maximum depth of nested values.
 const MAX_DEPTH: usize = 128;
@@ -135,6 +136,18 @@ enum Kind {
 
 /// Returns the events of the only document, without those of its start and end.
 fn events(yaml: &str) -> Result<Vec<Event>, Problem> {
+    let mut read = Vec::new();
+    // The parser panics on some malformed tags.
+    let result = catch_panic(|| read_events(yaml, &mut read));
+    result.unwrap_or_else(|| {
+        let position = read.last().map(|event| event.position);
+        Err(Problem { position, message: "the YAML is malformed near this value".into() })
+    })?;
+    Ok(read)
+}
+
+/// Appends the events of a document to `events`.
+fn read_events(yaml: &str, events: &mut Vec<Event>) -> Result<(), Problem> {
     // A byte order mark would shift the first line against the others. The parser panics at the end of a
     // block scalar without a line break.
     let yaml = yaml.strip_prefix('\u{FEFF}').unwrap_or(yaml);
@@ -143,7 +156,6 @@ fn events(yaml: &str) -> Result<Vec<Event>, Problem> {
     let mut bytes = yaml.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut bytes);
-    let mut events = Vec::new();
     let mut anchors: HashMap<String, usize> = HashMap::new();
     let (mut depth, mut documents) = (0, 0);
     loop {
@@ -153,7 +165,7 @@ fn events(yaml: &str) -> Result<Vec<Event>, Problem> {
             anchor.map(|anchor| anchors.insert(anchor, index));
         };
         let kind = match event.data {
-            EventData::StreamEnd => return Ok(events),
+            EventData::StreamEnd => return Ok(()),
             EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => continue,
             EventData::DocumentStart { .. } => {
                 documents += 1;
@@ -493,6 +505,14 @@ mod tests {
             ("<<: 1\n", "expected a mapping or list of mappings for merging"),
         ] {
             assert!(problem(yaml).starts_with(expected), "{yaml:?}: {}", problem(yaml));
+        }
+    }
+
+    #[test]
+    fn malformed_tags_are_an_error() {
+        for yaml in ["a: 1\nb: [!x,y]\n", "a: 1\nb: !<tag:%ff> x\n", "a: 1\nb: !e%FF x\n"] {
+            let problems = parse(yaml, &[]).unwrap_err();
+            assert_eq!(problems[0].position.map(|(line, _)| line), Some(2), "{problems:?}");
         }
     }
 

@@ -13,7 +13,9 @@ pub mod table;
 pub mod width;
 
 pub use progress::{PLAIN_PROGRESS_INTERVAL, ProgressBar};
-pub use stderr::{error, message, message_width, note, print_panics_as_messages, warning};
+pub use stderr::{
+    catch_panic, error, message, message_width, note, print_panics_as_messages, warning,
+};
 pub use stdout::{
     has_colors, is_broken_pipe, is_terminal, print, print_data, print_json, print_json_lines,
     print_styled, print_wrapped, terminal_width,

@@ -4,9 +4,10 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 
 use super::sanitize::printable_lines;
 use super::width::{fold_prose, terminal_columns};
@@ -44,9 +45,17 @@ pub fn error(text: impl Display) {
     message(format_args!("error: {text}"));
 }
 
+thread_local! {
+    /// A panic of this thread is caught and reported by its caller.
+    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Prints panics as messages: they may quote input.
 pub fn print_panics_as_messages() {
     panic::set_hook(Box::new(|panic| {
+        if IS_CAUGHT.get() {
+            return;
+        }
         message(panic);
         let backtrace = Backtrace::capture();
         match backtrace.status() {
@@ -54,4 +63,13 @@ pub fn print_panics_as_messages() {
             _ => message("note: set RUST_BACKTRACE=1 to see a backtrace"),
         }
     }));
+}
+
+/// Calls a function of a library that panics on some malformed input. Returns `None` if it does, and
+/// prints nothing.
+pub fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
+    IS_CAUGHT.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    IS_CAUGHT.set(false);
+    result.ok()
 }
