@@ -104,8 +104,7 @@ enum Command {
 /// Runs the command with the backends of this program. Returns the exit code.
 ///
 /// # Errors
-/// Returns the error of the command; a [`ConfigError`](crate::config::ConfigError) if the command line
-/// or the configuration is wrong.
+/// Returns the error of the command; a [`ConfigError`] if the command line or the configuration is wrong.
 pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),

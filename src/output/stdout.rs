@@ -20,7 +20,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     write(&printable_lines(text))
 }
 
-/// Prints a result as [`print`] does. On a terminal, lines that are too wide are broken between words.
+/// Prints a result as [`print()`] does. On a terminal, lines that are too wide are broken between words.
 ///
 /// # Errors
 /// Returns an error if stdout cannot be written.

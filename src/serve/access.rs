@@ -21,8 +21,8 @@ pub struct AccessArgs {
     /// proxy; * allows every name; may be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     hosts: Vec<Any<Host>>,
-    /// Web page that may use the API from a browser (CORS), e.g. https://example.com; * allows every page;
-    /// may be repeated
+    /// Web page that may use the API from a browser (CORS), e.g. `https://example.com`; * allows every
+    /// page; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     origins: Vec<Any<Origin>>,
 }
