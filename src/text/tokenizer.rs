@@ -64,13 +64,10 @@ impl Tokenizer {
         let mut normalized = String::new();
         tokenizer.normalize(text, &mut normalized);
         let start = out.len();
-        words(&normalized, false, |token| {
-            let parts = token.split(|character: char| character.is_ascii_punctuation());
-            for part in parts.filter(|part| !part.is_empty()) {
-                *out += part;
-                out.push(' ');
-            }
-        });
+        match normalized.is_ascii() {
+            true => append_ascii_letters(&normalized, out),
+            false => append_letters(&normalized, out),
+        }
         if out.len() == start {
             normalized.split_whitespace().for_each(|word| *out += word);
         }
@@ -346,6 +343,53 @@ fn is_invisible(character: char) -> bool {
     )
 }
 
+/// Appends the tokens of [`words`] without punctuation in ASCII, each part followed by a space.
+fn append_letters(text: &str, out: &mut String) {
+    words(text, false, |token| {
+        let parts = token.split(|character: char| character.is_ascii_punctuation());
+        for part in parts.filter(|part| !part.is_empty()) {
+            *out += part;
+            out.push(' ');
+        }
+    });
+}
+
+/// Does the same as [`append_letters`] for lowercase ASCII, faster.
+fn append_ascii_letters(text: &str, out: &mut String) {
+    out.reserve(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.as_bytes().first() {
+        if !first.is_ascii_alphanumeric() {
+            let character = char::from(*first);
+            if !character.is_ascii_punctuation() && !character.is_whitespace() {
+                out.push(character);
+                out.push(' ');
+            }
+            rest = &rest[1..];
+            continue;
+        }
+        let (mut word, tail) = rest.split_at(
+            rest.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len()),
+        );
+        let continues = |tail: &str| {
+            let tail = tail.strip_prefix('\'').unwrap_or(tail);
+            tail.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+        };
+        // "n't" is a token of its own.
+        if word.len() > 1
+            && word.ends_with('n')
+            && tail.strip_prefix("'t").is_some_and(|tail| !continues(tail))
+        {
+            *out += &word[..word.len() - 1];
+            out.push(' ');
+            word = "n";
+        }
+        *out += word;
+        out.push(' ');
+        rest = tail;
+    }
+}
+
 /// Returns the length of `word` without its contraction.
 fn stem_length(word: &str) -> usize {
     let Some(apostrophe) = word.rfind('\'') else { return word.len() };
@@ -586,6 +630,16 @@ mod tests {
                 let (first, other) = essences.entry(tokens).or_insert((essence(text), text));
                 prop_assert_eq!(&*first, &essence(text), "{:?} and {:?}", other, text);
             }
+        }
+
+        #[test]
+        fn letters_of_ascii_are_those_of_any_text(
+            text in "([a-z0-9 '!\\-<\t\n\u{b}\u{1}\u{1c}]|n't|'s){0,24}"
+        ) {
+            let (mut fast, mut general) = (String::new(), String::new());
+            append_ascii_letters(&text, &mut fast);
+            append_letters(&text, &mut general);
+            prop_assert_eq!(fast, general);
         }
 
         #[test]
