@@ -378,9 +378,12 @@ fn run_directories() {
     use lstmtext::events::{self, EventWriter, LOSS, SubRun};
     use lstmtext::objective::metrics::Score;
     use lstmtext::run::checkpoint;
-    use lstmtext::run::directory::{NewRun, RunDirectory, RunSummary, ValidationRecord};
+    use lstmtext::run::directory::RunDirectory;
     use lstmtext::run::listing::{self, RunReport};
+    use lstmtext::run::new_run::NewRun;
     use lstmtext::run::progress::{Best, Progress};
+    use lstmtext::run::records::ValidationRecord;
+    use lstmtext::run::summary::RunSummary;
 
     let directory = tempfile::tempdir().unwrap();
     let run = RunDirectory::open(&directory.path().join("run"));

@@ -1,23 +1,19 @@
 //! The directory of a training run.
 
-use std::fmt;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::lock::{self, Lock};
-use super::plausible::{is_plausible_duration, is_plausible_step};
-use crate::data::Fingerprint;
-use crate::events;
-use crate::io::files::{
-    RECORDS_LIMIT, SETTINGS_LIMIT, append, create_directories, json_content, read_if_exists,
+use super::records::{
+    self, ValidationRecord, ValidationTime, append_line, read_lines, retain_lines,
 };
+use super::summary::{CheckpointKind, RunSummary};
+use crate::events;
+use crate::io::files::{SETTINGS_LIMIT, create_directories, json_content, read_if_exists};
 use crate::io::replace::{remove_temporaries, restore_directory, write_atomic};
-use crate::objective::metrics::Score;
 use crate::output::sanitize::printable_lines;
 
 const CONFIG: &str = "config.yaml";
@@ -31,181 +27,6 @@ const ERROR: &str = "error.txt";
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-}
-
-/// Checkpoint of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CheckpointKind {
-    /// `best/`: the weights of the best validation so far.
-    Best,
-    /// `last/`: the state after the latest step.
-    Last,
-}
-
-impl CheckpointKind {
-    /// Name of its directory.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Best => "best",
-            Self::Last => "last",
-        }
-    }
-}
-
-/// Weights that scores belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScoredWeights {
-    /// Checkpoint that contains them.
-    pub checkpoint: CheckpointKind,
-    /// Epoch of their validation, from 1.
-    pub epoch: usize,
-}
-
-impl fmt::Display for ScoredWeights {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}/ (epoch {})", self.checkpoint.as_str(), self.epoch)
-    }
-}
-
-/// Line of `metrics.jsonl`, written at each validation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ValidationRecord {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Number of steps since the run started.
-    pub step: u64,
-    /// Training loss and accuracy since the last validation, with dropout.
-    pub train: Score,
-    /// Score on the validation examples.
-    pub validation: Score,
-    /// Learning rate of the last step.
-    pub learning_rate: f64,
-}
-
-/// Line of `times.jsonl`, written at each validation. Times are in a file of their own, so that
-/// `metrics.jsonl` is identical in every run of a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ValidationTime {
-    /// Number of steps since the run started.
-    pub step: u64,
-    /// Seconds of training since the last validation.
-    pub train_seconds: f64,
-}
-
-/// Result of a finished run, in `summary.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// Number of trainable parameters.
-    pub parameters: usize,
-    /// Best epoch, from 1.
-    pub best_epoch: usize,
-    /// Seconds of training, without validation and writing.
-    pub seconds: f64,
-    /// Number of tokens trained on per second.
-    pub tokens_per_second: f64,
-    /// Weights that both scores belong to. `None` in summaries of earlier versions, whose validation
-    /// score is that of the best epoch.
-    #[serde(default)]
-    pub scored: Option<ScoredWeights>,
-    /// Score on the validation examples.
-    pub validation: Score,
-    /// Number of validation examples; 0 in summaries of earlier versions.
-    #[serde(default)]
-    pub validation_examples: usize,
-    /// Fingerprint of the validation examples; `None` in summaries of earlier versions.
-    #[serde(default)]
-    pub validation_data: Option<Fingerprint>,
-    /// Score on the test examples; null if there are none.
-    pub test: Option<Score>,
-    /// Warnings about a model that has learned nothing.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-}
-
-impl RunSummary {
-    /// Weights that the validation score belongs to.
-    pub fn scored(&self) -> ScoredWeights {
-        let best = ScoredWeights { checkpoint: CheckpointKind::Best, epoch: self.best_epoch };
-        self.scored.unwrap_or(best)
-    }
-
-    fn is_plausible(&self) -> bool {
-        let mut scores = [Some(self.validation), self.test].into_iter().flatten();
-        scores.all(|score| score.is_plausible())
-            && is_plausible_duration(self.seconds)
-            && is_plausible_duration(self.tokens_per_second)
-    }
-}
-
-/// A new run. Unless it begins, everything that it has written is removed when it is dropped.
-#[derive(Debug)]
-pub struct NewRun {
-    directory: RunDirectory,
-    lock: Option<Lock>,
-}
-
-impl NewRun {
-    /// Creates and locks the directory of a new run, and writes the resolved configuration.
-    ///
-    /// # Errors
-    /// Returns an error if the directory already contains a run, if another process trains in it, or if
-    /// it cannot be written.
-    pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
-        let directory = RunDirectory::open(path);
-        let lock = directory.create()?;
-        Self::create_in(directory, lock, config_yaml)
-    }
-
-    /// Writes the resolved configuration of a new run to a directory that `lock` locks.
-    ///
-    /// # Errors
-    /// Returns an error if the directory already contains a run, or cannot be written.
-    pub fn create_in(
-        directory: RunDirectory,
-        lock: Lock,
-        config_yaml: &str,
-    ) -> anyhow::Result<Self> {
-        directory.ensure_free()?;
-        let new = Self { directory, lock: Some(lock) };
-        new.directory.write_config(config_yaml)?;
-        Ok(new)
-    }
-
-    /// Directory of the run.
-    pub fn directory(&self) -> &RunDirectory {
-        &self.directory
-    }
-
-    /// Files and directories that are there until the run has event files, in the order of their removal.
-    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        let RunDirectory { path } = &self.directory;
-        let runs = path.parent().filter(|parent| parent.ends_with("runs"));
-        let files = [self.directory.config(), path.join(lock::FILE), path.clone()];
-        files.into_iter().chain(runs.map(Path::to_owned))
-    }
-
-    /// Keeps the run. Returns its lock.
-    pub fn begin(mut self) -> Option<Lock> {
-        self.lock.take()
-    }
-}
-
-impl Drop for NewRun {
-    fn drop(&mut self) {
-        let Some(lock) = self.lock.take() else { return };
-        let path = &self.directory.path;
-        // A directory with a configuration can be resumed, whatever else is left in it.
-        if events::remove(path).is_ok() {
-            let _ = fs::remove_file(self.directory.config());
-        }
-        drop(lock);
-        // Fails if the directory contains files of the user.
-        let _ = fs::remove_dir(path);
-        if let Some(parent) = path.parent().filter(|parent| parent.ends_with("runs")) {
-            let _ = fs::remove_dir(parent);
-        }
-    }
 }
 
 impl RunDirectory {
@@ -278,7 +99,7 @@ impl RunDirectory {
 
     /// Checks that the directory contains neither a run nor a file of the user that a run would
     /// overwrite.
-    fn ensure_free(&self) -> anyhow::Result<()> {
+    pub(super) fn ensure_free(&self) -> anyhow::Result<()> {
         let path = self.path.display();
         let error = self.path.join(ERROR);
         let mut files =
@@ -354,11 +175,7 @@ impl RunDirectory {
     /// Number, from 1, of the first line of `metrics.jsonl` that is damaged rather than incomplete.
     /// [`RunDirectory::records`] skips it.
     pub fn damaged_line(&self) -> Option<usize> {
-        let text = read_if_exists(&self.metrics(), RECORDS_LIMIT).ok()??;
-        let is_damaged =
-            |line: &[u8]| line.ends_with(b"\n") && parse_line::<ValidationRecord>(line).is_none();
-        let damaged = text.split_inclusive(|byte| *byte == b'\n').position(is_damaged);
-        damaged.map(|index| index + 1)
+        records::damaged_line::<ValidationRecord>(&self.metrics())
     }
 
     /// Reads the lines of `times.jsonl`, like [`RunDirectory::records`].
@@ -417,66 +234,11 @@ impl RunDirectory {
     }
 }
 
-fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(value).context("cannot encode the metrics")? + "\n")
-}
-
-fn append_line(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let line = json_line(value)?;
-    let write = || -> std::io::Result<()> {
-        let mut file = append(path)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
-    };
-    write().with_context(|| format!("cannot write \"{}\"", path.display()))
-}
-
-/// A line of a JSON lines file of a run.
-trait Record: DeserializeOwned {
-    /// Returns false if no run can have written this record.
-    fn is_plausible(&self) -> bool;
-}
-
-impl Record for ValidationRecord {
-    fn is_plausible(&self) -> bool {
-        let Self { epoch, step, train, validation, learning_rate } = self;
-        let scores = train.is_plausible() && validation.is_plausible();
-        scores
-            && is_plausible_step(*step)
-            && (1..=*step).contains(&(*epoch as u64))
-            && learning_rate.is_finite()
-    }
-}
-
-impl Record for ValidationTime {
-    fn is_plausible(&self) -> bool {
-        is_plausible_step(self.step) && is_plausible_duration(self.train_seconds)
-    }
-}
-
-fn parse_line<T: Record>(line: &[u8]) -> Option<T> {
-    serde_json::from_slice(line).ok().filter(T::is_plausible)
-}
-
-/// Reads JSON lines, and skips those that are damaged.
-fn read_lines<T: Record>(path: &Path) -> anyhow::Result<Vec<T>> {
-    let text = read_if_exists(path, RECORDS_LIMIT)?.unwrap_or_default();
-    Ok(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
-}
-
-/// Removes all lines that `keep` rejects.
-fn retain_lines<T: Record + Serialize>(
-    path: &Path,
-    keep: impl Fn(&T) -> bool,
-) -> anyhow::Result<()> {
-    let kept = read_lines(path)?.into_iter().filter(keep);
-    let kept: String = kept.map(|value| json_line(&value)).collect::<anyhow::Result<_>>()?;
-    write_atomic(path, kept.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::new_run::NewRun;
     use super::*;
+    use crate::objective::metrics::Score;
 
     fn create(path: &Path, config_yaml: &str) -> RunDirectory {
         let new = NewRun::create(path, config_yaml).unwrap();
@@ -505,14 +267,6 @@ mod tests {
         let times: Vec<ValidationTime> = read_lines(&run.path().join(TIMES)).unwrap();
         assert_eq!(times.iter().map(|time| time.step).collect::<Vec<_>>(), [10, 20]);
         assert_eq!(fs::read_to_string(run.path().join(CONFIG)).unwrap(), "a: 2\n");
-    }
-
-    #[test]
-    fn a_run_is_never_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        create(directory.path(), "a: 1\n");
-        let error = NewRun::create(directory.path(), "a: 2\n").unwrap_err().to_string();
-        assert!(error.contains("--resume"), "{error}");
     }
 
     #[test]
@@ -593,29 +347,6 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_directory_is_not_free_even_before_it_has_a_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let run = RunDirectory::open(&directory.path().join("run"));
-        let lock = run.create().unwrap();
-        let error = NewRun::create(run.path(), "a: 1\n").unwrap_err().to_string();
-        assert!(error.contains("another lstmtext"), "{error}");
-        drop(NewRun::create_in(run.clone(), lock, "a: 1\n").unwrap());
-        assert!(!run.path().exists());
-    }
-
-    #[test]
-    fn a_run_that_does_not_begin_removes_its_event_files() {
-        let directory = tempfile::tempdir().unwrap();
-        let new = NewRun::create(&directory.path().join("run"), "a: 1\n").unwrap();
-        let path = new.directory().path().to_owned();
-        for directory in [path.clone(), path.join("train")] {
-            events::EventWriter::create(&directory, std::time::SystemTime::UNIX_EPOCH).unwrap();
-        }
-        drop(new);
-        assert!(!path.exists());
-    }
-
-    #[test]
     fn leftovers_of_killed_processes_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let run = create(directory.path(), "a: 1\n");
@@ -634,25 +365,5 @@ mod tests {
         };
         assert_eq!(Vec::from_iter(left(run.path())), [".mine.tmp", "config.yaml", "train"]);
         assert!(left(&run.path().join("train")).is_empty());
-    }
-
-    #[test]
-    fn files_of_the_user_are_never_overwritten_or_removed() {
-        for name in ["config.yaml", "error.txt", "events.out.tfevents.1.host"] {
-            let directory = tempfile::tempdir().unwrap();
-            fs::write(directory.path().join(name), "mine").unwrap();
-            assert!(NewRun::create(directory.path(), "a: 1\n").is_err());
-            assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), "mine");
-        }
-    }
-
-    #[test]
-    fn discarding_a_run_removes_only_its_own_files() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("notes.txt"), "mine").unwrap();
-        drop(NewRun::create(directory.path(), "a: 1\n").unwrap());
-        let left: Vec<_> =
-            fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["notes.txt"]);
     }
 }

@@ -16,10 +16,10 @@ use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
 use crate::output::note;
 use crate::run::checkpoint::{self, is_checkpoint};
-use crate::run::directory::{
-    CheckpointKind, RunDirectory, RunSummary, ScoredWeights, ValidationRecord, ValidationTime,
-};
+use crate::run::directory::RunDirectory;
 use crate::run::progress::{Best, Progress};
+use crate::run::records::{ValidationRecord, ValidationTime};
+use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
 
 /// Maximum depth of the search for runs. The runs of a sweep are at depth 2.
 const MAX_DEPTH: usize = 6;
@@ -378,7 +378,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::run::directory::NewRun;
+    use crate::run::new_run::NewRun;
 
     const CONFIG: &str = "data: {train: x.csv}\ntrain: {epochs: 8}\n";
 

@@ -1,10 +1,13 @@
-//! Files of training runs: run directories and their locks, checkpoints, the progress of a run, and the list of runs.
-//! Training does not belong here.
+//! Files of training runs: run directories and their locks, checkpoints, the progress of a run, and the
+//! list of runs. Training does not belong here.
 
 pub mod checkpoint;
 mod checkpoint_files;
 pub mod directory;
 pub mod listing;
 mod lock;
+pub mod new_run;
 mod plausible;
 pub mod progress;
+pub mod records;
+pub mod summary;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{EarlyStoppingConfig, TrainConfig};
 use crate::data::SplitFingerprints;
 use crate::objective::metrics::{Meter, Score};
-use crate::run::directory::ValidationRecord;
 use crate::run::plausible::{MAX_COUNT, is_plausible_duration};
+use crate::run::records::ValidationRecord;
 
 /// Progress of a training run between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -10,8 +10,10 @@ use super::names::Labels;
 use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
 use crate::io::files::create_directories;
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::directory::{NewRun, RunDirectory, RunSummary};
+use crate::run::directory::RunDirectory;
 use crate::run::listing::is_run;
+use crate::run::new_run::NewRun;
+use crate::run::summary::RunSummary;
 
 /// A sweep and the directory of its runs.
 #[derive(Clone, Debug)]

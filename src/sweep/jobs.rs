@@ -16,7 +16,7 @@ use crate::io::files;
 use crate::output::format::format_duration;
 use crate::output::width::{Align, display_width, pad, shorten_names};
 use crate::output::{ProgressBar, message, message_width};
-use crate::run::directory::RunSummary;
+use crate::run::summary::RunSummary;
 use crate::system::device::DeviceChoice;
 use crate::system::signals::Interrupt;
 

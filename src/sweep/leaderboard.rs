@@ -11,7 +11,7 @@ use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
-use crate::run::directory::{RunSummary, ScoredWeights};
+use crate::run::summary::{RunSummary, ScoredWeights};
 
 /// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]

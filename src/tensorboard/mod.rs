@@ -25,7 +25,7 @@ use crate::events::{
 };
 use crate::model::NamedTensor;
 use crate::objective::metrics::Score;
-use crate::run::directory::RunSummary;
+use crate::run::summary::RunSummary;
 
 use classes::{ConfusionMatrix, classes_with_curves};
 use histogram::buckets;

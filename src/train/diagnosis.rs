@@ -5,8 +5,8 @@ use crate::data::prepared::PreparedData;
 use crate::evaluation::Baseline;
 use crate::objective::metrics::Score;
 use crate::output::format::pluralize;
-use crate::run::directory::ScoredWeights;
 use crate::run::progress::Progress;
+use crate::run::summary::ScoredWeights;
 
 /// Ratio of the training loss of a diverged run to that of guessing. Dropout and noise stay far below it.
 const DIVERGED: f64 = 1.5;

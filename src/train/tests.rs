@@ -8,7 +8,9 @@ use crate::config;
 use crate::data::prepared::PreparedData;
 use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
 use crate::model::NamedTensor;
-use crate::run::directory::{NewRun, RunDirectory, ValidationRecord};
+use crate::run::directory::RunDirectory;
+use crate::run::new_run::NewRun;
+use crate::run::records::ValidationRecord;
 use crate::system::signals::Interrupt;
 use crate::text::Corpus;
 

@@ -22,8 +22,9 @@ use crate::model::NamedTensor;
 use crate::objective::Objective;
 use crate::objective::metrics::Score;
 use crate::random::{SeedPurpose, derive_seed, fingerprint};
-use crate::run::directory::{CheckpointKind, RunSummary, ScoredWeights, ValidationRecord};
 use crate::run::progress::{Best, Progress};
+use crate::run::records::ValidationRecord;
+use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
 use crate::system::signals::Interrupt;
 use crate::system::threads;
 

@@ -10,9 +10,9 @@ use crate::config::{Difference, Resolved, differences};
 use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
-use crate::run::directory::{CheckpointKind, ScoredWeights};
 use crate::run::listing::{RunReport, RunState};
 use crate::run::progress::Best;
+use crate::run::summary::{CheckpointKind, ScoredWeights};
 
 /// A run and its name in the list.
 pub struct NamedRun {

@@ -11,7 +11,7 @@ use crate::plot::frame::Frame;
 use crate::plot::geometry::{Dashes, Point};
 use crate::plot::series::{bin, clip, downsample, smooth, trim};
 use crate::plot::text::{Align, LARGE, MEDIUM, SMALL};
-use crate::run::directory::ValidationRecord;
+use crate::run::records::ValidationRecord;
 
 /// Maximum number of points of a curve. Neighboring points are averaged.
 pub(super) const MAX_POINTS: usize = 300;

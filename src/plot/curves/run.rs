@@ -6,7 +6,7 @@ use crate::events::{ACCURACY, LEARNING_RATE, LOSS, Scalar, TOKENS_PER_SECOND};
 use crate::objective::metrics::Score;
 use crate::plot::geometry::Point;
 use crate::plot::series::Interpolation;
-use crate::run::directory::{ValidationRecord, ValidationTime};
+use crate::run::records::{ValidationRecord, ValidationTime};
 
 /// Quantity on the x axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

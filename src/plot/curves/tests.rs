@@ -2,7 +2,7 @@ use super::run::epochs;
 use super::*;
 use crate::events::Scalar;
 use crate::objective::metrics::Score;
-use crate::run::directory::{ValidationRecord, ValidationTime};
+use crate::run::records::{ValidationRecord, ValidationTime};
 
 fn record(epoch: usize, step: u64, loss: f64) -> ValidationRecord {
     let validation = Score { loss, accuracy: 0.5 };

@@ -5,8 +5,9 @@ use crate::backend::Learner;
 use crate::data::prepared::PreparedData;
 use crate::model::NamedTensor;
 use crate::run::checkpoint::{self, Checkpoint, Contents};
-use crate::run::directory::{CheckpointKind, RunDirectory};
+use crate::run::directory::RunDirectory;
 use crate::run::progress::Progress;
+use crate::run::summary::CheckpointKind;
 
 /// Writes `best/` and `last/` into a run directory.
 pub struct CheckpointWriter<'a> {

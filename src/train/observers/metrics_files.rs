@@ -2,7 +2,8 @@
 
 use super::observer::{Observer, Validation};
 use crate::backend::Learner;
-use crate::run::directory::{RunDirectory, RunSummary};
+use crate::run::directory::RunDirectory;
+use crate::run::summary::RunSummary;
 
 /// Appends every validation to `metrics.jsonl` and `times.jsonl`, and writes `summary.json` at the
 /// end.

@@ -4,8 +4,9 @@ use crate::backend::Learner;
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
 use crate::objective::metrics::Score;
-use crate::run::directory::{CheckpointKind, RunSummary, ValidationRecord};
 use crate::run::progress::{Progress, StopReason};
+use crate::run::records::ValidationRecord;
+use crate::run::summary::{CheckpointKind, RunSummary};
 
 /// Start of an epoch, or its continuation after a resume.
 #[derive(Clone, Copy, Debug)]

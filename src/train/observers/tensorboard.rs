@@ -7,8 +7,8 @@ use crate::backend::Learner;
 use crate::data::prepared::PreparedData;
 use crate::events::summaries::RunStatus;
 use crate::objective::metrics::Score;
-use crate::run::directory::{CheckpointKind, RunSummary};
 use crate::run::progress::Progress;
+use crate::run::summary::{CheckpointKind, RunSummary};
 use crate::tensorboard::{StepPoint, SummaryWriter};
 
 /// Writes event files into a run directory.
