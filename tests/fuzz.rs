@@ -379,10 +379,11 @@ fn run_directories() {
     use lstmtext::objective::metrics::Score;
     use lstmtext::run::checkpoint;
     use lstmtext::run::directory::RunDirectory;
-    use lstmtext::run::listing::{self, RunReport};
+    use lstmtext::run::listing;
     use lstmtext::run::new_run::NewRun;
     use lstmtext::run::progress::{Best, Progress};
     use lstmtext::run::records::ValidationRecord;
+    use lstmtext::run::report::RunReport;
     use lstmtext::run::summary::RunSummary;
 
     let directory = tempfile::tempdir().unwrap();

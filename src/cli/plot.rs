@@ -19,8 +19,10 @@ use crate::plot::words::{self, WordsPlot};
 use crate::plot::{Picture, Theme};
 use crate::prediction::{Classifier, Prediction};
 use crate::run::checkpoint::is_checkpoint;
+use crate::run::comparison::{ComparisonGroups, ranking_metric};
 use crate::run::directory::RunDirectory;
-use crate::run::listing::{ComparisonGroups, RunReport, find, is_run, ranking_metric};
+use crate::run::listing::{find, is_run};
+use crate::run::report::RunReport;
 use crate::system::threads;
 use crate::text::{Encoder, OOV, START};
 

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 mod checkpoint_files;
+pub mod comparison;
 pub mod directory;
 pub mod listing;
 mod lock;
@@ -10,4 +11,5 @@ pub mod new_run;
 mod plausible;
 pub mod progress;
 pub mod records;
+pub mod report;
 pub mod summary;

@@ -15,7 +15,8 @@ use crate::output::table::{Align, Table};
 use crate::output::width::{display_width, truncate_middle};
 use crate::output::{note, print, print_json, terminal_width, warning};
 use crate::run::checkpoint::is_checkpoint;
-use crate::run::listing::{RunReport, is_run};
+use crate::run::listing::is_run;
+use crate::run::report::RunReport;
 
 /// Default directory of runs.
 const RUNS: &str = "runs";

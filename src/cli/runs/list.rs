@@ -18,7 +18,9 @@ use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
 use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
-use crate::run::listing::{ComparisonGroup, ComparisonGroups, RunReport, find, ranking_metric};
+use crate::run::comparison::{ComparisonGroup, ComparisonGroups, ranking_metric};
+use crate::run::listing::find;
+use crate::run::report::RunReport;
 
 /// Minimum width of truncated names in a terminal.
 const MIN_NAME_WIDTH: usize = 12;

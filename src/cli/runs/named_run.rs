@@ -10,8 +10,8 @@ use crate::config::{Difference, Resolved, differences};
 use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
-use crate::run::listing::{RunReport, RunState};
 use crate::run::progress::Best;
+use crate::run::report::{RunReport, RunState};
 use crate::run::summary::{CheckpointKind, ScoredWeights};
 
 /// A run and its name in the list.
