@@ -85,10 +85,15 @@ impl Training {
 
     /// Waits until the next checkpoint is written.
     pub fn wait_for_checkpoint(&mut self, dir: &TestDir, run: &str) {
+        assert!(self.reaches_checkpoint(dir, run), "training ended too early");
+    }
+
+    /// Waits until the next checkpoint is written. Returns false if training ends before.
+    pub fn reaches_checkpoint(&mut self, dir: &TestDir, run: &str) -> bool {
         let file = dir.path(run).join("last/checkpoint.json");
         let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
         let before = written();
-        self.wait_until(|| written().is_some_and(|now| Some(now) != before));
+        self.reaches(|| written().is_some_and(|now| Some(now) != before))
     }
 
     /// Waits until the event files exist, just before the first step.
@@ -98,15 +103,23 @@ impl Training {
     }
 
     pub fn wait_until(&mut self, reached: impl Fn() -> bool) {
+        assert!(self.reaches(reached), "training ended too early");
+    }
+
+    /// Waits for a state. Returns false if training ends before.
+    fn reaches(&mut self, reached: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         while !reached() {
-            assert!(self.process.try_wait().unwrap().is_none(), "training ended too early");
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
             if start.elapsed() > DEADLINE {
                 let _ = self.process.kill();
                 panic!("training did not reach the expected state");
             }
             thread::sleep(Duration::from_millis(2));
         }
+        true
     }
 
     /// Sends a signal.
@@ -115,6 +128,14 @@ impl Training {
         // SAFETY: kill takes plain integers. The process is a child that has not been waited for, so
         // its id is still valid.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
+    /// Kills the process. Returns false if it had already ended successfully.
+    pub fn kill(self) -> bool {
+        self.signal(libc::SIGKILL);
+        let (code, stderr) = self.end();
+        assert!(matches!(code, None | Some(0)), "{stderr}");
+        code.is_none()
     }
 
     /// Sends a signal and waits for the process to end. Returns exit code and stderr.
