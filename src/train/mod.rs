@@ -3,11 +3,13 @@
 
 mod diagnosis;
 pub mod observers;
+mod resume;
 pub mod schedule;
 pub mod setup;
 mod trainer;
 
-pub use trainer::{Diverged, Ending, Resume, Trainer};
+pub use resume::Resume;
+pub use trainer::{Diverged, Ending, Trainer};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Creates the parts of a run from its configuration: model, objective, weights, trainer and observers.
 
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
-use super::trainer::{Resume, Trainer};
+use super::resume::Resume;
+use super::trainer::Trainer;
 use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate};
 use crate::config::AutoNumber;
 use crate::data::batch_plan::Bucketing;
@@ -99,14 +100,14 @@ pub fn trainer<'a>(
     run: &RunDirectory,
     checkpoint: Option<&Checkpoint>,
 ) -> anyhow::Result<Trainer<'a>> {
-    let resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
-        let optimizer_state = checkpoint.optimizer_state()?;
+    let mut learner = learner(backend, data, checkpoint)?;
+    let mut resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
+        learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
         let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
         let (progress, has_best) = (checkpoint.progress()?, is_checkpoint(&run.best()));
-        Ok(Resume { optimizer_state, progress, settings, has_best })
+        Ok(Resume { progress, settings, has_best })
     };
-    let resume = checkpoint.map(resume).transpose()?;
-    let learner = learner(backend, data, checkpoint)?;
+    let resume = checkpoint.map(&mut resume).transpose()?;
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     trainer.set_arithmetic(backend.arithmetic());
     Ok(trainer)

@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 
 use super::diagnosis;
 use super::observers::{EpochStart, Observer, StepMetrics, Validation};
+use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
@@ -18,10 +19,9 @@ use crate::data::Dataset;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
-use crate::model::NamedTensor;
 use crate::objective::Objective;
 use crate::objective::metrics::Score;
-use crate::random::{SeedPurpose, derive_seed, fingerprint};
+use crate::random::{SeedPurpose, derive_seed};
 use crate::run::progress::{Best, Progress};
 use crate::run::records::ValidationRecord;
 use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
@@ -43,7 +43,7 @@ pub struct Trainer<'a> {
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
     progress: Progress,
-    /// Whether the weights of the best validation are missing.
+    /// The weights of the best validation are missing.
     lost_best: bool,
     objective: Objective,
     notes: Vec<String>,
@@ -51,18 +51,6 @@ pub struct Trainer<'a> {
     pending: Vec<PendingStep>,
     /// Start time of the first pending step.
     pending_since: Instant,
-}
-
-/// State of a run that resumes.
-pub struct Resume {
-    /// Optimizer state after the last step.
-    pub optimizer_state: Vec<NamedTensor>,
-    /// Position in the run after that step.
-    pub progress: Progress,
-    /// Settings of the run up to that step, if they can be read.
-    pub settings: Option<TrainConfig>,
-    /// Whether the weights of the best validation still exist.
-    pub has_best: bool,
 }
 
 /// Outcome of training.
@@ -108,25 +96,18 @@ struct PendingStep {
 }
 
 impl<'a> Trainer<'a> {
-    /// Creates the trainer of a new run, or of a run that resumes.
+    /// Creates the trainer of a new run, or of a run that resumes. The learner has the weights and the
+    /// optimizer state with which training starts.
     ///
     /// # Errors
-    /// Returns an error if the optimizer state does not fit the model, or if the run was interrupted
-    /// inside an epoch and its examples or their order have changed since.
+    /// Returns the errors of [`Resume::start`].
     pub fn new(
         data: &'a PreparedData,
         objective: Objective,
-        mut learner: Box<dyn Learner + 'a>,
+        learner: Box<dyn Learner + 'a>,
         resume: Option<Resume>,
     ) -> anyhow::Result<Self> {
         let config = &data.resolved.config.train;
-        let (mut progress, mut settings) = (Progress::default(), None);
-        let mut lost_best = false;
-        if let Some(resume) = resume {
-            learner.load_optimizer_state(resume.optimizer_state)?;
-            (progress, settings) = (resume.progress, resume.settings);
-            lost_best = progress.best.is_some() && !resume.has_best;
-        }
         let bucketing = Bucketing::new(config);
         let lengths = data.train.lengths();
         // With a token budget, the number of batches varies between epochs; the schedule uses that of
@@ -134,62 +115,15 @@ impl<'a> Trainer<'a> {
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let schedule = Schedule::new(config, steps);
         let order = order_fingerprint(data, &lengths);
-        ensure!(
-            progress.batch == 0 || progress.order == order,
-            "the run was interrupted inside epoch {}, and its training examples or their order have \
-             changed since: restore the data, train.seed, batch_size, token_budget and bucketing",
-            progress.epoch + 1
-        );
-        ensure!(
-            progress.batch == 0
-                || progress.batch < bucketing.plan(&lengths, config.seed, progress.epoch).len(),
-            "the checkpoint continues after batch {} of epoch {}, which has fewer; the checkpoint is \
-             damaged",
-            progress.batch,
-            progress.epoch + 1
-        );
-        let (trained_on, now) = (progress.data, data.fingerprints);
-        let mut notes = Vec::new();
-        if let Some(then) = trained_on.filter(|then| then.validation != now.validation) {
-            ensure!(
-                then.train == now.train,
-                "the training and the validation examples have changed since the run started, so \
-                 that some validation examples may have been trained on: restore the data, or start \
-                 a new run"
-            );
-            notes.push(
-                "the validation examples have changed since the run started, so scores before and \
-                 after are not comparable; best/ will be the best of the scores from now on"
-                    .to_owned(),
-            );
-            // Former scores belong to the former examples.
-            (progress.best, progress.last, progress.waited, lost_best) = (None, None, 0, false);
-        }
-        if trained_on.is_some_and(|then| then.test != now.test) {
-            notes.push("the test examples have changed since the run started".to_owned());
-        }
-        if lost_best {
-            notes.push(
-                "the checkpoint of the best validation is missing; that of the last step takes its \
-                 place"
-                    .to_owned(),
-            );
-        }
-        if progress.step > 0 && progress.order != order {
-            let leak = match trained_on {
-                Some(_) => "",
-                // The validation examples may have changed, too.
-                None => "; some validation examples may have been trained on",
-            };
-            notes.push(format!(
-                "the training examples or their order have changed since the checkpoint was saved{leak}"
-            ));
-        }
-        if progress.step > 0 {
-            notes.extend(continue_schedule(&mut progress, settings, &schedule, order));
-        }
+        let Start { mut progress, lost_best, notes } = match resume {
+            None => Start::default(),
+            Some(resume) => {
+                let batches = |epoch| bucketing.plan(&lengths, config.seed, epoch).len();
+                resume.start(data, order, batches, &schedule)?
+            }
+        };
         (progress.order, progress.steps_per_epoch) = (order, steps);
-        progress.data = Some(now);
+        progress.data = Some(data.fingerprints);
         Ok(Self {
             schedule,
             data,
@@ -547,60 +481,4 @@ impl<'a> Trainer<'a> {
         }
         Ok(())
     }
-}
-
-/// Continues the schedule of a run from the same epoch if the number of steps of an epoch has changed.
-/// Returns a note if the learning rate is not what it would have been with the former settings. `order`
-/// is the fingerprint of the examples and their order.
-fn continue_schedule(
-    progress: &mut Progress,
-    settings: Option<TrainConfig>,
-    schedule: &Schedule,
-    order: u64,
-) -> Option<String> {
-    let steps = schedule.steps_per_epoch();
-    let former_steps = match progress.steps_per_epoch {
-        0 if progress.order == order => steps,
-        0 => progress.step / (progress.epoch as u64).max(1),
-        former => former,
-    };
-    let former = settings.map(|settings| Schedule::new(&settings, former_steps));
-    let former = former.map(|former| former.rate_after(progress));
-    if former_steps != steps {
-        let epochs = i64::try_from(progress.epoch).ok()?;
-        let position = epochs.saturating_mul(i64::try_from(steps).ok()?);
-        progress.schedule_offset = position.saturating_sub_unsigned(progress.step);
-    }
-    let (former, rate) = (former?, schedule.rate_after(progress));
-    let same = (rate - former).abs() <= 1e-6 * former.abs().max(rate.abs());
-    (!same).then(|| {
-        format!(
-            "the learning rate continues at {}; with the former settings it would be {}. {schedule}",
-            significant(rate),
-            significant(former)
-        )
-    })
-}
-
-/// Rounds to three significant digits.
-fn significant(value: f64) -> f64 {
-    format!("{value:.2e}").parse().unwrap_or(value)
-}
-
-/// Computes a fingerprint of the training examples and of all options that determine their order in an
-/// epoch.
-fn order_fingerprint(data: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
-    let config = &data.resolved.config.train;
-    let options = [
-        config.seed,
-        config.batch_size as u64,
-        config.tokens().map_or(u64::MAX, |tokens| tokens as u64),
-        u64::from(config.bucketing),
-        config.bucketing_window as u64,
-    ];
-    let lengths = lengths.iter().flatten().map(|length| *length as u64);
-    let train = &data.train;
-    let ids = train.inputs.iter().flat_map(|corpus| corpus.ids());
-    let values = ids.copied().chain(train.targets.fingerprint_values()).map(u64::from);
-    fingerprint(options.into_iter().chain(lengths).chain(values))
 }
