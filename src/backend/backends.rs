@@ -38,8 +38,8 @@ pub trait Backend: fmt::Display {
     /// Returns the value of the field `backend` that selects this backend.
     fn kind(&self) -> BackendKind;
 
-    /// Describes what the rounding of results depends on, besides the configuration: program,
-    /// library and device, and the number of threads if it matters.
+    /// Describes everything but the configuration that rounding depends on: program, library, device,
+    /// and the number of threads if it matters.
     fn arithmetic(&self) -> String;
 
     /// Returns true if a CUDA device computes.
@@ -47,8 +47,8 @@ pub trait Backend: fmt::Display {
         false
     }
 
-    /// Returns how much of a training step the memory of the system holds at once; `None` if the memory of
-    /// another device does.
+    /// Returns the part of a training step that is in the memory of the system at once; `None` if another
+    /// device computes.
     fn concurrency(&self, train: &TrainConfig) -> Option<Concurrency>;
 
     /// Runs `work`; a panic of the library that computes becomes an error.
@@ -65,8 +65,8 @@ pub trait Backend: fmt::Display {
         false
     }
 
-    /// Returns the largest `train.token_budget` whose training steps fit into the memory of the device; `None` if
-    /// the backend does not measure it.
+    /// Returns the largest `train.token_budget` whose training steps fit into the memory of the device;
+    /// `None` if the backend does not measure it.
     ///
     /// # Errors
     /// Returns an error if not even the longest example fits.

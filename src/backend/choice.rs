@@ -45,7 +45,7 @@ pub fn start(
     Ok(backend)
 }
 
-/// If the machine has a GPU, prints the reason why the CPU computes nevertheless.
+/// Prints the reason why the CPU computes, if the machine has a GPU.
 pub fn note_unused_gpu(reason: &str) {
     if driver().is_ok() {
         note(format!("computing on the CPU; {reason}"));

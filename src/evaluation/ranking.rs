@@ -1,4 +1,4 @@
-//! Ranking metrics: do the scores put examples of a class before the others?
+//! Ranking metrics: the degree to which scores put the examples of a class before all others.
 
 /// Area under the ROC curve: the probability that a positive example has a higher score than a
 /// negative one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are

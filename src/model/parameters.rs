@@ -59,8 +59,8 @@ pub fn embedding_name(input: &Input) -> String {
     format!("{}embedding.weight", input.prefix())
 }
 
-/// Returns the name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or `bias_hh`;
-/// `direction` is 0 for forward and 1 for backward.
+/// Returns the name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or
+/// `bias_hh`; `direction` is 0 for forward and 1 for backward.
 pub fn cell_name(input: &Input, tensor: &str, layer: usize, direction: usize) -> String {
     let suffix = if direction == 0 { "" } else { "_reverse" };
     format!("{}lstm.{tensor}_l{layer}{suffix}", input.prefix())

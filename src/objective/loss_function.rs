@@ -18,8 +18,8 @@ pub trait LossFunction: Sync {
     /// Returns the sum of the weights of some examples; the loss of a batch is divided by it.
     fn weight(&self, targets: &Targets) -> f64;
 
-    /// Returns the loss of one example, not yet divided by the weight. Replaces the log-probabilities by the gradient
-    /// with respect to the logits.
+    /// Returns the loss of one example, not yet divided by the weight. Replaces the log-probabilities by
+    /// the gradient with respect to the logits.
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64;
 
     /// Returns true if the prediction counts as correct. By default the most probable class must be the

@@ -1,4 +1,4 @@
-//! Which requests of browsers are answered, by the host that they name and the page that sends them.
+//! Rules for requests of browsers, by the host that they name and the page that sends them.
 //!
 //! A page of another site can make the browser of its visitor send requests to this server. The browser
 //! names the page in `Origin`, and the site's relation to this server in `Sec-Fetch-Site`. Only with DNS

@@ -9,12 +9,12 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::output::format::format_bytes;
 
-/// Memory that can be allocated, and what limits it.
+/// Memory that can be allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Available {
     /// Bytes.
     pub bytes: u64,
-    /// What limits the memory.
+    /// The limit that is reached first.
     pub limit: &'static str,
 }
 
@@ -24,8 +24,8 @@ impl fmt::Display for Available {
     }
 }
 
-/// Returns the memory that this process may still allocate: the least of what the system has, and what the
-/// limits of the process and of its cgroups leave. `None` if the system does not say.
+/// Returns the memory that this process may still allocate: the free memory of the system, or less if the
+/// process or one of its cgroups has a lower limit. `None` if the system does not report it.
 pub fn available() -> Option<Available> {
     let process = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let limit = |resource, field: &str, limit| {
@@ -48,8 +48,8 @@ pub fn resident() -> u64 {
     kilobytes(&status, "VmRSS:").unwrap_or(0)
 }
 
-/// Checks that `needed` bytes can be allocated. `purpose` says for what; `advice` says what to change if
-/// they cannot.
+/// Checks that `needed` bytes can be allocated. The error names `purpose`, which needs them, and ends with
+/// `advice`, the settings to change.
 ///
 /// # Errors
 /// Returns an error if less memory is available.

@@ -66,7 +66,7 @@ fn is_ignored(signal: i32) -> bool {
 /// signal ends the process, and so does the first one until [`Interrupt::defer`].
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
-    /// Whether the first signal is only recorded.
+    /// True if the first signal is only recorded; false if it ends the process.
     deferred: Arc<AtomicBool>,
     /// Paths to remove if a signal ends the process at once.
     temporary: Arc<OnceLock<Vec<CString>>>,

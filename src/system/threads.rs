@@ -13,7 +13,8 @@ use crate::output::note;
 pub const MAX_COUNT: usize = 1024;
 
 /// Context of the error of a thread that cannot be started.
-const CANNOT_START: &str = "cannot start a thread: the limit of the system (ulimit -u, pids.max) is reached, or its memory is full";
+const CANNOT_START: &str = "cannot start a thread: the limit of the system (ulimit -u, pids.max) is \
+                            reached, or its memory is full";
 
 /// Sets the number of threads. The default is OMP_NUM_THREADS, as in libtorch, or else the number
 /// of cores. The calling thread is one of them, so that it need not be woken after every step. Only
