@@ -15,7 +15,7 @@ use crate::system::memory;
 
 /// Bytes of a number of a tensor.
 const FLOAT: f64 = 4.0;
-/// Number of floats to which units are padded, at most.
+/// Maximum number of lanes of a vector; the number of units is padded to a multiple of it.
 const LANES: usize = 16;
 
 /// Largest batch of a training run.
@@ -31,14 +31,14 @@ pub struct LargestBatch {
     scored: usize,
 }
 
-/// Part of a model that is in memory at the same time.
+/// Division of a training step, on which the memory that it needs at once depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Concurrency {
     /// Number of shards of a batch.
     pub shards: usize,
     /// Number of threads, each of which computes a shard at a time.
     pub threads: usize,
-    /// Maximum number of texts of a shard whose activations are kept for the backward pass.
+    /// Number of texts of a shard that are computed, forward and backward, at a time.
     pub block: usize,
 }
 
@@ -73,7 +73,7 @@ impl LargestBatch {
         });
         Self {
             examples: largest.len(),
-            steps: lengths.iter().map(|of| of.iter().copied().max().unwrap_or(0)).collect(),
+            steps: lengths.iter().map(|input| input.iter().copied().max().unwrap_or(0)).collect(),
             words: words.collect(),
             scored,
         }
@@ -171,9 +171,7 @@ impl MemoryEstimate {
 
     /// Sum of all parts.
     pub fn total(&self) -> u64 {
-        let Self { weights, gradients, optimizer, activations, checkpoint } = *self;
-        let parts = [weights, gradients, optimizer, activations, checkpoint];
-        parts.into_iter().fold(0, u64::saturating_add)
+        self.parts().into_iter().fold(0, |sum, (_, bytes)| sum.saturating_add(bytes))
     }
 
     /// Checks that this memory is available. `purpose` says for what it is needed.
@@ -189,30 +187,31 @@ impl MemoryEstimate {
         if self.activations > self.total() / 2 {
             return "lower text.max_length, train.batch_size, model.lstm.units or --threads".into();
         }
-        let largest =
-            |parameter: &Parameter| parameter.shape.iter().map(|n| *n as f64).product::<f64>();
-        let parameters = parameters(spec).unwrap_or_default();
-        let parameters = parameters.into_iter().max_by(|a, b| largest(a).total_cmp(&largest(b)));
-        let what = match parameters.map(|parameter| parameter.role) {
+        let parameters = parameters(spec).unwrap_or_default().into_iter();
+        let largest = parameters.max_by(|a, b| size(a).total_cmp(&size(b)));
+        let settings = match largest.map(|parameter| parameter.role) {
             Some(Role::Embedding { .. }) => "text.vocabulary_size or model.embedding.size",
             Some(Role::HeadWeight | Role::HeadBias) => "the number of labels or model.lstm.units",
             _ => "model.lstm.units or model.lstm.layers",
         };
-        format!("lower {what}")
+        format!("lower {settings}")
+    }
+
+    /// Returns the parts under the names that are printed.
+    fn parts(&self) -> [(&'static str, u64); 5] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("optimizer state", self.optimizer),
+            ("activations", self.activations),
+            ("checkpoints", self.checkpoint),
+        ]
     }
 }
 
 impl fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { weights, gradients, optimizer, activations, checkpoint } = *self;
-        let parts = [
-            ("weights", weights),
-            ("gradients", gradients),
-            ("optimizer state", optimizer),
-            ("activations", activations),
-            ("checkpoints", checkpoint),
-        ];
-        let parts = parts.map(|(name, bytes)| format!("{name} {}", format_bytes(bytes)));
+        let parts = self.parts().map(|(name, bytes)| format!("{name} {}", format_bytes(bytes)));
         write!(f, "about {} ({})", format_bytes(self.total()), parts.join(", "))
     }
 }
@@ -222,9 +221,14 @@ fn bytes(floats: f64) -> u64 {
     (FLOAT * floats) as u64
 }
 
+/// Number of values of the parameters that count.
 fn count(parameters: &[Parameter], counts: impl Fn(&Parameter) -> bool) -> f64 {
-    let size = |parameter: &Parameter| parameter.shape.iter().map(|n| *n as f64).product::<f64>();
     parameters.iter().filter(|parameter| counts(parameter)).map(size).sum()
+}
+
+/// Number of values of a parameter.
+fn size(parameter: &Parameter) -> f64 {
+    parameter.shape.iter().map(|length| *length as f64).product()
 }
 
 /// Number of weights of all LSTM cells in the layout of the kernel, which pads units.
