@@ -84,7 +84,7 @@ impl Access {
                 self.bound.is_unspecified() || own.contains(address)
             }
         };
-        is_own || self.allowed.hosts.iter().any(|allowed| allowed.matches(host))
+        is_own || self.allowed.hosts.iter().any(|allowed| allowed.matches(Some(host)))
     }
 
     /// Checks the page that sends a request. Only a link to this server may be on a page of another site.
@@ -106,15 +106,8 @@ impl Access {
     }
 
     fn allows_origin(&self, origin: &HeaderValue, own: Option<&Authority>) -> bool {
-        let origin: Option<Origin> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
-        match origin {
-            Some(origin) => {
-                own == Some(&origin.authority)
-                    || self.allowed.origins.iter().any(|allowed| allowed.matches(&origin))
-            }
-            // Sandboxed pages and files have the origin `null`.
-            None => self.allowed.origins.contains(&Any::Any),
-        }
+        let is_own = |origin: Origin| own == Some(&origin.authority);
+        self.allowed.allows_origin(origin) || parse_origin(origin).is_some_and(is_own)
     }
 
     /// Returns the layer that answers the pages of allowed origins with CORS headers, if there are any.
@@ -122,18 +115,18 @@ impl Access {
         if self.allowed.origins.is_empty() {
             return None;
         }
-        let origins = self.allowed.origins.clone();
-        let allows = move |origin: &HeaderValue, _: &_| {
-            let origin = origin.to_str().ok().and_then(|origin| origin.parse().ok());
-            origins.iter().any(|allowed| match (allowed, &origin) {
-                (Any::Any, _) => true,
-                (Any::One(_), Some(origin)) => allowed.matches(origin),
-                (Any::One(_), None) => false,
-            })
-        };
+        let allowed = self.allowed.clone();
+        let allows = move |origin: &HeaderValue, _: &_| allowed.allows_origin(origin);
         let layer = CorsLayer::new().allow_origin(AllowOrigin::predicate(allows));
         let layer = layer.allow_methods([Method::GET, Method::POST]);
         Some(layer.allow_headers([header::CONTENT_TYPE]))
+    }
+}
+
+impl AccessArgs {
+    fn allows_origin(&self, origin: &HeaderValue) -> bool {
+        let origin = parse_origin(origin);
+        self.origins.iter().any(|allowed| allowed.matches(origin.as_ref()))
     }
 }
 
@@ -145,7 +138,12 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Returns true if a visitor has followed a link, which shows the answer but not to the other page.
+/// Parses the header `Origin`; `None` for `null`, the origin of sandboxed pages and files.
+fn parse_origin(header: &HeaderValue) -> Option<Origin> {
+    header.to_str().ok()?.parse().ok()
+}
+
+/// Returns true if a visitor has followed a link. The other page does not see the response.
 fn is_link(request: &Request) -> bool {
     let is = |name, value| text(request.headers(), name) == Some(value);
     request.method() == Method::GET
@@ -161,10 +159,11 @@ enum Any<T> {
 }
 
 impl<T: PartialEq> Any<T> {
-    fn matches(&self, value: &T) -> bool {
+    /// Returns true if `value` is allowed; `None` stands for one that has no name.
+    fn matches(&self, value: Option<&T>) -> bool {
         match self {
             Self::Any => true,
-            Self::One(one) => one == value,
+            Self::One(one) => value == Some(one),
         }
     }
 }
