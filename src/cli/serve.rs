@@ -1,6 +1,5 @@
 //! `lstmtext serve`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,7 +9,7 @@ use super::exit::SUCCESS;
 use crate::backend::Backends;
 use crate::explanation::Explainer;
 use crate::prediction::Classifier;
-use crate::serve::{AccessArgs, Limits, serve};
+use crate::serve::{ServerOptions, serve};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,16 +34,8 @@ seconds later. A second signal stops it at once.";
 pub struct ServeArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Address to listen on; 0.0.0.0 accepts connections from other machines
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    host: IpAddr,
-    /// Port to listen on; 0 chooses a free one
-    #[arg(long, value_name = "N", default_value = "8000")]
-    port: u16,
     #[command(flatten)]
-    access: AccessArgs,
-    #[command(flatten)]
-    limits: Limits,
+    server: ServerOptions,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -54,7 +45,6 @@ pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], true)?;
     let explainer = Explainer::new(&checkpoint)?;
     let classifier = Classifier::new(checkpoint, network);
-    let address = SocketAddr::new(args.host, args.port);
-    serve(address, &args.checkpoint, args.access, args.limits, &classifier, explainer)?;
+    serve(args.server, &args.checkpoint, &classifier, explainer)?;
     Ok(SUCCESS)
 }

@@ -17,11 +17,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::Limits;
 use super::access::Access;
 use super::batching::{ExplainJob, PredictJob};
 use super::bodies::{Bodies, ReceivedBody};
 use super::error::{ApiError, json_body};
+use super::limits::Limits;
 use super::metrics::Metrics;
 use crate::explanation::{Method as Attribution, page};
 use crate::output::format::join_names;

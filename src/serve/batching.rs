@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Limits;
+use super::limits::Limits;
 use super::metrics::Metrics;
 use crate::explanation::{Explainer, Explanation, Method};
 use crate::prediction::{Classifier, Prediction};

@@ -12,7 +12,7 @@ use axum::http::header;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::Limits;
+use super::limits::Limits;
 use crate::system::allocator;
 
 /// Smallest allocation for a body in bytes.

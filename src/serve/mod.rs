@@ -8,8 +8,8 @@ mod bodies;
 mod error;
 mod limits;
 mod metrics;
+mod options;
 mod server;
 
-pub use access::AccessArgs;
-pub use limits::Limits;
+pub use options::ServerOptions;
 pub use server::serve;

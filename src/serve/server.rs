@@ -28,12 +28,12 @@ use crate::prediction::Classifier;
 use crate::prediction::text_columns::TextColumns;
 use crate::system::{allocator, process, threads};
 
-use super::Limits;
-use super::access::{Access, AccessArgs};
+use super::access::Access;
 use super::api::{self, AppState};
 use super::batching::{Batcher, explain_all};
 use super::bodies::Bodies;
 use super::metrics::Metrics;
+use super::options::ServerOptions;
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -52,10 +52,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// # Errors
 /// Returns an error if the server cannot listen on the address, or cannot start its threads.
 pub fn serve(
-    address: SocketAddr,
+    options: ServerOptions,
     checkpoint: &Path,
-    access: AccessArgs,
-    limits: Limits,
     classifier: &Classifier,
     explainer: Explainer,
 ) -> anyhow::Result<()> {
@@ -64,9 +62,11 @@ pub fn serve(
     // Runtimes with more threads panic if one cannot be started.
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the server")?;
+    let address = options.address();
     let listener = listen(&runtime, address)
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
     let address = listener.local_addr().context("cannot read the address of the socket")?;
+    let (access, limits) = (options.access, options.limits);
     let metrics = Arc::new(Metrics::default());
     let (predict_jobs, jobs) = mpsc::channel();
     let (explain_jobs, explanations) = mpsc::sync_channel(EXPLANATION_QUEUE);
