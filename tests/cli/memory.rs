@@ -6,17 +6,33 @@ use serde_json::Value;
 
 use crate::common::{TestDir, assert_fails, fails_with_limit, stdout, stdout_json};
 
-/// Bytes in a text such as `about 1.2 GB` behind `before`.
+/// Returns the number of bytes in a text such as `about 1.2 GB`, which follows `before`.
 fn bytes_after(text: &str, before: &str) -> f64 {
     let mut words = text.split_once(before).unwrap().1.split_whitespace();
     let number: f64 = words.next().unwrap().parse().unwrap();
     let unit = words.next().unwrap().trim_matches(|c: char| !c.is_ascii_alphabetic());
-    number
-        * 1000_f64
-            .powi(["B", "kB", "MB", "GB"].iter().position(|each| *each == unit).unwrap() as i32)
+    let power = ["B", "kB", "MB", "GB"].iter().position(|each| *each == unit).unwrap();
+    number * 1000_f64.powi(power as i32)
 }
 
-/// Returns what a process printed to stderr, and the largest memory that it had in bytes.
+/// Creates a directory with data of 30,000 distinct words, for a large embedding, and with `large.yaml`,
+/// a configuration with this section `model`.
+fn with_many_words(model: &str) -> TestDir {
+    let text =
+        |line: usize| (0..1500).map(|word| format!("w{} ", line * 1500 + word)).collect::<String>();
+    let lines: String = (0..20).map(|line| format!("{},{}\n", text(line), line % 2)).collect();
+    TestDir::new().file("train.csv", format!("text,label\n{lines}")).file(
+        "large.yaml",
+        format!(
+            "data: {{train: train.csv, validation: train.csv, test: train.csv}}\n\
+             text: {{min_count: 1, vocabulary_size: 40000, max_length: 20}}\n\
+             model: {model}\n\
+             train: {{epochs: 1, optimizer: sgd}}\n"
+        ),
+    )
+}
+
+/// Runs a command. Returns its stderr, and its peak memory in bytes.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for the process")]
 fn peak_memory(mut command: std::process::Command) -> (String, f64) {
     let mut process = command.spawn().unwrap();
@@ -36,17 +52,7 @@ fn peak_memory(mut command: std::process::Command) -> (String, f64) {
 
 #[test]
 fn the_estimate_is_close_to_the_memory_that_training_takes() {
-    // Many words, for a large embedding.
-    let text =
-        |line: usize| (0..1500).map(|word| format!("w{} ", line * 1500 + word)).collect::<String>();
-    let lines: String = (0..20).map(|line| format!("{},{}\n", text(line), line % 2)).collect();
-    let dir = TestDir::new().file("train.csv", format!("text,label\n{lines}")).file(
-        "large.yaml",
-        "data: {train: train.csv, validation: train.csv, test: train.csv}\n\
-         text: {min_count: 1, vocabulary_size: 40000, max_length: 20}\n\
-         model: {embedding: {size: 150}, lstm: {units: 8}}\n\
-         train: {epochs: 1, optimizer: sgd}\n",
-    );
+    let dir = with_many_words("{embedding: {size: 150}, lstm: {units: 8}}");
     let (stderr, measured) = peak_memory(dir.process("train large.yaml --out run"));
     let estimated =
         bytes_after(&stderr, "needs about ") + bytes_after(&stderr, "of memory, besides ");
@@ -83,16 +89,7 @@ fn the_summary_says_how_much_memory_training_takes() {
 
 #[test]
 fn a_checkpoint_that_does_not_fit_in_memory_is_refused_by_every_command() {
-    let text =
-        |line: usize| (0..1500).map(|word| format!("w{} ", line * 1500 + word)).collect::<String>();
-    let lines: String = (0..20).map(|line| format!("{},{}\n", text(line), line % 2)).collect();
-    let dir = TestDir::new().file("train.csv", format!("text,label\n{lines}")).file(
-        "large.yaml",
-        "data: {train: train.csv, validation: train.csv, test: train.csv}\n\
-         text: {min_count: 1, vocabulary_size: 40000, max_length: 20}\n\
-         model: {embedding: {size: 800}, lstm: {units: 2}}\n\
-         train: {epochs: 1, optimizer: sgd}\n",
-    );
+    let dir = with_many_words("{embedding: {size: 800}, lstm: {units: 2}}");
     dir.train("large.yaml --out run");
     dir.lstmtext("export run --to weights.npz").assert().success();
     for line in [
