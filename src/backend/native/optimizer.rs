@@ -17,11 +17,6 @@ use crate::backend::optimizer_state::{counts_steps, state_in_order, state_names}
 use crate::config::{OptimizerKind, TrainConfig};
 use crate::model::named_tensors::NamedTensor;
 
-/// Number of values that a thread updates at a time.
-const CHUNK: usize = 1 << 14;
-/// Number of parts into which an embedding is cut for each thread.
-const PARTS: usize = 4;
-
 /// An optimizer and its state.
 pub struct Optimizer {
     config: TrainConfig,
@@ -78,60 +73,32 @@ impl Optimizer {
             match rows {
                 None => {
                     let gradients = &gradients.dense[state.parameter];
-                    let (mut first, mut second) =
-                        (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
-                    let parts = weights.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK));
-                    let parts = parts.map(|(weights, gradients)| DenseUpdate {
-                        rule,
-                        weights,
-                        gradients,
-                        first: first.next().unwrap_or_default(),
-                        second: second.next().unwrap_or_default(),
-                    });
-                    let parts: Vec<DenseUpdate> = parts.collect();
-                    parts.into_par_iter().for_each(|part| instructions.run(part));
+                    let update = DenseUpdate { rule, weights, gradients, first, second };
+                    update.parts().into_par_iter().for_each(|part| instructions.run(part));
                 }
                 Some(rows) => {
                     let zeros = vec![0.0; row_size];
-                    let count = weights.len() / row_size;
-                    let part_rows = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
-                    let mut first = first.chunks_mut(part_rows * row_size);
-                    let mut second = second.chunks_mut(part_rows * row_size);
-                    if decay.is_some() {
-                        state.steps_seen.resize(count, steps - 1);
-                    }
-                    let mut steps_seen = state.steps_seen.chunks_mut(part_rows);
-                    let mut words = &rows.words[..];
-                    let mut gradients = &rows.values[..];
-                    let parts = weights.chunks_mut(part_rows * row_size).enumerate();
-                    let parts = parts.map(|(index, weights)| {
-                        let first_row = index * part_rows;
-                        let end = first_row + part_rows;
-                        let updated = words.partition_point(|word| (*word as usize) < end);
-                        EmbeddingUpdate {
-                            rule,
-                            row_size,
-                            first_row,
-                            weights,
-                            words: words.split_off(..updated).unwrap_or_default(),
-                            gradients: gradients
-                                .split_off(..updated * row_size)
-                                .unwrap_or_default(),
-                            remaining: match decay {
-                                _ if self.config.sparse_embedding => RemainingRows::Frozen,
-                                Some(decay) => RemainingRows::Lazy {
-                                    steps_seen: steps_seen.next().unwrap_or_default(),
-                                    steps,
-                                    decay,
-                                },
-                                None => RemainingRows::Dense(&zeros),
-                            },
-                            first: first.next().unwrap_or_default(),
-                            second: second.next().unwrap_or_default(),
+                    let remaining = match decay {
+                        _ if self.config.sparse_embedding => RemainingRows::Frozen,
+                        Some(decay) => {
+                            let steps_seen = &mut state.steps_seen;
+                            steps_seen.resize(weights.len() / row_size, steps - 1);
+                            RemainingRows::Lazy { steps_seen, steps, decay }
                         }
-                    });
-                    let parts: Vec<EmbeddingUpdate> = parts.collect();
-                    parts.into_par_iter().for_each(|part| instructions.run(part));
+                        None => RemainingRows::Dense(&zeros),
+                    };
+                    let update = EmbeddingUpdate {
+                        rule,
+                        row_size,
+                        first_row: 0,
+                        weights,
+                        words: &rows.words,
+                        gradients: &rows.values,
+                        remaining,
+                        first,
+                        second,
+                    };
+                    update.parts().into_par_iter().for_each(|part| instructions.run(part));
                 }
             }
         }

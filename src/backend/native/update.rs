@@ -2,6 +2,11 @@
 
 use pulp::{Simd, WithSimd};
 
+/// Number of values of a dense parameter that a thread updates at a time.
+const CHUNK: usize = 1 << 14;
+/// Number of parts into which an embedding is cut for each thread.
+const PARTS: usize = 4;
+
 /// Update rule of one step.
 #[derive(Clone, Copy)]
 pub struct Rule {
@@ -88,6 +93,23 @@ pub struct DenseUpdate<'a> {
     pub second: &'a mut [f32],
 }
 
+impl DenseUpdate<'_> {
+    /// Cuts the parameter into parts that threads can update concurrently.
+    pub fn parts(self) -> Vec<Self> {
+        let Self { rule, weights, gradients, first, second } = self;
+        let (mut first, mut second) = (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
+        let parts = weights.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK));
+        let part = |(weights, gradients)| Self {
+            rule,
+            weights,
+            gradients,
+            first: first.next().unwrap_or_default(),
+            second: second.next().unwrap_or_default(),
+        };
+        parts.map(part).collect()
+    }
+}
+
 impl WithSimd for DenseUpdate<'_> {
     type Output = ();
 
@@ -140,6 +162,48 @@ pub enum RemainingRows<'a> {
     /// Keep the weights and postpone the update of the state, which shrinks by `decay` in each step,
     /// until the row has a gradient. The state of each row includes `steps_seen` of `steps` steps.
     Lazy { steps_seen: &'a mut [u32], steps: u32, decay: f32 },
+}
+
+impl RemainingRows<'_> {
+    /// Removes the first `count` rows, or all if there are fewer, and returns them.
+    fn take(&mut self, count: usize) -> Self {
+        match self {
+            Self::Frozen => Self::Frozen,
+            Self::Dense(zeros) => Self::Dense(zeros),
+            Self::Lazy { steps_seen, steps, decay } => {
+                let count = count.min(steps_seen.len());
+                let steps_seen = steps_seen.split_off_mut(..count).unwrap_or_default();
+                Self::Lazy { steps_seen, steps: *steps, decay: *decay }
+            }
+        }
+    }
+}
+
+impl EmbeddingUpdate<'_> {
+    /// Cuts the embedding into parts that threads can update concurrently.
+    pub fn parts(self) -> Vec<Self> {
+        let Self { rule, row_size, weights, mut words, mut gradients, mut remaining, .. } = self;
+        let count = weights.len() / row_size;
+        let rows = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
+        let mut first = self.first.chunks_mut(rows * row_size);
+        let mut second = self.second.chunks_mut(rows * row_size);
+        let part = |(index, weights)| {
+            let first_row = self.first_row + index * rows;
+            let updated = words.partition_point(|word| (*word as usize) < first_row + rows);
+            Self {
+                rule,
+                row_size,
+                first_row,
+                weights,
+                words: words.split_off(..updated).unwrap_or_default(),
+                gradients: gradients.split_off(..updated * row_size).unwrap_or_default(),
+                remaining: remaining.take(rows),
+                first: first.next().unwrap_or_default(),
+                second: second.next().unwrap_or_default(),
+            }
+        };
+        weights.chunks_mut(rows * row_size).enumerate().map(part).collect()
+    }
 }
 
 impl WithSimd for EmbeddingUpdate<'_> {
