@@ -255,11 +255,11 @@ struct Console {
     /// Durations of the processes that finished.
     times: Vec<Duration>,
     has_header: bool,
-    /// Names of the runs as they are shown, by index.
+    /// Names of the runs as they are printed, by index.
     names: Vec<String>,
-    /// The whole names of those that would look alike.
+    /// Full names of the runs whose printed names are numbered.
     key: String,
-    /// Width of the widest of them.
+    /// Width of the widest printed name.
     width: usize,
 }
 

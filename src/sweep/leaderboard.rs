@@ -5,13 +5,12 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
+use super::finished::{FinishedRun, Scores, ValidationData};
 use super::names::unquoted;
 use crate::config::{Override, StoppingMetric};
-use crate::data::Fingerprint;
-use crate::objective::metrics::Score;
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
-use crate::run::summary::{RunSummary, ScoredWeights};
+use crate::run::summary::RunSummary;
 
 /// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]
@@ -60,135 +59,6 @@ pub struct Row {
     shown: Vec<String>,
 }
 
-/// Validation examples of the finished runs of a row. Only rows with the same ones are comparable.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ValidationData {
-    /// All runs have these.
-    Same(Fingerprint),
-    /// Runs of an earlier version do not record them.
-    Unrecorded,
-    /// The runs have different ones, so that the row is comparable with no other.
-    Mixed {
-        /// Index of its first run.
-        first: usize,
-    },
-}
-
-impl ValidationData {
-    fn of(finished: &[FinishedRun]) -> Self {
-        let Some(first) = finished.first() else { return Self::Unrecorded };
-        match first.validation_data {
-            data if finished.iter().any(|run| run.validation_data != data) => {
-                Self::Mixed { first: first.index }
-            }
-            Some(data) => Self::Same(data),
-            None => Self::Unrecorded,
-        }
-    }
-
-    fn heading(self) -> String {
-        match self {
-            Self::Same(data) => {
-                format!("{} validation examples, {}", data.examples(), data.short())
-            }
-            Self::Unrecorded => "unknown validation examples (earlier version)".to_owned(),
-            Self::Mixed { .. } => "different validation examples for each seed".to_owned(),
-        }
-    }
-}
-
-/// Scores over the finished runs of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Scores {
-    /// Validation loss.
-    pub loss: MeanAndDeviation,
-    /// Validation accuracy.
-    pub accuracy: MeanAndDeviation,
-    /// Mean epoch of the scored weights.
-    pub epoch: f64,
-    /// Mean best epoch.
-    pub best_epoch: f64,
-    /// Mean training time in seconds.
-    pub seconds: f64,
-}
-
-/// Mean and standard deviation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct MeanAndDeviation {
-    /// Mean.
-    pub mean: f64,
-    /// Sample standard deviation, with n − 1 in the denominator; `None` for a single value.
-    pub standard_deviation: Option<f64>,
-}
-
-/// A finished run.
-#[derive(Clone, Debug, Serialize)]
-pub struct FinishedRun {
-    /// Index in the sweep.
-    pub index: usize,
-    /// Name of its directory.
-    pub run: String,
-    /// `train.seed`.
-    pub seed: Value,
-    /// Weights that the score belongs to.
-    pub scored: ScoredWeights,
-    /// Validation score.
-    pub validation: Score,
-    /// Number of validation examples.
-    pub validation_examples: usize,
-    /// Fingerprint of the validation examples.
-    pub validation_data: Option<Fingerprint>,
-    /// Best epoch, starting at 1.
-    pub best_epoch: usize,
-    /// Training time in seconds.
-    pub seconds: f64,
-    /// Warnings about its model.
-    pub warnings: Vec<String>,
-}
-
-impl MeanAndDeviation {
-    /// Computes the statistics of at least one value.
-    fn of(values: &[f64]) -> Self {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let standard_deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-        Self { mean, standard_deviation }
-    }
-
-    /// Formats both values times `factor`, as in "0.2584 ± 0.0041".
-    fn format(&self, decimals: usize, factor: f64) -> String {
-        let mean = self.mean * factor;
-        match self.standard_deviation {
-            Some(deviation) => format!("{mean:.decimals$} ± {:.decimals$}", deviation * factor),
-            None => format!("{mean:.decimals$}"),
-        }
-    }
-}
-
-impl Scores {
-    fn of(finished: &[FinishedRun]) -> Option<Self> {
-        if finished.is_empty() {
-            return None;
-        }
-        let statistics = |value: fn(&FinishedRun) -> f64| {
-            MeanAndDeviation::of(&finished.iter().map(value).collect::<Vec<_>>())
-        };
-        Some(Self {
-            loss: statistics(|run| run.validation.loss),
-            accuracy: statistics(|run| run.validation.accuracy),
-            epoch: statistics(|run| run.scored.epoch as f64).mean,
-            best_epoch: statistics(|run| run.best_epoch as f64).mean,
-            seconds: statistics(|run| run.seconds).mean,
-        })
-    }
-
-    /// Returns the mean loss and accuracy.
-    fn mean(&self) -> Score {
-        Score { loss: self.loss.mean, accuracy: self.accuracy.mean }
-    }
-}
-
 impl Leaderboard {
     /// Ranks the runs that have finished.
     pub fn of(directory: &SweepDirectory) -> Self {
@@ -235,6 +105,11 @@ impl Leaderboard {
         ranked.chunk_by(|a, b| a.validation_data == b.validation_data).count()
     }
 
+    /// Iterates over the finished runs of all rows.
+    fn finished(&self) -> impl Iterator<Item = &FinishedRun> + Clone {
+        self.rows.iter().flat_map(|row| &row.finished)
+    }
+
     /// Number of runs that have not finished.
     pub fn unfinished(&self) -> usize {
         self.rows.iter().map(|row| row.runs - row.finished.len()).sum()
@@ -242,22 +117,19 @@ impl Leaderboard {
 
     /// Returns true if all finished runs record their validation examples.
     pub fn is_recorded(&self) -> bool {
-        let mut finished = self.rows.iter().flat_map(|row| &row.finished);
-        finished.all(|run| run.validation_data.is_some())
+        self.finished().all(|run| run.validation_data.is_some())
     }
 
     /// Returns the minimum and maximum number of validation examples of a run, if they differ.
     pub fn validation_examples(&self) -> Option<(usize, usize)> {
-        let finished = self.rows.iter().flat_map(|row| &row.finished);
-        let counts = || finished.clone().map(|run| run.validation_examples).filter(|n| *n > 0);
-        let (min, max) = (counts().min()?, counts().max()?);
+        let counts = self.finished().map(|run| run.validation_examples).filter(|count| *count > 0);
+        let (min, max) = (counts.clone().min()?, counts.max()?);
         (min < max).then_some((min, max))
     }
 
     /// Names of the runs with warnings.
     pub fn warned(&self) -> Vec<String> {
-        let finished = self.rows.iter().flat_map(|row| &row.finished);
-        let warned = finished.filter(|run| !run.warnings.is_empty());
+        let warned = self.finished().filter(|run| !run.warnings.is_empty());
         warned.map(|run| run.run.clone()).collect()
     }
 
@@ -411,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::config::Sweep;
+    use crate::objective::metrics::Score;
 
     fn sweep(section: &str) -> SweepDirectory {
         let directory = tempfile::tempdir().unwrap();
@@ -432,19 +305,6 @@ mod tests {
             test: None,
             warnings: Vec::new(),
         })
-    }
-
-    #[test]
-    fn the_standard_deviation_is_that_of_a_sample() {
-        // Python: statistics.mean([2, 4, 9]), statistics.stdev([2, 4, 9])
-        let statistics = MeanAndDeviation::of(&[2.0, 4.0, 9.0]);
-        assert_eq!(statistics.mean, 5.0);
-        assert!((statistics.standard_deviation.unwrap() - 3.605551275463989).abs() < 1e-12);
-        assert_eq!(
-            MeanAndDeviation::of(&[0.5]),
-            MeanAndDeviation { mean: 0.5, standard_deviation: None }
-        );
-        assert_eq!(MeanAndDeviation::of(&[0.25, 0.25]).format(2, 100.0), "25.00 ± 0.00");
     }
 
     const GRID: &str = "sweep: {model.lstm.units: [16, 32, 64], seed: [1, 2]}\n";

@@ -2,6 +2,7 @@
 //! `sweep` of a configuration and its points belong to [`crate::config`].
 
 mod directory;
+mod finished;
 mod jobs;
 mod leaderboard;
 mod names;

@@ -1,0 +1,158 @@
+//! The finished runs of a row of the leaderboard, and statistics over them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::data::Fingerprint;
+use crate::objective::metrics::Score;
+use crate::run::summary::ScoredWeights;
+
+/// A finished run.
+#[derive(Clone, Debug, Serialize)]
+pub struct FinishedRun {
+    /// Index in the sweep.
+    pub index: usize,
+    /// Name of its directory.
+    pub run: String,
+    /// `train.seed`.
+    pub seed: Value,
+    /// Weights that the score belongs to.
+    pub scored: ScoredWeights,
+    /// Validation score.
+    pub validation: Score,
+    /// Number of validation examples.
+    pub validation_examples: usize,
+    /// Fingerprint of the validation examples.
+    pub validation_data: Option<Fingerprint>,
+    /// Best epoch, starting at 1.
+    pub best_epoch: usize,
+    /// Training time in seconds.
+    pub seconds: f64,
+    /// Warnings about its model.
+    pub warnings: Vec<String>,
+}
+
+/// Validation examples of the finished runs of a row. Only rows with the same ones are comparable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValidationData {
+    /// All runs have these.
+    Same(Fingerprint),
+    /// Runs of an earlier version do not record them.
+    Unrecorded,
+    /// The runs have different ones, so that the row is comparable with no other.
+    Mixed {
+        /// Index of its first run.
+        first: usize,
+    },
+}
+
+impl ValidationData {
+    /// Compares the validation examples of the runs.
+    pub fn of(finished: &[FinishedRun]) -> Self {
+        let Some(first) = finished.first() else { return Self::Unrecorded };
+        match first.validation_data {
+            data if finished.iter().any(|run| run.validation_data != data) => {
+                Self::Mixed { first: first.index }
+            }
+            Some(data) => Self::Same(data),
+            None => Self::Unrecorded,
+        }
+    }
+
+    /// Returns the heading of the rows with these examples.
+    pub fn heading(self) -> String {
+        match self {
+            Self::Same(data) => {
+                format!("{} validation examples, {}", data.examples(), data.short())
+            }
+            Self::Unrecorded => "unknown validation examples (earlier version)".to_owned(),
+            Self::Mixed { .. } => "different validation examples for each seed".to_owned(),
+        }
+    }
+}
+
+/// Scores over the finished runs of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Scores {
+    /// Validation loss.
+    pub loss: MeanAndDeviation,
+    /// Validation accuracy.
+    pub accuracy: MeanAndDeviation,
+    /// Mean epoch of the scored weights.
+    pub epoch: f64,
+    /// Mean best epoch.
+    pub best_epoch: f64,
+    /// Mean training time in seconds.
+    pub seconds: f64,
+}
+
+/// Mean and standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MeanAndDeviation {
+    /// Mean.
+    pub mean: f64,
+    /// Sample standard deviation, with n − 1 in the denominator; `None` for a single value.
+    pub standard_deviation: Option<f64>,
+}
+
+impl MeanAndDeviation {
+    /// Computes the statistics of at least one value.
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let standard_deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        Self { mean, standard_deviation }
+    }
+
+    /// Formats both values times `factor`, as in "0.2584 ± 0.0041".
+    pub fn format(&self, decimals: usize, factor: f64) -> String {
+        let mean = self.mean * factor;
+        match self.standard_deviation {
+            Some(deviation) => format!("{mean:.decimals$} ± {:.decimals$}", deviation * factor),
+            None => format!("{mean:.decimals$}"),
+        }
+    }
+}
+
+impl Scores {
+    /// Computes the statistics; `None` without runs.
+    pub fn of(finished: &[FinishedRun]) -> Option<Self> {
+        if finished.is_empty() {
+            return None;
+        }
+        let statistics = |value: fn(&FinishedRun) -> f64| {
+            MeanAndDeviation::of(&finished.iter().map(value).collect::<Vec<_>>())
+        };
+        Some(Self {
+            loss: statistics(|run| run.validation.loss),
+            accuracy: statistics(|run| run.validation.accuracy),
+            epoch: statistics(|run| run.scored.epoch as f64).mean,
+            best_epoch: statistics(|run| run.best_epoch as f64).mean,
+            seconds: statistics(|run| run.seconds).mean,
+        })
+    }
+
+    /// Returns the mean loss and accuracy.
+    pub fn mean(&self) -> Score {
+        Score { loss: self.loss.mean, accuracy: self.accuracy.mean }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_deviation_is_that_of_a_sample() {
+        // Python: statistics.mean([2, 4, 9]), statistics.stdev([2, 4, 9])
+        let statistics = MeanAndDeviation::of(&[2.0, 4.0, 9.0]);
+        assert_eq!(statistics.mean, 5.0);
+        assert!((statistics.standard_deviation.unwrap() - 3.605551275463989).abs() < 1e-12);
+        assert_eq!(
+            MeanAndDeviation::of(&[0.5]),
+            MeanAndDeviation { mean: 0.5, standard_deviation: None }
+        );
+        assert_eq!(MeanAndDeviation::of(&[0.25, 0.25]).format(2, 100.0), "25.00 ± 0.00");
+    }
+}
