@@ -92,9 +92,7 @@ impl Summary {
     pub fn trainable(&self) -> usize {
         self.layers.iter().filter(|layer| layer.trainable).map(|layer| layer.parameters).sum()
     }
-}
 
-impl Summary {
     /// Formats the layers as a table of at most `width` columns, and the number of parameters.
     pub fn to_text(&self, width: usize) -> String {
         let left = ["layer", "", "output"].map(|heading| (heading.to_owned(), Align::Left));
