@@ -151,11 +151,10 @@ mod tests {
     #[test]
     fn every_cgroup_above_the_process_limits_it() {
         let root = tempfile::tempdir().unwrap();
-        let file = |path: &str, content: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        };
+        for group in ["a/b", "memory/job"] {
+            fs::create_dir_all(root.path().join(group)).unwrap();
+        }
+        let file = |path, content| fs::write(root.path().join(path), content).unwrap();
         let left = |membership| of_cgroups(root.path(), membership).map(|left| left.bytes);
         file("a/b/memory.max", "max\n");
         assert_eq!(left("0::/a/b\n"), None);

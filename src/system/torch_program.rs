@@ -125,14 +125,11 @@ mod tests {
     #[test]
     fn another_libtorch_is_found_and_its_version_checked() {
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &str| {
-            let path = directory.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        };
+        let file = |path, content| fs::write(directory.path().join(path), content).unwrap();
         let find = || find_libraries(directory.path()).map_err(|error| error.to_string());
         let error = find().unwrap_err();
         assert!(error.contains("contains libtorch_cpu.so") && error.contains("2.11.0"), "{error}");
+        fs::create_dir(directory.path().join("lib")).unwrap();
         file("lib/libtorch_cpu.so", "");
         assert_eq!(find().unwrap(), directory.path().join("lib"));
         assert_eq!(
