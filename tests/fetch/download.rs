@@ -1,16 +1,15 @@
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use lstmtext::fetch::{Download, Timeouts, download};
 use lstmtext::io::files::sha256_of;
 use tempfile::TempDir;
 
-use crate::server::{Request, Response, Server};
+use crate::server::{Request, Response, Server, endless_server};
 
 /// Content larger than a buffer, without repeated sections.
 fn content() -> Vec<u8> {
@@ -185,24 +184,6 @@ fn idle_connections_time_out_and_are_retried() {
     run(&wanted, &fixture.file()).unwrap();
     fixture.assert_complete();
     assert_eq!(ranges(&server.requests()), [None, Some("bytes=1000-")]);
-}
-
-/// Answers each connection with `first`, and then sends `more` again and again.
-fn endless_server(first: &'static str, more: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/data.bin", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let mut sent = stream.write_all(first.as_bytes());
-            while sent.is_ok() {
-                sent = stream.write_all(more.as_bytes());
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
-    });
-    url
 }
 
 #[test]

@@ -160,3 +160,22 @@ fn read_request(stream: &mut TcpStream) -> Request {
     }
     Request { head: String::from_utf8(head).unwrap() }
 }
+
+/// Starts a server that answers each connection with `first`, and then sends `more` again and again. Returns
+/// the URL of a file.
+pub fn endless_server(first: &'static str, more: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/data.bin", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let mut sent = stream.write_all(first.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(more.as_bytes());
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    url
+}
