@@ -84,13 +84,25 @@ impl Drop for Server {
 }
 
 /// Reads the status and the body of a response.
-pub fn receive(mut stream: TcpStream) -> (u16, String) {
+pub fn receive(stream: TcpStream) -> (u16, String) {
+    let (status, _, body) = parse(&read_all(stream));
+    (status, body)
+}
+
+/// Returns everything that the server sends.
+pub fn read_all(mut stream: TcpStream) -> String {
     let mut response = String::new();
     // The response may be complete even if the connection is reset afterwards.
     let _ = stream.read_to_string(&mut response);
-    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    response
+}
+
+/// Returns status, head in lower case, and body of a response.
+pub fn parse(response: &str) -> (u16, String, String) {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((response, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.unwrap_or_else(|| panic!("no response: {response}")), body.to_owned())
+    let status = status.unwrap_or_else(|| panic!("no response: {response}"));
+    (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
 #[test]

@@ -9,29 +9,23 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::{TestDir, assert_fails};
-use crate::serve::{Server, receive};
+use crate::serve::{Server, parse, read_all, receive};
 
 /// Sends a request as it is. Returns everything that the server sends.
 fn exchange(server: &Server, request: &str) -> String {
     let mut stream = server.connect();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut response = String::new();
-    // The response may be complete even if the connection is reset afterwards.
-    let _ = stream.read_to_string(&mut response);
-    response
+    read_all(stream)
 }
 
 /// Sends a request with these lines in its head. Returns status, head in lower case, and body.
 fn send(server: &Server, line: &str, headers: &[&str], body: &str) -> (u16, String, String) {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let length = body.len();
-    let response = exchange(
+    parse(&exchange(
         server,
         &format!("{line}\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"),
-    );
-    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_ascii_lowercase(), body.to_owned())
+    ))
 }
 
 fn texts_classified(server: &Server) -> String {
