@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::kernel::GATES;
 use super::optimizer_state::state_names;
 use crate::config::{AutoNumber, Config, Input};
 use crate::data::Dataset;
@@ -246,14 +247,14 @@ fn packed(config: &Config) -> f64 {
 
 /// Number of gate values of a step.
 fn gates(input: &Input) -> f64 {
-    4.0 * input.lstm.units.next_multiple_of(LANES) as f64
+    (GATES * input.lstm.units.next_multiple_of(LANES)) as f64
 }
 
 /// Number of floats that a shard keeps for the backward pass, and for predictions.
 fn shard_activations(input: &Input, tokens: f64, words: f64) -> f64 {
     let (size, gates) = (input.embedding.size as f64, gates(input));
     let (directions, features) = (input.lstm.directions() as f64, input.features() as f64);
-    let hidden = gates / 4.0;
+    let hidden = gates / GATES as f64;
     // Word vectors and their projection, with gradients, and once more for predictions.
     let words = words * (3.0 * size + 3.0 * directions * gates);
     // Gates, hidden and cell state, and the gradient of the hidden state; the hidden state for predictions.

@@ -86,7 +86,7 @@ mod product;
 mod recurrence;
 
 pub(crate) use aligned_vec::AlignedVec;
-pub(crate) use cell::{Cell, packed_index};
+pub(crate) use cell::{Cell, GATES, packed_index};
 pub(crate) use dense::{BiasGradient, InputGradient, InputProjection, ScatterAdd, WeightGradient};
 pub use instructions::Instructions;
 pub(crate) use recurrence::{Backward, Forward, ForwardCache, HiddenGradient, Layout};

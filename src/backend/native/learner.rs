@@ -1,12 +1,11 @@
 //! The network on the CPU: predicting and training.
 
-use std::sync::{Mutex, PoisonError};
-
 use rayon::prelude::*;
 
 use super::branch::CellStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
+use super::idle::Idle;
 use super::network::Network;
 use super::optimizer::Optimizer;
 use super::sharding::{BatchSharder, ShardedBatch};
@@ -26,8 +25,7 @@ pub struct NativeInference {
     network: Network,
     inputs: Inputs,
     vocabulary_sizes: Vec<usize>,
-    /// Sharders that no thread uses at the moment.
-    idle_sharders: Mutex<Vec<BatchSharder>>,
+    idle_sharders: Idle<BatchSharder>,
 }
 
 impl NativeInference {
@@ -40,7 +38,7 @@ impl NativeInference {
             network: Network::new(spec, weights, Instructions::best())?,
             inputs: spec.config.inputs.clone(),
             vocabulary_sizes: spec.vocabulary_sizes.clone(),
-            idle_sharders: Mutex::default(),
+            idle_sharders: Idle::default(),
         })
     }
 
@@ -57,13 +55,11 @@ impl NativeInference {
 
     /// Computes [`Inference::log_probabilities`] with the batch cut into this number of shards.
     fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
-        let idle = || self.idle_sharders.lock().unwrap_or_else(PoisonError::into_inner);
-        let reused = idle().pop();
         let new = || BatchSharder::new(&self.inputs, &self.vocabulary_sizes, shards);
-        let mut sharder = reused.unwrap_or_else(new);
+        let mut sharder = self.idle_sharders.take().unwrap_or_else(new);
         sharder.set_shards(shards);
         let batch = sharder.shard(inputs, None, examples, None);
-        idle().push(sharder);
+        self.idle_sharders.put_back(sharder);
         self.network.log_probabilities(&batch)
     }
 }

@@ -6,6 +6,7 @@ mod branch;
 mod dropout;
 mod gradients;
 mod head;
+mod idle;
 mod learner;
 mod network;
 mod optimizer;

@@ -1,7 +1,5 @@
 //! The whole network on all threads: branches, head and loss.
 
-use std::mem::swap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -11,10 +9,11 @@ use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace}
 use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
+use super::idle::Idle;
 use super::shard_sum::{BranchSum, ShardSum};
 use super::sharding::{Shard, ShardedBatch, single_text};
 use super::weight::Weight;
-use crate::backend::kernel::{Instructions, packed_index};
+use crate::backend::kernel::{GATES, Instructions, packed_index};
 use crate::backend::{BatchLoss, Times};
 use crate::config::Input;
 use crate::model::named_tensors::{NamedTensor, indices};
@@ -35,10 +34,8 @@ pub struct Network {
     head_index: usize,
     head_dropout: f64,
     classes: usize,
-    /// Buffers that no thread uses at the moment.
-    idle_workspaces: Mutex<Vec<ShardWorkspace>>,
-    /// Buffers for gradients that no thread uses at the moment.
-    idle_sums: Mutex<Vec<ShardSum>>,
+    idle_workspaces: Idle<ShardWorkspace>,
+    idle_sums: Idle<ShardSum>,
     /// Wall time of training steps, by part.
     pub times: Times,
 }
@@ -75,6 +72,8 @@ struct ShardWorkspace {
     dropped_features: Vec<f32>,
     /// Gradient of the features.
     features_gradient: Vec<f32>,
+    /// Log-probabilities of the current example; later the gradient of its logits.
+    row: Vec<f64>,
 }
 
 /// Batch and settings of a training step.
@@ -112,8 +111,8 @@ impl Network {
             head_index: parameters.len() - 2,
             head_dropout: spec.config.model.head.dropout,
             classes: spec.classes,
-            idle_workspaces: Mutex::default(),
-            idle_sums: Mutex::default(),
+            idle_workspaces: Idle::default(),
+            idle_sums: Idle::default(),
             times: Times::default(),
         };
         network.pack();
@@ -164,6 +163,11 @@ impl Network {
         (weight, bias)
     }
 
+    /// Number of pooled features of all inputs.
+    fn features(&self) -> usize {
+        self.branches.iter().map(Branch::features).sum()
+    }
+
     /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
     pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
         let mode = Mode { backward: false, dropout: None };
@@ -172,10 +176,10 @@ impl Network {
             .shards
             .par_iter()
             .map(|shard| {
-                let mut work = take_idle(&self.idle_workspaces);
+                let mut work = self.idle_workspaces.take().unwrap_or_default();
                 let mut rows = Vec::new();
                 self.classify_shard(shard, &mut work, mode, |row| rows.extend_from_slice(row));
-                put_back(&self.idle_workspaces, work);
+                self.idle_workspaces.put_back(work);
                 rows
             })
             .collect();
@@ -220,7 +224,7 @@ impl Network {
         self.unpack(batch, &sum, gradients);
         self.times.add("merge", start.elapsed().as_secs_f64());
         let loss = BatchLoss { mean: sum.loss / total, correct: sum.correct };
-        put_back(&self.idle_sums, sum);
+        self.idle_sums.put_back(sum);
         loss
     }
 
@@ -240,7 +244,7 @@ impl Network {
         let start = Instant::now();
         sum.add(&other);
         sum.times.add("merge", start.elapsed().as_secs_f64());
-        put_back(&self.idle_sums, other);
+        self.idle_sums.put_back(other);
         sum
     }
 
@@ -255,14 +259,12 @@ impl Network {
         work.branches.resize_with(self.branches.len(), Workspace::default);
         self.begin_shard(shard, work, mode);
         let (weight, bias) = self.head();
-        let stride = weight.len() / bias.len();
-        let mut row = Vec::new();
         for block in 0..shard.blocks.len() {
-            self.pooled_features(shard, block, work, mode, stride);
-            for features in work.features.chunks_exact(stride) {
-                logits(features, weight, bias, &mut row);
-                log_softmax(&mut row);
-                visit(&row);
+            self.pooled_features(shard, block, work, mode);
+            for features in work.features.chunks_exact(self.features()) {
+                logits(features, weight, bias, &mut work.row);
+                log_softmax(&mut work.row);
+                visit(&work.row);
             }
         }
     }
@@ -274,15 +276,9 @@ impl Network {
         }
     }
 
-    /// Computes the pooled features of a block, [examples, stride], in `work.features`.
-    fn pooled_features(
-        &self,
-        shard: &Shard,
-        block: usize,
-        work: &mut ShardWorkspace,
-        mode: Mode,
-        stride: usize,
-    ) {
+    /// Computes the pooled features of a block in `work.features`.
+    fn pooled_features(&self, shard: &Shard, block: usize, work: &mut ShardWorkspace, mode: Mode) {
+        let stride = self.features();
         let positions = &shard.positions[shard.blocks[block].clone()];
         work.features.clear();
         work.features.resize(positions.len() * stride, 0.0);
@@ -297,68 +293,26 @@ impl Network {
 
     /// Forward and backward pass over a shard.
     fn shard_gradients(&self, shard: &Shard, step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
-        let Step { batch, loss_function, total, mode } = step;
-        let (total, mode) = (*total, *mode);
-        let work = &mut take_idle(&self.idle_workspaces);
-        let mut sum = take_idle(&self.idle_sums);
+        let mode = step.mode;
+        let mut work = self.idle_workspaces.take().unwrap_or_default();
+        let mut sum = self.idle_sums.take().unwrap_or_default();
         work.branches.resize_with(self.branches.len(), Workspace::default);
         sum.branches.resize_with(self.branches.len(), BranchSum::default);
-        for (buffers, sum) in work.branches.iter_mut().zip(&mut sum.branches) {
-            swap(&mut buffers.gradients, &mut sum.cells);
-            swap(&mut buffers.word_gradients, &mut sum.rows.values);
+        for (sum, buffers) in sum.branches.iter_mut().zip(&mut work.branches) {
+            sum.swap_gradients(buffers);
         }
         let mut times = Times::default();
-        times.measure("embed", || self.begin_shard(shard, work, mode));
+        times.measure("embed", || self.begin_shard(shard, &mut work, mode));
         let (weight, bias) = self.head();
-        let stride = weight.len() / bias.len();
         for (gradient, like) in [(&mut sum.head_weight, weight), (&mut sum.head_bias, bias)] {
             gradient.clear();
             gradient.resize(like.len(), 0.0);
         }
         (sum.loss, sum.correct) = (0.0, 0);
-        let mut row = Vec::new();
-        for (block, range) in shard.blocks.iter().enumerate() {
-            times.measure("forward", || self.pooled_features(shard, block, work, mode, stride));
-            let start = Instant::now();
-            let positions = &shard.positions[range.clone()];
-            work.dropped_features.clone_from(&work.features);
-            work.features_gradient.clear();
-            work.features_gradient.resize(work.features.len(), 0.0);
-            for (index, example) in range.clone().enumerate() {
-                let features = &mut work.dropped_features[index * stride..][..stride];
-                let gradient = &mut work.features_gradient[index * stride..][..stride];
-                if let Some(dropout) = mode.dropout {
-                    dropout.head(positions[index], self.head_dropout, features);
-                }
-                logits(features, weight, bias, &mut row);
-                loss_function.log_probabilities(&mut row);
-                let target = shard.targets.get(example);
-                sum.correct += u64::from(loss_function.is_correct(&row, target));
-                sum.loss += loss_function.loss(&mut row, target);
-                let first = row.len() - bias.len();
-                for (logit, slope) in row[first..].iter().enumerate() {
-                    let slope = (slope / total) as f32;
-                    sum.head_bias[logit] += slope;
-                    let to = &mut sum.head_weight[logit * stride..][..stride];
-                    to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
-                    let from = &weight[logit * stride..][..stride];
-                    gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
-                }
-                if let Some(dropout) = mode.dropout {
-                    dropout.head(positions[index], self.head_dropout, gradient);
-                }
-            }
-            times.add("head", start.elapsed().as_secs_f64());
-            let start = Instant::now();
-            let mut offset = 0;
-            for (index, branch) in self.branches.iter().enumerate() {
-                let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
-                let (features, gradients) = (&work.features, &work.features_gradient);
-                let pooled = PooledGradient { features, gradients, stride, offset };
-                branch.backward(texts, block, positions, buffers, mode, pooled);
-                offset += branch.features();
-            }
-            times.add("backward", start.elapsed().as_secs_f64());
+        for block in 0..shard.blocks.len() {
+            times.measure("forward", || self.pooled_features(shard, block, &mut work, mode));
+            times.measure("head", || self.head_gradients(shard, block, &mut work, &mut sum, step));
+            times.measure("backward", || self.backward(shard, block, &mut work, mode));
         }
         times.measure("embed", || {
             for (index, branch) in self.branches.iter().enumerate() {
@@ -366,20 +320,73 @@ impl Network {
             }
         });
         for (index, sum) in sum.branches.iter_mut().enumerate() {
-            let (buffers, texts) = (&mut work.branches[index], &shard.inputs[index]);
-            swap(&mut buffers.gradients, &mut sum.cells);
-            swap(&mut buffers.word_gradients, &mut sum.rows.values);
+            sum.swap_gradients(&mut work.branches[index]);
             let branch = &self.branches[index];
             let words = match branch.input.embedding.trainable {
-                true => &texts.union_rows[..],
+                true => &shard.inputs[index].union_rows[..],
                 false => &[],
             };
-            let count = batch.words[index].len();
+            let count = step.batch.words[index].len();
             sum.rows.set_words(words, count, branch.padded_embedding_size());
         }
         sum.times = times;
-        put_back(&self.idle_workspaces, std::mem::take(work));
+        self.idle_workspaces.put_back(work);
         sum
+    }
+
+    /// Computes the logits of a block and their loss. Adds loss and gradients of the head to `sum`, and
+    /// writes the gradient of the features to `work`.
+    fn head_gradients(
+        &self,
+        shard: &Shard,
+        block: usize,
+        work: &mut ShardWorkspace,
+        sum: &mut ShardSum,
+        step: &Step<impl LossFunction + ?Sized>,
+    ) {
+        let (stride, (weight, bias)) = (self.features(), self.head());
+        let ShardWorkspace { features, dropped_features, features_gradient, row, .. } = work;
+        dropped_features.clone_from(features);
+        features_gradient.clear();
+        features_gradient.resize(features.len(), 0.0);
+        let rows = dropped_features.chunks_exact_mut(stride);
+        let rows = rows.zip(features_gradient.chunks_exact_mut(stride));
+        for (example, (features, gradient)) in shard.blocks[block].clone().zip(rows) {
+            let drop_out = |values: &mut [f32]| {
+                if let Some(dropout) = step.mode.dropout {
+                    dropout.head(shard.positions[example], self.head_dropout, values);
+                }
+            };
+            drop_out(features);
+            logits(features, weight, bias, row);
+            step.loss_function.log_probabilities(row);
+            let target = shard.targets.get(example);
+            sum.correct += u64::from(step.loss_function.is_correct(row, target));
+            sum.loss += step.loss_function.loss(row, target);
+            let first = row.len() - bias.len();
+            for (logit, slope) in row[first..].iter().enumerate() {
+                let slope = (slope / step.total) as f32;
+                sum.head_bias[logit] += slope;
+                let to = &mut sum.head_weight[logit * stride..][..stride];
+                to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
+                let from = &weight[logit * stride..][..stride];
+                gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
+            }
+            drop_out(gradient);
+        }
+    }
+
+    /// Backward pass of all branches over a block, from the gradient of the features.
+    fn backward(&self, shard: &Shard, block: usize, work: &mut ShardWorkspace, mode: Mode) {
+        let (stride, positions) = (self.features(), &shard.positions[shard.blocks[block].clone()]);
+        let mut offset = 0;
+        for (index, branch) in self.branches.iter().enumerate() {
+            let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
+            let (features, gradients) = (&work.features, &work.features_gradient);
+            let pooled = PooledGradient { features, gradients, stride, offset };
+            branch.backward(texts, block, positions, buffers, mode, pooled);
+            offset += branch.features();
+        }
     }
 
     /// Converts the sum of all shards to PyTorch's layout.
@@ -409,6 +416,7 @@ impl Network {
             let size = self.branches[index].input.embedding.size;
             gradient.parameter = self.indices[index].embedding;
             gradient.words.clone_from(&batch.words[index]);
+            // The sum has a row for each word, which replaces the values of an earlier batch.
             gradient.values.resize(gradient.words.len() * size, 0.0);
             for (word, row) in sum.branches[index].rows.iter() {
                 gradient.values[word * size..][..size].copy_from_slice(&row[..size]);
@@ -417,21 +425,11 @@ impl Network {
     }
 }
 
-/// Takes a buffer that no thread uses, or creates one.
-fn take_idle<T: Default>(idle: &Mutex<Vec<T>>) -> T {
-    idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-}
-
-/// Puts back a buffer for later use.
-fn put_back<T>(idle: &Mutex<Vec<T>>, buffer: T) {
-    idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-}
-
 /// Unpacks [columns, P/lanes, i f g o, lanes] to [4H, columns].
 fn unpack(packed: &[f32], columns: usize, units: usize, lanes: usize, plain: &mut Vec<f32>) {
-    plain.resize(4 * units * columns, 0.0);
-    let gates_width = 4 * units.next_multiple_of(lanes);
-    for gate in 0..4 {
+    plain.resize(GATES * units * columns, 0.0);
+    let gates_width = GATES * units.next_multiple_of(lanes);
+    for gate in 0..GATES {
         for unit in 0..units {
             let from = packed_index(gate, unit, lanes);
             let row = &mut plain[(gate * units + unit) * columns..][..columns];

@@ -1,6 +1,8 @@
 //! Sum of the gradients of some shards, in the layout of the kernel.
 
-use super::branch::CellGradient;
+use std::mem::swap;
+
+use super::branch::{CellGradient, Workspace};
 use crate::backend::Times;
 use crate::backend::kernel::AlignedVec;
 
@@ -61,6 +63,14 @@ impl ShardSum {
         for (part, seconds) in &other.times.0 {
             self.times.add(part, *seconds);
         }
+    }
+}
+
+impl BranchSum {
+    /// Exchanges the buffers for gradients, so that a shard adds to those of this sum.
+    pub fn swap_gradients(&mut self, buffers: &mut Workspace) {
+        swap(&mut self.cells, &mut buffers.gradients);
+        swap(&mut self.rows.values, &mut buffers.word_gradients);
     }
 }
 
