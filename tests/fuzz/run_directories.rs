@@ -9,11 +9,12 @@ use lstmtext::events::{self, EventWriter, LOSS, SubRun};
 use lstmtext::objective::metrics::Score;
 use lstmtext::run::checkpoint;
 use lstmtext::run::directory::RunDirectory;
+use lstmtext::run::listing;
 use lstmtext::run::new_run::NewRun;
-use lstmtext::run::records::ValidationRecord;
-use lstmtext::run::summary::RunSummary;
-use lstmtext::run::listing::{self, RunReport};
 use lstmtext::run::progress::{Best, Progress};
+use lstmtext::run::records::ValidationRecord;
+use lstmtext::run::report::RunReport;
+use lstmtext::run::summary::RunSummary;
 
 use crate::configurations::resolved;
 use crate::fuzzer::fuzz;
