@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::formats::{Rows, read_rows};
 use crate::config::Config;
 use crate::system::threads;
-use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, Tokenizer, join_columns};
+use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, append_essence, join_columns};
 
 /// Maximum number of texts in a chunk.
 const CHUNK_TEXTS: usize = 4096;
@@ -121,7 +121,7 @@ pub(super) fn tokens_file(input: usize) -> String {
 fn essence_hash(columns: &[Vec<String>], example: usize) -> TextHash {
     let mut essence = String::new();
     for texts in columns {
-        Tokenizer::append_essence(&texts[example], &mut essence);
+        append_essence(&texts[example], &mut essence);
         essence.push('\n');
     }
     truncate(Sha256::digest(essence).as_slice())

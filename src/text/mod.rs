@@ -4,8 +4,10 @@
 mod corpus;
 mod encoder;
 mod encoders;
+mod essence;
 mod ids;
 mod normalization;
+mod splitting;
 mod tokenized_texts;
 mod tokenizer;
 mod vocabulary;
@@ -15,6 +17,7 @@ mod word_vectors;
 pub use corpus::Corpus;
 pub use encoder::{Encoder, LocatedToken};
 pub use encoders::{Encoders, join_columns};
+pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};
 pub use tokenized_texts::{TokenizedTexts, TokenizedTextsBuilder};
 pub use tokenizer::Tokenizer;

@@ -3,27 +3,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use unicode_normalization::char::{
-    canonical_combining_class, decompose_canonical, is_combining_mark,
-};
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
 use super::normalization::{begins_part, composed};
+use super::splitting::{characters, clusters, keras, words};
 use crate::config::{TextConfig, TokenizerKind};
-
-/// Characters that Keras's `Tokenizer` replaces with spaces.
-const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
-
-/// Endings of English contractions, such as "'ve", that become tokens of their own.
-const CONTRACTIONS: [&str; 6] = ["s", "re", "ve", "ll", "d", "m"];
 
 /// Maximum length of an HTML tag in bytes. Anything longer is text with a stray "<".
 const MAX_TAG_LENGTH: usize = 200;
 
-/// Joiners within words: ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
-const JOINERS: [char; 2] = ['\u{200C}', '\u{200D}'];
-/// ZERO WIDTH SPACE, which separates words where no space is shown, as in Khmer.
-const ZERO_WIDTH_SPACE: char = '\u{200B}';
 /// COMBINING DOT ABOVE.
 const DOT_ABOVE: char = '\u{307}';
 
@@ -50,26 +38,14 @@ impl Tokenizer {
         }
     }
 
-    /// Appends to `out` what no tokenizer ignores in `text`: its words in lower case, each followed by
-    /// a space, without punctuation in ASCII and HTML tags. If a text has no words, the punctuation
-    /// stays. Texts of words that a tokenizer reads alike, without their tags, give the same result.
-    pub fn append_essence(text: &str, out: &mut String) {
-        let tokenizer = Self {
+    /// Creates the tokenizer of words that ignores the most: case and HTML tags.
+    pub(super) fn lenient() -> Self {
+        Self {
             kind: TokenizerKind::Words,
             lowercase: true,
             strip_tags: true,
             first_rules: false,
             buffer: String::new(),
-        };
-        let mut normalized = String::new();
-        tokenizer.normalize(text, &mut normalized);
-        let start = out.len();
-        match normalized.is_ascii() {
-            true => append_ascii_letters(&normalized, out),
-            false => append_letters(&normalized, out),
-        }
-        if out.len() == start {
-            normalized.split_whitespace().for_each(|word| *out += word);
         }
     }
 
@@ -139,7 +115,7 @@ impl Tokenizer {
     }
 
     /// Appends the normalized text to `out`.
-    fn normalize(&self, text: &str, out: &mut String) {
+    pub(super) fn normalize(&self, text: &str, out: &mut String) {
         self.segments(text, |segment| match segment {
             Segment::Text(_, text) => self.push(text, out),
             Segment::Tag(_) => out.push(' '),
@@ -247,86 +223,6 @@ fn tag_length(text: &str) -> Option<usize> {
     (text.as_bytes()[end] == b'>' && end <= MAX_TAG_LENGTH).then_some(end + 1)
 }
 
-fn keras(text: &str, each: impl FnMut(&str)) {
-    let separator = |c: char| c == ' ' || (c.is_ascii() && KERAS_FILTERS.contains(c));
-    text.split(separator).filter(|token| !token.is_empty()).for_each(each);
-}
-
-fn characters(text: &str, mut each: impl FnMut(&str)) {
-    for (start, character) in text.char_indices() {
-        each(&text[start..start + character.len_utf8()]);
-    }
-}
-
-/// Splits off grapheme clusters: letters with their marks, syllables, whole emoji. Every ASCII character
-/// is on its own.
-fn clusters(text: &str, mut each: impl FnMut(&str)) {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (token, tail) = rest.split_at(cluster_length(rest));
-        each(token);
-        rest = tail;
-    }
-}
-
-/// Splits off words, and every other character except white space. Contractions are split as in the
-/// Penn Treebank: "don't" becomes "do" and "n't", "it's" becomes "it" and "'s". Other apostrophes
-/// within a word remain part of it. Except by the first rules, combining marks and joiners are part of
-/// the word or the character before them.
-fn words(text: &str, first_rules: bool, mut each: impl FnMut(&str)) {
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if !first.is_alphanumeric() {
-            let is_space = first.is_whitespace() || !first_rules && first == ZERO_WIDTH_SPACE;
-            let length = match first_rules || is_space {
-                true => first.len_utf8(),
-                false => cluster_length(rest),
-            };
-            let (token, tail) = rest.split_at(length);
-            if !is_space {
-                each(token);
-            }
-            rest = tail;
-            continue;
-        }
-        let (word, tail) = rest.split_at(word_length(rest, first_rules));
-        rest = tail;
-        let stem = &word[..stem_length(word)];
-        each(stem);
-        if stem.len() < word.len() {
-            each(&word[stem.len()..]);
-        }
-    }
-}
-
-/// Returns the length of the grapheme cluster at the start of `text`.
-fn cluster_length(text: &str) -> usize {
-    match text.as_bytes() {
-        [first] | [first, 0..=0x7F, ..] if first.is_ascii() => 1,
-        _ => text.graphemes(true).next().map_or(text.len(), str::len),
-    }
-}
-
-/// Returns the length of the word at the start of `text`, including apostrophes between letters.
-fn word_length(text: &str, first_rules: bool) -> usize {
-    let continues = |c: char| c.is_alphanumeric() || !first_rules && continues_word(c);
-    let mut end = 0;
-    loop {
-        end += text[end..].find(|c: char| !continues(c)).unwrap_or(text.len() - end);
-        let joins = text[end..].starts_with('\'')
-            && text[end + 1..].chars().next().is_some_and(char::is_alphanumeric);
-        if !joins {
-            return end;
-        }
-        end += 1;
-    }
-}
-
-/// Returns true for combining marks, such as the virama of Hindi and the tones of Thai, and for joiners.
-fn continues_word(character: char) -> bool {
-    !character.is_ascii() && (is_combining_mark(character) || JOINERS.contains(&character))
-}
-
 /// Returns true for characters that neither are shown nor change a word: marks of the writing direction,
 /// soft hyphens and other marks of possible line breaks.
 fn is_invisible(character: char) -> bool {
@@ -343,71 +239,8 @@ fn is_invisible(character: char) -> bool {
     )
 }
 
-/// Appends the tokens of [`words`] without punctuation in ASCII, each part followed by a space.
-fn append_letters(text: &str, out: &mut String) {
-    words(text, false, |token| {
-        let parts = token.split(|character: char| character.is_ascii_punctuation());
-        for part in parts.filter(|part| !part.is_empty()) {
-            *out += part;
-            out.push(' ');
-        }
-    });
-}
-
-/// Does the same as [`append_letters`] for lowercase ASCII, faster.
-fn append_ascii_letters(text: &str, out: &mut String) {
-    out.reserve(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.as_bytes().first() {
-        if !first.is_ascii_alphanumeric() {
-            let character = char::from(*first);
-            if !character.is_ascii_punctuation() && !character.is_whitespace() {
-                out.push(character);
-                out.push(' ');
-            }
-            rest = &rest[1..];
-            continue;
-        }
-        let (mut word, tail) = rest.split_at(
-            rest.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len()),
-        );
-        let continues = |tail: &str| {
-            let tail = tail.strip_prefix('\'').unwrap_or(tail);
-            tail.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
-        };
-        // "n't" is a token of its own.
-        if word.len() > 1
-            && word.ends_with('n')
-            && tail.strip_prefix("'t").is_some_and(|tail| !continues(tail))
-        {
-            *out += &word[..word.len() - 1];
-            out.push(' ');
-            word = "n";
-        }
-        *out += word;
-        out.push(' ');
-        rest = tail;
-    }
-}
-
-/// Returns the length of `word` without its contraction.
-fn stem_length(word: &str) -> usize {
-    let Some(apostrophe) = word.rfind('\'') else { return word.len() };
-    let suffix = &word[apostrophe + 1..];
-    let stem = &word[..apostrophe];
-    if suffix.eq_ignore_ascii_case("t") && stem.len() > 1 && stem.ends_with(['n', 'N']) {
-        return apostrophe - 1;
-    }
-    match CONTRACTIONS.iter().any(|ending| suffix.eq_ignore_ascii_case(ending)) {
-        true => apostrophe,
-        false => word.len(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use proptest::prelude::*;
     use unicode_normalization::UnicodeNormalization;
 
@@ -588,58 +421,6 @@ mod tests {
                 end = span.end;
             });
             prop_assert_eq!(spanned, tokens);
-        }
-    }
-
-    fn essence(text: &str) -> String {
-        let mut out = String::new();
-        Tokenizer::append_essence(text, &mut out);
-        out
-    }
-
-    #[test]
-    fn the_essence_of_a_text_is_its_words() {
-        for text in ["A  caf\u{e9}<br />bar ", "a cafe\u{301} bar", "(A) \u{a0}CAF\u{c9}-bar!"] {
-            assert_eq!(essence(text), "a caf\u{e9} bar ", "{text}");
-        }
-        assert_eq!(essence("It’s"), essence("it's"));
-        assert_eq!(essence("can't wait…no"), essence("ca n't wait … no"));
-        assert_ne!(essence("fine 😀"), essence("fine 😡"));
-        assert_eq!(
-            (essence(" :) "), essence(""), essence("<br/>")),
-            (":)".into(), String::new(), String::new())
-        );
-    }
-
-    proptest! {
-        /// The essence is a function of the tokens of any tokenizer.
-        #[test]
-        fn texts_with_equal_tokens_have_the_same_essence(
-            texts in prop::collection::vec("([ab]|A|É|e\u{301}|\u{301}|’|'|n't|-|!|…|😀|  ?|<br />|\u{a0}){0,4}", 2..30),
-            kind in prop::sample::select(KINDS.to_vec()),
-            lowercase: bool,
-        ) {
-            let mut tokenizer = Tokenizer { lowercase, ..tokenizer(kind, false) };
-            let mut essences: HashMap<Vec<String>, (String, &str)> = HashMap::new();
-            for text in &texts {
-                // A text without words keeps its punctuation, which keras ignores.
-                let tokens = tokens(&mut tokenizer, text);
-                if !tokens.iter().any(|token| token.contains(char::is_alphanumeric)) {
-                    continue;
-                }
-                let (first, other) = essences.entry(tokens).or_insert((essence(text), text));
-                prop_assert_eq!(&*first, &essence(text), "{:?} and {:?}", other, text);
-            }
-        }
-
-        #[test]
-        fn letters_of_ascii_are_those_of_any_text(
-            text in "([a-z0-9 '!\\-<\t\n\u{b}\u{1}\u{1c}]|n't|'s){0,24}"
-        ) {
-            let (mut fast, mut general) = (String::new(), String::new());
-            append_ascii_letters(&text, &mut fast);
-            append_letters(&text, &mut general);
-            prop_assert_eq!(fast, general);
         }
 
         #[test]

@@ -1,0 +1,111 @@
+//! The rules that split a normalized text into tokens.
+
+use unicode_normalization::char::is_combining_mark;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Characters that Keras's `Tokenizer` replaces with spaces.
+const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+
+/// Endings of English contractions, such as "'ve", that become tokens of their own.
+const CONTRACTIONS: [&str; 6] = ["s", "re", "ve", "ll", "d", "m"];
+
+/// Joiners within words: ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
+const JOINERS: [char; 2] = ['\u{200C}', '\u{200D}'];
+/// ZERO WIDTH SPACE, which separates words where no space is shown, as in Khmer.
+const ZERO_WIDTH_SPACE: char = '\u{200B}';
+
+/// Splits off words as Keras's `Tokenizer` does.
+pub fn keras(text: &str, each: impl FnMut(&str)) {
+    let separator = |c: char| c == ' ' || (c.is_ascii() && KERAS_FILTERS.contains(c));
+    text.split(separator).filter(|token| !token.is_empty()).for_each(each);
+}
+
+/// Splits off characters.
+pub fn characters(text: &str, mut each: impl FnMut(&str)) {
+    for (start, character) in text.char_indices() {
+        each(&text[start..start + character.len_utf8()]);
+    }
+}
+
+/// Splits off grapheme clusters: letters with their marks, syllables, whole emoji. Every ASCII character
+/// is on its own.
+pub fn clusters(text: &str, mut each: impl FnMut(&str)) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (token, tail) = rest.split_at(cluster_length(rest));
+        each(token);
+        rest = tail;
+    }
+}
+
+/// Splits off words, and every other character except white space. Contractions are split as in the
+/// Penn Treebank: "don't" becomes "do" and "n't", "it's" becomes "it" and "'s". Other apostrophes
+/// within a word remain part of it. Except by the first rules, combining marks and joiners are part of
+/// the word or the character before them.
+pub fn words(text: &str, first_rules: bool, mut each: impl FnMut(&str)) {
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if !first.is_alphanumeric() {
+            let is_space = first.is_whitespace() || !first_rules && first == ZERO_WIDTH_SPACE;
+            let length = match first_rules || is_space {
+                true => first.len_utf8(),
+                false => cluster_length(rest),
+            };
+            let (token, tail) = rest.split_at(length);
+            if !is_space {
+                each(token);
+            }
+            rest = tail;
+            continue;
+        }
+        let (word, tail) = rest.split_at(word_length(rest, first_rules));
+        rest = tail;
+        let stem = &word[..stem_length(word)];
+        each(stem);
+        if stem.len() < word.len() {
+            each(&word[stem.len()..]);
+        }
+    }
+}
+
+/// Returns the length of the grapheme cluster at the start of `text`.
+fn cluster_length(text: &str) -> usize {
+    match text.as_bytes() {
+        [first] | [first, 0..=0x7F, ..] if first.is_ascii() => 1,
+        _ => text.graphemes(true).next().map_or(text.len(), str::len),
+    }
+}
+
+/// Returns the length of the word at the start of `text`, including apostrophes between letters.
+fn word_length(text: &str, first_rules: bool) -> usize {
+    let continues = |c: char| c.is_alphanumeric() || !first_rules && continues_word(c);
+    let mut end = 0;
+    loop {
+        end += text[end..].find(|c: char| !continues(c)).unwrap_or(text.len() - end);
+        let joins = text[end..].starts_with('\'')
+            && text[end + 1..].chars().next().is_some_and(char::is_alphanumeric);
+        if !joins {
+            return end;
+        }
+        end += 1;
+    }
+}
+
+/// Returns true for combining marks, such as the virama of Hindi and the tones of Thai, and for joiners.
+fn continues_word(character: char) -> bool {
+    !character.is_ascii() && (is_combining_mark(character) || JOINERS.contains(&character))
+}
+
+/// Returns the length of `word` without its contraction.
+fn stem_length(word: &str) -> usize {
+    let Some(apostrophe) = word.rfind('\'') else { return word.len() };
+    let suffix = &word[apostrophe + 1..];
+    let stem = &word[..apostrophe];
+    if suffix.eq_ignore_ascii_case("t") && stem.len() > 1 && stem.ends_with(['n', 'N']) {
+        return apostrophe - 1;
+    }
+    match CONTRACTIONS.iter().any(|ending| suffix.eq_ignore_ascii_case(ending)) {
+        true => apostrophe,
+        false => word.len(),
+    }
+}
