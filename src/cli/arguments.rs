@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 
+use super::starter;
 use crate::backend::{
     Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
 };
-use crate::config::{Config, Override, positive_integer};
+use crate::config::{self, Config, ConfigError, Override, Resolved, positive_integer};
 use crate::run::checkpoint::{Checkpoint, peek_config};
 use crate::system::device::DeviceChoice;
 use crate::system::threads;
@@ -20,6 +21,17 @@ pub struct SetArgs {
     /// Override a field of the configuration, e.g. train.epochs=5; may be repeated
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub overrides: Vec<Override>,
+}
+
+impl SetArgs {
+    /// Loads a configuration and applies the overrides.
+    ///
+    /// # Errors
+    /// Returns the errors of [`config::load`]. If `path` is that of data or of a run, the error says what
+    /// to do with it.
+    pub fn load(&self, path: &Path) -> Result<Resolved, ConfigError> {
+        config::load(path, &self.overrides).map_err(|error| starter::explain(error, path))
+    }
 }
 
 /// Device and number of threads.

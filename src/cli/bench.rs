@@ -12,8 +12,7 @@ use serde::Serialize;
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use crate::backend::{Backend, Backends, Compute, Learner, SingleProcess, Times};
-use crate::cli::starter;
-use crate::config::{self, BackendKind, ConfigError, Input};
+use crate::config::{BackendKind, ConfigError, Input};
 use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::events::EventWriter;
@@ -34,7 +33,8 @@ are medians over the rounds. Other load slows down libtorch more than the native
 
 embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head: \
 pooled states to loss. wait: time in which threads have no shard to compute. merge: sum of the gradients \
-of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of the kernel. \
+of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of \
+the kernel. \
 GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some \
 of them. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel \
 (ui.perfetto.dev displays it).";
@@ -101,8 +101,7 @@ struct Round {
 
 /// Runs the command.
 pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let resolved = config::load(&args.config, &args.set.overrides)
-        .map_err(|error| starter::explain(error, &args.config))?;
+    let resolved = args.set.load(&args.config)?;
     let config = resolved.config.clone();
     let backend = args.compute.start_training(backends, &config)?;
     // With `backend: auto`, both backends are compared.

@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::arguments::SetArgs;
 use super::exit::SUCCESS;
-use crate::cli::starter;
-use crate::config::{defaults, defaults_with, load, reference};
+use crate::config::{defaults, defaults_with, reference};
 use crate::output::print;
 
 const EXAMPLES: &str = "\
@@ -33,9 +32,7 @@ pub struct ConfigArgs {
 /// Runs the command.
 pub fn run(args: ConfigArgs) -> anyhow::Result<u8> {
     let text = match &args.config {
-        Some(path) => load(path, &args.set.overrides)
-            .map_err(|error| starter::explain(error, path))?
-            .to_yaml(),
+        Some(path) => args.set.load(path)?.to_yaml(),
         None if args.reference => reference(&defaults()),
         None => defaults_with(&args.set.overrides)?.to_yaml(),
     };

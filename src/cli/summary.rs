@@ -9,8 +9,7 @@ use super::arguments::SetArgs;
 use super::exit::SUCCESS;
 use crate::backend::native::NativeBackend;
 use crate::backend::{LargestBatch, MemoryEstimate};
-use crate::cli::starter;
-use crate::config::{self, Config, logit_count};
+use crate::config::{Config, logit_count};
 use crate::data;
 use crate::model::ModelSpec;
 use crate::model::summary::{Layer, summarize};
@@ -44,9 +43,7 @@ struct Report<'a> {
 /// Runs the command. Like Keras, counts an embedding of `text.vocabulary_size` rows.
 pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
     let backend = NativeBackend::start(None)?;
-    let config = config::load(&args.config, &args.set.overrides)
-        .map_err(|error| starter::explain(error, &args.config))?
-        .config;
+    let config = args.set.load(&args.config)?.config;
     let classes = args.classes.map(|classes| Ok(classes as usize));
     let classes = classes.unwrap_or_else(|| class_count(&config)).unwrap_or_else(|error| {
         note(format!("assuming 2 classes, because the training file cannot be read: {error:#}"));

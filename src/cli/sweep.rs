@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative, tensorboard};
-use crate::cli::{output_directory, starter};
+use super::{output_directory, starter};
 use crate::config::{ConfigError, Sweep, positive_integer};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;

@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
-use crate::cli::starter;
-use crate::config::{self, Column};
+use crate::config::Column;
 use crate::data::{self, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
 use crate::io::replace::{create_directory, ensure_new};
@@ -31,9 +30,7 @@ pub struct SplitArgs {
 
 /// Runs the command.
 pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)
-        .map_err(|error| starter::explain(error, &args.config))?
-        .config;
+    let config = args.set.load(&args.config)?.config;
     ensure_new(&args.to)?;
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;

@@ -8,8 +8,7 @@ use clap::Args;
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::cli::output_file;
-use crate::cli::starter;
-use crate::config::{self, Input};
+use crate::config::Input;
 use crate::data;
 use crate::output::format::group_digits;
 use crate::output::{message, note, print_data};
@@ -41,9 +40,7 @@ pub struct VocabArgs {
 
 /// Runs the command.
 pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)
-        .map_err(|error| starter::explain(error, &args.config))?
-        .config;
+    let config = args.set.load(&args.config)?.config;
     let index = index_of(&config.inputs, args.input.as_deref())?;
     output_file::check("--to", &args.to, &config, Some(&args.config))?;
     let train = data::load_training(&config)?.examples;
