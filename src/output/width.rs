@@ -102,6 +102,12 @@ pub fn shorten_names<'n>(names: impl IntoIterator<Item = &'n str>, width: usize)
     ShortNames { names: short, key }
 }
 
+/// Shortens the labels of classes to the columns that are left for them, but to no less than 12 columns
+/// and no more than 40.
+pub fn shorten_labels<'n>(labels: impl IntoIterator<Item = &'n str>, left: usize) -> ShortNames {
+    shorten_names(labels, left.clamp(12, 40))
+}
+
 /// Breaks a text at spaces into lines of at most `width` columns. Longer words get a line each.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

@@ -7,18 +7,15 @@ use serde::Serialize;
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
-use crate::cli::starter;
-use crate::config::{self, Input};
+use crate::config::Input;
 use crate::data::stats::{SplitStats, split_stats};
 use crate::data::unknown_texts;
 use crate::data::{self, SplitName};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
-use crate::output::width::{shorten_names, wrap_items};
+use crate::output::width::{shorten_labels, wrap_items};
 use crate::output::{print_json, print_wrapped, terminal_width};
 
-/// Minimum and maximum width of labels. Longer ones are shortened.
-const LABEL_WIDTHS: (usize, usize) = (12, 40);
 /// Maximum number of labels whose examples are counted in the text.
 const LISTED_LABELS: usize = 50;
 
@@ -49,9 +46,7 @@ struct StatsReport {
 
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
-    let config = config::load(&args.config, &args.set.overrides)
-        .map_err(|error| starter::explain(error, &args.config))?
-        .config;
+    let config = args.set.load(&args.config)?.config;
     let mut data = data::load(&config)?;
     let encoders = data.train.encoders(&config.inputs)?;
     data.drop_long_texts(&config)?;
@@ -112,16 +107,29 @@ fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> Stri
     }
     let width = table.widths()[0];
     out.push_str(&format!("\n{}\n\nlabels\n", table.lines_within(columns).join("\n")));
-    let (mut last, mut key) = ("", String::new());
-    for split in &report.splits {
+    out.push_str(&format_labels(&report.splits, width, columns));
+    out.push_str(
+        "\nlengths in tokens; truncated: texts longer than text.max_length;\n\
+         unknown: tokens that are not in the vocabulary\n",
+    );
+    for note in &report.notes {
+        out.push_str(&format!("note: {note}\n"));
+    }
+    out
+}
+
+/// Formats the number of examples of each label, in lines of at most `columns` columns. The names of the
+/// splits take up `width` of them.
+fn format_labels(splits: &[SplitStats], width: usize, columns: usize) -> String {
+    let (mut out, mut last, mut key) = (String::new(), "", String::new());
+    for split in splits {
         // All inputs of a split have the same labels.
         if std::mem::replace(&mut last, &split.name) == split.name {
             continue;
         }
-        let (min, max) = LABEL_WIDTHS;
-        let labels = shorten_names(
+        let labels = shorten_labels(
             split.labels.iter().take(LISTED_LABELS).map(|(label, _)| label.as_str()),
-            columns.saturating_sub(width + 10).clamp(min, max),
+            columns.saturating_sub(width + 10),
         );
         let counts = labels.names.iter().zip(&split.labels);
         let mut counts: Vec<String> = counts
@@ -141,13 +149,5 @@ fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> Stri
         }
         key = labels.key;
     }
-    out.push_str(&key);
-    out.push_str(
-        "\nlengths in tokens; truncated: texts longer than text.max_length;\n\
-         unknown: tokens that are not in the vocabulary\n",
-    );
-    for note in &report.notes {
-        out.push_str(&format!("note: {note}\n"));
-    }
-    out
+    out + &key
 }

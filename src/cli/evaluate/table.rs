@@ -6,15 +6,13 @@ use super::comparison::ComparisonReport;
 use crate::evaluation::{ClassScore, Evaluation};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
-use crate::output::width::{ShortNames, shorten_names};
+use crate::output::width::{ShortNames, shorten_labels};
 
 /// Maximum number of classes in the confusion matrix. With more classes, the most frequent mistakes
 /// are listed instead.
 const MATRIX_CLASSES: usize = 8;
 /// Number of mistakes in that list.
 const LISTED_MISTAKES: usize = 10;
-/// Minimum and maximum width of labels. Longer ones are shortened.
-const LABEL_WIDTHS: (usize, usize) = (12, 40);
 /// Width of the scores of a class.
 const SCORES_WIDTH: usize = 46;
 
@@ -37,10 +35,9 @@ pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> S
     score("ROC-AUC", ranking_metric(evaluation.roc_auc));
     score("average precision", ranking_metric(evaluation.average_precision));
     score("calibration error", format!("{:.4}", evaluation.expected_calibration_error));
-    let (min, max) = LABEL_WIDTHS;
-    let labels = shorten_names(
+    let labels = shorten_labels(
         evaluation.classes.iter().map(|class| class.label.as_str()),
-        width.saturating_sub(SCORES_WIDTH).clamp(min, max),
+        width.saturating_sub(SCORES_WIDTH),
     );
     let tables = [
         class_table(evaluation, &labels, width),
