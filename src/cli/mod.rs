@@ -18,6 +18,7 @@ mod output_directory;
 mod output_file;
 mod plot;
 mod predict;
+mod records;
 mod runs;
 mod serve;
 mod starter;

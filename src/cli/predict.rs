@@ -12,12 +12,13 @@ use serde_json::Value;
 
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
+use super::records::{csv_record, tsv_record};
 use super::texts::{FirstLine, TextArgs};
 use crate::backend::Backends;
 use crate::config::Column;
 use crate::io::input::is_stdin;
 use crate::output::format::group_digits;
-use crate::output::sanitize::{printable, tsv_field};
+use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};
 use crate::output::{
     is_terminal, message, note, print_data, print_json_lines, print_wrapped, terminal_width,
@@ -32,8 +33,8 @@ Examples:
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
 
-Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. Predictions are printed in the \
-order of the texts, as soon as they are available.
+Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. \
+Predictions are printed in the order of the texts, as soon as they are available.
 
 If the model has several text columns, pass each by name:
   lstmtext predict runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
@@ -177,7 +178,7 @@ impl Writer<'_> {
         names.extend(columns);
         match self.format {
             OutputFormat::Csv => print_data(&csv_record(&names)?),
-            OutputFormat::Tsv if self.top > 1 => print_data(&(tsv_record(&names) + "\n")),
+            OutputFormat::Tsv if self.top > 1 => print_data(&tsv_record(&names)),
             _ => Ok(()),
         }
     }
@@ -216,12 +217,7 @@ impl Writer<'_> {
         let predictions = classifier.predict_encoded(&inputs, batch_size, self.top)?;
         for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
-            if let OutputFormat::Csv = self.format {
-                out += &csv_record(&self.record(&texts, prediction))?;
-                continue;
-            }
-            out.push_str(&self.line(&texts, prediction)?);
-            out.push('\n');
+            out += &self.row(&texts, prediction)?;
         }
         match self.format {
             OutputFormat::Text => print_wrapped(&out),
@@ -231,51 +227,39 @@ impl Writer<'_> {
         Ok(classifier.unknown_examples(&inputs))
     }
 
-    fn line(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
-        let Prediction { label, probability, classes } = prediction;
-        let line = match self.format {
-            OutputFormat::Text => {
-                let mut items: Vec<String> = classes
-                    .iter()
-                    .map(|class| {
-                        let name = self.names.get(&class.label).unwrap_or(&class.label);
-                        let name = pad(name, self.width, Align::Left);
-                        format!("{name}  {:.4}", class.probability)
-                    })
-                    .collect();
-                items.extend(texts.iter().map(|text| printable(text).into_owned()));
-                let width = if is_terminal() { terminal_width() } else { usize::MAX };
-                wrap_items(&items, "  ", width).join("\n  ")
-            }
-            OutputFormat::Tsv | OutputFormat::Csv => tsv_record(&self.record(texts, prediction)),
-            OutputFormat::Jsonl => {
-                let prediction = JsonPrediction {
-                    label,
-                    probability: *probability,
-                    classes: (self.top > 1).then_some(classes),
-                    text: match texts {
-                        [text] => Value::from(*text),
-                        texts => Value::Object(self.columns.to_json(texts)),
-                    },
-                };
-                serde_json::to_string(&prediction).context("cannot encode a prediction")?
-            }
-        };
-        Ok(line)
+    /// Formats the prediction of an example in the format of the output.
+    fn row(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
+        match self.format {
+            OutputFormat::Text => Ok(self.text_row(texts, prediction)),
+            OutputFormat::Tsv => Ok(tsv_record(&self.record(texts, prediction))),
+            OutputFormat::Csv => csv_record(&self.record(texts, prediction)),
+            OutputFormat::Jsonl => self.json_row(texts, prediction),
+        }
     }
-}
 
-/// Formats fields as a row of a TSV file, without its end.
-fn tsv_record(fields: &[String]) -> String {
-    fields.iter().map(|field| tsv_field(field)).collect::<Vec<_>>().join("\t")
-}
+    fn text_row(&self, texts: &[&str], prediction: &Prediction) -> String {
+        let class = |class: &LabelProbability| {
+            let name = self.names.get(&class.label).unwrap_or(&class.label);
+            format!("{}  {:.4}", pad(name, self.width, Align::Left), class.probability)
+        };
+        let mut items: Vec<String> = prediction.classes.iter().map(class).collect();
+        items.extend(texts.iter().map(|text| printable(text).into_owned()));
+        let width = if is_terminal() { terminal_width() } else { usize::MAX };
+        wrap_items(&items, "  ", width).join("\n  ") + "\n"
+    }
 
-/// Formats fields as a row of a CSV file.
-fn csv_record(fields: &[String]) -> anyhow::Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(fields)?;
-    let bytes = writer.into_inner().context("cannot encode a prediction")?;
-    String::from_utf8(bytes).context("cannot encode a prediction")
+    fn json_row(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
+        let json = JsonPrediction {
+            label: &prediction.label,
+            probability: prediction.probability,
+            classes: (self.top > 1).then_some(&prediction.classes),
+            text: match texts {
+                [text] => Value::from(*text),
+                texts => Value::Object(self.columns.to_json(texts)),
+            },
+        };
+        Ok(serde_json::to_string(&json).context("cannot encode a prediction")? + "\n")
+    }
 }
 
 /// Prediction as a line of JSON.

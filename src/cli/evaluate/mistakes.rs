@@ -6,11 +6,11 @@ use std::str::FromStr;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
+use crate::cli::records::{csv_record, tsv_record};
 use crate::config::{Column, Config};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
 use crate::io::replace::write_output;
-use crate::output::sanitize::tsv_field;
 
 /// Output file. Its extension determines the format.
 #[derive(Clone, Debug)]
@@ -64,7 +64,6 @@ impl MistakesFile {
     ) -> anyhow::Result<usize> {
         let mistakes = predictions.mistakes();
         let texts = examples.texts(&mistakes, config)?;
-        let columns: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
         let rows = mistakes.iter().zip(&texts).map(|(example, texts)| {
             let (label, predicted) = (predictions.label(*example), predictions.predicted(*example));
             let probability = |class| Value::from(predictions.probability(*example, class));
@@ -81,13 +80,14 @@ impl MistakesFile {
             row
         });
         // A text column may have the name of one of these columns.
-        let columns: Vec<String> = columns
-            .into_iter()
-            .map(|name| if COLUMNS.contains(&&*name) { format!("text_{name}") } else { name })
-            .collect();
-        let names: Vec<&str> =
-            COLUMNS.into_iter().chain(columns.iter().map(String::as_str)).collect();
-        write_output(&self.path, &self.format.encode(&names, rows)?)?;
+        let text_column = |name: String| match COLUMNS.contains(&&*name) {
+            true => format!("text_{name}"),
+            false => name,
+        };
+        let text_columns = config.inputs.columns().into_iter().map(Column::key).map(text_column);
+        let names: Vec<String> =
+            COLUMNS.map(str::to_owned).into_iter().chain(text_columns).collect();
+        write_output(&self.path, self.format.encode(&names, rows)?.as_bytes())?;
         Ok(mistakes.len())
     }
 }
@@ -95,46 +95,37 @@ impl MistakesFile {
 impl Format {
     fn encode(
         self,
-        names: &[&str],
+        names: &[String],
         rows: impl Iterator<Item = Vec<Value>>,
-    ) -> anyhow::Result<Vec<u8>> {
-        let to_text = |value: &Value| match value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => match number.as_f64() {
-                Some(share) if number.is_f64() => format!("{share:.6}"),
-                _ => number.to_string(),
-            },
-            other => other.to_string(),
+    ) -> anyhow::Result<String> {
+        let mut out = match self {
+            Self::Csv => csv_record(names)?,
+            Self::Tsv => tsv_record(names),
+            Self::JsonLines => String::new(),
         };
-        match self {
-            Self::Csv => {
-                let mut writer = csv::Writer::from_writer(Vec::new());
-                writer.write_record(names)?;
-                for row in rows {
-                    writer.write_record(row.iter().map(to_text))?;
+        for row in rows {
+            let cells = || row.iter().map(cell).collect::<Vec<_>>();
+            out += &match self {
+                Self::Csv => csv_record(&cells())?,
+                Self::Tsv => tsv_record(&cells()),
+                Self::JsonLines => {
+                    let object: Map<String, Value> = names.iter().cloned().zip(row).collect();
+                    serde_json::to_string(&object).context("cannot encode a mistake")? + "\n"
                 }
-                writer.into_inner().context("cannot encode the mistakes")
-            }
-            Self::Tsv => {
-                let mut out = names.join("\t") + "\n";
-                for row in rows {
-                    let fields: Vec<String> =
-                        row.iter().map(|value| tsv_field(&to_text(value)).into_owned()).collect();
-                    out += &(fields.join("\t") + "\n");
-                }
-                Ok(out.into_bytes())
-            }
-            Self::JsonLines => {
-                let mut out = String::new();
-                for row in rows {
-                    let object: Map<String, Value> =
-                        names.iter().map(|name| (*name).to_owned()).zip(row).collect();
-                    out += &serde_json::to_string(&object).context("cannot encode a mistake")?;
-                    out.push('\n');
-                }
-                Ok(out.into_bytes())
-            }
+            };
         }
+        Ok(out)
+    }
+}
+
+/// Formats a value as a field of a TSV or CSV file.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.6}", number.as_f64().unwrap_or_default())
+        }
+        other => other.to_string(),
     }
 }
