@@ -156,19 +156,11 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     for (path, kind) in args.to.iter().zip(&kinds) {
         kind.check(path, texts[0].len() * inputs.len())?;
     }
-    // For each text and input; computed only if they are shown.
-    let probabilities: Vec<Vec<Vec<Vec<f64>>>> =
-        match args.json || kinds.iter().any(|kind| kind.has_probabilities()) {
-            true => {
-                let texts = (0..texts[0].len()).map(|example| {
-                    texts.iter().map(|column| column[example].clone()).collect::<Vec<_>>()
-                });
-                texts
-                    .map(|texts| explainer.prefix_probabilities(&texts))
-                    .collect::<anyhow::Result<_>>()?
-            }
-            false => vec![vec![Vec::new(); inputs.len()]; texts[0].len()],
-        };
+    // Computed only if they are shown.
+    let probabilities = match args.json || kinds.iter().any(|kind| kind.has_probabilities()) {
+        true => probabilities(&explainer, &texts)?,
+        false => vec![vec![Vec::new(); inputs.len()]; texts[0].len()],
+    };
     let mut all = Vec::new();
     for (input, parts) in inputs.column_indices().iter().enumerate() {
         for (text, probabilities) in join_columns(&texts, parts).iter().zip(&probabilities) {
@@ -200,6 +192,18 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(SUCCESS)
+}
+
+/// Computes the probabilities of the classes after each token, for each text and input. `columns` has the
+/// texts of each column.
+fn probabilities(
+    explainer: &Explainer,
+    columns: &[Vec<String>],
+) -> anyhow::Result<Vec<Vec<Vec<Vec<f64>>>>> {
+    let texts = |example: usize| -> Vec<String> {
+        columns.iter().map(|column| column[example].clone()).collect()
+    };
+    (0..columns[0].len()).map(|example| explainer.prefix_probabilities(&texts(example))).collect()
 }
 
 fn text_states(
@@ -308,8 +312,8 @@ impl FileKind {
         match texts <= most {
             true => Ok(()),
             false => Err(ConfigError::new(format!(
-                "--to \"{path}\": there are {texts} texts, but such a file holds at most {most}; .npz holds any \
-                 number"
+                "--to \"{path}\": there are {texts} texts, but such a file holds at most {most}; .npz \
+                 holds any number"
             ))),
         }
     }

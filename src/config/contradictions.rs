@@ -19,13 +19,15 @@ pub fn label_in_text(column: &Column) -> String {
 impl Config {
     /// Returns every contradiction between fields.
     pub(super) fn contradictions(&self) -> Vec<Fault> {
-        let faults = self.data_faults().into_iter().chain(self.model_faults());
+        let faults =
+            [self.data_faults(), self.column_faults(), self.split_faults(), self.model_faults()];
+        let faults = faults.into_iter().flatten();
         faults.map(|(field, message)| Fault { path: field_path(&field), message }).collect()
     }
 
     fn data_faults(&self) -> Vec<(String, String)> {
         let data = &self.data;
-        let mut faults = self.split_faults();
+        let mut faults = Vec::new();
         if data.train.as_os_str().is_empty() {
             let message = "missing; set it to the file or directory with the training data";
             faults.push(("data.train".into(), message.into()));
@@ -39,6 +41,19 @@ impl Config {
             let message = format!("needs named columns, which data.format: {format} does not have");
             faults.push(("data.filter".into(), message));
         }
+        if let ClassWeights::Given(weights) = &self.train.class_weights
+            && let Some(unknown) = weights.keys().find(|label| !labels.contains(label))
+            && !labels.is_empty()
+        {
+            let labels = join_names(&data.labels);
+            let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
+            faults.push(("train.class_weights".into(), message));
+        }
+        faults
+    }
+
+    fn column_faults(&self) -> Vec<(String, String)> {
+        let (data, mut faults) = (&self.data, Vec::new());
         if self.inputs.is_explicit() && data.text_column != Columns::named("text") {
             let message = "has no effect, because inputs sets the columns; remove it";
             faults.push(("data.text_column".into(), message.into()));
@@ -73,14 +88,6 @@ impl Config {
                 }
                 _ => {}
             }
-        }
-        if let ClassWeights::Given(weights) = &self.train.class_weights
-            && let Some(unknown) = weights.keys().find(|label| !labels.contains(label))
-            && !labels.is_empty()
-        {
-            let labels = join_names(&data.labels);
-            let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
-            faults.push(("train.class_weights".into(), message));
         }
         faults
     }

@@ -167,9 +167,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
         true => print_json(&entries(&runs, &differing))?,
         false if runs.is_empty() => message(format!("no runs in \"{}\"", directory.display())),
         false => {
-            // Scripts need whole names.
-            let min_name_width = if is_terminal() { MIN_NAME_WIDTH } else { usize::MAX };
-            print(&table(&runs, &differing, terminal_width(), min_name_width, is_grouped))?;
+            print(&table(&runs, &differing, is_grouped))?;
         }
     }
     Ok(SUCCESS)
@@ -210,16 +208,11 @@ const HEADINGS: [(&str, Align); 7] = [
 /// Heading above the columns of accuracy and loss.
 const SCORE_HEADING: (&str, usize) = ("validation", 2);
 
-/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each
-/// run whose value differs from the most common one. With `is_grouped`, a heading above each group names its
+/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each run
+/// whose value differs from the most common one. With `is_grouped`, a heading above each group names its
 /// validation examples.
-fn table(
-    runs: &[NamedRun],
-    differing: &[Difference],
-    width: usize,
-    min_name_width: usize,
-    is_grouped: bool,
-) -> String {
+fn table(runs: &[NamedRun], differing: &[Difference], is_grouped: bool) -> String {
+    let width = terminal_width();
     let fields = fields_of(differing);
     let names = |width| shorten_names(runs.iter().map(|run| run.name.as_str()), width);
     let whole = names(usize::MAX);
@@ -229,11 +222,14 @@ fn table(
         (with_fields, whole.key)
     } else {
         let without = columns(runs, &[], &whole.names);
-        let spare = width.saturating_sub(without.width() - without.widths()[0]);
-        let short = names(spare.max(min_name_width));
-        // Without a terminal, names are whole and lines as long as they need.
-        let width = if min_name_width == usize::MAX { usize::MAX } else { width };
-        (columns(runs, &[], &short.names).without_columns_beyond(width), short.key)
+        if is_terminal() {
+            let spare = width.saturating_sub(without.width() - without.widths()[0]);
+            let short = names(spare.max(MIN_NAME_WIDTH));
+            (columns(runs, &[], &short.names).without_columns_beyond(width), short.key)
+        } else {
+            // Scripts need whole names.
+            (without, whole.key)
+        }
     };
     let indent: usize = table.widths()[..SCORE_HEADING.1].iter().map(|width| width + 2).sum();
     let mut lines = vec![format!("{:indent$}{}", "", SCORE_HEADING.0)];
