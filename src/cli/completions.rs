@@ -8,11 +8,14 @@ use super::exit::SUCCESS;
 use crate::config::defaults;
 use crate::output::print;
 
+const EXAMPLE: &str = "\
+Example:
+  mkdir -p ~/.local/share/bash-completion/completions
+  lstmtext completions bash > ~/.local/share/bash-completion/completions/lstmtext";
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  mkdir -p ~/.local/share/bash-completion/completions\n  lstmtext completions bash > ~/.local/share/bash-completion/completions/lstmtext"
-)]
+#[command(after_help = EXAMPLE)]
 pub struct CompletionsArgs {
     /// Shell to complete in
     shell: Shell,

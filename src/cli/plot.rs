@@ -34,7 +34,8 @@ Examples:
   lstmtext plot sweeps/sweep              curves of the best runs in this directory
 
 curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of the runs with \
-the best validation, including running ones, in the order of their ranking. Training curves are smoothed as in TensorBoard; many steps are averaged.
+the best validation, including running ones, in the order of their ranking. Training curves are \
+smoothed as in TensorBoard; many steps are averaged.
 words.svg and words.png show, for models with two classes, the probability of the second class for \
 each word of the vocabulary by itself.
 

@@ -13,8 +13,7 @@ use super::sanitize::printable_lines;
 use super::width::{fold_prose, terminal_columns};
 
 /// Prints a line. Unprintable characters become escapes. On a terminal, a line that is too wide is broken
-/// between words. A closed stderr is ignored: it must not stop a
-/// training run.
+/// between words. A closed stderr is ignored: it must not stop a training run.
 pub fn message(line: impl Display) {
     let line = line.to_string();
     let line = printable_lines(&line);

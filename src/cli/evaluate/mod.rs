@@ -12,8 +12,7 @@ use super::output_file;
 use crate::backend::{Backends, Inference};
 use crate::config::{Config, DataConfig, Override};
 use crate::data::batch_plan::BatchLimit;
-use crate::data::unknown_texts;
-use crate::data::{self, Dataset, Examples, Fingerprint, SplitName};
+use crate::data::{self, Dataset, Examples, Fingerprint, SplitName, unknown_texts};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::io::input::inner_extension;
 use crate::io::spool::Spooled;
@@ -48,8 +47,8 @@ checkpoint.";
 pub struct EvaluateArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// Labeled file or directory, or - for stdin; the data section of the configuration describes its format and
-    /// columns
+    /// Labeled file or directory, or - for stdin; the data section of the configuration describes its
+    /// format and columns
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     data: Option<PathBuf>,
     /// Split of the run's own data; by default test, or validation if there are no test examples
@@ -234,7 +233,9 @@ fn examples(
     if let (Some(name), Some(path)) = (&args.data, data) {
         let examples = data::read_examples(path, config, &checkpoint.labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
-            true => error.context("use --set data.filter={} to read all rows; the run's data.filter is for its own data"),
+            true => error.context(
+                "use --set data.filter={} to read all rows; the run's data.filter is for its own data",
+            ),
             false => error,
         })?;
         examples.notes.iter().for_each(note);

@@ -29,7 +29,8 @@ Examples:
   lstmtext explain runs/b --input story=\"Mary went home.\" --input question=\"Where is Mary?\"
 
 In a terminal, words have the color of the class that they support. Words outside the vocabulary \
-are underlined, or followed by [?] without colors; truncated text is grey. Put -- before a text that begins with -.
+are underlined, or followed by [?] without colors; truncated text is grey. Put -- before a text that \
+begins with -.
 
 Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support \
 the class. Integrated gradients use PAD in place of every word as their baseline; they add up to \

@@ -15,7 +15,8 @@ Examples:
 
 A run is running, finished, stopped (by a signal; continue it with train --resume) or failed \
 (because of an error). Accuracy and loss are validation scores of the epoch that is shown: the best \
-one, or the last one with train.early_stopping.restore_best: false. Configuration fields that differ between the runs are shown in additional columns, or below each run. \
+one, or the last one with train.early_stopping.restore_best: false. Configuration fields that differ \
+between the runs are shown in additional columns, or below each run. \
 To list a directory named diff, write ./diff.";
 
 /// List runs, the best first, with the differences in their configurations

@@ -31,10 +31,10 @@ use crate::random::normal;
 /// - `FILE.npy`, a matrix [words, E] of little-endian f4 or f8 in C order, with the words in
 ///   `FILE.txt` (or .txt.gz, .txt.zst) in the same directory, one per line.
 ///
-/// Words are looked up literally, then composed (NFC). If a word occurs twice, its first vector is used. Vectors of words
-/// that are not in the file, and of the special ids, are drawn from a normal distribution with the
-/// mean and variance of the vectors found, separately for each dimension. PAD is zero. Only the
-/// values of the vectors that are used must be finite.
+/// Words are looked up literally, then composed (NFC). If a word occurs twice, its first vector is
+/// used. Vectors of words that are not in the file, and of the special ids, are drawn from a normal
+/// distribution with the mean and variance of the vectors found, separately for each dimension. PAD is
+/// zero. Only the values of the vectors that are used must be finite.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, has an unsupported format or a broken line, has
