@@ -8,18 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, BufWriter};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tempfile::{Builder, TempDir};
+use tempfile::TempDir;
 
 use super::formats::{Rows, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
@@ -29,6 +26,7 @@ use crate::io::files::{
     sha256, sha256_of, sync_directory,
 };
 use crate::io::input::{inner_extension, is_compressed};
+use crate::io::replace::temporary_directory;
 use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
@@ -80,7 +78,6 @@ struct HashedFile {
     path: PathBuf,
     sha256: String,
     identity: FileIdentity,
-    bytes: u64,
 }
 
 impl HashedFile {
@@ -92,7 +89,7 @@ impl HashedFile {
         };
         let (sha256, metadata) =
             read().with_context(|| format!("cannot read \"{}\"", path.display()))?;
-        Ok(Self { path, sha256, identity: FileIdentity::of(&metadata), bytes: metadata.len() })
+        Ok(Self { path, sha256, identity: FileIdentity::of(&metadata) })
     }
 }
 
@@ -249,21 +246,15 @@ impl CacheEntry {
     /// # Errors
     /// Returns an error if the directory cannot be created.
     fn create(&self) -> anyhow::Result<CacheWriter<'_>> {
-        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
-        let parent = self.parent();
-        remove_abandoned(parent);
-        let create = || -> io::Result<CacheWriter> {
-            let temporary = Builder::new()
-                .prefix(&format!(".{name}."))
-                .permissions(Permissions::from_mode(0o777))
-                .tempdir_in(parent)?;
-            let lock = File::open(temporary.path())?;
-            // Fails on a file system without locks, and if `remove_abandoned` of another process takes
-            // the new directory for an abandoned one; then it cannot be written to.
-            let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-            Ok(CacheWriter { entry: self, temporary, _lock: lock })
-        };
-        create().with_context(|| format!("cannot create a directory in \"{}\"", parent.display()))
+        remove_abandoned(self.parent());
+        let temporary = temporary_directory(&self.directory)?;
+        let lock = File::open(temporary.path());
+        let lock =
+            lock.with_context(|| format!("cannot read \"{}\"", temporary.path().display()))?;
+        // Fails on a file system without locks, and if `remove_abandoned` of another process takes
+        // the new directory for an abandoned one; then it cannot be written to.
+        let _ = lock.try_lock();
+        Ok(CacheWriter { entry: self, temporary, _lock: lock })
     }
 
     fn parent(&self) -> &Path {
@@ -392,7 +383,7 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config) -> CacheKey<'a> {
             ("version", data.version.into()),
         ]),
         inputs: inputs.collect(),
-        files: files.iter().map(|file| (file.bytes, file.sha256.clone())).collect(),
+        files: files.iter().map(|file| (file.identity.bytes(), file.sha256.clone())).collect(),
     }
 }
 
@@ -428,11 +419,11 @@ fn remove_abandoned(directory: &Path) {
 /// Returns true if the process that created a temporary directory has ended: it has released its lock.
 fn is_abandoned(directory: &Path) -> bool {
     let Ok(opened) = File::open(directory) else { return false };
-    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+    match opened.try_lock() {
         Ok(()) => true,
-        Err(Errno::WOULDBLOCK) => false,
+        Err(TryLockError::WouldBlock) => false,
         // The file system does not support locks.
-        Err(_) => {
+        Err(TryLockError::Error(_)) => {
             let age = opened.metadata().and_then(|metadata| metadata.modified());
             age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED))
         }

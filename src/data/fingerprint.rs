@@ -1,4 +1,4 @@
-//! Fingerprints of sets of examples: whether two of them are the same, without keeping the texts.
+//! Fingerprints of sets of examples. They show whether two sets are the same, without keeping the texts.
 
 use std::fmt;
 use std::ops::Add;
@@ -96,18 +96,18 @@ pub struct SplitFingerprints {
     pub test: Fingerprint,
 }
 
-/// Use of some examples in the training of a model.
+/// Use of a set of examples in the training of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// The model was trained on all of them.
-    Trained,
-    /// They include all training examples.
+    /// The training examples.
+    Training,
+    /// All training examples and others.
     IncludesTraining,
-    /// They chose the best weights.
-    Chosen,
-    /// They are the test examples.
-    Held,
-    /// Unknown: some of them may be training examples.
+    /// The validation examples, by which the best weights were chosen.
+    Validation,
+    /// The test examples.
+    Test,
+    /// Another set, which may contain training examples.
     Unknown,
 }
 
@@ -125,9 +125,9 @@ impl SplitFingerprints {
     pub fn usage(&self, examples: Fingerprint) -> Usage {
         let Self { train, validation, test } = *self;
         match examples {
-            _ if examples == train => Usage::Trained,
-            _ if examples == validation => Usage::Chosen,
-            _ if examples == test => Usage::Held,
+            _ if examples == train => Usage::Training,
+            _ if examples == validation => Usage::Validation,
+            _ if examples == test => Usage::Test,
             _ if [train + validation, train + test, train + validation + test]
                 .contains(&examples) =>
             {
@@ -176,9 +176,9 @@ mod tests {
             validation: fingerprint(&[(3, "a")]),
             test: fingerprint(&[(4, "b")]),
         };
-        assert_eq!(splits.usage(splits.train), Usage::Trained);
-        assert_eq!(splits.usage(splits.validation), Usage::Chosen);
-        assert_eq!(splits.usage(splits.test), Usage::Held);
+        assert_eq!(splits.usage(splits.train), Usage::Training);
+        assert_eq!(splits.usage(splits.validation), Usage::Validation);
+        assert_eq!(splits.usage(splits.test), Usage::Test);
         assert_eq!(splits.usage(splits.validation + splits.train), Usage::IncludesTraining);
         assert_eq!(splits.usage(fingerprint(&[(1, "a")])), Usage::Unknown);
     }

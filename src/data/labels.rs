@@ -1,4 +1,5 @@
-//! Labels that look alike, such as "neg" and "Neg". They are separate classes, most likely by mistake.
+//! Labels in notes: their excerpts, and those that look alike, such as "neg" and "Neg", which are separate
+//! classes most likely by mistake.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,6 +11,12 @@ use crate::output::format::{group_digits, join_names};
 
 /// Maximum number of groups of labels in the notes.
 const SHOWN: usize = 5;
+
+/// Returns excerpts of the labels for which `is_named` has true.
+pub fn named(labels: &[String], is_named: impl Iterator<Item = bool>) -> Vec<String> {
+    let named = labels.iter().zip(is_named).filter(|(_, is_named)| *is_named);
+    named.map(|(label, _)| format!("{:?}", excerpt(label))).collect()
+}
 
 /// Returns notes on labels that look alike. `counts` has each label with its number of examples.
 pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<String> {

@@ -5,62 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::data_splits::{DataSplits, drop_long_texts};
 use super::examples::{Examples, read_nonempty_source, with_classes};
-use super::fingerprint::SplitFingerprints;
-use super::formats::{Rows, excerpt};
-use super::labels::{look_alikes, not_renamed};
-use super::source::{Source, TextHash};
+use super::formats::Rows;
+use super::source::Source;
 use super::split::{Split, by_position, stratified};
 use super::split_name::SplitName;
-use crate::config::{Config, DataConfig, Inputs, Portion, SplitMethod, UnseenLabels};
-use crate::output::format::{join_names, pluralize};
-
-/// All examples of a configuration.
-#[derive(Clone, Debug)]
-pub struct DataSplits {
-    /// Class names, indexed by class.
-    pub labels: Vec<String>,
-    /// Training examples.
-    pub train: Examples,
-    /// Validation examples, at least one.
-    pub validation: Examples,
-    /// Test examples, possibly none.
-    pub test: Examples,
-    /// Notes for the user, such as skipped rows and texts that occur in two splits.
-    pub notes: Vec<String>,
-}
-
-impl DataSplits {
-    /// Drops training examples whose text has more than `text.train_max_length` tokens. Also drops
-    /// such validation examples, if they were split off the training file.
-    ///
-    /// # Errors
-    /// Returns an error if no example of a split is left.
-    pub fn drop_long_texts(&mut self, config: &Config) -> anyhow::Result<()> {
-        let splits =
-            [(SplitName::Train, &mut self.train), (SplitName::Validation, &mut self.validation)];
-        for (name, examples) in splits {
-            self.notes.extend(drop_long_texts(examples, name, &self.labels, config)?);
-        }
-        Ok(())
-    }
-
-    /// Computes the fingerprints of all splits.
-    pub fn fingerprints(&self) -> SplitFingerprints {
-        let [train, validation, test] =
-            SplitName::ALL.map(|name| self.split(name).fingerprint(&self.labels));
-        SplitFingerprints { train, validation, test }
-    }
-
-    /// Returns the examples of a split.
-    pub fn split(&self, name: SplitName) -> &Examples {
-        match name {
-            SplitName::Train => &self.train,
-            SplitName::Validation => &self.validation,
-            SplitName::Test => &self.test,
-        }
-    }
-}
+use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
+use crate::config::{Config, DataConfig, Portion, SplitMethod, UnseenLabels};
 
 /// Class names and training examples of a configuration.
 #[derive(Clone, Debug)]
@@ -176,9 +128,9 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(overlap_note(&splits, SplitName::Test, data));
     let advice = |name: &str| {
         format!(
-            "there are no {name} examples; set data.{name}, or increase data.split.{name} (alike texts \
-             stay in one split, so a large group of them may not fit; and one text of each label \
-             stays in the training split)"
+            "there are no {name} examples; set data.{name}, or increase data.split.{name} (texts \
+             that are alike stay in one split, so a large group of them may not fit, and one text of \
+             each label stays in the training split)"
         )
     };
     if splits.validation.is_empty() {
@@ -261,142 +213,6 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
             stratified(&train.source.hashes, labels, validation, test, keep_classes, seed)
         }
     })
-}
-
-/// Drops the examples of a split whose text has more than `text.train_max_length` tokens, if it is the
-/// training split or the validation split that was split off it. Returns notes on them.
-fn drop_long_texts(
-    examples: &mut Examples,
-    name: SplitName,
-    labels: &[String],
-    config: &Config,
-) -> anyhow::Result<Vec<String>> {
-    let name = match name {
-        SplitName::Train => "training",
-        SplitName::Validation if config.data.validation.is_none() => "validation",
-        _ => return Ok(Vec::new()),
-    };
-    let is_unlimited = config.inputs.iter().all(|input| input.text.train_max_length.is_none());
-    if is_unlimited || examples.is_empty() {
-        return Ok(Vec::new());
-    }
-    let short: Vec<usize> =
-        (0..examples.len()).filter(|index| is_short(examples, *index, &config.inputs)).collect();
-    if short.is_empty() {
-        bail!("text.train_max_length leaves no {name} examples; increase it");
-    }
-    let (dropped, total) = (examples.len() - short.len(), examples.len());
-    let mut notes = vec![format!(
-        "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
-    )];
-    let before = examples.targets.class_counts(labels.len());
-    *examples = Examples { notes: examples.notes.clone(), ..examples.select(&short) };
-    let after = examples.targets.class_counts(labels.len());
-    let emptied = before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
-    let emptied = named(labels, emptied);
-    if !emptied.is_empty() {
-        let labels = join_names(&emptied);
-        notes.push(format!("text.train_max_length leaves no {name} example of {labels}"));
-    }
-    Ok(notes)
-}
-
-/// Returns true if no text of the example exceeds `text.train_max_length`.
-fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
-    let row = examples.rows[index] as usize;
-    inputs.iter().zip(&examples.source.inputs).all(|(input, texts)| {
-        input.text.train_max_length.is_none_or(|limit| texts.text(row).len() <= limit)
-    })
-}
-
-/// Returns a note if a renamed label does not occur: its old name may be misspelled.
-fn unused_name_note(config: &DataConfig, labels: &[String]) -> Option<String> {
-    let (old, _) = config.label_names.iter().find(|(_, new)| !labels.contains(new))?;
-    Some(format!("data.label_names: no training example has the label \"{old}\""))
-}
-
-/// Returns notes on labels that look alike or are rare, and on splits that lack classes.
-fn class_notes(splits: &DataSplits, config: &DataConfig) -> Vec<String> {
-    let labels = &splits.labels;
-    let count = |name: SplitName| splits.split(name).targets.class_counts(labels.len());
-    let [train, validation, test] = SplitName::ALL.map(count);
-    let total = |class: usize| (train[class] + validation[class] + test[class]) as usize;
-    let totals: Vec<(&str, usize)> =
-        labels.iter().enumerate().map(|(class, label)| (label.as_str(), total(class))).collect();
-    let mut notes = look_alikes(&totals);
-    notes.extend(not_renamed(labels, &config.label_names));
-
-    let single = named(labels, totals.iter().map(|(_, count)| *count == 1));
-    if !single.is_empty() {
-        let labels = pluralize(single.len(), "label");
-        let have = if single.len() == 1 { "has" } else { "have" };
-        notes.push(format!("{labels} {have} a single example: {}", join_names(&single)));
-    }
-    let untrained = named(labels, train.iter().map(|count| *count == 0.0));
-    if !untrained.is_empty() {
-        let advice = match is_by_position(config) && config.unseen_labels == UnseenLabels::Error {
-            true => SORTED,
-            false => "; the model cannot learn to predict it",
-        };
-        let labels = if untrained.len() == 1 { "the label" } else { "any of the labels" };
-        notes.push(format!("no training example has {labels} {}{advice}", join_names(&untrained)));
-    }
-    for name in SplitName::ALL {
-        notes.extend(single_label_note(name, splits.split(name), labels, config));
-    }
-    notes
-}
-
-/// Returns a note if all examples of the validation or test split have the same label.
-fn single_label_note(
-    name: SplitName,
-    examples: &Examples,
-    labels: &[String],
-    config: &DataConfig,
-) -> Option<String> {
-    let has_file = match name {
-        SplitName::Train => return None,
-        SplitName::Validation => config.validation.is_some(),
-        SplitName::Test => config.test.is_some(),
-    };
-    let counts = examples.targets.class_counts(labels.len());
-    let present = named(labels, counts.iter().map(|count| *count > 0.0));
-    let [only] = &present[..] else { return None };
-    if examples.len() == 1 {
-        return None;
-    }
-    let advice = match is_by_position(config) && !has_file {
-        true => SORTED,
-        false => "; its scores say nothing about the other labels",
-    };
-    Some(format!("all {name} examples have the label {only}{advice}"))
-}
-
-/// Returns true if the file's order decides which examples are in which split.
-fn is_by_position(config: &DataConfig) -> bool {
-    config.split.method == SplitMethod::Position && !config.split.shuffle
-}
-
-/// Advice for a split by position.
-const SORTED: &str = ": the file may be sorted by label; set data.split.shuffle: true";
-
-/// Returns excerpts of the labels for which `is_named` has true.
-fn named(labels: &[String], is_named: impl Iterator<Item = bool>) -> Vec<String> {
-    let named = labels.iter().zip(is_named).filter(|(_, is_named)| *is_named);
-    named.map(|(label, _)| format!("{:?}", excerpt(label))).collect()
-}
-
-/// Returns a note if texts of a split also occur in the training split, which inflates its scores.
-fn overlap_note(splits: &DataSplits, name: SplitName, config: &DataConfig) -> Option<String> {
-    let train: HashSet<&TextHash> = splits.train.hashes().collect();
-    let split = splits.split(name);
-    let common = split.hashes().filter(|hash| train.contains(hash)).count();
-    let also = if common == 1 { "is also a training text" } else { "are also training texts" };
-    let alike = match config.has_first_rules() {
-        true => "",
-        false => ", up to case, spaces, punctuation and tags",
-    };
-    (common > 0).then(|| format!("{common} of {} {name} texts {also}{alike}", split.len()))
 }
 
 #[cfg(test)]

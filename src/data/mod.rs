@@ -3,6 +3,7 @@
 
 pub mod batch_plan;
 mod cache;
+mod data_splits;
 mod dataset;
 mod examples;
 mod fingerprint;
@@ -13,17 +14,19 @@ pub mod prepared;
 mod source;
 mod split;
 mod split_name;
+mod split_notes;
 pub mod stats;
 mod targets;
 pub mod unknown_texts;
 
+pub use data_splits::DataSplits;
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
 pub use formats::{
     Rows, describe_data_line, expand_pattern, format_of, json_text, limits, read_texts,
 };
-pub use load::{DataSplits, TrainingData, load, load_split, load_training};
+pub use load::{TrainingData, load, load_split, load_training};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

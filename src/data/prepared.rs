@@ -82,16 +82,11 @@ impl PreparedData {
         let fingerprints = splits.fingerprints();
         let mut notes = splits.notes;
         let inputs = &resolved.config.inputs;
-        for (index, input) in inputs.iter().enumerate() {
-            notes.extend(unknown_texts::script_note(&splits.train, index, input));
-        }
+        notes.extend(unknown_texts::script_notes(&splits.train, inputs));
         let mut encode = |name: &str, examples: Examples| -> anyhow::Result<Dataset> {
             let dataset = examples.clone().encoded(&encoders)?;
-            for (index, input) in inputs.iter().enumerate() {
-                let (encoder, corpus) = (&encoders[index], &dataset.inputs[index]);
-                let of_input = unknown_texts::notes(name, &examples, index, input, encoder, corpus);
-                notes.extend(of_input);
-            }
+            let corpora = &dataset.inputs;
+            notes.extend(unknown_texts::notes(name, &examples, inputs, &encoders, corpora));
             Ok(dataset)
         };
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Texts of which a model knows nothing: empty ones, and those without a word of the vocabulary.
 
 use super::Examples;
-use crate::config::{Input, TokenizerKind};
+use crate::config::{Input, Inputs, TokenizerKind};
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, Encoder};
 
@@ -12,46 +12,47 @@ const SAMPLE: usize = 10_000;
 /// Mean length in characters above which words in a script without spaces are whole clauses.
 const CLAUSE: usize = 6;
 
-/// Returns notes on the texts of an input, given by its index, of which the model knows nothing.
-/// `corpus` has the texts as encoded by `encoder`, and `name` says which they are, such as "training
-/// texts".
+/// Returns notes on the texts of which the model knows nothing. For each input, `corpora` has the texts
+/// as `encoders` encode them. `name` says which texts they are, such as "training texts".
 pub fn notes(
     name: &str,
     examples: &Examples,
-    index: usize,
-    input: &Input,
-    encoder: &Encoder,
-    corpus: &Corpus,
+    inputs: &Inputs,
+    encoders: &[Encoder],
+    corpora: &[Corpus],
 ) -> Vec<String> {
-    let texts = corpus.len();
-    let tokenized = &examples.source.inputs[index];
-    let empty =
-        examples.rows.iter().filter(|row| tokenized.text(**row as usize).is_empty()).count();
-    let unknown = encoder.unknown_texts(corpus) - empty;
-    let note = |count: usize, what: &str, advice: &dyn Fn() -> String| {
-        let advice = if count as f64 >= MANY * texts as f64 { advice() } else { String::new() };
-        let (count, texts) = (group_digits(count), group_digits(texts));
-        let input = input.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
-        format!("{input}{count} of {texts} {name} {what}{advice}")
-    };
     let mut notes = Vec::new();
-    if empty > 0 {
-        let check = || format!("; remove them, or check {}", input.field("column"));
-        notes.push(note(empty, "are empty", &check));
-    }
-    if unknown > 0 {
-        let advice = || match is_unsegmented(tokenized.words(), input) {
-            true => String::new(),
-            false => vocabulary_advice(input, encoder),
+    for (index, input) in inputs.iter().enumerate() {
+        let (encoder, corpus) = (&encoders[index], &corpora[index]);
+        let tokenized = &examples.source.inputs[index];
+        let is_empty = |row: &&u32| tokenized.text(**row as usize).is_empty();
+        let empty = examples.rows.iter().filter(is_empty).count();
+        let unknown = encoder.unknown_texts(corpus) - empty;
+        let mut note = |count: usize, fault: &str, advice: &dyn Fn() -> String| {
+            let texts = corpus.len();
+            let advice = if count as f64 >= MANY * texts as f64 { advice() } else { String::new() };
+            let (count, texts) = (group_digits(count), group_digits(texts));
+            let input = input.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
+            notes.push(format!("{input}{count} of {texts} {name} {fault}{advice}"));
         };
-        notes.push(note(unknown, "have no known word", &advice));
+        if empty > 0 {
+            let check = || format!("; remove them, or check {}", input.field("column"));
+            note(empty, "are empty", &check);
+        }
+        if unknown > 0 {
+            let advice = || match is_unsegmented(tokenized.words(), input) {
+                true => String::new(),
+                false => vocabulary_advice(input, encoder),
+            };
+            note(unknown, "have no known word", &advice);
+        }
     }
     notes
 }
 
-/// Returns a note if the tokenizer does not fit the script of these examples.
-pub fn script_note(examples: &Examples, index: usize, input: &Input) -> Option<String> {
-    is_unsegmented(examples.source.inputs[index].words(), input).then(|| {
+/// Returns a note for each input whose tokenizer does not fit the script of these examples.
+pub fn script_notes(examples: &Examples, inputs: &Inputs) -> Vec<String> {
+    let note = |input: &Input| {
         format!(
             "the texts are in a script without spaces between words, which {field}: {tokenizer} does not \
              split; set {field}: {characters}",
@@ -59,7 +60,10 @@ pub fn script_note(examples: &Examples, index: usize, input: &Input) -> Option<S
             tokenizer = input.text.tokenizer.as_str(),
             characters = TokenizerKind::Characters.as_str(),
         )
-    })
+    };
+    let tokenized = inputs.iter().zip(&examples.source.inputs);
+    let unsegmented = tokenized.filter(|(input, texts)| is_unsegmented(texts.words(), input));
+    unsegmented.map(|(input, _)| note(input)).collect()
 }
 
 /// Returns the setting that gives more words an id.

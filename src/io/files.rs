@@ -85,6 +85,11 @@ impl FileIdentity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Size of the file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 /// Returns the error of a path that is not a regular file.

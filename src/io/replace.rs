@@ -288,8 +288,11 @@ fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(&prefix(path)).tempfile_in(parent_directory(path))
 }
 
-/// Creates a temporary directory in the directory of `path`.
-fn temporary_directory(path: &Path) -> anyhow::Result<TempDir> {
+/// Creates a temporary directory in the directory of `path`, which is to become the directory `path`.
+///
+/// # Errors
+/// Returns an error if the directory cannot be created.
+pub fn temporary_directory(path: &Path) -> anyhow::Result<TempDir> {
     let mut builder = Builder::new();
     builder.permissions(Permissions::from_mode(0o777)).rand_bytes(RANDOM_LENGTH).suffix(SUFFIX);
     let created = builder.prefix(&prefix(path)).tempdir_in(parent_directory(path));

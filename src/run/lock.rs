@@ -1,6 +1,6 @@
 //! Lock of a run directory: a locked file with the id of the process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use crate::io::files::{open, open_with};
 
@@ -38,12 +36,12 @@ impl Lock {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(false);
             let mut file = open_with(options, &path).with_context(unusable)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if start.elapsed() < TIMEOUT => {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if start.elapsed() < TIMEOUT => {
                     thread::sleep(TIMEOUT / 40);
                     continue;
                 }
-                Err(Errno::WOULDBLOCK) => {
+                Err(TryLockError::WouldBlock) => {
                     let mut process = String::new();
                     let _ = file.read_to_string(&mut process);
                     bail!(
@@ -54,7 +52,7 @@ impl Lock {
                     );
                 }
                 // The file system does not support locks.
-                Err(_) => return Ok(Self { path, _file: file }),
+                Err(TryLockError::Error(_)) => return Ok(Self { path, _file: file }),
                 Ok(()) => {}
             }
             // The last owner may have removed the file after it was opened here.
@@ -81,7 +79,7 @@ impl Drop for Lock {
 pub(super) fn is_locked(directory: &Path) -> bool {
     let Ok(file) = open(&directory.join(FILE)) else { return false };
     // With a shared lock, any number of processes can check at the same time.
-    flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]
@@ -113,7 +111,7 @@ mod tests {
         fs::write(directory.path().join(FILE), "1\n").unwrap();
         assert!(!is_locked());
         let checking = File::open(directory.path().join(FILE)).unwrap();
-        flock(&checking, FlockOperation::NonBlockingLockShared).unwrap();
+        checking.try_lock_shared().unwrap();
         let other = thread::spawn(move || {
             thread::sleep(TIMEOUT / 8);
             drop(checking);

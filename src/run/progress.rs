@@ -47,8 +47,8 @@ pub struct Progress {
     /// of steps of an epoch has changed during the run.
     #[serde(default)]
     pub schedule_offset: i64,
-    /// What computed the run, as far as rounding depends on it; `None` in checkpoints of earlier
-    /// versions.
+    /// Program, library and device that computed the run, on which rounding depends; `None` in
+    /// checkpoints of earlier versions.
     #[serde(default)]
     pub arithmetic: Option<String>,
 }

@@ -15,6 +15,7 @@ use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_labels, wrap_items};
 use crate::output::{print_json, print_wrapped, terminal_width};
+use crate::text::Encoder;
 
 /// Maximum number of labels whose examples are counted in the text.
 const LISTED_LABELS: usize = 50;
@@ -51,20 +52,21 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let encoders = data.train.encoders(&config.inputs)?;
     data.drop_long_texts(&config)?;
     let (mut splits, mut notes) = (Vec::new(), data.notes.clone());
-    for (index, input) in config.inputs.iter().enumerate() {
-        notes.extend(unknown_texts::script_note(&data.train, index, input));
-    }
+    notes.extend(unknown_texts::script_notes(&data.train, &config.inputs));
     for name in SplitName::ALL {
         let examples = data.split(name);
         if examples.is_empty() {
             continue;
         }
-        for (index, (input, encoder)) in config.inputs.iter().zip(&*encoders).enumerate() {
-            let corpus = examples.encode(index, &encoder.without_truncation())?;
-            let targets = &examples.targets;
-            let texts = &format!("{name} texts");
-            notes.extend(unknown_texts::notes(texts, examples, index, input, encoder, &corpus));
-            splits.push(split_stats(name, input, &corpus, &data.labels, targets));
+        let encode = |(index, encoder): (usize, &Encoder)| {
+            examples.encode(index, &encoder.without_truncation())
+        };
+        let corpora = encoders.iter().enumerate().map(encode);
+        let corpora = corpora.collect::<anyhow::Result<Vec<_>>>()?;
+        let texts = format!("{name} texts");
+        notes.extend(unknown_texts::notes(&texts, examples, &config.inputs, &encoders, &corpora));
+        for (input, corpus) in config.inputs.iter().zip(&corpora) {
+            splits.push(split_stats(name, input, corpus, &data.labels, &examples.targets));
         }
     }
     let report = StatsReport {

@@ -175,12 +175,8 @@ fn note_weights(run: &Path, checkpoint: &Checkpoint) {
 /// Prints notes on the texts of which the model knows nothing. `data` has the encoded examples.
 fn note_unknown_texts(subject: &Subject, examples: &Examples, data: &Dataset) {
     let Checkpoint { resolved, encoders, .. } = &subject.checkpoint;
-    for (index, input) in resolved.config.inputs.iter().enumerate() {
-        let (encoder, corpus) = (&encoders[index], &data.inputs[index]);
-        unknown_texts::notes("texts", examples, index, input, encoder, corpus)
-            .iter()
-            .for_each(note);
-    }
+    let inputs = &resolved.config.inputs;
+    unknown_texts::notes("texts", examples, inputs, encoders, &data.inputs).iter().for_each(note);
 }
 
 fn predict(subject: &Subject, data: &Dataset, config: &Config) -> anyhow::Result<Predictions> {

@@ -48,18 +48,18 @@ pub fn of_file(examples: Fingerprint, recorded: Option<SplitFingerprints>) -> Op
 
 fn of_usage(usage: Usage) -> Option<String> {
     let known = match usage {
-        Usage::Trained => {
+        Usage::Training => {
             "these are the training examples of the checkpoint: their scores say little about other texts"
         }
         Usage::IncludesTraining => {
             "these examples include all training examples of the checkpoint: their scores say little about \
              other texts"
         }
-        Usage::Chosen => {
+        Usage::Validation => {
             "these are the validation examples of the checkpoint, which chose its weights: other texts may \
              score lower"
         }
-        Usage::Held | Usage::Unknown => return None,
+        Usage::Test | Usage::Unknown => return None,
     };
     Some(known.to_owned())
 }
@@ -81,8 +81,8 @@ pub fn of_comparison(
         }));
     };
     let usage = other_splits.usage(examples);
-    let is_trained = matches!(usage, Usage::Trained | Usage::IncludesTraining);
-    let is_unseen = matches!(usage, Usage::Chosen | Usage::Held);
+    let is_trained = matches!(usage, Usage::Training | Usage::IncludesTraining);
+    let is_unseen = matches!(usage, Usage::Validation | Usage::Test);
     Ok(match () {
         _ if other_splits.train == first_splits.train => None,
         _ if is_trained => Some(format!("\"{path}\" was trained on these examples")),

@@ -50,25 +50,7 @@ impl Reader<'_> {
     /// Reads the row that begins with the line `first`.
     fn read_row(&mut self, first: Line, sink: &mut Sink) -> anyhow::Result<()> {
         let start = first.number;
-        let mut record = Record::new(self.config.has_first_rules());
-        let mut lines = Vec::new();
-        let mut next = Some(first);
-        let mut size = 0;
-        let fault = loop {
-            let Some(line) = next else { break Some(Fault::Unclosed) };
-            size += line.bytes.len() as u64;
-            if size > self.limit.bytes {
-                let subject = format!("{}:{start}: the row", sink.file());
-                bail!("{}; check it for an unclosed quote", self.limit.exceeded(&subject));
-            }
-            let state = record.feed(&line.bytes);
-            lines.push(line);
-            match state {
-                State::Ended => break None,
-                State::Malformed => break Some(Fault::Malformed(record.rest(&lines))),
-                _ => next = self.lines.next()?,
-            }
-        };
+        let Parsed { record, mut lines, fault } = self.parse_row(first, sink)?;
         let last = lines.last().map_or(start, |line| line.number);
         let swallowed = lines.len() > 1
             && !self.config.has_first_rules()
@@ -113,6 +95,31 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Parses the lines of the row that begins with the line `first`.
+    fn parse_row(&mut self, first: Line, sink: &Sink) -> anyhow::Result<Parsed> {
+        let start = first.number;
+        let mut record = Record::new(self.config.has_first_rules());
+        let mut lines = Vec::new();
+        let mut next = Some(first);
+        let mut size = 0;
+        let fault = loop {
+            let Some(line) = next else { break Some(Fault::Unclosed) };
+            size += line.bytes.len() as u64;
+            if size > self.limit.bytes {
+                let subject = format!("{}:{start}: the row", sink.file());
+                bail!("{}; check it for an unclosed quote", self.limit.exceeded(&subject));
+            }
+            let state = record.feed(&line.bytes);
+            lines.push(line);
+            match state {
+                State::Ended => break None,
+                State::Malformed => break Some(Fault::Malformed(record.rest(&lines))),
+                _ => next = self.lines.next()?,
+            }
+        };
+        Ok(Parsed { record, lines, fault })
+    }
+
     /// Returns true if a quote in the first line is stray: without it, the line is a row with a label
     /// of this file. If the quotes are well-formed, so must be all other lines, because a text can
     /// contain a line that looks like a row.
@@ -129,7 +136,7 @@ impl Reader<'_> {
         }
         let others = if well_formed { &lines[1..] } else { &[] };
         let lines = std::iter::once(&first).chain(others.iter().map(|line| &line.bytes));
-        let labels: Option<Vec<String>> = lines.map(|line| self.label_of(line)).collect();
+        let labels: Option<Vec<String>> = lines.map(|line| label_in(&self.table, line)).collect();
         let Some(labels) = labels else { return Ok(false) };
         if labels.iter().all(|label| sink.knows_label(label)) {
             return Ok(true);
@@ -144,10 +151,6 @@ impl Reader<'_> {
         }
         let is_ahead = |label: &String| self.ahead.iter().any(|ahead| ahead.contains(label));
         Ok(labels.iter().all(|label| sink.knows_label(label) || is_ahead(label)))
-    }
-
-    fn label_of(&self, line: &[u8]) -> Option<String> {
-        label_in(&self.table, line)
     }
 }
 
@@ -168,6 +171,13 @@ pub fn fields_of_line(line: &str) -> Option<Vec<String>> {
         State::Ended => Some(record.fields().into_iter().map(text).collect()),
         _ => None,
     }
+}
+
+/// A row with the lines that it was parsed from.
+struct Parsed {
+    record: Record,
+    lines: Vec<Line>,
+    fault: Option<Fault>,
 }
 
 enum Fault {

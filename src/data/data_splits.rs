@@ -1,0 +1,103 @@
+//! The examples of a configuration.
+
+use anyhow::bail;
+
+use super::examples::Examples;
+use super::fingerprint::SplitFingerprints;
+use super::labels::named;
+use super::split_name::SplitName;
+use crate::config::{Config, Inputs};
+use crate::output::format::join_names;
+
+/// All examples of a configuration.
+#[derive(Clone, Debug)]
+pub struct DataSplits {
+    /// Class names, indexed by class.
+    pub labels: Vec<String>,
+    /// Training examples.
+    pub train: Examples,
+    /// Validation examples, at least one.
+    pub validation: Examples,
+    /// Test examples, possibly none.
+    pub test: Examples,
+    /// Notes for the user, such as skipped rows and texts that occur in two splits.
+    pub notes: Vec<String>,
+}
+
+impl DataSplits {
+    /// Drops training examples whose text has more than `text.train_max_length` tokens. Also drops
+    /// such validation examples, if they were split off the training file.
+    ///
+    /// # Errors
+    /// Returns an error if no example of a split is left.
+    pub fn drop_long_texts(&mut self, config: &Config) -> anyhow::Result<()> {
+        let splits =
+            [(SplitName::Train, &mut self.train), (SplitName::Validation, &mut self.validation)];
+        for (name, examples) in splits {
+            self.notes.extend(drop_long_texts(examples, name, &self.labels, config)?);
+        }
+        Ok(())
+    }
+
+    /// Computes the fingerprints of all splits.
+    pub fn fingerprints(&self) -> SplitFingerprints {
+        let [train, validation, test] =
+            SplitName::ALL.map(|name| self.split(name).fingerprint(&self.labels));
+        SplitFingerprints { train, validation, test }
+    }
+
+    /// Returns the examples of a split.
+    pub fn split(&self, name: SplitName) -> &Examples {
+        match name {
+            SplitName::Train => &self.train,
+            SplitName::Validation => &self.validation,
+            SplitName::Test => &self.test,
+        }
+    }
+}
+
+/// Drops the examples of a split whose text has more than `text.train_max_length` tokens, if it is the
+/// training split or the validation split that was split off it. Returns notes on them.
+pub(super) fn drop_long_texts(
+    examples: &mut Examples,
+    name: SplitName,
+    labels: &[String],
+    config: &Config,
+) -> anyhow::Result<Vec<String>> {
+    let name = match name {
+        SplitName::Train => "training",
+        SplitName::Validation if config.data.validation.is_none() => "validation",
+        _ => return Ok(Vec::new()),
+    };
+    let is_unlimited = config.inputs.iter().all(|input| input.text.train_max_length.is_none());
+    if is_unlimited || examples.is_empty() {
+        return Ok(Vec::new());
+    }
+    let short: Vec<usize> =
+        (0..examples.len()).filter(|index| is_short(examples, *index, &config.inputs)).collect();
+    if short.is_empty() {
+        bail!("text.train_max_length leaves no {name} examples; increase it");
+    }
+    let (dropped, total) = (examples.len() - short.len(), examples.len());
+    let mut notes = vec![format!(
+        "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
+    )];
+    let before = examples.targets.class_counts(labels.len());
+    *examples = Examples { notes: examples.notes.clone(), ..examples.select(&short) };
+    let after = examples.targets.class_counts(labels.len());
+    let emptied = before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
+    let emptied = named(labels, emptied);
+    if !emptied.is_empty() {
+        let labels = join_names(&emptied);
+        notes.push(format!("text.train_max_length leaves no {name} example of {labels}"));
+    }
+    Ok(notes)
+}
+
+/// Returns true if no text of the example exceeds `text.train_max_length`.
+fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
+    let row = examples.rows[index] as usize;
+    inputs.iter().zip(&examples.source.inputs).all(|(input, texts)| {
+        input.text.train_max_length.is_none_or(|limit| texts.text(row).len() <= limit)
+    })
+}
