@@ -31,7 +31,8 @@ Trains on the data of the configuration and saves nothing. On the CPU with backe
 alternate if libtorch is installed, so that other load on the machine affects both alike. All figures \
 are medians over the rounds. Other load slows down libtorch more than the native backend.
 
-embed: input products of each distinct token and their gradients. forward, backward: the LSTM. head: \
+padding: the LSTM over the padding that all texts share. embed: input products of each distinct token and \
+their gradients. forward, backward: the LSTM over the texts. head: \
 pooled states to loss. wait: time in which threads have no shard to compute. merge: sum of the gradients \
 of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of \
 the kernel. \

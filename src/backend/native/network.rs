@@ -10,8 +10,8 @@ use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
 use super::idle::Idle;
-use super::shard_sum::{BranchSum, ShardSum};
-use super::sharding::{Shard, ShardedBatch, single_text};
+use super::shard_sum::{BranchSum, ShardSum, WordRows};
+use super::sharding::{Shard, ShardTexts, ShardedBatch, single_text};
 use super::weight::Weight;
 use crate::backend::kernel::{GATES, Instructions, packed_index};
 use crate::backend::{BatchLoss, Times};
@@ -170,7 +170,9 @@ impl Network {
 
     /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
     pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
-        let mode = Mode { backward: false, dropout: None };
+        let mode = Mode { backward: false, dropout: None, padding: &[] };
+        let padding = self.run_padding(batch, mode);
+        let mode = Mode { padding: &padding.branches, ..mode };
         let mut all = vec![0.0; batch.examples * self.classes];
         let shards: Vec<Vec<f64>> = batch
             .shards
@@ -183,6 +185,7 @@ impl Network {
                 rows
             })
             .collect();
+        self.idle_workspaces.put_back(padding);
         for (shard, rows) in batch.shards.iter().zip(&shards) {
             for (position, row) in shard.positions.iter().zip(rows.chunks_exact(self.classes)) {
                 all[*position as usize * self.classes..][..self.classes].copy_from_slice(row);
@@ -208,8 +211,12 @@ impl Network {
         gradients: &mut Gradients,
     ) -> BatchLoss {
         let total = batch.weight(loss_function);
-        let mode = Mode { backward: true, dropout };
-        let step = Step { batch, loss_function, total, mode };
+        let mode = Mode { backward: true, dropout, padding: &[] };
+        let start = Instant::now();
+        let padding = self.run_padding(batch, mode);
+        self.times.add("padding", start.elapsed().as_secs_f64());
+        let step =
+            Step { batch, loss_function, total, mode: Mode { padding: &padding.branches, ..mode } };
         let start = Instant::now();
         let mut sum = self.sum_of_shards(&batch.shards, &step);
         let elapsed = start.elapsed().as_secs_f64();
@@ -220,6 +227,9 @@ impl Network {
             waiting -= seconds / threads;
         }
         self.times.add("wait", waiting);
+        let start = Instant::now();
+        self.padding_backward(batch, padding, &mut sum, mode);
+        self.times.add("padding", start.elapsed().as_secs_f64());
         let start = Instant::now();
         self.unpack(batch, &sum, gradients);
         self.times.add("merge", start.elapsed().as_secs_f64());
@@ -246,6 +256,41 @@ impl Network {
         sum.times.add("merge", start.elapsed().as_secs_f64());
         self.idle_sums.put_back(other);
         sum
+    }
+
+    /// Runs the layers of each input over the padding that the texts of the batch share.
+    fn run_padding(&self, batch: &ShardedBatch, mode: Mode) -> ShardWorkspace {
+        let mut work = self.idle_workspaces.take().unwrap_or_default();
+        work.branches.resize_with(self.branches.len(), Workspace::default);
+        for (index, branch) in self.branches.iter().enumerate() {
+            if let Some(texts) = &batch.shared_padding[index] {
+                let embedding = &self.weights[self.indices[index].embedding].tensor.values;
+                branch.run_padding(texts, embedding, &mut work.branches[index], mode);
+            }
+        }
+        work
+    }
+
+    /// Backward pass over the shared padding, whose states have the gradients in `sum`. Adds the
+    /// gradients of weights and words to `sum`.
+    fn padding_backward(
+        &self,
+        batch: &ShardedBatch,
+        mut work: ShardWorkspace,
+        sum: &mut ShardSum,
+        mode: Mode,
+    ) {
+        for (index, branch) in self.branches.iter().enumerate() {
+            let Some(texts) = &batch.shared_padding[index] else { continue };
+            let (sum, buffers) = (&mut sum.branches[index], &mut work.branches[index]);
+            sum.swap_layers(buffers);
+            branch.padding_backward(texts, buffers, mode);
+            sum.swap_layers(buffers);
+            let mut rows = WordRows::default();
+            self.swap_words(batch, index, texts, &mut rows, buffers);
+            sum.rows.add(&rows);
+        }
+        self.idle_workspaces.put_back(work);
     }
 
     /// Forward pass over a shard. Calls `visit` with the log-probabilities of each example in turn.
@@ -299,7 +344,8 @@ impl Network {
         work.branches.resize_with(self.branches.len(), Workspace::default);
         sum.branches.resize_with(self.branches.len(), BranchSum::default);
         for (sum, buffers) in sum.branches.iter_mut().zip(&mut work.branches) {
-            sum.swap_gradients(buffers);
+            sum.swap_layers(buffers);
+            sum.rows.swap_values(buffers);
         }
         let mut times = Times::default();
         times.measure("embed", || self.begin_shard(shard, &mut work, mode));
@@ -316,22 +362,35 @@ impl Network {
         }
         times.measure("embed", || {
             for (index, branch) in self.branches.iter().enumerate() {
-                branch.end_shard(&shard.inputs[index], &mut work.branches[index], mode);
+                branch.end_shard(&mut work.branches[index], mode);
             }
         });
         for (index, sum) in sum.branches.iter_mut().enumerate() {
-            sum.swap_gradients(&mut work.branches[index]);
-            let branch = &self.branches[index];
-            let words = match branch.input.embedding.trainable {
-                true => &shard.inputs[index].union_rows[..],
-                false => &[],
-            };
-            let count = step.batch.words[index].len();
-            sum.rows.set_words(words, count, branch.padded_embedding_size());
+            let buffers = &mut work.branches[index];
+            sum.swap_layers(buffers);
+            self.swap_words(step.batch, index, &shard.inputs[index], &mut sum.rows, buffers);
         }
         sum.times = times;
         self.idle_workspaces.put_back(work);
         sum
+    }
+
+    /// Moves the gradients of the words of some texts of the input at `index` to `rows`.
+    fn swap_words(
+        &self,
+        batch: &ShardedBatch,
+        index: usize,
+        texts: &ShardTexts,
+        rows: &mut WordRows,
+        buffers: &mut Workspace,
+    ) {
+        let branch = &self.branches[index];
+        let words = match branch.input.embedding.trainable {
+            true => &texts.union_rows[..],
+            false => &[],
+        };
+        rows.swap_values(buffers);
+        rows.set_words(words, batch.words[index].len(), branch.padded_embedding_size());
     }
 
     /// Computes the logits of a block and their loss. Adds loss and gradients of the head to `sum`, and

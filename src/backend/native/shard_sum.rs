@@ -2,7 +2,7 @@
 
 use std::mem::swap;
 
-use super::branch::{CellGradient, Workspace};
+use super::branch::{CellGradient, PaddingGradient, Workspace};
 use crate::backend::Times;
 use crate::backend::kernel::AlignedVec;
 
@@ -31,6 +31,8 @@ pub struct ShardSum {
 pub struct BranchSum {
     /// Gradient of the weights, for each layer and direction.
     pub cells: Vec<Vec<CellGradient>>,
+    /// Gradient of the states of the shared padding, for each layer.
+    padding: Vec<PaddingGradient>,
     /// Gradients of words, with one row for each.
     pub rows: WordRows,
 }
@@ -52,9 +54,7 @@ impl ShardSum {
     /// Adds the sum of other shards of the batch.
     pub fn add(&mut self, other: &Self) {
         for (sum, other) in self.branches.iter_mut().zip(&other.branches) {
-            let cells = sum.cells.iter_mut().flatten().zip(other.cells.iter().flatten());
-            cells.for_each(|(sum, other)| sum.add(other));
-            sum.rows.add(&other.rows);
+            sum.add(other);
         }
         add(&mut self.head_weight, &other.head_weight);
         add(&mut self.head_bias, &other.head_bias);
@@ -67,14 +67,32 @@ impl ShardSum {
 }
 
 impl BranchSum {
-    /// Exchanges the buffers for gradients, so that a shard adds to those of this sum.
-    pub fn swap_gradients(&mut self, buffers: &mut Workspace) {
+    fn add(&mut self, other: &Self) {
+        for (sum, other) in self.cells.iter_mut().flatten().zip(other.cells.iter().flatten()) {
+            add(&mut sum.input, &other.input);
+            add(&mut sum.recurrent, &other.recurrent);
+            add(&mut sum.bias, &other.bias);
+        }
+        for (sum, other) in self.padding.iter_mut().zip(&other.padding) {
+            add(&mut sum.hidden, &other.hidden);
+            add(&mut sum.cell, &other.cell);
+        }
+        self.rows.add(&other.rows);
+    }
+
+    /// Exchanges the buffers for the gradients of layers, so that a pass adds to those of this sum.
+    pub fn swap_layers(&mut self, buffers: &mut Workspace) {
         swap(&mut self.cells, &mut buffers.gradients);
-        swap(&mut self.rows.values, &mut buffers.word_gradients);
+        swap(&mut self.padding, &mut buffers.padding_gradients);
     }
 }
 
 impl WordRows {
+    /// Exchanges the buffer for the gradients of words.
+    pub fn swap_values(&mut self, buffers: &mut Workspace) {
+        swap(&mut self.values, &mut buffers.word_gradients);
+    }
+
     /// Sets the words of the rows in `values`, as indices into the `count` words of the batch, and
     /// the number of floats in a row.
     pub fn set_words(&mut self, words: &[u32], count: usize, row_size: usize) {
@@ -95,8 +113,8 @@ impl WordRows {
         words.zip(self.values.chunks_exact(self.row_size))
     }
 
-    /// Adds the rows of other shards. Words that only they have get a new row.
-    fn add(&mut self, other: &Self) {
+    /// Adds other rows. Words that only they have get a new row.
+    pub fn add(&mut self, other: &Self) {
         let size = self.row_size;
         let mut count = self.words.len();
         for word in &other.words {

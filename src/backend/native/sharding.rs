@@ -20,6 +20,10 @@ const DROPPED: u32 = u32::MAX;
 pub struct ShardedBatch {
     /// Shards, which together have all examples.
     pub shards: Vec<Shard>,
+    /// For each input, the padding in front, as a block of one text, if its states are computed once
+    /// for all texts. All texts start with the same PAD ids, so they differ only from their first real
+    /// token on.
+    pub shared_padding: Vec<Option<ShardTexts>>,
     /// For each input, the distinct words of all shards, sorted.
     pub words: Vec<Vec<u32>>,
     /// Number of examples.
@@ -53,9 +57,8 @@ pub struct ShardTexts {
     pub union_rows: Vec<u32>,
     /// Texts of each block.
     pub blocks: Vec<SequenceBlock>,
-    /// Longest padding in front, if its states are computed once for all texts. All texts start with
-    /// the same PAD ids, so they differ only from their first real token on.
-    pub shared_padding: Option<SequenceBlock>,
+    /// Length of the padding in front that the texts of the batch share.
+    pub shared_padding: usize,
 }
 
 /// Texts that an LSTM processes together, the longest first.
@@ -157,8 +160,12 @@ impl BatchSharder {
         let mut order: Vec<(usize, u32)> =
             examples.iter().map(length).zip(0..examples.len() as u32).collect();
         order.sort_by_key(|(length, position)| (Reverse(*length), *position));
-        let mut batch =
-            ShardedBatch { shards: Vec::new(), words: Vec::new(), examples: examples.len() };
+        let mut batch = ShardedBatch {
+            shards: Vec::new(),
+            shared_padding: Vec::new(),
+            words: Vec::new(),
+            examples: examples.len(),
+        };
         for shard in 0..shards {
             let positions: Vec<u32> =
                 assign_to_shard(&order, shard, shards).map(|(_, position)| position).collect();
@@ -176,29 +183,26 @@ impl BatchSharder {
         }
         for (input_index, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
             let row_numbers = &mut row_numbers[input_index];
+            let share = shares_padding(input, dropout);
+            let mut padding_steps = 0;
             for shard in &mut batch.shards {
                 row_numbers.reset();
                 let mut texts = ShardTexts {
                     words: Vec::new(),
                     union_rows: Vec::new(),
                     blocks: Vec::new(),
-                    shared_padding: None,
+                    shared_padding: 0,
                 };
-                let mut longest = 0;
                 for block in &shard.blocks {
                     let positions = &shard.positions[block.clone()];
-                    let share = shares_padding(input, dropout);
                     let selection = (corpus, examples, positions);
                     let block =
                         sequence_block(input_index, input, selection, dropout, share, |word| {
                             row_numbers.get_or_add(word, &mut texts.words)
                         });
-                    longest = longest.max(block.shared_padding.iter().copied().max().unwrap_or(0));
+                    let longest = block.shared_padding.iter().copied().max();
+                    padding_steps = padding_steps.max(longest.unwrap_or(0));
                     texts.blocks.push(block);
-                }
-                if longest > 0 {
-                    let row = row_numbers.get_or_add(PAD, &mut texts.words);
-                    texts.shared_padding = Some(padding_block(longest, row));
                 }
                 let zeros = texts.words.len() as u32;
                 for block in &mut texts.blocks {
@@ -208,9 +212,13 @@ impl BatchSharder {
                 }
                 shard.inputs.push(texts);
             }
+            let mut padding = (padding_steps > 0).then(|| padding_texts(padding_steps));
             row_numbers.reset();
             let mut words = Vec::new();
-            for texts in batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
+            let shards = batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut());
+            let mut all: Vec<&mut ShardTexts> = shards.chain(&mut padding).collect();
+            for texts in &mut all {
+                texts.shared_padding = padding_steps;
                 texts.union_rows = texts
                     .words
                     .iter()
@@ -218,10 +226,11 @@ impl BatchSharder {
                     .collect();
             }
             let ranks = sort_words(&mut words);
-            for texts in batch.shards.iter_mut().filter_map(|shard| shard.inputs.last_mut()) {
+            for texts in &mut all {
                 texts.union_rows.iter_mut().for_each(|row| *row = ranks[*row as usize]);
             }
             batch.words.push(words);
+            batch.shared_padding.push(padding);
         }
         batch
     }
@@ -240,7 +249,7 @@ pub fn single_text(input_index: usize, input: &Input, corpus: &Corpus, example: 
     };
     let block = sequence_block(input_index, input, (corpus, &[example], &[0]), None, false, row_of);
     let union_rows = (0..words.len() as u32).collect();
-    ShardTexts { words, union_rows, blocks: vec![block], shared_padding: None }
+    ShardTexts { words, union_rows, blocks: vec![block], shared_padding: 0 }
 }
 
 /// Sorts words. Returns the new index of each word.
@@ -362,17 +371,19 @@ fn sequence_block(
     SequenceBlock { order, lengths, padding, shared_padding, layout, word_rows, reversed }
 }
 
-/// Builds the block of the shared padding: a single row of PAD ids.
-fn padding_block(length: usize, word_row: u32) -> SequenceBlock {
-    SequenceBlock {
+/// Builds the shared padding: a block of one text of PAD ids.
+fn padding_texts(length: usize) -> ShardTexts {
+    let block = SequenceBlock {
         order: vec![0],
         lengths: vec![length],
         padding: vec![0],
         shared_padding: vec![0],
         layout: Layout::new(&[length]),
-        word_rows: vec![word_row; length],
+        word_rows: vec![0; length],
         reversed: Vec::new(),
-    }
+    };
+    let union_rows = Vec::new();
+    ShardTexts { words: vec![PAD], union_rows, blocks: vec![block], shared_padding: 0 }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The backward pass of a branch: from pooled features to weights and words.
 
 use super::layers::{Branch, Mode, PooledGradient, for_each_state, input_rows, text_token};
-use super::workspace::{LayerBuffers, Workspace};
+use super::workspace::{LayerBuffers, PaddingGradient, Workspace};
 use crate::backend::kernel::{
     AlignedVec, Backward, BiasGradient, Cell, ForwardCache, HiddenGradient, InputGradient,
     ScatterAdd, WeightGradient,
@@ -132,10 +132,8 @@ impl Branch {
                         true => gradient.resize_zeroed(tokens * cell.padded_units),
                         false => debug_assert_eq!(gradient.len(), tokens * cell.padded_units),
                     }
-                    for (to, from) in gradient.iter_mut().zip(&*work.padding_hidden_gradient[index])
-                    {
-                        *to += from;
-                    }
+                    let continued = work.padding_gradients[index].hidden.iter();
+                    gradient.iter_mut().zip(continued).for_each(|(to, from)| *to += from);
                 }
                 let gradient = &layer.hidden_gradient[direction];
                 let hidden_gradient = match form {
@@ -149,7 +147,7 @@ impl Branch {
                     cell,
                     layout: &block.layout,
                     hidden_gradient,
-                    cell_gradient: is_padding.then_some(&work.padding_cell_gradient[index]),
+                    cell_gradient: is_padding.then(|| &*work.padding_gradients[index].cell),
                     cache,
                     carry: &mut work.carry,
                 });
@@ -257,12 +255,12 @@ impl Branch {
             columns: padded_units,
         });
         let lengths = block.shared_padding.iter().enumerate();
+        let PaddingGradient { hidden, cell } = &mut work.padding_gradients[index];
         for (row, length) in lengths.filter(|(_, length)| **length > 0) {
             let to = (length - 1) * padded_units;
-            for (sums, from) in [
-                (&mut work.padding_hidden_gradient[index], &work.initial_hidden_gradient),
-                (&mut work.padding_cell_gradient[index], &work.carry),
-            ] {
+            for (sums, from) in
+                [(&mut *hidden, &work.initial_hidden_gradient), (&mut *cell, &work.carry)]
+            {
                 let from = &from[row * padded_units..][..padded_units];
                 let sums = sums[to..to + padded_units].iter_mut();
                 sums.zip(from).for_each(|(sum, from)| *sum += from);
@@ -270,14 +268,17 @@ impl Branch {
         }
     }
 
-    /// Ends a shard: backward pass over the shared padding, then the gradients of the input weights
-    /// and of the words.
-    pub fn end_shard(&self, texts: &ShardTexts, work: &mut Workspace, mode: Mode) {
-        if let Some(padding) = &texts.shared_padding {
-            let mut layers = std::mem::take(&mut work.shared_padding);
-            self.layers_backward(padding, None, &mut layers, work, mode, GradientForm::PerStep);
-            work.shared_padding = layers;
-        }
+    /// Backward pass over the shared padding, from the gradient of its states.
+    pub fn padding_backward(&self, texts: &ShardTexts, work: &mut Workspace, mode: Mode) {
+        let mut layers = std::mem::take(&mut work.block);
+        let block = &texts.blocks[0];
+        self.layers_backward(block, None, &mut layers, work, mode, GradientForm::PerStep);
+        work.block = layers;
+        self.end_shard(work, mode);
+    }
+
+    /// Ends a shard: computes the gradients of the input weights and of the words.
+    pub fn end_shard(&self, work: &mut Workspace, mode: Mode) {
         let scale = self.word_scale(mode);
         if self.projects_distinct_words(mode) {
             let mut reverse = AlignedVec::default();

@@ -20,8 +20,20 @@ pub struct CellStates {
 }
 
 impl Branch {
-    /// Starts a shard: looks up its distinct words, projects each of them once, and runs the layers
-    /// over the shared padding.
+    /// Runs the layers over the padding in front that the texts of a batch share. `texts` has it as
+    /// its only block.
+    pub fn run_padding(
+        &self,
+        texts: &ShardTexts,
+        embedding: &[f32],
+        work: &mut Workspace,
+        mode: Mode,
+    ) {
+        self.project_words(texts, embedding, work, mode);
+        self.run_layers(&texts.blocks[0], None, work, mode);
+    }
+
+    /// Starts a shard: looks up its distinct words and projects each of them once.
     pub fn begin_shard(
         &self,
         texts: &ShardTexts,
@@ -29,7 +41,21 @@ impl Branch {
         work: &mut Workspace,
         mode: Mode,
     ) {
-        work.prepare(self, mode.backward);
+        if mode.backward {
+            work.clear_gradients(self, texts.shared_padding);
+        }
+        self.project_words(texts, embedding, work, mode);
+    }
+
+    /// Looks up the distinct words of some texts, and projects each of them once.
+    fn project_words(
+        &self,
+        texts: &ShardTexts,
+        embedding: &[f32],
+        work: &mut Workspace,
+        mode: Mode,
+    ) {
+        work.prepare(self);
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
         let scale = self.word_scale(mode);
         work.word_table.resize(count * size);
@@ -59,18 +85,6 @@ impl Branch {
         if mode.backward {
             work.word_gradients.resize_zeroed(count * self.padded_embedding_size());
         }
-        if let Some(padding) = &texts.shared_padding {
-            for (layer, cells) in self.cells.iter().enumerate() {
-                let size = padding.layout.tokens() * cells[0].padded_units;
-                if mode.backward {
-                    work.padding_hidden_gradient[layer].resize_zeroed(size);
-                    work.padding_cell_gradient[layer].resize_zeroed(size);
-                }
-            }
-            let mut layers = std::mem::take(&mut work.shared_padding);
-            self.run_layers(padding, None, &mut layers, None, work, mode);
-            work.shared_padding = layers;
-        }
     }
 
     /// Runs the layers over the block at index `block` and writes the pooled features of its
@@ -85,10 +99,7 @@ impl Branch {
         pooled: Pooled,
     ) {
         let block = &texts.blocks[block];
-        let mut layers = std::mem::take(&mut work.block);
-        let padding = std::mem::take(&mut work.shared_padding);
-        self.run_layers(block, Some(positions), &mut layers, Some(&padding), work, mode);
-        (work.block, work.shared_padding) = (layers, padding);
+        self.run_layers(block, Some(positions), work, mode);
         let Some(top) = work.block.last() else { return };
         let Pooled { features, stride, offset } = pooled;
         for (direction, cache) in top.caches.iter().enumerate() {
@@ -100,13 +111,12 @@ impl Branch {
     /// Returns the states of every layer, from the bottom, and every direction over a single text.
     pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> Vec<Vec<CellStates>> {
         // Gates and states are kept only for a backward pass.
-        let mode = Mode { backward: true, dropout: None };
+        let mode = Mode { backward: true, dropout: None, padding: &[] };
         let mut work = Workspace::default();
         self.begin_shard(texts, embedding, &mut work, mode);
         let block = &texts.blocks[0];
-        let mut layers = std::mem::take(&mut work.block);
-        self.run_layers(block, None, &mut layers, None, &work, mode);
-        let layers = layers.iter().map(|layer| {
+        self.run_layers(block, None, &mut work, mode);
+        let layers = work.block.iter().map(|layer| {
             let caches = layer.caches.iter().enumerate();
             caches.map(|(direction, cache)| self.cell_states(block, direction, cache)).collect()
         });
@@ -141,17 +151,16 @@ impl Branch {
         }
     }
 
-    /// Runs all layers over a block. Rows with shared padding continue from the states in
-    /// `shared_padding`. `positions` is `None` for the shared padding itself.
+    /// Runs all layers over a block. Rows with shared padding continue from its states. `positions` is
+    /// `None` for the shared padding itself.
     fn run_layers(
         &self,
         block: &SequenceBlock,
         positions: Option<&[u32]>,
-        layers: &mut [LayerBuffers],
-        shared_padding: Option<&[LayerBuffers]>,
-        work: &Workspace,
+        work: &mut Workspace,
         mode: Mode,
     ) {
+        let Workspace { word_table, projected: projected_words, block: layers, .. } = work;
         for index in 0..layers.len() {
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
@@ -160,7 +169,7 @@ impl Branch {
             if per_token {
                 match below.last() {
                     Some(below) => self.concat_directions(block, below, &mut layer.inputs),
-                    None => self.embed(block, &work.word_table, &mut layer.inputs),
+                    None => self.embed(block, word_table, &mut layer.inputs),
                 }
                 self.apply_dropout(index, block, positions, mode, &mut layer.inputs);
             }
@@ -177,12 +186,12 @@ impl Branch {
                 let keep_states = mode.backward || positions.is_none();
                 cache.prepare(&block.layout, cell.padded_units, keep_states);
                 let mut zero_initial_state = true;
-                if let Some(padding) = shared_padding {
+                if let Some(padding) = mode.padding.get(self.input_index) {
                     let width = cell.padded_units;
                     let lengths = block.shared_padding.iter().enumerate();
                     for (row, length) in lengths.filter(|(_, length)| **length > 0) {
                         let (hidden, cell_state) =
-                            state_after(&padding[index].caches[direction], length - 1, width);
+                            state_after(&padding.block[index].caches[direction], length - 1, width);
                         cache.hidden[row * width..][..width].copy_from_slice(hidden);
                         cache.cell_state[row * width..][..width].copy_from_slice(cell_state);
                         zero_initial_state = false;
@@ -191,7 +200,7 @@ impl Branch {
                 let input_rows = input_rows(block, direction, per_token);
                 let projected = match per_token {
                     true => &layer.projected[direction],
-                    false => &work.projected[direction],
+                    false => &projected_words[direction],
                 };
                 self.instructions.run(Forward {
                     cell,

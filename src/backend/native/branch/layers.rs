@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::workspace::Workspace;
 use crate::backend::kernel::{Cell, ForwardCache, Instructions};
 use crate::backend::native::dropout::{Dropout, Position};
 use crate::backend::native::sharding::SequenceBlock;
@@ -19,13 +20,15 @@ pub struct Branch {
     pub(super) instructions: Instructions,
 }
 
-/// Options of a forward pass.
+/// Options of a pass.
 #[derive(Clone, Copy)]
 pub struct Mode<'a> {
     /// `true` if a backward pass follows.
     pub backward: bool,
     /// Dropout masks.
     pub dropout: Option<&'a Dropout>,
+    /// For each input, the layers over the shared padding, from which texts continue.
+    pub padding: &'a [Workspace],
 }
 
 /// Destination of the pooled features of a block.

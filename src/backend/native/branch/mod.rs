@@ -8,4 +8,4 @@ mod workspace;
 
 pub use forward::CellStates;
 pub use layers::{Branch, Mode, Pooled, PooledGradient};
-pub use workspace::{CellGradient, Workspace};
+pub use workspace::{CellGradient, PaddingGradient, Workspace};

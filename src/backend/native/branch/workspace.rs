@@ -15,18 +15,14 @@ pub struct Workspace {
     pub(super) projected_gradient: Vec<AlignedVec>,
     /// Layers over the current block.
     pub(super) block: Vec<LayerBuffers>,
-    /// Layers over the shared padding in front.
-    pub(super) shared_padding: Vec<LayerBuffers>,
-    /// Gradient of the hidden state after each step of the shared padding, for each layer.
-    pub(super) padding_hidden_gradient: Vec<AlignedVec>,
-    /// Gradient of the cell state after each step of the shared padding, for each layer.
-    pub(super) padding_cell_gradient: Vec<AlignedVec>,
     /// Gradient dc that is passed from step to step.
     pub(super) carry: AlignedVec,
     /// Gradient of the initial hidden states of a block.
     pub(super) initial_hidden_gradient: AlignedVec,
     /// Gradient of the weights, for each layer and direction.
     pub gradients: Vec<Vec<CellGradient>>,
+    /// Gradient of the states of the shared padding, for each layer.
+    pub padding_gradients: Vec<PaddingGradient>,
     /// Gradient of the word table, [n + 1, padded embedding size].
     pub word_gradients: AlignedVec,
 }
@@ -61,17 +57,13 @@ pub struct CellGradient {
     pub bias: AlignedVec,
 }
 
-impl CellGradient {
-    /// Adds another gradient.
-    pub fn add(&mut self, other: &Self) {
-        for (sum, values) in [
-            (&mut self.input, &other.input),
-            (&mut self.recurrent, &other.recurrent),
-            (&mut self.bias, &other.bias),
-        ] {
-            sum.iter_mut().zip(&**values).for_each(|(sum, value)| *sum += value);
-        }
-    }
+/// Gradient of the states of a layer over the shared padding in front.
+#[derive(Default)]
+pub struct PaddingGradient {
+    /// Gradient of the hidden state after each step, [steps, P].
+    pub hidden: AlignedVec,
+    /// Gradient of the cell state after each step, [steps, P].
+    pub cell: AlignedVec,
 }
 
 fn resize_default<T: Default>(values: &mut Vec<T>, length: usize) {
@@ -79,23 +71,27 @@ fn resize_default<T: Default>(values: &mut Vec<T>, length: usize) {
 }
 
 impl Workspace {
-    /// Prepares the buffers for a branch and sets the gradients of its weights to zero.
-    pub(super) fn prepare(&mut self, branch: &Branch, backward: bool) {
+    /// Prepares the buffers for a branch.
+    pub(super) fn prepare(&mut self, branch: &Branch) {
         let (layers, directions) = (branch.cells.len(), branch.cells[0].len());
         resize_default(&mut self.projected, directions);
         resize_default(&mut self.projected_gradient, directions);
-        resize_default(&mut self.padding_hidden_gradient, layers);
-        resize_default(&mut self.padding_cell_gradient, layers);
-        for buffers in [&mut self.block, &mut self.shared_padding] {
-            resize_default(buffers, layers);
-            for layer in buffers {
-                resize_default(&mut layer.caches, directions);
-                resize_default(&mut layer.projected, directions);
-                resize_default(&mut layer.hidden_gradient, directions);
-            }
+        resize_default(&mut self.block, layers);
+        for layer in &mut self.block {
+            resize_default(&mut layer.caches, directions);
+            resize_default(&mut layer.projected, directions);
+            resize_default(&mut layer.hidden_gradient, directions);
         }
-        if !backward {
-            return;
+    }
+
+    /// Sets the gradients of the weights of a branch, and of the states of `padding` steps of shared
+    /// padding, to zero.
+    pub(super) fn clear_gradients(&mut self, branch: &Branch, padding: usize) {
+        let (layers, directions) = (branch.cells.len(), branch.cells[0].len());
+        resize_default(&mut self.padding_gradients, layers);
+        for gradient in &mut self.padding_gradients {
+            gradient.hidden.resize_zeroed(padding * branch.padded_units());
+            gradient.cell.resize_zeroed(padding * branch.padded_units());
         }
         resize_default(&mut self.gradients, layers);
         for (gradients, cells) in self.gradients.iter_mut().zip(&branch.cells) {
