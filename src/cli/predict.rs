@@ -16,7 +16,7 @@ use super::records::{csv_record, tsv_record};
 use super::texts::{FirstLine, TextArgs};
 use crate::backend::Backends;
 use crate::config::Column;
-use crate::io::input::is_stdin;
+use crate::io::spool::is_stdin;
 use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};

@@ -8,7 +8,7 @@ use clap::Args;
 use super::hints::{program, relative};
 use crate::config::{Config, ConfigError, Format};
 use crate::data::{describe_data_line, format_of};
-use crate::io::input::is_stdin;
+use crate::io::spool::is_stdin;
 use crate::output::note;
 use crate::output::shell::quoted_path;
 use crate::prediction::text_columns::{NamedText, TextColumns};
@@ -64,7 +64,9 @@ impl TextArgs {
             all.iter_mut().zip(texts).for_each(|(all, texts)| all.extend(texts));
         }
         if all[0].is_empty() {
-            bail!("\"{}\" has no texts", file.display());
+            let name =
+                if is_stdin(&file) { "stdin".into() } else { format!("\"{}\"", file.display()) };
+            bail!("{name} has no texts");
         }
         Ok(all)
     }

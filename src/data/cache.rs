@@ -27,6 +27,7 @@ use crate::io::files::{
 };
 use crate::io::input::{inner_extension, is_compressed};
 use crate::io::replace::temporary_directory;
+use crate::io::spool::is_spooled;
 use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
@@ -123,8 +124,8 @@ impl CacheEntry {
     /// Returns an error if a file cannot be read or the cache directory cannot be created.
     fn locate(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
         let files = expand_pattern(path, config.data.format)?;
-        let are_files =
-            config.data.format != Format::Folder && files.iter().all(|file| file.is_file());
+        let are_files = config.data.format != Format::Folder
+            && files.iter().all(|file| file.is_file() && !is_spooled(file));
         let enabled = are_files
             && match config.data.cache {
                 CacheUse::Never => false,

@@ -17,6 +17,15 @@ pub enum SplitName {
 impl SplitName {
     /// All splits.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// Name before a noun, as in "training texts".
+    pub fn adjective(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
 }
 
 impl FromStr for SplitName {

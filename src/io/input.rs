@@ -1,85 +1,30 @@
 //! Opens plain and compressed text files, pipes and stdin, and decodes them. All inputs with texts are
 //! read through this module, so that the same bytes are the same text everywhere.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
+use super::encoding::MARKS;
+pub use super::encoding::{Survey, wide_encoding};
 use super::files;
+pub use super::limits::{Limit, Limits, MAX_LINE_MB, MB};
+use super::spool::{is_spooled, is_stdin, open_copy};
 use crate::output::shell::quoted_path;
 
-/// Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark starts with
-/// that of UTF-16.
-const OTHER_ENCODINGS: [(&[u8], &str); 4] = [
-    (b"\xFF\xFE\0\0", "UTF-32"),
-    (b"\0\0\xFE\xFF", "UTF-32"),
-    (b"\xFF\xFE", "UTF-16"),
-    (b"\xFE\xFF", "UTF-16"),
-];
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-/// Encodings without a byte order mark: the size of a code unit, and the position of the only byte that
-/// is not zero in a unit with an ASCII character.
-const UNMARKED_ENCODINGS: [(&str, usize, usize); 4] =
-    [("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)];
 /// First bytes of compressed files. No UTF-8 text begins with them.
 const GZIP: &[u8] = b"\x1F\x8B";
 const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 
-/// Name of stdin where a file is expected.
-const STDIN: &str = "-";
-
-/// Bytes per megabyte.
-pub const MB: u64 = 1_000_000;
-/// Default limit on the length of a line in megabytes.
-pub const MAX_LINE_MB: u64 = 100;
-
-/// The usual encoding of files that are not UTF-8, such as CSV files of spreadsheets.
-const USUAL_ENCODING: &str = "WINDOWS-1252";
-
 /// A stream of UTF-8 text, as far as its bytes are valid.
 pub type TextReader = Box<dyn BufRead + Send>;
 
-/// Size limits of an input file.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Limit on the length of a line.
-    pub line: Limit,
-    /// Limit on the decompressed size of a compressed file.
-    pub unpacked: Limit,
-}
-
-impl Limits {
-    const NONE: Self = Self { line: Limit::NONE, unpacked: Limit::NONE };
-    /// The limit on lines that no setting changes.
-    const LINES: Self = Self { line: Limit { bytes: MAX_LINE_MB * MB, field: None }, ..Self::NONE };
-}
-
-/// A size limit and the configuration field that sets it, for error messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Maximum size in bytes.
-    pub bytes: u64,
-    /// Name of the field, such as "data.max_line_mb", if there is one.
-    pub field: Option<&'static str>,
-}
-
-impl Limit {
-    const NONE: Self = Self { bytes: u64::MAX, field: None };
-
-    /// Returns an error message about `subject`, which exceeds the limit.
-    pub fn exceeded(&self, subject: &str) -> String {
-        let maximum = format!("{subject} exceeds {} MB", self.bytes / MB);
-        match self.field {
-            Some(field) => format!("{maximum}, the limit set by {field}"),
-            None => format!("{maximum}, the maximum"),
-        }
-    }
-}
-
-/// Opens `path` for reading. Decompresses gzip and Zstandard, and skips a byte order mark.
+/// Opens `path`, or the copy of a stream with this name, for reading. Decompresses gzip and Zstandard, and
+/// skips a byte order mark.
 ///
 /// # Errors
 /// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16 or UTF-32.
@@ -92,6 +37,9 @@ pub fn open(path: &Path) -> anyhow::Result<TextReader> {
 /// # Errors
 /// See [`open`].
 pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<TextReader> {
+    if let Some(copy) = open_copy(path) {
+        return decode(Box::new(copy), Some(path), limits);
+    }
     let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
     decode(Box::new(file), Some(path), limits)
 }
@@ -109,11 +57,6 @@ pub fn open_stream(path: &Path) -> anyhow::Result<TextReader> {
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     ensure!(!path.is_dir(), "{name} is a directory, expected a file");
     decode(Box::new(file), Some(path), Limits::LINES)
-}
-
-/// Returns true if `path` is `-`, which stands for stdin.
-pub fn is_stdin(path: &Path) -> bool {
-    path == Path::new(STDIN)
 }
 
 /// Reads the text of a regular file that has at most `max_bytes`.
@@ -162,10 +105,10 @@ fn decode(
         line_bytes: 0,
         bytes: 0,
     };
-    let mut marks = OTHER_ENCODINGS.map(|(mark, _)| mark).to_vec();
+    let mut marks = MARKS.map(|(mark, _)| mark).to_vec();
     marks.push(BYTE_ORDER_MARK);
     let start = read_start(&mut limited, &marks).with_context(unreadable)?;
-    if let Some(encoding) = other_encoding(&start) {
+    if let Some(encoding) = wide_encoding(&start) {
         let command = conversion_command(encoding, path, compression);
         bail!("{name} is {encoding}, expected UTF-8; convert it with {command}");
     }
@@ -175,31 +118,54 @@ fn decode(
     Ok(Box::new(BufReader::with_capacity(1 << 16, start.chain(limited))))
 }
 
-/// Start of the names of directories with temporary copies of streams.
-pub const SPOOL_PREFIX: &str = "lstmtext-stream-";
-
-/// Returns true if the file at `path` is a temporary copy of a stream.
-fn is_spooled(path: &Path) -> bool {
-    let directory = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
-    directory.is_some_and(|name| name.starts_with(SPOOL_PREFIX))
-}
-
-/// Returns advice on how to convert the file at `path`, or stdin, which is not UTF-8.
+/// Returns advice on the file at `path`, or on a stream, which is not valid UTF-8. The file is read to
+/// learn whether only a few bytes are invalid.
 pub fn conversion(path: Option<&Path>) -> String {
-    let subject = if path.is_some() { "the file" } else { "it" };
-    let command = conversion_command(USUAL_ENCODING, path, path.and_then(compression));
-    format!("convert {subject}, e.g. with {command}")
+    let survey = path.and_then(|path| survey(path).ok()).unwrap_or_default();
+    advice(&survey, path)
 }
 
-/// Returns a command that converts the file at `path` to UTF-8. The new file has the extension of the old
-/// one. Without a single file, the command reads stdin.
+/// Returns advice on a stream that begins with these lines, of which the last is not valid UTF-8.
+pub fn advice(survey: &Survey, path: Option<&Path>) -> String {
+    let compression = path.and_then(compression);
+    let subject = if path.is_some() { "the file" } else { "it" };
+    match survey.damage() {
+        Some(damage) => {
+            let command = iconv("iconv -c -f UTF-8 -t UTF-8", path, compression);
+            format!("{damage}; correct {subject}, or drop such bytes with {command}")
+        }
+        None => {
+            let command = conversion_command(&survey.encoding(), path, compression);
+            format!("convert {subject}, e.g. with {command}")
+        }
+    }
+}
+
+/// Surveys the lines of the file at `path`.
+fn survey(path: &Path) -> anyhow::Result<Survey> {
+    let mut reader = open_limited(path, Limits::LINES)?;
+    let (mut survey, mut line) = (Survey::default(), Vec::new());
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        survey.add(&line);
+        line.clear();
+    }
+    Ok(survey)
+}
+
+/// Returns a command that converts the file at `path` from this encoding to UTF-8.
 fn conversion_command(
     encoding: &str,
     path: Option<&Path>,
     compression: Option<Compression>,
 ) -> String {
-    let iconv = format!("iconv -f {encoding} -t UTF-8");
-    let Some(path) = path.filter(|path| path.is_file() && !is_spooled(path)) else { return iconv };
+    iconv(&format!("iconv -f {encoding} -t UTF-8"), path, compression)
+}
+
+/// Adds to the command `iconv` the file at `path` and a new one, which has the same extension. Without a
+/// single file, the command reads stdin.
+fn iconv(iconv: &str, path: Option<&Path>, compression: Option<Compression>) -> String {
+    let is_file = |path: &&Path| path.is_file() && !is_spooled(path);
+    let Some(path) = path.filter(is_file) else { return iconv.to_owned() };
     let plain = if is_compressed(path) { path.with_extension("") } else { path.to_owned() };
     let mut extension = OsString::from("utf8");
     if let Some(old) = plain.extension() {
@@ -231,21 +197,6 @@ fn read_start(source: &mut impl Read, signatures: &[&[u8]]) -> io::Result<Vec<u8
         }
     }
     Ok(start)
-}
-
-/// Returns the encoding of a text that begins with `start`, unless it is UTF-8 or unknown.
-fn other_encoding(start: &[u8]) -> Option<&'static str> {
-    let marked = OTHER_ENCODINGS.iter().find(|(mark, _)| start.starts_with(mark));
-    let of_units = |(_, size, position): &&(&str, usize, usize)| {
-        let units = start.chunks_exact(*size);
-        let is_ascii = |unit: &[u8]| {
-            unit.iter().enumerate().all(|(index, byte)| (*byte != 0) == (index == *position))
-        };
-        let ascii = units.clone().filter(|unit| is_ascii(unit)).count();
-        ascii > 1 && ascii * 4 >= units.len() * 3
-    };
-    let unmarked = || UNMARKED_ENCODINGS.iter().find(of_units).map(|(name, ..)| *name);
-    marked.map(|(_, name)| *name).or_else(unmarked)
 }
 
 /// A reader that fails when its limits are exceeded.
@@ -415,10 +366,22 @@ mod tests {
         let general = "iconv -f WINDOWS-1252 -t UTF-8";
         assert_eq!(conversion(None), format!("convert it, e.g. with {general}"));
         assert!(conversion(Some(directory.path())).ends_with(general));
-        let copy = directory.path().join(format!("{SPOOL_PREFIX}x"));
-        fs::create_dir(&copy).unwrap();
-        fs::write(copy.join("data.csv"), text).unwrap();
-        assert!(conversion(Some(&copy.join("data.csv"))).ends_with(general));
+    }
+
+    #[test]
+    fn the_advice_on_a_file_with_a_bad_byte_drops_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv");
+        fs::write(&path, b"d\xC3\xA9\xC3\xA7u\ncaf\xE9!\n").unwrap();
+        let advice = conversion(Some(&path));
+        let damage =
+            "byte 4 of line 2 is 0xE9, but the text is otherwise UTF-8; correct the file, or ";
+        assert!(advice.starts_with(damage), "{advice}");
+        let (_, command) = advice.split_once("drop such bytes with ").unwrap();
+        // The exit status of iconv -c differs between versions.
+        std::process::Command::new("bash").args(["-c", command]).status().unwrap();
+        let text = fs::read_to_string(directory.path().join("a.utf8.csv")).unwrap();
+        assert_eq!(text, "déçu\ncaf!\n");
     }
 
     /// A pipe, whose writer decides how many bytes are available.

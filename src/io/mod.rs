@@ -1,7 +1,9 @@
-//! Reading and writing files: atomic replacement, checksums, decompression and size limits. The
+//! Reading and writing files: atomic replacement, checksums, decompression, encodings and size limits. The
 //! formats of the files and the configuration belong elsewhere.
 
+mod encoding;
 pub mod files;
 pub mod input;
+mod limits;
 pub mod replace;
 pub mod spool;

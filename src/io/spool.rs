@@ -1,54 +1,142 @@
-//! Temporary copies of streams, for readers that read a file more than once.
+//! Temporary copies of streams, for readers that read a file more than once. A copy has no name in the
+//! file system, so that nothing stays behind when the process is killed. It is opened under the name of
+//! its stream, which messages therefore show.
 
+use std::collections::BTreeMap;
+use std::env;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, ensure};
-use tempfile::TempDir;
 
-use super::input::{Limit, SPOOL_PREFIX, is_stdin};
+use super::limits::Limit;
+
+/// Copies by the names of their streams.
+static COPIES: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
+
+fn copies() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<File>>> {
+    COPIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns true if `path` is `-`, which stands for stdin where a file is expected.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
 
 /// A temporary copy of stdin, a pipe or a device. Dropping it deletes the copy.
 pub struct Spooled {
-    path: PathBuf,
-    _directory: TempDir,
+    name: PathBuf,
 }
 
 impl Spooled {
-    /// Copies a stream, `-` for stdin, to a file with this extension. Returns `None` if `path` can be
-    /// read in place or does not exist.
+    /// Copies a stream, `-` for stdin. Returns `None` if `path` can be read in place or does not exist.
     ///
     /// # Errors
     /// Returns an error if the stream cannot be copied or exceeds the limit.
-    pub fn of(path: &Path, extension: &str, limit: Limit) -> anyhow::Result<Option<Self>> {
+    pub fn of(path: &Path, limit: Limit) -> anyhow::Result<Option<Self>> {
         let is_stream = |path: &Path| {
             path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
         };
-        if !is_stdin(path) && !is_stream(path) {
+        let (name, shown, source): (_, _, Box<dyn Read>) = if is_stdin(path) {
+            (PathBuf::from("stdin"), "stdin".to_owned(), Box::new(io::stdin()))
+        } else if is_stream(path) {
+            let shown = format!("\"{}\"", path.display());
+            let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+            (path.to_owned(), shown, Box::new(file))
+        } else {
             return Ok(None);
-        }
-        let (name, source): (_, Box<dyn Read>) = match is_stdin(path) {
-            true => ("stdin".into(), Box::new(io::stdin())),
-            false => {
-                let file = File::open(path);
-                let file = file.with_context(|| format!("cannot open \"{}\"", path.display()))?;
-                (format!("\"{}\"", path.display()), Box::new(file))
-            }
         };
-        let directory = tempfile::Builder::new().prefix(SPOOL_PREFIX).tempdir();
-        let directory = directory.context("cannot create a temporary directory")?;
-        let copy = directory.path().join("data").with_extension(extension);
         let mut source = source.take(limit.bytes.saturating_add(1));
-        let bytes = File::create(&copy).and_then(|mut file| io::copy(&mut source, &mut file));
-        let bytes =
-            bytes.with_context(|| format!("cannot copy {name} to \"{}\"", copy.display()))?;
-        ensure!(bytes <= limit.bytes, limit.exceeded(&name));
-        Ok(Some(Self { path: copy, _directory: directory }))
+        let mut copy = || -> io::Result<(File, u64)> {
+            let mut file = tempfile::tempfile()?;
+            let bytes = io::copy(&mut source, &mut file)?;
+            Ok((file, bytes))
+        };
+        let (file, bytes) = copy().with_context(|| {
+            format!("cannot copy {shown} to a file in \"{}\"", env::temp_dir().display())
+        })?;
+        ensure!(bytes <= limit.bytes, limit.exceeded(&shown));
+        copies().insert(name.clone(), Arc::new(file));
+        Ok(Some(Self { name }))
     }
 
-    /// Path of the copy.
+    /// Name of the stream. Under this name, [`open`](super::input::open) reads the copy.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.name
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        copies().remove(&self.name);
+    }
+}
+
+/// Returns true if `path` is the name of a stream that has been copied.
+pub fn is_spooled(path: &Path) -> bool {
+    copies().contains_key(path)
+}
+
+/// Opens the copy of the stream with this name, if there is one.
+pub fn open_copy(path: &Path) -> Option<impl Read + Send + 'static> {
+    let file = copies().get(path)?.clone();
+    Some(CopyReader { file, position: 0 })
+}
+
+/// A reader with a position of its own, because a copy may be read by several readers.
+struct CopyReader {
+    file: Arc<File>,
+    position: u64,
+}
+
+impl Read for CopyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.position)?;
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+    use crate::io::input;
+
+    #[test]
+    fn a_stream_is_read_again_under_its_name_until_its_copy_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("data.csv");
+        mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+        let write = |bytes: &'static [u8]| {
+            let fifo = fifo.clone();
+            thread::spawn(move || fs::write(fifo, bytes).unwrap())
+        };
+        let limit = Limit { bytes: 8, field: None };
+        let writer = write(b"12345678");
+        let spooled = Spooled::of(&fifo, limit).unwrap().unwrap();
+        writer.join().unwrap();
+        assert_eq!(spooled.path(), fifo);
+        for _ in 0..2 {
+            let text = input::read_text(spooled.path(), 8).unwrap();
+            assert_eq!(text, "12345678");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        drop(spooled);
+        assert!(!is_spooled(&fifo) && input::open(&fifo).is_err());
+        let writer = write(b"123456789");
+        let error = Spooled::of(&fifo, limit).err().unwrap().to_string();
+        assert!(error.contains("exceeds"), "{error}");
+        writer.join().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        for name in ["file", "none", ""] {
+            assert!(Spooled::of(&directory.path().join(name), limit).unwrap().is_none());
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -171,7 +171,12 @@ impl TextColumns {
     /// Returns an error if it is neither or a column is missing.
     pub fn parse_json(&self, json: &str) -> anyhow::Result<Vec<String>> {
         match self.is_single() {
-            true => Ok(vec![serde_json::from_str(json).map_err(|_| anyhow!("expected a string"))?]),
+            true => match serde_json::from_str(json) {
+                Ok(text) => Ok(vec![text]),
+                // A string can be invalid JSON, such as one with half a surrogate pair.
+                Err(error) if error.is_syntax() => bail!("expected a string: {error}"),
+                Err(_) => bail!("expected a string"),
+            },
             false => self.object(json),
         }
     }
@@ -186,8 +191,7 @@ impl TextColumns {
         let text = |(name, names): (&String, Vec<&str>)| {
             let raw = names.into_iter().find_map(|name| object.get(name));
             let raw = raw.ok_or_else(|| anyhow!("{}; \"{name}\" is missing", expected()))?;
-            json_text(raw, self.first_rules)
-                .ok_or_else(|| anyhow!("\"{name}\" must be a string, a number or a boolean"))
+            json_text(name, raw, self.first_rules).map_err(|message| anyhow!(message))
         };
         self.columns().map(text).collect()
     }

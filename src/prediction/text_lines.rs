@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
-use crate::io::input::{TextReader, conversion, is_stdin, open_stream, without_line_ending};
+use crate::io::input::{Survey, TextReader, advice, conversion, open_stream, without_line_ending};
+use crate::io::spool::is_stdin;
 use crate::output::note;
 use crate::system::threads;
 
@@ -17,8 +18,6 @@ const MAX_BYTES: usize = 32 << 20;
 /// Lines that another thread reads ahead.
 pub struct TextLines {
     name: String,
-    /// Path of the file, unless it is stdin.
-    path: Option<PathBuf>,
     lines: Receiver<io::Result<Line>>,
     ahead: Arc<Ahead>,
     /// Number of lines that were returned.
@@ -30,7 +29,8 @@ pub struct TextLines {
 
 struct Line {
     text: String,
-    is_utf8: bool,
+    /// Advice on a line that is not valid UTF-8, empty unless it is the first one.
+    invalid: Option<String>,
 }
 
 impl TextLines {
@@ -52,9 +52,11 @@ impl TextLines {
         let name = path.as_ref().map_or("stdin".into(), |path| path.display().to_string());
         let (sender, lines) = sync_channel(lines_ahead);
         let ahead = Arc::new(Ahead::default());
-        let counter = ahead.clone();
+        let (counter, file) = (ahead.clone(), path);
         threads::spawn("read", move || {
-            while let Some(line) = read_line(&mut source).transpose() {
+            let mut survey = Some(Survey::default());
+            while let Some(line) = read_line(&mut source, file.as_deref(), &mut survey).transpose()
+            {
                 let failed = line.is_err();
                 counter.add(line.as_ref().map_or(0, |line| line.text.len()));
                 if sender.send(line).is_err() || failed {
@@ -62,7 +64,7 @@ impl TextLines {
                 }
             }
         })?;
-        Ok(Self { name, path, lines, ahead, count: 0, invalid: 0, left: None })
+        Ok(Self { name, lines, ahead, count: 0, invalid: 0, left: None })
     }
 
     /// Number of lines that were returned.
@@ -92,14 +94,12 @@ impl TextLines {
             self.ahead.remove(length);
             bytes += length;
             self.count += 1;
-            if !line.is_utf8 {
+            if let Some(advice) = line.invalid {
                 self.invalid += 1;
                 if self.invalid == 1 {
                     note(format!(
-                        "{}:{}: the line is not valid UTF-8; bytes that cannot be read become \u{FFFD}; {}",
-                        self.name,
-                        self.count,
-                        conversion(self.path.as_deref())
+                        "{}:{}: the line is not valid UTF-8; bytes that cannot be read become \u{FFFD}; {advice}",
+                        self.name, self.count
                     ));
                 }
             }
@@ -115,18 +115,31 @@ impl TextLines {
     }
 }
 
-/// Reads a line. Invalid UTF-8 becomes replacement characters, so that every line gets a prediction.
-fn read_line(source: &mut TextReader) -> io::Result<Option<Line>> {
+/// Reads a line of the file at `path`, or of stdin. Invalid UTF-8 becomes replacement characters, so that
+/// every line gets a prediction. `survey` has the lines before the first invalid one.
+fn read_line(
+    source: &mut TextReader,
+    path: Option<&Path>,
+    survey: &mut Option<Survey>,
+) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
     if source.read_until(b'\n', &mut bytes)? == 0 {
         return Ok(None);
     }
     bytes.truncate(without_line_ending(&bytes).len());
+    if let Some(survey) = survey {
+        survey.add(&bytes);
+    }
     Ok(Some(match String::from_utf8(bytes) {
-        Ok(text) => Line { text, is_utf8: true },
+        Ok(text) => Line { text, invalid: None },
         Err(error) => {
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            Line { text, is_utf8: false }
+            let advice = survey.take().map_or(String::new(), |survey| match path {
+                // The lines to come tell more.
+                Some(path) if path.is_file() => conversion(Some(path)),
+                _ => advice(&survey, path),
+            });
+            Line { text, invalid: Some(advice) }
         }
     }))
 }

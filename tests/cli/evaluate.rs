@@ -1,14 +1,15 @@
 //! `lstmtext evaluate`.
 
 use std::fs;
+use std::io::Write;
 
 use predicates::Predicate;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
 use crate::common::{
-    SMALL, TestDir, assert_fails, csv, examples, noise, stderr, stdout, stdout_json,
-    stdout_json_lines,
+    BINARY, ENVIRONMENT, SMALL, TestDir, assert_fails, csv, examples, noise, stderr, stdout,
+    stdout_json, stdout_json_lines,
 };
 
 impl TestDir {
@@ -329,7 +330,46 @@ fn examples_may_come_from_stdin_or_a_pipe() {
     assert_fails(command, 1, &["not valid UTF-8", "iconv -f WINDOWS-1252 -t UTF-8\n"]);
     let mut command = dir.lstmtext("evaluate run --data - --set data.format=jsonl");
     command.write_stdin("no json\n");
-    assert_fails(command, 1, &["data.csv:1: expected a JSON object"]);
+    assert_fails(command, 1, &["error: stdin:1: expected a JSON object"]);
+    let shown = dir.lstmtext("evaluate run --data -").write_stdin(dir.read("test.csv")).output();
+    assert!(String::from_utf8(shown.unwrap().stdout).unwrap().starts_with("stdin"));
+}
+
+#[test]
+fn errors_in_a_stream_name_the_stream() {
+    let dir = TestDir::with_run().file("bad.csv", "text,label\npos1,pos\nneg1,meh\n");
+    let fails = |data: &str, name: &str, parts: &[&str]| {
+        let line = format!("\"$0\" evaluate run --data {data}");
+        let mut command = assert_cmd::Command::new("bash");
+        command.args(["-c", &line, BINARY]).current_dir(dir.path("")).envs(ENVIRONMENT);
+        let message = assert_fails(command, 1, parts);
+        assert!(message.starts_with(&format!("error: {name}")), "{data}: {message}");
+    };
+    let unknown = [":3: unknown label \"meh\""];
+    fails("- < bad.csv", "stdin", &unknown);
+    fails("- < <(gzip -c bad.csv)", "stdin", &unknown);
+    fails("<(cat bad.csv)", "/dev/fd/", &unknown);
+    fails("- < /dev/null", "\"stdin\"", &["has no examples"]);
+    // A file of this name is not the stream.
+    fs::write(dir.path("stdin"), "text,label\npos1,pos\n").unwrap();
+    fails("- < bad.csv --set data.cache=always", "stdin", &unknown);
+    let mut folder = dir.lstmtext("evaluate run --data - --set data.format=folder");
+    folder.write_stdin("text,label\n");
+    assert_fails(folder, 2, &["the format of \"stdin\" is unknown; pass it"]);
+}
+
+#[test]
+fn a_signal_while_a_stream_is_read_leaves_no_file() {
+    let dir = TestDir::with_run().file("temporary/.keep", "");
+    let mut command = dir.process("evaluate run --data -");
+    let mut process = command.env("TMPDIR", dir.path("temporary")).spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    // More than fits in the buffer of a pipe, so that some of it has been copied.
+    stdin.write_all(&vec![b'a'; 1 << 20]).unwrap();
+    assert_eq!(dir.names("temporary"), [".keep"]);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(dir.names("temporary"), [".keep"]);
 }
 
 /// The same rows in another order turn validation examples into training examples.

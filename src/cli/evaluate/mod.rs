@@ -10,11 +10,10 @@ use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::output_file;
 use crate::backend::{Backends, Inference};
-use crate::config::{Config, DataConfig, Override};
+use crate::config::{Config, ConfigError, DataConfig, Format, Override};
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{self, Dataset, Examples, Fingerprint, SplitName, unknown_texts};
 use crate::evaluation::{Evaluation, Predictions, compare};
-use crate::io::input::inner_extension;
 use crate::io::spool::Spooled;
 use crate::objective::Objective;
 use crate::output::format::join_names;
@@ -98,11 +97,13 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         let (checkpoint, network) = args.compute.open(backends, path, overrides, true)?;
         Ok(Subject { checkpoint, network })
     };
-    let first = &open(&args.checkpoint, &args.set.overrides)?;
+    let mut first = open(&args.checkpoint, &args.set.overrides)?;
     let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
     note_weights(&args.checkpoint, &first.checkpoint);
+    let data = &mut first.checkpoint.resolved.config.data;
+    let copy = args.data.as_deref().map(|path| spool(path, data)).transpose()?.flatten();
+    let first = &first;
     let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
-    let copy = args.data.as_deref().map(|path| spool(path, &config.data)).transpose()?.flatten();
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
     if let Some(file) = &args.errors {
         output_file::check("--errors", file.path(), config, args.data.as_deref())?;
@@ -212,11 +213,22 @@ fn predict_same_examples(
     predict(other, &data, &config)
 }
 
-/// Copies a stream with examples to a file. Without an extension of its own, it has the format of the
-/// run's training data.
-fn spool(path: &Path, config: &DataConfig) -> anyhow::Result<Option<Spooled>> {
-    let extension = inner_extension(path).or_else(|| inner_extension(&config.train));
-    Spooled::of(path, &extension.unwrap_or_default(), data::limits(config).unpacked)
+/// Copies a stream with examples, and sets its format. Without an extension of its own, it has the format
+/// of the run's training data.
+fn spool(path: &Path, config: &mut DataConfig) -> anyhow::Result<Option<Spooled>> {
+    let Some(copy) = Spooled::of(path, data::limits(config).unpacked)? else { return Ok(None) };
+    if config.format == Format::Auto {
+        let format = data::format_of(path).or_else(|_| data::format_of(&config.train));
+        config.format = format.unwrap_or(Format::Auto);
+    }
+    ensure!(
+        !matches!(config.format, Format::Auto | Format::Folder),
+        ConfigError::new(format!(
+            "the format of \"{}\" is unknown; pass it, e.g. --set data.format=csv",
+            copy.path().display()
+        ))
+    );
+    Ok(Some(copy))
 }
 
 /// Returns the examples to evaluate and their name.
@@ -226,7 +238,7 @@ fn examples(
     checkpoint: &Checkpoint,
 ) -> anyhow::Result<(String, Examples)> {
     let config = &checkpoint.resolved.config;
-    if let (Some(name), Some(path)) = (&args.data, data) {
+    if let Some(path) = data {
         let examples = data::read_examples(path, config, &checkpoint.labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
             true => error.context(
@@ -237,7 +249,7 @@ fn examples(
         examples.notes.iter().for_each(note);
         let fingerprint = examples.fingerprint(&checkpoint.labels);
         provenance::of_file(fingerprint, checkpoint.progress()?.data).iter().for_each(note);
-        return Ok((name.display().to_string(), examples));
+        return Ok((path.display().to_string(), examples));
     }
     let (name, examples) = match args.split {
         Some(name) => (name, data::load_split(config, name, &checkpoint.labels)?),
@@ -245,7 +257,7 @@ fn examples(
     };
     examples.notes.iter().for_each(note);
     if examples.is_empty() {
-        bail!("the run's data has no {name} examples");
+        bail!("the run's data has no {} examples", name.adjective());
     }
     let fingerprint = examples.fingerprint(&checkpoint.labels);
     let recorded = checkpoint.progress()?.data;

@@ -44,8 +44,7 @@ fn parse(
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {
-        Some(raw) => json_text(raw, config.has_first_rules())
-            .ok_or_else(|| format!("\"{key}\" must be a string, a number or a boolean")),
+        Some(raw) => json_text(key, raw, config.has_first_rules()),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
@@ -60,15 +59,23 @@ fn parse(
     Ok(Some(Row { texts, label: value(label)? }))
 }
 
-/// Returns the text of a JSON value: a string, or a number or boolean as it is spelled, such as `1.10` or
-/// `1e3`. `None` for other values. By the `first_rules`, of lstmtext 0.1, numbers lose their spelling.
-pub fn json_text(raw: &RawValue, first_rules: bool) -> Option<String> {
-    match serde_json::from_str(raw.get()).ok()? {
-        Json::String(text) => Some(text),
-        scalar @ (Json::Number(_) | Json::Bool(_)) => match first_rules {
-            true => Some(scalar.to_string()),
-            false => Some(raw.get().to_owned()),
+/// Returns the text of the JSON value of `key`: a string, or a number or boolean as it is spelled, such as
+/// `1.10` or `1e3`. By the `first_rules`, of lstmtext 0.1, numbers lose their spelling.
+///
+/// # Errors
+/// Returns a message if it is another value, or a string or number that has no text.
+pub fn json_text(key: &str, raw: &RawValue, first_rules: bool) -> Result<String, String> {
+    let spelling = raw.get();
+    let invalid = |error: serde_json::Error| {
+        let reason = error.to_string();
+        format!("\"{key}\" is invalid: {}", reason.split(" at line").next().unwrap_or_default())
+    };
+    match spelling.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(spelling).map_err(invalid),
+        Some(b'-' | b'0'..=b'9' | b't' | b'f') => match first_rules {
+            true => Ok(serde_json::from_str::<Json>(spelling).map_err(invalid)?.to_string()),
+            false => Ok(spelling.to_owned()),
         },
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        _ => Err(format!("\"{key}\" must be a string, a number or a boolean")),
     }
 }

@@ -115,6 +115,17 @@ fn json_lines_are_read_by_key() {
 }
 
 #[test]
+fn json_values_without_a_text_are_explained() {
+    let surrogate = fault("a.jsonl", b"{\"text\": \"a \\ud800\", \"label\": 1}\n", "");
+    assert!(surrogate.starts_with("1: \"text\" is invalid: "), "{surrogate}");
+    assert!(surrogate.contains("surrogate") || surrogate.contains("hex escape"), "{surrogate}");
+    let large = b"{\"text\": 1e400, \"label\": -1e400}\n";
+    assert_eq!(pairs(&read_file("a.jsonl", large, "").unwrap()), [("-1e400", "1e400")]);
+    let first = fault("a.jsonl", large, "  version: 1\n");
+    assert!(first.starts_with("1: \"text\" is invalid: number out of range"), "{first}");
+}
+
+#[test]
 fn numbers_in_json_lines_keep_their_spelling() {
     let content = b"{\"text\": 1.10, \"label\": true, \"v\": 1.10}\n\
                     {\"text\": 12345678901234567890123, \"label\": 1e3, \"v\": 1.10}\n\
@@ -441,6 +452,25 @@ fn other_encodings_are_recognized() {
                 format!("is {encoding}, expected UTF-8; convert it with iconv -f {encoding}");
             assert!(error.contains(&advice), "{name}: {error}");
         }
+    }
+}
+
+#[test]
+fn a_bad_byte_in_a_file_that_is_otherwise_utf_8_is_located() {
+    for (name, content) in [
+        ("a.csv", "text,label\nдобро,pos\nзло X,neg\n"),
+        ("a.tsv", "text\tlabel\nдобро\tpos\nзло X\tneg\n"),
+        ("a.jsonl", "\n{\"text\": \"добро\", \"label\": 1}\n{\"text\": \"зло X\", \"label\": 2}\n"),
+        ("a.txt", "\n__label__pos добро\n__label__neg зло X\n"),
+    ] {
+        let mut bytes = content.as_bytes().to_vec();
+        let bad = bytes.iter().rposition(|byte| *byte == b'X').unwrap();
+        bytes[bad] = 0xE9;
+        let error = format!("{:#}", read_file(name, &bytes, "").unwrap_err());
+        let line_start = bytes[..bad].iter().rposition(|byte| *byte == b'\n').unwrap();
+        let place =
+            format!("byte {} of line 3 is 0xE9, but the text is otherwise UTF-8", bad - line_start);
+        assert!(error.contains(&place) && error.contains("iconv -c"), "{name}: {error}");
     }
 }
 
