@@ -65,8 +65,8 @@ pub(super) fn drop_long_texts(
     config: &Config,
 ) -> anyhow::Result<Vec<String>> {
     let name = match name {
-        SplitName::Train => "training",
-        SplitName::Validation if config.data.validation.is_none() => "validation",
+        SplitName::Train => name.adjective(),
+        SplitName::Validation if config.data.validation.is_none() => name.adjective(),
         _ => return Ok(Vec::new()),
     };
     let is_unlimited = config.inputs.iter().all(|input| input.text.train_max_length.is_none());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::cache::read_source;
 use super::dataset::Dataset;
@@ -13,7 +13,8 @@ use super::formats::{Rows, excerpt, is_many, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets};
-use crate::config::{Config, Inputs, TextConfig};
+use super::text_faults::{all_empty, unfit_tokenizer};
+use crate::config::{Config, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
@@ -62,13 +63,18 @@ impl Examples {
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }
 
-    /// Builds the vocabulary of an input, given by its index, from these examples.
+    /// Builds the vocabulary of the input at `index` from these examples.
     ///
     /// # Errors
     /// Returns an error if no word is frequent enough.
-    pub fn vocabulary(&self, input: usize, config: &TextConfig) -> anyhow::Result<Vocabulary> {
+    pub fn vocabulary(&self, index: usize, input: &Input) -> anyhow::Result<Vocabulary> {
+        let texts = &self.source.inputs[index];
         let rows = self.rows.iter().map(|row| *row as usize);
-        Vocabulary::count(&self.source.inputs[input], rows, config)
+        Vocabulary::count(texts, rows, &input.text).map_err(|error| {
+            let reason = all_empty(input, texts, &self.rows);
+            let reason = reason.or_else(|| unfit_tokenizer(input, texts, &self.rows));
+            reason.map_or(error, |reason| anyhow!(reason))
+        })
     }
 
     /// Builds the encoders of all inputs with the vocabularies of these examples, or with the
@@ -77,7 +83,7 @@ impl Examples {
     /// # Errors
     /// Returns an error if no word is frequent enough or a vocabulary file cannot be used.
     pub fn encoders(&self, inputs: &Inputs) -> anyhow::Result<Encoders> {
-        Encoders::build(inputs, |input, config| self.vocabulary(input, config))
+        Encoders::build(inputs, |index, input| self.vocabulary(index, input))
     }
 
     /// Encodes the texts of an input, given by its index.

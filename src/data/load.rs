@@ -12,6 +12,7 @@ use super::source::Source;
 use super::split::{Split, by_position, stratified};
 use super::split_name::SplitName;
 use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
+use super::text_faults::all_empty;
 use crate::config::{Config, DataConfig, Portion, SplitMethod, UnseenLabels};
 
 /// Class names and training examples of a configuration.
@@ -111,6 +112,7 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let test = test.map(with_classes_or_advice).transpose()?;
 
     let train = with_classes(train, &labels)?;
+    ensure_texts(&train, config)?;
     let split = split(&train, data)?;
     let notes = train.notes.clone();
     let mut splits = DataSplits {
@@ -140,6 +142,18 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
         splits.notes.push(advice("test"));
     }
     Ok(splits)
+}
+
+/// Returns an error if all texts of all inputs are empty. The split would otherwise report them, as texts
+/// that are alike.
+fn ensure_texts(train: &Examples, config: &Config) -> anyhow::Result<()> {
+    let inputs = config.inputs.iter().zip(&train.source.inputs);
+    let faults: Option<Vec<String>> =
+        inputs.map(|(input, texts)| all_empty(input, texts, &train.rows)).collect();
+    match faults {
+        Some(faults) => bail!(faults.join("; ")),
+        None => Ok(()),
+    }
 }
 
 /// Returns the configured class names. Without them, returns the labels of the training examples, or of

@@ -17,6 +17,7 @@ mod split_name;
 mod split_notes;
 pub mod stats;
 mod targets;
+mod text_faults;
 pub mod unknown_texts;
 
 pub use data_splits::DataSplits;

@@ -1,16 +1,13 @@
 //! Texts of which a model knows nothing: empty ones, and those without a word of the vocabulary.
 
 use super::Examples;
-use crate::config::{Input, Inputs, TokenizerKind};
+use super::text_faults::{is_unsegmented, unfit_tokenizer};
+use crate::config::{Input, Inputs};
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, Encoder};
 
 /// Fraction of the texts from which on a note advises what to change.
 const MANY: f64 = 0.05;
-/// Number of words that are examined to recognize a script.
-const SAMPLE: usize = 10_000;
-/// Mean length in characters above which words in a script without spaces are whole clauses.
-const CLAUSE: usize = 6;
 
 /// Returns notes on the texts of which the model knows nothing. For each input, `corpora` has the texts
 /// as `encoders` encode them. `name` says which texts they are, such as "training texts".
@@ -40,7 +37,7 @@ pub fn notes(
             note(empty, "are empty", &check);
         }
         if unknown > 0 {
-            let advice = || match is_unsegmented(tokenized.words(), input) {
+            let advice = || match is_unsegmented(input, tokenized, &examples.rows) {
                 true => String::new(),
                 false => vocabulary_advice(input, encoder),
             };
@@ -52,18 +49,8 @@ pub fn notes(
 
 /// Returns a note for each input whose tokenizer does not fit the script of these examples.
 pub fn script_notes(examples: &Examples, inputs: &Inputs) -> Vec<String> {
-    let note = |input: &Input| {
-        format!(
-            "the texts are in a script without spaces between words, which {field}: {tokenizer} does not \
-             split; set {field}: {characters}",
-            field = input.field("text.tokenizer"),
-            tokenizer = input.text.tokenizer.as_str(),
-            characters = TokenizerKind::Characters.as_str(),
-        )
-    };
-    let tokenized = inputs.iter().zip(&examples.source.inputs);
-    let unsegmented = tokenized.filter(|(input, texts)| is_unsegmented(texts.words(), input));
-    unsegmented.map(|(input, _)| note(input)).collect()
+    let inputs = inputs.iter().zip(&examples.source.inputs);
+    inputs.filter_map(|(input, texts)| unfit_tokenizer(input, texts, &examples.rows)).collect()
 }
 
 /// Returns the setting that gives more words an id.
@@ -79,62 +66,5 @@ fn vocabulary_advice(input: &Input, encoder: &Encoder) -> String {
         format!("; lower {}, which drops words that occur less than {times}", field("min_count"))
     } else {
         String::new()
-    }
-}
-
-/// Returns true if most words are whole clauses in a script without spaces between words.
-fn is_unsegmented(words: &[Box<str>], input: &Input) -> bool {
-    if input.text.tokenizer == TokenizerKind::Characters {
-        return false;
-    }
-    let words = || words.iter().take(SAMPLE).filter(|word| word.contains(char::is_alphanumeric));
-    let unspaced = || words().filter(|word| word.contains(has_no_spaces));
-    let count = unspaced().count();
-    let characters: usize = unspaced().map(|word| word.chars().count()).sum();
-    2 * count > words().count() && characters > CLAUSE * count
-}
-
-/// Returns true for letters of scripts that separate clauses but not words: Thai, Lao, Myanmar, Khmer,
-/// Japanese and Chinese.
-fn has_no_spaces(character: char) -> bool {
-    matches!(
-        character,
-        '\u{E00}'..='\u{EFF}'
-            | '\u{1000}'..='\u{109F}'
-            | '\u{1780}'..='\u{17FF}'
-            | '\u{3040}'..='\u{30FF}'
-            | '\u{3400}'..='\u{4DBF}'
-            | '\u{4E00}'..='\u{9FFF}'
-            | '\u{F900}'..='\u{FAFF}'
-            | '\u{20000}'..='\u{3FFFF}'
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    fn unsegmented(words: &[&str], tokenizer: &str) -> bool {
-        let yaml = format!("data: {{train: x}}\ntext: {{tokenizer: {tokenizer}}}\n");
-        let input = &config::parse(&yaml, "test", &[]).unwrap().config.inputs[0];
-        let words: Vec<Box<str>> = words.iter().map(|word| (*word).into()).collect();
-        is_unsegmented(&words, input)
-    }
-
-    #[test]
-    fn clauses_without_spaces_are_recognized() {
-        let chinese = ["导演手法实在平庸呢", "，", "画面效果相当平庸了"];
-        assert!(unsegmented(&chinese, "words") && unsegmented(&chinese, "whitespace"));
-        assert!(!unsegmented(&chinese, "characters"));
-        assert!(unsegmented(&["ภาพยนตร์เรื่องนี้สนุกมาก"], "words"));
-        for segmented in [
-            &["导演", "手法", "平庸"][..],
-            &["ภาพยนตร์", "นี้", "สนุก", "มาก"],
-            &["wonderfully", "中文"],
-            &[],
-        ] {
-            assert!(!unsegmented(segmented, "words"), "{segmented:?}");
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use super::{Corpus, Encoder, Vocabulary, vocabulary_file};
-use crate::config::{Input, Inputs, TextConfig};
+use crate::config::{Input, Inputs};
 
 /// Encoders of all inputs, in the order of the configuration.
 #[derive(Clone, Debug)]
@@ -28,23 +28,23 @@ impl Encoders {
     /// See [`Encoders::build`].
     pub fn from_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
         let indices = inputs.column_indices();
-        Self::build(inputs, |input, config| {
-            Vocabulary::build(&join_columns(columns, &indices[input]), config)
+        Self::build(inputs, |index, input| {
+            Vocabulary::build(&join_columns(columns, &indices[index]), &input.text)
         })
     }
 
     /// Builds encoders. The vocabulary of an input is read from the file in `text.vocabulary`, or
-    /// counted by `count`, which receives the index and the text section of the input.
+    /// counted by `count`, which receives the index of the input and the input.
     ///
     /// # Errors
     /// Returns an error if a vocabulary file cannot be used or `count` fails.
     pub fn build(
         inputs: &Inputs,
-        count: impl Fn(usize, &TextConfig) -> anyhow::Result<Vocabulary>,
+        count: impl Fn(usize, &Input) -> anyhow::Result<Vocabulary>,
     ) -> anyhow::Result<Self> {
         let build = |(index, input): (usize, &Input)| match &input.text.vocabulary {
             Some(path) => vocabulary_file::read(path, input),
-            None => count(index, &input.text),
+            None => count(index, input),
         };
         let vocabularies = inputs.iter().enumerate().map(build);
         Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))

@@ -429,7 +429,7 @@ fn texts_of_which_nothing_is_known_are_counted() {
     ];
     assert_eq!(notes, expected);
     let stats = unknown_texts(&dir, "data stats c.yaml");
-    assert_eq!(stats[1], expected[1].replace("training", "train"));
+    assert_eq!(stats[1], expected[1]);
     let evaluated = unknown_texts(&dir, "evaluate run --data validation.csv");
     assert_eq!(evaluated[1], format!("note: 1 of 4 texts {rare}"));
     let all = unknown_texts(&dir, "train c.yaml --out all --set text.min_count=1");
@@ -450,6 +450,36 @@ fn a_tokenizer_that_does_not_fit_the_script_is_reported() {
     let notes = unknown_texts(&dir, &format!("{line} words"));
     assert!(notes[0].ends_with("set text.tokenizer: characters"), "{notes:?}");
     assert_eq!(notes[1], "note: 36 of 36 training texts have no known word");
+    // Without a word that occurs twice, there is no vocabulary.
+    let row = |n: u32| {
+        let own = char::from_u32(0x4E00 + n).unwrap();
+        format!("{own}好看,{}\n", ["neg", "pos"][n as usize % 2])
+    };
+    let short: String = (0..40).map(row).collect();
+    let dir = dir.file("short.csv", format!("text,label\n{short}"));
+    for command in ["train", "data stats"] {
+        let line = format!("{command} small.yaml --set data.test=null --set data.train=short.csv");
+        assert_fails(dir.lstmtext(&line), 1, &["set text.tokenizer: characters"]);
+    }
     let characters = format!("{line} characters --set text.tokenizer=characters");
     assert_eq!(unknown_texts(&dir, &characters), [""; 0]);
+}
+
+#[test]
+fn a_column_of_empty_texts_is_reported_with_its_name() {
+    let row = |n: usize| format!(",film {n},{}\n", ["neg", "pos"][n % 2]);
+    let rows: String = (0..40).map(row).collect();
+    let dir = TestDir::with_data().file("empty.csv", format!("notes,text,label\n{rows}"));
+    let line = "small.yaml --set data.test=null --set data.train=empty.csv";
+    for command in ["train", "data stats", "data split --to new"] {
+        let all = dir.lstmtext(&format!("{command} {line} --set data.text_column=notes"));
+        let message =
+            "error: all 40 training texts are empty; check data.text_column, which is notes\n";
+        assert_fails(all, 1, &[message]);
+        let inputs = "--set inputs.a.column=text --set inputs.b.column=notes";
+        if command != "data split --to new" {
+            let one = dir.lstmtext(&format!("{command} {line} {inputs}"));
+            assert_fails(one, 1, &["b: all ", "check inputs.b.column, which is notes"]);
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
         };
         let corpora = encoders.iter().enumerate().map(encode);
         let corpora = corpora.collect::<anyhow::Result<Vec<_>>>()?;
-        let texts = format!("{name} texts");
+        let texts = format!("{} texts", name.adjective());
         notes.extend(unknown_texts::notes(&texts, examples, &config.inputs, &encoders, &corpora));
         for (input, corpus) in config.inputs.iter().zip(&corpora) {
             splits.push(split_stats(name, input, corpus, &data.labels, &examples.targets));

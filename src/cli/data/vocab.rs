@@ -46,7 +46,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
     let train = data::load_training(&config)?.examples;
     train.notes.iter().for_each(note);
     let input = &config.inputs[index];
-    let vocabulary = train.vocabulary(index, &input.text)?;
+    let vocabulary = train.vocabulary(index, input)?;
     vocabulary_file::write(&args.to, &vocabulary, &input.text)?;
     message(format!("{} ids, including the special ids", group_digits(vocabulary.len())));
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)
