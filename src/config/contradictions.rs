@@ -1,6 +1,7 @@
 //! Contradictions between fields whose values are valid one by one.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use super::fields::Fault;
 use super::overrides::field_path;
@@ -31,6 +32,21 @@ impl Config {
         if data.train.as_os_str().is_empty() {
             let message = "missing; set it to the file or directory with the training data";
             faults.push(("data.train".into(), message.into()));
+        }
+        let files = [
+            ("data.train", Some(&data.train)),
+            ("data.validation", data.validation.as_ref()),
+            ("data.test", data.test.as_ref()),
+        ];
+        for (field, path) in files {
+            let is_stdin = |path: &&PathBuf| {
+                path.file_name().is_some_and(|name| name == "-") && !path.exists()
+            };
+            if path.filter(is_stdin).is_some() {
+                let message = "stdin cannot be read again, as later commands do; save the examples to \
+                               a file";
+                faults.push((field.into(), message.into()));
+            }
         }
         let labels: HashSet<&String> = data.labels.iter().collect();
         if data.labels.len() == 1 || labels.len() < data.labels.len() {

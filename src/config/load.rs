@@ -12,6 +12,7 @@ use super::resolved::Resolved;
 use super::schema::SWEEP;
 use super::yaml::{self, Parsed};
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
+use crate::io::input::wide_encoding;
 use crate::output::shell::quoted_path;
 
 /// Fields with the value that they have in a run whose configuration does not list them: the behavior
@@ -40,6 +41,10 @@ impl Document {
             ConfigError::new(format!("cannot read the configuration \"{file}\": {error}"))
         })?;
         let source = file.display().to_string();
+        if let Some(encoding) = wide_encoding(&bytes) {
+            let message = format!("{source}: the file is {encoding}; save it as UTF-8");
+            return Err(ConfigError::new(message));
+        }
         let yaml = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;

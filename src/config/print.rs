@@ -104,5 +104,11 @@ pub fn inline_yaml(value: &Value) -> String {
 fn is_plain(text: &str) -> bool {
     let safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
     let starts_safe = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    safe && starts_safe && yaml::plain(text).is_string()
+    safe && starts_safe && yaml::plain(text).is_string() && !is_yaml_1_1_boolean(text)
+}
+
+/// Returns true for words that YAML 1.1, and thus PyYAML, reads as a boolean.
+fn is_yaml_1_1_boolean(text: &str) -> bool {
+    let words = ["y", "n", "yes", "no", "on", "off"];
+    words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }

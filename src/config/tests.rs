@@ -556,3 +556,13 @@ fn defaults_can_be_changed_without_a_file() {
         assert!(error.contains(message), "{error}");
     }
 }
+
+#[test]
+fn words_that_other_readers_of_yaml_take_for_booleans_are_quoted() {
+    let words = ["y", "No", "yes", "on", "OFF", "null", "true"];
+    let printed = words.map(|word| print::inline_yaml(&serde_yaml::Value::from(word)));
+    assert_eq!(printed, words.map(|word| format!("\"{word}\"")));
+    for word in ["yesterday", "auto", "nope"] {
+        assert_eq!(print::inline_yaml(&serde_yaml::Value::from(word)), word);
+    }
+}

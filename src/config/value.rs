@@ -173,10 +173,21 @@ impl FieldValue for String {
     }
 }
 
+/// Returns true for null, which is an empty text where a text is expected.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
 impl FieldValue for PathBuf {
     const IS_TEXT: bool = true;
     fn from_yaml(value: &Value) -> Option<Self> {
-        String::from_yaml(value).map(PathBuf::from)
+        match value {
+            // The YAML `-`: a list with an empty item.
+            Value::Sequence(items) if matches!(&items[..], [item] if is_nothing(item)) => {
+                Some(PathBuf::from("-"))
+            }
+            _ => String::from_yaml(value).map(PathBuf::from),
+        }
     }
     fn to_yaml(&self) -> Value {
         Value::from(self.to_string_lossy().as_ref())

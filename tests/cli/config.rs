@@ -88,6 +88,34 @@ fn errors_name_a_configuration_that_cannot_be_read() {
     rejects(".", &["cannot read the configuration \".\""]);
     rejects("latin.yaml", &["latin.yaml:2: ", "UTF-8"]);
     rejects("syntax.yaml", &["syntax.yaml:", "invalid YAML"]);
+    let yaml = "name: имя\ndata: {train: x.csv}\n";
+    let little: Vec<u8> = yaml.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = yaml.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (name, bytes, encoding) in [
+        ("le.yaml", little.clone(), "UTF-16LE"),
+        ("be.yaml", big, "UTF-16BE"),
+        ("mark.yaml", [b"\xFF\xFE", &little[..]].concat(), "UTF-16"),
+    ] {
+        fs::write(dir.path(name), bytes).unwrap();
+        rejects(name, &[&format!("{name}: the file is {encoding}; save it as UTF-8")]);
+    }
+}
+
+#[test]
+fn stdin_cannot_be_the_data_of_a_run() {
+    let dir = TestDir::with_data();
+    for field in ["train", "validation", "test"] {
+        let message = format!("data.{field}: stdin cannot be read again");
+        let yaml = format!("data:\n  train: train.csv\n  {field}: \"-\"\n").replacen(
+            "  train: train.csv\n  train",
+            "  train",
+            1,
+        );
+        fs::write(dir.path("stdin.yaml"), yaml).unwrap();
+        for line in [&format!("config small.yaml --set data.{field}=-"), "config stdin.yaml"] {
+            assert_fails(dir.lstmtext(line), 2, &[&message, "save the examples to a file"]);
+        }
+    }
 }
 
 #[test]
