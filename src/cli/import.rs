@@ -78,8 +78,10 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
 /// Reads the definition of the model from a checkpoint, or creates it from a configuration.
 fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<ModelDefinition> {
     if model.is_dir() {
-        let Checkpoint { resolved, labels, encoders, .. } =
-            Checkpoint::open_with(model, overrides)?;
+        let checkpoint = Checkpoint::open_with(model, overrides)?;
+        // Its own weights are not used, but as everywhere, those that are not finite are an error.
+        checkpoint.weights()?;
+        let Checkpoint { resolved, labels, encoders, .. } = checkpoint;
         return Ok(ModelDefinition { resolved, labels, encoders });
     }
     let resolved = config::load(model, overrides)?;

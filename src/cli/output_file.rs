@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
 use crate::data::expand_pattern;
+use crate::io::files::parent_directory;
 
-/// Checks that the file `output`, which `option` names, would not overwrite an input: the examples and
+/// Checks that the file `output`, which `option` names, would neither overwrite nor extend an input: the examples and
 /// word vectors of the configuration, and what else the command reads. An input is a file, a pattern, or a
 /// directory with a subdirectory for each class.
 ///
@@ -17,8 +18,10 @@ pub fn check(
     config: &Config,
     other: Option<&Path>,
 ) -> Result<(), ConfigError> {
-    // A file that does not exist yet overwrites nothing.
-    let Ok(file) = output.canonicalize() else { return Ok(()) };
+    // A file that does not exist yet overwrites nothing, but may become an example of a directory.
+    let name = output.file_name().unwrap_or_default();
+    let parent = || parent_directory(output).canonicalize().map(|parent| parent.join(name));
+    let Ok(file) = output.canonicalize().or_else(|_| parent()) else { return Ok(()) };
     let directory = file.parent().and_then(Path::parent);
     let is_in = |input: &PathBuf| {
         input.canonicalize().is_ok_and(|input| input == file || Some(&*input) == directory)
@@ -31,10 +34,13 @@ pub fn check(
     let mut inputs = inputs.flat_map(|path| expand_pattern(path, data.format).unwrap_or_default());
     match inputs.find(is_in) {
         None => Ok(()),
-        Some(input) => Err(ConfigError::new(format!(
-            "{option} \"{}\" would overwrite the input \"{}\"; choose another name",
-            output.display(),
-            input.display()
-        ))),
+        Some(input) => Err(ConfigError::new({
+            let effect = if output.exists() { "overwrite" } else { "become a file of" };
+            format!(
+                "{option} \"{}\" would {effect} the input \"{}\"; choose another name",
+                output.display(),
+                input.display()
+            )
+        })),
     }
 }

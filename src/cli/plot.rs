@@ -8,9 +8,9 @@ use anyhow::bail;
 use clap::Args;
 
 use super::exit::SUCCESS;
-use crate::config::positive_integer;
+use super::output_file;
+use crate::config::{Config, positive_integer};
 use crate::events::{self, SubRun};
-use crate::io::files::create_directories;
 use crate::io::replace::write_output;
 use crate::objective::metrics::Score;
 use crate::output::{note, print_data};
@@ -92,6 +92,10 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         .zip(&names)
         .map(|(run, name)| read_curves(run, name, args.x))
         .collect::<Result<_, _>>()?;
+    let configs: Vec<Config> = curves
+        .iter()
+        .filter_map(|run| run.report.resolved.as_ref().map(|resolved| resolved.config.clone()))
+        .collect();
     let metric = ranking_metric(curves.iter().map(|run| &run.report));
     curves.sort_by(|a, b| match (a.score(), b.score()) {
         (Some(a), Some(b)) => a.rank(b, metric),
@@ -113,9 +117,8 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         [run] => run.clone(),
         _ => PathBuf::from("."),
     });
-    create_directories(&directory)?;
     let options = Options { x_axis: args.x, smoothing: args.smoothing, hidden, theme: args.theme };
-    write(&directory, "curves", &curves::draw(&shown, &options)?)?;
+    write(&directory, "curves", &configs, &curves::draw(&shown, &options)?)?;
     if no_words {
         return Ok(SUCCESS);
     }
@@ -125,7 +128,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
             _ => format!("words-{}", name.replace('/', "-")),
         };
         if let Some(picture) = draw_words(run, name, args.theme)? {
-            write(&directory, &stem, &picture)?;
+            write(&directory, &stem, &configs, &picture)?;
         }
     }
     Ok(SUCCESS)
@@ -151,9 +154,18 @@ fn runs_with_curves(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(runs)
 }
 
-fn write(directory: &Path, stem: &str, picture: &Picture) -> anyhow::Result<()> {
+/// Writes a picture, but not over a file from which one of the runs was trained.
+fn write(
+    directory: &Path,
+    stem: &str,
+    configs: &[Config],
+    picture: &Picture,
+) -> anyhow::Result<()> {
     for (extension, bytes) in [("svg", picture.svg.as_bytes()), ("png", &picture.png)] {
         let path = directory.join(format!("{stem}.{extension}"));
+        for config in configs {
+            output_file::check("--to", &path, config, None)?;
+        }
         write_output(&path, bytes)?;
         print_data(&path.display().to_string())?;
     }

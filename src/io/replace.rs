@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-use super::files::{parent_directory, sync_directory};
+use super::files::{create_parent_directory, parent_directory, sync_directory};
 
 /// Length of the random part of a temporary name.
 const RANDOM_LENGTH: usize = 6;
@@ -24,8 +24,8 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     replace_output(path, |file| Ok(file.write_all(bytes)?))
 }
 
-/// Creates or atomically replaces a file that a user has named, like [`replace_file`]. Writes to a FIFO,
-/// a device or an open file of this process, such as `/dev/stdout`, instead of replacing it.
+/// Creates or atomically replaces a file that a user has named, like [`replace_file`], and creates its
+/// missing parent directories. Writes to a FIFO, a device or an open file of this process, such as `/dev/stdout`, instead of replacing it.
 ///
 /// # Errors
 /// Returns an error if `fill` fails or the file cannot be written. An old file is then unchanged.
@@ -34,6 +34,7 @@ pub fn replace_output(
     fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if let Target::File(_) = target(path).with_context(|| cannot_write(path))? {
+        create_parent_directory(path)?;
         return replace_file(path, fill);
     }
     let write = || -> anyhow::Result<()> {
@@ -94,7 +95,8 @@ fn exists(path: &Path) -> anyhow::Error {
     anyhow!("\"{}\" already exists; choose another name", path.display())
 }
 
-/// Creates the file `path` atomically. `fill` writes the content.
+/// Creates the file `path` and its missing parent directories, the file atomically. `fill` writes the
+/// content.
 ///
 /// # Errors
 /// Returns an error if `fill` fails or the file cannot be created. Whatever is at `path`, even if another
@@ -104,6 +106,7 @@ pub fn create_file(
     fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let write = || -> anyhow::Result<()> {
+        create_parent_directory(path)?;
         let target = target(path)?.file_or(path);
         let mut temporary = temporary_file(&target)?;
         fill(temporary.as_file_mut())?;

@@ -189,6 +189,7 @@ fn weights_that_are_not_finite_are_rejected_by_every_command() {
         "states run text",
         "export run --to exported",
         "export run --to exported.npz",
+        "import run weights.npz --to imported",
         "plot run --to plots",
         "serve run --port 0",
     ] {

@@ -143,7 +143,43 @@ fn outputs_do_not_overwrite_inputs() {
     ] {
         assert_fails(dir.lstmtext(command), 2, &["would overwrite the input", input]);
     }
+    // A new file would be an example.
+    let dir = dir.file("folder/pos/b.txt", "text");
+    for command in [
+        "evaluate run --errors folder/neg/new.csv --set data.validation=folder",
+        "data vocab small.yaml --to folder/neg/new.csv --set data.validation=folder",
+    ] {
+        assert_fails(dir.lstmtext(command), 2, &["would become a file of the input", "folder"]);
+    }
+    // The run of a data file whose name is that of a picture.
+    fs::copy(dir.path("train.csv"), dir.path("curves.svg")).unwrap();
+    let svg = "train small.yaml --out svg --set data.train=curves.svg --set data.format=csv --set \
+               train.epochs=1";
+    dir.lstmtext(svg).assert().success();
+    let plot = dir.lstmtext("plot svg --to . --no-words");
+    assert_fails(plot, 2, &["--to \"./curves.svg\" would overwrite the input"]);
+    assert_eq!(dir.read("curves.svg"), dir.read("train.csv"));
     assert_eq!(dir.read("page.html"), "neg0\n");
     let dir = dir.file("words.json", "old");
     dir.lstmtext("data vocab small.yaml --to words.json").assert().success();
+}
+
+#[test]
+fn missing_directories_of_outputs_are_created() {
+    let dir = TestDir::with_run();
+    for (command, output) in [
+        ("evaluate run --errors new/a/errors.csv", "new/a/errors.csv"),
+        ("explain run pos1 --html new/b/page.html", "new/b/page.html"),
+        ("states run pos1 --to new/c/states.npz", "new/c/states.npz"),
+        ("states run pos1 --to new/d/states.svg", "new/d/states.svg"),
+        ("data vocab small.yaml --to new/e/words.json", "new/e/words.json"),
+        ("data split small.yaml --to new/f/splits", "new/f/splits/train.jsonl"),
+        ("export run --to new/g/weights.npz", "new/g/weights.npz"),
+        ("export run --to new/h/exported", "new/h/exported/model.json"),
+        ("import run new/g/weights.npz --to new/i/imported", "new/i/imported/model.safetensors"),
+        ("plot run --to new/j/plots --no-words", "new/j/plots/curves.svg"),
+    ] {
+        dir.lstmtext(command).assert().success();
+        assert!(dir.path(output).is_file(), "{command}");
+    }
 }
