@@ -177,7 +177,8 @@ fn fold_line(line: &str, width: usize) -> String {
     out
 }
 
-/// Splits a line into words with the spaces before them. What is between quotes or backticks is one word.
+/// Splits a line into words with the spaces before them. What is between quotes or backticks is one word,
+/// and so is a number with its unit.
 fn pieces(line: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut start, mut in_word, mut quote) = (0, false, None);
@@ -185,7 +186,7 @@ fn pieces(line: &str) -> Vec<&str> {
         match quote {
             Some(end) if c == end => quote = None,
             Some(_) => {}
-            None if c == ' ' && in_word => {
+            None if c == ' ' && in_word && !is_quantity(&line[start..index], &line[index..]) => {
                 pieces.push(&line[start..index]);
                 (start, in_word) = (index, false);
             }
@@ -197,6 +198,14 @@ fn pieces(line: &str) -> Vec<&str> {
     }
     pieces.push(&line[start..]);
     pieces
+}
+
+/// Returns true if `before` ends with a number, and `after` begins with a unit.
+fn is_quantity(before: &str, after: &str) -> bool {
+    const UNITS: [&str; 11] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "%", "s", "ms", "min"];
+    let word = after.trim_start_matches(' ').split([' ', '\n']).next().unwrap_or_default();
+    let unit = word.trim_end_matches([',', '.', ';', ':', ')']);
+    before.ends_with(|c: char| c.is_ascii_digit()) && UNITS.contains(&unit)
 }
 
 #[cfg(test)]
@@ -264,5 +273,9 @@ mod tests {
         );
         assert_eq!(fold(text, 80), text);
         assert_eq!(fold("a  \"b c\n", 4), "a\n  \"b\n  c\n");
+        assert_eq!(
+            fold("about 20 MB (weights 16 MB), 5 %\n", 14),
+            "about 20 MB\n  (weights\n  16 MB), 5 %\n"
+        );
     }
 }
