@@ -34,7 +34,8 @@ pub fn by_position(
 
 /// Draws `validation` and `test` examples at random with the label proportions of all examples.
 /// Examples with identical `texts` stay in one split. With `keep_classes`, the last group of identical
-/// texts of each class stays in the training split. A split may therefore be smaller than requested.
+/// texts that has an example of a class stays in the training split. A split may therefore be smaller than
+/// requested.
 pub fn stratified<T: Eq + Hash>(
     texts: &[T],
     labels: &[u32],
@@ -52,9 +53,11 @@ pub fn stratified<T: Eq + Hash>(
     for groups in &mut classes {
         groups.shuffle(&mut random);
     }
+    let mut left = groups_of_labels(&classes, labels);
     let mut draw = |total: usize| {
         let limits = if keep_classes { available(&classes, kept) } else { sizes.clone() };
-        draw(&mut classes, &apportion(&sizes, &limits, total), kept)
+        let shares = apportion(&sizes, &limits, total);
+        draw(&mut classes, &shares, labels, &mut left, kept)
     };
     let mut split = Split {
         test: draw(test),
@@ -85,6 +88,23 @@ fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usi
         by_label[labels[group[0]] as usize].push(group);
     }
     by_label
+}
+
+/// Returns the labels of a group, which can be several if the same text is labelled differently.
+fn labels_of(group: &[usize], labels: &[u32]) -> Vec<usize> {
+    let mut found: Vec<usize> = group.iter().map(|index| labels[*index] as usize).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Counts the groups that have an example of each label.
+fn groups_of_labels(classes: &[Vec<Vec<usize>>], labels: &[u32]) -> Vec<usize> {
+    let mut counts = vec![0; classes.len()];
+    for label in classes.iter().flatten().flat_map(|group| labels_of(group, labels)) {
+        counts[label] += 1;
+    }
+    counts
 }
 
 /// Returns the number of examples of each label without the smallest `kept` groups.
@@ -120,16 +140,23 @@ fn apportion(sizes: &[usize], limits: &[usize], total: usize) -> Vec<usize> {
 }
 
 /// Removes whole groups from each label until its share is reached. Skips groups that do not fit, and
-/// leaves at least `kept` groups.
-fn draw(classes: &mut [Vec<Vec<usize>>], shares: &[usize], kept: usize) -> Vec<usize> {
+/// leaves at least `kept` groups with each label. `left` has the number of groups with each label.
+fn draw(
+    classes: &mut [Vec<Vec<usize>>],
+    shares: &[usize],
+    labels: &[u32],
+    left: &mut [usize],
+    kept: usize,
+) -> Vec<usize> {
     let mut drawn = Vec::new();
     for (groups, &share) in classes.iter_mut().zip(shares) {
-        let (mut remaining, mut left) = (share, groups.len());
+        let mut remaining = share;
         groups.retain(|group| {
-            let fits = group.len() <= remaining && left > kept;
+            let found = labels_of(group, labels);
+            let fits = group.len() <= remaining && found.iter().all(|label| left[*label] > kept);
             if fits {
                 remaining -= group.len();
-                left -= 1;
+                found.iter().for_each(|label| left[*label] -= 1);
                 drawn.extend_from_slice(group);
             }
             !fits
@@ -207,6 +234,19 @@ mod tests {
         }
         let split = stratified(&["a", "a", "b", "b"], &[0, 0, 1, 1], 1, 1, true, 1);
         assert_eq!(split.train, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_text_with_several_labels_counts_for_each_of_them() {
+        // Label 1 occurs only in groups that begin with label 0.
+        let (mut texts, mut labels) = (texts(40, 40), vec![0; 40]);
+        texts.extend([0, 0, 3].map(|n| format!("text {n}")));
+        labels.extend([1, 1, 1]);
+        for seed in 0..200 {
+            let split = stratified(&texts, &labels, 18, 18, true, seed);
+            assert!(split.train.iter().any(|index| labels[*index] == 1), "{seed}: {split:?}");
+            assert_eq!(all(&split), (0..43).collect::<Vec<_>>());
+        }
     }
 
     /// Runs of lstmtext 0.1 keep their splits: these indices are from that version.

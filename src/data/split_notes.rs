@@ -68,7 +68,7 @@ pub fn single_label_note(
     }
     let advice = match is_by_position(config) && !has_file {
         true => SORTED,
-        false => "; its scores say nothing about the other labels",
+        false => "; their scores say nothing about the other labels",
     };
     Some(format!("all {name} examples have the label {only}{advice}"))
 }
