@@ -248,6 +248,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
         let log = quoted_path(&relative(&run.log()));
         message(format!("\n{} failed: {}\n  {log}", run.name, failure.reason));
     }
+    board.notes().iter().for_each(note);
     let deviation = match board.has_deviations() {
         true => "; ± is the standard deviation over seeds",
         false => "",

@@ -294,7 +294,7 @@ impl Session<'_> {
     fn remove_test_examples(&self, data: &mut PreparedData) {
         if self.args.no_test && !data.test.is_empty() {
             let test = std::mem::take(&mut data.test);
-            data.notes.push(format!(
+            note(format!(
                 "{} test examples are not scored (--no-test); `evaluate` scores them",
                 group_digits(test.len())
             ));

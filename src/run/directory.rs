@@ -339,6 +339,7 @@ mod tests {
             scored: None,
             test: None,
             warnings: Vec::new(),
+            notes: Vec::new(),
         };
         run.write_summary(&summary).unwrap();
         assert_eq!(run.read_summary().unwrap(), Some(summary.clone()));

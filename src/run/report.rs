@@ -285,6 +285,7 @@ mod tests {
         validation_data: None,
         test: None,
         warnings: Vec::new(),
+        notes: Vec::new(),
     };
 
     #[test]

@@ -71,6 +71,9 @@ pub struct RunSummary {
     /// Warnings about a model that has learned nothing.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Notes on the data, such as texts that are in two splits.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl RunSummary {

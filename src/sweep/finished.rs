@@ -30,6 +30,9 @@ pub struct FinishedRun {
     pub seconds: f64,
     /// Warnings about its model.
     pub warnings: Vec<String>,
+    /// Notes on its data.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// Validation examples of the finished runs of a row. Only rows with the same ones are comparable.

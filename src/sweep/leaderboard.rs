@@ -133,6 +133,24 @@ impl Leaderboard {
         warned.map(|run| run.run.clone()).collect()
     }
 
+    /// Returns the notes on the data of all runs, each once, with the number of runs unless it is all of them.
+    pub fn notes(&self) -> Vec<String> {
+        let mut runs: Vec<&FinishedRun> = self.finished().collect();
+        runs.sort_by_key(|run| run.index);
+        let mut counts: Vec<(&String, usize)> = Vec::new();
+        for note in runs.iter().flat_map(|run| &run.notes) {
+            match counts.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((note, 1)),
+            }
+        }
+        let shown = |(note, count): (&String, usize)| match count < runs.len() {
+            true => format!("{note} ({count} of {} runs)", runs.len()),
+            false => note.clone(),
+        };
+        counts.into_iter().map(shown).collect()
+    }
+
     /// Returns true if any row has more than one finished run.
     pub fn has_deviations(&self) -> bool {
         self.rows.iter().any(|row| row.finished.len() > 1)
@@ -198,6 +216,7 @@ fn row(
             best_epoch: outcome.best_epoch,
             seconds: outcome.seconds,
             warnings: outcome.warnings.clone(),
+            notes: outcome.notes.clone(),
         })
     });
     let finished: Vec<FinishedRun> = finished.collect();
@@ -304,7 +323,20 @@ mod tests {
             validation_data: None,
             test: None,
             warnings: Vec::new(),
+            notes: Vec::new(),
         })
+    }
+
+    #[test]
+    fn notes_of_several_runs_are_returned_once() {
+        let with = |notes: &[&str]| {
+            let notes = notes.iter().map(|note| (*note).to_owned()).collect();
+            Some(RunSummary { notes, ..outcome(0.5, 0.5).unwrap() })
+        };
+        let outcomes =
+            [with(&["all", "two"]), with(&["all"]), with(&["two", "all"]), None, None, None];
+        let notes = Leaderboard::with(&sweep(GRID), &outcomes).notes();
+        assert_eq!(notes, ["all", "two (2 of 3 runs)"]);
     }
 
     const GRID: &str = "sweep: {model.lstm.units: [16, 32, 64], seed: [1, 2]}\n";

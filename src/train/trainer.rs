@@ -444,6 +444,7 @@ impl<'a> Trainer<'a> {
             scored: Some(scored),
             validation,
             warnings: diagnosis::warnings(self.data, &self.progress, scored, validation),
+            notes: self.data.notes.clone(),
             validation_examples: self.data.validation.len(),
             validation_data: Some(self.data.fingerprints.validation),
             test,

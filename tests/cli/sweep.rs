@@ -73,6 +73,20 @@ fn every_point_is_trained_and_ranked() {
 }
 
 #[test]
+fn notes_on_the_data_are_shown_once() {
+    let dir = with_sweep("sweep: {seed: [1, 2]}\n");
+    let train = dir.read("train.csv");
+    let row = train.lines().nth(1).unwrap();
+    let dir = dir.file("dev.csv", format!("text,label\n{row}\nn1 other,neg\nn2 other,pos\n"));
+    for _ in 0..2 {
+        let mut command = dir.lstmtext("sweep many.yaml --set data.validation=dev.csv");
+        let messages = stderr(&command.assert().success());
+        let note = "note: 1 of 3 validation texts is also a training text";
+        assert_eq!(messages.matches(note).count(), 1, "{messages}");
+    }
+}
+
+#[test]
 fn a_run_of_a_sweep_equals_a_run_of_train() {
     let dir = with_sweep(GRID);
     dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
