@@ -1,6 +1,7 @@
 //! From data files to encoded examples and batches: formats, splits, targets, the token cache and the
 //! batch plan. Models and training belong elsewhere.
 
+mod appearance;
 pub mod batch_plan;
 mod cache;
 mod data_splits;
