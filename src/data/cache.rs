@@ -32,7 +32,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
@@ -44,20 +44,21 @@ const LINES: &str = "lines.u64";
 const HASHES: &str = "keys.u128";
 const MANIFEST: &str = "manifest.json";
 
-/// Reads and tokenizes a file or directory, or loads its tokens from the cache.
+/// Reads and tokenizes a file or directory, or loads its tokens from the cache. `known` has labels of other
+/// files.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
 /// expected.
-pub fn read_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
-    let Some(entry) = CacheEntry::locate(path, config)? else {
-        return Source::tokenize(path, config, None);
+pub fn read_source(path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Source> {
+    let Some(entry) = CacheEntry::locate(path, config, known)? else {
+        return Source::tokenize(path, config, known, None);
     };
     if let Some(source) = entry.load(path, config)? {
-        return Ok(source);
+        return Ok(Source { known_labels: known.to_vec(), ..source });
     }
     let writer = entry.create()?;
-    let source = Source::tokenize(path, config, Some(writer.temporary.path()))?;
+    let source = Source::tokenize(path, config, known, Some(writer.temporary.path()))?;
     match entry.changed_file() {
         None => writer.finish(&source)?,
         Some(file) => note(format!(
@@ -122,7 +123,7 @@ impl CacheEntry {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or the cache directory cannot be created.
-    fn locate(path: &Path, config: &Config) -> anyhow::Result<Option<Self>> {
+    fn locate(path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Option<Self>> {
         let files = expand_pattern(path, config.data.format)?;
         let are_files = config.data.format != Format::Folder
             && files.iter().all(|file| file.is_file() && !is_spooled(file));
@@ -139,7 +140,8 @@ impl CacheEntry {
         }
         let files: Vec<HashedFile> =
             files.into_iter().map(HashedFile::read).collect::<anyhow::Result<_>>()?;
-        let key = serde_json::to_vec(&cache_key(&files, config)).context("cannot encode JSON")?;
+        let key =
+            serde_json::to_vec(&cache_key(&files, config, known)).context("cannot encode JSON")?;
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
@@ -223,7 +225,8 @@ impl CacheEntry {
             counts.into_iter().all(|count| count == rows.len()),
             "the files have different numbers of rows"
         );
-        Ok(Source { rows, inputs, hashes, scratch: Some(self.parent().to_owned()) })
+        let scratch = Some(self.parent().to_owned());
+        Ok(Source { rows, inputs, hashes, known_labels: Vec::new(), scratch })
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
@@ -356,8 +359,9 @@ fn estimated_text_bytes(file: &Path) -> u64 {
     if is_compressed(file) { 4 * bytes } else { bytes }
 }
 
-fn cache_key<'a>(files: &[HashedFile], config: &'a Config) -> CacheKey<'a> {
+fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> CacheKey<'a> {
     let data = &config.data;
+    let known: BTreeSet<&String> = known.iter().chain(&data.labels).collect();
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
     let inputs =
         config.inputs.iter().zip(config.inputs.column_indices()).map(|(input, columns)| {
@@ -379,6 +383,7 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config) -> CacheKey<'a> {
             ("label_column", data.label_column.key().into()),
             ("header", data.header.into()),
             ("filter", serde_json::json!(data.filter)),
+            ("known_labels", serde_json::json!(known)),
             ("label_names", serde_json::json!(data.label_names)),
             ("broken_lines", data.broken_lines.as_str().into()),
             ("version", data.version.into()),

@@ -103,7 +103,7 @@ impl Examples {
     /// Returns an error if the data cannot be read, or if the other configuration selects different
     /// rows.
     pub fn retokenize(&self, config: &Config) -> anyhow::Result<Self> {
-        let source = read_source(&self.source.rows.path, config)?;
+        let source = read_source(&self.source.rows.path, config, &self.source.known_labels)?;
         if source.rows.lines != self.source.rows.lines {
             bail!(
                 "the models read different rows of \"{}\" and cannot be compared",
@@ -129,7 +129,8 @@ impl Examples {
             wanted.map(|(position, index)| (self.rows[*index], position)).collect();
         let mut texts = vec![Vec::new(); indices.len()];
         let mut row = 0;
-        read_rows(&self.source.rows.path, config, &mut |columns| {
+        let Source { rows, known_labels, .. } = &*self.source;
+        read_rows(&rows.path, config, known_labels, &mut |columns| {
             if let Some(position) = wanted.get(&row) {
                 texts[*position] = columns;
             }
@@ -166,11 +167,16 @@ impl Examples {
 /// # Errors
 /// Returns an error if the file cannot be read, has no examples or has an unknown label.
 pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow::Result<Examples> {
-    with_classes(read_nonempty_source(path, config)?, classes)
+    with_classes(read_nonempty_source(path, config, classes)?, classes)
 }
 
-pub(super) fn read_nonempty_source(path: &Path, config: &Config) -> anyhow::Result<Source> {
-    let source = read_source(path, config)?;
+/// Reads a file that has examples. `known` has labels of other files.
+pub(super) fn read_nonempty_source(
+    path: &Path,
+    config: &Config,
+    known: &[String],
+) -> anyhow::Result<Source> {
+    let source = read_source(path, config, known)?;
     if source.rows.is_empty() {
         let skipped = match source.rows.skipped {
             0 => String::new(),

@@ -35,7 +35,7 @@ pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
         let DataSplits { labels, train, notes, .. } = load(config)?;
         return Ok(TrainingData { labels, examples: Examples { notes, ..train } });
     }
-    let source = read("data.train", &data.train, config)?;
+    let source = read("data.train", &data.train, config, &[])?;
     let labels = class_names(&source.rows, [None, None], data)?;
     let examples = split_off(source, SplitName::Train, &labels, data)?;
     Ok(TrainingData { labels, examples })
@@ -51,10 +51,12 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
     let data = &config.data;
     let mut examples = match (name, &data.validation, &data.test) {
         (SplitName::Validation, Some(path), _) => {
-            with_classes(read("data.validation", path, config)?, labels)?
+            with_classes(read("data.validation", path, config, labels)?, labels)?
         }
-        (SplitName::Test, _, Some(path)) => with_classes(read("data.test", path, config)?, labels)?,
-        _ => split_off(read("data.train", &data.train, config)?, name, labels, data)?,
+        (SplitName::Test, _, Some(path)) => {
+            with_classes(read("data.test", path, config, labels)?, labels)?
+        }
+        _ => split_off(read("data.train", &data.train, config, &[])?, name, labels, data)?,
     };
     let dropped = drop_long_texts(&mut examples, name, labels, config)?;
     examples.notes.extend(dropped);
@@ -80,8 +82,13 @@ fn split_off(
     Ok(Examples { notes: all.notes.clone(), ..all.select(&indices) })
 }
 
-fn read(field: &'static str, path: &Path, config: &Config) -> anyhow::Result<Source> {
-    read_nonempty_source(path, config).context(field)
+fn read(
+    field: &'static str,
+    path: &Path,
+    config: &Config,
+    known: &[String],
+) -> anyhow::Result<Source> {
+    read_nonempty_source(path, config, known).context(field)
 }
 
 /// Reads all files of the data section. Splits validation and test examples off the training file if
@@ -92,8 +99,9 @@ fn read(field: &'static str, path: &Path, config: &Config) -> anyhow::Result<Sou
 /// empty.
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let data = &config.data;
-    let read = |field: &'static str, path: &Path| read(field, path, config);
-    let train = read("data.train", &data.train)?;
+    let train = read("data.train", &data.train, config, &[])?;
+    let known = &train.rows.label_names;
+    let read = |field: &'static str, path: &Path| read(field, path, config, known);
     let validation =
         data.validation.as_deref().map(|path| read("data.validation", path)).transpose()?;
     let test = data.test.as_deref().map(|path| read("data.test", path)).transpose()?;

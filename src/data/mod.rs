@@ -26,7 +26,8 @@ pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
 pub use formats::{
-    Rows, describe_data_line, expand_pattern, format_of, json_text, limits, read_texts,
+    DataFile, Recognizer, Rows, expand_pattern, format_of, json_object, json_text, limits,
+    read_texts, spelled,
 };
 pub use load::{TrainingData, load, load_split, load_training};
 pub use source::{Source, TextHash};

@@ -36,6 +36,8 @@ pub struct Source {
     pub inputs: Vec<TokenizedTexts>,
     /// Hash of the texts of each row, by which rows with the same text are found.
     pub hashes: Vec<TextHash>,
+    /// Labels of other files that were known when the rows were read.
+    pub known_labels: Vec<String>,
     /// Directory for files of ids, if the tokens are in files and not in memory.
     pub(super) scratch: Option<PathBuf>,
 }
@@ -59,10 +61,12 @@ impl Source {
         }
     }
 
-    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory.
+    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory. `known` has labels of
+    /// other files.
     pub(super) fn tokenize(
         path: &Path,
         config: &Config,
+        known: &[String],
         directory: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let writer = |input: usize| match directory {
@@ -84,7 +88,7 @@ impl Source {
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
             let (sender, chunks) = sync_channel(READ_AHEAD);
-            let read = move || ChunkReader::new(sender, config).read(path, config);
+            let read = move || ChunkReader::new(sender, config).read(path, config, known);
             let reader = threads::spawn_scoped(scope, "read", read)?;
             let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
                 for columns in chunks {
@@ -107,7 +111,7 @@ impl Source {
         })?;
         let inputs = inputs.into_iter().map(TokenizedTextsBuilder::finish);
         let inputs = inputs.collect::<io::Result<_>>().with_context(unwritable)?;
-        Ok(Self { rows, inputs, hashes, scratch: None })
+        Ok(Self { rows, inputs, hashes, known_labels: known.to_vec(), scratch: None })
     }
 }
 
@@ -155,8 +159,8 @@ impl ChunkReader {
         Self { sender, columns: vec![Vec::new(); config.inputs.columns().len()], bytes: 0 }
     }
 
-    fn read(mut self, path: &Path, config: &Config) -> anyhow::Result<Rows> {
-        let rows = read_rows(path, config, &mut |texts| {
+    fn read(mut self, path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Rows> {
+        let rows = read_rows(path, config, known, &mut |texts| {
             self.bytes += texts.iter().map(String::len).sum::<usize>();
             for (column, text) in self.columns.iter_mut().zip(texts) {
                 column.push(text);

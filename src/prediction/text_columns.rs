@@ -1,16 +1,16 @@
 //! Texts from the command line, from lines and from JSON, assigned to the text columns of a model.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
-use serde_json::value::RawValue;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::config::{Column, Config, ConfigError, Input};
-use crate::data::json_text;
+use crate::data::{json_object, json_text, spelled};
 use crate::output::shell::quoted;
+use crate::text::composed;
 
 /// A `NAME=TEXT` argument.
 #[derive(Clone, Debug)]
@@ -35,9 +35,12 @@ impl NamedText {
         self.0.split('=').next().unwrap_or_default().trim()
     }
 
-    /// Returns the text if it is that of `name`.
+    /// Returns the text if it is that of `name`, up to the composition of its characters.
     fn text_of(&self, name: &str) -> Option<&str> {
-        self.0.trim_start().strip_prefix(name)?.trim_start().strip_prefix('=')
+        let is_name = |found: &str| composed(found.trim()) == composed(name.trim());
+        let mut names = self.0.match_indices('=').map(|(end, _)| self.0.split_at(end));
+        let (_, text) = names.find(|(found, _)| is_name(found))?;
+        text.strip_prefix('=')
     }
 }
 
@@ -186,10 +189,17 @@ impl TextColumns {
     fn object(&self, json: &str) -> anyhow::Result<Vec<String>> {
         let expected =
             || format!("expected a JSON object with the fields {}", self.names.join(", "));
-        let object: BTreeMap<String, &RawValue> =
-            serde_json::from_str(json).map_err(|_| anyhow!(expected()))?;
+        let object =
+            json_object(json, self.first_rules).map_err(|error| match error.classify() {
+                // Such as a key that occurs twice.
+                Category::Data if json.trim_start().starts_with('{') => {
+                    anyhow!("{}: {error}", expected())
+                }
+                _ => anyhow!(expected()),
+            })?;
         let text = |(name, names): (&String, Vec<&str>)| {
-            let raw = names.into_iter().find_map(|name| object.get(name));
+            let key = |name: &str| object.get(&*spelled(name, self.first_rules));
+            let raw = names.into_iter().find_map(key);
             let raw = raw.ok_or_else(|| anyhow!("{}; \"{name}\" is missing", expected()))?;
             json_text(name, raw, self.first_rules).map_err(|message| anyhow!(message))
         };
@@ -268,6 +278,27 @@ mod tests {
         let (texts, error) = columns(2).parse_lines(vec![json.into(), "{\"a\": null}".into()], 1);
         assert_eq!(texts, [["1.10"], ["1e3"]]);
         assert!(error.unwrap().to_string().contains("line 2 of the texts"));
+    }
+
+    #[test]
+    fn names_are_equal_if_their_composed_characters_are() {
+        for name in ["Schlu\u{308}ssel", "Schl\u{fc}ssel"] {
+            let columns = columns(&format!("{{a: {{column: '{name}'}}, b: {{}}}}"));
+            for given in ["Schlu\u{308}ssel", "Schl\u{fc}ssel"] {
+                assert_eq!(
+                    texts(&columns, &[&format!("{given}=x"), "b=y"]).unwrap(),
+                    [["x"], ["y"]]
+                );
+                let json = format!("{{\"{given}\": \"x\", \"b\": \"y\"}}");
+                assert_eq!(columns.parse_json(&json).unwrap(), ["x", "y"]);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_occur_twice_are_errors() {
+        let error = columns("{a: {}, b: {}}").parse_json(r#"{"a": "x", "b": "y", "a": "z"}"#);
+        assert!(error.unwrap_err().to_string().contains("found the key \"a\" more than once"));
     }
 
     #[test]

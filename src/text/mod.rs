@@ -19,6 +19,7 @@ pub use encoder::{Encoder, LocatedToken};
 pub use encoders::{Encoders, join_columns};
 pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};
+pub use normalization::composed;
 pub use tokenized_texts::{TokenizedTexts, TokenizedTextsBuilder};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};

@@ -214,6 +214,19 @@ fn other_data_may_have_other_columns() {
 }
 
 #[test]
+fn known_labels_show_which_rows_a_stray_quote_swallows() {
+    let dir = TestDir::with_run().file("dev.csv", "text,label\n\"n1 pos1,pos\nn2 neg1\",neg\n");
+    let expected = "dev.csv:2: a quote opens in this row and closes in line 3";
+    assert_fails(dir.lstmtext("evaluate run --data dev.csv"), 1, &[expected]);
+    for field in ["test", "validation"] {
+        let command = dir.lstmtext(&format!("train small.yaml --set data.{field}=dev.csv"));
+        assert_fails(command, 1, &[&format!("data.{field}: "), expected]);
+        let line = format!("evaluate run --split {field} --set data.{field}=dev.csv");
+        assert_fails(dir.lstmtext(&line), 1, &[expected]);
+    }
+}
+
+#[test]
 fn a_filter_that_fails_on_other_data_is_reported() {
     let mut dir = TestDir::with_data();
     let mut rows = String::new();

@@ -24,7 +24,7 @@ fn fuzz_data(extension: &str, fields: &str, corpus: &[&[u8]]) {
     let corpus: Vec<Vec<u8>> = corpus.iter().map(|file| file.to_vec()).collect();
     fuzz(extension, &corpus, |bytes| {
         fs::write(&path, bytes).unwrap();
-        let [strict, lenient] = [0, 1].map(|number| data::read_texts(&path, &configs[number]));
+        let [strict, lenient] = [0, 1].map(|number| data::read_texts(&path, &configs[number], &[]));
         // A file that is accepted without skipping broken rows has none.
         if let (Ok((strict, _)), Ok((lenient, _))) = (&strict, &lenient) {
             assert_eq!(strict.labels, lenient.labels);

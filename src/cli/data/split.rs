@@ -48,7 +48,8 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
             }
             let path = &examples.source.rows.path;
             if columns.as_ref().is_none_or(|(cached, _)| cached != path) {
-                columns = Some((path.clone(), data::read_texts(path, &config)?.1));
+                let known = &examples.source.known_labels;
+                columns = Some((path.clone(), data::read_texts(path, &config, known)?.1));
             }
             let columns = columns.iter().flat_map(|(_, columns)| columns);
             let mut lines = String::new();

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::super::appearance::appearance;
 use super::lines::limits;
 use super::sink::{Sink, excerpt};
 use super::table::Table;
@@ -29,6 +30,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         config,
         limit: limits.line,
         ahead: None,
+        stray_quote: None,
     };
     while let Some(first) = reader.lines.next()? {
         reader.read_row(first, sink)?;
@@ -42,21 +44,29 @@ struct Reader<'a> {
     config: &'a DataConfig,
     /// Limit on the size of a row.
     limit: Limit,
-    /// Labels of the lines that were read ahead.
+    /// Appearances of the labels of the lines that were read ahead.
     ahead: Option<HashSet<String>>,
+    /// Line with a quote that closes the stray one of a broken row.
+    stray_quote: Option<u64>,
 }
 
 impl Reader<'_> {
     /// Reads the row that begins with the line `first`.
     fn read_row(&mut self, first: Line, sink: &mut Sink) -> anyhow::Result<()> {
         let start = first.number;
+        if self.stray_quote == Some(start) {
+            let message =
+                "a quote closes in this row that opens in a row before it; remove the quotes";
+            return sink.add(start, Err(message.into()));
+        }
         let Parsed { record, mut lines, fault } = self.parse_row(first, sink)?;
         let last = lines.last().map_or(start, |line| line.number);
-        let swallowed = lines.len() > 1
-            && !self.config.has_first_rules()
-            && self.swallows_rows(&record, &lines, fault.is_none(), sink)?;
+        let swallowed = match lines.len() > 1 && !self.config.has_first_rules() {
+            true => self.swallowed_rows(&record, &lines, fault.is_none(), sink)?,
+            false => None,
+        };
         let message = match fault {
-            None if !swallowed => {
+            None if swallowed.is_none() => {
                 let count = last - start + 1;
                 if count > MANY_LINES {
                     sink.long_row.get_or_insert((start, count));
@@ -81,7 +91,7 @@ impl Reader<'_> {
             Some(Fault::Unclosed) => {
                 let message = "unclosed quote in the row that begins here; close it, or double each \
                                quote inside a quoted field";
-                if !swallowed {
+                if swallowed.is_none() {
                     // Skipping the row would silently drop the rest of the file.
                     bail!("{}:{start}: {message}", sink.file());
                 }
@@ -89,8 +99,13 @@ impl Reader<'_> {
             }
         };
         sink.add(start, Err(message))?;
-        if swallowed {
-            self.lines.put_back(lines.split_off(1));
+        match swallowed {
+            None => {}
+            Some(Swallowed::UpToRow) => self.lines.put_back(lines.split_off(1)),
+            Some(Swallowed::UpToStrayQuote) => {
+                self.stray_quote = Some(last);
+                self.lines.put_back(lines.split_off(1));
+            }
         }
         Ok(())
     }
@@ -98,7 +113,7 @@ impl Reader<'_> {
     /// Parses the lines of the row that begins with the line `first`.
     fn parse_row(&mut self, first: Line, sink: &Sink) -> anyhow::Result<Parsed> {
         let start = first.number;
-        let mut record = Record::new(self.config.has_first_rules());
+        let mut record = Record::new(b',', self.config.has_first_rules());
         let mut lines = Vec::new();
         let mut next = Some(first);
         let mut size = 0;
@@ -120,52 +135,114 @@ impl Reader<'_> {
         Ok(Parsed { record, lines, fault })
     }
 
-    /// Returns true if a quote in the first line is stray: without it, the line is a row with a label
-    /// of this file. If the quotes are well-formed, so must be all other lines, because a text can
-    /// contain a line that looks like a row.
-    fn swallows_rows(
+    /// Returns how the rows end that a stray quote in the first line swallows, if there is one: without
+    /// it, the line is a row with a known label. If the quotes are well-formed, so must be all other lines,
+    /// because a text can contain a line that looks like a row. A label has no line breaks: a quote before
+    /// it that is closed in another line is always stray.
+    fn swallowed_rows(
         &mut self,
         record: &Record,
         lines: &[Line],
         well_formed: bool,
         sink: &Sink,
-    ) -> anyhow::Result<bool> {
-        let mut first = lines[0].bytes.clone();
-        if let Some(quote) = record.opening {
-            first.remove(quote);
+    ) -> anyhow::Result<Option<Swallowed>> {
+        let Some(opening) = record.opening else { return Ok(None) };
+        let first = without(&lines[0].bytes, opening.position);
+        let [_, others @ .., last] = lines else { return Ok(None) };
+        let others = if well_formed { others } else { &[] };
+        let cleaned = record.closing.map(|closing| without(&last.bytes, closing));
+        let cleaned = cleaned.and_then(|line| self.label_in(&line, 0));
+        if well_formed && self.table.is_label(opening.field) && record.has_line_break(opening.field)
+        {
+            return Ok(Some(match cleaned {
+                Some(_) => Swallowed::UpToStrayQuote,
+                None => Swallowed::UpToRow,
+            }));
         }
-        let others = if well_formed { &lines[1..] } else { &[] };
-        let lines = std::iter::once(&first).chain(others.iter().map(|line| &line.bytes));
-        let labels: Option<Vec<String>> = lines.map(|line| label_in(&self.table, line)).collect();
-        let Some(labels) = labels else { return Ok(false) };
+        let Some(mut labels) = self.labels_before_last(&first, others, record) else {
+            return Ok(None);
+        };
+        let mut end = Swallowed::UpToRow;
+        if well_formed {
+            let is_at_the_end = |closing: usize| last.bytes[closing..].trim_ascii_end() == b"\"";
+            let cleaned = cleaned.filter(|_| record.closing.is_some_and(is_at_the_end));
+            labels.push(match (self.label_in(&last.bytes, 0), cleaned) {
+                (Some(label), cleaned) if cleaned.as_ref().is_none_or(|it| *it == label) => label,
+                (_, Some(cleaned)) => {
+                    end = Swallowed::UpToStrayQuote;
+                    cleaned
+                }
+                (_, None) => return Ok(None),
+            });
+        }
+        Ok(self.are_known(&labels, sink)?.then_some(end))
+    }
+
+    /// Returns the labels of the first line of a row, without the quote, and of the lines between it and the
+    /// last one, if all of them are rows. If some are, others may have a comma too many.
+    fn labels_before_last(
+        &self,
+        first: &[u8],
+        others: &[Line],
+        record: &Record,
+    ) -> Option<Vec<String>> {
+        let others = others.iter().map(|line| &*line.bytes);
+        let others: Vec<&[u8]> = others.filter(|line| !line.trim_ascii().is_empty()).collect();
+        let has_rows = others.iter().any(|line| self.label_in(line, 0).is_some());
+        let width = if has_rows { record.ends.len() } else { 0 };
+        std::iter::once(first).chain(others).map(|line| self.label_in(line, width)).collect()
+    }
+
+    /// Returns true if all labels look like known ones, or like those of the next rows: the first rows of
+    /// the file have labels that occur later.
+    fn are_known(&mut self, labels: &[String], sink: &Sink) -> anyhow::Result<bool> {
         if labels.iter().all(|label| sink.knows_label(label)) {
             return Ok(true);
         }
-        // The first rows of the file: their labels occur later.
         if self.ahead.is_none() {
             let mut ahead = HashSet::new();
-            for line in self.lines.peek(LINES_AHEAD)? {
-                ahead.extend(label_in(&self.table, &line.bytes));
+            let Self { lines, table, .. } = self;
+            for line in lines.peek(LINES_AHEAD)? {
+                ahead.extend(label_in(table, &line.bytes, 0).map(|label| appearance(&label)));
             }
             self.ahead = Some(ahead);
         }
-        let is_ahead = |label: &String| self.ahead.iter().any(|ahead| ahead.contains(label));
+        let is_ahead =
+            |label: &String| self.ahead.iter().any(|ahead| ahead.contains(&appearance(label)));
         Ok(labels.iter().all(|label| sink.knows_label(label) || is_ahead(label)))
+    }
+
+    fn label_in(&self, line: &[u8], width: usize) -> Option<String> {
+        label_in(&self.table, line, width)
     }
 }
 
-/// Returns the label of a line that is a whole row.
-fn label_in(table: &Table, line: &[u8]) -> Option<String> {
-    let mut record = Record::new(false);
+/// End of the rows that a stray quote swallows.
+enum Swallowed {
+    /// The last of their lines is a row too.
+    UpToRow,
+    /// The last of their lines is a row with the other stray quote.
+    UpToStrayQuote,
+}
+
+/// Returns a line without the byte at a position.
+fn without(line: &[u8], position: usize) -> Vec<u8> {
+    [&line[..position], &line[position + 1..]].concat()
+}
+
+/// Returns the label of a line that is a whole row. `width` is the number of columns that it may exceed,
+/// or 0.
+fn label_in(table: &Table, line: &[u8], width: usize) -> Option<String> {
+    let mut record = Record::new(b',', false);
     match record.feed(line) {
-        State::Ended => table.label_of(&record.fields()),
+        State::Ended => table.label_of(&record.fields(), width),
         _ => None,
     }
 }
 
 /// Returns the fields of a line if it is a whole row.
-pub fn fields_of_line(line: &str) -> Option<Vec<String>> {
-    let mut record = Record::new(false);
+pub fn fields_of_line(line: &str, separator: u8) -> Option<Vec<String>> {
+    let mut record = Record::new(separator, false);
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     match record.feed(format!("{line}\n").as_bytes()) {
         State::Ended => Some(record.fields().into_iter().map(text).collect()),
@@ -253,14 +330,26 @@ struct Record {
     /// End of each field in `bytes`.
     ends: Vec<usize>,
     state: State,
+    separator: u8,
     /// Accept any text after a closing quote, as in lstmtext 0.1.
     lenient: bool,
     /// Number of lines that were parsed.
     lines: usize,
-    /// Position in the first line of the last quote that opens a field.
-    opening: Option<usize>,
+    /// The last quote in the first line that opens a field.
+    opening: Option<Opening>,
+    /// Position in the last line of the last quote that closes a field.
+    closing: Option<usize>,
     /// Position of the last byte that was parsed, in its line.
     position: usize,
+}
+
+/// A quote that opens a field.
+#[derive(Clone, Copy)]
+struct Opening {
+    /// Position in the line.
+    position: usize,
+    /// Index of the field.
+    field: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -280,14 +369,16 @@ enum State {
 }
 
 impl Record {
-    fn new(lenient: bool) -> Self {
+    fn new(separator: u8, lenient: bool) -> Self {
         Self {
             bytes: Vec::new(),
             ends: Vec::new(),
             state: State::Start,
+            separator,
             lenient,
             lines: 0,
             opening: None,
+            closing: None,
             position: 0,
         }
     }
@@ -299,7 +390,9 @@ impl Record {
             let rest = &line[position..];
             let plain = match self.state {
                 State::Quoted => rest.iter().position(|byte| *byte == b'"'),
-                State::Unquoted => rest.iter().position(|byte| matches!(byte, b',' | b'\n')),
+                State::Unquoted => {
+                    rest.iter().position(|byte| *byte == self.separator || *byte == b'\n')
+                }
                 _ => Some(0),
             };
             let plain = plain.unwrap_or(rest.len());
@@ -319,14 +412,17 @@ impl Record {
         match (self.state, byte) {
             (State::Start, b'"') => {
                 if self.lines == 0 {
-                    self.opening = Some(position);
+                    self.opening = Some(Opening { position, field: self.ends.len() });
                 }
                 State::Quoted
             }
-            (State::Quoted, b'"') => State::Quote,
+            (State::Quoted, b'"') => {
+                self.closing = Some(position);
+                State::Quote
+            }
             (State::Quote, b'"') => self.push(b'"', State::Quoted),
             (State::Quoted, byte) => self.push(byte, State::Quoted),
-            (_, b',') => self.end_field(State::Start),
+            (_, byte) if byte == self.separator => self.end_field(State::Start),
             (state, b'\n') => {
                 let start = self.ends.last().copied().unwrap_or(0);
                 if state == State::Unquoted && self.bytes[start..].ends_with(b"\r") {
@@ -355,6 +451,11 @@ impl Record {
     fn rest(&self, lines: &[Line]) -> String {
         let line = lines.last().map_or(&[][..], |line| &line.bytes[self.position..]);
         String::from_utf8_lossy(line).trim_end().to_owned()
+    }
+
+    /// Returns true if a field has a line break between two words.
+    fn has_line_break(&self, field: usize) -> bool {
+        self.fields().get(field).is_some_and(|field| field.trim_ascii().contains(&b'\n'))
     }
 
     fn fields(&self) -> Vec<&[u8]> {

@@ -1,20 +1,24 @@
 //! Reads JSON lines files: one object on each line.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::anyhow;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::lines::for_each_line;
-use super::sink::{Row, Sink, field_of, not_utf8};
+use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
+use super::table::spelled;
 use crate::config::{Column, DataConfig};
+use crate::text::composed;
 
 /// Reads the file `path` into `sink`.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let key = |column: &Column, field: &str| match column {
-        Column::Name(name) => Ok(name.clone()),
+        Column::Name(name) => Ok(spelled(name, config.has_first_rules()).into_owned()),
         Column::Number(_) => Err(anyhow!(
             "{field} must be the name of a key, because \"{}\" has JSON lines",
             path.display()
@@ -23,11 +27,14 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
     let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
     let label = key(&config.label_column, "data.label_column")?;
+    let spelled = |text: &String| spelled(text, config.has_first_rules()).into_owned();
+    let filter = config.filter.iter().map(|(key, value)| (spelled(key), spelled(value)));
+    let filter: Vec<(String, String)> = filter.collect();
     for_each_line(path, config, |line, bytes| {
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
-        sink.add(line, parse(bytes, &texts, &label, config))
+        sink.add(line, parse(bytes, &texts, &label, &filter, config.has_first_rules()))
     })
 }
 
@@ -36,27 +43,75 @@ fn parse(
     bytes: &[u8],
     texts: &[String],
     label: &str,
-    config: &DataConfig,
+    filter: &[(String, String)],
+    first_rules: bool,
 ) -> Result<Option<Row>, String> {
     let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
-    let object: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(|error| {
+    let object = json_object(line, first_rules).map_err(|error| {
         // serde_json counts lines from the start of `line`, so its line number is always 1.
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {
-        Some(raw) => json_text(key, raw, config.has_first_rules()),
+        Some(raw) => json_text(key, raw, first_rules),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
         }
     };
-    for (key, wanted) in &config.filter {
-        if value(key)? != *wanted {
+    for (key, wanted) in filter {
+        if spelled(&value(key)?, first_rules) != *wanted {
             return Ok(None);
         }
     }
     let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
     Ok(Some(Row { texts, label: value(label)? }))
+}
+
+/// Parses a JSON object. Its keys have composed characters (Unicode NFC), and each occurs once. By the
+/// `first_rules`, of lstmtext 0.1, keys are unchanged, and the last of several values counts.
+///
+/// # Errors
+/// Returns an error if the text is no JSON object or has a key twice.
+pub fn json_object(
+    json: &str,
+    first_rules: bool,
+) -> serde_json::Result<BTreeMap<String, &RawValue>> {
+    match first_rules {
+        true => serde_json::from_str(json),
+        false => serde_json::from_str(json).map(|UniqueKeys(object)| object),
+    }
+}
+
+/// The raw values of an object whose keys differ.
+struct UniqueKeys<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for UniqueKeys<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueKeysVisitor)
+    }
+}
+
+struct UniqueKeysVisitor;
+
+impl<'de> Visitor<'de> for UniqueKeysVisitor {
+    type Value = UniqueKeys<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+            let key = composed(&key).into_owned();
+            if object.contains_key(&key) {
+                let key = excerpt(&key);
+                return Err(A::Error::custom(format!("found the key \"{key}\" more than once")));
+            }
+            object.insert(key, value);
+        }
+        Ok(UniqueKeys(object))
+    }
 }
 
 /// Returns the text of the JSON value of `key`: a string, or a number or boolean as it is spelled, such as

@@ -6,17 +6,19 @@ mod csv;
 mod directory;
 mod fasttext;
 mod jsonl;
+mod line_rows;
 mod lines;
 mod recognition;
 mod rows;
 mod sink;
 mod table;
 
-pub use jsonl::json_text;
+pub use jsonl::{json_object, json_text};
 pub use lines::limits;
-pub use recognition::describe_data_line;
+pub use recognition::{DataFile, Recognizer};
 pub use rows::Rows;
 pub use sink::{excerpt, is_many};
+pub use table::spelled;
 
 use std::path::{Path, PathBuf};
 
@@ -29,13 +31,19 @@ use crate::config::{Config, DataConfig, Format};
 use crate::io::input::inner_extension;
 
 /// Reads a file or directory, or all files that match a pattern, as configured in the data section.
-/// Calls `each` with the texts of every example in order, one text per column of the inputs.
+/// Calls `each` with the texts of every example in order, one text per column of the inputs. `known` has
+/// labels of other files, by which rows are recognized that a stray quote swallows.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
 /// expected, or if `each` fails.
-pub fn read_rows(path: &Path, config: &Config, each: TextCallback) -> anyhow::Result<Rows> {
-    let mut sink = Sink::new(path, config, each);
+pub fn read_rows(
+    path: &Path,
+    config: &Config,
+    known: &[String],
+    each: TextCallback,
+) -> anyhow::Result<Rows> {
+    let mut sink = Sink::new(path, config, known, each);
     for file in expand_pattern(path, config.data.format)? {
         sink.rows.files.push((file.clone(), sink.rows.len()));
         let read = read_file(&file, &config.data, &mut sink);
@@ -51,9 +59,13 @@ pub fn read_rows(path: &Path, config: &Config, each: TextCallback) -> anyhow::Re
 ///
 /// # Errors
 /// See [`read_rows`].
-pub fn read_texts(path: &Path, config: &Config) -> anyhow::Result<(Rows, Vec<Vec<String>>)> {
+pub fn read_texts(
+    path: &Path,
+    config: &Config,
+    known: &[String],
+) -> anyhow::Result<(Rows, Vec<Vec<String>>)> {
     let mut columns = vec![Vec::new(); config.inputs.columns().len()];
-    let rows = read_rows(path, config, &mut |texts| {
+    let rows = read_rows(path, config, known, &mut |texts| {
         columns.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
         Ok(())
     })?;

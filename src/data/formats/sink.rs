@@ -1,11 +1,12 @@
 //! Collects the rows that the readers of all formats produce.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
 use anyhow::anyhow;
 
+use super::super::appearance::appearance;
 use super::rows::Rows;
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
@@ -35,6 +36,8 @@ pub struct Sink<'a> {
     label_indices: HashMap<String, u32>,
     /// Index of each of `rows.label_names`.
     name_indices: HashMap<String, u32>,
+    /// Appearances of the known labels.
+    appearances: HashSet<String>,
     data: &'a DataConfig,
     fault: Option<Fault>,
 }
@@ -78,8 +81,11 @@ pub fn is_many(broken: usize, rows: usize) -> bool {
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(path: &Path, config: &'a Config, each: TextCallback<'a>) -> Self {
+    /// Creates a sink for the rows of `path`. `known` has labels of other files.
+    pub fn new(path: &Path, config: &'a Config, known: &[String], each: TextCallback<'a>) -> Self {
+        let appearances = known.iter().chain(&config.data.labels).map(|label| appearance(label));
         Self {
+            appearances: appearances.collect(),
             rows: Rows { path: path.to_owned(), ..Rows::default() },
             each,
             long_row: None,
@@ -144,9 +150,10 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Returns true if a class of this name is configured, or has an example among the rows so far.
-    pub fn knows_label(&self, name: &String) -> bool {
-        self.name_indices.contains_key(name) || self.data.labels.contains(name)
+    /// Returns true if a label looks like one that is configured, that another file has, or that is among
+    /// the rows so far.
+    pub fn knows_label(&self, name: &str) -> bool {
+        self.name_indices.contains_key(name) || self.appearances.contains(&appearance(name))
     }
 
     /// Returns the error of the first broken row, if there is one. It precedes the errors of what
@@ -170,6 +177,7 @@ impl<'a> Sink<'a> {
         let names = &mut self.rows.label_names;
         let index = *self.name_indices.entry(name).or_insert_with_key(|name| {
             names.push(name.clone());
+            self.appearances.insert(appearance(name));
             names.len() as u32 - 1
         });
         self.label_indices.insert(label.to_owned(), index);

@@ -1,5 +1,6 @@
 //! Reads tables: the columns of CSV files, bAbI tasks and TSV files, and the latter themselves.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -7,6 +8,7 @@ use anyhow::anyhow;
 use super::lines::for_each_line;
 use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Inputs, label_in_text};
+use crate::text::composed;
 
 /// Reads a TSV file into `sink`. Quotes have no special meaning.
 pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -37,7 +39,7 @@ impl<'a> Table<'a> {
         let layout = match &self.layout {
             Some(layout) => layout,
             None => {
-                let header = self.config.header.then(|| header_names(fields));
+                let header = self.config.header.then(|| header_names(fields, self.config));
                 let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
                     .map_err(|message| match fields.iter().all(|field| is_utf8(field)) {
                         true => message,
@@ -55,11 +57,27 @@ impl<'a> Table<'a> {
         sink.add(line, layout.row(fields))
     }
 
-    /// Returns the name of the class of a row with these fields, unless it is broken or a header.
-    pub fn label_of(&self, fields: &[&[u8]]) -> Option<String> {
-        let unfiltered = Layout { filter: Vec::new(), ..self.layout.clone()? };
+    /// Returns the name of the class of a row with these fields, unless it is broken or a header. Unless
+    /// `width` is 0, the row may have more fields than the header, or without one, than `width`.
+    pub fn label_of(&self, fields: &[&[u8]], width: usize) -> Option<String> {
+        let layout = self.layout.as_ref()?;
+        let has_more = width > 0;
+        let width = layout.width.unwrap_or(width);
+        if has_more && fields.len() > width {
+            let is_after_text = layout.texts.iter().any(|text| *text < layout.label);
+            let index = layout.label + if is_after_text { fields.len() - width } else { 0 };
+            let label = std::str::from_utf8(fields.get(index)?).ok()?;
+            // In a text, a space follows a comma.
+            return (!label.starts_with(' ')).then(|| self.config.class_name(label.trim()));
+        }
+        let unfiltered = Layout { filter: Vec::new(), ..layout.clone() };
         let row = unfiltered.row(fields).ok()??;
         Some(self.config.class_name(&row.label))
+    }
+
+    /// Returns true if a field of this index has the label.
+    pub fn is_label(&self, field: usize) -> bool {
+        self.layout.as_ref().is_some_and(|layout| layout.label == field)
     }
 }
 
@@ -67,8 +85,20 @@ fn is_utf8(field: &[u8]) -> bool {
     std::str::from_utf8(field).is_ok()
 }
 
-fn header_names(fields: &[&[u8]]) -> Vec<String> {
-    fields.iter().map(|field| String::from_utf8_lossy(field).trim().to_owned()).collect()
+fn header_names(fields: &[&[u8]], config: &DataConfig) -> Vec<String> {
+    let name = |field: &&[u8]| {
+        spelled(String::from_utf8_lossy(field).trim(), config.has_first_rules()).into_owned()
+    };
+    fields.iter().map(name).collect()
+}
+
+/// Returns a name or value as it is compared: with composed characters (Unicode NFC), except by the
+/// `first_rules`, of lstmtext 0.1.
+pub fn spelled(text: &str, first_rules: bool) -> Cow<'_, str> {
+    match first_rules {
+        true => Cow::Borrowed(text),
+        false => composed(text),
+    }
 }
 
 /// Indices of the columns that are needed.
@@ -80,6 +110,7 @@ pub struct Layout {
     filter: Vec<(usize, String)>,
     /// Number of columns, if there is a header.
     width: Option<usize>,
+    first_rules: bool,
 }
 
 impl Layout {
@@ -89,14 +120,16 @@ impl Layout {
         config: &DataConfig,
         inputs: &Inputs,
     ) -> Result<Self, String> {
+        let first_rules = config.has_first_rules();
         let by_name = |name: &str| -> Result<usize, String> {
+            let composed_name = spelled(name, first_rules);
             let header = header.ok_or_else(|| {
                 format!(
                     "cannot find column \"{name}\" without a header; use its number, counting \
                      from 1"
                 )
             })?;
-            let mut columns = (0..header.len()).filter(|column| header[*column] == name);
+            let mut columns = (0..header.len()).filter(|column| header[*column] == composed_name);
             match (columns.next(), columns.next()) {
                 (Some(column), None) => Ok(column),
                 (Some(_), Some(_)) => Err(format!(
@@ -124,7 +157,7 @@ impl Layout {
         };
         let condition = |(name, value): (&String, &String)| {
             let column = by_name(name).map_err(|fault| format!("data.filter: {fault}"))?;
-            Ok((column, value.clone()))
+            Ok((column, spelled(value, first_rules).into_owned()))
         };
         let columns = inputs.columns();
         let texts = columns.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -142,6 +175,7 @@ impl Layout {
             label,
             filter: config.filter.iter().map(condition).collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
+            first_rules,
         })
     }
 
@@ -160,7 +194,7 @@ impl Layout {
             std::str::from_utf8(bytes).map_err(|_| not_utf8(format_args!("column {}", index + 1)))
         };
         for (index, wanted) in &self.filter {
-            if field(*index)? != wanted {
+            if spelled(field(*index)?, self.first_rules) != *wanted {
                 return Ok(None);
             }
         }

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::io::Write;
 
 use super::*;
@@ -23,7 +24,7 @@ impl std::ops::Deref for Read {
 }
 
 pub(super) fn read(path: &Path, config: &Config) -> anyhow::Result<Read> {
-    let (rows, texts) = read_texts(path, config)?;
+    let (rows, texts) = read_texts(path, config, &[])?;
     Ok(Read { rows, texts })
 }
 
@@ -399,6 +400,77 @@ fn stray_quotes_do_not_swallow_the_rows_between_them() {
 }
 
 #[test]
+fn stray_quotes_around_labels_do_not_swallow_rows() {
+    let lines = |rows: &str| {
+        let (rows, fault) = csv_rows(rows);
+        let lines: Vec<u64> = rows.iter().map(|(line, _, _)| *line).collect();
+        let names: HashSet<String> = rows.into_iter().map(|(_, _, label)| label).collect();
+        assert!(names.iter().all(|name| name == "x" || name == "y"), "{names:?}");
+        (lines, fault.split_once(": ").unwrap().0.to_owned())
+    };
+    // The row with the other quote is broken too.
+    assert_eq!(lines("a,x\nb,\"y\nc,x\nd,y\"\ne,x\n"), (vec![2, 4, 6], "3".into()));
+    assert_eq!(lines("b,\"y\nc,x\nd,y\" \r\ne,x\n"), (vec![3, 5], "2".into()));
+    // No label has line breaks, known or not.
+    assert_eq!(lines("b,\"y\nc,x\"\n"), (vec![], "2".into()));
+    // From the text of a row to the label of another one.
+    assert_eq!(lines("a,x\n\"b,y\nc,x\nd,y\"\ne,y\n"), (vec![2, 4, 6], "3".into()));
+    // Blank lines, commas in a text, and labels in another case.
+    assert_eq!(lines("a,x\nb,y\n\"b,y\n\nc,x\nd 5\",y\n"), (vec![2, 3, 6, 7], "4".into()));
+    assert_eq!(lines("a,x\nb,y\n\"b,y\nc,x\nd, 5,y\ne 5\",y\n").1, "4");
+    let (rows, _) = csv_rows("a,x\nb,y\n\"b,Y\nc,X\nd 5\",y\n");
+    assert_eq!(rows.len(), 4);
+    // In the middle column.
+    let content = b"1,x,a\n2,\"y,b\n3,x,c\n4,y\",d\n5,x,e\n";
+    let fields = "  header: false\n  text_column: 3\n  label_column: 2\n  broken_lines: skip\n";
+    let read = read_file("a.csv", content, fields).unwrap();
+    assert_eq!((&read.lines[..], read.skipped), (&[1, 3, 5][..], 2));
+}
+
+#[test]
+fn labels_of_other_files_show_where_rows_are_swallowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.csv");
+    std::fs::write(&path, "text,label\n\"b,x\nc,y\nd 5\",z\n").unwrap();
+    let config = data_config("");
+    assert_eq!(read_texts(&path, &config, &[]).unwrap().0.len(), 1);
+    let error = read_texts(&path, &config, &["x", "y", "z"].map(str::to_owned)).unwrap_err();
+    assert!(error.to_string().contains("test.csv:2: a quote opens"), "{error}");
+}
+
+#[test]
+fn names_and_values_are_equal_if_their_composed_characters_are() {
+    let (composed, decomposed) = ("Schl\u{fc}ssel", "Schlu\u{308}ssel");
+    for (file, yaml) in [(composed, decomposed), (decomposed, composed), (decomposed, decomposed)] {
+        let fields = format!("  text_column: {yaml}\n  filter: {{k{yaml}: {yaml}}}\n");
+        let csv = format!("{file},label,k{file}\na,x,{file}\nb,y,z\n");
+        let tsv = csv.replace(',', "\t");
+        let jsonl = format!(
+            "{{\"{file}\": \"a\", \"label\": \"x\", \"k{file}\": \"{file}\"}}\n\
+             {{\"{file}\": \"b\", \"label\": \"x\", \"k{file}\": \"z\"}}\n"
+        );
+        for (name, content) in [("a.csv", csv), ("a.tsv", tsv), ("a.jsonl", jsonl)] {
+            let read = read_file(name, content.as_bytes(), &fields).unwrap();
+            assert_eq!(pairs(&read), [("x", "a")], "{name}");
+            let first_rules = format!("{fields}  version: 1\n");
+            let read = read_file(name, content.as_bytes(), &first_rules);
+            assert_eq!(read.is_ok(), file == yaml, "{name}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_occur_twice_in_an_object_are_errors() {
+    let content = b"{\"text\": \"a\", \"label\": \"x\"}\n\
+                    {\"text\": \"b\", \"label\": \"x\", \"label\": \"y\"}\n";
+    let message = fault("a.jsonl", content, "");
+    assert!(message.starts_with("2: "), "{message}");
+    assert!(message.contains("found the key \"label\" more than once"), "{message}");
+    let read = read_file("a.jsonl", content, "  version: 1\n").unwrap();
+    assert_eq!(pairs(&read), [("x", "a"), ("y", "b")]);
+}
+
+#[test]
 fn quoted_fields_may_contain_line_breaks() {
     let content = "text,label\na,x\n\"Dear all, hello\nfrom here, x\n\",y\n\"yes, no\n\n\"\"no\"\", yes\",x\n\"\n\",y\n";
     let read = read_file("a.csv", content.as_bytes(), "").unwrap();
@@ -560,6 +632,6 @@ fn special_files_in_a_directory_are_errors_or_are_skipped() {
     assert!(format!("{error:#}").contains("neg/pipe\" is not a regular file"), "{error:#}");
     let read = read(directory.path(), &data_config("  broken_lines: skip\n")).unwrap();
     assert_eq!((read.len(), read.skipped), (2, 2));
-    let error = read_texts(&pipe, &data_config("  format: csv\n")).unwrap_err();
+    let error = read_texts(&pipe, &data_config("  format: csv\n"), &[]).unwrap_err();
     assert!(format!("{error:#}").contains("expected a regular file"), "{error:#}");
 }
