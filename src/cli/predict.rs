@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
 use super::records::{csv_record, tsv_record};
-use super::texts::{FirstLine, TextArgs};
+use super::texts::{TextArgs, TextsCheck};
 use crate::backend::Backends;
 use crate::config::Column;
 use crate::io::spool::is_stdin;
@@ -89,7 +89,8 @@ enum OutputFormat {
 pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let streams = args.reads_a_stream();
     let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
-    let first_line = FirstLine::of(&checkpoint);
+    let file = args.texts.file.clone().unwrap_or_else(|| "-".into());
+    let mut check = TextsCheck::new(&file, &checkpoint);
     let classifier = &Classifier::new(checkpoint, network);
     let columns = TextColumns::of(classifier.config());
     // Scripts need whole labels.
@@ -116,15 +117,12 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
-    let file = args.texts.file.unwrap_or_else(|| "-".into());
     let mut lines = lines(&file, &columns, limit.min(MAX_READ_AHEAD))?;
     let (mut unknown, mut examples) = (0, 0);
     loop {
         let first = lines.count() + 1;
         let Some(texts) = lines.next_batch(limit)? else { break };
-        if first == 1 {
-            first_line.check(&file, &texts[0])?;
-        }
+        check.check(&texts)?;
         let (texts, error) = columns.parse_lines(texts, first);
         unknown += writer.write(classifier, &texts, batch_size)?;
         examples += texts[0].len();
@@ -132,6 +130,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             return Err(error);
         }
     }
+    check.finish();
     note_unknown(unknown, examples);
     if lines.invalid() > 1 {
         note(format!("{} lines are not valid UTF-8", group_digits(lines.invalid())));

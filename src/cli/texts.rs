@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::hints::{program, relative};
 use crate::config::{Config, ConfigError, Format};
-use crate::data::{describe_data_line, format_of};
+use crate::data::{DataFile, Recognizer, format_of};
 use crate::io::spool::is_stdin;
 use crate::output::note;
-use crate::output::shell::quoted_path;
+use crate::output::shell::{quoted, quoted_path};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
 use crate::run::checkpoint::Checkpoint;
@@ -51,18 +51,18 @@ impl TextArgs {
         };
         let mut all = vec![Vec::new(); columns.names().len()];
         let mut lines = TextLines::open(&file, LINES)?;
+        let mut check = TextsCheck::new(&file, checkpoint);
         loop {
             let first = lines.count() + 1;
             let Some(texts) = lines.next_batch(LINES)? else { break };
-            if first == 1 {
-                FirstLine::of(checkpoint).check(&file, &texts[0])?;
-            }
+            check.check(&texts)?;
             let (texts, error) = columns.parse_lines(texts, first);
             if let Some(error) = error {
                 return Err(error);
             }
             all.iter_mut().zip(texts).for_each(|(all, texts)| all.extend(texts));
         }
+        check.finish();
         if all[0].is_empty() {
             let name =
                 if is_stdin(&file) { "stdin".into() } else { format!("\"{}\"", file.display()) };
@@ -72,48 +72,97 @@ impl TextArgs {
     }
 }
 
-/// The check of the first line of a file of texts: in a data file with labels, each line would be read as a
-/// text, columns and labels included.
-pub struct FirstLine {
+/// Checks that a file of texts is no data file, of which each line would be read as a text, columns and
+/// labels included.
+pub struct TextsCheck {
+    file: PathBuf,
+    recognizer: Recognizer,
     config: Config,
-    labels: Vec<String>,
     checkpoint: PathBuf,
 }
 
-impl FirstLine {
-    /// Creates the check for texts for the model in `checkpoint`.
-    pub fn of(checkpoint: &Checkpoint) -> Self {
+impl TextsCheck {
+    /// Creates the check of `file` with texts for the model in `checkpoint`.
+    pub fn new(file: &Path, checkpoint: &Checkpoint) -> Self {
+        let config = &checkpoint.resolved.config;
         Self {
-            config: checkpoint.resolved.config.clone(),
-            labels: checkpoint.labels.clone(),
+            file: file.to_owned(),
+            recognizer: Recognizer::new(config, &checkpoint.labels),
+            config: config.clone(),
             checkpoint: checkpoint.path.clone(),
         }
     }
 
-    /// Checks the first line of `file`.
+    /// Checks the next lines.
     ///
     /// # Errors
-    /// Returns an error with the command for data files if the line belongs to one.
-    pub fn check(&self, file: &Path, line: &str) -> anyhow::Result<()> {
-        let is_single = TextColumns::of(&self.config).is_single();
-        let Some(description) = describe_data_line(line, &self.config, &self.labels) else {
-            if is_single && matches!(format_of(file), Ok(Format::Csv | Format::Tsv | Format::Jsonl))
-            {
-                note(format!("{}: each whole line is read as a text", file.display()));
-            }
+    /// Returns an error with the command for data files if the lines so far belong to one.
+    pub fn check(&mut self, lines: &[String]) -> anyhow::Result<()> {
+        if self.recognizer.is_done() {
             return Ok(());
-        };
-        let (name, data) = match is_stdin(file) {
-            true => ("stdin".to_owned(), "FILE".to_owned()),
-            false => (file.display().to_string(), quoted_path(file)),
-        };
-        let expected = match is_single {
+        }
+        let Some(found) = self.recognizer.read(lines) else { return Ok(()) };
+        let expected = match TextColumns::of(&self.config).is_single() {
             true => "a text",
             false => "a JSON object with texts",
         };
+        let DataFile { line, description, .. } = &found;
         bail!(
-            "{name}:1: expected {expected} on each line, found {description}; to score a file with labels: \
-             {} evaluate {} --data {data}",
+            "{}:{line}: expected {expected} on each line, found {description}; {}",
+            self.name(),
+            self.advice(&found)
+        )
+    }
+
+    /// Prints a note if the lines may be those of a data file.
+    pub fn finish(&self) {
+        if !TextColumns::of(&self.config).is_single() {
+            return;
+        }
+        let name = self.name();
+        if let Some(resemblance) = self.recognizer.resemblance() {
+            note(format!(
+                "{name}: each whole line is read as a text, but they look like {resemblance}"
+            ));
+        } else if let Ok(Format::Csv | Format::Tsv | Format::Jsonl) = format_of(&self.file) {
+            note(format!("{name}: each whole line is read as a text"));
+        }
+    }
+
+    fn name(&self) -> String {
+        match is_stdin(&self.file) {
+            true => "stdin".to_owned(),
+            false => self.file.display().to_string(),
+        }
+    }
+
+    /// Returns the command that reads the file.
+    fn advice(&self, found: &DataFile) -> String {
+        if !found.is_labelled {
+            return "pass a file with the texts alone, one on each line, without a header"
+                .to_owned();
+        }
+        let Some(format) = found.format else {
+            return "to score a file with labels, save it as CSV, with commas between the columns, and pass \
+                    it to `evaluate --data`"
+                .to_owned();
+        };
+        let (data, assumed) = match is_stdin(&self.file) {
+            true => ("FILE".to_owned(), None),
+            false => (quoted_path(&self.file), format_of(&self.file).ok()),
+        };
+        let assumed = match self.config.data.format {
+            Format::Auto => assumed,
+            configured => Some(configured),
+        };
+        let format = (assumed != Some(format)).then(|| ("data.format", format.as_str().to_owned()));
+        let sets: String = format
+            .into_iter()
+            .chain(found.fields.iter().cloned())
+            .map(|(field, value)| format!(" --set {}", quoted(format!("{field}={value}").as_ref())))
+            .collect();
+        format!(
+            "to score a file with labels: {} evaluate {} --data {data}{sets}",
             program(),
             quoted_path(&relative(&self.checkpoint)),
         )

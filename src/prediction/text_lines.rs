@@ -23,6 +23,8 @@ pub struct TextLines {
     /// Number of lines that were returned.
     count: usize,
     invalid: usize,
+    /// The lines need not be waited for.
+    is_regular: bool,
     /// A line that did not fit in the previous batch.
     left: Option<io::Result<Line>>,
 }
@@ -51,6 +53,7 @@ impl TextLines {
     ) -> anyhow::Result<Self> {
         let name = path.as_ref().map_or("stdin".into(), |path| path.display().to_string());
         let (sender, lines) = sync_channel(lines_ahead);
+        let is_regular = path.as_ref().is_some_and(|path| path.is_file());
         let ahead = Arc::new(Ahead::default());
         let (counter, file) = (ahead.clone(), path);
         threads::spawn("read", move || {
@@ -64,7 +67,7 @@ impl TextLines {
                 }
             }
         })?;
-        Ok(Self { name, lines, ahead, count: 0, invalid: 0, left: None })
+        Ok(Self { name, lines, ahead, count: 0, invalid: 0, is_regular, left: None })
     }
 
     /// Number of lines that were returned.
@@ -72,8 +75,8 @@ impl TextLines {
         self.count
     }
 
-    /// Waits for a line, then takes all that are already available, up to `limit`. Returns `None` at
-    /// the end.
+    /// Waits for a line, then takes all that are already available, up to `limit`; of a regular file, takes
+    /// `limit` lines if it has as many. Returns `None` at the end.
     ///
     /// # Errors
     /// Returns an error if a line cannot be read or is too long.
@@ -104,7 +107,11 @@ impl TextLines {
                 }
             }
             texts.push(line.text);
-            next = if texts.len() < limit { self.lines.try_recv().ok() } else { None };
+            next = match texts.len() < limit {
+                true if self.is_regular => self.lines.recv().ok(),
+                true => self.lines.try_recv().ok(),
+                false => None,
+            };
         }
         Ok(Some(texts))
     }

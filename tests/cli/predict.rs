@@ -318,9 +318,91 @@ fn data_files_with_labels_are_not_read_as_texts() {
     dir.lstmtext("evaluate run --data test.csv").assert().success();
     let dir = dir.file("other.csv", "review,sentiment\nn1 pos2,1\n");
     let done = dir.lstmtext("predict run --file other.csv").assert().success();
-    assert!(stderr(&done).contains("note: other.csv: each whole line is read as a text"));
-    // In arguments, and behind the first line, a text can be anything.
+    let note = "note: other.csv: each whole line is read as a text";
+    assert_eq!(stderr(&done).matches(note).count(), 1);
+    // In arguments, and in a line behind the first, a text can be anything.
     dir.lstmtext("predict run __label__pos text,label").assert().success();
     let mut later = dir.lstmtext("predict run");
     later.write_stdin("a text\ntext,label\n").assert().success();
+}
+
+/// A table is recognized by its labels too, and the advised command reads it.
+#[test]
+fn tables_with_known_labels_are_not_read_as_texts() {
+    let dir = TestDir::with_run();
+    let columns = "data.text_column=review --set data.label_column='my y'";
+    for (name, content, line, found, sets) in [
+        (
+            "rows.txt",
+            "n1 pos2,pos\nn3 neg1,neg\n",
+            1,
+            "a row of a table with the label \"pos\"",
+            " --set data.format=csv --set data.header=false --set data.text_column=1 \
+             --set data.label_column=2",
+        ),
+        (
+            "header.csv",
+            "review,my y\n\"n1, pos2\",pos\nn3 neg1,neg\n",
+            2,
+            "a row of a table with the label \"pos\"",
+            columns,
+        ),
+        (
+            "keys.ndjson",
+            "{\"review\": \"n1 pos2\", \"my y\": \"pos\"}\n",
+            1,
+            "a JSON object with the label \"pos\"",
+            columns,
+        ),
+        (
+            "blank.txt",
+            "\ntext,label\nn1 pos2,pos\n",
+            2,
+            "the header of a table with the column text",
+            " --set data.format=csv",
+        ),
+    ] {
+        let sets = sets.replace("data.label_column='my y'", "'data.label_column=my y'");
+        let sets = if sets.starts_with(' ') { sets } else { format!(" --set {sets}") };
+        let dir = &dir;
+        fs::write(dir.path(name), content).unwrap();
+        let advice = format!("evaluate run/best --data {name}{sets}\n");
+        for command in ["predict", "explain", "states"] {
+            let expected = format!("{name}:{line}: expected a text on each line, found {found}; ");
+            let mut command = dir.lstmtext(&format!("{command} run --file {name}"));
+            command.env("COLUMNS", "1000");
+            assert_fails(command, 1, &[&expected, &advice]);
+        }
+        let mut piped = dir.lstmtext("predict run");
+        piped.write_stdin(content);
+        // The first line may have been answered before the second one came.
+        let message = stderr(&piped.env("COLUMNS", "1000").assert().code(1));
+        for part in ["stdin:", found, " --data FILE --set data.format="] {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+        let evaluate = format!("'{BINARY}' {advice}");
+        let mut bash = assert_cmd::Command::new("bash");
+        bash.args(["-c", &evaluate]).current_dir(dir.path("")).envs(ENVIRONMENT).assert().success();
+    }
+}
+
+#[test]
+fn prose_with_commas_is_read_as_texts() {
+    let dir = TestDir::with_run();
+    let file = "Pos, I liked it\nNeg, I did not\nIt was good, pos\nIt cost 1,000, all told\n";
+    let dir = dir.file("texts.txt", file);
+    let done = dir.lstmtext("predict run --file texts.txt").assert().success();
+    assert_eq!(stdout(&done).lines().count(), 4);
+    assert!(!stderr(&done).contains("each whole line"), "{}", stderr(&done));
+    let dir = dir.file("stars.txt", "review,stars\ngreat film,5\nbad film,1\n");
+    let done = dir.lstmtext("predict run --file stars.txt").assert().success();
+    let note =
+        "note: stars.txt: each whole line is read as a text, but they look like rows of a table";
+    assert!(stderr(&done).contains(note), "{}", stderr(&done));
+    // A file of texts with a header has no labels.
+    let dir = dir.file("header.txt", "text\nn1 pos2\n");
+    let command = dir.lstmtext("predict run --file header.txt");
+    let expected =
+        "found the header of a table with the column text; pass a file with the texts alone";
+    assert_fails(command, 1, &[expected]);
 }
