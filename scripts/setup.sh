@@ -80,7 +80,7 @@ check_cargo() {
         return
     fi
     if ! have=$(cargo --version 2>&1); then
-        problem "cargo does not run: ${have%%$'\n'*}"
+        problem "cargo does not run: ${have%%$'\n'*}; $advice"
         return
     fi
     # An old cargo fails to parse Cargo.toml, with a message that does not say why.

@@ -9,9 +9,11 @@ use crate::config::{defaults, field_of_argument};
 use crate::output::shell::quoted;
 
 /// Arguments of other programs that are not fields of the configuration.
-const ARGUMENTS: [(&[&str], &str, &str); 4] = [
-    (&["output", "output-dir", "outdir", "out-dir", "save-dir", "logdir"], "out", "--out"),
+const ARGUMENTS: [(&[&str], &str, &str); 6] = [
+    (&["o", "output", "output-dir", "outdir", "out-dir", "save-dir", "logdir"], "out", "--out"),
     (&["gpu", "gpus", "cuda"], "device", "--device cuda"),
+    (&["cpu", "no-cuda", "no-gpu"], "device", "--device cpu"),
+    (&["json"], "format", "--format jsonl"),
     (&["thread", "workers", "num-workers", "n-jobs", "jobs"], "threads", "--threads"),
     (&["resume-from", "resume-from-checkpoint", "checkpoint"], "resume", "--resume"),
 ];
@@ -20,7 +22,7 @@ const ARGUMENTS: [(&[&str], &str, &str); 4] = [
 /// `--epochs 3` or fastText's `-epoch 3`.
 pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) -> Option<String> {
     let ContextValue::String(unknown) = fault.get(ContextKind::InvalidArg)? else { return None };
-    if fault.kind() != ErrorKind::UnknownArgument || !unknown.starts_with('-') {
+    if fault.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
@@ -30,6 +32,12 @@ pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) ->
         .try_fold(program, |command, word| command.find_subcommand(word).ok_or(command));
     let command = command.unwrap_or_else(|last| last);
     let has = |name: &str| command.get_arguments().any(|arg: &Arg| arg.get_long() == Some(name));
+    let fields = defaults();
+    if !unknown.starts_with('-') {
+        let (name, value) = unknown.split_once('=')?;
+        let field = field_of_argument(name, &fields).filter(|_| has("set"))?;
+        return Some(set_advice(unknown, &field, value));
+    }
 
     // clap reads -epoch as -e with a value.
     let is_unknown = |word: &&str| word.starts_with(unknown.as_str());
@@ -49,11 +57,18 @@ pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) ->
     {
         return Some(format!("unknown argument {argument}; use {ours}"));
     }
-    let field = field_of_argument(argument, &defaults()).filter(|_| has("set"))?;
+    let mut field = field_of_argument(argument, &fields).filter(|_| has("set"))?;
+    if command.get_name() == "evaluate" && field == "train.batch_size" {
+        field = "train.validation_batch_size".to_owned();
+    }
     let is_value = |value: &&str| !value.starts_with('-') || value.parse::<f64>().is_ok();
-    let set = format!("{field}={}", value.filter(is_value).unwrap_or("VALUE"));
-    Some(format!(
+    Some(set_advice(argument, &field, value.filter(is_value).unwrap_or("VALUE")))
+}
+
+fn set_advice(argument: &str, field: &str, value: &str) -> String {
+    let set = format!("{field}={value}");
+    format!(
         "unknown argument {argument}; fields of the configuration are set with --set {}",
         quoted(set.as_ref())
-    ))
+    )
 }

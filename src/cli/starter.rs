@@ -5,12 +5,14 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, anyhow};
 use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::hints::program;
-use crate::config::{ConfigError, inline_yaml};
-use crate::io::input::{inner_extension, open};
+use crate::config::{ConfigError, Format, inline_yaml};
+use crate::data::format_of;
+use crate::io::input::{conversion, inner_extension, open};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::is_run;
@@ -36,8 +38,14 @@ fn instead_of_configuration(path: &Path) -> Option<String> {
             "\"{shown}\" is a run, not a configuration; to resume it:\n  {program} train --resume {run}"
         ));
     }
-    let data = if path.is_dir() { directory_fields(path) } else { file_fields(path) };
-    let Some(data) = data else {
+    let data = match path.is_dir() {
+        true => directory_fields(path),
+        false => match file_fields(path)? {
+            Ok(fields) => Some(fields),
+            Err(fault) => return Some(format!("{fault:#}")),
+        },
+    };
+    let Some(data) = data.filter(|fields| !fields.is_empty()) else {
         let is_data =
             matches!(inner_extension(path)?.as_str(), "csv" | "tsv" | "jsonl" | "parquet");
         return is_data.then(|| {
@@ -96,16 +104,77 @@ fn is_folder_of_classes(path: &Path) -> bool {
     directories.filter(|entry| has_text(entry.path())).take(2).count() == 2
 }
 
-/// Returns the fields of the section `data` for a data file.
-fn file_fields(path: &Path) -> Option<Fields> {
+/// Returns the fields of the section `data` for a data file, or none if its columns are not clear.
+fn file_fields(path: &Path) -> Option<anyhow::Result<Fields>> {
+    let by_name = format_of(path).ok();
+    let text = match start(path) {
+        Ok(text) => text,
+        Err(fault) => return by_name.map(|_| Err(fault)),
+    };
+    let format = by_name.or_else(|| format_of_content(path, &text))?;
+    let fields = match unreadable(path, &text, format) {
+        Some(fault) => return Some(Err(fault)),
+        None => columns(path, &text, format),
+    };
+    match (fields, by_name) {
+        (Some(fields), Some(_)) => Some(Ok(fields)),
+        (Some(mut fields), None) => {
+            fields.push(("format", Value::from(format.as_str())));
+            Some(Ok(fields))
+        }
+        (None, Some(_)) => Some(Ok(Vec::new())),
+        (None, None) => None,
+    }
+}
+
+/// Returns the format that the content of a file suggests, whose name does not.
+fn format_of_content(path: &Path, text: &str) -> Option<Format> {
+    let first = text.lines().find(|line| !line.trim().is_empty())?.trim_start();
+    let is_yaml = matches!(inner_extension(path).as_deref(), Some("yaml" | "yml"));
+    match first {
+        _ if first.starts_with("__label__") => Some(Format::Fasttext),
+        _ if first.starts_with(['{', '[']) => Some(Format::Jsonl),
+        _ if is_yaml && (first.starts_with(['#', '-']) || first.contains(':')) => None,
+        _ if first.contains('\t') => Some(Format::Tsv),
+        _ if first.contains(',') => Some(Format::Csv),
+        _ => None,
+    }
+}
+
+/// Returns an error if a file is a common variant of a format that is not supported.
+fn unreadable(path: &Path, text: &str, format: Format) -> Option<anyhow::Error> {
+    let shown = path.display();
+    if format == Format::Jsonl && text.trim_start().starts_with('[') {
+        let is_array = text.trim_start()[1..].trim_start().starts_with('{');
+        let (old, new) = (quoted_path(path), quoted_path(&path.with_extension("jsonl")));
+        return is_array.then(|| {
+            anyhow!(
+                "\"{shown}\" is a JSON array, and data files have one JSON object per line; convert it with \
+                 jq -c '.[]' {old} > {new}, and pass the new file"
+            )
+        });
+    }
+    let header = text.lines().next()?;
+    let columns = |separator: char| header.matches(separator).count();
+    let separator = [';', '|'].into_iter().find(|separator| columns(*separator) > 0)?;
+    let is_other = format == Format::Csv && columns(',') == 0;
+    is_other.then(|| {
+        anyhow!(
+            "\"{shown}\" is a data file whose columns are separated by \"{separator}\"; save it as CSV with \
+             commas, and pass the new file"
+        )
+    })
+}
+
+/// Returns the fields of the section `data` for a file that begins with `text`.
+fn columns(path: &Path, text: &str, format: Format) -> Option<Fields> {
     let train = ("train", path_value(path)?);
-    let extension = inner_extension(path)?;
-    let (rows, is_table) = match extension.as_str() {
-        "csv" => (csv_rows(&start(path)?, b',')?, true),
-        "tsv" => (csv_rows(&start(path)?, b'\t')?, true),
-        "jsonl" | "ndjson" | "json" => (json_rows(&start(path)?)?, false),
-        "txt" | "ft" | "fasttext" => {
-            let is_labelled = start(path)?.lines().next()?.starts_with("__label__");
+    let (rows, is_table) = match format {
+        Format::Csv => (csv_rows(text, b',')?, true),
+        Format::Tsv => (csv_rows(text, b'\t')?, true),
+        Format::Jsonl => (json_rows(text)?, false),
+        Format::Fasttext => {
+            let is_labelled = text.lines().next()?.starts_with("__label__");
             return is_labelled.then(|| vec![train]);
         }
         _ => return None,
@@ -128,13 +197,20 @@ fn file_fields(path: &Path) -> Option<Fields> {
 }
 
 /// Returns the complete lines at the start of a file.
-fn start(path: &Path) -> Option<String> {
+///
+/// # Errors
+/// Returns an error if the file cannot be read or is not valid UTF-8.
+fn start(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    open(path).ok()?.take(BYTES).read_to_end(&mut bytes).ok()?;
+    let unreadable = || format!("cannot read \"{}\"", path.display());
+    open(path)?.take(BYTES).read_to_end(&mut bytes).with_context(unreadable)?;
     if bytes.len() as u64 == BYTES {
-        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n')?);
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
     }
-    String::from_utf8(bytes).ok()
+    let text = String::from_utf8(bytes);
+    text.map_err(|_| {
+        anyhow!("\"{}\" is not valid UTF-8; {}", path.display(), conversion(Some(path)))
+    })
 }
 
 fn csv_rows(text: &str, delimiter: u8) -> Option<Vec<Vec<String>>> {

@@ -3,7 +3,7 @@
 use super::fields::{Fault, Field};
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
-pub const SYNONYMS: [(&str, &str); 53] = [
+pub const SYNONYMS: [(&str, &str); 57] = [
     ("lr", "train.learning_rate"),
     ("maxlen", "text.max_length"),
     ("max_len", "text.max_length"),
@@ -49,11 +49,15 @@ pub const SYNONYMS: [(&str, &str); 53] = [
     ("seed", "train.seed"),
     ("manual_seed", "train.seed"),
     ("random_state", "train.seed"),
+    ("data", "data.train"),
+    ("train", "data.train"),
     ("train_file", "data.train"),
     ("valid", "data.validation"),
+    ("validation", "data.validation"),
     ("validation_data", "data.validation"),
     ("validation_file", "data.validation"),
     ("validation_split", "data.split.validation"),
+    ("test", "data.test"),
     ("test_file", "data.test"),
     ("text_col", "data.text_column"),
     ("label_col", "data.label_column"),
@@ -77,6 +81,9 @@ pub fn field_of_argument(argument: &str, fields: &[Field]) -> Option<String> {
         return Some((*field).to_owned());
     }
     let values = fields.iter().filter(|field| !field.is_section());
+    if values.clone().any(|field| field.path.join(".") == name) {
+        return Some(name);
+    }
     let mut named = values.filter(|field| field.path.last() == Some(&name));
     match (named.next(), named.next()) {
         (Some(field), None) => Some(field.path.join(".")),

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::canvas::Canvas;
 use super::color::{BACKGROUND, BLUE, Color, FOREGROUND, GRAY};
 use super::geometry::Point;
-use super::text::{Align, text_width, truncate_middle};
+use super::text::{Align, short_names, text_width, truncate_middle};
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 12.0;
@@ -56,12 +56,12 @@ pub struct PngImage {
 /// # Errors
 /// Returns an error if the image cannot be encoded.
 pub fn draw(matrix: &Matrix) -> anyhow::Result<PngImage> {
-    let names_of = |width| -> Vec<String> {
-        matrix.labels.iter().map(|label| truncate_middle(label, NAME_SIZE, width)).collect()
-    };
-    let mut names = names_of(MAX_NAME_WIDTH);
+    let short = |label| truncate_middle(label, NAME_SIZE, MAX_NAME_WIDTH);
+    let mut names: Vec<String> = matrix.labels.iter().map(|label| short(label)).collect();
     if names.iter().collect::<HashSet<_>>().len() < names.len() {
-        names = names_of(MAX_DISTINCT_NAME_WIDTH);
+        let labels: Vec<(usize, &str)> =
+            matrix.labels.iter().map(String::as_str).enumerate().collect();
+        names = short_names(&labels, NAME_SIZE, MAX_DISTINCT_NAME_WIDTH);
     }
     let grid = Grid::new(&names);
     let size = [grid.left, grid.top]

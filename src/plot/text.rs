@@ -1,5 +1,7 @@
 //! Texts on a canvas: their style, their width and their truncation.
 
+use std::collections::BTreeMap;
+
 use ab_glyph::InvalidFont;
 use plotters::prelude::{Color as _, IntoFont, RGBColor, TextStyle};
 use plotters::style::FontTransform;
@@ -116,21 +118,54 @@ pub(super) fn truncate_middle(text: &str, size: f64, max_width: f64) -> String {
     })
 }
 
-/// Cuts out the middle of the names that are wider than `max_width`. Names come with an index; those that
-/// would look alike get it as a number from 1.
+/// Shortens the names that are wider than `max_width`. Names that are alike without their middle are cut
+/// before their first difference instead; those that still look alike get a number, their index from 1.
 pub(super) fn short_names(names: &[(usize, &str)], size: f64, max_width: f64) -> Vec<String> {
-    let short: Vec<String> =
+    let mut short: Vec<String> =
         names.iter().map(|(_, name)| truncate_middle(name, size, max_width)).collect();
-    let is_unique = |name: &String| short.iter().filter(|other| *other == name).count() == 1;
-    let numbered = |(short, (index, name)): (&String, &(usize, &str))| match is_unique(short) {
-        true => short.clone(),
-        false => {
-            let number = format!("({}) ", index + 1);
-            let rest = max_width - text_width(&number, size);
-            number + &truncate_middle(name, size, rest)
+    for group in alike(&short) {
+        let common = common_prefix(group.iter().map(|position| names[*position].1));
+        for position in group {
+            short[position] = truncate_before(names[position].1, common, size, max_width);
         }
-    };
-    short.iter().zip(names).map(numbered).collect()
+    }
+    for position in alike(&short).into_iter().flatten() {
+        let (index, name) = names[position];
+        let number = format!("({}) ", index + 1);
+        let rest = max_width - text_width(&number, size);
+        short[position] = number + &truncate_middle(name, size, rest);
+    }
+    short
+}
+
+/// Returns the positions of equal texts, for each text that occurs more than once.
+fn alike(texts: &[String]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (position, text) in texts.iter().enumerate() {
+        groups.entry(text).or_default().push(position);
+    }
+    groups.into_values().filter(|group| group.len() > 1).collect()
+}
+
+/// Returns the number of characters with which all texts begin.
+fn common_prefix<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
+    let first: Vec<char> = texts.next().unwrap_or_default().chars().collect();
+    texts.fold(first.len(), |length, text| {
+        first[..length].iter().zip(text.chars()).take_while(|(a, b)| *a == b).count()
+    })
+}
+
+/// Cuts out the characters shortly before the one at `difference`, and truncates the rest.
+fn truncate_before(text: &str, difference: usize, size: f64, max_width: f64) -> String {
+    const FRONT: usize = 6;
+    const CONTEXT: usize = 3;
+    let resumed = difference.saturating_sub(CONTEXT);
+    if resumed <= FRONT {
+        return truncate(text, size, max_width);
+    }
+    let front: String = text.chars().take(FRONT).collect();
+    let rest: String = text.chars().skip(resumed).collect();
+    truncate(&format!("{front}…{rest}"), size, max_width)
 }
 
 fn shorten(
@@ -174,13 +209,26 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_look_alike_are_numbered() {
+    fn names_that_would_look_alike_show_their_first_difference() {
         let [one, two] = ["one", "two"].map(|middle| {
             format!("a long beginning of a name, {middle}, and a long end of a name")
         });
-        let names = short_names(&[(4, &one), (7, &two), (9, "plain")], 16.0, 160.0);
-        assert!(names[0].starts_with("(5) a") && names[1].starts_with("(8) a"), "{names:?}");
-        assert!(names.iter().all(|name| text_width(name, 16.0) <= 160.0), "{names:?}");
+        let names = short_names(&[(4, &one), (7, &two), (9, "plain")], 16.0, 180.0);
+        assert!(names[0].starts_with("a long…e, one"), "{names:?}");
+        assert!(names[1].starts_with("a long…e, two"), "{names:?}");
+        assert!(names.iter().all(|name| text_width(name, 16.0) <= 180.0), "{names:?}");
         assert_eq!(names[2], "plain");
+    }
+
+    #[test]
+    fn names_with_several_far_differences_are_numbered() {
+        let name = |middle: &str| format!("a long beginning {middle} and a long end of a name");
+        let middles = ["x and then a long middle part 1", "x and then a long middle part 2", "y"];
+        let names = middles.map(name);
+        let indexed: Vec<(usize, &str)> = (4..).zip(names.iter().map(String::as_str)).collect();
+        let short = short_names(&indexed, 16.0, 180.0);
+        assert!(short[0].starts_with("(5) a") && short[1].starts_with("(6) a"), "{short:?}");
+        assert!(short[2].contains("… y and") || short[2].contains(" y a"), "{short:?}");
+        assert!(short.iter().all(|name| text_width(name, 16.0) <= 180.0), "{short:?}");
     }
 }

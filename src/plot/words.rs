@@ -5,7 +5,7 @@ use super::canvas::{Canvas, Picture};
 use super::color::{BLUE, Color, FOREGROUND, GRAY, Theme, VERMILION};
 use super::frame::Frame;
 use super::geometry::Dashes;
-use super::text::{Align, LARGE, MEDIUM, SMALL, truncate, truncate_middle};
+use super::text::{Align, LARGE, MEDIUM, SMALL, short_names, truncate, truncate_middle};
 use crate::output::format::group_digits;
 
 const WIDTH: u32 = 1500;
@@ -43,7 +43,8 @@ pub struct WordsPlot<'a> {
 /// # Errors
 /// Returns an error if the picture cannot be encoded.
 pub fn draw(plot: &WordsPlot, theme: Theme) -> anyhow::Result<Picture> {
-    let labels = plot.labels.map(|label| truncate_middle(label, MEDIUM, 160.0));
+    let labels: Vec<(usize, &str)> = plot.labels.into_iter().enumerate().collect();
+    let labels = short_names(&labels, MEDIUM, 160.0);
     let mut canvas = Canvas::new(WIDTH, HEIGHT);
     draw_title(&mut canvas, plot);
     draw_histogram(&mut canvas, plot.words, &labels);
@@ -64,7 +65,7 @@ fn draw_title(canvas: &mut Canvas, plot: &WordsPlot) {
     canvas.text((f64::from(WIDTH) - MARGIN, 46.0), Align::Right, SMALL, GRAY, &run);
 }
 
-fn draw_histogram(canvas: &mut Canvas, words: &[WordProbability], labels: &[String; 2]) {
+fn draw_histogram(canvas: &mut Canvas, words: &[WordProbability], labels: &[String]) {
     let bins = bins(words);
     let frame = Frame {
         left: FRAME_LEFT,
@@ -94,7 +95,7 @@ fn draw_statistics(
     canvas: &mut Canvas,
     frame: &Frame,
     words: &[WordProbability],
-    labels: &[String; 2],
+    labels: &[String],
 ) {
     let Some(Statistics { median, mean, below }) = Statistics::of(words) else { return };
     let (x, _) = frame.point(median, 0.0);

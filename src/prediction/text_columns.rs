@@ -113,8 +113,14 @@ impl TextColumns {
         let mut given: Vec<Option<String>> = vec![None; self.names.len()];
         for each in &named {
             let Some((column, text)) = self.find(each) else {
+                let aliases: Vec<&str> =
+                    self.aliases.iter().flatten().map(String::as_str).collect();
+                let inputs = match &aliases[..] {
+                    [] => String::new(),
+                    names => format!(", and inputs named {}", names.join(", ")),
+                };
                 return Err(ConfigError::new(format!(
-                    "--input {}: unknown text column; the model has {columns}",
+                    "--input {}: unknown text column; the model has {columns}{inputs}",
                     each.name()
                 )));
             };
@@ -125,7 +131,10 @@ impl TextColumns {
         }
         let text = |(name, text): (&String, Option<String>)| match text {
             Some(text) => Ok(vec![text]),
-            None => Err(ConfigError::new(format!("--input {name}=TEXT is missing"))),
+            None => {
+                let name = quoted(name.as_ref());
+                Err(ConfigError::new(format!("--input {name}=TEXT is missing")))
+            }
         };
         self.names.iter().zip(given).map(text).collect()
     }
@@ -254,6 +263,9 @@ mod tests {
         assert!(twice.unwrap_err().contains("given more than once"));
         let unknown = texts(&columns, &["more=x"]).unwrap_err();
         assert!(unknown.contains("--input more: unknown text column"), "{unknown}");
+        assert!(unknown.ends_with("b, and inputs named story"), "{unknown}");
+        let missing = texts(&columns, &["question=y", "a=1", "b=2"]).unwrap_err();
+        assert_eq!(missing, "--input 'the = story'=TEXT is missing");
         let object = r#"{"story": "x=1", "question": "y", "a": "1", "b": 2}"#;
         assert_eq!(columns.parse_json(object).unwrap(), expected.concat());
     }

@@ -1,6 +1,7 @@
 //! Answers to what users of other programs try first.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails, stderr, stdout};
@@ -50,6 +51,25 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
         assert!(stdout(&done).contains("\nvalidation "), "{data}");
     }
     assert_fails(dir.lstmtext("summary reviews.csv"), 2, &["stars", "save these lines"]);
+    for (name, content, answer) in [
+        ("plain", "text,label\na good one,pos\na bad one,neg\n", "  format: csv\n"),
+        ("data.yaml", "text\tlabel\na good one\tpos\na bad one\tneg\n", "  format: tsv\n"),
+        ("data.bin", "__label__a good\n__label__b bad\n", "  format: fasttext\n"),
+        ("semicolons.csv", "text;label\na good one;pos\n", "save it as CSV with commas"),
+        (
+            "array.json",
+            "[{\"text\": \"a\", \"label\": \"b\"}]",
+            "jq -c '.[]' array.json > array.jsonl",
+        ),
+    ] {
+        dir = dir.file(name, content);
+        assert_fails(dir.lstmtext(&format!("train {name}")), 2, &[name, answer]);
+    }
+    let utf16 =
+        "\u{feff}text,label\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    std::fs::write(dir.path("utf16.csv"), utf16).unwrap();
+    assert_fails(dir.lstmtext("train utf16.csv"), 2, &["utf16.csv", "iconv -f UTF-16"]);
+    assert_fails(dir.lstmtext("train nothere.csv"), 2, &["nothere.csv", "No such file"]);
     let dir = dir.file("one.csv", "x\n1\n2\n").file("broken.yaml", "a: [");
     assert_fails(dir.lstmtext("train one.csv"), 2, &["is a data file, not a configuration"]);
     assert_fails(dir.lstmtext("train broken.yaml"), 2, &["broken.yaml:2:1: invalid YAML"]);
@@ -80,13 +100,25 @@ fn arguments_of_other_programs_are_answered_with_ours() {
         ("--text-column a*b", "--set 'data.text_column=a*b'"),
         ("--output_dir x", "--out"),
         ("--gpu", "--device cuda"),
+        ("--cpu", "--device cpu"),
+        ("-o x", "use --out"),
         ("--config y.yaml", "name the file without it"),
+        ("--train.epochs 3", "--set train.epochs=3"),
+        ("train.epochs=3", "--set train.epochs=3"),
+        ("lr=3", "--set train.learning_rate=3"),
+        ("--data x.csv", "--set data.train=x.csv"),
+        ("--validation v.csv", "--set data.validation=v.csv"),
+        ("--name x", "--set name=x"),
+        ("some=thing", "unexpected argument 'some=thing'"),
         ("--frobnicate", "unexpected argument '--frobnicate'"),
     ] {
         assert_fails(dir.lstmtext(&format!("train x.yaml {arguments}")), 2, &[answer]);
     }
     assert_fails(dir.lstmtext("data stats x.yaml --lr 1"), 2, &["--set train.learning_rate=1"]);
     assert_fails(dir.lstmtext("runs --lr 1"), 2, &["unexpected argument '--lr'"]);
+    assert_fails(dir.lstmtext("predict x --json"), 2, &["use --format jsonl"]);
+    let answer = "--set train.validation_batch_size=3";
+    assert_fails(dir.lstmtext("evaluate x --batch-size 3"), 2, &[answer]);
 }
 
 #[test]
@@ -112,6 +144,29 @@ fn a_run_needs_a_directory_of_its_own() {
     let dir = dir.file("s.yaml", "data: {train: a.tsv}\nsweep: {seed: [1]}\n");
     assert_fails(dir.lstmtext("sweep s.yaml --out /"), 2, &["is the root directory"]);
     assert_eq!(dir.names("").len(), before.len() + 1);
+}
+
+#[test]
+fn the_set_up_says_how_to_get_a_recent_rust() {
+    for (cargo, answer) in [
+        ("echo cargo 1.63.0", "cargo 1.63.0 is too old; lstmtext needs Rust 1.89 or newer"),
+        (
+            "echo error: no toolchain; exit 1",
+            "cargo does not run: error: no toolchain; lstmtext needs",
+        ),
+    ] {
+        let dir = TestDir::new();
+        for (name, script) in [("cargo", cargo), ("rustup", "exit 0")] {
+            let file = dir.path(name);
+            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:{}", dir.path("").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("scripts/setup.sh");
+        command.arg("program").env("PATH", path).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let rustup = "rustup installs: rustup update stable && rustup default stable";
+        assert_fails(command.into(), 1, &[answer, rustup]);
+    }
 }
 
 #[test]

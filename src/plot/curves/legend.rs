@@ -7,7 +7,7 @@ use crate::output::format::pluralize;
 use crate::plot::canvas::Canvas;
 use crate::plot::color::{FOREGROUND, GRAY};
 use crate::plot::geometry::Point;
-use crate::plot::text::{Align, MEDIUM, SMALL, text_width, truncate_middle};
+use crate::plot::text::{Align, MEDIUM, SMALL, short_names, text_width};
 
 /// Draws the key to the line styles above the charts.
 pub(super) fn draw_key(canvas: &mut Canvas, smoothed: bool) {
@@ -36,8 +36,9 @@ fn draw_key_name(canvas: &mut Canvas, (end, y): Point, name: &str) -> f64 {
 pub(super) fn draw_legend(canvas: &mut Canvas, runs: &[Run], hidden: usize) {
     let left = LEFT.left;
     let text = left + LEGEND_LINE + 14.0;
-    let names: Vec<String> =
-        runs.iter().map(|run| truncate_middle(&run.curves.name, MEDIUM, 680.0)).collect();
+    let names: Vec<(usize, &str)> =
+        runs.iter().map(|run| run.curves.name.as_str()).enumerate().collect();
+    let names = short_names(&names, MEDIUM, 680.0);
     let widest = names.iter().map(|name| text_width(name, MEDIUM)).fold(0.0, f64::max);
     for (number, (run, name)) in runs.iter().zip(&names).enumerate() {
         let y = LEGEND_TOP + LEGEND_ROW * number as f64;
