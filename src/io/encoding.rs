@@ -49,7 +49,9 @@ fn utf16(start: &[u8]) -> Option<&'static str> {
         Err(error) => error.error_len().is_none(),
     };
     // Two ASCII characters read as one of UTF-16 are mostly an ideograph.
-    let fits = |text: &Text| text.is_plausible() && (!is_utf8 || text.is_legible());
+    let ascii = start.iter().filter(|byte| matches!(byte, b' '..=b'~' | b'\n')).count();
+    let may_have_ideographs = !is_utf8 && ascii * 5 < start.len() * 4;
+    let fits = |text: &Text| text.is_plausible() && (may_have_ideographs || text.is_legible());
     let texts = texts.into_iter().filter(|(_, text)| fits(text));
     // In the wrong byte order, few characters are ASCII, and the scripts are mixed.
     let best = texts.max_by_key(|(_, text)| (text.ascii, std::cmp::Reverse(text.scripts.len())));
@@ -64,6 +66,8 @@ struct Text {
     implausible: usize,
     ascii: usize,
     ideographs: usize,
+    /// Number of letters of other scripts than Latin and Chinese.
+    letters: usize,
     scripts: Vec<Script>,
 }
 
@@ -85,6 +89,8 @@ impl Text {
         self.ascii += usize::from(character.is_ascii());
         let script = character.script();
         self.ideographs += usize::from(script == Script::Han);
+        let others = [Script::Han, Script::Latin, Script::Common, Script::Inherited];
+        self.letters += usize::from(!others.contains(&script));
         if !self.scripts.contains(&script) {
             self.scripts.push(script);
         }
@@ -95,7 +101,8 @@ impl Text {
     }
 
     fn is_legible(&self) -> bool {
-        self.ascii > 0 && (self.ideographs == 0 || 2 * self.ascii > self.characters)
+        let others = self.ascii.max(self.letters);
+        self.ascii > 0 && (self.ideographs == 0 || 2 * others > self.characters)
     }
 }
 
@@ -239,6 +246,7 @@ mod tests {
             b"tr\xE8s bon, d\xE9\xE7u\n",
             b"tr\xE8s bon\x1A",
             b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3E\0\x03\0\xFE\xFF\x09\0",
+            b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }   \n\0\0\x80?\0\0\0@\0\0@@",
             b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\x02\x80\0\0\x01\xE0\x08\x02\0\0\0",
             b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0b\xEE\x9Dh^\x01\0\0\x90\x04\0\0\x13\0",
         ] {

@@ -32,6 +32,16 @@ pub fn open(path: &Path) -> anyhow::Result<TextReader> {
     open_limited(path, Limits::NONE)
 }
 
+/// Opens a file of binary data, and decompresses gzip and Zstandard.
+///
+/// # Errors
+/// Returns an error if the path cannot be read or is not a regular file.
+pub fn open_binary(path: &Path) -> anyhow::Result<impl BufRead + use<>> {
+    let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
+    let (reader, _) = decompress(Box::new(file), Some(path), Limits::NONE)?;
+    Ok(BufReader::with_capacity(1 << 16, reader))
+}
+
 /// Opens `path` like [`open`]. Reading fails as soon as the file exceeds a limit.
 ///
 /// # Errors
@@ -76,15 +86,15 @@ pub fn read_text(path: &Path, max_bytes: u64) -> anyhow::Result<String> {
     text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {}", conversion(Some(path))))
 }
 
-/// Decompresses and decodes `source`, which is the file at `path`, or stdin.
-fn decode(
+/// Decompresses `source`, which is the file at `path`, or stdin.
+fn decompress(
     mut source: Box<dyn Read + Send>,
     path: Option<&Path>,
     limits: Limits,
-) -> anyhow::Result<TextReader> {
+) -> anyhow::Result<(impl Read + Send + use<>, Option<Compression>)> {
     let name = path.map_or("stdin".into(), |path| format!("\"{}\"", path.display()));
-    let unreadable = || format!("cannot read {name}");
-    let start = read_start(&mut source, &[GZIP, ZSTD]).with_context(unreadable)?;
+    let start = read_start(&mut source, &[GZIP, ZSTD]);
+    let start = start.with_context(|| format!("cannot read {name}"))?;
     let compression = path.and_then(compression).or_else(|| Compression::of_content(&start));
     let packed = Cursor::new(start).chain(source);
     let plain: Box<dyn Read + Send> = match compression {
@@ -98,13 +108,25 @@ fn decode(
         None => Box::new(packed),
     };
     let unpacked = if compression.is_some() { limits.unpacked } else { Limit::NONE };
-    let mut limited = LimitedReader {
+    let limited = LimitedReader {
         source: plain,
         limits: Limits { unpacked, ..limits },
         line: 1,
         line_bytes: 0,
         bytes: 0,
     };
+    Ok((limited, compression))
+}
+
+/// Decompresses and decodes `source`, which is the file at `path`, or stdin.
+fn decode(
+    source: Box<dyn Read + Send>,
+    path: Option<&Path>,
+    limits: Limits,
+) -> anyhow::Result<TextReader> {
+    let name = path.map_or("stdin".into(), |path| format!("\"{}\"", path.display()));
+    let unreadable = || format!("cannot read {name}");
+    let (mut limited, compression) = decompress(source, path, limits)?;
     let mut marks = MARKS.map(|(mark, _)| mark).to_vec();
     marks.push(BYTE_ORDER_MARK);
     let start = read_start(&mut limited, &marks).with_context(unreadable)?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,10 @@ impl Spooled {
     /// # Errors
     /// Returns an error if the stream cannot be copied or exceeds the limit.
     pub fn of(path: &Path, limit: Limit) -> anyhow::Result<Option<Self>> {
+        // A file that is redirected to /dev/stdin has no name that tells its format.
         let is_stream = |path: &Path| {
-            path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+            let is_file = |file: Metadata| file.is_file() && !path.starts_with("/dev");
+            path.metadata().is_ok_and(|metadata| !metadata.is_dir() && !is_file(metadata))
         };
         let (name, shown, source): (_, _, Box<dyn Read>) = if is_stdin(path) {
             (PathBuf::from("stdin"), "stdin".to_owned(), Box::new(io::stdin()))

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::collector::{VectorCollector, wrong_dimension};
 use super::lines::Lines;
-use crate::io::input::open;
+use crate::io::input::open_binary;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path, collector: &mut VectorCollector) -> anyhow::Resu
         path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")),
         "\"{name}\" is compressed; decompress the matrix first"
     );
-    let mut reader = open(path)?;
+    let mut reader = open_binary(path)?;
     let header = Header::read(&mut reader).map_err(|fault| anyhow!("{name}: {fault}"))?;
     let length = std::fs::metadata(path).with_context(|| format!("cannot read \"{name}\""))?.len();
     header.check(collector.size(), length).map_err(|fault| anyhow!("{name}: {fault}"))?;
