@@ -362,6 +362,7 @@ fn errors_in_a_stream_name_the_stream() {
     fails("- < bad.csv", "stdin", &unknown);
     fails("- < <(gzip -c bad.csv)", "stdin", &unknown);
     fails("<(cat bad.csv)", "/dev/fd/", &unknown);
+    fails("/dev/stdin < bad.csv", "/dev/stdin", &unknown);
     fails("- < /dev/null", "\"stdin\"", &["has no examples"]);
     // A file of this name is not the stream.
     fs::write(dir.path("stdin"), "text,label\npos1,pos\n").unwrap();

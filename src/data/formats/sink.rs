@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
@@ -32,6 +32,8 @@ pub struct Sink<'a> {
     /// First row of the current file that spans suspiciously many lines: line and number of lines.
     pub long_row: Option<(u64, u64)>,
     pub inputs: &'a Inputs,
+    /// File of the current text, if each text is a file of its own.
+    pub text_file: Option<PathBuf>,
     /// Index in `rows.label_names` of each label as it is in the file.
     label_indices: HashMap<String, u32>,
     /// Index of each of `rows.label_names`.
@@ -90,6 +92,7 @@ impl<'a> Sink<'a> {
             each,
             long_row: None,
             inputs: &config.inputs,
+            text_file: None,
             label_indices: HashMap::new(),
             name_indices: HashMap::new(),
             data: &config.data,
@@ -108,7 +111,7 @@ impl<'a> Sink<'a> {
 
     /// Returns advice on how to convert the current file to UTF-8.
     pub fn conversion(&self) -> String {
-        conversion(Some(self.path()))
+        conversion(Some(self.text_file.as_deref().unwrap_or(self.path())))
     }
 
     /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the

@@ -546,6 +546,23 @@ fn a_bad_byte_in_a_file_that_is_otherwise_utf_8_is_located() {
     }
 }
 
+#[test]
+fn advice_on_a_directory_names_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for class in ["neg", "pos"] {
+        std::fs::create_dir(directory.path().join(class)).unwrap();
+        std::fs::write(directory.path().join(class).join("1.txt"), "d\u{e9}\u{e7}u").unwrap();
+    }
+    let damaged = directory.path().join("pos/1.txt");
+    std::fs::write(&damaged, b"d\xC3\xA9\xC3\xA7u\xE9").unwrap();
+    let error = format!("{:#}", read(directory.path(), &data_config("")).unwrap_err());
+    assert!(error.contains("byte 7 of line 1 is 0xE9"), "{error}");
+    assert!(
+        error.contains(&format!("iconv -c -f UTF-8 -t UTF-8 {}", damaged.display())),
+        "{error}"
+    );
+}
+
 /// Spreadsheets save CSV files in Windows-1252, where skipping lines would lose those with accents.
 #[test]
 fn lines_that_are_not_utf_8_can_be_converted() {
