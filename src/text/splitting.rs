@@ -28,14 +28,33 @@ pub fn characters(text: &str, mut each: impl FnMut(&str)) {
 }
 
 /// Splits off grapheme clusters: letters with their marks, syllables, whole emoji. Every ASCII character
-/// is on its own.
+/// is on its own, unless a mark follows it.
 pub fn clusters(text: &str, mut each: impl FnMut(&str)) {
     let mut rest = text;
     while !rest.is_empty() {
-        let (token, tail) = rest.split_at(cluster_length(rest));
-        each(token);
+        let (ascii, tail) = rest.split_at(ascii_length(rest));
+        (0..ascii.len()).for_each(|index| each(&ascii[index..=index]));
+        // One iterator for many clusters is faster than one for each.
+        let (mixed, tail) = tail.split_at(mixed_length(tail));
+        mixed.graphemes(true).for_each(&mut each);
         rest = tail;
     }
+}
+
+/// Returns the length of the ASCII characters at the start of `text` that no other character follows.
+fn ascii_length(text: &str) -> usize {
+    match text.bytes().position(|byte| !byte.is_ascii()) {
+        Some(length) => length.saturating_sub(1),
+        None => text.len(),
+    }
+}
+
+/// Returns the length of `text` up to two ASCII characters, between which clusters end. The second one is
+/// not included.
+fn mixed_length(text: &str) -> usize {
+    let pairs = text.as_bytes().windows(2);
+    let end = pairs.into_iter().position(|pair| pair.is_ascii());
+    end.map_or(text.len(), |end| end + 1)
 }
 
 /// Splits off words, and every other character except white space. Contractions are split as in the
@@ -107,5 +126,29 @@ fn stem_length(word: &str) -> usize {
     match CONTRACTIONS.iter().any(|ending| suffix.eq_ignore_ascii_case(ending)) {
         true => apostrophe,
         false => word.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn clusters_are_those_at_the_start_of_the_rest(
+            text in "([a-c \r\n]|[\u{900}-\u{97F}\u{200D}\u{FE0F}]|[é한\u{301}\u{600}\u{1F1E6}-\u{1F1E8}👩❤🏽]|\\PC){0,24}",
+        ) {
+            let (mut expected, mut rest) = (Vec::new(), &*text);
+            while !rest.is_empty() {
+                let (token, tail) = rest.split_at(cluster_length(rest));
+                expected.push(token.to_owned());
+                rest = tail;
+            }
+            let mut tokens = Vec::new();
+            clusters(&text, |token| tokens.push(token.to_owned()));
+            prop_assert_eq!(tokens, expected);
+        }
     }
 }

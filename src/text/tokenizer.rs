@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
-use super::normalization::{begins_part, composed};
+use super::normalization::{begins_part, composed, lowercase};
 use super::splitting::{characters, clusters, keras, words};
 use crate::config::{TextConfig, TokenizerKind};
 
@@ -172,12 +172,16 @@ impl Tokenizer {
             return;
         }
         let text = match self.lowercase {
-            true => Cow::Owned(text.to_lowercase()),
+            true => Cow::Owned(lowercase(text)),
             false => Cow::Borrowed(text),
         };
         // The lower case of the Turkish İ is i; Unicode, and Keras with it, keep the dot as a mark.
         let drops_dots =
             self.lowercase && self.kind != TokenizerKind::Keras && text.contains(DOT_ABOVE);
+        if !is_words && !drops_dots {
+            out.push_str(&text);
+            return;
+        }
         let mut after_i = false;
         for character in text.chars() {
             match character {
