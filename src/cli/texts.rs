@@ -143,8 +143,8 @@ impl TextsCheck {
                 .to_owned();
         }
         let Some(format) = found.format else {
-            return "to score a file with labels, save it as CSV, with commas between the columns, and pass \
-                    it to `evaluate --data`"
+            return "to score a file with labels, save it as CSV, with commas between the columns, \
+                    or as JSON lines, and pass it to `evaluate --data`"
                 .to_owned();
         };
         let (data, assumed) = match is_stdin(&self.file) {

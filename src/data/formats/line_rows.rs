@@ -12,7 +12,9 @@ pub enum Shape {
     Commas,
     Semicolons,
     Bars,
-    /// JSON arrays.
+    /// A label as the first word.
+    Words,
+    /// JSON arrays of values or objects.
     Arrays,
     /// JSON objects.
     Objects,
@@ -25,7 +27,7 @@ impl Shape {
             Self::Tabs => Some(Format::Tsv),
             Self::Commas => Some(Format::Csv),
             Self::Objects => Some(Format::Jsonl),
-            Self::Semicolons | Self::Bars | Self::Arrays => None,
+            Self::Semicolons | Self::Bars | Self::Words | Self::Arrays => None,
         }
     }
 }
@@ -36,7 +38,7 @@ pub struct LineRow {
     pub shape: Shape,
     /// The fields, or the values of a JSON object.
     pub fields: Vec<String>,
-    /// The keys of a JSON object.
+    /// The keys of a JSON object, or of the first one in an array.
     pub keys: Option<Vec<String>>,
     /// Some field is quoted.
     pub is_quoted: bool,
@@ -46,8 +48,13 @@ impl LineRow {
     /// Returns true if the line can also be a text: a space follows a comma before or after this field.
     pub fn is_prose_at(&self, index: usize) -> bool {
         let is_spaced = |index: usize| self.fields.get(index).is_some_and(|it| it.starts_with(' '));
-        matches!(self.shape, Shape::Commas | Shape::Semicolons)
-            && (index > 0 && is_spaced(index) || is_spaced(index + 1))
+        match self.shape {
+            Shape::Words => true,
+            Shape::Commas | Shape::Semicolons => {
+                index > 0 && is_spaced(index) || is_spaced(index + 1)
+            }
+            Shape::Tabs | Shape::Bars | Shape::Arrays | Shape::Objects => false,
+        }
     }
 
     /// Returns true if the line can also be a text: a space follows any comma.
@@ -71,12 +78,18 @@ pub fn rows_of(line: &str) -> Vec<LineRow> {
     let shapes = [(Shape::Commas, b','), (Shape::Semicolons, b';'), (Shape::Bars, b'|')];
     let others = shapes.into_iter().filter_map(|(shape, separator)| {
         let fields = fields_of_line(line, separator)?;
-        // Otherwise, the separator does not occur.
-        let is_quoted = line.contains('"')
-            && fields.iter().map(String::len).sum::<usize>() + fields.len() - 1 < line.len();
+        // Quotes around fields are not part of them.
+        let content = fields.iter().map(String::len).sum::<usize>() + fields.len() - 1;
+        let is_quoted = content < line.len();
         Some(LineRow { shape, fields, keys: None, is_quoted })
     });
-    std::iter::once(tabs).chain(others).collect()
+    let words = line.trim_start().split_once(char::is_whitespace).map(|(first, rest)| LineRow {
+        shape: Shape::Words,
+        fields: vec![first.trim_end_matches(':').to_owned(), rest.to_owned()],
+        keys: None,
+        is_quoted: false,
+    });
+    std::iter::once(tabs).chain(others).chain(words).collect()
 }
 
 fn json_row(line: &str) -> Option<LineRow> {
@@ -87,13 +100,17 @@ fn json_row(line: &str) -> Option<LineRow> {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    let row = |shape, keys, fields| Some(LineRow { shape, fields, keys, is_quoted: true });
-    match serde_json::from_str(line).ok()? {
-        Value::Array(values) => row(Shape::Arrays, None, values.into_iter().map(text).collect()),
-        Value::Object(object) => {
-            let (keys, fields) = object.into_iter().map(|(key, value)| (key, text(value))).unzip();
-            row(Shape::Objects, Some(keys), fields)
-        }
-        _ => None,
-    }
+    let (shape, object) = match serde_json::from_str(line).ok()? {
+        Value::Object(object) => (Shape::Objects, object),
+        Value::Array(values) => match values.first() {
+            Some(Value::Object(object)) => (Shape::Arrays, object.clone()),
+            _ => {
+                let fields = values.into_iter().map(text).collect();
+                return Some(LineRow { shape: Shape::Arrays, fields, keys: None, is_quoted: true });
+            }
+        },
+        _ => return None,
+    };
+    let (keys, fields) = object.into_iter().map(|(key, value)| (key, text(value))).unzip();
+    Some(LineRow { shape, fields, keys: Some(keys), is_quoted: true })
 }

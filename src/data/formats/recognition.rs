@@ -1,6 +1,7 @@
 //! Recognizes data files where a file of plain texts is expected, from its first lines.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::super::appearance::appearance;
 use super::fasttext::PREFIX;
@@ -11,6 +12,8 @@ use crate::config::{Column, Config, Format};
 
 /// Number of lines that are looked at.
 const LINES: usize = 1000;
+/// Size in bytes of a line above which it is taken for a text: fields take much more memory than a line.
+const LONG: usize = 1 << 20;
 /// Number of fields at each end of a row that are looked at.
 const FIELDS: usize = 32;
 
@@ -45,7 +48,9 @@ pub struct Recognizer {
     /// Number of those that are not blank.
     filled: usize,
     /// The first of these.
-    first: Vec<LineRow>,
+    first: Vec<Rc<LineRow>>,
+    /// Its first bytes.
+    begin: String,
     /// The first line that cannot be a text.
     found: Option<(usize, Found)>,
     /// Columns with labels: by their index from the start of the row, or from its end.
@@ -75,7 +80,7 @@ struct LabelColumn {
     prose: usize,
     /// The first of the lines.
     line: usize,
-    row: LineRow,
+    row: Rc<LineRow>,
     /// Index of the label in this row.
     index: usize,
 }
@@ -95,6 +100,7 @@ impl Recognizer {
             lines: 0,
             filled: 0,
             first: Vec::new(),
+            begin: String::new(),
             found: None,
             columns: HashMap::new(),
             widths: HashMap::new(),
@@ -115,14 +121,16 @@ impl Recognizer {
             self.lines += 1;
             if !line.trim().is_empty() {
                 self.filled += 1;
-                self.read_line(line);
+                if line.len() <= LONG {
+                    self.read_line(line);
+                }
             }
         }
         let columns = self.columns.iter().map(|((shape, ..), column)| (*shape, column));
         let best = |(_, column): &(Shape, &LabelColumn)| (column.count, column.row.fields.len());
         if let Some((line, Found { description, is_labelled, shape })) = &self.found {
-            let mut columns = columns.filter(|(found, _)| Some(*found) == *shape);
-            let column = columns.by_ref().max_by_key(best).map(|(_, column)| column);
+            let columns = columns.filter(|(found, _)| Some(*found) == *shape);
+            let column = columns.max_by_key(best).map(|(_, column)| column);
             return Some(DataFile {
                 line: *line,
                 description: description.clone(),
@@ -147,13 +155,16 @@ impl Recognizer {
     /// Describes the lines if they can be texts, but look like those of a data file.
     pub fn resemblance(&self) -> Option<String> {
         let labelled = self.columns.values().map(|column| column.count).max().unwrap_or(0);
-        let objects = self.widths.iter().filter(|((shape, _), _)| *shape == Shape::Objects);
+        let is_json = |shape: &Shape| matches!(shape, Shape::Objects | Shape::Arrays);
+        let objects = self.widths.iter().filter(|((shape, _), _)| is_json(shape));
         let width = self.widths.iter().max_by_key(|((_, width), count)| (**count, *width));
         match width {
+            // An object or array of several lines.
+            _ if matches!(self.begin.as_str(), "{" | "[" | "[{") => Some("JSON".to_owned()),
             _ if self.are_most(objects.map(|(_, count)| count).sum()) => {
                 Some("JSON objects".to_owned())
             }
-            _ if self.are_most(labelled) => Some("rows of a table with labels".to_owned()),
+            _ if self.are_most(labelled) => Some("rows with labels".to_owned()),
             Some(((_, width), count)) if *count > 1 && self.are_most(*count) => {
                 Some(format!("rows of a table with {width} columns"))
             }
@@ -175,7 +186,7 @@ impl Recognizer {
             let description = "a fastText line with a label".to_owned();
             return self.find(Found { description, is_labelled: true, shape: None });
         }
-        let rows = rows_of(line);
+        let rows: Vec<Rc<LineRow>> = rows_of(line).into_iter().map(Rc::new).collect();
         for row in &rows {
             // With several columns, each text is a JSON object.
             if row.shape == Shape::Objects && self.config.inputs.columns().len() > 1 {
@@ -188,6 +199,7 @@ impl Recognizer {
         }
         if is_first {
             self.first = rows;
+            self.begin = line.trim().chars().take(3).collect();
         }
     }
 
@@ -239,7 +251,7 @@ impl Recognizer {
         Some(Found { description, is_labelled: true, shape: Some(row.shape) })
     }
 
-    fn count(&mut self, row: &LineRow) {
+    fn count(&mut self, row: &Rc<LineRow>) {
         let width = row.fields.len();
         if row.keys.is_some() || width > 1 && !row.is_prose() {
             *self.widths.entry((row.shape, width)).or_default() += 1;
@@ -281,7 +293,7 @@ impl Recognizer {
     /// Returns the fields of the configuration that must change for a file with this label column.
     fn fields(&self, column: &LabelColumn) -> Vec<(&'static str, String)> {
         let LabelColumn { row, index, .. } = column;
-        let is_header = |first: &&LineRow| {
+        let is_header = |first: &&Rc<LineRow>| {
             first.shape == row.shape
                 && first.fields.len() == row.fields.len()
                 && self.label_indices(first).next().is_none()
@@ -374,6 +386,7 @@ mod tests {
             ("\"good, very\",pos", "", "a row of a table with the label \"pos\""),
             ("\"good; very\";\"pos\"", "", "a row of a table with the label \"pos\""),
             ("[\"good\", \"pos\"]", "", "a row of a table with the label \"pos\""),
+            ("[{\"text\": \"a\"}]", "", "a JSON object with the key \"text\""),
             ("good __label__pos", "", "a fastText line with a label"),
             (" __label__pos good", "", "a fastText line with a label"),
         ] {
@@ -479,11 +492,14 @@ mod tests {
     #[test]
     fn lines_that_look_like_rows_are_described() {
         for (content, expected) in [
-            ("great film, pos\nbad film, neg\n", Some("rows of a table with labels")),
-            ("good,pos\n", Some("rows of a table with labels")),
+            ("great film, pos\nbad film, neg\n", Some("rows with labels")),
+            ("good,pos\n", Some("rows with labels")),
             ("review,stars\ngreat film,5\nbad film,1\n", Some("rows of a table with 2 columns")),
             ("\"a, b\",\"c\"\n\"d\",\"e, f\"\n", Some("rows of a table with 2 columns")),
             ("{\"a\": 1}\n{\"b\": 1, \"c\": 2}\n", Some("JSON objects")),
+            ("[{\"a\": 1}, {\"a\": 2}]\n", Some("JSON objects")),
+            ("[\n  {\n    \"text\": \"good\"\n  }\n]\n", Some("JSON")),
+            ("pos good film\nneg: bad film\n", Some("rows with labels")),
             ("good, very\nbad, very\n", None),
             ("one line, two\nanother\n", None),
         ] {
