@@ -286,7 +286,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
     let warned = board.warned();
     if !warned.is_empty() {
         warning(format!(
-            "{} of {} diverged or learned nothing; `{} runs {}` says more: {}",
+            "{} of {} have warnings about their model, which `{} runs {}` shows: {}",
             warned.len(),
             pluralize(directory.runs.len(), "run"),
             program(),

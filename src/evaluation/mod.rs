@@ -8,7 +8,7 @@ mod predictions;
 mod ranking;
 mod report;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, Verdict};
 pub use calibration::CalibrationBin;
 pub use comparison::{Comparison, compare};
 pub use predictions::Predictions;

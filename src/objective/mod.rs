@@ -30,6 +30,13 @@ impl Objective {
         CrossEntropy::new(config, labels, train).map(Self::CrossEntropy)
     }
 
+    /// Weight of each class; empty if all are 1.
+    pub fn class_weights(&self) -> &[f64] {
+        match self {
+            Self::CrossEntropy(loss) => &loss.class_weights,
+        }
+    }
+
     /// Returns this objective without label smoothing and class weights, so that losses of different
     /// runs are comparable.
     pub fn unweighted(&self) -> Self {

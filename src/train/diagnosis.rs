@@ -1,8 +1,9 @@
 //! Warnings about a finished run whose model has learned nothing: its training ended without an error,
 //! but not with success.
 
+use crate::config::{ClassWeights, TrainConfig};
 use crate::data::prepared::PreparedData;
-use crate::evaluation::Baseline;
+use crate::evaluation::{Baseline, Verdict};
 use crate::objective::metrics::Score;
 use crate::output::format::pluralize;
 use crate::run::progress::Progress;
@@ -11,10 +12,14 @@ use crate::run::summary::ScoredWeights;
 /// Ratio of the training loss of a diverged run to that of guessing. Dropout and noise stay far below it.
 const DIVERGED: f64 = 1.5;
 
+/// Minimum ratio of the training loss of a run that has collapsed to that of guessing.
+const LEARNING: f64 = 0.9;
+
 /// Returns the warnings about a run with this progress at its end, whose final weights have this score
-/// on the validation examples.
+/// on the validation examples. `class_weights` are those of its loss, if it has any.
 pub fn warnings(
     data: &PreparedData,
+    class_weights: &[f64],
     progress: &Progress,
     scored: ScoredWeights,
     score: Score,
@@ -24,30 +29,73 @@ pub fn warnings(
     let diverged = divergence(data, progress);
     let is_diverged = diverged.is_some();
     warnings.extend(diverged);
-    let Some(baseline) = Baseline::of(&data.validation.targets, data.labels.len()) else {
+    let (targets, classes) = (&data.validation.targets, data.labels.len());
+    let Some(baseline) = Baseline::of(targets, classes, class_weights) else {
         return warnings;
     };
-    let Score { loss, accuracy } = baseline.score;
-    let always = format!(
-        "always predicting \"{}\" (accuracy {:.2} %, loss {loss:.4})",
-        data.labels[baseline.class],
-        100.0 * accuracy
-    );
-    let is_matched = |score| baseline.is_matched_by(score);
-    if is_matched(score) {
+    let train = &data.resolved.config.train;
+    let always = format!("always predicting \"{}\"", data.labels[baseline.class]);
+    let can_balance = train.class_weights == ClassWeights::None && baseline.is_unbalanced(classes);
+    let verdict = baseline.verdict(score);
+    let comparison = match verdict {
+        Verdict::Better => None,
+        Verdict::OnlyLowerLoss => Some(format!(
+            "the loss of the model ({:.4}) is lower than that of {always} ({:.4}), but its accuracy is not \
+             higher ({} and {})",
+            score.loss,
+            baseline.score.loss,
+            percent(score.accuracy),
+            percent(baseline.score.accuracy)
+        )),
+        Verdict::NotClearlyBetter => Some(format!(
+            "the model ({}) is not clearly better than {always} ({}): with {}, the difference may be chance",
+            shown(score),
+            shown(baseline.score),
+            pluralize(baseline.examples, "example")
+        )),
+        Verdict::NotBetter => Some(format!(
+            "the model ({}) is no better than {always} ({})",
+            shown(score),
+            shown(baseline.score)
+        )),
+    };
+    if let Some(comparison) = comparison {
+        let balance = if can_balance { ", train.class_weights: balanced" } else { "" };
         warnings.push(format!(
-            "on the validation examples, the model is no better than {always}; try another \
-             train.learning_rate, more epochs, train.class_weights: balanced, or look at the data with \
-             `lstmtext data stats`"
+            "on the validation examples, {comparison}; try another train.learning_rate, more \
+             epochs{balance}, or look at the data with `lstmtext data stats`"
         ));
-    } else if !is_diverged && progress.last.is_some_and(|last| is_matched(last.validation)) {
+        return warnings;
+    }
+    let collapsed = progress.last.filter(|last| {
+        baseline.verdict(last.validation) == Verdict::NotBetter
+            // An overfitted model has a low training loss.
+            && last.train.loss > LEARNING * baseline.score.loss
+    });
+    if let Some(last) = collapsed.filter(|_| !is_diverged) {
         warnings.push(format!(
-            "training collapsed after epoch {}: in the end, the model was no better than {always}; lower \
-             train.learning_rate or train.gradient_clip",
-            scored.epoch
+            "training collapsed after epoch {}: in the end, the model ({}) was no better than {always} ({}); \
+             lower train.learning_rate or {} train.gradient_clip",
+            scored.epoch,
+            shown(last.validation),
+            shown(baseline.score),
+            clip_advice(train)
         ));
     }
     warnings
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn shown(score: Score) -> String {
+    format!("accuracy {}, loss {:.4}", percent(score.accuracy), score.loss)
+}
+
+/// Returns what to do with the gradient clip of a run whose steps are too large.
+fn clip_advice(train: &TrainConfig) -> &'static str {
+    if train.gradient_clip.is_some() { "lower" } else { "set" }
 }
 
 /// Returns a warning if the run ended before its warm-up.
@@ -69,8 +117,9 @@ fn divergence(data: &PreparedData, progress: &Progress) -> Option<String> {
     (loss > DIVERGED * guessing).then(|| {
         format!(
             "training diverged: in the end, the training loss was {loss:.4}, but that of guessing is \
-             {guessing:.4}; lower train.learning_rate, set train.gradient_clip, or increase \
-             train.schedule.warmup_steps"
+             {guessing:.4}; lower train.learning_rate, {} train.gradient_clip, or increase \
+             train.schedule.warmup_steps",
+            clip_advice(&data.resolved.config.train)
         )
     })
 }

@@ -436,6 +436,8 @@ impl<'a> Trainer<'a> {
                 observer.tested(score, step)?;
             }
         }
+        let weights = self.objective.class_weights();
+        let warnings = diagnosis::warnings(self.data, weights, &self.progress, scored, validation);
         let outcome = RunSummary {
             parameters: self.learner.parameter_count(),
             best_epoch: best.epoch,
@@ -443,7 +445,7 @@ impl<'a> Trainer<'a> {
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
             scored: Some(scored),
             validation,
-            warnings: diagnosis::warnings(self.data, &self.progress, scored, validation),
+            warnings,
             notes: self.data.notes.clone(),
             validation_examples: self.data.validation.len(),
             validation_data: Some(self.data.fingerprints.validation),

@@ -338,13 +338,22 @@ fn a_model_that_has_learned_nothing_is_reported() {
     let dir = TestDir::with_data();
     let mut warnings = 0;
     for (run, fields, expected) in [
-        ("diverged", "train.optimizer=sgd --set train.learning_rate=1e5", "training diverged: "),
+        (
+            "diverged",
+            "train.optimizer=sgd --set train.learning_rate=1e5",
+            "lower train.learning_rate, lower train.gradient_clip, or",
+        ),
+        (
+            "unclipped",
+            "train.optimizer=sgd --set train.learning_rate=1e3 --set train.gradient_clip=null",
+            "lower train.learning_rate, set train.gradient_clip, or",
+        ),
         (
             "cold",
             "train.schedule.warmup_steps=1000000000",
             "is 1000000000, but the run has 68 steps",
         ),
-        ("still", "train.learning_rate=1e-9", "no better than always predicting \""),
+        ("still", "train.learning_rate=1e-9", "better than always predicting \""),
     ] {
         let line = format!("small.yaml --out {run} --set {fields}");
         let fields = "--set train.early_stopping.patience=null";
@@ -352,12 +361,32 @@ fn a_model_that_has_learned_nothing_is_reported() {
         assert!(message.contains("\nwarning: ") && message.contains(expected), "{message}");
         let summary = dir.summary(run);
         assert!(summary["warnings"].to_string().contains(expected.trim_end_matches('"')));
+        assert!(!message.contains("class_weights"), "the classes are balanced: {message}");
         warnings += summary["warnings"].as_array().unwrap().len();
     }
     let listed = stdout(&dir.lstmtext("runs .").assert().success());
     assert_eq!(listed.matches("    warning: ").count(), warnings, "{listed}");
     let message = stderr(&dir.train("small.yaml --out good"));
     assert!(!message.contains("warning: "), "{message}");
+}
+
+#[test]
+fn class_weights_are_advised_for_unbalanced_classes_without_them() {
+    let label = |index: usize| if index.is_multiple_of(10) { "rare" } else { "often" };
+    let rows: String = (0..200).map(|index| format!("film {index},{}\n", label(index))).collect();
+    let dir = TestDir::with_data().file("rare.csv", format!("text,label\n{rows}"));
+    let warning = |fields: &str| {
+        let line = "train small.yaml --set data.train=rare.csv --set data.test=null \
+                    --set train.learning_rate=1e-9";
+        stderr(&dir.lstmtext(&format!("{line} {fields}")).assert().success())
+    };
+    let advice = "train.class_weights: balanced";
+    let message = warning("--out none");
+    assert!(message.contains("better than always predicting \"often\" (accuracy 90."), "{message}");
+    assert!(message.contains("on the validation examples, the model (accuracy "), "{message}");
+    assert!(message.contains(advice), "{message}");
+    let message = warning("--out balanced --set train.class_weights=balanced");
+    assert!(message.contains("warning: ") && !message.contains(advice), "{message}");
 }
 
 #[test]
