@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use lstmtext::backend::WithoutLibtorch;
 use lstmtext::cli::{self, Cli, exit_code};
+use lstmtext::system::allocator::Allocator;
 use lstmtext::system::process;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     process::prepare();

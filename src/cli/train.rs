@@ -33,6 +33,7 @@ use crate::run::directory::RunDirectory;
 use crate::run::new_run::NewRun;
 use crate::run::progress::StopReason;
 use crate::run::summary::RunSummary;
+use crate::system::allocator;
 use crate::system::memory::resident;
 use crate::system::signals::Interrupt;
 use crate::system::threads;
@@ -127,6 +128,12 @@ struct Session<'a> {
     interrupt: &'a Interrupt,
 }
 
+/// Writes a failed allocation, which ends the process, to `error.txt` of the run.
+fn save_lack_of_memory(run: &RunDirectory) {
+    let run = run.clone();
+    allocator::on_failure(move |message| run.write_error(&anyhow!("{message}")));
+}
+
 impl Session<'_> {
     fn start_backend(&self, config: &Config) -> anyhow::Result<Box<dyn Backend>> {
         self.args.compute.start_training(self.backends, config)
@@ -152,6 +159,8 @@ impl Session<'_> {
         // A run that cannot start leaves no directory behind.
         let new = NewRun::create(&path, &resolved.to_yaml())?;
         self.interrupt.remove_on_exit(new.paths());
+        let interrupt = self.interrupt.clone();
+        allocator::on_failure(move |_| interrupt.remove_temporary());
         let run = new.directory().clone();
         let mut data = PreparedData::prepare(resolved)?;
         self.remove_test_examples(&mut data);
@@ -172,6 +181,7 @@ impl Session<'_> {
             Some(backend) => backend,
             None => self.start_backend(&resolved.config)?,
         };
+        save_lack_of_memory(run);
         let mut data =
             PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
         self.remove_test_examples(&mut data);
@@ -253,6 +263,7 @@ impl Session<'_> {
         trainer: Trainer,
         run: &RunDirectory,
     ) -> anyhow::Result<Trained> {
+        save_lack_of_memory(run);
         let columns = TextColumns::of(trainer.config());
         let (mut trainer, mut ending) = (Some(trainer), None);
         let trained = backend.catch(&mut || {

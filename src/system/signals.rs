@@ -31,7 +31,7 @@ const TRAINING: Messages = Messages {
 const BEFORE_TRAINING: &str = "\nstopped before training began\n";
 
 /// Writes to stderr from a signal handler.
-fn write_stderr(message: &str) {
+pub(super) fn write_stderr(message: &str) {
     // SAFETY: pointer and length belong to a string. A failed write does no harm.
     unsafe { libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len()) };
 }
@@ -112,16 +112,22 @@ impl Interrupt {
         let _ = self.temporary.set(paths.filter_map(Result::ok).collect());
     }
 
+    /// Removes what [`Interrupt::remove_on_exit`] names.
+    pub fn remove_temporary(&self) {
+        self.temporary.get().into_iter().flatten().for_each(remove);
+    }
+
     fn register(&self, messages: Messages) -> anyhow::Result<()> {
         let started = Instant::now();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
-            let Self { deferred, temporary, received } = self.clone();
+            let interrupt = self.clone();
             let action = move || {
+                let Self { deferred, received, .. } = &interrupt;
                 if !deferred.load(Ordering::Relaxed) {
-                    temporary.get().into_iter().flatten().for_each(remove);
+                    interrupt.remove_temporary();
                     write_stderr(BEFORE_TRAINING);
                     signal_hook::low_level::exit(128 + signal);
                 }

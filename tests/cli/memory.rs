@@ -110,3 +110,31 @@ fn a_checkpoint_that_does_not_fit_in_memory_is_refused_by_every_command() {
         assert!(!dir.path(path).exists());
     }
 }
+
+#[test]
+fn an_allocation_that_fails_is_an_error() {
+    let row = format!("{},a\n", "some words of a text ".repeat(50));
+    let dir = TestDir::with_data().file("big.csv", "text,label\n".to_owned() + &row.repeat(30_000));
+    dir.train("small.yaml --out run");
+    let fails = |line: &str| {
+        let error = fails_with_limit(dir.process(line), libc::RLIMIT_AS, 70_000_000);
+        assert!(
+            error.contains("error: not enough memory: the system refused more"),
+            "{line}: {error}"
+        );
+        assert!(error.contains("ulimit -v"), "{line}: {error}");
+        error
+    };
+    let big = "--set data.train=big.csv";
+    fails(&format!("train small.yaml --out new {big}"));
+    assert!(!dir.path("new").exists());
+    fails(&format!("data stats small.yaml {big}"));
+    fails("evaluate run --data big.csv");
+    for name in ["best", "last", "summary.json"] {
+        let path = dir.path("run").join(name);
+        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+    }
+    let error = fails(&format!("train --resume run {big}"));
+    let saved = dir.read("run/error.txt");
+    assert!(error.contains(saved.trim_end()), "{saved}");
+}

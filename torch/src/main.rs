@@ -4,9 +4,13 @@
 use std::process::ExitCode;
 
 use lstmtext::cli::{self, Cli, exit_code};
+use lstmtext::system::allocator::Allocator;
 use lstmtext::system::process;
 use lstmtext_torch::backend::WithLibtorch;
 use lstmtext_torch::libtorch;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     process::prepare();
