@@ -122,7 +122,7 @@ impl TextsCheck {
         let name = self.name();
         if let Some(resemblance) = self.recognizer.resemblance() {
             note(format!(
-                "{name}: each whole line is read as a text, but they look like {resemblance}"
+                "{name}: each whole line is read as a text, but the lines look like {resemblance}"
             ));
         } else if let Ok(Format::Csv | Format::Tsv | Format::Jsonl) = format_of(&self.file) {
             note(format!("{name}: each whole line is read as a text"));

@@ -396,8 +396,7 @@ fn prose_with_commas_is_read_as_texts() {
     assert!(!stderr(&done).contains("each whole line"), "{}", stderr(&done));
     let dir = dir.file("stars.txt", "review,stars\ngreat film,5\nbad film,1\n");
     let done = dir.lstmtext("predict run --file stars.txt").assert().success();
-    let note =
-        "note: stars.txt: each whole line is read as a text, but they look like rows of a table";
+    let note = "note: stars.txt: each whole line is read as a text, but the lines look like rows of a table";
     assert!(stderr(&done).contains(note), "{}", stderr(&done));
     // A file of texts with a header has no labels.
     let dir = dir.file("header.txt", "text\nn1 pos2\n");

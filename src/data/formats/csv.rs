@@ -26,7 +26,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let limits = limits(config);
     let mut reader = Reader {
         lines: Lines::new(path, open_limited(path, limits)?),
-        table: Table::new(config),
+        table: Table::new(config, sink.inputs),
         config,
         limit: limits.line,
         ahead: None,

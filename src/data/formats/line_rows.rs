@@ -45,13 +45,20 @@ pub struct LineRow {
 }
 
 impl LineRow {
-    /// Returns true if the line can also be a text: a space follows a comma before or after this field.
+    /// Returns true if the line can also be a text: before or after this field is a comma with a space behind
+    /// it, or one within a number.
     pub fn is_prose_at(&self, index: usize) -> bool {
-        let is_spaced = |index: usize| self.fields.get(index).is_some_and(|it| it.starts_with(' '));
+        let is_prose_before = |index: usize| {
+            let Some(field) = self.fields.get(index).filter(|_| index > 0) else { return false };
+            let is_number = !self.is_quoted
+                && field.starts_with(|c: char| c.is_ascii_digit())
+                && self.fields[index - 1].ends_with(|c: char| c.is_ascii_digit());
+            field.starts_with(' ') || is_number
+        };
         match self.shape {
             Shape::Words => true,
             Shape::Commas | Shape::Semicolons => {
-                index > 0 && is_spaced(index) || is_spaced(index + 1)
+                is_prose_before(index) || is_prose_before(index + 1)
             }
             Shape::Tabs | Shape::Bars | Shape::Arrays | Shape::Objects => false,
         }

@@ -487,6 +487,11 @@ mod tests {
         ] {
             assert_eq!(read(content, "").0, None, "{content}");
         }
+        let numbers = ", label_names: {3: neg, 5: pos}";
+        for content in ["I give it 2,5\nI give it 3,5\n", "3,5 of 5\n5,0 of 5\n"] {
+            assert_eq!(read(content, numbers).0, None, "{content}");
+        }
+        assert!(read("good,3\nbad,5\n", numbers).0.is_some());
     }
 
     #[test]

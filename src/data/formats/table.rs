@@ -12,7 +12,7 @@ use crate::text::composed;
 
 /// Reads a TSV file into `sink`. Quotes have no special meaning.
 pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let mut table = Table::new(config);
+    let mut table = Table::new(config, sink.inputs);
     for_each_line(path, config, |line, bytes| {
         if bytes.is_empty() {
             return Ok(());
@@ -25,13 +25,15 @@ pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Re
 /// Reads rows of fields, the first of which may be a header.
 pub struct Table<'a> {
     config: &'a DataConfig,
-    /// Set by the first row.
+    /// Set by the header.
     layout: Option<Layout>,
 }
 
 impl<'a> Table<'a> {
-    pub fn new(config: &'a DataConfig) -> Self {
-        Self { config, layout: None }
+    /// Creates a table. Without a header, its layout is known; `add` returns the error if it is invalid.
+    pub fn new(config: &'a DataConfig, inputs: &Inputs) -> Self {
+        let layout = (!config.header).then(|| Layout::find(None, config, inputs).ok()).flatten();
+        Self { config, layout }
     }
 
     /// Adds the row with these fields, which begins at `line`.

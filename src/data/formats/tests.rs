@@ -420,6 +420,13 @@ fn stray_quotes_around_labels_do_not_swallow_rows() {
     assert_eq!(lines("a,x\nb,y\n\"b,y\nc,x\nd, 5,y\ne 5\",y\n").1, "4");
     let (rows, _) = csv_rows("a,x\nb,y\n\"b,Y\nc,X\nd 5\",y\n");
     assert_eq!(rows.len(), 4);
+    // In the first row of a file without a header.
+    let read = |fields: &str| {
+        let fields = format!("  header: false\n  text_column: 1\n  label_column: 2\n{fields}");
+        read_file("a.csv", b"\"a,x\nb,y\nc 5\",x\nd,y\ne,x\n", &fields)
+    };
+    assert!(read("").unwrap_err().to_string().contains("a.csv:1: a quote opens in this row"));
+    assert_eq!(read("  broken_lines: skip\n").unwrap().lines, [2, 3, 4, 5]);
     // In the middle column.
     let content = b"1,x,a\n2,\"y,b\n3,x,c\n4,y\",d\n5,x,e\n";
     let fields = "  header: false\n  text_column: 3\n  label_column: 2\n  broken_lines: skip\n";
