@@ -1,19 +1,24 @@
 //! Loads the training, validation and test examples of a configuration.
 
 use std::collections::HashSet;
+use std::fs::{self, Metadata};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
 use super::data_splits::{DataSplits, drop_long_texts};
 use super::examples::{Examples, read_nonempty_source, with_classes};
-use super::formats::Rows;
+use super::fingerprint::Fingerprint;
+use super::formats::{Rows, expand_pattern};
 use super::source::Source;
 use super::split::{Split, by_position, stratified};
 use super::split_name::SplitName;
 use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
 use super::text_faults::all_empty;
-use crate::config::{Config, DataConfig, Portion, SplitMethod, UnseenLabels};
+use crate::config::{CacheUse, Config, DataConfig, Portion, SplitMethod, UnseenLabels};
+
+/// Size in bytes up to which training files are read again to find texts in them, which takes a second.
+const SMALL: u64 = 64 << 20;
 
 /// Class names and training examples of a configuration.
 #[derive(Clone, Debug)]
@@ -63,6 +68,27 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
     let single = single_label_note(name, &examples, labels, data);
     examples.notes.extend(single);
     Ok(examples)
+}
+
+/// Returns a note if some of the examples have texts on which a run was trained. `train` is the fingerprint
+/// of its training examples. Without a note, they may be too large to be read again, or have changed.
+pub fn training_overlap(
+    examples: &Examples,
+    config: &Config,
+    labels: &[String],
+    train: Fingerprint,
+) -> Option<String> {
+    let mut config = config.clone();
+    config.data.cache = CacheUse::Never;
+    let files = expand_pattern(&config.data.train, config.data.format).ok()?;
+    let sizes = files.iter().map(|file| fs::metadata(file).ok().filter(Metadata::is_file));
+    let size: Option<u64> = sizes.map(|file| Some(file?.len())).sum();
+    size.filter(|size| *size <= SMALL)?;
+    let training = load_split(&config, SplitName::Train, labels).ok()?;
+    match training.fingerprint(labels) == train {
+        true => overlap_note(&training, "", examples, &config.data),
+        false => None,
+    }
 }
 
 /// Returns the examples of the training file that are in a split.
@@ -134,8 +160,10 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(splits.test.notes.clone());
     splits.notes.extend(unused_name_note(data, &splits.labels));
     splits.notes.extend(class_notes(&splits, data));
-    splits.notes.extend(overlap_note(&splits, SplitName::Validation, data));
-    splits.notes.extend(overlap_note(&splits, SplitName::Test, data));
+    for name in [SplitName::Validation, SplitName::Test] {
+        let note = overlap_note(&splits.train, &format!("{name} "), splits.split(name), data);
+        splits.notes.extend(note);
+    }
     let advice = |name: &str| {
         format!(
             "there are no {name} examples; set data.{name}, or increase data.split.{name} (texts \

@@ -29,7 +29,7 @@ pub use formats::{
     DataFile, Recognizer, Rows, expand_pattern, format_of, json_object, json_text, limits,
     read_texts, spelled,
 };
-pub use load::{TrainingData, load, load_split, load_training};
+pub use load::{TrainingData, load, load_split, load_training, training_overlap};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

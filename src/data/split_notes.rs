@@ -81,15 +81,20 @@ fn is_by_position(config: &DataConfig) -> bool {
 /// Advice for a split by position.
 const SORTED: &str = ": the file may be sorted by label; set data.split.shuffle: true";
 
-/// Returns a note if texts of a split also occur in the training split, which inflates its scores.
-pub fn overlap_note(splits: &DataSplits, name: SplitName, config: &DataConfig) -> Option<String> {
-    let train: HashSet<&TextHash> = splits.train.hashes().collect();
-    let split = splits.split(name);
-    let common = split.hashes().filter(|hash| train.contains(hash)).count();
+/// Returns a note if texts of the `name` examples also occur in the training examples, which inflates their
+/// scores.
+pub fn overlap_note(
+    train: &Examples,
+    name: &str,
+    examples: &Examples,
+    config: &DataConfig,
+) -> Option<String> {
+    let train: HashSet<&TextHash> = train.hashes().collect();
+    let common = examples.hashes().filter(|hash| train.contains(hash)).count();
     let also = if common == 1 { "is also a training text" } else { "are also training texts" };
     let alike = match config.has_first_rules() {
         true => "",
         false => ", up to case, spaces, punctuation and tags",
     };
-    (common > 0).then(|| format!("{common} of {} {name} texts {also}{alike}", split.len()))
+    (common > 0).then(|| format!("{common} of {} {name}texts {also}{alike}", examples.len()))
 }

@@ -214,6 +214,24 @@ fn other_data_may_have_other_columns() {
 }
 
 #[test]
+fn training_texts_in_other_data_are_counted() {
+    let dir = TestDir::with_run();
+    let text = dir.read("train.csv").lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let rows = format!("review,label\n{},neg\nn1 other,pos\n", text.to_uppercase());
+    let dir = dir.file("other.csv", rows);
+    let messages = || {
+        let line = "evaluate run --data other.csv --set data.text_column=review";
+        stderr(&dir.lstmtext(line).assert().success())
+    };
+    let note = "note: 1 of 2 texts is also a training text, up to case, spaces";
+    assert!(messages().contains(note), "{}", messages());
+    fs::write(dir.path("train.csv"), "text,label\na,pos\nb,neg\n").unwrap();
+    assert!(!messages().contains("training text"), "{}", messages());
+    fs::remove_file(dir.path("train.csv")).unwrap();
+    assert!(!messages().contains("training text"), "{}", messages());
+}
+
+#[test]
 fn known_labels_show_which_rows_a_stray_quote_swallows() {
     let dir = TestDir::with_run().file("dev.csv", "text,label\n\"n1 pos1,pos\nn2 neg1\",neg\n");
     let expected = "dev.csv:2: a quote opens in this row and closes in line 3";

@@ -248,7 +248,7 @@ fn examples(
         })?;
         examples.notes.iter().for_each(note);
         let fingerprint = examples.fingerprint(&checkpoint.labels);
-        provenance::of_file(fingerprint, checkpoint.progress()?.data).iter().for_each(note);
+        provenance::of_file(&examples, fingerprint, checkpoint)?.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
     let (name, examples) = match args.split {

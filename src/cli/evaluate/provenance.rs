@@ -1,7 +1,7 @@
 //! Notes on examples that the evaluated models have seen in training.
 
-use crate::config::{Config, DataConfig, Override};
-use crate::data::{Fingerprint, SplitFingerprints, SplitName, Usage};
+use crate::config::{Config, DataConfig, Override, Resolved};
+use crate::data::{self, Examples, Fingerprint, SplitFingerprints, SplitName, Usage};
 use crate::output::format::{group_digits, join_names};
 use crate::run::checkpoint::Checkpoint;
 
@@ -41,9 +41,20 @@ pub fn of_split(
     ))
 }
 
-/// Returns a note on a file with training or validation examples of the checkpoint.
-pub fn of_file(examples: Fingerprint, recorded: Option<SplitFingerprints>) -> Option<String> {
-    of_usage(recorded?.usage(examples))
+/// Returns a note on a file with training or validation examples of the checkpoint, or with some of their
+/// texts.
+pub fn of_file(
+    examples: &Examples,
+    fingerprint: Fingerprint,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<Option<String>> {
+    let Some(recorded) = checkpoint.progress()?.data else { return Ok(None) };
+    let usage = recorded.usage(fingerprint);
+    Ok(of_usage(usage).or_else(|| {
+        // The overrides describe the file.
+        let Resolved { config, .. } = checkpoint.saved.as_ref()?;
+        data::training_overlap(examples, config, &checkpoint.labels, recorded.train)
+    }))
 }
 
 fn of_usage(usage: Usage) -> Option<String> {
