@@ -136,9 +136,9 @@ impl Reader<'_> {
     }
 
     /// Returns how the rows end that a stray quote in the first line swallows, if there is one: without
-    /// it, the line is a row with a known label. If the quotes are well-formed, so must be all other lines,
-    /// because a text can contain a line that looks like a row. A label has no line breaks: a quote before
-    /// it that is closed in another line is always stray.
+    /// it, the line is a row with a known label. If the quotes are well-formed, so must be the last line and
+    /// most others, because a text can contain a line that looks like a row. A label has no line breaks: a
+    /// quote before it that is closed in another line is always stray.
     fn swallowed_rows(
         &mut self,
         record: &Record,
@@ -159,57 +159,62 @@ impl Reader<'_> {
                 None => Swallowed::UpToRow,
             }));
         }
-        let Some(mut labels) = self.labels_before_last(&first, others, record) else {
+        let middle = self.labels_between(others, record);
+        let has_rows = middle.iter().any(Option::is_some);
+        let width = if has_rows { record.ends.len() } else { 0 };
+        let Some(label) = self.label_in(&first, width) else { return Ok(None) };
+        if !self.is_known(&label, sink)? {
             return Ok(None);
-        };
+        }
         let mut end = Swallowed::UpToRow;
         if well_formed {
             let is_at_the_end = |closing: usize| last.bytes[closing..].trim_ascii_end() == b"\"";
             let cleaned = cleaned.filter(|_| record.closing.is_some_and(is_at_the_end));
-            labels.push(match (self.label_in(&last.bytes, 0), cleaned) {
+            let label = match (self.label_in(&last.bytes, 0), cleaned) {
                 (Some(label), cleaned) if cleaned.as_ref().is_none_or(|it| *it == label) => label,
                 (_, Some(cleaned)) => {
                     end = Swallowed::UpToStrayQuote;
                     cleaned
                 }
                 (_, None) => return Ok(None),
-            });
+            };
+            if !self.is_known(&label, sink)? {
+                return Ok(None);
+            }
         }
-        Ok(self.are_known(&labels, sink)?.then_some(end))
+        let mut known = 0;
+        for label in middle.iter().flatten() {
+            known += usize::from(self.is_known(label, sink)?);
+        }
+        Ok((4 * known >= 3 * middle.len()).then_some(end))
     }
 
-    /// Returns the labels of the first line of a row, without the quote, and of the lines between it and the
-    /// last one, if all of them are rows. If some are, others may have a comma too many.
-    fn labels_before_last(
-        &self,
-        first: &[u8],
-        others: &[Line],
-        record: &Record,
-    ) -> Option<Vec<String>> {
-        let others = others.iter().map(|line| &*line.bytes);
-        let others: Vec<&[u8]> = others.filter(|line| !line.trim_ascii().is_empty()).collect();
-        let has_rows = others.iter().any(|line| self.label_in(line, 0).is_some());
+    /// Returns the labels of the lines within a row that are rows. If some are, others may have a comma too
+    /// many.
+    fn labels_between(&self, lines: &[Line], record: &Record) -> Vec<Option<String>> {
+        let lines = lines.iter().map(|line| &*line.bytes);
+        let lines: Vec<&[u8]> = lines.filter(|line| !line.trim_ascii().is_empty()).collect();
+        let has_rows = lines.iter().any(|line| self.label_in(line, 0).is_some());
         let width = if has_rows { record.ends.len() } else { 0 };
-        std::iter::once(first).chain(others).map(|line| self.label_in(line, width)).collect()
+        lines.into_iter().map(|line| self.label_in(line, width)).collect()
     }
 
-    /// Returns true if all labels look like known ones, or like those of the next rows: the first rows of
-    /// the file have labels that occur later.
-    fn are_known(&mut self, labels: &[String], sink: &Sink) -> anyhow::Result<bool> {
-        if labels.iter().all(|label| sink.knows_label(label)) {
+    /// Returns true if a label looks like a known one, or like one of the next rows: the first rows of the
+    /// file have labels that occur later.
+    fn is_known(&mut self, label: &str, sink: &Sink) -> anyhow::Result<bool> {
+        if sink.knows_label(label) {
             return Ok(true);
         }
-        if self.ahead.is_none() {
-            let mut ahead = HashSet::new();
-            let Self { lines, table, .. } = self;
-            for line in lines.peek(LINES_AHEAD)? {
-                ahead.extend(label_in(table, &line.bytes, 0).map(|label| appearance(&label)));
+        let Self { lines, table, ahead, .. } = self;
+        let ahead = match ahead {
+            Some(ahead) => ahead,
+            None => {
+                let lines = lines.peek(LINES_AHEAD)?;
+                let labels = lines.filter_map(|line| label_in(table, &line.bytes, 0));
+                ahead.insert(labels.map(|label| appearance(&label)).collect())
             }
-            self.ahead = Some(ahead);
-        }
-        let is_ahead =
-            |label: &String| self.ahead.iter().any(|ahead| ahead.contains(&appearance(label)));
-        Ok(labels.iter().all(|label| sink.knows_label(label) || is_ahead(label)))
+        };
+        Ok(ahead.contains(&appearance(label)))
     }
 
     fn label_in(&self, line: &[u8], width: usize) -> Option<String> {

@@ -420,6 +420,9 @@ fn stray_quotes_around_labels_do_not_swallow_rows() {
     assert_eq!(lines("a,x\nb,y\n\"b,y\nc,x\nd, 5,y\ne 5\",y\n").1, "4");
     let (rows, _) = csv_rows("a,x\nb,y\n\"b,Y\nc,X\nd 5\",y\n");
     assert_eq!(rows.len(), 4);
+    // One of many rows may have a label of its own.
+    let (rows, fault) = csv_rows("a,x\nb,y\n\"b,y\nc,x\nd,oops\ne,x\nf,y\ng 5\",x\n");
+    assert!(rows.len() == 7 && fault.starts_with("4: "), "{fault}");
     // In the first row of a file without a header.
     let read = |fields: &str| {
         let fields = format!("  header: false\n  text_column: 1\n  label_column: 2\n{fields}");
