@@ -60,6 +60,10 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     let (config, classes) = (&resolved.config, labels.len());
     let spec = ModelSpec { config, vocabulary_sizes: encoders.vocabulary_sizes(), classes };
     MemoryEstimate::import(&spec)?.check(&spec, "importing this model")?;
+    if args.model.is_dir() {
+        // Its own weights are not used, but as everywhere, those that are not finite are an error.
+        Checkpoint::open(&args.model)?.weights()?;
+    }
     let weights = keras::import(&spec, &args.weights)?;
     let contents = Contents {
         labels: &labels,
@@ -78,10 +82,8 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
 /// Reads the definition of the model from a checkpoint, or creates it from a configuration.
 fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<ModelDefinition> {
     if model.is_dir() {
-        let checkpoint = Checkpoint::open_with(model, overrides)?;
-        // Its own weights are not used, but as everywhere, those that are not finite are an error.
-        checkpoint.weights()?;
-        let Checkpoint { resolved, labels, encoders, .. } = checkpoint;
+        let Checkpoint { resolved, labels, encoders, .. } =
+            Checkpoint::open_with(model, overrides)?;
         return Ok(ModelDefinition { resolved, labels, encoders });
     }
     let resolved = config::load(model, overrides)?;

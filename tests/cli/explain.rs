@@ -152,7 +152,7 @@ fn invalid_arguments_are_errors() {
     assert_fails(dir.lstmtext("explain run x --class meh"), 2, &["--class meh", "neg, pos"]);
     assert_fails(dir.lstmtext("explain nowhere x"), 1, &["no checkpoint \"nowhere\""]);
     assert_fails(dir.lstmtext("explain run x --method magic"), 2, &["magic", "leave-one-out"]);
-    assert_fails(dir.lstmtext("explain run x --html no/page.html"), 1, &["no/page.html"]);
+    assert_fails(dir.lstmtext("explain run x --html train.csv/page.html"), 1, &["train.csv"]);
     assert_fails(dir.lstmtext("explain run x --html train.csv"), 2, &["train.csv", ".html"]);
 }
 
