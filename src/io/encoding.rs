@@ -114,6 +114,9 @@ fn is_text(character: char) -> bool {
     }
 }
 
+/// Bytes beyond which the detector of encodings learns nothing more.
+const MAX_FED: usize = 4 << 20;
+
 /// Survey of the lines of a text that is not valid UTF-8.
 pub struct Survey {
     lines: u64,
@@ -124,6 +127,8 @@ pub struct Survey {
     /// The first invalid byte.
     first: Option<InvalidByte>,
     detector: EncodingDetector,
+    /// Bytes that the detector has seen.
+    fed: usize,
 }
 
 /// Byte that is not UTF-8.
@@ -143,6 +148,7 @@ impl Default for Survey {
             invalid: 0,
             first: None,
             detector: EncodingDetector::new(Iso2022JpDetection::Deny),
+            fed: 0,
         }
     }
 }
@@ -154,7 +160,10 @@ impl Survey {
         if line.is_ascii() {
             return;
         }
-        self.detector.feed(line, false);
+        if self.fed < MAX_FED {
+            self.fed += line.len();
+            self.detector.feed(line, false);
+        }
         let mut position = 0;
         for chunk in line.utf8_chunks() {
             self.valid += chunk.valid().chars().filter(|c| !c.is_ascii()).count() as u64;

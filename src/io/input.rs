@@ -163,9 +163,10 @@ pub fn advice(survey: &Survey, path: Option<&Path>) -> String {
     }
 }
 
-/// Surveys the lines of the file at `path`.
+/// Surveys the lines of the file at `path`, of a large file those at its start.
 fn survey(path: &Path) -> anyhow::Result<Survey> {
-    let mut reader = open_limited(path, Limits::LINES)?;
+    const MAX_BYTES: u64 = 1 << 30;
+    let mut reader = open_limited(path, Limits::LINES)?.take(MAX_BYTES);
     let (mut survey, mut line) = (Survey::default(), Vec::new());
     while reader.read_until(b'\n', &mut line)? > 0 {
         survey.add(&line);
