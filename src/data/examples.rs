@@ -73,7 +73,11 @@ impl Examples {
         Vocabulary::count(texts, rows, &input.text).map_err(|error| {
             let reason = all_empty(input, texts, &self.rows);
             let reason = reason.or_else(|| unfit_tokenizer(input, texts, &self.rows));
-            reason.map_or(error, |reason| anyhow!(reason))
+            match (reason, &input.name) {
+                (Some(reason), _) => anyhow!(reason),
+                (None, Some(name)) => anyhow!("{name}: {error}"),
+                (None, None) => error,
+            }
         })
     }
 
