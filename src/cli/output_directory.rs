@@ -1,12 +1,20 @@
 //! Checks of the directories that --out names.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
+use crate::io::replace::replaced_name;
 
 /// Files of runs that do not make a directory foreign.
 const OWN: [&str; 3] = [".lock", "error.txt", "log.txt"];
+
+/// Returns true for the files of a run, also for one that a killed process was writing.
+fn is_own(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    OWN.contains(&name) || replaced_name(name) == Some("config.yaml")
+}
 
 /// Checks that `path` is neither the root nor the home directory.
 ///
@@ -37,7 +45,7 @@ pub fn check_new(path: &Path) -> Result<(), ConfigError> {
         // Creating the run reports that there is one.
         return Ok(());
     }
-    match names.find(|name| !OWN.iter().any(|own| name == own)) {
+    match names.find(|name| !is_own(name)) {
         None => Ok(()),
         Some(name) => Err(ConfigError::new(format!(
             "--out \"{}\" is not empty, it contains \"{}\"; choose a new directory, such as runs/a",

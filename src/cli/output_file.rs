@@ -1,10 +1,21 @@
-//! Checks of the files that options such as --errors name.
+//! The files that options such as --errors and --to name.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
 use crate::data::expand_pattern;
 use crate::io::files::parent_directory;
+use crate::io::replace::is_stream;
+use crate::output::print_data;
+
+/// Prints the path of a file or directory that has been written, unless it is a stream, which may be stdout
+/// itself.
+///
+/// # Errors
+/// Returns an error if stdout cannot be written.
+pub fn print(path: &Path) -> anyhow::Result<()> {
+    if is_stream(path) { Ok(()) } else { print_data(&path.display().to_string()) }
+}
 
 /// Checks that the file `output`, which `option` names, would neither overwrite nor extend an input: the examples and
 /// word vectors of the configuration, and what else the command reads. An input is a file, a pattern, or a

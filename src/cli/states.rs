@@ -18,7 +18,7 @@ use crate::output::format::pluralize;
 use crate::output::sanitize::printable;
 use crate::output::table::{Align, Table};
 use crate::output::width::truncate_middle;
-use crate::output::{message, note, print, print_data, print_json, terminal_width};
+use crate::output::{message, note, print, print_json, terminal_width};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::run::checkpoint::Checkpoint;
@@ -172,7 +172,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     }
     for (path, kind) in args.to.iter().zip(kinds) {
         kind.write(path, &all, args.theme)?;
-        print_data(&path.display().to_string())?;
+        output_file::print(path)?;
     }
     match args.to.is_empty() {
         false => {}

@@ -157,10 +157,11 @@ impl Session<'_> {
             None => create_run_directory(&name)?,
         };
         // A run that cannot start leaves no directory behind.
-        let new = NewRun::create(&path, &resolved.to_yaml())?;
+        let new = NewRun::lock(&path)?;
         self.interrupt.remove_on_exit(new.paths());
         let interrupt = self.interrupt.clone();
         allocator::on_failure(move |_| interrupt.remove_temporary());
+        new.directory().write_config(&resolved.to_yaml())?;
         let run = new.directory().clone();
         let mut data = PreparedData::prepare(resolved)?;
         self.remove_test_examples(&mut data);

@@ -21,6 +21,9 @@ pub const TOKENS_PER_SECOND: &str = "tokens_per_second";
 /// Tag of the resolved configuration.
 pub const CONFIG: &str = "config";
 
+/// Prefixes of the tags of a run's final scores: the names of its checkpoints.
+pub const FINAL_PREFIXES: [&str; 2] = ["best/", "last/"];
+
 /// A sub-run: a directory of event files in the run directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubRun {

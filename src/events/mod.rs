@@ -7,6 +7,7 @@
 
 mod layout;
 mod reader;
+mod records;
 pub mod summaries;
 mod writer;
 

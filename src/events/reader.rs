@@ -1,21 +1,17 @@
 //! Reading the event files of a run, and truncating them.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use protobuf::Message;
 use tensorboard_proto::event::Event;
 
-use super::layout::{CONFIG, SubRun, directories};
+use super::layout::{CONFIG, FINAL_PREFIXES, SubRun, directories};
+use super::records::{Records, parse};
 use super::summaries::SESSION_PREFIX;
 use super::writer::FILE_PREFIX;
-use crate::io::files::{ARRAYS_LIMIT, read};
-use crate::io::replace::{self, write_atomic};
-
-/// Bytes of a record in addition to its data.
-const FRAME_BYTES: usize = 16;
+use crate::io::replace::{self, replace_file};
 
 /// A point of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +95,9 @@ fn add_scalars(
     curves: &mut [Vec<Scalar>],
 ) -> anyhow::Result<()> {
     for path in event_files(directory)? {
-        for event in records(&read(&path, ARRAYS_LIMIT)?).filter_map(|record| parse(record).ok()) {
+        let mut records = Records::open(&path)?;
+        while let Some(record) = records.next()? {
+            let Ok(event) = parse(record) else { continue };
             let step = u64::try_from(event.get_step()).unwrap_or(0);
             for value in event.get_summary().get_value() {
                 let Some(curve) = tags.iter().position(|tag| value.get_tag() == tag.as_ref())
@@ -117,8 +115,8 @@ fn add_scalars(
 }
 
 /// Removes all points after `step` from the event files of a run, since a run resumed from there writes
-/// them again. For the same reason, removes the configuration and the session records, which every
-/// session of a run writes. An incomplete last record, left by a killed process, is removed too.
+/// them again. For the same reason, removes the configuration, the session records and the final scores,
+/// which every session of a run writes. An incomplete last record, left by a killed process, is removed too.
 ///
 /// # Errors
 /// Returns an error if a file cannot be read or written.
@@ -140,22 +138,39 @@ pub fn remove_test_scores(run: &Path, step: u64) -> anyhow::Result<()> {
 /// Removes the events that `keep` rejects from the event files in a directory, and incomplete records.
 fn retain(directory: &Path, keep: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
     for path in event_files(directory)? {
-        let bytes = read(&path, ARRAYS_LIMIT)?;
-        let kept: Vec<&[u8]> = records(&bytes)
-            .filter(|record| parse(record).is_ok_and(|event| keep(&event)))
-            .collect();
-        let kept = kept.concat();
-        if kept.len() < bytes.len() {
-            write_atomic(&path, &kept)?;
+        let for_each_kept = |visit: &mut dyn FnMut(&[u8]) -> io::Result<()>| -> anyhow::Result<()> {
+            let mut records = Records::open(&path)?;
+            while let Some(record) = records.next()? {
+                if parse(record).is_ok_and(|event| keep(&event)) {
+                    visit(record)?;
+                }
+            }
+            Ok(())
+        };
+        let mut kept = 0;
+        for_each_kept(&mut |record| {
+            kept += record.len() as u64;
+            Ok(())
+        })?;
+        let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        if kept < size {
+            replace_file(&path, |file| {
+                let mut file = BufWriter::new(file);
+                for_each_kept(&mut |record| file.write_all(record))?;
+                Ok(file.flush()?)
+            })?;
         }
     }
     Ok(())
 }
 
 fn is_kept(event: &Event, step: u64) -> bool {
+    let is_of_session = |tag: &str| {
+        let is_final = FINAL_PREFIXES.iter().any(|prefix| tag.starts_with(prefix));
+        tag == CONFIG || tag.starts_with(SESSION_PREFIX) || is_final
+    };
     let mut tags = event.get_summary().get_value().iter().map(|value| value.get_tag());
-    event.get_step() <= step as i64
-        && !tags.any(|tag| tag == CONFIG || tag.starts_with(SESSION_PREFIX))
+    event.get_step() <= step as i64 && !tags.any(is_of_session)
 }
 
 /// Returns the event files in a directory in the order of their creation; none if there is no such
@@ -171,23 +186,6 @@ fn event_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     paths.retain(|path| is_event_file(path));
     paths.sort();
     Ok(paths)
-}
-
-/// Splits an event file into its complete records: length (8 bytes), checksum of the length (4), data,
-/// checksum of the data (4).
-fn records(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let length = u64::from_le_bytes(*rest.first_chunk::<8>()?);
-        let end = usize::try_from(length).ok()?.checked_add(FRAME_BYTES)?;
-        let (record, tail) = rest.split_at_checked(end)?;
-        rest = tail;
-        Some(record)
-    })
-}
-
-fn parse(record: &[u8]) -> Result<Event, protobuf::ProtobufError> {
-    Event::parse_from_bytes(&record[12..record.len() - 4])
 }
 
 #[cfg(test)]
@@ -214,6 +212,12 @@ mod tests {
     fn only_file(directory: &Path) -> PathBuf {
         let [file] = &event_files(directory).unwrap()[..] else { panic!("one file") };
         file.clone()
+    }
+
+    fn events(path: &Path) -> Vec<Event> {
+        let mut records = Records::open(path).unwrap();
+        let next = || records.next().unwrap().map(|record| parse(record).unwrap());
+        std::iter::from_fn(next).collect()
     }
 
     fn append(path: &Path, bytes: &[u8]) {
@@ -301,7 +305,7 @@ mod tests {
             truncate_to_step(run.path(), 3).unwrap();
             let kept = fs::read(&path).unwrap();
             assert!(complete.starts_with(&kept));
-            let steps: Vec<i64> = records(&kept).map(|r| parse(r).unwrap().get_step()).collect();
+            let steps: Vec<i64> = events(&path).iter().map(Event::get_step).collect();
             assert_eq!(steps, [0, 1, 2, 3]);
         }
     }
@@ -319,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn session_records_and_the_configuration_are_removed() {
+    fn session_records_final_scores_and_the_configuration_are_removed() {
         let run = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(run.path(), at(10)).unwrap();
         let start = summaries::session_start([], 1.0);
@@ -329,10 +333,10 @@ mod tests {
         for (summary, step) in [(start, 0), (config, 0), (predictions, 4), (end, 5)] {
             writer.summary(summary, step, at(10)).unwrap();
         }
+        writer.scalar("best/test_loss", 0.5, 5, at(10)).unwrap();
         writer.flush().unwrap();
         truncate_to_step(run.path(), 5).unwrap();
-        let kept = fs::read(only_file(run.path())).unwrap();
-        let events: Vec<Event> = records(&kept).map(|record| parse(record).unwrap()).collect();
+        let events = events(&only_file(run.path()));
         assert_eq!(events.iter().map(Event::get_step).collect::<Vec<_>>(), [0, 4]);
         assert_eq!(events[0].get_file_version(), "brain.Event:2");
         assert_eq!(events[1].get_summary().get_value()[0].get_tag(), "predictions");

@@ -42,7 +42,7 @@ pub fn replace_output(
         let mut content = tempfile::tempfile()?;
         fill(&mut content)?;
         content.rewind()?;
-        io::copy(&mut content, &mut File::options().append(true).open(path)?)?;
+        io::copy(&mut content, &mut open_stream(path)?)?;
         Ok(())
     };
     write().with_context(|| cannot_write(path))
@@ -231,8 +231,8 @@ pub fn remove_temporaries(directory: &Path, is_own: impl Fn(&str) -> bool) {
     }
 }
 
-/// Returns the name of the file that a temporary file was to replace.
-fn replaced_name(temporary: &str) -> Option<&str> {
+/// Returns the name of the file or directory that a temporary one was to replace.
+pub fn replaced_name(temporary: &str) -> Option<&str> {
     let name = temporary.strip_prefix('.')?.strip_suffix(SUFFIX)?;
     match name.rsplit_once('.') {
         Some((name, random)) if is_random(random) => Some(name),
@@ -260,6 +260,23 @@ impl Target {
             Self::Stream => path.to_owned(),
         }
     }
+}
+
+/// Opens a stream for writing. Opened anew, the file to which stdout leads would have a position of its own,
+/// and both would overwrite each other.
+fn open_stream(path: &Path) -> io::Result<File> {
+    let opened = File::options().append(true).open(path)?;
+    let stdout = rustix::stdio::stdout();
+    let (other, ours) = (rustix::fs::fstat(&opened)?, rustix::fs::fstat(stdout)?);
+    match (other.st_dev, other.st_ino) == (ours.st_dev, ours.st_ino) {
+        true => Ok(File::from(stdout.try_clone_to_owned()?)),
+        false => Ok(opened),
+    }
+}
+
+/// Returns true if [`replace_output`] writes to what is at `path` instead of replacing it.
+pub fn is_stream(path: &Path) -> bool {
+    matches!(target(path), Ok(Target::Stream))
 }
 
 /// Follows symbolic links from `path`.

@@ -44,7 +44,9 @@ pub struct Score {
 impl Score {
     /// Returns false if no predictions have this score.
     pub fn is_plausible(self) -> bool {
-        self.loss.is_finite() && (0.0..=1.0).contains(&self.accuracy)
+        /// Largest error of a loss of 0.
+        const ROUNDING: f64 = 1e-6;
+        self.loss.is_finite() && self.loss >= -ROUNDING && (0.0..=1.0).contains(&self.accuracy)
     }
 
     /// Returns the metric as a cost: lower is better.

@@ -144,6 +144,11 @@ impl RunDirectory {
     pub fn restore(&self) {
         restore_directory(&self.last());
         restore_directory(&self.best());
+        self.remove_temporaries();
+    }
+
+    /// Removes the temporary files that a killed process has left. The directory must be locked.
+    pub(super) fn remove_temporaries(&self) {
         let is_own =
             |name: &str| ["best", "last", CONFIG, METRICS, TIMES, SUMMARY, ERROR].contains(&name);
         remove_temporaries(&self.path, is_own);

@@ -21,9 +21,19 @@ impl NewRun {
     /// Returns an error if the directory already contains a run, if another process trains in it, or if
     /// it cannot be written.
     pub fn create(path: &Path, config_yaml: &str) -> anyhow::Result<Self> {
+        let new = Self::lock(path)?;
+        new.directory.write_config(config_yaml)?;
+        Ok(new)
+    }
+
+    /// Creates and locks the directory of a new run, which has no configuration yet.
+    ///
+    /// # Errors
+    /// Returns the errors of [`NewRun::create`].
+    pub fn lock(path: &Path) -> anyhow::Result<Self> {
         let directory = RunDirectory::open(path);
         let lock = directory.create()?;
-        Self::create_in(directory, lock, config_yaml)
+        Self::of_free(directory, lock)
     }
 
     /// Writes the resolved configuration of a new run to a directory that `lock` locks.
@@ -35,10 +45,15 @@ impl NewRun {
         lock: Lock,
         config_yaml: &str,
     ) -> anyhow::Result<Self> {
-        directory.ensure_free()?;
-        let new = Self { directory, lock: Some(lock) };
+        let new = Self::of_free(directory, lock)?;
         new.directory.write_config(config_yaml)?;
         Ok(new)
+    }
+
+    fn of_free(directory: RunDirectory, lock: Lock) -> anyhow::Result<Self> {
+        directory.ensure_free()?;
+        directory.remove_temporaries();
+        Ok(Self { directory, lock: Some(lock) })
     }
 
     /// Directory of the run.

@@ -116,7 +116,10 @@ impl Progress {
             best.validation.is_plausible() && (1..=self.epoch_number()).contains(&best.epoch)
         };
         let is_last = |last: ValidationRecord| {
-            last.train.is_plausible() && last.validation.is_plausible() && last.step <= *step
+            last.train.is_plausible()
+                && last.validation.is_plausible()
+                && last.step <= *step
+                && last.epoch <= self.epoch_number()
         };
         let waits = |validations: usize| validations as u64 <= *step;
         for (name, is_possible) in [
@@ -124,9 +127,11 @@ impl Progress {
             // An epoch has at least one step.
             ("epoch", *epoch as u64 <= *step),
             ("batch", *batch as u64 <= step.saturating_sub(*epoch as u64)),
-            ("meter", meter.correct <= meter.examples && meter.loss_sum.is_finite()),
-            ("meter", meter.examples <= MAX_COUNT),
+            ("meter", meter.correct <= meter.examples && meter.examples <= *tokens),
+            ("meter", meter.loss_sum.is_finite() && meter.loss_sum >= 0.0),
             ("tokens", *tokens <= MAX_COUNT),
+            ("steps_per_epoch", self.steps_per_epoch <= MAX_COUNT),
+            ("schedule_offset", self.has_plausible_schedule()),
             ("seconds", is_plausible_duration(*seconds)),
             ("seconds_at_validation", (0.0..=*seconds).contains(&self.seconds_at_validation)),
             ("best", self.best.is_none_or(is_best)),
@@ -137,6 +142,19 @@ impl Progress {
             ensure!(is_possible, "{name} has an impossible value");
         }
         Ok(())
+    }
+
+    /// Returns false if the position in the schedule is far from that in the epochs. With a token budget,
+    /// the number of steps differs from epoch to epoch.
+    fn has_plausible_schedule(&self) -> bool {
+        let (epoch, batch) = (self.epoch as u64, self.batch as u64);
+        let expected = match self.steps_per_epoch {
+            // Of an earlier version.
+            0 => return self.schedule_offset == 0,
+            steps => steps.saturating_mul(epoch).saturating_add(batch),
+        };
+        let position = self.step.saturating_add_signed(self.schedule_offset);
+        position.abs_diff(expected) <= expected / 2 + 1
     }
 
     /// Advances by one step of an epoch of `batches` batches. Returns true at the end of the epoch.
@@ -247,6 +265,8 @@ mod tests {
             batch: 5,
             step: 25,
             seconds: 9.0,
+            tokens: 900,
+            steps_per_epoch: 10,
             best: Some(Best { epoch: 1, validation }),
             waited: 1,
             ..Progress::default()
@@ -254,7 +274,7 @@ mod tests {
         good().check().unwrap();
         Progress::default().check().unwrap();
         type Damage = fn(&mut Progress);
-        let damages: [(&str, Damage); 15] = [
+        let damages: [(&str, Damage); 21] = [
             ("step", |progress| progress.step = u64::MAX),
             ("epoch", |progress| progress.epoch = 26),
             ("epoch", |progress| progress.epoch = usize::MAX),
@@ -262,6 +282,12 @@ mod tests {
             ("batch", |progress| progress.batch = usize::MAX),
             ("meter", |progress| progress.meter.correct = 1),
             ("meter", |progress| progress.meter.loss_sum = f64::INFINITY),
+            ("meter", |progress| progress.meter.examples = 901),
+            ("meter", |progress| progress.meter.loss_sum = -1.0),
+            ("schedule_offset", |progress| progress.schedule_offset = 1 << 31),
+            ("schedule_offset", |progress| progress.step = 1 << 31),
+            ("schedule_offset", |progress| progress.steps_per_epoch = 1 << 20),
+            ("best", |progress| progress.best.as_mut().unwrap().validation.loss = -1.0),
             ("tokens", |progress| progress.tokens = u64::MAX),
             ("seconds", |progress| progress.seconds = -1.0),
             ("seconds_at_validation", |progress| progress.seconds_at_validation = 9.5),

@@ -103,6 +103,22 @@ fn a_run_killed_after_its_test_score_has_one_test_score() {
     let header = *sizes.iter().min().unwrap();
     // All other files have only the header left.
     assert_eq!(sizes.iter().filter(|size| **size > header).count(), 1, "{sizes:?}");
+    let events = dir.names("run").into_iter().filter(|name| name.starts_with("events."));
+    let has_score = |name: &String| {
+        dir.bytes(&format!("run/{name}")).windows(14).any(|bytes| bytes == b"best/test_loss")
+    };
+    assert_eq!(events.filter(has_score).count(), 1);
+}
+
+/// A process was killed between writing its first file and renaming it.
+#[test]
+fn a_run_starts_in_a_directory_that_a_killed_process_has_left() {
+    let dir =
+        TestDir::with_data().file("run/.lock", "").file("run/.config.yaml.aB3dE6.tmp", "data:");
+    dir.train("small.yaml --out run");
+    assert!(!dir.path("run/.config.yaml.aB3dE6.tmp").exists());
+    let dir = TestDir::with_data().file("run/.mine.aB3dE6.tmp", "");
+    assert_fails(dir.lstmtext("train small.yaml --out run"), 2, &["is not empty", ".mine"]);
 }
 
 #[test]

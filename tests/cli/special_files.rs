@@ -183,3 +183,22 @@ fn missing_directories_of_outputs_are_created() {
         assert!(dir.path(output).is_file(), "{command}");
     }
 }
+
+#[test]
+fn output_on_stdout_is_not_overwritten() {
+    let dir = TestDir::with_run();
+    let written = |line: &str| {
+        let file = fs::File::create(dir.path("out")).unwrap();
+        let done = dir.process(line).stdout(file).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        dir.read("out")
+    };
+    dir.lstmtext("data vocab small.yaml --to vocabulary.json").assert().success();
+    let vocabulary = written("data vocab small.yaml --to /dev/stdout");
+    assert_eq!(vocabulary, dir.read("vocabulary.json"));
+    dir.lstmtext("evaluate run --errors errors.jsonl").assert().success();
+    symlink("/dev/stdout", dir.path("link.jsonl")).unwrap();
+    let evaluation = written("evaluate run --errors link.jsonl");
+    assert!(evaluation.contains(&dir.read("errors.jsonl")), "{evaluation}");
+    assert!(evaluation.contains("accuracy"), "{evaluation}");
+}

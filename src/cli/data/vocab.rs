@@ -11,7 +11,7 @@ use crate::cli::output_file;
 use crate::config::Input;
 use crate::data;
 use crate::output::format::group_digits;
-use crate::output::{message, note, print_data};
+use crate::output::{message, note};
 use crate::text::vocabulary_file;
 
 const EXAMPLE: &str = "\
@@ -49,7 +49,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
     let vocabulary = train.vocabulary(index, input)?;
     vocabulary_file::write(&args.to, &vocabulary, &input.text)?;
     message(format!("{} ids, including the special ids", group_digits(vocabulary.len())));
-    print_data(&args.to.display().to_string()).map(|()| SUCCESS)
+    output_file::print(&args.to).map(|()| SUCCESS)
 }
 
 /// Returns the index of the input called `name`.

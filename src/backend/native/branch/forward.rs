@@ -42,7 +42,7 @@ impl Branch {
         mode: Mode,
     ) {
         if mode.backward {
-            work.clear_gradients(self, texts.shared_padding);
+            work.clear_gradients(&self.cells, texts.shared_padding);
         }
         self.project_words(texts, embedding, work, mode);
     }
@@ -55,7 +55,7 @@ impl Branch {
         work: &mut Workspace,
         mode: Mode,
     ) {
-        work.prepare(self);
+        work.prepare(&self.cells);
         let (size, count) = (self.input.embedding.size, texts.words.len() + 1);
         let scale = self.word_scale(mode);
         work.word_table.resize(count * size);

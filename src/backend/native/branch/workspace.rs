@@ -1,7 +1,6 @@
 //! Buffers of a branch.
 
-use super::layers::Branch;
-use crate::backend::kernel::{AlignedVec, ForwardCache};
+use crate::backend::kernel::{AlignedVec, Cell, ForwardCache};
 
 /// Buffers of a branch for one shard at a time, reused from step to step to save allocations.
 #[derive(Default)]
@@ -71,9 +70,9 @@ fn resize_default<T: Default>(values: &mut Vec<T>, length: usize) {
 }
 
 impl Workspace {
-    /// Prepares the buffers for a branch.
-    pub(super) fn prepare(&mut self, branch: &Branch) {
-        let (layers, directions) = (branch.cells.len(), branch.cells[0].len());
+    /// Prepares the buffers for a branch with these cells.
+    pub(super) fn prepare(&mut self, cells: &[Vec<Cell>]) {
+        let (layers, directions) = (cells.len(), cells[0].len());
         resize_default(&mut self.projected, directions);
         resize_default(&mut self.projected_gradient, directions);
         resize_default(&mut self.block, layers);
@@ -84,17 +83,17 @@ impl Workspace {
         }
     }
 
-    /// Sets the gradients of the weights of a branch, and of the states of `padding` steps of shared
+    /// Sets the gradients of the weights of these cells, and of the states of `padding` steps of shared
     /// padding, to zero.
-    pub(super) fn clear_gradients(&mut self, branch: &Branch, padding: usize) {
-        let (layers, directions) = (branch.cells.len(), branch.cells[0].len());
+    pub(super) fn clear_gradients(&mut self, cells: &[Vec<Cell>], padding: usize) {
+        let (layers, directions) = (cells.len(), cells[0].len());
         resize_default(&mut self.padding_gradients, layers);
         for gradient in &mut self.padding_gradients {
-            gradient.hidden.resize_zeroed(padding * branch.padded_units());
-            gradient.cell.resize_zeroed(padding * branch.padded_units());
+            gradient.hidden.resize_zeroed(padding * cells[0][0].padded_units);
+            gradient.cell.resize_zeroed(padding * cells[0][0].padded_units);
         }
         resize_default(&mut self.gradients, layers);
-        for (gradients, cells) in self.gradients.iter_mut().zip(&branch.cells) {
+        for (gradients, cells) in self.gradients.iter_mut().zip(cells) {
             resize_default(gradients, directions);
             for (gradient, cell) in gradients.iter_mut().zip(cells) {
                 gradient.input.resize_zeroed(cell.inputs * cell.gates_width());
