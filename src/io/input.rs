@@ -299,6 +299,12 @@ pub fn inner_extension(path: &Path) -> Option<String> {
     }
 }
 
+/// Returns the context of an error of reading a file of which `lines` lines have been read.
+pub fn unreadable(path: &Path, lines: u64) -> String {
+    let read = if lines > 0 { format!(" after line {lines}") } else { String::new() };
+    format!("cannot read \"{}\"{read}", path.display())
+}
+
 /// Returns a line without its ending, LF or CRLF.
 pub fn without_line_ending(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -133,8 +133,8 @@ pub const MAX_CLASSES: usize = 1 << 16;
 pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
     anyhow::ensure!(
         classes <= MAX_CLASSES,
-        "the data has {classes} labels, but a model has at most {MAX_CLASSES} classes; is data.label the \
-         right column?"
+        "a model has at most {MAX_CLASSES} classes, but there are {classes} labels; check \
+         data.label_column"
     );
     match activation {
         Activation::Sigmoid if classes > 2 => {

@@ -14,7 +14,7 @@ use super::lines::limits;
 use super::sink::{Sink, excerpt};
 use super::table::Table;
 use crate::config::DataConfig;
-use crate::io::input::{Limit, TextReader, open_limited};
+use crate::io::input::{Limit, TextReader, open_limited, unreadable};
 
 /// Number of lines above which a row most likely has an unbalanced quote.
 const MANY_LINES: u64 = 100;
@@ -299,9 +299,8 @@ impl<'a> Lines<'a> {
 
     fn read(&mut self) -> anyhow::Result<Option<Line>> {
         let mut bytes = Vec::new();
-        let length = self.reader.read_until(b'\n', &mut bytes).with_context(|| {
-            format!("cannot read \"{}\" after line {}", self.path.display(), self.read)
-        })?;
+        let length = self.reader.read_until(b'\n', &mut bytes);
+        let length = length.with_context(|| unreadable(self.path, self.read))?;
         if length == 0 {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::DataConfig;
-use crate::io::input::{Limit, Limits, MB, open_limited, without_line_ending};
+use crate::io::input::{Limit, Limits, MB, open_limited, unreadable, without_line_ending};
 
 /// Returns the size limits of the data section.
 pub fn limits(config: &DataConfig) -> Limits {
@@ -26,9 +26,8 @@ pub fn for_each_line(
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
-        let read = reader.read_until(b'\n', &mut bytes).with_context(|| {
-            format!("cannot read \"{}\" after line {}", path.display(), line - 1)
-        })?;
+        let read = reader.read_until(b'\n', &mut bytes);
+        let read = read.with_context(|| unreadable(path, line - 1))?;
         if read == 0 {
             break;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use crate::io::input::{open, without_line_ending};
+use crate::io::input::{open, unreadable, without_line_ending};
 
 /// Maximum length of a line in bytes: more than twice the length of a vector of dimension 65,536.
 const MAX_LINE_LENGTH: usize = 1 << 22;
@@ -36,9 +36,8 @@ impl Lines {
     pub(super) fn advance(&mut self) -> anyhow::Result<bool> {
         self.line.clear();
         let mut reader = (&mut self.reader).take(MAX_LINE_LENGTH as u64 + 1);
-        let read = reader.read_until(b'\n', &mut self.line).with_context(|| {
-            format!("cannot read \"{}\" after line {}", self.path.display(), self.number)
-        })?;
+        let read = reader.read_until(b'\n', &mut self.line);
+        let read = read.with_context(|| unreadable(&self.path, self.number as u64))?;
         if read == 0 {
             return Ok(false);
         }
