@@ -101,6 +101,7 @@ fn the_summary_describes_the_best_epoch() {
     keys.sort();
     let documented = [
         "best_epoch",
+        "notes",
         "parameters",
         "scored",
         "seconds",
