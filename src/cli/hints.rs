@@ -1,7 +1,10 @@
-//! Commands that the program suggests to run next.
+//! Commands and advice that the program prints.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
+
+use crate::config::DataConfig;
 use crate::output::shell::{quoted, quoted_path};
 
 /// Name under which this program was called.
@@ -24,6 +27,25 @@ pub fn tensorboard(curves: &Path) -> String {
         (false, false) => ("tensorboard", "  (first: pip install tensorboard)"),
     };
     format!("{program} --logdir {}{remark}", quoted_path(&relative(curves)))
+}
+
+/// Adds advice to the error of reading the data of a run, if a file that it names does not exist.
+pub fn missing_data(error: anyhow::Error, data: &DataConfig) -> anyhow::Error {
+    let files = [
+        ("data.train", Some(&data.train)),
+        ("data.validation", data.validation.as_ref()),
+        ("data.test", data.test.as_ref()),
+    ];
+    let message = format!("{error:#}");
+    let missing = files.into_iter().find(|(_, path)| {
+        path.is_some_and(|path| !path.exists() && message.contains(&*path.to_string_lossy()))
+    });
+    match missing {
+        Some((field, _)) => {
+            anyhow!("{message}; if the data was moved, pass its new path with --set {field}=PATH")
+        }
+        None => error,
+    }
 }
 
 /// Returns a path relative to the current directory if it is inside it.

@@ -12,7 +12,7 @@ use serde_yaml::Value;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
-use super::hints::{program, relative, tensorboard};
+use super::hints::{missing_data, program, relative, tensorboard};
 use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{
@@ -183,8 +183,9 @@ impl Session<'_> {
             None => self.start_backend(&resolved.config)?,
         };
         save_lack_of_memory(run);
-        let mut data =
-            PreparedData::prepare(resolved).inspect_err(|error| run.write_error(error))?;
+        let config = resolved.config.data.clone();
+        let data = PreparedData::prepare(resolved).map_err(|error| missing_data(error, &config));
+        let mut data = data.inspect_err(|error| run.write_error(error))?;
         self.remove_test_examples(&mut data);
         if events::first_file(run.path()).is_some() {
             message("the run has no checkpoint yet: it starts from the beginning");
@@ -245,12 +246,13 @@ impl Session<'_> {
             resumed_configuration(&checkpoint, &*backend),
             &checkpoint.labels,
             checkpoint.encoders.clone(),
-        )?;
+        )
+        .map_err(|error| missing_data(error, &checkpoint.resolved.config.data))?;
         self.remove_test_examples(&mut data);
         describe_run(&data, &run, &*backend)?;
         setup::resolve_token_budget(&*backend, &mut data)?;
         message(format!("resuming after step {}", progress.step));
-        note_changed_settings(&checkpoint);
+        note_changed_settings(checkpoint.saved.as_ref(), &data.resolved);
         let mut trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
         self.interrupt.defer();
         setup::begin(&mut trainer, &data, &run)?;
@@ -335,11 +337,12 @@ fn resumed_configuration(checkpoint: &Checkpoint, backend: &dyn Backend) -> Reso
     resolved
 }
 
-/// Prints a note on the settings that differ from those of the checkpoint.
-fn note_changed_settings(checkpoint: &Checkpoint) {
-    let Some(saved) = &checkpoint.saved else { return };
+/// Prints a note on the settings of a run that resumes, if they differ from those of its checkpoint.
+fn note_changed_settings(saved: Option<&Resolved>, now: &Resolved) {
+    let Some(mut saved) = saved.cloned() else { return };
+    saved.take_choices(&now.config);
     let value = |value: &Option<Value>| value.as_ref().map_or("missing".to_owned(), inline_yaml);
-    let changes: Vec<String> = differences(&[saved, &checkpoint.resolved])
+    let changes: Vec<String> = differences(&[&saved, now])
         .iter()
         .map(|change| {
             let [before, now] = [0, 1].map(|index| value(&change.values[index]));

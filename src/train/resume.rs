@@ -1,6 +1,8 @@
 //! Resumes a run: checks that the data still fits its checkpoint, and says what has changed.
 
-use anyhow::ensure;
+use std::fmt;
+
+use anyhow::{bail, ensure};
 
 use super::schedule::Schedule;
 use crate::config::TrainConfig;
@@ -44,7 +46,11 @@ impl Resume {
     ) -> anyhow::Result<Start> {
         let Self { progress, settings, has_best } = self;
         let mut start = Start { progress, lost_best: false, notes: Vec::new() };
-        check_position(&start.progress, order, batches)?;
+        let change = match start.progress.order == order {
+            true => None,
+            false => Some(OrderChange::of(&start.progress, settings.as_ref(), data)),
+        };
+        check_position(&start.progress, change.as_ref(), batches)?;
         start.lost_best = start.progress.best.is_some() && !has_best;
         start.compare_data(data)?;
         if start.lost_best {
@@ -55,29 +61,78 @@ impl Resume {
             );
         }
         if start.progress.step > 0 {
-            start.compare_order(order);
+            start.note_order(change.as_ref());
             start.notes.extend(continue_schedule(&mut start.progress, settings, schedule, order));
         }
         Ok(start)
     }
 }
 
+/// What has changed the examples of an epoch or their order since the checkpoint.
+struct OrderChange {
+    /// The set of training examples is another one.
+    has_other_examples: bool,
+    /// Fields that have changed.
+    fields: Vec<&'static str>,
+}
+
+impl OrderChange {
+    fn of(progress: &Progress, settings: Option<&TrainConfig>, data: &PreparedData) -> Self {
+        let now = &data.resolved.config.train;
+        let changed = |then: &TrainConfig| {
+            [
+                ("train.seed", then.seed != now.seed),
+                ("train.batch_size", then.batch_size != now.batch_size),
+                ("train.token_budget", then.tokens() != now.tokens()),
+                ("train.bucketing", then.bucketing != now.bucketing),
+                ("train.bucketing_window", then.bucketing_window != now.bucketing_window),
+            ]
+        };
+        let fields = settings.map(changed).into_iter().flatten();
+        Self {
+            has_other_examples: progress
+                .data
+                .is_some_and(|then| then.train != data.fingerprints.train),
+            fields: fields.filter(|(_, has_changed)| *has_changed).map(|(name, _)| name).collect(),
+        }
+    }
+}
+
+impl fmt::Display for OrderChange {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let examples = match self.has_other_examples {
+            true => "the training examples have changed",
+            false if self.fields.is_empty() => "the training examples or their order have changed",
+            false => "the order of the training examples has changed",
+        };
+        match self.fields.is_empty() {
+            true => f.write_str(examples),
+            false => write!(f, "{examples}, with {}", self.fields.join(" and ")),
+        }
+    }
+}
+
 /// Checks that a run that was interrupted inside an epoch can continue there.
 fn check_position(
     progress: &Progress,
-    order: u64,
+    change: Option<&OrderChange>,
     batches: impl Fn(usize) -> usize,
 ) -> anyhow::Result<()> {
     let Progress { epoch, batch, .. } = *progress;
     if batch == 0 {
         return Ok(());
     }
-    ensure!(
-        progress.order == order,
-        "the run was interrupted inside epoch {}, and its training examples or their order have \
-         changed since: restore the data, train.seed, batch_size, token_budget and bucketing",
-        epoch + 1
-    );
+    if let Some(change) = change {
+        let remedy = match (change.has_other_examples, &change.fields[..]) {
+            (true, []) => "restore the data".to_owned(),
+            (false, []) => "restore the former settings and data".to_owned(),
+            (true, fields) => format!("restore the data and {}", fields.join(" and ")),
+            (false, fields) => {
+                format!("resume with the former {} until the epoch ends", fields.join(" and "))
+            }
+        };
+        bail!("the run was interrupted inside epoch {}, and {change} since: {remedy}", epoch + 1);
+    }
     ensure!(
         batch < batches(epoch),
         "the checkpoint continues after batch {batch} of epoch {}, which has fewer; the checkpoint is \
@@ -116,24 +171,28 @@ impl Start {
     }
 
     /// Notes that the training examples or their order have changed.
-    fn compare_order(&mut self, order: u64) {
-        if self.progress.order == order {
-            return;
-        }
-        let leak = match self.progress.data {
-            Some(_) => "",
+    fn note_order(&mut self, change: Option<&OrderChange>) {
+        let is_recorded = self.progress.data.is_some();
+        self.notes.extend(match change {
             // The validation examples may have changed, too.
-            None => "; some validation examples may have been trained on",
-        };
-        self.notes.push(format!(
-            "the training examples or their order have changed since the checkpoint was saved{leak}"
-        ));
+            Some(change) if !is_recorded && change.fields.is_empty() => Some(format!(
+                "{change} since the checkpoint was saved; some validation examples may have been trained \
+                 on"
+            )),
+            Some(change) => Some(format!("{change} since the checkpoint was saved")),
+            None if !is_recorded => Some(
+                "the checkpoint does not record its validation examples (it is of an earlier version): \
+                 if they have changed since, scores before and after are not comparable"
+                    .to_owned(),
+            ),
+            None => None,
+        });
     }
 }
 
 /// Continues the schedule of a run from the same epoch if the number of steps of an epoch has changed.
-/// Returns a note if the learning rate is not what it would have been with the former settings. `order`
-/// is the fingerprint of the examples and their order.
+/// Returns a note if the number of epochs has changed, or if the learning rate is not what it would have
+/// been with the former settings. `order` is the fingerprint of the examples and their order.
 fn continue_schedule(
     progress: &mut Progress,
     settings: Option<TrainConfig>,
@@ -146,6 +205,7 @@ fn continue_schedule(
         0 => progress.step / (progress.epoch as u64).max(1),
         former => former,
     };
+    let epochs = settings.as_ref().map(|settings| settings.epochs);
     let former = settings.map(|settings| Schedule::new(&settings, former_steps));
     let former = former.map(|former| former.rate_after(progress));
     if former_steps != steps {
@@ -155,13 +215,12 @@ fn continue_schedule(
     }
     let (former, rate) = (former?, schedule.rate_after(progress));
     let same = (rate - former).abs() <= 1e-6 * former.abs().max(rate.abs());
-    (!same).then(|| {
-        format!(
-            "the learning rate continues at {}; with the former settings it would be {}. {schedule}",
-            significant(rate),
-            significant(former)
-        )
-    })
+    let former = match same {
+        true if epochs == Some(schedule.epochs()) => return None,
+        true => String::new(),
+        false => format!("; with the former settings it would be {}", significant(former)),
+    };
+    Some(format!("the learning rate continues at {}{former}. {schedule}", significant(rate)))
 }
 
 /// Rounds to three significant digits.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::{ScheduleConfig, ScheduleKind, TrainConfig};
+use crate::output::format::pluralize;
 use crate::run::progress::{Comparison, Plateau, Progress};
 
 /// Learning rate schedule of a run.
@@ -28,6 +29,11 @@ impl Schedule {
     /// Number of steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.steps_per_epoch
+    }
+
+    /// Number of epochs of the run.
+    pub fn epochs(&self) -> usize {
+        self.epochs
     }
 
     /// Returns the learning rate of the step after the last one.
@@ -90,9 +96,17 @@ impl fmt::Display for Schedule {
                 let end = learning_rate * config.end_factor;
                 write!(f, "The {name} schedule falls to {end} at the end of epoch {epochs}")
             }
-            ScheduleKind::Constant | ScheduleKind::Exponential | ScheduleKind::Plateau => {
-                write!(f, "The {name} schedule starts at {learning_rate}")
+            ScheduleKind::Constant => write!(f, "The {name} schedule stays at {learning_rate}"),
+            ScheduleKind::Exponential => {
+                let decay = config.decay;
+                write!(f, "The {name} schedule multiplies it by {decay} after each epoch")
             }
+            ScheduleKind::Plateau => write!(
+                f,
+                "The {name} schedule multiplies it by {} after {} without improvement",
+                config.factor,
+                pluralize(config.patience + 1, "validation")
+            ),
         }
     }
 }

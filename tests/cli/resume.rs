@@ -312,9 +312,13 @@ fn a_run_interrupted_inside_an_epoch_continues_only_with_the_same_batches() {
     training.wait_for_validations(&dir, "run", 1);
     assert_eq!(training.stop(libc::SIGINT).0, Some(130));
     if dir.json("run/last/progress.json")["batch"] != 0 {
-        for set in ["train.token_budget=100000", "train.seed=2", "data.train=test.csv"] {
+        for (set, advice) in [
+            ("train.token_budget=100000", "resume with the former train.token_budget"),
+            ("train.seed=2", "resume with the former train.seed"),
+            ("data.train=test.csv", "restore the data"),
+        ] {
             let command = dir.lstmtext(&format!("train --resume run --set {set}"));
-            assert_fails(command, 1, &["interrupted inside epoch", "train.seed", "token_budget"]);
+            assert_fails(command, 1, &["interrupted inside epoch", advice]);
         }
     }
     dir.train("--resume run --set train.learning_rate=0.001 --set train.epochs=2");
@@ -363,7 +367,11 @@ fn a_rejected_resume_changes_nothing() {
         ("train.epochs=3", ["neg", "pos"], ["the run is finished", "increase train.epochs"]),
         ("train.learning_rate=3", ["neg", "pos"], ["the run is finished", "increase train.epochs"]),
         ("train.epochs=9", ["bad", "good"], ["found bad, good", "neg, pos"]),
-        ("train.epochs=9 --set data.train=none.csv", ["neg", "pos"], ["cannot open", "none.csv"]),
+        (
+            "train.epochs=9 --set data.train=none.csv",
+            ["neg", "pos"],
+            ["none.csv", "--set data.train=PATH"],
+        ),
     ] {
         dir = dir.data(&labels);
         assert_fails(dir.lstmtext(&format!("train --resume run --set {set}")), 1, &parts);
@@ -387,10 +395,13 @@ fn changed_training_examples_are_noted() {
     dir.train("small.yaml --out run --set data.validation=validation.csv");
     let dir = dir.file("train.csv", csv(&examples(&["neg", "pos"], 500, 7)));
     dir.train("--resume run --set train.epochs=5")
-        .stderr(contains("examples or their order have changed"));
+        .stderr(contains("note: the training examples have changed since"));
     dir.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
+    dir.train("--resume run --set train.epochs=8 --set train.batch_size=8").stderr(contains(
+        "note: the order of the training examples has changed, with train.batch_size",
+    ));
     let dir = dir.file("test.csv", csv(&examples(&["neg", "pos"], 50, 8)));
-    dir.train("--resume run --set train.epochs=7")
+    dir.train("--resume run --set train.epochs=9")
         .stderr(contains("note: the test examples have changed"));
 }
 
@@ -546,6 +557,8 @@ fn settings_changed_on_resume_are_noted() {
         .stderr(contains("train.epochs is 5 (was 4)"))
         .stderr(contains("precision is fp32 (was tf32)"))
         .stderr(contains("train.shards is 4 (was "));
+    dir.train("--resume run --set train.epochs=6 --set train.shards=auto")
+        .stderr(contains("train.shards is auto").not());
     let progress = dir.read("run/last/progress.json");
     let version = format!("lstmtext {}", env!("CARGO_PKG_VERSION"));
     assert!(progress.contains(&version), "{progress}");
@@ -553,9 +566,9 @@ fn settings_changed_on_resume_are_noted() {
     assert_eq!(progress.len(), other.len());
     std::fs::write(dir.path("run/last/progress.json"), other).unwrap();
     seal(&dir, "run/last");
-    dir.train("--resume run --set train.epochs=6")
+    dir.train("--resume run --set train.epochs=7")
         .stderr(contains("was computed with lstmtext 0.0.7, "));
-    dir.train("--resume run --set train.epochs=7").stderr(contains("was computed with").not());
+    dir.train("--resume run --set train.epochs=8").stderr(contains("was computed with").not());
 }
 
 #[test]
@@ -568,6 +581,21 @@ fn the_learning_rate_of_a_longer_run_is_noted() {
         ))
         .stderr(contains("The linear schedule falls to 0 at the end of epoch 8"));
     assert!(rate(4) > 0.0 && rate(7) < rate(4), "{:?}", dir.metrics("run"));
+}
+
+#[test]
+fn every_schedule_of_a_longer_run_is_noted() {
+    let dir = TestDir::with_run();
+    for (epochs, schedule, expected) in [
+        (6, "constant", "The constant schedule stays at "),
+        (7, "exponential", "The exponential schedule multiplies it by "),
+        (8, "plateau", "The plateau schedule multiplies it by "),
+        (9, "plateau", "The plateau schedule multiplies it by "),
+    ] {
+        let set = format!("--set train.epochs={epochs} --set train.schedule.name={schedule}");
+        dir.train(&format!("--resume run {set} --set train.early_stopping.patience=null"))
+            .stderr(contains("note: the learning rate continues at ").and(contains(expected)));
+    }
 }
 
 /// The schedule follows the epochs, whatever their number of steps.
