@@ -96,7 +96,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         .iter()
         .filter_map(|run| run.report.resolved.as_ref().map(|resolved| resolved.config.clone()))
         .collect();
-    let metric = ranking_metric(curves.iter().map(|run| &run.report));
+    let metric = ranking_metric(curves.iter().filter_map(|run| run.report.config()));
     curves.sort_by(|a, b| match (a.score(), b.score()) {
         (Some(a), Some(b)) => a.rank(b, metric),
         (a, b) => a.is_none().cmp(&b.is_none()),
@@ -104,6 +104,13 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     let groups = ComparisonGroups::of(curves.iter().map(|run| &run.report));
     curves.sort_by_key(|run| groups.position(&run.report));
     groups.note().iter().for_each(note);
+    if groups.sets() > 1 {
+        for RankedCurves { curves, report } in &mut curves {
+            if let Some(data) = report.validation_data {
+                curves.name += &format!(" ({})", data.short());
+            }
+        }
+    }
     let hidden = curves.len().saturating_sub(args.top.get());
     let shown: Vec<RunCurves> =
         curves.into_iter().take(args.top.get()).map(|run| run.curves).collect();

@@ -254,8 +254,15 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
         false => "",
     };
     message(format!("\nranked by {}{deviation}\n", board.metric.as_str()));
-    if !directory.sweep.base.config.train.early_stopping.restore_best {
-        note("scores are those of last/ (train.early_stopping.restore_best: false)\n");
+    let (last, finished) = board.scored_by_last();
+    if last > 0 {
+        let runs = match last == finished {
+            true => String::new(),
+            false => format!(" of {last} of {}", pluralize(finished, "run")),
+        };
+        note(format!(
+            "scores{runs} are those of last/ (train.early_stopping.restore_best: false)\n"
+        ));
     }
     let changes_data =
         |field: &&str| field.starts_with("data.") || field.ends_with("text.train_max_length");

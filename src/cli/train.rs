@@ -236,7 +236,7 @@ impl Session<'_> {
             ensure!(self.overrides().is_empty(), over);
             message(over);
             let columns = TextColumns::of(&checkpoint.resolved.config);
-            return Ok(Trained { run, columns, ending: Ending::Finished(outcome) });
+            return Ok(Trained { run, columns, ending: Ending::Finished(Box::new(outcome)) });
         }
         let backend = match backend {
             Some(backend) => backend,

@@ -1,6 +1,6 @@
 //! Examples: rows of a data file with their targets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ impl Examples {
     /// Hashes of the texts of the examples.
     pub(super) fn hashes(&self) -> impl Iterator<Item = &TextHash> {
         self.rows.iter().map(|row| &self.source.hashes[*row as usize])
+    }
+
+    /// Number of examples whose texts are those of an example of `other`, as the splits compare them.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        let texts: HashSet<&TextHash> = other.hashes().collect();
+        self.hashes().filter(|hash| texts.contains(hash)).count()
     }
 
     /// Computes the fingerprint of the examples. `labels` are the class names.

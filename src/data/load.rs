@@ -71,23 +71,31 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
 }
 
 /// Returns a note if some of the examples have texts on which a run was trained. `train` is the fingerprint
-/// of its training examples. Without a note, they may be too large to be read again, or have changed.
+/// of its training examples.
+///
+/// # Errors
+/// Returns the reason why this is unknown: the training data may be too large to be read again, or have
+/// changed.
 pub fn training_overlap(
     examples: &Examples,
     config: &Config,
     labels: &[String],
     train: Fingerprint,
-) -> Option<String> {
+) -> Result<Option<String>, &'static str> {
+    const UNREADABLE: &str = "the training data cannot be read";
     let mut config = config.clone();
     config.data.cache = CacheUse::Never;
-    let files = expand_pattern(&config.data.train, config.data.format).ok()?;
-    let sizes = files.iter().map(|file| fs::metadata(file).ok().filter(Metadata::is_file));
-    let size: Option<u64> = sizes.map(|file| Some(file?.len())).sum();
-    size.filter(|size| *size <= SMALL)?;
-    let training = load_split(&config, SplitName::Train, labels).ok()?;
+    let files = expand_pattern(&config.data.train, config.data.format).map_err(|_| UNREADABLE)?;
+    let sizes = files.iter().map(|file| fs::metadata(file).map_err(|_| UNREADABLE));
+    let sizes = sizes.collect::<Result<Vec<Metadata>, _>>()?;
+    if !sizes.iter().all(Metadata::is_file) || sizes.iter().map(Metadata::len).sum::<u64>() > SMALL
+    {
+        return Err("only training files of up to 64 MB are compared");
+    }
+    let training = load_split(&config, SplitName::Train, labels).map_err(|_| UNREADABLE)?;
     match training.fingerprint(labels) == train {
-        true => overlap_note(&training, "", examples, &config.data),
-        false => None,
+        true => Ok(overlap_note(&training, "", examples, &config.data)),
+        false => Err("the training data has changed since"),
     }
 }
 

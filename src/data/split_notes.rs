@@ -1,11 +1,8 @@
 //! Notes on splits from which a model learns less, or scores better, than the user may expect.
 
-use std::collections::HashSet;
-
 use super::data_splits::DataSplits;
 use super::examples::Examples;
 use super::labels::{look_alikes, named, not_renamed};
-use super::source::TextHash;
 use super::split_name::SplitName;
 use crate::config::{DataConfig, SplitMethod, UnseenLabels};
 use crate::output::format::{join_names, pluralize};
@@ -89,8 +86,7 @@ pub fn overlap_note(
     examples: &Examples,
     config: &DataConfig,
 ) -> Option<String> {
-    let train: HashSet<&TextHash> = train.hashes().collect();
-    let common = examples.hashes().filter(|hash| train.contains(hash)).count();
+    let common = examples.shared_with(train);
     let also = if common == 1 { "is also a training text" } else { "are also training texts" };
     let alike = match config.has_first_rules() {
         true => "",

@@ -1,14 +1,13 @@
 //! Runs whose scores can be compared.
 
-use crate::config::StoppingMetric;
+use crate::config::{Config, StoppingMetric};
 use crate::data::Fingerprint;
 use crate::output::note;
 use crate::run::report::RunReport;
 
 /// Returns the metric that ranks runs: that of their configurations, or the loss with a note if these
 /// differ.
-pub fn ranking_metric<'r>(reports: impl Iterator<Item = &'r RunReport>) -> StoppingMetric {
-    let configs = reports.filter_map(|report| Some(&report.resolved.as_ref()?.config));
+pub fn ranking_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> StoppingMetric {
     let mut metrics = configs.map(|config| config.train.early_stopping.metric);
     let first = metrics.next().unwrap_or(StoppingMetric::ValidationLoss);
     match metrics.all(|metric| metric == first) {

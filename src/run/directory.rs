@@ -343,6 +343,7 @@ mod tests {
             validation_data: None,
             scored: None,
             test: None,
+            test_data: None,
             warnings: Vec::new(),
             notes: Vec::new(),
         };

@@ -72,6 +72,8 @@ pub struct RunReport {
     pub validation_data: Option<Fingerprint>,
     /// Score on the test examples, if the run has finished and has any.
     pub test: Option<Score>,
+    /// Fingerprint of the test examples that it belongs to; unknown for runs of earlier versions.
+    pub test_data: Option<Fingerprint>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
     pub epoch: usize,
     /// Seconds of training.
@@ -112,6 +114,7 @@ impl RunReport {
             scored: files.scored(config),
             validation_data: files.validation_data(),
             test: files.summary.as_ref().and_then(|summary| summary.test),
+            test_data: files.test_data(),
             epoch: files.epoch(),
             seconds: files.seconds(),
             tokens_per_second: files.tokens_per_second(),
@@ -124,9 +127,14 @@ impl RunReport {
         }
     }
 
+    /// Configuration, if it can be read.
+    pub fn config(&self) -> Option<&Config> {
+        self.resolved.as_ref().map(|resolved| &resolved.config)
+    }
+
     /// Maximum number of epochs, if the configuration can be read.
     pub fn epochs(&self) -> Option<usize> {
-        self.resolved.as_ref().map(|resolved| resolved.config.train.epochs)
+        self.config().map(|config| config.train.epochs)
     }
 }
 
@@ -215,6 +223,12 @@ impl RunFiles {
         summary.or_else(|| Some(self.latest.as_ref()?.data?.validation))
     }
 
+    fn test_data(&self) -> Option<Fingerprint> {
+        let summary = self.summary.as_ref()?;
+        summary.test?;
+        summary.test_data.or_else(|| Some(self.latest.as_ref()?.data?.test))
+    }
+
     fn epoch(&self) -> usize {
         let recorded = self.records.last().map_or(0, |record| record.epoch);
         self.latest.as_ref().map_or(0, Progress::epoch_number).max(recorded)
@@ -284,6 +298,7 @@ mod tests {
         validation_examples: 50,
         validation_data: None,
         test: None,
+        test_data: None,
         warnings: Vec::new(),
         notes: Vec::new(),
     };

@@ -68,6 +68,9 @@ pub struct RunSummary {
     pub validation_data: Option<Fingerprint>,
     /// Score on the test examples; null if there are none.
     pub test: Option<Score>,
+    /// Fingerprint of the test examples; `None` without a score, and in summaries of earlier versions.
+    #[serde(default)]
+    pub test_data: Option<Fingerprint>,
     /// Warnings about a model that has learned nothing.
     #[serde(default)]
     pub warnings: Vec<String>,

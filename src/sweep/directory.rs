@@ -7,13 +7,16 @@ use anyhow::bail;
 use serde_yaml::Value;
 
 use super::names::Labels;
-use crate::config::{self, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml};
+use crate::config::{
+    self, AutoNumber, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml,
+};
 use crate::io::files::create_directories;
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::directory::RunDirectory;
 use crate::run::listing::is_run;
 use crate::run::new_run::NewRun;
 use crate::run::summary::RunSummary;
+use crate::system::threads::cores;
 
 /// A sweep and the directory of its runs.
 #[derive(Clone, Debug)]
@@ -52,14 +55,14 @@ pub enum RunState {
     /// Ended with an error.
     Failed,
     /// Finished with a result.
-    Finished(RunSummary),
+    Finished(Box<RunSummary>),
 }
 
 impl SweepRun {
     /// Returns the current state.
     pub fn state(&self) -> RunState {
         match self.directory.summary() {
-            Some(outcome) => RunState::Finished(outcome),
+            Some(outcome) => RunState::Finished(Box::new(outcome)),
             None if self.directory.is_training() => RunState::Running,
             None if self.directory.error().is_some() => RunState::Failed,
             None if self.directory.config().exists() => RunState::Stopped,
@@ -173,9 +176,32 @@ impl SweepDirectory {
         if run.directory.config().exists() {
             return self.check(run);
         }
-        let yaml = self.resolve(run)?.to_yaml();
-        NewRun::create_in(run.directory.clone(), lock, &yaml)?.begin();
+        let mut resolved = self.resolve(run)?;
+        resolved.set_shards(resolved.config.train.shards_for(self.cores()));
+        NewRun::create_in(run.directory.clone(), lock, &resolved.to_yaml())?.begin();
         Ok(())
+    }
+
+    /// Number of cores for which `train.shards: auto` cuts a batch: that of the machine on which the first
+    /// run began, so that all runs of a sweep round alike.
+    fn cores(&self) -> usize {
+        let begun = self.runs.iter().filter(|run| run.directory.config().exists());
+        let first = begun.filter_map(|run| {
+            let planned = self.resolve(run).ok()?.config.train;
+            let begun = config::load_recorded(&run.directory.config(), &[]).ok()?.config.train;
+            match (planned.shards, begun.shards) {
+                (AutoNumber::Auto, AutoNumber::Number(shards)) => Some((planned, shards)),
+                _ => None,
+            }
+        });
+        match first.into_iter().next() {
+            // Its machine may have had more cores.
+            Some((planned, shards)) if shards == planned.shards_for(usize::MAX) => {
+                shards.max(cores())
+            }
+            Some((_, shards)) => shards,
+            None => cores(),
+        }
     }
 
     /// Returns the runs without a result.
@@ -221,4 +247,36 @@ pub(super) fn base_value<'a>(base: &'a Resolved, field: &str) -> Option<&'a Valu
 pub fn has_test_examples(config: &Config) -> bool {
     let test = config.data.split.test;
     config.data.test.is_some() || test.of(usize::MAX) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_cuts_all_batches_for_the_machine_of_its_first_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("many.yaml");
+        let yaml = "data: {train: x.csv}\ntrain: {batch_size: 64}\n\
+                    sweep: {seed: [1, 2], train.batch_size: [64, 4]}\n";
+        fs::write(&file, yaml).unwrap();
+        let sweep = Sweep::load(&file, &[]).unwrap();
+        let sweep = SweepDirectory::new(sweep, &directory.path().join("sweep"));
+        let shards = |run: &SweepRun| {
+            let resolved = config::load_recorded(&run.directory.config(), &[]).unwrap();
+            (resolved.config.train.batch_size, resolved.config.train.shards)
+        };
+        // The first run began on a machine with 13 cores.
+        let first = sweep.runs.iter().find(|run| run.name.contains("64")).unwrap();
+        let mut resolved = sweep.resolve(first).unwrap();
+        resolved.set_shards(13);
+        let lock = first.directory.create().unwrap();
+        NewRun::create_in(first.directory.clone(), lock, &resolved.to_yaml()).unwrap().begin();
+        for run in &sweep.runs {
+            sweep.prepare(run).unwrap();
+            let expected = if shards(run).0 == 64 { 13 } else { 2 };
+            assert_eq!(shards(run).1, AutoNumber::Number(expected), "{}", run.name);
+        }
+        sweep.check_all().unwrap();
+    }
 }

@@ -1,5 +1,7 @@
 //! The finished runs of a row of the leaderboard, and statistics over them.
 
+use std::ops::Add;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,40 +38,39 @@ pub struct FinishedRun {
 }
 
 /// Validation examples of the finished runs of a row. Only rows with the same ones are comparable.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ValidationData {
     /// All runs have these.
     Same(Fingerprint),
+    /// The runs have different ones: those of each seed, in the order of the seeds.
+    PerSeed(Vec<(Value, Fingerprint)>),
     /// Runs of an earlier version do not record them.
     Unrecorded,
-    /// The runs have different ones, so that the row is comparable with no other.
-    Mixed {
-        /// Index of its first run.
-        first: usize,
-    },
 }
 
 impl ValidationData {
-    /// Compares the validation examples of the runs.
+    /// Compares the validation examples of the runs, which are in the order of their seeds.
     pub fn of(finished: &[FinishedRun]) -> Self {
-        let Some(first) = finished.first() else { return Self::Unrecorded };
-        match first.validation_data {
-            data if finished.iter().any(|run| run.validation_data != data) => {
-                Self::Mixed { first: first.index }
-            }
-            Some(data) => Self::Same(data),
-            None => Self::Unrecorded,
+        let recorded = |run: &FinishedRun| Some((run.seed.clone(), run.validation_data?));
+        let recorded: Option<Vec<(Value, Fingerprint)>> = finished.iter().map(recorded).collect();
+        match recorded.unwrap_or_default() {
+            sets if sets.is_empty() => Self::Unrecorded,
+            sets if sets.iter().all(|(_, data)| *data == sets[0].1) => Self::Same(sets[0].1),
+            sets => Self::PerSeed(sets),
         }
     }
 
     /// Returns the heading of the rows with these examples.
-    pub fn heading(self) -> String {
+    pub fn heading(&self) -> String {
         match self {
             Self::Same(data) => {
                 format!("{} validation examples, {}", data.examples(), data.short())
             }
+            Self::PerSeed(sets) => {
+                let all = sets.iter().map(|(_, data)| *data).fold(Fingerprint::default(), Add::add);
+                format!("different validation examples for each seed, {}", all.short())
+            }
             Self::Unrecorded => "unknown validation examples (earlier version)".to_owned(),
-            Self::Mixed { .. } => "different validation examples for each seed".to_owned(),
         }
     }
 }

@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
 use super::finished::{FinishedRun, Scores, ValidationData};
 use super::names::unquoted;
-use crate::config::{Override, StoppingMetric};
+use crate::config::{Override, Resolved, StoppingMetric};
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
-use crate::run::summary::RunSummary;
+use crate::run::comparison::ranking_metric;
+use crate::run::summary::{CheckpointKind, RunSummary};
 
 /// The points of a sweep, best first.
 #[derive(Clone, Debug, Serialize)]
@@ -63,7 +64,7 @@ impl Leaderboard {
     /// Ranks the runs that have finished.
     pub fn of(directory: &SweepDirectory) -> Self {
         let outcome = |run: &SweepRun| match run.state() {
-            RunState::Finished(outcome) => Some(outcome),
+            RunState::Finished(outcome) => Some(*outcome),
             _ => None,
         };
         Self::with(directory, &directory.runs.iter().map(outcome).collect::<Vec<_>>())
@@ -71,7 +72,9 @@ impl Leaderboard {
 
     /// Ranks runs by their outcomes, which are in the order of the runs.
     fn with(directory: &SweepDirectory, outcomes: &[Option<RunSummary>]) -> Self {
-        let metric = directory.sweep.base.config.train.early_stopping.metric;
+        let configs: Vec<Resolved> =
+            directory.runs.iter().filter_map(|run| directory.resolve(run).ok()).collect();
+        let metric = ranking_metric(configs.iter().map(|resolved| &resolved.config));
         let columns = columns(directory);
         let mut rows: Vec<Row> = Vec::new();
         // Runs that differ only in the seed are adjacent.
@@ -86,7 +89,8 @@ impl Leaderboard {
             (x, y) => y.is_some().cmp(&x.is_some()),
         });
         // Rows with the same validation examples become neighbors, those of the best row first.
-        let groups: Vec<ValidationData> = rows.iter().map(|row| row.validation_data).collect();
+        let groups: Vec<ValidationData> =
+            rows.iter().map(|row| row.validation_data.clone()).collect();
         rows.sort_by_key(|row| {
             let position = groups.iter().position(|group| *group == row.validation_data);
             (row.scores.is_none(), position)
@@ -127,6 +131,13 @@ impl Leaderboard {
         (min < max).then_some((min, max))
     }
 
+    /// Returns the number of finished runs whose scores are those of their last weights, and the number of
+    /// all finished runs.
+    pub fn scored_by_last(&self) -> (usize, usize) {
+        let last = |run: &&FinishedRun| run.scored.checkpoint == CheckpointKind::Last;
+        (self.finished().filter(last).count(), self.finished().count())
+    }
+
     /// Names of the runs with warnings.
     pub fn warned(&self) -> Vec<String> {
         let warned = self.finished().filter(|run| !run.warnings.is_empty());
@@ -156,12 +167,16 @@ impl Leaderboard {
         self.rows.iter().any(|row| row.finished.len() > 1)
     }
 
-    /// Returns the best run of the best row; `None` if the rows are not comparable.
+    /// Returns the best run of the best row; `None` if the runs are not comparable.
     pub fn winner(&self) -> Option<&FinishedRun> {
         if self.validation_sets() > 1 {
             return None;
         }
-        self.rows.first()?.finished.iter().min_by(|a, b| {
+        let best = self.rows.first()?;
+        if let ValidationData::PerSeed(_) = best.validation_data {
+            return None;
+        }
+        best.finished.iter().min_by(|a, b| {
             a.validation.rank(b.validation, self.metric).then_with(|| a.run.cmp(&b.run))
         })
     }
@@ -322,6 +337,7 @@ mod tests {
             validation_examples: 50,
             validation_data: None,
             test: None,
+            test_data: None,
             warnings: Vec::new(),
             notes: Vec::new(),
         })
@@ -392,6 +408,36 @@ rank  layers  lstm.dropout    loss  accuracy  epoch  seconds  runs
    1       2           0.3  0.4000   80.00 %    3.0      2.0     1
    2       1           0.0  0.5000   80.00 %    3.0      2.0     1"
         );
+    }
+
+    #[test]
+    fn rows_with_the_same_examples_for_each_seed_are_comparable() {
+        let mut outcomes = six();
+        for (index, outcome) in outcomes.iter_mut().flatten().enumerate() {
+            let set = format!("50-{:032x}", index % 2);
+            outcome.validation_data = Some(set.parse().unwrap());
+        }
+        let board = |outcomes: &[_]| Leaderboard::with(&sweep(GRID), outcomes);
+        let same = board(&outcomes);
+        assert_eq!(same.validation_sets(), 1);
+        assert_eq!([same.rows[0].rank, same.rows[1].rank], [Some(1), Some(2)]);
+        assert!(same.winner().is_none(), "the runs of a row are not comparable");
+        outcomes[0].as_mut().unwrap().validation_data = Some("50-7".parse().unwrap());
+        let different = board(&outcomes);
+        assert_eq!(different.validation_sets(), 2);
+        let text = different.table(80);
+        assert_eq!(text.matches("different validation examples for each seed, ").count(), 2);
+    }
+
+    #[test]
+    fn rows_with_different_metrics_are_ranked_by_loss() {
+        let metrics =
+            "sweep: {train.early_stopping.metric: [validation_accuracy, validation_loss]}\n";
+        let board = Leaderboard::with(&sweep(metrics), &[outcome(0.5, 0.8), outcome(0.4, 0.7)]);
+        assert_eq!(board.metric, StoppingMetric::ValidationLoss);
+        let metric = "sweep: {train.early_stopping.metric: [validation_accuracy]}\n";
+        let board = Leaderboard::with(&sweep(metric), &[outcome(0.5, 0.8)]);
+        assert_eq!(board.metric, StoppingMetric::ValidationAccuracy);
     }
 
     #[test]

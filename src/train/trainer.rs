@@ -56,7 +56,7 @@ pub struct Trainer<'a> {
 /// Outcome of training.
 pub enum Ending {
     /// The run has completed all epochs or stopped early.
-    Finished(RunSummary),
+    Finished(Box<RunSummary>),
     /// This signal interrupted the run, which has saved `last/`.
     Interrupted(i32),
 }
@@ -204,7 +204,7 @@ impl<'a> Trainer<'a> {
                 return Ok(Ending::Interrupted(signal));
             }
         }
-        self.finish().map(Ending::Finished)
+        self.finish().map(|outcome| Ending::Finished(Box::new(outcome)))
     }
 
     /// Makes the current weights those of the best validation, because the latter have been deleted.
@@ -450,6 +450,7 @@ impl<'a> Trainer<'a> {
             validation_examples: self.data.validation.len(),
             validation_data: Some(self.data.fingerprints.validation),
             test,
+            test_data: test.map(|_| self.data.fingerprints.test),
         };
         for observer in &mut self.observers {
             observer.finished(&outcome, step, &*self.learner)?;

@@ -7,6 +7,7 @@ use predicates::Predicate;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
+use crate::checkpoints::seal;
 use crate::common::{
     BINARY, ENVIRONMENT, SMALL, TestDir, assert_fails, csv, examples, noise, stderr, stdout,
     stdout_json, stdout_json_lines,
@@ -417,6 +418,13 @@ fn examples_that_are_not_those_of_the_training_are_noted() {
     }
     let all = "these examples include all training examples of the checkpoint";
     assert!(note("--data train.csv").contains(all));
+    // A part of them, with others.
+    let mut mixed = examples(&["neg", "pos"], 600, 1)[..300].to_vec();
+    mixed.extend(examples(&["neg", "pos"], 200, 2));
+    fs::write(dir.path("mixed.csv"), csv(&mixed)).unwrap();
+    let message = note("--data mixed.csv");
+    let expected = " of 500 texts are also training texts";
+    assert!(message.contains(expected), "{message}");
     let data = |line| evaluate(&dir, line)["data"].clone();
     assert_eq!(data("run"), data("run --data test.csv"));
     assert_ne!(data("run"), data("run --split validation"));
@@ -426,12 +434,38 @@ fn examples_that_are_not_those_of_the_training_are_noted() {
     fs::write(dir.path("train.csv"), csv(&reversed)).unwrap();
     for split in ["train", "validation"] {
         let message = note(&format!("--split {split}"));
-        let expected = format!("the {split} examples are not those of the training");
+        let split = if split == "train" { "training" } else { split };
+        let expected =
+            format!("the run had other {split} examples, because the data has changed since");
         assert!(message.contains(&expected), "{message}");
     }
     assert!(note("--split validation").contains("some of these examples may be training examples"));
     assert!(note("--data train.csv").contains(all), "their order does not matter");
     assert!(!note("--split test").contains("note: "));
+    // The changed file still has all training examples. Without some of them, they are unknown.
+    fs::write(dir.path("train.csv"), csv(&reversed[..500])).unwrap();
+    let message = note("--data mixed.csv");
+    assert!(message.contains("some of these examples may be training examples"), "{message}");
+}
+
+/// Checkpoints of earlier versions do not record them.
+#[test]
+fn unknown_training_examples_are_noted() {
+    let dir = TestDir::with_run();
+    for checkpoint in ["best", "last"] {
+        let path = format!("run/{checkpoint}/progress.json");
+        let (bytes, mut progress) = (dir.bytes(&path).len(), dir.json(&path));
+        progress.as_object_mut().unwrap().remove("data").unwrap();
+        // The manifest records the size.
+        fs::write(dir.path(&path), format!("{:bytes$}", progress.to_string())).unwrap();
+        seal(&dir, &format!("run/{checkpoint}"));
+    }
+    for line in ["--data test.csv", "--split test"] {
+        let done = dir.lstmtext(&format!("evaluate run {line}")).assert().success();
+        done.stderr(contains("note: the checkpoint does not record its examples"));
+    }
+    let resume = dir.lstmtext("train --resume run --set train.epochs=5").assert().success();
+    resume.stderr(contains("note: the checkpoint does not record its validation examples"));
 }
 
 #[test]

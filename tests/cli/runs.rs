@@ -277,6 +277,14 @@ fn runs_with_other_validation_examples_are_ranked_by_themselves() {
         |a: &str, b: &str| stderr(&dir.lstmtext(&format!("runs diff {a} {b}")).assert().success());
     assert!(diff("a", "b").contains("different validation examples"));
     assert!(!diff("a", "c").contains("validation examples"));
+    assert!(!diff("a", "b").contains("test examples"));
+    dir.train("small.yaml --out runs/e --set data.test=null --set data.split.test=0.2");
+    dir.train("small.yaml --out runs/f --no-test --set data.test=null --set data.split.test=0.2");
+    assert!(diff("a", "e").contains("different test examples"));
+    assert!(!diff("a", "f").contains("test examples"), "no score is compared");
+    for run in ["e", "f"] {
+        fs::remove_dir_all(dir.path(&format!("runs/{run}"))).unwrap();
+    }
 
     // The summary of an earlier version.
     let mut summary = dir.json("runs/a/summary.json");

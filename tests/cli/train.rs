@@ -106,6 +106,7 @@ fn the_summary_describes_the_best_epoch() {
         "scored",
         "seconds",
         "test",
+        "test_data",
         "tokens_per_second",
         "validation",
         "validation_data",
@@ -138,9 +139,17 @@ fn the_last_weights_are_scored_if_the_best_are_not_restored() {
         assert_eq!(summary["scored"]["epoch"], validation["epoch"], "{run}");
     }
     // Every command that names a run says which weights its scores belong to.
-    let note = "these are the scores of best/; the run reports those of \"last/last\"";
+    let note = "these are the scores of \"last/best\"; the run reports those of \"last/last\"";
     let evaluation = dir.lstmtext("evaluate last").assert().success().stderr(contains(note));
     evaluation.stdout(contains("last/best (epoch "));
+    let compared = dir.lstmtext("evaluate best --compare last --json").assert().success();
+    let comparison = &stdout_json(&compared.stderr(contains(note)))["comparison"];
+    assert_eq!(
+        (&comparison["checkpoint"], &comparison["epoch"]),
+        (&json!("last/best"), &dir.summary("last")["best_epoch"])
+    );
+    let compared = dir.lstmtext("evaluate best --compare last").assert().success();
+    compared.stdout(contains("best/best ").and(contains("last/best ")));
     dir.lstmtext("evaluate last/last").assert().success().stderr(contains(note).not());
     dir.lstmtext("runs .").assert().success().stdout(contains("last of 6"));
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
+use super::hints::missing_data;
 use super::output_file;
 use crate::backend::{Backends, Inference};
 use crate::config::{Config, ConfigError, DataConfig, Format, Override};
@@ -100,6 +101,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let mut first = open(&args.checkpoint, &args.set.overrides)?;
     let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
     note_weights(&args.checkpoint, &first.checkpoint);
+    if let (Some(path), Some(other)) = (&args.compare, &other) {
+        note_weights(path, &other.checkpoint);
+    }
     let data = &mut first.checkpoint.resolved.config.data;
     let copy = args.data.as_deref().map(|path| spool(path, data)).transpose()?.flatten();
     let first = &first;
@@ -112,15 +116,10 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let data = examples.clone().encoded(&first.checkpoint.encoders)?;
     note_unknown_texts(first, &examples, &data);
     let predictions = predict(first, &data, config)?;
-    let other = match &other {
-        Some(other) => Some(predict_same_examples(other, first, &examples)?),
+    let comparison = match &other {
+        Some(other) => Some(compare_with(other, first, &examples, &predictions)?),
         None => None,
     };
-    let comparison = other.map(|other| {
-        let score = other.score();
-        let comparison = compare(&predictions, &other);
-        ComparisonReport { accuracy: score.accuracy, loss: score.loss, comparison }
-    });
     if let Some(file) = &args.errors {
         let count = file.write(&predictions, &examples, labels, config)?;
         message(format!("{}: {count} mistakes, the most confident first", file.path().display()));
@@ -138,10 +137,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             let weights = weights_name(&report.checkpoint, report.epoch);
             let width = terminal_width();
             let mut text = table::of(&name, &weights, &report.evaluation, width);
-            if let (Some(comparison), Some(other)) = (&report.comparison, &args.compare) {
-                let evaluation = &report.evaluation;
-                text +=
-                    &table::of_comparison(&args.checkpoint, other, evaluation, comparison, width);
+            if let Some(comparison) = &report.comparison {
+                let (checkpoint, evaluation) = (&report.checkpoint, &report.evaluation);
+                text += &table::of_comparison(checkpoint, evaluation, comparison, width);
             }
             print_wrapped(&text)?;
         }
@@ -165,9 +163,9 @@ fn weights_name(checkpoint: &Path, epoch: Option<usize>) -> String {
 fn note_weights(run: &Path, checkpoint: &Checkpoint) {
     let restores_best = checkpoint.resolved.config.train.early_stopping.restore_best;
     if checkpoint.path != run && !restores_best {
-        let run = run.display();
+        let (best, run) = (checkpoint.path.display(), run.display());
         note(format!(
-            "these are the scores of best/; the run reports those of \"{run}/last\" \
+            "these are the scores of \"{best}\"; the run reports those of \"{run}/last\" \
              (train.early_stopping.restore_best: false)"
         ));
     }
@@ -185,6 +183,24 @@ fn predict(subject: &Subject, data: &Dataset, config: &Config) -> anyhow::Result
     let predictions = Predictions::of(&*subject.network, &Objective::default(), data, limit);
     predictions.check_finite().with_context(|| subject.checkpoint.unusable())?;
     Ok(predictions)
+}
+
+/// Compares the predictions of `first` with those of `other` on the same examples.
+fn compare_with(
+    other: &Subject,
+    first: &Subject,
+    examples: &Examples,
+    predictions: &Predictions,
+) -> anyhow::Result<ComparisonReport> {
+    let others = predict_same_examples(other, first, examples)?;
+    let score = others.score();
+    Ok(ComparisonReport {
+        checkpoint: other.checkpoint.path.clone(),
+        epoch: epoch(&other.checkpoint)?,
+        accuracy: score.accuracy,
+        loss: score.loss,
+        comparison: compare(predictions, &others),
+    })
 }
 
 /// Predicts the examples of `first`, found by its data section, with `other`.
@@ -247,14 +263,14 @@ fn examples(
             false => error,
         })?;
         examples.notes.iter().for_each(note);
-        let fingerprint = examples.fingerprint(&checkpoint.labels);
-        provenance::of_file(&examples, fingerprint, checkpoint)?.iter().for_each(note);
+        provenance::of_file(&examples, checkpoint)?.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
-    let (name, examples) = match args.split {
-        Some(name) => (name, data::load_split(config, name, &checkpoint.labels)?),
-        None => default_split(config, &checkpoint.labels)?,
+    let loaded = match args.split {
+        Some(name) => data::load_split(config, name, &checkpoint.labels).map(|split| (name, split)),
+        None => default_split(config, &checkpoint.labels),
     };
+    let (name, examples) = loaded.map_err(|error| missing_data(error, &config.data))?;
     examples.notes.iter().for_each(note);
     if examples.is_empty() {
         bail!("the run's data has no {} examples", name.adjective());

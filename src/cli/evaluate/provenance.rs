@@ -5,6 +5,10 @@ use crate::data::{self, Examples, Fingerprint, SplitFingerprints, SplitName, Usa
 use crate::output::format::{group_digits, join_names};
 use crate::run::checkpoint::Checkpoint;
 
+/// Reason for which nothing is known about the examples of a training.
+const UNRECORDED: &str =
+    "the checkpoint does not record its examples (it is of an earlier version, or imported)";
+
 /// Returns a note on a split of the run's own data that is not the split of the training, or that may
 /// not be. `overrides` change the configuration of the run.
 pub fn of_split(
@@ -22,8 +26,7 @@ pub fn of_split(
     let Some(recorded) = recorded else {
         let condition = if fields.is_empty() { "if" } else { "as" };
         return Some(format!(
-            "the checkpoint does not record its examples (it is of an earlier version, or imported): \
-             {condition} {reason}, some of these examples may be training examples"
+            "{UNRECORDED}: {condition} {reason}, some of these examples may be training examples"
         ));
     };
     let then = recorded.split(name);
@@ -35,26 +38,30 @@ pub fn of_split(
         _ => "some of these examples may be training examples".to_owned(),
     });
     Some(format!(
-        "the {name} examples are not those of the training, because {reason} ({} then, {} now): {known}",
+        "the run had other {} examples, because {reason} ({} then, {} now): {known}",
+        name.adjective(),
         group_digits(then.examples()),
         group_digits(examples.examples())
     ))
 }
 
-/// Returns a note on a file with training or validation examples of the checkpoint, or with some of their
-/// texts.
-pub fn of_file(
-    examples: &Examples,
-    fingerprint: Fingerprint,
-    checkpoint: &Checkpoint,
-) -> anyhow::Result<Option<String>> {
-    let Some(recorded) = checkpoint.progress()?.data else { return Ok(None) };
-    let usage = recorded.usage(fingerprint);
-    Ok(of_usage(usage).or_else(|| {
-        // The overrides describe the file.
-        let Resolved { config, .. } = checkpoint.saved.as_ref()?;
-        data::training_overlap(examples, config, &checkpoint.labels, recorded.train)
-    }))
+/// Returns a note on a file with training or validation examples of the checkpoint, with some of their
+/// texts, or that may have some.
+pub fn of_file(examples: &Examples, checkpoint: &Checkpoint) -> anyhow::Result<Option<String>> {
+    const UNKNOWN: &str = "some of these examples may be training examples";
+    let Some(recorded) = checkpoint.progress()?.data else {
+        return Ok(Some(format!("{UNRECORDED}: {UNKNOWN}")));
+    };
+    let usage = recorded.usage(examples.fingerprint(&checkpoint.labels));
+    // The overrides describe the file.
+    Ok(match (usage, &checkpoint.saved) {
+        (Usage::Unknown, Some(Resolved { config, .. })) => {
+            data::training_overlap(examples, config, &checkpoint.labels, recorded.train)
+                .unwrap_or_else(|reason| Some(format!("{UNKNOWN}: {reason}")))
+        }
+        (Usage::Unknown, None) => Some(UNKNOWN.to_owned()),
+        (usage, _) => of_usage(usage),
+    })
 }
 
 fn of_usage(usage: Usage) -> Option<String> {

@@ -130,12 +130,11 @@ fn length_table(evaluation: &Evaluation, width: usize) -> String {
 /// Formats the scores of both checkpoints and the McNemar test.
 pub fn of_comparison(
     first: &Path,
-    other: &Path,
     evaluation: &Evaluation,
     report: &ComparisonReport,
     width: usize,
 ) -> String {
-    let (first, other) = (first.display().to_string(), other.display().to_string());
+    let (first, other) = (first.display().to_string(), report.checkpoint.display().to_string());
     let counts = &report.comparison;
     let headings = ["checkpoint", "accuracy", "loss", "only correct"];
     let mut table = numbers(headings.map(String::from));

@@ -8,6 +8,7 @@ use clap::Args;
 use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
 use crate::cli::exit::SUCCESS;
 use crate::config::{Difference, inline_yaml};
+use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::format::group_digits;
 use crate::output::sanitize::printable;
@@ -55,23 +56,48 @@ pub fn run(args: DiffArgs) -> anyhow::Result<u8> {
             note(format!("{}: {error}", run.name));
         }
     }
-    let data = [0, 1].map(|run| runs[run].report.validation_data);
-    let have_scores = runs.iter().all(|run| run.validation().is_some());
-    match data {
-        [Some(a), Some(b)] if a != b => note(
-            "the runs have different validation examples: their validation scores are not comparable",
-        ),
-        [None, _] | [_, None] if have_scores => note(
-            "the validation examples of a run are not recorded (earlier version): if they differ, the \
-             scores are not comparable",
-        ),
-        _ => {}
+    for split in SCORED_SPLITS {
+        split.note_other_examples([&runs[0].report, &runs[1].report]).iter().for_each(note);
     }
     let mut text = field_lines(&runs, &differing, terminal_width());
     text.push(String::new());
     text.extend(score_lines(&runs, terminal_width()));
     print(&text.join("\n"))?;
     Ok(SUCCESS)
+}
+
+/// A split with scores.
+struct ScoredSplit {
+    name: &'static str,
+    score: fn(&RunReport) -> Option<Score>,
+    data: fn(&RunReport) -> Option<Fingerprint>,
+}
+
+const SCORED_SPLITS: [ScoredSplit; 2] = [
+    ScoredSplit {
+        name: "validation",
+        score: |run| run.scored.map(|scored| scored.validation),
+        data: |run| run.validation_data,
+    },
+    ScoredSplit { name: "test", score: |run| run.test, data: |run| run.test_data },
+];
+
+impl ScoredSplit {
+    /// Returns a note if the scores of the runs are not comparable, or may not be.
+    fn note_other_examples(&self, runs: [&RunReport; 2]) -> Option<String> {
+        let Self { name, score, data } = self;
+        let have_scores = runs.iter().all(|run| score(run).is_some());
+        match runs.map(data) {
+            [Some(a), Some(b)] if a != b => Some(format!(
+                "the runs have different {name} examples: their {name} scores are not comparable"
+            )),
+            [None, _] | [_, None] if have_scores => Some(format!(
+                "the {name} examples of a run are not recorded (earlier version): if they differ, the \
+                 {name} scores are not comparable"
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// Opens the run in a directory, or in a subdirectory of `runs`.
@@ -140,12 +166,7 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
             table.add(vec![title.into(), a, b, difference.unwrap_or_default()]);
         }
     };
-    type SplitScore = fn(&RunReport) -> Option<Score>;
-    let splits: [(&str, SplitScore); 2] = [
-        ("validation", |run| run.scored.map(|scored| scored.validation)),
-        ("test", |run| run.test),
-    ];
-    for (split, score) in splits {
+    for ScoredSplit { name: split, score, .. } in SCORED_SPLITS {
         let scores = reports.map(score);
         let both = match scores {
             [Some(a), Some(b)] => Some((a, b)),

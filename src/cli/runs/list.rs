@@ -151,8 +151,8 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let mut runs: Vec<NamedRun> = runs
         .map(|path| NamedRun { name: name(&path, directory), report: RunReport::read(&path) })
         .collect();
-    let reports = runs.iter().map(|run| &run.report);
-    let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(reports)));
+    let configs = runs.iter().filter_map(|run| run.report.config());
+    let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(configs)));
     sort.sort(&mut runs, args.reverse);
     let groups = ComparisonGroups::of(runs.iter().map(|run| &run.report));
     let is_grouped = groups.sets() > 1 && matches!(sort, SortKey::Score(_));

@@ -108,6 +108,8 @@ pub struct Entry<'a> {
     /// Fingerprint of the validation examples. Scores with different ones are not comparable.
     validation_data: Option<Fingerprint>,
     test: Option<Score>,
+    /// Fingerprint of the test examples.
+    test_data: Option<Fingerprint>,
     /// Epoch of the last validation or checkpoint, from 1; 0 before the first.
     epoch: usize,
     /// Maximum number of epochs.
@@ -139,6 +141,7 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             validation: report.scored.map(|scored| scored.validation),
             validation_data: report.validation_data,
             test: report.test,
+            test_data: report.test_data,
             epoch: report.epoch,
             epochs: report.epochs(),
             seconds: report.seconds,

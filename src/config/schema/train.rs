@@ -98,13 +98,18 @@ impl TrainConfig {
 
     /// Number of shards of a batch. `auto` is what this machine would choose.
     pub fn shard_count(&self) -> usize {
+        self.shards_for(cores())
+    }
+
+    /// Number of shards of a batch. `auto` is what a machine with this number of cores would choose.
+    pub fn shards_for(&self, cores: usize) -> usize {
         /// Each shard repeats the products of the words that it shares with others, and adds its
         /// gradients to theirs. More shards than this would cost more than more threads gain.
         const MAX: usize = 16;
         match (self.shards, self.token_budget) {
             (AutoNumber::Number(shards), _) => shards,
-            (AutoNumber::Auto, Some(_)) => cores().min(MAX),
-            (AutoNumber::Auto, None) => cores().min(MAX).min(self.batch_size / 2).max(1),
+            (AutoNumber::Auto, Some(_)) => cores.min(MAX),
+            (AutoNumber::Auto, None) => cores.min(MAX).min(self.batch_size / 2).max(1),
         }
     }
 
