@@ -100,14 +100,16 @@ impl OrderChange {
 
 impl fmt::Display for OrderChange {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let examples = match self.has_other_examples {
-            true => "the training examples have changed",
-            false if self.fields.is_empty() => "the training examples or their order have changed",
-            false => "the order of the training examples has changed",
-        };
-        match self.fields.is_empty() {
-            true => f.write_str(examples),
-            false => write!(f, "{examples}, with {}", self.fields.join(" and ")),
+        let fields = self.fields.join(", ");
+        match (self.has_other_examples, self.fields.is_empty()) {
+            (true, true) => f.write_str("the training examples have changed"),
+            (true, false) => {
+                write!(f, "the training examples and their order ({fields}) have changed")
+            }
+            (false, true) => f.write_str("the training examples or their order have changed"),
+            (false, false) => {
+                write!(f, "the order of the training examples ({fields}) has changed")
+            }
         }
     }
 }

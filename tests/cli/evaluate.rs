@@ -230,6 +230,9 @@ fn training_texts_in_other_data_are_counted() {
     assert!(!messages().contains("training text"), "{}", messages());
     fs::remove_file(dir.path("train.csv")).unwrap();
     assert!(!messages().contains("training text"), "{}", messages());
+    assert!(messages().contains("may be training examples: the training data cannot be read"));
+    let moved = dir.lstmtext("evaluate run --split validation");
+    assert_fails(moved, 1, &["train.csv", "--set data.train=PATH"]);
 }
 
 #[test]

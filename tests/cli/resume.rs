@@ -398,7 +398,7 @@ fn changed_training_examples_are_noted() {
         .stderr(contains("note: the training examples have changed since"));
     dir.train("--resume run --set train.epochs=6").stderr(contains("have changed").not());
     dir.train("--resume run --set train.epochs=8 --set train.batch_size=8").stderr(contains(
-        "note: the order of the training examples has changed, with train.batch_size",
+        "note: the order of the training examples (train.batch_size) has changed",
     ));
     let dir = dir.file("test.csv", csv(&examples(&["neg", "pos"], 50, 8)));
     dir.train("--resume run --set train.epochs=9")

@@ -273,6 +273,9 @@ fn runs_with_other_validation_examples_are_ranked_by_themselves() {
     let done = done.stderr(contains("note: the runs have 2 sets of validation examples"));
     assert_eq!(stdout(&done).matches("\n60 validation examples, ").count(), 2);
     assert_eq!(names(&list(&dir, "--sort name")), ["a", "b", "c", "d"]);
+    dir.lstmtext("plot runs --to picture --no-words").assert().success();
+    let (picture, data) = (dir.read("picture/curves.svg"), runs[0]["validation_data"].as_str());
+    assert!(picture.contains(&format!("({})", &data.unwrap()[3..11])), "the legend names the set");
     let diff =
         |a: &str, b: &str| stderr(&dir.lstmtext(&format!("runs diff {a} {b}")).assert().success());
     assert!(diff("a", "b").contains("different validation examples"));
