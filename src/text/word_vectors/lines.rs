@@ -37,7 +37,7 @@ impl Lines {
         self.line.clear();
         let mut reader = (&mut self.reader).take(MAX_LINE_LENGTH as u64 + 1);
         let read = reader.read_until(b'\n', &mut self.line);
-        let read = read.with_context(|| unreadable(&self.path, self.number as u64))?;
+        let read = read.with_context(|| unreadable(&self.path, self.number))?;
         if read == 0 {
             return Ok(false);
         }
