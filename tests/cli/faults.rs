@@ -8,7 +8,7 @@ use std::process::Command;
 use lstmtext::events::{self, ACCURACY, LEARNING_RATE, LOSS, SubRun};
 
 use crate::common::{TestDir, checkout, stderr};
-use crate::resume::assert_same_run;
+use crate::training::assert_same_run;
 
 /// Number of calls that are tried by default, spread over the whole run. `make fuzz` tries all.
 const SAMPLE: usize = 20;

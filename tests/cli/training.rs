@@ -146,3 +146,17 @@ impl Training {
         (status.code(), String::from_utf8(stderr).unwrap())
     }
 }
+
+/// Expects that two runs have the same weights, optimizer state, vocabulary, metrics and scores.
+pub fn assert_same_run(dir: &TestDir, a: &str, b: &str) {
+    let metrics = |run: &str| dir.read(&format!("{run}/metrics.jsonl"));
+    assert_eq!(metrics(a), metrics(b));
+    assert_eq!(dir.timeless_summary(a), dir.timeless_summary(b));
+    for part in ["best", "last"] {
+        for name in ["model.safetensors", "optimizer.safetensors", "vocabulary.json"] {
+            let bytes = |run: &str| dir.bytes(&format!("{run}/{part}/{name}"));
+            assert!(bytes(a) == bytes(b), "{part}/{name} differs");
+        }
+    }
+    assert_eq!(dir.read(&format!("{a}/config.yaml")), dir.read(&format!("{b}/config.yaml")));
+}
