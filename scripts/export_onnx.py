@@ -16,11 +16,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import onnx
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import torch_model
+try:
+    import onnx
+    import torch
+
+    import torch_model
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}; `make setup` installs what this script needs in .venv")
 
 
 def export(model: torch_model.Classifier, file: Path) -> None:

@@ -129,7 +129,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let mut data = PreparedData::prepare(resolved)?;
     setup::resolve_token_budget(&*backend, &mut data)?;
     message(format!(
-        "{}: {} in each of {}",
+        "{}: {} per round, {}",
         args.config.display(),
         pluralize(args.steps.get(), "step"),
         pluralize(args.rounds.get(), "round")

@@ -1,6 +1,7 @@
 //! Arguments that other programs have, and what does the same here.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
@@ -34,6 +35,11 @@ pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) ->
     let has = |name: &str| command.get_arguments().any(|arg: &Arg| arg.get_long() == Some(name));
     let fields = defaults();
     if !unknown.starts_with('-') {
+        if has("data") && Path::new(unknown).exists() {
+            let option = if Path::new(unknown).is_dir() { "--compare" } else { "--data" };
+            let path = quoted(unknown.as_ref());
+            return Some(format!("unknown argument {unknown}; use {option} {path}"));
+        }
         let (name, value) = unknown.split_once('=')?;
         let field = field_of_argument(name, &fields).filter(|_| has("set"))?;
         return Some(set_advice(unknown, &field, value));

@@ -17,7 +17,7 @@ use super::texts::{TextArgs, TextsCheck};
 use crate::backend::Backends;
 use crate::config::Column;
 use crate::io::spool::is_stdin;
-use crate::output::format::group_digits;
+use crate::output::format::{group_digits, share};
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};
 use crate::output::{
@@ -111,38 +111,62 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let batch_size = args.batch_size.get();
     if !streams {
         let texts = columns.from_arguments(args.texts.texts, args.texts.inputs)?;
-        let unknown = writer.write(classifier, &texts, batch_size)?;
-        note_unknown(unknown, texts[0].len());
+        writer.write(classifier, &texts, batch_size)?.note();
         return Ok(SUCCESS);
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
     let mut lines = lines(&file, &columns, limit.min(MAX_READ_AHEAD))?;
-    let (mut unknown, mut examples) = (0, 0);
+    let mut counts = Counts::default();
     loop {
         let first = lines.count() + 1;
         let Some(texts) = lines.next_batch(limit)? else { break };
         check.check(&texts)?;
         let (texts, error) = columns.parse_lines(texts, first);
-        unknown += writer.write(classifier, &texts, batch_size)?;
-        examples += texts[0].len();
+        counts.add(writer.write(classifier, &texts, batch_size)?);
         if let Some(error) = error {
             return Err(error);
         }
     }
     check.finish();
-    note_unknown(unknown, examples);
+    counts.note();
     if lines.invalid() > 1 {
         note(format!("{} lines are not valid UTF-8", group_digits(lines.invalid())));
     }
     Ok(SUCCESS)
 }
 
-/// Notes how many examples have a text of which the model knows nothing.
-fn note_unknown(unknown: usize, examples: usize) {
-    if unknown > 0 {
-        let (unknown, examples) = (group_digits(unknown), group_digits(examples));
-        note(format!("{unknown} of {examples} texts have no known word"));
+/// Numbers of examples.
+#[derive(Default)]
+struct Counts {
+    examples: usize,
+    /// Those with an empty text.
+    empty: usize,
+    /// Others with a text of which the model knows nothing.
+    unknown: usize,
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.examples += other.examples;
+        self.empty += other.empty;
+        self.unknown += other.unknown;
+    }
+
+    /// Notes how many examples have texts of which the model knows nothing.
+    fn note(&self) {
+        for (count, one, several) in [
+            (self.empty, "is empty", "are empty"),
+            (self.unknown, "has no known word", "have no known word"),
+        ] {
+            if count > 0 {
+                note(format!(
+                    "{} {}",
+                    share(count, self.examples, "texts"),
+                    if count == 1 { one } else { several }
+                ));
+            }
+        }
     }
 }
 
@@ -200,16 +224,16 @@ impl Writer<'_> {
         fields
     }
 
-    /// Classifies and prints examples. `texts` has the texts of each column. Returns the number of
-    /// examples with a text of which the model knows nothing.
+    /// Classifies and prints examples. `texts` has the texts of each column. Returns their numbers.
     fn write(
         &self,
         classifier: &Classifier,
         texts: &[Vec<String>],
         batch_size: usize,
-    ) -> anyhow::Result<usize> {
-        if texts[0].is_empty() {
-            return Ok(0);
+    ) -> anyhow::Result<Counts> {
+        let examples = texts[0].len();
+        if examples == 0 {
+            return Ok(Counts::default());
         }
         let mut out = String::new();
         let inputs = classifier.encode(texts)?;
@@ -223,7 +247,11 @@ impl Writer<'_> {
             OutputFormat::Tsv | OutputFormat::Csv => print_data(&out),
             OutputFormat::Jsonl => print_json_lines(&out),
         }?;
-        Ok(classifier.unknown_examples(&inputs))
+        let is_empty =
+            |example: &usize| texts.iter().any(|texts| texts[*example].trim().is_empty());
+        let empty = (0..examples).filter(is_empty).count();
+        let unknown = classifier.unknown_examples(&inputs).saturating_sub(empty);
+        Ok(Counts { examples, empty, unknown })
     }
 
     /// Formats the prediction of an example in the format of the output.

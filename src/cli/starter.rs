@@ -57,12 +57,14 @@ fn instead_of_configuration(path: &Path) -> Option<String> {
     };
     let lines: String =
         data.iter().map(|(name, value)| format!("  {name}: {}\n", inline_yaml(value))).collect();
+    let has_columns = data.iter().any(|(name, _)| *name == "label_column");
     let kind = if path.is_dir() { "directory" } else { "file" };
     let file = new_name(path)?;
     Some(format!(
-        "\"{shown}\" is a data {kind}, not a configuration; save these lines as {} and pass that file \
+        "\"{shown}\" is a data {kind}, not a configuration; save these lines as {}{} and pass that file \
          instead:\n\ndata:\n{lines}",
-        quoted_path(&file)
+        quoted_path(&file),
+        if has_columns { ", check the columns" } else { "" }
     ))
 }
 
@@ -273,7 +275,9 @@ fn text_and_label(
     let rank = |column: &usize| {
         let name = names[*column].trim().to_lowercase();
         let is_label = has_header && LABELS.contains(&name.as_str());
-        (!is_label, counts[column], *column)
+        // A row with an empty label is broken.
+        let empty = rows.iter().filter(|row| row[*column].trim().is_empty()).count();
+        (10 * empty > rows.len(), !is_label, counts[column], *column)
     };
     let candidates = counts.keys().copied().filter(|column| counts[column] >= 2);
     Some((text, candidates.min_by_key(rank)?))

@@ -59,6 +59,18 @@ pub struct Collector {
     pub unknown: Vec<Vec<String>>,
 }
 
+/// Returns the fault of a section that has a single value.
+fn no_mapping(path: &[String], value: &Value) -> Fault {
+    let advice = match path {
+        [train, section] if train == "train" && section == "early_stopping" => {
+            "; train.early_stopping.patience: null turns it off"
+        }
+        _ => "",
+    };
+    let message = format!("found {}, expected a mapping of fields{advice}", found(value));
+    Fault { path: path.to_owned(), message }
+}
+
 /// Reads the fields of one section.
 pub struct SectionReader<'a> {
     path: Vec<String>,
@@ -92,8 +104,7 @@ impl<'a> SectionReader<'a> {
             Value::Mapping(mapping) => mapping.clone(),
             Value::Null => Mapping::new(),
             other => {
-                let message = format!("found {}, expected a mapping of fields", found(other));
-                collector.faults.push(Fault { path: path.clone(), message });
+                collector.faults.push(no_mapping(&path, other));
                 Mapping::new()
             }
         };
@@ -103,7 +114,11 @@ impl<'a> SectionReader<'a> {
     /// Creates a reader for the subsection `name`.
     pub fn section(&mut self, name: &str, description: String) -> SectionReader<'_> {
         let path = self.path_to(name);
-        let value = self.mapping.shift_remove(name).unwrap_or(Value::Null);
+        let value = self.mapping.shift_remove(name);
+        if value == Some(Value::Null) {
+            self.collector.faults.push(no_mapping(&path, &Value::Null));
+        }
+        let value = value.unwrap_or(Value::Null);
         self.collector.fields.push(Field {
             path: path.clone(),
             description,

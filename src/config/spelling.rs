@@ -1,9 +1,10 @@
-//! Tells which values of a document are texts. Texts keep their spelling: a version `1.10` is not
+//! Tells which values of a document are texts, and which are sections. Texts keep their spelling: a version `1.10` is not
 //! `1.1`.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use super::fields::Field;
 use super::schema::{CASES, SWEEP, defaults, input_fields};
 
 /// Names of the fields that hold text, with `*` in place of the name of an input.
@@ -11,6 +12,21 @@ static TEXT_FIELDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let fields = defaults().into_iter().chain(input_fields("*"));
     fields.filter(|field| field.is_text).map(|field| field.path.join(".")).collect()
 });
+
+/// Paths of the sections, with `*` in place of the name of an input.
+static SECTIONS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let fields = defaults().into_iter().chain(input_fields("*"));
+    fields.filter(Field::is_section).map(|field| field.path.join(".")).collect()
+});
+
+/// Returns true if the value at `path` is a section.
+pub fn is_section(path: &[String]) -> bool {
+    let mut names: Vec<&str> = path.iter().map(String::as_str).collect();
+    if let ["inputs", name, ..] = &mut names[..] {
+        *name = "*";
+    }
+    SECTIONS.contains(&names.join("."))
+}
 
 /// Returns true if the scalar at `path`, within `lists` sequences, is text. A null that is the whole
 /// value of a field stands for no value.

@@ -68,6 +68,15 @@ fn unknown_fields_get_a_suggestion() {
         faults("data: {train: x.csv}\ntrain: 5\n", &[]),
         ["test.yaml:2:1: train: found 5, expected a mapping of fields"]
     );
+    parse_ok("data: {train: x.csv}\ntrain:\n  # epochs: 3\n  early_stopping:\n");
+    assert_eq!(
+        faults("data: {train: x.csv}\nmodel: ~\n", &["train.early_stopping=null"]),
+        [
+            "test.yaml:2:1: model: found null, expected a mapping of fields",
+            "--set train.early_stopping: found null, expected a mapping of fields; \
+             train.early_stopping.patience: null turns it off",
+        ]
+    );
 }
 
 #[test]

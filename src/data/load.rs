@@ -173,6 +173,13 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
         splits.notes.extend(note);
     }
     let advice = |name: &str| {
+        let examples = splits.train.len();
+        if splits.labels.len() == examples && examples > 2 {
+            return format!(
+                "there are no {name} examples: each of the {examples} labels occurs once; check \
+                 data.label_column"
+            );
+        }
         format!(
             "there are no {name} examples; set data.{name}, or increase data.split.{name} (texts \
              that are alike stay in one split, so a large group of them may not fit, and one text of \

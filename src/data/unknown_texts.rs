@@ -3,7 +3,7 @@
 use super::Examples;
 use super::text_faults::{is_unsegmented, unfit_tokenizer};
 use crate::config::{Input, Inputs};
-use crate::output::format::{group_digits, pluralize};
+use crate::output::format::{pluralize, share};
 use crate::text::{Corpus, Encoder};
 
 /// Fraction of the texts from which on a note advises what to change.
@@ -25,23 +25,23 @@ pub fn notes(
         let is_empty = |row: &&u32| tokenized.text(**row as usize).is_empty();
         let empty = examples.rows.iter().filter(is_empty).count();
         let unknown = encoder.unknown_texts(corpus) - empty;
-        let mut note = |count: usize, fault: &str, advice: &dyn Fn() -> String| {
+        let mut note = |count: usize, [one, several]: [&str; 2], advice: &dyn Fn() -> String| {
             let texts = corpus.len();
             let advice = if count as f64 >= MANY * texts as f64 { advice() } else { String::new() };
-            let (count, texts) = (group_digits(count), group_digits(texts));
+            let fault = if count == 1 { one } else { several };
             let input = input.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
-            notes.push(format!("{input}{count} of {texts} {name} {fault}{advice}"));
+            notes.push(format!("{input}{} {fault}{advice}", share(count, texts, name)));
         };
         if empty > 0 {
             let check = || format!("; remove them, or check {}", input.field("column"));
-            note(empty, "are empty", &check);
+            note(empty, ["is empty", "are empty"], &check);
         }
         if unknown > 0 {
             let advice = || match is_unsegmented(input, tokenized, &examples.rows) {
                 true => String::new(),
                 false => vocabulary_advice(input, encoder),
             };
-            note(unknown, "have no known word", &advice);
+            note(unknown, ["has no known word", "have no known word"], &advice);
         }
     }
     notes

@@ -23,6 +23,11 @@ pub fn pluralize(count: usize, noun: &str) -> String {
     format!("{} {noun}{plural}", group_digits(count))
 }
 
+/// Formats a part of a number of things: 3 of 1,200 texts.
+pub fn share(count: usize, total: usize, nouns: &str) -> String {
+    format!("{} of {} {nouns}", group_digits(count), group_digits(total))
+}
+
 /// Formats hours, minutes and seconds as 1:02:03, or as 0:07 below an hour.
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

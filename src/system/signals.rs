@@ -24,7 +24,7 @@ pub struct Messages {
 }
 
 const TRAINING: Messages = Messages {
-    first: "\nsaving after this step; press Ctrl-C again to quit without saving\n",
+    first: "\nsaving after this step; Ctrl-C again quits at once\n",
     second: "\nquit without saving; the last checkpoint is unchanged\n",
 };
 

@@ -43,7 +43,7 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
     ] {
         let mut command = dir.lstmtext("train");
         command.arg(data);
-        let message = assert_fails(command, 2, &["save these lines as "]);
+        let message = assert_fails(command, 2, &["save these lines as ", "pass that file instead"]);
         let lines = &message[message.find("\ndata:\n").unwrap()..];
         assert!(lines.lines().count() <= 7, "{message}");
         dir = dir.file("mine.yaml", lines);
@@ -52,6 +52,11 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
     }
     assert_fails(dir.lstmtext("summary reviews.csv"), 2, &["stars", "save these lines"]);
     for (name, content, answer) in [
+        (
+            "sparse.csv",
+            "id,Comment,Happy?,country\n1,a good one,yes,\n2,a bad one,no,DE\n3,a fair one,yes,\n",
+            "label_column: \"Happy?\"\n",
+        ),
         ("plain", "text,label\na good one,pos\na bad one,neg\n", "  format: csv\n"),
         ("data.yaml", "text\tlabel\na good one\tpos\na bad one\tneg\n", "  format: tsv\n"),
         ("data.bin", "__label__a good\n__label__b bad\n", "  format: fasttext\n"),
@@ -70,6 +75,13 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
     std::fs::write(dir.path("utf16.csv"), utf16).unwrap();
     assert_fails(dir.lstmtext("train utf16.csv"), 2, &["utf16.csv", "iconv -f UTF-16"]);
     assert_fails(dir.lstmtext("train nothere.csv"), 2, &["nothere.csv", "No such file"]);
+    let dir = dir.file("c.yaml", "data: {train: semicolons.csv}\n");
+    let separator = "separated by \";\": save the file as CSV with commas";
+    assert_fails(dir.lstmtext("train c.yaml"), 1, &["found text;label", separator]);
+    let rows: String = (0..9).map(|row| format!("word{row} and more,{row}\n")).collect();
+    let dir = dir.file("ids.csv", format!("text,label\n{rows}"));
+    let ids = dir.lstmtext("train c.yaml --set data.train=ids.csv");
+    assert_fails(ids, 1, &["each of the 9 labels occurs once; check data.label_column"]);
     let dir = dir.file("one.csv", "x\n1\n2\n").file("broken.yaml", "a: [");
     assert_fails(dir.lstmtext("train one.csv"), 2, &["is a data file, not a configuration"]);
     assert_fails(dir.lstmtext("train broken.yaml"), 2, &["broken.yaml:2:1: invalid YAML"]);
@@ -117,6 +129,9 @@ fn arguments_of_other_programs_are_answered_with_ours() {
     assert_fails(dir.lstmtext("data stats x.yaml --lr 1"), 2, &["--set train.learning_rate=1"]);
     assert_fails(dir.lstmtext("runs --lr 1"), 2, &["unexpected argument '--lr'"]);
     assert_fails(dir.lstmtext("predict x --json"), 2, &["use --format jsonl"]);
+    let dir = dir.file("more.csv", "text,label\n").file("b/config.yaml", "");
+    assert_fails(dir.lstmtext("evaluate x more.csv"), 2, &["use --data more.csv"]);
+    assert_fails(dir.lstmtext("evaluate x b"), 2, &["use --compare b"]);
     let answer = "--set train.validation_batch_size=3";
     assert_fails(dir.lstmtext("evaluate x --batch-size 3"), 2, &[answer]);
 }

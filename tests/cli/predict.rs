@@ -240,10 +240,11 @@ fn texts_without_a_known_word_are_counted() {
     let dir = TestDir::with_run();
     for texts in ["pos1 new\nnew\n\n?\n", "pos1\nnew\n\nnew1\n"] {
         let done = dir.lstmtext("predict run").write_stdin(texts).assert().success();
-        assert_eq!(stderr(&done), "note: 3 of 4 texts have no known word\n");
+        let notes = "note: 1 of 4 texts is empty\nnote: 2 of 4 texts have no known word\n";
+        assert_eq!(stderr(&done), notes);
     }
     let done = dir.lstmtext("predict run new").assert().success();
-    assert_eq!(stderr(&done), "note: 1 of 1 texts have no known word\n");
+    assert_eq!(stderr(&done), "note: 1 of 1 texts has no known word\n");
 }
 
 #[test]

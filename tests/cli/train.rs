@@ -437,7 +437,7 @@ fn unknown_texts(dir: &TestDir, line: &str) -> Vec<String> {
     let lines = stderr(&done) + &stdout(&done);
     let is_about = |line: &&str| {
         line.starts_with("note: ")
-            && ["known word", "are empty", "script"].iter().any(|part| line.contains(part))
+            && ["known word", " empty", "script"].iter().any(|part| line.contains(part))
     };
     lines.lines().filter(is_about).map(str::to_owned).collect()
 }
@@ -457,23 +457,23 @@ fn texts_of_which_nothing_is_known_are_counted() {
         .file("validation.csv", "text,label\nbad,neg\ngood,pos\n,pos\nnew,neg\n")
         .file("c.yaml", yaml);
     let notes = unknown_texts(&dir, "train c.yaml --out run");
-    let empty = "are empty; remove them, or check data.text_column";
+    let empty = "empty; remove them, or check data.text_column";
     let rare =
-        "have no known word; lower text.min_count, which drops words that occur less than 2 times";
+        "no known word; lower text.min_count, which drops words that occur less than 2 times";
     let expected = [
-        format!("note: 20 of 80 training texts {empty}"),
-        format!("note: 20 of 80 training texts {rare}"),
-        format!("note: 1 of 4 validation texts {empty}"),
-        format!("note: 1 of 4 validation texts {rare}"),
+        format!("note: 20 of 80 training texts are {empty}"),
+        format!("note: 20 of 80 training texts have {rare}"),
+        format!("note: 1 of 4 validation texts is {empty}"),
+        format!("note: 1 of 4 validation texts has {rare}"),
     ];
     assert_eq!(notes, expected);
     let stats = unknown_texts(&dir, "data stats c.yaml");
     assert_eq!(stats[1], expected[1]);
     let evaluated = unknown_texts(&dir, "evaluate run --data validation.csv");
-    assert_eq!(evaluated[1], format!("note: 1 of 4 texts {rare}"));
+    assert_eq!(evaluated[1], format!("note: 1 of 4 texts has {rare}"));
     let all = unknown_texts(&dir, "train c.yaml --out all --set text.min_count=1");
     assert_eq!(all.len(), 3, "{all:?}");
-    assert_eq!(all[2], "note: 1 of 4 validation texts have no known word");
+    assert_eq!(all[2], "note: 1 of 4 validation texts has no known word");
 }
 
 /// Chinese has no spaces, so that every clause would be a word of its own.

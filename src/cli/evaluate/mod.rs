@@ -17,7 +17,7 @@ use crate::data::{self, Dataset, Examples, Fingerprint, SplitName, unknown_texts
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::io::spool::Spooled;
 use crate::objective::Objective;
-use crate::output::format::join_names;
+use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
 use crate::run::checkpoint::Checkpoint;
 
@@ -122,7 +122,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     };
     if let Some(file) = &args.errors {
         let count = file.write(&predictions, &examples, labels, config)?;
-        message(format!("{}: {count} mistakes, the most confident first", file.path().display()));
+        let order = if count > 1 { ", the most confident first" } else { "" };
+        let mistakes = pluralize(count, "mistake");
+        message(format!("{}: {mistakes}{order}", file.path().display()));
     }
     let report = Report {
         checkpoint: first.checkpoint.path.clone(),

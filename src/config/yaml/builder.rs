@@ -8,7 +8,7 @@ use super::events::{Event, Kind};
 use super::positions::{Key, Position, Positions};
 use super::problem::{MAX_DEPTH, Problem};
 use super::scalar::plain;
-use crate::config::spelling::is_text;
+use crate::config::spelling::{is_section, is_text};
 use crate::config::value::FieldValue;
 
 /// Maximum number of values, with each alias counted as what it stands for.
@@ -87,6 +87,10 @@ impl Builder<'_> {
 
     /// Returns the value of a plain scalar: of one in a text field, its spelling.
     fn plain(&self, text: &str) -> Value {
+        if text.is_empty() && is_section(&self.path) {
+            // A section of which all fields are commented out.
+            return Value::Mapping(Mapping::new());
+        }
         let value = plain(text);
         let is_exact = String::from_yaml(&value).is_some_and(|read| read == text);
         match !is_exact && is_text(&self.path, self.lists, value.is_null()) {

@@ -139,8 +139,9 @@ impl Layout {
                      from 1"
                 )),
                 (None, _) => Err(format!(
-                    "expected a column \"{name}\", found {}",
-                    excerpt(&header.join(", "))
+                    "expected a column \"{name}\", found {}{}",
+                    excerpt(&header.join(", ")),
+                    separator_advice(header)
                 )),
             }
         };
@@ -205,5 +206,18 @@ impl Layout {
             texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
             label: field(self.label)?.trim().to_owned(),
         }))
+    }
+}
+
+/// Returns advice if a header has a single column that contains the separators of another format.
+fn separator_advice(header: &[String]) -> String {
+    let [only] = header else { return String::new() };
+    match [';', '\t', '|', ','].into_iter().find(|separator| only.contains(*separator)) {
+        Some('\t') => "; the columns are separated by tabs: set data.format to tsv".to_owned(),
+        Some(',') => "; the columns are separated by commas: set data.format to csv".to_owned(),
+        Some(other) => {
+            format!("; the columns are separated by \"{other}\": save the file as CSV with commas")
+        }
+        None => String::new(),
     }
 }
