@@ -1,5 +1,6 @@
 //! Runs that are interrupted or killed: resumed, they end like one that was never interrupted.
 
+use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::Duration;
 
@@ -153,7 +154,16 @@ fn a_checkpoint_renamed_for_replacement_is_restored() {
 #[test]
 fn closing_the_terminal_interrupts_a_run_like_ctrl_c() {
     let dir = with_noise(PLATEAU);
-    let mut training = Training::start(&dir, &format!("long.yaml --out run {ENDLESS}"));
+    let mut command = dir.process(&format!("train long.yaml --out run {ENDLESS}"));
+    // SAFETY: signal is safe to call between fork and exec, and installs no handler.
+    unsafe {
+        command.pre_exec(|| {
+            // The tests may run under nohup.
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    let mut training = Training::spawn(&mut command);
     training.wait_for_validations(&dir, "run", 1);
     let (code, stderr) = training.stop(libc::SIGHUP);
     assert_eq!(code, Some(129), "{stderr}");

@@ -1,6 +1,7 @@
 //! Training processes that tests stop.
 
-use std::process::{Child, Command, Output};
+use std::io::Read;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -141,9 +142,15 @@ impl Training {
     /// Sends a signal and waits for the process to end. Returns exit code and stderr.
     pub fn stop(self, signal: i32) -> (Option<i32>, String) {
         self.signal(signal);
-        let Output { status, stdout, stderr } = self.process.wait_with_output().unwrap();
-        assert!(stdout.is_empty(), "an unfinished run prints no result");
-        (status.code(), String::from_utf8(stderr).unwrap())
+        let mut process = self.process;
+        let stdout = process.stdout.take();
+        let ended = wait(process);
+        let mut result = String::new();
+        if let Some(mut stdout) = stdout {
+            stdout.read_to_string(&mut result).unwrap();
+        }
+        assert!(result.is_empty(), "an unfinished run prints no result");
+        ended
     }
 }
 
