@@ -27,7 +27,7 @@ struct Report {
     /// Vector instructions of the native backend.
     cpu_instructions: String,
     cuda_devices: Vec<String>,
-    /// Why there is no CUDA device, if there is none.
+    /// Reason why there is no CUDA device, if there is none.
     no_cuda_because: Option<String>,
 }
 

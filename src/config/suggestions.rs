@@ -3,7 +3,7 @@
 use super::fields::{Fault, Field};
 
 /// Names that Keras, PyTorch and other libraries give to fields of the configuration.
-pub const SYNONYMS: [(&str, &str); 57] = [
+pub const SYNONYMS: [(&str, &str); 58] = [
     ("lr", "train.learning_rate"),
     ("maxlen", "text.max_length"),
     ("max_len", "text.max_length"),
@@ -61,6 +61,7 @@ pub const SYNONYMS: [(&str, &str); 57] = [
     ("test_file", "data.test"),
     ("text_col", "data.text_column"),
     ("label_col", "data.label_column"),
+    ("label", "data.label_column"),
 ];
 
 /// Minimum Jaro-Winkler similarity of a suggestion from the same section.
@@ -121,8 +122,13 @@ pub fn unknown_field(path: &[String], fields: &[Field]) -> String {
     };
     let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == name);
     let all: Vec<&Field> = fields.iter().collect();
-    let guess = most_similar(&siblings, SIMILAR_IN_SECTION)
-        .or_else(|| synonym.map(|(_, ours)| (*ours).to_owned()))
+    let section = format!("{}.", path[..depth].join("."));
+    let synonym = synonym.map(|(_, ours)| (*ours).to_owned());
+    let guess = synonym
+        .clone()
+        .filter(|field| field.starts_with(&section))
+        .or_else(|| most_similar(&siblings, SIMILAR_IN_SECTION))
+        .or(synonym)
         .or_else(|| most_similar(&all, SIMILAR_ELSEWHERE));
     match guess {
         Some(guess) => format!("unknown field; did you mean {guess}?"),

@@ -55,6 +55,10 @@ fn unknown_fields_get_a_suggestion() {
         ["--set units: unknown field; did you mean model.lstm.units?"]
     );
     assert_eq!(
+        faults("data: {train: x.csv, label: y}\n", &[]),
+        ["test.yaml:1:22: data.label: unknown field; did you mean data.label_column?"]
+    );
+    assert_eq!(
         faults("data: {train: x.csv}\n", &["train.lr=1"]),
         ["--set train.lr: unknown field; did you mean train.learning_rate?"]
     );

@@ -68,7 +68,7 @@ impl Resume {
     }
 }
 
-/// What has changed the examples of an epoch or their order since the checkpoint.
+/// Change of the examples of an epoch or of their order since the checkpoint.
 struct OrderChange {
     /// The set of training examples is another one.
     has_other_examples: bool,

@@ -141,7 +141,13 @@ fn syntax_error(error: &libyaml_safer::Error) -> Problem {
     let is_misaligned = ["mapping values are not allowed", "did not find expected key"]
         .into_iter()
         .any(|symptom| problem.contains(symptom));
-    let advice = if is_misaligned { "; check the indentation and quotes" } else { "" };
+    let advice = match problem {
+        _ if is_misaligned => "; check the indentation and quotes",
+        problem if problem.contains("cannot start any token") => {
+            "; indent with spaces instead of tabs, and quote a text that begins with @, % or `"
+        }
+        _ => "",
+    };
     let context = match (error.context(), error.context_mark().map(position)) {
         (Some(context), Some((line, _)))
             if Some(line) != error.problem_mark().map(|mark| position(mark).0) =>

@@ -117,7 +117,11 @@ fn faults_of_the_grammar_have_positions_and_reasons() {
             "a: [1,\nb: 2\n",
             "3:1: did not find expected ',' or ']', while parsing a flow sequence from line 1",
         ),
-        ("a:\n\tb: 1\n", "2:1: found character that cannot start any token, while scanning"),
+        (
+            "a:\n\tb: 1\n",
+            "2:1: found character that cannot start any token, while scanning for the next token; \
+             indent with spaces instead of tabs",
+        ),
         ("a: *b\n", "1:4: unknown anchor"),
         ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
         ("a: !foo 1\n", "1:4: the tag !foo has no meaning in a configuration; remove it"),
