@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use super::encoding::MARKS;
 pub use super::encoding::{Survey, wide_encoding};
 use super::files;
+use super::limits::LimitedReader;
 pub use super::limits::{Limit, Limits, MAX_LINE_MB, MB};
 use super::spool::{is_spooled, is_stdin, open_copy};
 use crate::output::shell::quoted_path;
@@ -108,13 +109,7 @@ fn decompress(
         None => Box::new(packed),
     };
     let unpacked = if compression.is_some() { limits.unpacked } else { Limit::NONE };
-    let limited = LimitedReader {
-        source: plain,
-        limits: Limits { unpacked, ..limits },
-        line: 1,
-        line_bytes: 0,
-        bytes: 0,
-    };
+    let limited = LimitedReader::new(plain, Limits { unpacked, ..limits });
     Ok((limited, compression))
 }
 
@@ -220,40 +215,6 @@ fn read_start(source: &mut impl Read, signatures: &[&[u8]]) -> io::Result<Vec<u8
         }
     }
     Ok(start)
-}
-
-/// A reader that fails when its limits are exceeded.
-struct LimitedReader<R> {
-    source: R,
-    limits: Limits,
-    /// Number of the current line, from 1.
-    line: u64,
-    /// Bytes of the current line so far.
-    line_bytes: u64,
-    bytes: u64,
-}
-
-impl<R: Read> Read for LimitedReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        let read = &buffer[..length];
-        self.bytes += length as u64;
-        if self.bytes > self.limits.unpacked.bytes {
-            return Err(io::Error::other(self.limits.unpacked.exceeded("the decompressed size")));
-        }
-        match read.iter().rposition(|byte| *byte == b'\n') {
-            Some(last) => {
-                self.line += read[..=last].iter().filter(|byte| **byte == b'\n').count() as u64;
-                self.line_bytes = (length - last - 1) as u64;
-            }
-            None => self.line_bytes += length as u64,
-        }
-        if self.line_bytes > self.limits.line.bytes {
-            let line = format!("line {}", self.line);
-            return Err(io::Error::other(self.limits.line.exceeded(&line)));
-        }
-        Ok(length)
-    }
 }
 
 fn extension(path: &Path) -> Option<String> {

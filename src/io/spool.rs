@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, ensure};
 
-use super::limits::Limit;
+use super::limits::{Limit, LimitedReader, Limits};
 
 /// Copies by the names of their streams.
 static COPIES: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
@@ -35,8 +35,8 @@ impl Spooled {
     /// Copies a stream, `-` for stdin. Returns `None` if `path` can be read in place or does not exist.
     ///
     /// # Errors
-    /// Returns an error if the stream cannot be copied or exceeds the limit.
-    pub fn of(path: &Path, limit: Limit) -> anyhow::Result<Option<Self>> {
+    /// Returns an error if the stream cannot be copied, or if it or a line exceeds its limit.
+    pub fn of(path: &Path, limits: Limits) -> anyhow::Result<Option<Self>> {
         // A file that is redirected to /dev/stdin has no name that tells its format.
         let is_stream = |path: &Path| {
             let is_file = |file: Metadata| file.is_file() && !path.starts_with("/dev");
@@ -51,7 +51,9 @@ impl Spooled {
         } else {
             return Ok(None);
         };
-        let mut source = source.take(limit.bytes.saturating_add(1));
+        let (limit, lines) = (limits.unpacked, Limits { unpacked: Limit::NONE, ..limits });
+        // A compressed stream has line breaks by chance, far more often than the limit demands.
+        let mut source = LimitedReader::new(source, lines).take(limit.bytes.saturating_add(1));
         let mut copy = || -> io::Result<(File, u64)> {
             let mut file = tempfile::tempfile()?;
             let bytes = io::copy(&mut source, &mut file)?;
@@ -121,8 +123,9 @@ mod tests {
             thread::spawn(move || fs::write(fifo, bytes).unwrap())
         };
         let limit = Limit { bytes: 8, field: None };
+        let limits = Limits { unpacked: limit, ..Limits::NONE };
         let writer = write(b"12345678");
-        let spooled = Spooled::of(&fifo, limit).unwrap().unwrap();
+        let spooled = Spooled::of(&fifo, limits).unwrap().unwrap();
         writer.join().unwrap();
         assert_eq!(spooled.path(), fifo);
         for _ in 0..2 {
@@ -133,12 +136,17 @@ mod tests {
         drop(spooled);
         assert!(!is_spooled(&fifo) && input::open(&fifo).is_err());
         let writer = write(b"123456789");
-        let error = Spooled::of(&fifo, limit).err().unwrap().to_string();
+        let error = Spooled::of(&fifo, limits).err().unwrap().to_string();
         assert!(error.contains("exceeds"), "{error}");
+        writer.join().unwrap();
+        let writer = write(b"12\n1234");
+        let lines = Limits { line: Limit { bytes: 3, field: None }, ..Limits::NONE };
+        let error = format!("{:#}", Spooled::of(&fifo, lines).err().unwrap());
+        assert!(error.contains("line 2 exceeds"), "{error}");
         writer.join().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         for name in ["file", "none", ""] {
-            assert!(Spooled::of(&directory.path().join(name), limit).unwrap().is_none());
+            assert!(Spooled::of(&directory.path().join(name), limits).unwrap().is_none());
         }
     }
 }

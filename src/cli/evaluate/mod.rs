@@ -234,7 +234,7 @@ fn predict_same_examples(
 /// Copies a stream with examples, and sets its format. Without an extension of its own, it has the format
 /// of the run's training data.
 fn spool(path: &Path, config: &mut DataConfig) -> anyhow::Result<Option<Spooled>> {
-    let Some(copy) = Spooled::of(path, data::limits(config).unpacked)? else { return Ok(None) };
+    let Some(copy) = Spooled::of(path, data::limits(config))? else { return Ok(None) };
     if config.format == Format::Auto {
         let format = data::format_of(path).or_else(|_| data::format_of(&config.train));
         config.format = format.unwrap_or(Format::Auto);
