@@ -144,7 +144,7 @@ pub fn add_observers<'a>(
     trainer.add_observer(TensorBoard::new(data, run.path())?);
     trainer.add_observer(MetricsFiles::new(run.clone()));
     trainer.add_observer(CheckpointWriter::new(data, run.clone()));
-    trainer.add_observer(Console::new(data.resolved.config.train.epochs));
+    trainer.add_observer(Console::new(&data.resolved.config.train));
     Ok(())
 }
 

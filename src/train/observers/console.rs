@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
+use crate::config::{StoppingMetric, TrainConfig};
 use crate::objective::metrics::Score;
 use crate::output::format::{format_duration, group_digits, pluralize};
 use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, message_width, note};
@@ -19,6 +20,7 @@ const HEADINGS: [&str; 5] =
 pub struct Console {
     bar: ProgressBar,
     epochs: usize,
+    metric: StoppingMetric,
     /// The current epoch.
     epoch: usize,
     /// Number of epochs after the current one.
@@ -34,12 +36,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Creates a console for a run of this number of epochs.
-    pub fn new(epochs: usize) -> Self {
+    /// Creates a console for a run with these settings.
+    pub fn new(config: &TrainConfig) -> Self {
         let now = Instant::now();
         Self {
             bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
-            epochs,
+            epochs: config.epochs,
+            metric: config.early_stopping.metric,
             epoch: 0,
             epochs_left: 0,
             epoch_start: now,
@@ -168,7 +171,8 @@ impl Observer for Console {
                 format!("no improvement in {}", pluralize(progress.waited, "validation"))
             }
         };
-        message(format!("stopped: {reason}; best was epoch {best}"));
+        let metric = self.metric.as_str().replace('_', " ");
+        message(format!("stopped: {reason}; best was epoch {best} by {metric}"));
     }
 
     fn interrupted(&mut self, _: u64, _: &dyn Learner) -> anyhow::Result<()> {
