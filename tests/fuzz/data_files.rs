@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lstmtext::data;
+use lstmtext::data::{self, Recognizer};
 use lstmtext::text::{Vocabulary, read_vectors};
 
 use crate::configurations::resolved;
@@ -67,6 +67,29 @@ fn babi() {
         ", format: babi",
         &[b"1 A b.\n2 Who?\tA\t1\n3 C d.\n4 Who?\tC\t3\n1 E.\n2 F?\tE\n"],
     );
+}
+
+/// Files of texts, which must be no data files.
+#[test]
+fn texts() {
+    let config = resolved("data: {train: x}\n").config;
+    let labels = ["x", "y"].map(str::to_owned);
+    let corpus: [&[u8]; 4] = [
+        CSV,
+        b"a good text\n\nx;y\n1,000|\"a\"\n",
+        b"[{\"text\": \"a\", \"label\": \"x\"}]\n[1, \"x\"]\n",
+        b"__label__x a\nx a\ty\n",
+    ];
+    fuzz("texts", &corpus.map(<[u8]>::to_vec), |bytes| {
+        let lines: Vec<String> =
+            String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+        let mut recognizer = Recognizer::new(&config, &labels);
+        for lines in lines.chunks(2) {
+            recognizer.read(lines);
+        }
+        recognizer.resemblance();
+        true
+    });
 }
 
 #[test]

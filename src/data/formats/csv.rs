@@ -390,6 +390,7 @@ impl Record {
     /// Parses the next line, which ends in LF.
     fn feed(&mut self, line: &[u8]) -> State {
         let mut position = 0;
+        self.closing = None;
         while self.state != State::Malformed && self.state != State::Ended {
             let rest = &line[position..];
             let plain = match self.state {

@@ -437,6 +437,13 @@ fn stray_quotes_around_labels_do_not_swallow_rows() {
     assert_eq!((&read.lines[..], read.skipped), (&[1, 3, 5][..], 2));
 }
 
+/// The last quote that can close a field is in an earlier, longer line.
+#[test]
+fn an_unclosed_field_with_doubled_quotes_is_an_error() {
+    let file = b"text,label\na,x\n\"a long text\"\",x\nb\n";
+    assert!(read_file("a.csv", file, "").is_err());
+}
+
 #[test]
 fn labels_of_other_files_show_where_rows_are_swallowed() {
     let directory = tempfile::tempdir().unwrap();
