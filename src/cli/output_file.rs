@@ -17,9 +17,9 @@ pub fn print(path: &Path) -> anyhow::Result<()> {
     if is_stream(path) { Ok(()) } else { print_data(&path.display().to_string()) }
 }
 
-/// Checks that the file `output`, which `option` names, would neither overwrite nor extend an input: the examples and
-/// word vectors of the configuration, and what else the command reads. An input is a file, a pattern, or a
-/// directory with a subdirectory for each class.
+/// Checks that the file `output`, which `option` names, would neither overwrite nor extend an input: the
+/// examples and word vectors of the configuration, and what else the command reads. An input is a file, a
+/// pattern, or a directory with a subdirectory for each class.
 ///
 /// # Errors
 /// Returns an error that names the input.

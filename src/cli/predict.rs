@@ -140,7 +140,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 #[derive(Default)]
 struct Counts {
     examples: usize,
-    /// Those with an empty text.
+    /// Examples with an empty text.
     empty: usize,
     /// Others with a text of which the model knows nothing.
     unknown: usize,

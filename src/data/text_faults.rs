@@ -62,7 +62,7 @@ struct Words {
     all: usize,
     /// Words in a script without spaces.
     unspaced: usize,
-    /// Those that follow another one.
+    /// Words without spaces that follow another one.
     adjacent: usize,
     /// Characters of those words.
     characters: usize,

@@ -25,7 +25,8 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Creates or atomically replaces a file that a user has named, like [`replace_file`], and creates its
-/// missing parent directories. Writes to a FIFO, a device or an open file of this process, such as `/dev/stdout`, instead of replacing it.
+/// missing parent directories. Writes to a FIFO, a device or an open file of this process, such as
+/// `/dev/stdout`, instead of replacing it.
 ///
 /// # Errors
 /// Returns an error if `fill` fails or the file cannot be written. An old file is then unchanged.

@@ -288,21 +288,6 @@ mod tests {
         run
     }
 
-    const SUMMARY: RunSummary = RunSummary {
-        parameters: 7,
-        best_epoch: 2,
-        seconds: 9.5,
-        scored: None,
-        tokens_per_second: 100.0,
-        validation: Score { loss: 0.25, accuracy: 0.9 },
-        validation_examples: 50,
-        validation_data: None,
-        test: None,
-        test_data: None,
-        warnings: Vec::new(),
-        notes: Vec::new(),
-    };
-
     #[test]
     fn the_state_of_a_run_follows_from_its_files() {
         let directory = tempfile::tempdir().unwrap();
@@ -316,7 +301,7 @@ mod tests {
         assert_eq!(state(), RunState::Running);
         assert_eq!(RunReport::read(directory.path()).error, None);
         drop(lock);
-        run.write_summary(&SUMMARY).unwrap();
+        run.write_summary(&RunSummary::EXAMPLE).unwrap();
         assert_eq!(state(), RunState::Finished);
     }
 
@@ -344,8 +329,8 @@ mod tests {
         let last = ScoredWeights { checkpoint: CheckpointKind::Last, epoch: 2 };
         let scored = || RunReport::read(directory.path()).scored.unwrap();
         assert_eq!((scored().weights, scored().validation.loss), (last, 0.6));
-        run.write_summary(&RunSummary { scored: Some(last), ..SUMMARY }).unwrap();
-        assert_eq!((scored().weights, scored().validation), (last, SUMMARY.validation));
+        run.write_summary(&RunSummary { scored: Some(last), ..RunSummary::EXAMPLE }).unwrap();
+        assert_eq!((scored().weights, scored().validation), (last, RunSummary::EXAMPLE.validation));
         // The best validation is still that of the records.
         assert_eq!(RunReport::read(directory.path()).best.unwrap().epoch, 1);
     }

@@ -94,3 +94,22 @@ impl RunSummary {
             && is_plausible_duration(self.tokens_per_second)
     }
 }
+
+#[cfg(test)]
+impl RunSummary {
+    /// Summary of some run.
+    pub const EXAMPLE: Self = Self {
+        parameters: 7,
+        best_epoch: 2,
+        seconds: 9.5,
+        scored: None,
+        tokens_per_second: 100.0,
+        validation: Score { loss: 0.25, accuracy: 0.9 },
+        validation_examples: 50,
+        validation_data: None,
+        test: None,
+        test_data: None,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    };
+}

@@ -330,16 +330,10 @@ mod tests {
         Some(RunSummary {
             parameters: 1,
             best_epoch: 3,
-            scored: None,
             seconds: 2.0,
             tokens_per_second: 1.0,
             validation: Score { loss, accuracy },
-            validation_examples: 50,
-            validation_data: None,
-            test: None,
-            test_data: None,
-            warnings: Vec::new(),
-            notes: Vec::new(),
+            ..RunSummary::EXAMPLE
         })
     }
 

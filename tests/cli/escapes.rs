@@ -1,4 +1,4 @@
-//! What files and arguments contain never reaches a terminal raw.
+//! Content of files and arguments, which never reaches a terminal raw.
 
 use assert_cmd::Command;
 use lstmtext::output::sanitize::is_unprintable;

@@ -1,4 +1,4 @@
-//! What `lstmtext train` learns: models, optimizers, schedules and objectives.
+//! Models, optimizers, schedules and objectives with which `lstmtext train` learns.
 
 use std::f64::consts::PI;
 

@@ -6,7 +6,7 @@ use super::csv::fields_of_line;
 use crate::config::Format;
 
 /// Kind of a data file that has a row on each line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shape {
     Tabs,
     Commas,

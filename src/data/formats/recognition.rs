@@ -1,6 +1,6 @@
 //! Recognizes data files where a file of plain texts is expected, from its first lines.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::super::appearance::appearance;
@@ -54,12 +54,12 @@ pub struct Recognizer {
     /// The first line that cannot be a text.
     found: Option<(usize, Found)>,
     /// Columns with labels: by their index from the start of the row, or from its end.
-    columns: HashMap<(Shape, End, usize), LabelColumn>,
+    columns: BTreeMap<(Shape, End, usize), LabelColumn>,
     /// Number of lines with this number of fields.
-    widths: HashMap<(Shape, usize), usize>,
+    widths: BTreeMap<(Shape, usize), usize>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Start,
     End,
@@ -102,8 +102,8 @@ impl Recognizer {
             first: Vec::new(),
             begin: String::new(),
             found: None,
-            columns: HashMap::new(),
-            widths: HashMap::new(),
+            columns: BTreeMap::new(),
+            widths: BTreeMap::new(),
         }
     }
 
