@@ -20,7 +20,7 @@
 //! | pooling | [B, D], over real tokens only | [`backend`] |
 //! | head | logits `[B]` for a sigmoid, [B, C] for a softmax | [`backend`] |
 //! | objective | loss, its gradient, and what metrics count | [`objective`] |
-//! | step | gradients → sum over processes → clip → update | [`backend`], [`train`] |
+//! | step | gradients → sum over processes → clip → update → average | [`backend`], [`train`] |
 //! | validation | early stopping, checkpoint | [`train`], [`run`] |
 //! | use | evaluate, predict, explain, serve, export | [`evaluation`], [`prediction`], [`explanation`], [`serve`], [`interchange`] |
 //!

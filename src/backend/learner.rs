@@ -94,6 +94,9 @@ impl BatchLoss {
 ///
 /// A step is `compute_gradients` → `sum_gradients` → `clip_gradients` → `update`, in this order. On a
 /// CUDA device none of them waits for the device.
+///
+/// With `train.average`, a step also updates the average of each trainable weight. Between steps, the
+/// learner uses either the weights before averaging or the averages.
 pub trait Learner: Inference {
     /// Returns the function that prepares batches for this learner.
     fn preparer(&self) -> Preparer;
@@ -118,7 +121,8 @@ pub trait Learner: Inference {
     /// Returns the backend's own errors.
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()>;
 
-    /// Updates the weights with the gradient. Skips the update if loss or gradient is not finite.
+    /// Updates the weights with the gradient, and then their averages. Skips the update if loss or
+    /// gradient is not finite.
     ///
     /// # Errors
     /// Returns the backend's own errors.
@@ -154,19 +158,32 @@ pub trait Learner: Inference {
     /// gradient of an embedding contains only its nonzero rows.
     fn gradients(&self) -> Vec<NamedTensor>;
 
-    /// Returns all weights, with PyTorch's names.
+    /// Starts averaging the weights with the next step. Does nothing if it has started, or without
+    /// `train.average`.
+    fn start_averaging(&mut self);
+
+    /// Uses the averages of the weights, until the next step. Does nothing without `train.average`.
+    fn use_averages(&mut self);
+
+    /// Returns all weights in use, with PyTorch's names: after [`Learner::use_averages`] the averages,
+    /// after a step the weights that it has updated.
     fn weights(&self) -> Vec<NamedTensor>;
 
-    /// Returns the optimizer state, with the names of `torch.optim`.
+    /// Returns the trainable weights before averaging, which steps update. `None` without
+    /// `train.average`.
+    fn raw_weights(&self) -> Option<Vec<NamedTensor>>;
+
+    /// Returns the optimizer state, with the names of `torch.optim`, and the state of weight averaging.
     fn optimizer_state(&mut self) -> Vec<NamedTensor>;
 
-    /// Loads the optimizer state of a checkpoint.
+    /// Loads the optimizer state of a checkpoint, and the state of weight averaging if it has one.
     ///
     /// # Errors
     /// Returns an error if it belongs to another optimizer or another model.
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()>;
 
-    /// Loads weights by name. Weights that are not in `tensors` keep their values.
+    /// Loads weights by name in the place of those in use. Weights that are not in `tensors` keep their
+    /// values.
     ///
     /// # Errors
     /// Returns an error, and changes nothing, if the model has no weight with the name and shape of a

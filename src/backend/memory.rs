@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kernel::GATES;
 use super::optimizer_state::state_names;
-use crate::config::{AutoNumber, Config, Input};
+use crate::config::{AutoNumber, AverageMethod, Config, Input};
 use crate::data::Dataset;
 use crate::data::batch_plan::Bucketing;
 use crate::model::parameters::{Role, parameters};
@@ -46,11 +46,11 @@ pub struct Concurrency {
 /// Estimated memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct MemoryEstimate {
-    /// Weights, also in the layout of the kernel.
+    /// Weights, also in the layout of the kernel, and their averages.
     pub weights: u64,
     /// Gradients of the weights.
     pub gradients: u64,
-    /// Optimizer state.
+    /// Optimizer state, and the state of weight averaging.
     pub optimizer: u64,
     /// Activations of the largest batch, and predictions.
     pub activations: u64,
@@ -130,14 +130,18 @@ impl MemoryEstimate {
         }
         // Log-probabilities in double precision, by batch and by example.
         let predictions = 4.0 * (batch.scored as f64) * (spec.classes as f64);
-        let optimizer = state_names(&config.train).len() as f64 * trainable;
+        let averages = match config.train.average.method {
+            AverageMethod::None => 0.0,
+            AverageMethod::Ema | AverageMethod::Swa => trainable,
+        };
+        let optimizer = state_names(&config.train).len() as f64 * trainable + averages;
         Ok(Self {
-            weights: bytes(all + 2.0 * packed),
+            weights: bytes(all + 2.0 * packed + averages),
             gradients: bytes(gradients),
             optimizer: bytes(optimizer),
             activations: bytes(activations + tables + predictions),
             // Either both are copied to write them, or the weights are read: the file and its tensors.
-            checkpoint: bytes(all + optimizer.max(all)),
+            checkpoint: bytes(all + (averages + optimizer).max(all)),
         })
     }
 
@@ -298,13 +302,18 @@ mod tests {
 
     #[test]
     fn weights_and_optimizer_state_are_those_of_the_parameters() {
-        let fields = "model: {embedding: {size: 100}, lstm: {units: 64}}\ntrain: {optimizer: adam}";
-        let (estimate, _) = training(fields, 50_000, 2);
+        let fields = "model: {embedding: {size: 100}, lstm: {units: 64}}\ntrain: {optimizer: adam";
+        let (estimate, _) = training(&format!("{fields}}}"), 50_000, 2);
         let embedding = 4 * 50_000 * 100;
         let cell = 4 * 4 * 64 * (100 + 64 + 1);
         assert_eq!(estimate.weights, embedding + 3 * cell + 4 * 4 * 64 + 4 * 65);
         assert_eq!(estimate.optimizer, 2 * (embedding + cell + 4 * 65));
         assert!(estimate.total() > estimate.weights + estimate.optimizer);
+        let (averaged, _) = training(&format!("{fields}, average: {{method: ema}}}}"), 50_000, 2);
+        let trainable = embedding + cell + 4 * 65;
+        assert_eq!(averaged.weights, estimate.weights + trainable);
+        assert_eq!(averaged.optimizer, estimate.optimizer + trainable);
+        assert_eq!(averaged.checkpoint, estimate.checkpoint + 2 * trainable);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The traits that every backend implements, the rule that chooses a backend, and the backend for the
 //! CPU. The training loop, files and commands don't belong here.
 
+mod averaging;
 mod backends;
 mod choice;
 mod collective;
@@ -11,6 +12,7 @@ pub mod native;
 mod optimizer_state;
 mod times;
 
+pub use averaging::{Averaging, is_average_state};
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
 pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};
 pub use collective::{Collective, SingleProcess};

@@ -195,6 +195,7 @@ struct Workload<'a> {
 impl Workload<'_> {
     fn round(&self, learner: &mut dyn Learner) -> anyhow::Result<Round> {
         let config = &self.data.resolved.config.train;
+        learner.start_averaging();
         let before = learner.times();
         let mut prepare = learner.preparer();
         let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };

@@ -71,6 +71,7 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         optimizer_state: initial_optimizer_state(&spec, weights.clone())?,
         progress: &Progress::default(),
         weights,
+        raw_weights: None,
         resolved: &resolved,
     };
     create_parent_directory(&args.to)?;

@@ -23,6 +23,11 @@ pub struct NamedTensor {
 }
 
 impl NamedTensor {
+    /// Returns a tensor of the same name and shape with these values.
+    pub fn with_values(&self, values: Vec<f32>) -> Self {
+        Self { name: self.name.clone(), shape: self.shape.clone(), values }
+    }
+
     /// Checks that all values are finite.
     ///
     /// # Errors

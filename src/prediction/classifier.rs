@@ -50,7 +50,7 @@ const BATCH_SIZE: usize = 256;
 /// # let progress = Progress::default();
 /// # let labels = ["negative".to_owned(), "positive".to_owned()];
 /// # checkpoint::save(&run, &Contents { resolved: &resolved, labels: &labels, encoders: &encoders,
-/// #     weights, optimizer_state: Vec::new(), progress: &progress })?;
+/// #     weights, raw_weights: None, optimizer_state: Vec::new(), progress: &progress })?;
 /// // The directory of a run or of a checkpoint.
 /// let classifier = Classifier::load(run)?;
 /// let predictions = classifier.predict(&["What a superb film!", "A waste of time."])?;

@@ -3,8 +3,9 @@
 //! | file | content |
 //! |---|---|
 //! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, own SHA-256 |
-//! | `model.safetensors` | weights under PyTorch's names |
-//! | `optimizer.safetensors` | optimizer state |
+//! | `model.safetensors` | weights under PyTorch's names; with `train.average` their averages |
+//! | `raw.safetensors` | with `train.average` the trainable weights before averaging |
+//! | `optimizer.safetensors` | optimizer state, and the state of weight averaging |
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state, what computed the run |
 //! | `config.yaml` | resolved configuration |
 //! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
@@ -31,11 +32,12 @@ const FORMAT: &str = "lstmtext checkpoint";
 const VERSION: u32 = 2;
 const MANIFEST: &str = "checkpoint.json";
 const MODEL: &str = "model.safetensors";
+const RAW: &str = "raw.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
-/// Files of every checkpoint, besides a vocabulary for each input.
+/// Files of every checkpoint, besides a vocabulary for each input, and [`RAW`] if weights are averaged.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// Content of `checkpoint.json`.
@@ -83,6 +85,8 @@ pub struct Contents<'a> {
     pub encoders: &'a Encoders,
     /// Weights.
     pub weights: Vec<NamedTensor>,
+    /// Trainable weights before averaging, if `weights` are averages.
+    pub raw_weights: Option<Vec<NamedTensor>>,
     /// Optimizer state.
     pub optimizer_state: Vec<NamedTensor>,
     /// Progress of the run.
@@ -116,7 +120,8 @@ fn cannot_save(path: &Path) -> String {
 impl Contents<'_> {
     /// Checks that all weights and the optimizer state are finite. `path` is the checkpoint.
     fn check_finite(&self, path: &Path) -> anyhow::Result<()> {
-        for tensor in self.weights.iter().chain(&self.optimizer_state) {
+        let raw_weights = self.raw_weights.iter().flatten();
+        for tensor in self.weights.iter().chain(raw_weights).chain(&self.optimizer_state) {
             tensor.check_finite().with_context(|| {
                 format!(
                     "training diverged: it cannot be saved to \"{}\"; lower train.learning_rate or \
@@ -135,6 +140,10 @@ impl Contents<'_> {
         write_json(&directory.join(PROGRESS), self.progress)?;
         write(&directory.join(CONFIG), self.resolved.to_yaml())?;
         let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
+        if let Some(raw_weights) = &self.raw_weights {
+            named_tensors::write(&directory.join(RAW), raw_weights)?;
+            names.push(RAW.to_owned());
+        }
         for (input, encoder) in self.resolved.config.inputs.iter().zip(&**self.encoders) {
             let name = vocabulary_file(input);
             write_json(&directory.join(&name), &encoder.vocabulary().words())?;
@@ -246,6 +255,15 @@ impl Checkpoint {
     /// Returns an error if the file cannot be read or a weight is not finite.
     pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
         self.tensors(MODEL)
+    }
+
+    /// Reads the trainable weights before averaging, from which training continues. Returns `None` if the
+    /// weights are not averages.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or a weight is not finite.
+    pub fn raw_weights(&self) -> anyhow::Result<Option<Vec<NamedTensor>>> {
+        self.files.contains_key(RAW).then(|| self.tensors(RAW)).transpose()
     }
 
     /// Reads the progress of the run at the time of the checkpoint.
@@ -520,6 +538,7 @@ mod tests {
             texts in vec("\\PC{1,12}", 1..9),
             labels in vec("\\PC{0,8}", 2..4),
             weights in tensors(),
+            raw_weights in proptest::option::of(tensors()),
             state in tensors(),
             progress in progress(),
         ) {
@@ -534,6 +553,7 @@ mod tests {
                 labels: &labels,
                 encoders: &encoders,
                 weights: weights.clone(),
+                raw_weights: raw_weights.clone(),
                 optimizer_state: state.clone(),
                 progress: &progress,
             };
@@ -543,6 +563,7 @@ mod tests {
             prop_assert_eq!(&saved.labels, &labels);
             prop_assert_eq!(saved.encoders[0].vocabulary().words(), encoders[0].vocabulary().words());
             prop_assert_eq!(by_name(saved.weights().unwrap()), weights);
+            prop_assert_eq!(saved.raw_weights().unwrap().map(by_name), raw_weights);
             prop_assert_eq!(by_name(saved.optimizer_state().unwrap()), state);
             prop_assert_eq!(saved.progress().unwrap(), progress);
         }
@@ -564,6 +585,7 @@ mod tests {
                 labels: &["a".into(), "b".into()],
                 encoders: &encoders,
                 weights: vec![tensor.clone()],
+                raw_weights: None,
                 optimizer_state: vec![tensor],
                 progress: &Progress::default(),
             };

@@ -1,6 +1,7 @@
 //! Warnings about a finished run whose model has learned nothing: its training ended without an error,
 //! but not with success.
 
+use super::schedule::Schedule;
 use crate::config::{ClassWeights, TrainConfig};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::{Baseline, Verdict};
@@ -26,6 +27,7 @@ pub fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(endless_warmup(data, progress));
+    warnings.extend(late_average(data, progress));
     let diverged = divergence(data, progress);
     let is_diverged = diverged.is_some();
     warnings.extend(diverged);
@@ -106,6 +108,21 @@ fn endless_warmup(data: &PreparedData, progress: &Progress) -> Option<String> {
             "the learning rate never reached train.learning_rate: train.schedule.warmup_steps is \
              {warmup}, but the run has {}; lower it",
             pluralize(progress.step as usize, "step")
+        )
+    })
+}
+
+/// Returns a warning if the run ended before weights were averaged.
+fn late_average(data: &PreparedData, progress: &Progress) -> Option<String> {
+    let train = &data.resolved.config.train;
+    let schedule = Schedule::new(train, progress.steps_per_epoch);
+    schedule.lacks_average(progress).then(|| {
+        format!(
+            "the weights were never averaged: averaging starts after {} of {}, but the run ended in epoch {}; \
+             lower train.average.start or train.epochs",
+            train.average.start(),
+            pluralize(train.epochs, "epoch"),
+            progress.epoch_number()
         )
     })
 }

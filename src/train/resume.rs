@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{bail, ensure};
 
 use super::schedule::Schedule;
-use crate::config::TrainConfig;
+use crate::config::{AverageMethod, TrainConfig};
 use crate::data::prepared::PreparedData;
 use crate::random::fingerprint;
 use crate::run::progress::Progress;
@@ -62,6 +62,7 @@ impl Resume {
         }
         if start.progress.step > 0 {
             start.note_order(change.as_ref());
+            start.notes.extend(average_note(settings.as_ref(), &data.resolved.config.train));
             start.notes.extend(continue_schedule(&mut start.progress, settings, schedule, order));
         }
         Ok(start)
@@ -190,6 +191,20 @@ impl Start {
             None => None,
         });
     }
+}
+
+/// Returns a note if the method of weight averaging has changed.
+fn average_note(former: Option<&TrainConfig>, now: &TrainConfig) -> Option<String> {
+    let (former, now) = (former?.average.method, now.average.method);
+    let note = match (former, now) {
+        (former, now) if former == now => return None,
+        (_, AverageMethod::None) => {
+            "weights are no longer averaged: training continues from those before averaging"
+        }
+        (AverageMethod::None, _) => "weights are averaged from now on",
+        _ => "the method of averaging weights has changed: the average starts anew",
+    };
+    Some(note.to_owned())
 }
 
 /// Continues the schedule of a run from the same epoch if the number of steps of an epoch has changed.

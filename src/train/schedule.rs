@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::{ScheduleConfig, ScheduleKind, TrainConfig};
+use crate::config::{AverageConfig, AverageMethod, ScheduleConfig, ScheduleKind, TrainConfig};
 use crate::output::format::pluralize;
 use crate::run::progress::{Comparison, Plateau, Progress};
 
@@ -13,6 +13,7 @@ pub struct Schedule {
     learning_rate: f64,
     epochs: usize,
     steps_per_epoch: u64,
+    average: AverageConfig,
 }
 
 impl Schedule {
@@ -23,6 +24,7 @@ impl Schedule {
             learning_rate: config.learning_rate(),
             epochs: config.epochs,
             steps_per_epoch: steps_per_epoch.max(1),
+            average: config.average.clone(),
         }
     }
 
@@ -38,14 +40,34 @@ impl Schedule {
 
     /// Returns the learning rate of the step after the last one.
     pub fn rate_after(&self, progress: &Progress) -> f64 {
-        let step = progress.step.saturating_add_signed(progress.schedule_offset);
-        self.rate(step, &progress.plateau)
+        self.rate(position(progress), &progress.plateau)
     }
 
     /// Returns the learning rate of the last step.
     pub fn last_rate(&self, progress: &Progress) -> f64 {
-        let step = progress.step.saturating_add_signed(progress.schedule_offset);
-        self.rate(step.saturating_sub(1), &progress.plateau)
+        self.rate(position(progress).saturating_sub(1), &progress.plateau)
+    }
+
+    /// Returns true if averages of the weights include the step after the last one.
+    pub fn averages_after(&self, progress: &Progress) -> bool {
+        self.averages(position(progress))
+    }
+
+    /// Returns true if weights are to be averaged, but not yet in the last step.
+    pub fn lacks_average(&self, progress: &Progress) -> bool {
+        self.average.method != AverageMethod::None
+            && !self.averages(position(progress).saturating_sub(1))
+    }
+
+    /// Returns true if averages of the weights include a step, counted from 0.
+    fn averages(&self, step: u64) -> bool {
+        self.average.method != AverageMethod::None
+            && step as f64 >= self.average.start() * self.total_steps()
+    }
+
+    /// Number of steps of the run.
+    fn total_steps(&self) -> f64 {
+        self.steps_per_epoch.saturating_mul(self.epochs as u64) as f64
     }
 
     /// Returns the learning rate of a step, counted from 0.
@@ -56,8 +78,7 @@ impl Schedule {
             return self.learning_rate * (step + 1.0) / warmup;
         }
         let steps_per_epoch = self.steps_per_epoch as f64;
-        let total = self.steps_per_epoch.saturating_mul(self.epochs as u64) as f64;
-        let decay_steps = (total - warmup).max(1.0);
+        let decay_steps = (self.total_steps() - warmup).max(1.0);
         let done = ((step - warmup) / decay_steps).min(1.0);
         let end = self.config.end_factor;
         let factor = match self.config.name {
@@ -85,6 +106,11 @@ impl Schedule {
             plateau.factor = (plateau.factor * self.config.factor).max(self.config.min_factor);
         }
     }
+}
+
+/// Returns the position of the step after the last one in the schedule, counted from 0.
+fn position(progress: &Progress) -> u64 {
+    progress.step.saturating_add_signed(progress.schedule_offset)
 }
 
 impl fmt::Display for Schedule {

@@ -3,7 +3,7 @@
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::resume::Resume;
 use super::trainer::Trainer;
-use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate};
+use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
 use crate::config::AutoNumber;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
@@ -102,8 +102,16 @@ pub fn trainer<'a>(
 ) -> anyhow::Result<Trainer<'a>> {
     let mut learner = learner(backend, data, checkpoint)?;
     let mut resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
-        learner.load_optimizer_state(checkpoint.optimizer_state()?)?;
         let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
+        if let Some(raw_weights) = checkpoint.raw_weights()? {
+            learner.load_weights(raw_weights)?;
+        }
+        let mut state = checkpoint.optimizer_state()?;
+        let method = data.resolved.config.train.average.method;
+        if settings.as_ref().is_some_and(|former| former.average.method != method) {
+            state.retain(|tensor| !is_average_state(tensor));
+        }
+        learner.load_optimizer_state(state)?;
         let (progress, has_best) = (checkpoint.progress()?, is_checkpoint(&run.best()));
         Ok(Resume { progress, settings, has_best })
     };

@@ -48,8 +48,17 @@ impl Learner for DeferredStats {
     fn gradients(&self) -> Vec<NamedTensor> {
         self.0.gradients()
     }
+    fn start_averaging(&mut self) {
+        self.0.start_averaging();
+    }
+    fn use_averages(&mut self) {
+        self.0.use_averages();
+    }
     fn weights(&self) -> Vec<NamedTensor> {
         self.0.weights()
+    }
+    fn raw_weights(&self) -> Option<Vec<NamedTensor>> {
+        self.0.raw_weights()
     }
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
         self.0.optimizer_state()

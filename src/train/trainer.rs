@@ -1,5 +1,5 @@
 //! The training loop: one batch plan per epoch; for each batch, gradients → sum over processes → clip →
-//! update; then validation, early stopping and checkpoints.
+//! update → average; then validation, early stopping and checkpoints.
 
 use std::fmt;
 use std::panic;
@@ -275,6 +275,9 @@ impl<'a> Trainer<'a> {
         if self.pending.is_empty() {
             self.pending_since = start;
         }
+        if self.schedule.averages_after(&self.progress) {
+            self.learner.start_averaging();
+        }
         let clip = self.config.gradient_clip;
         self.learner.step(batch, &*self.collective, clip, learning_rate)?;
         self.pending.push(PendingStep {
@@ -396,7 +399,9 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn predict(&self, data: &Dataset) -> Predictions {
+    /// Computes predictions with the averages of the weights, if they are averaged.
+    fn predict(&mut self, data: &Dataset) -> Predictions {
+        self.learner.use_averages();
         Predictions::of(
             &*self.learner,
             &self.objective,
@@ -459,7 +464,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Returns the validation score of the final weights.
-    fn last_score(&self) -> Score {
+    fn last_score(&mut self) -> Score {
         match self.progress.last {
             Some(record) => record.validation,
             // A run of an earlier version was killed after its last validation.
@@ -478,8 +483,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// Has the observers save a checkpoint, after they have received all measurements up to this step.
+    /// The learner uses the averages of the weights, if they are averaged.
     fn save(&mut self, kind: CheckpointKind) -> anyhow::Result<()> {
         self.drain_metrics()?;
+        self.learner.use_averages();
         for observer in &mut self.observers {
             observer.checkpoint(kind, &mut *self.learner, &self.progress)?;
         }

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod averaging;
 mod cache;
 mod checkpoints;
 mod common;

@@ -160,6 +160,8 @@ pub fn assert_same_run(dir: &TestDir, a: &str, b: &str) {
     assert_eq!(metrics(a), metrics(b));
     assert_eq!(dir.timeless_summary(a), dir.timeless_summary(b));
     for part in ["best", "last"] {
+        let raw = |run: &str| std::fs::read(dir.path(run).join(part).join("raw.safetensors")).ok();
+        assert!(raw(a) == raw(b), "{part}/raw.safetensors differs");
         for name in ["model.safetensors", "optimizer.safetensors", "vocabulary.json"] {
             let bytes = |run: &str| dir.bytes(&format!("{run}/{part}/{name}"));
             assert!(bytes(a) == bytes(b), "{part}/{name} differs");

@@ -53,6 +53,7 @@ pub fn save_checkpoint(path: &Path) {
         resolved: &resolved,
         labels: &labels,
         encoders: &encoders,
+        raw_weights: Some(weights.clone()),
         optimizer_state: weights.clone(),
         weights,
         progress: &Progress::default(),
@@ -67,7 +68,9 @@ fn checkpoints() {
     let path = directory.path().join("best");
     save_checkpoint(&path);
     let manifest = fs::read_to_string(path.join("checkpoint.json")).unwrap();
-    for name in ["config.yaml", "vocabulary.json", "progress.json", "model.safetensors"] {
+    for name in
+        ["config.yaml", "vocabulary.json", "progress.json", "model.safetensors", "raw.safetensors"]
+    {
         let whole = fs::read(path.join(name)).unwrap();
         let entry = |bytes: &[u8]| {
             let hash = sha256(bytes).unwrap();
@@ -86,6 +89,7 @@ fn checkpoints() {
             let Ok(checkpoint) = Checkpoint::open(&path) else { return false };
             checkpoint.progress().is_ok()
                 && checkpoint.optimizer_state().is_ok()
+                && checkpoint.raw_weights().is_ok()
                 && checkpoint
                     .weights()
                     .and_then(|weights| NativeInference::new(&checkpoint.model_spec(), weights))

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
+use crate::average::Average;
 use crate::batch::{Batch, to_device};
 use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
@@ -16,7 +17,7 @@ use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
-    Times,
+    Times, is_average_state,
 };
 use lstmtext::config::{PadSide, TrainConfig};
 use lstmtext::data::Dataset;
@@ -79,6 +80,7 @@ pub struct TorchLearner {
     /// batch; otherwise empty.
     sparse_embeddings: Vec<Option<usize>>,
     optimizer: Optimizer,
+    average: Option<Average>,
     loss: CrossEntropyLoss,
     /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
@@ -132,6 +134,7 @@ impl TorchLearner {
         };
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
+            average: Average::new(&config.average, model.parameters()),
             loss: CrossEntropyLoss {
                 label_smoothing: loss.label_smoothing,
                 class_weights: (!loss.class_weights.is_empty()).then(weights),
@@ -215,6 +218,9 @@ impl Learner for TorchLearner {
         let TorchBatch { context, batch, labels, distinct_ids, seed } = batch.get()?;
         let labels =
             labels.as_ref().context("the libtorch backend supports only one label per example")?;
+        if let Some(average) = &mut self.average {
+            average.swap_out();
+        }
         with_batch_context(*context, || {
             tch::manual_seed(*seed as i64);
             let (log_probabilities, loss) = self.times.measure("forward", || {
@@ -310,7 +316,12 @@ impl Learner for TorchLearner {
             if let Some(scale) = &mut learner.loss_scale {
                 scale.update(&skipped);
             }
-            learner.optimizer.step(&step.gradients, &rows, learning_rate, &skipped)
+            let former = learner.average.as_ref().map(|average| average.before_update(&rows));
+            learner.optimizer.step(&step.gradients, &rows, learning_rate, &skipped)?;
+            if let Some((average, former)) = learner.average.as_mut().zip(former) {
+                average.update(&former, &rows);
+            }
+            Ok(())
         })
     }
 
@@ -343,19 +354,41 @@ impl Learner for TorchLearner {
         to_named_tensors(gradients.map(named).collect())
     }
 
+    fn start_averaging(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.start();
+        }
+    }
+
+    fn use_averages(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.swap_in();
+        }
+    }
+
     fn weights(&self) -> Vec<NamedTensor> {
         to_named_tensors(self.model.state_dict())
+    }
+
+    fn raw_weights(&self) -> Option<Vec<NamedTensor>> {
+        self.average.as_ref().map(Average::raw_weights)
     }
 
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
         let scale = self.loss_scale.as_ref().map(LossScale::state);
         let state = self.optimizer.state().into_iter().chain(scale.into_iter().flatten());
-        to_named_tensors(state.collect())
+        let mut state = to_named_tensors(state.collect());
+        state.extend(self.average.iter().flat_map(Average::state));
+        state
     }
 
     fn load_optimizer_state(&mut self, state: Vec<NamedTensor>) -> anyhow::Result<()> {
         let (scale, state): (Vec<_>, Vec<_>) =
             state.into_iter().partition(|tensor| LOSS_SCALE.contains(&tensor.name.as_str()));
+        let (of_average, state) = state.into_iter().partition(is_average_state);
+        if let Some(average) = &mut self.average {
+            average.load(of_average)?;
+        }
         LossScale::restore(self.loss_scale.as_mut(), &mut to_tensors(scale))?;
         self.optimizer.load(state)
     }

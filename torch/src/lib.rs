@@ -9,12 +9,13 @@
 //! A module imports only from modules on the lines above its own:
 //!
 //! - [`libtorch`], [`tensors`], [`batch`]
-//! - [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
+//! - [`average`], [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
 //! - [`learner`], [`token_budget`]
 //! - [`backend`]
 
 #![warn(missing_docs)]
 
+pub mod average;
 pub mod backend;
 pub mod batch;
 pub mod device_dataset;

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::average::Average;
 use super::branch::CellStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
@@ -12,7 +13,7 @@ use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
-    Times,
+    Times, is_average_state,
 };
 use crate::config::Inputs;
 use crate::data::Dataset;
@@ -86,6 +87,7 @@ pub struct NativeLearner {
     /// Number of shards of a batch.
     shards: usize,
     optimizer: Optimizer,
+    average: Option<Average>,
     objective: Objective,
     gradients: Gradients,
     loss: BatchLoss,
@@ -114,6 +116,7 @@ impl NativeLearner {
         Ok(Self {
             shards: spec.config.train.shard_count(),
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
+            average: Average::new(&spec.config.train.average, weights),
             objective: objective.clone(),
             gradients: Gradients::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
@@ -171,6 +174,9 @@ impl Learner for NativeLearner {
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let NativeBatch { sharded, dropout } = batch.get()?;
         let network = &mut self.inference.network;
+        if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
+            network.pack();
+        }
         self.batch_weight = sharded.weight(&self.objective);
         self.loss = network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
         Ok(())
@@ -206,6 +212,7 @@ impl Learner for NativeLearner {
                 self.optimizer.step(
                     network.weights_mut(),
                     &self.gradients,
+                    self.average.as_mut(),
                     learning_rate,
                     self.factor,
                 );
@@ -223,17 +230,42 @@ impl Learner for NativeLearner {
         self.gradients.tensors(self.inference.network.weights(), self.factor)
     }
 
+    fn start_averaging(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.start();
+        }
+    }
+
+    fn use_averages(&mut self) {
+        let network = &mut self.inference.network;
+        if self.average.as_mut().is_some_and(|average| average.swap_in(network.weights_mut())) {
+            network.pack();
+        }
+    }
+
     fn weights(&self) -> Vec<NamedTensor> {
         self.inference.weights().cloned().collect()
     }
 
+    fn raw_weights(&self) -> Option<Vec<NamedTensor>> {
+        self.average.as_ref().map(|average| average.raw_weights(self.inference.network.weights()))
+    }
+
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
-        self.optimizer.state(self.inference.network.weights())
+        let weights = self.inference.network.weights();
+        let mut state = self.optimizer.state(weights);
+        state.extend(self.average.iter().flat_map(|average| average.state(weights)));
+        state
     }
 
     fn load_optimizer_state(&mut self, mut state: Vec<NamedTensor>) -> anyhow::Result<()> {
         state.retain(|tensor| !LOSS_SCALE.contains(&tensor.name.as_str()));
-        self.optimizer.load(self.inference.network.weights(), state)
+        let (of_average, state) = state.into_iter().partition(is_average_state);
+        let weights = self.inference.network.weights();
+        if let Some(average) = &mut self.average {
+            average.load(weights, of_average)?;
+        }
+        self.optimizer.load(weights, state)
     }
 
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! The backend that computes on the CPU with the [`kernel`](crate::backend::kernel), without
 //! libtorch. Files and the training loop don't belong here.
 
+mod average;
 mod backend;
 mod branch;
 mod dropout;

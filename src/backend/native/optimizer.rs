@@ -9,6 +9,7 @@
 
 use rayon::prelude::*;
 
+use super::average::Average;
 use super::gradients::Gradients;
 use super::update::{DenseUpdate, EmbeddingUpdate, RemainingRows, Rule, Update, decay_row};
 use super::weight::Weight;
@@ -53,27 +54,32 @@ impl Optimizer {
         Self { config: config.clone(), instructions, slots, states, steps: 0 }
     }
 
-    /// Updates the weights by one step, with `factor` times the gradients.
+    /// Updates the weights by one step, with `factor` times the gradients, and their averages.
     pub fn step(
         &mut self,
         weights: &mut [Weight],
         gradients: &Gradients,
+        mut average: Option<&mut Average>,
         learning_rate: f64,
         factor: f32,
     ) {
         self.steps += 1;
-        let rule = self.rule(learning_rate, factor);
+        let change = average.as_ref().map_or(0.0, |average| average.change_factor());
+        let rule = Rule { change, ..self.rule(learning_rate, factor) };
         let (instructions, steps, decay) = (self.instructions, self.steps, self.lazy_decay());
         for state in &mut self.states {
             let weight = &mut weights[state.parameter].tensor;
             let row_size = weight.shape.get(1).copied().unwrap_or(1);
             let weights = &mut weight.values[..];
             let [first, second] = &mut state.slots;
+            let deviations = average.as_mut().map(|average| average.deviations(state.parameter));
+            let deviations = deviations.unwrap_or_default();
             let rows = gradients.rows.iter().find(|rows| rows.parameter == state.parameter);
             match rows {
                 None => {
                     let gradients = &gradients.dense[state.parameter];
-                    let update = DenseUpdate { rule, weights, gradients, first, second };
+                    let update =
+                        DenseUpdate { rule, weights, gradients, first, second, deviations };
                     update.parts().into_par_iter().for_each(|part| instructions.run(part));
                 }
                 Some(rows) => {
@@ -97,10 +103,14 @@ impl Optimizer {
                         remaining,
                         first,
                         second,
+                        deviations,
                     };
                     update.parts().into_par_iter().for_each(|part| instructions.run(part));
                 }
             }
+        }
+        if let Some(average) = average {
+            average.advance();
         }
     }
 
@@ -153,7 +163,7 @@ impl Optimizer {
                 step: learning_rate as f32,
             },
         };
-        Rule { factor, l2, decoupled, update }
+        Rule { factor, l2, decoupled, change: 0.0, update }
     }
 
     /// Returns the state under names such as `exp_avg.embedding.weight`.

@@ -178,6 +178,7 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     let objective = Objective::new(&config.train, &labels, &data.targets).unwrap();
     let weights = initial_weights(&spec, 3).unwrap();
     let mut learner = NativeLearner::new(&spec, &objective, weights).unwrap();
+    learner.start_averaging();
     let mut prepare = learner.preparer();
     let mut gradients = Vec::new();
     for (seed, batch) in (1..).zip(batches) {
@@ -200,11 +201,11 @@ const NETWORKS: [&str; 5] = [
     "model: {embedding: {size: 3, dropout: 0.3}, lstm: {units: 5, layers: 2, dropout: 0.4, \
      bidirectional: true}, head: {dropout: 0.5}}\ntrain: {optimizer: adamw",
     "model: {embedding: {size: 3, word_dropout: 0.5}, lstm: {units: 4, bidirectional: true}, \
-     pooling: mean}\ntrain: {sparse_embedding: false",
+     pooling: mean}\ntrain: {sparse_embedding: false, average: {method: swa}",
     "text: {pad: front, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 4}, \
      pooling: last}\ntrain: {optimizer: sgd, sgd: {momentum: 0.9}",
     "inputs: {a: {embedding: {size: 2}}, b: {embedding: {size: 4, trainable: false}, lstm: {units: 3}}}\n\
-     train: {optimizer: rmsprop",
+     train: {optimizer: rmsprop, average: {method: ema}",
 ];
 
 proptest! {
@@ -266,4 +267,99 @@ proptest! {
         prop_assert_eq!(&together, &apart.concat());
         prop_assert_eq!(&together, &alone.collect::<Vec<_>>());
     }
+}
+
+/// Trains `steps` steps, and reads the averages after those for which `reads` returns true.
+fn train_averaged(
+    config: &Config,
+    steps: u64,
+    mut reads: impl FnMut(u64, &mut NativeLearner) -> bool,
+) -> NativeLearner {
+    let mut learner = learner(config);
+    let mut prepare = learner.preparer();
+    learner.start_averaging();
+    for step in 1..=steps {
+        let examples = [step as u32 % 4, (step as u32 / 3) % 4];
+        learner.step(&prepare(&data(), &examples, step), &SingleProcess, Some(1.0), 0.05).unwrap();
+        if reads(step, &mut learner) {
+            learner.use_averages();
+        }
+    }
+    learner
+}
+
+const AVERAGED: &str = "model: {embedding: {size: 3}, lstm: {units: 4}}\ntrain: {average";
+
+#[test]
+fn predictions_and_weights_are_those_of_the_average_until_the_next_step() {
+    for fields in ["method: ema, decay: 0.8", "method: swa"] {
+        let config = parse(&format!("{AVERAGED}: {{{fields}}}}}\n"));
+        let initial = learner(&config).weights();
+        let mut expected: Vec<Vec<f64>> = Vec::new();
+        let as_f64 = |tensor: &NamedTensor| tensor.values.iter().map(|v| f64::from(*v)).collect();
+        let start: Vec<Vec<f64>> = initial.iter().map(as_f64).collect();
+        let mut learner = train_averaged(&config, 40, |step, learner| {
+            let weights: Vec<Vec<f64>> = learner.weights().iter().map(as_f64).collect();
+            let n = step as f64;
+            let decay = match fields {
+                "method: swa" => (n - 1.0) / n,
+                _ => ((1.0 + n) / (10.0 + n)).min(0.8),
+            };
+            if expected.is_empty() {
+                expected.clone_from(&start);
+            }
+            for (average, weight) in expected.iter_mut().flatten().zip(weights.iter().flatten()) {
+                *average = decay * *average + (1.0 - decay) * weight;
+            }
+            step % 7 == 0
+        });
+        let raw = learner.weights();
+        let trainable: Vec<_> =
+            raw.iter().filter(|tensor| !tensor.name.contains("bias_hh")).cloned().collect();
+        assert_eq!(learner.raw_weights().unwrap(), trainable);
+        learner.use_averages();
+        let averages = learner.weights();
+        assert_ne!(averages, raw);
+        assert_eq!(learner.raw_weights().unwrap(), trainable);
+        for (average, expected) in averages.iter().zip(&expected) {
+            for (average, expected) in average.values.iter().zip(expected) {
+                let error = (f64::from(*average) - expected).abs();
+                assert!(error < 1e-5, "{fields}: {average} instead of {expected}");
+            }
+        }
+        let inference = NativeInference::new(&spec(&config), averages).unwrap();
+        let inputs = &data().inputs;
+        let predictions = learner.log_probabilities(inputs, &[0, 1, 2]);
+        assert_eq!(predictions, inference.log_probabilities(inputs, &[0, 1, 2]));
+    }
+}
+
+#[test]
+fn reading_averages_changes_nothing() {
+    for optimizer in ["adam", "adam, sparse_embedding: false", "rmsprop", "sgd"] {
+        // With this decay, deviations are rescaled several times.
+        let config =
+            parse(&format!("{AVERAGED}: {{method: ema, decay: 0.5}}, optimizer: {optimizer}}}\n"));
+        let mut rarely = train_averaged(&config, 90, |_, _| false);
+        let mut often = train_averaged(&config, 90, |step, _| step % 3 != 0);
+        assert_eq!(rarely.raw_weights(), often.raw_weights(), "{optimizer}");
+        assert_eq!(rarely.optimizer_state(), often.optimizer_state(), "{optimizer}");
+        rarely.use_averages();
+        often.use_averages();
+        assert_eq!(rarely.weights(), often.weights(), "{optimizer}");
+    }
+}
+
+#[test]
+fn averaging_does_not_change_training() {
+    let train = |fields: &str| {
+        let config = parse(&format!("{AVERAGED}: {{{fields}}}, sparse_embedding: false}}\n"));
+        let mut learner = train_averaged(&config, 20, |_, _| false);
+        let mut state = learner.optimizer_state();
+        state.retain(|tensor| !tensor.name.starts_with("average."));
+        (learner.weights(), state)
+    };
+    let plain = train("method: none");
+    assert_eq!(train("method: ema"), plain);
+    assert_eq!(train("method: swa"), plain);
 }

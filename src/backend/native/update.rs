@@ -6,6 +6,8 @@ use pulp::{Simd, WithSimd};
 const CHUNK: usize = 1 << 14;
 /// Number of parts into which an embedding is cut for each thread.
 const PARTS: usize = 4;
+/// Number of weights that are averaged at a time: their former values stay in the cache.
+const BLOCK: usize = 256;
 
 /// Update rule of one step.
 #[derive(Clone, Copy)]
@@ -16,6 +18,8 @@ pub struct Rule {
     pub l2: f32,
     /// Factor of the weights before the update (decoupled weight decay).
     pub decoupled: f32,
+    /// Factor of the change of a weight by which the deviation of its average decreases.
+    pub change: f32,
     pub update: Update,
 }
 
@@ -32,7 +36,7 @@ impl Rule {
     /// Updates weights and state. The compiler vectorizes these plain loops inside [`WithSimd`].
     #[inline(always)]
     fn apply(self, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let Self { factor, l2, decoupled, update } = self;
+        let Self { factor, l2, decoupled, update, .. } = self;
         let all = weights.iter_mut().zip(gradients);
         match update {
             // Kingma and Ba 2015; with decoupled weight decay Loshchilov and Hutter 2019.
@@ -82,6 +86,35 @@ impl Rule {
             }
         }
     }
+
+    /// Updates weights and state, and the deviations of the averages of these weights, unless `deviations`
+    /// is empty. `former` is a buffer.
+    #[inline(always)]
+    fn apply_and_average(
+        self,
+        weights: &mut [f32],
+        gradients: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        deviations: &mut [f32],
+        former: &mut [f32; BLOCK],
+    ) {
+        if deviations.is_empty() {
+            return self.apply(weights, gradients, first, second);
+        }
+        let (mut first, mut second) = (first.chunks_mut(BLOCK), second.chunks_mut(BLOCK));
+        let blocks = weights.chunks_mut(BLOCK).zip(gradients.chunks(BLOCK));
+        for ((weights, gradients), deviations) in blocks.zip(deviations.chunks_mut(BLOCK)) {
+            let former = &mut former[..weights.len()];
+            former.copy_from_slice(weights);
+            let (first, second) = (first.next(), second.next());
+            self.apply(weights, gradients, first.unwrap_or_default(), second.unwrap_or_default());
+            let changes = weights.iter().zip(former).map(|(weight, former)| *weight - *former);
+            for (deviation, change) in deviations.iter_mut().zip(changes) {
+                *deviation -= self.change * change;
+            }
+        }
+    }
 }
 
 /// One step of a parameter whose values all have a gradient.
@@ -91,13 +124,16 @@ pub struct DenseUpdate<'a> {
     pub gradients: &'a [f32],
     pub first: &'a mut [f32],
     pub second: &'a mut [f32],
+    /// Deviations of the averages; empty if the weights are not averaged.
+    pub deviations: &'a mut [f32],
 }
 
 impl DenseUpdate<'_> {
     /// Cuts the parameter into parts that threads can update concurrently.
     pub fn parts(self) -> Vec<Self> {
-        let Self { rule, weights, gradients, first, second } = self;
+        let Self { rule, weights, gradients, first, second, deviations } = self;
         let (mut first, mut second) = (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
+        let mut deviations = deviations.chunks_mut(CHUNK);
         let parts = weights.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK));
         let part = |(weights, gradients)| Self {
             rule,
@@ -105,6 +141,7 @@ impl DenseUpdate<'_> {
             gradients,
             first: first.next().unwrap_or_default(),
             second: second.next().unwrap_or_default(),
+            deviations: deviations.next().unwrap_or_default(),
         };
         parts.map(part).collect()
     }
@@ -115,7 +152,8 @@ impl WithSimd for DenseUpdate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        self.rule.apply(self.weights, self.gradients, self.first, self.second);
+        let Self { rule, weights, gradients, first, second, deviations } = self;
+        rule.apply_and_average(weights, gradients, first, second, deviations, &mut [0.0; BLOCK]);
     }
 }
 
@@ -151,6 +189,8 @@ pub struct EmbeddingUpdate<'a> {
     pub remaining: RemainingRows<'a>,
     pub first: &'a mut [f32],
     pub second: &'a mut [f32],
+    /// Deviations of the averages; empty if the weights are not averaged.
+    pub deviations: &'a mut [f32],
 }
 
 /// Update of the rows that have no gradient.
@@ -187,6 +227,7 @@ impl EmbeddingUpdate<'_> {
         let rows = count.div_ceil(PARTS * rayon::current_num_threads()).max(1);
         let mut first = self.first.chunks_mut(rows * row_size);
         let mut second = self.second.chunks_mut(rows * row_size);
+        let mut deviations = self.deviations.chunks_mut(rows * row_size);
         let part = |(index, weights)| {
             let first_row = self.first_row + index * rows;
             let updated = words.partition_point(|word| (*word as usize) < first_row + rows);
@@ -200,6 +241,7 @@ impl EmbeddingUpdate<'_> {
                 remaining: remaining.take(rows),
                 first: first.next().unwrap_or_default(),
                 second: second.next().unwrap_or_default(),
+                deviations: deviations.next().unwrap_or_default(),
             }
         };
         weights.chunks_mut(rows * row_size).enumerate().map(part).collect()
@@ -221,17 +263,21 @@ impl WithSimd for EmbeddingUpdate<'_> {
             mut remaining,
             first,
             second,
+            deviations,
         } = self;
         let count = weights.len() / row_size;
+        let mut former = [0.0; BLOCK];
         let mut update = |row: usize, gradient: &[f32], missed: Option<(u32, f32)>| {
             let range = row * row_size..(row + 1) * row_size;
             let first = first.get_mut(range.clone()).unwrap_or_default();
             let second = second.get_mut(range.clone()).unwrap_or_default();
+            let deviations = deviations.get_mut(range.clone()).unwrap_or_default();
             if let Some((steps, decay)) = missed {
                 decay_row(first, decay, steps);
                 decay_row(second, decay, steps);
             }
-            rule.apply(&mut weights[range], gradient, first, second);
+            let weights = &mut weights[range];
+            rule.apply_and_average(weights, gradient, first, second, deviations, &mut former);
         };
         let mut next = 0;
         for (word, gradient) in words.iter().zip(gradients.chunks_exact(row_size)) {
@@ -271,9 +317,12 @@ mod tests {
             (2, Update::Adadelta { rho, epsilon: 1e-6, step: 0.7 }),
             (1, Update::Rmsprop { rho, epsilon: 1e-7, momentum: 0.0, step: 0.01 }),
         ] {
-            let rule = Rule { factor: 0.5, l2: 0.0, decoupled: 1.0, update };
+            let rule = Rule { factor: 0.5, l2: 0.0, decoupled: 1.0, change: 0.7, update };
             let slot = |index| vec![0.0; if index < slots { ROWS * ROW } else { 0 }];
-            let start = || (vec![0.25_f32; ROWS * ROW], slot(0), slot(1));
+            let start = || {
+                let all = || vec![0.25_f32; ROWS * ROW];
+                (all(), slot(0), slot(1), all())
+            };
             let (mut dense, mut lazy, mut steps_seen) = (start(), start(), vec![0; ROWS]);
             let zeros = [0.0; ROW];
             let steps = 60;
@@ -288,7 +337,7 @@ mod tests {
                     (&mut dense, RemainingRows::Dense(&zeros)),
                     (&mut lazy, RemainingRows::Lazy { steps_seen, steps: step, decay }),
                 ] {
-                    let (weights, first, second) = all;
+                    let (weights, first, second, deviations) = all;
                     Instructions::best().run(EmbeddingUpdate {
                         rule,
                         row_size: ROW,
@@ -299,6 +348,7 @@ mod tests {
                         remaining,
                         first,
                         second,
+                        deviations,
                     });
                 }
             }

@@ -17,8 +17,9 @@ pub use model::{
 };
 pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
 pub use train::{
-    AdadeltaConfig, AdamConfig, EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig,
-    ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig,
+    AdadeltaConfig, AdamConfig, AverageConfig, AverageMethod, EarlyStoppingConfig, OptimizerKind,
+    RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig,
+    TrainConfig,
 };
 
 use serde_yaml::Value;

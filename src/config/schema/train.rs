@@ -54,6 +54,10 @@ section! {
         /// Maximum norm of the gradients of all parameters together. Larger gradients are scaled
         /// down. null: no clipping.
         gradient_clip: Option<f64> = Some(1.0), above(0.0);
+        /// Averaging of the weights over the steps. Validation, testing, best/ and last/ use the
+        /// averages. Training continues from the weights before averaging, which checkpoints have in
+        /// raw.safetensors.
+        average: AverageConfig;
         /// Weights of the classes in the training loss. balanced: inversely proportional to the
         /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
         /// weight 1.
@@ -142,6 +146,30 @@ section! {
         patience: usize = 1;
         /// plateau: minimum learning rate as a fraction of learning_rate.
         min_factor: f64 = 0.01, between(0.0, 1.0);
+    }
+}
+
+section! {
+    /// Averaging of the weights over the steps.
+    pub struct AverageConfig {
+        /// Method. none: no averaging. ema: exponential moving average. swa: stochastic weight
+        /// averaging (Izmailov et al. 2018), the mean of the weights after every step from start on.
+        method: AverageMethod = AverageMethod::None;
+        /// ema: decay rate per step. In the first steps it is lower, (1 + n) / (10 + n) in step n, as
+        /// in TensorFlow, so that the average forgets the initial weights and suits short runs.
+        decay: f64 = 0.998, between(0.0, 0.99999);
+        /// Fraction of train.epochs after which averaging starts. null: 0 for ema, 0.5 for swa.
+        start: Option<f64> = None, between(0.0, 0.99);
+    }
+}
+
+impl AverageConfig {
+    /// Fraction of `train.epochs` after which averaging starts. Its default depends on the method.
+    pub fn start(&self) -> f64 {
+        self.start.unwrap_or(match self.method {
+            AverageMethod::None | AverageMethod::Ema => 0.0,
+            AverageMethod::Swa => 0.5,
+        })
     }
 }
 
@@ -241,6 +269,18 @@ choice! {
         Adadelta = "adadelta",
         /// Stochastic gradient descent.
         Sgd = "sgd",
+    }
+}
+
+choice! {
+    /// Method of averaging the weights.
+    pub enum AverageMethod {
+        /// No averaging.
+        None = "none",
+        /// Exponential moving average.
+        Ema = "ema",
+        /// Stochastic weight averaging: the mean.
+        Swa = "swa",
     }
 }
 

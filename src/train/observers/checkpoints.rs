@@ -34,6 +34,7 @@ impl Observer for CheckpointWriter<'_> {
             labels: &self.data.labels,
             encoders: &self.data.encoders,
             weights: learner.weights(),
+            raw_weights: learner.raw_weights(),
             optimizer_state: learner.optimizer_state(),
             progress,
         };

@@ -70,7 +70,7 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Called after each step. `learner` has its weights and gradients.
+    /// Called after each step. `learner` has its weights, before averaging, and its gradients.
     fn step_done(&mut self, step: u64, learner: &dyn Learner) -> anyhow::Result<()> {
         Ok(())
     }
@@ -82,6 +82,7 @@ pub trait Observer {
 
     /// Called when a checkpoint is to be saved. Observers that are called before the one that saves it
     /// must flush everything up to this step to disk, so that the logs of a resumed run have no gap.
+    /// `learner` uses the averages of the weights, if they are averaged.
     fn checkpoint(
         &mut self,
         kind: CheckpointKind,
@@ -120,7 +121,8 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Called when a signal has interrupted the run after this step.
+    /// Called when a signal has interrupted the run after this step, and `last/` has been saved. `learner`
+    /// has the weights of `last/`.
     fn interrupted(&mut self, step: u64, learner: &dyn Learner) -> anyhow::Result<()> {
         Ok(())
     }

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod averaging;
 mod case;
 mod precision;
 mod processes;
