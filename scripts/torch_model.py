@@ -17,7 +17,8 @@ class Branch(nn.Module):
 
     def __init__(self, settings: dict):
         super().__init__()
-        self.pooling = settings["pooling"]
+        pooling = settings["pooling"]
+        self.poolings = [pooling] if isinstance(pooling, str) else pooling
         self.padded_in_front = settings["pad"] == "front"
         size, lstm = settings["embedding"]["size"], settings["lstm"]
         units, directions = lstm["units"], 2 if lstm["bidirectional"] else 1
@@ -29,10 +30,12 @@ class Branch(nn.Module):
             inputs = size if layer == 0 else directions * units
             cells = [nn.LSTM(inputs, units, batch_first=True) for _ in range(directions)]
             self.lstm.append(nn.ModuleList(cells))
-        self.features = directions * units
+        if "attention" in self.poolings:
+            self.query = nn.Parameter(torch.zeros(directions * units))
+        self.features = len(self.poolings) * directions * units
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Map ids [B, T] and lengths without padding [B] to features [B, directions H]."""
+        """Map ids [B, T] and lengths without padding [B] to features [B, poolings directions H]."""
         length = lengths.unsqueeze(1)  # [B, 1]
         position = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)  # [1, T]
         if self.padded_in_front:
@@ -49,13 +52,17 @@ class Branch(nn.Module):
                 reversed_states = run(cell, select(states, backwards))
                 outputs.append(select(reversed_states, backwards))
             states = torch.cat(outputs, 2)  # [B, T, directions H]
-        return self.pool(states, is_word, length)
+        pooled = [self.pool(pooling, states, is_word, length) for pooling in self.poolings]
+        return torch.cat(pooled, 1)
 
-    def pool(self, states: Tensor, is_word: Tensor, length: Tensor) -> Tensor:
-        if self.pooling == "mean":
+    def pool(self, pooling: str, states: Tensor, is_word: Tensor, length: Tensor) -> Tensor:
+        if pooling == "mean":
             return (states * is_word.unsqueeze(2)).sum(1) / length
-        if self.pooling == "max":
+        if pooling == "max":
             return states.masked_fill(~is_word.unsqueeze(2), float("-inf")).amax(1)
+        if pooling == "attention":
+            scores = (states @ self.query).masked_fill(~is_word, float("-inf"))  # [B, T]
+            return (scores.softmax(1).unsqueeze(2) * states).sum(1)
         units = self.lstm[0][0].hidden_size
         last = torch.full_like(length, states.shape[1] - 1) if self.padded_in_front else length - 1
         # The state at the last word forwards, the state at the first word backwards.
@@ -110,6 +117,8 @@ def names(settings: dict):
     for number, spec in enumerate(settings["inputs"]):
         branch, prefix = f"branches.{number}.", spec["prefix"]
         yield f"{branch}embedding.weight", f"{prefix}embedding.weight"
+        if "attention" in spec["pooling"]:
+            yield f"{branch}query", f"{prefix}attention.query"
         for layer in range(spec["lstm"]["layers"]):
             for direction in range(2 if spec["lstm"]["bidirectional"] else 1):
                 suffix = "_reverse" if direction else ""

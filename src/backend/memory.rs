@@ -111,8 +111,9 @@ impl MemoryEstimate {
         let rows = concurrency.block.min(batch.examples.div_ceil(shards as usize)) as f64;
         let (all, packed) = (count(&parameters, |_| true), packed(config));
         let trainable = count(&parameters, |parameter| parameter.trainable);
-        let head = |role| matches!(role, Role::HeadWeight | Role::HeadBias);
-        let dense = packed + count(&parameters, |parameter| head(parameter.role));
+        let unpacked =
+            |role| matches!(role, Role::AttentionQuery | Role::HeadWeight | Role::HeadBias);
+        let dense = packed + count(&parameters, |parameter| unpacked(parameter.role));
         // The shards of a thread are added pair by pair: one sum for each level of the tree.
         let sums = threads * (1.0 + (shards / threads).log2().ceil());
         let mut gradients = (1.0 + sums) * dense;
@@ -241,7 +242,7 @@ fn packed(config: &Config) -> f64 {
     let of_input = |input: &Input| {
         let units = input.lstm.units;
         let layer = |layer| {
-            let inputs = if layer == 0 { input.embedding.size } else { input.features() };
+            let inputs = if layer == 0 { input.embedding.size } else { input.state_size() };
             gates(input) * (inputs as f64 + units as f64 + 1.0)
         };
         (0..input.lstm.layers).map(layer).sum::<f64>() * input.lstm.directions() as f64
@@ -257,7 +258,7 @@ fn gates(input: &Input) -> f64 {
 /// Number of floats that a shard keeps for the backward pass, and for predictions.
 fn shard_activations(input: &Input, tokens: f64, words: f64) -> f64 {
     let (size, gates) = (input.embedding.size as f64, gates(input));
-    let (directions, features) = (input.lstm.directions() as f64, input.features() as f64);
+    let (directions, features) = (input.lstm.directions() as f64, input.state_size() as f64);
     let hidden = gates / GATES as f64;
     // Word vectors and their projection, with gradients, and once more for predictions.
     let words = words * (3.0 * size + 3.0 * directions * gates);
@@ -270,7 +271,9 @@ fn shard_activations(input: &Input, tokens: f64, words: f64) -> f64 {
         0.0 => layer,
         _ => layer + directions * gates + 2.0 * size,
     };
-    words + tokens * (bottom + upper * (input.lstm.layers as f64 - 1.0))
+    // The weights of the tokens and the gradient of their scores.
+    let attention = if input.has_attention() { 2.0 } else { 0.0 };
+    words + tokens * (bottom + upper * (input.lstm.layers as f64 - 1.0) + attention)
 }
 
 #[cfg(test)]

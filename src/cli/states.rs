@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::exit::SUCCESS;
 use super::output_file;
 use super::texts::TextArgs;
+use crate::backend::native::SequenceStates;
 use crate::config::ConfigError;
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
@@ -33,13 +34,14 @@ Examples:
 
 Prints the hidden state after each token (return_sequences in Keras), and the final hidden and cell state \
 (return_state). The table shows hidden states only; --json and --to also have the probability of every \
-class after each token, and the gates of the layer, averaged over its units.
+class after each token, the gates of the layer, averaged over its units, and the weight of each token in \
+attention pooling.
 
 An .npz file has the arrays states [T, H], h [H], c [H], gates [T, 4] in the order input, forget, cell, \
-output, and probabilities [T, C]. Arrays of a backward direction start with backward/. With several \
+output, probabilities [T, C], and attention [T] if the model has attention pooling. Arrays of a backward direction start with backward/. With several \
 inputs, names start with the input, e.g. story/h; with several texts, with the number of the text, e.g. \
 2/h. An .npy file has the states of one text [T, H]; two directions are concatenated. An .svg or .png file \
-plots probabilities and gates of at most 12 texts; with two classes, tokens that raise the probability \
+plots probabilities, attention and gates of at most 12 texts; with two classes, tokens that raise the probability \
 are blue, tokens that lower it orange.
 
 Padding in front of a text is read by the model and counts in T, except for probabilities; table and plot \
@@ -97,6 +99,9 @@ struct TextStates {
     classes: Vec<String>,
     /// Probability of each class after each token, [T][C], without padding.
     probabilities: Vec<Vec<f64>>,
+    /// Weight of each token in attention pooling, `[T]`, 0 for padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention: Option<Vec<f32>>,
 }
 
 impl TextStates {
@@ -215,7 +220,7 @@ fn text_states(
 ) -> anyhow::Result<TextStates> {
     let encoder = &checkpoint.encoders[input];
     let corpus = encoder.encode_all(std::slice::from_ref(&text));
-    let mut layers = explainer.states(input, &corpus, 0)?;
+    let SequenceStates { mut layers, attention } = explainer.states(input, &corpus, 0)?;
     let layer = layer.unwrap_or(layers.len());
     let directions = layers.swap_remove(layer - 1);
     let words = encoder.vocabulary().words();
@@ -247,6 +252,7 @@ fn text_states(
             .collect(),
         classes: checkpoint.labels.clone(),
         probabilities: Vec::new(),
+        attention,
         text,
     })
 }
@@ -357,6 +363,7 @@ fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
         tokens_unread: text.tokens_unread,
         labels: &text.classes,
         probabilities: &text.probabilities,
+        attention: text.attention.as_ref().map(|weights| &weights[text.padding..]),
         gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),
     });
     draw(&plots.collect::<Vec<_>>(), theme)
@@ -392,6 +399,9 @@ fn arrays(texts: &[TextStates]) -> Vec<NamedTensor> {
         let rows: Vec<Vec<f32>> =
             rows.map(|row| row.iter().map(|value| *value as f32).collect()).collect();
         arrays.push(matrix(format!("{prefix}probabilities"), &rows));
+        arrays.extend(
+            text.attention.as_ref().map(|weights| vector(format!("{prefix}attention"), weights)),
+        );
     }
     arrays
 }

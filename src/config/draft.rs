@@ -70,6 +70,6 @@ fn only_input(config: &Config) -> Input {
         text: config.text.clone(),
         embedding: config.model.embedding.clone(),
         lstm: config.model.lstm.clone(),
-        pooling: config.model.pooling,
+        pooling: config.model.pooling.clone(),
     }
 }

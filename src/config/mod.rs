@@ -34,7 +34,7 @@ pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AverageConfig, AverageMethod, BackendKind, BrokenLines,
     CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization,
     Format, HeadConfig, Initialization, Input, Inputs, LstmConfig, ModelConfig, OptimizerKind,
-    PadSide, Pooling, Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
+    PadSide, Pooling, Poolings, Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
     SplitConfig, SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind,
     TrainConfig, Truncate, UnseenLabels, defaults, logit_count,
 };

@@ -32,7 +32,7 @@ fn every_fault_is_reported_with_its_line() {
         faults(yaml, &["train.seed=-1"]),
         [
             "test.yaml:3:3: data.text_colum: unknown field; did you mean data.text_column?",
-            "test.yaml:5:3: model.pooling: found \"sum\", expected last, mean or max",
+            "test.yaml:5:3: model.pooling: found \"sum\", expected last, mean, max, attention or a list of these, each at most once",
             "test.yaml:7:5: model.lstm.units: found 0, expected an integer from 1 to 65536",
             "test.yaml:9:3: train.epochs: found \"many\", expected an integer from 1 to 1000000",
             "test.yaml:10:3: train.learning_rate: found 0, expected a number > 0 or null",

@@ -89,6 +89,9 @@ pub struct ExplainedWord {
     pub known: bool,
     /// Contribution to the log-odds of the class.
     pub contribution: f64,
+    /// Weight of the word in attention pooling, if the model has it. The weights of a text add up to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<f32>,
 }
 
 /// Part of a text.
@@ -105,9 +108,22 @@ impl Segment<'_> {
     pub fn contribution(&self) -> f64 {
         self.words.iter().map(|word| word.contribution).sum()
     }
+
+    /// Sum of the attention weights of its words, if the model has attention.
+    pub fn attention(&self) -> Option<f32> {
+        self.words.iter().map(|word| word.attention).sum()
+    }
 }
 
 impl ExplainedText {
+    /// Words by falling attention; none if the model has no attention.
+    pub fn ranked_by_attention(&self) -> Vec<(&ExplainedWord, f32)> {
+        let words = self.words.iter();
+        let mut words: Vec<_> = words.filter_map(|word| Some((word, word.attention?))).collect();
+        words.sort_by(|a, b| b.1.total_cmp(&a.1));
+        words
+    }
+
     /// Splits the whole text into segments.
     pub fn segments(&self) -> Vec<Segment<'_>> {
         let mut segments: Vec<Segment> = Vec::new();

@@ -6,7 +6,7 @@ use super::leave_one_out::leave_one_out;
 use super::model::{EncodedExample, Model};
 use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
-use crate::backend::native::CellStates;
+use crate::backend::native::SequenceStates;
 use crate::config::Inputs;
 use crate::objective::{argmax, check_finite, log_odds};
 use crate::prediction::{native_inference, top_classes};
@@ -43,8 +43,7 @@ impl Explainer {
         &self.model.labels
     }
 
-    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
-    /// one text.
+    /// Returns the states of input `input` over one text.
     ///
     /// # Errors
     /// Returns an error if the weights overflow.
@@ -53,15 +52,16 @@ impl Explainer {
         input: usize,
         corpus: &Corpus,
         example: u32,
-    ) -> anyhow::Result<Vec<Vec<CellStates>>> {
-        let layers = self.model.classifier.states(input, corpus, example);
-        for states in layers.iter().flatten() {
+    ) -> anyhow::Result<SequenceStates> {
+        let sequence = self.model.classifier.states(input, corpus, example);
+        for states in sequence.layers.iter().flatten() {
             let hidden = states.hidden.iter().flatten();
             let gates = states.gate_means.iter().flatten();
             let all = hidden.chain(&states.final_cell).chain(gates);
             check_finite(all.map(|value| f64::from(*value)))?;
         }
-        Ok(layers)
+        check_finite(sequence.attention.iter().flatten().map(|weight| f64::from(*weight)))?;
+        Ok(sequence)
     }
 
     /// Explains an example: the contribution of each word to a class, by default the most probable
@@ -104,11 +104,15 @@ impl Explainer {
             .flatten()
             .fold(0.0, |largest: f64, value| largest.max(value.abs()));
         let explained = texts.into_iter().zip(tokens).zip(contributions).enumerate();
-        let inputs = explained.map(|(input, ((text, tokens), contributions))| ExplainedText {
-            input: model.config.inputs[input].name.clone(),
-            words: self.words(input, &text, tokens, contributions),
-            tokens_unread: truncated[input],
-            text,
+        let inputs = explained.map(|(input, ((text, tokens), contributions))| {
+            let mut words = self.words(input, &text, tokens, contributions);
+            self.add_attention(input, &corpora[input], &mut words)?;
+            Ok(ExplainedText {
+                input: model.config.inputs[input].name.clone(),
+                words,
+                tokens_unread: truncated[input],
+                text,
+            })
         });
         Ok(Explanation {
             label: model.labels[class].clone(),
@@ -117,10 +121,29 @@ impl Explainer {
             log_odds: example.log_odds,
             method,
             integration,
-            inputs: inputs.collect(),
+            inputs: inputs.collect::<anyhow::Result<_>>()?,
             largest,
             pair: model.labels.clone().try_into().ok(),
         })
+    }
+
+    /// Adds the weights of attention pooling to the words of a text, the only one of `corpus`.
+    fn add_attention(
+        &self,
+        input: usize,
+        corpus: &Corpus,
+        words: &mut [ExplainedWord],
+    ) -> anyhow::Result<()> {
+        if !self.inputs()[input].has_attention() {
+            return Ok(());
+        }
+        let weights = self.states(input, corpus, 0)?.attention.unwrap_or_default();
+        // Padding in front has weights too.
+        let padding = weights.len() - words.len();
+        for (word, weight) in words.iter_mut().zip(&weights[padding..]) {
+            word.attention = Some(*weight);
+        }
+        Ok(())
     }
 
     /// Returns the probabilities of all classes after each word, [T, C] for each input: those of
@@ -151,6 +174,7 @@ impl Explainer {
             known: token.id != OOV,
             span: token.span,
             contribution,
+            attention: None,
         };
         tokens.into_iter().zip(contributions).map(|(token, value)| word(token, value)).collect()
     }

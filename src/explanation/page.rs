@@ -28,9 +28,10 @@ pub fn article(explanation: &Explanation) -> String {
     let label = escape(&explanation.label);
     let texts: String = explanation.inputs.iter().map(|input| text(input, explanation)).collect();
     let words: String = [Side::For, Side::Against].map(|side| list(explanation, side)).concat();
+    let attention: String = explanation.inputs.iter().map(attention).collect();
     format!(
         "<article>\n<p class=\"prediction\"><b>{label}</b><span>probability {:.4}, log-odds {:+.3}</span></p>\n\
-         {texts}<div class=\"columns\">\n{words}</div>\n<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
+         {texts}<div class=\"columns\">\n{words}</div>\n{attention}<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
          <p class=\"note\">{} {}{}</p>\n</article>\n",
         explanation.probability,
         explanation.log_odds,
@@ -53,6 +54,18 @@ fn list(explanation: &Explanation, side: Side) -> String {
     let bars: String = explanation.ranked(side).iter().take(LISTED_WORDS).map(bar).collect();
     let title = escape(&explanation.side_name(side));
     format!("<div><h3>{title}</h3><div class=\"bars\">{bars}</div></div>\n")
+}
+
+/// Lists the words of a text with the largest attention weights.
+fn attention(input: &ExplainedText) -> String {
+    let words = input.ranked_by_attention();
+    let Some((_, largest)) = words.first() else { return String::new() };
+    let bar = |(word, weight): &(&ExplainedWord, f32)| {
+        bar(&word.word, "class", f64::from(weight / largest), &format!("{weight:.3}"))
+    };
+    let bars: String = words.iter().take(LISTED_WORDS).map(bar).collect();
+    let name = input.input.as_ref().map_or(String::new(), |name| format!(": {}", escape(name)));
+    format!("<h3>attention{name}</h3>\n<div class=\"bars\">{bars}</div>\n")
 }
 
 /// CSS class of a side.
@@ -89,9 +102,11 @@ fn text(input: &ExplainedText, explanation: &Explanation) -> String {
             true => ("", ""),
             false => (" unknown", ", not in the vocabulary"),
         };
+        let attention =
+            segment.attention().map_or(String::new(), |weight| format!(", attention {weight:.3}"));
         out += &format!(
             "<span class=\"word {kind}{unknown}\" style=\"--share:{share:.3}\" \
-             title=\"{shown:+.3} {side}{note}\">{text}</span>"
+             title=\"{shown:+.3} {side}{attention}{note}\">{text}</span>"
         );
     }
     out + "</p>\n"

@@ -33,7 +33,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
         let (prefix, units) = (input.prefix(), input.lstm.units);
         add(format!("{prefix}embedding.weight"), &[words, input.embedding.size]);
         for layer in 0..input.lstm.layers {
-            let features = if layer == 0 { input.embedding.size } else { input.features() };
+            let features = if layer == 0 { input.embedding.size } else { input.state_size() };
             for suffix in if input.lstm.bidirectional { &["", "_reverse"][..] } else { &[""] } {
                 let name = |kind: &str| format!("{prefix}lstm.{kind}_l{layer}{suffix}");
                 add(name("weight_ih"), &[4 * units, features]);
@@ -41,6 +41,9 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
                 add(name("bias_ih"), &[4 * units]);
                 add(name("bias_hh"), &[4 * units]);
             }
+        }
+        if input.has_attention() {
+            add(format!("{prefix}attention.query"), &[input.state_size()]);
         }
     }
     let features: usize = config.inputs.iter().map(|input| input.features()).sum();
@@ -58,7 +61,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     Explainer { model: Model { config, encoders, labels, classifier } }
 }
 
-const MODELS: [(&str, usize); 9] = [
+const MODELS: [(&str, usize); 11] = [
     ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: last}", 2),
     ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: mean}", 2),
     ("model: {embedding: {size: 5}, lstm: {units: 4}, pooling: max}", 2),
@@ -72,6 +75,11 @@ const MODELS: [(&str, usize); 9] = [
     (
         "text: {pad: front, max_length: 12}\nmodel: {embedding: {size: 5}, lstm: {units: 4}, pooling: last}",
         2,
+    ),
+    ("model: {embedding: {size: 5}, lstm: {units: 4, bidirectional: true}, pooling: attention}", 2),
+    (
+        "text: {pad: front, max_length: 12}\nmodel: {embedding: {size: 5}, lstm: {units: 4}, pooling: [attention, last]}",
+        3,
     ),
     (
         "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}, pooling: last}\n  question: {embedding: {size: 3}, lstm: {units: 2}, pooling: mean}",
@@ -191,6 +199,22 @@ fn the_most_probable_class_is_explained_by_default() {
     assert_eq!(explanation.probability, most);
     let sum: f64 = explanation.classes.iter().map(|class| class.probability).sum();
     assert!((sum - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn words_have_attention_weights_that_add_up_to_one() {
+    for (fields, classes) in MODELS {
+        let explainer = explainer(fields, classes);
+        let explanation = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
+        for (input, text) in explainer.inputs().iter().zip(&explanation.inputs) {
+            let sum: Option<f32> = text.words.iter().map(|word| word.attention).sum();
+            assert_eq!(sum.is_some(), input.has_attention(), "{fields}");
+            assert!(sum.is_none_or(|sum| (sum - 1.0).abs() < 1e-5), "{fields}: {sum:?}");
+            let ranked = text.ranked_by_attention();
+            assert!(ranked.is_sorted_by(|a, b| a.1 >= b.1));
+            assert_eq!(ranked.len(), if input.has_attention() { text.words.len() } else { 0 });
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | `lstm/kernel` | [inputs, 4H] | LSTM; gates in the order i, f, c, o |
 //! | `lstm/recurrent_kernel` | [H, 4H] | |
 //! | `lstm/bias` | `[4H]` | |
+//! | `attention/query` | `[H · directions]` | no layer of Keras |
 //! | `dense/kernel`, `dense/bias` | [D, C], `[C]` | Dense |
 //!
 //! Further layers are named `lstm_1`, `lstm_2` and so on. The backward direction has its own arrays, such
@@ -111,6 +112,7 @@ fn keras_array(name: &str) -> Option<KerasArray> {
     };
     let (array, transposed) = match (layer, tensor) {
         ("embedding", "weight") => ("embedding/embeddings".to_owned(), false),
+        ("attention", "query") => ("attention/query".to_owned(), false),
         ("head", "weight") => ("dense/kernel".to_owned(), true),
         ("head", "bias") => ("dense/bias".to_owned(), false),
         _ => return lstm_array(&input, tensor),

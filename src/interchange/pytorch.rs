@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{Activation, Column, Input, logit_count};
+use crate::config::{Activation, Column, Input, Poolings, logit_count};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
@@ -59,7 +59,8 @@ struct InputDescription<'a> {
     ids: SpecialIds,
     embedding: Embedding,
     lstm: Lstm,
-    pooling: &'static str,
+    /// One, or a list if there are several, whose vectors are concatenated.
+    pooling: &'a Poolings,
     /// The word of each id.
     vocabulary: &'a [Box<str>],
 }
@@ -118,7 +119,7 @@ impl<'a> InputDescription<'a> {
                 layers: lstm.layers,
                 bidirectional: lstm.bidirectional,
             },
-            pooling: input.pooling.as_str(),
+            pooling: &input.pooling,
             vocabulary: vocabulary.words(),
         }
     }

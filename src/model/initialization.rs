@@ -22,7 +22,12 @@ const CHUNK: usize = 1 << 14;
 /// | input weights | Glorot uniform (Glorot and Bengio 2010) | U(−1/√H, 1/√H) |
 /// | recurrent weights | orthogonal (Saxe, McClelland and Ganguli 2014) | U(−1/√H, 1/√H) |
 /// | bias | 0, forget gate 1 | sum of two U(−1/√H, 1/√H) |
+/// | query of attention | 0 | 0 |
 /// | head | Glorot uniform, bias 0 | U(−1/√D, 1/√D) |
+///
+/// With a query of 0, attention starts as the mean over time, and a random preference among the hidden
+/// states, which are still meaningless, does not have to be unlearned. The gradient of the query is
+/// not 0.
 ///
 /// Returns all tensors of [`parameters`], in their order.
 ///
@@ -58,7 +63,7 @@ fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
             let units = shape[0] / 4;
             (0..shape[0]).map(|row| if row / units == 1 { 1.0 } else { 0.0 }).collect()
         }
-        Role::ZeroBias | Role::HeadBias => vec![0.0; shape[0]],
+        Role::ZeroBias | Role::AttentionQuery | Role::HeadBias => vec![0.0; shape[0]],
     }
 }
 
@@ -76,7 +81,7 @@ fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32>
             let other = uniform_between(shape, bound(shape[0] / 4), named_seed(seed, "hh"));
             one.iter().zip(&other).map(|(one, other)| one + other).collect()
         }
-        Role::ZeroBias => vec![0.0; shape[0]],
+        Role::ZeroBias | Role::AttentionQuery => vec![0.0; shape[0]],
         Role::HeadWeight => uniform_between(shape, bound(shape[1]), seed),
         Role::HeadBias => {
             let features = spec.config.inputs.iter().map(|input| input.features()).sum();
@@ -211,6 +216,14 @@ mod tests {
         let variance = bias.iter().map(|value| value * value).sum::<f32>() / bias.len() as f32;
         assert!((variance / (2.0 * 0.01 / 3.0) - 1.0).abs() < 0.3, "{variance}");
         assert!(values(&weights, "lstm.bias_hh_l0").iter().all(|value| *value == 0.0));
+    }
+
+    #[test]
+    fn attention_starts_as_the_mean() {
+        for initialization in ["keras", "pytorch"] {
+            let model = format!("pooling: [max, attention], initialization: {initialization}");
+            assert!(values(&weights(&model, 2), "attention.query").iter().all(|x| *x == 0.0));
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum Role {
     Bias,
     /// PyTorch's second bias `[4H]` of an LSTM cell, which stays zero.
     ZeroBias,
+    /// Query `[H · directions]` of attention pooling.
+    AttentionQuery,
     /// Weights [1, D] or [C, D] of the head.
     HeadWeight,
     /// Bias `[1]` or `[C]` of the head.
@@ -66,8 +68,13 @@ pub fn cell_name(input: &Input, tensor: &str, layer: usize, direction: usize) ->
     format!("{}lstm.{tensor}_l{layer}{suffix}", input.prefix())
 }
 
-/// Returns all parameters: for each input the embedding, then the cells from the bottom layer up;
-/// at the end the head.
+/// Returns the name of the query of attention pooling of an input.
+pub fn query_name(input: &Input) -> String {
+    format!("{}attention.query", input.prefix())
+}
+
+/// Returns all parameters: for each input the embedding, then the cells from the bottom layer up and
+/// the query of attention pooling; at the end the head.
 ///
 /// # Errors
 /// Returns an error if the head is a sigmoid and there are more than two classes.
@@ -90,7 +97,7 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
         add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
         let gates = 4 * input.lstm.units;
         for layer in 0..input.lstm.layers {
-            let inputs = if layer == 0 { embedding_size } else { input.features() };
+            let inputs = if layer == 0 { embedding_size } else { input.state_size() };
             for direction in 0..input.lstm.directions() {
                 let name = |tensor| cell_name(input, tensor, layer, direction);
                 add(name("weight_ih"), &[gates, inputs], Role::InputWeight);
@@ -98,6 +105,9 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
                 add(name("bias_ih"), &[gates], Role::Bias);
                 add(name("bias_hh"), &[gates], Role::ZeroBias);
             }
+        }
+        if input.has_attention() {
+            add(query_name(input), &[input.state_size()], Role::AttentionQuery);
         }
     }
     let features: usize = config.inputs.iter().map(Input::features).sum();
@@ -143,7 +153,8 @@ mod tests {
     fn names_match_pytorch_and_counts_match_the_summary() {
         let yaml = "data: {train: x}\ninputs:\n  \
                     story: {embedding: {size: 5}, lstm: {units: 3, layers: 2, bidirectional: true}}\n  \
-                    question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}}\n";
+                    question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}, \
+                    pooling: [attention, mean]}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
         let spec = ModelSpec { config: &config, vocabulary_sizes: vec![10, 7], classes: 3 };
         let parameters = parameters(&spec).unwrap();
@@ -153,7 +164,14 @@ mod tests {
         assert_eq!(shapes[5], ("story.lstm.weight_ih_l0_reverse", &[12, 5][..]));
         assert_eq!(shapes[9], ("story.lstm.weight_ih_l1", &[12, 6][..]));
         assert_eq!(shapes[17], ("question.embedding.weight", &[7, 4][..]));
-        assert_eq!(shapes[shapes.len() - 2..], [("head.weight", &[3, 8][..]), ("head.bias", &[3])]);
+        assert_eq!(
+            shapes[shapes.len() - 3..],
+            [
+                ("question.attention.query", &[2][..]),
+                ("head.weight", &[3, 10]),
+                ("head.bias", &[3])
+            ]
+        );
         let count = |trainable: bool| -> usize {
             let counted = parameters.iter().filter(|each| each.trainable == trainable);
             counted.map(|each| each.shape.iter().product::<usize>()).sum()

@@ -57,7 +57,7 @@ fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
     let size = input.embedding.size;
     let units = input.lstm.units;
     let directions = input.lstm.directions();
-    let features = input.features();
+    let states = input.state_size();
     let layer = |name: &str, description, output, parameters| {
         Layer::new(format!("{}{name}", input.prefix()), description, output, parameters)
     };
@@ -67,19 +67,26 @@ fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
     embedding.trainable = input.embedding.trainable;
     let mut layers = vec![embedding];
     for index in 0..input.lstm.layers {
-        let inputs = if index == 0 { size } else { features };
+        let inputs = if index == 0 { size } else { states };
         let suffix = if directions == 2 { ", two directions" } else { "" };
         let parameters = directions * 4 * units * (inputs + units + 1);
         let description = format!("{inputs} -> {units} units{suffix}");
-        layers.push(layer("lstm", description, format!("[B, T, {features}]"), parameters));
+        layers.push(layer("lstm", description, format!("[B, T, {states}]"), parameters));
     }
-    let pooling = match input.pooling {
-        Pooling::Last => "last state",
-        Pooling::Mean => "mean over the text",
-        Pooling::Max => "maximum over the text",
-    };
-    layers.push(layer("pooling", pooling.into(), format!("[B, {features}]"), 0));
+    let query = if input.has_attention() { states } else { 0 };
+    let output = format!("[B, {}]", input.features());
+    layers.push(layer("pooling", pooling_description(&input.pooling), output, query));
     layers
+}
+
+fn pooling_description(poolings: &[Pooling]) -> String {
+    match poolings {
+        [Pooling::Last] => "last state".into(),
+        [Pooling::Mean] => "mean over the text".into(),
+        [Pooling::Max] => "maximum over the text".into(),
+        [Pooling::Attention] => "attention over the text".into(),
+        several => several.iter().map(|each| each.as_str()).collect::<Vec<_>>().join(" + "),
+    }
 }
 
 impl Summary {
@@ -145,6 +152,18 @@ mod tests {
             names[3..],
             ["question.embedding", "question.lstm", "question.pooling", "concatenate", "head"]
         );
+    }
+
+    #[test]
+    fn poolings_are_concatenated_and_attention_has_a_query() {
+        let yaml = "data: {train: x}\nmodel: {embedding: {size: 6}, \
+                    lstm: {units: 5, bidirectional: true}, pooling: [max, attention, last]}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let summary = summarize(&config, &[100], 1);
+        let [pooling, head] = &summary.layers[2..] else { panic!("{summary:?}") };
+        assert_eq!(pooling.description, "max + attention + last");
+        assert_eq!((pooling.output.as_str(), pooling.parameters), ("[B, 30]", 10));
+        assert_eq!(head.parameters, 31);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Probabilities and mean gate activations of an LSTM after each word of a text.
+//! Probabilities and mean gate activations of an LSTM after each word of a text, and the attention to
+//! each word.
 
 use anyhow::ensure;
 
@@ -28,6 +29,7 @@ const LABEL_PITCH: f64 = 16.0;
 const DOT_PITCH: f64 = 9.0;
 
 const PROBABILITY_HEIGHT: f64 = 260.0;
+const ATTENTION_HEIGHT: f64 = 130.0;
 const GATES_HEIGHT: f64 = 170.0;
 /// Distance from the title of a chart to its top, and from its bottom to the next title.
 const TITLE_HEIGHT: f64 = 34.0;
@@ -58,6 +60,8 @@ pub struct StatesPlot<'a> {
     pub labels: &'a [String],
     /// Class probabilities after each word: [T, C].
     pub probabilities: &'a [Vec<f64>],
+    /// Attention weight of each word, if the model has attention: `[T]`.
+    pub attention: Option<&'a [f32]>,
     /// Gates of each layer and direction.
     pub gates: Vec<Gates<'a>>,
 }
@@ -74,7 +78,7 @@ pub struct Gates<'a> {
 /// Maximum number of texts in a picture.
 pub const MAX_TEXTS: usize = 12;
 
-/// Draws the probabilities and the gates of each text, both over its words.
+/// Draws the probabilities, the attention and the gates of each text over its words.
 ///
 /// # Errors
 /// Returns an error if there are more than [`MAX_TEXTS`] texts, or if the picture cannot be encoded.
@@ -196,7 +200,8 @@ fn charts(plot: &StatesPlot) -> Vec<Chart> {
             has_midline: false,
         }
     });
-    [probability_chart(plot)].into_iter().chain(gates).collect()
+    let attention = plot.attention.map(attention_chart);
+    [probability_chart(plot)].into_iter().chain(attention).chain(gates).collect()
 }
 
 fn probability_chart(plot: &StatesPlot) -> Chart {
@@ -231,6 +236,17 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
         axis: Axis::new(0.0, 1.0, TICK_STEP),
         lines: classes.into_iter().zip(names).enumerate().map(line).collect(),
         has_midline: plot.labels.len() == 2,
+    }
+}
+
+fn attention_chart(weights: &[f32]) -> Chart {
+    let values: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
+    Chart {
+        title: "attention weight of each word".to_owned(),
+        height: ATTENTION_HEIGHT,
+        axis: Axis::from_zero(values.iter().copied()),
+        lines: vec![Line { name: "attention".to_owned(), color: PALETTE[0], values }],
+        has_midline: false,
     }
 }
 
@@ -387,18 +403,21 @@ mod tests {
             let means = vec![[0.5, 0.9, -0.3, 0.4]; count];
             let gates = vec![Gates { title: "layer 1, forward".into(), means: &means }];
             let (words, probabilities) = (&words[..], &probabilities[..]);
+            let attention = &vec![1.0 / count as f32; count][..];
             let plot = StatesPlot {
                 name: None,
                 words,
                 tokens_unread: 7,
                 labels: &labels,
                 probabilities,
+                attention: Some(attention),
                 gates,
             };
             let svg = draw(&[plot], Theme::Auto).unwrap().svg;
             assert!(
                 svg.contains("probability of “pos” after each word (") && svg.contains(" tokens)")
             );
+            assert!(svg.contains("attention weight of each word"));
             assert!(svg.contains("forget gate") && svg.contains("layer 1, forward: gate"));
             let labels = svg.matches("rotate(270").count();
             assert!(labels == count || (count > 100 && (47..94).contains(&labels)), "{labels}");

@@ -47,7 +47,7 @@ train:
     let expected = "\
 error: 5 errors in the configuration
 faulty.yaml:3:3: data.text_colum: unknown field; did you mean data.text_column?
-faulty.yaml:5:3: model.pooling: found \"sum\", expected last, mean or max
+faulty.yaml:5:3: model.pooling: found \"sum\", expected last, mean, max, attention or a list of these, each at most once
 faulty.yaml:6:10: model.lstm.units: found 0, expected an integer from 1 to 65536
 faulty.yaml:8:3: train.epochs: found \"many\", expected an integer from 1 to 1000000
 --set train.seed: found -1, expected an integer ≥ 0

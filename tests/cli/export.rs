@@ -95,8 +95,24 @@ fn the_documented_script_matches_pooling_of_the_last_states() {
 }
 
 #[test]
+fn the_documented_script_matches_concatenated_poolings() {
+    let fields =
+        "--set model.pooling=[attention,last,max,mean] --set model.lstm.bidirectional=true";
+    assert_same_in_the_documented_script(&["neg", "pos"], fields);
+}
+
+#[test]
 fn the_documented_script_matches_max_pooling() {
     assert_same_in_the_documented_script(&["neg", "pos"], "--set model.head.activation=softmax");
+}
+
+#[test]
+fn onnx_runtime_runs_models_with_attention() {
+    let labels = ["neg", "pos", "other"];
+    let fields = "--set model.lstm.bidirectional=true --set model.pooling=";
+    assert_one_input_in_onnx(&labels, &format!("{fields}[max,attention]"));
+    let front = "attention --set text.pad=front --set text.max_length=12";
+    assert_one_input_in_onnx(&labels, &format!("{fields}{front}"));
 }
 
 /// ONNX Runtime computes all examples as one batch. The ONNX file was traced with one text of two

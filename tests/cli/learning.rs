@@ -225,10 +225,16 @@ fn every_architecture_learns() {
     let dir = TestDir::with_data();
     let words = 80 + 4; // 60 neutral words, 10 of each class, 4 special ids
     let (one, layer) = (4 * 8 * (8 + 8 + 1), |inputs: usize| 4 * 8 * (inputs + 8 + 1));
-    let architectures: [(&str, &[&str], usize); 6] = [
+    let architectures: [(&str, &[&str], usize); 8] = [
         ("last", &["model.pooling=last"], one + 9),
         ("mean", &["model.pooling=mean"], one + 9),
         ("max", &["model.pooling=max"], one + 9),
+        ("attention", &["model.pooling=attention"], one + 8 + 9),
+        (
+            "poolings",
+            &["model.pooling=[last,mean,max,attention]", "model.lstm.bidirectional=true"],
+            2 * one + 16 + 65,
+        ),
         ("bidirectional", &["model.lstm.bidirectional=true"], 2 * one + 17),
         ("deep", &["model.lstm.layers=2", "model.lstm.dropout=0.2"], 2 * one + 9),
         (
@@ -249,9 +255,10 @@ fn every_architecture_learns() {
         assert!(dir.test_accuracy(run) > 0.9, "{run}: {}", dir.summary(run));
         assert_eq!(dir.summary(run)["parameters"], words * 8 + parameters, "{run}");
     }
+    let poolings = ["last", "mean", "max", "attention"];
     let distinct: std::collections::HashSet<_> =
-        ["last", "mean", "max"].map(|pooling| dir.best_weights(pooling)).into_iter().collect();
-    assert_eq!(distinct.len(), 3, "pooling must make a difference");
+        poolings.map(|pooling| dir.best_weights(pooling)).into_iter().collect();
+    assert_eq!(distinct.len(), poolings.len(), "pooling must make a difference");
 }
 
 #[test]

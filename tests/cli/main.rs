@@ -28,6 +28,7 @@ mod memory;
 mod newcomers;
 mod pipes;
 mod plot;
+mod pooling;
 mod predict;
 mod python;
 mod resume;

@@ -1,10 +1,11 @@
 """Compute a class probability from a checkpoint with NumPy.
 
-    python numpy_forward.py CHECKPOINT TEXT mean|last [STEPS]
+    python numpy_forward.py CHECKPOINT TEXT mean|last|attention [STEPS]
 
 Reads only the files of the checkpoint, as a program in another language would. Splits the text at
 spaces, pads it in front to STEPS if given, and computes the embedding, one LSTM layer (gates i, f,
-g, o), the mean of all hidden states or the last one, one logit, and its sigmoid. Prints the
+g, o), the mean of all hidden states, the last one or their mean weighted by attention, one logit,
+and its sigmoid. Prints the
 probability of the second label as JSON.
 """
 
@@ -33,6 +34,13 @@ def hidden_states(inputs, weights):
         yield hidden
 
 
+def pool(states, pooling, weights):
+    if pooling == "attention":
+        attention = np.exp(states @ weights["attention.query"])
+        return attention / attention.sum() @ states
+    return states.mean(axis=0) if pooling == "mean" else states[-1]
+
+
 def main(checkpoint, text, pooling, steps=0):
     weights = load_file(checkpoint / "model.safetensors")
     assert all(tensor.dtype == np.float32 for tensor in weights.values())
@@ -42,7 +50,7 @@ def main(checkpoint, text, pooling, steps=0):
     ids = [words.index(word) if word in words else OOV for word in text.split()]
     ids = [PAD] * (steps - len(ids)) + ids
     states = list(hidden_states(weights["embedding.weight"][ids], weights))
-    pooled = np.mean(states, axis=0) if pooling == "mean" else states[-1]
+    pooled = pool(np.array(states), pooling, weights)
     logit = weights["head.weight"] @ pooled + weights["head.bias"]
     print(json.dumps({labels[1]: float(sigmoid(logit)[0])}))
 

@@ -19,7 +19,9 @@ fn assert_same_as_numpy(fields: &str, pooling: &[&str]) {
 
 #[test]
 fn numpy_computes_the_same_probabilities_from_a_checkpoint() {
-    assert_same_as_numpy("--set model.pooling=mean", &["mean"]);
+    for pooling in ["mean", "attention"] {
+        assert_same_as_numpy(&format!("--set model.pooling={pooling}"), &[pooling]);
+    }
 }
 
 #[test]

@@ -89,4 +89,5 @@ pub(crate) use aligned_vec::AlignedVec;
 pub(crate) use cell::{Cell, GATES, packed_index};
 pub(crate) use dense::{BiasGradient, InputGradient, InputProjection, ScatterAdd, WeightGradient};
 pub use instructions::Instructions;
+pub(crate) use instructions::mul_add;
 pub(crate) use recurrence::{Backward, Forward, ForwardCache, HiddenGradient, Layout};

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::average::Average;
-use super::branch::CellStates;
+use super::branch::SequenceStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
 use super::idle::Idle;
@@ -48,9 +48,8 @@ impl NativeInference {
         self.network.weights().iter().map(|weight| &weight.tensor)
     }
 
-    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
-    /// one text.
-    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
+    /// Returns the states of input `input` over one text.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> SequenceStates {
         self.network.states(input, corpus, example)
     }
 

@@ -17,7 +17,7 @@ mod update;
 mod weight;
 
 pub use backend::NativeBackend;
-pub use branch::CellStates;
+pub use branch::{CellStates, SequenceStates};
 pub use dropout::Dropout;
 pub use gradients::{Gradients, RowGradient};
 pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::branch::{Branch, CellStates, Mode, Pooled, PooledGradient, Workspace};
+use super::branch::{Branch, Mode, Pooled, PooledGradient, SequenceStates, Workspace};
 use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
@@ -18,7 +18,7 @@ use crate::backend::{BatchLoss, Times};
 use crate::config::Input;
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
-    ModelSpec, Parameter, cell_name, embedding_name, in_order, parameters,
+    ModelSpec, Parameter, cell_name, embedding_name, in_order, parameters, query_name,
 };
 use crate::objective::{LossFunction, log_softmax};
 use crate::text::Corpus;
@@ -45,6 +45,8 @@ struct BranchIndices {
     embedding: usize,
     /// Index of weight_ih for each layer and direction; weight_hh and bias_ih follow it.
     cells: Vec<Vec<usize>>,
+    /// Index of the query of attention pooling.
+    query: Option<usize>,
 }
 
 impl BranchIndices {
@@ -58,7 +60,8 @@ impl BranchIndices {
             (0..input.lstm.directions()).map(first).collect()
         };
         let cells = (0..input.lstm.layers).map(layer).collect::<anyhow::Result<_>>()?;
-        Ok(Self { embedding: index(embedding_name(input))?, cells })
+        let query = input.has_attention().then(|| index(query_name(input))).transpose()?;
+        Ok(Self { embedding: index(embedding_name(input))?, cells, query })
     }
 }
 
@@ -155,6 +158,9 @@ impl Network {
                     cell.pack(ih, hh, bias);
                 }
             }
+            if let Some(query) = indices.query {
+                branch.query.clone_from(&self.weights[query].tensor.values);
+            }
         }
     }
 
@@ -194,9 +200,8 @@ impl Network {
         all
     }
 
-    /// Returns the states of every layer, from the bottom, and every direction of input `input` over
-    /// one text.
-    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> Vec<Vec<CellStates>> {
+    /// Returns the states of input `input` over one text.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> SequenceStates {
         let branch = &self.branches[input];
         let embedding = &self.weights[self.indices[input].embedding].tensor.values;
         branch.states(&single_text(input, &branch.input, corpus, example), embedding)
@@ -465,6 +470,9 @@ impl Network {
                     unpack(&sum.recurrent, units, units, lanes, &mut dense[first_weight + 1]);
                     unpack(&sum.bias, 1, units, lanes, &mut dense[first_weight + 2]);
                 }
+            }
+            if let Some(query) = indices.query {
+                gradients.dense[query].clone_from(&sum.branches[index].query);
             }
         }
         let trained =

@@ -31,6 +31,8 @@ pub struct ShardSum {
 pub struct BranchSum {
     /// Gradient of the weights, for each layer and direction.
     pub cells: Vec<Vec<CellGradient>>,
+    /// Gradient of the query of attention pooling.
+    pub query: Vec<f32>,
     /// Gradient of the states of the shared padding, for each layer.
     padding: Vec<PaddingGradient>,
     /// Gradients of words, with one row for each.
@@ -73,6 +75,7 @@ impl BranchSum {
             add(&mut sum.recurrent, &other.recurrent);
             add(&mut sum.bias, &other.bias);
         }
+        add(&mut self.query, &other.query);
         for (sum, other) in self.padding.iter_mut().zip(&other.padding) {
             add(&mut sum.hidden, &other.hidden);
             add(&mut sum.cell, &other.cell);
@@ -83,6 +86,7 @@ impl BranchSum {
     /// Exchanges the buffers for the gradients of layers, so that a pass adds to those of this sum.
     pub fn swap_layers(&mut self, buffers: &mut Workspace) {
         swap(&mut self.cells, &mut buffers.gradients);
+        swap(&mut self.query, &mut buffers.attention.query_gradient);
         swap(&mut self.padding, &mut buffers.padding_gradients);
     }
 }

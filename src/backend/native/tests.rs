@@ -120,7 +120,7 @@ fn states_follow_from_the_gates() {
         let weights = initial_weights(&spec(&config), 3).unwrap();
         let network = NativeInference::new(&spec(&config), weights).unwrap();
         let corpus = Corpus::from_texts(config.text.pad, 6, [&[4, 5, 6, 4][..]]);
-        let layers = network.states(0, &corpus, 0);
+        let layers = network.states(0, &corpus, 0).layers;
         assert_eq!((layers.len(), layers[0].len()), (2, 2));
         let steps = if pad == "front" { 6 } else { 4 };
         for directions in &layers {
@@ -152,13 +152,59 @@ fn predictions_are_computed_from_the_states() {
     let head = weights.iter().find(|tensor| tensor.name == "head.weight").unwrap().values.clone();
     let network = NativeInference::new(&spec(&config), weights).unwrap();
     let corpus = Corpus::from_texts(config.text.pad, 6, [&[4, 5, 6, 4][..]]);
-    let states = &network.states(0, &corpus, 0)[0][0];
+    let states = &network.states(0, &corpus, 0).layers[0][0];
     let logits: Vec<f64> = head
         .chunks(5)
         .map(|row| row.iter().zip(&states.final_hidden).map(|(a, b)| f64::from(a * b)).sum())
         .collect();
     let actual = network.log_probabilities(&[corpus], &[0]);
     assert!(((actual[1] - actual[0]) - (logits[1] - logits[0])).abs() < 1e-6, "{actual:?}");
+}
+
+/// The weights are a softmax over real tokens of the products of query and states, and the head gets
+/// the mean with these weights, for both directions and padding in front.
+#[test]
+fn attention_is_a_weighted_mean_of_the_states() {
+    for pad in ["back", "front"] {
+        let config = parse(&format!(
+            "text: {{max_length: 6, pad: {pad}}}\n\
+             model: {{embedding: {{size: 3}}, lstm: {{units: 2, bidirectional: true}}, \
+             pooling: attention, initialization: pytorch, head: {{activation: softmax}}}}\n"
+        ));
+        let mut weights = initial_weights(&spec(&config), 3).unwrap();
+        let query = [1.5, -2.0, 4.0, 0.5];
+        let mut head = Vec::new();
+        for tensor in &mut weights {
+            match tensor.name.as_str() {
+                "attention.query" => tensor.values = query.to_vec(),
+                "head.weight" => head = tensor.values.clone(),
+                "head.bias" => tensor.values.fill(0.0),
+                _ => {}
+            }
+        }
+        let network = NativeInference::new(&spec(&config), weights).unwrap();
+        let corpus = Corpus::from_texts(config.text.pad, 6, [&[4, 5, 6, 4][..]]);
+        let states = network.states(0, &corpus, 0);
+        let weights = states.attention.unwrap();
+        let padding = weights.len() - 4;
+        assert_eq!(padding, if pad == "front" { 2 } else { 0 });
+        assert!(weights[..padding].iter().all(|weight| *weight == 0.0));
+        let hidden = |step: usize| -> Vec<f32> {
+            states.layers[0].iter().flat_map(|direction| direction.hidden[step].clone()).collect()
+        };
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let scores = (padding..weights.len()).map(|step| dot(&query, &hidden(step)).exp());
+        let scores: Vec<f32> = scores.collect();
+        let sum: f32 = scores.iter().sum();
+        let mut mean = [0.0; 4];
+        for (step, score) in (padding..).zip(&scores) {
+            assert!((weights[step] - score / sum).abs() < 1e-6, "{pad}: {weights:?}");
+            mean.iter_mut().zip(hidden(step)).for_each(|(to, state)| *to += score / sum * state);
+        }
+        let logits: Vec<f32> = head.chunks(4).map(|row| dot(row, &mean)).collect();
+        let actual = network.log_probabilities(&[corpus], &[0]);
+        assert!((actual[1] - actual[0] - f64::from(logits[1] - logits[0])).abs() < 1e-6);
+    }
 }
 
 /// Result of some training steps.
@@ -196,7 +242,7 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     }
 }
 
-const NETWORKS: [&str; 5] = [
+const NETWORKS: [&str; 7] = [
     "model: {embedding: {size: 3}, lstm: {units: 4}}\ntrain: {class_weights: {a: 1, b: 3}",
     "model: {embedding: {size: 3, dropout: 0.3}, lstm: {units: 5, layers: 2, dropout: 0.4, \
      bidirectional: true}, head: {dropout: 0.5}}\ntrain: {optimizer: adamw",
@@ -204,6 +250,10 @@ const NETWORKS: [&str; 5] = [
      pooling: mean}\ntrain: {sparse_embedding: false, average: {method: swa}",
     "text: {pad: front, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 4}, \
      pooling: last}\ntrain: {optimizer: sgd, sgd: {momentum: 0.9}",
+    "model: {embedding: {size: 3, word_dropout: 0.3}, lstm: {units: 5, bidirectional: true}, \
+     pooling: [attention, max, last]}\ntrain: {sparse_embedding: false",
+    "text: {pad: front, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 4, layers: 2}, \
+     pooling: [mean, attention]}\ntrain: {optimizer: adadelta",
     "inputs: {a: {embedding: {size: 2}}, b: {embedding: {size: 4, trainable: false}, lstm: {units: 3}}}\n\
      train: {optimizer: rmsprop, average: {method: ema}",
 ];
@@ -250,7 +300,7 @@ proptest! {
     #[test]
     fn predictions_do_not_depend_on_threads_or_batches(
         texts in prop::collection::vec(prop::collection::vec(4_u32..20, 1..9), 1..40),
-        network in 0..4_usize,
+        network in 0..6_usize,
         threads in 2_usize..=5,
     ) {
         let config = parse(&format!("{}}}\n", NETWORKS[network]));

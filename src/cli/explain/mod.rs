@@ -35,7 +35,9 @@ begins with -.
 Contributions are measured in log-odds of the class, log p - log (1 - p). Positive values support \
 the class. Integrated gradients use PAD in place of every word as their baseline; they add up to \
 the change in log-odds from the baseline to the text, up to the completeness gap. leave-one-out is \
-the decrease in log-odds when the word is removed.";
+the decrease in log-odds when the word is removed.
+
+For a model with attention pooling, the words with the largest attention weights follow.";
 
 /// Show the contribution of each word to a prediction
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use anstyle::{Ansi256Color, Style};
 
-use crate::explanation::{Explanation, Method, Side};
+use crate::explanation::{ExplainedText, ExplainedWord, Explanation, Method, Side};
 use crate::output::StyledText;
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, fold, pad, truncate_middle};
@@ -58,6 +58,8 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, mar
         out.push("\n");
     }
     append_list(out, explanation, width);
+    let attention: String = explanation.inputs.iter().map(attention_line).collect();
+    out.push(fold(&attention, width));
     let words = || explanation.inputs.iter().flat_map(|input| &input.words);
     let has_marks = marks_unknown && words().any(|word| !word.known && word.span.is_some());
     let marks = format!("words marked {UNKNOWN} are not in the vocabulary");
@@ -129,6 +131,25 @@ fn side_lines(explanation: &Explanation, side: Side) -> Vec<String> {
         lines.push(line(&format!("… {} more", rest.len()), sum));
     }
     lines
+}
+
+/// Lists the words of a text with the largest attention weights; empty if the model has no attention.
+fn attention_line(input: &ExplainedText) -> String {
+    let words = input.ranked_by_attention();
+    if words.is_empty() {
+        return String::new();
+    }
+    let word = |(word, weight): &(&ExplainedWord, f32)| {
+        format!("{} {weight:.3}", truncate_middle(&printable(&word.word), WORD_WIDTH))
+    };
+    let mut listed: Vec<String> = words.iter().take(LISTED_WORDS).map(word).collect();
+    if let Some(rest @ [_, ..]) = words.get(LISTED_WORDS..) {
+        let sum: f32 = rest.iter().map(|(_, weight)| weight).sum();
+        listed.push(format!("{} more {sum:.3}", rest.len()));
+    }
+    let name =
+        input.input.as_ref().map_or(String::new(), |name| format!(" of {}", printable(name)));
+    format!("\nattention{name}: {}\n", listed.join(", "))
 }
 
 fn summary(explanation: &Explanation) -> String {

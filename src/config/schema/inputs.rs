@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use serde_yaml::{Mapping, Value};
 
-use super::model::{EmbeddingConfig, LstmConfig, Pooling};
+use super::model::{EmbeddingConfig, LstmConfig};
+use super::pooling::{Pooling, Poolings};
 use super::text::TextConfig;
 use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
 use crate::config::suggestions::unknown_field;
@@ -27,7 +28,7 @@ section! {
         /// LSTM layers.
         lstm: LstmConfig;
         /// Pooling of the sequence of hidden states into one vector.
-        pooling: Pooling = Pooling::Max;
+        pooling: Poolings = Pooling::Max.into();
     }
 }
 
@@ -52,7 +53,7 @@ pub struct Input {
     /// LSTM layers.
     pub lstm: LstmConfig,
     /// Pooling of the sequence of hidden states into one vector.
-    pub pooling: Pooling,
+    pub pooling: Poolings,
 }
 
 impl Input {
@@ -71,9 +72,19 @@ impl Input {
         }
     }
 
+    /// Size of a hidden state, both directions together.
+    pub fn state_size(&self) -> usize {
+        self.lstm.units * self.lstm.directions()
+    }
+
     /// Number of pooled features D of this input.
     pub fn features(&self) -> usize {
-        self.lstm.units * self.lstm.directions()
+        self.state_size() * self.pooling.len()
+    }
+
+    /// Returns true if attention is among its poolings.
+    pub fn has_attention(&self) -> bool {
+        self.pooling.contains(&Pooling::Attention)
     }
 
     fn named(name: String, section: InputSection) -> Self {

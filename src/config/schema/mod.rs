@@ -5,6 +5,7 @@
 mod data;
 mod inputs;
 mod model;
+mod pooling;
 mod text;
 mod train;
 
@@ -13,8 +14,9 @@ pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
-    ModelConfig, Pooling, logit_count,
+    ModelConfig, logit_count,
 };
+pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AverageConfig, AverageMethod, EarlyStoppingConfig, OptimizerKind,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::pooling::{Pooling, Poolings};
 use crate::config::fields::section;
 use crate::config::value::{between, choice};
 
@@ -13,8 +14,10 @@ section! {
         /// LSTM layers.
         lstm: LstmConfig;
         /// Pooling of the sequence of hidden states into one vector; padding is ignored. last: the
-        /// last hidden state. mean: the mean over time. max: the maximum over time.
-        pooling: Pooling = Pooling::Max;
+        /// last hidden state. mean: the mean over time. max: the maximum over time. attention: the
+        /// mean weighted by the softmax of the scores q · h of the hidden states h, with a trained
+        /// query q. A list such as [mean, max, attention] concatenates several.
+        pooling: Poolings = Pooling::Max.into();
         /// Output layer.
         head: HeadConfig;
         /// Weight initialization. keras: embedding U(-0.05, 0.05), Glorot uniform kernels,
@@ -74,18 +77,6 @@ section! {
         /// Activation. sigmoid: one logit, for 2 classes. softmax: one logit per class. auto: sigmoid
         /// for 2 classes, softmax for more.
         activation: Activation = Activation::Auto;
-    }
-}
-
-choice! {
-    /// Pooling of the sequence of hidden states.
-    pub enum Pooling {
-        /// The last hidden state.
-        Last = "last",
-        /// The mean over time, without padding.
-        Mean = "mean",
-        /// The maximum over time, without padding.
-        Max = "max",
     }
 }
 

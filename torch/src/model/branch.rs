@@ -2,13 +2,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::lstm::{HiddenStates, Lstm};
+use super::lstm::Lstm;
 use super::mode::Mode;
 use super::pooling::pool;
 use super::weights::Weights;
 use crate::batch::PaddedTexts;
 use lstmtext::config::Input;
-use lstmtext::model::parameters::embedding_name;
+use lstmtext::model::parameters::{embedding_name, query_name};
 
 /// Layers of one input with their weights.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Branch {
     /// [V, E]
     embedding: Tensor,
     lstm: Lstm,
+    /// Query of attention pooling, `[H · directions]`.
+    query: Option<Tensor>,
     /// Data type in which the LSTM computes.
     kind: Kind,
 }
@@ -30,10 +32,13 @@ impl Branch {
         device: Device,
     ) -> anyhow::Result<Self> {
         let embedding = weights.take(&embedding_name(config))?.to_device(device);
+        let query = config.has_attention().then(|| weights.take(&query_name(config)));
+        let query = query.transpose()?;
         Ok(Self {
             config: config.clone(),
             embedding: embedding.set_requires_grad(config.embedding.trainable),
             lstm: Lstm::new(config, weights, device)?,
+            query: query.map(|query| query.to_device(device).set_requires_grad(true)),
             kind,
         })
     }
@@ -44,10 +49,7 @@ impl Branch {
         let layers = self.lstm.forward(&embedded, &texts.padding, mode);
         #[expect(clippy::expect_used, reason = "the configuration requires at least one layer")]
         let top = layers.last().expect("at least one layer"); // [B, T, H] for each direction
-        let pool = |states: &HiddenStates| {
-            pool(self.config.pooling, &states.states, &texts.padding, states.direction)
-        };
-        Tensor::cat(&top.iter().map(pool).collect::<Vec<_>>(), 1)
+        pool(&self.config.pooling, top, self.query.as_ref(), &texts.padding)
     }
 
     /// Looks up word vectors and applies dropout, [B, T] → [B, T, E].
@@ -71,7 +73,9 @@ impl Branch {
     /// Returns the trainable tensors under PyTorch's names.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let embedding = self.embedding().filter(|_| self.config.embedding.trainable);
-        self.prefixed(embedding.into_iter().chain(self.lstm.parameters()))
+        let query =
+            self.query.iter().map(|query| ("attention.query".to_owned(), query.shallow_clone()));
+        self.prefixed(embedding.into_iter().chain(self.lstm.parameters()).chain(query))
     }
 
     /// Returns the tensors that are not trained: frozen word vectors, and PyTorch's second bias.

@@ -182,7 +182,7 @@ impl Lstm {
 }
 
 /// Concatenates the hidden states of all directions in text order, [B, T, H · directions].
-fn concatenate(directions: &[HiddenStates], padding: &Padding) -> Tensor {
+pub fn concatenate(directions: &[HiddenStates], padding: &Padding) -> Tensor {
     let states = directions.iter().map(|states| states.in_text_order(padding));
     Tensor::cat(&states.collect::<Vec<_>>(), 2)
 }

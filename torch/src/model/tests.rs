@@ -3,7 +3,7 @@ use tch::{Device, Tensor};
 use super::{Mode, Model};
 use crate::batch::Batch;
 use crate::tensors::to_named_tensors;
-use lstmtext::config::{self, Pooling};
+use lstmtext::config;
 use lstmtext::model::summary::summarize;
 use lstmtext::model::{ModelSpec, NamedTensor, initial_weights};
 use lstmtext::text::{Encoder, Encoders, Vocabulary};
@@ -33,21 +33,30 @@ fn largest(tensor: &Tensor) -> f64 {
     tensor.abs().max().double_value(&[])
 }
 
+/// Replaces the query of attention, with which all words have the same weight at the start.
+fn attend_unequally(model: &mut Model) {
+    let mut weights = to_named_tensors(model.state_dict());
+    weights.retain(|tensor| tensor.name == "attention.query");
+    for query in &mut weights {
+        query.values = (0..query.values.len()).map(|index| index as f32 - 2.5).collect();
+    }
+    model.load(weights).unwrap();
+}
+
 /// Padding at the end changes nothing, for any direction, pooling and number of layers.
 #[test]
 fn padding_is_invisible() {
-    for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
+    for pooling in ["last", "mean", "max", "attention", "[last, mean, max, attention]"] {
         for lstm in [
             "{units: 6}",
             "{units: 6, bidirectional: true}",
             "{units: 6, layers: 2, bidirectional: true}",
         ] {
-            let fields = format!(
-                "model: {{pooling: {}, lstm: {lstm}, initialization: pytorch}}\n",
-                pooling.as_str()
-            );
+            let fields =
+                format!("model: {{pooling: {pooling}, lstm: {lstm}, initialization: pytorch}}\n");
             let config = configured(&fields);
-            let model = model(&config, &[13], 3);
+            let mut model = model(&config, &[13], 3);
+            attend_unequally(&mut model);
             let alone = model.logits(&batch(&config, &["a b c"]), Mode::Evaluate);
             let padded =
                 model.logits(&batch(&config, &["a b c d e f g h i", "a b c", "e"]), Mode::Evaluate);
@@ -79,7 +88,8 @@ fn padding_in_front_depends_on_max_length_only() {
 #[test]
 fn parameters_have_pytorch_names_and_match_the_summary() {
     let config = configured(
-        "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}}\n",
+        "model: {lstm: {units: 5, layers: 2, bidirectional: true}, embedding: {size: 3}, \
+         pooling: [max, attention]}\n",
     );
     let model = model(&config, &[13], 4);
     let names: Vec<String> = model.state_dict().into_iter().map(|(name, _)| name).collect();
@@ -89,7 +99,7 @@ fn parameters_have_pytorch_names_and_match_the_summary() {
             expected.push(format!("lstm.{kind}_{suffix}"));
         }
     }
-    expected.extend(["head.weight".into(), "head.bias".into()]);
+    expected.extend(["attention.query".into(), "head.weight".into(), "head.bias".into()]);
     expected.extend(["l0", "l0_reverse", "l1", "l1_reverse"].map(|s| format!("lstm.bias_hh_{s}")));
     assert_eq!(names, expected);
     assert_eq!(model.parameter_count(), summarize(&config, &[13], 4).total());

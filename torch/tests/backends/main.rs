@@ -10,6 +10,7 @@
 
 mod averaging;
 mod case;
+mod dense_gradients;
 mod precision;
 mod processes;
 mod steps;
@@ -33,6 +34,7 @@ use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::tensors::to_named_tensors;
 
 use crate::case::{Case, OPTIMIZERS, objective, step};
+use crate::dense_gradients::dense_gradients;
 
 impl Case {
     fn network(&self, model: &Model, instructions: Instructions) -> Network {
@@ -44,25 +46,6 @@ impl Case {
         let targets = self.labels.clone().into();
         sharder.shard(&self.corpora, Some(&targets), &self.examples(), dropout)
     }
-}
-
-/// Returns the dense gradient of every parameter, in PyTorch's layout.
-fn dense_gradients(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
-    let mut all: Vec<(String, Vec<f32>)> = network
-        .weights()
-        .iter()
-        .zip(&gradients.dense)
-        .map(|(parameter, dense)| (parameter.tensor.name.clone(), dense.clone()))
-        .collect();
-    for rows in &gradients.rows {
-        let weight = &network.weights()[rows.parameter].tensor;
-        let mut dense = vec![0.0; weight.values.len()];
-        for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(weight.shape[1])) {
-            dense[*word as usize * row.len()..][..row.len()].copy_from_slice(row);
-        }
-        all[rows.parameter].1 = dense;
-    }
-    all
 }
 
 fn check(fields: &str, classes: usize) {
@@ -115,9 +98,11 @@ fn check(fields: &str, classes: usize) {
     }
 }
 
+const POOLINGS: [&str; 5] = ["last", "mean", "max", "attention", "[attention, last, max, mean]"];
+
 #[test]
 fn gradients_agree_for_every_pooling() {
-    for pooling in ["last", "mean", "max"] {
+    for pooling in POOLINGS {
         check(
             &format!("model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, pooling: {pooling}}}\n"),
             2,
@@ -127,7 +112,7 @@ fn gradients_agree_for_every_pooling() {
 
 #[test]
 fn gradients_agree_for_several_layers_and_directions() {
-    for pooling in ["last", "mean", "max"] {
+    for pooling in POOLINGS {
         for lstm in [
             "units: 21, bidirectional: true",
             "units: 7, layers: 3",
@@ -145,7 +130,7 @@ fn gradients_agree_for_several_layers_and_directions() {
 
 #[test]
 fn gradients_agree_with_padding_in_front() {
-    for pooling in ["last", "mean", "max"] {
+    for pooling in POOLINGS {
         for lstm in [
             "units: 33",
             "units: 7, layers: 2",
@@ -166,7 +151,8 @@ fn gradients_agree_with_padding_in_front() {
 fn gradients_agree_for_several_inputs() {
     check(
         "inputs:\n  story: {embedding: {size: 4}, lstm: {units: 5, bidirectional: true}}\n  \
-         question: {embedding: {size: 3, trainable: false}, lstm: {units: 2, layers: 2}, pooling: mean}\n",
+         question: {embedding: {size: 3, trainable: false}, lstm: {units: 2, layers: 2}, \
+         pooling: [mean, attention]}\n",
         3,
     );
 }

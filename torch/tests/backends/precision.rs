@@ -8,11 +8,12 @@ use lstmtext_torch::learner::TorchLearner;
 use crate::case::{objective, step};
 use crate::{Case, assert_close, relative_error, steps};
 
-const NETWORKS: [&str; 4] = [
+const NETWORKS: [&str; 5] = [
     "model: {embedding: {size: 6}, lstm: {units: 5}, pooling: max, head: {dropout: 0}}\n",
     "model: {embedding: {size: 6}, lstm: {units: 5, layers: 2}, pooling: last, head: {dropout: 0}}\n",
     "model: {embedding: {size: 6}, lstm: {units: 5, bidirectional: true}, pooling: mean, head: {dropout: 0}}\n",
     "# front\nmodel: {embedding: {size: 6}, lstm: {units: 5, layers: 2, bidirectional: true}, pooling: mean, head: {dropout: 0}}\n",
+    "model: {embedding: {size: 6}, lstm: {units: 5, bidirectional: true}, pooling: [attention, last], head: {dropout: 0}}\n",
 ];
 
 fn learner(network: &str, fields: &str) -> (Case, TorchLearner) {

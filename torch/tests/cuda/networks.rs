@@ -22,7 +22,7 @@ use crate::device;
 fn networks() -> Vec<String> {
     let mut networks = Vec::new();
     for pad in ["", "# front\n"] {
-        for pooling in ["last", "mean", "max"] {
+        for pooling in ["last", "mean", "max", "attention", "[attention, last, max, mean]"] {
             for lstm in [
                 "units: 5",
                 "units: 40, bidirectional: true",

@@ -9,10 +9,14 @@
     reason = "tests"
 )]
 
+#[path = "../backends/dense_gradients.rs"]
+mod dense_gradients;
+
 use std::collections::HashMap;
 use std::path::Path;
 
-use lstmtext::backend::native::NativeLearner;
+use lstmtext::backend::kernel::Instructions;
+use lstmtext::backend::native::{BatchSharder, Gradients, NativeLearner, Network};
 use lstmtext::backend::{Learner, SingleProcess};
 use lstmtext::config::{self, PadSide};
 use lstmtext::data::Dataset;
@@ -26,6 +30,8 @@ use lstmtext_torch::optimizer::{Optimizer, clip};
 use lstmtext_torch::tensors::{to_named_tensors, to_tensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
+
+use crate::dense_gradients::dense_gradients;
 
 const VOCABULARY: usize = 23;
 const EMBEDDING: usize = 6;
@@ -42,7 +48,7 @@ struct Golden {
 #[serde(deny_unknown_fields)]
 struct Case {
     optimizer: String,
-    pooling: String,
+    pooling: serde_json::Value,
     logits: usize,
     learning_rate: f64,
     #[serde(default = "one")]
@@ -183,7 +189,7 @@ fn compare_libtorch(name: &str) {
     }
 }
 
-/// Compares losses and weights of the native backend with PyTorch.
+/// Compares gradients, losses and weights of the native backend with PyTorch.
 fn compare_native(name: &str) {
     let (golden, golden_tensors) = golden();
     let case = &golden.cases[name];
@@ -191,8 +197,9 @@ fn compare_native(name: &str) {
     let weights = to_named_tensors(golden_tensors.with_prefix(name, "before"));
     let class_weights = case.class_weights.clone().unwrap_or_default();
     let loss = CrossEntropy { label_smoothing: case.label_smoothing, class_weights };
-    let objective = Objective::CrossEntropy(loss);
-    let mut learner = NativeLearner::new(&case.spec(&config), &objective, weights).unwrap();
+    let objective = Objective::CrossEntropy(loss.clone());
+    let spec = case.spec(&config);
+    let mut learner = NativeLearner::new(&spec, &objective, weights.clone()).unwrap();
 
     let ids = golden_tensors.get(name, "ids");
     let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
@@ -205,8 +212,23 @@ fn compare_native(name: &str) {
     let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
     let data = Dataset { inputs: vec![corpus], targets: labels.into() };
     let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
-    let batch = (learner.preparer())(&data, &all, 0);
+    for instructions in Instructions::available() {
+        let mut network = Network::new(&spec, weights.clone(), instructions).unwrap();
+        let mut sharder = BatchSharder::new(&config.inputs, &spec.vocabulary_sizes, 2);
+        let batch = sharder.shard(&data.inputs, Some(&data.targets), &all, None);
+        let mut gradients = Gradients::default();
+        network.gradients(&batch, &loss, None, &mut gradients);
+        for (parameter, ours) in dense_gradients(&network, &gradients) {
+            // The second bias has no gradient.
+            if !ours.is_empty() {
+                let theirs = golden_tensors.get(name, &format!("gradient/{parameter}"));
+                let at = format!("{instructions}: {parameter}");
+                check(&at, &Tensor::from_slice(&ours), &theirs, 1e-4);
+            }
+        }
+    }
 
+    let batch = (learner.preparer())(&data, &all, 0);
     let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let clip = case.gradient_clip;
@@ -262,4 +284,8 @@ cases![
     sgd_plain,
     sgd_nesterov_smoothing,
     adam_class_weights,
+    adam_attention,
+    rmsprop_attention_deep_bidirectional,
+    sgd_every_pooling,
+    adamw_max_attention,
 ];

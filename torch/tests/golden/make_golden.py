@@ -41,6 +41,17 @@ CASES = {
         optimizer="adam", pooling="last", logits=3, bidirectional=True,
         class_weights=[1.0, 3.0, 0.5], label_smoothing=0.2,
     ),
+    "adam_attention": dict(optimizer="adam", pooling="attention", logits=1, weight_decay=0.01),
+    "rmsprop_attention_deep_bidirectional": dict(
+        optimizer="rmsprop", pooling="attention", logits=3, layers=2, bidirectional=True
+    ),
+    "sgd_every_pooling": dict(
+        optimizer="sgd", pooling=["last", "mean", "max", "attention"], logits=3, momentum=0.9,
+        bidirectional=True,
+    ),
+    "adamw_max_attention": dict(
+        optimizer="adamw", pooling=["attention", "max"], logits=1, layers=2
+    ),
 }
 LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
 
@@ -55,7 +66,11 @@ class Classifier(nn.Module):
             EMBEDDING, UNITS, case.get("layers", 1), batch_first=True,
             bidirectional=case.get("bidirectional", False),
         )
-        self.head = nn.Linear(UNITS * directions, case["logits"])
+        pooling = case["pooling"]
+        self.poolings = [pooling] if isinstance(pooling, str) else pooling
+        self.head = nn.Linear(len(self.poolings) * UNITS * directions, case["logits"])
+        if "attention" in self.poolings:
+            self.attention = nn.ParameterDict({"query": torch.randn(UNITS * directions)})
         for name, parameter in self.lstm.named_parameters():
             if name.startswith("bias_hh"):
                 # Only one bias is trained, as in Keras.
@@ -69,14 +84,19 @@ class Classifier(nn.Module):
         states, (final, _) = self.lstm(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
         mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
-        if self.case["pooling"] == "last":
+        pooled = [self.pool(pooling, states, final, mask) for pooling in self.poolings]
+        return self.head(torch.cat(pooled, dim=1))
+
+    def pool(self, pooling, states, final, mask):
+        if pooling == "last":
             directions = 2 if self.case.get("bidirectional") else 1
-            pooled = torch.cat(list(final[-directions:]), dim=1)
-        elif self.case["pooling"] == "mean":
-            pooled = (states * mask[:, :, None]).sum(1) / lengths[:, None]
-        else:
-            pooled = states.masked_fill(~mask[:, :, None], float("-inf")).max(1).values
-        return self.head(pooled)
+            return torch.cat(list(final[-directions:]), dim=1)
+        if pooling == "mean":
+            return (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        if pooling == "max":
+            return states.masked_fill(~mask[:, :, None], float("-inf")).max(1).values
+        scores = (states @ self.attention["query"]).masked_fill(~mask, float("-inf"))
+        return (scores.softmax(1)[:, :, None] * states).sum(1)
 
 
 def make_optimizer(case, parameters):

@@ -1,21 +1,13 @@
 //! The backward pass of a branch: from pooled features to weights and words.
 
-use super::layers::{Branch, Mode, PooledGradient, for_each_state, input_rows, text_token};
+use super::layers::{Branch, Mode, PooledGradient, input_rows, text_token};
+use super::pooling::GradientForm;
 use super::workspace::{LayerBuffers, PaddingGradient, Workspace};
 use crate::backend::kernel::{
     AlignedVec, Backward, BiasGradient, Cell, ForwardCache, HiddenGradient, InputGradient,
     ScatterAdd, WeightGradient,
 };
 use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
-use crate::config::Pooling;
-
-/// Form of the gradient of a layer's hidden states, as in [`HiddenGradient`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum GradientForm {
-    LastStep,
-    SameForAllSteps,
-    PerStep,
-}
 
 impl Branch {
     /// Backward pass over the block at index `block`, right after its forward pass.
@@ -31,76 +23,9 @@ impl Branch {
         let block = &texts.blocks[block];
         let mut layers = std::mem::take(&mut work.block);
         let Some(top) = layers.last_mut() else { return };
-        for direction in 0..top.caches.len() {
-            let offset = pooled.offset + direction * self.input.lstm.units;
-            let (cache, gradient) = (&top.caches[direction], &mut top.hidden_gradient[direction]);
-            let pooled = PooledGradient { offset, ..pooled };
-            self.pool_backward(block, direction, cache, pooled, gradient);
-        }
-        let form = self.pooled_gradient_form(block);
+        let form = self.pool_backward(block, top, &mut work.attention, pooled);
         self.layers_backward(block, Some(positions), &mut layers, work, mode, form);
         work.block = layers;
-    }
-
-    fn pooled_gradient_form(&self, block: &SequenceBlock) -> GradientForm {
-        let unpadded = || block.padding.iter().all(|padding| *padding == 0);
-        match self.input.pooling {
-            Pooling::Last => GradientForm::LastStep,
-            Pooling::Mean if unpadded() => GradientForm::SameForAllSteps,
-            _ => GradientForm::PerStep,
-        }
-    }
-
-    /// Computes the gradient of the hidden states from that of the pooled features.
-    fn pool_backward(
-        &self,
-        block: &SequenceBlock,
-        direction: usize,
-        cache: &ForwardCache,
-        pooled: PooledGradient,
-        hidden_gradient: &mut AlignedVec,
-    ) {
-        let PooledGradient { features, gradients, stride, offset } = pooled;
-        let (units, padded_units) = (self.input.lstm.units, self.padded_units());
-        let feature = |row: usize| block.order[row] * stride + offset;
-        let form = self.pooled_gradient_form(block);
-        if form != GradientForm::PerStep {
-            hidden_gradient.resize_zeroed(block.order.len() * padded_units);
-            for row in 0..block.order.len() {
-                let share = match form {
-                    GradientForm::LastStep => 1.0,
-                    _ => 1.0 / block.lengths[row] as f32,
-                };
-                let to = &mut hidden_gradient[row * padded_units..][..units];
-                let gradient = &gradients[feature(row)..][..units];
-                to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to = gradient * share);
-            }
-            return;
-        }
-        hidden_gradient.resize_zeroed(block.layout.tokens() * padded_units);
-        // Of several equal maxima, only the first gets the gradient.
-        let mut has_gradient = vec![false; block.order.len() * units];
-        for_each_state(block, cache, padded_units, |step, row, token, state| {
-            let pooled_steps = self.pooled_steps(block, direction, row);
-            if !pooled_steps.contains(&step) {
-                return;
-            }
-            let to = &mut hidden_gradient[token * padded_units..][..units];
-            let gradient = &gradients[feature(row)..][..units];
-            if self.input.pooling == Pooling::Mean {
-                let share = 1.0 / pooled_steps.len() as f32;
-                to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to = gradient * share);
-                return;
-            }
-            let maxima = &features[feature(row)..][..units];
-            let has_gradient = &mut has_gradient[row * units..][..units];
-            for unit in 0..units {
-                if !has_gradient[unit] && state[unit] == maxima[unit] {
-                    has_gradient[unit] = true;
-                    to[unit] = gradient[unit];
-                }
-            }
-        });
     }
 
     /// Backward pass of all layers over a block. `form` is that of the top layer's gradient.

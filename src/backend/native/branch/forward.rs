@@ -4,7 +4,6 @@ use super::layers::{Branch, Mode, Pooled, for_each_state, input_rows, text_token
 use super::workspace::{LayerBuffers, Workspace};
 use crate::backend::kernel::{AlignedVec, Forward, ForwardCache, InputProjection, packed_index};
 use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
-use crate::config::Pooling;
 
 /// States of one direction of an LSTM layer over a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +16,15 @@ pub struct CellStates {
     pub final_hidden: Vec<f32>,
     /// Cell state after the last token that the direction reads, `[H]`.
     pub final_cell: Vec<f32>,
+}
+
+/// States of an input over a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SequenceStates {
+    /// States of every layer, from the bottom, and every direction.
+    pub layers: Vec<Vec<CellStates>>,
+    /// Weight of each token in attention pooling, `[T]`, 0 for padding; `None` without attention.
+    pub attention: Option<Vec<f32>>,
 }
 
 impl Branch {
@@ -42,7 +50,7 @@ impl Branch {
         mode: Mode,
     ) {
         if mode.backward {
-            work.clear_gradients(&self.cells, texts.shared_padding);
+            work.clear_gradients(&self.cells, &self.query, texts.shared_padding);
         }
         self.project_words(texts, embedding, work, mode);
     }
@@ -101,15 +109,11 @@ impl Branch {
         let block = &texts.blocks[block];
         self.run_layers(block, Some(positions), work, mode);
         let Some(top) = work.block.last() else { return };
-        let Pooled { features, stride, offset } = pooled;
-        for (direction, cache) in top.caches.iter().enumerate() {
-            let offset = offset + direction * self.input.lstm.units;
-            self.pool(block, direction, cache, Pooled { features, stride, offset });
-        }
+        self.pool(block, &top.caches, &mut work.attention, pooled);
     }
 
-    /// Returns the states of every layer, from the bottom, and every direction over a single text.
-    pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> Vec<Vec<CellStates>> {
+    /// Returns the states over a single text.
+    pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> SequenceStates {
         // Gates and states are kept only for a backward pass.
         let mode = Mode { backward: true, dropout: None, padding: &[] };
         let mut work = Workspace::default();
@@ -120,7 +124,13 @@ impl Branch {
             let caches = layer.caches.iter().enumerate();
             caches.map(|(direction, cache)| self.cell_states(block, direction, cache)).collect()
         });
-        layers.collect()
+        let layers = layers.collect();
+        let top = work.block.last().filter(|_| self.input.has_attention());
+        let attention = top.map(|top| {
+            self.attend(block, &top.caches, &mut work.attention);
+            work.attention.weights
+        });
+        SequenceStates { layers, attention }
     }
 
     fn cell_states(
@@ -239,52 +249,6 @@ impl Branch {
         inputs.resize(block.layout.tokens() * stride);
         for (to, word) in inputs.chunks_exact_mut(stride).zip(&block.word_rows) {
             to[..size].copy_from_slice(&word_table[*word as usize * size..][..size]);
-        }
-    }
-
-    /// Pools the states of one direction.
-    fn pool(&self, block: &SequenceBlock, direction: usize, cache: &ForwardCache, pooled: Pooled) {
-        let Pooled { features, stride, offset } = pooled;
-        let (units, padded_units) = (self.input.lstm.units, self.padded_units());
-        let feature = |row: usize| block.order[row] * stride + offset;
-        match self.input.pooling {
-            Pooling::Last => {
-                for row in 0..block.order.len() {
-                    let last = &cache.last_hidden[row * padded_units..][..units];
-                    features[feature(row)..][..units].copy_from_slice(last);
-                }
-            }
-            Pooling::Mean => {
-                for row in 0..block.order.len() {
-                    features[feature(row)..][..units].fill(0.0);
-                }
-                for_each_state(block, cache, padded_units, |step, row, _, state| {
-                    if self.pooled_steps(block, direction, row).contains(&step) {
-                        let sum = &mut features[feature(row)..][..units];
-                        sum.iter_mut().zip(state).for_each(|(sum, state)| *sum += state);
-                    }
-                });
-                for row in 0..block.order.len() {
-                    let share = 1.0 / self.pooled_steps(block, direction, row).len() as f32;
-                    features[feature(row)..][..units].iter_mut().for_each(|sum| *sum *= share);
-                }
-            }
-            Pooling::Max => {
-                for row in 0..block.order.len() {
-                    features[feature(row)..][..units].fill(f32::NEG_INFINITY);
-                }
-                for_each_state(block, cache, padded_units, |step, row, _, state| {
-                    if self.pooled_steps(block, direction, row).contains(&step) {
-                        let largest = &mut features[feature(row)..][..units];
-                        // NaN stays NaN.
-                        largest.iter_mut().zip(state).for_each(|(largest, state)| {
-                            if *state > *largest || state.is_nan() {
-                                *largest = *state;
-                            }
-                        });
-                    }
-                });
-            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Branch {
     pub input_index: usize,
     /// Cells of each layer, one for each direction.
     pub cells: Vec<Vec<Cell>>,
+    /// Query of attention pooling, `[H · directions]`; empty without attention.
+    pub query: Vec<f32>,
     pub(super) instructions: Instructions,
 }
 
@@ -54,6 +56,18 @@ pub struct PooledGradient<'a> {
     pub offset: usize,
 }
 
+impl<'a> PooledGradient<'a> {
+    /// Index of the first feature of a row of a block.
+    pub(super) fn at(&self, block: &SequenceBlock, row: usize) -> usize {
+        block.order[row] * self.stride + self.offset
+    }
+
+    /// Returns the gradient of the first `count` features of a row of a block.
+    pub(super) fn gradient(&self, block: &SequenceBlock, row: usize, count: usize) -> &'a [f32] {
+        &self.gradients[self.at(block, row)..][..count]
+    }
+}
+
 impl Branch {
     /// Returns the layers of `input`, the input at `input_index`, with zero weights.
     pub fn new(input: &Input, input_index: usize, instructions: Instructions) -> Self {
@@ -61,13 +75,14 @@ impl Branch {
         let layer = |layer: usize| {
             let inputs = match layer {
                 0 => input.embedding.size,
-                _ => input.features(),
+                _ => input.state_size(),
             };
             let cell = |_| Cell::new(inputs, input.lstm.units, instructions.lanes());
             (0..directions).map(cell).collect()
         };
         let cells = (0..input.lstm.layers).map(layer).collect();
-        Self { input: input.clone(), input_index, cells, instructions }
+        let query = vec![0.0; if input.has_attention() { input.state_size() } else { 0 }];
+        Self { input: input.clone(), input_index, cells, query, instructions }
     }
 
     /// Number of pooled features of this input.
@@ -147,6 +162,7 @@ impl Branch {
 
 /// Calls `visit` with step, row, token and hidden state [P] after the token, for all tokens of a
 /// block.
+#[inline(always)]
 pub(super) fn for_each_state(
     block: &SequenceBlock,
     cache: &ForwardCache,

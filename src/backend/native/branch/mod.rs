@@ -1,11 +1,13 @@
 //! One text input of a network: word vectors → LSTM layers → pooling, forward and backward. The
 //! head, the loss and threads don't belong here.
 
+mod attention;
 mod backward;
 mod forward;
 mod layers;
+mod pooling;
 mod workspace;
 
-pub use forward::CellStates;
+pub use forward::{CellStates, SequenceStates};
 pub use layers::{Branch, Mode, Pooled, PooledGradient};
 pub use workspace::{CellGradient, PaddingGradient, Workspace};

@@ -14,6 +14,8 @@ pub struct Workspace {
     pub(super) projected_gradient: Vec<AlignedVec>,
     /// Layers over the current block.
     pub(super) block: Vec<LayerBuffers>,
+    /// Attention over the current block, and the gradient of its query.
+    pub attention: Attention,
     /// Gradient dc that is passed from step to step.
     pub(super) carry: AlignedVec,
     /// Gradient of the initial hidden states of a block.
@@ -43,6 +45,17 @@ pub(super) struct LayerBuffers {
     pub reverse_inputs_gradient: AlignedVec,
     /// Gradient of the hidden states, [tokens, P] or [rows, P], for each direction.
     pub hidden_gradient: Vec<AlignedVec>,
+}
+
+/// Attention over a block, with tokens in the order of the text.
+#[derive(Default)]
+pub struct Attention {
+    /// Weight of each token, [tokens]; 0 for padding.
+    pub(super) weights: Vec<f32>,
+    /// Gradient of the score of each token, [tokens].
+    pub(super) score_gradients: Vec<f32>,
+    /// Gradient of the query, `[H · directions]`, the sum over all blocks of a shard.
+    pub query_gradient: Vec<f32>,
 }
 
 /// Gradient of the weights of a cell, in packed order.
@@ -83,9 +96,11 @@ impl Workspace {
         }
     }
 
-    /// Sets the gradients of the weights of these cells, and of the states of `padding` steps of shared
-    /// padding, to zero.
-    pub(super) fn clear_gradients(&mut self, cells: &[Vec<Cell>], padding: usize) {
+    /// Sets the gradients of the weights of these cells, of this query, and of the states of `padding`
+    /// steps of shared padding, to zero.
+    pub(super) fn clear_gradients(&mut self, cells: &[Vec<Cell>], query: &[f32], padding: usize) {
+        self.attention.query_gradient.clear();
+        self.attention.query_gradient.resize(query.len(), 0.0);
         let (layers, directions) = (cells.len(), cells[0].len());
         resize_default(&mut self.padding_gradients, layers);
         for gradient in &mut self.padding_gradients {
