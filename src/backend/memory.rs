@@ -125,7 +125,11 @@ impl MemoryEstimate {
             }
             // Frequent words occur in every shard, rare ones in one of them.
             let words_of_shard = *words as f64 / shards.sqrt();
-            activations += threads * shard_activations(input, rows * *steps as f64, words_of_shard);
+            let tokens = rows * *steps as f64;
+            activations += threads * shard_activations(input, tokens, words_of_shard);
+            if config.train.adversarial.epsilon.is_some() {
+                activations += threads * tokens * perturbation_activations(input);
+            }
             // Row numbers of the words, for training and for validation, and the last update of each row.
             tables += (*size as f64) * (2.0 + 2.0 * concurrency.threads as f64 + 1.0);
         }
@@ -274,6 +278,14 @@ fn shard_activations(input: &Input, tokens: f64, words: f64) -> f64 {
     // The weights of the tokens and the gradient of their scores.
     let attention = if input.has_attention() { 2.0 } else { 0.0 };
     words + tokens * (bottom + upper * (input.lstm.layers as f64 - 1.0) + attention)
+}
+
+/// Number of floats that adversarial training keeps for each token in addition.
+fn perturbation_activations(input: &Input) -> f64 {
+    let (size, directions) = (input.embedding.size as f64, input.lstm.directions() as f64);
+    // Inputs, their gradients in each direction, and the perturbation; the projections of the inputs,
+    // and the gradient of a backward direction in text order.
+    (2.0 + directions) * size + (2.0 * directions - 1.0) * gates(input)
 }
 
 #[cfg(test)]

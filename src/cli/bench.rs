@@ -32,10 +32,10 @@ alternate if libtorch is installed, so that other load on the machine affects bo
 are medians over the rounds. Other load slows down libtorch more than the native backend.
 
 padding: the LSTM over the padding that all texts share. embed: input products of each distinct token and \
-their gradients. forward, backward: the LSTM over the texts. head: \
-pooled states to loss. wait: time in which threads have no shard to compute. merge: sum of the gradients \
-of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout of \
-the kernel. \
+their gradients. forward, backward: the LSTM over the texts. head: pooled states to loss. adversarial: the \
+pass over perturbed word vectors. wait: time in which threads have no shard to compute. merge: sum of the \
+gradients of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout \
+of the kernel. \
 GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some \
 of them. On CUDA, a step includes preparing its batch; a trace contains every operation and kernel \
 (ui.perfetto.dev displays it).";

@@ -31,12 +31,13 @@ pub(crate) use overrides::field_path;
 pub use print::{inline_yaml, reference, resolved_yaml};
 pub use resolved::Resolved;
 pub use schema::{
-    Activation, AdadeltaConfig, AdamConfig, AverageConfig, AverageMethod, BackendKind, BrokenLines,
-    CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization,
-    Format, HeadConfig, Initialization, Input, Inputs, LstmConfig, ModelConfig, OptimizerKind,
-    PadSide, Pooling, Poolings, Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    SplitConfig, SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind,
-    TrainConfig, Truncate, UnseenLabels, defaults, logit_count,
+    Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
+    BackendKind, BrokenLines, CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig,
+    EmbeddingInitialization, Format, HeadConfig, Initialization, Input, Inputs, LstmConfig,
+    ModelConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, RmspropConfig,
+    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, StoppingMetric,
+    TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate, UnseenLabels, defaults,
+    logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

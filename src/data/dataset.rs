@@ -36,6 +36,13 @@ impl Dataset {
         self.inputs.iter().map(of).sum()
     }
 
+    /// Returns the share of each word among all tokens, for vocabularies of these sizes: [V] for each
+    /// input.
+    pub fn word_frequencies(&self, vocabulary_sizes: &[usize]) -> Vec<Vec<f32>> {
+        let inputs = self.inputs.iter().zip(vocabulary_sizes);
+        inputs.map(|(corpus, size)| corpus.frequencies(*size)).collect()
+    }
+
     /// Number of time steps of each example, for each input: [inputs, examples].
     pub fn lengths(&self) -> Vec<Vec<usize>> {
         self.inputs.iter().map(Corpus::lengths).collect()

@@ -76,6 +76,14 @@ impl Corpus {
         &self.ids
     }
 
+    /// Returns the share of each id of a vocabulary of `size` among all tokens.
+    pub fn frequencies(&self, size: usize) -> Vec<f32> {
+        let mut counts = vec![0_u32; size];
+        self.ids().iter().for_each(|id| counts[*id as usize] += 1);
+        let total = self.tokens().max(1) as f64;
+        counts.into_iter().map(|count| (f64::from(count) / total) as f32).collect()
+    }
+
     /// Side on which short texts are padded.
     pub fn pad(&self) -> PadSide {
         self.pad

@@ -221,6 +221,24 @@ fn label_smoothing_keeps_the_training_loss_above_its_entropy() {
 }
 
 #[test]
+fn adversarial_training_learns_and_resumes_exactly() {
+    let dir = TestDir::with_data();
+    let fields = ["train.adversarial.epsilon=1", "train.schedule.name=constant", "train.epochs=4"];
+    train_with(&dir, "run", &fields);
+    assert!(dir.test_accuracy("run") > 0.9, "{}", dir.summary("run"));
+    train_with(&dir, "plain", &fields[1..]);
+    assert!(dir.best_weights("run") != dir.best_weights("plain"));
+    train_with(&dir, "halves", &[fields[0], fields[1], "train.epochs=2"]);
+    dir.train("--resume halves --set train.epochs=4");
+    for file in ["last/model.safetensors", "last/optimizer.safetensors"] {
+        assert!(
+            dir.bytes(&format!("run/{file}")) == dir.bytes(&format!("halves/{file}")),
+            "{file}"
+        );
+    }
+}
+
+#[test]
 fn every_architecture_learns() {
     let dir = TestDir::with_data();
     let words = 80 + 4; // 60 neutral words, 10 of each class, 4 special ids

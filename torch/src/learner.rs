@@ -19,7 +19,7 @@ use lstmtext::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
     Times, is_average_state,
 };
-use lstmtext::config::{PadSide, TrainConfig};
+use lstmtext::config::{AdversarialConfig, PadSide, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::Objective;
@@ -82,6 +82,7 @@ pub struct TorchLearner {
     optimizer: Optimizer,
     average: Option<Average>,
     loss: CrossEntropyLoss,
+    adversarial: AdversarialConfig,
     /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
     /// Copy of the training examples on the device. `None` before the first batch, `Some(None)` if
@@ -119,6 +120,8 @@ struct TorchBatch {
     labels: Option<Tensor>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
+    /// Frequency of each word of each input, `[V]`, for adversarial training.
+    frequencies: Vec<Tensor>,
     seed: u64,
 }
 
@@ -135,6 +138,7 @@ impl TorchLearner {
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
             average: Average::new(&config.average, model.parameters()),
+            adversarial: config.adversarial.clone(),
             loss: CrossEntropyLoss {
                 label_smoothing: loss.label_smoothing,
                 class_weights: (!loss.class_weights.is_empty()).then(weights),
@@ -183,6 +187,8 @@ impl Learner for TorchLearner {
         let device_dataset = self.device_dataset.clone();
         // If the amount of memory is unknown, the data set stays in host memory.
         let memory = device_memory(device).unwrap_or(0);
+        let vocabulary_sizes = self.adversarial.epsilon.map(|_| self.model.vocabulary_sizes());
+        let mut frequencies: Option<Vec<Tensor>> = None;
         Box::new(move |data: &Dataset, examples, seed| {
             let context = batch_context(true, &data.inputs, examples);
             with_batch_context(context, || {
@@ -200,6 +206,11 @@ impl Learner for TorchLearner {
                     }
                 };
                 let distinct = |corpus: &Corpus| to_device(&distinct_ids(corpus, examples), device);
+                let frequencies = frequencies.get_or_insert_with(|| {
+                    let sizes = vocabulary_sizes.as_deref().unwrap_or_default();
+                    let all = data.word_frequencies(sizes);
+                    all.iter().map(|frequencies| to_device(frequencies, device)).collect()
+                });
                 PreparedBatch::new(TorchBatch {
                     context,
                     batch,
@@ -208,6 +219,7 @@ impl Learner for TorchLearner {
                         true => data.inputs.iter().map(distinct).collect(),
                         false => Vec::new(),
                     },
+                    frequencies: frequencies.iter().map(Tensor::shallow_clone).collect(),
                     seed,
                 })
             })
@@ -215,24 +227,45 @@ impl Learner for TorchLearner {
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
-        let TorchBatch { context, batch, labels, distinct_ids, seed } = batch.get()?;
+        let TorchBatch { context, batch, labels, distinct_ids, frequencies, seed } = batch.get()?;
         let labels =
             labels.as_ref().context("the libtorch backend supports only one label per example")?;
         if let Some(average) = &mut self.average {
             average.swap_out();
         }
         with_batch_context(*context, || {
-            tch::manual_seed(*seed as i64);
-            let (log_probabilities, loss) = self.times.measure("forward", || {
-                let log_probabilities = log_probabilities(&self.model.logits(batch, Mode::Train));
+            // Both passes of adversarial training have the same dropout masks.
+            let forward = |perturbations: &[Tensor]| {
+                tch::manual_seed(*seed as i64);
+                let logits = self.model.perturbed_logits(batch, Mode::Train, perturbations);
+                let log_probabilities = log_probabilities(&logits);
                 let loss = self.loss.loss(&log_probabilities, labels);
                 (log_probabilities, loss)
-            });
+            };
             let scale = self.loss_scale.as_ref().map(LossScale::factor);
-            let gradients = self.times.measure("backward", || match scale {
-                Some(scale) => self.optimizer.gradients(&(&loss * scale)),
-                None => self.optimizer.gradients(&loss),
-            });
+            let backward = |loss: &Tensor, others: &[Tensor]| match scale {
+                Some(scale) => self.optimizer.gradients_and(&(loss * scale), others),
+                None => self.optimizer.gradients_and(loss, others),
+            };
+            let zeros = match self.adversarial.epsilon {
+                Some(_) => self.model.zero_perturbations(batch),
+                None => Vec::new(),
+            };
+            let (log_probabilities, loss) = self.times.measure("forward", || forward(&zeros));
+            let (mut gradients, of_inputs) =
+                self.times.measure("backward", || backward(&loss, &zeros));
+            if let AdversarialConfig { epsilon: Some(epsilon), weight } = self.adversarial {
+                self.times.measure("adversarial", || {
+                    let model = &self.model;
+                    let perturbations =
+                        model.adversarial_perturbations(batch, &of_inputs, frequencies, epsilon);
+                    let (_, loss) = forward(&perturbations);
+                    let (others, _) = backward(&(loss * weight), &[]);
+                    for (gradient, other) in gradients.iter_mut().zip(&others) {
+                        let _ = gradient.g_add_(other);
+                    }
+                });
+            }
             let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
             self.step = Step {
                 context: Some(*context),

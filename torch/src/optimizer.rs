@@ -40,7 +40,16 @@ impl Optimizer {
 
     /// Computes the gradient of `loss` for every weight, in the order of the weights.
     pub fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
-        Tensor::run_backward(&[loss], &self.weights, false, false)
+        self.gradients_and(loss, &[]).0
+    }
+
+    /// Computes the gradients of `loss` for every weight, in the order of the weights, and for other
+    /// tensors.
+    pub fn gradients_and(&self, loss: &Tensor, others: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
+        let tensors: Vec<&Tensor> = self.weights.iter().chain(others).collect();
+        let mut gradients = Tensor::run_backward(&[loss], &tensors, false, false);
+        let others = gradients.split_off(self.weights.len());
+        (gradients, others)
     }
 
     /// Updates the weights, unless `skipped`, a float [], is 1 instead of 0. Of a weight with

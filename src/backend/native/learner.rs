@@ -1,5 +1,7 @@
 //! The network on the CPU: predicting and training.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::average::Average;
@@ -15,7 +17,7 @@ use crate::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
     Times, is_average_state,
 };
-use crate::config::Inputs;
+use crate::config::{AdversarialConfig, Inputs};
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
@@ -88,6 +90,7 @@ pub struct NativeLearner {
     optimizer: Optimizer,
     average: Option<Average>,
     objective: Objective,
+    adversarial: AdversarialConfig,
     gradients: Gradients,
     loss: BatchLoss,
     /// Sum of the weights of the examples of the batch.
@@ -117,6 +120,7 @@ impl NativeLearner {
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
             average: Average::new(&spec.config.train.average, weights),
             objective: objective.clone(),
+            adversarial: spec.config.train.adversarial.clone(),
             gradients: Gradients::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
             batch_weight: 0.0,
@@ -156,28 +160,45 @@ impl Inference for NativeLearner {
 struct NativeBatch {
     sharded: ShardedBatch,
     dropout: Dropout,
+    /// Frequency of each word of each input, for adversarial training.
+    frequencies: Option<Arc<Vec<Vec<f32>>>>,
 }
 
 impl Learner for NativeLearner {
     fn preparer(&self) -> Preparer {
         let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
         let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
+        let needs_frequencies = self.adversarial.epsilon.is_some();
+        let (vocabulary_sizes, mut frequencies) = (vocabulary_sizes.clone(), None);
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
             let targets = Some(&data.targets);
             let sharded = sharder.shard(&data.inputs, targets, examples, Some(&dropout));
-            PreparedBatch::new(NativeBatch { sharded, dropout })
+            if needs_frequencies && frequencies.is_none() {
+                frequencies = Some(Arc::new(data.word_frequencies(&vocabulary_sizes)));
+            }
+            let frequencies = frequencies.clone();
+            PreparedBatch::new(NativeBatch { sharded, dropout, frequencies })
         })
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
-        let NativeBatch { sharded, dropout } = batch.get()?;
+        let NativeBatch { sharded, dropout, frequencies } = batch.get()?;
         let network = &mut self.inference.network;
         if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
             network.pack();
         }
         self.batch_weight = sharded.weight(&self.objective);
-        self.loss = network.gradients(sharded, &self.objective, Some(dropout), &mut self.gradients);
+        let perturbation = frequencies
+            .as_ref()
+            .and_then(|frequencies| network.perturbation(&self.adversarial, frequencies));
+        self.loss = network.adversarial_gradients(
+            sharded,
+            &self.objective,
+            Some(dropout),
+            perturbation.as_ref(),
+            &mut self.gradients,
+        );
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod idle;
 mod learner;
 mod network;
 mod optimizer;
+mod perturbation;
 mod shard_sum;
 mod sharding;
 mod update;
@@ -22,6 +23,7 @@ pub use dropout::Dropout;
 pub use gradients::{Gradients, RowGradient};
 pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};
 pub use network::Network;
+pub use perturbation::Perturbation;
 pub use sharding::{BatchSharder, SequenceBlock, Shard, ShardTexts, ShardedBatch};
 pub use weight::Weight;
 

@@ -5,17 +5,18 @@ use std::time::Instant;
 use anyhow::Context;
 use rayon::prelude::*;
 
-use super::branch::{Branch, Mode, Pooled, PooledGradient, SequenceStates, Workspace};
+use super::branch::{Branch, Mode, Pass, Pooled, PooledGradient, SequenceStates, Workspace};
 use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
 use super::idle::Idle;
+use super::perturbation::Perturbation;
 use super::shard_sum::{BranchSum, ShardSum, WordRows};
 use super::sharding::{Shard, ShardTexts, ShardedBatch, single_text};
 use super::weight::Weight;
 use crate::backend::kernel::{GATES, Instructions, packed_index};
 use crate::backend::{BatchLoss, Times};
-use crate::config::Input;
+use crate::config::{AdversarialConfig, Input};
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
     ModelSpec, Parameter, cell_name, embedding_name, in_order, parameters, query_name,
@@ -86,6 +87,7 @@ struct Step<'a, Loss: ?Sized> {
     /// Sum of the weights of all examples.
     total: f64,
     mode: Mode<'a>,
+    perturbation: Option<&'a Perturbation>,
 }
 
 impl Network {
@@ -176,7 +178,7 @@ impl Network {
 
     /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
     pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
-        let mode = Mode { backward: false, dropout: None, padding: &[] };
+        let mode = Mode { backward: false, dropout: None, padding: &[], pass: Pass::Only };
         let padding = self.run_padding(batch, mode);
         let mode = Mode { padding: &padding.branches, ..mode };
         let mut all = vec![0.0; batch.examples * self.classes];
@@ -200,6 +202,20 @@ impl Network {
         all
     }
 
+    /// Returns the perturbation of word vectors with these frequencies, of the words of each input;
+    /// `None` without adversarial training.
+    pub fn perturbation(
+        &mut self,
+        config: &AdversarialConfig,
+        frequencies: &[Vec<f32>],
+    ) -> Option<Perturbation> {
+        let vectors =
+            self.indices.iter().map(|indices| &self.weights[indices.embedding].tensor.values[..]);
+        let inputs = vectors.zip(frequencies.iter().map(Vec::as_slice));
+        let new = || Perturbation::new(config, self.instructions, inputs);
+        self.times.measure("adversarial", new)
+    }
+
     /// Returns the states of input `input` over one text.
     pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> SequenceStates {
         let branch = &self.branches[input];
@@ -215,13 +231,27 @@ impl Network {
         dropout: Option<&Dropout>,
         gradients: &mut Gradients,
     ) -> BatchLoss {
+        self.adversarial_gradients(batch, loss_function, dropout, None, gradients)
+    }
+
+    /// Returns the mean loss over the examples of a batch, and writes to `gradients` the gradient of the
+    /// sum of this loss and, if there is a perturbation, the weighted loss of the perturbed word vectors.
+    pub fn adversarial_gradients(
+        &mut self,
+        batch: &ShardedBatch,
+        loss_function: &(impl LossFunction + ?Sized),
+        dropout: Option<&Dropout>,
+        perturbation: Option<&Perturbation>,
+        gradients: &mut Gradients,
+    ) -> BatchLoss {
         let total = batch.weight(loss_function);
-        let mode = Mode { backward: true, dropout, padding: &[] };
+        let mode = Mode { backward: true, dropout, padding: &[], pass: Pass::Only };
         let start = Instant::now();
         let padding = self.run_padding(batch, mode);
         self.times.add("padding", start.elapsed().as_secs_f64());
-        let step =
-            Step { batch, loss_function, total, mode: Mode { padding: &padding.branches, ..mode } };
+        let pass = if perturbation.is_some() { Pass::First } else { Pass::Only };
+        let step_mode = Mode { padding: &padding.branches, pass, ..mode };
+        let step = Step { batch, loss_function, total, mode: step_mode, perturbation };
         let start = Instant::now();
         let mut sum = self.sum_of_shards(&batch.shards, &step);
         let elapsed = start.elapsed().as_secs_f64();
@@ -364,6 +394,15 @@ impl Network {
             times.measure("forward", || self.pooled_features(shard, block, &mut work, mode));
             times.measure("head", || self.head_gradients(shard, block, &mut work, &mut sum, step));
             times.measure("backward", || self.backward(shard, block, &mut work, mode));
+            if let Some(perturbation) = step.perturbation {
+                times.measure("adversarial", || {
+                    self.perturb(shard, block, &mut work, perturbation);
+                    let mode = Mode { pass: Pass::Perturbed, ..mode };
+                    self.pooled_features(shard, block, &mut work, mode);
+                    self.head_gradients(shard, block, &mut work, &mut sum, &Step { mode, ..*step });
+                    self.backward(shard, block, &mut work, mode);
+                });
+            }
         }
         times.measure("embed", || {
             for (index, branch) in self.branches.iter().enumerate() {
@@ -399,7 +438,7 @@ impl Network {
     }
 
     /// Computes the logits of a block and their loss. Adds loss and gradients of the head to `sum`, and
-    /// writes the gradient of the features to `work`.
+    /// writes the gradient of the features to `work`. The loss of perturbed inputs only counts in gradients.
     fn head_gradients(
         &self,
         shard: &Shard,
@@ -409,6 +448,8 @@ impl Network {
         step: &Step<impl LossFunction + ?Sized>,
     ) {
         let (stride, (weight, bias)) = (self.features(), self.head());
+        let perturbed = step.perturbation.filter(|_| step.mode.pass == Pass::Perturbed);
+        let total = step.total / perturbed.map_or(1.0, |perturbation| perturbation.weight);
         let ShardWorkspace { features, dropped_features, features_gradient, row, .. } = work;
         dropped_features.clone_from(features);
         features_gradient.clear();
@@ -425,11 +466,15 @@ impl Network {
             logits(features, weight, bias, row);
             step.loss_function.log_probabilities(row);
             let target = shard.targets.get(example);
-            sum.correct += u64::from(step.loss_function.is_correct(row, target));
-            sum.loss += step.loss_function.loss(row, target);
+            let correct = step.loss_function.is_correct(row, target);
+            let loss = step.loss_function.loss(row, target);
+            if perturbed.is_none() {
+                sum.correct += u64::from(correct);
+                sum.loss += loss;
+            }
             let first = row.len() - bias.len();
             for (logit, slope) in row[first..].iter().enumerate() {
-                let slope = (slope / step.total) as f32;
+                let slope = (slope / total) as f32;
                 sum.head_bias[logit] += slope;
                 let to = &mut sum.head_weight[logit * stride..][..stride];
                 to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
@@ -437,6 +482,26 @@ impl Network {
                 gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
             }
             drop_out(gradient);
+        }
+    }
+
+    /// Turns the gradients of the inputs of all branches over a block into their perturbations.
+    fn perturb(
+        &self,
+        shard: &Shard,
+        block: usize,
+        work: &mut ShardWorkspace,
+        perturbation: &Perturbation,
+    ) {
+        let mut squares = vec![0.0; shard.blocks[block].len()];
+        let inputs = || self.branches.iter().zip(&shard.inputs).zip(&perturbation.deviations);
+        for (((branch, texts), deviations), buffers) in inputs().zip(&mut work.branches) {
+            branch.normalize_gradient(texts, block, buffers, deviations, &mut squares);
+        }
+        let factors: Vec<f32> =
+            squares.into_iter().map(|square| perturbation.factor(square)).collect();
+        for (((branch, texts), deviations), buffers) in inputs().zip(&mut work.branches) {
+            branch.perturb(texts, block, buffers, deviations, &factors);
         }
     }
 

@@ -53,6 +53,7 @@ fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
         "optimizer: adam",
         "optimizer: adam, sparse_embedding: true",
         "optimizer: rmsprop, class_weights: balanced",
+        "optimizer: sgd, adversarial: {epsilon: 1, weight: 0.5}",
     ] {
         let config = parse(&format!(
             "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}}}\n\
@@ -207,6 +208,27 @@ fn attention_is_a_weighted_mean_of_the_states() {
     }
 }
 
+#[test]
+fn a_small_perturbation_doubles_the_gradient() {
+    let gradients = |adversarial: &str| {
+        let config = parse(&format!(
+            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}}}\n\
+             train: {{optimizer: sgd, gradient_clip: null, adversarial: {{{adversarial}}}}}\n"
+        ));
+        train_batches(&config, &data(), &[vec![0, 1, 2, 3]]).gradients
+    };
+    let alone = gradients("epsilon: null");
+    let ratios = |epsilon: f64| -> Vec<f32> {
+        let both = gradients(&format!("epsilon: {epsilon}, weight: 1"));
+        let pairs = alone.iter().zip(&both);
+        let values = pairs.flat_map(|(a, b)| a.values.iter().zip(&b.values));
+        values.filter(|(a, _)| a.abs() > 1e-3).map(|(a, b)| b / a).collect()
+    };
+    let small = ratios(1e-4);
+    assert!(small.len() > 10 && small.iter().all(|ratio| (ratio - 2.0).abs() < 1e-2), "{small:?}");
+    assert!(ratios(5.0).iter().any(|ratio| (ratio - 2.0).abs() > 0.1));
+}
+
 /// Result of some training steps.
 #[derive(PartialEq)]
 struct Trained {
@@ -242,7 +264,7 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     }
 }
 
-const NETWORKS: [&str; 7] = [
+const NETWORKS: [&str; 8] = [
     "model: {embedding: {size: 3}, lstm: {units: 4}}\ntrain: {class_weights: {a: 1, b: 3}",
     "model: {embedding: {size: 3, dropout: 0.3}, lstm: {units: 5, layers: 2, dropout: 0.4, \
      bidirectional: true}, head: {dropout: 0.5}}\ntrain: {optimizer: adamw",
@@ -256,6 +278,9 @@ const NETWORKS: [&str; 7] = [
      pooling: [mean, attention]}\ntrain: {optimizer: adadelta",
     "inputs: {a: {embedding: {size: 2}}, b: {embedding: {size: 4, trainable: false}, lstm: {units: 3}}}\n\
      train: {optimizer: rmsprop, average: {method: ema}",
+    "inputs: {a: {embedding: {size: 3, word_dropout: 0.3}, lstm: {bidirectional: true}}, \
+     b: {embedding: {size: 4, dropout: 0.2}, lstm: {units: 3}, text: {pad: front, max_length: 9}}}\n\
+     train: {adversarial: {epsilon: 0.5}",
 ];
 
 proptest! {

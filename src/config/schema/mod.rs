@@ -19,9 +19,9 @@ pub use model::{
 pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
 pub use train::{
-    AdadeltaConfig, AdamConfig, AverageConfig, AverageMethod, EarlyStoppingConfig, OptimizerKind,
-    RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig,
-    TrainConfig,
+    AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
+    EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
+    StoppingMetric, TensorboardConfig, TrainConfig,
 };
 
 use serde_yaml::Value;

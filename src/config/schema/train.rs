@@ -54,6 +54,9 @@ section! {
         /// Maximum norm of the gradients of all parameters together. Larger gradients are scaled
         /// down. null: no clipping.
         gradient_clip: Option<f64> = Some(1.0), above(0.0);
+        /// Adversarial training: adds the loss on word vectors that are moved in the direction that
+        /// raises the loss most.
+        adversarial: AdversarialConfig;
         /// Averaging of the weights over the steps. Validation, testing, best/ and last/ use the
         /// averages. Training continues from the weights before averaging, which checkpoints have in
         /// raw.safetensors.
@@ -123,6 +126,18 @@ impl TrainConfig {
             Some(AutoNumber::Number(tokens)) => Some(tokens),
             Some(AutoNumber::Auto) | None => None,
         }
+    }
+}
+
+section! {
+    /// Adversarial training (Miyato, Dai and Goodfellow 2017).
+    pub struct AdversarialConfig {
+        /// Euclidean norm of the perturbation of all word vectors of an example together, in
+        /// standard deviations of the word vectors, weighted by word frequency. Try 1. null: no
+        /// adversarial training.
+        epsilon: Option<f64> = None, above(0.0);
+        /// Weight of the adversarial loss, which is added to the loss.
+        weight: f64 = 1.0, above(0.0);
     }
 }
 

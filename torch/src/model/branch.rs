@@ -43,9 +43,15 @@ impl Branch {
         })
     }
 
-    /// Encodes each text as one vector, [B, D].
-    pub fn encode(&self, texts: &PaddedTexts, mode: Mode) -> Tensor {
-        let embedded = self.embed(&texts.ids, mode).to_kind(self.kind); // [B, T, E]
+    /// Encodes each text as one vector, [B, D]. `perturbation` [B, T, E] is added to the inputs of the
+    /// LSTM.
+    pub fn encode(&self, texts: &PaddedTexts, mode: Mode, perturbation: Option<&Tensor>) -> Tensor {
+        let embedded = self.embed(&texts.ids, mode); // [B, T, E]
+        let embedded = match perturbation {
+            Some(perturbation) => embedded + perturbation,
+            None => embedded,
+        };
+        let embedded = embedded.to_kind(self.kind);
         let layers = self.lstm.forward(&embedded, &texts.padding, mode);
         #[expect(clippy::expect_used, reason = "the configuration requires at least one layer")]
         let top = layers.last().expect("at least one layer"); // [B, T, H] for each direction
@@ -68,6 +74,24 @@ impl Branch {
             }
         };
         vectors.dropout(dropout.dropout, true)
+    }
+
+    /// Vocabulary size V.
+    pub fn vocabulary_size(&self) -> usize {
+        self.embedding.size()[0] as usize
+    }
+
+    /// Returns a perturbation of zero, [B, T, E], whose gradient is that of the inputs of the LSTM.
+    pub fn zero_perturbation(&self, texts: &PaddedTexts) -> Tensor {
+        let size = [texts.ids.size(), vec![self.embedding.size()[1]]].concat();
+        Tensor::zeros(size, (Kind::Float, self.embedding.device())).set_requires_grad(true)
+    }
+
+    /// Returns the standard deviation of each dimension of the word vectors, `[E]`, weighted by the
+    /// frequencies of the words, `[V]`.
+    pub fn deviations(&self, frequencies: &Tensor) -> Tensor {
+        let centered = &self.embedding - frequencies.matmul(&self.embedding);
+        frequencies.matmul(&centered.square()).sqrt()
     }
 
     /// Returns the trainable tensors under PyTorch's names.

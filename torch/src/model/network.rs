@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::branch::Branch;
 use super::mode::Mode;
 use super::weights::Weights;
-use crate::batch::Batch;
+use crate::batch::{Batch, Direction};
 use crate::libtorch::Numerics;
 use crate::tensors::{shapes, to_tensors};
 use lstmtext::config::{Input, Precision};
@@ -61,15 +61,65 @@ impl Model {
 
     /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
     pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
-        let inputs = self.branches.iter().zip(&batch.inputs);
-        let encoded: Vec<Tensor> =
-            inputs.map(|(branch, texts)| branch.encode(texts, mode)).collect();
+        self.perturbed_logits(batch, mode, &[])
+    }
+
+    /// Computes the logits of a batch with perturbations [B, T, E] of the word vectors of each input.
+    /// None are perturbed if there are none.
+    pub fn perturbed_logits(&self, batch: &Batch, mode: Mode, perturbations: &[Tensor]) -> Tensor {
+        let inputs = self.branches.iter().zip(&batch.inputs).enumerate();
+        let encoded: Vec<Tensor> = inputs
+            .map(|(index, (branch, texts))| branch.encode(texts, mode, perturbations.get(index)))
+            .collect();
         let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
         let logits = features.linear(&self.head_weight, Some(&self.head_bias)); // [B, 1] or [B, C]
         match logits.size()[1] {
             1 => logits.squeeze_dim(1),
             _ => logits,
         }
+    }
+
+    /// Vocabulary size V of each input.
+    pub fn vocabulary_sizes(&self) -> Vec<usize> {
+        self.branches.iter().map(Branch::vocabulary_size).collect()
+    }
+
+    /// Returns perturbations of zero, whose gradients are those of the inputs of the LSTMs.
+    pub fn zero_perturbations(&self, batch: &Batch) -> Vec<Tensor> {
+        let inputs = self.branches.iter().zip(&batch.inputs);
+        inputs.map(|(branch, texts)| branch.zero_perturbation(texts)).collect()
+    }
+
+    /// Returns the adversarial perturbations of the word vectors of each input, [B, T, E]: of all
+    /// vectors of norm `epsilon` of an example, those that raise its loss most, to first order.
+    /// `gradients` are those of the zero perturbations. Norms are those of word vectors that are
+    /// divided by their standard deviation over all words, weighted by their `frequencies`, as in
+    /// Miyato, Dai and Goodfellow 2017.
+    pub fn adversarial_perturbations(
+        &self,
+        batch: &Batch,
+        gradients: &[Tensor],
+        frequencies: &[Tensor],
+        epsilon: f64,
+    ) -> Vec<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let branches = self.branches.iter().zip(frequencies);
+        let deviations: Vec<Tensor> =
+            branches.map(|(branch, frequencies)| branch.deviations(frequencies)).collect();
+        let inputs = gradients.iter().zip(&deviations).zip(&batch.inputs);
+        let normalized = inputs.map(|((gradient, deviations), texts)| {
+            let is_word = texts.padding.mask(Direction::Forward).unsqueeze(2); // [B, T, 1]
+            gradient * deviations * is_word
+        });
+        let normalized: Vec<Tensor> = normalized.collect();
+        let square = |vectors: &Tensor| {
+            vectors.square().sum_dim_intlist([1_i64, 2].as_slice(), true, Kind::Float)
+        };
+        let squares: Tensor = normalized.iter().map(square).sum(); // [B, 1, 1]
+        let is_zero = squares.eq(0.0);
+        let factors = (squares.rsqrt() * epsilon).masked_fill(&is_zero, 0.0);
+        let inputs = normalized.iter().zip(&deviations);
+        inputs.map(|(normalized, deviations)| normalized * deviations * &factors).collect()
     }
 
     /// Returns the trainable tensors under PyTorch's names, always in the same order.

@@ -23,7 +23,7 @@ use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
     BatchSharder, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
-use lstmtext::backend::{Collective, Learner};
+use lstmtext::backend::{Collective, Learner, StepStats};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::CrossEntropy;
@@ -207,6 +207,42 @@ fn training_steps_agree_for_every_optimizer() {
                 "{optimizer}, sparse: {sparse}"
             );
         }
+    }
+}
+
+/// The models have several inputs and layers, frozen vectors, and padding in front, shared or not.
+#[test]
+fn adversarial_training_agrees() {
+    let train = "train: {sparse_embedding: false, optimizer: sgd, adversarial: {epsilon: 2, weight: 0.6}}\n";
+    for model in [
+        "model: {embedding: {size: 6}, lstm: {units: 5}, pooling: max, head: {dropout: 0}}\n",
+        "model: {embedding: {size: 9}, lstm: {units: 7, layers: 2, bidirectional: true}, \
+         pooling: [mean, attention], head: {dropout: 0}}\n",
+        "# front\nmodel: {embedding: {size: 6}, lstm: {units: 5, layers: 2}, pooling: last, \
+         head: {dropout: 0}}\n",
+        "# front\nmodel: {embedding: {size: 6}, lstm: {units: 5, bidirectional: true}, pooling: mean, \
+         head: {dropout: 0}}\n",
+        "model: {head: {dropout: 0}}\ninputs:\n  story: {embedding: {size: 4}, lstm: {units: 5}}\n  \
+         question: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n",
+    ] {
+        let case = Case::new(&format!("{model}{train}"), 3);
+        let (data, model) = (case.data(), case.model());
+        let weights = to_named_tensors(model.state_dict());
+        let objective = objective(&[1.0, 0.5, 2.0]);
+        let mut native = NativeLearner::new(&case.spec(), &objective, weights.clone()).unwrap();
+        let mut torch = TorchLearner::new(model, &case.config.train, &objective);
+        steps(&mut native, &data);
+        steps(&mut torch, &data);
+        assert_close(&native.gradients(), &torch.gradients(), train);
+        assert_close(&native.weights(), &torch.weights(), train);
+        let losses = |stats: Vec<StepStats>| -> Vec<f64> {
+            stats.iter().map(|step| step.loss.mean).collect()
+        };
+        let (native, torch) = (losses(native.drain_step_stats()), losses(torch.drain_step_stats()));
+        assert!(
+            native.iter().zip(&torch).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{native:?} {torch:?}"
+        );
     }
 }
 

@@ -24,9 +24,10 @@ use lstmtext::model::ModelSpec;
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, PaddedTexts, Padding};
+use lstmtext_torch::learner::TorchLearner;
 use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
-use lstmtext_torch::optimizer::{Optimizer, clip};
+use lstmtext_torch::optimizer::Optimizer;
 use lstmtext_torch::tensors::{to_named_tensors, to_tensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
@@ -65,6 +66,13 @@ struct Case {
     class_weights: Option<Vec<f64>>,
     #[serde(default)]
     label_smoothing: f64,
+    adversarial: Option<Adversarial>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Adversarial {
+    epsilon: f64,
+    weight: f64,
 }
 
 fn one() -> usize {
@@ -72,6 +80,11 @@ fn one() -> usize {
 }
 
 impl Case {
+    fn loss(&self) -> CrossEntropy {
+        let class_weights = self.class_weights.clone().unwrap_or_default();
+        CrossEntropy { label_smoothing: self.label_smoothing, class_weights }
+    }
+
     fn classes(&self) -> usize {
         self.logits.max(2)
     }
@@ -88,11 +101,18 @@ impl Case {
             "sgd" => format!("sgd: {{momentum: {momentum}, nesterov: {nesterov}}}"),
             _ => format!("rmsprop: {{momentum: {momentum}}}"),
         };
+        let adversarial = match self.adversarial {
+            Some(Adversarial { epsilon, weight }) => {
+                format!(", adversarial: {{epsilon: {epsilon}, weight: {weight}}}")
+            }
+            None => String::new(),
+        };
         let yaml = format!(
             "data: {{train: none.csv}}\n\
              model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
              lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
-             train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, {momentum}}}\n",
+             train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, \
+             {momentum}{adversarial}}}\n",
             self.weight_decay, self.label_smoothing
         );
         config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
@@ -102,6 +122,24 @@ impl Case {
 struct GoldenTensors(HashMap<String, Tensor>);
 
 impl GoldenTensors {
+    /// Returns the texts, of these lengths, and labels of a case.
+    fn data(&self, case: &str, lengths: &[i64]) -> Dataset {
+        let ids = self.get(case, "ids");
+        let rows = lengths.iter().enumerate().map(|(row, length)| {
+            let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
+            row[..*length as usize].iter().map(|id| *id as u32).collect()
+        });
+        let rows: Vec<Vec<u32>> = rows.collect();
+        let corpus = Corpus::from_texts(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
+        let labels = Vec::<i64>::try_from(self.get(case, "labels")).unwrap();
+        let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
+        Dataset { inputs: vec![corpus], targets: labels.into() }
+    }
+
+    fn gradient(&self, case: &str, parameter: &str) -> Tensor {
+        self.get(case, &format!("gradient/{parameter}"))
+    }
+
     fn get(&self, case: &str, name: &str) -> Tensor {
         self.0[&format!("{case}/{name}")].shallow_clone()
     }
@@ -135,7 +173,7 @@ fn check(name: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
     assert!(error <= tolerance, "{name}: relative error {error:e}");
 }
 
-/// Compares the libtorch backend with PyTorch.
+/// Compares logits, gradients, losses and weights of the libtorch backend with PyTorch.
 fn compare_libtorch(name: &str) {
     let (golden, golden_tensors) = golden();
     assert_eq!(golden.torch, "2.11.0");
@@ -151,42 +189,25 @@ fn compare_libtorch(name: &str) {
             padding: Padding::new(lengths, time_steps, PadSide::Back),
         }],
     };
-    let labels = golden_tensors.get(name, "labels");
-    let criterion = CrossEntropyLoss {
-        label_smoothing: case.label_smoothing,
-        class_weights: case
-            .class_weights
-            .as_ref()
-            .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float)),
-    };
-
-    let mut optimizer = Optimizer::new(&config.train, model.parameters());
-    let skipped = Tensor::from(0.0_f32);
-    let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
-    for (step, expected) in losses.iter().enumerate() {
-        let logits = model.logits(&batch, Mode::Train);
+    let logits = model.logits(&batch, Mode::Train);
+    check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);
+    // The losses and weights of the following steps show the gradients of adversarial training.
+    if case.adversarial.is_none() {
+        let class_weights = case.class_weights.as_ref();
+        let criterion = CrossEntropyLoss {
+            label_smoothing: case.label_smoothing,
+            class_weights: class_weights
+                .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float)),
+        };
+        let labels = golden_tensors.get(name, "labels");
         let loss = criterion.loss(&log_probabilities(&logits), &labels);
-        let mut gradients = optimizer.gradients(&loss);
-        if step == 0 {
-            check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);
-            for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
-                let theirs = golden_tensors.get(name, &format!("gradient/{parameter}"));
-                check(parameter, gradient, &theirs, 1e-4);
-            }
-        }
-        let difference = (loss.double_value(&[]) - f64::from(*expected)).abs();
-        assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
-        let _ = clip(&mut gradients, case.gradient_clip, None);
-        optimizer.step(&gradients, &[], case.learning_rate, &skipped).unwrap();
-    }
-    for (parameter, ours) in model.state_dict() {
-        let theirs = golden_tensors.get(name, &format!("after/{parameter}"));
-        if theirs.abs().max().double_value(&[]) == 0.0 {
-            assert_eq!(ours.abs().max().double_value(&[]), 0.0, "{parameter} must stay zero");
-        } else {
-            check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
+        let gradients = Optimizer::new(&config.train, model.parameters()).gradients(&loss);
+        for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
+            check(parameter, gradient, &golden_tensors.gradient(name, parameter), 1e-4);
         }
     }
+    let objective = Objective::CrossEntropy(case.loss());
+    compare_steps(name, &mut TorchLearner::new(model, &config.train, &objective));
 }
 
 /// Compares gradients, losses and weights of the native backend with PyTorch.
@@ -194,45 +215,41 @@ fn compare_native(name: &str) {
     let (golden, golden_tensors) = golden();
     let case = &golden.cases[name];
     let config = case.config();
-    let weights = to_named_tensors(golden_tensors.with_prefix(name, "before"));
-    let class_weights = case.class_weights.clone().unwrap_or_default();
-    let loss = CrossEntropy { label_smoothing: case.label_smoothing, class_weights };
-    let objective = Objective::CrossEntropy(loss.clone());
     let spec = case.spec(&config);
-    let mut learner = NativeLearner::new(&spec, &objective, weights.clone()).unwrap();
-
-    let ids = golden_tensors.get(name, "ids");
-    let rows = golden.lengths.iter().enumerate().map(|(row, length)| {
-        let row = Vec::<i64>::try_from(ids.get(row as i64)).unwrap();
-        row[..*length as usize].iter().map(|id| *id as u32).collect()
-    });
-    let rows: Vec<Vec<u32>> = rows.collect();
-    let corpus = Corpus::from_texts(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
-    let labels = Vec::<i64>::try_from(golden_tensors.get(name, "labels")).unwrap();
-    let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
-    let data = Dataset { inputs: vec![corpus], targets: labels.into() };
-    let all: Vec<u32> = (0..golden.lengths.len() as u32).collect();
+    let weights = to_named_tensors(golden_tensors.with_prefix(name, "before"));
+    let data = golden_tensors.data(name, &golden.lengths);
     for instructions in Instructions::available() {
         let mut network = Network::new(&spec, weights.clone(), instructions).unwrap();
         let mut sharder = BatchSharder::new(&config.inputs, &spec.vocabulary_sizes, 2);
-        let batch = sharder.shard(&data.inputs, Some(&data.targets), &all, None);
+        let batch = sharder.shard(&data.inputs, Some(&data.targets), &all(&data), None);
+        let frequencies = data.word_frequencies(&spec.vocabulary_sizes);
+        let perturbation = network.perturbation(&config.train.adversarial, &frequencies);
+        let (loss, perturbation) = (case.loss(), perturbation.as_ref());
         let mut gradients = Gradients::default();
-        network.gradients(&batch, &loss, None, &mut gradients);
+        network.adversarial_gradients(&batch, &loss, None, perturbation, &mut gradients);
         for (parameter, ours) in dense_gradients(&network, &gradients) {
             // The second bias has no gradient.
             if !ours.is_empty() {
-                let theirs = golden_tensors.get(name, &format!("gradient/{parameter}"));
+                let theirs = golden_tensors.gradient(name, &parameter);
                 let at = format!("{instructions}: {parameter}");
                 check(&at, &Tensor::from_slice(&ours), &theirs, 1e-4);
             }
         }
     }
+    let objective = Objective::CrossEntropy(case.loss());
+    let mut learner = NativeLearner::new(&spec, &objective, weights).unwrap();
+    compare_steps(name, &mut learner);
+}
 
-    let batch = (learner.preparer())(&data, &all, 0);
+/// Compares the losses of ten steps and the weights after them.
+fn compare_steps(name: &str, learner: &mut dyn Learner) {
+    let (golden, golden_tensors) = golden();
+    let case = &golden.cases[name];
+    let data = golden_tensors.data(name, &golden.lengths);
+    let batch = (learner.preparer())(&data, &all(&data), 0);
     let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        let clip = case.gradient_clip;
-        learner.step(&batch, &SingleProcess, clip, case.learning_rate).unwrap();
+        learner.step(&batch, &SingleProcess, case.gradient_clip, case.learning_rate).unwrap();
         let loss = learner.drain_step_stats()[0].loss.mean;
         let difference = (loss - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");
@@ -245,6 +262,11 @@ fn compare_native(name: &str) {
             check(&format!("{parameter} after ten steps"), &ours, &theirs, 2e-4);
         }
     }
+}
+
+/// Returns the indices of all examples.
+fn all(data: &Dataset) -> Vec<u32> {
+    (0..data.len() as u32).collect()
 }
 
 macro_rules! cases {
@@ -288,4 +310,6 @@ cases![
     rmsprop_attention_deep_bidirectional,
     sgd_every_pooling,
     adamw_max_attention,
+    adam_adversarial,
+    sgd_adversarial_attention,
 ];

@@ -52,6 +52,14 @@ CASES = {
     "adamw_max_attention": dict(
         optimizer="adamw", pooling=["attention", "max"], logits=1, layers=2
     ),
+    "adam_adversarial": dict(
+        optimizer="adam", pooling="mean", logits=1, bidirectional=True,
+        adversarial=dict(epsilon=0.5, weight=0.7),
+    ),
+    "sgd_adversarial_attention": dict(
+        optimizer="sgd", pooling=["attention", "last"], logits=3, layers=2, label_smoothing=0.1,
+        class_weights=[1.0, 3.0, 0.5], adversarial=dict(epsilon=3.0, weight=1.0),
+    ),
 }
 LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
 
@@ -78,12 +86,15 @@ class Classifier(nn.Module):
                 parameter.requires_grad_(False)
 
     def forward(self, ids, lengths):
+        return self.classify(self.embedding(ids), lengths)
+
+    def classify(self, vectors, lengths):
         packed = nn.utils.rnn.pack_padded_sequence(
-            self.embedding(ids), lengths, batch_first=True, enforce_sorted=False
+            vectors, lengths, batch_first=True, enforce_sorted=False
         )
         states, (final, _) = self.lstm(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
-        mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+        mask = torch.arange(vectors.shape[1])[None, :] < lengths[:, None]
         pooled = [self.pool(pooling, states, final, mask) for pooling in self.poolings]
         return self.head(torch.cat(pooled, dim=1))
 
@@ -128,6 +139,23 @@ def compute_loss(case, logits, labels):
     )
 
 
+def adversarial_loss(case, model, ids, lengths, labels):
+    """Return the loss on perturbed normalized word vectors (Miyato, Dai and Goodfellow 2017)."""
+    vectors = model.embedding.weight
+    counts = torch.bincount(ids[ids > 0], minlength=VOCABULARY)
+    frequencies = counts / counts.sum()
+    mean = frequencies @ vectors.detach()
+    deviation = (frequencies @ (vectors.detach() - mean) ** 2).sqrt()
+    normalized = ((vectors - mean) / deviation)[ids]
+
+    def loss(normalized):
+        return compute_loss(case, model.classify(normalized * deviation + mean, lengths), labels)
+
+    [gradient] = torch.autograd.grad(loss(normalized), [normalized])
+    direction = gradient / gradient.flatten(1).norm(dim=1)[:, None, None]
+    return loss(normalized + case["adversarial"]["epsilon"] * direction)
+
+
 def run(case, out, prefix):
     lengths = torch.tensor(LENGTHS)
     ids = torch.randint(4, VOCABULARY, (len(LENGTHS), max(LENGTHS)))
@@ -144,6 +172,9 @@ def run(case, out, prefix):
         logits = model(ids, lengths)
         loss = compute_loss(case, logits, labels)
         losses.append(loss.item())
+        if "adversarial" in case:
+            perturbed = adversarial_loss(case, model, ids, lengths, labels)
+            loss = loss + case["adversarial"]["weight"] * perturbed
         optimizer.zero_grad()
         loss.backward()
         if step == 0:

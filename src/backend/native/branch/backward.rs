@@ -1,6 +1,6 @@
 //! The backward pass of a branch: from pooled features to weights and words.
 
-use super::layers::{Branch, Mode, PooledGradient, input_rows, text_token};
+use super::layers::{Branch, Mode, Pass, PooledGradient, input_rows, text_token};
 use super::pooling::GradientForm;
 use super::workspace::{LayerBuffers, PaddingGradient, Workspace};
 use crate::backend::kernel::{
@@ -44,6 +44,7 @@ impl Branch {
         for index in (0..layers.len()).rev() {
             let is_top = index + 1 == layers.len();
             let per_token = index > 0 || !self.projects_distinct_words(mode);
+            let gives_perturbation = index == 0 && mode.pass == Pass::First;
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
             let cells = &self.cells[index];
@@ -88,14 +89,18 @@ impl Branch {
                     depth: cell.units,
                     columns: cell.gates_width(),
                 });
-                if !per_token {
+                if per_token {
+                    let rows = &cache.gates;
+                    self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows });
+                } else {
                     let rows = input_rows(block, direction, false);
                     let sum = &mut work.projected_gradient[direction];
                     let (gradients, columns) = (&*cache.gates, cell.gates_width());
                     self.instructions.run(ScatterAdd { sum, rows: &rows, gradients, columns });
-                    continue;
+                    if !gives_perturbation {
+                        continue;
+                    }
                 }
-                self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows: &cache.gates });
                 let gate_gradients = match direction {
                     0 => &cache.gates,
                     _ => {
@@ -108,14 +113,16 @@ impl Branch {
                     }
                 };
                 let columns = cell.inputs.next_multiple_of(self.lanes());
-                self.instructions.run(WeightGradient {
-                    sum: &mut gradient.input,
-                    left: &layer.inputs,
-                    left_stride: columns,
-                    right: gate_gradients,
-                    depth: cell.inputs,
-                    columns: cell.gates_width(),
-                });
+                if per_token {
+                    self.instructions.run(WeightGradient {
+                        sum: &mut gradient.input,
+                        left: &layer.inputs,
+                        left_stride: columns,
+                        right: gate_gradients,
+                        depth: cell.inputs,
+                        columns: cell.gates_width(),
+                    });
+                }
                 let inputs = match direction {
                     0 => &mut layer.inputs_gradient,
                     _ => &mut layer.reverse_inputs_gradient,
@@ -128,6 +135,10 @@ impl Branch {
                     let reverse = &*layer.reverse_inputs_gradient;
                     sums.zip(reverse).for_each(|(sum, reverse)| *sum += reverse);
                 }
+            }
+            if gives_perturbation {
+                work.perturbation.resize(layer.inputs_gradient.len());
+                work.perturbation.copy_from_slice(&layer.inputs_gradient);
             }
             if !per_token {
                 continue;
@@ -206,7 +217,7 @@ impl Branch {
     pub fn end_shard(&self, work: &mut Workspace, mode: Mode) {
         let scale = self.word_scale(mode);
         if self.projects_distinct_words(mode) {
-            let mut reverse = AlignedVec::default();
+            let mut other = AlignedVec::default();
             for (direction, cell) in self.cells[0].iter().enumerate() {
                 let projected = &*work.projected_gradient[direction];
                 let gradient = &mut work.gradients[0][direction];
@@ -223,7 +234,9 @@ impl Branch {
                     continue;
                 }
                 let columns = self.padded_embedding_size();
-                let inputs = if direction == 0 { &mut work.word_gradients } else { &mut reverse };
+                // The perturbed pass has added its gradients to the words.
+                let is_first = direction == 0 && mode.pass == Pass::Only;
+                let inputs = if is_first { &mut work.word_gradients } else { &mut other };
                 inputs.resize(projected.len() / cell.gates_width() * columns);
                 self.instructions.run(InputGradient {
                     cell,
@@ -232,8 +245,11 @@ impl Branch {
                     inputs,
                     columns,
                 });
+                if !is_first {
+                    let sums = work.word_gradients.iter_mut();
+                    sums.zip(&*other).for_each(|(sum, value)| *sum += value);
+                }
             }
-            work.word_gradients.iter_mut().zip(&*reverse).for_each(|(sum, value)| *sum += value);
         }
         if scale != 1.0 {
             work.word_gradients.iter_mut().for_each(|value| *value *= scale);

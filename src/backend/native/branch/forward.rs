@@ -1,6 +1,6 @@
 //! The forward pass of a branch: from words to pooled features.
 
-use super::layers::{Branch, Mode, Pooled, for_each_state, input_rows, text_token};
+use super::layers::{Branch, Mode, Pass, Pooled, for_each_state, input_rows, text_token};
 use super::workspace::{LayerBuffers, Workspace};
 use crate::backend::kernel::{AlignedVec, Forward, ForwardCache, InputProjection, packed_index};
 use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
@@ -115,7 +115,7 @@ impl Branch {
     /// Returns the states over a single text.
     pub fn states(&self, texts: &ShardTexts, embedding: &[f32]) -> SequenceStates {
         // Gates and states are kept only for a backward pass.
-        let mode = Mode { backward: true, dropout: None, padding: &[] };
+        let mode = Mode { backward: true, dropout: None, padding: &[], pass: Pass::Only };
         let mut work = Workspace::default();
         self.begin_shard(texts, embedding, &mut work, mode);
         let block = &texts.blocks[0];
@@ -170,7 +170,9 @@ impl Branch {
         work: &mut Workspace,
         mode: Mode,
     ) {
-        let Workspace { word_table, projected: projected_words, block: layers, .. } = work;
+        let Workspace {
+            word_table, projected: projected_words, block: layers, perturbation, ..
+        } = work;
         for index in 0..layers.len() {
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
@@ -182,6 +184,10 @@ impl Branch {
                     None => self.embed(block, word_table, &mut layer.inputs),
                 }
                 self.apply_dropout(index, block, positions, mode, &mut layer.inputs);
+            }
+            if index == 0 && mode.pass == Pass::Perturbed {
+                let inputs = layer.inputs.iter_mut().zip(&**perturbation);
+                inputs.for_each(|(input, perturbation)| *input += perturbation);
             }
             for (direction, cell) in cells.iter().enumerate() {
                 if per_token {

@@ -31,6 +31,19 @@ pub struct Mode<'a> {
     pub dropout: Option<&'a Dropout>,
     /// For each input, the layers over the shared padding, from which texts continue.
     pub padding: &'a [Workspace],
+    /// Role of the pass in a step.
+    pub pass: Pass,
+}
+
+/// Role of a pass in a training step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// The only pass.
+    Only,
+    /// The first pass of adversarial training. It keeps the gradient of the inputs of each token.
+    First,
+    /// The second pass of adversarial training, with the perturbation added to the inputs.
+    Perturbed,
 }
 
 /// Destination of the pooled features of a block.
@@ -104,9 +117,10 @@ impl Branch {
     }
 
     /// Returns true if the bottom layer projects each distinct word once. Dropout of single
-    /// components makes every token different.
+    /// components and perturbations make every token different.
     pub(super) fn projects_distinct_words(&self, mode: Mode) -> bool {
-        mode.dropout.is_none() || self.input.embedding.dropout == 0.0
+        let drops_components = mode.dropout.is_some() && self.input.embedding.dropout > 0.0;
+        !drops_components && mode.pass != Pass::Perturbed
     }
 
     /// Factor of the words that word dropout keeps.

@@ -5,9 +5,10 @@ mod attention;
 mod backward;
 mod forward;
 mod layers;
+mod perturbation;
 mod pooling;
 mod workspace;
 
 pub use forward::{CellStates, SequenceStates};
-pub use layers::{Branch, Mode, Pooled, PooledGradient};
+pub use layers::{Branch, Mode, Pass, Pooled, PooledGradient};
 pub use workspace::{CellGradient, PaddingGradient, Workspace};

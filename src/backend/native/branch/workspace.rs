@@ -16,6 +16,9 @@ pub struct Workspace {
     pub(super) block: Vec<LayerBuffers>,
     /// Attention over the current block, and the gradient of its query.
     pub attention: Attention,
+    /// Gradient of the inputs of each token of the current block, then their adversarial perturbation:
+    /// [tokens, E in whole vectors].
+    pub(super) perturbation: AlignedVec,
     /// Gradient dc that is passed from step to step.
     pub(super) carry: AlignedVec,
     /// Gradient of the initial hidden states of a block.
