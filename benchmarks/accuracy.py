@@ -121,9 +121,9 @@ def train_linear(directory: Path, python: str) -> dict[str, float]:
         cached.parent.mkdir(exist_ok=True)
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [python, str(LINEAR), str(directory)]
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+        if done.returncode != 0:
+            sys.exit(f"accuracy: {LINEAR.name} failed (see its message above)")
         part = cached.with_suffix(".part")
         part.write_text(done.stdout)
         part.replace(cached)
@@ -233,10 +233,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     earlier = json.loads(arguments.compare.read_text()) if arguments.compare else {}
-    if not shutil.which(arguments.lstmtext):
-        sys.exit(
-            f"accuracy: {arguments.lstmtext} does not exist; build it, or name it with --lstmtext"
-        )
+    for option in ("lstmtext", "linear"):
+        if not shutil.which(program := getattr(arguments, option)):
+            sys.exit(
+                f"accuracy: {program} does not exist; create it, or name another with --{option}"
+            )
 
     results: dict[str, list[dict]] = {}
     for task in arguments.tasks:

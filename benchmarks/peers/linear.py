@@ -3,7 +3,8 @@
 - svm, logistic: scikit-learn's TfidfVectorizer (1-2-grams, sublinear_tf=True) with LinearSVC or
   LogisticRegression.
 - nbsvm: binary 1-3-grams of words and punctuation, scaled by Naive Bayes log-count ratios, with
-  LinearSVC, whose weights are interpolated with their mean magnitude (Wang and Manning 2012).
+  LinearSVC (Wang and Manning 2012). The weights are not interpolated with their mean magnitude as
+  in the paper: with beta = 0.25, long texts lost up to 8 points, and sentences gained 1.
 
 C is chosen from GRIDS: on validation.jsonl or, if there is none, by 5-fold cross-validation on
 train.jsonl. The final model is trained on all of train.jsonl.
@@ -28,11 +29,10 @@ from sklearn.svm import LinearSVC
 
 GRIDS = {
     "svm": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-    "logistic": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
-    "nbsvm": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    "logistic": (3.0, 10.0, 30.0, 100.0),
+    "nbsvm": (0.001, 0.01, 0.1, 1.0),
 }
 FOLDS = 5
-INTERPOLATION = 0.25  # beta in the paper
 SMOOTHING = 1.0  # alpha in the paper
 
 Examples = tuple[list[str], np.ndarray]  # texts, and their labels
@@ -80,9 +80,7 @@ def fit_nbsvm(features: Features, labels: np.ndarray, c: float) -> Predictor:
         ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
         scaled = features @ sparse.diags(ratio.astype(np.float32), format="csr")
         model = LinearSVC(C=c, random_state=1).fit(scaled, positive)
-        coefficients = model.coef_.ravel()
-        mean = np.abs(coefficients).mean()
-        weights.append(ratio * ((1 - INTERPOLATION) * mean + INTERPOLATION * coefficients))
+        weights.append(ratio * model.coef_.ravel())
         biases.append(model.intercept_[0])
     matrix = np.array(weights).T.astype(np.float32)
 
