@@ -71,6 +71,8 @@ def download(source: tuple[str, str], directory: Path) -> bytes:
 
 def imdb(source: Path, _: Path) -> Rows:
     """Yield the official training half in the order of its films, class by class."""
+    if not source.exists():
+        raise ValueError(f"{source} does not exist; run `lstmtext data fetch imdb`, or use --imdb")
     if source.is_dir():
         files = [path for label in ("neg", "pos") for path in (source / label).glob("*.txt")]
         files.sort(key=lambda path: (path.parent.name, int(path.stem.split("_")[0])))
@@ -152,6 +154,8 @@ def main() -> None:
         "file with the columns label, number, rating and text, without header",
     )  # fmt: skip
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(DATA_SETS):
+        parser.error(f"unknown data sets: {', '.join(sorted(unknown))}")
     downloads = arguments.to / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or DATA_SETS:
