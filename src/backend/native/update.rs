@@ -87,8 +87,8 @@ impl Rule {
         }
     }
 
-    /// Updates weights and state, and the deviations of the averages of these weights, unless `deviations`
-    /// is empty. `former` is a buffer.
+    /// Updates weights and state, and the deviations of the averages of these weights. `former` is a
+    /// buffer.
     #[inline(always)]
     fn apply_and_average(
         self,
@@ -99,9 +99,6 @@ impl Rule {
         deviations: &mut [f32],
         former: &mut [f32; BLOCK],
     ) {
-        if deviations.is_empty() {
-            return self.apply(weights, gradients, first, second);
-        }
         let (mut first, mut second) = (first.chunks_mut(BLOCK), second.chunks_mut(BLOCK));
         let blocks = weights.chunks_mut(BLOCK).zip(gradients.chunks(BLOCK));
         for ((weights, gradients), deviations) in blocks.zip(deviations.chunks_mut(BLOCK)) {
@@ -153,7 +150,13 @@ impl WithSimd for DenseUpdate<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { rule, weights, gradients, first, second, deviations } = self;
-        rule.apply_and_average(weights, gradients, first, second, deviations, &mut [0.0; BLOCK]);
+        match deviations.is_empty() {
+            true => rule.apply(weights, gradients, first, second),
+            false => {
+                let former = &mut [0.0; BLOCK];
+                rule.apply_and_average(weights, gradients, first, second, deviations, former);
+            }
+        }
     }
 }
 
@@ -253,6 +256,16 @@ impl WithSimd for EmbeddingUpdate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        match self.deviations.is_empty() {
+            true => self.apply::<false>(),
+            false => self.apply::<true>(),
+        }
+    }
+}
+
+impl EmbeddingUpdate<'_> {
+    #[inline(always)]
+    fn apply<const AVERAGED: bool>(self) {
         let Self {
             rule,
             row_size,
@@ -271,13 +284,16 @@ impl WithSimd for EmbeddingUpdate<'_> {
             let range = row * row_size..(row + 1) * row_size;
             let first = first.get_mut(range.clone()).unwrap_or_default();
             let second = second.get_mut(range.clone()).unwrap_or_default();
-            let deviations = deviations.get_mut(range.clone()).unwrap_or_default();
             if let Some((steps, decay)) = missed {
                 decay_row(first, decay, steps);
                 decay_row(second, decay, steps);
             }
-            let weights = &mut weights[range];
-            rule.apply_and_average(weights, gradient, first, second, deviations, &mut former);
+            if AVERAGED {
+                let (weights, deviations) = (&mut weights[range.clone()], &mut deviations[range]);
+                rule.apply_and_average(weights, gradient, first, second, deviations, &mut former);
+            } else {
+                rule.apply(&mut weights[range], gradient, first, second);
+            }
         };
         let mut next = 0;
         for (word, gradient) in words.iter().zip(gradients.chunks_exact(row_size)) {
