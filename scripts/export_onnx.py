@@ -4,7 +4,9 @@
 
 Inputs: `ids` [batch, tokens] and `lengths` [batch], the number of ids without padding; a model with
 several inputs has `NAME_ids` and `NAME_lengths` for each. With `pad` "back", any number of tokens is
-accepted, and ids beyond a text's length are ignored. With "front", every row has max_length ids,
+accepted, and ids beyond a text's length are ignored. A model with n-grams has `ngrams` [batch, rows],
+the rows of the n-grams of each text (torch_model.ngram_rows), padded with the number of all rows; without
+an LSTM it has no other input. With "front", every row has max_length ids,
 padded in front with the pad id. Outputs: `logits` ([batch, 1] for a sigmoid, [batch, labels] for a
 softmax) and `probabilities` [batch, labels]. The metadata entry `lstmtext` holds model.json.
 """
@@ -30,10 +32,15 @@ def export(model: torch_model.Classifier, file: Path) -> None:
     texts, names, axes = [], [], {}
     for spec in model.settings["inputs"]:
         prefix = f"{spec['name']}_" if spec["name"] else ""
-        ids, lengths = f"{prefix}ids", f"{prefix}lengths"
-        texts += [torch.full((1, 2), spec["ids"]["oov"]), torch.tensor([2])]
-        names += [ids, lengths]
-        axes |= {ids: {0: "batch", 1: f"{prefix}tokens"}, lengths: {0: "batch"}}
+        if spec["lstm"]:
+            ids, lengths = f"{prefix}ids", f"{prefix}lengths"
+            texts += [torch.full((1, 2), spec["ids"]["oov"]), torch.tensor([2])]
+            names += [ids, lengths]
+            axes |= {ids: {0: "batch", 1: f"{prefix}tokens"}, lengths: {0: "batch"}}
+        if spec["ngrams"]:
+            texts.append(torch.zeros((1, 2), dtype=torch.int64))
+            names.append(f"{prefix}ngrams")
+            axes[f"{prefix}ngrams"] = {0: "batch", 1: f"{prefix}rows"}
     outputs = ["logits", "probabilities"]
     axes |= {name: {0: "batch"} for name in outputs}
     with warnings.catch_warnings():

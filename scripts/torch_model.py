@@ -81,22 +81,82 @@ def select(states: Tensor, positions: Tensor) -> Tensor:
     return states.gather(1, positions.unsqueeze(2).expand(-1, -1, states.shape[2]))
 
 
+class Ngrams(nn.Module):
+    """The linear branch over the n-grams of one input."""
+
+    def __init__(self, logits: int):
+        super().__init__()
+        # A row for each n-gram, and a last row of zeros, with which shorter lists are padded.
+        self.table = nn.Parameter(torch.zeros(1, logits))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map the rows of the n-grams of each text, [B, N], to logits [B, logits]."""
+        return nn.functional.embedding(rows, self.table).sum(1)
+
+
+def ngram_rows(words: list[str], settings: dict) -> list[int]:
+    """Return the rows of the n-grams of a text; `settings` is `ngrams` of an input in model.json."""
+    buckets, hashes = settings["buckets"], settings["hashes"]
+    if buckets is None and not isinstance(hashes, dict):
+        digits = [hashes[at : at + 16] for at in range(0, len(hashes), 16)]
+        hashes = settings["hashes"] = {int(each, 16): row for row, each in enumerate(digits)}
+    rows, word_hashes = set(), [fnv1a(word) for word in words]
+    for start in range(len(words)):
+        mixed = 0
+        for size, word in enumerate(word_hashes[start : start + max(settings["sizes"])], 1):
+            mixed = splitmix64(mixed ^ word)
+            if size in settings["sizes"]:
+                rows.add(hashes.get(mixed) if buckets is None else mixed % buckets)
+    return sorted(rows - {None})
+
+
+BITS = 2**64 - 1
+
+
+def fnv1a(word: str) -> int:
+    """Return the 64-bit FNV-1a hash of a word in UTF-8."""
+    value = 0xCBF29CE484222325
+    for byte in word.encode():
+        value = (value ^ byte) * 0x100000001B3 & BITS
+    return value
+
+
+def splitmix64(value: int) -> int:
+    """Return one round of SplitMix64."""
+    value = value + 0x9E3779B97F4A7C15 & BITS
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & BITS
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & BITS
+    return value ^ value >> 31
+
+
 class Classifier(nn.Module):
     """The whole network; `settings` is the content of model.json."""
 
     def __init__(self, settings: dict):
         super().__init__()
         self.settings = settings
-        self.branches = nn.ModuleList(Branch(spec) for spec in settings["inputs"])
-        features = sum(branch.features for branch in self.branches)
         logits = 1 if settings["activation"] == "sigmoid" else len(settings["labels"])
+        self.branches, self.ngrams = nn.ModuleDict(), nn.ModuleDict()
+        for number, spec in enumerate(settings["inputs"]):
+            if spec["lstm"]:
+                self.branches[str(number)] = Branch(spec)
+            if spec["ngrams"]:
+                self.ngrams[str(number)] = Ngrams(logits)
+        features = sum(branch.features for branch in self.branches.values())
         self.head = nn.Linear(features, logits)
 
     def forward(self, *texts: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ids and lengths of each input in turn to logits and probabilities [B, labels]."""
-        pairs = zip(self.branches, texts[0::2], texts[1::2])
-        features = [branch(ids, lengths) for branch, ids, lengths in pairs]
-        logits = self.head(torch.cat(features, 1))
+        """Map the tensors of each input in turn to logits and probabilities [B, labels].
+
+        They are ids [B, T] and lengths [B] if it has an LSTM, then the rows of its n-grams [B, N].
+        """
+        texts, features, linear = list(texts), [], 0
+        for number in range(len(self.settings["inputs"])):
+            if str(number) in self.branches:
+                features.append(self.branches[str(number)](texts.pop(0), texts.pop(0)))
+            if str(number) in self.ngrams:
+                linear = linear + self.ngrams[str(number)](texts.pop(0))
+        logits = (self.head(torch.cat(features, 1)) if features else self.head.bias) + linear
         if self.settings["activation"] == "softmax":
             return logits, logits.softmax(1)
         return logits, torch.cat([-logits, logits], 1).sigmoid()
@@ -107,6 +167,13 @@ def load(directory: Path) -> Classifier:
     settings = json.loads((directory / "model.json").read_text(encoding="utf-8"))
     model = Classifier(settings)
     weights = load_file(directory / "model.safetensors")
+    for number, branch in model.ngrams.items():
+        prefix = settings["inputs"][int(number)]["prefix"]
+        table = weights[f"{prefix}ngrams.weight"] * weights.get(f"{prefix}ngrams.value", 1)
+        weights[f"{prefix}ngrams.table"] = torch.cat([table, torch.zeros(1, table.shape[1])])
+        branch.table = nn.Parameter(weights[f"{prefix}ngrams.table"])
+    if not model.branches:
+        weights["head.weight"] = model.head.weight
     model.load_state_dict({parameter: weights[name] for parameter, name in names(settings)})
     return model.eval()
 
@@ -116,6 +183,10 @@ def names(settings: dict):
     yield from [("head.weight", "head.weight"), ("head.bias", "head.bias")]
     for number, spec in enumerate(settings["inputs"]):
         branch, prefix = f"branches.{number}.", spec["prefix"]
+        if spec["ngrams"]:
+            yield f"ngrams.{number}.table", f"{prefix}ngrams.table"
+        if not spec["lstm"]:
+            continue
         yield f"{branch}embedding.weight", f"{prefix}embedding.weight"
         if "attention" in spec["pooling"]:
             yield f"{branch}query", f"{prefix}attention.query"

@@ -28,6 +28,8 @@ pub struct LargestBatch {
     steps: Vec<usize>,
     /// Number of distinct words of each input.
     words: Vec<usize>,
+    /// Number of n-grams of all texts.
+    ngrams: usize,
     /// Largest number of examples that are scored at once.
     scored: usize,
 }
@@ -72,7 +74,11 @@ impl LargestBatch {
             words.dedup();
             words.len()
         });
+        let ngrams = train.inputs.iter().map(|corpus| -> usize {
+            largest.iter().map(|example| corpus.ngrams(*example as usize).len()).sum()
+        });
         Self {
+            ngrams: ngrams.sum(),
             examples: largest.len(),
             steps: lengths.iter().map(|input| input.iter().copied().max().unwrap_or(0)).collect(),
             words: words.collect(),
@@ -90,7 +96,11 @@ impl LargestBatch {
         let examples = examples.max(1);
         let words = steps.iter().zip(vocabulary_sizes);
         let words = words.map(|(steps, size)| examples.saturating_mul(*steps).min(*size)).collect();
-        Self { examples, steps, words, scored: 0 }
+        let ngrams = config.inputs.iter().zip(&steps);
+        let ngrams: usize = ngrams
+            .map(|(input, steps)| examples.saturating_mul(steps * input.ngrams.sizes.0.len()))
+            .fold(0, usize::saturating_add);
+        Self { examples, steps, words, ngrams, scored: 0 }
     }
 }
 
@@ -118,8 +128,14 @@ impl MemoryEstimate {
         let sums = threads * (1.0 + (shards / threads).log2().ceil());
         let mut gradients = (1.0 + sums) * dense;
         let (mut activations, mut tables) = (0.0, 0.0);
+        // The n-grams of two batches, with the examples of each, and their gradients.
+        gradients += batch.ngrams as f64 * spec.classes as f64;
+        activations += 2.0 * 4.0 * batch.ngrams as f64;
         let inputs = config.inputs.iter().zip(&spec.vocabulary_sizes);
         for ((input, size), (steps, words)) in inputs.zip(batch.steps.iter().zip(&batch.words)) {
+            if !input.has_lstm() {
+                continue;
+            }
             if input.embedding.trainable {
                 gradients += (*words * input.embedding.size) as f64;
             }
@@ -201,6 +217,9 @@ impl MemoryEstimate {
         let largest = parameters.max_by(|a, b| size(a).total_cmp(&size(b)));
         let settings = match largest.map(|parameter| parameter.role) {
             Some(Role::Embedding { .. }) => "text.vocabulary_size or model.embedding.size",
+            Some(Role::NgramWeight { .. } | Role::NgramValue { .. }) => {
+                "model.ngrams.vocabulary or model.ngrams.buckets"
+            }
             Some(Role::HeadWeight | Role::HeadBias) => "the number of labels or model.lstm.units",
             _ => "model.lstm.units or model.lstm.layers",
         };
@@ -244,6 +263,9 @@ fn size(parameter: &Parameter) -> f64 {
 /// Number of weights of all LSTM cells in the layout of the kernel, which pads units.
 fn packed(config: &Config) -> f64 {
     let of_input = |input: &Input| {
+        if !input.has_lstm() {
+            return 0.0;
+        }
         let units = input.lstm.units;
         let layer = |layer| {
             let inputs = if layer == 0 { input.embedding.size } else { input.state_size() };
@@ -296,7 +318,8 @@ mod tests {
     fn training(fields: &str, vocabulary_size: usize, classes: usize) -> (MemoryEstimate, String) {
         let yaml = format!("data: {{train: x}}\n{fields}\n");
         let config = config::parse(&yaml, "test", &[]).unwrap().config;
-        let spec = ModelSpec { config: &config, vocabulary_sizes: vec![vocabulary_size], classes };
+        let vocabulary_sizes = vec![vocabulary_size];
+        let spec = ModelSpec { config: &config, vocabulary_sizes, ngram_counts: vec![0], classes };
         let batch = LargestBatch::permitted(&config, &spec.vocabulary_sizes);
         let concurrency = Concurrency { shards: config.train.shard_count(), threads: 2, block: 12 };
         let estimate = MemoryEstimate::training(&spec, &batch, concurrency).unwrap();

@@ -8,7 +8,7 @@ use super::arguments::SetArgs;
 use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::backend::native::initial_optimizer_state;
-use crate::config::{self, Override, Resolved};
+use crate::config::{self, Input, Override, Resolved};
 use crate::data::{self, TrainingData};
 use crate::interchange::keras;
 use crate::io::files::create_parent_directory;
@@ -58,7 +58,12 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
     let ModelDefinition { resolved, labels, encoders } =
         model_definition(&args.model, &args.set.overrides)?;
     let (config, classes) = (&resolved.config, labels.len());
-    let spec = ModelSpec { config, vocabulary_sizes: encoders.vocabulary_sizes(), classes };
+    let spec = ModelSpec {
+        config,
+        vocabulary_sizes: encoders.vocabulary_sizes(),
+        ngram_counts: encoders.ngram_counts(),
+        classes,
+    };
     MemoryEstimate::import(&spec)?.check(&spec, "importing this model")?;
     if args.model.is_dir() {
         // Its own weights are not used, but as everywhere, those that are not finite are an error.
@@ -89,7 +94,9 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
     }
     let resolved = config::load(model, overrides)?;
     let config = &resolved.config;
-    let has_vocabularies = config.inputs.iter().all(|input| input.text.vocabulary.is_some());
+    let counts_ngrams = |input: &Input| input.ngrams.is_on() && input.ngrams.buckets.is_none();
+    let has_vocabularies =
+        config.inputs.iter().all(|input| input.text.vocabulary.is_some() && !counts_ngrams(input));
     if has_vocabularies && !config.data.labels.is_empty() {
         let encoders = Encoders::from_texts(&config.inputs, &[])?;
         let labels = config.data.labels.clone();

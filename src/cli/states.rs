@@ -154,6 +154,11 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let explainer = Explainer::new(&checkpoint)?;
     let inputs = &checkpoint.resolved.config.inputs;
     let texts = args.texts.read(&checkpoint)?;
+    if let Some(input) = inputs.iter().find(|input| !input.has_lstm()) {
+        let name =
+            input.name.as_ref().map_or("the model".to_owned(), |name| format!("the input {name}"));
+        bail!("{name} has no LSTM, and so no states (model.lstm: null)");
+    }
     let layers = &inputs.iter().map(|input| input.lstm.layers).min().unwrap_or(1);
     if let Some(layer) = args.layer.filter(|layer| !(1..=*layers).contains(layer)) {
         bail!(ConfigError::new(format!("--layer {layer}: the LSTM has layers 1 to {layers}")));
@@ -224,7 +229,9 @@ fn text_states(
     let layer = layer.unwrap_or(layers.len());
     let directions = layers.swap_remove(layer - 1);
     let words = encoder.vocabulary().words();
-    let (located, tokens_unread) = encoder.encode_with_spans(&text);
+    let located = encoder.locate(&text);
+    let tokens_unread = located.truncated.len();
+    let located = located.into_read();
     let padding = corpus.steps(0) - located.len();
     let word = |token: &LocatedToken| match (&token.span, token.id) {
         (Some(span), OOV) => text[span.clone()].to_owned(),

@@ -9,7 +9,7 @@ use super::arguments::SetArgs;
 use super::exit::SUCCESS;
 use crate::backend::native::NativeBackend;
 use crate::backend::{LargestBatch, MemoryEstimate};
-use crate::config::{Config, logit_count};
+use crate::config::{Config, Input, logit_count};
 use crate::data;
 use crate::model::ModelSpec;
 use crate::model::summary::{Layer, summarize};
@@ -55,9 +55,14 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
          texts have fewer words",
     );
     let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
-    let summary = summarize(&config, &words, logits);
+    let ngrams = |input: &Input| match input.ngrams.is_on() {
+        true => input.ngrams.buckets.unwrap_or(input.ngrams.vocabulary),
+        false => 0,
+    };
+    let ngram_counts: Vec<usize> = config.inputs.iter().map(ngrams).collect();
+    let summary = summarize(&config, &words, &ngram_counts, logits);
     let vocabulary_sizes = words.clone();
-    let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
+    let spec = ModelSpec { config: &config, vocabulary_sizes, ngram_counts, classes };
     let batch = LargestBatch::permitted(&config, &words);
     let memory = MemoryEstimate::training(&spec, &batch, backend.concurrency(&config.train))?;
     match args.json {

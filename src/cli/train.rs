@@ -442,7 +442,8 @@ fn describe_run(
     if let Some(memory) = setup::memory(backend, data)? {
         message(format!("needs {memory} of memory, besides {} in use", format_bytes(resident())));
     }
-    message(format!("\n{}\n", summarize(config, &sizes, logits).to_text(message_width())));
+    let summary = summarize(config, &sizes, &data.encoders.ngram_counts(), logits);
+    message(format!("\n{}\n", summary.to_text(message_width())));
     Ok(())
 }
 

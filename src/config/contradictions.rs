@@ -141,11 +141,19 @@ impl Config {
             faults.push(("model.head.activation".into(), message));
         }
         for input in self.inputs.iter() {
+            if !input.has_lstm() && !input.ngrams.is_on() {
+                let message = "the model needs an LSTM, n-grams (model.ngrams), or both";
+                faults.push((input.field("lstm"), message.into()));
+            }
             if input.lstm.layers == 1 && input.lstm.dropout > 0.0 {
                 let message =
                     format!("applies between layers, but {} is 1", input.field("lstm.layers"));
                 faults.push((input.field("lstm.dropout"), message));
             }
+        }
+        if self.train.adversarial.epsilon.is_some() && !self.inputs.iter().any(Input::has_lstm) {
+            let message = "perturbs word vectors, but the model has no LSTM that reads them";
+            faults.push(("train.adversarial.epsilon".into(), message.into()));
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
             faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum > 0".into()));

@@ -71,5 +71,6 @@ fn only_input(config: &Config) -> Input {
         embedding: config.model.embedding.clone(),
         lstm: config.model.lstm.clone(),
         pooling: config.model.pooling.clone(),
+        ngrams: config.model.ngrams.clone(),
     }
 }

@@ -71,6 +71,15 @@ fn no_mapping(path: &[String], value: &Value) -> Fault {
     Fault { path: path.to_owned(), message }
 }
 
+/// Returns the field that switches a section off, and its value; null in place of the section sets it.
+pub fn switch(section: &str) -> Option<(&'static str, Value)> {
+    match section {
+        "lstm" => Some(("layers", Value::from(0))),
+        "ngrams" => Some(("sizes", Value::Sequence(Vec::new()))),
+        _ => None,
+    }
+}
+
 /// Reads the fields of one section.
 pub struct SectionReader<'a> {
     path: Vec<String>,
@@ -114,11 +123,16 @@ impl<'a> SectionReader<'a> {
     /// Creates a reader for the subsection `name`.
     pub fn section(&mut self, name: &str, description: String) -> SectionReader<'_> {
         let path = self.path_to(name);
-        let value = self.mapping.shift_remove(name);
-        if value == Some(Value::Null) {
-            self.collector.faults.push(no_mapping(&path, &Value::Null));
-        }
-        let value = value.unwrap_or(Value::Null);
+        let value = match (self.mapping.shift_remove(name), switch(name)) {
+            (Some(Value::Null), Some((field, off))) => {
+                Value::Mapping([(Value::from(field), off)].into_iter().collect())
+            }
+            (Some(Value::Null), None) => {
+                self.collector.faults.push(no_mapping(&path, &Value::Null));
+                Value::Null
+            }
+            (value, _) => value.unwrap_or(Value::Null),
+        };
         self.collector.fields.push(Field {
             path: path.clone(),
             description,

@@ -15,9 +15,15 @@ use crate::io::files::{SETTINGS_LIMIT, read_limited};
 use crate::io::input::wide_encoding;
 use crate::output::shell::quoted_path;
 
-/// Fields with the value that they have in a run whose configuration does not list them: the behavior
+/// Returns fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
-const BEFORE_THE_FIELD: [(&str, u64); 2] = [("data.version", 1), ("text.version", 1)];
+fn before_the_field() -> [(&'static str, Value); 3] {
+    [
+        ("data.version", Value::from(1)),
+        ("text.version", Value::from(1)),
+        ("model.ngrams.sizes", Value::Sequence(Vec::new())),
+    ]
+}
 
 /// A parsed configuration file.
 pub struct Document {
@@ -95,8 +101,8 @@ impl Document {
 
 /// Sets the fields that did not exist when a run recorded its configuration.
 fn keep_behavior(root: &mut Value) {
-    for (field, value) in BEFORE_THE_FIELD {
-        let set = Override::new(field, Value::from(value));
+    for (field, value) in before_the_field() {
+        let set = Override::new(field, value);
         let existing = set.path.iter().try_fold(&*root, |node, name| node.get(name.as_str()));
         if existing.is_none() {
             // A section that is not a mapping is reported when the fields are read.

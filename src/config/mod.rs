@@ -34,14 +34,16 @@ pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     BackendKind, BrokenLines, CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig,
     EmbeddingInitialization, Format, HeadConfig, Initialization, Input, Inputs, LstmConfig,
-    ModelConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, RmspropConfig,
-    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, StoppingMetric,
-    TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate, UnseenLabels, defaults,
-    logit_count,
+    ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
+    Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,
+    StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
+    UnseenLabels, defaults, logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;
-pub use types::{AutoNumber, ClassWeights, Column, Columns, Every, Portion, SweepSection};
+pub use types::{
+    AutoNumber, ClassWeights, Column, Columns, Every, NgramSizes, Portion, SweepSection,
+};
 pub use value::positive_integer;
 
 #[cfg(test)]

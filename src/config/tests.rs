@@ -65,7 +65,7 @@ fn unknown_fields_get_a_suggestion() {
     assert_eq!(
         faults("data: {train: x.csv}\n", &["model.zzz=1"]),
         [
-            "--set model.zzz: unknown field; this section has embedding, lstm, pooling, head, initialization"
+            "--set model.zzz: unknown field; this section has embedding, lstm, pooling, ngrams, head, initialization"
         ]
     );
     assert_eq!(

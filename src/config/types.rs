@@ -91,6 +91,32 @@ impl FieldValue for Columns {
     }
 }
 
+/// Lengths of n-grams in tokens, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NgramSizes(pub Vec<usize>);
+
+/// Maximum length of an n-gram.
+const MAX_NGRAM_SIZE: usize = 10;
+
+impl FieldValue for NgramSizes {
+    fn from_yaml(value: &Value) -> Option<Self> {
+        let sizes = value.as_sequence()?.iter().map(usize::from_yaml);
+        let mut sizes = sizes.collect::<Option<Vec<usize>>>()?;
+        let count = sizes.len();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let is_valid =
+            sizes.len() == count && sizes.iter().all(|size| (1..=MAX_NGRAM_SIZE).contains(size));
+        is_valid.then_some(Self(sizes))
+    }
+    fn to_yaml(&self) -> Value {
+        Value::Sequence(self.0.iter().map(usize::to_yaml).collect())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        vec![format!("a list of different integers from 1 to {MAX_NGRAM_SIZE}")]
+    }
+}
+
 /// A portion of a data set: a fraction or a number of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Portion {

@@ -17,7 +17,7 @@ use super::text_faults::{all_empty, unfit_tokenizer};
 use crate::config::{Config, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
-use crate::text::{Corpus, Encoder, Encoders, Vocabulary};
+use crate::text::{Corpus, CorpusWriters, Encoder, Encoders, Vocabulary};
 
 /// Examples of a data file or directory.
 #[derive(Clone, Debug)]
@@ -93,7 +93,11 @@ impl Examples {
     /// # Errors
     /// Returns an error if no word is frequent enough or a vocabulary file cannot be used.
     pub fn encoders(&self, inputs: &Inputs) -> anyhow::Result<Encoders> {
-        Encoders::build(inputs, |index, input| self.vocabulary(index, input))
+        Encoders::build(
+            inputs,
+            |index, input| self.vocabulary(index, input),
+            |index| (&self.source.inputs[index], &self.rows),
+        )
     }
 
     /// Encodes the texts of an input, given by its index.
@@ -102,9 +106,13 @@ impl Examples {
     /// Returns an error if the ids are written to a file and this fails.
     pub fn encode(&self, input: usize, encoder: &Encoder) -> anyhow::Result<Corpus> {
         let texts = &self.source.inputs[input];
-        let count = self.rows.iter().map(|row| texts.text(*row as usize).len() as u64).sum();
-        let writer = self.source.ids_writer(count)?;
-        encoder.encode_tokens(texts, &self.rows, writer).context("cannot store the encoded texts")
+        let tokens = self.rows.iter().map(|row| texts.text(*row as usize).len() as u64).sum();
+        let sizes = encoder.ngrams().map_or(0, |index| index.sizes().0.len());
+        let writers = CorpusWriters {
+            tokens: self.source.ids_writer(tokens)?,
+            ngrams: self.source.ids_writer(tokens * sizes as u64)?,
+        };
+        encoder.encode_tokens(texts, &self.rows, writers).context("cannot store the encoded texts")
     }
 
     /// Tokenizes the same examples again with the inputs of another model.

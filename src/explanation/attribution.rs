@@ -72,10 +72,23 @@ pub struct ExplainedText {
     pub input: Option<String>,
     /// The text.
     pub text: String,
-    /// Words in order, after truncation.
+    /// Words in order: those that remain after truncation, or all if the model reads n-grams.
     pub words: Vec<ExplainedWord>,
-    /// Number of tokens that were truncated (`text.max_length`).
+    /// Number of tokens that were truncated (`text.max_length`), so that the LSTM does not read them.
     pub tokens_unread: usize,
+    /// N-grams of the text by falling size of their contributions, which are included in those of the
+    /// words. Empty if the method does not compute them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ngrams: Vec<ExplainedNgram>,
+}
+
+/// An n-gram and its contribution, which is exact.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExplainedNgram {
+    /// Words of the n-gram as in the text, joined by spaces.
+    pub ngram: String,
+    /// Contribution to the log-odds of the class.
+    pub contribution: f64,
 }
 
 /// A word and its contribution.
@@ -163,12 +176,19 @@ impl Explanation {
         let mut notes = Vec::new();
         for input in &self.inputs {
             let name = input.input.as_deref().unwrap_or("the text");
-            let kept = input.words.len();
-            if input.tokens_unread > 0 {
-                let all = kept + input.tokens_unread;
-                notes.push(format!(
-                    "{name} has {all} tokens and is truncated to {kept} (text.max_length)"
-                ));
+            let unread = input.tokens_unread;
+            match (unread, input.ngrams.is_empty()) {
+                (0, _) => {}
+                (_, true) => notes.push(format!(
+                    "{name} has {} tokens and is truncated to {} (text.max_length)",
+                    input.words.len() + unread,
+                    input.words.len()
+                )),
+                (_, false) => notes.push(format!(
+                    "{name} has {} tokens, of which the LSTM reads {} (text.max_length)",
+                    input.words.len(),
+                    input.words.len() - unread
+                )),
             }
             if input.words.iter().all(|word| word.span.is_none()) {
                 notes.push(format!("{name} has no words; it is treated as one unknown word"));
@@ -202,6 +222,14 @@ impl Explanation {
 
     fn is_first_of_two(&self) -> bool {
         self.pair.as_ref().is_some_and(|[first, _]| *first == self.label)
+    }
+
+    /// N-grams of several words by falling size of their contributions.
+    pub fn ranked_ngrams(&self) -> Vec<&ExplainedNgram> {
+        let ngrams = self.inputs.iter().flat_map(|input| &input.ngrams);
+        let mut ngrams: Vec<_> = ngrams.filter(|each| each.ngram.contains(' ')).collect();
+        ngrams.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+        ngrams
     }
 
     /// Words on a side by falling contribution.

@@ -1,9 +1,10 @@
 //! Explains predictions of a checkpoint.
 
 use super::attribution::{ExplainedText, ExplainedWord, Explanation, Method};
-use super::integrated_gradients::integrated_gradients;
+use super::integrated_gradients::{Integrated, integrated_gradients};
 use super::leave_one_out::leave_one_out;
-use super::model::{EncodedExample, Model};
+use super::model::{EncodedExample, Model, words};
+use super::ngrams::TextNgrams;
 use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
@@ -11,7 +12,7 @@ use crate::config::Inputs;
 use crate::objective::{argmax, check_finite, log_odds};
 use crate::prediction::{native_inference, top_classes};
 use crate::run::checkpoint::Checkpoint;
-use crate::text::{Corpus, LocatedToken, OOV, join_columns};
+use crate::text::{Corpus, LocatedText, LocatedToken, OOV, join_columns};
 
 /// Explains predictions of a model.
 pub struct Explainer {
@@ -81,37 +82,52 @@ impl Explainer {
         let texts: Vec<String> =
             indices.iter().map(|indices| join_columns(&columns, indices).concat()).collect();
         let encoded = model.encoders.iter().zip(&texts);
-        let (tokens, truncated): (Vec<Vec<LocatedToken>>, Vec<usize>) =
-            encoded.map(|(encoder, text)| encoder.encode_with_spans(text)).unzip();
-        let ids: Vec<Vec<u32>> =
-            tokens.iter().map(|tokens| tokens.iter().map(|token| token.id).collect()).collect();
-        let corpora: Vec<Corpus> =
-            ids.iter().enumerate().map(|(input, ids)| model.corpus(input, [&ids[..]])).collect();
+        let located: Vec<LocatedText> =
+            encoded.map(|(encoder, text)| encoder.locate(text)).collect();
+        let encode = |(input, text): (usize, &LocatedText)| model.encode(input, [&words(text)]);
+        let corpora: Vec<Corpus> = located.iter().enumerate().map(encode).collect();
         let row = model.classifier.log_probabilities(&corpora, &[0]);
         check_finite(row.iter().copied())?;
         let class = class.unwrap_or_else(|| argmax(&row));
-        let example = EncodedExample { ids, class, log_odds: log_odds(&row, class) };
-        let (contributions, integration) = match method {
-            Method::IntegratedGradients => {
-                let (contributions, integration) = integrated_gradients(model, &example)?;
-                (contributions, Some(integration))
-            }
-            Method::LeaveOneOut => (leave_one_out(model, &example), None),
-        };
+        let example = EncodedExample { texts: located, class, log_odds: log_odds(&row, class) };
+        let mut ngrams = vec![Vec::new(); texts.len()];
+        let (contributions, integration) =
+            match method {
+                Method::IntegratedGradients => {
+                    let Integrated { mut words, logits, integration } =
+                        integrated_gradients(model, &example)?;
+                    for (input, (text, words)) in texts.iter().zip(&mut words).enumerate() {
+                        let located = &example.texts[input];
+                        ngrams[input] = TextNgrams::of(model, input, located, logits.len())
+                            .attribute(&logits, (text, located), words);
+                    }
+                    (words, Some(integration))
+                }
+                Method::LeaveOneOut => (leave_one_out(model, &example), None),
+            };
         check_finite(contributions.iter().flatten().copied())?;
         let largest = contributions
             .iter()
             .flatten()
             .fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        let explained = texts.into_iter().zip(tokens).zip(contributions).enumerate();
-        let inputs = explained.map(|(input, ((text, tokens), contributions))| {
-            let mut words = self.words(input, &text, tokens, contributions);
-            self.add_attention(input, &corpora[input], &mut words)?;
+        let explained = texts.into_iter().zip(example.texts).zip(contributions).zip(ngrams);
+        let explained = explained.enumerate();
+        // Truncated words are shown only if n-grams include them.
+        let ngrams_are_read = |input: usize| model.encoders[input].ngrams().is_some();
+        let inputs = explained.map(|(input, (((text, located), contributions), ngrams))| {
+            let tokens_unread = located.truncated.len();
+            let read: Vec<usize> = match ngrams_are_read(input) {
+                true => located.read().collect(),
+                false => (0..located.ids().len()).collect(),
+            };
+            let mut words = self.words(input, &text, located, contributions);
+            self.add_attention(input, &corpora[input], &read, &mut words)?;
             Ok(ExplainedText {
                 input: model.config.inputs[input].name.clone(),
                 words,
-                tokens_unread: truncated[input],
+                tokens_unread,
                 text,
+                ngrams,
             })
         });
         Ok(Explanation {
@@ -132,6 +148,7 @@ impl Explainer {
         &self,
         input: usize,
         corpus: &Corpus,
+        read: &[usize],
         words: &mut [ExplainedWord],
     ) -> anyhow::Result<()> {
         if !self.inputs()[input].has_attention() {
@@ -139,9 +156,9 @@ impl Explainer {
         }
         let weights = self.states(input, corpus, 0)?.attention.unwrap_or_default();
         // Padding in front has weights too.
-        let padding = weights.len() - words.len();
-        for (word, weight) in words.iter_mut().zip(&weights[padding..]) {
-            word.attention = Some(*weight);
+        let padding = weights.len() - read.len();
+        for (word, weight) in read.iter().zip(&weights[padding..]) {
+            words[*word].attention = Some(*weight);
         }
         Ok(())
     }
@@ -162,9 +179,16 @@ impl Explainer {
         &self,
         input: usize,
         text: &str,
-        tokens: Vec<LocatedToken>,
+        located: LocatedText,
         contributions: Vec<f64>,
     ) -> Vec<ExplainedWord> {
+        let is_shown: Vec<bool> = match self.model.encoders[input].ngrams() {
+            Some(_) => vec![true; located.tokens.len()],
+            None => {
+                let truncated = &located.truncated;
+                (0..located.tokens.len()).map(|token| !truncated.contains(&token)).collect()
+            }
+        };
         let vocabulary = self.model.encoders[input].vocabulary().words();
         let word = |token: LocatedToken, contribution| ExplainedWord {
             word: match &token.span {
@@ -176,6 +200,7 @@ impl Explainer {
             contribution,
             attention: None,
         };
-        tokens.into_iter().zip(contributions).map(|(token, value)| word(token, value)).collect()
+        let words = located.tokens.into_iter().zip(contributions).zip(is_shown);
+        words.filter(|(_, shown)| *shown).map(|((token, value), _)| word(token, value)).collect()
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! The path leads straight from the vector of PAD in place of every word to the vectors of the
 //! text. The network gets a vocabulary in which every word at every point of the path has its own
-//! id, so that the gradient of the embedding is the gradient of each position.
+//! id, so that the gradient of the embedding is the gradient of each position. The logits of n-grams
+//! grow from 0 along the same path: each point of it is a single n-gram with these logits.
 
 use super::attribution::Integration;
 use super::model::{EncodedExample, Model};
+use super::ngrams::TextNgrams;
 use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
-use crate::config::Config;
+use crate::config::{Config, logit_count};
 use crate::data::Targets;
-use crate::model::parameters::embedding_name;
+use crate::model::parameters::{embedding_name, ngram_value_name, ngram_weight_name};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::{LogOdds, log_odds};
-use crate::text::{Corpus, FIRST_WORD, PAD};
+use crate::text::{Corpus, FIRST_WORD, Ids, LocatedText, PAD};
 
 /// Number of intervals of the path at the start.
 const INITIAL_INTERVALS: usize = 16;
@@ -32,7 +34,18 @@ const MIN_LENGTH: f64 = 1e-6;
 /// Maximum number of word vectors in memory.
 const MAX_VECTORS: usize = 1 << 15;
 
-/// Returns the contribution of each word of each input, and details of the integration.
+/// Result of integrating along the path.
+pub(super) struct Integrated {
+    /// Contribution of each token of each input through the LSTM.
+    pub words: Vec<Vec<f64>>,
+    /// Mean derivative of the log-odds with respect to each logit: with an n-gram's logits, it gives the
+    /// contribution of the n-gram.
+    pub logits: Vec<f64>,
+    /// Details of the integration.
+    pub integration: Integration,
+}
+
+/// Integrates the gradient of the log-odds along the path.
 ///
 /// Log-odds can jump within a hundredth of the path. Since they are known at the ends of each
 /// interval, the gap between their difference and the integral shows where, and only those
@@ -40,7 +53,7 @@ const MAX_VECTORS: usize = 1 << 15;
 pub(super) fn integrated_gradients(
     model: &Model,
     example: &EncodedExample,
-) -> anyhow::Result<(Vec<Vec<f64>>, Integration)> {
+) -> anyhow::Result<Integrated> {
     let mut path = Path::new(model, example)?;
     let positions: Vec<f64> =
         (0..=INITIAL_INTERVALS).map(|end| end as f64 / INITIAL_INTERVALS as f64).collect();
@@ -50,12 +63,13 @@ pub(super) fn integrated_gradients(
     let mut steps = INITIAL_INTERVALS * POINTS;
     let tolerance = (RELATIVE_TOLERANCE * (whole - baseline).abs()).max(ABSOLUTE_TOLERANCE);
     loop {
-        let gaps: f64 = intervals.iter().map(|interval| interval.gap().abs()).sum();
+        let gap = |interval: &Interval| interval.gap(&path.ngram_logits).abs();
+        let gaps: f64 = intervals.iter().map(&gap).sum();
         let large_gap = tolerance / (2 * intervals.len()) as f64;
         let (halved, kept): (Vec<Interval>, Vec<Interval>) =
             intervals.into_iter().partition(|interval| {
                 let length = interval.to.position - interval.from.position;
-                gaps > tolerance && interval.gap().abs() > large_gap && length > MIN_LENGTH
+                gaps > tolerance && gap(interval) > large_gap && length > MIN_LENGTH
             });
         intervals = kept;
         if halved.is_empty() || steps + 2 * POINTS * halved.len() > MAX_POINTS {
@@ -72,19 +86,28 @@ pub(super) fn integrated_gradients(
         ));
         steps += 2 * POINTS * halved.len();
     }
-    let mut sums: Vec<Vec<f64>> = example.ids.iter().map(|ids| vec![0.0; ids.len()]).collect();
-    for interval in &intervals {
-        for (sums, contributions) in sums.iter_mut().zip(&interval.contributions) {
-            sums.iter_mut().zip(contributions).for_each(|(sum, value)| *sum += value);
+    let tokens = example.texts.iter().map(|text| vec![0.0; text.tokens.len()]);
+    let mut words: Vec<Vec<f64>> = tokens.collect();
+    let mut logits = vec![0.0; path.ngram_logits.len()];
+    for Derivative { words: of_interval, logits: of_logits } in
+        intervals.iter().map(|interval| &interval.integral)
+    {
+        for ((sums, text), values) in words.iter_mut().zip(&example.texts).zip(of_interval) {
+            text.read().zip(values).for_each(|(token, value)| sums[token] += value);
         }
+        logits.iter_mut().zip(of_logits).for_each(|(sum, value)| *sum += value);
     }
-    let sum: f64 = sums.iter().flatten().sum();
+    let sum = words.iter().flatten().sum::<f64>() + dot(&logits, &path.ngram_logits);
     let integration = Integration {
         baseline_log_odds: baseline,
         steps,
         completeness_gap: sum - (example.log_odds - baseline),
     };
-    Ok((sums, integration))
+    Ok(Integrated { words, logits, integration })
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Network that computes log-odds and gradients at points of the path.
@@ -94,8 +117,20 @@ struct Path<'a> {
     embeddings: Vec<EmbeddingPath>,
     example: &'a EncodedExample,
     corpora: Vec<Corpus>,
+    /// Index of the weights of each input's n-grams, and the logits at the end of the path.
+    ngrams: Vec<(usize, Vec<f64>)>,
+    /// Sum of these logits over all inputs.
+    ngram_logits: Vec<f64>,
     /// Maximum number of points in a batch.
     batch_size: usize,
+}
+
+/// Derivative of the log-odds at a point of the path, or its integral over an interval.
+struct Derivative {
+    /// Along the path of each word of each input.
+    words: Vec<Vec<f64>>,
+    /// With respect to each logit.
+    logits: Vec<f64>,
 }
 
 /// Path of the word vectors of an input.
@@ -110,12 +145,18 @@ struct EmbeddingPath {
     direction: Vec<f32>,
 }
 
+impl EmbeddingPath {
+    /// Returns false for an input without an LSTM.
+    fn exists(&self) -> bool {
+        !self.direction.is_empty()
+    }
+}
+
 /// Interval of the path.
 struct Interval {
     from: PathPoint,
     to: PathPoint,
-    /// Contribution of each word of each input.
-    contributions: Vec<Vec<f64>>,
+    integral: Derivative,
 }
 
 /// Point of the path.
@@ -128,20 +169,23 @@ struct PathPoint {
 
 impl Interval {
     /// Sum of the contributions minus the difference in log-odds.
-    fn gap(&self) -> f64 {
-        let sum: f64 = self.contributions.iter().flatten().sum();
+    fn gap(&self, ngram_logits: &[f64]) -> f64 {
+        let Derivative { words, logits } = &self.integral;
+        let sum = words.iter().flatten().sum::<f64>() + dot(logits, ngram_logits);
         sum - (self.to.log_odds - self.from.log_odds)
     }
 }
 
 impl<'a> Path<'a> {
     fn new(model: &Model, example: &'a EncodedExample) -> anyhow::Result<Self> {
-        let longest = example.ids.iter().map(Vec::len).max().unwrap_or(1);
+        let ids: Vec<Vec<u32>> = example.texts.iter().map(LocatedText::ids).collect();
+        let longest = ids.iter().map(Vec::len).max().unwrap_or(1);
+        let logits = logit_count(model.config.model.head.activation, model.labels.len())?;
         let batch_size = (MAX_VECTORS / longest.max(1)).clamp(1, INITIAL_INTERVALS * POINTS);
         let mut weights = Vec::new();
         let (mut tables, mut sizes, mut corpora) = (Vec::new(), Vec::new(), Vec::new());
-        for (input_index, (input, ids)) in model.config.inputs.iter().zip(&example.ids).enumerate()
-        {
+        let mut ngrams = Vec::new();
+        for (input_index, (input, ids)) in model.config.inputs.iter().zip(&ids).enumerate() {
             let name = embedding_name(input);
             let size = input.embedding.size;
             let rows = FIRST_WORD as usize + batch_size * ids.len();
@@ -159,17 +203,31 @@ impl<'a> Path<'a> {
                 weights.push(NamedTensor { name: name.clone(), shape: vec![rows, size], values });
             }
             let path_ids: Vec<u32> = (FIRST_WORD..rows as u32).collect();
-            corpora.push(model.corpus(input_index, path_ids.chunks(ids.len())));
+            let mut corpus = model.corpus(input_index, path_ids.chunks(ids.len()));
+            if input.ngrams.is_on() {
+                let text = &example.texts[input_index];
+                let (name, shape) = (ngram_weight_name(input), vec![batch_size, logits]);
+                ngrams
+                    .push((name.clone(), TextNgrams::of(model, input_index, text, logits).logits));
+                weights.push(NamedTensor { name, shape, values: vec![0.0; batch_size * logits] });
+                let points = (0..batch_size as u32).collect();
+                corpus.set_ngrams(Ids::Memory(points), &vec![1; batch_size]);
+            }
+            corpora.push(corpus);
             sizes.push(rows);
             tables.push((name, size, baseline, direction));
         }
-        let is_embedding =
-            |tensor: &&NamedTensor| tables.iter().any(|(name, ..)| *name == tensor.name);
-        weights.extend(model.classifier.weights().filter(|tensor| !is_embedding(tensor)).cloned());
-        let inputs = model.config.inputs.with_trainable_embeddings();
+        let of_path: Vec<String> = weights.iter().map(|tensor| tensor.name.clone()).collect();
+        let values = model.config.inputs.iter().map(ngram_value_name);
+        let replaced: Vec<String> = of_path.into_iter().chain(values).collect();
+        let kept = model.classifier.weights().filter(|tensor| !replaced.contains(&tensor.name));
+        weights.extend(kept.cloned());
+        let inputs = model.config.inputs.with_trainable_embeddings().with_plain_ngrams();
         let config = Config { inputs, ..model.config.clone() };
         let classes = model.labels.len();
-        let spec = ModelSpec { config: &config, vocabulary_sizes: sizes.clone(), classes };
+        let ngram_counts = vec![batch_size; sizes.len()];
+        let vocabulary_sizes = sizes.clone();
+        let spec = ModelSpec { config: &config, vocabulary_sizes, ngram_counts, classes };
         let network = Network::new(&spec, weights, Instructions::best())?;
         let weight = |name: &str| {
             network.weights().iter().position(|each| each.tensor.name == name).unwrap_or_default()
@@ -183,13 +241,37 @@ impl<'a> Path<'a> {
                 direction,
             })
             .collect();
+        let mut ngram_logits = vec![0.0; logits];
+        for (_, logits) in &ngrams {
+            ngram_logits.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit);
+        }
+        let ngrams = ngrams.into_iter().map(|(name, logits)| (weight(&name), logits)).collect();
         let sharder = BatchSharder::new(&config.inputs, &sizes, rayon::current_num_threads());
-        Ok(Path { network, sharder, embeddings, example, corpora, batch_size })
+        Ok(Path {
+            network,
+            sharder,
+            embeddings,
+            example,
+            corpora,
+            ngrams,
+            ngram_logits,
+            batch_size,
+        })
     }
 
-    /// Writes the word vectors at some positions, each from 0 to 1, into the embeddings.
+    /// Writes the word vectors and the logits of n-grams at some positions, each from 0 to 1, into the
+    /// weights.
     fn move_to(&mut self, positions: &[f64]) {
-        for embedding in &self.embeddings {
+        for (weight, logits) in &self.ngrams {
+            let values = &mut self.network.weights_mut()[*weight].tensor.values;
+            let points = values.chunks_exact_mut(logits.len()).zip(positions);
+            for (point, position) in points {
+                let logits = point.iter_mut().zip(logits);
+                logits.for_each(|(value, logit)| *value = (position * logit) as f32);
+            }
+        }
+        let embeddings = self.embeddings.iter().filter(|embedding| embedding.exists());
+        for embedding in embeddings {
             let tensor = &mut self.network.weights_mut()[embedding.weight].tensor;
             let texts = tensor.values[FIRST_WORD as usize * embedding.size..]
                 .chunks_exact_mut(embedding.direction.len());
@@ -245,17 +327,16 @@ impl<'a> Path<'a> {
             .map(|((from, to), pair)| {
                 let half = (to.position - from.position) / 2.0;
                 let sum = |(a, b): (&f64, &f64)| half * (a + b);
-                let inputs = pair[0].iter().zip(&pair[1]);
-                let contributions =
-                    inputs.map(|(a, b)| a.iter().zip(b).map(sum).collect()).collect();
-                Interval { from, to, contributions }
+                let inputs = pair[0].words.iter().zip(&pair[1].words);
+                let words = inputs.map(|(a, b)| a.iter().zip(b).map(sum).collect()).collect();
+                let logits = pair[0].logits.iter().zip(&pair[1].logits).map(sum).collect();
+                Interval { from, to, integral: Derivative { words, logits } }
             })
             .collect()
     }
 
-    /// Computes the derivative of the log-odds along the path at each position, for each word of
-    /// each input.
-    fn derivatives(&mut self, positions: &[f64]) -> Vec<Vec<Vec<f64>>> {
+    /// Computes the derivative of the log-odds along the path at each position.
+    fn derivatives(&mut self, positions: &[f64]) -> Vec<Derivative> {
         let targets = Targets::Labels(vec![self.example.class as u32; self.batch_size]);
         let mut gradients = Gradients::default();
         let mut all = Vec::with_capacity(positions.len());
@@ -268,9 +349,23 @@ impl<'a> Path<'a> {
             let scale = -(positions.len() as f64);
             let zeros =
                 |embedding: &EmbeddingPath| vec![0.0; embedding.direction.len() / embedding.size];
-            let mut derivatives: Vec<Vec<Vec<f64>>> =
-                positions.iter().map(|_| self.embeddings.iter().map(zeros).collect()).collect();
-            for (input, embedding) in self.embeddings.iter().enumerate() {
+            let logits = self.ngram_logits.len();
+            let mut derivatives: Vec<Derivative> = positions
+                .iter()
+                .map(|_| Derivative {
+                    words: self.embeddings.iter().map(zeros).collect(),
+                    logits: vec![0.0; logits],
+                })
+                .collect();
+            // All inputs add to the same logits.
+            if let Some(rows) = gradients.ngrams.first() {
+                for (point, slopes) in rows.words.iter().zip(rows.values.chunks_exact(logits)) {
+                    let to = derivatives[*point as usize].logits.iter_mut().zip(slopes);
+                    to.for_each(|(to, slope)| *to = scale * f64::from(*slope));
+                }
+            }
+            let embeddings = self.embeddings.iter().enumerate();
+            for (input, embedding) in embeddings.filter(|(_, embedding)| embedding.exists()) {
                 let words = embedding.direction.len() / embedding.size;
                 for rows in gradients.rows.iter().filter(|rows| rows.parameter == embedding.weight)
                 {
@@ -285,7 +380,7 @@ impl<'a> Path<'a> {
                             .iter()
                             .zip(direction)
                             .map(|(a, b)| f64::from(*a) * f64::from(*b));
-                        derivatives[point][input][word] = scale * products.sum::<f64>();
+                        derivatives[point].words[input][word] = scale * products.sum::<f64>();
                     }
                 }
             }
@@ -302,19 +397,15 @@ pub(super) mod probes {
     use super::*;
 
     fn encode(model: &Model, texts: &[String]) -> EncodedExample {
-        let tokens = model
-            .encoders
-            .iter()
-            .zip(texts)
-            .map(|(encoder, text)| encoder.encode_with_spans(text).0);
-        let ids = tokens.map(|tokens| tokens.iter().map(|token| token.id).collect()).collect();
-        EncodedExample { ids, class: 1, log_odds: 0.0 }
+        let texts = model.encoders.iter().zip(texts);
+        let texts = texts.map(|(encoder, text)| encoder.locate(text)).collect();
+        EncodedExample { texts, class: 1, log_odds: 0.0 }
     }
 
     /// Derivative of the log-odds of class 1 along the path of each word.
     pub fn derivatives(model: &Model, texts: &[String], position: f64) -> Vec<Vec<f64>> {
         let example = encode(model, texts);
-        Path::new(model, &example).unwrap().derivatives(&[position]).remove(0)
+        Path::new(model, &example).unwrap().derivatives(&[position]).remove(0).words
     }
 
     /// Log-odds of class 1 with one word moved further along the path by `by`.

@@ -6,11 +6,12 @@ mod explainer;
 mod integrated_gradients;
 mod leave_one_out;
 mod model;
+mod ngrams;
 pub mod page;
 mod prefixes;
 
 pub use attribution::{
-    ExplainedText, ExplainedWord, Explanation, Integration, Method, Segment, Side,
+    ExplainedNgram, ExplainedText, ExplainedWord, Explanation, Integration, Method, Segment, Side,
 };
 pub use explainer::Explainer;
 

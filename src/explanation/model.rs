@@ -3,7 +3,7 @@
 use crate::backend::Inference;
 use crate::backend::native::NativeInference;
 use crate::config::Config;
-use crate::text::{Corpus, Encoders};
+use crate::text::{Corpus, Encoders, LocatedText};
 
 /// Maximum number of examples in memory at once.
 const CHUNK_SIZE: usize = 1024;
@@ -20,42 +20,55 @@ pub(super) struct Model {
 
 /// An encoded example and the class to explain.
 pub(super) struct EncodedExample {
-    /// Ids of each input.
-    pub ids: Vec<Vec<u32>>,
+    /// Tokens of each input.
+    pub texts: Vec<LocatedText>,
     pub class: usize,
     /// Log-odds of the class.
     pub log_odds: f64,
 }
 
+/// Ids that the LSTM reads of a text, and the hashes of the words that n-grams consist of.
+pub(super) type Words = (Vec<u32>, Vec<u64>);
+
+/// Returns the ids and words of a text.
+pub(super) fn words(text: &LocatedText) -> Words {
+    (text.ids(), text.located_words().map(|(_, word)| word).collect())
+}
+
 impl Model {
-    /// Creates a corpus for an input, with the padding of its configuration.
+    /// Creates a corpus for an input, with the padding of its configuration and without n-grams.
     pub fn corpus<'a>(&self, input: usize, texts: impl IntoIterator<Item = &'a [u32]>) -> Corpus {
         let text = &self.config.inputs[input].text;
         Corpus::from_texts(text.pad, text.max_length, texts)
     }
 
-    /// Computes the log-probabilities [C] of `count` variants of an example: input `changed` has
-    /// the ids of `variant`, the others keep `ids`.
+    /// Encodes texts of an input.
+    pub fn encode<'a>(&self, input: usize, texts: impl IntoIterator<Item = &'a Words>) -> Corpus {
+        let texts = texts.into_iter().map(|(ids, words)| (&ids[..], &words[..]));
+        self.encoders[input].encode_words(texts)
+    }
+
+    /// Computes the log-probabilities [C] of variants of an example, one for each of `tokens`: input
+    /// `changed` has the words of `variant(token)`, the others keep theirs.
     pub fn variants(
         &self,
-        ids: &[Vec<u32>],
+        texts: &[LocatedText],
         changed: usize,
-        count: usize,
-        variant: impl Fn(usize) -> Vec<u32>,
+        tokens: &[usize],
+        variant: impl Fn(usize) -> Words,
     ) -> Vec<Vec<f64>> {
-        let indices: Vec<usize> = (0..count).collect();
-        let mut log_probabilities = Vec::with_capacity(count);
-        for indices in indices.chunks(CHUNK_SIZE) {
-            let variants: Vec<Vec<u32>> = indices.iter().map(|index| variant(*index)).collect();
-            let corpora: Vec<_> = ids
+        let mut log_probabilities = Vec::with_capacity(tokens.len());
+        for tokens in tokens.chunks(CHUNK_SIZE) {
+            let variants: Vec<Words> = tokens.iter().map(|token| variant(*token)).collect();
+            let corpora: Vec<_> = texts
                 .iter()
                 .enumerate()
-                .map(|(input, ids)| match input == changed {
-                    true => self.corpus(input, variants.iter().map(Vec::as_slice)),
-                    false => self.corpus(input, indices.iter().map(|_| ids.as_slice())),
+                .map(|(input, text)| match input == changed {
+                    true => self.encode(input, &variants),
+                    false => self.encode(input, std::iter::repeat_n(&words(text), tokens.len())),
                 })
                 .collect();
-            let examples: Vec<u32> = (0..indices.len() as u32).collect();
+            let examples: Vec<u32> = (0..tokens.len() as u32).collect();
             let batches: Vec<&[u32]> = examples.chunks(BATCH_SIZE).collect();
             for rows in self.classifier.log_probabilities_of_batches(&corpora, &batches) {
                 log_probabilities.extend(rows.chunks_exact(self.labels.len()).map(<[f64]>::to_vec));

@@ -1,6 +1,6 @@
 //! Explanations as a self-contained HTML page.
 
-use super::attribution::{ExplainedText, ExplainedWord, Explanation, Side};
+use super::attribution::{ExplainedNgram, ExplainedText, ExplainedWord, Explanation, Side};
 use crate::output::sanitize::printable_lines;
 
 /// Style sheet of the page.
@@ -28,10 +28,11 @@ pub fn article(explanation: &Explanation) -> String {
     let label = escape(&explanation.label);
     let texts: String = explanation.inputs.iter().map(|input| text(input, explanation)).collect();
     let words: String = [Side::For, Side::Against].map(|side| list(explanation, side)).concat();
+    let ngrams = ngrams(explanation);
     let attention: String = explanation.inputs.iter().map(attention).collect();
     format!(
         "<article>\n<p class=\"prediction\"><b>{label}</b><span>probability {:.4}, log-odds {:+.3}</span></p>\n\
-         {texts}<div class=\"columns\">\n{words}</div>\n{attention}<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
+         {texts}<div class=\"columns\">\n{words}</div>\n{ngrams}{attention}<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
          <p class=\"note\">{} {}{}</p>\n</article>\n",
         explanation.probability,
         explanation.log_odds,
@@ -66,6 +67,20 @@ fn attention(input: &ExplainedText) -> String {
     let bars: String = words.iter().take(LISTED_WORDS).map(bar).collect();
     let name = input.input.as_ref().map_or(String::new(), |name| format!(": {}", escape(name)));
     format!("<h3>attention{name}</h3>\n<div class=\"bars\">{bars}</div>\n")
+}
+
+/// Lists the n-grams of several words with the largest contributions.
+fn ngrams(explanation: &Explanation) -> String {
+    let bar = |ngram: &&ExplainedNgram| {
+        let number = format!("{:+.3}", explanation.on_its_side(ngram.contribution));
+        let side = css_class(explanation.side(ngram.contribution));
+        bar(&ngram.ngram, side, explanation.share(ngram.contribution).min(1.0), &number)
+    };
+    let bars: String = explanation.ranked_ngrams().iter().take(LISTED_WORDS).map(bar).collect();
+    match bars.is_empty() {
+        true => bars,
+        false => format!("<h3>n-grams</h3>\n<div class=\"bars\">{bars}</div>\n"),
+    }
 }
 
 /// CSS class of a side.

@@ -1,19 +1,23 @@
 //! Predictions for all prefixes of a text.
 
-use super::model::Model;
-use crate::text::Corpus;
+use super::model::{Model, words};
+use crate::text::{LocatedText, join_columns};
 
 /// Returns the probabilities of all classes after each word, [T, C] for each input: those of the
 /// text up to this word, with the other inputs unchanged. `texts` has the text of each column.
 pub(super) fn prefix_probabilities(model: &Model, texts: &[String]) -> Vec<Vec<Vec<f64>>> {
     let columns: Vec<Vec<String>> = texts.iter().map(|text| vec![text.clone()]).collect();
-    let corpora = model.encoders.encode(&columns);
-    let ids: Vec<Vec<u32>> =
-        corpora.iter().map(|corpus: &Corpus| corpus.text(0).to_vec()).collect();
+    let indices = model.config.inputs.column_indices();
+    let located: Vec<LocatedText> = indices
+        .iter()
+        .zip(&*model.encoders)
+        .map(|(indices, encoder)| encoder.locate(&join_columns(&columns, indices).concat()))
+        .collect();
     let probabilities = |changed: usize| {
-        let whole = &ids[changed];
-        let rows = model.variants(&ids, changed, whole.len(), |word| whole[..=word].to_vec());
+        let whole = &located[changed];
+        let read: Vec<usize> = whole.read().collect();
+        let rows = model.variants(&located, changed, &read, |token| words(&whole.prefix(token)));
         rows.into_iter().map(|row| row.iter().map(|value| value.exp()).collect()).collect()
     };
-    (0..ids.len()).map(probabilities).collect()
+    (0..located.len()).map(probabilities).collect()
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -5,9 +7,10 @@ use super::integrated_gradients::probes;
 use super::model::Model;
 use super::*;
 use crate::backend::native::NativeInference;
-use crate::config::{self, Activation};
-use crate::model::{ModelSpec, NamedTensor};
-use crate::text::Encoders;
+use crate::config;
+use crate::model::{ModelSpec, NamedTensor, initial_weights};
+use crate::random::mix;
+use crate::text::{Encoders, word_hash};
 
 /// Creates a model with random weights and the vocabulary a to i.
 fn explainer(fields: &str, classes: usize) -> Explainer {
@@ -20,43 +23,14 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     let config = config::parse(&yaml, "test", &[]).unwrap().config;
     let columns = vec![vec!["a b c d e f g h i".to_owned()]; config.inputs.columns().len()];
     let encoders = Encoders::from_texts(&config.inputs, &columns).unwrap();
+    let (vocabulary_sizes, ngram_counts) = (encoders.vocabulary_sizes(), encoders.ngram_counts());
+    let spec = ModelSpec { config: &config, vocabulary_sizes, ngram_counts, classes };
     let mut random = Pcg64::seed_from_u64(7);
-    let mut weights = Vec::new();
-    let mut add = |name: String, shape: &[usize]| {
-        let count = shape.iter().product();
-        let zero = name.contains("bias_hh");
-        let mut value = || if zero { 0.0 } else { random.random_range(-0.8..0.8) };
-        let values = (0..count).map(|_| value()).collect();
-        weights.push(NamedTensor { name, shape: shape.to_vec(), values });
-    };
-    for (input, words) in config.inputs.iter().zip(encoders.vocabulary_sizes()) {
-        let (prefix, units) = (input.prefix(), input.lstm.units);
-        add(format!("{prefix}embedding.weight"), &[words, input.embedding.size]);
-        for layer in 0..input.lstm.layers {
-            let features = if layer == 0 { input.embedding.size } else { input.state_size() };
-            for suffix in if input.lstm.bidirectional { &["", "_reverse"][..] } else { &[""] } {
-                let name = |kind: &str| format!("{prefix}lstm.{kind}_l{layer}{suffix}");
-                add(name("weight_ih"), &[4 * units, features]);
-                add(name("weight_hh"), &[4 * units, units]);
-                add(name("bias_ih"), &[4 * units]);
-                add(name("bias_hh"), &[4 * units]);
-            }
-        }
-        if input.has_attention() {
-            add(format!("{prefix}attention.query"), &[input.state_size()]);
-        }
+    let mut weights = initial_weights(&spec, 1).unwrap();
+    for tensor in weights.iter_mut().filter(|tensor| !tensor.name.contains("bias_hh")) {
+        tensor.values.fill_with(|| random.random_range(-0.8..0.8));
     }
-    let features: usize = config.inputs.iter().map(|input| input.features()).sum();
-    let logits = match config.model.head.activation {
-        Activation::Softmax => classes,
-        _ if classes > 2 => classes,
-        _ => 1,
-    };
-    add("head.weight".into(), &[logits, features]);
-    add("head.bias".into(), &[logits]);
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
-    let vocabulary_sizes = encoders.vocabulary_sizes();
-    let spec = ModelSpec { config: &config, vocabulary_sizes, classes };
     let classifier = NativeInference::new(&spec, weights).unwrap();
     Explainer { model: Model { config, encoders, labels, classifier } }
 }
@@ -124,14 +98,15 @@ fn contributions_add_up_to_the_difference_in_log_odds() {
 /// With large weights the log-odds jump somewhere on the path, where intervals must be halved.
 #[test]
 fn jumps_are_integrated_with_more_points() {
-    let mut explainer = explainer(MODELS[1].0, 2);
+    let mut explainer = explainer(MODELS[5].0, 2);
     let mut weights: Vec<NamedTensor> = explainer.model.classifier.weights().cloned().collect();
     for tensor in &mut weights {
         tensor.values.iter_mut().for_each(|value| *value *= 5.0);
     }
     let model = &mut explainer.model;
     let vocabulary_sizes = model.encoders.vocabulary_sizes();
-    let spec = ModelSpec { config: &model.config, vocabulary_sizes, classes: 2 };
+    let ngram_counts = model.encoders.ngram_counts();
+    let spec = ModelSpec { config: &model.config, vocabulary_sizes, ngram_counts, classes: 2 };
     model.classifier = NativeInference::new(&spec, weights).unwrap();
     let text = "a b c d e f g h i ".repeat(9);
     let explanation = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
@@ -155,6 +130,10 @@ fn derivatives_match_finite_differences() {
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
             let derivatives = probes::derivatives(&explainer.model, &texts, 0.5).remove(input);
+            if !explainer.inputs()[input].has_lstm() {
+                assert!(derivatives.is_empty());
+                continue;
+            }
             assert_eq!(derivatives.len(), words.len());
             for (word, actual) in derivatives.iter().enumerate() {
                 let moved =
@@ -193,7 +172,7 @@ fn leave_one_out_matches_texts_without_the_word() {
 
 #[test]
 fn the_most_probable_class_is_explained_by_default() {
-    let explainer = explainer(MODELS[4].0, 3);
+    let explainer = explainer(MODELS[8].0, 3);
     let explanation = explainer.explain(&texts(&explainer), None, Method::LeaveOneOut).unwrap();
     let most = explanation.classes.iter().map(|class| class.probability).fold(0.0, f64::max);
     assert_eq!(explanation.probability, most);
@@ -230,4 +209,52 @@ fn words_have_their_positions_in_the_text() {
     assert_eq!(&text[explanation.inputs[0].words[3].span.clone().unwrap()], "C");
     let empty = explainer.explain(&[String::new()], None, Method::LeaveOneOut).unwrap();
     assert_eq!(empty.inputs[0].words.len(), 1);
+}
+
+/// Contributions of n-grams are exact and belong to their words.
+#[test]
+fn contributions_of_ngrams_are_exact() {
+    let explainer = explainer("model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}", 2);
+    let weights: Vec<&NamedTensor> = explainer.model.classifier.weights().collect();
+    let tensor = |name: &str| {
+        weights.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.values).unwrap()
+    };
+    let (weight, value) = (tensor("ngrams.weight"), tensor("ngrams.value"));
+    let index = explainer.model.encoders[0].ngrams().unwrap();
+    let logit = |ngram: &str| {
+        let hash = ngram.split(' ').fold(0, |hash, word| mix(hash ^ word_hash(word)));
+        let row = index.row(hash).unwrap() as usize;
+        f64::from(weight[row]) * f64::from(value[row])
+    };
+    let text = "a b z a b".to_owned();
+    let explanation = explainer.explain(&[text], Some(1), Method::IntegratedGradients).unwrap();
+    let ngrams = &explanation.inputs[0].ngrams;
+    let names: BTreeSet<&str> = ngrams.iter().map(|each| each.ngram.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["a", "b", "a b"]));
+    for each in ngrams {
+        assert!((each.contribution - logit(&each.ngram)).abs() < 1e-6, "{each:?}");
+    }
+    let a = logit("a") / 2.0 + logit("a b") / 4.0;
+    let b = logit("b") / 2.0 + logit("a b") / 4.0;
+    for (actual, expected) in contributions(&explanation).iter().zip([a, b, 0.0, a, b]) {
+        assert!((actual - expected).abs() < 1e-6, "{actual}, not {expected}");
+    }
+    let integration = explanation.integration.unwrap();
+    assert!(integration.completeness_gap.abs() < 1e-6, "{integration:?}");
+}
+
+/// N-grams read the words that are truncated for the LSTM.
+#[test]
+fn truncated_words_contribute_to_ngrams() {
+    let fields = "text: {max_length: 2, truncate: back}\n\
+                  model: {lstm: {units: 2}, ngrams: {sizes: [1], min_count: 1}}";
+    let explainer = explainer(fields, 2);
+    for method in [Method::IntegratedGradients, Method::LeaveOneOut] {
+        let explanation = explainer.explain(&["a b c".to_owned()], None, method).unwrap();
+        assert_eq!(
+            (explanation.inputs[0].words.len(), explanation.inputs[0].tokens_unread),
+            (3, 1)
+        );
+        assert_ne!(explanation.inputs[0].words[2].contribution, 0.0);
+    }
 }

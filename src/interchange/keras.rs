@@ -8,6 +8,7 @@
 //! | `lstm/bias` | `[4H]` | |
 //! | `attention/query` | `[H · directions]` | no layer of Keras |
 //! | `dense/kernel`, `dense/bias` | [D, C], `[C]` | Dense |
+//! | `ngrams/weight`, `ngrams/value` | [V, C] | n-grams: the products of both are added to the logits |
 //!
 //! Further layers are named `lstm_1`, `lstm_2` and so on. The backward direction has its own arrays, such
 //! as `lstm/backward/kernel`. With several inputs, each name starts with the name of the input, for
@@ -115,6 +116,7 @@ fn keras_array(name: &str) -> Option<KerasArray> {
         ("attention", "query") => ("attention/query".to_owned(), false),
         ("head", "weight") => ("dense/kernel".to_owned(), true),
         ("head", "bias") => ("dense/bias".to_owned(), false),
+        ("ngrams", tensor) => (format!("ngrams/{tensor}"), false),
         _ => return lstm_array(&input, tensor),
     };
     Some(KerasArray { name: input + &array, transposed })

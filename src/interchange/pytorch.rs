@@ -6,6 +6,7 @@
 //! | `model.safetensors` | weights under PyTorch's names |
 //! | `model.json` | labels and, for each input, tokenizer, vocabulary and layers |
 
+use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
@@ -16,7 +17,7 @@ use crate::io::files::{create_parent_directory, json_content, write as write_fil
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
 use crate::run::checkpoint::Checkpoint;
-use crate::text::{OOV, PAD, START, Vocabulary};
+use crate::text::{Encoder, NgramIndex, OOV, PAD, START};
 
 const FORMAT: &str = "lstmtext model";
 const VERSION: u32 = 1;
@@ -57,10 +58,14 @@ struct InputDescription<'a> {
     /// at the "front", up to the maximum length.
     pad: &'static str,
     ids: SpecialIds,
-    embedding: Embedding,
-    lstm: Lstm,
+    /// `None` without an LSTM.
+    embedding: Option<Embedding>,
+    /// `None` if the input has only n-grams.
+    lstm: Option<Lstm>,
     /// One, or a list if there are several, whose vectors are concatenated.
     pooling: &'a Poolings,
+    /// `None` if the input has no n-grams.
+    ngrams: Option<Ngrams>,
     /// The word of each id.
     vocabulary: &'a [Box<str>],
 }
@@ -95,8 +100,35 @@ struct Lstm {
     bidirectional: bool,
 }
 
+/// Linear branch over n-grams. docs/python-onnx.md has the hash function.
+#[derive(Serialize)]
+struct Ngrams {
+    /// Lengths of the n-grams in tokens.
+    sizes: Vec<usize>,
+    /// Number of rows of the weights. The row of an n-gram is the remainder of its hash divided by it;
+    /// `None` if each known n-gram has its own row.
+    buckets: Option<usize>,
+    /// 16 hexadecimal digits for the hash of each n-gram, in the order of the rows. `None` with buckets.
+    hashes: Option<String>,
+}
+
+impl Ngrams {
+    fn of(index: &NgramIndex) -> Self {
+        let hashes = index.hashes().map(|hashes| {
+            let mut digits = String::with_capacity(16 * hashes.len());
+            for hash in hashes {
+                // Writing to a string does not fail.
+                let _ = write!(digits, "{hash:016x}");
+            }
+            digits
+        });
+        let buckets = hashes.is_none().then(|| index.len());
+        Self { sizes: index.sizes().0.clone(), buckets, hashes }
+    }
+}
+
 impl<'a> InputDescription<'a> {
-    fn of(input: &'a Input, vocabulary: &'a Vocabulary) -> Self {
+    fn of(input: &'a Input, encoder: &'a Encoder) -> Self {
         let Input { text, lstm, .. } = input;
         Self {
             name: input.name.as_deref(),
@@ -113,14 +145,15 @@ impl<'a> InputDescription<'a> {
             truncate: text.truncate.as_str(),
             pad: text.pad.as_str(),
             ids: SpecialIds { pad: PAD, start: START, oov: OOV },
-            embedding: Embedding { size: input.embedding.size },
-            lstm: Lstm {
+            embedding: input.has_lstm().then_some(Embedding { size: input.embedding.size }),
+            lstm: input.has_lstm().then(|| Lstm {
                 units: lstm.units,
                 layers: lstm.layers,
                 bidirectional: lstm.bidirectional,
-            },
+            }),
+            ngrams: encoder.ngrams().map(Ngrams::of),
             pooling: &input.pooling,
-            vocabulary: vocabulary.words(),
+            vocabulary: encoder.vocabulary().words(),
         }
     }
 }
@@ -131,8 +164,7 @@ impl<'a> Description<'a> {
         let logits = logit_count(config.model.head.activation, checkpoint.labels.len())?;
         let activation = if logits == 1 { Activation::Sigmoid } else { Activation::Softmax };
         let inputs = config.inputs.iter().zip(&*checkpoint.encoders);
-        let inputs =
-            inputs.map(|(input, encoder)| InputDescription::of(input, encoder.vocabulary()));
+        let inputs = inputs.map(|(input, encoder)| InputDescription::of(input, encoder));
         Ok(Self {
             format: FORMAT,
             version: VERSION,

@@ -24,6 +24,7 @@ const CHUNK: usize = 1 << 14;
 /// | bias | 0, forget gate 1 | sum of two U(−1/√H, 1/√H) |
 /// | query of attention | 0 | 0 |
 /// | head | Glorot uniform, bias 0 | U(−1/√D, 1/√D) |
+/// | n-grams | 0 | 0 |
 ///
 /// With a query of 0, attention starts as the mean over time, and a random preference among the hidden
 /// states, which are still meaningless, does not have to be unlearned. The gradient of the query is
@@ -64,7 +65,14 @@ fn keras(role: Role, shape: &[usize], seed: u64) -> Vec<f32> {
             (0..shape[0]).map(|row| if row / units == 1 { 1.0 } else { 0.0 }).collect()
         }
         Role::ZeroBias | Role::AttentionQuery | Role::HeadBias => vec![0.0; shape[0]],
+        Role::NgramWeight { .. } | Role::NgramValue { .. } => ngrams(role, shape),
     }
+}
+
+/// Weights of 0 and values of 1.
+fn ngrams(role: Role, shape: &[usize]) -> Vec<f32> {
+    let value = if matches!(role, Role::NgramValue { .. }) { 1.0 } else { 0.0 };
+    vec![value; shape.iter().product()]
 }
 
 fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32> {
@@ -82,10 +90,11 @@ fn pytorch(role: Role, shape: &[usize], seed: u64, spec: &ModelSpec) -> Vec<f32>
             one.iter().zip(&other).map(|(one, other)| one + other).collect()
         }
         Role::ZeroBias | Role::AttentionQuery => vec![0.0; shape[0]],
+        Role::NgramWeight { .. } | Role::NgramValue { .. } => ngrams(role, shape),
         Role::HeadWeight => uniform_between(shape, bound(shape[1]), seed),
         Role::HeadBias => {
-            let features = spec.config.inputs.iter().map(|input| input.features()).sum();
-            uniform_between(shape, bound(features), seed)
+            let features: usize = spec.config.inputs.iter().map(|input| input.features()).sum();
+            uniform_between(shape, bound(features.max(1)), seed)
         }
     }
 }
@@ -160,7 +169,12 @@ mod tests {
     fn weights(model: &str, classes: usize) -> Vec<NamedTensor> {
         let yaml = format!("data: {{train: x}}\nmodel: {{{model}}}\n");
         let config = config::parse(&yaml, "test", &[]).unwrap().config;
-        let spec = ModelSpec { config: &config, vocabulary_sizes: vec![500], classes };
+        let spec = ModelSpec {
+            config: &config,
+            vocabulary_sizes: vec![500],
+            ngram_counts: vec![0],
+            classes,
+        };
         initial_weights(&spec, 7).unwrap()
     }
 

@@ -2,6 +2,7 @@
 //! summary. Forward and backward passes belong to the backends.
 
 pub mod initialization;
+pub mod naive_bayes;
 pub mod named_tensors;
 pub mod parameters;
 pub mod summary;

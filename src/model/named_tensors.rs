@@ -45,12 +45,16 @@ impl NamedTensor {
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub fn write(path: &Path, tensors: &[NamedTensor]) -> anyhow::Result<()> {
-    let unwritable = || format!("cannot write \"{}\"", path.display());
     let mut views = Vec::new();
     for NamedTensor { name, shape, values } in tensors {
         let bytes = bytemuck::cast_slice(values);
-        views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+        views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
     }
+    write_views(path, views)
+}
+
+fn write_views(path: &Path, views: Vec<(&str, TensorView)>) -> anyhow::Result<()> {
+    let unwritable = || format!("cannot write \"{}\"", path.display());
     // `serialize_to_file` makes the file readable by its owner only. Restore the default permissions.
     let permissions = File::create(path)
         .and_then(|file| file.metadata())
@@ -90,6 +94,38 @@ pub fn parse(bytes: &[u8], path: &Path) -> anyhow::Result<Vec<NamedTensor>> {
         Ok(tensor)
     };
     tensors.tensors().into_iter().map(named).collect::<anyhow::Result<_>>().with_context(unreadable)
+}
+
+/// Name of the array in a file of hashes.
+const HASHES: &str = "hashes";
+
+/// Writes 64-bit hashes to a safetensors file, as the array `hashes` of type U64.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn write_hashes(path: &Path, hashes: &[u64]) -> anyhow::Result<()> {
+    let view = TensorView::new(Dtype::U64, vec![hashes.len()], bytemuck::cast_slice(hashes))?;
+    write_views(path, vec![(HASHES, view)])
+}
+
+/// Returns the hashes in a safetensors file with the content `bytes`. `path` names it in errors.
+///
+/// # Errors
+/// Returns an error if it is not a file of different hashes.
+pub fn parse_hashes(bytes: &[u8], path: &Path) -> anyhow::Result<Vec<u64>> {
+    let parse = || -> anyhow::Result<Vec<u64>> {
+        let tensors = SafeTensors::deserialize(bytes)?;
+        let tensor = tensors.tensor(HASHES)?;
+        ensure!(tensor.dtype() == Dtype::U64, "{HASHES} has type {:?}, not U64", tensor.dtype());
+        // The bytes may be unaligned.
+        let (hashes, _) = tensor.data().as_chunks();
+        let hashes: Vec<u64> = hashes.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let mut sorted = hashes.clone();
+        sorted.sort_unstable();
+        ensure!(sorted.is_sorted_by(|a, b| a < b), "a hash occurs twice");
+        Ok(hashes)
+    };
+    parse().with_context(|| format!("cannot read \"{}\"", path.display()))
 }
 
 /// Reads the shapes of all tensors of an open safetensors file, but not their values. `path` names it in

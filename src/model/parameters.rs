@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::{bail, ensure};
 
 use super::named_tensors::NamedTensor;
-use crate::config::{Config, Input, logit_count};
+use crate::config::{Config, Input, NgramWeighting, logit_count};
 
 /// Everything that determines the shape of a network.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct ModelSpec<'a> {
     pub config: &'a Config,
     /// Vocabulary size V of each input, special ids included.
     pub vocabulary_sizes: Vec<usize>,
+    /// Number of n-grams V of each input.
+    pub ngram_counts: Vec<usize>,
     /// Number of classes C.
     pub classes: usize,
 }
@@ -50,7 +52,18 @@ pub enum Role {
     ZeroBias,
     /// Query `[H · directions]` of attention pooling.
     AttentionQuery,
-    /// Weights [1, D] or [C, D] of the head.
+    /// Weights [V, 1] or [V, C] of the n-grams of an input.
+    NgramWeight {
+        /// Index of the input.
+        input: usize,
+    },
+    /// Values [V, 1] or [V, C] of the n-grams of an input: a text that has an n-gram adds weight · value
+    /// to each logit.
+    NgramValue {
+        /// Index of the input.
+        input: usize,
+    },
+    /// Weights [1, D] or [C, D] of the head, if there is an LSTM.
     HeadWeight,
     /// Bias `[1]` or `[C]` of the head.
     HeadBias,
@@ -59,6 +72,16 @@ pub enum Role {
 /// Returns the name of the word vectors of an input.
 pub fn embedding_name(input: &Input) -> String {
     format!("{}embedding.weight", input.prefix())
+}
+
+/// Returns the name of the weights of an input's n-grams.
+pub fn ngram_weight_name(input: &Input) -> String {
+    format!("{}ngrams.weight", input.prefix())
+}
+
+/// Returns the name of the values of an input's n-grams.
+pub fn ngram_value_name(input: &Input) -> String {
+    format!("{}ngrams.value", input.prefix())
 }
 
 /// Returns the name of a tensor of an LSTM cell: `tensor` is `weight_ih`, `weight_hh`, `bias_ih` or
@@ -73,8 +96,8 @@ pub fn query_name(input: &Input) -> String {
     format!("{}attention.query", input.prefix())
 }
 
-/// Returns all parameters: for each input the embedding, then the cells from the bottom layer up and
-/// the query of attention pooling; at the end the head.
+/// Returns all parameters: for each input the embedding, then the cells from the bottom layer up, the
+/// query of attention pooling and the n-grams; at the end the head.
 ///
 /// # Errors
 /// Returns an error if the head is a sigmoid and there are more than two classes.
@@ -87,14 +110,18 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
             shape: shape.to_vec(),
             trainable: match role {
                 Role::Embedding { input } => config.inputs[input].embedding.trainable,
-                role => role != Role::ZeroBias,
+                Role::ZeroBias | Role::NgramValue { .. } => false,
+                _ => true,
             },
             role,
         });
     };
+    let logits = logit_count(config.model.head.activation, spec.classes)?;
     for (number, (input, size)) in config.inputs.iter().zip(&spec.vocabulary_sizes).enumerate() {
         let embedding_size = input.embedding.size;
-        add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
+        if input.has_lstm() {
+            add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
+        }
         let gates = 4 * input.lstm.units;
         for layer in 0..input.lstm.layers {
             let inputs = if layer == 0 { embedding_size } else { input.state_size() };
@@ -109,10 +136,18 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
         if input.has_attention() {
             add(query_name(input), &[input.state_size()], Role::AttentionQuery);
         }
+        if input.ngrams.is_on() {
+            let shape = [spec.ngram_counts[number], logits];
+            add(ngram_weight_name(input), &shape, Role::NgramWeight { input: number });
+            if input.ngrams.weighting != NgramWeighting::None {
+                add(ngram_value_name(input), &shape, Role::NgramValue { input: number });
+            }
+        }
     }
     let features: usize = config.inputs.iter().map(Input::features).sum();
-    let logits = logit_count(config.model.head.activation, spec.classes)?;
-    add("head.weight".to_owned(), &[logits, features], Role::HeadWeight);
+    if features > 0 {
+        add("head.weight".to_owned(), &[logits, features], Role::HeadWeight);
+    }
     add("head.bias".to_owned(), &[logits], Role::HeadBias);
     Ok(all)
 }
@@ -156,7 +191,12 @@ mod tests {
                     question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}, \
                     pooling: [attention, mean]}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let spec = ModelSpec { config: &config, vocabulary_sizes: vec![10, 7], classes: 3 };
+        let spec = ModelSpec {
+            config: &config,
+            vocabulary_sizes: vec![10, 7],
+            ngram_counts: vec![0, 0],
+            classes: 3,
+        };
         let parameters = parameters(&spec).unwrap();
         let shapes: Vec<(&str, &[usize])> =
             parameters.iter().map(|each| (each.name.as_str(), &each.shape[..])).collect();
@@ -176,7 +216,7 @@ mod tests {
             let counted = parameters.iter().filter(|each| each.trainable == trainable);
             counted.map(|each| each.shape.iter().product::<usize>()).sum()
         };
-        let summary = summarize(&config, &[10, 7], 3);
+        let summary = summarize(&config, &[10, 7], &[0, 0], 3);
         assert_eq!(count(true), summary.trainable());
         let second_biases = 4 * (4 * 3) + 4 * 2;
         assert_eq!(count(false), summary.total() - summary.trainable() + second_biases);
@@ -187,7 +227,12 @@ mod tests {
         let yaml = "data: {train: x}\nmodel: {head: {activation: sigmoid}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
         let of = |classes| {
-            parameters(&ModelSpec { config: &config, vocabulary_sizes: vec![5], classes })
+            parameters(&ModelSpec {
+                config: &config,
+                vocabulary_sizes: vec![5],
+                ngram_counts: vec![0],
+                classes,
+            })
         };
         assert_eq!(of(2).unwrap().last().unwrap().shape, [1]);
         assert!(of(3).unwrap_err().to_string().contains("sigmoid"));

@@ -34,25 +34,49 @@ pub struct Summary {
     pub layers: Vec<Layer>,
 }
 
-/// Returns the layers of a model with these vocabulary sizes of its inputs and `logits` logits.
-pub fn summarize(config: &Config, vocabulary_sizes: &[usize], logits: usize) -> Summary {
-    let inputs = config.inputs.iter().zip(vocabulary_sizes);
-    let mut layers: Vec<Layer> =
-        inputs.flat_map(|(input, size)| branch_layers(input, *size)).collect();
+/// Returns the layers of a model with these vocabulary sizes and numbers of n-grams of its inputs, and
+/// `logits` logits.
+pub fn summarize(
+    config: &Config,
+    vocabulary_sizes: &[usize],
+    ngram_counts: &[usize],
+    logits: usize,
+) -> Summary {
+    let inputs = config.inputs.iter().zip(vocabulary_sizes).zip(ngram_counts);
+    let mut layers: Vec<Layer> = inputs
+        .flat_map(|((input, size), ngrams)| {
+            let lstm = input.has_lstm().then(|| branch_layers(input, *size));
+            let ngrams = input.ngrams.is_on().then(|| ngram_layer(input, *ngrams, logits));
+            lstm.into_iter().flatten().chain(ngrams)
+        })
+        .collect();
     let total: usize = config.inputs.iter().map(Input::features).sum();
-    if config.inputs.len() > 1 {
-        let sizes = config.inputs.iter().map(|input| input.features().to_string());
+    let with_lstm = || config.inputs.iter().filter(|input| input.has_lstm());
+    if with_lstm().count() > 1 {
+        let sizes = with_lstm().map(|input| input.features().to_string());
         let sizes = sizes.collect::<Vec<_>>().join(" + ");
         layers.push(Layer::new("concatenate".into(), sizes, format!("[B, {total}]"), 0));
     }
     let activation = if logits == 1 { "sigmoid" } else { "softmax" };
     let output = if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") };
-    let description = format!("{total} -> {logits}, {activation}");
+    let description = match total {
+        0 => activation.to_owned(),
+        total => format!("{total} -> {logits}, {activation}"),
+    };
     layers.push(Layer::new("head".into(), description, output, logits * (total + 1)));
     Summary { layers }
 }
 
-/// Returns the layers of one input.
+/// Returns the linear branch of one input. Its values are not parameters: they are computed once.
+fn ngram_layer(input: &Input, ngrams: usize, logits: usize) -> Layer {
+    let sizes: Vec<String> = input.ngrams.sizes.0.iter().map(usize::to_string).collect();
+    let description =
+        format!("{} of {} tokens -> {logits}", group_digits(ngrams), sizes.join(", "));
+    let name = format!("{}ngrams", input.prefix());
+    Layer::new(name, description, format!("[B, {logits}]"), ngrams * logits)
+}
+
+/// Returns the layers of one input with an LSTM.
 fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
     let size = input.embedding.size;
     let units = input.lstm.units;
@@ -126,8 +150,13 @@ mod tests {
 
     fn total(model: &str, vocabulary_size: usize, logits: usize) -> usize {
         let yaml = format!("data: {{train: x}}\nmodel: {model}\n");
-        summarize(&config::parse(&yaml, "test", &[]).unwrap().config, &[vocabulary_size], logits)
-            .total()
+        summarize(
+            &config::parse(&yaml, "test", &[]).unwrap().config,
+            &[vocabulary_size],
+            &[0],
+            logits,
+        )
+        .total()
     }
 
     /// Expected counts are those that Keras prints for the reference systems.
@@ -144,7 +173,7 @@ mod tests {
         let yaml = "data: {train: x}\ninputs:\n  text: {embedding: {size: 64}, lstm: {units: 32}}\n  \
                     question: {embedding: {size: 32, trainable: false}, lstm: {units: 16}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let summary = summarize(&config, &[10_000, 10_000], 500);
+        let summary = summarize(&config, &[10_000, 10_000], &[0, 0], 500);
         assert_eq!((summary.total(), summary.trainable()), (1_000_052, 680_052));
         assert!(summary.to_text(80).ends_with("Non-trainable params: 320,000"));
         let names: Vec<&str> = summary.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -159,7 +188,7 @@ mod tests {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 6}, \
                     lstm: {units: 5, bidirectional: true}, pooling: [max, attention, last]}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let summary = summarize(&config, &[100], 1);
+        let summary = summarize(&config, &[100], &[0], 1);
         let [pooling, head] = &summary.layers[2..] else { panic!("{summary:?}") };
         assert_eq!(pooling.description, "max + attention + last");
         assert_eq!((pooling.output.as_str(), pooling.parameters), ("[B, 30]", 10));
@@ -170,7 +199,7 @@ mod tests {
     fn the_table_ends_with_the_total() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 64}, lstm: {units: 32}}\n";
         let config = config::parse(yaml, "test", &[]).unwrap().config;
-        let table = summarize(&config, &[10_000], 1).to_text(80);
+        let table = summarize(&config, &[10_000], &[0], 1).to_text(80);
         assert_eq!(table.lines().last(), Some("Total params: 652,449"));
     }
 }

@@ -9,6 +9,7 @@
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state, what computed the run |
 //! | `config.yaml` | resolved configuration |
 //! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
+//! | `ngrams.safetensors` | hashes of the n-grams that were counted, in the order of their weights; with several inputs `NAME.ngrams.safetensors` for each |
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +27,7 @@ use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
 use crate::run::progress::Progress;
-use crate::text::{Encoders, Vocabulary};
+use crate::text::{Encoders, NgramIndex, Vocabulary};
 
 const FORMAT: &str = "lstmtext checkpoint";
 const VERSION: u32 = 2;
@@ -37,7 +38,9 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
-/// Files of every checkpoint, besides a vocabulary for each input, and [`RAW`] if weights are averaged.
+const NGRAMS: &str = "ngrams.safetensors";
+/// Files of every checkpoint, besides a vocabulary for each input, [`NGRAMS`] if they are counted, and
+/// [`RAW`] if weights are averaged.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// Content of `checkpoint.json`.
@@ -148,6 +151,11 @@ impl Contents<'_> {
             let name = vocabulary_file(input);
             write_json(&directory.join(&name), &encoder.vocabulary().words())?;
             names.push(name);
+            if let Some(hashes) = encoder.ngrams().and_then(NgramIndex::hashes) {
+                let name = ngrams_file(input);
+                named_tensors::write_hashes(&directory.join(&name), hashes)?;
+                names.push(name);
+            }
         }
         let mut files = BTreeMap::new();
         for name in names {
@@ -222,11 +230,12 @@ impl Checkpoint {
             _ => config::parse_recorded(&yaml, &source, &[]).ok(),
         };
         let inputs = &resolved.config.inputs;
-        let vocabularies = inputs.iter().map(|input| read_vocabulary(&files, input));
-        let vocabularies =
-            vocabularies.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
+        let indices = inputs
+            .iter()
+            .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input)?)));
+        let indices = indices.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         Ok(Self {
-            encoders: Encoders::new(inputs, vocabularies),
+            encoders: Encoders::new(inputs, indices),
             labels: manifest.labels,
             resolved,
             saved,
@@ -240,6 +249,7 @@ impl Checkpoint {
         ModelSpec {
             config: &self.resolved.config,
             vocabulary_sizes: self.encoders.vocabulary_sizes(),
+            ngram_counts: self.encoders.ngram_counts(),
             classes: self.labels.len(),
         }
     }
@@ -468,6 +478,24 @@ fn read_vocabulary(
     Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
 }
 
+fn ngrams_file(input: &Input) -> String {
+    input.prefix() + NGRAMS
+}
+
+/// Reads the index of the n-grams of an input, if it has one.
+fn read_ngrams(
+    files: &BTreeMap<String, OpenFile>,
+    input: &Input,
+) -> anyhow::Result<Option<NgramIndex>> {
+    if !input.ngrams.is_on() || input.ngrams.buckets.is_some() {
+        return Ok(NgramIndex::buckets(&input.ngrams));
+    }
+    let name = ngrams_file(input);
+    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+    let hashes = named_tensors::parse_hashes(&file.read(ARRAYS_LIMIT)?, file.path())?;
+    Ok(Some(NgramIndex::counted(&input.ngrams, hashes)))
+}
+
 fn entry(path: &Path) -> anyhow::Result<FileEntry> {
     let metadata = fs::metadata(path);
     let metadata = metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?;
@@ -577,7 +605,7 @@ mod tests {
             config::parse("data: {train: x}\ntext: {min_count: 1}\n", "test", &[]).unwrap();
         let inputs = &resolved.config.inputs;
         let vocabulary = Vocabulary::build(&["a b".into()], &inputs[0].text).unwrap();
-        let encoders = Encoders::new(inputs, vec![vocabulary]);
+        let encoders = Encoders::new(inputs, vec![(vocabulary, None)]);
         let save = |value: f32| {
             let tensor = NamedTensor { name: "w".into(), shape: vec![9], values: vec![value; 9] };
             let contents = Contents {

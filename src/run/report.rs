@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{self, Config, EarlyStoppingConfig, Input, Resolved, StoppingMetric};
+use crate::config::{self, Config, EarlyStoppingConfig, Resolved, StoppingMetric};
 use crate::data::Fingerprint;
 use crate::events;
-use crate::model::parameters::embedding_name;
+use crate::model::parameters::{embedding_name, ngram_weight_name};
 use crate::model::summary::summarize;
 use crate::objective::metrics::Score;
 use crate::run::checkpoint::{self, is_checkpoint};
@@ -253,10 +253,13 @@ impl RunFiles {
         let shapes = ok_or_fault(faults, checkpoint::shapes(self.checkpoint.as_ref()?))?;
         let rows = |name: &str| shapes.get(name)?.first().copied();
         let config = config?;
-        let vocabulary_size = |input: &Input| rows(&embedding_name(input));
-        let vocabulary_sizes: Option<Vec<usize>> =
-            config.inputs.iter().map(vocabulary_size).collect();
-        Some(summarize(config, &vocabulary_sizes?, rows("head.weight")?).trainable())
+        let size = |has_rows: bool, name: String| if has_rows { rows(&name) } else { Some(0) };
+        let inputs = || config.inputs.iter();
+        let words = inputs().map(|input| size(input.has_lstm(), embedding_name(input)));
+        let ngrams = inputs().map(|input| size(input.ngrams.is_on(), ngram_weight_name(input)));
+        let words: Vec<usize> = words.collect::<Option<_>>()?;
+        let ngrams: Vec<usize> = ngrams.collect::<Option<_>>()?;
+        Some(summarize(config, &words, &ngrams, rows("head.bias")?).trainable())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Encodes texts as ids: tokenizes, looks words up and truncates.
+//! Encodes texts as ids: tokenizes, looks words up and truncates; then looks n-grams up.
 
 use std::io;
 use std::ops::Range;
@@ -6,7 +6,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    Corpus, FIRST_WORD, Ids, IdsWriter, OOV, START, TokenizedTexts, Tokenizer, Vocabulary,
+    Corpus, FIRST_WORD, Ids, IdsWriter, NgramIndex, OOV, START, TokenizedTexts, Tokenizer,
+    Vocabulary, word_hash,
 };
 use crate::config::{PadSide, TextConfig, Truncate};
 
@@ -15,18 +16,33 @@ const CHUNK: usize = 256;
 /// Number of chunks that are encoded before they are written.
 const CHUNKS: usize = 64;
 
-/// Encodes a text as 1 to `text.max_length` ids.
+/// Encodes a text as 1 to `text.max_length` ids, and as the rows of its n-grams.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     tokenizer: Tokenizer,
     vocabulary: Vocabulary,
+    ngrams: Option<NgramIndex>,
     config: TextConfig,
+}
+
+/// Destinations of the encoded texts of an input.
+pub struct CorpusWriters {
+    /// Ids of the tokens.
+    pub tokens: IdsWriter,
+    /// Rows of the n-grams.
+    pub ngrams: IdsWriter,
 }
 
 impl Encoder {
     /// Creates an encoder from a text section and a vocabulary.
     pub fn new(config: &TextConfig, vocabulary: Vocabulary) -> Self {
-        Self { tokenizer: Tokenizer::new(config), vocabulary, config: config.clone() }
+        let tokenizer = Tokenizer::new(config);
+        Self { tokenizer, vocabulary, ngrams: None, config: config.clone() }
+    }
+
+    /// Returns the encoder with an index of n-grams.
+    pub fn with_ngrams(self, ngrams: Option<NgramIndex>) -> Self {
+        Self { ngrams, ..self }
     }
 
     /// Returns a copy of the encoder that does not truncate.
@@ -34,6 +50,11 @@ impl Encoder {
         let config =
             TextConfig { max_length: usize::MAX, pad: PadSide::Back, ..self.config.clone() };
         Self { config, ..self.clone() }
+    }
+
+    /// N-grams that the model knows; `None` if it reads none.
+    pub fn ngrams(&self) -> Option<&NgramIndex> {
+        self.ngrams.as_ref()
     }
 
     /// Vocabulary of the encoder.
@@ -71,17 +92,17 @@ impl Encoder {
                 },
             )
             .collect();
-        let mut ids = Vec::with_capacity(chunks.iter().map(|chunk| chunk.ids.len()).sum());
-        let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
-        for chunk in &chunks {
-            ids.extend_from_slice(&chunk.ids);
-            corpus.add_lengths(&chunk.lengths);
-        }
-        corpus.set_ids(Ids::Memory(ids));
-        corpus
+        let tokens = chunks.iter().map(|chunk| chunk.ids.len()).sum();
+        let ngrams = chunks.iter().map(|chunk| chunk.ngrams.len()).sum();
+        let [tokens, ngrams] =
+            [tokens, ngrams].map(|count| IdsWriter::Memory(Vec::with_capacity(count)));
+        let mut builder = CorpusBuilder::new(CorpusWriters { tokens, ngrams });
+        // Writing to memory does not fail.
+        let corpus = builder.add(&chunks).and_then(|()| builder.finish(self));
+        corpus.unwrap_or_else(|_| Corpus::new(self.config.pad, self.config.max_length))
     }
 
-    /// Encodes the tokenized texts at the indices `texts`, in this order. The ids go to `writer`.
+    /// Encodes the tokenized texts at the indices `texts`, in this order. The ids go to `writers`.
     ///
     /// # Errors
     /// Returns an error if the ids cannot be written.
@@ -89,11 +110,15 @@ impl Encoder {
         &self,
         tokenized: &TokenizedTexts,
         texts: &[u32],
-        mut writer: IdsWriter,
+        writers: CorpusWriters,
     ) -> io::Result<Corpus> {
-        let ids = tokenized.words().par_iter().map(|word| self.vocabulary.id(word));
-        let ids: Vec<u32> = ids.collect();
-        let mut corpus = Corpus::new(self.config.pad, self.config.max_length);
+        let words = tokenized.words().par_iter();
+        let ids: Vec<u32> = words.clone().map(|word| self.vocabulary.id(word)).collect();
+        let hashes: Vec<u64> = match self.ngrams {
+            Some(_) => words.map(|word| word_hash(word)).collect(),
+            None => Vec::new(),
+        };
+        let mut builder = CorpusBuilder::new(writers);
         for texts in texts.chunks(CHUNK * CHUNKS) {
             let chunks: Vec<Chunk> = texts
                 .par_chunks(CHUNK)
@@ -103,20 +128,37 @@ impl Encoder {
                         let start = chunk.ids.len();
                         chunk.ids.extend(self.config.start_token.then_some(START));
                         let tokens = tokenized.text(*text as usize).iter();
-                        chunk.ids.extend(tokens.map(|token| ids[*token as usize]));
+                        chunk.ids.extend(tokens.clone().map(|token| ids[*token as usize]));
+                        if self.ngrams.is_some() {
+                            chunk.words.extend(tokens.map(|token| hashes[*token as usize]));
+                        }
                         self.finish_text(start, &mut chunk);
                     }
                     chunk
                 })
                 .collect();
-            for chunk in &chunks {
-                writer.push(&chunk.ids)?;
-                corpus.add_lengths(&chunk.lengths);
-            }
+            builder.add(&chunks)?;
             tokenized.release();
         }
-        corpus.set_ids(writer.finish()?);
-        Ok(corpus)
+        builder.finish(self)
+    }
+
+    /// Encodes texts that are given by the ids and the hashes of their words (see [`word_hash`]).
+    /// The ids are not truncated.
+    pub fn encode_words<'a>(
+        &self,
+        texts: impl IntoIterator<Item = (&'a [u32], &'a [u64])>,
+    ) -> Corpus {
+        let (mut ids, mut rows, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        for (text, words) in texts {
+            ids.push(text);
+            counts.extend(self.ngrams.as_ref().map(|index| index.append_rows(words, &mut rows)));
+        }
+        let mut corpus = Corpus::from_texts(self.config.pad, self.config.max_length, ids);
+        if self.ngrams.is_some() {
+            corpus.set_ngrams(Ids::Memory(rows), &counts);
+        }
+        corpus
     }
 
     fn encode_into(&self, tokenizer: &mut Tokenizer, text: &str, chunk: &mut Chunk) {
@@ -124,11 +166,17 @@ impl Encoder {
         if self.config.start_token {
             chunk.ids.push(START);
         }
-        tokenizer.tokens(text, |token| chunk.ids.push(self.vocabulary.id(token)));
+        tokenizer.tokens(text, |token| {
+            chunk.ids.push(self.vocabulary.id(token));
+            if self.ngrams.is_some() {
+                chunk.words.push(word_hash(token));
+            }
+        });
         self.finish_text(start, chunk);
     }
 
-    /// Truncates the text whose ids begin at `start`, and records its length.
+    /// Truncates the text whose ids begin at `start`, and records its length. Looks up the n-grams of
+    /// its words, and clears the words.
     fn finish_text(&self, start: usize, chunk: &mut Chunk) {
         if chunk.ids.len() == start {
             // An LSTM needs at least one step.
@@ -137,6 +185,10 @@ impl Encoder {
         let excess = self.excess(chunk.ids.len() - start);
         chunk.ids.drain(start + excess.start..start + excess.end);
         chunk.lengths.push(chunk.ids.len() - start);
+        if let Some(index) = &self.ngrams {
+            chunk.ngram_counts.push(index.append_rows(&chunk.words, &mut chunk.ngrams));
+            chunk.words.clear();
+        }
     }
 
     /// Returns the range of tokens to remove from a text of `length` tokens.
@@ -152,23 +204,72 @@ impl Encoder {
         first..first + excess
     }
 
-    /// Encodes a text and returns the position of each token in it, and the number of tokens that
-    /// were truncated.
-    pub fn encode_with_spans(&self, text: &str) -> (Vec<LocatedToken>, usize) {
+    /// Encodes a text and returns the position of each token in it.
+    pub fn locate(&self, text: &str) -> LocatedText {
         let mut tokens = Vec::new();
         if self.config.start_token {
-            tokens.push(LocatedToken { id: START, span: None });
+            tokens.push(LocatedToken { id: START, word: None, span: None });
         }
         let mut tokenizer = self.tokenizer.clone();
         tokenizer.tokens_with_spans(text, |token, span| {
-            tokens.push(LocatedToken { id: self.vocabulary.id(token), span: Some(span) });
+            let (id, word) = (self.vocabulary.id(token), Some(word_hash(token)));
+            tokens.push(LocatedToken { id, word, span: Some(span) });
         });
         if tokens.is_empty() {
-            tokens.push(LocatedToken { id: OOV, span: None });
+            tokens.push(LocatedToken { id: OOV, word: None, span: None });
         }
-        let excess = self.excess(tokens.len());
-        tokens.drain(excess.clone());
-        (tokens, excess.len())
+        let truncated = self.excess(tokens.len());
+        LocatedText { tokens, truncated }
+    }
+}
+
+/// Tokens of a text and their positions in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedText {
+    /// All tokens. There is at least one.
+    pub tokens: Vec<LocatedToken>,
+    /// Tokens that are truncated. N-grams include them.
+    pub truncated: Range<usize>,
+}
+
+impl LocatedText {
+    /// Returns the tokens that remain after truncation.
+    pub fn into_read(mut self) -> Vec<LocatedToken> {
+        self.tokens.drain(self.truncated);
+        self.tokens
+    }
+
+    /// Ids of the tokens that remain after truncation.
+    pub fn ids(&self) -> Vec<u32> {
+        self.read().map(|index| self.tokens[index].id).collect()
+    }
+
+    /// Returns the text up to and including the token at `index`.
+    pub fn prefix(&self, index: usize) -> Self {
+        let Range { start, end } = self.truncated;
+        let length = index + 1;
+        Self {
+            tokens: self.tokens[..length].to_vec(),
+            truncated: start.min(length)..end.min(length),
+        }
+    }
+
+    /// Removes the token at `index`. No other token is read in its place.
+    pub fn remove(&mut self, index: usize) {
+        self.tokens.remove(index);
+        let Range { start, end } = &mut self.truncated;
+        *start -= usize::from(index < *start);
+        *end -= usize::from(index < *end);
+    }
+
+    /// Indices of the tokens that remain after truncation.
+    pub fn read(&self) -> impl Iterator<Item = usize> {
+        (0..self.truncated.start).chain(self.truncated.end..self.tokens.len())
+    }
+
+    /// Index and hash of each word (see [`word_hash`]), also of those that are truncated.
+    pub fn located_words(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.tokens.iter().enumerate().filter_map(|(index, token)| Some((index, token.word?)))
     }
 }
 
@@ -177,6 +278,8 @@ impl Encoder {
 pub struct LocatedToken {
     /// Id of the token.
     pub id: u32,
+    /// Hash of the word (see [`word_hash`]). `None` if the token is not in the text.
+    pub word: Option<u64>,
     /// Byte range in the text. `None` for the start token, and for the OOV token that replaces an
     /// empty text.
     pub span: Option<Range<usize>>,
@@ -187,6 +290,44 @@ pub struct LocatedToken {
 struct Chunk {
     ids: Vec<u32>,
     lengths: Vec<usize>,
+    /// Hashes of the words of the current text.
+    words: Vec<u64>,
+    /// Rows of the n-grams of all texts.
+    ngrams: Vec<u32>,
+    ngram_counts: Vec<usize>,
+}
+
+/// Builds a corpus from chunks.
+struct CorpusBuilder {
+    writers: CorpusWriters,
+    lengths: Vec<usize>,
+    ngram_counts: Vec<usize>,
+}
+
+impl CorpusBuilder {
+    fn new(writers: CorpusWriters) -> Self {
+        Self { writers, lengths: Vec::new(), ngram_counts: Vec::new() }
+    }
+
+    fn add(&mut self, chunks: &[Chunk]) -> io::Result<()> {
+        for chunk in chunks {
+            self.writers.tokens.push(&chunk.ids)?;
+            self.writers.ngrams.push(&chunk.ngrams)?;
+            self.lengths.extend(&chunk.lengths);
+            self.ngram_counts.extend(&chunk.ngram_counts);
+        }
+        Ok(())
+    }
+
+    fn finish(self, encoder: &Encoder) -> io::Result<Corpus> {
+        let Self { writers, lengths, ngram_counts } = self;
+        let mut corpus = Corpus::new(encoder.config.pad, encoder.config.max_length);
+        corpus.set_tokens(writers.tokens.finish()?, &lengths);
+        if encoder.ngrams.is_some() {
+            corpus.set_ngrams(writers.ngrams.finish()?, &ngram_counts);
+        }
+        Ok(corpus)
+    }
 }
 
 #[cfg(test)]

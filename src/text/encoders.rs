@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use super::{Corpus, Encoder, Vocabulary, vocabulary_file};
+use anyhow::Context;
+
+use super::{Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file};
 use crate::config::{Input, Inputs};
 
 /// Encoders of all inputs, in the order of the configuration.
@@ -15,39 +17,58 @@ pub struct Encoders {
 }
 
 impl Encoders {
-    /// Creates encoders from a vocabulary for each input.
-    pub fn new(inputs: &Inputs, vocabularies: Vec<Vocabulary>) -> Self {
-        let encoders = inputs.iter().zip(vocabularies);
-        let encoders = encoders.map(|(input, words)| Encoder::new(&input.text, words)).collect();
+    /// Creates encoders from a vocabulary and, if configured, an index of n-grams for each input.
+    pub fn new(inputs: &Inputs, indices: Vec<(Vocabulary, Option<NgramIndex>)>) -> Self {
+        let encoder = |(input, (words, ngrams)): (&Input, (Vocabulary, Option<NgramIndex>))| {
+            Encoder::new(&input.text, words).with_ngrams(ngrams)
+        };
+        let encoders = inputs.iter().zip(indices).map(encoder).collect();
         Self { encoders, columns: inputs.column_indices() }
     }
 
-    /// Builds encoders with the vocabularies of texts in memory, one list per column of the inputs.
+    /// Builds encoders with the vocabularies of texts in memory, one list per column of the inputs. No
+    /// texts are needed if the vocabularies are in files and n-grams are not counted.
     ///
     /// # Errors
     /// See [`Encoders::build`].
     pub fn from_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
         let indices = inputs.column_indices();
-        Self::build(inputs, |index, input| {
-            Vocabulary::build(&join_columns(columns, &indices[index]), &input.text)
-        })
+        let tokenize = |(indices, input): (&Vec<usize>, &Input)| match columns.is_empty() {
+            true => TokenizedTexts::default(),
+            false => TokenizedTexts::from_texts(&join_columns(columns, indices), &input.text),
+        };
+        let tokenized: Vec<TokenizedTexts> = indices.iter().zip(&**inputs).map(tokenize).collect();
+        let texts: Vec<u32> = (0..columns.first().map_or(0, Vec::len) as u32).collect();
+        let count = |index: usize, input: &Input| {
+            let texts = texts.iter().map(|text| *text as usize);
+            Vocabulary::count(&tokenized[index], texts, &input.text)
+        };
+        Self::build(inputs, count, |index| (&tokenized[index], &texts))
     }
 
     /// Builds encoders. The vocabulary of an input is read from the file in `text.vocabulary`, or
-    /// counted by `count`, which receives the index of the input and the input.
+    /// counted by `count`, which receives the index of the input and the input. `texts` returns the
+    /// tokenized texts of the input at an index, and the indices of those whose n-grams count.
     ///
     /// # Errors
-    /// Returns an error if a vocabulary file cannot be used or `count` fails.
-    pub fn build(
+    /// Returns an error if a vocabulary file cannot be used, `count` fails, or no n-gram is frequent
+    /// enough.
+    pub fn build<'a>(
         inputs: &Inputs,
         count: impl Fn(usize, &Input) -> anyhow::Result<Vocabulary>,
+        texts: impl Fn(usize) -> (&'a TokenizedTexts, &'a [u32]),
     ) -> anyhow::Result<Self> {
-        let build = |(index, input): (usize, &Input)| match &input.text.vocabulary {
-            Some(path) => vocabulary_file::read(path, input),
-            None => count(index, input),
+        let build = |(index, input): (usize, &Input)| {
+            let words = match &input.text.vocabulary {
+                Some(path) => vocabulary_file::read(path, input),
+                None => count(index, input),
+            };
+            let (tokenized, texts) = texts(index);
+            let ngrams = NgramIndex::build(tokenized, texts, &input.ngrams);
+            Ok((words?, ngrams.with_context(|| input.field("ngrams"))?))
         };
-        let vocabularies = inputs.iter().enumerate().map(build);
-        Ok(Self::new(inputs, vocabularies.collect::<anyhow::Result<_>>()?))
+        let indices = inputs.iter().enumerate().map(build);
+        Ok(Self::new(inputs, indices.collect::<anyhow::Result<_>>()?))
     }
 
     /// Encodes the texts of each input.
@@ -61,6 +82,12 @@ impl Encoders {
     /// Vocabulary size V of each input.
     pub fn vocabulary_sizes(&self) -> Vec<usize> {
         self.encoders.iter().map(|encoder| encoder.vocabulary().len()).collect()
+    }
+
+    /// Number of n-grams of each input; 0 for an input without n-grams.
+    pub fn ngram_counts(&self) -> Vec<usize> {
+        let count = |encoder: &Encoder| encoder.ngrams().map_or(0, NgramIndex::len);
+        self.encoders.iter().map(count).collect()
     }
 }
 

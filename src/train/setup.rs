@@ -7,6 +7,7 @@ use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_
 use crate::config::AutoNumber;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
+use crate::model::naive_bayes::log_count_ratios;
 use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
 use crate::objective::Objective;
 use crate::output::format::{group_digits, pluralize};
@@ -20,6 +21,7 @@ pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
     ModelSpec {
         config: &data.resolved.config,
         vocabulary_sizes: data.encoders.vocabulary_sizes(),
+        ngram_counts: data.encoders.ngram_counts(),
         classes: data.labels.len(),
     }
 }
@@ -33,7 +35,7 @@ pub fn objective(data: &PreparedData) -> anyhow::Result<Objective> {
 }
 
 /// Draws the initial weights of a new run. Pre-trained word vectors replace the random embeddings of the
-/// inputs that are configured with them.
+/// inputs that are configured with them, and n-grams get their values from the training examples.
 ///
 /// # Errors
 /// Returns an error if the head is a sigmoid and there are more than two classes.
@@ -41,13 +43,21 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
     let spec = model_spec(data);
     let seed = derive_seed(data.resolved.config.train.seed, SeedPurpose::Weights);
     let mut weights = initial_weights(&spec, seed)?;
-    for (input, vectors) in data.resolved.config.inputs.iter().zip(&data.vectors) {
-        if let Some(vectors) = vectors {
-            let name = parameters::embedding_name(input);
-            for tensor in weights.iter_mut().filter(|tensor| tensor.name == name) {
-                tensor.values.clone_from(&vectors.values);
-            }
+    let inputs = &data.resolved.config.inputs;
+    let mut replace = |name: String, values: &dyn Fn(&[usize]) -> Vec<f32>| {
+        for tensor in weights.iter_mut().filter(|tensor| tensor.name == name) {
+            tensor.values = values(&tensor.shape);
         }
+    };
+    for (input, vectors) in inputs.iter().zip(&data.vectors) {
+        if let Some(vectors) = vectors {
+            replace(parameters::embedding_name(input), &|_| vectors.values.clone());
+        }
+    }
+    for (input, corpus) in inputs.iter().zip(&data.train.inputs) {
+        replace(parameters::ngram_value_name(input), &|shape| {
+            log_count_ratios(corpus, &data.train.targets, shape[0], shape[1])
+        });
     }
     Ok(weights)
 }

@@ -148,6 +148,14 @@ fn onnx_runtime_runs_bidirectional_models() {
 }
 
 #[test]
+fn onnx_runtime_runs_models_with_ngrams() {
+    let ngrams = "--set model.ngrams.sizes=[1,3] --set model.ngrams.min_count=1";
+    assert_one_input_in_onnx(&["neg", "pos"], &format!("{ngrams} --set model.lstm=null"));
+    let buckets = "--set model.ngrams.buckets=50 --set model.ngrams.weighting=none";
+    assert_one_input_in_onnx(&["neg", "pos", "other"], &format!("{ngrams} {buckets}"));
+}
+
+#[test]
 fn onnx_runtime_runs_models_with_padding_in_front() {
     let fields =
         "--set text.pad=front --set text.max_length=12 --set model.lstm.bidirectional=true";
@@ -194,7 +202,7 @@ fn an_exported_directory_has_weights_and_a_description() {
         "tokenizer": {
             "kind": "whitespace", "lowercase": true, "strip_tags": true, "version": 2,
         },
-        "start_token": false, "max_length": 5, "truncate": "middle", "pad": "front",
+        "start_token": false, "max_length": 5, "ngrams": null, "truncate": "middle", "pad": "front",
         "ids": {"pad": 0, "start": 1, "oov": 2}, "embedding": {"size": 4},
         "lstm": {"units": 3, "layers": 2, "bidirectional": false}, "pooling": "mean",
         "vocabulary": null,

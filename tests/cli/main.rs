@@ -26,6 +26,7 @@ mod keras;
 mod learning;
 mod memory;
 mod newcomers;
+mod ngrams;
 mod pipes;
 mod plot;
 mod pooling;

@@ -9,9 +9,13 @@ logits and probabilities as JSON.
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import torch_model
 
 
 def batch(texts, spec):
@@ -31,7 +35,14 @@ def main(file, examples):
     feed = {}
     for spec, texts in zip(model["inputs"], zip(*examples)):
         prefix = f"{spec['name']}_" if spec["name"] else ""
-        feed[f"{prefix}ids"], feed[f"{prefix}lengths"] = batch(texts, spec)
+        if spec["lstm"]:
+            feed[f"{prefix}ids"], feed[f"{prefix}lengths"] = batch(texts, spec)
+        if ngrams := spec["ngrams"]:
+            padding = ngrams["buckets"] or len(ngrams["hashes"]) // 16
+            rows = [torch_model.ngram_rows(text.split(), ngrams) for text in texts]
+            longest = max(map(len, rows))
+            padded = [each + [padding] * (longest - len(each)) for each in rows]
+            feed[f"{prefix}ngrams"] = np.array(padded, dtype=np.int64).reshape(len(rows), longest)
     logits, probabilities = session.run(["logits", "probabilities"], feed)
     found = {"logits": logits.tolist(), "probabilities": probabilities.tolist()}
     print(json.dumps(found | {"labels": model["labels"]}))

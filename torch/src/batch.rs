@@ -23,13 +23,55 @@ pub fn to_device<T: tch::kind::Element>(values: &[T], device: Device) -> Tensor 
 pub struct Batch {
     /// Texts of each input.
     pub inputs: Vec<PaddedTexts>,
+    /// N-grams of each input; `None` if the model does not read them.
+    pub ngrams: Vec<Option<NgramBags>>,
 }
 
 impl Batch {
     /// Collects the examples with these indices. `inputs` has the texts of the whole data set.
     pub fn gather(inputs: &[Corpus], examples: &[u32], device: Device) -> Self {
         let gather = |corpus| PaddedTexts::gather(corpus, examples, device);
-        Self { inputs: inputs.iter().map(gather).collect() }
+        Self {
+            inputs: inputs.iter().map(gather).collect(),
+            ngrams: NgramBags::gather_all(inputs, examples, device),
+        }
+    }
+}
+
+/// N-grams of the texts of one input, in the form of PyTorch's `EmbeddingBag`.
+#[derive(Debug)]
+pub struct NgramBags {
+    /// Rows of the distinct n-grams among all that the model knows, sorted, int64 [n-grams].
+    pub rows: Tensor,
+    /// N-grams of one text after the other, as indices into `rows`, int64.
+    pub indices: Tensor,
+    /// Start of each text in `indices`, int64 `[B]`.
+    pub starts: Tensor,
+}
+
+impl NgramBags {
+    /// Collects the n-grams of the texts with these indices, for each input that has n-grams.
+    pub fn gather_all(inputs: &[Corpus], examples: &[u32], device: Device) -> Vec<Option<Self>> {
+        let gather =
+            |corpus: &Corpus| corpus.has_ngrams().then(|| Self::gather(corpus, examples, device));
+        inputs.iter().map(gather).collect()
+    }
+
+    fn gather(corpus: &Corpus, examples: &[u32], device: Device) -> Self {
+        let (mut all, mut starts) = (Vec::new(), Vec::with_capacity(examples.len()));
+        for example in examples {
+            starts.push(all.len() as i64);
+            all.extend_from_slice(corpus.ngrams(*example as usize));
+        }
+        let mut rows = all.clone();
+        rows.sort_unstable();
+        rows.dedup();
+        let index = |row: &u32| rows.partition_point(|other| other < row) as i64;
+        let indices: Vec<i64> = all.iter().map(index).collect();
+        let rows: Vec<i64> = rows.iter().map(|row| i64::from(*row)).collect();
+        let [rows, indices, starts] =
+            [rows, indices, starts].map(|values| to_device(&values, device));
+        Self { rows, indices, starts }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::batch::{Batch, PaddedTexts, Padding, to_device};
+use crate::batch::{Batch, NgramBags, PaddedTexts, Padding, to_device};
 use crate::libtorch::unless_out_of_memory;
 use lstmtext::config::PadSide;
 use lstmtext::data::Dataset;
@@ -69,7 +69,10 @@ impl DeviceDataset {
             copy.gather(&indices, time_steps.unwrap_or(0) as i64)
         });
         (
-            Batch { inputs: inputs.collect() },
+            Batch {
+                inputs: inputs.collect(),
+                ngrams: NgramBags::gather_all(&data.inputs, examples, self.device),
+            },
             self.labels.as_ref().map(|labels| labels.index_select(0, &indices)),
         )
     }

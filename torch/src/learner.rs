@@ -12,14 +12,14 @@ use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
 use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
 use crate::loss_scale::LossScale;
-use crate::model::{Mode, Model};
+use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
     BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
     Times, is_average_state,
 };
-use lstmtext::config::{AdversarialConfig, PadSide, TrainConfig};
+use lstmtext::config::{AdversarialConfig, OptimizerKind, PadSide, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::Objective;
@@ -80,6 +80,9 @@ pub struct TorchLearner {
     /// batch; otherwise empty.
     sparse_embeddings: Vec<Option<usize>>,
     optimizer: Optimizer,
+    /// Optimizer of each of the model's n-gram branches.
+    ngram_optimizers: Vec<Optimizer>,
+    /// Averages of the weights, at the end those of n-grams.
     average: Option<Average>,
     loss: CrossEntropyLoss,
     adversarial: AdversarialConfig,
@@ -102,6 +105,9 @@ struct Step {
     context: Option<BatchContext>,
     /// Gradient of each parameter, multiplied by the loss scale until it is clipped.
     gradients: Vec<Tensor>,
+    /// Rows of the n-grams of each branch, int64, and the gradient of their weights, [rows, logits],
+    /// multiplied by the loss scale. It is not clipped.
+    ngrams: Vec<(Tensor, Tensor)>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
     /// Labels of the batch, int64 `[B]`.
@@ -135,10 +141,17 @@ impl TorchLearner {
         let weights = || {
             Tensor::from_slice(&loss.class_weights).to_kind(Kind::Float).to_device(model.device())
         };
+        let ngrams = model.ngrams().iter().map(NgramBranch::parameter);
+        let averaged = model.parameters().into_iter().chain(ngrams).collect();
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
-            average: Average::new(&config.average, model.parameters()),
+            average: Average::new(&config.average, averaged),
             adversarial: config.adversarial.clone(),
+            ngram_optimizers: model
+                .ngrams()
+                .iter()
+                .map(|branch| ngram_optimizer(config, branch))
+                .collect(),
             loss: CrossEntropyLoss {
                 label_smoothing: loss.label_smoothing,
                 class_weights: (!loss.class_weights.is_empty()).then(weights),
@@ -187,7 +200,8 @@ impl Learner for TorchLearner {
         let device_dataset = self.device_dataset.clone();
         // If the amount of memory is unknown, the data set stays in host memory.
         let memory = device_memory(device).unwrap_or(0);
-        let vocabulary_sizes = self.adversarial.epsilon.map(|_| self.model.vocabulary_sizes());
+        let vocabulary_sizes =
+            self.adversarial.epsilon.map(|_| self.model.vocabulary_sizes().to_vec());
         let mut frequencies: Option<Vec<Tensor>> = None;
         Box::new(move |data: &Dataset, examples, seed| {
             let context = batch_context(true, &data.inputs, examples);
@@ -234,10 +248,11 @@ impl Learner for TorchLearner {
             average.swap_out();
         }
         with_batch_context(*context, || {
+            let selected = self.model.select_ngrams(batch, true);
             // Both passes of adversarial training have the same dropout masks.
             let forward = |perturbations: &[Tensor]| {
                 tch::manual_seed(*seed as i64);
-                let logits = self.model.perturbed_logits(batch, Mode::Train, perturbations);
+                let logits = self.model.logits_from(batch, &selected, Mode::Train, perturbations);
                 let log_probabilities = log_probabilities(&logits);
                 let loss = self.loss.loss(&log_probabilities, labels);
                 (log_probabilities, loss)
@@ -251,25 +266,31 @@ impl Learner for TorchLearner {
                 Some(_) => self.model.zero_perturbations(batch),
                 None => Vec::new(),
             };
+            let others = selected.iter().chain(&zeros).map(Tensor::shallow_clone);
+            let others: Vec<Tensor> = others.collect();
             let (log_probabilities, loss) = self.times.measure("forward", || forward(&zeros));
-            let (mut gradients, of_inputs) =
-                self.times.measure("backward", || backward(&loss, &zeros));
+            let (mut gradients, mut of_ngrams) =
+                self.times.measure("backward", || backward(&loss, &others));
+            let of_inputs = of_ngrams.split_off(selected.len());
             if let AdversarialConfig { epsilon: Some(epsilon), weight } = self.adversarial {
                 self.times.measure("adversarial", || {
                     let model = &self.model;
                     let perturbations =
                         model.adversarial_perturbations(batch, &of_inputs, frequencies, epsilon);
                     let (_, loss) = forward(&perturbations);
-                    let (others, _) = backward(&(loss * weight), &[]);
-                    for (gradient, other) in gradients.iter_mut().zip(&others) {
+                    let (others, others_of_ngrams) = backward(&(loss * weight), &selected);
+                    let all = gradients.iter_mut().chain(&mut of_ngrams);
+                    for (gradient, other) in all.zip(others.iter().chain(&others_of_ngrams)) {
                         let _ = gradient.g_add_(other);
                     }
                 });
             }
+            let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
             let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
             self.step = Step {
                 context: Some(*context),
                 gradients,
+                ngrams: rows.zip(of_ngrams).collect(),
                 distinct_ids: distinct_ids.iter().map(Tensor::shallow_clone).collect(),
                 labels: Some(labels.shallow_clone()),
                 loss_and_correct: Some([loss.detach(), correct]),
@@ -284,7 +305,8 @@ impl Learner for TorchLearner {
             return Ok(());
         }
         self.in_step("sum", |learner| {
-            let Step { gradients, distinct_ids, labels, loss_and_correct, .. } = &mut learner.step;
+            let Step { gradients, ngrams, distinct_ids, labels, loss_and_correct, .. } =
+                &mut learner.step;
             let (labels, [loss, correct]) = labels
                 .as_ref()
                 .zip(loss_and_correct.as_mut())
@@ -298,23 +320,30 @@ impl Learner for TorchLearner {
             let _no_grad = tch::no_grad_guard();
             let _ = loss.fill_(of_all.mean);
             let _ = correct.fill_(of_all.correct as f64);
+            let rescale = |gradient: &mut Tensor| match weight {
+                // The gradient of a batch without weight is not a number.
+                0.0 => gradient.zero_(),
+                _ => gradient.g_mul_scalar_(weight / total),
+            };
             for gradient in gradients.iter_mut() {
-                let _ = match weight {
-                    // The gradient of a batch without weight is not a number.
-                    0.0 => gradient.zero_(),
-                    _ => gradient.g_mul_scalar_(weight / total),
-                };
+                let _ = rescale(gradient);
                 sum(gradient, collective)?;
+            }
+            for (branch, (rows, gradient)) in learner.model.ngrams().iter().zip(ngrams) {
+                let _ = rescale(gradient);
+                let all = union(rows, branch.parameter().1.size()[0], collective)?;
+                let size = [all.size()[0], gradient.size()[1]];
+                let mut sums = Tensor::zeros(size, (Kind::Float, gradient.device()));
+                // Both are sorted, and `all` has all of `rows`.
+                let _ = sums.index_copy_(0, &Tensor::bucketize(rows, &all, false, false), gradient);
+                sum(&mut sums, collective)?;
+                (*rows, *gradient) = (all, sums);
             }
             for (gradient, input) in gradients.iter().zip(&learner.sparse_embeddings) {
                 let Some(ids) = input.and_then(|input| distinct_ids.get_mut(input)) else {
                     continue;
                 };
-                let size = gradient.size()[0];
-                let mut counts = Tensor::zeros([size], (Kind::Float, ids.device()));
-                let _ = counts.index_fill_(0, &*ids, 1.0);
-                sum(&mut counts, collective)?;
-                *ids = counts.nonzero().squeeze_dim(1);
+                *ids = union(ids, gradient.size()[0], collective)?;
             }
             Ok(())
         })
@@ -346,13 +375,27 @@ impl Learner for TorchLearner {
                 .iter()
                 .map(|input| input.and_then(|input| step.distinct_ids.get(input)))
                 .collect();
+            let unscaled = |gradient: &Tensor| match &learner.loss_scale {
+                Some(scale) => gradient / scale.factor(),
+                None => gradient.shallow_clone(),
+            };
+            let ngrams: Vec<(&Tensor, Tensor)> =
+                step.ngrams.iter().map(|(rows, gradient)| (rows, unscaled(gradient))).collect();
             if let Some(scale) = &mut learner.loss_scale {
                 scale.update(&skipped);
             }
-            let former = learner.average.as_ref().map(|average| average.before_update(&rows));
+            let ngram_rows = ngrams.iter().map(|(rows, _)| Some(*rows));
+            let parameters = step.gradients.len();
+            let rows_of_parameters = rows.iter().copied().chain(std::iter::repeat(None));
+            let averaged: Vec<Option<&Tensor>> =
+                rows_of_parameters.take(parameters).chain(ngram_rows).collect();
+            let former = learner.average.as_ref().map(|average| average.before_update(&averaged));
+            for (optimizer, (rows, gradient)) in learner.ngram_optimizers.iter_mut().zip(&ngrams) {
+                optimizer.step_rows(gradient.shallow_clone(), rows, learning_rate, &skipped)?;
+            }
             learner.optimizer.step(&step.gradients, &rows, learning_rate, &skipped)?;
             if let Some((average, former)) = learner.average.as_mut().zip(former) {
-                average.update(&former, &rows);
+                average.update(&former, &averaged);
             }
             Ok(())
         })
@@ -383,8 +426,12 @@ impl Learner for TorchLearner {
             };
             (name, gradient)
         };
-        let gradients = self.model.parameters().into_iter().zip(&self.step.gradients);
-        to_named_tensors(gradients.map(named).collect())
+        let gradients = self.model.parameters().into_iter().zip(&self.step.gradients).map(named);
+        let ngrams = self.model.ngrams().iter().zip(&self.step.ngrams);
+        let ngrams = ngrams.map(|(branch, (_, gradient))| {
+            (branch.parameter().0, gradient.index_select(0, &nonzero_rows(gradient)))
+        });
+        to_named_tensors(gradients.chain(ngrams).collect())
     }
 
     fn start_averaging(&mut self) {
@@ -409,7 +456,8 @@ impl Learner for TorchLearner {
 
     fn optimizer_state(&mut self) -> Vec<NamedTensor> {
         let scale = self.loss_scale.as_ref().map(LossScale::state);
-        let state = self.optimizer.state().into_iter().chain(scale.into_iter().flatten());
+        let optimizers = std::iter::once(&self.optimizer).chain(&self.ngram_optimizers);
+        let state = optimizers.flat_map(Optimizer::state).chain(scale.into_iter().flatten());
         let mut state = to_named_tensors(state.collect());
         state.extend(self.average.iter().flat_map(Average::state));
         state
@@ -423,7 +471,15 @@ impl Learner for TorchLearner {
             average.load(of_average)?;
         }
         LossScale::restore(self.loss_scale.as_mut(), &mut to_tensors(scale))?;
-        self.optimizer.load(state)
+        let mut rest = state;
+        for (optimizer, branch) in self.ngram_optimizers.iter_mut().zip(self.model.ngrams()) {
+            let suffix = format!(".{}", branch.parameter().0);
+            let (of_ngrams, others) =
+                rest.into_iter().partition(|tensor| tensor.name.ends_with(&suffix));
+            optimizer.load(of_ngrams)?;
+            rest = others;
+        }
+        self.optimizer.load(rest)
     }
 
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
@@ -445,6 +501,25 @@ fn sum(tensor: &mut Tensor, collective: &dyn Collective) -> anyhow::Result<()> {
     collective.sum(&mut values)?;
     tensor.copy_(&Tensor::from_slice(&values).view_as(tensor));
     Ok(())
+}
+
+/// Returns the optimizer of the weights of n-grams, which are updated row by row and have their own
+/// regularization in place of `train.weight_decay`.
+fn ngram_optimizer(config: &TrainConfig, branch: &NgramBranch) -> Optimizer {
+    let mut config = TrainConfig { weight_decay: Some(branch.l2), ..config.clone() };
+    if config.optimizer == OptimizerKind::Adamw {
+        config.optimizer = OptimizerKind::Adam;
+    }
+    Optimizer::new(&config, vec![branch.parameter()])
+}
+
+/// Returns the rows that any process has, sorted; `rows` are those of this process among `count`. Waits
+/// for the device.
+fn union(rows: &Tensor, count: i64, collective: &dyn Collective) -> anyhow::Result<Tensor> {
+    let mut counts = Tensor::zeros([count], (Kind::Float, rows.device()));
+    let _ = counts.index_fill_(0, rows, 1.0);
+    sum(&mut counts, collective)?;
+    Ok(counts.nonzero().squeeze_dim(1))
 }
 
 /// Returns the distinct ids of some texts and their padding in front, sorted.

@@ -52,6 +52,22 @@ impl Optimizer {
         (gradients, others)
     }
 
+    /// Updates rows of the only weight, unless `skipped`, like [`Optimizer::step`]. `gradient` has the
+    /// gradients of these rows.
+    ///
+    /// # Errors
+    /// Returns libtorch's error if the gradient does not fit the weight.
+    pub fn step_rows(
+        &mut self,
+        gradient: Tensor,
+        rows: &Tensor,
+        learning_rate: f64,
+        skipped: &Tensor,
+    ) -> anyhow::Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        self.update_rows(vec![gradient], &[(0, rows)], learning_rate, skipped)
+    }
+
     /// Updates the weights, unless `skipped`, a float [], is 1 instead of 0. Of a weight with
     /// `rows`, distinct indices, updates only the selected rows whose gradient is not zero. Does
     /// not wait for the device.
@@ -67,16 +83,31 @@ impl Optimizer {
     ) -> anyhow::Result<()> {
         let _no_grad = tch::no_grad_guard();
         let mut gradients: Vec<Tensor> = gradients.iter().map(Tensor::shallow_clone).collect();
+        let rows: Vec<(usize, &Tensor)> =
+            rows.iter().enumerate().filter_map(|(index, rows)| Some((index, (*rows)?))).collect();
+        for (index, rows) in &rows {
+            gradients[*index] = gradients[*index].index_select(0, rows);
+        }
+        self.update_rows(gradients, &rows, learning_rate, skipped)
+    }
+
+    /// Updates the weights. Those with `rows`, given by their indices, have only the gradients of these
+    /// rows.
+    fn update_rows(
+        &mut self,
+        gradients: Vec<Tensor>,
+        rows: &[(usize, &Tensor)],
+        learning_rate: f64,
+        skipped: &Tensor,
+    ) -> anyhow::Result<()> {
         // During the update, the selected rows replace the whole tensors.
         let mut replaced = Vec::new();
-        for (index, rows) in rows.iter().enumerate() {
-            let Some(rows) = rows else { continue };
-            gradients[index] = gradients[index].index_select(0, rows);
+        for (index, rows) in rows.iter().copied() {
             let replace = |tensor: &mut Tensor| {
                 let selected = tensor.index_select(0, rows);
                 std::mem::replace(tensor, selected)
             };
-            replaced.push((index, *rows, self.tensors_of(index).map(replace).collect::<Vec<_>>()));
+            replaced.push((index, rows, self.tensors_of(index).map(replace).collect::<Vec<_>>()));
         }
         self.update(&gradients, learning_rate, skipped)?;
         for (index, rows, originals) in replaced {

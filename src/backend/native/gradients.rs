@@ -7,25 +7,28 @@ use crate::model::named_tensors::NamedTensor;
 /// Gradient of every parameter. The gradient of an embedding has only the rows of a batch's words.
 #[derive(Default)]
 pub struct Gradients {
-    /// Gradient of each parameter; empty for embeddings and for parameters that are not trained.
+    /// Gradient of each parameter; empty for embeddings, n-grams, and parameters that are not trained.
     pub dense: Vec<Vec<f32>>,
     /// Gradient of each trained embedding.
     pub rows: Vec<RowGradient>,
+    /// Gradient of the weights of each input's n-grams. It counts neither for the norm nor for clipping,
+    /// so that a linear branch does not change how the other weights are trained.
+    pub ngrams: Vec<RowGradient>,
 }
 
-/// Gradient of an embedding.
+/// Gradient of an embedding or of the weights of n-grams.
 #[derive(Default)]
 pub struct RowGradient {
     /// Index of the parameter.
     pub parameter: usize,
-    /// Distinct words, sorted.
+    /// Distinct words or n-grams, sorted.
     pub words: Vec<u32>,
-    /// Gradient of each word's vector, [words, E].
+    /// Gradient of each one's row, [words, E].
     pub values: Vec<f32>,
 }
 
 impl Gradients {
-    /// Returns the norm of all gradients together.
+    /// Returns the norm of all gradients together, except for those of n-grams.
     pub fn norm(&self) -> f64 {
         let rows = self.rows.iter().map(|rows| &rows.values);
         let squares = self.dense.iter().chain(rows).map(|values| sum_of_squares(values));
@@ -47,21 +50,28 @@ impl Gradients {
             scale(values, factor);
             collective.sum(values)?;
         }
-        for rows in &mut self.rows {
+        for rows in self.rows.iter_mut().chain(&mut self.ngrams) {
             scale(&mut rows.values, factor);
             rows.sum(&weights[rows.parameter].tensor.shape, collective)?;
         }
         Ok(())
     }
 
-    /// Returns `factor` times the gradient of every trained weight. The gradient of an embedding has
-    /// only its nonzero rows.
+    /// Returns the rows of the gradient of a parameter, if it has a gradient by rows.
+    pub fn rows_of(&self, parameter: usize) -> Option<&RowGradient> {
+        self.rows.iter().chain(&self.ngrams).find(|rows| rows.parameter == parameter)
+    }
+
+    /// Returns `factor` times the gradient of every trained weight, for n-grams the gradient itself. The
+    /// gradient of an embedding or of n-grams has only its nonzero rows.
     pub fn tensors(&self, weights: &[Weight], factor: f32) -> Vec<NamedTensor> {
-        let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * factor).collect() };
         let gradient = |(index, weight): (usize, &Weight)| {
             let NamedTensor { name, shape, .. } = &weight.tensor;
-            let rows = self.rows.iter().find(|rows| rows.parameter == index);
-            let (shape, values) = match rows {
+            let factor = if weight.ngram_l2.is_some() { 1.0 } else { factor };
+            let scaled = |values: &[f32]| -> Vec<f32> {
+                values.iter().map(|value| value * factor).collect()
+            };
+            let (shape, values) = match self.rows_of(index) {
                 None => (shape.clone(), scaled(self.dense.get(index)?)),
                 Some(rows) => {
                     let size = shape[1];

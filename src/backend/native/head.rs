@@ -7,7 +7,8 @@ pub fn logits(features: &[f32], weight: &[f32], bias: &[f32], logits: &mut Vec<f
     if bias.len() == 1 {
         logits.push(0.0);
     }
-    for (row, bias) in weight.chunks_exact(features.len()).zip(bias) {
+    for (logit, bias) in bias.iter().enumerate() {
+        let row = &weight[logit * features.len()..][..features.len()];
         let product: f32 = row.iter().zip(features).map(|(a, b)| a * b).sum();
         logits.push(f64::from(product + bias));
     }

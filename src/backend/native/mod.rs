@@ -10,6 +10,7 @@ mod head;
 mod idle;
 mod learner;
 mod network;
+mod ngrams;
 mod optimizer;
 mod perturbation;
 mod shard_sum;

@@ -10,6 +10,7 @@ use super::dropout::Dropout;
 use super::gradients::{Gradients, RowGradient};
 use super::head::logits;
 use super::idle::Idle;
+use super::ngrams::NgramBranch;
 use super::perturbation::Perturbation;
 use super::shard_sum::{BranchSum, ShardSum, WordRows};
 use super::sharding::{Shard, ShardTexts, ShardedBatch, single_text};
@@ -19,7 +20,7 @@ use crate::backend::{BatchLoss, Times};
 use crate::config::{AdversarialConfig, Input};
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
-    ModelSpec, Parameter, cell_name, embedding_name, in_order, parameters, query_name,
+    ModelSpec, Parameter, Role, cell_name, embedding_name, in_order, parameters, query_name,
 };
 use crate::objective::{LossFunction, log_softmax};
 use crate::text::Corpus;
@@ -28,11 +29,18 @@ use crate::text::Corpus;
 pub struct Network {
     instructions: Instructions,
     weights: Vec<Weight>,
+    /// Branches of the inputs that have an LSTM.
     branches: Vec<Branch>,
     /// Indices of the weights of each branch.
     indices: Vec<BranchIndices>,
-    /// Index of head.weight; head.bias follows it.
-    head_index: usize,
+    /// Branches of the inputs that have n-grams.
+    ngrams: Vec<NgramBranch>,
+    /// Number of inputs.
+    inputs: usize,
+    /// Index of head.weight, if there is an LSTM.
+    head_weight: Option<usize>,
+    /// Index of head.bias.
+    head_bias: usize,
     head_dropout: f64,
     classes: usize,
     idle_workspaces: Idle<ShardWorkspace>,
@@ -102,18 +110,34 @@ impl Network {
     ) -> anyhow::Result<Self> {
         let parameters = parameters(spec)?;
         let inputs = &spec.config.inputs;
-        let indices = inputs.iter().map(|input| BranchIndices::new(input, &parameters));
+        let with_lstm = || inputs.iter().enumerate().filter(|(_, input)| input.has_lstm());
+        let indices = with_lstm().map(|(_, input)| BranchIndices::new(input, &parameters));
         let indices = indices.collect::<anyhow::Result<_>>()?;
         let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
+        let index = |role: Role| parameters.iter().position(|parameter| parameter.role == role);
+        let ngrams = |input_index: usize| {
+            let weight = index(Role::NgramWeight { input: input_index })?;
+            let value = index(Role::NgramValue { input: input_index });
+            Some(NgramBranch { input_index, weight, value })
+        };
+        let weight = |(tensor, parameter): (NamedTensor, &Parameter)| Weight {
+            tensor,
+            trainable: parameter.trainable,
+            ngram_l2: match parameter.role {
+                Role::NgramWeight { input } => Some(inputs[input].ngrams.l2 as f32),
+                _ => None,
+            },
+        };
         let tensors = in_order(&parameters, weights)?.into_iter().zip(&parameters);
         let mut network = Self {
             instructions,
-            weights: tensors
-                .map(|(tensor, parameter)| Weight { tensor, trainable: parameter.trainable })
-                .collect(),
-            branches: inputs.iter().enumerate().map(branch).collect(),
+            weights: tensors.map(weight).collect(),
+            branches: with_lstm().map(branch).collect(),
             indices,
-            head_index: parameters.len() - 2,
+            ngrams: (0..inputs.len()).filter_map(ngrams).collect(),
+            inputs: inputs.len(),
+            head_weight: index(Role::HeadWeight),
+            head_bias: index(Role::HeadBias).context("the network has no head")?,
             head_dropout: spec.config.model.head.dropout,
             classes: spec.classes,
             idle_workspaces: Idle::default(),
@@ -167,8 +191,19 @@ impl Network {
     }
 
     fn head(&self) -> (&[f32], &[f32]) {
-        let [weight, bias] = [0, 1].map(|n| &self.weights[self.head_index + n].tensor.values[..]);
-        (weight, bias)
+        let values = |index: usize| &self.weights[index].tensor.values[..];
+        (self.head_weight.map_or(&[], values), values(self.head_bias))
+    }
+
+    /// Computes the logits of an example, given by its position in the batch, from its pooled features.
+    fn logits(&self, batch: &ShardedBatch, position: u32, features: &[f32], row: &mut Vec<f64>) {
+        let (weight, bias) = self.head();
+        logits(features, weight, bias, row);
+        let first = row.len() - bias.len();
+        for branch in &self.ngrams {
+            let ngrams = &batch.ngrams[branch.input_index];
+            branch.add_logits(&self.weights, ngrams, position as usize, &mut row[first..]);
+        }
     }
 
     /// Number of pooled features of all inputs.
@@ -188,7 +223,9 @@ impl Network {
             .map(|shard| {
                 let mut work = self.idle_workspaces.take().unwrap_or_default();
                 let mut rows = Vec::new();
-                self.classify_shard(shard, &mut work, mode, |row| rows.extend_from_slice(row));
+                self.classify_shard(batch, shard, &mut work, mode, |row| {
+                    rows.extend_from_slice(row);
+                });
                 self.idle_workspaces.put_back(work);
                 rows
             })
@@ -209,17 +246,20 @@ impl Network {
         config: &AdversarialConfig,
         frequencies: &[Vec<f32>],
     ) -> Option<Perturbation> {
-        let vectors =
-            self.indices.iter().map(|indices| &self.weights[indices.embedding].tensor.values[..]);
-        let inputs = vectors.zip(frequencies.iter().map(Vec::as_slice));
+        let inputs = self.branches.iter().zip(&self.indices).map(|(branch, indices)| {
+            let vectors = &self.weights[indices.embedding].tensor.values[..];
+            (vectors, &frequencies[branch.input_index][..])
+        });
         let new = || Perturbation::new(config, self.instructions, inputs);
         self.times.measure("adversarial", new)
     }
 
-    /// Returns the states of input `input` over one text.
+    /// Returns the states of input `input` over one text; none if it has no LSTM.
     pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> SequenceStates {
-        let branch = &self.branches[input];
-        let embedding = &self.weights[self.indices[input].embedding].tensor.values;
+        let mut branches = self.branches.iter().zip(&self.indices);
+        let found = branches.find(|(branch, _)| branch.input_index == input);
+        let Some((branch, indices)) = found else { return SequenceStates::default() };
+        let embedding = &self.weights[indices.embedding].tensor.values;
         branch.states(&single_text(input, &branch.input, corpus, example), embedding)
     }
 
@@ -296,11 +336,12 @@ impl Network {
     /// Runs the layers of each input over the padding that the texts of the batch share.
     fn run_padding(&self, batch: &ShardedBatch, mode: Mode) -> ShardWorkspace {
         let mut work = self.idle_workspaces.take().unwrap_or_default();
-        work.branches.resize_with(self.branches.len(), Workspace::default);
-        for (index, branch) in self.branches.iter().enumerate() {
-            if let Some(texts) = &batch.shared_padding[index] {
-                let embedding = &self.weights[self.indices[index].embedding].tensor.values;
-                branch.run_padding(texts, embedding, &mut work.branches[index], mode);
+        work.branches.resize_with(self.inputs, Workspace::default);
+        for (branch, indices) in self.branches.iter().zip(&self.indices) {
+            let input = branch.input_index;
+            if let Some(texts) = &batch.shared_padding[input] {
+                let embedding = &self.weights[indices.embedding].tensor.values;
+                branch.run_padding(texts, embedding, &mut work.branches[input], mode);
             }
         }
         work
@@ -316,8 +357,9 @@ impl Network {
         mode: Mode,
     ) {
         for (index, branch) in self.branches.iter().enumerate() {
-            let Some(texts) = &batch.shared_padding[index] else { continue };
-            let (sum, buffers) = (&mut sum.branches[index], &mut work.branches[index]);
+            let input = branch.input_index;
+            let Some(texts) = &batch.shared_padding[input] else { continue };
+            let (sum, buffers) = (&mut sum.branches[index], &mut work.branches[input]);
             sum.swap_layers(buffers);
             branch.padding_backward(texts, buffers, mode);
             sum.swap_layers(buffers);
@@ -331,18 +373,21 @@ impl Network {
     /// Forward pass over a shard. Calls `visit` with the log-probabilities of each example in turn.
     fn classify_shard(
         &self,
+        batch: &ShardedBatch,
         shard: &Shard,
         work: &mut ShardWorkspace,
         mode: Mode,
         mut visit: impl FnMut(&[f64]),
     ) {
-        work.branches.resize_with(self.branches.len(), Workspace::default);
+        work.branches.resize_with(self.inputs, Workspace::default);
         self.begin_shard(shard, work, mode);
-        let (weight, bias) = self.head();
+        let stride = self.features();
         for block in 0..shard.blocks.len() {
             self.pooled_features(shard, block, work, mode);
-            for features in work.features.chunks_exact(self.features()) {
-                logits(features, weight, bias, &mut work.row);
+            let positions = &shard.positions[shard.blocks[block].clone()];
+            for (example, position) in positions.iter().enumerate() {
+                let features = &work.features[example * stride..][..stride];
+                self.logits(batch, *position, features, &mut work.row);
                 log_softmax(&mut work.row);
                 visit(&work.row);
             }
@@ -352,7 +397,8 @@ impl Network {
     fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
         for (index, branch) in self.branches.iter().enumerate() {
             let embedding = &self.weights[self.indices[index].embedding].tensor.values;
-            branch.begin_shard(&shard.inputs[index], embedding, &mut work.branches[index], mode);
+            let texts = &shard.inputs[branch.input_index];
+            branch.begin_shard(texts, embedding, &mut work.branches[index], mode);
         }
     }
 
@@ -364,7 +410,8 @@ impl Network {
         work.features.resize(positions.len() * stride, 0.0);
         let mut offset = 0;
         for (index, branch) in self.branches.iter().enumerate() {
-            let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
+            let texts = &shard.inputs[branch.input_index];
+            let buffers = &mut work.branches[index];
             let pooled = Pooled { features: &mut work.features, stride, offset };
             branch.forward(texts, block, positions, buffers, mode, pooled);
             offset += branch.features();
@@ -376,7 +423,7 @@ impl Network {
         let mode = step.mode;
         let mut work = self.idle_workspaces.take().unwrap_or_default();
         let mut sum = self.idle_sums.take().unwrap_or_default();
-        work.branches.resize_with(self.branches.len(), Workspace::default);
+        work.branches.resize_with(self.inputs, Workspace::default);
         sum.branches.resize_with(self.branches.len(), BranchSum::default);
         for (sum, buffers) in sum.branches.iter_mut().zip(&mut work.branches) {
             sum.swap_layers(buffers);
@@ -388,6 +435,10 @@ impl Network {
         for (gradient, like) in [(&mut sum.head_weight, weight), (&mut sum.head_bias, bias)] {
             gradient.clear();
             gradient.resize(like.len(), 0.0);
+        }
+        sum.logits.clear();
+        if !self.ngrams.is_empty() {
+            sum.logits.resize(step.batch.examples * bias.len(), 0.0);
         }
         (sum.loss, sum.correct) = (0.0, 0);
         for block in 0..shard.blocks.len() {
@@ -412,14 +463,15 @@ impl Network {
         for (index, sum) in sum.branches.iter_mut().enumerate() {
             let buffers = &mut work.branches[index];
             sum.swap_layers(buffers);
-            self.swap_words(step.batch, index, &shard.inputs[index], &mut sum.rows, buffers);
+            let texts = &shard.inputs[self.branches[index].input_index];
+            self.swap_words(step.batch, index, texts, &mut sum.rows, buffers);
         }
         sum.times = times;
         self.idle_workspaces.put_back(work);
         sum
     }
 
-    /// Moves the gradients of the words of some texts of the input at `index` to `rows`.
+    /// Moves the gradients of the words of some texts of the branch at `index` to `rows`.
     fn swap_words(
         &self,
         batch: &ShardedBatch,
@@ -434,7 +486,8 @@ impl Network {
             false => &[],
         };
         rows.swap_values(buffers);
-        rows.set_words(words, batch.words[index].len(), branch.padded_embedding_size());
+        let count = batch.words[branch.input_index].len();
+        rows.set_words(words, count, branch.padded_embedding_size());
     }
 
     /// Computes the logits of a block and their loss. Adds loss and gradients of the head to `sum`, and
@@ -454,16 +507,16 @@ impl Network {
         dropped_features.clone_from(features);
         features_gradient.clear();
         features_gradient.resize(features.len(), 0.0);
-        let rows = dropped_features.chunks_exact_mut(stride);
-        let rows = rows.zip(features_gradient.chunks_exact_mut(stride));
-        for (example, (features, gradient)) in shard.blocks[block].clone().zip(rows) {
+        for (index, example) in shard.blocks[block].clone().enumerate() {
+            let features = &mut dropped_features[index * stride..][..stride];
+            let gradient = &mut features_gradient[index * stride..][..stride];
             let drop_out = |values: &mut [f32]| {
                 if let Some(dropout) = step.mode.dropout {
                     dropout.head(shard.positions[example], self.head_dropout, values);
                 }
             };
             drop_out(features);
-            logits(features, weight, bias, row);
+            self.logits(step.batch, shard.positions[example], features, row);
             step.loss_function.log_probabilities(row);
             let target = shard.targets.get(example);
             let correct = step.loss_function.is_correct(row, target);
@@ -476,6 +529,10 @@ impl Network {
             for (logit, slope) in row[first..].iter().enumerate() {
                 let slope = (slope / total) as f32;
                 sum.head_bias[logit] += slope;
+                if !self.ngrams.is_empty() {
+                    let position = shard.positions[example] as usize;
+                    sum.logits[position * bias.len() + logit] += slope;
+                }
                 let to = &mut sum.head_weight[logit * stride..][..stride];
                 to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
                 let from = &weight[logit * stride..][..stride];
@@ -494,7 +551,11 @@ impl Network {
         perturbation: &Perturbation,
     ) {
         let mut squares = vec![0.0; shard.blocks[block].len()];
-        let inputs = || self.branches.iter().zip(&shard.inputs).zip(&perturbation.deviations);
+        let inputs = || {
+            let branches = self.branches.iter();
+            let texts = branches.map(|branch| (branch, &shard.inputs[branch.input_index]));
+            texts.zip(&perturbation.deviations)
+        };
         for (((branch, texts), deviations), buffers) in inputs().zip(&mut work.branches) {
             branch.normalize_gradient(texts, block, buffers, deviations, &mut squares);
         }
@@ -510,7 +571,8 @@ impl Network {
         let (stride, positions) = (self.features(), &shard.positions[shard.blocks[block].clone()]);
         let mut offset = 0;
         for (index, branch) in self.branches.iter().enumerate() {
-            let (texts, buffers) = (&shard.inputs[index], &mut work.branches[index]);
+            let texts = &shard.inputs[branch.input_index];
+            let buffers = &mut work.branches[index];
             let (features, gradients) = (&work.features, &work.features_gradient);
             let pooled = PooledGradient { features, gradients, stride, offset };
             branch.backward(texts, block, positions, buffers, mode, pooled);
@@ -521,8 +583,10 @@ impl Network {
     /// Converts the sum of all shards to PyTorch's layout.
     fn unpack(&self, batch: &ShardedBatch, sum: &ShardSum, gradients: &mut Gradients) {
         gradients.dense.resize_with(self.weights.len(), Vec::new);
-        gradients.dense[self.head_index].clone_from(&sum.head_weight);
-        gradients.dense[self.head_index + 1].clone_from(&sum.head_bias);
+        if let Some(weight) = self.head_weight {
+            gradients.dense[weight].clone_from(&sum.head_weight);
+        }
+        gradients.dense[self.head_bias].clone_from(&sum.head_bias);
         let lanes = self.instructions.lanes();
         for (index, (branch, indices)) in self.branches.iter().zip(&self.indices).enumerate() {
             for (layer, cells) in branch.cells.iter().enumerate() {
@@ -547,12 +611,17 @@ impl Network {
         for (index, gradient) in trained.into_iter().zip(&mut gradients.rows) {
             let size = self.branches[index].input.embedding.size;
             gradient.parameter = self.indices[index].embedding;
-            gradient.words.clone_from(&batch.words[index]);
+            gradient.words.clone_from(&batch.words[self.branches[index].input_index]);
             // The sum has a row for each word, which replaces the values of an earlier batch.
             gradient.values.resize(gradient.words.len() * size, 0.0);
             for (word, row) in sum.branches[index].rows.iter() {
                 gradient.values[word * size..][..size].copy_from_slice(&row[..size]);
             }
+        }
+        gradients.ngrams.resize_with(self.ngrams.len(), RowGradient::default);
+        for (branch, gradient) in self.ngrams.iter().zip(&mut gradients.ngrams) {
+            let ngrams = &batch.ngrams[branch.input_index];
+            branch.gradient(&self.weights, ngrams, &sum.logits, gradient);
         }
     }
 }

@@ -5,7 +5,8 @@
 //! weights and their optimizer state. Without it, every step updates every row, most of them with a
 //! gradient of zero. Without momentum and weight decay, AdaDelta, RMSprop and SGD do not change a
 //! weight whose gradient is zero. Rows are then updated lazily: when a row has a gradient again, its
-//! state catches up on the steps it missed, with the same arithmetic.
+//! state catches up on the steps it missed, with the same arithmetic. The weights of n-grams are always
+//! updated like those with `train.sparse_embedding`: there are many more of them.
 
 use rayon::prelude::*;
 
@@ -37,6 +38,8 @@ struct ParameterState {
     slots: [Vec<f32>; 2],
     /// Number of steps that the state of each row includes, if rows are updated lazily.
     steps_seen: Vec<u32>,
+    /// L2 regularization of the weights of n-grams; `None` for other parameters.
+    ngram_l2: Option<f32>,
 }
 
 impl Optimizer {
@@ -48,7 +51,12 @@ impl Optimizer {
             let zeros = |slot: usize| {
                 vec![0.0; if slot < slots.len() { parameter.tensor.values.len() } else { 0 }]
             };
-            ParameterState { parameter: index, slots: [zeros(0), zeros(1)], steps_seen: Vec::new() }
+            ParameterState {
+                parameter: index,
+                slots: [zeros(0), zeros(1)],
+                steps_seen: Vec::new(),
+                ngram_l2: parameter.ngram_l2,
+            }
         });
         let states = states.collect();
         Self { config: config.clone(), instructions, slots, states, steps: 0 }
@@ -74,8 +82,12 @@ impl Optimizer {
             let [first, second] = &mut state.slots;
             let deviations = average.as_mut().map(|average| average.deviations(state.parameter));
             let deviations = deviations.unwrap_or_default();
-            let rows = gradients.rows.iter().find(|rows| rows.parameter == state.parameter);
-            match rows {
+            // The gradient of n-grams is not clipped, and train.weight_decay does not apply to them.
+            let rule = match state.ngram_l2 {
+                Some(l2) => Rule { factor: 1.0, l2, decoupled: 1.0, ..rule },
+                None => rule,
+            };
+            match gradients.rows_of(state.parameter) {
                 None => {
                     let gradients = &gradients.dense[state.parameter];
                     let update =
@@ -85,7 +97,9 @@ impl Optimizer {
                 Some(rows) => {
                     let zeros = vec![0.0; row_size];
                     let remaining = match decay {
-                        _ if self.config.sparse_embedding => RemainingRows::Frozen,
+                        _ if self.config.sparse_embedding || state.ngram_l2.is_some() => {
+                            RemainingRows::Frozen
+                        }
                         Some(decay) => {
                             let steps_seen = &mut state.steps_seen;
                             steps_seen.resize(weights.len() / row_size, steps - 1);
@@ -196,7 +210,7 @@ impl Optimizer {
     /// Brings the state of lazily updated rows up to the current step.
     fn catch_up(&mut self, parameters: &[Weight]) {
         let Some(decay) = self.lazy_decay() else { return };
-        for ParameterState { parameter, slots, steps_seen } in &mut self.states {
+        for ParameterState { parameter, slots, steps_seen, .. } in &mut self.states {
             let row_size = parameters[*parameter].tensor.shape.get(1).copied().unwrap_or(1);
             for slot in slots.iter_mut().filter(|slot| !slot.is_empty()) {
                 let rows = slot.par_chunks_mut(row_size).zip(&*steps_seen);

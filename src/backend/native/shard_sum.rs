@@ -18,6 +18,8 @@ pub struct ShardSum {
     pub head_weight: Vec<f32>,
     /// Gradient of head.bias.
     pub head_bias: Vec<f32>,
+    /// Gradient of the logits of each example of the batch, [B, logits]; empty without n-grams.
+    pub logits: Vec<f32>,
     /// Sum of the weighted losses.
     pub loss: f64,
     /// Number of correct predictions.
@@ -60,6 +62,7 @@ impl ShardSum {
         }
         add(&mut self.head_weight, &other.head_weight);
         add(&mut self.head_bias, &other.head_bias);
+        add(&mut self.logits, &other.logits);
         self.loss += other.loss;
         self.correct += other.correct;
         for (part, seconds) in &other.times.0 {

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use super::dropout::{Dropout, Position};
+use super::ngrams::BatchNgrams;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
 use crate::data::Targets;
@@ -26,6 +27,8 @@ pub struct ShardedBatch {
     pub shared_padding: Vec<Option<ShardTexts>>,
     /// For each input, the distinct words of all shards, sorted.
     pub words: Vec<Vec<u32>>,
+    /// For each input, its n-grams.
+    pub ngrams: Vec<BatchNgrams>,
     /// Number of examples.
     pub examples: usize,
 }
@@ -45,11 +48,12 @@ pub struct Shard {
     pub targets: Targets,
     /// Examples of each block.
     pub blocks: Vec<Range<usize>>,
-    /// Texts of each input.
+    /// Texts of each input; none for an input without an LSTM.
     pub inputs: Vec<ShardTexts>,
 }
 
 /// Texts of one input in a shard.
+#[derive(Default)]
 pub struct ShardTexts {
     /// Distinct words. The word table has a row for each, and a last row of zeros.
     pub words: Vec<u32>,
@@ -150,7 +154,7 @@ impl BatchSharder {
         let Self { inputs, shards, row_numbers } = self;
         let shards = (*shards).min(examples.len()).max(1);
         let length = |example: &u32| -> usize {
-            let inputs = inputs.iter().zip(corpora);
+            let inputs = inputs.iter().zip(corpora).filter(|(input, _)| input.has_lstm());
             inputs
                 .map(|(input, corpus)| {
                     text_steps(input, corpus, *example, shares_padding(input, dropout)).steps
@@ -164,6 +168,7 @@ impl BatchSharder {
             shards: Vec::new(),
             shared_padding: Vec::new(),
             words: Vec::new(),
+            ngrams: Vec::new(),
             examples: examples.len(),
         };
         for shard in 0..shards {
@@ -182,6 +187,18 @@ impl BatchSharder {
             });
         }
         for (input_index, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
+            let is_training = targets.is_some();
+            batch.ngrams.push(match input.ngrams.is_on() {
+                true => BatchNgrams::of(corpus, examples, is_training),
+                false => BatchNgrams::default(),
+            });
+            if !input.has_lstm() {
+                batch.words.push(Vec::new());
+                batch.shared_padding.push(None);
+                let shards = batch.shards.iter_mut();
+                shards.for_each(|shard| shard.inputs.push(ShardTexts::default()));
+                continue;
+            }
             let row_numbers = &mut row_numbers[input_index];
             let share = shares_padding(input, dropout);
             let mut padding_steps = 0;

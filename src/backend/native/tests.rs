@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -6,7 +8,7 @@ use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
 use crate::objective::Objective;
-use crate::text::Corpus;
+use crate::text::{Corpus, Ids};
 
 #[path = "../../../tests/support/thread_group.rs"]
 mod thread_group;
@@ -18,7 +20,7 @@ fn parse(yaml: &str) -> Config {
 }
 
 fn spec(config: &Config) -> ModelSpec<'_> {
-    ModelSpec { config, vocabulary_sizes: vec![20], classes: 2 }
+    ModelSpec { config, vocabulary_sizes: vec![20], ngram_counts: vec![20], classes: 2 }
 }
 
 fn learner(config: &Config) -> NativeLearner {
@@ -28,9 +30,23 @@ fn learner(config: &Config) -> NativeLearner {
     NativeLearner::new(&spec(config), &objective, weights).unwrap()
 }
 
+/// Creates a corpus in which each word is an n-gram.
+fn corpus<'a>(pad: PadSide, texts: impl IntoIterator<Item = &'a [u32]>) -> Corpus {
+    let texts: Vec<&[u32]> = texts.into_iter().collect();
+    let (mut rows, mut counts) = (Vec::new(), Vec::new());
+    for text in &texts {
+        let distinct: BTreeSet<u32> = text.iter().copied().collect();
+        counts.push(distinct.len());
+        rows.extend(distinct);
+    }
+    let mut corpus = Corpus::from_texts(pad, 9, texts);
+    corpus.set_ngrams(Ids::Memory(rows), &counts);
+    corpus
+}
+
 fn data() -> Dataset {
     let texts = [&[4, 5, 6][..], &[7, 4], &[8, 9, 10, 11, 5], &[6]];
-    let inputs = vec![Corpus::from_texts(PadSide::Back, 9, texts)];
+    let inputs = vec![corpus(PadSide::Back, texts)];
     Dataset { inputs, targets: Targets::Labels(vec![0, 1, 1, 0]) }
 }
 
@@ -56,7 +72,8 @@ fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
         "optimizer: sgd, adversarial: {epsilon: 1, weight: 0.5}",
     ] {
         let config = parse(&format!(
-            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}}}\n\
+            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}, \
+             ngrams: {{sizes: [1], l2: 0.01}}}}\n\
              train: {{{fields}}}\n"
         ));
         let alone = &train_on_shares(&config, &[&[0, 1, 2, 3]])[0];
@@ -241,7 +258,8 @@ struct Trained {
 
 fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Trained {
     let vocabulary_sizes = vec![20; data.inputs.len()];
-    let spec = ModelSpec { config, vocabulary_sizes, classes: 2 };
+    let ngram_counts = vec![20; data.inputs.len()];
+    let spec = ModelSpec { config, vocabulary_sizes, ngram_counts, classes: 2 };
     let labels = ["a", "b"].map(str::to_owned);
     let objective = Objective::new(&config.train, &labels, &data.targets).unwrap();
     let weights = initial_weights(&spec, 3).unwrap();
@@ -264,7 +282,10 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     }
 }
 
-const NETWORKS: [&str; 8] = [
+const NETWORKS: [&str; 11] = [
+    "model: {lstm: null, ngrams: {sizes: [1]}}\ntrain: {optimizer: adamw, average: {method: ema}",
+    "model: {embedding: {size: 3}, lstm: {units: 4}, ngrams: {sizes: [1], l2: 0.01, weighting: none}}\n\
+     train: {average: {method: swa}, optimizer: adadelta",
     "model: {embedding: {size: 3}, lstm: {units: 4}}\ntrain: {class_weights: {a: 1, b: 3}",
     "model: {embedding: {size: 3, dropout: 0.3}, lstm: {units: 5, layers: 2, dropout: 0.4, \
      bidirectional: true}, head: {dropout: 0.5}}\ntrain: {optimizer: adamw",
@@ -281,6 +302,8 @@ const NETWORKS: [&str; 8] = [
     "inputs: {a: {embedding: {size: 3, word_dropout: 0.3}, lstm: {bidirectional: true}}, \
      b: {embedding: {size: 4, dropout: 0.2}, lstm: {units: 3}, text: {pad: front, max_length: 9}}}\n\
      train: {adversarial: {epsilon: 0.5}",
+    "inputs: {a: {lstm: null, ngrams: {sizes: [1]}}, b: {embedding: {size: 4}, lstm: {units: 3}, \
+     ngrams: {sizes: [1]}}}\ntrain: {adversarial: {epsilon: 0.5}",
 ];
 
 proptest! {
@@ -299,7 +322,7 @@ proptest! {
         let config = parse(shards);
         let inputs = config.inputs.iter().enumerate().map(|(index, input)| {
             let texts = texts.iter().cycle().skip(index).take(texts.len());
-            Corpus::from_texts(input.text.pad, 9, texts.map(|text| &text[..]))
+            corpus(input.text.pad, texts.map(|text| &text[..]))
         });
         let targets = Targets::Labels((0..texts.len() as u32).map(|i| i * i % 2).collect());
         let data = Dataset { inputs: inputs.collect(), targets };
@@ -325,14 +348,14 @@ proptest! {
     #[test]
     fn predictions_do_not_depend_on_threads_or_batches(
         texts in prop::collection::vec(prop::collection::vec(4_u32..20, 1..9), 1..40),
-        network in 0..6_usize,
+        network in 0..8_usize,
         threads in 2_usize..=5,
     ) {
         let config = parse(&format!("{}}}\n", NETWORKS[network]));
         let weights = initial_weights(&spec(&config), 3).unwrap();
         let inference = NativeInference::new(&spec(&config), weights).unwrap();
         let pad = config.text.pad;
-        let inputs = [Corpus::from_texts(pad, 9, texts.iter().map(|text| &text[..]))];
+        let inputs = [corpus(pad, texts.iter().map(|text| &text[..]))];
         let all: Vec<u32> = (0..texts.len() as u32).collect();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let together = pool.install(|| inference.log_probabilities(&inputs, &all));

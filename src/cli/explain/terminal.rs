@@ -9,6 +9,8 @@ use crate::output::width::{Align, display_width, fold, pad, truncate_middle};
 
 /// Number of words listed on each side.
 const LISTED_WORDS: usize = 8;
+/// Number of n-grams listed.
+const LISTED_NGRAMS: usize = 6;
 /// Maximum width of a word in the list. Longer ones are shortened.
 const WORD_WIDTH: usize = 24;
 /// Width of a side of the list, with the contributions.
@@ -58,6 +60,7 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, mar
         out.push("\n");
     }
     append_list(out, explanation, width);
+    append_ngrams(out, explanation, width);
     let attention: String = explanation.inputs.iter().map(attention_line).collect();
     out.push(fold(&attention, width));
     let words = || explanation.inputs.iter().flat_map(|input| &input.words);
@@ -114,6 +117,24 @@ fn append_list(out: &mut StyledText, explanation: &Explanation, width: usize) {
         let line = pad(left, SIDE_WIDTH + GAP, Align::Left) + right;
         out.push(line.trim_end().to_owned() + "\n");
     }
+}
+
+/// Lists the n-grams of several words with the largest contributions, which are part of those of the words.
+fn append_ngrams(out: &mut StyledText, explanation: &Explanation, width: usize) {
+    let ngrams = explanation.ranked_ngrams();
+    if ngrams.is_empty() {
+        return;
+    }
+    let listed: Vec<String> = ngrams
+        .iter()
+        .take(LISTED_NGRAMS)
+        .map(|each| {
+            let side = explanation.side_name(explanation.side(each.contribution));
+            let shown = explanation.on_its_side(each.contribution);
+            format!("{} {shown:+.3} {}", printable(&each.ngram), printable(&side))
+        })
+        .collect();
+    out.push(fold(&format!("\nn-grams: {}\n", listed.join(", ")), width));
 }
 
 /// Lists the words with the largest contributions on a side, in lines of [`SIDE_WIDTH`] columns.

@@ -5,10 +5,10 @@ use std::ops::Deref;
 
 use serde_yaml::{Mapping, Value};
 
-use super::model::{EmbeddingConfig, LstmConfig};
+use super::model::{EmbeddingConfig, LstmConfig, NgramWeighting, NgramsConfig};
 use super::pooling::{Pooling, Poolings};
 use super::text::TextConfig;
-use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section};
+use crate::config::fields::{Collector, Fault, Field, SectionReader, found, section, switch};
 use crate::config::suggestions::unknown_field;
 use crate::config::types::{Column, Columns};
 use crate::config::value::{FieldValue, Range};
@@ -25,10 +25,12 @@ section! {
         text: TextConfig;
         /// Embedding layer.
         embedding: EmbeddingConfig;
-        /// LSTM layers.
+        /// LSTM layers. null: none.
         lstm: LstmConfig;
         /// Pooling of the sequence of hidden states into one vector.
         pooling: Poolings = Pooling::Max.into();
+        /// Linear branch over the n-grams of the text. null: none.
+        ngrams: NgramsConfig;
     }
 }
 
@@ -54,6 +56,8 @@ pub struct Input {
     pub lstm: LstmConfig,
     /// Pooling of the sequence of hidden states into one vector.
     pub pooling: Poolings,
+    /// Linear branch over the n-grams of the text.
+    pub ngrams: NgramsConfig,
 }
 
 impl Input {
@@ -62,7 +66,8 @@ impl Input {
         self.name.as_ref().map_or(String::new(), |name| format!("{name}."))
     }
 
-    /// The full name of its field `column`, `pooling`, or one in `text`, `embedding` or `lstm`.
+    /// The full name of its field `column`, `pooling`, or one in `text`, `embedding`, `lstm` or
+    /// `ngrams`.
     pub fn field(&self, field: &str) -> String {
         match (&self.name, field.split('.').next()) {
             (Some(name), _) => format!("inputs.{name}.{field}"),
@@ -77,14 +82,19 @@ impl Input {
         self.lstm.units * self.lstm.directions()
     }
 
-    /// Number of pooled features D of this input.
+    /// Returns true if an LSTM reads this input.
+    pub fn has_lstm(&self) -> bool {
+        self.lstm.layers > 0
+    }
+
+    /// Number of pooled features D of this input; 0 without an LSTM.
     pub fn features(&self) -> usize {
-        self.state_size() * self.pooling.len()
+        if self.has_lstm() { self.state_size() * self.pooling.len() } else { 0 }
     }
 
     /// Returns true if attention is among its poolings.
     pub fn has_attention(&self) -> bool {
-        self.pooling.contains(&Pooling::Attention)
+        self.has_lstm() && self.pooling.contains(&Pooling::Attention)
     }
 
     fn named(name: String, section: InputSection) -> Self {
@@ -95,6 +105,7 @@ impl Input {
             embedding: section.embedding,
             lstm: section.lstm,
             pooling: section.pooling,
+            ngrams: section.ngrams,
         }
     }
 }
@@ -136,6 +147,13 @@ impl Inputs {
     pub fn with_trainable_embeddings(&self) -> Self {
         let mut inputs = self.clone();
         inputs.list.iter_mut().for_each(|input| input.embedding.trainable = true);
+        inputs
+    }
+
+    /// Returns a copy of the inputs in which all n-grams have the value 1.
+    pub fn with_plain_ngrams(&self) -> Self {
+        let mut inputs = self.clone();
+        inputs.list.iter_mut().for_each(|input| input.ngrams.weighting = NgramWeighting::None);
         inputs
     }
 
@@ -211,7 +229,7 @@ impl FieldValue for Inputs {
     }
 }
 
-const SECTION: &str = "column, text, embedding, lstm, pooling";
+const SECTION: &str = "column, text, embedding, lstm, pooling, ngrams";
 
 /// Returns the fault of an entry of the section, if it has one.
 fn entry_fault(name: &str, entry: &Value) -> Option<String> {
@@ -235,9 +253,15 @@ fn inherited(root: &Value) -> Mapping {
         ("embedding", model.and_then(|model| model.get("embedding"))),
         ("lstm", model.and_then(|model| model.get("lstm"))),
         ("pooling", model.and_then(|model| model.get("pooling"))),
+        ("ngrams", model.and_then(|model| model.get("ngrams"))),
     ];
     let given = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.map(|(name, value)| (Value::from(name), value.clone())).collect()
+}
+
+/// Returns true if an input has no such section, although the model has.
+fn is_switched_off(section: &Value, value: &Value) -> bool {
+    value.is_null() && section.as_str().is_some_and(|name| switch(name).is_some())
 }
 
 /// Merges `over` into `base`: mappings entry by entry, all other values by replacement.
@@ -246,6 +270,7 @@ fn merge(base: &mut Value, over: &Value) {
         (Value::Mapping(base), Value::Mapping(over)) => {
             for (key, value) in over {
                 match base.get_mut(key) {
+                    Some(slot) if is_switched_off(key, value) => *slot = Value::Null,
                     Some(slot) => merge(slot, value),
                     None => {
                         base.insert(key.clone(), value.clone());

@@ -14,7 +14,7 @@ pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
-    ModelConfig, logit_count,
+    ModelConfig, NgramWeighting, NgramsConfig, logit_count,
 };
 pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};

@@ -4,20 +4,25 @@ use std::path::PathBuf;
 
 use super::pooling::{Pooling, Poolings};
 use crate::config::fields::section;
-use crate::config::value::{between, choice};
+use crate::config::types::NgramSizes;
+use crate::config::value::{at_least, between, choice};
 
 section! {
     /// Model architecture.
     pub struct ModelConfig {
         /// Embedding layer.
         embedding: EmbeddingConfig;
-        /// LSTM layers.
+        /// LSTM layers. null: no LSTM; the model is then linear in its n-grams (model.ngrams).
         lstm: LstmConfig;
         /// Pooling of the sequence of hidden states into one vector; padding is ignored. last: the
         /// last hidden state. mean: the mean over time. max: the maximum over time. attention: the
         /// mean weighted by the softmax of the scores q · h of the hidden states h, with a trained
         /// query q. A list such as [mean, max, attention] concatenates several.
         pooling: Poolings = Pooling::Max.into();
+        /// Linear branch over the n-grams of the text, whose logits are added to those of the output
+        /// layer. It reads the whole text, also the part that text.max_length removes for the LSTM.
+        /// null: no n-grams.
+        ngrams: NgramsConfig;
         /// Output layer.
         head: HeadConfig;
         /// Weight initialization. keras: embedding U(-0.05, 0.05), Glorot uniform kernels,
@@ -53,8 +58,8 @@ section! {
     pub struct LstmConfig {
         /// Hidden size of each direction (hidden_size in PyTorch).
         units: usize = 64, between(1.0, 65_536.0);
-        /// Number of stacked layers (num_layers in PyTorch).
-        layers: usize = 1, between(1.0, 64.0);
+        /// Number of stacked layers (num_layers in PyTorch). 0: no LSTM, as lstm: null.
+        layers: usize = 1, between(0.0, 64.0);
         /// Process each text in both directions and concatenate the hidden states.
         bidirectional: bool = false;
         /// Dropout rate between layers.
@@ -66,6 +71,47 @@ impl LstmConfig {
     /// Number of directions: 1 or 2.
     pub fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
+    }
+}
+
+section! {
+    /// Linear branch over the n-grams of the text.
+    pub struct NgramsConfig {
+        /// Lengths of the n-grams in tokens: [1, 2] are single words and pairs of neighbours. []: no
+        /// n-grams, as ngrams: null.
+        sizes: NgramSizes = NgramSizes::default();
+        /// Number of buckets to which n-grams are hashed; n-grams in the same bucket share a weight.
+        /// null: the n-grams of the training examples each have a weight, and others are ignored.
+        buckets: Option<usize> = None, between(1.0, 1e9);
+        /// Maximum number of n-grams without buckets. The most frequent ones are kept.
+        vocabulary: usize = 5_000_000, between(1.0, 1e9);
+        /// Minimum number of training examples with an n-gram. Rarer ones are ignored; with buckets,
+        /// all have a weight.
+        min_count: u64 = 2, at_least(1.0);
+        /// Value of an n-gram that occurs in a text. naive_bayes: for each class, the log-ratio of its
+        /// smoothed frequencies in the texts of the class and in all others (Wang and Manning 2012).
+        /// none: 1.
+        weighting: NgramWeighting = NgramWeighting::NaiveBayes;
+        /// L2 regularization of the n-gram weights: this fraction of a weight is added to its gradient
+        /// whenever a batch contains the n-gram. train.weight_decay does not apply to them.
+        l2: f64 = 0.0, at_least(0.0);
+    }
+}
+
+impl NgramsConfig {
+    /// Returns true if the branch exists.
+    pub fn is_on(&self) -> bool {
+        !self.sizes.0.is_empty()
+    }
+}
+
+choice! {
+    /// Values of n-grams.
+    pub enum NgramWeighting {
+        /// The log-count ratio of naive Bayes.
+        NaiveBayes = "naive_bayes",
+        /// 1 for n-grams that occur.
+        None = "none",
     }
 }
 

@@ -76,11 +76,6 @@ impl Branch {
         vectors.dropout(dropout.dropout, true)
     }
 
-    /// Vocabulary size V.
-    pub fn vocabulary_size(&self) -> usize {
-        self.embedding.size()[0] as usize
-    }
-
     /// Returns a perturbation of zero, [B, T, E], whose gradient is that of the inputs of the LSTM.
     pub fn zero_perturbation(&self, texts: &PaddedTexts) -> Tensor {
         let size = [texts.ids.size(), vec![self.embedding.size()[1]]].concat();

@@ -1,14 +1,17 @@
 //! The whole network: branches and head.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind, Tensor};
 
 use super::branch::Branch;
 use super::mode::Mode;
+use super::ngrams::NgramBranch;
 use super::weights::Weights;
 use crate::batch::{Batch, Direction};
 use crate::libtorch::Numerics;
 use crate::tensors::{shapes, to_tensors};
-use lstmtext::config::{Input, Precision};
+use lstmtext::config::Precision;
 use lstmtext::model::named_tensors::indices;
 use lstmtext::model::parameters::{in_order, parameters};
 use lstmtext::model::{ModelSpec, NamedTensor};
@@ -16,12 +19,16 @@ use lstmtext::model::{ModelSpec, NamedTensor};
 /// A network with its weights.
 #[derive(Debug)]
 pub struct Model {
-    branches: Vec<Branch>,
+    /// Branches of the inputs that have an LSTM, with the indices of these inputs.
+    branches: Vec<(usize, Branch)>,
+    /// Branches of the inputs that have n-grams.
+    ngrams: Vec<NgramBranch>,
+    vocabulary_sizes: Vec<usize>,
     kind: Kind,
     numerics: Numerics,
     head_dropout: f64,
-    /// [1, D] for a sigmoid, [C, D] for a softmax.
-    head_weight: Tensor,
+    /// [1, D] for a sigmoid, [C, D] for a softmax; `None` without an LSTM.
+    head_weight: Option<Tensor>,
     /// [1] or `[C]`
     head_bias: Tensor,
 }
@@ -44,35 +51,73 @@ impl Model {
             Precision::Bf16 => Kind::BFloat16,
             Precision::Fp16 => Kind::Half,
         };
-        let branch = |input: &Input| Branch::new(input, &mut weights, kind, device);
-        let branches = config.inputs.iter().map(branch).collect::<anyhow::Result<_>>()?;
+        let (mut branches, mut ngrams) = (Vec::new(), Vec::new());
+        for (index, input) in config.inputs.iter().enumerate() {
+            if input.has_lstm() {
+                branches.push((index, Branch::new(input, &mut weights, kind, device)?));
+            }
+            if input.ngrams.is_on() {
+                ngrams.push(NgramBranch::new(index, input, &mut weights, device)?);
+            }
+        }
         let mut head = |name| -> anyhow::Result<Tensor> {
             Ok(weights.take(name)?.to_device(device).set_requires_grad(true))
         };
         Ok(Self {
+            head_weight: (!branches.is_empty()).then(|| head("head.weight")).transpose()?,
             branches,
+            ngrams,
+            vocabulary_sizes: spec.vocabulary_sizes.clone(),
             kind,
             numerics: Numerics::new(config),
             head_dropout: config.model.head.dropout,
-            head_weight: head("head.weight")?,
             head_bias: head("head.bias")?,
         })
     }
 
     /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.
     pub fn logits(&self, batch: &Batch, mode: Mode) -> Tensor {
-        self.perturbed_logits(batch, mode, &[])
+        self.logits_from(batch, &self.select_ngrams(batch, false), mode, &[])
     }
 
-    /// Computes the logits of a batch with perturbations [B, T, E] of the word vectors of each input.
-    /// None are perturbed if there are none.
-    pub fn perturbed_logits(&self, batch: &Batch, mode: Mode, perturbations: &[Tensor]) -> Tensor {
-        let inputs = self.branches.iter().zip(&batch.inputs).enumerate();
-        let encoded: Vec<Tensor> = inputs
-            .map(|(index, (branch, texts))| branch.encode(texts, mode, perturbations.get(index)))
-            .collect();
-        let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
-        let logits = features.linear(&self.head_weight, Some(&self.head_bias)); // [B, 1] or [B, C]
+    /// Returns copies of the weights of the n-grams in a batch, [n-grams, logits] for each of
+    /// [`Model::ngrams`]. The gradient of the loss is taken with respect to them.
+    pub fn select_ngrams(&self, batch: &Batch, requires_gradient: bool) -> Vec<Tensor> {
+        let select = |branch: &NgramBranch| {
+            Some(branch.select(batch.ngrams[branch.input].as_ref()?, requires_gradient))
+        };
+        self.ngrams.iter().filter_map(select).collect()
+    }
+
+    /// Computes the logits of a batch from the weights of its n-grams (see [`Model::select_ngrams`]), with
+    /// perturbations [B, T, E] of the word vectors of each LSTM. None are perturbed if there are none.
+    pub fn logits_from(
+        &self,
+        batch: &Batch,
+        ngrams: &[Tensor],
+        mode: Mode,
+        perturbations: &[Tensor],
+    ) -> Tensor {
+        let bias = Some(&self.head_bias);
+        let lstm = self.head_weight.as_ref().map(|weight| {
+            let branches = self.branches.iter().enumerate();
+            let encoded: Vec<Tensor> = branches
+                .map(|(index, (input, branch))| {
+                    branch.encode(&batch.inputs[*input], mode, perturbations.get(index))
+                })
+                .collect();
+            let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
+            features.linear(weight, bias) // [B, 1] or [B, C]
+        });
+        let mut logits = lstm.unwrap_or_else(|| {
+            let texts = &batch.inputs[0].padding.lengths;
+            self.head_bias.unsqueeze(0).expand([texts.size()[0], -1], false)
+        });
+        for (branch, selected) in self.ngrams.iter().zip(ngrams) {
+            if let Some(bags) = &batch.ngrams[branch.input] {
+                logits += branch.logits(selected, bags);
+            }
+        }
         match logits.size()[1] {
             1 => logits.squeeze_dim(1),
             _ => logits,
@@ -80,21 +125,21 @@ impl Model {
     }
 
     /// Vocabulary size V of each input.
-    pub fn vocabulary_sizes(&self) -> Vec<usize> {
-        self.branches.iter().map(Branch::vocabulary_size).collect()
+    pub fn vocabulary_sizes(&self) -> &[usize] {
+        &self.vocabulary_sizes
     }
 
     /// Returns perturbations of zero, whose gradients are those of the inputs of the LSTMs.
     pub fn zero_perturbations(&self, batch: &Batch) -> Vec<Tensor> {
-        let inputs = self.branches.iter().zip(&batch.inputs);
-        inputs.map(|(branch, texts)| branch.zero_perturbation(texts)).collect()
+        let branches = self.branches.iter();
+        branches.map(|(input, branch)| branch.zero_perturbation(&batch.inputs[*input])).collect()
     }
 
-    /// Returns the adversarial perturbations of the word vectors of each input, [B, T, E]: of all
+    /// Returns the adversarial perturbations of the word vectors of each LSTM, [B, T, E]: of all
     /// vectors of norm `epsilon` of an example, those that raise its loss most, to first order.
     /// `gradients` are those of the zero perturbations. Norms are those of word vectors that are
-    /// divided by their standard deviation over all words, weighted by their `frequencies`, as in
-    /// Miyato, Dai and Goodfellow 2017.
+    /// divided by their standard deviation over all words, weighted by the `frequencies` of each input's
+    /// words, as in Miyato, Dai and Goodfellow 2017.
     pub fn adversarial_perturbations(
         &self,
         batch: &Batch,
@@ -103,12 +148,13 @@ impl Model {
         epsilon: f64,
     ) -> Vec<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        let branches = self.branches.iter().zip(frequencies);
+        let branches = self.branches.iter();
         let deviations: Vec<Tensor> =
-            branches.map(|(branch, frequencies)| branch.deviations(frequencies)).collect();
-        let inputs = gradients.iter().zip(&deviations).zip(&batch.inputs);
-        let normalized = inputs.map(|((gradient, deviations), texts)| {
-            let is_word = texts.padding.mask(Direction::Forward).unsqueeze(2); // [B, T, 1]
+            branches.map(|(input, branch)| branch.deviations(&frequencies[*input])).collect();
+        let inputs = gradients.iter().zip(&deviations).zip(&self.branches);
+        let normalized = inputs.map(|((gradient, deviations), (input, _))| {
+            let padding = &batch.inputs[*input].padding;
+            let is_word = padding.mask(Direction::Forward).unsqueeze(2); // [B, T, 1]
             gradient * deviations * is_word
         });
         let normalized: Vec<Tensor> = normalized.collect();
@@ -122,10 +168,18 @@ impl Model {
         inputs.map(|(normalized, deviations)| normalized * deviations * &factors).collect()
     }
 
-    /// Returns the trainable tensors under PyTorch's names, always in the same order.
+    /// Branches of the inputs that have n-grams.
+    pub fn ngrams(&self) -> &[NgramBranch] {
+        &self.ngrams
+    }
+
+    /// Returns the trainable tensors under PyTorch's names, always in the same order, except for the
+    /// weights of n-grams.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        let mut named: Vec<_> = self.branches.iter().flat_map(Branch::parameters).collect();
-        named.push(("head.weight".to_owned(), self.head_weight.shallow_clone()));
+        let branches = self.branches.iter();
+        let mut named: Vec<_> = branches.flat_map(|(_, branch)| branch.parameters()).collect();
+        let weight = self.head_weight.iter().map(Tensor::shallow_clone);
+        named.extend(weight.map(|weight| ("head.weight".to_owned(), weight)));
         named.push(("head.bias".to_owned(), self.head_bias.shallow_clone()));
         named
     }
@@ -133,16 +187,19 @@ impl Model {
     /// Returns the index of the input whose embedding a parameter is, for each of
     /// [`Model::parameters`].
     pub fn embedding_inputs(&self) -> Vec<Option<usize>> {
-        let names: Vec<String> = self.branches.iter().map(Branch::embedding_name).collect();
-        let input = |(name, _): (String, Tensor)| names.iter().position(|each| *each == name);
+        let names = self.branches.iter().map(|(input, branch)| (branch.embedding_name(), *input));
+        let names: HashMap<String, usize> = names.collect();
+        let input = |(name, _): (String, Tensor)| names.get(&name).copied();
         self.parameters().into_iter().map(input).collect()
     }
 
-    /// Returns the tensors of PyTorch's `state_dict`: the parameters, frozen word vectors, and the
-    /// second bias of each LSTM, which is zero here.
+    /// Returns the tensors of PyTorch's `state_dict`: the parameters, the weights and values of n-grams,
+    /// frozen word vectors, and the second bias of each LSTM, which is zero here.
     pub fn state_dict(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.parameters();
-        tensors.extend(self.branches.iter().flat_map(Branch::constants));
+        tensors.extend(self.ngrams.iter().map(NgramBranch::parameter));
+        tensors.extend(self.ngrams.iter().filter_map(NgramBranch::constant));
+        tensors.extend(self.branches.iter().flat_map(|(_, branch)| branch.constants()));
         tensors
     }
 
@@ -162,7 +219,8 @@ impl Model {
 
     /// Number of trainable values.
     pub fn parameter_count(&self) -> usize {
-        self.parameters().iter().map(|(_, tensor)| tensor.numel()).sum()
+        let ngrams = self.ngrams.iter().map(|branch| branch.parameter().1.numel());
+        ngrams.chain(self.parameters().iter().map(|(_, tensor)| tensor.numel())).sum()
     }
 
     /// Data type in which the LSTMs compute.

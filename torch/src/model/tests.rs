@@ -15,7 +15,9 @@ fn configured(fields: &str) -> config::Config {
 
 /// Creates a model with initial weights.
 fn model(config: &config::Config, vocabulary_sizes: &[usize], classes: usize) -> Model {
-    let spec = ModelSpec { config, vocabulary_sizes: vocabulary_sizes.to_vec(), classes };
+    let (vocabulary_sizes, ngram_counts) =
+        (vocabulary_sizes.to_vec(), vec![0; vocabulary_sizes.len()]);
+    let spec = ModelSpec { config, vocabulary_sizes, ngram_counts, classes };
     let weights = initial_weights(&spec, 1).unwrap();
     Model::new(&spec, weights, Device::Cpu).unwrap()
 }
@@ -102,13 +104,18 @@ fn parameters_have_pytorch_names_and_match_the_summary() {
     expected.extend(["attention.query".into(), "head.weight".into(), "head.bias".into()]);
     expected.extend(["l0", "l0_reverse", "l1", "l1_reverse"].map(|s| format!("lstm.bias_hh_{s}")));
     assert_eq!(names, expected);
-    assert_eq!(model.parameter_count(), summarize(&config, &[13], 4).total());
+    assert_eq!(model.parameter_count(), summarize(&config, &[13], &[0], 4).total());
 }
 
 #[test]
 fn weights_of_another_model_are_rejected() {
     let config = configured("model: {lstm: {units: 5}, embedding: {size: 3}}\n");
-    let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 2 };
+    let spec = ModelSpec {
+        config: &config,
+        vocabulary_sizes: vec![13],
+        ngram_counts: vec![0],
+        classes: 2,
+    };
     let weights = || initial_weights(&spec, 1).unwrap();
     let error = |weights| Model::new(&spec, weights, Device::Cpu).unwrap_err().to_string();
     assert!(error(weights().split_off(1)).contains("have no tensor embedding.weight"));
@@ -162,7 +169,12 @@ fn dropout_is_active_in_training_only() {
 #[test]
 fn a_sigmoid_is_limited_to_two_classes() {
     let config = configured("model: {head: {activation: sigmoid}}\n");
-    let spec = ModelSpec { config: &config, vocabulary_sizes: vec![13], classes: 3 };
+    let spec = ModelSpec {
+        config: &config,
+        vocabulary_sizes: vec![13],
+        ngram_counts: vec![0],
+        classes: 3,
+    };
     let error = Model::new(&spec, Vec::new(), Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("the data has 3"), "{error}");
     let model = model(&config, &[13], 2);
@@ -206,7 +218,7 @@ fn parameter_names_include_the_input() {
     assert_eq!(size("question.embedding.weight"), &[10, 3]);
     assert_eq!(size("question.lstm.weight_hh_l0"), &[8, 2]);
     assert_eq!(size("head.weight"), &[3, 12]);
-    assert_eq!(model.parameter_count(), summarize(&config, &[13, 10], 3).total());
+    assert_eq!(model.parameter_count(), summarize(&config, &[13, 10], &[0, 0], 3).total());
 }
 
 #[test]
@@ -220,5 +232,5 @@ fn frozen_word_vectors_are_not_parameters() {
     let (_, weight) =
         model.state_dict().into_iter().find(|(name, _)| name == "embedding.weight").unwrap();
     assert_eq!(Vec::<f32>::try_from(weight.flatten(0, 1)).unwrap(), vectors);
-    assert_eq!(model.parameter_count(), summarize(&config, &[13], 1).trainable());
+    assert_eq!(model.parameter_count(), summarize(&config, &[13], &[0], 1).trainable());
 }

@@ -18,6 +18,7 @@ pub struct Case {
     pub corpora: Vec<Corpus>,
     pub labels: Vec<u32>,
     pub vocabulary_sizes: Vec<usize>,
+    pub ngram_counts: Vec<usize>,
     pub classes: usize,
 }
 
@@ -55,13 +56,21 @@ impl Case {
         let encoders = Encoders::from_texts(&config.inputs, &vocabulary).unwrap();
         let labels = (0..19).map(|i| (i * i % 7 % classes) as u32).collect();
         let corpora = encoders.encode(&columns(19));
-        Self { config, corpora, labels, vocabulary_sizes: encoders.vocabulary_sizes(), classes }
+        Self {
+            config,
+            corpora,
+            labels,
+            vocabulary_sizes: encoders.vocabulary_sizes(),
+            ngram_counts: encoders.ngram_counts(),
+            classes,
+        }
     }
 
     pub fn spec(&self) -> ModelSpec<'_> {
         ModelSpec {
             config: &self.config,
             vocabulary_sizes: self.vocabulary_sizes.clone(),
+            ngram_counts: self.ngram_counts.clone(),
             classes: self.classes,
         }
     }

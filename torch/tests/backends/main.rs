@@ -62,11 +62,14 @@ fn check(fields: &str, classes: usize) {
             class_weights: (!weights.is_empty())
                 .then(|| Tensor::from_slice(&weights).to_kind(Kind::Float)),
         };
-        let expected = log_probabilities(&model.logits(&batch, Mode::Evaluate));
+        let ngrams = model.select_ngrams(&batch, true);
+        let expected = log_probabilities(&model.logits_from(&batch, &ngrams, Mode::Evaluate, &[]));
         let loss = criterion.loss(&expected, &labels);
         let parameters = model.parameters();
-        let (names, tensors): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
-        let expected_gradients = Tensor::run_backward(&[&loss], &tensors, false, false);
+        let (names, mut tensors): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
+        tensors.extend(ngrams);
+        let mut expected_gradients = Tensor::run_backward(&[&loss], &tensors, false, false);
+        let expected_ngrams = expected_gradients.split_off(names.len());
         let expected: Vec<f64> =
             Vec::try_from(expected.detach().to_kind(Kind::Double).contiguous().flatten(0, 1))
                 .unwrap();
@@ -83,6 +86,12 @@ fn check(fields: &str, classes: usize) {
                 let mut gradients = Gradients::default();
                 let actual = network.gradients(&batch, &criterion, None, &mut gradients);
                 assert!((actual.mean - loss.double_value(&[])).abs() < 1e-6, "{at}");
+                assert_eq!(gradients.ngrams.len(), expected_ngrams.len(), "{at}");
+                for (actual, expected) in gradients.ngrams.iter().zip(&expected_ngrams) {
+                    let expected = Vec::<f32>::try_from(expected.contiguous().flatten(0, -1));
+                    let error = relative_error(&actual.values, &expected.unwrap());
+                    assert!(error < 5e-5, "{at}: n-grams have relative error {error}");
+                }
                 let gradients = dense_gradients(&network, &gradients);
                 for (name, expected) in names.iter().zip(&expected_gradients) {
                     let expected =
@@ -155,6 +164,70 @@ fn gradients_agree_for_several_inputs() {
          pooling: [mean, attention]}\n",
         3,
     );
+}
+
+#[test]
+fn gradients_agree_for_ngrams() {
+    let ngrams = "ngrams: {sizes: [1, 2, 3], min_count: 1";
+    for (fields, classes) in [
+        (format!("model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, {ngrams}}}}}\n"), 2),
+        (format!("model: {{lstm: null, {ngrams}}}}}\n"), 2),
+        (format!("model: {{lstm: null, {ngrams}, weighting: none}}}}\n"), 4),
+        (format!("# front\nmodel: {{lstm: {{units: 5}}, {ngrams}, buckets: 7}}}}\n"), 3),
+        (
+            "inputs:\n  story: {lstm: null, ngrams: {sizes: [2], min_count: 1}}\n  \
+             question: {embedding: {size: 3}, lstm: {units: 2}}\n  \
+             answer: {lstm: {units: 3}, ngrams: {sizes: [1], buckets: 5}}\n"
+                .to_owned(),
+            3,
+        ),
+    ] {
+        check(&fields, classes);
+    }
+}
+
+/// The weights of n-grams are updated row by row, with their own regularization, and are not clipped.
+#[test]
+fn training_steps_agree_for_ngrams() {
+    for optimizer in OPTIMIZERS {
+        for average in ["none", "ema"] {
+            let case = Case::new(
+                &format!(
+                    "model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, head: {{dropout: 0}}, \
+                     ngrams: {{sizes: [1, 2], min_count: 1, l2: 0.1}}}}\n\
+                     train: {{average: {{method: {average}}}, {optimizer}}}\n"
+                ),
+                3,
+            );
+            let data = case.data();
+            let model = case.model();
+            let weights = to_named_tensors(model.state_dict());
+            let mut native = NativeLearner::new(&case.spec(), &objective(&[]), weights).unwrap();
+            let mut torch = TorchLearner::new(model, &case.config.train, &objective(&[]));
+            native.start_averaging();
+            torch.start_averaging();
+            for _ in 0..2 {
+                steps(&mut native, &data);
+                steps(&mut torch, &data);
+                assert_close(&native.weights(), &torch.weights(), optimizer);
+                if average == "none" {
+                    // The sums of small changes that an average consists of differ more.
+                    let state = (native.optimizer_state(), torch.optimizer_state());
+                    assert_close(&state.0, &state.1, optimizer);
+                }
+                assert_close(&native.gradients(), &torch.gradients(), optimizer);
+                // Each backend continues from the state of the other.
+                let (state, weights) = (native.optimizer_state(), native.weights());
+                native.load_optimizer_state(torch.optimizer_state()).unwrap();
+                native.load_weights(torch.weights()).unwrap();
+                torch.load_optimizer_state(state).unwrap();
+                torch.load_weights(weights).unwrap();
+            }
+            native.use_averages();
+            torch.use_averages();
+            assert_close(&native.weights(), &torch.weights(), optimizer);
+        }
+    }
 }
 
 /// Tests every optimizer with dense and sparse updates of the embedding.

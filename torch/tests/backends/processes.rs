@@ -29,7 +29,8 @@ fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
         [("optimizer: sgd", &[][..]), ("optimizer: adam, sparse_embedding: true", &[1.0, 3.0, 0.5])]
     {
         let fields = format!(
-            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{activation: softmax, dropout: 0}}}}\n\
+            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{activation: softmax, dropout: 0}}, \
+             ngrams: {{sizes: [1, 2], min_count: 1, l2: 0.1}}}}\n\
              train: {{{optimizer}}}\n"
         );
         let case = Case::new(&fields, 3);

@@ -90,7 +90,12 @@ impl Case {
     }
 
     fn spec<'a>(&self, config: &'a config::Config) -> ModelSpec<'a> {
-        ModelSpec { config, vocabulary_sizes: vec![VOCABULARY], classes: self.classes() }
+        ModelSpec {
+            config,
+            vocabulary_sizes: vec![VOCABULARY],
+            ngram_counts: vec![0],
+            classes: self.classes(),
+        }
     }
 
     /// Returns the configuration of the same model and optimizer.
@@ -188,6 +193,7 @@ fn compare_libtorch(name: &str) {
             ids: golden_tensors.get(name, "ids"),
             padding: Padding::new(lengths, time_steps, PadSide::Back),
         }],
+        ngrams: vec![None],
     };
     let logits = model.logits(&batch, Mode::Train);
     check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);

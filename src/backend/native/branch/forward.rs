@@ -19,7 +19,7 @@ pub struct CellStates {
 }
 
 /// States of an input over a text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SequenceStates {
     /// States of every layer, from the bottom, and every direction.
     pub layers: Vec<Vec<CellStates>>,

@@ -1,0 +1,106 @@
+//! Values of n-grams from naive Bayes.
+
+use rayon::prelude::*;
+
+use crate::data::{Target, Targets};
+use crate::text::Corpus;
+
+/// Number that is added to each count of texts.
+const SMOOTHING: f64 = 1.0;
+/// Number of n-grams that a thread computes at a time.
+const CHUNK: usize = 1 << 12;
+
+/// Returns the log-count ratio of each n-gram and logit, [V, logits] (Wang and Manning 2012): the logarithm
+/// of the smoothed share of the n-gram among all n-grams in the texts of a class, divided by its share in all
+/// other texts. A single logit is that of the second of two classes. `corpus` and `targets` are those of the
+/// training examples.
+pub fn log_count_ratios(
+    corpus: &Corpus,
+    targets: &Targets,
+    ngrams: usize,
+    logits: usize,
+) -> Vec<f32> {
+    let mut counts = vec![0.0_f32; ngrams * logits];
+    let mut totals = vec![0.0_f32; ngrams];
+    for (example, target) in targets.iter().enumerate() {
+        for row in corpus.ngrams(example) {
+            let row = *row as usize;
+            totals[row] += 1.0;
+            let counts = &mut counts[row * logits..][..logits];
+            match target {
+                Target::Label(label) => add(counts, label, 1.0),
+                Target::LabelSet(labels) => {
+                    labels.iter().for_each(|label| add(counts, *label, 1.0))
+                }
+                Target::Distribution(shares) => {
+                    (0..).zip(shares).for_each(|(label, share)| add(counts, label, *share));
+                }
+            }
+        }
+    }
+    let sum = |values: &mut dyn Iterator<Item = f32>| values.map(f64::from).sum::<f64>();
+    let smoothing = SMOOTHING * ngrams as f64;
+    let all = sum(&mut totals.iter().copied());
+    // Log-ratio of the sums of the smoothed counts, in the texts of each class and in all others.
+    let shifts: Vec<f64> = (0..logits)
+        .map(|logit| {
+            let inside = sum(&mut counts.iter().skip(logit).step_by(logits).copied());
+            ((inside + smoothing) / (all - inside + smoothing)).ln()
+        })
+        .collect();
+    let rows = counts.par_chunks_mut(CHUNK * logits).zip(totals.par_chunks(CHUNK));
+    rows.for_each(|(counts, totals)| {
+        for (counts, total) in counts.chunks_exact_mut(logits).zip(totals) {
+            for (count, shift) in counts.iter_mut().zip(&shifts) {
+                let (inside, outside) = (f64::from(*count), f64::from(total - *count));
+                let ratio = (inside + SMOOTHING) / (outside + SMOOTHING);
+                *count = (ratio.ln() - shift) as f32;
+            }
+        }
+    });
+    counts
+}
+
+/// Adds a share of a text to the count of a label. The count of a single logit is that of the second label.
+fn add(counts: &mut [f32], label: u32, share: f32) {
+    match (counts, label) {
+        ([count], 1) => *count += share,
+        ([_], _) => {}
+        (counts, label) => counts[label as usize] += share,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PadSide;
+    use crate::text::Ids;
+
+    /// Texts with the n-grams 0 and 1; 0; and 1 and 2.
+    fn corpus() -> Corpus {
+        let mut corpus = Corpus::from_texts(PadSide::Back, 9, [&[4][..]; 3]);
+        corpus.set_ngrams(Ids::Memory(vec![0, 1, 0, 1, 2]), &[2, 1, 2]);
+        corpus
+    }
+
+    #[test]
+    fn ratios_are_those_of_wang_and_manning() {
+        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1);
+        // p = (2, 2, 1) of 5 for the second label, q = (2, 2, 2) of 6.
+        let ratio = |p: f64, q: f64| ((p / 5.0) / (q / 6.0)).ln() as f32;
+        assert_eq!(ratios, [ratio(2.0, 2.0), ratio(2.0, 2.0), ratio(1.0, 2.0)]);
+    }
+
+    #[test]
+    fn each_of_several_labels_is_compared_with_the_others() {
+        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3);
+        let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1);
+        let third: Vec<f32> = ratios.iter().skip(2).step_by(3).copied().collect();
+        assert_eq!(third, two);
+        let set = Targets::Distributions {
+            classes: 3,
+            probabilities: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        };
+        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3), ratios);
+    }
+}

@@ -1,0 +1,319 @@
+//! N-grams of a text: runs of neighbouring tokens, each known by a 64-bit hash of its words.
+//!
+//! The hash takes the place of the words wherever n-grams are counted or looked up, so that neither
+//! allocates anything for a single n-gram. Among ten million n-grams, two have the same hash with a
+//! probability of 3 in a million.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::TokenizedTexts;
+use crate::config::{NgramSizes, NgramsConfig};
+use crate::random::mix;
+use crate::system::memory;
+
+/// Number of n-grams for which a thread counts at a time, if memory permits more than that.
+const COUNTED_AT_ONCE: usize = 2 << 20;
+/// Maximum number of passes over the texts, unless memory is short.
+const MAX_PASSES: usize = 16;
+/// Bytes of an entry of the table of counts, half of which are empty.
+const ENTRY_BYTES: u64 = 40;
+/// Share of the available memory that all tables of counts may take.
+const MEMORY_SHARE: u64 = 8;
+
+/// Returns the hash of a word: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes.
+pub fn word_hash(word: &str) -> u64 {
+    const OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01B3;
+    word.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+/// Calls `visit` with the position, the length and the hash of each n-gram of a text, which is given by
+/// the hashes of its words. The hash of an n-gram mixes one word after the other into 0.
+pub fn for_each_ngram(words: &[u64], sizes: &NgramSizes, mut visit: impl FnMut(usize, usize, u64)) {
+    let longest = sizes.0.last().copied().unwrap_or(0);
+    for start in 0..words.len() {
+        let mut hash = 0;
+        for (size, word) in (1..=longest).zip(&words[start..]) {
+            hash = mix(hash ^ word);
+            if sizes.0.contains(&size) {
+                visit(start, size, hash);
+            }
+        }
+    }
+}
+
+/// The n-grams that a model knows. Cloning is cheap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NgramIndex {
+    sizes: NgramSizes,
+    rows: Arc<Rows>,
+}
+
+/// Rows of the n-grams.
+#[derive(Debug, PartialEq)]
+enum Rows {
+    /// A row for each n-gram, by falling frequency.
+    Counted { hashes: Vec<u64>, rows: FxHashMap<u64, u32> },
+    /// The remainder of the hash divided by this number.
+    Buckets(u64),
+}
+
+/// Number of texts with an n-gram.
+#[derive(Clone, Copy, Default)]
+struct TextCount {
+    count: u32,
+    /// Number of the last text with the n-gram, from 1.
+    last_text: u32,
+}
+
+impl NgramIndex {
+    /// Creates the configured index from the texts at these indices, on all threads. Returns `None`
+    /// if no n-grams are configured.
+    ///
+    /// # Errors
+    /// Returns an error if no n-gram is frequent enough.
+    pub fn build(
+        tokenized: &TokenizedTexts,
+        texts: &[u32],
+        config: &NgramsConfig,
+    ) -> anyhow::Result<Option<Self>> {
+        if !config.is_on() || config.buckets.is_some() {
+            return Ok(Self::buckets(config));
+        }
+        let hashes = count(tokenized, texts, config);
+        ensure!(
+            !hashes.is_empty(),
+            "no n-gram occurs in {} or more training texts; lower model.ngrams.min_count, or set \
+             model.ngrams: null",
+            config.min_count
+        );
+        Ok(Some(Self::counted(config, hashes)))
+    }
+
+    /// Creates the configured index if it needs no training texts.
+    pub fn buckets(config: &NgramsConfig) -> Option<Self> {
+        let buckets = config.buckets.filter(|_| config.is_on())?;
+        Some(Self { sizes: config.sizes.clone(), rows: Arc::new(Rows::Buckets(buckets as u64)) })
+    }
+
+    /// Creates an index from the hashes of its n-grams in the order of their rows.
+    pub fn counted(config: &NgramsConfig, hashes: Vec<u64>) -> Self {
+        let rows = hashes.iter().copied().zip(0..).collect();
+        Self { sizes: config.sizes.clone(), rows: Arc::new(Rows::Counted { hashes, rows }) }
+    }
+
+    /// Lengths of the n-grams.
+    pub fn sizes(&self) -> &NgramSizes {
+        &self.sizes
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        match &*self.rows {
+            Rows::Counted { hashes, .. } => hashes.len(),
+            Rows::Buckets(buckets) => *buckets as usize,
+        }
+    }
+
+    /// Returns true if the index has no n-grams.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hashes of the n-grams in the order of their rows. `None` with buckets.
+    pub fn hashes(&self) -> Option<&[u64]> {
+        match &*self.rows {
+            Rows::Counted { hashes, .. } => Some(hashes),
+            Rows::Buckets(_) => None,
+        }
+    }
+
+    /// Returns the row of an n-gram.
+    pub fn row(&self, hash: u64) -> Option<u32> {
+        match &*self.rows {
+            Rows::Counted { rows, .. } => rows.get(&hash).copied(),
+            Rows::Buckets(buckets) => Some((hash % buckets) as u32),
+        }
+    }
+
+    /// Appends the rows of the n-grams of a text, each once and in ascending order, to `rows`.
+    /// Returns their number.
+    pub fn append_rows(&self, words: &[u64], rows: &mut Vec<u32>) -> usize {
+        let start = rows.len();
+        for_each_ngram(words, &self.sizes, |_, _, hash| rows.extend(self.row(hash)));
+        rows[start..].sort_unstable();
+        let mut kept = start;
+        for at in start..rows.len() {
+            if at == start || rows[at] != rows[kept - 1] {
+                rows[kept] = rows[at];
+                kept += 1;
+            }
+        }
+        rows.truncate(kept);
+        kept - start
+    }
+}
+
+/// Returns the hashes of the frequent n-grams, sorted by falling number of texts, then by hash.
+///
+/// Each pass over the texts counts the n-grams whose hashes leave a certain remainder. The number of
+/// passes limits the memory, and the result does not depend on it.
+fn count(tokenized: &TokenizedTexts, texts: &[u32], config: &NgramsConfig) -> Vec<u64> {
+    let words: Vec<u64> = tokenized.words().par_iter().map(|word| word_hash(word)).collect();
+    let tokens: usize = texts.iter().map(|text| tokenized.text(*text as usize).len()).sum();
+    let passes = passes(tokens * config.sizes.0.len());
+    let pass = |pass: usize| {
+        let (mut counts, mut text_words) = (FxHashMap::<u64, TextCount>::default(), Vec::new());
+        let mut text = 0;
+        tokenized.for_each_text(texts.iter().map(|text| *text as usize), |tokens| {
+            text += 1;
+            text_words.clear();
+            text_words.extend(tokens.iter().map(|token| words[*token as usize]));
+            for_each_ngram(&text_words, &config.sizes, |_, _, hash| {
+                // The table uses other bits of the hash.
+                if (hash >> 32) as usize % passes == pass {
+                    let counted = counts.entry(hash).or_default();
+                    if counted.last_text != text {
+                        *counted = TextCount { count: counted.count + 1, last_text: text };
+                    }
+                }
+            });
+        });
+        let frequent = counts.into_iter().map(|(hash, counted)| (counted.count, hash));
+        frequent.filter(|(count, _)| u64::from(*count) >= config.min_count).collect::<Vec<_>>()
+    };
+    let mut frequent: Vec<(u32, u64)> =
+        (0..passes).into_par_iter().with_max_len(1).flat_map_iter(pass).collect();
+    frequent.par_sort_unstable_by_key(|(count, hash)| (std::cmp::Reverse(*count), *hash));
+    frequent.truncate(config.vocabulary);
+    frequent.into_iter().map(|(_, hash)| hash).collect()
+}
+
+/// Returns the number of passes in which to count at most `ngrams` different n-grams.
+fn passes(ngrams: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let available = memory::available().map_or(u64::MAX, |available| available.bytes);
+    let per_table = available / MEMORY_SHARE / ENTRY_BYTES / threads as u64;
+    let needed = ngrams.div_ceil(usize::try_from(per_table).unwrap_or(usize::MAX).max(1));
+    needed.max((ngrams / COUNTED_AT_ONCE).min(MAX_PASSES)).max(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config;
+
+    fn ngrams(fields: &str) -> NgramsConfig {
+        let yaml = format!("data: {{train: x}}\nmodel: {{ngrams: {{{fields}}}}}\n");
+        config::parse(&yaml, "test", &[]).unwrap().config.model.ngrams
+    }
+
+    fn tokenized(texts: &[String]) -> TokenizedTexts {
+        let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config;
+        TokenizedTexts::from_texts(texts, &config.text)
+    }
+
+    fn hash(words: &str) -> u64 {
+        words.split(' ').fold(0, |hash, word| mix(hash ^ word_hash(word)))
+    }
+
+    /// Python computes the same hash:
+    ///
+    /// ```python
+    /// M = 2**64 - 1
+    /// def word_hash(word):
+    ///     h = 0xCBF29CE484222325
+    ///     for byte in word.encode(): h = (h ^ byte) * 0x100000001B3 & M
+    ///     return h
+    /// def mix(z):
+    ///     z = z + 0x9E3779B97F4A7C15 & M
+    ///     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & M
+    ///     z = (z ^ z >> 27) * 0x94D049BB133111EB & M
+    ///     return z ^ z >> 31
+    /// print(hex(mix(mix(word_hash("not")) ^ word_hash("bad"))))
+    /// ```
+    #[test]
+    fn hashes_are_those_of_the_documented_algorithm() {
+        assert_eq!(word_hash("not"), 0x215A_D619_258E_9F4A);
+        assert_eq!(hash("not bad"), 0x7DCB_CFDD_E9E6_EEDB);
+    }
+
+    #[test]
+    fn ngrams_of_the_configured_sizes_are_visited() {
+        let words: Vec<u64> = ["a", "b", "c"].map(word_hash).to_vec();
+        let mut visited = Vec::new();
+        for_each_ngram(&words, &NgramSizes(vec![1, 3]), |start, size, hash| {
+            visited.push((start, size, hash));
+        });
+        let expected =
+            [(0, 1, hash("a")), (0, 3, hash("a b c")), (1, 1, hash("b")), (2, 1, hash("c"))];
+        assert_eq!(visited, expected);
+    }
+
+    #[test]
+    fn a_text_has_each_ngram_once() {
+        let texts = tokenized(&["a b a b".into(), "b a".into()]);
+        let config = ngrams("sizes: [1, 2], min_count: 1");
+        let index = NgramIndex::build(&texts, &[0, 1], &config).unwrap().unwrap();
+        assert_eq!(index.len(), 4, "a, b, a b, b a");
+        let mut rows = vec![7];
+        let words: Vec<u64> = ["a", "b", "a", "z", "b"].map(word_hash).to_vec();
+        assert_eq!(index.append_rows(&words, &mut rows), 4);
+        assert_eq!(rows, [7, 0, 1, 2, 3]);
+        assert_eq!(index.append_rows(&[], &mut rows), 0);
+    }
+
+    #[test]
+    fn buckets_need_no_texts() {
+        let config = ngrams("sizes: [1], buckets: 10");
+        let index = NgramIndex::build(&TokenizedTexts::default(), &[], &config).unwrap().unwrap();
+        assert_eq!((index.len(), index.hashes()), (10, None));
+        assert_eq!(index.row(hash("z")), Some((hash("z") % 10) as u32));
+        let off = ngrams("sizes: [], buckets: 10");
+        assert_eq!(NgramIndex::build(&TokenizedTexts::default(), &[], &off).unwrap(), None);
+    }
+
+    #[test]
+    fn texts_without_a_frequent_ngram_are_an_error() {
+        let texts = tokenized(&["a b".into()]);
+        let error = NgramIndex::build(&texts, &[0], &ngrams("sizes: [1]")).unwrap_err();
+        assert!(error.to_string().contains("model.ngrams.min_count"), "{error}");
+    }
+
+    proptest! {
+        /// N-grams are ranked by the number of texts that have them, however many threads count.
+        #[test]
+        fn frequent_ngrams_have_rows_by_rank(
+            texts in prop::collection::vec("[a-d]( [a-d]){0,9}", 1..30),
+            min_count in 1_u32..4,
+            size in 1_usize..40,
+        ) {
+            let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
+            for text in &texts {
+                let words: Vec<&str> = text.split(' ').collect();
+                let of_size = |size: usize| words.windows(size).map(|words| hash(&words.join(" ")));
+                let distinct: BTreeSet<u64> = [1, 2].into_iter().flat_map(of_size).collect();
+                distinct.into_iter().for_each(|ngram| *counts.entry(ngram).or_default() += 1);
+            }
+            let mut expected: Vec<u64> = counts.keys().copied().collect();
+            expected.retain(|ngram| counts[ngram] >= min_count);
+            expected.sort_by_key(|ngram| std::cmp::Reverse(counts[ngram]));
+            expected.truncate(size);
+            let config =
+                ngrams(&format!("sizes: [2, 1], min_count: {min_count}, vocabulary: {size}"));
+            let (all, tokenized) =
+                ((0..texts.len() as u32).collect::<Vec<_>>(), tokenized(&texts));
+            prop_assert_eq!(&count(&tokenized, &all, &config), &expected);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+            prop_assert_eq!(pool.install(|| count(&tokenized, &all, &config)), expected);
+        }
+    }
+}
