@@ -45,6 +45,7 @@ impl Branch {
             let is_top = index + 1 == layers.len();
             let per_token = index > 0 || !self.projects_distinct_words(mode);
             let gives_perturbation = index == 0 && mode.pass == Pass::First;
+            let has_perturbation = index == 0 && mode.pass == Pass::Perturbed && !per_token;
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
             let cells = &self.cells[index];
@@ -97,7 +98,7 @@ impl Branch {
                     let sum = &mut work.projected_gradient[direction];
                     let (gradients, columns) = (&*cache.gates, cell.gates_width());
                     self.instructions.run(ScatterAdd { sum, rows: &rows, gradients, columns });
-                    if !gives_perturbation {
+                    if !gives_perturbation && !has_perturbation {
                         continue;
                     }
                 }
@@ -113,15 +114,20 @@ impl Branch {
                     }
                 };
                 let columns = cell.inputs.next_multiple_of(self.lanes());
-                if per_token {
+                // The distinct words have their share at the end of the shard.
+                let inputs = if has_perturbation { &work.perturbation } else { &layer.inputs };
+                if per_token || has_perturbation {
                     self.instructions.run(WeightGradient {
                         sum: &mut gradient.input,
-                        left: &layer.inputs,
+                        left: inputs,
                         left_stride: columns,
                         right: gate_gradients,
                         depth: cell.inputs,
                         columns: cell.gates_width(),
                     });
+                }
+                if has_perturbation {
+                    continue;
                 }
                 let inputs = match direction {
                     0 => &mut layer.inputs_gradient,
@@ -217,7 +223,7 @@ impl Branch {
     pub fn end_shard(&self, work: &mut Workspace, mode: Mode) {
         let scale = self.word_scale(mode);
         if self.projects_distinct_words(mode) {
-            let mut other = AlignedVec::default();
+            let mut reverse = AlignedVec::default();
             for (direction, cell) in self.cells[0].iter().enumerate() {
                 let projected = &*work.projected_gradient[direction];
                 let gradient = &mut work.gradients[0][direction];
@@ -234,9 +240,7 @@ impl Branch {
                     continue;
                 }
                 let columns = self.padded_embedding_size();
-                // The perturbed pass has added its gradients to the words.
-                let is_first = direction == 0 && mode.pass == Pass::Only;
-                let inputs = if is_first { &mut work.word_gradients } else { &mut other };
+                let inputs = if direction == 0 { &mut work.word_gradients } else { &mut reverse };
                 inputs.resize(projected.len() / cell.gates_width() * columns);
                 self.instructions.run(InputGradient {
                     cell,
@@ -245,11 +249,8 @@ impl Branch {
                     inputs,
                     columns,
                 });
-                if !is_first {
-                    let sums = work.word_gradients.iter_mut();
-                    sums.zip(&*other).for_each(|(sum, value)| *sum += value);
-                }
             }
+            work.word_gradients.iter_mut().zip(&*reverse).for_each(|(sum, value)| *sum += value);
         }
         if scale != 1.0 {
             work.word_gradients.iter_mut().for_each(|value| *value *= scale);

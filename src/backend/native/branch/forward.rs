@@ -177,7 +177,8 @@ impl Branch {
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
             let cells = &self.cells[index];
-            let per_token = index > 0 || !self.projects_distinct_words(mode);
+            let is_perturbed = index == 0 && mode.pass == Pass::Perturbed;
+            let per_token = index > 0 || is_perturbed || !self.projects_distinct_words(mode);
             if per_token {
                 match below.last() {
                     Some(below) => self.concat_directions(block, below, &mut layer.inputs),
@@ -185,7 +186,7 @@ impl Branch {
                 }
                 self.apply_dropout(index, block, positions, mode, &mut layer.inputs);
             }
-            if index == 0 && mode.pass == Pass::Perturbed {
+            if is_perturbed {
                 let inputs = layer.inputs.iter_mut().zip(&**perturbation);
                 inputs.for_each(|(input, perturbation)| *input += perturbation);
             }

@@ -117,10 +117,9 @@ impl Branch {
     }
 
     /// Returns true if the bottom layer projects each distinct word once. Dropout of single
-    /// components and perturbations make every token different.
+    /// components makes every token different.
     pub(super) fn projects_distinct_words(&self, mode: Mode) -> bool {
-        let drops_components = mode.dropout.is_some() && self.input.embedding.dropout > 0.0;
-        !drops_components && mode.pass != Pass::Perturbed
+        mode.dropout.is_none() || self.input.embedding.dropout == 0.0
     }
 
     /// Factor of the words that word dropout keeps.
