@@ -355,6 +355,22 @@ mod tests {
     }
 
     #[test]
+    fn adversarial_training_and_concatenated_poolings_need_more_memory() {
+        let estimate = |model: &str, train: &str| {
+            let fields = format!("model: {{lstm: {{units: 64}}, {model}}}\ntrain: {{{train}}}");
+            training(&fields, 1_000, 2).0
+        };
+        let plain = estimate("pooling: mean", "optimizer: adam");
+        let adversarial = estimate("pooling: mean", "adversarial: {epsilon: 1}");
+        assert!(adversarial.activations as f64 > 1.3 * plain.activations as f64);
+        assert_eq!(adversarial.weights, plain.weights);
+        let attention = estimate("pooling: [mean, attention]", "optimizer: adam");
+        // The query, and the weights of its features in the head.
+        assert_eq!(attention.weights, plain.weights + 4 * (64 + 64));
+        assert_eq!(attention.optimizer, plain.optimizer + 2 * 4 * (64 + 64));
+    }
+
+    #[test]
     fn the_advice_names_the_settings_of_the_largest_part() {
         let advice = |length: usize, model: &str, vocabulary_size, classes| {
             let fields = format!("text: {{max_length: {length}}}\nmodel: {{{model}}}");
