@@ -115,7 +115,7 @@ impl Model {
         });
         for (branch, selected) in self.ngrams.iter().zip(ngrams) {
             if let Some(bags) = &batch.ngrams[branch.input] {
-                logits += branch.logits(selected, bags);
+                logits = logits + branch.logits(selected, bags);
             }
         }
         match logits.size()[1] {
