@@ -283,7 +283,8 @@ fn training_steps_agree_for_every_optimizer() {
     }
 }
 
-/// The models have several inputs and layers, frozen vectors, and padding in front, shared or not.
+/// The models have several inputs and layers, frozen vectors, n-grams, and padding in front, shared or
+/// not.
 #[test]
 fn adversarial_training_agrees() {
     let train = "train: {sparse_embedding: false, optimizer: sgd, adversarial: {epsilon: 2, weight: 0.6}}\n";
@@ -297,6 +298,8 @@ fn adversarial_training_agrees() {
          head: {dropout: 0}}\n",
         "model: {head: {dropout: 0}}\ninputs:\n  story: {embedding: {size: 4}, lstm: {units: 5}}\n  \
          question: {embedding: {size: 3, trainable: false}, lstm: {units: 2}}\n",
+        "model: {head: {dropout: 0}}\ninputs:\n  story: {lstm: null, ngrams: {sizes: [2], min_count: 1}}\n  \
+         question: {lstm: {units: 3}}\n  answer: {lstm: {units: 2}, ngrams: {sizes: [1], buckets: 5}}\n",
     ] {
         let case = Case::new(&format!("{model}{train}"), 3);
         let (data, model) = (case.data(), case.model());
