@@ -61,8 +61,10 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, mar
     }
     append_list(out, explanation, width);
     append_ngrams(out, explanation, width);
-    let attention: String = explanation.inputs.iter().map(attention_line).collect();
-    out.push(fold(&attention, width));
+    let attention: String = explanation.inputs.iter().filter_map(attention_line).collect();
+    if !attention.is_empty() {
+        out.push(fold(&format!("\n{attention}"), width));
+    }
     let words = || explanation.inputs.iter().flat_map(|input| &input.words);
     let has_marks = marks_unknown && words().any(|word| !word.known && word.span.is_some());
     let marks = format!("words marked {UNKNOWN} are not in the vocabulary");
@@ -154,11 +156,11 @@ fn side_lines(explanation: &Explanation, side: Side) -> Vec<String> {
     lines
 }
 
-/// Lists the words of a text with the largest attention weights; empty if the model has no attention.
-fn attention_line(input: &ExplainedText) -> String {
+/// Lists the words of a text with the largest attention weights, if the model has attention.
+fn attention_line(input: &ExplainedText) -> Option<String> {
     let words = input.ranked_by_attention();
     if words.is_empty() {
-        return String::new();
+        return None;
     }
     let word = |(word, weight): &(&ExplainedWord, f32)| {
         format!("{} {weight:.3}", truncate_middle(&printable(&word.word), WORD_WIDTH))
@@ -170,7 +172,7 @@ fn attention_line(input: &ExplainedText) -> String {
     }
     let name =
         input.input.as_ref().map_or(String::new(), |name| format!(" of {}", printable(name)));
-    format!("\nattention{name}: {}\n", listed.join(", "))
+    Some(format!("attention{name}: {}\n", listed.join(", ")))
 }
 
 fn summary(explanation: &Explanation) -> String {

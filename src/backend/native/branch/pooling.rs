@@ -243,12 +243,15 @@ impl WithSimd for PoolBackward<'_> {
                     let query_gradient = &mut attention.query_gradient[range];
                     for_each_state(block, cache, padded_units, |_, row, token, state| {
                         let text_token = text_token(block, direction, token);
+                        let weight = attention.weights[text_token];
                         let slope = attention.score_gradients[text_token];
-                        let to = &mut hidden_gradient[token * padded_units..][..units];
-                        let gradient = pooled.gradient(block, row, units);
-                        add(to, gradient, attention.weights[text_token]);
-                        add(to, query, slope);
-                        add(query_gradient, state, slope);
+                        let to = hidden_gradient[token * padded_units..][..units].iter_mut();
+                        let of_state = to.zip(pooled.gradient(block, row, units)).zip(query);
+                        let of_query = query_gradient.iter_mut().zip(state);
+                        for (((to, gradient), query), (sum, state)) in of_state.zip(of_query) {
+                            *to += weight * gradient + slope * query;
+                            *sum += slope * state;
+                        }
                     });
                 }
             }
