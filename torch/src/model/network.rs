@@ -109,15 +109,15 @@ impl Model {
             let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
             features.linear(weight, bias) // [B, 1] or [B, C]
         });
-        let mut logits = lstm.unwrap_or_else(|| {
+        let logits = lstm.unwrap_or_else(|| {
             let texts = &batch.inputs[0].padding.lengths;
             self.head_bias.unsqueeze(0).expand([texts.size()[0], -1], false)
         });
-        for (branch, selected) in self.ngrams.iter().zip(ngrams) {
-            if let Some(bags) = &batch.ngrams[branch.input] {
-                logits = logits + branch.logits(selected, bags);
-            }
-        }
+        let of_ngrams = self.ngrams.iter().zip(ngrams).filter_map(|(branch, selected)| {
+            Some(branch.logits(selected, batch.ngrams[branch.input].as_ref()?))
+        });
+        // Without an LSTM the logits are a view of the bias, to which nothing can be added in place.
+        let logits = of_ngrams.fold(logits, |sum, logits| sum + logits);
         match logits.size()[1] {
             1 => logits.squeeze_dim(1),
             _ => logits,
