@@ -6,12 +6,14 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 
+use super::open_model::OpenModel;
 use super::starter;
 use crate::backend::{
     Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
 };
 use crate::config::{self, Config, ConfigError, Override, Resolved, positive_integer};
-use crate::run::checkpoint::{Checkpoint, peek_config};
+use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::{SavedModel, peek_config};
 use crate::system::device::DeviceChoice;
 use crate::system::threads;
 
@@ -86,31 +88,32 @@ impl ComputeArgs {
         Compute { device: self.device, threads: self.threads, long_running }
     }
 
-    /// Opens a checkpoint, with overrides of its configuration, and the network of it. The files are
-    /// read and verified once, after the backend is chosen.
+    /// Opens a checkpoint or an ensemble, with overrides of its configuration, and its networks. The files
+    /// are read and verified once, after the backend is chosen by the configuration of the first member.
     ///
     /// # Errors
-    /// Returns an error if the checkpoint cannot be used, and those of [`ComputeArgs::start_training`].
+    /// Returns an error if the model cannot be used, and those of [`ComputeArgs::start_training`].
     pub fn open(
         &self,
         backends: &dyn Backends,
         path: &Path,
         overrides: &[Override],
         long_running: bool,
-    ) -> anyhow::Result<(Checkpoint, Box<dyn Inference>)> {
+    ) -> anyhow::Result<OpenModel> {
         let compute = self.compute(long_running);
         let config = peek_config(path, overrides);
         let started = config.map(|config| start(backends, &config, compute)).transpose()?;
-        let checkpoint = Checkpoint::open_with(path, overrides)?;
+        let saved = SavedModel::open(path, overrides)?;
         let backend = match started {
             Some(backend) => backend,
-            None => start(backends, &checkpoint.resolved.config, compute)?,
+            None => start(backends, saved.config(), compute)?,
         };
-        let spec = checkpoint.model_spec();
-        MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
-        let network = backend
-            .inference(&spec, checkpoint.weights()?)
-            .with_context(|| checkpoint.unusable())?;
-        Ok((checkpoint, network))
+        let network = |checkpoint: &Checkpoint| -> anyhow::Result<Box<dyn Inference>> {
+            let spec = checkpoint.model_spec();
+            MemoryEstimate::inference(&spec)?.check(&spec, "this model")?;
+            backend.inference(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
+        };
+        let networks = saved.members.iter().map(network).collect::<anyhow::Result<_>>()?;
+        Ok(OpenModel { saved, networks })
     }
 }

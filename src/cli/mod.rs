@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod devices;
+mod ensemble;
 mod evaluate;
 mod exit;
 mod explain;
@@ -14,10 +15,12 @@ mod export;
 mod habits;
 mod hints;
 mod import;
+mod open_model;
 mod output_directory;
 mod output_file;
 mod plot;
 mod predict;
+mod provenance;
 mod records;
 mod runs;
 mod serve;
@@ -51,7 +54,7 @@ Examples:
   tensorboard --logdir runs
 
 A checkpoint is a directory: runs/NAME/best or runs/NAME/last. A run, runs/NAME, stands for its best \
-checkpoint.
+checkpoint. An ensemble of checkpoints can be used like one.
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130/143/129 stopped by \
 Ctrl-C/SIGTERM/SIGHUP.";
 
@@ -85,6 +88,7 @@ impl Cli {
 enum Command {
     Train(train::TrainArgs),
     Sweep(sweep::SweepArgs),
+    Ensemble(ensemble::EnsembleArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     Explain(explain::ExplainArgs),
@@ -110,6 +114,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),
         Command::Sweep(args) => sweep::run(args),
+        Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),
         Command::Predict(args) => predict::run(args, backends),
         Command::Explain(args) => explain::run(args),

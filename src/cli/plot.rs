@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
 
 use super::exit::SUCCESS;
@@ -23,6 +23,7 @@ use crate::run::comparison::{ComparisonGroups, ranking_metric};
 use crate::run::directory::RunDirectory;
 use crate::run::listing::{find, is_run};
 use crate::run::report::RunReport;
+use crate::run::saved_model::is_ensemble;
 use crate::system::threads;
 use crate::text::{Encoder, OOV, START};
 
@@ -237,6 +238,10 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
     if !run.path().is_dir() {
         bail!("there is no directory \"{path}\"");
     }
+    ensure!(
+        !is_ensemble(run.path()),
+        "\"{path}\" is an ensemble of checkpoints, which has no curves"
+    );
     if is_checkpoint(run.path()) {
         bail!("\"{path}\" is a checkpoint; pass its run, the directory that contains it");
     }

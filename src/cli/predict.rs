@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
+use super::open_model::OpenModel;
 use super::records::{csv_record, tsv_record};
 use super::texts::{TextArgs, TextsCheck};
 use crate::backend::Backends;
@@ -52,7 +53,7 @@ const LABEL_WIDTH: usize = 32;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
-    /// Checkpoint, or run (uses its best checkpoint)
+    /// Checkpoint, run (uses its best checkpoint) or ensemble
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
@@ -88,10 +89,11 @@ enum OutputFormat {
 /// Runs the command.
 pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let streams = args.reads_a_stream();
-    let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], streams)?;
+    let OpenModel { saved, networks } =
+        args.compute.open(backends, &args.checkpoint, &[], streams)?;
     let file = args.texts.file.clone().unwrap_or_else(|| "-".into());
-    let mut check = TextsCheck::new(&file, &checkpoint);
-    let classifier = &Classifier::new(checkpoint, network);
+    let mut check = TextsCheck::new(&file, &saved);
+    let classifier = &Classifier::new(saved, networks);
     let columns = TextColumns::of(classifier.config());
     // Scripts need whole labels.
     let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
@@ -236,8 +238,8 @@ impl Writer<'_> {
             return Ok(Counts::default());
         }
         let mut out = String::new();
-        let inputs = classifier.encode(texts)?;
-        let predictions = classifier.predict_encoded(&inputs, batch_size, self.top)?;
+        let encoded = classifier.encode(texts)?;
+        let predictions = classifier.predict_encoded(&encoded, batch_size, self.top)?;
         for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
             out += &self.row(&texts, prediction)?;
@@ -250,7 +252,7 @@ impl Writer<'_> {
         let is_empty =
             |example: &usize| texts.iter().any(|texts| texts[*example].trim().is_empty());
         let empty = (0..examples).filter(is_empty).count();
-        let unknown = classifier.unknown_examples(&inputs).saturating_sub(empty);
+        let unknown = classifier.unknown_examples(&encoded).saturating_sub(empty);
         Ok(Counts { examples, empty, unknown })
     }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
+use super::open_model::OpenModel;
 use crate::backend::Backends;
 use crate::explanation::Explainer;
 use crate::prediction::Classifier;
@@ -32,7 +33,7 @@ seconds later. A second signal stops it at once.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
-    /// Checkpoint, or run (uses its best checkpoint)
+    /// Checkpoint, run (uses its best checkpoint) or ensemble
     checkpoint: PathBuf,
     #[command(flatten)]
     server: ServerOptions,
@@ -42,9 +43,9 @@ pub struct ServeArgs {
 
 /// Serves until a signal arrives.
 pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let (checkpoint, network) = args.compute.open(backends, &args.checkpoint, &[], true)?;
-    let explainer = Explainer::new(&checkpoint)?;
-    let classifier = Classifier::new(checkpoint, network);
+    let OpenModel { saved, networks } = args.compute.open(backends, &args.checkpoint, &[], true)?;
+    let explainer = Explainer::new(&saved)?;
+    let classifier = Classifier::new(saved, networks);
     serve(args.server, &args.checkpoint, &classifier, explainer)?;
     Ok(SUCCESS)
 }

@@ -16,6 +16,7 @@ use crate::io::input::{conversion, inner_extension, open};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::is_run;
+use crate::run::saved_model::is_ensemble;
 
 /// Number of bytes at the start of a data file that are examined.
 const BYTES: u64 = 1 << 20;
@@ -31,6 +32,9 @@ pub fn explain(error: ConfigError, path: &Path) -> ConfigError {
 
 fn instead_of_configuration(path: &Path) -> Option<String> {
     let shown = path.display();
+    if is_ensemble(path) {
+        return Some(format!("\"{shown}\" is an ensemble of checkpoints, not a configuration"));
+    }
     let run = if is_checkpoint(path) { path.parent()? } else { path };
     if is_checkpoint(path) || path.is_dir() && is_run(path) {
         let (run, program) = (quoted_path(run), program());

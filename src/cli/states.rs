@@ -23,6 +23,7 @@ use crate::output::{message, note, print, print_json, terminal_width};
 use crate::plot::states::{Gates, MAX_TEXTS, StatesPlot, draw};
 use crate::plot::{Picture, Theme};
 use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::SavedModel;
 use crate::system::threads;
 use crate::text::{LocatedToken, OOV, PAD, join_columns};
 
@@ -144,16 +145,17 @@ struct DirectionStates {
 /// Runs the command.
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     threads::set_count(None)?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let model = SavedModel::from(Checkpoint::open(&args.checkpoint)?);
+    let checkpoint = &model.members[0];
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;
     for path in &args.to {
         let config = &checkpoint.resolved.config;
         output_file::check("--to", path, config, args.texts.file.as_deref())?;
     }
-    let explainer = Explainer::new(&checkpoint)?;
+    let explainer = Explainer::new(&model)?;
     let inputs = &checkpoint.resolved.config.inputs;
-    let texts = args.texts.read(&checkpoint)?;
+    let texts = args.texts.read(&model)?;
     if let Some(input) = inputs.iter().find(|input| !input.has_lstm()) {
         let name =
             input.name.as_ref().map_or("the model".to_owned(), |name| format!("the input {name}"));
@@ -174,7 +176,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     let mut all = Vec::new();
     for (input, parts) in inputs.column_indices().iter().enumerate() {
         for (text, probabilities) in join_columns(&texts, parts).iter().zip(&probabilities) {
-            let mut states = text_states(&checkpoint, &explainer, input, text.clone(), args.layer)?;
+            let mut states = text_states(checkpoint, &explainer, input, text.clone(), args.layer)?;
             states.probabilities.clone_from(&probabilities[input]);
             states.notes().iter().for_each(note);
             all.push(states);

@@ -13,7 +13,7 @@ use crate::output::note;
 use crate::output::shell::{quoted, quoted_path};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
-use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::SavedModel;
 
 /// Number of lines that are parsed at once.
 const LINES: usize = 1 << 10;
@@ -33,13 +33,13 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
-    /// Returns all texts of each column of the model in `checkpoint`.
+    /// Returns all texts of each column of a model.
     ///
     /// # Errors
     /// Returns an error if there are no texts, if they do not fit the columns or if the file cannot be
     /// read.
-    pub fn read(self, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Vec<String>>> {
-        let columns = &TextColumns::of(&checkpoint.resolved.config);
+    pub fn read(self, model: &SavedModel) -> anyhow::Result<Vec<Vec<String>>> {
+        let columns = &TextColumns::of(model.config());
         let Some(file) = self.file else {
             let texts = columns.from_arguments(self.texts, self.inputs)?;
             if texts[0].is_empty() {
@@ -51,7 +51,7 @@ impl TextArgs {
         };
         let mut all = vec![Vec::new(); columns.names().len()];
         let mut lines = TextLines::open(&file, LINES)?;
-        let mut check = TextsCheck::new(&file, checkpoint);
+        let mut check = TextsCheck::new(&file, model);
         loop {
             let first = lines.count() + 1;
             let Some(texts) = lines.next_batch(LINES)? else { break };
@@ -78,18 +78,19 @@ pub struct TextsCheck {
     file: PathBuf,
     recognizer: Recognizer,
     config: Config,
-    checkpoint: PathBuf,
+    /// Directory of the model.
+    model: PathBuf,
 }
 
 impl TextsCheck {
-    /// Creates the check of `file` with texts for the model in `checkpoint`.
-    pub fn new(file: &Path, checkpoint: &Checkpoint) -> Self {
-        let config = &checkpoint.resolved.config;
+    /// Creates the check of `file` with texts for a model.
+    pub fn new(file: &Path, model: &SavedModel) -> Self {
+        let config = model.config();
         Self {
             file: file.to_owned(),
-            recognizer: Recognizer::new(config, &checkpoint.labels),
+            recognizer: Recognizer::new(config, model.labels()),
             config: config.clone(),
-            checkpoint: checkpoint.path.clone(),
+            model: model.path.clone(),
         }
     }
 
@@ -164,7 +165,7 @@ impl TextsCheck {
         format!(
             "to score a file with labels: {} evaluate {} --data {data}{sets}",
             program(),
-            quoted_path(&relative(&self.checkpoint)),
+            quoted_path(&relative(&self.model)),
         )
     }
 }

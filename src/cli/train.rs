@@ -32,6 +32,7 @@ use crate::run::checkpoint::{self, Checkpoint, is_checkpoint, peek_config};
 use crate::run::directory::RunDirectory;
 use crate::run::new_run::NewRun;
 use crate::run::progress::StopReason;
+use crate::run::saved_model::is_ensemble;
 use crate::run::summary::RunSummary;
 use crate::system::allocator;
 use crate::system::memory::resident;
@@ -204,6 +205,12 @@ impl Session<'_> {
                 if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display()
             );
         }
+        ensure!(
+            !is_ensemble(path),
+            "\"{}\" is an ensemble of checkpoints, not a run: resume the runs of its members, and combine them \
+             again",
+            path.display()
+        );
         let run = RunDirectory::open(path);
         ensure!(run.can_resume(), "\"{}\" is not a run: config.yaml is missing", path.display());
         // The backend starts before the directory is locked, because it may replace this process with

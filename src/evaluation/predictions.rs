@@ -1,10 +1,12 @@
 //! Predictions for examples with known labels.
 
+use std::borrow::Cow;
+
 use crate::backend::Inference;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{LossFunction, Objective, argmax, check_finite};
+use crate::objective::{Averaging, Combination, LossFunction, Objective, argmax, check_finite};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -47,6 +49,28 @@ impl Predictions {
             targets: data.targets.clone(),
             tokens: tokens.collect(),
         }
+    }
+
+    /// Combines the predictions of one or more models for the same examples. The sequence lengths are those
+    /// of the first model.
+    pub fn combine(mut models: Vec<Self>, combination: &Combination) -> Self {
+        let rows: Vec<&[f64]> = models.iter().map(|model| &model.log_probabilities[..]).collect();
+        let combined = match combination.combine(&rows, models[0].classes) {
+            Cow::Owned(combined) => Some(combined),
+            // Those of the only model.
+            Cow::Borrowed(_) => None,
+        };
+        let mut first = models.swap_remove(0);
+        first.log_probabilities = combined.unwrap_or(first.log_probabilities);
+        first
+    }
+
+    /// Chooses the weights with which the predictions of several models for the same examples have the
+    /// smallest loss.
+    pub fn choose_weights(models: &[Self], averaging: Averaging) -> Combination {
+        let first = &models[0];
+        let rows: Vec<&[f64]> = models.iter().map(|model| &model.log_probabilities[..]).collect();
+        Combination::fit(averaging, &rows, first.classes, &first.targets)
     }
 
     /// Number of examples.

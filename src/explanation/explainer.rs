@@ -1,6 +1,14 @@
 //! Explains predictions of a checkpoint.
 
-use super::attribution::{ExplainedText, ExplainedWord, Explanation, Method};
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+
+use super::alignment::{Unit, units};
+use super::attribution::{
+    ExplainedNgram, ExplainedText, ExplainedWord, Explanation, Integration, Method,
+};
+use super::encoded_models::EncodedModels;
 use super::integrated_gradients::{Integrated, integrated_gradients};
 use super::leave_one_out::leave_one_out;
 use super::model::{EncodedExample, Model, words};
@@ -9,42 +17,68 @@ use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
 use crate::config::Inputs;
-use crate::objective::{argmax, check_finite, log_odds};
+use crate::objective::{Averaging, Combination, argmax, check_finite, log_odds};
 use crate::prediction::{native_inference, top_classes};
 use crate::run::checkpoint::Checkpoint;
-use crate::text::{Corpus, LocatedText, LocatedToken, OOV, join_columns};
+use crate::run::saved_model::SavedModel;
+use crate::text::{Corpus, LocatedText, OOV, join_columns};
 
-/// Explains predictions of a model.
+/// Explains predictions of a model, or of an ensemble of several.
 pub struct Explainer {
-    pub(super) model: Model,
+    /// At least one. Their inputs have the same columns.
+    pub(super) models: Vec<Model>,
+    pub(super) combination: Combination,
+}
+
+/// Contributions of the units and n-grams of each input.
+struct Attribution {
+    units: Vec<Vec<f64>>,
+    ngrams: Vec<Vec<ExplainedNgram>>,
+    integration: Option<Integration>,
 }
 
 impl Explainer {
-    /// Loads the model of a checkpoint.
+    /// Loads the models of a checkpoint or of an ensemble.
     ///
     /// # Errors
     /// Returns an error if the weights do not fit the configuration.
-    pub fn new(checkpoint: &Checkpoint) -> anyhow::Result<Self> {
-        let model = Model {
-            config: checkpoint.resolved.config.clone(),
-            encoders: checkpoint.encoders.clone(),
-            labels: checkpoint.labels.clone(),
-            classifier: native_inference(checkpoint)?,
+    pub fn new(saved: &SavedModel) -> anyhow::Result<Self> {
+        let model = |checkpoint: &Checkpoint| -> anyhow::Result<Model> {
+            Ok(Model {
+                config: checkpoint.resolved.config.clone(),
+                encoders: checkpoint.encoders.clone(),
+                labels: checkpoint.labels.clone(),
+                classifier: native_inference(checkpoint)?,
+            })
         };
-        Ok(Self { model })
+        let models = saved.members.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Self { models, combination: saved.combination.clone() })
     }
 
-    /// Inputs of the model.
+    /// Inputs of the model; of the first one of an ensemble.
     pub fn inputs(&self) -> &Inputs {
-        &self.model.config.inputs
+        &self.models[0].config.inputs
     }
 
     /// Label of each class.
     pub fn labels(&self) -> &[String] {
-        &self.model.labels
+        &self.models[0].labels
     }
 
-    /// Returns the states of input `input` over one text.
+    /// Attribution methods that apply to the model, the default one first.
+    ///
+    /// Integrated gradients of an ensemble are the weighted means of those of its models. This is exact if its
+    /// log-odds are the weighted means: with two classes, and averaged log-odds.
+    pub fn methods(&self) -> &[Method] {
+        let is_linear =
+            self.combination.averaging == Averaging::LogOdds && self.labels().len() == 2;
+        match self.models.len() == 1 || is_linear {
+            true => &[Method::IntegratedGradients, Method::LeaveOneOut],
+            false => &[Method::LeaveOneOut],
+        }
+    }
+
+    /// Returns the states of input `input` over one text; those of the first model of an ensemble.
     ///
     /// # Errors
     /// Returns an error if the weights overflow.
@@ -54,7 +88,7 @@ impl Explainer {
         corpus: &Corpus,
         example: u32,
     ) -> anyhow::Result<SequenceStates> {
-        let sequence = self.model.classifier.states(input, corpus, example);
+        let sequence = self.models[0].classifier.states(input, corpus, example);
         for states in sequence.layers.iter().flatten() {
             let hidden = states.hidden.iter().flatten();
             let gates = states.gate_means.iter().flatten();
@@ -69,78 +103,151 @@ impl Explainer {
     /// one. `texts` has the text of each column.
     ///
     /// # Errors
-    /// Returns an error if the weights do not fit the configuration or overflow.
+    /// Returns an error if the method does not apply to this ensemble (see [`Explainer::methods`]), or if the
+    /// weights do not fit the configuration or overflow.
     pub fn explain(
         &self,
         texts: &[String],
         class: Option<usize>,
-        method: Method,
+        method: impl Into<Option<Method>>,
     ) -> anyhow::Result<Explanation> {
-        let model = &self.model;
+        let method = method.into().unwrap_or(self.methods()[0]);
+        ensure!(
+            self.methods().contains(&method),
+            "integrated gradients explain ensembles of two classes that average log-odds; use leave-one-out, \
+             or explain one of the members"
+        );
         let columns: Vec<Vec<String>> = texts.iter().map(|text| vec![text.clone()]).collect();
-        let indices = model.config.inputs.column_indices();
+        let indices = self.inputs().column_indices();
         let texts: Vec<String> =
             indices.iter().map(|indices| join_columns(&columns, indices).concat()).collect();
-        let encoded = model.encoders.iter().zip(&texts);
-        let located: Vec<LocatedText> =
-            encoded.map(|(encoder, text)| encoder.locate(text)).collect();
-        let encode = |(input, text): (usize, &LocatedText)| model.encode(input, [&words(text)]);
-        let corpora: Vec<Corpus> = located.iter().enumerate().map(encode).collect();
-        let row = model.classifier.log_probabilities(&corpora, &[0]);
+        let located: Vec<Vec<LocatedText>> = self
+            .models
+            .iter()
+            .map(|model| {
+                let encoded = model.encoders.iter().zip(&texts);
+                encoded.map(|(encoder, text)| encoder.locate(text)).collect()
+            })
+            .collect();
+        let corpora = |(model, located): (&Model, &Vec<LocatedText>)| -> Vec<Corpus> {
+            let encode = |(input, text): (usize, &LocatedText)| model.encode(input, [&words(text)]);
+            located.iter().enumerate().map(encode).collect()
+        };
+        let corpora: Vec<Vec<Corpus>> = self.models.iter().zip(&located).map(corpora).collect();
+        let rows = self.models.iter().zip(&corpora);
+        let rows: Vec<Vec<f64>> = rows
+            .map(|(model, corpora)| model.classifier.log_probabilities(corpora, &[0]))
+            .collect();
+        let slices: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        let row = self.combination.combine(&slices, self.labels().len());
         check_finite(row.iter().copied())?;
         let class = class.unwrap_or_else(|| argmax(&row));
-        let example = EncodedExample { texts: located, class, log_odds: log_odds(&row, class) };
-        let mut ngrams = vec![Vec::new(); texts.len()];
-        let (contributions, integration) =
-            match method {
-                Method::IntegratedGradients => {
-                    let Integrated { mut words, logits, integration } =
-                        integrated_gradients(model, &example)?;
-                    for (input, (text, words)) in texts.iter().zip(&mut words).enumerate() {
-                        let located = &example.texts[input];
-                        ngrams[input] = TextNgrams::of(model, input, located, logits.len())
-                            .attribute(&logits, (text, located), words);
-                    }
-                    (words, Some(integration))
-                }
-                Method::LeaveOneOut => (leave_one_out(model, &example), None),
-            };
+        let example = |(texts, row): (Vec<LocatedText>, &Vec<f64>)| EncodedExample {
+            texts,
+            class,
+            log_odds: log_odds(row, class),
+        };
+        let encoded = EncodedModels {
+            models: &self.models,
+            combination: &self.combination,
+            examples: located.into_iter().zip(&rows).map(example).collect(),
+            class,
+            log_odds: log_odds(&row, class),
+        };
+        let units: Vec<Vec<Unit>> = (0..texts.len())
+            .map(|input| {
+                let texts = encoded.examples.iter().map(|example| &example.texts[input]);
+                units(&texts.collect::<Vec<_>>())
+            })
+            .collect();
+        let Attribution { units: contributions, ngrams, integration } = match method {
+            Method::IntegratedGradients => self.integrate(&encoded, &texts, &units)?,
+            Method::LeaveOneOut => Attribution {
+                units: leave_one_out(&encoded, &units),
+                ngrams: vec![Vec::new(); texts.len()],
+                integration: None,
+            },
+        };
         check_finite(contributions.iter().flatten().copied())?;
         let largest = contributions
             .iter()
             .flatten()
             .fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        let explained = texts.into_iter().zip(example.texts).zip(contributions).zip(ngrams);
-        let explained = explained.enumerate();
-        // Truncated words are shown only if n-grams include them.
-        let ngrams_are_read = |input: usize| model.encoders[input].ngrams().is_some();
-        let inputs = explained.map(|(input, (((text, located), contributions), ngrams))| {
-            let tokens_unread = located.truncated.len();
-            let read: Vec<usize> = match ngrams_are_read(input) {
-                true => located.read().collect(),
-                false => (0..located.ids().len()).collect(),
-            };
-            let mut words = self.words(input, &text, located, contributions);
-            self.add_attention(input, &corpora[input], &read, &mut words)?;
-            Ok(ExplainedText {
-                input: model.config.inputs[input].name.clone(),
-                words,
-                tokens_unread,
-                text,
-                ngrams,
-            })
-        });
+        let explained = texts.into_iter().zip(units).zip(contributions).zip(ngrams);
+        let inputs =
+            explained.enumerate().map(|(input, (((text, units), contributions), ngrams))| {
+                let truncated =
+                    encoded.examples.iter().map(|example| example.texts[input].truncated.len());
+                let mut words = explained_words(&encoded, input, &text, &units, &contributions);
+                if let [example] = &encoded.examples[..] {
+                    // Truncated words are shown only if n-grams include them.
+                    let read: Vec<usize> = match self.models[0].encoders[input].ngrams() {
+                        Some(_) => example.texts[input].read().collect(),
+                        None => (0..example.texts[input].ids().len()).collect(),
+                    };
+                    self.add_attention(input, &corpora[0][input], &read, &mut words)?;
+                }
+                Ok(ExplainedText {
+                    input: self.inputs()[input].name.clone(),
+                    words,
+                    tokens_unread: truncated.min().unwrap_or(0),
+                    text,
+                    ngrams,
+                })
+            });
         Ok(Explanation {
-            label: model.labels[class].clone(),
+            label: self.labels()[class].clone(),
             probability: row[class].exp(),
-            classes: top_classes(&model.labels, &row, usize::MAX),
-            log_odds: example.log_odds,
+            classes: top_classes(self.labels(), &row, usize::MAX),
+            log_odds: encoded.log_odds,
             method,
             integration,
             inputs: inputs.collect::<anyhow::Result<_>>()?,
             largest,
-            pair: model.labels.clone().try_into().ok(),
+            pair: self.labels().to_vec().try_into().ok(),
         })
+    }
+
+    /// Computes the weighted mean of the integrated gradients of all models.
+    fn integrate(
+        &self,
+        encoded: &EncodedModels,
+        texts: &[String],
+        units: &[Vec<Unit>],
+    ) -> anyhow::Result<Attribution> {
+        let mut contributions: Vec<Vec<f64>> =
+            units.iter().map(|units| vec![0.0; units.len()]).collect();
+        let mut ngrams: Vec<Vec<ExplainedNgram>> = vec![Vec::new(); texts.len()];
+        let mut whole = Integration { baseline_log_odds: 0.0, steps: 0, completeness_gap: 0.0 };
+        for (index, (model, example)) in encoded.iter().enumerate() {
+            let weight = self.combination.weights[index];
+            let Integrated { mut words, logits, integration } =
+                integrated_gradients(model, example)?;
+            whole.baseline_log_odds += weight * integration.baseline_log_odds;
+            whole.completeness_gap += weight * integration.completeness_gap;
+            whole.steps += integration.steps;
+            for (input, (text, words)) in texts.iter().zip(&mut words).enumerate() {
+                let located = &example.texts[input];
+                let of_text = TextNgrams::of(model, input, located, logits.len()).attribute(
+                    &logits,
+                    (text, located),
+                    words,
+                );
+                ngrams[input].extend(of_text.into_iter().map(|ngram| ExplainedNgram {
+                    contribution: weight * ngram.contribution,
+                    ..ngram
+                }));
+                for (sum, unit) in contributions[input].iter_mut().zip(&units[input]) {
+                    for token in &unit.tokens[index] {
+                        *sum += weight * words[*token];
+                    }
+                }
+            }
+        }
+        if self.models.len() > 1 {
+            ngrams = ngrams.into_iter().map(added_up).collect();
+        }
+        Ok(Attribution { units: contributions, ngrams, integration: Some(whole) })
     }
 
     /// Adds the weights of attention pooling to the words of a text, the only one of `corpus`.
@@ -170,37 +277,54 @@ impl Explainer {
     /// # Errors
     /// Returns an error if the weights overflow.
     pub fn prefix_probabilities(&self, texts: &[String]) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let probabilities = prefix_probabilities(&self.model, texts);
+        let probabilities = prefix_probabilities(&self.models[0], texts);
         check_finite(probabilities.iter().flatten().flatten().copied())?;
         Ok(probabilities)
     }
+}
 
-    fn words(
-        &self,
-        input: usize,
-        text: &str,
-        located: LocatedText,
-        contributions: Vec<f64>,
-    ) -> Vec<ExplainedWord> {
-        let is_shown: Vec<bool> = match self.model.encoders[input].ngrams() {
-            Some(_) => vec![true; located.tokens.len()],
-            None => {
-                let truncated = &located.truncated;
-                (0..located.tokens.len()).map(|token| !truncated.contains(&token)).collect()
+/// Returns the words of a text that a model reads.
+fn explained_words(
+    encoded: &EncodedModels,
+    input: usize,
+    text: &str,
+    units: &[Unit],
+    contributions: &[f64],
+) -> Vec<ExplainedWord> {
+    let word = |(unit, contribution): (&Unit, &f64)| {
+        let mut known = false;
+        let mut special = String::new();
+        for ((model, example), tokens) in encoded.iter().zip(&unit.tokens) {
+            for token in tokens {
+                let id = example.texts[input].tokens[*token].id;
+                known |= id != OOV;
+                if unit.span.is_none() {
+                    special = model.encoders[input].vocabulary().words()[id as usize].to_string();
+                }
             }
-        };
-        let vocabulary = self.model.encoders[input].vocabulary().words();
-        let word = |token: LocatedToken, contribution| ExplainedWord {
-            word: match &token.span {
-                Some(span) => text[span.clone()].to_owned(),
-                None => vocabulary[token.id as usize].to_string(),
-            },
-            known: token.id != OOV,
-            span: token.span,
-            contribution,
+        }
+        let word = unit.span.clone().map_or(special, |span| text[span].to_owned());
+        ExplainedWord {
+            word,
+            known,
+            span: unit.span.clone(),
+            contribution: *contribution,
             attention: None,
-        };
-        let words = located.tokens.into_iter().zip(contributions).zip(is_shown);
-        words.filter(|(_, shown)| *shown).map(|((token, value), _)| word(token, value)).collect()
+        }
+    };
+    let units = units.iter().zip(contributions);
+    units.filter(|(unit, _)| encoded.is_read(input, unit)).map(word).collect()
+}
+
+/// Adds up the contributions of equal n-grams, and sorts them by falling size.
+fn added_up(ngrams: Vec<ExplainedNgram>) -> Vec<ExplainedNgram> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for ExplainedNgram { ngram, contribution } in ngrams {
+        *sums.entry(ngram).or_default() += contribution;
     }
+    let sums = sums.into_iter();
+    let mut ngrams: Vec<ExplainedNgram> =
+        sums.map(|(ngram, contribution)| ExplainedNgram { ngram, contribution }).collect();
+    ngrams.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+    ngrams
 }

@@ -1,7 +1,9 @@
 //! Explanations of predictions: the contribution of each word, in log-odds of a class. How a
 //! network computes belongs to the backends.
 
+mod alignment;
 mod attribution;
+mod encoded_models;
 mod explainer;
 mod integrated_gradients;
 mod leave_one_out;

@@ -9,6 +9,7 @@ use super::*;
 use crate::backend::native::NativeInference;
 use crate::config;
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
+use crate::objective::{Averaging, Combination};
 use crate::random::mix;
 use crate::text::{Encoders, word_hash};
 
@@ -32,7 +33,8 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     }
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
     let classifier = NativeInference::new(&spec, weights).unwrap();
-    Explainer { model: Model { config, encoders, labels, classifier } }
+    let combination = Combination::equal(Averaging::LogOdds, 1);
+    Explainer { models: vec![Model { config, encoders, labels, classifier }], combination }
 }
 
 const MODELS: [(&str, usize); 11] = [
@@ -99,11 +101,11 @@ fn contributions_add_up_to_the_difference_in_log_odds() {
 #[test]
 fn jumps_are_integrated_with_more_points() {
     let mut explainer = explainer(MODELS[5].0, 2);
-    let mut weights: Vec<NamedTensor> = explainer.model.classifier.weights().cloned().collect();
+    let mut weights: Vec<NamedTensor> = explainer.models[0].classifier.weights().cloned().collect();
     for tensor in &mut weights {
         tensor.values.iter_mut().for_each(|value| *value *= 5.0);
     }
-    let model = &mut explainer.model;
+    let model = &mut explainer.models[0];
     let vocabulary_sizes = model.encoders.vocabulary_sizes();
     let ngram_counts = model.encoders.ngram_counts();
     let spec = ModelSpec { config: &model.config, vocabulary_sizes, ngram_counts, classes: 2 };
@@ -129,15 +131,16 @@ fn derivatives_match_finite_differences() {
         let texts = texts(&explainer);
         for (input, text) in texts.iter().enumerate() {
             let words: Vec<&str> = text.split(' ').collect();
-            let derivatives = probes::derivatives(&explainer.model, &texts, 0.5).remove(input);
+            let derivatives = probes::derivatives(&explainer.models[0], &texts, 0.5).remove(input);
             if !explainer.inputs()[input].has_lstm() {
                 assert!(derivatives.is_empty());
                 continue;
             }
             assert_eq!(derivatives.len(), words.len());
             for (word, actual) in derivatives.iter().enumerate() {
-                let moved =
-                    |by| probes::log_odds_with(&explainer.model, &texts, 0.5, (input, word), by);
+                let moved = |by| {
+                    probes::log_odds_with(&explainer.models[0], &texts, 0.5, (input, word), by)
+                };
                 let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
                 assert!((actual - expected).abs() < 1e-3, "{fields}, {word}: {actual}, {expected}");
             }
@@ -215,12 +218,12 @@ fn words_have_their_positions_in_the_text() {
 #[test]
 fn contributions_of_ngrams_are_exact() {
     let explainer = explainer("model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}", 2);
-    let weights: Vec<&NamedTensor> = explainer.model.classifier.weights().collect();
+    let weights: Vec<&NamedTensor> = explainer.models[0].classifier.weights().collect();
     let tensor = |name: &str| {
         weights.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.values).unwrap()
     };
     let (weight, value) = (tensor("ngrams.weight"), tensor("ngrams.value"));
-    let index = explainer.model.encoders[0].ngrams().unwrap();
+    let index = explainer.models[0].encoders[0].ngrams().unwrap();
     let logit = |ngram: &str| {
         let hash = ngram.split(' ').fold(0, |hash, word| mix(hash ^ word_hash(word)));
         let row = index.row(hash).unwrap() as usize;
@@ -256,5 +259,63 @@ fn truncated_words_contribute_to_ngrams() {
             (3, 1)
         );
         assert_ne!(explanation.inputs[0].words[2].contribution, 0.0);
+    }
+}
+
+/// Combines models of words and of characters, which truncate at different places.
+fn ensemble(averaging: Averaging, classes: usize) -> Explainer {
+    let fields = [
+        "text: {start_token: true}\nmodel: {embedding: {size: 5}, lstm: {units: 4}}",
+        "text: {tokenizer: characters, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 2}}",
+        "model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}",
+    ];
+    let models = fields.into_iter().flat_map(|fields| explainer(fields, classes).models).collect();
+    Explainer { models, combination: Combination::weighted(averaging, &[3.0, 5.0, 2.0]).unwrap() }
+}
+
+#[test]
+fn contributions_to_averaged_log_odds_are_weighted_means() {
+    let ensemble = ensemble(Averaging::LogOdds, 2);
+    // One model reads spaces, and no model splits "bcd" for the others.
+    let texts = ["a bcd a, h i".to_owned()];
+    let explanation = ensemble.explain(&texts, Some(1), None).unwrap();
+    assert_eq!(explanation.method, Method::IntegratedGradients);
+    let integration = explanation.integration.unwrap();
+    let sum: f64 = contributions(&explanation).iter().sum();
+    let difference = explanation.log_odds - integration.baseline_log_odds;
+    assert!((sum - difference - integration.completeness_gap).abs() < 1e-6);
+    assert!(integration.completeness_gap.abs() < 0.02);
+    let words: Vec<&str> =
+        explanation.inputs[0].words.iter().map(|word| word.word.as_str()).collect();
+    assert_eq!(words, ["<start>", "a", " ", "bcd", "a", ",", " ", "h", " ", "i"]);
+    let alone = |model: usize| {
+        let mut weights = [0.0; 3];
+        weights[model] = 1.0;
+        let combination = Combination::weighted(Averaging::LogOdds, &weights).unwrap();
+        let Explainer { models, .. } = self::ensemble(Averaging::LogOdds, 2);
+        Explainer { models, combination }.explain(&texts, Some(1), None).unwrap()
+    };
+    let alone: Vec<Explanation> = (0..3).map(alone).collect();
+    for (index, contribution) in contributions(&explanation).into_iter().enumerate() {
+        let weighted = [0.3, 0.5, 0.2].into_iter().zip(&alone);
+        let expected: f64 = weighted.map(|(w, alone)| w * contributions(alone)[index]).sum();
+        assert!((contribution - expected).abs() < 1e-9, "word {index}");
+    }
+}
+
+#[test]
+fn leaving_a_word_of_an_ensemble_out_is_exact() {
+    for (averaging, classes) in [(Averaging::Probabilities, 3), (Averaging::LogOdds, 3)] {
+        let ensemble = ensemble(averaging, classes);
+        let log_odds = |text: &str| {
+            ensemble.explain(&[text.to_owned()], Some(1), Method::LeaveOneOut).unwrap().log_odds
+        };
+        let explanation = ensemble.explain(&["a bc h".to_owned()], Some(1), None).unwrap();
+        assert_eq!(explanation.method, Method::LeaveOneOut);
+        let word = explanation.inputs[0].words.iter().find(|word| word.word == "bc").unwrap();
+        let expected = log_odds("a bc h") - log_odds("a  h");
+        assert!((word.contribution - expected).abs() < 1e-6, "{averaging:?}");
+        let refused = ensemble.explain(&["a".to_owned()], None, Method::IntegratedGradients);
+        assert!(refused.unwrap_err().to_string().contains("use leave-one-out"));
     }
 }

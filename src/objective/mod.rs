@@ -1,6 +1,7 @@
 //! Objectives of training: the loss of an example, its gradient with respect to the logits, and what
-//! metrics count. Computing the logits belongs to the backends.
+//! metrics count. Combination of the predictions of several models. Computing the logits belongs to the backends.
 
+mod combination;
 mod cross_entropy;
 mod log_odds;
 mod loss_function;
@@ -9,6 +10,7 @@ pub mod metrics;
 use crate::config::TrainConfig;
 use crate::data::{Target, Targets};
 
+pub use combination::{Averaging, Combination};
 pub use cross_entropy::CrossEntropy;
 pub use log_odds::{LogOdds, log_odds};
 pub use loss_function::{LossFunction, argmax, check_finite, log_softmax};

@@ -9,14 +9,15 @@ use crate::backend::native::NativeInference;
 use crate::backend::{Inference, MemoryEstimate};
 use crate::config::{Column, Config, Inputs};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
-use crate::objective::check_finite;
+use crate::objective::{Combination, check_finite};
 use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::SavedModel;
 use crate::text::{Corpus, Encoders};
 
 /// Batch size of [`Classifier::predict`].
 const BATCH_SIZE: usize = 256;
 
-/// A trained model that classifies texts. It is used by one thread at a time and computes on all
+/// A trained model, or an ensemble of several, that classifies texts. It is used by one thread at a time and computes on all
 /// cores.
 ///
 /// ```
@@ -63,10 +64,41 @@ const BATCH_SIZE: usize = 256;
 /// # }
 /// ```
 pub struct Classifier {
+    /// At least one.
+    members: Vec<Member>,
+    combination: Combination,
+    labels: Vec<String>,
+}
+
+/// A model of an ensemble, or the only model.
+struct Member {
     network: Box<dyn Inference>,
     config: Config,
     encoders: Encoders,
-    labels: Vec<String>,
+}
+
+impl Member {
+    /// Computes the log-probabilities of encoded examples, [N, C].
+    fn log_probabilities(&self, inputs: &[Corpus], batch_size: usize, classes: usize) -> Vec<f64> {
+        let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
+        let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
+        let batches: Vec<&[u32]> = plan.batches().collect();
+        let all = self.network.log_probabilities_of_batches(inputs, &batches);
+        let mut log_probabilities = vec![0.0; inputs.first().map_or(0, Corpus::len) * classes];
+        for (examples, rows) in batches.into_iter().zip(all) {
+            for (example, row) in examples.iter().zip(rows.chunks_exact(classes)) {
+                log_probabilities[*example as usize * classes..][..classes].copy_from_slice(row);
+            }
+        }
+        log_probabilities
+    }
+}
+
+/// Examples as the members of an ensemble, or the only model, encode them.
+pub struct EncodedExamples {
+    count: usize,
+    /// [members, inputs].
+    inputs: Vec<Vec<Corpus>>,
 }
 
 /// Predicted classes of an example.
@@ -90,35 +122,41 @@ pub struct LabelProbability {
 }
 
 impl Classifier {
-    /// Loads a checkpoint, or the best checkpoint of a run, for the native backend.
+    /// Loads a checkpoint, the best checkpoint of a run, or an ensemble, for the native backend.
     ///
     /// # Errors
-    /// Returns the errors of [`Checkpoint::open`], and an error if the weights do not fit the
+    /// Returns the errors of [`SavedModel::open`], and an error if the weights do not fit the
     /// configuration.
     pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
-        let checkpoint = Checkpoint::open(path.as_ref())?;
-        let network = native_inference(&checkpoint)?;
-        Ok(Self::new(checkpoint, Box::new(network)))
+        let model = SavedModel::open(path.as_ref(), &[])?;
+        let network = |checkpoint| -> anyhow::Result<Box<dyn Inference>> {
+            Ok(Box::new(native_inference(checkpoint)?))
+        };
+        let networks = model.members.iter().map(network).collect::<anyhow::Result<_>>()?;
+        Ok(Self::new(model, networks))
     }
 
-    /// Combines `network`, which has the weights of `checkpoint`, with its vocabularies and labels.
-    pub fn new(checkpoint: Checkpoint, network: Box<dyn Inference>) -> Self {
-        Self {
+    /// Combines `networks`, which have the weights of the members of `model`, with their vocabularies and
+    /// labels.
+    pub fn new(model: SavedModel, networks: Vec<Box<dyn Inference>>) -> Self {
+        let labels = model.labels().to_vec();
+        let member = |(checkpoint, network): (Checkpoint, Box<dyn Inference>)| Member {
             network,
             config: checkpoint.resolved.config,
             encoders: checkpoint.encoders,
-            labels: checkpoint.labels,
-        }
+        };
+        let members = model.members.into_iter().zip(networks).map(member).collect();
+        Self { members, combination: model.combination, labels }
     }
 
-    /// Configuration of the model.
+    /// Configuration of the model; of the first one of an ensemble.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.members[0].config
     }
 
-    /// Inputs of the model.
+    /// Inputs of the model; of the first one of an ensemble. All have the same text columns.
     pub fn inputs(&self) -> &Inputs {
-        &self.config.inputs
+        &self.config().inputs
     }
 
     /// Label of each class.
@@ -126,9 +164,9 @@ impl Classifier {
         &self.labels
     }
 
-    /// Encoders that turn the texts of each input into ids.
+    /// Encoders that turn the texts of each input into ids; those of the first model of an ensemble.
     pub fn encoders(&self) -> &Encoders {
-        &self.encoders
+        &self.members[0].encoders
     }
 
     /// Classifies texts, in order.
@@ -156,11 +194,11 @@ impl Classifier {
         self.predict_encoded(&self.encode(columns)?, batch_size, top)
     }
 
-    /// Encodes the texts of each input. `columns` has the texts of each text column.
+    /// Encodes examples. `columns` has the texts of each text column.
     ///
     /// # Errors
     /// Returns an error if the number of columns is wrong, or if their lengths differ.
-    pub fn encode(&self, columns: &[Vec<String>]) -> anyhow::Result<Vec<Corpus>> {
+    pub fn encode(&self, columns: &[Vec<String>]) -> anyhow::Result<EncodedExamples> {
         let names: Vec<String> = self.inputs().columns().into_iter().map(Column::key).collect();
         ensure!(
             columns.len() == names.len(),
@@ -168,20 +206,23 @@ impl Classifier {
             names.join(", "),
             columns.len()
         );
-        let examples = columns[0].len();
-        if let Some(other) = columns.iter().find(|column| column.len() != examples) {
-            bail!("one column has {examples} texts, another has {}", other.len());
+        let count = columns[0].len();
+        if let Some(other) = columns.iter().find(|column| column.len() != count) {
+            bail!("one column has {count} texts, another has {}", other.len());
         }
-        Ok(self.encoders.encode(columns))
+        let inputs = self.members.iter().map(|member| member.encoders.encode(columns)).collect();
+        Ok(EncodedExamples { count, inputs })
     }
 
-    /// Number of examples with a text of which the model knows nothing.
-    pub fn unknown_examples(&self, inputs: &[Corpus]) -> usize {
-        let is_unknown = |example: &usize| {
-            let mut inputs = self.encoders.iter().zip(inputs);
-            inputs.any(|(encoder, corpus)| encoder.is_unknown(corpus.text(*example)))
+    /// Number of examples with a text of which the model, or every model of an ensemble, knows nothing.
+    pub fn unknown_examples(&self, examples: &EncodedExamples) -> usize {
+        let is_unknown = |example: usize| {
+            self.members.iter().zip(&examples.inputs).all(|(member, inputs)| {
+                let mut inputs = member.encoders.iter().zip(inputs);
+                inputs.any(|(encoder, corpus)| encoder.is_unknown(corpus.text(example)))
+            })
         };
-        (0..inputs.first().map_or(0, Corpus::len)).filter(is_unknown).count()
+        (0..examples.count).filter(|example| is_unknown(*example)).count()
     }
 
     /// Classifies encoded examples like [`Classifier::predict_columns`].
@@ -190,24 +231,20 @@ impl Classifier {
     /// Returns an error if the weights overflow.
     pub fn predict_encoded(
         &self,
-        inputs: &[Corpus],
+        examples: &EncodedExamples,
         batch_size: usize,
         top: usize,
     ) -> anyhow::Result<Vec<Prediction>> {
-        let examples = inputs.first().map_or(0, Corpus::len);
-        let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
-        let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
-        let batches: Vec<&[u32]> = plan.batches().collect();
-        let all = self.network.log_probabilities_of_batches(inputs, &batches);
-        let mut predictions = vec![None; examples];
-        for (examples, log_probabilities) in batches.into_iter().zip(all) {
-            check_finite(log_probabilities.iter().copied())?;
-            let rows = log_probabilities.chunks_exact(self.labels.len());
-            for (example, row) in examples.iter().zip(rows) {
-                predictions[*example as usize] = Some(self.prediction(row, top));
-            }
-        }
-        Ok(predictions.into_iter().flatten().collect())
+        let classes = self.labels.len();
+        let members = self.members.iter().zip(&examples.inputs);
+        let all: Vec<Vec<f64>> = members
+            .map(|(member, inputs)| member.log_probabilities(inputs, batch_size, classes))
+            .collect();
+        let all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
+        let log_probabilities = self.combination.combine(&all, classes);
+        check_finite(log_probabilities.iter().copied())?;
+        let rows = log_probabilities.chunks_exact(classes);
+        Ok(rows.map(|row| self.prediction(row, top)).collect())
     }
 
     fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {

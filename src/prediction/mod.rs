@@ -5,4 +5,6 @@ mod classifier;
 pub mod text_columns;
 pub mod text_lines;
 
-pub use classifier::{Classifier, LabelProbability, Prediction, native_inference, top_classes};
+pub use classifier::{
+    Classifier, EncodedExamples, LabelProbability, Prediction, native_inference, top_classes,
+};

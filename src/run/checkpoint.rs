@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -39,6 +40,8 @@ const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
 const NGRAMS: &str = "ngrams.safetensors";
+/// File of an ensemble of checkpoints in place of [`MANIFEST`].
+pub(super) const ENSEMBLE: &str = "ensemble.json";
 /// Files of every checkpoint, besides a vocabulary for each input, [`NGRAMS`] if they are counted, and
 /// [`RAW`] if weights are averaged.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
@@ -196,6 +199,7 @@ pub struct Checkpoint {
     pub labels: Vec<String>,
     /// Encoder of each input: text to ids.
     pub encoders: Encoders,
+    manifest: Manifest,
     /// Its open files. They stay as they were verified while a training replaces the checkpoint.
     files: BTreeMap<String, OpenFile>,
 }
@@ -236,11 +240,39 @@ impl Checkpoint {
         let indices = indices.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         Ok(Self {
             encoders: Encoders::new(inputs, indices),
-            labels: manifest.labels,
+            labels: manifest.labels.clone(),
             resolved,
             saved,
             path,
+            manifest,
             files,
+        })
+    }
+
+    /// SHA-256 that changes if any file does.
+    pub fn sha256(&self) -> &str {
+        &self.manifest.sha256
+    }
+
+    /// Copies the checkpoint to the new directory `path`. Calls `before_file` before each file.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or written, or `before_file` fails.
+    pub fn copy_to(
+        &self,
+        path: &Path,
+        before_file: &dyn Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        create_directory(path, |directory| {
+            for (name, file) in &self.files {
+                before_file()?;
+                let copy = directory.join(name);
+                let write =
+                    |mut from: &fs::File| io::copy(&mut from, &mut fs::File::create(&copy)?);
+                write(file.start()?)
+                    .with_context(|| format!("cannot copy \"{}\"", file.path().display()))?;
+            }
+            write_json(&directory.join(MANIFEST), &self.manifest)
         })
     }
 
@@ -358,6 +390,12 @@ fn locate(path: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     let shown = path.display();
+    if path.join(ENSEMBLE).is_file() {
+        bail!(
+            "\"{shown}\" is an ensemble, but this needs a single model: pass one of its members, such as {}",
+            quoted_path(&path.join("members/1"))
+        );
+    }
     if !path.exists() {
         bail!("no checkpoint \"{shown}\": no such file or directory");
     }

@@ -1,4 +1,4 @@
-//! Files of training runs: run directories and their locks, checkpoints, the progress of a run, and the
+//! Files of training runs: run directories and their locks, checkpoints and ensembles of them, the progress of a run, and the
 //! list of runs. Training does not belong here.
 
 pub mod checkpoint;
@@ -12,4 +12,5 @@ mod plausible;
 pub mod progress;
 pub mod records;
 pub mod report;
+pub mod saved_model;
 pub mod summary;

@@ -65,6 +65,8 @@ pub struct AppState {
     pub labels: Vec<String>,
     /// Name of the model.
     pub model: String,
+    /// Attribution methods that apply to the model, the default one first.
+    pub methods: Vec<Attribution>,
     /// Decides which requests are answered.
     pub access: Access,
     /// Limits on requests.
@@ -176,6 +178,7 @@ async fn health(State(server): State<Server>) -> Response {
         "model": server.model,
         "labels": server.labels,
         "columns": server.columns.names(),
+        "methods": server.methods,
     });
     json_body(&body.to_string()).into_response()
 }
@@ -264,12 +267,20 @@ async fn explain(
             })?)
         }
     };
-    let method = method.map_or(Ok(Attribution::IntegratedGradients), |name| {
-        Attribution::from_str(&name, false).map_err(|_| {
+    let method = method.map(|name| {
+        let unknown = |_| {
             let expected = "expected integrated-gradients or leave-one-out";
             ApiError::unprocessable(format!("unknown method \"{name}\"; {expected}"))
-        })
-    })?;
+        };
+        let method = Attribution::from_str(&name, false).map_err(unknown)?;
+        match server.methods.contains(&method) {
+            true => Ok(method),
+            false => Err(ApiError::unprocessable(format!(
+                "the method {name} does not apply to this ensemble; omit \"method\""
+            ))),
+        }
+    });
+    let method = method.transpose()?;
     let (reply, explanation) = oneshot::channel();
     let job = ExplainJob { texts, class, method, reply };
     server.explain_jobs.try_send(job).map_err(|error| match error {

@@ -30,8 +30,8 @@ pub struct ExplainJob {
     pub texts: Vec<String>,
     /// Class to explain. The default is the most probable one.
     pub class: Option<usize>,
-    /// Attribution method.
-    pub method: Method,
+    /// Attribution method. The default is that of the model.
+    pub method: Option<Method>,
     /// Receives the explanation.
     pub reply: oneshot::Sender<anyhow::Result<Explanation>>,
 }

@@ -12,6 +12,9 @@ async function start() {
   const health = await (await fetch("healthz")).json();
   columns = health.columns;
   document.title = byId("title").textContent = `${health.model}: ${health.labels.slice(0, 8).join(", ")}`;
+  for (const option of [...byId("method").options]) {
+    if (!health.methods.includes(option.value)) option.remove();
+  }
   for (const [number, column] of columns.entries()) {
     const field = element("textarea", { id: `text-${number}`, spellcheck: "false", placeholder: "Enter a text" });
     byId("texts").append(element("label", { for: field.id }, column), field);

@@ -74,6 +74,7 @@ pub fn serve(
         columns: TextColumns::of(classifier.config()),
         labels: classifier.labels().to_vec(),
         model: model_name(checkpoint),
+        methods: explainer.methods().to_vec(),
         access: Access::new(address.ip(), access),
         bodies: Arc::new(Bodies::new(&limits)),
         permits: Arc::new(Semaphore::new(limits.queue.get().min(Semaphore::MAX_PERMITS))),

@@ -14,6 +14,7 @@ mod checkpoints;
 mod common;
 mod config;
 mod data;
+mod ensemble;
 mod escapes;
 mod evaluate;
 mod explain;

@@ -2,28 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::missing_data;
-use super::output_file;
-use crate::backend::{Backends, Inference};
-use crate::config::{Config, ConfigError, DataConfig, Format, Override};
-use crate::data::batch_plan::BatchLimit;
-use crate::data::{self, Dataset, Examples, Fingerprint, SplitName, unknown_texts};
+use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
+use super::{output_file, provenance};
+use crate::backend::Backends;
+use crate::config::{Config, ConfigError, DataConfig, Format};
+use crate::data::{self, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::io::spool::Spooled;
-use crate::objective::Objective;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
-use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::SavedModel;
 
 mod comparison;
 mod mistakes;
-mod provenance;
 mod table;
 
 use comparison::ComparisonReport;
@@ -45,7 +43,7 @@ checkpoint.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Checkpoint, or run (uses its best checkpoint)
+    /// Checkpoint, run (uses its best checkpoint) or ensemble
     checkpoint: PathBuf,
     /// Labeled file or directory, or - for stdin; the data section of the configuration describes its
     /// format and columns
@@ -69,19 +67,11 @@ pub struct EvaluateArgs {
     compute: ComputeArgs,
 }
 
-/// A checkpoint and its network.
-struct Subject {
-    /// The checkpoint.
-    checkpoint: Checkpoint,
-    /// Its network.
-    network: Box<dyn Inference>,
-}
-
 #[derive(Serialize)]
 struct Report {
-    /// Directory of the checkpoint.
+    /// Directory of the checkpoint or ensemble.
     checkpoint: PathBuf,
-    /// Epoch of the checkpoint, from 1; `None` if it was not trained.
+    /// Epoch of the checkpoint, from 1; `None` if it was not trained, or for an ensemble.
     epoch: Option<usize>,
     /// Fingerprint of the examples; equal examples have equal ones, in whatever order.
     data: Fingerprint,
@@ -94,41 +84,40 @@ struct Report {
 /// Runs the command.
 pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let args = &args;
-    let open = |path: &Path, overrides: &[Override]| -> anyhow::Result<Subject> {
-        let (checkpoint, network) = args.compute.open(backends, path, overrides, true)?;
-        Ok(Subject { checkpoint, network })
-    };
-    let mut first = open(&args.checkpoint, &args.set.overrides)?;
-    let other = args.compare.as_ref().map(|path| open(path, &[])).transpose()?;
-    note_weights(&args.checkpoint, &first.checkpoint);
+    let mut first = args.compute.open(backends, &args.checkpoint, &args.set.overrides, true)?;
+    let other = args.compare.as_ref().map(|path| args.compute.open(backends, path, &[], true));
+    let other = other.transpose()?;
+    note_weights(&args.checkpoint, &first.saved);
     if let (Some(path), Some(other)) = (&args.compare, &other) {
-        note_weights(path, &other.checkpoint);
+        note_weights(path, &other.saved);
     }
-    let data = &mut first.checkpoint.resolved.config.data;
+    let data = &mut first.saved.members[0].resolved.config.data;
     let copy = args.data.as_deref().map(|path| spool(path, data)).transpose()?.flatten();
     let first = &first;
-    let (config, labels) = (&first.checkpoint.resolved.config, &first.checkpoint.labels);
+    let (config, labels) = (first.saved.config(), first.saved.labels());
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
     if let Some(file) = &args.errors {
         output_file::check("--errors", file.path(), config, args.data.as_deref())?;
     }
-    let (name, examples) = examples(args, data, &first.checkpoint)?;
-    let data = examples.clone().encoded(&first.checkpoint.encoders)?;
-    note_unknown_texts(first, &examples, &data);
-    let predictions = predict(first, &data, config)?;
+    let (name, examples) = examples(args, data, &first.saved)?;
+    let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
+    let NotedPredictions { members, notes } = first.predict(&read)?;
+    notes.iter().for_each(note);
+    let predictions = Predictions::combine(members, &first.saved.combination);
     let comparison = match &other {
-        Some(other) => Some(compare_with(other, first, &examples, &predictions)?),
+        Some(other) => Some(compare_with(other, &first.saved, &read, &predictions)?),
         None => None,
     };
+    let examples = &read.examples;
     if let Some(file) = &args.errors {
-        let count = file.write(&predictions, &examples, labels, config)?;
+        let count = file.write(&predictions, examples, labels, config)?;
         let order = if count > 1 { ", the most confident first" } else { "" };
         let mistakes = pluralize(count, "mistake");
         message(format!("{}: {mistakes}{order}", file.path().display()));
     }
     let report = Report {
-        checkpoint: first.checkpoint.path.clone(),
-        epoch: epoch(&first.checkpoint)?,
+        checkpoint: first.saved.path.clone(),
+        epoch: epoch(&first.saved)?,
         data: examples.fingerprint(labels),
         evaluation: Evaluation::of(&predictions, labels),
         comparison,
@@ -136,7 +125,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     match args.json {
         true => print_json(&report)?,
         false => {
-            let weights = weights_name(&report.checkpoint, report.epoch);
+            let weights = weights_name(&first.saved, report.epoch);
             let width = terminal_width();
             let mut text = table::of(&name, &weights, &report.evaluation, width);
             if let Some(comparison) = &report.comparison {
@@ -149,23 +138,28 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Epoch of a checkpoint, from 1; `None` if it was not trained.
-fn epoch(checkpoint: &Checkpoint) -> anyhow::Result<Option<usize>> {
+/// Epoch of a checkpoint, from 1; `None` if it was not trained, or for an ensemble.
+fn epoch(model: &SavedModel) -> anyhow::Result<Option<usize>> {
+    let [checkpoint] = &model.members[..] else { return Ok(None) };
     let epoch = checkpoint.progress()?.epoch_number();
     Ok((epoch > 0).then_some(epoch))
 }
 
-/// Names the weights of a checkpoint.
-fn weights_name(checkpoint: &Path, epoch: Option<usize>) -> String {
-    let path = checkpoint.display();
-    epoch.map_or_else(|| path.to_string(), |epoch| format!("{path} (epoch {epoch})"))
+/// Names the weights of a model.
+fn weights_name(model: &SavedModel, epoch: Option<usize>) -> String {
+    let path = model.path.display();
+    match epoch {
+        Some(epoch) => format!("{path} (epoch {epoch})"),
+        None if model.is_ensemble() => format!("{path} ({} models)", model.members.len()),
+        None => path.to_string(),
+    }
 }
 
 /// Notes that a run is evaluated with its best weights, if its own scores are those of the last ones.
-fn note_weights(run: &Path, checkpoint: &Checkpoint) {
-    let restores_best = checkpoint.resolved.config.train.early_stopping.restore_best;
-    if checkpoint.path != run && !restores_best {
-        let (best, run) = (checkpoint.path.display(), run.display());
+fn note_weights(run: &Path, model: &SavedModel) {
+    let restores_best = model.config().train.early_stopping.restore_best;
+    if model.path != run && !restores_best {
+        let (best, run) = (model.path.display(), run.display());
         note(format!(
             "these are the scores of \"{best}\"; the run reports those of \"{run}/last\" \
              (train.early_stopping.restore_best: false)"
@@ -173,62 +167,36 @@ fn note_weights(run: &Path, checkpoint: &Checkpoint) {
     }
 }
 
-/// Prints notes on the texts of which the model knows nothing. `data` has the encoded examples.
-fn note_unknown_texts(subject: &Subject, examples: &Examples, data: &Dataset) {
-    let Checkpoint { resolved, encoders, .. } = &subject.checkpoint;
-    let inputs = &resolved.config.inputs;
-    unknown_texts::notes("texts", examples, inputs, encoders, &data.inputs).iter().for_each(note);
-}
-
-fn predict(subject: &Subject, data: &Dataset, config: &Config) -> anyhow::Result<Predictions> {
-    let limit = BatchLimit::for_evaluation(&config.train);
-    let predictions = Predictions::of(&*subject.network, &Objective::default(), data, limit);
-    predictions.check_finite().with_context(|| subject.checkpoint.unusable())?;
-    Ok(predictions)
-}
-
 /// Compares the predictions of `first` with those of `other` on the same examples.
 fn compare_with(
-    other: &Subject,
-    first: &Subject,
-    examples: &Examples,
+    other: &OpenModel,
+    first: &SavedModel,
+    examples: &ReadExamples,
     predictions: &Predictions,
 ) -> anyhow::Result<ComparisonReport> {
-    let others = predict_same_examples(other, first, examples)?;
+    let labels = other.saved.labels();
+    ensure!(
+        labels == first.labels(),
+        "cannot compare \"{}\" with labels {} and \"{}\" with labels {}",
+        other.saved.path.display(),
+        join_names(labels),
+        first.path.display(),
+        join_names(first.labels())
+    );
+    let fingerprint = examples.examples.fingerprint(labels);
+    for member in &other.saved.members {
+        provenance::of_comparison(fingerprint, &first.members[0], member)?.iter().for_each(note);
+    }
+    let others = other.predict(examples)?.members;
+    let others = Predictions::combine(others, &other.saved.combination);
     let score = others.score();
     Ok(ComparisonReport {
-        checkpoint: other.checkpoint.path.clone(),
-        epoch: epoch(&other.checkpoint)?,
+        checkpoint: other.saved.path.clone(),
+        epoch: epoch(&other.saved)?,
         accuracy: score.accuracy,
         loss: score.loss,
         comparison: compare(predictions, &others),
     })
-}
-
-/// Predicts the examples of `first`, found by its data section, with `other`.
-fn predict_same_examples(
-    other: &Subject,
-    first: &Subject,
-    examples: &Examples,
-) -> anyhow::Result<Predictions> {
-    let (labels, first_labels) = (&other.checkpoint.labels, &first.checkpoint.labels);
-    ensure!(
-        labels == first_labels,
-        "cannot compare \"{}\" with labels {} and \"{}\" with labels {}",
-        other.checkpoint.path.display(),
-        join_names(labels),
-        first.checkpoint.path.display(),
-        join_names(first_labels)
-    );
-    let fingerprint = examples.fingerprint(labels);
-    provenance::of_comparison(fingerprint, &first.checkpoint, &other.checkpoint)?
-        .iter()
-        .for_each(note);
-    let config = &other.checkpoint.resolved.config;
-    let data = &first.checkpoint.resolved.config.data;
-    let config = Config { data: data.clone(), ..config.clone() };
-    let data = examples.retokenize(&config)?.encoded(&other.checkpoint.encoders)?;
-    predict(other, &data, &config)
 }
 
 /// Copies a stream with examples, and sets its format. Without an extension of its own, it has the format
@@ -253,11 +221,11 @@ fn spool(path: &Path, config: &mut DataConfig) -> anyhow::Result<Option<Spooled>
 fn examples(
     args: &EvaluateArgs,
     data: Option<&Path>,
-    checkpoint: &Checkpoint,
+    model: &SavedModel,
 ) -> anyhow::Result<(String, Examples)> {
-    let config = &checkpoint.resolved.config;
+    let (config, labels) = (model.config(), model.labels());
     if let Some(path) = data {
-        let examples = data::read_examples(path, config, &checkpoint.labels);
+        let examples = data::read_examples(path, config, labels);
         let examples = examples.map_err(|error| match format!("{error:#}").contains("data.filter") {
             true => error.context(
                 "use --set data.filter={} to read all rows; the run's data.filter is for its own data",
@@ -265,21 +233,29 @@ fn examples(
             false => error,
         })?;
         examples.notes.iter().for_each(note);
-        provenance::of_file(&examples, checkpoint)?.iter().for_each(note);
+        let mut notes: Vec<String> = Vec::new();
+        for member in &model.members {
+            let new = provenance::of_file(&examples, member)?;
+            notes.extend(new.filter(|new| !notes.contains(new)));
+        }
+        notes.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
     let loaded = match args.split {
-        Some(name) => data::load_split(config, name, &checkpoint.labels).map(|split| (name, split)),
-        None => default_split(config, &checkpoint.labels),
+        Some(name) => data::load_split(config, name, labels).map(|split| (name, split)),
+        None => default_split(config, labels),
     };
     let (name, examples) = loaded.map_err(|error| missing_data(error, &config.data))?;
     examples.notes.iter().for_each(note);
     if examples.is_empty() {
         bail!("the run's data has no {} examples", name.adjective());
     }
-    let fingerprint = examples.fingerprint(&checkpoint.labels);
-    let recorded = checkpoint.progress()?.data;
+    let fingerprint = examples.fingerprint(labels);
+    let recorded = model.members[0].progress()?.data;
     provenance::of_split(name, fingerprint, recorded, &args.set.overrides).iter().for_each(note);
+    for member in &model.members[1..] {
+        provenance::of_comparison(fingerprint, &model.members[0], member)?.iter().for_each(note);
+    }
     Ok((name.to_string(), examples))
 }
 

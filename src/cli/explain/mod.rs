@@ -16,7 +16,7 @@ use crate::explanation::{Explainer, Method, page};
 use crate::io::replace::write_output;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{StyledText, has_colors, message, print_json, print_styled, terminal_width};
-use crate::run::checkpoint::Checkpoint;
+use crate::run::saved_model::SavedModel;
 use crate::system::threads;
 
 mod terminal;
@@ -37,19 +37,24 @@ the class. Integrated gradients use PAD in place of every word as their baseline
 the change in log-odds from the baseline to the text, up to the completeness gap. leave-one-out is \
 the decrease in log-odds when the word is removed.
 
+The words of an ensemble are those that all its tokenizers agree on. Integrated gradients explain an \
+ensemble of two classes that averages log-odds: contributions are the weighted means of those of its \
+members. leave-one-out explains every ensemble.
+
 For a model with attention pooling, the words with the largest attention weights follow.";
 
 /// Show the contribution of each word to a prediction
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// Checkpoint, or run (uses its best checkpoint)
+    /// Checkpoint, run (uses its best checkpoint) or ensemble
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
-    /// Attribution method
-    #[arg(long, value_name = "METHOD", default_value = "integrated-gradients")]
-    method: Method,
+    /// Attribution method; by default integrated-gradients, or leave-one-out for ensembles that have no
+    /// exact gradients
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Method>,
     /// Class to explain; by default the most probable class of each text
     #[arg(long, value_name = "LABEL")]
     class: Option<String>,
@@ -103,13 +108,12 @@ impl Color {
 /// Runs the command.
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let model = SavedModel::open(&args.checkpoint, &[])?;
     if let Some(HtmlFile(path)) = &args.html {
-        let config = &checkpoint.resolved.config;
-        output_file::check("--html", path, config, args.texts.file.as_deref())?;
+        output_file::check("--html", path, model.config(), args.texts.file.as_deref())?;
     }
-    let explainer = Explainer::new(&checkpoint)?;
-    let texts = args.texts.read(&checkpoint)?;
+    let explainer = Explainer::new(&model)?;
+    let texts = args.texts.read(&model)?;
     let class = args.class.map(|label| class_index(&label, explainer.labels())).transpose()?;
     let explain = |example: usize| {
         let texts: Vec<String> = texts.iter().map(|column| column[example].clone()).collect();

@@ -18,6 +18,7 @@ use crate::output::{note, print, print_json, terminal_width, warning};
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::is_run;
 use crate::run::report::RunReport;
+use crate::run::saved_model::is_ensemble;
 
 /// Default directory of runs.
 const RUNS: &str = "runs";
@@ -109,6 +110,10 @@ fn open_run(path: &Path) -> anyhow::Result<NamedRun> {
     if is_checkpoint(directory) {
         bail!("\"{shown}\" is a checkpoint; pass the directory of its run, one level up");
     }
+    ensure!(
+        !is_ensemble(directory),
+        "\"{shown}\" is an ensemble of checkpoints, not a run; evaluate --compare compares it"
+    );
     ensure!(is_run(directory), "\"{shown}\" is not a run");
     Ok(NamedRun { name: path.display().to_string(), report: RunReport::read(directory) })
 }

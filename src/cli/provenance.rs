@@ -121,3 +121,33 @@ fn same_split(a: &Config, b: &Config) -> bool {
     };
     split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()
 }
+
+/// Returns the reason why examples cannot show which models to trust: the model of this checkpoint was
+/// trained on some of them, or may have been.
+pub fn training_use(
+    examples: &Examples,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<Option<String>> {
+    let path = checkpoint.path.display();
+    let Some(recorded) = checkpoint.progress()?.data else {
+        return Ok(Some(format!("\"{path}\": {UNRECORDED}")));
+    };
+    let unknown = |reason: &str| {
+        format!("\"{path}\" may have been trained on some of these examples: {reason}")
+    };
+    Ok(match (recorded.usage(examples.fingerprint(&checkpoint.labels)), &checkpoint.saved) {
+        (Usage::Validation | Usage::Test, _) => None,
+        (Usage::Training | Usage::IncludesTraining, _) => {
+            Some(format!("\"{path}\" was trained on these examples"))
+        }
+        (Usage::Unknown, Some(Resolved { config, .. })) => {
+            match data::training_overlap(examples, config, &checkpoint.labels, recorded.train) {
+                Ok(overlap) => overlap.map(|overlap| {
+                    format!("\"{path}\" was trained on some of these examples: {overlap}")
+                }),
+                Err(reason) => Some(unknown(reason)),
+            }
+        }
+        (Usage::Unknown, None) => Some(unknown("its configuration is not valid")),
+    })
+}

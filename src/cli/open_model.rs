@@ -1,0 +1,78 @@
+//! A saved model with the networks that compute it.
+
+use anyhow::Context;
+
+use crate::backend::Inference;
+use crate::config::{Config, DataConfig, Input, Inputs};
+use crate::data::batch_plan::BatchLimit;
+use crate::data::{Examples, unknown_texts};
+use crate::evaluation::Predictions;
+use crate::objective::Objective;
+use crate::run::saved_model::SavedModel;
+
+/// A saved model and the network of each of its members.
+pub struct OpenModel {
+    /// The model.
+    pub saved: SavedModel,
+    /// Its networks.
+    pub networks: Vec<Box<dyn Inference>>,
+}
+
+/// Labeled examples with the configuration by which they were read.
+pub struct ReadExamples<'a> {
+    /// The examples.
+    pub examples: Examples,
+    /// Their data section.
+    pub data: &'a DataConfig,
+    /// The inputs for which they were tokenized.
+    pub inputs: &'a Inputs,
+}
+
+impl ReadExamples<'_> {
+    /// Returns the examples as a model with these inputs reads them.
+    fn tokenized_for(&self, config: &Config) -> anyhow::Result<Examples> {
+        let same = |(a, b): (&Input, &Input)| a.columns == b.columns && a.text == b.text;
+        let inputs = &config.inputs;
+        let is_same =
+            inputs.len() == self.inputs.len() && inputs.iter().zip(&**self.inputs).all(same);
+        match is_same {
+            true => Ok(self.examples.clone()),
+            false => self.examples.retokenize(config),
+        }
+    }
+}
+
+/// Predictions, and notes on the examples.
+pub struct NotedPredictions {
+    /// Predictions of each member.
+    pub members: Vec<Predictions>,
+    /// Notes on texts of which a member knows nothing, each once.
+    pub notes: Vec<String>,
+}
+
+impl OpenModel {
+    /// Predicts labeled examples with every member.
+    ///
+    /// # Errors
+    /// Returns an error if a member reads different rows of the data, or if its weights overflow.
+    pub fn predict(&self, read: &ReadExamples) -> anyhow::Result<NotedPredictions> {
+        let (mut members, mut notes) = (Vec::new(), Vec::new());
+        for (checkpoint, network) in self.saved.members.iter().zip(&self.networks) {
+            let config = &checkpoint.resolved.config;
+            let config = Config { data: read.data.clone(), ..config.clone() };
+            let examples = read.tokenized_for(&config)?;
+            let (inputs, encoders) = (&config.inputs, &checkpoint.encoders);
+            let data = examples.clone().encoded(encoders)?;
+            for note in unknown_texts::notes("texts", &examples, inputs, encoders, &data.inputs) {
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
+            let limit = BatchLimit::for_evaluation(&config.train);
+            let predictions = Predictions::of(&**network, &Objective::default(), &data, limit);
+            predictions.check_finite().with_context(|| checkpoint.unusable())?;
+            members.push(predictions);
+        }
+        Ok(NotedPredictions { members, notes })
+    }
+}

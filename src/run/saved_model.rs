@@ -1,0 +1,252 @@
+//! Saved models: a checkpoint, or an ensemble of several.
+//!
+//! | file of an ensemble | content |
+//! |---|---|
+//! | `ensemble.json` | format, version, labels, what is averaged, weight, origin and SHA-256 of every member, own SHA-256 |
+//! | `members/1`, `members/2`, … | the members: complete checkpoints |
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{self, Checkpoint, ENSEMBLE};
+use crate::config::{Column, Config, Override};
+use crate::io::files::{
+    RECORDS_LIMIT, create_directory, create_parent_directory, json_content, read, sha256, write,
+};
+use crate::io::replace;
+use crate::objective::{Averaging, Combination};
+use crate::output::format::join_names;
+
+const FORMAT: &str = "lstmtext ensemble";
+const VERSION: u32 = 1;
+const MEMBERS: &str = "members";
+
+/// Content of `ensemble.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: String,
+    version: u32,
+    /// Version of the program that wrote the ensemble.
+    lstmtext: String,
+    labels: Vec<String>,
+    average: Averaging,
+    members: Vec<Member>,
+    /// SHA-256 of the manifest with an empty value here.
+    sha256: String,
+}
+
+/// A member in the order of its directories.
+#[derive(Debug, Serialize, Deserialize)]
+struct Member {
+    weight: f64,
+    /// Path of the checkpoint from which it was copied.
+    source: PathBuf,
+    /// SHA-256 of its `checkpoint.json`, which has those of all its files.
+    sha256: String,
+}
+
+impl Manifest {
+    /// Sets the manifest's own SHA-256.
+    fn seal(mut self) -> anyhow::Result<Self> {
+        self.sha256.clear();
+        self.sha256 = sha256(&*json_content(&self)?)?;
+        Ok(self)
+    }
+}
+
+/// Fields that the manifest of every version has.
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    version: u32,
+}
+
+/// A model that has been found intact: the members of an ensemble, or a single checkpoint.
+pub struct SavedModel {
+    /// Directory of the ensemble or the checkpoint.
+    pub path: PathBuf,
+    /// The checkpoints, at least one. They have the same labels and text columns.
+    pub members: Vec<Checkpoint>,
+    /// How their predictions are combined.
+    pub combination: Combination,
+}
+
+impl From<Checkpoint> for SavedModel {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self {
+            path: checkpoint.path.clone(),
+            members: vec![checkpoint],
+            combination: Combination::equal(Averaging::Probabilities, 1),
+        }
+    }
+}
+
+impl SavedModel {
+    /// Opens the ensemble or the checkpoint in the directory `path`, or the best checkpoint of the run in
+    /// it, and verifies all files. Overrides change the configuration of every member.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open_with`], and an error if the ensemble is damaged or of
+    /// another version.
+    pub fn open(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        if !is_ensemble(path) {
+            return Checkpoint::open_with(path, overrides).map(Self::from);
+        }
+        let unusable = || format!("cannot use the ensemble \"{}\"", path.display());
+        let manifest = read_manifest(&path.join(ENSEMBLE)).with_context(unusable)?;
+        let weights: Vec<f64> = manifest.members.iter().map(|member| member.weight).collect();
+        let combination = Combination { averaging: manifest.average, weights };
+        ensure!(combination.is_valid(), "{}: {ENSEMBLE} has impossible weights", unusable());
+        let open = |(index, member): (usize, &Member)| {
+            let directory = member_path(path, index);
+            let checkpoint = Checkpoint::open_with(&directory, overrides)?;
+            ensure!(
+                checkpoint.sha256() == member.sha256 && checkpoint.labels == manifest.labels,
+                "\"{}\" is not the checkpoint that {ENSEMBLE} records",
+                directory.display()
+            );
+            Ok(checkpoint)
+        };
+        let members = manifest.members.iter().enumerate().map(open);
+        let members = members.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
+        check_columns(&members).with_context(unusable)?;
+        Ok(Self { path: path.to_owned(), members, combination })
+    }
+
+    /// Configuration of the first member, whose data section is that of the ensemble.
+    pub fn config(&self) -> &Config {
+        &self.members[0].resolved.config
+    }
+
+    /// Label of each class.
+    pub fn labels(&self) -> &[String] {
+        &self.members[0].labels
+    }
+
+    /// Returns true if there are several members.
+    pub fn is_ensemble(&self) -> bool {
+        self.members.len() > 1
+    }
+}
+
+/// Returns true if the directory `path` is an ensemble.
+pub fn is_ensemble(path: &Path) -> bool {
+    path.join(ENSEMBLE).is_file()
+}
+
+/// Reads the configuration of a model like [`checkpoint::peek_config`]; that of the first member of an
+/// ensemble.
+pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
+    match is_ensemble(path) {
+        true => checkpoint::peek_config(&member_path(path, 0), overrides),
+        false => checkpoint::peek_config(path, overrides),
+    }
+}
+
+/// Checks that checkpoints can be members of one ensemble.
+///
+/// # Errors
+/// Returns an error if they have different labels or text columns.
+pub fn check_members(members: &[Checkpoint]) -> anyhow::Result<()> {
+    let first = &members[0];
+    for other in members {
+        ensure!(
+            other.labels == first.labels,
+            "\"{}\" has the labels {}, but \"{}\" has {}; the models of an ensemble need the same labels in \
+             the same order (data.labels)",
+            other.path.display(),
+            join_names(&other.labels),
+            first.path.display(),
+            join_names(&first.labels)
+        );
+    }
+    check_columns(members)
+}
+
+fn check_columns(members: &[Checkpoint]) -> anyhow::Result<()> {
+    let columns = |checkpoint: &Checkpoint| -> Vec<String> {
+        let inputs = checkpoint.resolved.config.inputs.iter();
+        let columns = inputs.map(|input| input.columns.0.iter().map(Column::key).collect());
+        columns.map(|columns: Vec<String>| columns.join(" + ")).collect()
+    };
+    let first = &members[0];
+    for other in members {
+        ensure!(
+            columns(other) == columns(first),
+            "\"{}\" reads the text columns {}, but \"{}\" reads {}; the models of an ensemble need the same \
+             columns in the same order, with the same of them in an input",
+            other.path.display(),
+            join_names(&columns(other)),
+            first.path.display(),
+            join_names(&columns(first))
+        );
+    }
+    Ok(())
+}
+
+/// Writes an ensemble to the new directory `path`, as a whole or not at all. Calls `before_file` before
+/// each file.
+///
+/// # Errors
+/// Returns an error if the members do not fit together, `path` exists, a file cannot be written, or
+/// `before_file` fails.
+pub fn create_ensemble(
+    path: &Path,
+    members: &[Checkpoint],
+    combination: &Combination,
+    before_file: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    check_members(members)?;
+    let member = |(checkpoint, weight): (&Checkpoint, &f64)| Member {
+        weight: *weight,
+        source: checkpoint.path.clone(),
+        sha256: checkpoint.sha256().to_owned(),
+    };
+    let manifest = Manifest {
+        format: FORMAT.into(),
+        version: VERSION,
+        lstmtext: env!("CARGO_PKG_VERSION").into(),
+        labels: members[0].labels.clone(),
+        average: combination.averaging,
+        members: members.iter().zip(&combination.weights).map(member).collect(),
+        sha256: String::new(),
+    };
+    let manifest = json_content(&manifest.seal()?)?;
+    create_parent_directory(path)?;
+    replace::create_directory(path, |directory| {
+        create_directory(&directory.join(MEMBERS))?;
+        for (index, checkpoint) in members.iter().enumerate() {
+            checkpoint.copy_to(&member_path(directory, index), before_file)?;
+        }
+        before_file()?;
+        write(&directory.join(ENSEMBLE), manifest)
+    })
+    .with_context(|| format!("cannot save the ensemble \"{}\"", path.display()))
+}
+
+/// Returns the directory of a member.
+fn member_path(ensemble: &Path, index: usize) -> PathBuf {
+    ensemble.join(MEMBERS).join((index + 1).to_string())
+}
+
+fn read_manifest(path: &Path) -> anyhow::Result<Manifest> {
+    let bytes = read(path, RECORDS_LIMIT)?;
+    let parsed = serde_json::from_slice(&bytes);
+    let Version { format, version } = parsed.with_context(|| format!("cannot parse {ENSEMBLE}"))?;
+    ensure!(format == FORMAT, "{ENSEMBLE} has the format \"{format}\", not \"{FORMAT}\"");
+    ensure!(
+        version == VERSION,
+        "it has format version {version}, but lstmtext {} reads version {VERSION}; use a newer lstmtext",
+        env!("CARGO_PKG_VERSION"),
+    );
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {ENSEMBLE}"))?;
+    let manifest = manifest.seal()?;
+    ensure!(
+        json_content(&manifest)? == bytes,
+        "{ENSEMBLE} is damaged: its SHA-256 differs from the recorded one"
+    );
+    Ok(manifest)
+}
