@@ -146,7 +146,7 @@ impl<'a> InputDescription<'a> {
             pad: text.pad.as_str(),
             ids: SpecialIds { pad: PAD, start: START, oov: OOV },
             embedding: input.has_lstm().then_some(Embedding { size: input.embedding.size }),
-            lstm: input.has_lstm().then(|| Lstm {
+            lstm: input.has_lstm().then_some(Lstm {
                 units: lstm.units,
                 layers: lstm.layers,
                 bidirectional: lstm.bidirectional,
