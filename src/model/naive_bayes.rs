@@ -7,18 +7,23 @@ use crate::text::Corpus;
 
 /// Number that is added to each count of texts.
 const SMOOTHING: f64 = 1.0;
+/// Factor of inverse document frequencies. It is chosen on validation data so that the learning rate of an
+/// LSTM also suits the n-grams beside it.
+const IDF_FACTOR: f64 = 0.25;
 /// Number of n-grams that a thread computes at a time.
 const CHUNK: usize = 1 << 12;
 
 /// Returns the log-count ratio of each n-gram and logit, [V, logits] (Wang and Manning 2012): the logarithm
 /// of the smoothed share of the n-gram among all n-grams in the texts of a class, divided by its share in all
 /// other texts. A single logit is that of the second of two classes. `corpus` and `targets` are those of the
-/// training examples.
+/// training examples. With `times_idf`, rare n-grams have larger values: each is multiplied by its scaled
+/// inverse document frequency.
 pub fn log_count_ratios(
     corpus: &Corpus,
     targets: &Targets,
     ngrams: usize,
     logits: usize,
+    times_idf: bool,
 ) -> Vec<f32> {
     let mut counts = vec![0.0_f32; ngrams * logits];
     let mut totals = vec![0.0_f32; ngrams];
@@ -48,13 +53,19 @@ pub fn log_count_ratios(
             ((inside + smoothing) / (all - inside + smoothing)).ln()
         })
         .collect();
+    let texts = targets.len() as f64;
+    let factor = |total: f64| match times_idf {
+        true => IDF_FACTOR * (1.0 + ((1.0 + texts) / (1.0 + total)).ln()),
+        false => 1.0,
+    };
     let rows = counts.par_chunks_mut(CHUNK * logits).zip(totals.par_chunks(CHUNK));
     rows.for_each(|(counts, totals)| {
         for (counts, total) in counts.chunks_exact_mut(logits).zip(totals) {
+            let factor = factor(f64::from(*total));
             for (count, shift) in counts.iter_mut().zip(&shifts) {
                 let (inside, outside) = (f64::from(*count), f64::from(total - *count));
                 let ratio = (inside + SMOOTHING) / (outside + SMOOTHING);
-                *count = (ratio.ln() - shift) as f32;
+                *count = (factor * (ratio.ln() - shift)) as f32;
             }
         }
     });
@@ -85,22 +96,26 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_wang_and_manning() {
-        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1);
+        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, false);
         // p = (2, 2, 1) of 5 for the second label, q = (2, 2, 2) of 6.
         let ratio = |p: f64, q: f64| ((p / 5.0) / (q / 6.0)).ln() as f32;
         assert_eq!(ratios, [ratio(2.0, 2.0), ratio(2.0, 2.0), ratio(1.0, 2.0)]);
+        let scaled = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, true);
+        let idf = |texts: f32| 0.25 * (1.0 + (4.0 / (1.0 + texts)).ln());
+        let expected = [ratios[0] * idf(2.0), ratios[1] * idf(2.0), ratios[2] * idf(1.0)];
+        assert!(scaled.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{scaled:?}");
     }
 
     #[test]
     fn each_of_several_labels_is_compared_with_the_others() {
-        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3);
-        let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1);
+        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3, false);
+        let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1, false);
         let third: Vec<f32> = ratios.iter().skip(2).step_by(3).copied().collect();
         assert_eq!(third, two);
         let set = Targets::Distributions {
             classes: 3,
             probabilities: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         };
-        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3), ratios);
+        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3, false), ratios);
     }
 }

@@ -4,7 +4,7 @@ use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::resume::Resume;
 use super::trainer::Trainer;
 use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
-use crate::config::AutoNumber;
+use crate::config::{AutoNumber, NgramWeighting};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::model::naive_bayes::log_count_ratios;
@@ -56,7 +56,8 @@ pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>>
     }
     for (input, corpus) in inputs.iter().zip(&data.train.inputs) {
         replace(parameters::ngram_value_name(input), &|shape| {
-            log_count_ratios(corpus, &data.train.targets, shape[0], shape[1])
+            let times_idf = input.ngrams.weighting == NgramWeighting::NaiveBayesIdf;
+            log_count_ratios(corpus, &data.train.targets, shape[0], shape[1], times_idf)
         });
     }
     Ok(weights)

@@ -90,8 +90,9 @@ section! {
         min_count: u64 = 2, at_least(1.0);
         /// Value of an n-gram that occurs in a text. naive_bayes: for each class, the log-ratio of its
         /// smoothed frequencies in the texts of the class and in all others (Wang and Manning 2012).
-        /// none: 1.
-        weighting: NgramWeighting = NgramWeighting::NaiveBayes;
+        /// naive_bayes_idf: this ratio times (1 + ln((1 + N) / (1 + n))) / 4, for an n-gram in n of N
+        /// training texts. none: 1.
+        weighting: NgramWeighting = NgramWeighting::NaiveBayesIdf;
         /// L2 regularization of the n-gram weights: this fraction of a weight is added to its gradient
         /// whenever a batch contains the n-gram. train.weight_decay does not apply to them.
         l2: f64 = 0.0, at_least(0.0);
@@ -110,6 +111,8 @@ choice! {
     pub enum NgramWeighting {
         /// The log-count ratio of naive Bayes.
         NaiveBayes = "naive_bayes",
+        /// The log-count ratio of naive Bayes times the inverse document frequency.
+        NaiveBayesIdf = "naive_bayes_idf",
         /// 1 for n-grams that occur.
         None = "none",
     }

@@ -34,7 +34,9 @@ impl NgramBranch {
         let weight = take(ngram_weight_name(config))?;
         let value = match config.ngrams.weighting {
             NgramWeighting::None => None,
-            NgramWeighting::NaiveBayes => Some(take(ngram_value_name(config))?),
+            NgramWeighting::NaiveBayes | NgramWeighting::NaiveBayesIdf => {
+                Some(take(ngram_value_name(config))?)
+            }
         };
         Ok(Self { input, l2: config.ngrams.l2, config: config.clone(), weight, value })
     }
