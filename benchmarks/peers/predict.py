@@ -1,6 +1,6 @@
 """Measure prediction: lstmtext from a file, PyTorch from ids, with equal results.
 
-The run is one of configs/imdb.yaml. lstmtext's time is that of the whole process: start, loading,
+The run is one of configs/imdb_lstm.yaml. lstmtext's time is that of the whole process: start, loading,
 reading, encoding, prediction, printing. PyTorch's time is that of the network alone, on reviews that
 are already encoded and sorted by length, in batches of the fastest size found in a trial. The time
 that Python needs to encode them is reported separately.
@@ -90,7 +90,7 @@ def spread(values: list[float], digits: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="run of configs/imdb.yaml")
+    parser.add_argument("run", type=Path, help="run of configs/imdb_lstm.yaml")
     parser.add_argument("--lstmtext", default="target/release/lstmtext")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,6 +1,6 @@
 """Measure the requests per second of lstmtext's server and of one made of FastAPI and PyTorch.
 
-Both serve the same run of configs/imdb.yaml and get the same reviews, which wrk posts one by one on many
+Both serve the same run of configs/imdb_lstm.yaml and get the same reviews, which wrk posts one by one on many
 connections. They alternate; each uses all CPU cores, which it shares with wrk.
 """
 
@@ -77,7 +77,7 @@ def spread(values: list[float], digits: int = 0) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="run of configs/imdb.yaml")
+    parser.add_argument("run", type=Path, help="run of configs/imdb_lstm.yaml")
     parser.add_argument("--lstmtext", default="target/release/lstmtext")
     parser.add_argument("--torch", default=sys.executable, help="a Python with PyTorch and FastAPI")
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 1000])

@@ -2,7 +2,7 @@
 
     python benchmarks/peers/serve_torch.py EXPORTED PORT THREADS
 
-EXPORTED is a directory written by `lstmtext export` for a run of configs/imdb.yaml. POST /predict has the
+EXPORTED is a directory written by `lstmtext export` for a run of configs/imdb_lstm.yaml. POST /predict has the
 same requests and responses as lstmtext's own server.
 """
 

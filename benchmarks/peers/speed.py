@@ -25,8 +25,9 @@ EPOCHS = 10  # maximum for reaching an accuracy
 # This makes it keep the memory: no mmap, and no trimming below 4 GiB.
 KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296"
 
+PLAIN = ("train.adversarial.epsilon=null",)
 LARGE = (
-    "model.embedding.size=300", "model.embedding.word_dropout=0", "model.lstm.units=256",
+    *PLAIN, "model.embedding.size=300", "model.embedding.word_dropout=0", "model.lstm.units=256",
     "model.lstm.bidirectional=false", "model.head.dropout=0", "train.batch_size=64",
     "train.learning_rate=0.001",
 )  # fmt: skip
@@ -54,10 +55,10 @@ SYSTEMS = {
     "80": System("keras_imdb_80", front_padding=True),
     "200": System("keras_early_stopping", front_padding=True),
     "theano": System("theano_meanpool"),
-    "imdb": System("imdb"),
-    "large": System("imdb", LARGE, most_reviews=640),
-    "wide": System("imdb", WIDE, joined=4, for_gpus=True),
-    "long": System("imdb", LONG, most_reviews=640, joined=10, for_gpus=True),
+    "imdb": System("imdb_lstm", PLAIN),
+    "large": System("imdb_lstm", LARGE, most_reviews=640),
+    "wide": System("imdb_lstm", WIDE, joined=4, for_gpus=True),
+    "long": System("imdb_lstm", LONG, most_reviews=640, joined=10, for_gpus=True),
 }
 
 
@@ -284,7 +285,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict:
 
 def time_to(accuracy: float, arguments: argparse.Namespace) -> dict[str, list[float | None]]:
     """Return for each program and round the seconds until it reaches this accuracy on held-out reviews,
-    training configs/imdb.yaml on all reviews."""
+    training configs/imdb_lstm.yaml on all reviews."""
     seconds: dict[str, list[float | None]] = {}
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
