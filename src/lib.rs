@@ -19,6 +19,7 @@
 //! | LSTM | [B, T, H · directions] | [`backend::kernel`] |
 //! | pooling | [B, D], over real tokens only | [`backend`] |
 //! | head | logits `[B]` for a sigmoid, [B, C] for a softmax | [`backend`] |
+//! | n-grams | rows of the n-grams of each text → logits, added to those of the head | [`text`], [`backend`] |
 //! | objective | loss, its gradient, and what metrics count | [`objective`] |
 //! | step | gradients → sum over processes → clip → update → average | [`backend`], [`train`] |
 //! | validation | early stopping, checkpoint | [`train`], [`run`] |

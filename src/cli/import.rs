@@ -94,9 +94,9 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
     }
     let resolved = config::load(model, overrides)?;
     let config = &resolved.config;
-    let counts_ngrams = |input: &Input| input.ngrams.is_on() && input.ngrams.buckets.is_none();
-    let has_vocabularies =
-        config.inputs.iter().all(|input| input.text.vocabulary.is_some() && !counts_ngrams(input));
+    let needs_no_texts =
+        |input: &Input| input.text.vocabulary.is_some() && !input.ngrams.are_counted();
+    let has_vocabularies = config.inputs.iter().all(needs_no_texts);
     if has_vocabularies && !config.data.labels.is_empty() {
         let encoders = Encoders::from_texts(&config.inputs, &[])?;
         let labels = config.data.labels.clone();

@@ -54,6 +54,12 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
         "the embedding has text.vocabulary_size rows here; it is smaller in training if the training \
          texts have fewer words",
     );
+    if config.inputs.iter().any(|input| input.ngrams.are_counted()) {
+        note(
+            "there are model.ngrams.vocabulary n-grams here; in training, there are only those of the \
+             training texts",
+        );
+    }
     let words: Vec<usize> = config.inputs.iter().map(|input| input.text.vocabulary_size).collect();
     let ngrams = |input: &Input| match input.ngrams.is_on() {
         true => input.ngrams.buckets.unwrap_or(input.ngrams.vocabulary),

@@ -525,7 +525,7 @@ fn read_ngrams(
     files: &BTreeMap<String, OpenFile>,
     input: &Input,
 ) -> anyhow::Result<Option<NgramIndex>> {
-    if !input.ngrams.is_on() || input.ngrams.buckets.is_some() {
+    if !input.ngrams.are_counted() {
         return Ok(NgramIndex::buckets(&input.ngrams));
     }
     let name = ngrams_file(input);

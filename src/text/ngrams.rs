@@ -81,7 +81,7 @@ impl NgramIndex {
         texts: &[u32],
         config: &NgramsConfig,
     ) -> anyhow::Result<Option<Self>> {
-        if !config.is_on() || config.buckets.is_some() {
+        if !config.are_counted() {
             return Ok(Self::buckets(config));
         }
         let hashes = count(tokenized, texts, config);

@@ -104,6 +104,11 @@ impl NgramsConfig {
     pub fn is_on(&self) -> bool {
         !self.sizes.0.is_empty()
     }
+
+    /// Returns true if the n-grams are those of the training texts, so that they must be counted.
+    pub fn are_counted(&self) -> bool {
+        self.is_on() && self.buckets.is_none()
+    }
 }
 
 choice! {
