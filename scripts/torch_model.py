@@ -94,6 +94,14 @@ class Ngrams(nn.Module):
         return nn.functional.embedding(rows, self.table).sum(1)
 
 
+class Bias(nn.Module):
+    """The head of a model without an LSTM."""
+
+    def __init__(self, logits: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(logits))
+
+
 def ngram_rows(words: list[str], settings: dict) -> list[int]:
     """Return the rows of the n-grams of a text; `settings` is `ngrams` of an input in model.json."""
     buckets, hashes = settings["buckets"], settings["hashes"]
@@ -143,7 +151,7 @@ class Classifier(nn.Module):
             if spec["ngrams"]:
                 self.ngrams[str(number)] = Ngrams(logits)
         features = sum(branch.features for branch in self.branches.values())
-        self.head = nn.Linear(features, logits)
+        self.head = nn.Linear(features, logits) if features else Bias(logits)
 
     def forward(self, *texts: Tensor) -> tuple[Tensor, Tensor]:
         """Map the tensors of each input in turn to logits and probabilities [B, labels].
@@ -172,15 +180,15 @@ def load(directory: Path) -> Classifier:
         table = weights[f"{prefix}ngrams.weight"] * weights.get(f"{prefix}ngrams.value", 1)
         weights[f"{prefix}ngrams.table"] = torch.cat([table, torch.zeros(1, table.shape[1])])
         branch.table = nn.Parameter(weights[f"{prefix}ngrams.table"])
-    if not model.branches:
-        weights["head.weight"] = model.head.weight
     model.load_state_dict({parameter: weights[name] for parameter, name in names(settings)})
     return model.eval()
 
 
 def names(settings: dict):
     """Yield the name of every parameter in the module and in model.safetensors."""
-    yield from [("head.weight", "head.weight"), ("head.bias", "head.bias")]
+    yield "head.bias", "head.bias"
+    if any(spec["lstm"] for spec in settings["inputs"]):
+        yield "head.weight", "head.weight"
     for number, spec in enumerate(settings["inputs"]):
         branch, prefix = f"branches.{number}.", spec["prefix"]
         if spec["ngrams"]:

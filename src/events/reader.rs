@@ -287,7 +287,7 @@ mod tests {
     fn a_run_started_when_its_first_file_was_created() {
         let run = tempfile::tempdir().unwrap();
         assert_eq!(start_time(run.path()), None);
-        for seconds in [1_795_287_768, 1_795_287_000, 1_795_288_000] {
+        for seconds in [1_795_287_000, 1_795_287_768, 1_795_288_000] {
             EventWriter::create(run.path(), at(seconds)).unwrap();
         }
         fs::write(run.path().join("events.out.tfevents.mine"), "").unwrap();

@@ -1,6 +1,6 @@
 //! Writing an event file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -97,10 +97,14 @@ impl EventWriter {
     }
 }
 
-/// TensorBoard reads the files of a directory in the order of their names. The leading seconds and the
-/// trailing number make that the order of creation.
+/// TensorBoard reads the files of a directory in the order of their names. The leading seconds make that
+/// the order of creation: they are later than those of all other files, also of those that another
+/// process has created in this second.
 fn create_file(directory: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)> {
     let process = std::process::id();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let latest = entries.filter_map(|entry| seconds_of(&entry.file_name().to_string_lossy())).max();
+    let seconds = latest.map_or(seconds, |latest| seconds.max(latest.saturating_add(1)));
     let mut number: u64 = 0;
     loop {
         let name = format!("{FILE_PREFIX}.{seconds:010}.lstmtext.{process}.{number}");
@@ -115,6 +119,12 @@ fn create_file(directory: &Path, seconds: u64) -> anyhow::Result<(PathBuf, File)
     }
 }
 
+/// Returns the seconds in the name of an event file of lstmtext.
+fn seconds_of(name: &str) -> Option<u64> {
+    let (seconds, rest) = name.strip_prefix(FILE_PREFIX)?.strip_prefix('.')?.split_once('.')?;
+    rest.starts_with("lstmtext.").then(|| seconds.parse().ok()).flatten()
+}
+
 /// Converts a time to seconds since 1970, as event files store it.
 pub fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
@@ -122,9 +132,21 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    /// Processes that resume a run may start in the same second, and their ids may start over.
+    #[test]
+    fn a_file_is_read_after_those_of_other_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join(format!("{FILE_PREFIX}.1700000000.lstmtext.99999999.0"));
+        fs::write(&other, "").unwrap();
+        for seconds in [1_600_000_000, 1_700_000_000, 1_800_000_000] {
+            let (path, _) = create_file(directory.path(), seconds).unwrap();
+            assert!(path > other, "{path:?}");
+            let digits = seconds_of(&path.file_name().unwrap().to_string_lossy()).unwrap();
+            assert!(digits >= seconds && digits > 1_700_000_000);
+        }
+    }
 
     #[test]
     fn two_writers_in_one_second_have_two_files() {
