@@ -142,7 +142,8 @@ impl Config {
         }
         for input in self.inputs.iter() {
             if !input.has_lstm() && !input.ngrams.is_on() {
-                let message = "the model needs an LSTM, n-grams (model.ngrams), or both";
+                let message =
+                    "the model needs an LSTM, n-grams (model.ngrams.sizes: [1, 2]), or both";
                 faults.push((input.field("lstm"), message.into()));
             }
             if input.lstm.layers == 1 && input.lstm.dropout > 0.0 {
