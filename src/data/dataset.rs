@@ -36,7 +36,7 @@ impl Dataset {
         self.inputs.iter().map(of).sum()
     }
 
-    /// Returns the share of each word among all tokens, for vocabularies of these sizes: [V] for each
+    /// Returns the share of each word among all tokens, for vocabularies of these sizes: `[V]` for each
     /// input.
     pub fn word_frequencies(&self, vocabulary_sizes: &[usize]) -> Vec<Vec<f32>> {
         let inputs = self.inputs.iter().zip(vocabulary_sizes);
