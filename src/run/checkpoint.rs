@@ -21,12 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
 use crate::io::files::{
-    ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256, sha256_of, write,
+    ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256_of, write,
 };
 use crate::io::replace::{create_directory, replace_directory};
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
+use crate::run::manifest::Manifest;
 use crate::run::progress::Progress;
 use crate::text::{Encoders, NgramIndex, Vocabulary};
 
@@ -48,7 +49,7 @@ const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// Content of `checkpoint.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+struct CheckpointManifest {
     format: String,
     version: u32,
     /// Version of the program that wrote the checkpoint.
@@ -59,20 +60,14 @@ struct Manifest {
     sha256: String,
 }
 
-impl Manifest {
-    /// Sets the manifest's own SHA-256.
-    fn seal(mut self) -> anyhow::Result<Self> {
-        self.sha256.clear();
-        self.sha256 = sha256(&*json_content(&self)?)?;
-        Ok(self)
-    }
-}
+impl Manifest for CheckpointManifest {
+    const FILE: &str = MANIFEST;
+    const FORMAT: &str = FORMAT;
+    const VERSION: u32 = VERSION;
 
-/// Fields that the manifest of every version has.
-#[derive(Deserialize)]
-struct Version {
-    format: String,
-    version: u32,
+    fn sha256_mut(&mut self) -> &mut String {
+        &mut self.sha256
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -165,7 +160,7 @@ impl Contents<'_> {
             let entry = entry(&directory.join(&name))?;
             files.insert(name, entry);
         }
-        let manifest = Manifest {
+        let manifest = CheckpointManifest {
             format: FORMAT.into(),
             version: VERSION,
             lstmtext: env!("CARGO_PKG_VERSION").into(),
@@ -199,7 +194,7 @@ pub struct Checkpoint {
     pub labels: Vec<String>,
     /// Encoder of each input: text to ids.
     pub encoders: Encoders,
-    manifest: Manifest,
+    manifest: CheckpointManifest,
     /// Its open files. They stay as they were verified while a training replaces the checkpoint.
     files: BTreeMap<String, OpenFile>,
 }
@@ -429,7 +424,7 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 
 /// The files of a checkpoint that has been found intact.
 struct IntactFiles {
-    manifest: Manifest,
+    manifest: CheckpointManifest,
     /// All files that the manifest lists, at least [`FILES`].
     files: BTreeMap<String, OpenFile>,
 }
@@ -444,19 +439,7 @@ impl IntactFiles {
     /// Opens all files and verifies them against the manifest.
     fn verify(directory: &Directory) -> anyhow::Result<Self> {
         let file = directory.file(MANIFEST)?;
-        let Version { format, version } = file.json(RECORDS_LIMIT)?;
-        ensure!(format == FORMAT, "{MANIFEST} has the format \"{format}\", not \"{FORMAT}\"");
-        ensure!(
-            version == VERSION,
-            "it has format version {version}, but lstmtext {} reads version {VERSION}; use {} lstmtext",
-            env!("CARGO_PKG_VERSION"),
-            if version > VERSION { "a newer" } else { "an older" },
-        );
-        let manifest = file.json::<Manifest>(RECORDS_LIMIT)?.seal()?;
-        ensure!(
-            json_content(&manifest)? == file.read(RECORDS_LIMIT)?,
-            "{MANIFEST} is damaged: its SHA-256 differs from the recorded one"
-        );
+        let manifest = CheckpointManifest::parse(&file.read(RECORDS_LIMIT)?)?;
         for name in FILES {
             ensure!(manifest.files.contains_key(name), "{MANIFEST} does not list {name}");
         }

@@ -1,5 +1,5 @@
-//! Files of training runs: run directories and their locks, checkpoints and ensembles of them, the progress of a run, and the
-//! list of runs. Training does not belong here.
+//! Files of training runs: run directories and their locks, checkpoints and ensembles of them, the
+//! progress of a run, and the list of runs. Training does not belong here.
 
 pub mod checkpoint;
 mod checkpoint_files;
@@ -7,6 +7,7 @@ pub mod comparison;
 pub mod directory;
 pub mod listing;
 mod lock;
+mod manifest;
 pub mod new_run;
 mod plausible;
 pub mod progress;

@@ -11,9 +11,10 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoint, ENSEMBLE};
+use super::manifest::Manifest;
 use crate::config::{Column, Config, Override};
 use crate::io::files::{
-    RECORDS_LIMIT, create_directory, create_parent_directory, json_content, read, sha256, write,
+    RECORDS_LIMIT, create_directory, create_parent_directory, json_content, read, write,
 };
 use crate::io::replace;
 use crate::objective::{Averaging, Combination};
@@ -25,7 +26,7 @@ const MEMBERS: &str = "members";
 
 /// Content of `ensemble.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+struct EnsembleManifest {
     format: String,
     version: u32,
     /// Version of the program that wrote the ensemble.
@@ -47,20 +48,14 @@ struct Member {
     sha256: String,
 }
 
-impl Manifest {
-    /// Sets the manifest's own SHA-256.
-    fn seal(mut self) -> anyhow::Result<Self> {
-        self.sha256.clear();
-        self.sha256 = sha256(&*json_content(&self)?)?;
-        Ok(self)
-    }
-}
+impl Manifest for EnsembleManifest {
+    const FILE: &str = ENSEMBLE;
+    const FORMAT: &str = FORMAT;
+    const VERSION: u32 = VERSION;
 
-/// Fields that the manifest of every version has.
-#[derive(Deserialize)]
-struct Version {
-    format: String,
-    version: u32,
+    fn sha256_mut(&mut self) -> &mut String {
+        &mut self.sha256
+    }
 }
 
 /// A model that has been found intact: the members of an ensemble, or a single checkpoint.
@@ -69,7 +64,7 @@ pub struct SavedModel {
     pub path: PathBuf,
     /// The checkpoints, at least one. They have the same labels and text columns.
     pub members: Vec<Checkpoint>,
-    /// How their predictions are combined.
+    /// Combination of their predictions.
     pub combination: Combination,
 }
 
@@ -95,7 +90,8 @@ impl SavedModel {
             return Checkpoint::open_with(path, overrides).map(Self::from);
         }
         let unusable = || format!("cannot use the ensemble \"{}\"", path.display());
-        let manifest = read_manifest(&path.join(ENSEMBLE)).with_context(unusable)?;
+        let read = || EnsembleManifest::parse(&read(&path.join(ENSEMBLE), RECORDS_LIMIT)?);
+        let manifest = read().with_context(unusable)?;
         let weights: Vec<f64> = manifest.members.iter().map(|member| member.weight).collect();
         let combination = Combination { averaging: manifest.average, weights };
         ensure!(combination.is_valid(), "{}: {ENSEMBLE} has impossible weights", unusable());
@@ -204,7 +200,7 @@ pub fn create_ensemble(
         source: checkpoint.path.clone(),
         sha256: checkpoint.sha256().to_owned(),
     };
-    let manifest = Manifest {
+    let manifest = EnsembleManifest {
         format: FORMAT.into(),
         version: VERSION,
         lstmtext: env!("CARGO_PKG_VERSION").into(),
@@ -229,24 +225,4 @@ pub fn create_ensemble(
 /// Returns the directory of a member.
 fn member_path(ensemble: &Path, index: usize) -> PathBuf {
     ensemble.join(MEMBERS).join((index + 1).to_string())
-}
-
-fn read_manifest(path: &Path) -> anyhow::Result<Manifest> {
-    let bytes = read(path, RECORDS_LIMIT)?;
-    let parsed = serde_json::from_slice(&bytes);
-    let Version { format, version } = parsed.with_context(|| format!("cannot parse {ENSEMBLE}"))?;
-    ensure!(format == FORMAT, "{ENSEMBLE} has the format \"{format}\", not \"{FORMAT}\"");
-    ensure!(
-        version == VERSION,
-        "it has format version {version}, but lstmtext {} reads version {VERSION}; use a newer lstmtext",
-        env!("CARGO_PKG_VERSION"),
-    );
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {ENSEMBLE}"))?;
-    let manifest = manifest.seal()?;
-    ensure!(
-        json_content(&manifest)? == bytes,
-        "{ENSEMBLE} is damaged: its SHA-256 differs from the recorded one"
-    );
-    Ok(manifest)
 }

@@ -148,6 +148,14 @@ impl TestDir {
         self.summary(run)["test"]["accuracy"].as_f64().unwrap()
     }
 
+    /// Asserts that two runs have ended with the same weights and optimizer state.
+    pub fn assert_same_state(&self, a: &str, b: &str) {
+        for file in ["last/model.safetensors", "last/optimizer.safetensors"] {
+            let bytes = |run: &str| self.bytes(&format!("{run}/{file}"));
+            assert!(bytes(a) == bytes(b), "{file}");
+        }
+    }
+
     pub fn best_weights(&self, run: &str) -> Vec<u8> {
         self.bytes(&format!("{run}/best/model.safetensors"))
     }

@@ -1,0 +1,299 @@
+//! The whole network on all threads: branches and head.
+
+mod gradients;
+
+use anyhow::Context;
+use rayon::prelude::*;
+
+use super::branch::{Branch, Mode, Pass, Pooled, SequenceStates, Workspace};
+use super::head::logits;
+use super::idle::Idle;
+use super::ngrams::NgramBranch;
+use super::shard_sum::ShardSum;
+use super::sharding::{Shard, ShardedBatch, single_text};
+use super::weight::Weight;
+use crate::backend::Times;
+use crate::backend::kernel::Instructions;
+use crate::config::Input;
+use crate::model::named_tensors::{NamedTensor, indices};
+use crate::model::parameters::{
+    ModelSpec, Parameter, Role, cell_name, embedding_name, in_order, parameters, query_name,
+};
+use crate::objective::log_softmax;
+use crate::text::Corpus;
+
+/// A network: its weights, plain and packed, and the buffers to compute with.
+pub struct Network {
+    instructions: Instructions,
+    weights: Vec<Weight>,
+    /// Branches of the inputs that have an LSTM.
+    branches: Vec<Branch>,
+    /// Indices of the weights of each branch.
+    indices: Vec<BranchIndices>,
+    /// Branches of the inputs that have n-grams.
+    ngrams: Vec<NgramBranch>,
+    /// Number of inputs.
+    inputs: usize,
+    /// Index of head.weight, if there is an LSTM.
+    head_weight: Option<usize>,
+    /// Index of head.bias.
+    head_bias: usize,
+    head_dropout: f64,
+    classes: usize,
+    idle_workspaces: Idle<ShardWorkspace>,
+    idle_sums: Idle<ShardSum>,
+    /// Wall time of training steps, by part.
+    pub times: Times,
+}
+
+/// Indices of the weights of a branch.
+struct BranchIndices {
+    embedding: usize,
+    /// Index of weight_ih for each layer and direction; weight_hh and bias_ih follow it.
+    cells: Vec<Vec<usize>>,
+    /// Index of the query of attention pooling.
+    query: Option<usize>,
+}
+
+impl BranchIndices {
+    fn new(input: &Input, parameters: &[Parameter]) -> anyhow::Result<Self> {
+        let index = |name: String| {
+            let index = parameters.iter().position(|parameter| parameter.name == name);
+            index.with_context(|| format!("the network has no parameter {name}"))
+        };
+        let layer = |layer: usize| {
+            let first = |direction| index(cell_name(input, "weight_ih", layer, direction));
+            (0..input.lstm.directions()).map(first).collect()
+        };
+        let cells = (0..input.lstm.layers).map(layer).collect::<anyhow::Result<_>>()?;
+        let query = input.has_attention().then(|| index(query_name(input))).transpose()?;
+        Ok(Self { embedding: index(embedding_name(input))?, cells, query })
+    }
+}
+
+/// Buffers of a thread that computes a shard.
+#[derive(Default)]
+struct ShardWorkspace {
+    branches: Vec<Workspace>,
+    /// Pooled features of the current block, [examples, D].
+    features: Vec<f32>,
+    /// The same features after dropout.
+    dropped_features: Vec<f32>,
+    /// Gradient of the features.
+    features_gradient: Vec<f32>,
+    /// Log-probabilities of the current example; later the gradient of its logits.
+    row: Vec<f64>,
+}
+
+impl Network {
+    /// Creates the network of `spec` from all of its weights.
+    ///
+    /// # Errors
+    /// Returns an error if a tensor is missing, unknown, or has another shape.
+    pub fn new(
+        spec: &ModelSpec,
+        weights: Vec<NamedTensor>,
+        instructions: Instructions,
+    ) -> anyhow::Result<Self> {
+        let parameters = parameters(spec)?;
+        let inputs = &spec.config.inputs;
+        let with_lstm = || inputs.iter().enumerate().filter(|(_, input)| input.has_lstm());
+        let indices = with_lstm().map(|(_, input)| BranchIndices::new(input, &parameters));
+        let indices = indices.collect::<anyhow::Result<_>>()?;
+        let branch = |(index, input): (usize, &Input)| Branch::new(input, index, instructions);
+        let index = |role: Role| parameters.iter().position(|parameter| parameter.role == role);
+        let ngrams = |input_index: usize| {
+            let weight = index(Role::NgramWeight { input: input_index })?;
+            let value = index(Role::NgramValue { input: input_index });
+            Some(NgramBranch { input_index, weight, value })
+        };
+        let weight = |(tensor, parameter): (NamedTensor, &Parameter)| Weight {
+            tensor,
+            trainable: parameter.trainable,
+            ngram_l2: match parameter.role {
+                Role::NgramWeight { input } => Some(inputs[input].ngrams.l2 as f32),
+                _ => None,
+            },
+        };
+        let tensors = in_order(&parameters, weights)?.into_iter().zip(&parameters);
+        let mut network = Self {
+            instructions,
+            weights: tensors.map(weight).collect(),
+            branches: with_lstm().map(branch).collect(),
+            indices,
+            ngrams: (0..inputs.len()).filter_map(ngrams).collect(),
+            inputs: inputs.len(),
+            head_weight: index(Role::HeadWeight),
+            head_bias: index(Role::HeadBias).context("the network has no head")?,
+            head_dropout: spec.config.model.head.dropout,
+            classes: spec.classes,
+            idle_workspaces: Idle::default(),
+            idle_sums: Idle::default(),
+            times: Times::default(),
+        };
+        network.pack();
+        Ok(network)
+    }
+
+    /// Loads weights by name. Weights that are not in `tensors` keep their values.
+    ///
+    /// # Errors
+    /// Returns an error, and changes nothing, if the network has no weight with the name and shape of a
+    /// tensor.
+    pub fn load(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
+        let shape = |Weight { tensor, .. }: &Weight| (tensor.name.clone(), tensor.shape.clone());
+        let shapes: Vec<_> = self.weights.iter().map(shape).collect();
+        let indices = indices(&shapes, &tensors)?;
+        for (index, tensor) in indices.into_iter().zip(tensors) {
+            self.weights[index].tensor = tensor;
+        }
+        self.pack();
+        Ok(())
+    }
+
+    /// Returns all weights.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// Returns all weights for modification; call [`Network::pack`] afterwards.
+    pub fn weights_mut(&mut self) -> &mut [Weight] {
+        &mut self.weights
+    }
+
+    /// Packs the weights for the kernel.
+    pub fn pack(&mut self) {
+        for (branch, indices) in self.branches.iter_mut().zip(&self.indices) {
+            for (cells, indices) in branch.cells.iter_mut().zip(&indices.cells) {
+                for (cell, first) in cells.iter_mut().zip(indices) {
+                    let [ih, hh, bias] =
+                        [0, 1, 2].map(|n| &self.weights[first + n].tensor.values[..]);
+                    cell.pack(ih, hh, bias);
+                }
+            }
+            if let Some(query) = indices.query {
+                branch.query.clone_from(&self.weights[query].tensor.values);
+            }
+        }
+    }
+
+    fn head(&self) -> (&[f32], &[f32]) {
+        let values = |index: usize| &self.weights[index].tensor.values[..];
+        (self.head_weight.map_or(&[], values), values(self.head_bias))
+    }
+
+    /// Computes the logits of an example, given by its position in the batch, from its pooled features.
+    fn logits(&self, batch: &ShardedBatch, position: u32, features: &[f32], row: &mut Vec<f64>) {
+        let (weight, bias) = self.head();
+        logits(features, weight, bias, row);
+        let first = row.len() - bias.len();
+        for branch in &self.ngrams {
+            let ngrams = &batch.ngrams[branch.input_index];
+            branch.add_logits(&self.weights, ngrams, position as usize, &mut row[first..]);
+        }
+    }
+
+    /// Number of pooled features of all inputs.
+    fn features(&self) -> usize {
+        self.branches.iter().map(Branch::features).sum()
+    }
+
+    /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
+    pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
+        let mode = Mode { backward: false, dropout: None, padding: &[], pass: Pass::Only };
+        let padding = self.run_padding(batch, mode);
+        let mode = Mode { padding: &padding.branches, ..mode };
+        let mut all = vec![0.0; batch.examples * self.classes];
+        let shards: Vec<Vec<f64>> = batch
+            .shards
+            .par_iter()
+            .map(|shard| {
+                let mut work = self.idle_workspaces.take().unwrap_or_default();
+                let mut rows = Vec::new();
+                self.classify_shard(batch, shard, &mut work, mode, |row| {
+                    rows.extend_from_slice(row);
+                });
+                self.idle_workspaces.put_back(work);
+                rows
+            })
+            .collect();
+        self.idle_workspaces.put_back(padding);
+        for (shard, rows) in batch.shards.iter().zip(&shards) {
+            for (position, row) in shard.positions.iter().zip(rows.chunks_exact(self.classes)) {
+                all[*position as usize * self.classes..][..self.classes].copy_from_slice(row);
+            }
+        }
+        all
+    }
+
+    /// Returns the states of input `input` over one text; none if it has no LSTM.
+    pub fn states(&self, input: usize, corpus: &Corpus, example: u32) -> SequenceStates {
+        let mut branches = self.branches.iter().zip(&self.indices);
+        let found = branches.find(|(branch, _)| branch.input_index == input);
+        let Some((branch, indices)) = found else { return SequenceStates::default() };
+        let embedding = &self.weights[indices.embedding].tensor.values;
+        branch.states(&single_text(input, &branch.input, corpus, example), embedding)
+    }
+
+    /// Runs the layers of each input over the padding that the texts of the batch share.
+    fn run_padding(&self, batch: &ShardedBatch, mode: Mode) -> ShardWorkspace {
+        let mut work = self.idle_workspaces.take().unwrap_or_default();
+        work.branches.resize_with(self.inputs, Workspace::default);
+        for (branch, indices) in self.branches.iter().zip(&self.indices) {
+            let input = branch.input_index;
+            if let Some(texts) = &batch.shared_padding[input] {
+                let embedding = &self.weights[indices.embedding].tensor.values;
+                branch.run_padding(texts, embedding, &mut work.branches[input], mode);
+            }
+        }
+        work
+    }
+
+    /// Forward pass over a shard. Calls `visit` with the log-probabilities of each example in turn.
+    fn classify_shard(
+        &self,
+        batch: &ShardedBatch,
+        shard: &Shard,
+        work: &mut ShardWorkspace,
+        mode: Mode,
+        mut visit: impl FnMut(&[f64]),
+    ) {
+        work.branches.resize_with(self.inputs, Workspace::default);
+        self.begin_shard(shard, work, mode);
+        let stride = self.features();
+        for block in 0..shard.blocks.len() {
+            self.pooled_features(shard, block, work, mode);
+            let positions = &shard.positions[shard.blocks[block].clone()];
+            for (example, position) in positions.iter().enumerate() {
+                let features = &work.features[example * stride..][..stride];
+                self.logits(batch, *position, features, &mut work.row);
+                log_softmax(&mut work.row);
+                visit(&work.row);
+            }
+        }
+    }
+
+    fn begin_shard(&self, shard: &Shard, work: &mut ShardWorkspace, mode: Mode) {
+        for (index, branch) in self.branches.iter().enumerate() {
+            let embedding = &self.weights[self.indices[index].embedding].tensor.values;
+            let texts = &shard.inputs[branch.input_index];
+            branch.begin_shard(texts, embedding, &mut work.branches[index], mode);
+        }
+    }
+
+    /// Computes the pooled features of a block in `work.features`.
+    fn pooled_features(&self, shard: &Shard, block: usize, work: &mut ShardWorkspace, mode: Mode) {
+        let stride = self.features();
+        let positions = &shard.positions[shard.blocks[block].clone()];
+        work.features.clear();
+        work.features.resize(positions.len() * stride, 0.0);
+        let mut offset = 0;
+        for (index, branch) in self.branches.iter().enumerate() {
+            let texts = &shard.inputs[branch.input_index];
+            let buffers = &mut work.branches[index];
+            let pooled = Pooled { features: &mut work.features, stride, offset };
+            branch.forward(texts, block, positions, buffers, mode, pooled);
+            offset += branch.features();
+        }
+    }
+}
