@@ -17,6 +17,7 @@ use super::records::{csv_record, tsv_record};
 use super::texts::{TextArgs, TextsCheck};
 use crate::backend::Backends;
 use crate::config::Column;
+use crate::io::decoding::Decoding;
 use crate::io::spool::is_stdin;
 use crate::output::format::{group_digits, share};
 use crate::output::sanitize::printable;
@@ -91,6 +92,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let streams = args.reads_a_stream();
     let OpenModel { saved, networks } =
         args.compute.open(backends, &args.checkpoint, &[], streams)?;
+    let decoding = args.texts.decoding();
     let file = args.texts.file.clone().unwrap_or_else(|| "-".into());
     let mut check = TextsCheck::new(&file, &saved);
     let classifier = &Classifier::new(saved, networks);
@@ -118,7 +120,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
-    let mut lines = lines(&file, &columns, limit.min(MAX_READ_AHEAD))?;
+    let mut lines = lines(&file, decoding, &columns, limit.min(MAX_READ_AHEAD))?;
     let mut counts = Counts::default();
     loop {
         let first = lines.count() + 1;
@@ -173,12 +175,17 @@ impl Counts {
 }
 
 /// Opens the file with texts, or stdin.
-fn lines(path: &Path, columns: &TextColumns, ahead: usize) -> anyhow::Result<TextLines> {
+fn lines(
+    path: &Path,
+    decoding: Decoding,
+    columns: &TextColumns,
+    ahead: usize,
+) -> anyhow::Result<TextLines> {
     if is_stdin(path) && io::stdin().is_terminal() {
         let what = if columns.is_single() { "texts" } else { "JSON objects" };
         message(format!("reading {what} from the terminal, one per line; press Ctrl-D to end"));
     }
-    TextLines::open(path, ahead)
+    TextLines::open(path, decoding, ahead)
 }
 
 /// Prints predictions in a format.

@@ -12,7 +12,7 @@ use serde_yaml::Value;
 use super::hints::program;
 use crate::config::{ConfigError, Format, inline_yaml};
 use crate::data::format_of;
-use crate::io::input::{conversion, inner_extension, open};
+use crate::io::input::{Decoding, conversion, inner_extension, open};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint::is_checkpoint;
 use crate::run::listing::is_run;
@@ -215,7 +215,11 @@ fn start(path: &Path) -> anyhow::Result<String> {
     }
     let text = String::from_utf8(bytes);
     text.map_err(|_| {
-        anyhow!("\"{}\" is not valid UTF-8; {}", path.display(), conversion(Some(path)))
+        anyhow!(
+            "\"{}\" is not valid UTF-8; {}",
+            path.display(),
+            conversion(Some(path), Decoding::AUTO)
+        )
     })
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::hints::{program, relative};
 use crate::config::{Config, ConfigError, Format};
 use crate::data::{DataFile, Recognizer, format_of};
+use crate::io::decoding::{Decoding, TextEncoding};
 use crate::io::spool::is_stdin;
 use crate::output::note;
 use crate::output::shell::{quoted, quoted_path};
@@ -30,9 +31,24 @@ pub struct TextArgs {
     /// columns, each line is a JSON object
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     pub file: Option<PathBuf>,
+    /// Encoding of the file, such as cp1252 or utf-16; by default UTF-8, or the one that a byte order mark
+    /// names
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = encoding)]
+    pub encoding: TextEncoding,
+}
+
+fn encoding(name: &str) -> Result<TextEncoding, String> {
+    let unknown =
+        "unknown encoding; use a name such as utf-8, utf-16, latin-1, cp1252 or shift_jis";
+    TextEncoding::named(name).ok_or_else(|| unknown.to_owned())
 }
 
 impl TextArgs {
+    /// Returns how the file is decoded.
+    pub fn decoding(&self) -> Decoding {
+        Decoding { encoding: self.encoding, setting: Some("pass --encoding ") }
+    }
+
     /// Returns all texts of each column of a model.
     ///
     /// # Errors
@@ -40,6 +56,7 @@ impl TextArgs {
     /// read.
     pub fn read(self, model: &SavedModel) -> anyhow::Result<Vec<Vec<String>>> {
         let columns = &TextColumns::of(model.config());
+        let decoding = self.decoding();
         let Some(file) = self.file else {
             let texts = columns.from_arguments(self.texts, self.inputs)?;
             if texts[0].is_empty() {
@@ -50,7 +67,7 @@ impl TextArgs {
             return Ok(texts);
         };
         let mut all = vec![Vec::new(); columns.names().len()];
-        let mut lines = TextLines::open(&file, LINES)?;
+        let mut lines = TextLines::open(&file, decoding, LINES)?;
         let mut check = TextsCheck::new(&file, model);
         loop {
             let first = lines.count() + 1;

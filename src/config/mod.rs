@@ -35,14 +35,14 @@ pub use schema::{
     BackendKind, BrokenLines, CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig,
     EmbeddingInitialization, Format, HeadConfig, Initialization, Input, Inputs, LstmConfig,
     ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
-    Precision, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod,
-    StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig, Truncate,
-    UnseenLabels, defaults, logit_count,
+    Precision, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
+    SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
+    Truncate, UnseenLabels, defaults, logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;
 pub use types::{
-    AutoNumber, ClassWeights, Column, Columns, Every, NgramSizes, Portion, SweepSection,
+    AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SweepSection,
 };
 pub use value::positive_integer;
 

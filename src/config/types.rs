@@ -1,11 +1,12 @@
-//! Types that only configuration fields have: columns, portions, intervals, budgets, weights and the
-//! section `sweep` as written.
+//! Types that only configuration fields have: columns, delimiters, encodings, portions, intervals, budgets,
+//! weights and the section `sweep` as written.
 
 use std::collections::BTreeMap;
 
 use serde_yaml::{Mapping, Value};
 
 use super::value::{FieldValue, Range, above};
+use crate::io::decoding::TextEncoding;
 
 /// A column of a data file: its name in the header, or its number, starting at 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +89,80 @@ impl FieldValue for Columns {
     }
     fn alternatives(range: Option<Range>) -> Vec<String> {
         [Column::alternatives(range), vec!["a list of these".into()]].concat()
+    }
+}
+
+/// The character between the columns of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delimiter {
+    /// The one that fits the file.
+    Auto,
+    /// This ASCII character.
+    Byte(u8),
+}
+
+impl Delimiter {
+    /// Delimiters with a name, the most usual first.
+    pub const NAMED: [(&str, u8); 4] =
+        [("comma", b','), ("semicolon", b';'), ("tab", b'\t'), ("pipe", b'|')];
+
+    /// Returns the spelling of a delimiter in a configuration.
+    pub fn spelling(byte: u8) -> String {
+        let named = Self::NAMED.iter().find(|(_, named)| *named == byte);
+        named.map_or_else(|| char::from(byte).to_string(), |(name, _)| (*name).to_owned())
+    }
+}
+
+impl std::fmt::Display for Delimiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Byte(byte) => f.write_str(&Self::spelling(*byte)),
+        }
+    }
+}
+
+impl FieldValue for Delimiter {
+    const IS_TEXT: bool = true;
+    fn from_yaml(value: &Value) -> Option<Self> {
+        let text = value.as_str()?;
+        if text == "auto" {
+            return Some(Self::Auto);
+        }
+        let named = Self::NAMED.iter().find(|(name, _)| *name == text).map(|(_, byte)| *byte);
+        // A shell does not convert \t.
+        let byte = named.or_else(|| (text == "\\t").then_some(b'\t'));
+        let is_allowed = |byte: &u8| {
+            byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n\0".contains(byte)
+        };
+        let single = || match text.as_bytes() {
+            [byte] => Some(*byte).filter(is_allowed),
+            _ => None,
+        };
+        byte.or_else(single).map(Self::Byte)
+    }
+    fn to_yaml(&self) -> Value {
+        Value::from(self.to_string())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        let named = Self::NAMED.iter().map(|(name, _)| (*name).to_owned());
+        let other = "another single character".to_owned();
+        ["auto".to_owned()].into_iter().chain(named).chain([other]).collect()
+    }
+}
+
+impl FieldValue for TextEncoding {
+    const IS_TEXT: bool = true;
+    fn from_yaml(value: &Value) -> Option<Self> {
+        Self::named(value.as_str()?)
+    }
+    fn to_yaml(&self) -> Value {
+        Value::from(self.to_string())
+    }
+    fn alternatives(_: Option<Range>) -> Vec<String> {
+        let names = ["auto", "utf-8", "utf-16", "latin-1", "cp1252"];
+        let other = "the name of another encoding, such as shift_jis or gbk";
+        names.iter().chain([&other]).map(|name| (*name).to_owned()).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets};
 use super::text_faults::{all_empty, unfit_tokenizer};
-use crate::config::{Config, Input, Inputs};
+use crate::config::{Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, CorpusWriters, Encoder, Encoders, Vocabulary};
@@ -185,7 +185,7 @@ impl Examples {
 /// # Errors
 /// Returns an error if the file cannot be read, has no examples or has an unknown label.
 pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow::Result<Examples> {
-    with_classes(read_nonempty_source(path, config, classes)?, classes)
+    with_classes(read_nonempty_source(path, config, classes)?, classes, &config.data)
 }
 
 /// Reads a file that has examples. `known` has labels of other files.
@@ -209,7 +209,11 @@ pub(super) fn read_nonempty_source(
 }
 
 /// Replaces labels with indices into the class names.
-pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result<Examples> {
+pub(super) fn with_classes(
+    source: Source,
+    classes: &[String],
+    config: &DataConfig,
+) -> anyhow::Result<Examples> {
     let rows = &source.rows;
     let class_of: HashMap<&str, u32> =
         classes.iter().enumerate().map(|(class, name)| (name.as_str(), class as u32)).collect();
@@ -231,7 +235,7 @@ pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result
         };
         labels.push(class);
     }
-    let skipped = (rows.skipped > 0).then(|| skipped_note(rows));
+    let skipped = (rows.skipped > 0).then(|| skipped_note(rows, config));
     let long = rows.long_row.as_ref().map(|(file, line, lines)| {
         let file = file.display();
         format!("{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote")
@@ -243,16 +247,18 @@ pub(super) fn with_classes(source: Source, classes: &[String]) -> anyhow::Result
 }
 
 /// Returns the note on rows that were skipped, and what to do if they are many or only look broken.
-fn skipped_note(rows: &Rows) -> String {
+fn skipped_note(rows: &Rows, config: &DataConfig) -> String {
     let mut note =
         format!("{}: skipped {}", rows.path.display(), pluralize(rows.skipped, "broken row"));
     let all = rows.len() + rows.skipped;
     if rows.not_utf8 > 0 {
         let count = group_digits(rows.not_utf8);
-        note += &format!(
-            ", {count} of them because they are not valid UTF-8; {}",
-            conversion(Some(&rows.path))
-        );
+        let encoding = match config.encoding.is_auto() {
+            true => "UTF-8".to_owned(),
+            false => config.encoding.to_string(),
+        };
+        let advice = conversion(Some(&rows.path), config.decoding());
+        note += &format!(", {count} of them because they are not valid {encoding}; {advice}");
     } else if is_many(rows.skipped, all) {
         let all = group_digits(all);
         note += &format!(" of {all}; data.broken_lines: error shows what is wrong with the first");

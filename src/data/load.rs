@@ -56,10 +56,10 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
     let data = &config.data;
     let mut examples = match (name, &data.validation, &data.test) {
         (SplitName::Validation, Some(path), _) => {
-            with_classes(read("data.validation", path, config, labels)?, labels)?
+            with_classes(read("data.validation", path, config, labels)?, labels, data)?
         }
         (SplitName::Test, _, Some(path)) => {
-            with_classes(read("data.test", path, config, labels)?, labels)?
+            with_classes(read("data.test", path, config, labels)?, labels, data)?
         }
         _ => split_off(read("data.train", &data.train, config, &[])?, name, labels, data)?,
     };
@@ -106,7 +106,7 @@ fn split_off(
     labels: &[String],
     config: &DataConfig,
 ) -> anyhow::Result<Examples> {
-    let all = with_classes(source, labels)?;
+    let all = with_classes(source, labels, config)?;
     let split = split(&all, config)?;
     let indices = match name {
         SplitName::Train => split.train,
@@ -142,7 +142,7 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let others = [&validation, &test].map(|source| source.as_ref().map(|source| &source.rows));
     let labels = class_names(&train.rows, others, data)?;
     let with_classes_or_advice = |source: Source| {
-        let examples = with_classes(source, &labels);
+        let examples = with_classes(source, &labels, data);
         match data.labels.is_empty() {
             true => examples.map_err(|fault| {
                 anyhow!("{fault} (to add it as a class, set data.unseen_labels: class)")
@@ -153,7 +153,7 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let validation = validation.map(with_classes_or_advice).transpose()?;
     let test = test.map(with_classes_or_advice).transpose()?;
 
-    let train = with_classes(train, &labels)?;
+    let train = with_classes(train, &labels, data)?;
     ensure_texts(&train, config)?;
     let split = split(&train, data)?;
     let notes = train.notes.clone();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
+pub use super::decoding::{Decoding, TextEncoding};
 use super::encoding::MARKS;
 pub use super::encoding::{Survey, wide_encoding};
 use super::files;
@@ -25,12 +26,13 @@ const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 pub type TextReader = Box<dyn BufRead + Send>;
 
 /// Opens `path`, or the copy of a stream with this name, for reading. Decompresses gzip and Zstandard, and
-/// skips a byte order mark.
+/// decodes it as its byte order mark says.
 ///
 /// # Errors
-/// Returns an error if the path cannot be read, is not a regular file or is encoded as UTF-16 or UTF-32.
+/// Returns an error if the path cannot be read or is not a regular file, and for UTF-16 without a byte
+/// order mark and UTF-32.
 pub fn open(path: &Path) -> anyhow::Result<TextReader> {
-    open_limited(path, Limits::NONE)
+    open_limited(path, Limits::NONE, Decoding::AUTO)
 }
 
 /// Opens a file of binary data, and decompresses gzip and Zstandard.
@@ -39,35 +41,36 @@ pub fn open(path: &Path) -> anyhow::Result<TextReader> {
 /// Returns an error if the path cannot be read or is not a regular file.
 pub fn open_binary(path: &Path) -> anyhow::Result<impl BufRead + use<>> {
     let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
-    let (reader, _) = decompress(Box::new(file), Some(path), Limits::NONE)?;
+    let (reader, _) = decompress(Box::new(file), Some(path), Limit::NONE)?;
     Ok(BufReader::with_capacity(1 << 16, reader))
 }
 
-/// Opens `path` like [`open`]. Reading fails as soon as the file exceeds a limit.
+/// Opens `path` like [`open`], in any encoding. Reading fails as soon as the file exceeds a limit. Bytes
+/// that cannot be decoded are no valid UTF-8 either.
 ///
 /// # Errors
 /// See [`open`].
-pub fn open_limited(path: &Path, limits: Limits) -> anyhow::Result<TextReader> {
+pub fn open_limited(path: &Path, limits: Limits, decoding: Decoding) -> anyhow::Result<TextReader> {
     if let Some(copy) = open_copy(path) {
-        return decode(Box::new(copy), Some(path), limits);
+        return decode(Box::new(copy), Some(path), limits, decoding);
     }
     let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
-    decode(Box::new(file), Some(path), limits)
+    decode(Box::new(file), Some(path), limits, decoding)
 }
 
-/// Opens `path`, which may be a pipe or a device, or `-` for stdin, like [`open`]. Reading fails at a
-/// line of more than [`MAX_LINE_MB`].
+/// Opens `path`, which may be a pipe or a device, or `-` for stdin, like [`open_limited`]. Reading fails at
+/// a line of more than [`MAX_LINE_MB`].
 ///
 /// # Errors
-/// Returns an error if the path cannot be read, is a directory or is encoded as UTF-16 or UTF-32.
-pub fn open_stream(path: &Path) -> anyhow::Result<TextReader> {
+/// Returns an error if the path cannot be read or is a directory, and the errors of decoding of [`open`].
+pub fn open_stream(path: &Path, decoding: Decoding) -> anyhow::Result<TextReader> {
     if is_stdin(path) {
-        return decode(Box::new(io::stdin()), None, Limits::LINES);
+        return decode(Box::new(io::stdin()), None, Limits::LINES, decoding);
     }
     let name = format!("\"{}\"", path.display());
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     ensure!(!path.is_dir(), "{name} is a directory, expected a file");
-    decode(Box::new(file), Some(path), Limits::LINES)
+    decode(Box::new(file), Some(path), Limits::LINES, decoding)
 }
 
 /// Reads the text of a regular file that has at most `max_bytes`.
@@ -84,14 +87,15 @@ pub fn read_text(path: &Path, max_bytes: u64) -> anyhow::Result<String> {
     let limit = Limit { bytes: max_bytes, field: None };
     ensure!(bytes.len() as u64 <= max_bytes, limit.exceeded(&format!("\"{name}\"")));
     let text = String::from_utf8(bytes);
-    text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {}", conversion(Some(path))))
+    let advice = || conversion(Some(path), Decoding::AUTO);
+    text.map_err(|_| anyhow::anyhow!("\"{name}\" is not valid UTF-8; {}", advice()))
 }
 
 /// Decompresses `source`, which is the file at `path`, or stdin.
 fn decompress(
     mut source: Box<dyn Read + Send>,
     path: Option<&Path>,
-    limits: Limits,
+    unpacked: Limit,
 ) -> anyhow::Result<(impl Read + Send + use<>, Option<Compression>)> {
     let name = path.map_or("stdin".into(), |path| format!("\"{}\"", path.display()));
     let start = read_start(&mut source, &[GZIP, ZSTD]);
@@ -108,9 +112,11 @@ fn decompress(
         ),
         None => Box::new(packed),
     };
-    let unpacked = if compression.is_some() { limits.unpacked } else { Limit::NONE };
-    let limited = LimitedReader::new(plain, Limits { unpacked, ..limits });
-    Ok((limited, compression))
+    let limits = match compression {
+        Some(_) => Limits { unpacked, ..Limits::NONE },
+        None => Limits::NONE,
+    };
+    Ok((LimitedReader::new(plain, limits), compression))
 }
 
 /// Decompresses and decodes `source`, which is the file at `path`, or stdin.
@@ -118,41 +124,67 @@ fn decode(
     source: Box<dyn Read + Send>,
     path: Option<&Path>,
     limits: Limits,
+    decoding: Decoding,
 ) -> anyhow::Result<TextReader> {
     let name = path.map_or("stdin".into(), |path| format!("\"{}\"", path.display()));
     let unreadable = || format!("cannot read {name}");
-    let (mut limited, compression) = decompress(source, path, limits)?;
+    let (mut plain, compression) = decompress(source, path, limits.unpacked)?;
     let mut marks = MARKS.map(|(mark, _)| mark).to_vec();
     marks.push(BYTE_ORDER_MARK);
-    let start = read_start(&mut limited, &marks).with_context(unreadable)?;
-    if let Some(encoding) = wide_encoding(&start) {
-        let command = conversion_command(encoding, path, compression);
-        bail!("{name} is {encoding}, expected UTF-8; convert it with {command}");
+    let start = read_start(&mut plain, &marks).with_context(unreadable)?;
+    let (conversion, mark) = decoding.encoding.of_text(&start);
+    match wide_encoding(&start) {
+        Some(encoding) if encoding.starts_with("UTF-32") => {
+            let command = conversion_command(encoding, path, compression);
+            bail!("{name} is {encoding}, which is not supported; convert it with {command}");
+        }
+        Some(encoding) if conversion.is_none() => {
+            let command = conversion_command(encoding, path, compression);
+            let advice = match decoding.setting {
+                Some(setting) => format!("{setting}{}", encoding.to_lowercase()),
+                None => format!("convert it with {command}"),
+            };
+            bail!("{name} is {encoding} without a byte order mark, expected UTF-8; {advice}");
+        }
+        _ => {}
     }
-    let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let mut start = Cursor::new(start);
     start.set_position(mark as u64);
-    Ok(Box::new(BufReader::with_capacity(1 << 16, start.chain(limited))))
+    let plain = start.chain(plain);
+    let text: Box<dyn Read + Send> = match conversion {
+        Some(conversion) => Box::new(conversion.reader(plain)),
+        None => Box::new(plain),
+    };
+    let limited = LimitedReader::new(text, Limits { unpacked: Limit::NONE, ..limits });
+    Ok(Box::new(BufReader::with_capacity(1 << 16, limited)))
 }
 
-/// Returns advice on the file at `path`, or on a stream, which is not valid UTF-8. The file is read to
-/// learn whether only a few bytes are invalid.
-pub fn conversion(path: Option<&Path>) -> String {
+/// Returns advice on the file at `path`, or on a stream, which is not valid in its encoding. The file is
+/// read to learn whether only a few bytes are invalid.
+pub fn conversion(path: Option<&Path>, decoding: Decoding) -> String {
+    if !decoding.encoding.is_auto() {
+        return "check the encoding that was given".to_owned();
+    }
     let survey = path.and_then(|path| survey(path).ok()).unwrap_or_default();
-    advice(&survey, path)
+    advice(&survey, path, decoding)
 }
 
 /// Returns advice on a stream that begins with these lines, of which the last is not valid UTF-8.
-pub fn advice(survey: &Survey, path: Option<&Path>) -> String {
+pub fn advice(survey: &Survey, path: Option<&Path>, decoding: Decoding) -> String {
     let compression = path.and_then(compression);
     let subject = if path.is_some() { "the file" } else { "it" };
-    match survey.damage() {
-        Some(damage) => {
+    let encoding = survey.encoding();
+    let setting = decoding.setting.filter(|_| TextEncoding::named(&encoding).is_some());
+    match (survey.damage(), setting) {
+        (Some(damage), _) => {
             let command = iconv("iconv -c -f UTF-8 -t UTF-8", path, compression);
             format!("{damage}; correct {subject}, or drop such bytes with {command}")
         }
-        None => {
-            let command = conversion_command(&survey.encoding(), path, compression);
+        (None, Some(setting)) => {
+            format!("it is most likely {encoding}: {setting}{}", encoding.to_lowercase())
+        }
+        (None, None) => {
+            let command = conversion_command(&encoding, path, compression);
             format!("convert {subject}, e.g. with {command}")
         }
     }
@@ -161,7 +193,7 @@ pub fn advice(survey: &Survey, path: Option<&Path>) -> String {
 /// Surveys the lines of the file at `path`, of a large file those at its start.
 fn survey(path: &Path) -> anyhow::Result<Survey> {
     const MAX_BYTES: u64 = 1 << 30;
-    let mut reader = open_limited(path, Limits::LINES)?.take(MAX_BYTES);
+    let mut reader = open_limited(path, Limits::LINES, Decoding::AUTO)?.take(MAX_BYTES);
     let (mut survey, mut line) = (Survey::default(), Vec::new());
     while reader.read_until(b'\n', &mut line)? > 0 {
         survey.add(&line);
@@ -281,7 +313,8 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> Result<String, String> {
         let source = Box::new(Cursor::new(bytes.to_vec()));
-        let mut reader = decode(source, None, Limits::LINES).map_err(|error| error.to_string())?;
+        let mut reader = decode(source, None, Limits::LINES, Decoding::AUTO)
+            .map_err(|error| error.to_string())?;
         let mut text = String::new();
         reader.read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok(text)
@@ -305,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_rejected_with_or_without_a_mark() {
+    fn utf16_needs_a_byte_order_mark_or_a_setting() {
         let units = |size: usize, position: usize| -> Vec<u8> {
             let unit = |byte: &u8| {
                 let mut unit = vec![0; size];
@@ -315,18 +348,30 @@ mod tests {
             b"a film\n".iter().flat_map(unit).collect()
         };
         for (mark, size, position, encoding) in [
-            (&b"\xFF\xFE"[..], 2, 0, "UTF-16"),
-            (b"\xFE\xFF", 2, 1, "UTF-16"),
-            (b"\xFF\xFE\0\0", 4, 0, "UTF-32"),
-            (b"\0\0\xFE\xFF", 4, 3, "UTF-32"),
-            (b"", 2, 0, "UTF-16LE"),
-            (b"", 2, 1, "UTF-16BE"),
-            (b"", 4, 0, "UTF-32LE"),
-            (b"", 4, 3, "UTF-32BE"),
+            (&b"\xFF\xFE\0\0"[..], 4, 0, "UTF-32, which is not supported"),
+            (b"\0\0\xFE\xFF", 4, 3, "UTF-32, which is not supported"),
+            (b"", 2, 0, "UTF-16LE without a byte order mark, expected UTF-8"),
+            (b"", 2, 1, "UTF-16BE without a byte order mark, expected UTF-8"),
+            (b"", 4, 0, "UTF-32LE, which is not supported"),
+            (b"", 4, 3, "UTF-32BE, which is not supported"),
         ] {
             let fault = decoded(&[mark, &units(size, position)].concat()).unwrap_err();
-            let advice = format!("stdin is {encoding}, expected UTF-8; convert it with iconv");
+            let advice = format!("stdin is {encoding}; convert it with iconv");
             assert!(fault.starts_with(&advice), "{fault}");
+        }
+        for (mark, position, name) in [
+            (&b"\xFF\xFE"[..], 0, "auto"),
+            (b"\xFE\xFF", 1, "auto"),
+            (b"", 0, "utf-16le"),
+            (b"", 1, "utf-16be"),
+        ] {
+            let encoding = TextEncoding::named(name).unwrap();
+            let decoding = Decoding { encoding, setting: None };
+            let source = Cursor::new([mark, &units(2, position)].concat());
+            let mut reader = decode(Box::new(source), None, Limits::LINES, decoding).unwrap();
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "a film\n");
         }
     }
 
@@ -346,7 +391,7 @@ mod tests {
             ("b.tsv.gz", "b.utf8.tsv", gzip(text)),
         ] {
             fs::write(directory.path().join(name), content).unwrap();
-            let advice = conversion(Some(&directory.path().join(name)));
+            let advice = conversion(Some(&directory.path().join(name)), Decoding::AUTO);
             let command = advice.strip_prefix("convert the file, e.g. with ").unwrap();
             let status = std::process::Command::new("bash").args(["-c", command]).status();
             assert!(status.unwrap().success(), "{command}");
@@ -354,8 +399,8 @@ mod tests {
             assert_eq!(fs::read_to_string(path).unwrap(), "très bon\n", "{command}");
         }
         let general = "iconv -f WINDOWS-1252 -t UTF-8";
-        assert_eq!(conversion(None), format!("convert it, e.g. with {general}"));
-        assert!(conversion(Some(directory.path())).ends_with(general));
+        assert_eq!(conversion(None, Decoding::AUTO), format!("convert it, e.g. with {general}"));
+        assert!(conversion(Some(directory.path()), Decoding::AUTO).ends_with(general));
     }
 
     #[test]
@@ -363,7 +408,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.csv");
         fs::write(&path, b"d\xC3\xA9\xC3\xA7u\ncaf\xE9!\n").unwrap();
-        let advice = conversion(Some(&path));
+        let advice = conversion(Some(&path), Decoding::AUTO);
         let damage =
             "byte 4 of line 2 is 0xE9, but the text is otherwise UTF-8; correct the file, or ";
         assert!(advice.starts_with(damage), "{advice}");
@@ -396,7 +441,7 @@ mod tests {
     fn a_line_of_a_pipe_is_read_as_soon_as_it_is_there() {
         let (sender, pipe) = Pipe::new();
         sender.send(b"a\n".to_vec()).unwrap();
-        let mut reader = decode(Box::new(pipe), None, Limits::LINES).unwrap();
+        let mut reader = decode(Box::new(pipe), None, Limits::LINES, Decoding::AUTO).unwrap();
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         assert_eq!(line, "a\n");
@@ -410,7 +455,10 @@ mod tests {
         }
         drop(sender);
         let mut text = String::new();
-        decode(Box::new(pipe), None, Limits::LINES).unwrap().read_to_string(&mut text).unwrap();
+        decode(Box::new(pipe), None, Limits::LINES, Decoding::AUTO)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "a");
     }
 
@@ -419,7 +467,7 @@ mod tests {
         let source = Cursor::new(b"a\nb\n".to_vec()).chain(io::repeat(b'c'));
         let line = Limit { bytes: MB, field: None };
         let limits = Limits { line, ..Limits::NONE };
-        let mut reader = decode(Box::new(source), None, limits).unwrap();
+        let mut reader = decode(Box::new(source), None, limits, Decoding::AUTO).unwrap();
         let mut line = Vec::new();
         let fault = (0..3).find_map(|_| reader.read_until(b'\n', &mut line).err()).unwrap();
         assert_eq!(fault.to_string(), "line 3 exceeds 1 MB, the maximum");

@@ -1,6 +1,7 @@
 //! Reading and writing files: atomic replacement, checksums, decompression, encodings and size limits. The
 //! formats of the files and the configuration belong elsewhere.
 
+pub mod decoding;
 mod encoding;
 pub mod files;
 pub mod input;

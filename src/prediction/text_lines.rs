@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
-use crate::io::input::{Survey, TextReader, advice, conversion, open_stream, without_line_ending};
+use crate::io::input::{
+    Decoding, Survey, TextReader, advice, conversion, open_stream, without_line_ending,
+};
 use crate::io::spool::is_stdin;
 use crate::output::note;
 use crate::system::threads;
@@ -40,15 +42,16 @@ impl TextLines {
     /// bounded number of bytes in advance.
     ///
     /// # Errors
-    /// Returns an error if it cannot be opened or is encoded as UTF-16 or UTF-32.
-    pub fn open(path: &Path, ahead: usize) -> anyhow::Result<Self> {
+    /// Returns an error if it cannot be opened or decoded.
+    pub fn open(path: &Path, decoding: Decoding, ahead: usize) -> anyhow::Result<Self> {
         let file = (!is_stdin(path)).then(|| path.to_owned());
-        Self::spawn(file, open_stream(path)?, ahead)
+        Self::spawn(file, open_stream(path, decoding)?, decoding, ahead)
     }
 
     fn spawn(
         path: Option<PathBuf>,
         mut source: TextReader,
+        decoding: Decoding,
         lines_ahead: usize,
     ) -> anyhow::Result<Self> {
         let name = path.as_ref().map_or("stdin".into(), |path| path.display().to_string());
@@ -58,8 +61,8 @@ impl TextLines {
         let (counter, file) = (ahead.clone(), path);
         threads::spawn("read", move || {
             let mut survey = Some(Survey::default());
-            while let Some(line) = read_line(&mut source, file.as_deref(), &mut survey).transpose()
-            {
+            let mut next = || read_line(&mut source, file.as_deref(), decoding, &mut survey);
+            while let Some(line) = next().transpose() {
                 let failed = line.is_err();
                 counter.add(line.as_ref().map_or(0, |line| line.text.len()));
                 if sender.send(line).is_err() || failed {
@@ -127,6 +130,7 @@ impl TextLines {
 fn read_line(
     source: &mut TextReader,
     path: Option<&Path>,
+    decoding: Decoding,
     survey: &mut Option<Survey>,
 ) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
@@ -143,8 +147,8 @@ fn read_line(
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let advice = survey.take().map_or(String::new(), |survey| match path {
                 // The lines to come tell more.
-                Some(path) if path.is_file() => conversion(Some(path)),
-                _ => advice(&survey, path),
+                Some(path) if path.is_file() => conversion(Some(path), decoding),
+                _ => advice(&survey, path, decoding),
             });
             Line { text, invalid: Some(advice) }
         }
@@ -183,7 +187,8 @@ mod tests {
     use super::*;
 
     fn lines(content: Vec<u8>, limit: usize) -> Vec<Vec<String>> {
-        let mut lines = TextLines::spawn(None, Box::new(Cursor::new(content)), 4).unwrap();
+        let mut lines =
+            TextLines::spawn(None, Box::new(Cursor::new(content)), Decoding::AUTO, 4).unwrap();
         std::iter::from_fn(|| lines.next_batch(limit).unwrap()).collect()
     }
 

@@ -335,3 +335,48 @@ fn resumed_runs_keep_the_rules_for_their_data() {
     let done = fresh.train("new.yaml --out fresh");
     assert!(stderr(&done).contains("labels a, b\n"), "{}", stderr(&done));
 }
+
+/// Excel saves tables with the delimiter and in the encoding of its language.
+#[test]
+fn tables_of_excel_are_read_by_every_command() {
+    let table = |rows: usize| -> Vec<u8> {
+        let row = |n: usize| match n % 2 {
+            0 => format!("très réussi, né {n};pos\n"),
+            _ => format!("gâché, déçu {n};neg\n"),
+        };
+        let text = "text;label\n".to_owned() + &(0..rows).map(row).collect::<String>();
+        text.chars().map(|c| c as u8).collect()
+    };
+    let yaml = "data: {train: train.csv, encoding: cp1252}\ntext: {min_count: 1}\n\
+                model: {embedding: {size: 8}, lstm: {units: 8}}\ntrain: {epochs: 3, learning_rate: 0.05}\n";
+    let dir = TestDir::new()
+        .file("train.csv", table(40))
+        .file("test.csv", table(10))
+        .file("utf8.csv", "label,text\npos,très réussi\nneg,déçu\n")
+        .file("c.yaml", yaml);
+    assert_fails(
+        dir.lstmtext("train c.yaml --set data.encoding=auto"),
+        1,
+        &["train.csv:2: column 1 is not valid UTF-8", "set data.encoding: windows-1252"],
+    );
+    dir.train("c.yaml --out run");
+    assert!(dir.read("run/config.yaml").contains("encoding: windows-1252\n"));
+    dir.lstmtext("evaluate run").assert().success();
+    // Another file is recognized anew.
+    dir.lstmtext("evaluate run --data utf8.csv").assert().success();
+    let data = "evaluate run --data test.csv";
+    assert_fails(dir.lstmtext(data), 1, &["set data.encoding: windows-1252"]);
+    dir.lstmtext(&format!("{data} --set data.encoding=cp1252")).assert().success();
+    dir.train("--resume run --set train.epochs=4");
+    let cached = "train c.yaml --set data.cache=always --out";
+    let cache = |out: &str, more: &str| {
+        let mut command = dir.lstmtext(&format!("{cached} {out} {more}"));
+        command.env("LSTMTEXT_CACHE", dir.path("cache")).assert().success();
+    };
+    cache("first", "");
+    cache("second", "");
+    assert_eq!(dir.best_weights("first"), dir.best_weights("second"));
+    assert_eq!(dir.names("cache").len(), 1);
+    cache("third", "--set data.encoding=koi8-r");
+    assert_eq!(dir.names("cache").len(), 2);
+}

@@ -73,11 +73,12 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
     let utf16 =
         "\u{feff}text,label\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
     std::fs::write(dir.path("utf16.csv"), utf16).unwrap();
-    assert_fails(dir.lstmtext("train utf16.csv"), 2, &["utf16.csv", "iconv -f UTF-16"]);
+    assert_fails(dir.lstmtext("train utf16.csv"), 2, &["utf16.csv", "is a data file"]);
     assert_fails(dir.lstmtext("train nothere.csv"), 2, &["nothere.csv", "No such file"]);
     let dir = dir.file("c.yaml", "data: {train: semicolons.csv}\n");
-    let separator = "separated by \";\": save the file as CSV with commas";
-    assert_fails(dir.lstmtext("train c.yaml"), 1, &["found text;label", separator]);
+    let separator = "separated by \";\": set data.delimiter: semicolon";
+    let commas = dir.lstmtext("train c.yaml --set data.delimiter=comma");
+    assert_fails(commas, 1, &["found text;label", separator]);
     let rows: String = (0..9).map(|row| format!("word{row} and more,{row}\n")).collect();
     let dir = dir.file("ids.csv", format!("text,label\n{rows}"));
     let ids = dir.lstmtext("train c.yaml --set data.train=ids.csv");

@@ -221,16 +221,26 @@ fn the_same_bytes_are_the_same_texts_from_a_file_stdin_or_a_pipe() {
         }
     }
     let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    for bytes in [[&b"\xFF\xFE"[..], &utf16].concat(), utf16] {
-        for (code, stdout, stderr) in read_in_three_ways(&dir, &bytes) {
-            assert_eq!((code, stdout.as_str()), (Some(1), ""));
-            assert!(stderr.contains("is UTF-16") && stderr.contains("iconv -f UTF-16"), "{stderr}");
-        }
+    for (code, stdout, stderr) in read_in_three_ways(&dir, &[&b"\xFF\xFE"[..], &utf16].concat()) {
+        assert_eq!((code, stdout, stderr), (Some(0), expected.clone(), String::new()));
     }
+    for (code, stdout, stderr) in read_in_three_ways(&dir, &utf16) {
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        assert!(stderr.contains("is UTF-16LE without a byte order mark"), "{stderr}");
+        assert!(stderr.contains("pass --encoding utf-16le"), "{stderr}");
+    }
+    let mut command = dir.lstmtext("predict run --encoding utf-16le --format tsv");
+    let read = command.write_stdin(utf16).assert().success();
+    assert_eq!(stdout(&read).lines().count(), 2);
+    let mut command = dir.lstmtext("predict run --encoding latin-1 --format tsv");
+    let read = command.write_stdin(&b"caf\xE9 pos1\n"[..]).assert().success();
+    assert!(stdout(&read).ends_with("\tcafé pos1\n") && stderr(&read).is_empty());
+    let unknown = dir.lstmtext("predict run --encoding klingon x");
+    assert_fails(unknown, 2, &["'klingon' for '--encoding <NAME>': unknown encoding; use a name"]);
     for (code, stdout, stderr) in read_in_three_ways(&dir, b"pos1\ncaf\xE9 pos1\ncaf\xE9\n") {
         assert_eq!((code, stdout.lines().count()), (Some(0), 3));
         assert!(stderr.contains(":2: the line is not valid UTF-8"), "{stderr}");
-        assert!(stderr.contains("iconv -f WINDOWS-1252 -t UTF-8"), "{stderr}");
+        assert!(stderr.contains("pass --encoding windows-1252"), "{stderr}");
         assert!(stderr.contains("note: 2 lines are not valid UTF-8"), "{stderr}");
     }
 }

@@ -12,9 +12,10 @@ use super::hints::missing_data;
 use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
 use super::{output_file, provenance};
 use crate::backend::Backends;
-use crate::config::{Config, ConfigError, DataConfig, Format};
+use crate::config::{Config, ConfigError, DataConfig, Delimiter, Format, Override};
 use crate::data::{self, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
+use crate::io::decoding::TextEncoding;
 use crate::io::spool::Spooled;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
@@ -92,6 +93,9 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         note_weights(path, &other.saved);
     }
     let data = &mut first.saved.members[0].resolved.config.data;
+    if args.data.is_some() {
+        detect_again(data, &args.set.overrides);
+    }
     let copy = args.data.as_deref().map(|path| spool(path, data)).transpose()?.flatten();
     let first = &first;
     let (config, labels) = (first.saved.config(), first.saved.labels());
@@ -197,6 +201,18 @@ fn compare_with(
         loss: score.loss,
         comparison: compare(predictions, &others),
     })
+}
+
+/// Detects the delimiter and the encoding of a file, unless `overrides` set them: those in the configuration
+/// are for the files of the run.
+fn detect_again(data: &mut DataConfig, overrides: &[Override]) {
+    let is_set = |field: &str| overrides.iter().any(|set| set.field() == field);
+    if !is_set("data.delimiter") {
+        data.delimiter = Delimiter::Auto;
+    }
+    if !is_set("data.encoding") {
+        data.encoding = TextEncoding::AUTO;
+    }
 }
 
 /// Copies a stream with examples, and sets its format. Without an extension of its own, it has the format

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::fields::section;
-use crate::config::types::{Column, Columns, Portion};
+use crate::config::types::{Column, Columns, Delimiter, Portion};
 use crate::config::value::{between, choice};
+use crate::io::decoding::{Decoding, TextEncoding};
 use crate::io::input::MAX_LINE_MB;
 
 section! {
@@ -32,6 +33,16 @@ section! {
         label_column: Column = Column::Name("label".into());
         /// CSV and TSV files start with a line of column names.
         header: bool = true;
+        /// Character between the columns of CSV and TSV files. auto: a tab in TSV files; in CSV files the
+        /// one of comma, semicolon, tab and pipe with which the columns are found.
+        delimiter: Delimiter = Delimiter::Auto;
+        /// Quoting in CSV and TSV files. standard: a field may be in double quotes, and then contain
+        /// delimiters and line breaks (RFC 4180). none: quotes have no special meaning. auto: standard
+        /// in CSV files, none in TSV files.
+        quoting: Quoting = Quoting::Auto;
+        /// Encoding of the data files. auto: UTF-8, or UTF-16 with a byte order mark. A byte order mark
+        /// takes precedence over this field. latin-1 and iso-8859-1 are read as their superset cp1252.
+        encoding: TextEncoding = TextEncoding::AUTO;
         /// Keep only rows with these values in these columns or keys, as in {source: imdb}.
         filter: BTreeMap<String, String> = BTreeMap::new();
         /// New names for labels, as in {0: negative, 1: positive}.
@@ -87,6 +98,23 @@ impl DataConfig {
     /// Returns true for data that is read and split by the rules of lstmtext 0.1.
     pub fn has_first_rules(&self) -> bool {
         self.version == 1
+    }
+
+    /// Returns how the data files are decoded.
+    pub fn decoding(&self) -> Decoding {
+        Decoding { encoding: self.encoding, setting: Some("set data.encoding: ") }
+    }
+}
+
+choice! {
+    /// Quoting of the fields of a table.
+    pub enum Quoting {
+        /// The usual one of the format.
+        Auto = "auto",
+        /// Double quotes, RFC 4180.
+        Standard = "standard",
+        /// None.
+        None = "none",
     }
 }
 

@@ -9,7 +9,9 @@ mod pooling;
 mod text;
 mod train;
 
-pub use data::{BrokenLines, CacheUse, DataConfig, Format, SplitConfig, SplitMethod, UnseenLabels};
+pub use data::{
+    BrokenLines, CacheUse, DataConfig, Format, Quoting, SplitConfig, SplitMethod, UnseenLabels,
+};
 pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{

@@ -1,4 +1,4 @@
-//! Reads CSV files (RFC 4180).
+//! Reads tables with quoted fields, such as CSV files (RFC 4180).
 //!
 //! A stray quote can swallow the rows up to the next quote, and the number of columns may still fit. Such
 //! a quote is reported with the line of its row, and the rows behind it are read as rows of their own.
@@ -10,25 +10,30 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::super::appearance::appearance;
-use super::lines::limits;
+use super::lines::{limits, open_data};
 use super::sink::{Sink, excerpt};
 use super::table::Table;
 use crate::config::DataConfig;
-use crate::io::input::{Limit, TextReader, open_limited, unreadable};
+use crate::io::input::{Limit, TextReader, unreadable};
 
 /// Number of lines above which a row most likely has an unbalanced quote.
 const MANY_LINES: u64 = 100;
 /// Number of lines that are read ahead to learn the labels of the file.
 const LINES_AHEAD: usize = 1000;
 
-/// Reads the file `path` into `sink`.
-pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
-    let limits = limits(config);
+/// Reads the file `path`, whose columns are separated by `delimiter`, into `sink`.
+pub fn read(
+    path: &Path,
+    delimiter: u8,
+    config: &DataConfig,
+    sink: &mut Sink,
+) -> anyhow::Result<()> {
     let mut reader = Reader {
-        lines: Lines::new(path, open_limited(path, limits)?),
+        lines: Lines::new(path, open_data(path, config)?),
         table: Table::new(config, sink.inputs),
         config,
-        limit: limits.line,
+        delimiter,
+        limit: limits(config).line,
         ahead: None,
         stray_quote: None,
     };
@@ -42,6 +47,7 @@ struct Reader<'a> {
     lines: Lines<'a>,
     table: Table<'a>,
     config: &'a DataConfig,
+    delimiter: u8,
     /// Limit on the size of a row.
     limit: Limit,
     /// Appearances of the labels of the lines that were read ahead.
@@ -113,7 +119,7 @@ impl Reader<'_> {
     /// Parses the lines of the row that begins with the line `first`.
     fn parse_row(&mut self, first: Line, sink: &Sink) -> anyhow::Result<Parsed> {
         let start = first.number;
-        let mut record = Record::new(b',', self.config.has_first_rules());
+        let mut record = Record::new(self.delimiter, self.config.has_first_rules());
         let mut lines = Vec::new();
         let mut next = Some(first);
         let mut size = 0;
@@ -205,12 +211,12 @@ impl Reader<'_> {
         if sink.knows_label(label) {
             return Ok(true);
         }
-        let Self { lines, table, ahead, .. } = self;
+        let Self { lines, table, ahead, delimiter, .. } = self;
         let ahead = match ahead {
             Some(ahead) => ahead,
             None => {
                 let lines = lines.peek(LINES_AHEAD)?;
-                let labels = lines.filter_map(|line| label_in(table, &line.bytes, 0));
+                let labels = lines.filter_map(|line| label_in(table, *delimiter, &line.bytes, 0));
                 ahead.insert(labels.map(|label| appearance(&label)).collect())
             }
         };
@@ -218,7 +224,7 @@ impl Reader<'_> {
     }
 
     fn label_in(&self, line: &[u8], width: usize) -> Option<String> {
-        label_in(&self.table, line, width)
+        label_in(&self.table, self.delimiter, line, width)
     }
 }
 
@@ -237,8 +243,8 @@ fn without(line: &[u8], position: usize) -> Vec<u8> {
 
 /// Returns the label of a line that is a whole row. `width` is the number of columns that it may exceed,
 /// or 0.
-fn label_in(table: &Table, line: &[u8], width: usize) -> Option<String> {
-    let mut record = Record::new(b',', false);
+fn label_in(table: &Table, delimiter: u8, line: &[u8], width: usize) -> Option<String> {
+    let mut record = Record::new(delimiter, false);
     match record.feed(line) {
         State::Ended => table.label_of(&record.fields(), width),
         _ => None,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::lines::limits;
+use super::lines::{limits, open_data};
 use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
-use crate::io::input::open_limited;
 
 /// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
@@ -24,7 +23,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     if classes.is_empty() {
         bail!("{}: expected a subdirectory for each class, found none", path.display());
     }
-    let limits = limits(config);
+    let limit = limits(config).line;
     for (label, directory) in classes {
         for (_, file) in sorted_entries(&directory)? {
             if file.is_dir() {
@@ -36,12 +35,12 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 continue;
             }
             let mut bytes = Vec::new();
-            open_limited(&file, limits)?
-                .take(limits.line.bytes.saturating_add(1))
+            open_data(&file, config)?
+                .take(limit.bytes.saturating_add(1))
                 .read_to_end(&mut bytes)
                 .with_context(|| format!("cannot read \"{}\"", file.display()))?;
-            if bytes.len() as u64 > limits.line.bytes {
-                bail!("{}: {}", file.display(), limits.line.exceeded("the file"));
+            if bytes.len() as u64 > limit.bytes {
+                bail!("{}: {}", file.display(), limit.exceeded("the file"));
             }
             let row = String::from_utf8(bytes)
                 .map(|text| Some(Row { texts: vec![text], label: label.clone() }))

@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::DataConfig;
-use crate::io::input::{Limit, Limits, MB, open_limited, unreadable, without_line_ending};
+use crate::io::input::{
+    Limit, Limits, MB, TextReader, open_limited, unreadable, without_line_ending,
+};
 
 /// Returns the size limits of the data section.
 pub fn limits(config: &DataConfig) -> Limits {
@@ -16,13 +18,21 @@ pub fn limits(config: &DataConfig) -> Limits {
     }
 }
 
+/// Opens a data file, which is decoded and limited as configured.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or decoded.
+pub fn open_data(path: &Path, config: &DataConfig) -> anyhow::Result<TextReader> {
+    open_limited(path, limits(config), config.decoding())
+}
+
 /// Calls `each` with the number of every line, from 1, and its bytes without the line ending.
 pub fn for_each_line(
     path: &Path,
     config: &DataConfig,
     mut each: impl FnMut(u64, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut reader = open_limited(path, limits(config))?;
+    let mut reader = open_data(path, config)?;
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();

@@ -3,6 +3,7 @@
 
 mod babi;
 mod csv;
+mod dialect;
 mod directory;
 mod fasttext;
 mod jsonl;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
+use dialect::Dialect;
 use sink::{Sink, TextCallback};
 
 use crate::config::{Config, DataConfig, Format};
@@ -150,8 +152,13 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
         );
     }
     match format {
-        Format::Csv => csv::read(path, config, sink),
-        Format::Tsv => table::read_tsv(path, config, sink),
+        Format::Csv | Format::Tsv => {
+            let Dialect { delimiter, is_quoted } = Dialect::of(path, format, config, sink.inputs)?;
+            match is_quoted {
+                true => csv::read(path, delimiter, config, sink),
+                false => table::read_plain(path, delimiter, config, sink),
+            }
+        }
         Format::Jsonl => jsonl::read(path, config, sink),
         Format::Fasttext => fasttext::read(path, config, sink),
         Format::Folder => directory::read(path, config, sink),

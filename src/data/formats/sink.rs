@@ -109,9 +109,10 @@ impl<'a> Sink<'a> {
         self.rows.files.last().map_or(&self.rows.path, |(path, _)| path)
     }
 
-    /// Returns advice on how to convert the current file to UTF-8.
+    /// Returns advice on the encoding of the current file.
     pub fn conversion(&self) -> String {
-        conversion(Some(self.text_file.as_deref().unwrap_or(self.path())))
+        let file = self.text_file.as_deref().unwrap_or(self.path());
+        conversion(Some(file), self.data.decoding())
     }
 
     /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the
@@ -138,6 +139,10 @@ impl<'a> Sink<'a> {
                     _ => format!("{path}:{line}: {message}"),
                 };
                 let conversion = is_not_utf8(&message).then(|| self.conversion());
+                let error = match self.data.encoding {
+                    encoding if encoding.is_auto() => error,
+                    encoding => error.replace(NOT_UTF8, &format!(" is not valid {encoding}")),
+                };
                 let is_final = conversion.is_some();
                 let before = self.rows.len();
                 self.fault = Some(Fault { error, conversion, broken: 1, before, after: 0 });

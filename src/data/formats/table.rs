@@ -1,4 +1,4 @@
-//! Reads tables: the columns of CSV files, bAbI tasks and TSV files, and the latter themselves.
+//! Reads tables: the columns of CSV files, bAbI tasks and tables without quotes, and the latter themselves.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -7,17 +7,22 @@ use anyhow::anyhow;
 
 use super::lines::for_each_line;
 use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
-use crate::config::{Column, DataConfig, Inputs, label_in_text};
+use crate::config::{Column, DataConfig, Delimiter, Inputs, label_in_text};
 use crate::text::composed;
 
-/// Reads a TSV file into `sink`. Quotes have no special meaning.
-pub fn read_tsv(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
+/// Reads a table, such as a TSV file, into `sink`. Quotes have no special meaning.
+pub fn read_plain(
+    path: &Path,
+    delimiter: u8,
+    config: &DataConfig,
+    sink: &mut Sink,
+) -> anyhow::Result<()> {
     let mut table = Table::new(config, sink.inputs);
     for_each_line(path, config, |line, bytes| {
         if bytes.is_empty() {
             return Ok(());
         }
-        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == b'\t').collect();
+        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == delimiter).collect();
         table.add(line, &fields, sink)
     })
 }
@@ -87,7 +92,7 @@ fn is_utf8(field: &[u8]) -> bool {
     std::str::from_utf8(field).is_ok()
 }
 
-fn header_names(fields: &[&[u8]], config: &DataConfig) -> Vec<String> {
+pub(super) fn header_names(fields: &[&[u8]], config: &DataConfig) -> Vec<String> {
     let name = |field: &&[u8]| {
         spelled(String::from_utf8_lossy(field).trim(), config.has_first_rules()).into_owned()
     };
@@ -182,6 +187,11 @@ impl Layout {
         })
     }
 
+    /// Number of columns that a row has at least.
+    pub fn min_width(&self) -> usize {
+        self.texts.iter().chain([&self.label]).max().map_or(0, |last| last + 1)
+    }
+
     /// Returns the row with these fields, or `None` if the filter excludes it.
     pub fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
         if let Some(width) = self.width.filter(|width| *width != fields.len()) {
@@ -216,7 +226,8 @@ fn separator_advice(header: &[String]) -> String {
         Some('\t') => "; the columns are separated by tabs: set data.format to tsv".to_owned(),
         Some(',') => "; the columns are separated by commas: set data.format to csv".to_owned(),
         Some(other) => {
-            format!("; the columns are separated by \"{other}\": save the file as CSV with commas")
+            let spelling = Delimiter::spelling(other as u8);
+            format!("; the columns are separated by \"{other}\": set data.delimiter: {spelling}")
         }
         None => String::new(),
     }

@@ -301,7 +301,7 @@ fn skipping_is_advised_only_if_few_rows_are_broken() {
     let quote = fault("a.csv", b"text,label\nno label\n\"open,x\n", "");
     assert!(quote.starts_with("2: expected 2 columns"), "{quote}");
     let latin = fault("a.csv", b"text,label\n\xE8,x\ngood,pos\n", "");
-    assert!(latin.contains("WINDOWS-1252 -t UTF-8 ") && latin.ends_with("a.utf8.csv"), "{latin}");
+    assert!(latin.ends_with("set data.encoding: windows-1252"), "{latin}");
     let skipped =
         read_file("a.tsv", b"text\tlabel\n\xE8\tx\nx\na\tb\n", "  broken_lines: skip\n").unwrap();
     assert_eq!((skipped.skipped, skipped.not_utf8), (2, 1));
@@ -525,23 +525,83 @@ fn rows_without_an_end_are_limited() {
     assert_eq!((read.len(), read.skipped), (0, 10_000));
 }
 
+const FRENCH: &str = "text,label\ntrès bon,pos\ndéçu,neg\n";
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
 #[test]
-fn other_encodings_are_recognized() {
-    let marks: [(&[u8], &str); 4] = [
-        (b"\xFF\xFE", "UTF-16"),
-        (b"\xFE\xFF", "UTF-16"),
-        (b"\xFF\xFE\0\0", "UTF-32"),
-        (b"\0\0\xFE\xFF", "UTF-32"),
-    ];
-    for (mark, encoding) in marks {
-        let content = [mark, b"t\x01e\0x\0t\0"].concat();
-        for name in ["a.csv", "a.txt", "a.jsonl"] {
-            let error = format!("{:#}", read_file(name, &content, "").unwrap_err());
-            let advice =
-                format!("is {encoding}, expected UTF-8; convert it with iconv -f {encoding}");
-            assert!(error.contains(&advice), "{name}: {error}");
-        }
+fn files_are_read_in_their_encoding() {
+    let little = utf16(FRENCH, u16::to_le_bytes);
+    let big = utf16(FRENCH, u16::to_be_bytes);
+    let latin: Vec<u8> = FRENCH.chars().map(|c| c as u8).collect();
+    let encoding = |name: &str| format!("  encoding: {name}\n");
+    for (content, fields) in [
+        ([&b"\xFF\xFE"[..], &little].concat(), String::new()),
+        ([&b"\xFE\xFF"[..], &big].concat(), String::new()),
+        // A byte order mark takes precedence.
+        ([&b"\xFE\xFF"[..], &big].concat(), encoding("latin-1")),
+        (format!("\u{FEFF}{FRENCH}").into(), encoding("latin-1")),
+        (little.clone(), encoding("utf-16")),
+        (big, encoding("utf-16be")),
+        (latin.clone(), encoding("latin-1")),
+        (latin.clone(), encoding("cp1252")),
+        (gzip(&latin), encoding("iso-8859-1")),
+        (FRENCH.into(), encoding("utf-8")),
+    ] {
+        let read = read_file("a.csv", &content, &fields).unwrap();
+        assert_eq!(pairs(&read), [("pos", "très bon"), ("neg", "déçu")], "{fields}");
     }
+    let fault = |content: &[u8], fields: &str| {
+        format!("{:#}", read_file("a.csv", content, fields).unwrap_err())
+    };
+    let error = fault(&little, "");
+    assert!(error.ends_with("expected UTF-8; set data.encoding: utf-16le"), "{error}");
+    let error = fault(b"\xFF\xFE\0\0t\0\0\0", "");
+    assert!(error.contains("is UTF-32, which is not supported; convert it with iconv"), "{error}");
+    let jsonl = read_file("a.jsonl", b"{\"text\": \"\x82\xC2\", \"label\": 1}", &encoding("sjis"));
+    assert_eq!(pairs(&jsonl.unwrap()), [("1", "つ")]);
+}
+
+#[test]
+fn bytes_that_are_not_in_the_configured_encoding_are_located() {
+    let content = b"text,label\n\x82\xC2,pos\n\x82,neg\nfine,neg\n";
+    let fields = "  encoding: shift_jis\n";
+    let error = fault("a.csv", content, fields);
+    let expected = "3: column 1 is not valid shift_jis; check the encoding that was given";
+    assert!(error.starts_with(expected), "{error}");
+    let skipped = read_file("a.csv", content, &format!("{fields}  broken_lines: skip\n")).unwrap();
+    assert_eq!((skipped.len(), skipped.skipped, skipped.not_utf8), (2, 1, 1));
+}
+
+#[test]
+fn tables_have_any_delimiter_and_quoting() {
+    let none = "  quoting: none\n";
+    for (name, content, fields, expected) in [
+        ("a.csv", "label;text\npos;\"good; very\"\n", "", "good; very"),
+        ("a.csv", "label\ttext\npos\tgood, very\n", "", "good, very"),
+        ("a.csv", "label|text\npos|good\n", "", "good"),
+        ("a.csv", "label^text\npos^good\n", "  delimiter: '^'\n", "good"),
+        ("a.csv", "label,text\npos,\"good\" film\n", none, "\"good\" film"),
+        ("a.tsv", "label\ttext\npos\t\"good\nfilm\"\n", "  quoting: standard\n", "good\nfilm"),
+        ("a.tsv", "label\ttext\npos\t\"good\n", "", "\"good"),
+        ("a.tsv", "label;text\npos;good\n", "  delimiter: semicolon\n", "good"),
+    ] {
+        let read = read_file(name, content.as_bytes(), fields).unwrap();
+        assert_eq!(pairs(&read), [("pos", expected)], "{content}");
+    }
+    let error = fault("a.csv", b"text;label\na;b\n", "  delimiter: comma\n");
+    assert!(error.contains("separated by \";\": set data.delimiter: semicolon"), "{error}");
+    let error = fault("a.csv", b"id;review;stars\n1;a;b\n", "");
+    assert!(error.contains("expected a column \"text\", found id, review, stars"), "{error}");
+    for value in ["'\"'", "a", "ab", "''", "é", "1"] {
+        let yaml = format!("data: {{train: x, delimiter: {value}}}\n");
+        let error = config::parse(&yaml, "test", &[]).unwrap_err().to_string();
+        assert!(error.contains("expected auto, comma, semicolon"), "{value}: {error}");
+    }
+    let error = config::parse("data: {train: x, encoding: klingon}\n", "test", &[]).unwrap_err();
+    assert!(error.to_string().contains("expected auto, utf-8, utf-16, latin-1"), "{error}");
 }
 
 #[test]
@@ -590,13 +650,14 @@ fn lines_that_are_not_utf_8_can_be_converted() {
         ("a.jsonl", b"{\"text\": \"tr\xE8s bon\", \"label\": \"pos\"}\n"),
     ] {
         let error = format!("{:#}", read_file(name, content, "").unwrap_err());
-        assert!(error.contains("not valid UTF-8; convert the file"), "{name}: {error}");
-        assert!(error.contains("iconv -f WINDOWS-1252"), "{name}: {error}");
+        let advice =
+            "not valid UTF-8; it is most likely WINDOWS-1252: set data.encoding: windows-1252";
+        assert!(error.contains(advice), "{name}: {error}");
     }
     let header = b"text,cat\xE9gorie,label\na,b,x\n";
     assert!(
         fault("a.csv", header, "  label_column: cat\u{E9}gorie\n")
-            .starts_with("1: the header is not valid UTF-8; convert")
+            .starts_with("1: the header is not valid UTF-8; it is most likely")
     );
     assert!(read_file("a.csv", header, "").is_ok());
 }
