@@ -150,16 +150,6 @@ fn format_of_content(path: &Path, text: &str) -> Option<Format> {
 /// Returns an error if a file is a common variant of a format that is not supported.
 fn unreadable(path: &Path, text: &str, format: Format) -> Option<anyhow::Error> {
     let shown = path.display();
-    if format == Format::Jsonl && text.trim_start().starts_with('[') {
-        let is_array = text.trim_start()[1..].trim_start().starts_with('{');
-        let (old, new) = (quoted_path(path), quoted_path(&path.with_extension("jsonl")));
-        return is_array.then(|| {
-            anyhow!(
-                "\"{shown}\" is a JSON array, and data files have one JSON object per line; convert it with \
-                 jq -c '.[]' {old} > {new}, and pass the new file"
-            )
-        });
-    }
     let header = text.lines().next()?;
     let columns = |separator: char| header.matches(separator).count();
     let separator = [';', '|'].into_iter().find(|separator| columns(*separator) > 0)?;
@@ -178,7 +168,7 @@ fn columns(path: &Path, text: &str, format: Format) -> Option<Fields> {
     let (rows, is_table) = match format {
         Format::Csv => (csv_rows(text, b',')?, true),
         Format::Tsv => (csv_rows(text, b'\t')?, true),
-        Format::Jsonl => (json_rows(text)?, false),
+        Format::Jsonl | Format::Json => (json_rows(text)?, false),
         Format::Fasttext => {
             let is_labelled = text.lines().next()?.starts_with("__label__");
             return is_labelled.then(|| vec![train]);
@@ -236,11 +226,26 @@ fn csv_rows(text: &str, delimiter: u8) -> Option<Vec<Vec<String>>> {
     Some(rows.into_iter().filter(|row| row.len() == width).collect())
 }
 
+/// Returns the complete objects at the start of JSON lines, or of an array.
+fn json_objects(text: &str) -> Vec<serde_json::Map<String, Json>> {
+    let after = |text: &'_ str, separator: char| -> usize {
+        let trimmed = text.trim_start();
+        text.len() - trimmed.strip_prefix(separator).unwrap_or(trimmed).len()
+    };
+    let (mut objects, mut position) = (Vec::new(), after(text, '['));
+    while objects.len() < ROWS {
+        let mut stream = serde_json::Deserializer::from_str(&text[position..]).into_iter();
+        let Some(Ok(object)) = stream.next() else { break };
+        objects.push(object);
+        position += stream.byte_offset();
+        position += after(&text[position..], ',');
+    }
+    objects
+}
+
 /// Returns the keys of the first object as a header, and the values of all objects.
 fn json_rows(text: &str) -> Option<Vec<Vec<String>>> {
-    let lines = text.lines().map(|line| line.trim()).filter(|line| !line.is_empty()).take(ROWS);
-    let objects: Vec<serde_json::Map<String, Json>> =
-        lines.map_while(|line| serde_json::from_str(line).ok()).collect();
+    let objects = json_objects(text);
     let is_scalar = |key: &&String| {
         objects.iter().all(|object| {
             matches!(object.get(*key), Some(Json::String(_) | Json::Number(_) | Json::Bool(_)))

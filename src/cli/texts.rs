@@ -142,7 +142,9 @@ impl TextsCheck {
             note(format!(
                 "{name}: each whole line is read as a text, but the lines look like {resemblance}"
             ));
-        } else if let Ok(Format::Csv | Format::Tsv | Format::Jsonl) = format_of(&self.file) {
+        } else if let Ok(Format::Csv | Format::Tsv | Format::Jsonl | Format::Json) =
+            format_of(&self.file)
+        {
             note(format!("{name}: each whole line is read as a text"));
         }
     }

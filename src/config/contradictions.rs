@@ -98,9 +98,11 @@ impl Config {
                     let message = "expected a column number ≥ 1, because data.header is false";
                     faults.push((field, message.into()));
                 }
-                Column::Number(_) if data.format == Format::Jsonl => {
-                    let message = "expected the name of a key, because data.format is jsonl";
-                    faults.push((field, message.into()));
+                Column::Number(_) if matches!(data.format, Format::Json | Format::Jsonl) => {
+                    let format = data.format.as_str();
+                    let message =
+                        format!("expected the name of a key, because data.format is {format}");
+                    faults.push((field, message));
                 }
                 _ => {}
             }

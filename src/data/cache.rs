@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::formats::{Rows, expand_pattern};
+use super::formats::{Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Config, Format};
 use crate::io::files::{
@@ -32,7 +32,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
@@ -114,8 +114,8 @@ struct SavedRows {
     #[serde(default)]
     not_utf8: usize,
     long_row: Option<(PathBuf, u64, u64)>,
-    /// Index of the first row of each file.
-    firsts: Vec<usize>,
+    /// Index of the first row of each file, and the unit of its locations.
+    files: Vec<(usize, Unit)>,
 }
 
 impl CacheEntry {
@@ -189,19 +189,24 @@ impl CacheEntry {
         }
         let saved: SavedRows = self.json(ROWS)?;
         let labels: Vec<u32> = self.array(LABELS)?;
-        ensure!(self.files.len() == saved.firsts.len(), "{ROWS} is for another number of files");
+        ensure!(self.files.len() == saved.files.len(), "{ROWS} is for another number of files");
         ensure!(
-            saved.firsts.is_sorted() && saved.firsts.iter().all(|first| *first <= labels.len()),
+            saved.files.is_sorted_by_key(|(first, _)| *first)
+                && saved.files.iter().all(|(first, _)| *first <= labels.len()),
             "{ROWS} has impossible positions of files"
         );
         ensure!(
             labels.iter().all(|label| (*label as usize) < saved.names.len()),
             "{LABELS} has a label without a name"
         );
-        let files = self.files.iter().map(|file| file.path.clone());
+        let files = self.files.iter().zip(&saved.files).map(|(file, &(first, unit))| RowsFile {
+            path: file.path.clone(),
+            first,
+            unit,
+        });
         let rows = Rows {
             path: path.to_owned(),
-            files: files.zip(saved.firsts).collect(),
+            files: files.collect(),
             labels,
             label_names: saved.names,
             lines: self.array(LINES)?,
@@ -289,7 +294,7 @@ impl CacheWriter<'_> {
             skipped: rows.skipped,
             not_utf8: rows.not_utf8,
             long_row: rows.long_row.clone(),
-            firsts: rows.files.iter().map(|(_, first)| *first).collect(),
+            files: rows.files.iter().map(|file| (file.first, file.unit)).collect(),
         };
         self.json(ROWS, &saved)?;
         self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
@@ -356,7 +361,8 @@ fn ends_file(input: usize) -> String {
 /// Estimates the size of the text in a file, assuming a compression ratio of 4.
 fn estimated_text_bytes(file: &Path) -> u64 {
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-    if is_compressed(file) { 4 * bytes } else { bytes }
+    let is_parquet = inner_extension(file).is_some_and(|extension| extension == "parquet");
+    if is_compressed(file) || is_parquet { 4 * bytes } else { bytes }
 }
 
 fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> CacheKey<'a> {

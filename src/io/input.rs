@@ -14,7 +14,7 @@ pub use super::encoding::{Survey, wide_encoding};
 use super::files;
 use super::limits::LimitedReader;
 pub use super::limits::{Limit, Limits, MAX_LINE_MB, MB};
-use super::spool::{is_spooled, is_stdin, open_copy};
+use super::spool::{copied_file, is_spooled, is_stdin, open_copy};
 use crate::output::shell::quoted_path;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -56,6 +56,15 @@ pub fn open_limited(path: &Path, limits: Limits, decoding: Decoding) -> anyhow::
     }
     let file = files::open(path).with_context(|| format!("cannot open \"{}\"", path.display()))?;
     decode(Box::new(file), Some(path), limits, decoding)
+}
+
+/// Opens `path`, or the copy of a stream with this name, as a file that is read in any order.
+///
+/// # Errors
+/// Returns an error if the path cannot be read or is not a regular file.
+pub fn open_file(path: &Path) -> anyhow::Result<File> {
+    let file = copied_file(path).unwrap_or_else(|| files::open(path));
+    file.with_context(|| format!("cannot open \"{}\"", path.display()))
 }
 
 /// Opens `path`, which may be a pipe or a device, or `-` for stdin, like [`open_limited`]. Reading fails at

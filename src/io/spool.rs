@@ -90,6 +90,11 @@ pub fn open_copy(path: &Path) -> Option<impl Read + Send + 'static> {
     Some(CopyReader { file, position: 0 })
 }
 
+/// Returns the copy of the stream with this name, if there is one. All such files share one position.
+pub fn copied_file(path: &Path) -> Option<io::Result<File>> {
+    copies().get(path).map(|file| file.try_clone())
+}
+
 /// A reader with a position of its own, because a copy may be read by several readers.
 struct CopyReader {
     file: Arc<File>,

@@ -184,8 +184,8 @@ fn forged_entries_are_replaced() {
         ("tokens-0.u32", Box::new(|_| Vec::new())),
         ("words-0.json", Box::new(|_| b"[]".to_vec())),
         ("words-0.json", Box::new(|_| b"{}".to_vec())),
-        ("rows.json", Box::new(replaced("\"firsts\":[0]", "\"firsts\":[99999999]"))),
-        ("rows.json", Box::new(replaced("\"firsts\":[0]", "\"firsts\":[]"))),
+        ("rows.json", Box::new(replaced("\"files\":[[0,", "\"files\":[[99999999,"))),
+        ("rows.json", Box::new(replaced("[[0,\"Line\"]]", "[]"))),
         ("rows.json", Box::new(replaced("\"neg\"", ""))),
     ];
     for (name, change) in forgeries {

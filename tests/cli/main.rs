@@ -42,6 +42,7 @@ mod serve_hostile;
 mod special_files;
 mod states;
 mod sweep;
+mod tables;
 mod tensorboard;
 mod tensorboard_http;
 mod terminals;

@@ -63,8 +63,8 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
         ("semicolons.csv", "text;label\na good one;pos\n", "save it as CSV with commas"),
         (
             "array.json",
-            "[{\"text\": \"a\", \"label\": \"b\"}]",
-            "jq -c '.[]' array.json > array.jsonl",
+            "[{\"review\": \"a good one\", \"y\": \"b\"},\n {\"review\": \"a bad one\", \"y\": \"c\"}]",
+            "text_column: review",
         ),
     ] {
         dir = dir.file(name, content);

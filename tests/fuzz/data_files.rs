@@ -56,6 +56,25 @@ fn json_lines() {
 }
 
 #[test]
+fn json_arrays() {
+    let array = b"[{\"text\": \"a\\u00e9 ]\", \"label\": 1},\n {\"label\": \"x\", \"text\": 2}]\n";
+    fuzz_data("json", "", &[array, b" [{\"text\": \"a\", \"label\": 1, \"b\": [{}]}]"]);
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet() {
+    let fixture = |name: &str| {
+        let name = format!("tests/parquet/{name}.parquet");
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    };
+    let [none, zstd, snappy] = ["none", "zstd", "snappy"].map(fixture);
+    fuzz_data("parquet", "", &[&none, &zstd, &snappy]);
+    let columns = ", text_column: view, label_column: dictionary";
+    fuzz_data("parquet", columns, &[&fixture("types")]);
+}
+
+#[test]
 fn fasttext() {
     fuzz_data("txt", "", &[b"__label__a some text\n__label__b\n  __label__a , x label\n"]);
 }

@@ -21,15 +21,16 @@ section! {
         /// data.split.test is greater than 0.
         test: Option<PathBuf> = None;
         /// File format. auto: detected from the file extension. csv: comma-separated (RFC 4180).
-        /// tsv: tab-separated without quoting. jsonl: one JSON object per line. fasttext: one
-        /// "__label__NAME text" per line. folder: one directory per class with one file per text.
-        /// babi: stories with questions. Files can be compressed (.gz, .zst).
+        /// tsv: tab-separated without quoting. jsonl: one JSON object per line. json: an array of
+        /// objects. parquet: Apache Parquet. fasttext: one "__label__NAME text" per line. folder: one
+        /// directory per class with one file per text. babi: stories with questions. Text files can be
+        /// compressed (.gz, .zst).
         format: Format = Format::Auto;
-        /// Column (CSV, TSV) or key (JSON lines) of the text. A list, such as [title, body], joins
+        /// Column (CSV, TSV, Parquet) or key (JSON) of the text. A list, such as [title, body], joins
         /// several columns with spaces. Files in babi format have the columns story, question and
         /// label.
         text_column: Columns = Columns::named("text");
-        /// Column (CSV, TSV) or key (JSON lines) of the label.
+        /// Column (CSV, TSV, Parquet) or key (JSON) of the label.
         label_column: Column = Column::Name("label".into());
         /// CSV and TSV files start with a line of column names.
         header: bool = true;
@@ -129,6 +130,10 @@ choice! {
         Tsv = "tsv",
         /// One JSON object per line.
         Jsonl = "jsonl",
+        /// A JSON array of objects.
+        Json = "json",
+        /// Apache Parquet.
+        Parquet = "parquet",
         /// One `__label__NAME text` per line.
         Fasttext = "fasttext",
         /// One directory per class with one file per text, such as aclImdb.

@@ -1,4 +1,4 @@
-//! Reads JSON lines files: one object on each line.
+//! Reads JSON files: an array of objects, or an object on each line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::json_array::for_each_element;
 use super::lines::for_each_line;
+use super::rows::Unit;
 use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
 use super::table::spelled;
 use crate::config::{Column, DataConfig};
@@ -20,7 +22,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let key = |column: &Column, field: &str| match column {
         Column::Name(name) => Ok(spelled(name, config.has_first_rules()).into_owned()),
         Column::Number(_) => Err(anyhow!(
-            "{field} must be the name of a key, because \"{}\" has JSON lines",
+            "{field} must be the name of a key, because \"{}\" has JSON objects",
             path.display()
         )),
     };
@@ -30,15 +32,19 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let spelled = |text: &String| spelled(text, config.has_first_rules()).into_owned();
     let filter = config.filter.iter().map(|(key, value)| (spelled(key), spelled(value)));
     let filter: Vec<(String, String)> = filter.collect();
-    for_each_line(path, config, |line, bytes| {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        sink.add(line, parse(bytes, &texts, &label, &filter, config.has_first_rules()))
+    let parse = |bytes: &[u8]| parse(bytes, &texts, &label, &filter, config.has_first_rules());
+    sink.unit = Unit::Row;
+    if for_each_element(path, config, |row, bytes| sink.add(row, parse(bytes)))? {
+        return Ok(());
+    }
+    sink.unit = Unit::Line;
+    for_each_line(path, config, |line, bytes| match bytes.trim_ascii().is_empty() {
+        true => Ok(()),
+        false => sink.add(line, parse(bytes)),
     })
 }
 
-/// Parses a line, or returns `None` if the filter excludes it.
+/// Parses an object, or returns `None` if the filter excludes it.
 fn parse(
     bytes: &[u8],
     texts: &[String],
@@ -46,9 +52,9 @@ fn parse(
     filter: &[(String, String)],
     first_rules: bool,
 ) -> Result<Option<Row>, String> {
-    let line = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?;
-    let object = json_object(line, first_rules).map_err(|error| {
-        // serde_json counts lines from the start of `line`, so its line number is always 1.
+    let object = std::str::from_utf8(bytes).map_err(|_| not_utf8("the object"))?;
+    let object = json_object(object, first_rules).map_err(|error| {
+        // serde_json counts lines from the start of the object.
         format!("expected a JSON object: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let value = |key: &str| match object.get(key) {

@@ -6,9 +6,12 @@ mod csv;
 mod dialect;
 mod directory;
 mod fasttext;
+mod json_array;
 mod jsonl;
 mod line_rows;
 mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod recognition;
 mod rows;
 mod sink;
@@ -17,7 +20,7 @@ mod table;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;
 pub use recognition::{DataFile, Recognizer};
-pub use rows::Rows;
+pub use rows::{Rows, RowsFile, Unit};
 pub use sink::{excerpt, is_many};
 pub use table::spelled;
 
@@ -47,9 +50,14 @@ pub fn read_rows(
 ) -> anyhow::Result<Rows> {
     let mut sink = Sink::new(path, config, known, each);
     for file in expand_pattern(path, config.data.format)? {
-        sink.rows.files.push((file.clone(), sink.rows.len()));
+        let (path, first) = (file.clone(), sink.rows.len());
+        sink.rows.files.push(RowsFile { path, first, unit: Unit::Line });
+        sink.unit = Unit::Line;
         let read = read_file(&file, &config.data, &mut sink);
         sink.check().and(read)?;
+        if let Some(read) = sink.rows.files.last_mut() {
+            read.unit = sink.unit;
+        }
         if let Some((line, lines)) = sink.long_row.take() {
             sink.rows.long_row.get_or_insert((file, line, lines));
         }
@@ -120,11 +128,13 @@ pub fn format_of(path: &Path) -> anyhow::Result<Format> {
     match inner_extension(path).as_deref() {
         Some("csv") => Ok(Format::Csv),
         Some("tsv") => Ok(Format::Tsv),
-        Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
+        Some("parquet") => Ok(Format::Parquet),
+        Some("jsonl" | "ndjson") => Ok(Format::Jsonl),
+        Some("json") => Ok(Format::Json),
         Some("txt" | "ft" | "fasttext") => Ok(Format::Fasttext),
         _ => bail!(
             "cannot determine the format of \"{}\" from its extension; \
-             set data.format to csv, tsv, jsonl, fasttext, folder or babi",
+             set data.format to csv, tsv, jsonl, json, parquet, fasttext, folder or babi",
             path.display()
         ),
     }
@@ -159,7 +169,14 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
                 false => table::read_plain(path, delimiter, config, sink),
             }
         }
-        Format::Jsonl => jsonl::read(path, config, sink),
+        Format::Jsonl | Format::Json => jsonl::read(path, config, sink),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => parquet::read(path, config, sink),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => bail!(
+            "cannot read \"{}\": this program was built without the Cargo feature parquet",
+            path.display()
+        ),
         Format::Fasttext => fasttext::read(path, config, sink),
         Format::Folder => directory::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),

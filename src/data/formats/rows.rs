@@ -2,19 +2,55 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+/// Unit in which the rows of a file are located.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// The line on which a row begins.
+    #[default]
+    Line,
+    /// The number of a row, in Parquet files and JSON arrays.
+    Row,
+}
+
+impl Unit {
+    /// Returns the location of a row in a file: `data.csv:12`, or `data.parquet, row 12`. 0 stands for the
+    /// whole file.
+    pub fn location(self, file: &Path, number: u64) -> String {
+        let file = file.display();
+        match (self, number) {
+            (_, 0) => file.to_string(),
+            (Self::Line, line) => format!("{file}:{line}"),
+            (Self::Row, row) => format!("{file}, row {row}"),
+        }
+    }
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowsFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Index of its first row.
+    pub first: usize,
+    /// Unit of the locations of its rows.
+    pub unit: Unit,
+}
+
 /// Labels and locations of the rows of a file or directory, or of several files that match a
 /// pattern. The texts are not included.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// Path or pattern that was read.
     pub path: PathBuf,
-    /// Files that were read, each with the index of its first row.
-    pub files: Vec<(PathBuf, usize)>,
+    /// Files that were read.
+    pub files: Vec<RowsFile>,
     /// Label of each row, as an index into `label_names`.
     pub labels: Vec<u32>,
     /// Distinct labels in order of first occurrence.
     pub label_names: Vec<String>,
-    /// Line on which each row begins, from 1; 0 if the row is a whole file.
+    /// Line on which each row begins, or its number in the file, from 1; 0 if the row is a whole file.
     pub lines: Vec<u64>,
     /// Number of broken rows that were skipped.
     pub skipped: usize,
@@ -35,18 +71,21 @@ impl Rows {
         self.labels.is_empty()
     }
 
-    /// Returns the file of a row, and its line unless the row is a whole file.
+    fn file(&self, index: usize) -> Option<&RowsFile> {
+        self.files.iter().rev().find(|file| file.first <= index)
+    }
+
+    /// Returns the file of a row, and its line or number unless the row is a whole file.
     pub fn file_and_line(&self, index: usize) -> (&Path, Option<u64>) {
-        let file = self.files.iter().rev().find(|(_, first)| *first <= index);
         let line = self.lines[index];
-        (file.map_or(&self.path, |(path, _)| path), (line > 0).then_some(line))
+        let path = self.file(index).map_or(&self.path, |file| &file.path);
+        (path, (line > 0).then_some(line))
     }
 
     /// Returns the location of a row for error messages: `data.csv:12`.
     pub fn location(&self, index: usize) -> String {
-        match self.file_and_line(index) {
-            (path, None) => path.display().to_string(),
-            (path, Some(line)) => format!("{}:{line}", path.display()),
-        }
+        let unit = self.file(index).map_or(Unit::Line, |file| file.unit);
+        let (path, line) = self.file_and_line(index);
+        unit.location(path, line.unwrap_or(0))
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::super::appearance::appearance;
-use super::rows::Rows;
+use super::rows::{Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::group_digits;
@@ -32,6 +32,8 @@ pub struct Sink<'a> {
     /// First row of the current file that spans suspiciously many lines: line and number of lines.
     pub long_row: Option<(u64, u64)>,
     pub inputs: &'a Inputs,
+    /// Unit of the locations in the current file.
+    pub unit: Unit,
     /// File of the current text, if each text is a file of its own.
     pub text_file: Option<PathBuf>,
     /// Index in `rows.label_names` of each label as it is in the file.
@@ -92,6 +94,7 @@ impl<'a> Sink<'a> {
             each,
             long_row: None,
             inputs: &config.inputs,
+            unit: Unit::Line,
             text_file: None,
             label_indices: HashMap::new(),
             name_indices: HashMap::new(),
@@ -106,7 +109,7 @@ impl<'a> Sink<'a> {
     }
 
     fn path(&self) -> &Path {
-        self.rows.files.last().map_or(&self.rows.path, |(path, _)| path)
+        self.rows.files.last().map_or(&self.rows.path, |file| &file.path)
     }
 
     /// Returns advice on the encoding of the current file.
@@ -115,7 +118,7 @@ impl<'a> Sink<'a> {
         conversion(Some(file), self.data.decoding())
     }
 
-    /// Adds the row that begins at `line`; 0 stands for a whole file. `row` is `Ok(None)` if the
+    /// Adds the row at this line, or with this number; 0 stands for a whole file. `row` is `Ok(None)` if the
     /// filter excludes the row, and a message if the row is broken.
     pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
         let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts));
@@ -133,11 +136,7 @@ impl<'a> Sink<'a> {
             }
             Ok(None) => {}
             Err(message) if self.data.broken_lines == BrokenLines::Error => {
-                let path = self.file();
-                let error = match line {
-                    0 => format!("{path}: {message}"),
-                    _ => format!("{path}:{line}: {message}"),
-                };
+                let error = format!("{}: {message}", self.unit.location(self.path(), line));
                 let conversion = is_not_utf8(&message).then(|| self.conversion());
                 let error = match self.data.encoding {
                     encoding if encoding.is_auto() => error,

@@ -1,4 +1,5 @@
-//! Reads tables: the columns of CSV files, bAbI tasks and tables without quotes, and the latter themselves.
+//! Reads tables: the columns of CSV and Parquet files, bAbI tasks and tables without quotes, and the latter
+//! themselves.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -111,10 +112,10 @@ pub fn spelled(text: &str, first_rules: bool) -> Cow<'_, str> {
 /// Indices of the columns that are needed.
 #[derive(Clone)]
 pub struct Layout {
-    texts: Vec<usize>,
-    label: usize,
+    pub texts: Vec<usize>,
+    pub label: usize,
     /// Columns to filter by, with the required values.
-    filter: Vec<(usize, String)>,
+    pub filter: Vec<(usize, String)>,
     /// Number of columns, if there is a header.
     width: Option<usize>,
     first_rules: bool,
@@ -200,21 +201,28 @@ impl Layout {
                 fields.len()
             ));
         }
-        let field = |index: usize| -> Result<&'r str, String> {
+        self.select(|index: usize| -> Result<&'r str, String> {
             let bytes = fields.get(index).ok_or_else(|| {
                 format!("expected at least {} columns, found {}", index + 1, fields.len())
             })?;
             std::str::from_utf8(bytes).map_err(|_| not_utf8(format_args!("column {}", index + 1)))
-        };
+        })
+    }
+
+    /// Returns the row whose columns have these values, or `None` if the filter excludes it.
+    pub fn select<'r>(
+        &self,
+        value: impl Fn(usize) -> Result<&'r str, String>,
+    ) -> Result<Option<Row>, String> {
         for (index, wanted) in &self.filter {
-            if spelled(field(*index)?, self.first_rules) != *wanted {
+            if spelled(value(*index)?, self.first_rules) != *wanted {
                 return Ok(None);
             }
         }
-        let text = |column: &usize| field(*column).map(str::to_owned);
+        let text = |column: &usize| value(*column).map(str::to_owned);
         Ok(Some(Row {
             texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
-            label: field(self.label)?.trim().to_owned(),
+            label: value(self.label)?.trim().to_owned(),
         }))
     }
 }

@@ -116,6 +116,179 @@ fn json_lines_are_read_by_key() {
 }
 
 #[test]
+fn json_arrays_are_read_element_by_element() {
+    let elements = [
+        r#"{"text": "a ], \"b\" [{", "label": 1, "more": [1, {"x": "]"}]}"#,
+        r#"{"label": true, "text": "c\\"}"#,
+        "{\n  \"text\": \"d\",\n  \"label\": \"x\"\n}",
+    ];
+    let expected = [("1", "a ], \"b\" [{"), ("true", "c\\"), ("x", "d")];
+    for (separator, end) in [(",", "]"), ("\n , \n", "\n]\n\n"), (",\r\n", "\r\n]")] {
+        let content = format!(" \n[{}{end}", elements.join(separator));
+        for name in ["f.json", "f.jsonl"] {
+            let read = read_file(name, content.as_bytes(), "").unwrap();
+            assert_eq!(pairs(&read), expected, "{content}");
+            assert_eq!((&*read.lines, read.files[0].unit), (&[1, 2, 3][..], Unit::Row));
+            assert!(read.location(2).ends_with("f.json, row 3") || name != "f.json");
+        }
+        let read = read_file("f.json.gz", &gzip(content.as_bytes()), "").unwrap();
+        assert_eq!(pairs(&read), expected);
+    }
+    let lines = br#"{"text": "a", "label": 1}"#;
+    assert_eq!(
+        read_file("f.json", lines, "").unwrap().location(0).rsplit_once(':').unwrap().1,
+        "1"
+    );
+    assert!(read_file("f.json", b"[ ]", "").unwrap().is_empty());
+}
+
+#[test]
+fn faults_in_json_arrays_are_located_by_row() {
+    let first = r#"[{"text": "a", "label": 1},"#;
+    for (rest, message) in [
+        ("{\"text\": \"b\"}]", "f.json, row 2: expected a key \"label\", found text"),
+        ("{\"text\": null, \"label\": 1}]", "f.json, row 2: \"text\" must be a string"),
+        (", {\"text\": \"b\", \"label\": 1}]", "f.json, row 2: expected a JSON object: EOF"),
+        ("{\"text\": \"b\", \"label\": 1", "f.json: the array does not end after row 1"),
+        ("{\"text\": \"b, \"label\": 1}]", "f.json: the array does not end after row 1"),
+        ("]", "f.json: expected another object after row 1, found the end of the array"),
+        ("{\"text\": \"b\", \"label\": 1}] []", "f.json: found text after the end of the array"),
+        ("3]", "f.json, row 2: expected a JSON object"),
+    ] {
+        let error = read_file("f.json", format!("{first}{rest}").as_bytes(), "").unwrap_err();
+        assert!(format!("{error:#}").contains(message), "{error:#}");
+    }
+    let long = format!("{first}{{\"text\": \"{}\"}}]", "a".repeat(1_100_000));
+    let error = read_file("f.json", long.as_bytes(), "  max_line_mb: 1\n").unwrap_err();
+    assert!(format!("{error:#}").contains("f.json, row 2 exceeds 1 MB"), "{error:#}");
+    let many = format!("{first}{}", "{\"text\": \"b\", \"label\": 1},".repeat(50_000));
+    let many = many.trim_end_matches(',').to_owned() + "]";
+    let read = read_file("f.json", many.as_bytes(), "  max_line_mb: 1\n").unwrap();
+    assert_eq!(read.len(), 50_001);
+}
+
+#[cfg(feature = "parquet")]
+mod parquet_files {
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        let name = format!("tests/parquet/{name}.parquet");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    /// Returns labels and texts, or the error message after the name of the directory.
+    fn read_fixture(name: &str, fields: &str) -> Result<Vec<(String, String)>, String> {
+        let read = read(&fixture(name), &data_config(fields)).map_err(|error| {
+            let message = format!("{error:#}");
+            message.rsplit_once("tests/parquet/").unwrap().1.to_owned()
+        })?;
+        let owned = |(label, text): (&str, &str)| (label.to_owned(), text.to_owned());
+        Ok(pairs(&read).into_iter().map(owned).collect())
+    }
+
+    fn columns(text: &str, label: &str) -> String {
+        format!("  text_column: {text}\n  label_column: {label}\n")
+    }
+
+    #[test]
+    fn exports_of_the_hub_are_read_whatever_other_columns_they_have() {
+        let read = read(&fixture("train-*-of-*"), &data_config("")).unwrap();
+        assert_eq!((read.len(), read.files.len()), (120, 2));
+        assert_eq!(read.label_names, ["0", "1"]);
+        for (text, label) in read.texts[0].iter().zip(&read.labels) {
+            assert!(text.contains(["neg", "pos"][*label as usize]), "{text}");
+        }
+        assert!(read.location(61).ends_with("train-00001-of-00002.parquet, row 2"));
+        let named = "  label_names: {0: neg, 1: pos}\n  filter: {label: 1, idx: 3}\n";
+        let [(label, _)] = &read_fixture("test-00000-of-00001", named).unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(label, "pos");
+    }
+
+    #[test]
+    fn strings_integers_and_booleans_of_all_types_are_read() {
+        let pairs = |labels: [&str; 4], texts: [&str; 4]| -> Vec<(String, String)> {
+            labels.map(str::to_owned).into_iter().zip(texts.map(str::to_owned)).collect()
+        };
+        let texts = ["a", "b", "c", "d"];
+        for (label, labels) in [
+            ("dictionary", ["x", "y", "x", "y"]),
+            ("integers", ["1", "2", "1", "2"]),
+            ("int8", ["-1", "1", "1", "-1"]),
+            ("double", ["1.0", "2.0", "1.0", "2.5"]),
+        ] {
+            assert_eq!(
+                read_fixture("types", &columns("view", label)).unwrap(),
+                pairs(labels, texts)
+            );
+        }
+        let read = read_fixture("types", &columns("dictionary", "view")).unwrap();
+        assert_eq!(read, pairs(texts, ["x", "y", "x", "y"]));
+        let skip = columns("large", "bool") + "  broken_lines: skip\n";
+        let read = read_fixture("types", &skip).unwrap();
+        assert_eq!(
+            read,
+            [
+                ("true".into(), "a".into()),
+                ("false".into(), "b".into()),
+                ("true".into(), "d".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn unfit_columns_are_named() {
+        for (text, label, message) in [
+            ("large", "int8", "types.parquet, row 3: the column \"large\" is null"),
+            ("view", "bool", "types.parquet, row 3: the column \"bool\" is null"),
+            ("view", "\"null\"", "types.parquet, row 1: the column \"null\" is null"),
+            (
+                "view",
+                "lists",
+                "data.label_column: the column \"lists\" has lists, expected strings",
+            ),
+            ("view", "fixed", "a row has one label"),
+            ("view", "struct", "the column \"struct\" has nested fields"),
+            ("view", "date", "has values of the type date32"),
+            ("view", "decimal", "has values of the type decimal128(5, 2)"),
+            (
+                "lists",
+                "int8",
+                "data.text_column: the column \"lists\" has lists, expected strings; join",
+            ),
+            ("int8", "bool", "the column \"int8\" has values of the type int8, expected strings"),
+            ("binary", "bool", "has values of the type binary, expected strings"),
+            ("none", "bool", "data.text_column: expected a column \"none\", found large, view"),
+        ] {
+            let error = read_fixture("types", &columns(text, label)).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn compressed_columns_are_decompressed() {
+        for codec in ["none", "snappy", "gzip", "zstd", "lz4"] {
+            assert_eq!(read_fixture(codec, "").unwrap().len(), 40, "{codec}");
+        }
+        let error = read(&fixture("brotli"), &data_config("")).unwrap_err().to_string();
+        assert!(error.contains("compressed with brotli; write it with snappy"), "{error}");
+        let bytes = std::fs::read(fixture("none")).unwrap();
+        let error = read_file("f.parquet.gz", &gzip(&bytes), "").unwrap_err();
+        assert!(format!("{error:#}").contains("unpack it, e.g. with gzip -d"), "{error:#}");
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let bytes = std::fs::read(fixture("types")).unwrap();
+        for length in [0, 3, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+            let error = read_file("f.parquet", &bytes[..length], "").unwrap_err();
+            assert!(format!("{error:#}").contains("is not a complete Parquet file"), "{error:#}");
+        }
+    }
+}
+
+#[test]
 fn json_values_without_a_text_are_explained() {
     let surrogate = fault("a.jsonl", b"{\"text\": \"a \\ud800\", \"label\": 1}\n", "");
     assert!(surrogate.starts_with("1: \"text\" is invalid: "), "{surrogate}");
