@@ -1,6 +1,7 @@
 //! The traits of networks: [`Inference`] for prediction, [`Learner`] for training.
 
 use std::any::Any;
+use std::collections::HashMap;
 
 use anyhow::Context;
 
@@ -127,6 +128,11 @@ pub trait Learner: Inference {
     /// # Errors
     /// Returns the backend's own errors.
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()>;
+
+    /// Sets the factor of the learning rate of each trainable weight, by name; 1 for weights without one.
+    /// Weights with factor 0 are frozen: steps change neither them nor their optimizer state, and the
+    /// norm of the gradient does not include them.
+    fn set_rate_factors(&mut self, factors: &HashMap<String, f64>);
 
     /// Performs a training step: computes, sums and clips the gradients, and updates the weights.
     ///

@@ -18,8 +18,9 @@ use crate::data::prepared::PreparedData;
 use crate::events::EventWriter;
 use crate::output::format::{group_digits, pluralize};
 use crate::output::{message, print_json, print_wrapped};
+use crate::run::checkpoint::Checkpoint;
 use crate::system::device::DeviceChoice;
-use crate::train::setup;
+use crate::train::setup::{self, Beginning};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +127,8 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             .and_then(|_| std::fs::remove_file(path))
             .with_context(|| format!("cannot create the file \"{}\"", path.display()))?;
     }
-    let mut data = PreparedData::prepare(resolved)?;
+    let known = Checkpoint::source_encoders(&resolved.config)?;
+    let mut data = PreparedData::prepare_with(resolved, &known)?;
     setup::resolve_token_budget(&*backend, &mut data)?;
     message(format!(
         "{}: {} per round, {}",
@@ -141,7 +143,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 
     let mut measured = Vec::new();
     for backend in [&backend].into_iter().chain(&libtorch) {
-        let learner = setup::learner(&**backend, &data, None)?;
+        let learner = setup::learner(&**backend, &data, Beginning::New)?;
         measured.push(MeasuredBackend { backend: &**backend, learner, rounds: Vec::new() });
     }
     let mut products = Vec::new();

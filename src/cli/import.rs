@@ -8,7 +8,7 @@ use super::arguments::SetArgs;
 use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::backend::native::initial_optimizer_state;
-use crate::config::{self, Input, Override, Resolved};
+use crate::config::{self, Input, Override, Resolved, VocabularySource};
 use crate::data::{self, TrainingData};
 use crate::interchange::keras;
 use crate::io::files::create_parent_directory;
@@ -94,8 +94,9 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
     }
     let resolved = config::load(model, overrides)?;
     let config = &resolved.config;
-    let needs_no_texts =
-        |input: &Input| input.text.vocabulary.is_some() && !input.ngrams.are_counted();
+    let needs_no_texts = |input: &Input| {
+        matches!(input.text.vocabulary, VocabularySource::File(_)) && !input.ngrams.are_counted()
+    };
     let has_vocabularies = config.inputs.iter().all(needs_no_texts);
     if has_vocabularies && !config.data.labels.is_empty() {
         let encoders = Encoders::from_texts(&config.inputs, &[])?;
@@ -108,6 +109,7 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
          with others, pass their checkpoint instead of the configuration",
     );
     examples.notes.iter().for_each(note);
-    let encoders = examples.encoders(&config.inputs)?;
+    let known = Checkpoint::source_encoders(config)?;
+    let encoders = examples.encoders(&config.inputs, &known)?;
     Ok(ModelDefinition { resolved, labels, encoders })
 }

@@ -16,8 +16,8 @@ use super::hints::{missing_data, program, relative, tensorboard};
 use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{
-    self, AutoNumber, BackendKind, Config, Override, Resolved, differences, inline_yaml,
-    logit_count,
+    self, AutoNumber, BackendKind, Config, ConfigError, Override, Resolved, differences,
+    inline_yaml, logit_count,
 };
 use crate::data::prepared::PreparedData;
 use crate::events;
@@ -38,7 +38,9 @@ use crate::system::allocator;
 use crate::system::memory::resident;
 use crate::system::signals::Interrupt;
 use crate::system::threads;
-use crate::train::{Diverged, Ending, Trainer, setup};
+use crate::train::layer_rates;
+use crate::train::setup::{self, Beginning};
+use crate::train::{Diverged, Ending, Trainer};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +48,7 @@ Examples:
   lstmtext train configs/imdb.yaml --out runs/a --set train.seed=2 --set model.pooling=max
   lstmtext train --resume runs/a
   lstmtext train --resume runs/a --set train.epochs=8
+  lstmtext train mine.yaml --from runs/a --set train.freeze='[embedding]'
 
 The run directory contains config.yaml, TensorBoard event files, metrics.jsonl, summary.json and the \
 checkpoints best/ and last/. Ctrl-C finishes the current step, saves last/ and prints the command that \
@@ -56,11 +59,15 @@ resumes the run.";
 #[command(after_help = EXAMPLES)]
 pub struct TrainArgs {
     /// Configuration file (YAML); `lstmtext config` prints all fields
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "from"])]
     config: Option<PathBuf>,
-    /// Resume the run in this directory
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out"])]
+    /// Resume the run in this directory: the same run, with its data, optimizer state and settings
+    #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
+    /// Start a new run of the configuration from the weights of this checkpoint, or of the best one of
+    /// this run. Words and labels are matched by name, and the optimizer starts anew
+    #[arg(long, value_name = "CHECKPOINT")]
+    from: Option<PathBuf>,
     /// Directory of the run; by default runs/NAME-TIME
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -77,6 +84,43 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
+    /// Rejects --resume and --from where the other one is meant.
+    fn check(&self) -> Result<(), ConfigError> {
+        let sets_source = self.set.overrides.iter().any(|set| set.field() == "train.from");
+        let message = match (&self.config, &self.resume, &self.from) {
+            (Some(config), Some(run), None) => format!(
+                "--resume continues a run with the configuration that it began with; to start a new run \
+                 of \"{}\" from its weights, use --from {} in place of --resume",
+                config.display(),
+                quoted_path(run)
+            ),
+            (_, Some(_), Some(_)) => {
+                "--resume continues a run, and --from starts a new one from the \
+                                      weights of another: use one of them"
+                    .to_owned()
+            }
+            (_, Some(run), None) if sets_source => format!(
+                "train.from starts a new run, and --resume continues one; to start a new run from the \
+                 weights of \"{}\", use train CONFIG --from",
+                run.display()
+            ),
+            (None, None, Some(source)) => format!(
+                "--from starts a new run, and needs a configuration: train CONFIG --from {source}; to \
+                 continue the run itself, use --resume {source}",
+                source = quoted_path(source)
+            ),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::new(message))
+    }
+
+    /// Overrides of a new run's configuration.
+    fn overrides(&self) -> Vec<Override> {
+        let from = self.from.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let from = from.map(|path| Override::new("train.from", Value::from(path)));
+        self.set.overrides.iter().cloned().chain(from).collect()
+    }
+
     /// Returns the command that resumes a run as this one computes it. The overrides are saved with
     /// the run.
     fn resume_command(&self, run: &Path) -> String {
@@ -93,6 +137,7 @@ impl TrainArgs {
 pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let interrupt = Interrupt::listen()?;
     let session = Session { args: &args, backends, interrupt: &interrupt };
+    args.check()?;
     let Trained { run, columns, ending } = match (&args.resume, &args.config) {
         (Some(run), _) => session.resume(run)?,
         (None, Some(config)) => session.start_new(config)?,
@@ -145,7 +190,7 @@ impl Session<'_> {
     }
 
     fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
-        let mut resolved = config::load_single(config, self.overrides())
+        let mut resolved = config::load_single(config, &self.args.overrides())
             .map_err(|error| starter::explain(error, config))?;
         resolved.set_shards(resolved.config.train.shard_count());
         let backend = self.start_backend(&resolved.config)?;
@@ -164,9 +209,9 @@ impl Session<'_> {
         allocator::on_failure(move |_| interrupt.remove_temporary());
         new.directory().write_config(&resolved.to_yaml())?;
         let run = new.directory().clone();
-        let mut data = PreparedData::prepare(resolved)?;
+        let (mut data, source) = prepare(resolved)?;
         self.remove_test_examples(&mut data);
-        let trainer = self.create_trainer(&*backend, &mut data, &run)?;
+        let trainer = self.create_trainer(&*backend, &mut data, &run, source.as_ref())?;
         let _lock = new.begin();
         self.train(&*backend, trainer, &run)
     }
@@ -185,14 +230,14 @@ impl Session<'_> {
         };
         save_lack_of_memory(run);
         let config = resolved.config.data.clone();
-        let data = PreparedData::prepare(resolved).map_err(|error| missing_data(error, &config));
-        let mut data = data.inspect_err(|error| run.write_error(error))?;
+        let prepared = prepare(resolved).map_err(|error| missing_data(error, &config));
+        let (mut data, source) = prepared.inspect_err(|error| run.write_error(error))?;
         self.remove_test_examples(&mut data);
         if events::first_file(run.path()).is_some() {
             message("the run has no checkpoint yet: it starts from the beginning");
         }
         run.truncate_to_step(0, &data.resolved.to_yaml())?;
-        let trainer = self.create_trainer(&*backend, &mut data, run);
+        let trainer = self.create_trainer(&*backend, &mut data, run, source.as_ref());
         let trainer = trainer.inspect_err(|error| run.write_error(error))?;
         self.train(&*backend, trainer, run)
     }
@@ -200,7 +245,8 @@ impl Session<'_> {
     fn resume(&self, path: &Path) -> anyhow::Result<Trained> {
         if let Some(parent) = path.parent().filter(|_| is_checkpoint(path)) {
             bail!(
-                "\"{}\" is a checkpoint; its run is \"{}\"",
+                "\"{}\" is a checkpoint; its run is \"{}\" (to start a new run from the weights of the \
+                 checkpoint, use train CONFIG --from)",
                 path.display(),
                 if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display()
             );
@@ -260,7 +306,7 @@ impl Session<'_> {
         setup::resolve_token_budget(&*backend, &mut data)?;
         message(format!("resuming after step {}", progress.step));
         note_changed_settings(checkpoint.saved.as_ref(), &data.resolved);
-        let mut trainer = setup::trainer(&*backend, &data, &run, Some(&checkpoint))?;
+        let mut trainer = setup::trainer(&*backend, &data, &run, Beginning::Resume(&checkpoint))?;
         self.interrupt.defer();
         setup::begin(&mut trainer, &data, &run)?;
         self.train(&*backend, trainer, &run)
@@ -295,14 +341,16 @@ impl Session<'_> {
         backend: &dyn Backend,
         data: &'a mut PreparedData,
         run: &RunDirectory,
+        source: Option<&Checkpoint>,
     ) -> anyhow::Result<Trainer<'a>> {
+        let beginning = source.map_or(Beginning::New, Beginning::From);
         describe_run(data, run, backend)?;
         if setup::resolve_token_budget(backend, data)? {
             run.write_config(&data.resolved.to_yaml())?;
         }
         let (data, mut trainer) = (&*data, None);
         backend.catch(&mut || {
-            trainer = Some(setup::trainer(backend, data, run, None)?);
+            trainer = Some(setup::trainer(backend, data, run, beginning)?);
             Ok(())
         })?;
         let mut trainer = trainer.context("the backend did not create a trainer")?;
@@ -321,6 +369,13 @@ impl Session<'_> {
             ));
         }
     }
+}
+
+/// Prepares the data of a new run, and opens the checkpoint from whose weights it starts, if there is one.
+fn prepare(resolved: Resolved) -> anyhow::Result<(PreparedData, Option<Checkpoint>)> {
+    let source = Checkpoint::open_source(&resolved.config)?;
+    let known = source.as_ref().map(Checkpoint::known_encoders).unwrap_or_default();
+    Ok((PreparedData::prepare_with(resolved, &known)?, source))
 }
 
 /// Returns the configuration of a run that resumes. Earlier versions cut a batch into as many shards
@@ -451,6 +506,9 @@ fn describe_run(
     }
     let summary = summarize(config, &sizes, &data.encoders.ngram_counts(), logits);
     message(format!("\n{}\n", summary.to_text(message_width())));
+    if let Some(rates) = layer_rates::describe(config) {
+        message(format!("rates: {rates}\n"));
+    }
     Ok(())
 }
 

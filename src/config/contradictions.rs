@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::fields::Fault;
 use super::overrides::field_path;
 use super::schema::{Activation, Config, Format, Input, SplitMethod};
-use super::types::{ClassWeights, Column, Columns, Portion};
+use super::types::{ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
 
 /// Describes the fault of a text column that is also the label column.
@@ -20,8 +20,14 @@ pub fn label_in_text(column: &Column) -> String {
 impl Config {
     /// Returns every contradiction between fields.
     pub(super) fn contradictions(&self) -> Vec<Fault> {
-        let faults =
-            [self.data_faults(), self.column_faults(), self.split_faults(), self.model_faults()];
+        let faults = [
+            self.data_faults(),
+            self.column_faults(),
+            self.split_faults(),
+            self.model_faults(),
+            self.layer_faults(),
+            self.start_faults(),
+        ];
         let faults = faults.into_iter().flatten();
         faults.map(|(field, message)| Fault { path: field_path(&field), message }).collect()
     }
@@ -133,6 +139,19 @@ impl Config {
             faults.push(("data.split.validation".into(), message.into()));
         }
         faults
+    }
+
+    /// Returns the fault of a vocabulary of a checkpoint if there is none.
+    fn start_faults(&self) -> Vec<(String, String)> {
+        let of_checkpoint = self.inputs.iter().find(|input| {
+            self.train.from.is_none() && input.text.vocabulary == VocabularySource::Checkpoint
+        });
+        let message = "needs a checkpoint from which the training starts: train --from CHECKPOINT, or \
+                       train.from (a file of this name is ./checkpoint)";
+        of_checkpoint
+            .map(|input| (input.field("text.vocabulary"), message.into()))
+            .into_iter()
+            .collect()
     }
 
     fn model_faults(&self) -> Vec<(String, String)> {

@@ -7,6 +7,7 @@ mod draft;
 mod error;
 mod fields;
 mod labels;
+mod layers;
 mod load;
 mod load_sweep;
 mod overrides;
@@ -24,6 +25,7 @@ pub use contradictions::label_in_text;
 pub use differences::{Difference, differences};
 pub use error::ConfigError;
 pub use fields::Field;
+pub use layers::{Layer, LayerKind};
 pub use load::{defaults_with, load, load_recorded, load_single, parse, parse_recorded};
 pub use load_sweep::Sweep;
 pub use overrides::Override;
@@ -37,12 +39,13 @@ pub use schema::{
     ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
     Precision, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
     SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
-    Truncate, UnseenLabels, defaults, logit_count,
+    Truncate, UnfreezeConfig, UnseenLabels, defaults, logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;
 pub use types::{
     AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SweepSection,
+    VocabularySource,
 };
 pub use value::positive_integer;
 

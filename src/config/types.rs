@@ -2,6 +2,7 @@
 //! weights and the section `sweep` as written.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_yaml::{Mapping, Value};
 
@@ -189,6 +190,50 @@ impl FieldValue for NgramSizes {
     }
     fn alternatives(_: Option<Range>) -> Vec<String> {
         vec![format!("a list of different integers from 1 to {MAX_NGRAM_SIZE}")]
+    }
+}
+
+/// Source of the vocabulary of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum VocabularySource {
+    /// The words of the training examples.
+    #[default]
+    Counted,
+    /// The words of the model from which the training starts.
+    Checkpoint,
+    /// A vocabulary file.
+    File(PathBuf),
+}
+
+impl VocabularySource {
+    const CHECKPOINT: &str = "checkpoint";
+}
+
+impl FieldValue for VocabularySource {
+    const IS_TEXT: bool = true;
+    fn from_yaml(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::Counted),
+            Value::String(text) if text == Self::CHECKPOINT => Some(Self::Checkpoint),
+            path => PathBuf::from_yaml(path).map(Self::File),
+        }
+    }
+    fn to_yaml(&self) -> Value {
+        match self {
+            Self::Counted => Value::Null,
+            Self::Checkpoint => Value::from(Self::CHECKPOINT),
+            Self::File(path) => path.to_yaml(),
+        }
+    }
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        let path = PathBuf::alternatives(range);
+        [path, vec![Self::CHECKPOINT.into(), "null".into()]].concat()
+    }
+    fn absolute(self) -> Self {
+        match self {
+            Self::File(path) => Self::File(path.absolute()),
+            other => other,
+        }
     }
 }
 

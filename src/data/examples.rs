@@ -17,7 +17,7 @@ use super::text_faults::{all_empty, unfit_tokenizer};
 use crate::config::{Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
-use crate::text::{Corpus, CorpusWriters, Encoder, Encoders, Vocabulary};
+use crate::text::{Corpus, CorpusWriters, Encoder, Encoders, KnownEncoders, Vocabulary};
 
 /// Examples of a data file or directory.
 #[derive(Clone, Debug)]
@@ -88,13 +88,14 @@ impl Examples {
     }
 
     /// Builds the encoders of all inputs with the vocabularies of these examples, or with the
-    /// configured vocabulary files.
+    /// configured vocabulary files. `known` are those of the model from which the training starts.
     ///
     /// # Errors
     /// Returns an error if no word is frequent enough or a vocabulary file cannot be used.
-    pub fn encoders(&self, inputs: &Inputs) -> anyhow::Result<Encoders> {
+    pub fn encoders(&self, inputs: &Inputs, known: &KnownEncoders) -> anyhow::Result<Encoders> {
         Encoders::build(
             inputs,
+            known,
             |index, input| self.vocabulary(index, input),
             |index| (&self.source.inputs[index], &self.rows),
         )

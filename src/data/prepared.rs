@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use crate::config::{Config, Input, Resolved};
 use crate::data::{self, DataSplits, Dataset, Examples, SplitFingerprints, unknown_texts};
 use crate::random::{SeedPurpose, derive_seed};
-use crate::text::{Corpus, Encoders, WordVectors, coverage, read_vectors};
+use crate::text::{Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_vectors};
 
 /// A configuration with its encoded data: everything that training needs except a model.
 pub struct PreparedData {
@@ -40,9 +40,18 @@ impl PreparedData {
     /// Returns an error if the data or the word vectors cannot be read, or if no word is frequent
     /// enough.
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
+        Self::prepare_with(resolved, &KnownEncoders::default())
+    }
+
+    /// Prepares data like [`PreparedData::prepare`]. `known` are the encoders of the model from which the
+    /// training starts.
+    ///
+    /// # Errors
+    /// Returns the errors of [`PreparedData::prepare`].
+    pub fn prepare_with(resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
         let start = Instant::now();
         let mut splits = data::load(&resolved.config)?;
-        let encoders = splits.train.encoders(&resolved.config.inputs)?;
+        let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
         let mut prepared = Self::encode(resolved, splits, encoders, start)?;

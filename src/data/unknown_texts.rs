@@ -2,7 +2,7 @@
 
 use super::Examples;
 use super::text_faults::{is_unsegmented, unfit_tokenizer};
-use crate::config::{Input, Inputs};
+use crate::config::{Input, Inputs, VocabularySource};
 use crate::output::format::{pluralize, share};
 use crate::text::{Corpus, Encoder};
 
@@ -57,7 +57,7 @@ pub fn script_notes(examples: &Examples, inputs: &Inputs) -> Vec<String> {
 fn vocabulary_advice(input: &Input, encoder: &Encoder) -> String {
     let text = &input.text;
     let field = |name: &str| input.field(&format!("text.{name}"));
-    if text.vocabulary.is_some() {
+    if text.vocabulary != VocabularySource::Counted {
         format!("; does {} fit these texts?", field("vocabulary"))
     } else if encoder.vocabulary().len() >= text.vocabulary_size {
         format!("; increase {}", field("vocabulary_size"))

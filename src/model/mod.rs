@@ -1,11 +1,12 @@
 //! A network before anything computes: its parameters and their shapes, its initial weights, its
-//! summary. Forward and backward passes belong to the backends.
+//! summary, and their transfer from one model to another. Forward and backward passes belong to the backends.
 
 pub mod initialization;
 pub mod naive_bayes;
 pub mod named_tensors;
 pub mod parameters;
 pub mod summary;
+pub mod transfer;
 
 pub use initialization::initial_weights;
 pub use named_tensors::NamedTensor;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use anyhow::{bail, ensure};
 
 use super::named_tensors::NamedTensor;
-use crate::config::{Config, Input, NgramWeighting, logit_count};
+use crate::config::{Config, Input, Layer, LayerKind, NgramWeighting, logit_count};
+use crate::data::prepared::PreparedData;
 
 /// Everything that determines the shape of a network.
 #[derive(Clone, Debug)]
@@ -21,6 +22,18 @@ pub struct ModelSpec<'a> {
     pub classes: usize,
 }
 
+impl<'a> From<&'a PreparedData> for ModelSpec<'a> {
+    /// Returns the specification of the configured model for these classes and vocabularies.
+    fn from(data: &'a PreparedData) -> Self {
+        Self {
+            config: &data.resolved.config,
+            vocabulary_sizes: data.encoders.vocabulary_sizes(),
+            ngram_counts: data.encoders.ngram_counts(),
+            classes: data.labels.len(),
+        }
+    }
+}
+
 /// A tensor of the network, without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -28,8 +41,10 @@ pub struct Parameter {
     pub name: String,
     /// Length of each dimension.
     pub shape: Vec<usize>,
-    /// True if training changes the tensor.
+    /// True if training can change the tensor. `train.freeze` only keeps its value.
     pub trainable: bool,
+    /// Layer that it belongs to.
+    pub layer: Layer,
     /// Role of the tensor in the network.
     pub role: Role,
 }
@@ -104,9 +119,10 @@ pub fn query_name(input: &Input) -> String {
 pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
     let config = spec.config;
     let mut all = Vec::new();
-    let mut add = |name: String, shape: &[usize], role: Role| {
+    let mut add = |name: String, shape: &[usize], role: Role, layer: Layer| {
         all.push(Parameter {
             name,
+            layer,
             shape: shape.to_vec(),
             trainable: match role {
                 Role::Embedding { input } => config.inputs[input].embedding.trainable,
@@ -119,36 +135,43 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
     let logits = logit_count(config.model.head.activation, spec.classes)?;
     for (number, (input, size)) in config.inputs.iter().zip(&spec.vocabulary_sizes).enumerate() {
         let embedding_size = input.embedding.size;
+        let layer = |kind| Layer { input: Some(number), kind };
         if input.has_lstm() {
-            add(embedding_name(input), &[*size, embedding_size], Role::Embedding { input: number });
+            let shape = [*size, embedding_size];
+            let role = Role::Embedding { input: number };
+            add(embedding_name(input), &shape, role, layer(LayerKind::Embedding));
         }
         let gates = 4 * input.lstm.units;
-        for layer in 0..input.lstm.layers {
-            let inputs = if layer == 0 { embedding_size } else { input.state_size() };
+        for index in 0..input.lstm.layers {
+            let layer = layer(LayerKind::Lstm(index));
+            let inputs = if index == 0 { embedding_size } else { input.state_size() };
             for direction in 0..input.lstm.directions() {
-                let name = |tensor| cell_name(input, tensor, layer, direction);
-                add(name("weight_ih"), &[gates, inputs], Role::InputWeight);
-                add(name("weight_hh"), &[gates, input.lstm.units], Role::RecurrentWeight);
-                add(name("bias_ih"), &[gates], Role::Bias);
-                add(name("bias_hh"), &[gates], Role::ZeroBias);
+                let name = |tensor| cell_name(input, tensor, index, direction);
+                add(name("weight_ih"), &[gates, inputs], Role::InputWeight, layer);
+                add(name("weight_hh"), &[gates, input.lstm.units], Role::RecurrentWeight, layer);
+                add(name("bias_ih"), &[gates], Role::Bias, layer);
+                add(name("bias_hh"), &[gates], Role::ZeroBias, layer);
             }
         }
         if input.has_attention() {
-            add(query_name(input), &[input.state_size()], Role::AttentionQuery);
+            let shape = [input.state_size()];
+            add(query_name(input), &shape, Role::AttentionQuery, layer(LayerKind::Attention));
         }
         if input.ngrams.is_on() {
             let shape = [spec.ngram_counts[number], logits];
-            add(ngram_weight_name(input), &shape, Role::NgramWeight { input: number });
+            let layer = layer(LayerKind::Ngrams);
+            add(ngram_weight_name(input), &shape, Role::NgramWeight { input: number }, layer);
             if input.ngrams.weighting != NgramWeighting::None {
-                add(ngram_value_name(input), &shape, Role::NgramValue { input: number });
+                add(ngram_value_name(input), &shape, Role::NgramValue { input: number }, layer);
             }
         }
     }
     let features: usize = config.inputs.iter().map(Input::features).sum();
+    let head = Layer { input: None, kind: LayerKind::Head };
     if features > 0 {
-        add("head.weight".to_owned(), &[logits, features], Role::HeadWeight);
+        add("head.weight".to_owned(), &[logits, features], Role::HeadWeight, head);
     }
-    add("head.bias".to_owned(), &[logits], Role::HeadBias);
+    add("head.bias".to_owned(), &[logits], Role::HeadBias, head);
     Ok(all)
 }
 
@@ -246,7 +269,8 @@ mod tests {
             values: vec![0.0; shape.iter().product()],
         };
         let (shape, role) = (vec![2], Role::HeadBias);
-        let expected = [Parameter { name: "a".to_owned(), shape, trainable: true, role }];
+        let layer = Layer { input: None, kind: LayerKind::Head };
+        let expected = [Parameter { name: "a".to_owned(), shape, trainable: true, layer, role }];
         let error = |tensors| in_order(&expected, tensors).unwrap_err().to_string();
         assert_eq!(error(vec![]), "the weights have no tensor a");
         let wrong_shape = "a has shape [3] in the file, but [2] in the model";

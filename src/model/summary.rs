@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, Input, Pooling};
+use crate::config::{self, Config, Input, LayerKind, Pooling};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 
@@ -25,6 +25,11 @@ impl Layer {
     fn new(name: String, description: String, output: String, parameters: usize) -> Self {
         Self { name, description, output, parameters, trainable: true }
     }
+
+    /// Marks the layer as frozen if the configuration freezes it.
+    fn of(self, config: &Config, input: Option<usize>, kind: LayerKind) -> Self {
+        Self { trainable: !config.is_frozen(config::Layer { input, kind }), ..self }
+    }
 }
 
 /// Table of the layers of a model.
@@ -42,11 +47,14 @@ pub fn summarize(
     ngram_counts: &[usize],
     logits: usize,
 ) -> Summary {
-    let inputs = config.inputs.iter().zip(vocabulary_sizes).zip(ngram_counts);
+    let inputs = config.inputs.iter().zip(vocabulary_sizes).zip(ngram_counts).enumerate();
     let mut layers: Vec<Layer> = inputs
-        .flat_map(|((input, size), ngrams)| {
-            let lstm = input.has_lstm().then(|| branch_layers(input, *size));
-            let ngrams = input.ngrams.is_on().then(|| ngram_layer(input, *ngrams, logits));
+        .flat_map(|(index, ((input, size), ngrams))| {
+            let lstm = input.has_lstm().then(|| branch_layers(config, index, *size));
+            let ngrams = input.ngrams.is_on().then(|| {
+                let layer = ngram_layer(input, *ngrams, logits);
+                layer.of(config, Some(index), LayerKind::Ngrams)
+            });
             lstm.into_iter().flatten().chain(ngrams)
         })
         .collect();
@@ -63,7 +71,8 @@ pub fn summarize(
         0 => activation.to_owned(),
         total => format!("{total} -> {logits}, {activation}"),
     };
-    layers.push(Layer::new("head".into(), description, output, logits * (total + 1)));
+    let head = Layer::new("head".into(), description, output, logits * (total + 1));
+    layers.push(head.of(config, None, LayerKind::Head));
     Summary { layers }
 }
 
@@ -76,30 +85,33 @@ fn ngram_layer(input: &Input, ngrams: usize, logits: usize) -> Layer {
     Layer::new(name, description, format!("[B, {logits}]"), ngrams * logits)
 }
 
-/// Returns the layers of one input with an LSTM.
-fn branch_layers(input: &Input, vocabulary_size: usize) -> Vec<Layer> {
+/// Returns the layers of the input at `index`, which has an LSTM.
+fn branch_layers(config: &Config, index: usize, vocabulary_size: usize) -> Vec<Layer> {
+    let input = &config.inputs[index];
     let size = input.embedding.size;
     let units = input.lstm.units;
     let directions = input.lstm.directions();
     let states = input.state_size();
-    let layer = |name: &str, description, output, parameters| {
-        Layer::new(format!("{}{name}", input.prefix()), description, output, parameters)
+    let layer = |name: &str, kind, description, output, parameters| {
+        let name = format!("{}{name}", input.prefix());
+        Layer::new(name, description, output, parameters).of(config, Some(index), kind)
     };
     let words = format!("{} words x {size}", group_digits(vocabulary_size));
-    let mut embedding =
-        layer("embedding", words, format!("[B, T, {size}]"), vocabulary_size * size);
-    embedding.trainable = input.embedding.trainable;
+    let (kind, output) = (LayerKind::Embedding, format!("[B, T, {size}]"));
+    let embedding = layer("embedding", kind, words, output, vocabulary_size * size);
     let mut layers = vec![embedding];
-    for index in 0..input.lstm.layers {
-        let inputs = if index == 0 { size } else { states };
+    for lstm in 0..input.lstm.layers {
+        let inputs = if lstm == 0 { size } else { states };
         let suffix = if directions == 2 { ", two directions" } else { "" };
         let parameters = directions * 4 * units * (inputs + units + 1);
         let description = format!("{inputs} -> {units} units{suffix}");
-        layers.push(layer("lstm", description, format!("[B, T, {states}]"), parameters));
+        let (kind, output) = (LayerKind::Lstm(lstm), format!("[B, T, {states}]"));
+        layers.push(layer("lstm", kind, description, output, parameters));
     }
     let query = if input.has_attention() { states } else { 0 };
     let output = format!("[B, {}]", input.features());
-    layers.push(layer("pooling", pooling_description(&input.pooling), output, query));
+    let description = pooling_description(&input.pooling);
+    layers.push(layer("pooling", LayerKind::Attention, description, output, query));
     layers
 }
 
@@ -181,6 +193,17 @@ mod tests {
             names[3..],
             ["question.embedding", "question.lstm", "question.pooling", "concatenate", "head"]
         );
+    }
+
+    #[test]
+    fn frozen_layers_are_not_trainable() {
+        let yaml = "data: {train: x}\nmodel: {embedding: {size: 6}, lstm: {units: 5, layers: 2}}\n\
+                    train: {freeze: [embedding, lstm.1]}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let summary = summarize(&config, &[100], &[0], 1);
+        let trainable: Vec<bool> = summary.layers.iter().map(|layer| layer.trainable).collect();
+        assert_eq!(trainable, [false, true, false, true, true]);
+        assert_eq!(summary.trainable(), 4 * 5 * (6 + 5 + 1) + 6);
     }
 
     #[test]

@@ -24,12 +24,13 @@ use crate::io::files::{
     ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256_of, write,
 };
 use crate::io::replace::{create_directory, replace_directory};
+use crate::model::transfer::check_sizes;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
 use crate::output::shell::quoted_path;
 use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
 use crate::run::manifest::Manifest;
 use crate::run::progress::Progress;
-use crate::text::{Encoders, NgramIndex, Vocabulary};
+use crate::text::{Encoders, KnownEncoders, NgramIndex, Vocabulary};
 
 const FORMAT: &str = "lstmtext checkpoint";
 const VERSION: u32 = 2;
@@ -244,6 +245,32 @@ impl Checkpoint {
         })
     }
 
+    /// Opens the checkpoint from whose weights a run with this configuration starts, if it has one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open`], and an error if its layers have other sizes than those
+    /// of the configuration.
+    pub fn open_source(config: &Config) -> anyhow::Result<Option<Self>> {
+        let Some(path) = &config.train.from else { return Ok(None) };
+        let source = Self::open(path).context("train.from")?;
+        check_sizes(&source.resolved.config, config)?;
+        Ok(Some(source))
+    }
+
+    /// Encoders for a model that starts from these weights.
+    pub fn known_encoders(&self) -> KnownEncoders {
+        KnownEncoders::of(&self.resolved.config.inputs, &self.encoders)
+    }
+
+    /// Opens the checkpoint like [`Checkpoint::open_source`], and returns its encoders; none without one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open_source`].
+    pub fn source_encoders(config: &Config) -> anyhow::Result<KnownEncoders> {
+        let source = Self::open_source(config)?;
+        Ok(source.as_ref().map(Self::known_encoders).unwrap_or_default())
+    }
+
     /// SHA-256 that changes if any file does.
     pub fn sha256(&self) -> &str {
         &self.manifest.sha256
@@ -366,7 +393,7 @@ fn reject_model_overrides(overrides: &[Override]) -> Result<(), ConfigError> {
     match overrides.iter().map(Override::field).find(fixed) {
         Some(field) => Err(ConfigError::new(format!(
             "--set {field}: the sections model, text and inputs of a checkpoint cannot change; train a new \
-             model"
+             model, which can start from these weights (train CONFIG --from CHECKPOINT)"
         ))),
         None => Ok(()),
     }

@@ -334,6 +334,7 @@ mod tests {
         let run = create(directory.path(), "a: 1\n");
         let validation = Score { loss: 0.5, accuracy: 0.75 };
         let summary = RunSummary {
+            source: None,
             parameters: 1,
             best_epoch: 1,
             seconds: 1.0,

@@ -1,5 +1,7 @@
 //! Progress of a run: everything besides weights and optimizer state that a resumed run needs.
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
@@ -47,10 +49,24 @@ pub struct Progress {
     /// of steps of an epoch has changed during the run.
     #[serde(default)]
     pub schedule_offset: i64,
+    /// Model from whose weights the run started; `None` if it started from initial weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ModelSource>,
     /// Program, library and device that computed the run, on which rounding depends; `None` in
     /// checkpoints of earlier versions.
     #[serde(default)]
     pub arithmetic: Option<String>,
+}
+
+/// Identity of a model from whose weights a run started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// Directory of its checkpoint at that time.
+    pub checkpoint: PathBuf,
+    /// SHA-256 of its `checkpoint.json`, which has those of all its files.
+    pub sha256: String,
+    /// Examples with which it was trained; `None` if they are unknown.
+    pub data: Option<SplitFingerprints>,
 }
 
 /// State of the plateau schedule.

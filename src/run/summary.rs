@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::plausible::is_plausible_duration;
+use super::progress::ModelSource;
 use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 
@@ -58,6 +59,9 @@ pub struct RunSummary {
     /// score is that of the best epoch.
     #[serde(default)]
     pub scored: Option<ScoredWeights>,
+    /// Model from whose weights the run started; missing if it started from initial weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ModelSource>,
     /// Score on the validation examples.
     pub validation: Score,
     /// Number of validation examples; 0 in summaries of earlier versions.
@@ -103,6 +107,7 @@ impl RunSummary {
         best_epoch: 2,
         seconds: 9.5,
         scored: None,
+        source: None,
         tokens_per_second: 100.0,
         validation: Score { loss: 0.25, accuracy: 0.9 },
         validation_examples: 50,

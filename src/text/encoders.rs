@@ -1,12 +1,29 @@
 //! Encoders of all inputs of a model.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Deref;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file};
-use crate::config::{Input, Inputs};
+use crate::config::{Input, Inputs, VocabularySource};
+
+/// Encoders of a model from which another one starts, by the names of its inputs.
+#[derive(Clone, Debug, Default)]
+pub struct KnownEncoders(HashMap<Option<String>, Encoder>);
+
+impl KnownEncoders {
+    /// Takes the encoders of a model with these inputs.
+    pub fn of(inputs: &Inputs, encoders: &Encoders) -> Self {
+        let names = inputs.iter().map(|input| input.name.clone());
+        Self(names.zip(encoders.iter().cloned()).collect())
+    }
+
+    fn get(&self, input: &Input) -> Option<&Encoder> {
+        self.0.get(&input.name)
+    }
+}
 
 /// Encoders of all inputs, in the order of the configuration.
 #[derive(Clone, Debug)]
@@ -43,29 +60,50 @@ impl Encoders {
             let texts = texts.iter().map(|text| *text as usize);
             Vocabulary::count(&tokenized[index], texts, &input.text)
         };
-        Self::build(inputs, count, |index| (&tokenized[index], &texts))
+        Self::build(inputs, &KnownEncoders::default(), count, |index| (&tokenized[index], &texts))
     }
 
     /// Builds encoders. The vocabulary of an input is read from the file in `text.vocabulary`, or
     /// counted by `count`, which receives the index of the input and the input. `texts` returns the
-    /// tokenized texts of the input at an index, and the indices of those whose n-grams count.
+    /// tokenized texts of the input at an index, and the indices of those whose n-grams count. The
+    /// words and n-grams in `known` keep their ids and come first; with `text.vocabulary: checkpoint`,
+    /// there are no others.
     ///
     /// # Errors
-    /// Returns an error if a vocabulary file cannot be used, `count` fails, or no n-gram is frequent
-    /// enough.
+    /// Returns an error if a vocabulary file cannot be used, `count` fails, no n-gram is frequent
+    /// enough, or `known` lacks the vocabulary of an input.
     pub fn build<'a>(
         inputs: &Inputs,
+        known: &KnownEncoders,
         count: impl Fn(usize, &Input) -> anyhow::Result<Vocabulary>,
         texts: impl Fn(usize) -> (&'a TokenizedTexts, &'a [u32]),
     ) -> anyhow::Result<Self> {
         let build = |(index, input): (usize, &Input)| {
-            let words = match &input.text.vocabulary {
-                Some(path) => vocabulary_file::read(path, input),
-                None => count(index, input),
+            let known = known.get(input);
+            let words = match (&input.text.vocabulary, known) {
+                (VocabularySource::File(path), _) => vocabulary_file::read(path, input)?,
+                (VocabularySource::Counted, None) => count(index, input)?,
+                (VocabularySource::Counted, Some(known)) => {
+                    let size = input.text.vocabulary_size;
+                    known.vocabulary().extended(&count(index, input)?, size)
+                }
+                (VocabularySource::Checkpoint, Some(known)) => known.vocabulary().clone(),
+                (VocabularySource::Checkpoint, None) => bail!(
+                    "{}: the checkpoint from which the training starts has no such input",
+                    input.field("text.vocabulary")
+                ),
             };
+            let known = known.and_then(|known| known.ngrams()?.counted_like(&input.ngrams));
             let (tokenized, texts) = texts(index);
-            let ngrams = NgramIndex::build(tokenized, texts, &input.ngrams);
-            Ok((words?, ngrams.with_context(|| input.field("ngrams"))?))
+            let count = || NgramIndex::build(tokenized, texts, &input.ngrams);
+            let ngrams = match (&input.text.vocabulary, known) {
+                (VocabularySource::Checkpoint, Some(known)) => Ok(Some(known.clone())),
+                (_, Some(known)) => {
+                    count().map(|ngrams| Some(known.extended(&ngrams?, &input.ngrams)))
+                }
+                (_, None) => count(),
+            };
+            Ok((words, ngrams.with_context(|| input.field("ngrams"))?))
         };
         let indices = inputs.iter().enumerate().map(build);
         Ok(Self::new(inputs, indices.collect::<anyhow::Result<_>>()?))

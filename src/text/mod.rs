@@ -17,7 +17,7 @@ mod word_vectors;
 
 pub use corpus::Corpus;
 pub use encoder::{CorpusWriters, Encoder, LocatedText, LocatedToken};
-pub use encoders::{Encoders, join_columns};
+pub use encoders::{Encoders, KnownEncoders, join_columns};
 pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};
 pub use ngrams::{NgramIndex, for_each_ngram, word_hash};
@@ -25,4 +25,4 @@ pub use normalization::composed;
 pub use tokenized_texts::{TokenizedTexts, TokenizedTextsBuilder};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{FIRST_WORD, OOV, PAD, START, Vocabulary};
-pub use word_vectors::{Coverage, WordVectors, coverage, read_vectors};
+pub use word_vectors::{Coverage, WordVectors, coverage, draw_missing, read_vectors};

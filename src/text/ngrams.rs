@@ -106,6 +106,21 @@ impl NgramIndex {
         Self { sizes: config.sizes.clone(), rows: Arc::new(Rows::Counted { hashes, rows }) }
     }
 
+    /// Returns the index if its n-grams are counted, as configured, and of the configured lengths.
+    pub fn counted_like(&self, config: &NgramsConfig) -> Option<&Self> {
+        (config.are_counted() && self.hashes().is_some() && self.sizes == config.sizes)
+            .then_some(self)
+    }
+
+    /// Returns this index with the n-grams of another one that it lacks, in their order, up to the configured
+    /// number. All n-grams of this index keep their rows.
+    pub fn extended(&self, other: &Self, config: &NgramsConfig) -> Self {
+        let hashes = |index: &Self| index.hashes().unwrap_or_default().to_vec();
+        let room = config.vocabulary.saturating_sub(self.len());
+        let new = hashes(other).into_iter().filter(|hash| self.row(*hash).is_none()).take(room);
+        Self::counted(config, hashes(self).into_iter().chain(new).collect())
+    }
+
     /// Lengths of the n-grams.
     pub fn sizes(&self) -> &NgramSizes {
         &self.sizes
@@ -279,6 +294,17 @@ mod tests {
         assert_eq!(index.row(hash("z")), Some((hash("z") % 10) as u32));
         let off = ngrams("sizes: [], buckets: 10");
         assert_eq!(NgramIndex::build(&TokenizedTexts::default(), &[], &off).unwrap(), None);
+    }
+
+    #[test]
+    fn an_extended_index_keeps_its_rows() {
+        let config = ngrams("sizes: [1], vocabulary: 3");
+        let index = |hashes: &[u64]| NgramIndex::counted(&config, hashes.to_vec());
+        let extended = index(&[7, 5]).extended(&index(&[1, 5, 2]), &config);
+        assert_eq!(extended.hashes().unwrap(), [7, 5, 1]);
+        assert!(extended.counted_like(&config).is_some());
+        assert!(extended.counted_like(&ngrams("sizes: [1, 2]")).is_none());
+        assert!(extended.counted_like(&ngrams("sizes: [1], buckets: 9")).is_none());
     }
 
     #[test]

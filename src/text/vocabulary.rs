@@ -121,6 +121,15 @@ impl Vocabulary {
         }
     }
 
+    /// Returns this vocabulary with the words of another one that it lacks, in their order, up to `size` ids.
+    /// All words of this vocabulary keep their ids.
+    pub fn extended(&self, other: &Self, size: usize) -> Self {
+        let regular = |vocabulary: &Self| vocabulary.words[SPECIAL.len()..].to_vec();
+        let room = size.saturating_sub(self.len());
+        let new = regular(other).into_iter().filter(|word| !self.ids.contains_key(word)).take(room);
+        Self::new(regular(self).into_iter().chain(new))
+    }
+
     /// Number of ids V, including the special ones: the number of rows of the embedding.
     pub fn len(&self) -> usize {
         self.words.len()
@@ -181,6 +190,19 @@ mod tests {
         assert_eq!(build("min_count: 2").unwrap().len(), 6);
         assert_eq!(build("min_count: 1, vocabulary_size: 5").unwrap().len(), 5);
         assert!(build("min_count: 4").unwrap_err().to_string().contains("text.min_count"));
+    }
+
+    #[test]
+    fn an_extended_vocabulary_keeps_its_ids() {
+        let config = text_config("min_count: 1");
+        let build = |text: &str| Vocabulary::build(&texts(&[text]), &config).unwrap();
+        let (old, new) = (build("a a b"), build("c c c b d"));
+        let words = |size| -> Vec<String> {
+            old.extended(&new, size).regular_words().map(str::to_owned).collect()
+        };
+        assert_eq!(words(9), ["a", "b", "c", "d"]);
+        assert_eq!(words(7), ["a", "b", "c"]);
+        assert_eq!(words(5), ["a", "b"], "known words are never dropped");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! of a step belongs to the backends.
 
 mod diagnosis;
+pub mod layer_rates;
 pub mod observers;
 mod resume;
 pub mod schedule;

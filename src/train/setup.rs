@@ -8,6 +8,7 @@ use crate::config::{AutoNumber, NgramWeighting};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::model::naive_bayes::log_count_ratios;
+use crate::model::transfer::{TrainedModel, Transfer, transfer};
 use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
 use crate::objective::Objective;
 use crate::output::format::{group_digits, pluralize};
@@ -15,15 +16,11 @@ use crate::output::{message, note};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::run::checkpoint::{Checkpoint, is_checkpoint};
 use crate::run::directory::RunDirectory;
+use crate::run::progress::ModelSource;
 
 /// Returns the specification of the configured model for these classes and vocabularies.
 pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
-    ModelSpec {
-        config: &data.resolved.config,
-        vocabulary_sizes: data.encoders.vocabulary_sizes(),
-        ngram_counts: data.encoders.ngram_counts(),
-        classes: data.labels.len(),
-    }
+    data.into()
 }
 
 /// Creates the configured objective for these labels.
@@ -32,6 +29,37 @@ pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
 /// Returns an error if the configuration weights a label that the data does not have.
 pub fn objective(data: &PreparedData) -> anyhow::Result<Objective> {
     Objective::new(&data.resolved.config.train, &data.labels, &data.train.targets)
+}
+
+/// Weights and state with which training begins.
+#[derive(Clone, Copy)]
+pub enum Beginning<'a> {
+    /// Initial weights.
+    New,
+    /// Weights of this checkpoint, matched to the words and labels of the new run.
+    From(&'a Checkpoint),
+    /// Weights and state of this checkpoint of the same run.
+    Resume(&'a Checkpoint),
+}
+
+/// Returns the weights of a new run that starts from those of a checkpoint. Prints what was matched.
+///
+/// # Errors
+/// Returns an error if the checkpoint cannot be read, or if its layers have other sizes.
+fn transferred_weights(
+    data: &PreparedData,
+    source: &Checkpoint,
+) -> anyhow::Result<Vec<NamedTensor>> {
+    let trained = TrainedModel {
+        spec: source.model_spec(),
+        labels: &source.labels,
+        encoders: &source.encoders,
+        weights: source.weights()?,
+    };
+    let Transfer { weights, report } = transfer(trained, data, starting_weights(data)?)?;
+    message(format!("from: {}", source.path.display()));
+    report.iter().for_each(|line| message(format!("      {line}")));
+    Ok(weights)
 }
 
 /// Draws the initial weights of a new run. Pre-trained word vectors replace the random embeddings of the
@@ -80,28 +108,28 @@ pub fn memory(
     MemoryEstimate::training(&model_spec(data), &batch, concurrency).map(Some)
 }
 
-/// Creates a learner with the weights of a checkpoint, or with initial weights.
+/// Creates a learner with the weights with which training begins.
 ///
 /// # Errors
 /// Returns an error if the weights do not fit the model, or the model does not fit in memory.
 pub fn learner(
     backend: &dyn Backend,
     data: &PreparedData,
-    checkpoint: Option<&Checkpoint>,
+    beginning: Beginning,
 ) -> anyhow::Result<Box<dyn Learner>> {
     let spec = model_spec(data);
     if let Some(memory) = memory(backend, data)? {
         memory.check(&spec, "training this model")?;
     }
-    let weights = match checkpoint {
-        Some(checkpoint) => checkpoint.weights()?,
-        None => starting_weights(data)?,
+    let weights = match beginning {
+        Beginning::New => starting_weights(data)?,
+        Beginning::From(source) => transferred_weights(data, source)?,
+        Beginning::Resume(checkpoint) => checkpoint.weights()?,
     };
     backend.learner(&spec, &objective(data)?, weights)
 }
 
-/// Creates the trainer of a new run, or of one that resumes from `checkpoint`. Changes nothing in the run
-/// directory.
+/// Creates the trainer of a run that begins or resumes. Changes nothing in the run directory.
 ///
 /// # Errors
 /// Returns an error if the checkpoint does not fit the configuration.
@@ -109,9 +137,9 @@ pub fn trainer<'a>(
     backend: &dyn Backend,
     data: &'a PreparedData,
     run: &RunDirectory,
-    checkpoint: Option<&Checkpoint>,
+    beginning: Beginning,
 ) -> anyhow::Result<Trainer<'a>> {
-    let mut learner = learner(backend, data, checkpoint)?;
+    let mut learner = learner(backend, data, beginning)?;
     let mut resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
         let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
         if let Some(raw_weights) = checkpoint.raw_weights()? {
@@ -126,8 +154,15 @@ pub fn trainer<'a>(
         let (progress, has_best) = (checkpoint.progress()?, is_checkpoint(&run.best()));
         Ok(Resume { progress, settings, has_best })
     };
-    let resume = checkpoint.map(&mut resume).transpose()?;
+    let resume = match beginning {
+        Beginning::Resume(checkpoint) => Some(resume(checkpoint)?),
+        Beginning::New | Beginning::From(_) => None,
+    };
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
+    if let Beginning::From(source) = beginning {
+        let (checkpoint, sha256) = (source.path.clone(), source.sha256().to_owned());
+        trainer.set_source(ModelSource { checkpoint, sha256, data: source.progress()?.data });
+    }
     trainer.set_arithmetic(backend.arithmetic());
     Ok(trainer)
 }
@@ -141,7 +176,7 @@ pub fn begin<'a>(
     data: &'a PreparedData,
     run: &RunDirectory,
 ) -> anyhow::Result<()> {
-    if trainer.steps_done() > 0 {
+    if trainer.has_resumed() {
         // Only after every check has passed may the directory of the resumed run change.
         if let Some(line) = run.damaged_line() {
             note(format!("metrics.jsonl:{line}: damaged line, removed"));
@@ -184,7 +219,7 @@ pub fn resolve_token_budget(
     let clip = data.resolved.config.train.gradient_clip;
     let mut largest = None;
     backend.catch(&mut || {
-        let mut learner = learner(backend, data, None)?;
+        let mut learner = learner(backend, data, Beginning::New)?;
         largest = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
         Ok(())
     })?;

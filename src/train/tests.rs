@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::observers::{Observer, StepMetrics};
@@ -68,6 +69,9 @@ impl Learner for DeferredStats {
     }
     fn load_weights(&mut self, tensors: Vec<NamedTensor>) -> anyhow::Result<()> {
         self.0.load_weights(tensors)
+    }
+    fn set_rate_factors(&mut self, factors: &HashMap<String, f64>) {
+        self.0.set_rate_factors(factors);
     }
     fn parameter_count(&self) -> usize {
         self.0.parameter_count()

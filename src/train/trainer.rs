@@ -10,19 +10,21 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use super::diagnosis;
+use super::layer_rates::LayerRates;
 use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
+use crate::data::Usage;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::objective::Objective;
 use crate::objective::metrics::Score;
 use crate::random::{SeedPurpose, derive_seed};
-use crate::run::progress::{Best, Progress};
+use crate::run::progress::{Best, ModelSource, Progress};
 use crate::run::records::ValidationRecord;
 use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
 use crate::system::signals::Interrupt;
@@ -42,7 +44,10 @@ pub struct Trainer<'a> {
     /// Sequence length T of each training example, for each input.
     lengths: Vec<Vec<usize>>,
     schedule: Schedule,
+    layer_rates: Option<LayerRates<'a>>,
     progress: Progress,
+    /// The run continues from a checkpoint.
+    has_resumed: bool,
     /// The weights of the best validation are missing.
     lost_best: bool,
     objective: Objective,
@@ -115,6 +120,7 @@ impl<'a> Trainer<'a> {
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let schedule = Schedule::new(config, steps);
         let order = order_fingerprint(data, &lengths);
+        let has_resumed = resume.is_some();
         let Start { mut progress, lost_best, notes } = match resume {
             None => Start::default(),
             Some(resume) => {
@@ -126,6 +132,7 @@ impl<'a> Trainer<'a> {
         progress.data = Some(data.fingerprints);
         Ok(Self {
             schedule,
+            layer_rates: LayerRates::new(data)?,
             data,
             config,
             objective,
@@ -136,6 +143,7 @@ impl<'a> Trainer<'a> {
             bucketing,
             lengths,
             progress,
+            has_resumed,
             lost_best,
             pending: Vec::new(),
             pending_since: Instant::now(),
@@ -150,6 +158,21 @@ impl<'a> Trainer<'a> {
     /// Sets the group of processes that train the model together.
     pub fn set_collective(&mut self, collective: impl Collective + 'static) {
         self.collective = Box::new(collective);
+    }
+
+    /// Records the model from whose weights the run starts. The run then saves a checkpoint before its first
+    /// step, so that it never needs that model again.
+    pub fn set_source(&mut self, source: ModelSource) {
+        let validation = self.data.fingerprints.validation;
+        let usage = source.data.map(|data| data.usage(validation));
+        if let Some(Usage::Training | Usage::IncludesTraining) = usage {
+            self.notes.push(
+                "the model from which the run starts was trained on the validation examples, so their \
+                 scores say little about other texts"
+                    .to_owned(),
+            );
+        }
+        self.progress.source = Some(source);
     }
 
     /// Records what the rounding of the run depends on, and notes a change of it.
@@ -173,6 +196,11 @@ impl<'a> Trainer<'a> {
         self.progress.step
     }
 
+    /// Returns true if the run continues from a checkpoint.
+    pub fn has_resumed(&self) -> bool {
+        self.has_resumed
+    }
+
     /// Trains until the run is finished or a signal interrupts it.
     ///
     /// # Errors
@@ -193,6 +221,9 @@ impl<'a> Trainer<'a> {
         }
         if self.lost_best {
             self.replace_best()?;
+        }
+        if self.progress.source.is_some() && self.progress.step == 0 {
+            self.save(CheckpointKind::Last)?;
         }
         while self.progress.stop_reason(self.config).is_none() {
             if let Some(signal) = self.train_epoch(interrupt)? {
@@ -220,6 +251,9 @@ impl<'a> Trainer<'a> {
         let (data, seed) = (&self.data.train, self.config.seed);
         let Progress { epoch, batch: first, step, .. } = self.progress;
         let plan = &self.bucketing.plan(&self.lengths, seed, epoch);
+        if let Some(rates) = &self.layer_rates {
+            self.learner.set_rate_factors(&rates.factors(epoch));
+        }
         let start = EpochStart { epoch: epoch + 1, steps: plan.len(), done: first };
         self.observers.iter_mut().for_each(|observer| observer.epoch_started(start));
         let mut prepare = self.learner.preparer();
@@ -443,10 +477,12 @@ impl<'a> Trainer<'a> {
         }
         let weights = self.objective.class_weights();
         let warnings = diagnosis::warnings(self.data, weights, &self.progress, scored, validation);
+        let frozen = self.layer_rates.as_ref().map_or(0, LayerRates::frozen_values);
         let outcome = RunSummary {
-            parameters: self.learner.parameter_count(),
+            parameters: self.learner.parameter_count() - frozen,
             best_epoch: best.epoch,
             seconds: self.progress.seconds,
+            source: self.progress.source.clone(),
             tokens_per_second: self.progress.tokens as f64 / self.progress.seconds.max(1e-9),
             scored: Some(scored),
             validation,

@@ -21,6 +21,7 @@ mod explain;
 mod export;
 mod faults;
 mod fetch;
+mod fine_tuning;
 mod inputs;
 mod interruption;
 mod keras;

@@ -1,5 +1,6 @@
 //! Inference and training with libtorch.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -285,6 +286,11 @@ impl Learner for TorchLearner {
                     }
                 });
             }
+            for (gradient, is_frozen) in gradients.iter_mut().zip(self.optimizer.frozen()) {
+                if is_frozen {
+                    let _ = gradient.zero_();
+                }
+            }
             let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
             let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
             self.step = Step {
@@ -401,6 +407,11 @@ impl Learner for TorchLearner {
         })
     }
 
+    fn set_rate_factors(&mut self, factors: &HashMap<String, f64>) {
+        self.optimizer.set_rate_factors(factors);
+        self.ngram_optimizers.iter_mut().for_each(|each| each.set_rate_factors(factors));
+    }
+
     fn drain_step_stats(&mut self) -> Vec<StepStats> {
         if self.pending_stats.is_empty() {
             return Vec::new();
@@ -426,7 +437,10 @@ impl Learner for TorchLearner {
             };
             (name, gradient)
         };
-        let gradients = self.model.parameters().into_iter().zip(&self.step.gradients).map(named);
+        let gradients = self.model.parameters().into_iter().zip(&self.step.gradients);
+        let gradients = gradients.zip(self.optimizer.frozen());
+        let trained = gradients.filter(|(_, is_frozen)| !is_frozen);
+        let gradients = trained.map(|(gradient, _)| named(gradient));
         let ngrams = self.model.ngrams().iter().zip(&self.step.ngrams);
         let ngrams = ngrams.map(|(branch, (_, gradient))| {
             (branch.parameter().0, gradient.index_select(0, &nonzero_rows(gradient)))

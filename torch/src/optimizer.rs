@@ -1,6 +1,8 @@
 //! Optimizers with the formulas and the state of `torch.optim`. Adam, AdamW and SGD use ATen's
 //! fused kernels.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::libtorch::fused::{self, AdamOptions, SgdOptions};
@@ -16,6 +18,8 @@ pub struct Optimizer {
     names: Vec<String>,
     weights: Vec<Tensor>,
     state: Vec<Slot>,
+    /// Factor of the learning rate of each weight; 0 while it is frozen.
+    rate_factors: Vec<f64>,
 }
 
 /// Part of the optimizer state: one tensor for each weight, under the name of `torch.optim`.
@@ -35,7 +39,19 @@ impl Optimizer {
             let tensors = weights.iter().map(zero_scalar).collect();
             state.push(Slot { name: "step", tensors });
         }
-        Self { config: config.clone(), names, weights, state }
+        let rate_factors = vec![1.0; weights.len()];
+        Self { config: config.clone(), names, weights, state, rate_factors }
+    }
+
+    /// Sets the factor of the learning rate of each weight, by name; 1 for weights without one.
+    pub fn set_rate_factors(&mut self, factors: &HashMap<String, f64>) {
+        let factor = |name: &String| factors.get(name).copied().unwrap_or(1.0);
+        self.rate_factors = self.names.iter().map(factor).collect();
+    }
+
+    /// Returns true for each weight that is frozen.
+    pub fn frozen(&self) -> impl Iterator<Item = bool> {
+        self.rate_factors.iter().map(|factor| *factor == 0.0)
     }
 
     /// Computes the gradient of `loss` for every weight, in the order of the weights.
@@ -133,31 +149,47 @@ impl Optimizer {
         learning_rate: f64,
         skipped: &Tensor,
     ) -> anyhow::Result<()> {
-        match self.config.optimizer {
-            OptimizerKind::Adam | OptimizerKind::Adamw => {
-                self.adam(gradients, learning_rate, skipped)
-            }
-            OptimizerKind::Sgd => self.sgd(gradients, learning_rate, skipped),
-            OptimizerKind::Rmsprop => {
-                let applied = skipped.neg() + 1.0;
-                self.for_each_weight(gradients, &applied, |this, i, gradient| {
-                    this.rmsprop(i, gradient, learning_rate, &applied);
-                });
-                Ok(())
-            }
-            OptimizerKind::Adadelta => {
-                let applied = skipped.neg() + 1.0;
-                self.for_each_weight(gradients, &applied, |this, i, gradient| {
-                    this.adadelta(i, gradient, learning_rate, &applied);
-                });
-                Ok(())
+        for (factor, indices) in self.groups() {
+            let learning_rate = learning_rate * factor;
+            match self.config.optimizer {
+                OptimizerKind::Adam | OptimizerKind::Adamw => {
+                    self.adam(gradients, &indices, learning_rate, skipped)?;
+                }
+                OptimizerKind::Sgd => self.sgd(gradients, &indices, learning_rate, skipped)?,
+                OptimizerKind::Rmsprop => {
+                    let applied = skipped.neg() + 1.0;
+                    self.for_each_weight(gradients, &indices, &applied, |this, i, gradient| {
+                        this.rmsprop(i, gradient, learning_rate, &applied);
+                    });
+                }
+                OptimizerKind::Adadelta => {
+                    let applied = skipped.neg() + 1.0;
+                    self.for_each_weight(gradients, &indices, &applied, |this, i, gradient| {
+                        this.adadelta(i, gradient, learning_rate, &applied);
+                    });
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Returns the indices of the weights that have the same learning rate, with its factor. Frozen
+    /// weights are in no group.
+    fn groups(&self) -> Vec<(f64, Vec<usize>)> {
+        let mut groups: Vec<(f64, Vec<usize>)> = Vec::new();
+        for (index, factor) in self.rate_factors.iter().enumerate().filter(|(_, f)| **f > 0.0) {
+            match groups.iter_mut().find(|(known, _)| known == factor) {
+                Some((_, indices)) => indices.push(index),
+                None => groups.push((*factor, vec![index])),
+            }
+        }
+        groups
     }
 
     fn adam(
         &mut self,
         gradients: &[Tensor],
+        indices: &[usize],
         learning_rate: f64,
         skipped: &Tensor,
     ) -> anyhow::Result<()> {
@@ -172,11 +204,11 @@ impl Optimizer {
             decoupled: self.config.optimizer == OptimizerKind::Adamw,
         };
         fused::adam(
-            &self.weights,
-            gradients,
-            &means.tensors,
-            &squares.tensors,
-            &steps.tensors,
+            &select(&self.weights, indices),
+            &select(gradients, indices),
+            &select(&means.tensors, indices),
+            &select(&squares.tensors, indices),
+            &select(&steps.tensors, indices),
             options,
             skipped,
         )
@@ -185,29 +217,38 @@ impl Optimizer {
     fn sgd(
         &mut self,
         gradients: &[Tensor],
+        indices: &[usize],
         learning_rate: f64,
         skipped: &Tensor,
     ) -> anyhow::Result<()> {
-        let momenta = self.state.first().map_or(&[][..], |slot| &slot.tensors);
+        let momenta = self.state.first().map(|slot| select(&slot.tensors, indices));
         let options = SgdOptions {
             learning_rate,
             momentum: self.config.sgd.momentum,
             nesterov: self.config.sgd.nesterov,
             weight_decay: self.config.weight_decay(),
         };
-        fused::sgd(&self.weights, gradients, momenta, options, skipped)
+        fused::sgd(
+            &select(&self.weights, indices),
+            &select(gradients, indices),
+            &momenta.unwrap_or_default(),
+            options,
+            skipped,
+        )
     }
 
-    /// Calls `update` for every weight with its gradient, weight decay included. The gradient is
-    /// zero if `applied`, a float [], is 0 instead of 1.
+    /// Calls `update` for the weights at `indices` with their gradients, weight decay included. The
+    /// gradient is zero if `applied`, a float [], is 0 instead of 1.
     fn for_each_weight(
         &mut self,
         gradients: &[Tensor],
+        indices: &[usize],
         applied: &Tensor,
         update: impl Fn(&mut Self, usize, &Tensor),
     ) {
         let (decay, applied) = (self.config.weight_decay(), applied.to_kind(Kind::Bool));
-        for (index, gradient) in gradients.iter().enumerate() {
+        for &index in indices {
+            let gradient = &gradients[index];
             let gradient = match decay {
                 0.0 => gradient.shallow_clone(),
                 decay => gradient + &self.weights[index] * decay,
@@ -293,6 +334,11 @@ pub fn clip(gradients: &mut [Tensor], limit: Option<f64>, scale: Option<&Tensor>
         let _ = gradient.g_mul_(&factor);
     }
     norm
+}
+
+/// Returns handles of the tensors at these indices.
+fn select(tensors: &[Tensor], indices: &[usize]) -> Vec<Tensor> {
+    indices.iter().map(|index| tensors[*index].shallow_clone()).collect()
 }
 
 fn zeros_like(weight: &Tensor) -> Tensor {

@@ -57,12 +57,24 @@ impl Gradients {
         Ok(())
     }
 
+    /// Removes the gradients of frozen weights, so that the norm does not include them.
+    pub fn remove_frozen(&mut self, weights: &[Weight]) {
+        for (values, weight) in self.dense.iter_mut().zip(weights) {
+            if weight.is_frozen() {
+                values.clear();
+            }
+        }
+        for rows in [&mut self.rows, &mut self.ngrams] {
+            rows.retain(|rows| !weights[rows.parameter].is_frozen());
+        }
+    }
+
     /// Returns the rows of the gradient of a parameter, if it has a gradient by rows.
     pub fn rows_of(&self, parameter: usize) -> Option<&RowGradient> {
         self.rows.iter().chain(&self.ngrams).find(|rows| rows.parameter == parameter)
     }
 
-    /// Returns `factor` times the gradient of every trained weight, for n-grams the gradient itself. The
+    /// Returns `factor` times the gradient of every weight that is trained and not frozen, for n-grams the gradient itself. The
     /// gradient of an embedding or of n-grams has only its nonzero rows.
     pub fn tensors(&self, weights: &[Weight], factor: f32) -> Vec<NamedTensor> {
         let gradient = |(index, weight): (usize, &Weight)| {
@@ -83,7 +95,8 @@ impl Gradients {
             };
             Some(NamedTensor { name: name.clone(), shape, values })
         };
-        let trained = weights.iter().enumerate().filter(|(_, weight)| weight.trainable);
+        let trained = weights.iter().enumerate();
+        let trained = trained.filter(|(_, weight)| weight.trainable && !weight.is_frozen());
         trained.filter_map(gradient).collect()
     }
 }

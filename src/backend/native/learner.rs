@@ -1,5 +1,6 @@
 //! The network on the CPU: predicting and training.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -199,6 +200,7 @@ impl Learner for NativeLearner {
             perturbation.as_ref(),
             &mut self.gradients,
         );
+        self.gradients.remove_frozen(network.weights());
         Ok(())
     }
 
@@ -240,6 +242,12 @@ impl Learner for NativeLearner {
             self.times.measure("pack", || network.pack());
         }
         Ok(())
+    }
+
+    fn set_rate_factors(&mut self, factors: &HashMap<String, f64>) {
+        for weight in self.inference.network.weights_mut() {
+            weight.rate_factor = factors.get(&weight.tensor.name).copied().unwrap_or(1.0);
+        }
     }
 
     fn drain_step_stats(&mut self) -> Vec<StepStats> {

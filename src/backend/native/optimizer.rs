@@ -27,13 +27,14 @@ pub struct Optimizer {
     slots: &'static [&'static str],
     /// State of each trainable parameter.
     states: Vec<ParameterState>,
-    steps: u32,
 }
 
 /// Optimizer state of a parameter.
 struct ParameterState {
     /// Index of the parameter.
     parameter: usize,
+    /// Number of steps of this parameter. Those in which it was frozen do not count, as in PyTorch.
+    steps: u32,
     /// State tensors; unused ones are empty.
     slots: [Vec<f32>; 2],
     /// Number of steps that the state of each row includes, if rows are updated lazily.
@@ -53,16 +54,18 @@ impl Optimizer {
             };
             ParameterState {
                 parameter: index,
+                steps: 0,
                 slots: [zeros(0), zeros(1)],
                 steps_seen: Vec::new(),
                 ngram_l2: parameter.ngram_l2,
             }
         });
         let states = states.collect();
-        Self { config: config.clone(), instructions, slots, states, steps: 0 }
+        Self { config: config.clone(), instructions, slots, states }
     }
 
-    /// Updates the weights by one step, with `factor` times the gradients, and their averages.
+    /// Updates the weights that are not frozen by one step, with `factor` times the gradients, and their
+    /// averages.
     pub fn step(
         &mut self,
         weights: &mut [Weight],
@@ -71,12 +74,18 @@ impl Optimizer {
         learning_rate: f64,
         factor: f32,
     ) {
-        self.steps += 1;
         let change = average.as_ref().map_or(0.0, |average| average.change_factor());
-        let rule = Rule { change, ..self.rule(learning_rate, factor) };
-        let (instructions, steps, decay) = (self.instructions, self.steps, self.lazy_decay());
+        let (instructions, decay) = (self.instructions, self.lazy_decay());
         for state in &mut self.states {
-            let weight = &mut weights[state.parameter].tensor;
+            let weight = &mut weights[state.parameter];
+            if weight.is_frozen() {
+                continue;
+            }
+            state.steps += 1;
+            let steps = state.steps;
+            let learning_rate = learning_rate * weight.rate_factor;
+            let rule = Rule { change, ..rule(&self.config, learning_rate, factor, steps) };
+            let weight = &mut weight.tensor;
             let row_size = weight.shape.get(1).copied().unwrap_or(1);
             let weights = &mut weight.values[..];
             let [first, second] = &mut state.slots;
@@ -142,51 +151,13 @@ impl Optimizer {
         Some(1.0 - kept as f32)
     }
 
-    fn rule(&self, learning_rate: f64, factor: f32) -> Rule {
-        let (config, decay) = (&self.config, self.config.weight_decay());
-        let (l2, decoupled) = match config.optimizer {
-            OptimizerKind::Adamw => (0.0, (1.0 - learning_rate * decay) as f32),
-            _ => (decay as f32, 1.0),
-        };
-        let update = match config.optimizer {
-            OptimizerKind::Adam | OptimizerKind::Adamw => {
-                let (beta1, beta2) = (config.adam.beta1, config.adam.beta2);
-                let steps = f64::from(self.steps);
-                Update::Adam {
-                    beta1: beta1 as f32,
-                    beta2: beta2 as f32,
-                    step: (learning_rate / (1.0 - beta1.powf(steps))) as f32,
-                    root: (1.0 / (1.0 - beta2.powf(steps)).sqrt()) as f32,
-                    epsilon: config.adam.epsilon as f32,
-                }
-            }
-            OptimizerKind::Rmsprop => Update::Rmsprop {
-                rho: config.rmsprop.rho as f32,
-                epsilon: config.rmsprop.epsilon as f32,
-                momentum: config.rmsprop.momentum as f32,
-                step: learning_rate as f32,
-            },
-            OptimizerKind::Adadelta => Update::Adadelta {
-                rho: config.adadelta.rho as f32,
-                epsilon: config.adadelta.epsilon as f32,
-                step: learning_rate as f32,
-            },
-            OptimizerKind::Sgd => Update::Sgd {
-                momentum: config.sgd.momentum as f32,
-                nesterov: config.sgd.nesterov,
-                step: learning_rate as f32,
-            },
-        };
-        Rule { factor, l2, decoupled, change: 0.0, update }
-    }
-
     /// Returns the state under names such as `exp_avg.embedding.weight`.
     pub fn state(&mut self, parameters: &[Weight]) -> Vec<NamedTensor> {
         self.catch_up(parameters);
         let slots = 0..self.slots.len();
         let slots =
             slots.flat_map(|slot| self.states.iter().map(move |state| state.slots[slot].clone()));
-        let steps = self.states.iter().map(|_| vec![self.steps as f32]);
+        let steps = self.states.iter().map(|state| vec![state.steps as f32]);
         let values = slots.chain(steps);
         let named = self.layout(parameters).into_iter().zip(values);
         named.map(|((name, shape), values)| NamedTensor { name, shape, values }).collect()
@@ -210,13 +181,13 @@ impl Optimizer {
     /// Brings the state of lazily updated rows up to the current step.
     fn catch_up(&mut self, parameters: &[Weight]) {
         let Some(decay) = self.lazy_decay() else { return };
-        for ParameterState { parameter, slots, steps_seen, .. } in &mut self.states {
+        for ParameterState { parameter, steps, slots, steps_seen, .. } in &mut self.states {
             let row_size = parameters[*parameter].tensor.shape.get(1).copied().unwrap_or(1);
             for slot in slots.iter_mut().filter(|slot| !slot.is_empty()) {
                 let rows = slot.par_chunks_mut(row_size).zip(&*steps_seen);
-                rows.for_each(|(row, seen)| decay_row(row, decay, self.steps - seen));
+                rows.for_each(|(row, seen)| decay_row(row, decay, *steps - seen));
             }
-            steps_seen.fill(self.steps);
+            steps_seen.fill(*steps);
         }
     }
 
@@ -232,10 +203,87 @@ impl Optimizer {
             let (slot, state) = (index / self.states.len(), index % self.states.len());
             self.states[state].slots[slot] = tensor.values;
         }
-        for tensor in steps {
-            self.steps = tensor.values[0] as u32;
+        for (state, tensor) in self.states.iter_mut().zip(steps) {
+            state.steps = tensor.values[0] as u32;
         }
         self.states.iter_mut().for_each(|state| state.steps_seen.clear());
         Ok(())
+    }
+}
+
+/// Returns the update rule of step `steps` of a parameter, counted from 1.
+fn rule(config: &TrainConfig, learning_rate: f64, factor: f32, steps: u32) -> Rule {
+    let decay = config.weight_decay();
+    let (l2, decoupled) = match config.optimizer {
+        OptimizerKind::Adamw => (0.0, (1.0 - learning_rate * decay) as f32),
+        _ => (decay as f32, 1.0),
+    };
+    let update = match config.optimizer {
+        OptimizerKind::Adam | OptimizerKind::Adamw => {
+            let (beta1, beta2) = (config.adam.beta1, config.adam.beta2);
+            let steps = f64::from(steps);
+            Update::Adam {
+                beta1: beta1 as f32,
+                beta2: beta2 as f32,
+                step: (learning_rate / (1.0 - beta1.powf(steps))) as f32,
+                root: (1.0 / (1.0 - beta2.powf(steps)).sqrt()) as f32,
+                epsilon: config.adam.epsilon as f32,
+            }
+        }
+        OptimizerKind::Rmsprop => Update::Rmsprop {
+            rho: config.rmsprop.rho as f32,
+            epsilon: config.rmsprop.epsilon as f32,
+            momentum: config.rmsprop.momentum as f32,
+            step: learning_rate as f32,
+        },
+        OptimizerKind::Adadelta => Update::Adadelta {
+            rho: config.adadelta.rho as f32,
+            epsilon: config.adadelta.epsilon as f32,
+            step: learning_rate as f32,
+        },
+        OptimizerKind::Sgd => Update::Sgd {
+            momentum: config.sgd.momentum as f32,
+            nesterov: config.sgd.nesterov,
+            step: learning_rate as f32,
+        },
+    };
+    Rule { factor, l2, decoupled, change: 0.0, update }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// The bias correction of Adam counts the steps of each parameter, as in PyTorch.
+    #[test]
+    fn a_weight_that_was_frozen_starts_like_a_new_one() {
+        let config = config::parse("data: {train: x}\n", "test", &[]).unwrap().config.train;
+        let weight = |name: &str| Weight {
+            tensor: NamedTensor { name: name.into(), shape: vec![1], values: vec![1.0] },
+            trainable: true,
+            ngram_l2: None,
+            rate_factor: 1.0,
+        };
+        let mut weights = [weight("a"), weight("b")];
+        let mut optimizer = Optimizer::new(&config, &weights, Instructions::best());
+        let mut step = |weights: &mut [Weight]| {
+            let dense = vec![vec![0.5], vec![0.5]];
+            let mut gradients = Gradients { dense, ..Gradients::default() };
+            gradients.remove_frozen(weights);
+            optimizer.step(weights, &gradients, None, 0.1, 1.0);
+            (gradients.norm(), optimizer.state(weights))
+        };
+        weights[1].rate_factor = 0.0;
+        let (norm, _) = step(&mut weights);
+        let first = weights[0].tensor.values[0];
+        assert_eq!(norm, 0.5, "the norm does not include frozen weights");
+        step(&mut weights);
+        assert_eq!(weights[1].tensor.values, [1.0]);
+        weights[1].rate_factor = 1.0;
+        let (_, state) = step(&mut weights);
+        assert_eq!(weights[1].tensor.values, [first]);
+        let steps: Vec<f32> = state[4..].iter().map(|tensor| tensor.values[0]).collect();
+        assert_eq!(steps, [3.0, 1.0]);
     }
 }

@@ -11,4 +11,13 @@ pub struct Weight {
     /// L2 regularization of the weights of n-grams, which are always updated row by row; `None` for all
     /// other tensors.
     pub ngram_l2: Option<f32>,
+    /// Factor of the learning rate; 0 while the tensor is frozen.
+    pub rate_factor: f64,
+}
+
+impl Weight {
+    /// Returns true if steps do not change the tensor, although it is trainable.
+    pub fn is_frozen(&self) -> bool {
+        self.rate_factor == 0.0
+    }
 }

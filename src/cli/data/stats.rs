@@ -15,6 +15,7 @@ use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_labels, wrap_items};
 use crate::output::{print_json, print_wrapped, terminal_width};
+use crate::run::checkpoint::Checkpoint;
 use crate::text::Encoder;
 
 /// Maximum number of labels whose examples are counted in the text.
@@ -49,7 +50,8 @@ struct StatsReport {
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let config = args.set.load(&args.config)?.config;
     let mut data = data::load(&config)?;
-    let encoders = data.train.encoders(&config.inputs)?;
+    let known = Checkpoint::source_encoders(&config)?;
+    let encoders = data.train.encoders(&config.inputs, &known)?;
     data.drop_long_texts(&config)?;
     let (mut splits, mut notes) = (Vec::new(), data.notes.clone());
     notes.extend(unknown_texts::script_notes(&data.train, &config.inputs));

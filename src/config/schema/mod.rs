@@ -23,7 +23,7 @@ pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    StoppingMetric, TensorboardConfig, TrainConfig,
+    StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig,
 };
 
 use serde_yaml::Value;

@@ -1,8 +1,7 @@
 //! The section `text`.
 
-use std::path::PathBuf;
-
 use crate::config::fields::section;
+use crate::config::types::VocabularySource;
 use crate::config::value::{at_least, between, choice};
 
 section! {
@@ -36,8 +35,10 @@ section! {
         /// test examples. null: no limit.
         train_max_length: Option<usize> = None, at_least(1.0);
         /// Vocabulary file, written by lstmtext data vocab, which replaces the vocabulary of the
-        /// training examples. Its first vocabulary_size ids are used.
-        vocabulary: Option<PathBuf> = None;
+        /// training examples. Its first vocabulary_size ids are used. checkpoint: the words, and the
+        /// counted n-grams, of the model in train.from. null: those of the training examples; with
+        /// train.from, those of that model, followed by new ones.
+        vocabulary: VocabularySource = VocabularySource::Counted;
         /// Version of the tokenizers' rules. Models keep the rules that they were trained with. 1:
         /// lstmtext 0.1. 2: characters are composed (NFC), so that equivalent spellings are the same
         /// word; combining marks, joiners and emoji sequences are not separated from their character;

@@ -1,5 +1,7 @@
 //! The section `train`.
 
+use std::path::PathBuf;
+
 use crate::config::fields::section;
 use crate::config::types::{AutoNumber, ClassWeights, Every};
 use crate::config::value::{above, at_least, between, choice};
@@ -44,6 +46,21 @@ section! {
         adadelta: AdadeltaConfig;
         /// Hyperparameters of sgd.
         sgd: SgdConfig;
+        /// Checkpoint, or run (its best checkpoint), from whose weights the training starts. Words,
+        /// n-grams and labels are matched by name, new ones are initialized, and the optimizer starts
+        /// anew. train --from sets this field. null: random weights.
+        from: Option<PathBuf> = None;
+        /// Layers that are not trained: embedding, lstm.0 (the lowest LSTM layer), lstm.1 and so on,
+        /// attention, ngrams, head. With several inputs, story.embedding is the layer of one input,
+        /// and embedding that of all.
+        freeze: Vec<String> = Vec::new();
+        /// Factor of the learning rate from each layer to the one below it (discriminative
+        /// fine-tuning, Howard and Ruder 2018, who divide by 2.6). The head, attention and n-grams
+        /// have the full rate, the top LSTM layer has layer_decay times this rate, the next one
+        /// layer_decay², and the embedding the lowest. 1: the same rate for all layers.
+        layer_decay: f64 = 1.0, between(0.001, 1.0);
+        /// Gradual unfreezing of the layers.
+        unfreeze: UnfreezeConfig;
         /// Update only the embedding rows that have a gradient in the batch, and their optimizer
         /// state, like torch.optim.SparseAdam. false: update every row in every step, like Adam in
         /// Keras and PyTorch, which is slower.
@@ -126,6 +143,16 @@ impl TrainConfig {
             Some(AutoNumber::Number(tokens)) => Some(tokens),
             Some(AutoNumber::Auto) | None => None,
         }
+    }
+}
+
+section! {
+    /// Gradual unfreezing of the layers (Howard and Ruder 2018).
+    pub struct UnfreezeConfig {
+        /// Number of epochs after which the next lower layer is trained too. In the first epochs, only
+        /// the head, attention and n-grams are trained, then also the top LSTM layer, and the embedding
+        /// last. Layers in train.freeze stay frozen. null: all layers are trained from the start.
+        every_epochs: Option<usize> = None, at_least(1.0);
     }
 }
 

@@ -66,8 +66,9 @@ pub fn read_vectors(
     Ok(vectors)
 }
 
-/// Draws the vectors of all ids that were not found, except PAD.
-fn draw_missing(vectors: &mut WordVectors, seed: u64) {
+/// Draws the vectors of all ids that were not found, except PAD, from a normal distribution with the mean
+/// and variance of those found, separately for each dimension.
+pub fn draw_missing(vectors: &mut WordVectors, seed: u64) {
     let moments = moments(vectors);
     for (id, row) in vectors.values.chunks_exact_mut(vectors.size).enumerate() {
         if id == PAD as usize || vectors.found[id] {

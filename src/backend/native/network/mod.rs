@@ -110,6 +110,7 @@ impl Network {
         let weight = |(tensor, parameter): (NamedTensor, &Parameter)| Weight {
             tensor,
             trainable: parameter.trainable,
+            rate_factor: 1.0,
             ngram_l2: match parameter.role {
                 Role::NgramWeight { input } => Some(inputs[input].ngrams.l2 as f32),
                 _ => None,
