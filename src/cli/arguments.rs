@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use serde_yaml::Value;
 
 use super::open_model::OpenModel;
 use super::starter;
@@ -26,13 +27,50 @@ pub struct SetArgs {
 }
 
 impl SetArgs {
-    /// Loads a configuration and applies the overrides.
+    /// Loads a configuration, or guesses that of data, and applies the overrides.
     ///
     /// # Errors
-    /// Returns the errors of [`config::load`]. If `path` is that of data or of a run, the error says what
-    /// to do with it.
+    /// Returns the errors of [`starter::load`].
     pub fn load(&self, path: &Path) -> Result<Resolved, ConfigError> {
-        config::load(path, &self.overrides).map_err(|error| starter::explain(error, path))
+        starter::load(path, &self.overrides, config::load)
+    }
+}
+
+/// Columns of the data.
+#[derive(Debug, Args)]
+pub struct ColumnArgs {
+    /// Column of the text, by its name or its number from 1; repeat it to join several (data.text_column)
+    #[arg(long, value_name = "COLUMN")]
+    text: Vec<String>,
+    /// Column of the label (data.label_column)
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+}
+
+impl ColumnArgs {
+    /// Returns the columns as overrides, followed by those of `set`.
+    pub fn overrides(&self, set: &SetArgs) -> Vec<Override> {
+        let column = |name: &String| match name.parse::<u64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(name.as_str()),
+        };
+        let text = match &self.text[..] {
+            [] => None,
+            [name] => Some(column(name)),
+            names => Some(names.iter().map(column).collect()),
+        };
+        let text = text.map(|columns| Override::new("data.text_column", columns));
+        let label = self.label.as_ref();
+        let label = label.map(|name| Override::new("data.label_column", column(name)));
+        text.into_iter().chain(label).chain(set.overrides.iter().cloned()).collect()
+    }
+
+    /// Loads a configuration like [`SetArgs::load`], with these columns.
+    ///
+    /// # Errors
+    /// Returns the errors of [`starter::load`].
+    pub fn load(&self, path: &Path, set: &SetArgs) -> Result<Resolved, ConfigError> {
+        starter::load(path, &self.overrides(set), config::load)
     }
 }
 

@@ -11,11 +11,34 @@ use crate::output::shell::quoted;
 
 /// Arguments of other programs that are not fields of the configuration.
 const ARGUMENTS: [(&[&str], &str, &str); 6] = [
-    (&["o", "output", "output-dir", "outdir", "out-dir", "save-dir", "logdir"], "out", "--out"),
+    (
+        &[
+            "o",
+            "output",
+            "output-dir",
+            "outdir",
+            "out-dir",
+            "save-dir",
+            "logdir",
+            "log-dir",
+            "model-dir",
+            "model-path",
+            "save-model",
+            "save-path",
+            "checkpoint-dir",
+            "default-root-dir",
+        ],
+        "out",
+        "--out",
+    ),
     (&["gpu", "gpus", "cuda"], "device", "--device cuda"),
     (&["cpu", "no-cuda", "no-gpu"], "device", "--device cpu"),
     (&["json"], "format", "--format jsonl"),
-    (&["thread", "workers", "num-workers", "n-jobs", "jobs"], "threads", "--threads"),
+    (
+        &["thread", "workers", "num-workers", "dataloader-num-workers", "n-jobs", "jobs"],
+        "threads",
+        "--threads",
+    ),
     (&["resume-from", "resume-from-checkpoint", "checkpoint"], "resume", "--resume"),
 ];
 
@@ -68,13 +91,23 @@ pub fn advice(fault: &clap::Error, arguments: &[OsString], program: &Command) ->
         field = "train.validation_batch_size".to_owned();
     }
     let is_value = |value: &&str| !value.starts_with('-') || value.parse::<f64>().is_ok();
-    Some(set_advice(argument, &field, value.filter(is_value).unwrap_or("VALUE")))
+    let default = fields.iter().find(|each| each.path.join(".") == field);
+    let is_switch = default.is_some_and(|default| default.default.is_bool());
+    let value = match value.filter(is_value) {
+        Some(value) => value.to_owned(),
+        None if is_switch => "true".to_owned(),
+        None => "VALUE".to_owned(),
+    };
+    // fastText's -wordNgrams 2 stands for single words and pairs.
+    let longest: Option<usize> = value.parse().ok().filter(|_| field == "model.ngrams.sizes");
+    let value = match longest {
+        Some(longest) => format!("{:?}", (1..=longest.min(10)).collect::<Vec<_>>()),
+        None => value,
+    };
+    Some(set_advice(argument, &field, &value))
 }
 
 fn set_advice(argument: &str, field: &str, value: &str) -> String {
     let set = format!("{field}={value}");
-    format!(
-        "unknown argument {argument}; fields of the configuration are set with --set {}",
-        quoted(set.as_ref())
-    )
+    format!("unknown argument {argument}; use --set {}", quoted(set.as_ref()))
 }

@@ -15,6 +15,7 @@ mod export;
 mod habits;
 mod hints;
 mod import;
+mod init;
 mod open_model;
 mod output_directory;
 mod output_file;
@@ -44,7 +45,9 @@ pub use exit::exit_code;
 
 const EXAMPLES: &str = "\
 Examples:
-  lstmtext train configs/imdb.yaml
+  lstmtext train reviews.csv
+  lstmtext init reviews.csv > mine.yaml
+  lstmtext train mine.yaml
   lstmtext train configs/imdb.yaml --set model.lstm.units=128 --out runs/wide
   lstmtext sweep configs/sweep.yaml --jobs 2
   lstmtext predict runs/wide \"One of the best films of the year.\"
@@ -99,6 +102,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Summary(summary::SummaryArgs),
+    Init(init::InitArgs),
     Config(config::ConfigArgs),
     Bench(bench::BenchArgs),
     Data(data::DataArgs),
@@ -125,6 +129,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Export(args) => export::run(args),
         Command::Import(args) => import::run(args),
         Command::Summary(args) => summary::run(args),
+        Command::Init(args) => init::run(args),
         Command::Config(args) => config::run(args),
         Command::Bench(args) => bench::run(args, backends),
         Command::Data(args) => data::run(args),

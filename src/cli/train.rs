@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_yaml::Value;
 
-use super::arguments::{ComputeArgs, SetArgs};
+use super::arguments::{ColumnArgs, ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{missing_data, program, relative, tensorboard};
 use super::{output_directory, starter};
@@ -44,6 +44,8 @@ use crate::train::{Diverged, Ending, Trainer};
 
 const EXAMPLES: &str = "\
 Examples:
+  lstmtext train reviews.csv
+  lstmtext train reviews.csv --text review --label stars --set train.epochs=3
   lstmtext train configs/imdb.yaml
   lstmtext train configs/imdb.yaml --out runs/a --set train.seed=2 --set model.pooling=max
   lstmtext train --resume runs/a
@@ -58,7 +60,8 @@ resumes the run.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArgs {
-    /// Configuration file (YAML); `lstmtext config` prints all fields
+    /// Configuration file (YAML), or data: a file (.csv, .tsv, .jsonl, .parquet, fastText's .txt, compressed
+    /// too), or a directory per class. For data, the configuration is guessed; `lstmtext init` writes it
     #[arg(required_unless_present_any = ["resume", "from"])]
     config: Option<PathBuf>,
     /// Resume the run in this directory: the same run, with its data, optimizer state and settings
@@ -77,6 +80,8 @@ pub struct TrainArgs {
     /// Print the summary and the directory of the run as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    columns: ColumnArgs,
     #[command(flatten)]
     set: SetArgs,
     #[command(flatten)]
@@ -114,11 +119,11 @@ impl TrainArgs {
         Err(ConfigError::new(message))
     }
 
-    /// Overrides of a new run's configuration.
+    /// Overrides of the configuration.
     fn overrides(&self) -> Vec<Override> {
         let from = self.from.as_ref().map(|path| path.to_string_lossy().into_owned());
         let from = from.map(|path| Override::new("train.from", Value::from(path)));
-        self.set.overrides.iter().cloned().chain(from).collect()
+        self.columns.overrides(&self.set).into_iter().chain(from).collect()
     }
 
     /// Returns the command that resumes a run as this one computes it. The overrides are saved with
@@ -136,7 +141,8 @@ impl TrainArgs {
 /// Runs the command.
 pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let interrupt = Interrupt::listen()?;
-    let session = Session { args: &args, backends, interrupt: &interrupt };
+    let overrides = &args.overrides();
+    let session = Session { args: &args, overrides, backends, interrupt: &interrupt };
     args.check()?;
     let Trained { run, columns, ending } = match (&args.resume, &args.config) {
         (Some(run), _) => session.resume(run)?,
@@ -170,6 +176,7 @@ struct Trained {
 /// Arguments and environment of one invocation.
 struct Session<'a> {
     args: &'a TrainArgs,
+    overrides: &'a [Override],
     backends: &'a dyn Backends,
     interrupt: &'a Interrupt,
 }
@@ -185,13 +192,8 @@ impl Session<'_> {
         self.args.compute.start_training(self.backends, config)
     }
 
-    fn overrides(&self) -> &[Override] {
-        &self.args.set.overrides
-    }
-
     fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
-        let mut resolved = config::load_single(config, &self.args.overrides())
-            .map_err(|error| starter::explain(error, config))?;
+        let mut resolved = starter::load(config, self.overrides, config::load_single)?;
         resolved.set_shards(resolved.config.train.shard_count());
         let backend = self.start_backend(&resolved.config)?;
         let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());
@@ -222,7 +224,7 @@ impl Session<'_> {
         run: &RunDirectory,
         backend: Option<Box<dyn Backend>>,
     ) -> anyhow::Result<Trained> {
-        let mut resolved = config::load_recorded(&run.config(), self.overrides())?;
+        let mut resolved = config::load_recorded(&run.config(), self.overrides)?;
         resolved.set_shards(resolved.config.train.shard_count());
         let backend = match backend {
             Some(backend) => backend,
@@ -261,14 +263,14 @@ impl Session<'_> {
         ensure!(run.can_resume(), "\"{}\" is not a run: config.yaml is missing", path.display());
         // The backend starts before the directory is locked, because it may replace this process with
         // lstmtext-torch.
-        let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides());
+        let peek = |checkpoint: PathBuf| peek_config(&checkpoint, self.overrides);
         let config = [run.last(), run.best()].into_iter().find_map(peek);
         let config = config
-            .or_else(|| Some(config::load_recorded(&run.config(), self.overrides()).ok()?.config));
+            .or_else(|| Some(config::load_recorded(&run.config(), self.overrides).ok()?.config));
         let backend = config.map(|config| self.start_backend(&config)).transpose()?;
         let _lock = run.lock()?;
         run.restore();
-        let Some(checkpoint) = latest_checkpoint(&run, self.overrides())? else {
+        let Some(checkpoint) = latest_checkpoint(&run, self.overrides)? else {
             return self.start_over(&run, backend);
         };
         let progress = checkpoint.progress()?;
@@ -286,7 +288,7 @@ impl Session<'_> {
                 pluralize(progress.epoch, "epoch"),
                 pluralize(progress.waited, "validation"),
             );
-            ensure!(self.overrides().is_empty(), over);
+            ensure!(self.overrides.is_empty(), over);
             message(over);
             let columns = TextColumns::of(&checkpoint.resolved.config);
             return Ok(Trained { run, columns, ending: Ending::Finished(Box::new(outcome)) });

@@ -47,7 +47,7 @@ pub use types::{
     AutoNumber, ClassWeights, Column, Columns, Delimiter, Every, NgramSizes, Portion, SweepSection,
     VocabularySource,
 };
-pub use value::positive_integer;
+pub use value::{FieldValue, positive_integer};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod dataset;
 mod examples;
 mod fingerprint;
 mod formats;
+pub mod guess;
 mod labels;
 mod load;
 pub mod prepared;

@@ -4,7 +4,7 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails, stderr, stdout};
+use crate::common::{BINARY, ENVIRONMENT, TestDir, assert_fails, stderr, stdout, stdout_json};
 
 /// Returns a directory with small data files in several formats.
 fn data_files() -> TestDir {
@@ -30,9 +30,10 @@ fn data_files() -> TestDir {
 }
 
 #[test]
-fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
-    let mut dir = data_files();
-    for data in [
+fn a_data_file_takes_the_place_of_a_configuration() {
+    let mut dir = data_files().file("c.yaml", "data: {train: a.tsv}\n");
+    let small = "--set train.epochs=1 --set model.lstm.units=8 --set text.min_count=1";
+    for (number, data) in [
         "reviews.csv",
         "it's here.csv",
         "a.tsv",
@@ -40,52 +41,125 @@ fn a_data_file_in_place_of_a_configuration_gets_lines_that_work() {
         "fast.txt",
         "folder",
         "folder/train",
-    ] {
-        let mut command = dir.lstmtext("train");
-        command.arg(data);
-        let message = assert_fails(command, 2, &["save these lines as ", "pass that file instead"]);
-        let lines = &message[message.find("\ndata:\n").unwrap()..];
-        assert!(lines.lines().count() <= 7, "{message}");
-        dir = dir.file("mine.yaml", lines);
-        let done = dir.lstmtext("data stats mine.yaml --set text.min_count=1").assert().success();
-        assert!(stdout(&done).contains("\nvalidation "), "{data}");
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mut init = dir.lstmtext("init --set text.min_count=1");
+        let written = init.arg(data).assert().success();
+        let (yaml, told) = (stdout(&written), stderr(&written));
+        assert!((8..=18).contains(&yaml.lines().count()), "{yaml}");
+        assert!(
+            told.starts_with(&format!("{data}: ")) && told.contains(" train mine.yaml"),
+            "{told}"
+        );
+        dir = dir.file("mine.yaml", &yaml);
+        dir.lstmtext("data stats mine.yaml").assert().success();
+        let mut train = dir.lstmtext(&format!("train {small} --out run{number}"));
+        let told = stderr(&train.arg(data).assert().success());
+        assert!(told.starts_with(&format!("{data}: ")), "{told}");
+        assert!(told.contains("train.batch_size: 8"), "{told}");
+        assert!(told.contains("to change the configuration, save it: "), "{told}");
+        // The run is like any other.
+        let config = dir.read(&format!("run{number}/config.yaml"));
+        assert!(config.contains("batch_size: 8\n") && config.contains("units: 8\n"), "{config}");
+        dir.lstmtext(&format!("evaluate run{number}")).assert().success();
+        dir.train(&format!("--resume run{number} --set train.epochs=2"));
     }
-    assert_fails(dir.lstmtext("summary reviews.csv"), 2, &["stars", "save these lines"]);
-    for (name, content, answer) in [
-        (
-            "sparse.csv",
-            "id,Comment,Happy?,country\n1,a good one,yes,\n2,a bad one,no,DE\n3,a fair one,yes,\n",
-            "label_column: \"Happy?\"\n",
-        ),
-        ("plain", "text,label\na good one,pos\na bad one,neg\n", "  format: csv\n"),
-        ("data.yaml", "text\tlabel\na good one\tpos\na bad one\tneg\n", "  format: tsv\n"),
-        ("data.bin", "__label__a good\n__label__b bad\n", "  format: fasttext\n"),
-        ("semicolons.csv", "text;label\na good one;pos\n", "save it as CSV with commas"),
-        (
-            "array.json",
-            "[{\"review\": \"a good one\", \"y\": \"b\"},\n {\"review\": \"a bad one\", \"y\": \"c\"}]",
-            "text_column: review",
-        ),
+    let named = dir.train(&format!("reviews.csv {small}"));
+    assert!(dir.names("runs")[0].starts_with("reviews-"), "{}", stderr(&named));
+    dir.lstmtext("summary reviews.csv").assert().success();
+    let stats = dir.lstmtext("data stats reviews.csv --set text.min_count=1").assert().success();
+    assert!(stdout(&stats).contains("\nvalidation "));
+    assert_fails(
+        dir.lstmtext("sweep a.tsv"),
+        2,
+        &["is data, not a configuration", " init a.tsv > "],
+    );
+}
+
+#[test]
+fn columns_can_be_named() {
+    let rows: String =
+        (0..40).map(|i| format!("title {i},a long story,{},{}\n", i % 2, i % 3)).collect();
+    let dir = TestDir::new().file("a.csv", format!("title,story,one,two\n{rows}"));
+    let unclear = ["a.csv", "several columns can be the text", "--text title"];
+    assert_fails(dir.lstmtext("train a.csv"), 2, &unclear);
+    assert_fails(dir.lstmtext("init a.csv --text story"), 2, &["--label one"]);
+    assert_eq!(dir.names(""), ["a.csv"]);
+    let choice = "a.csv --text title --text story --label two";
+    let yaml = stdout(&dir.lstmtext(&format!("init {choice}")).assert().success());
+    assert!(yaml.contains("text_column: [title, story]\n  label_column: two\n"), "{yaml}");
+    let run = dir.train(&format!("{choice} --set train.epochs=1 --json"));
+    let run = stdout_json(&run)["run"].as_str().unwrap().to_owned();
+    assert!(dir.read(&format!("{run}/config.yaml")).contains("label_column: two\n"));
+    // They are short for fields of a configuration.
+    let dir = dir.file("c.yaml", "data: {train: a.csv}\n");
+    let by_number = dir.lstmtext("data stats c.yaml --text 1 --label 3").assert().success();
+    assert!(stdout(&by_number).contains("\"0\" 18, \"1\" 18"), "{}", stdout(&by_number));
+    let missing = dir.lstmtext("train a.csv --text other --label one");
+    assert_fails(
+        missing,
+        1,
+        &["data.text_column: expected a column \"other\", found title, story"],
+    );
+    let wrong = dir.lstmtext("train a.csv --text title --label one --set train.epochs=x");
+    assert_fails(wrong, 2, &["--set train.epochs: found \"x\""]);
+}
+
+#[test]
+fn data_that_cannot_be_guessed_is_explained() {
+    let dir = TestDir::new()
+        .file("array.json", "[{\"text\": \"a\"}]")
+        .file("one.csv", "x\n1\n2\n")
+        .file("empty.csv", "")
+        .file("broken.yaml", "a: [")
+        .file("other/x.md", "")
+        .file("bad.csv", b"text,label\ntr\xC3\xA8s \xE9,pos\n");
+    for (line, answer) in [
+        ("train array.json", "it has a single column, text"),
+        ("train one.csv", "is a data file, but it has a single column, x"),
+        ("train empty.csv", "has no rows from which a configuration can be guessed"),
+        ("init empty.csv", "has no rows from which a configuration can be guessed"),
+        ("train other", "has neither a subdirectory with .txt files for each class nor data files"),
+        ("train bad.csv", "byte 7 of line 2 is 0xE9, but the text is otherwise UTF-8"),
+        ("train nothere.csv", "cannot read the configuration \"nothere.csv\": No such file"),
+        ("init nothere.csv", "\"nothere.csv\": No such file"),
+        ("init broken.yaml", "\"broken.yaml\": is no data"),
+        ("train broken.yaml", "broken.yaml:2:1: invalid YAML"),
     ] {
-        dir = dir.file(name, content);
-        assert_fails(dir.lstmtext(&format!("train {name}")), 2, &[name, answer]);
+        assert_fails(dir.lstmtext(line), 2, &[answer]);
     }
-    let utf16 =
-        "\u{feff}text,label\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-    std::fs::write(dir.path("utf16.csv"), utf16).unwrap();
-    assert_fails(dir.lstmtext("train utf16.csv"), 2, &["utf16.csv", "is a data file"]);
-    assert_fails(dir.lstmtext("train nothere.csv"), 2, &["nothere.csv", "No such file"]);
-    let dir = dir.file("c.yaml", "data: {train: semicolons.csv}\n");
-    let separator = "separated by \";\": set data.delimiter: semicolon";
-    let commas = dir.lstmtext("train c.yaml --set data.delimiter=comma");
-    assert_fails(commas, 1, &["found text;label", separator]);
     let rows: String = (0..9).map(|row| format!("word{row} and more,{row}\n")).collect();
     let dir = dir.file("ids.csv", format!("text,label\n{rows}"));
-    let ids = dir.lstmtext("train c.yaml --set data.train=ids.csv");
+    let ids = dir.lstmtext("train ids.csv");
     assert_fails(ids, 1, &["each of the 9 labels occurs once; check data.label_column"]);
-    let dir = dir.file("one.csv", "x\n1\n2\n").file("broken.yaml", "a: [");
-    assert_fails(dir.lstmtext("train one.csv"), 2, &["is a data file, not a configuration"]);
-    assert_fails(dir.lstmtext("train broken.yaml"), 2, &["broken.yaml:2:1: invalid YAML"]);
+}
+
+#[test]
+fn tables_of_spreadsheets_can_be_trained_on_as_they_are() {
+    let rows: String =
+        (0..40).map(|i| format!("très {} {i};{}\n", ["bon", "déçu"][i % 2], i % 2)).collect();
+    let text = format!("avis;note\n{rows}");
+    let tabs = text.replace(';', "\t");
+    let utf16: Vec<u8> = tabs.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let dir = TestDir::new()
+        .file("latin.csv", text.chars().map(|c| c as u8).collect::<Vec<u8>>())
+        .file("utf16.csv", [&b"\xFF\xFE"[..], &utf16].concat())
+        .file("bare.csv", utf16);
+    let init = |data: &str| stdout(&dir.lstmtext(&format!("init {data}")).assert().success());
+    let latin = init("latin.csv");
+    assert!(latin.contains("delimiter: semicolon\n") && latin.contains("encoding: windows-1252\n"));
+    assert!(init("utf16.csv").contains("delimiter: tab\n"));
+    assert_fails(dir.lstmtext("init bare.csv"), 2, &["set data.encoding: utf-16le"]);
+    assert!(init("bare.csv --set data.encoding=utf-16").contains("encoding: utf-16\n"));
+    for data in ["latin.csv", "utf16.csv", "bare.csv --set data.encoding=utf-16le"] {
+        dir.train(&format!("{data} --set train.epochs=1"));
+    }
+    let dir = dir.file("semicolons.csv", "text;label\na good one;pos\n");
+    let dir = dir.file("c.yaml", "data: {train: semicolons.csv, delimiter: comma}\n");
+    let advice = "separated by \";\": set data.delimiter: semicolon";
+    assert_fails(dir.lstmtext("train c.yaml"), 1, &["found text;label", advice]);
 }
 
 #[test]
@@ -100,7 +174,19 @@ fn a_run_in_place_of_a_configuration_can_be_resumed() {
 fn arguments_of_other_programs_are_answered_with_ours() {
     let dir = TestDir::new();
     for (arguments, answer) in [
-        ("--epochs 3", "--set train.epochs=3"),
+        ("--epochs 3", "unknown argument --epochs; use --set train.epochs=3"),
+        ("--num_train_epochs 3", "--set train.epochs=3"),
+        ("--per_device_train_batch_size 8", "--set train.batch_size=8"),
+        ("--bidirectional", "--set model.lstm.bidirectional=true"),
+        ("-wordNgrams 2", "--set 'model.ngrams.sizes=[1, 2]'"),
+        ("-dim 50", "--set model.embedding.size=50"),
+        ("-input a.txt", "--set data.train=a.txt"),
+        ("--validation_split 0.2", "--set data.split.validation=0.2"),
+        ("--patience 2", "--set train.early_stopping.patience=2"),
+        ("--clipnorm 1", "--set train.gradient_clip=1"),
+        ("--logging_steps 10", "--set train.log_every=10"),
+        ("--sep x", "--set data.delimiter=x"),
+        ("--model_dir x", "use --out"),
         ("--epochs=3", "--set train.epochs=3"),
         ("-epoch 3", "--set train.epochs=3"),
         ("-lr 0.1", "--set train.learning_rate=0.1"),

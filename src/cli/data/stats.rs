@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::arguments::SetArgs;
+use crate::cli::arguments::{ColumnArgs, SetArgs};
 use crate::cli::exit::SUCCESS;
 use crate::config::Input;
 use crate::data::stats::{SplitStats, split_stats};
@@ -27,11 +27,13 @@ const LISTED_LABELS: usize = 50;
     after_help = "Example:\n  lstmtext data stats configs/imdb.yaml --set text.max_length=200"
 )]
 pub struct StatsArgs {
-    /// Configuration file (YAML)
+    /// Configuration file (YAML), or data
     config: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    columns: ColumnArgs,
     #[command(flatten)]
     set: SetArgs,
 }
@@ -48,7 +50,7 @@ struct StatsReport {
 
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
-    let config = args.set.load(&args.config)?.config;
+    let config = args.columns.load(&args.config, &args.set)?.config;
     let mut data = data::load(&config)?;
     let known = Checkpoint::source_encoders(&config)?;
     let encoders = data.train.encoders(&config.inputs, &known)?;

@@ -72,8 +72,10 @@ fn sample(path: &Path, config: &DataConfig) -> anyhow::Result<Vec<u8>> {
 /// Returns the delimiter with which the rows of a sample fit, by default the one with the most columns in
 /// the first row; of several, the most usual.
 pub fn delimiter_of(sample: &[u8], is_quoted: bool, fits: impl Fn(&[Vec<String>]) -> bool) -> u8 {
-    let candidates = Delimiter::NAMED
-        .map(|(_, byte)| (byte, rows(sample, Dialect { delimiter: byte, is_quoted }, SAMPLE_ROWS)));
+    let candidates = Delimiter::NAMED.map(|(_, byte)| {
+        let rows = rows(sample, Dialect { delimiter: byte, is_quoted });
+        (byte, rows.take(SAMPLE_ROWS).map(|row| fields(&row)).collect::<Vec<_>>())
+    });
     let fitting = candidates.iter().find(|(_, rows)| fits(rows));
     let width = |rows: &[Vec<String>]| rows.first().map_or(0, Vec::len);
     // `max_by_key` returns the last of several.
@@ -81,17 +83,20 @@ pub fn delimiter_of(sample: &[u8], is_quoted: bool, fits: impl Fn(&[Vec<String>]
     fitting.or(widest).map_or(b',', |(byte, _)| *byte)
 }
 
-/// Returns the first rows of a table. Its last row may be incomplete.
-pub fn rows(sample: &[u8], dialect: Dialect, count: usize) -> Vec<Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new()
+/// Returns the rows of a table that begins with `sample`. The last one may be incomplete.
+pub fn rows(sample: &[u8], dialect: Dialect) -> impl Iterator<Item = csv::ByteRecord> {
+    let reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .delimiter(dialect.delimiter)
         .quoting(dialect.is_quoted)
         .from_reader(sample);
-    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-    let rows = reader.byte_records().take(count).map_while(Result::ok);
-    rows.map(|row| row.iter().map(text).collect()).collect()
+    reader.into_byte_records().map_while(Result::ok)
+}
+
+/// Returns the fields of a row.
+pub fn fields(row: &csv::ByteRecord) -> Vec<String> {
+    row.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
 }
 
 /// Returns true if the configured columns are in the header, or without one, if all rows have the same

@@ -17,8 +17,12 @@ mod rows;
 mod sink;
 mod table;
 
+pub use dialect::{Dialect, delimiter_of, fields, rows};
+pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;
+#[cfg(feature = "parquet")]
+pub use parquet::{Head, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use rows::{Rows, RowsFile, Unit};
 pub use sink::{excerpt, is_many};
@@ -29,7 +33,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use dialect::Dialect;
 use sink::{Sink, TextCallback};
 
 use crate::config::{Config, DataConfig, Format};

@@ -39,6 +39,42 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     Ok(())
 }
 
+/// The first rows of a file, as text, in the columns that can have texts or labels.
+pub struct Head {
+    /// Names of the columns.
+    pub names: Vec<String>,
+    /// Rows. A null is an empty text.
+    pub rows: Vec<Vec<String>>,
+    /// Number of rows of the file.
+    pub count: usize,
+}
+
+/// Reads the first `count` rows of a file, or a few more.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub fn head(path: &Path, count: usize) -> anyhow::Result<Head> {
+    let file = ParquetFile::open(path)?;
+    let total = file.builder.metadata().file_metadata().num_rows() as usize;
+    let fields = file.schema.fields().iter().enumerate();
+    let (columns, names): (Vec<usize>, Vec<String>) = fields
+        .filter(|(_, field)| label_fault(field.data_type()).is_none())
+        .map(|(index, field)| (index, field.name().clone()))
+        .unzip();
+    let mut head = Head { names, rows: Vec::new(), count: total };
+    let mut reader = file.rows(&columns)?;
+    while head.rows.len() < count
+        && let Some(rows) = reader.next()?
+    {
+        let row = |row: usize| {
+            let cell = |column: &usize| rows.value(*column, row).unwrap_or_default().to_owned();
+            columns.iter().map(cell).collect()
+        };
+        head.rows.extend((0..rows.count).map(row));
+    }
+    Ok(head)
+}
+
 /// A Parquet file whose columns are known.
 struct ParquetFile {
     path: PathBuf,

@@ -1,0 +1,214 @@
+//! Chooses the columns of the text and of the label.
+
+use std::collections::HashSet;
+
+use super::sample::Sample;
+use crate::config::{Column, Columns};
+use crate::output::format::join_names;
+use crate::output::shell::quoted;
+
+/// Usual names of text columns.
+const TEXTS: [&str; 14] = [
+    "text",
+    "texts",
+    "review",
+    "sentence",
+    "comment",
+    "content",
+    "document",
+    "message",
+    "body",
+    "tweet",
+    "utterance",
+    "question",
+    "review_text",
+    "review_body",
+];
+/// Names that a column has only if it is the label.
+const LABELS: [&str; 9] =
+    ["label", "labels", "class", "target", "category", "sentiment", "y", "topic", "intent"];
+/// Names that the label often has.
+const RATINGS: [&str; 5] = ["emotion", "stars", "star_rating", "rating", "score"];
+/// Number of values up to which a column without a usual name can be the label.
+const MANY_VALUES: usize = 100;
+/// Number of values of a column that messages show.
+const SHOWN: usize = 3;
+/// Number of characters of a value that messages show.
+const SHOWN_CHARACTERS: usize = 20;
+
+/// Columns that are known.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Columns of the text.
+    pub text: Option<Columns>,
+    /// Column of the label.
+    pub label: Option<Column>,
+}
+
+/// The columns that were chosen.
+pub struct GuessedColumns {
+    /// Columns of the text.
+    pub texts: Vec<Column>,
+    /// Column of the label.
+    pub label: Column,
+}
+
+/// Chooses the columns of the text and of the label that are not known.
+///
+/// # Errors
+/// Returns a message if they are not clear, to follow "is a data file, but".
+pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> {
+    if let [column] = &sample.columns[..] {
+        let name = column.key();
+        return Err(format!(
+            "it has a single column, {name}, and not one for texts and one for labels"
+        ));
+    }
+    let statistics: Vec<Statistics> =
+        (0..sample.columns.len()).map(|index| Statistics::of(sample, index)).collect();
+    let named = |column: &Column| sample.index_of(column);
+    let label = known.label.as_ref().and_then(named);
+    let texts: Vec<usize> = match &known.text {
+        Some(columns) => columns.0.iter().filter_map(named).collect(),
+        None => vec![
+            text(&statistics, label)
+                .map_err(|candidates| unclear(sample, &candidates, "text", "text"))?,
+        ],
+    };
+    let label = match &known.label {
+        Some(label) => label.clone(),
+        None => {
+            let index = label_of(&statistics, &texts, sample.is_whole)
+                .map_err(|candidates| unclear(sample, &candidates, "label", "label"))?;
+            sample.columns[index].clone()
+        }
+    };
+    let texts = match &known.text {
+        Some(columns) => columns.0.clone(),
+        None => texts.iter().map(|index| sample.columns[*index].clone()).collect(),
+    };
+    Ok(GuessedColumns { texts, label })
+}
+
+/// What is known of a column.
+struct Statistics {
+    /// Name in lower case, if it has one.
+    name: String,
+    /// Number of rows.
+    rows: usize,
+    /// Number of bytes of all cells.
+    length: usize,
+    /// Number of different values.
+    values: usize,
+    /// Number of cells without a value.
+    empty: usize,
+}
+
+impl Statistics {
+    fn of(sample: &Sample, index: usize) -> Self {
+        let cells = || sample.rows.iter().map(|row| row[index].trim());
+        Self {
+            name: match &sample.columns[index] {
+                Column::Name(name) => name.to_lowercase().replace(' ', "_"),
+                Column::Number(_) => String::new(),
+            },
+            rows: sample.rows.len(),
+            length: cells().map(str::len).sum(),
+            values: cells().collect::<HashSet<_>>().len(),
+            empty: cells().filter(|cell| cell.is_empty()).count(),
+        }
+    }
+
+    fn is_named(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str())
+    }
+
+    /// Returns true if the column can be the label: it has several values, unless the file is sorted by label
+    /// and only its start is known, and hardly any is missing.
+    fn can_be_label(&self, is_whole: bool) -> bool {
+        (self.values >= 2 || !is_whole && self.is_named(&LABELS)) && 10 * self.empty <= self.rows
+    }
+}
+
+/// Returns the only element, or all of them as an error.
+fn only(indices: Vec<usize>) -> Result<usize, Vec<usize>> {
+    match indices[..] {
+        [index] => Ok(index),
+        _ => Err(indices),
+    }
+}
+
+/// Returns the column of the text: the one with a usual name, or the one whose cells are by far the longest.
+fn text(columns: &[Statistics], label: Option<usize>) -> Result<usize, Vec<usize>> {
+    let mut others: Vec<usize> = (0..columns.len()).filter(|index| Some(*index) != label).collect();
+    if let Ok(named) =
+        only(others.iter().copied().filter(|index| columns[*index].is_named(&TEXTS)).collect())
+    {
+        return Ok(named);
+    }
+    others.sort_by_key(|index| std::cmp::Reverse(columns[*index].length));
+    match others[..] {
+        [first, second, ..] if columns[first].length < 2 * columns[second].length => {
+            let longest = columns[first].length;
+            let is_long = |index: &usize| 2 * columns[*index].length > longest;
+            others.retain(is_long);
+            others.sort_unstable();
+            Err(others)
+        }
+        [first, ..] => Ok(first),
+        [] => Err(Vec::new()),
+    }
+}
+
+/// Returns the column of the label: the one with a usual name, or the only one with few values.
+fn label_of(columns: &[Statistics], texts: &[usize], is_whole: bool) -> Result<usize, Vec<usize>> {
+    let candidates: Vec<usize> = (0..columns.len())
+        .filter(|index| !texts.contains(index) && columns[*index].can_be_label(is_whole))
+        .collect();
+    let with = |condition: &dyn Fn(&Statistics) -> bool| -> Vec<usize> {
+        candidates.iter().copied().filter(|index| condition(&columns[*index])).collect()
+    };
+    for names in [&LABELS[..1], &LABELS[..], &RATINGS[..]] {
+        let named = with(&|column| column.is_named(names));
+        if !named.is_empty() {
+            return only(named);
+        }
+    }
+    let few = with(&|column| column.values <= MANY_VALUES && column.values < column.rows);
+    only(few.clone()).or_else(|_| only(candidates.clone())).map_err(|_| match few.is_empty() {
+        true => candidates.clone(),
+        false => few,
+    })
+}
+
+/// Returns the message that several columns, or none, can be the text or the label.
+fn unclear(sample: &Sample, candidates: &[usize], what: &str, option: &str) -> String {
+    let all: Vec<usize> = (0..sample.columns.len()).collect();
+    let (problem, shown) = match candidates {
+        [] => (format!("no column is clearly the {what}"), &all[..]),
+        _ => (format!("several columns can be the {what}"), candidates),
+    };
+    let describe = |index: &usize| {
+        let cells = sample.rows.iter().map(|row| row[*index].trim());
+        let mut seen = HashSet::new();
+        let values = cells.filter(|value| !value.is_empty() && seen.insert(*value));
+        let mut values: Vec<String> = values.take(SHOWN + 1).map(shorten).collect();
+        if values.len() > SHOWN {
+            values[SHOWN] = "…".to_owned();
+        }
+        format!("{} ({})", sample.columns[*index].key(), values.join(", "))
+    };
+    let columns: Vec<String> = shown.iter().map(describe).collect();
+    let example = shown
+        .first()
+        .map_or("COLUMN".to_owned(), |index| quoted(sample.columns[*index].key().as_ref()));
+    format!("{problem}: {}; choose one, e.g. with --{option} {example}", join_names(&columns))
+}
+
+fn shorten(value: &str) -> String {
+    let mut short: String = value.chars().take(SHOWN_CHARACTERS).collect();
+    if short.len() < value.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,185 @@
+//! Guesses how to train on a data file: where its columns are, and settings that suit its size. Reading the
+//! whole file belongs in the formats.
+
+mod columns;
+mod files;
+mod sample;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde_yaml::Value;
+
+use super::formats::excerpt;
+use crate::config::{Column, Columns, DataConfig, FieldValue, defaults, inline_yaml};
+use crate::output::format::join_names;
+
+pub use columns::Known;
+use columns::{GuessedColumns, choose};
+use files::{DataFiles, data_files};
+use sample::{Count, Sample};
+
+/// Number of examples up to which small batches are better: on subsets of 200 and 1,000 examples of five
+/// data sets, batches of 8 reach 2.4 points more accuracy than batches of 32; on 4,000, they do not.
+const FEW: usize = 2_000;
+/// Number of examples per batch for few examples.
+const SMALL_BATCH: u64 = 8;
+/// Sections of the configuration in the order of the reference.
+const SECTIONS: [&str; 4] = ["data.", "text.", "model.", "train."];
+/// Fields that are changed most often, with their meanings in short.
+const USUAL: [(&str, &str); 5] = [
+    ("data.split.test", "share of the examples that is scored once, at the end"),
+    ("text.max_length", "tokens that the LSTM reads of a text"),
+    ("model.lstm.units", "size of the LSTM"),
+    ("train.epochs", "at most; stops when the validation loss no longer falls"),
+    ("train.batch_size", "examples per step"),
+];
+/// Number of labels that are listed.
+const LISTED_LABELS: usize = 10;
+
+/// The guessed configuration of a data file or directory.
+#[derive(Debug)]
+pub struct Guess {
+    path: PathBuf,
+    /// Number of examples in the training file.
+    examples: Count,
+    /// Names of the columns with the texts and the label, if there are columns.
+    columns: Option<[String; 2]>,
+    /// Labels of the examples that were looked at.
+    labels: Vec<String>,
+    /// Not all examples were looked at.
+    has_more: bool,
+    /// Fields of the configuration with their values.
+    fields: Vec<(String, Value)>,
+}
+
+impl Guess {
+    /// Guesses the configuration of the data at `path`. `data` has the settings that are known, such as the
+    /// delimiter; those that are auto are guessed. Returns `None` if `path` is no data.
+    ///
+    /// # Errors
+    /// Returns an error if the data cannot be read, or if the columns are not clear.
+    pub fn of(path: &Path, data: &DataConfig, known: &Known) -> anyhow::Result<Option<Self>> {
+        let Some(files) = data_files(path, data.format)? else { return Ok(None) };
+        let DataFiles { paths, first, bytes, folder_examples } = &files;
+        let mut fields = Vec::new();
+        for (field, path) in paths {
+            fields.push(((*field).to_owned(), path_value(path)?));
+        }
+        let mut guess = Self {
+            path: path.to_owned(),
+            examples: Count::Exact(folder_examples.unwrap_or(0)),
+            columns: None,
+            labels: Vec::new(),
+            has_more: false,
+            fields,
+        };
+        if folder_examples.is_none() {
+            let Some(sample) = Sample::read(first, data)? else { return Ok(None) };
+            guess.examples = sample.count(*bytes);
+            guess.has_more = !sample.is_whole;
+            for (field, value) in &sample.fields {
+                guess.set(field, value.clone());
+            }
+            if sample.has_columns {
+                let columns = choose(&sample, known).map_err(|fault| {
+                    anyhow!("\"{}\" is a data file, but {fault}", first.display())
+                })?;
+                guess.set_columns(&sample, &columns);
+            } else {
+                guess.labels = sample.values(0);
+            }
+        }
+        if guess.examples.number() <= FEW {
+            guess.set("train.batch_size", Value::from(SMALL_BATCH));
+        }
+        Ok(Some(guess))
+    }
+
+    fn set_columns(&mut self, sample: &Sample, columns: &GuessedColumns) {
+        let text = Columns(columns.texts.clone());
+        self.set("data.text_column", text.to_yaml());
+        self.set("data.label_column", columns.label.to_yaml());
+        let names: Vec<String> = text.0.iter().map(Column::key).collect();
+        self.columns = Some([join_names(&names), columns.label.key()]);
+        if let Some(index) = sample.index_of(&columns.label) {
+            self.labels = sample.values(index);
+        }
+    }
+
+    /// Sets a field of the configuration.
+    pub fn set(&mut self, field: &str, value: Value) {
+        match self.fields.iter_mut().find(|(name, _)| name == field) {
+            Some((_, old)) => *old = value,
+            None => self.fields.push((field.to_owned(), value)),
+        }
+    }
+
+    /// Describes what was guessed, in a line.
+    pub fn describe(&self) -> String {
+        let columns = match &self.columns {
+            Some([text, label]) => format!("; the text is in {text}, the label in {label}"),
+            None => String::new(),
+        };
+        let labels = match &self.labels[..] {
+            [] => String::new(),
+            labels if labels.len() > LISTED_LABELS => format!(" ({} labels)", labels.len()),
+            labels if self.has_more => format!(" ({}, …)", join_names(labels)),
+            labels => format!(" ({})", join_names(labels)),
+        };
+        let examples = self.examples.describe();
+        format!("{}: {examples}{columns}{labels}", self.path.display())
+    }
+
+    /// Describes the settings that differ from the defaults, apart from the columns. Empty if there are none.
+    pub fn settings(&self) -> String {
+        let described = ["data.train", "data.text_column", "data.label_column"];
+        let fields = self.fields.iter().filter(|(field, _)| !described.contains(&field.as_str()));
+        let fields: Vec<String> =
+            fields.map(|(field, value)| format!("{field}: {}", inline_yaml(value))).collect();
+        fields.join(", ")
+    }
+
+    /// Returns the configuration: the fields that were guessed, and those that are changed most often.
+    pub fn to_yaml(&self) -> String {
+        let mut fields = self.fields.clone();
+        let is_given = |name: &str| self.fields.iter().any(|(given, _)| given == name);
+        for default in defaults() {
+            let name = default.path.join(".");
+            let is_needed = name != "data.split.test" || !is_given("data.test");
+            if USUAL.iter().any(|(usual, _)| *usual == name) && is_needed && !is_given(&name) {
+                fields.push((name, default.default));
+            }
+        }
+        let section = |field: &str| SECTIONS.iter().position(|section| field.starts_with(section));
+        fields.sort_by_key(|(field, _)| section(field).unwrap_or(SECTIONS.len()));
+        let mut yaml = format!("# Guessed from {}\n", excerpt(&self.describe()));
+        let mut open: &[String] = &[];
+        let paths: Vec<Vec<String>> =
+            fields.iter().map(|(field, _)| field.split('.').map(str::to_owned).collect()).collect();
+        for (path, (field, value)) in paths.iter().zip(&fields) {
+            let Some((name, parents)) = path.split_last() else { continue };
+            let same = open.iter().zip(parents).take_while(|(open, parent)| open == parent).count();
+            for (depth, parent) in parents.iter().enumerate().skip(same) {
+                yaml += &format!("{}{parent}:\n", "  ".repeat(depth));
+            }
+            open = parents;
+            let line = format!("{}{name}: {}", "  ".repeat(parents.len()), inline_yaml(value));
+            yaml += &match USUAL.iter().find(|(usual, _)| usual == field) {
+                Some((_, comment)) => format!("{line:<24}  # {comment}\n"),
+                None => line + "\n",
+            };
+        }
+        yaml
+    }
+}
+
+fn path_value(path: &Path) -> anyhow::Result<Value> {
+    let name = path.to_str();
+    let name =
+        name.with_context(|| format!("the name \"{}\" is not valid UTF-8", path.display()))?;
+    Ok(Value::from(name))
+}
+
+#[cfg(test)]
+mod tests;
