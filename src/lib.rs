@@ -39,7 +39,7 @@
 //! - [`data`], [`events`]
 //! - [`model`], [`objective`]
 //! - [`backend`], [`run`]
-//! - [`evaluation`], [`interchange`], [`plot`], [`prediction`]
+//! - [`evaluation`], [`interchange`], [`plot`], [`prediction`], [`tables`]
 //! - [`explanation`], [`fetch`], [`sweep`], [`tensorboard`]
 //! - [`serve`], [`train`]
 //! - [`cli`]
@@ -68,6 +68,7 @@ pub mod run;
 pub mod serve;
 pub mod sweep;
 pub mod system;
+pub mod tables;
 pub mod tensorboard;
 pub mod text;
 pub mod train;

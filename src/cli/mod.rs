@@ -22,7 +22,6 @@ mod output_file;
 mod plot;
 mod predict;
 mod provenance;
-mod records;
 mod runs;
 mod serve;
 mod starter;

@@ -1,12 +1,17 @@
 //! The files that options such as --errors and --to name.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
 
 use crate::config::{Config, ConfigError};
 use crate::data::expand_pattern;
 use crate::io::files::parent_directory;
-use crate::io::replace::is_stream;
+use crate::io::replace::{is_stream, replace_output};
 use crate::output::print_data;
+use crate::tables::{TableBatch, TableColumn, TableFormat, TableSchema, TableWriter, Values};
 
 /// Prints the path of a file or directory that has been written, unless it is a stream, which may be stdout
 /// itself.
@@ -54,4 +59,64 @@ pub fn check(
             )
         })),
     }
+}
+
+/// Returns the format of the table `path`: the one of `--format`, or that of its extension.
+///
+/// # Errors
+/// Returns an error if the format is not known, or no format of tables.
+pub fn table_format(
+    path: &Path,
+    format: Option<Option<TableFormat>>,
+) -> Result<TableFormat, ConfigError> {
+    format.unwrap_or_else(|| TableFormat::of(path)).ok_or_else(|| {
+        ConfigError::new(format!(
+            "--to \"{}\": the file name must end in .csv, .tsv, .jsonl or .parquet, or --format be csv, tsv, \
+             jsonl or parquet",
+            path.display()
+        ))
+    })
+}
+
+/// Function that adds rows to a table, with the values of columns of results.
+pub type WriteRows<'a> = dyn FnMut(&TableBatch, &[Values]) -> anyhow::Result<()> + 'a;
+
+/// Writes a table atomically, batch by batch. `fill` adds its rows.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the file cannot be written. An old file is then unchanged.
+pub fn write_table(
+    path: &Path,
+    format: TableFormat,
+    schema: &TableSchema,
+    results: &[TableColumn],
+    fill: impl FnOnce(&mut WriteRows) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    replace(path, |file| {
+        let unwritable = || format!("cannot write \"{}\"", path.display());
+        let to = BufWriter::new(file);
+        let table = TableWriter::new(format, schema, results, to);
+        let mut table = table.with_context(unwritable)?;
+        fill(&mut |batch, values| table.write(batch, values).with_context(unwritable))?;
+        table.finish().with_context(unwritable)
+    })
+}
+
+/// Creates or atomically replaces a file that a user has named. An error of `fill` is returned as it is: it can
+/// be one of the input.
+///
+/// # Errors
+/// Returns an error if `fill` fails or the file cannot be written. An old file is then unchanged.
+pub fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut failure = None;
+    let replaced = replace_output(path, |file| {
+        fill(file).map_err(|error| {
+            failure = Some(error);
+            anyhow!("the content is incomplete")
+        })
+    });
+    failure.map_or(replaced, Err)
 }

@@ -1,11 +1,10 @@
 //! `lstmtext predict`.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,27 +12,33 @@ use serde_json::Value;
 use super::arguments::ComputeArgs;
 use super::exit::SUCCESS;
 use super::open_model::OpenModel;
-use super::records::{csv_record, tsv_record};
-use super::texts::{TextArgs, TextsCheck};
+use super::output_file;
+use super::texts::{TextArgs, TextSource};
 use crate::backend::Backends;
-use crate::config::Column;
-use crate::io::decoding::Decoding;
-use crate::io::spool::is_stdin;
-use crate::output::format::{group_digits, share};
+use crate::config::{Column, ConfigError};
+use crate::output::format::{join_names, pluralize, share};
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};
 use crate::output::{
     is_terminal, message, note, print_data, print_json_lines, print_wrapped, terminal_width,
 };
 use crate::prediction::text_columns::TextColumns;
-use crate::prediction::text_lines::TextLines;
 use crate::prediction::{Classifier, LabelProbability, Prediction};
+use crate::tables::records::{csv_record, tsv_record};
+use crate::tables::{Kind, TableColumn, TableFormat, TableSchema, TextTable, Values, unique_names};
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext predict runs/a \"What a film!\" \"What a mess.\"
+  lstmtext predict runs/a --file reviews.csv --to predicted.csv --probabilities
+  lstmtext predict runs/a --file \"export-*.parquet\" --text body --to predicted.parquet
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
+
+A table is read by the columns of the training data, or by --text COLUMN. The output has all its columns, then the \
+label, its probability and, with --probabilities, the probability of each class in the order of the classes. A name \
+that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
+nothing is written.
 
 Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. \
 Predictions are printed in the order of the texts, as soon as they are available.
@@ -47,10 +52,13 @@ const BATCHES_PER_READ: usize = 16;
 /// Maximum number of texts that are read ahead.
 const MAX_READ_AHEAD: usize = 1 << 14;
 
+/// Prefix of new columns whose names the table has already.
+const PREFIX: &str = "predicted_";
+
 /// Maximum width of labels in a terminal. Longer ones are shortened.
 const LABEL_WIDTH: usize = 32;
 
-/// Classify texts with a checkpoint
+/// Classify texts, or the rows of a table, with a checkpoint
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
@@ -58,13 +66,20 @@ pub struct PredictArgs {
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
-    /// Output format: text (aligned), tsv or csv (label, probability, text) or jsonl (one object per line).
-    /// csv has a header, and so has tsv with --top; both then have a column for each class
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: OutputFormat,
+    /// Write a table to a .csv, .tsv, .jsonl or .parquet file instead of printing predictions
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Output format: text (aligned), tsv or csv (label, probability, text) or jsonl (one object per line);
+    /// with --to, also parquet. The rows of a table keep their columns in all but text. csv has a header,
+    /// and so has tsv for the rows of a table and with a column for each class
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    format: Option<OutputFormat>,
     /// Number of classes to print for each text, the most probable first
     #[arg(long, value_name = "K", default_value = "1", value_parser = crate::config::positive_integer)]
     top: NonZeroUsize,
+    /// Print the probabilities of all classes, in tables in a column for each class
+    #[arg(long, conflicts_with = "top")]
+    probabilities: bool,
     /// Maximum number of texts in a batch
     #[arg(long, value_name = "N", default_value = "256", value_parser = crate::config::positive_integer)]
     batch_size: NonZeroUsize,
@@ -72,72 +87,168 @@ pub struct PredictArgs {
     compute: ComputeArgs,
 }
 
-impl PredictArgs {
-    /// Returns true if the texts come from a file or stdin.
-    fn reads_a_stream(&self) -> bool {
-        self.texts.texts.is_empty() && self.texts.inputs.is_empty()
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
     Text,
     Tsv,
     Csv,
     Jsonl,
+    Parquet,
+}
+
+impl OutputFormat {
+    /// Returns the format of a table; `None` for text.
+    fn table(self) -> Option<TableFormat> {
+        match self {
+            Self::Text => None,
+            Self::Tsv => Some(TableFormat::Tsv),
+            Self::Csv => Some(TableFormat::Csv),
+            Self::Jsonl => Some(TableFormat::Jsonl),
+            Self::Parquet => Some(TableFormat::Parquet),
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let streams = args.reads_a_stream();
+    let format = args.format.unwrap_or(OutputFormat::Text);
+    let to = match &args.to {
+        Some(path) => {
+            Some((path, output_file::table_format(path, args.format.map(OutputFormat::table))?))
+        }
+        None if format == OutputFormat::Parquet => {
+            bail!(ConfigError::new("--format parquet: name the file with --to"))
+        }
+        None => None,
+    };
+    let streams = args.texts.reads_a_stream();
     let OpenModel { saved, networks } =
-        args.compute.open(backends, &args.checkpoint, &[], streams)?;
-    let decoding = args.texts.decoding();
-    let file = args.texts.file.clone().unwrap_or_else(|| "-".into());
-    let mut check = TextsCheck::new(&file, &saved);
+        args.compute.open(backends, &args.checkpoint, &args.texts.set.overrides, streams)?;
+    if let Some((path, _)) = to {
+        output_file::check("--to", path, saved.config(), args.texts.file.as_deref())?;
+    }
+    let source = args.texts.open(&saved)?;
     let classifier = &Classifier::new(saved, networks);
     let columns = TextColumns::of(classifier.config());
-    // Scripts need whole labels.
-    let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
-    let labels = shorten_names(classifier.labels().iter().map(String::as_str), label_width);
-    if matches!(args.format, OutputFormat::Text) && !labels.key.is_empty() {
-        message(&labels.key);
-    }
-    let writer = Writer {
-        width: labels.names.iter().map(|label| display_width(label)).max().unwrap_or(0),
-        names: classifier.labels().iter().cloned().zip(labels.names).collect(),
-        columns: &columns,
-        format: args.format,
-        top: args.top.get(),
-        labels: classifier.labels(),
-    };
-    writer.write_header(classifier)?;
     let batch_size = args.batch_size.get();
-    if !streams {
-        let texts = columns.from_arguments(args.texts.texts, args.texts.inputs)?;
-        writer.write(classifier, &texts, batch_size)?.note();
-        return Ok(SUCCESS);
-    }
+    let top = if args.probabilities { usize::MAX } else { args.top.get() };
+    let mut predictor = Predictor { classifier, batch_size, top, counts: Counts::default() };
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
-    let mut lines = lines(&file, decoding, &columns, limit.min(MAX_READ_AHEAD))?;
-    let mut counts = Counts::default();
-    loop {
-        let first = lines.count() + 1;
-        let Some(texts) = lines.next_batch(limit)? else { break };
-        check.check(&texts)?;
-        let (texts, error) = columns.parse_lines(texts, first);
-        counts.add(writer.write(classifier, &texts, batch_size)?);
-        if let Some(error) = error {
-            return Err(error);
+    let schema = source.schema(&columns);
+    let results = ResultColumns::new(classifier.labels(), top > 1, &schema);
+    match (to, format.table()) {
+        (Some((path, format)), _) => {
+            results.note_renamed();
+            output_file::write_table(path, format, &schema, &results.columns, |write| {
+                source.for_each_batch(limit, &mut |batch| {
+                    let predictions = predictor.predict(&batch.texts)?;
+                    write(&batch, &results.values(&predictions))
+                })
+            })?;
+            let rows = pluralize(predictor.counts.examples, "row");
+            message(format!("{}: {rows}", path.display()));
+        }
+        (None, Some(format)) if matches!(source, TextSource::Table(..)) => {
+            results.note_renamed();
+            let table = TextTable::new(format, &schema.columns, &results.columns);
+            let print = |text: &str| match format {
+                TableFormat::Jsonl if text.is_empty() => Ok(()),
+                TableFormat::Jsonl => print_json_lines(text),
+                _ => print_data(text),
+            };
+            print(&table.header()?)?;
+            source.for_each_batch(limit, &mut |batch| {
+                let predictions = predictor.predict(&batch.texts)?;
+                print(&table.rows(&batch, &results.values(&predictions))?)
+            })?;
+        }
+        _ => {
+            let writer = Writer::new(classifier, &columns, format, top);
+            writer.write_header(classifier)?;
+            source.for_each_batch(limit, &mut |batch| {
+                let predictions = predictor.predict(&batch.texts)?;
+                writer.write(&batch.texts, &predictions)
+            })?;
         }
     }
-    check.finish();
-    counts.note();
-    if lines.invalid() > 1 {
-        note(format!("{} lines are not valid UTF-8", group_digits(lines.invalid())));
-    }
+    predictor.counts.note();
     Ok(SUCCESS)
+}
+
+/// Classifies texts, and counts those of which the model knows nothing.
+struct Predictor<'a> {
+    classifier: &'a Classifier,
+    batch_size: usize,
+    /// Number of classes of each prediction.
+    top: usize,
+    counts: Counts,
+}
+
+impl Predictor<'_> {
+    /// Classifies examples. `texts` has the texts of each column.
+    fn predict(&mut self, texts: &[Vec<String>]) -> anyhow::Result<Vec<Prediction>> {
+        let examples = texts[0].len();
+        if examples == 0 {
+            return Ok(Vec::new());
+        }
+        let encoded = self.classifier.encode(texts)?;
+        let predictions = self.classifier.predict_encoded(&encoded, self.batch_size, self.top)?;
+        let is_empty =
+            |example: &usize| texts.iter().any(|texts| texts[*example].trim().is_empty());
+        let empty = (0..examples).filter(is_empty).count();
+        let unknown = self.classifier.unknown_examples(&encoded).saturating_sub(empty);
+        self.counts.add(Counts { examples, empty, unknown });
+        Ok(predictions)
+    }
+}
+
+/// Predictions as columns of a table.
+struct ResultColumns {
+    columns: Vec<TableColumn>,
+    /// Names of those that have the prefix.
+    renamed: Vec<String>,
+    /// Labels of the classes that have a column.
+    classes: Vec<String>,
+}
+
+impl ResultColumns {
+    fn new(labels: &[String], has_classes: bool, schema: &TableSchema) -> Self {
+        let classes = if has_classes { labels.to_vec() } else { Vec::new() };
+        let wanted = ["label", "probability"].into_iter().chain(classes.iter().map(String::as_str));
+        let wanted: Vec<&str> = wanted.collect();
+        let names = unique_names(&wanted, PREFIX, &schema.columns);
+        let renamed = names.iter().filter(|name| !wanted.contains(&name.as_str())).cloned();
+        let renamed = renamed.collect();
+        let kinds = [Kind::Text].into_iter().chain(std::iter::repeat(Kind::Number));
+        let columns = names.into_iter().zip(kinds).map(|(name, kind)| TableColumn::new(name, kind));
+        Self { columns: columns.collect(), renamed, classes }
+    }
+
+    /// Notes which columns have other names than usual.
+    fn note_renamed(&self) {
+        if !self.renamed.is_empty() {
+            let names = join_names(&self.renamed);
+            note(format!(
+                "the table has columns with the names of new ones, which are named {names}"
+            ));
+        }
+    }
+
+    fn values(&self, predictions: &[Prediction]) -> Vec<Values> {
+        let labels = predictions.iter().map(|prediction| prediction.label.clone());
+        let probabilities = predictions.iter().map(|prediction| Some(prediction.probability));
+        let mut values =
+            vec![Values::Texts(labels.collect()), Values::Numbers(probabilities.collect())];
+        values.extend(self.classes.iter().map(|label| {
+            let probability = |prediction: &Prediction| {
+                let class = prediction.classes.iter().find(|class| class.label == *label);
+                class.map(|class| class.probability)
+            };
+            Values::Numbers(predictions.iter().map(probability).collect())
+        }));
+        values
+    }
 }
 
 /// Numbers of examples.
@@ -174,20 +285,6 @@ impl Counts {
     }
 }
 
-/// Opens the file with texts, or stdin.
-fn lines(
-    path: &Path,
-    decoding: Decoding,
-    columns: &TextColumns,
-    ahead: usize,
-) -> anyhow::Result<TextLines> {
-    if is_stdin(path) && io::stdin().is_terminal() {
-        let what = if columns.is_single() { "texts" } else { "JSON objects" };
-        message(format!("reading {what} from the terminal, one per line; press Ctrl-D to end"));
-    }
-    TextLines::open(path, decoding, ahead)
-}
-
 /// Prints predictions in a format.
 struct Writer<'a> {
     /// The labels as they are shown in text.
@@ -201,7 +298,29 @@ struct Writer<'a> {
     labels: &'a [String],
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(
+        classifier: &'a Classifier,
+        columns: &'a TextColumns,
+        format: OutputFormat,
+        top: usize,
+    ) -> Self {
+        // Scripts need whole labels.
+        let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
+        let labels = shorten_names(classifier.labels().iter().map(String::as_str), label_width);
+        if format == OutputFormat::Text && !labels.key.is_empty() {
+            message(&labels.key);
+        }
+        Self {
+            width: labels.names.iter().map(|label| display_width(label)).max().unwrap_or(0),
+            names: classifier.labels().iter().cloned().zip(labels.names).collect(),
+            columns,
+            format,
+            top,
+            labels: classifier.labels(),
+        }
+    }
+
     /// Prints the names of the columns, for formats that need them.
     fn write_header(&self, classifier: &Classifier) -> anyhow::Result<()> {
         let columns = classifier.inputs().columns().into_iter().map(Column::key);
@@ -233,34 +352,21 @@ impl Writer<'_> {
         fields
     }
 
-    /// Classifies and prints examples. `texts` has the texts of each column. Returns their numbers.
-    fn write(
-        &self,
-        classifier: &Classifier,
-        texts: &[Vec<String>],
-        batch_size: usize,
-    ) -> anyhow::Result<Counts> {
-        let examples = texts[0].len();
-        if examples == 0 {
-            return Ok(Counts::default());
+    /// Prints predictions. `texts` has the texts of each column.
+    fn write(&self, texts: &[Vec<String>], predictions: &[Prediction]) -> anyhow::Result<()> {
+        if predictions.is_empty() {
+            return Ok(());
         }
         let mut out = String::new();
-        let encoded = classifier.encode(texts)?;
-        let predictions = classifier.predict_encoded(&encoded, batch_size, self.top)?;
         for (index, prediction) in predictions.iter().enumerate() {
             let texts: Vec<&str> = texts.iter().map(|texts| texts[index].as_str()).collect();
             out += &self.row(&texts, prediction)?;
         }
         match self.format {
             OutputFormat::Text => print_wrapped(&out),
-            OutputFormat::Tsv | OutputFormat::Csv => print_data(&out),
             OutputFormat::Jsonl => print_json_lines(&out),
-        }?;
-        let is_empty =
-            |example: &usize| texts.iter().any(|texts| texts[*example].trim().is_empty());
-        let empty = (0..examples).filter(is_empty).count();
-        let unknown = classifier.unknown_examples(&encoded).saturating_sub(empty);
-        Ok(Counts { examples, empty, unknown })
+            OutputFormat::Tsv | OutputFormat::Csv | OutputFormat::Parquet => print_data(&out),
+        }
     }
 
     /// Formats the prediction of an example in the format of the output.
@@ -268,7 +374,9 @@ impl Writer<'_> {
         match self.format {
             OutputFormat::Text => Ok(self.text_row(texts, prediction)),
             OutputFormat::Tsv => Ok(tsv_record(&self.record(texts, prediction))),
-            OutputFormat::Csv => csv_record(&self.record(texts, prediction)),
+            OutputFormat::Csv | OutputFormat::Parquet => {
+                csv_record(&self.record(texts, prediction))
+            }
             OutputFormat::Jsonl => self.json_row(texts, prediction),
         }
     }

@@ -145,7 +145,8 @@ struct DirectionStates {
 /// Runs the command.
 pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     threads::set_count(None)?;
-    let model = SavedModel::from(Checkpoint::open(&args.checkpoint)?);
+    let overrides = &args.texts.set.overrides;
+    let model = SavedModel::from(Checkpoint::open_with(&args.checkpoint, overrides)?);
     let checkpoint = &model.members[0];
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;

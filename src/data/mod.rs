@@ -26,9 +26,13 @@ pub use data_splits::DataSplits;
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
+#[cfg(feature = "parquet")]
+pub use formats::ParquetFile;
+#[cfg(not(feature = "parquet"))]
+pub use formats::WITHOUT_PARQUET;
 pub use formats::{
-    DataFile, Recognizer, Rows, expand_pattern, format_of, json_object, json_text, limits,
-    read_texts, spelled,
+    Cell, DataFile, Recognizer, Record, RecordColumns, Rows, expand_pattern, format_of,
+    json_object, json_text, limits, read_records, read_texts, spelled,
 };
 pub use load::{TrainingData, load, load_split, load_training, training_overlap};
 pub use source::{Source, TextHash};

@@ -308,14 +308,15 @@ fn label_names_replace_labels() {
 #[test]
 fn data_files_with_labels_are_not_read_as_texts() {
     let dir = TestDir::with_run()
-        .file("t.jsonl", "{\"text\": \"n1 pos2\", \"label\": \"pos\"}\n")
+        .file("table.txt", "text,label\nn1 pos2,pos\n")
+        .file("object.txt", "{\"text\": \"n1 pos2\", \"label\": \"pos\"}\n")
         .file("t.txt", "__label__pos n1 pos2\n")
-        .file("t.tsv", "n1 pos2\tpos\n");
+        .file("tabs.txt", "n1 pos2\tpos\n");
     for (file, found) in [
-        ("test.csv", "the header of a table with the column text"),
-        ("t.jsonl", "a JSON object with the key \"text\""),
+        ("table.txt", "the header of a table with the column text"),
+        ("object.txt", "a JSON object with the key \"text\""),
         ("t.txt", "a fastText line with a label"),
-        ("t.tsv", "a row of a table with the label \"pos\""),
+        ("tabs.txt", "a row of a table with the label \"pos\""),
     ] {
         let expected = format!("{file}:1: expected a text on each line, found {found}; ");
         let command = format!("evaluate run/best --data {file}");
@@ -328,7 +329,7 @@ fn data_files_with_labels_are_not_read_as_texts() {
     }
     dir.lstmtext("evaluate run --data test.csv").assert().success();
     let dir = dir.file("other.csv", "review,sentiment\nn1 pos2,1\n");
-    let done = dir.lstmtext("predict run --file other.csv").assert().success();
+    let done = dir.lstmtext("predict run --file other.csv --file-format text").assert().success();
     let note = "note: other.csv: each whole line is read as a text";
     assert_eq!(stderr(&done).matches(note).count(), 1);
     // In arguments, and in a line behind the first, a text can be anything.
@@ -337,7 +338,7 @@ fn data_files_with_labels_are_not_read_as_texts() {
     later.write_stdin("a text\ntext,label\n").assert().success();
 }
 
-/// A table is recognized by its labels too, and the advised command reads it.
+/// A table is recognized by its labels too, and the advised commands read it.
 #[test]
 fn tables_with_known_labels_are_not_read_as_texts() {
     let dir = TestDir::with_run();
@@ -352,18 +353,18 @@ fn tables_with_known_labels_are_not_read_as_texts() {
              --set data.label_column=2",
         ),
         (
-            "header.csv",
+            "header.txt",
             "review,my y\n\"n1, pos2\",pos\nn3 neg1,neg\n",
             2,
             "a row of a table with the label \"pos\"",
-            columns,
+            &format!(" --set data.format=csv --set {columns}"),
         ),
         (
-            "keys.ndjson",
+            "keys.txt",
             "{\"review\": \"n1 pos2\", \"my y\": \"pos\"}\n",
             1,
             "a JSON object with the label \"pos\"",
-            columns,
+            &format!(" --set data.format=jsonl --set {columns}"),
         ),
         (
             "blank.txt",
@@ -384,6 +385,13 @@ fn tables_with_known_labels_are_not_read_as_texts() {
             command.env("COLUMNS", "1000");
             assert_fails(command, 1, &[&expected, &advice]);
         }
+        let mut advised = dir.lstmtext(&format!("predict run --file {name}"));
+        let message = stderr(&advised.env("COLUMNS", "1000").assert().code(1));
+        let (_, options) = message.split_once("to classify the rows of a table, add").unwrap();
+        let (options, _) = options.split_once(';').unwrap();
+        let predict = format!("'{BINARY}' predict run --file {name} {options}");
+        let mut bash = assert_cmd::Command::new("bash");
+        bash.args(["-c", &predict]).current_dir(dir.path("")).envs(ENVIRONMENT).assert().success();
         let mut piped = dir.lstmtext("predict run");
         piped.write_stdin(content);
         // The first line may have been answered before the second one came.
@@ -412,7 +420,6 @@ fn prose_with_commas_is_read_as_texts() {
     // A file of texts with a header has no labels.
     let dir = dir.file("header.txt", "text\nn1 pos2\n");
     let command = dir.lstmtext("predict run --file header.txt");
-    let expected =
-        "found the header of a table with the column text; pass a file with the texts alone";
+    let expected = "found the header of a table with the column text; to classify the rows of a table, add --file-format";
     assert_fails(command, 1, &[expected]);
 }

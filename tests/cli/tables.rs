@@ -1,8 +1,10 @@
-//! Data in Parquet files and JSON arrays.
+//! Tables: data in Parquet files and JSON arrays, and predictions in tables.
 
 use std::fs;
 
-use crate::common::{TestDir, assert_fails, checkout, csv, examples, stderr, stdout_json};
+use crate::common::{
+    TestDir, assert_fails, checkout, csv, examples, stderr, stdout, stdout_json, stdout_json_lines,
+};
 
 const TRAIN: &str = "train --set train.epochs=8 --out run";
 
@@ -78,4 +80,276 @@ fn json_arrays_and_several_files_equal_a_single_file() {
         message.contains("part-3.json, row 2: expected a key \"label\", found text"),
         "{message}"
     );
+}
+
+/// A table whose columns have all types, in each format.
+fn with_tables() -> TestDir {
+    TestDir::with_run()
+        .file("t.csv", "id,text,label,note\n1,\"n1 pos2, n3\",pos,\n2,neg1 n4,neg,\"two\nlines\"\n")
+        .file("t.tsv", "id\ttext\tlabel\tnote\n1\tn1 pos2, n3\tpos\t\n2\tneg1 n4\tneg\ttwo lines\n")
+        .file(
+            "t.jsonl",
+            "{\"id\": 1, \"text\": \"n1 pos2, n3\", \"more\": [1.50, null]}\n\n\
+             {\"note\": null, \"text\": \"neg1 n4\", \"id\": 2.5, \"flag\": true}\n",
+        )
+        .file(
+            "t.json",
+            "[{\"id\": 1, \"text\": \"n1 pos2, n3\"}, {\"id\": 2, \"text\": \"neg1 n4\"}]",
+        )
+}
+
+fn rows(csv: &str) -> Vec<Vec<String>> {
+    let reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(csv.as_bytes());
+    let row =
+        |row: ::csv::Result<::csv::StringRecord>| row.unwrap().iter().map(str::to_owned).collect();
+    reader.into_records().map(row).collect()
+}
+
+#[test]
+fn predictions_are_added_to_all_columns_of_a_table() {
+    let dir = with_tables();
+    let line = "predict run --file t.csv --to out/p.csv --probabilities";
+    let done = dir.lstmtext(line).assert().success().stdout("");
+    let notes = stderr(&done);
+    assert!(notes.contains("which are named predicted_label\n"), "{notes}");
+    assert!(notes.contains("out/p.csv: 2 rows"), "{notes}");
+    let [header, first, second] = &rows(&dir.read("out/p.csv"))[..] else { panic!("3 rows") };
+    let expected = ["id", "text", "label", "note", "predicted_label", "probability", "neg", "pos"];
+    assert_eq!(header, &expected);
+    assert_eq!(&first[..5], ["1", "n1 pos2, n3", "pos", "", "pos"]);
+    assert_eq!(&second[..5], ["2", "neg1 n4", "neg", "two\nlines", "neg"]);
+    let number = |row: &[String], index: usize| row[index].parse::<f64>().unwrap();
+    assert_eq!((&first[5], &second[5]), (&first[7], &second[6]));
+    assert!((number(first, 6) + number(first, 7) - 1.0).abs() < 1e-5);
+    // The same predictions in every format, and on stdout.
+    let printed = dir.lstmtext("predict run --file t.csv --format csv --probabilities");
+    assert_eq!({ printed }.assert().success().get_output().stdout, dir.bytes("out/p.csv"));
+    dir.lstmtext("predict run --file t.tsv --to p.tsv").assert().success();
+    let line = format!("1\tn1 pos2, n3\tpos\t\tpos\t{}", first[5]);
+    assert_eq!(dir.read("p.tsv").lines().nth(1).unwrap(), line);
+    for file in ["t.jsonl", "t.json"] {
+        dir.lstmtext(&format!("predict run --file {file} --to p.jsonl")).assert().success();
+        let [first_object, second_object] = &dir.json_lines("p.jsonl")[..] else {
+            panic!("2 rows")
+        };
+        assert_eq!(
+            (&first_object["label"], &second_object["label"]),
+            (&"pos".into(), &"neg".into())
+        );
+        let probability = first_object["probability"].as_f64().unwrap();
+        assert_eq!(format!("{probability:.6}"), first[5]);
+    }
+}
+
+#[test]
+fn json_values_keep_their_spelling_and_order() {
+    let dir = with_tables();
+    dir.lstmtext("predict run --file t.jsonl --to p.jsonl").assert().success();
+    let written = dir.read("p.jsonl");
+    let lines: Vec<&str> = written.lines().collect();
+    let first =
+        "{\"id\": 1, \"text\": \"n1 pos2, n3\", \"more\": [1.50, null], \"label\": \"pos\", ";
+    assert!(lines[0].starts_with(first), "{written}");
+    let second =
+        "{\"id\": 2.5, \"text\": \"neg1 n4\", \"note\": null, \"flag\": true, \"label\": \"neg\", ";
+    assert!(lines[1].starts_with(second), "{written}");
+    dir.lstmtext("predict run --file t.jsonl --to p.csv").assert().success();
+    let [header, first, second] = &rows(&dir.read("p.csv"))[..] else { panic!("3 rows") };
+    assert_eq!(&header[..5], ["id", "text", "more", "note", "flag"]);
+    assert_eq!(&first[..5], ["1", "n1 pos2, n3", "[1.50, null]", "", ""]);
+    assert_eq!(&second[..5], ["2.5", "neg1 n4", "", "", "true"]);
+}
+
+#[test]
+fn the_column_of_the_texts_can_have_another_name() {
+    let dir = TestDir::with_run()
+        .file("r.csv", "review;stars\nn1 pos2, n3;5\nneg1;1\n")
+        .file("r.txt", "review;stars\nn1 pos2, n3;5\nneg1;1\n")
+        .file("bare.csv", "pos2 n1,5\nneg1,1\n");
+    let message = "r.csv:1: expected a column \"text\", found review, stars";
+    let remedy = "pass --text COLUMN to name the column of the text";
+    assert_fails(dir.lstmtext("predict run --file r.csv"), 1, &[message, remedy]);
+    let expected = dir.lstmtext("predict run --file r.csv --text review").assert().success();
+    let expected = stdout(&expected);
+    assert_eq!(expected.lines().count(), 2);
+    let mut piped = dir.lstmtext("predict run --file - --file-format csv --text review");
+    let piped = stdout(&piped.write_stdin(dir.bytes("r.csv")).assert().success());
+    let lines = dir.lstmtext("predict run --file r.txt --file-format csv --text review");
+    assert_eq!((&piped, &stdout(&{ lines }.assert().success())), (&expected, &expected));
+    let line = "predict run --file bare.csv --set data.header=false --set data.text_column=1 \
+                --set data.label_column=2 --format csv";
+    let done = stdout(&dir.lstmtext(line).assert().success());
+    assert!(done.starts_with("column_1,column_2,label,probability\npos2 n1,5,pos,0."), "{done}");
+    let two = "predict run --file r.csv --text review --text stars";
+    assert_fails(
+        dir.lstmtext(two),
+        2,
+        &["--text: the model has the text columns text; name a column"],
+    );
+    let lines = "predict run --file r.txt --text review";
+    assert_fails(
+        dir.lstmtext(lines),
+        2,
+        &["\"r.txt\" is read as lines of text", "--file-format csv"],
+    );
+}
+
+#[test]
+fn a_broken_row_is_located_and_nothing_is_written() {
+    let dir = TestDir::with_run()
+        .file("p.csv", "old")
+        .file("wide.csv", "id,text\n1,pos1\n2,neg1,x\n3,pos1\n")
+        .file("open.csv", "id,text\n1,pos1\n2,\"neg1\n")
+        .file("latin.csv", b"id,text\n1,pos1\n2,caf\xE9\n")
+        .file("none.jsonl", "{\"text\": \"pos1\"}\n{\"body\": \"x\"}\n")
+        .file("null.jsonl", "{\"text\": \"pos1\"}\n{\"text\": null}\n")
+        .file("cut.json", "[{\"text\": \"pos1\"},\n{\"text\": \"neg1\"")
+        .file("twice.csv", "id,id,text\n1,2,pos1\n")
+        .file("a-1.csv", "id,text\n1,pos1\n")
+        .file("a-2.csv", "text,id\npos1,1\n");
+    for (file, message) in [
+        ("wide.csv", "wide.csv:3: expected 2 columns as in the header, found 3\n"),
+        ("open.csv", "open.csv:3: unclosed quote"),
+        (
+            "latin.csv",
+            "latin.csv:3: column 2 is not valid UTF-8; it is most likely WINDOWS-1252: pass --encoding windows-1252\n",
+        ),
+        ("none.jsonl", "none.jsonl:2: expected a key \"text\", found body; pass --text COLUMN"),
+        ("null.jsonl", "null.jsonl:2: \"text\" must be a string"),
+        ("cut.json", "cut.json: the array does not end after row 1"),
+        ("twice.csv", "twice.csv:1: two columns are named \"id\"; rename one of them"),
+        ("a-*.csv", "a-2.csv:1: the columns differ from those of the files before"),
+        ("b-*.csv", "no file matches \"b-*.csv\""),
+    ] {
+        let command = dir.lstmtext(&format!("predict run --file {file} --to p.csv"));
+        assert_fails(command, 1, &[message]);
+        assert_eq!(dir.read("p.csv"), "old");
+    }
+    let names = dir.names(".");
+    assert!(!names.iter().any(|name| name.ends_with(".tmp")), "{names:?}");
+    for (line, message) in [
+        ("--file wide.csv --to p.xlsx", "must end in .csv, .tsv, .jsonl or .parquet"),
+        ("--file wide.csv --to p.csv --format text", "must end in .csv"),
+        ("--file wide.csv --format parquet", "name the file with --to"),
+        ("--file wide.csv --to wide.csv", "would overwrite the input"),
+        ("pos1 --text review", "--text"),
+        ("--file wide.csv --top 2 --probabilities", "--top"),
+    ] {
+        assert_fails(dir.lstmtext(&format!("predict run {line}")), 2, &[message]);
+    }
+}
+
+#[test]
+fn lines_and_arguments_can_be_written_as_a_table() {
+    let dir = TestDir::with_run().file("texts.txt", "pos1, n1\n\nneg1\n");
+    dir.lstmtext("predict run --file texts.txt --to p.csv").assert().success();
+    let read = rows(&dir.read("p.csv"));
+    let texts: Vec<&str> = read.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(texts, ["text", "pos1, n1", "", "neg1"]);
+    dir.lstmtext("predict run pos1 --to p.jsonl").assert().success();
+    assert_eq!(dir.json_lines("p.jsonl")[0]["text"], "pos1");
+    let empty = dir.lstmtext("predict run --to p.csv").write_stdin("").assert().success();
+    assert!(stderr(&empty).contains("p.csv: 0 rows"), "{}", stderr(&empty));
+    assert_eq!(dir.read("p.csv"), "text,label,probability\n");
+    let dir = dir.file("empty.csv", "id,text\n");
+    dir.lstmtext("predict run --file empty.csv --to p.csv").assert().success();
+    assert_eq!(dir.read("p.csv"), "id,text,label,probability\n");
+}
+
+#[test]
+fn other_commands_read_tables_and_stdin_too() {
+    let dir = with_tables();
+    for command in ["explain run --json", "states run --json"] {
+        let texts = |line: &str, stdin: &[u8]| -> Vec<String> {
+            let mut command = dir.lstmtext(&format!("{command} {line}"));
+            let done = stdout_json(&command.write_stdin(stdin).assert().success());
+            let text = |each: &serde_json::Value| {
+                let text = each.get("text").or_else(|| each["inputs"][0].get("text"));
+                text.map_or_else(|| each.to_string(), |text| text.as_str().unwrap().to_owned())
+            };
+            done.as_array().unwrap().iter().map(text).collect()
+        };
+        let of_lines = texts("", b"n1 pos2, n3\nneg1 n4\n");
+        assert_eq!(of_lines.len(), 2, "{command}");
+        for file in ["t.csv", "t.tsv", "t.jsonl", "t.json"] {
+            assert_eq!(texts(&format!("--file {file}"), b""), of_lines, "{command} {file}");
+        }
+        let parts: Vec<&str> = command.split(' ').collect();
+        let nothing = dir.lstmtext(&format!("{} {}", parts[0], parts[1]));
+        assert_fails(nothing, 2, &["no text given"]);
+    }
+}
+
+#[test]
+fn several_text_columns_are_read_by_name() {
+    let dir = TestDir::new();
+    let rows: String = (0..60)
+        .map(|row| {
+            let word = ["neg", "pos"][row % 2];
+            format!("{row},{word}1 n{},n{},{word}\n", row % 7, row % 5)
+        })
+        .collect();
+    let dir = dir.file("train.csv", format!("id,a,b,label\n{rows}")).file(
+        "two.yaml",
+        "data: {train: train.csv}\ninputs: {a: {}, b: {}}\n\
+         model: {embedding: {size: 4}, lstm: {units: 4}}\ntrain: {epochs: 2}\n",
+    );
+    dir.train("two.yaml --out run");
+    let dir = dir.file("new.csv", "x,y,id\nn1,pos1,7\n");
+    dir.lstmtext("predict run --file train.csv --to p.csv").assert().success();
+    let message = "expected a column \"a\", found x, y, id";
+    assert_fails(dir.lstmtext("predict run --file new.csv"), 1, &[message]);
+    let line = "predict run --file new.csv --text y --text x --format jsonl";
+    let swapped = stdout_json(&dir.lstmtext(line).assert().success());
+    let direct = dir.lstmtext("predict run --format jsonl --input a=pos1 --input b=n1");
+    let direct = stdout_json(&{ direct }.assert().success());
+    assert_eq!(swapped["probability"], direct["probability"]);
+    assert_eq!(swapped["x"], "n1");
+}
+
+/// Writes Parquet files and reads them again.
+#[cfg(feature = "parquet")]
+#[test]
+fn predictions_are_read_from_and_written_to_parquet_files() {
+    let dir = with_hub_files();
+    dir.lstmtext(&format!("{TRAIN} hub.yaml")).assert().success();
+    let test = "predict run --file data/test-*.parquet";
+    dir.lstmtext(&format!("{test} --to p.parquet --probabilities")).assert().success();
+    let show = "predict run --file p.parquet --format jsonl";
+    let lines = stdout_json_lines(&dir.lstmtext(show).assert().success());
+    assert_eq!(lines.len(), 60);
+    for (row, line) in lines.iter().enumerate() {
+        assert_eq!(line["idx"], row);
+        assert_eq!(line["image"]["bytes"], "89");
+        assert_eq!(line["created"], "2023-11-14T22:13:20Z");
+        assert_eq!(line["predicted_label"], ["neg", "pos"][row % 2]);
+        assert_eq!(line["predicted_predicted_label"], line["predicted_label"]);
+        assert_eq!(line["predicted_probability"], line["probability"]);
+        assert!(line["pos"].is_number() && line["label"].is_number(), "{line}");
+    }
+    assert_eq!(lines[0]["entities"][0]["type"], "w");
+    // A table without types gets those of all its values.
+    let dir = dir.file(
+        "t.jsonl",
+        "{\"text\": \"pos1\", \"n\": 1, \"x\": 1, \"b\": true, \"m\": 1}\n\
+         {\"text\": \"neg1\", \"n\": null, \"x\": 0.5, \"m\": \"a\"}\n",
+    );
+    dir.lstmtext("predict run --file t.jsonl --to t.parquet").assert().success();
+    let show = "predict run --file t.parquet --format jsonl";
+    let [first, second] = &stdout_json_lines(&dir.lstmtext(show).assert().success())[..] else {
+        panic!("two rows")
+    };
+    let values = |row: &serde_json::Value| ["n", "x", "b", "m"].map(|name| row[name].to_string());
+    assert_eq!(values(first), ["1", "1.0", "true", "\"1\""]);
+    assert_eq!(values(second), ["null", "0.5", "null", "\"a\""]);
+    let fixture = checkout().join("tests/parquet/types.parquet");
+    let nulls = format!("predict run --text large --file {}", fixture.display());
+    assert_fails(dir.lstmtext(&nulls), 1, &["types.parquet, row 3: the column \"large\" is null"]);
+    let lists = format!("predict run --text lists --file {}", fixture.display());
+    assert_fails(dir.lstmtext(&lists), 1, &["the column \"lists\" has lists, expected strings"]);
+    let view = format!("predict run --text view --to v.csv --file {}", fixture.display());
+    dir.lstmtext(&view).assert().success();
+    let written = dir.read("v.csv");
+    assert!(written.starts_with("large,view,dictionary,integers,bool,"), "{written}");
+    assert_eq!(written.lines().count(), 5);
 }

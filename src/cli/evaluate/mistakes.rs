@@ -6,11 +6,11 @@ use std::str::FromStr;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use crate::cli::records::{csv_record, tsv_record};
 use crate::config::{Column, Config};
 use crate::data::Examples;
 use crate::evaluation::Predictions;
 use crate::io::replace::write_output;
+use crate::tables::records::{csv_record, tsv_record};
 
 /// Output file. Its extension determines the format.
 #[derive(Clone, Debug)]

@@ -108,7 +108,7 @@ impl Color {
 /// Runs the command.
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
-    let model = SavedModel::open(&args.checkpoint, &[])?;
+    let model = SavedModel::open(&args.checkpoint, &args.texts.set.overrides)?;
     if let Some(HtmlFile(path)) = &args.html {
         output_file::check("--html", path, model.config(), args.texts.file.as_deref())?;
     }

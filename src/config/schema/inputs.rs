@@ -143,6 +143,22 @@ impl Inputs {
         self.list.iter().map(indices).collect()
     }
 
+    /// Returns a copy of the inputs that reads other columns, given in the order of [`Inputs::columns`]; `None`
+    /// if their number is another, or two are the same.
+    pub fn with_columns(&self, columns: &[Column]) -> Option<Self> {
+        let names: HashSet<&Column> = columns.iter().collect();
+        let own = self.columns();
+        if names.len() != columns.len() || own.len() != columns.len() {
+            return None;
+        }
+        let others: HashMap<&Column, &Column> = own.into_iter().zip(columns).collect();
+        let mut inputs = self.clone();
+        for column in inputs.list.iter_mut().flat_map(|input| &mut input.columns.0) {
+            *column = (*others.get(column)?).clone();
+        }
+        Some(inputs)
+    }
+
     /// Returns a copy of the inputs in which all embeddings are trainable, so that they get gradients.
     pub fn with_trainable_embeddings(&self) -> Self {
         let mut inputs = self.clone();

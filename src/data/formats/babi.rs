@@ -39,7 +39,7 @@ enum Line<'a> {
 /// Reads the file `path` into `sink`.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let header = COLUMNS.map(str::to_owned);
-    let layout = Layout::find(Some(&header), config, sink.inputs)
+    let layout = Layout::find(Some(&header), config, sink.inputs, true)
         .map_err(|message| anyhow!("{}: {message}", path.display()))?;
     let mut story = Story::default();
     for_each_line(path, config, |line, bytes| {

@@ -30,7 +30,7 @@ pub fn read(
 ) -> anyhow::Result<()> {
     let mut reader = Reader {
         lines: Lines::new(path, open_data(path, config)?),
-        table: Table::new(config, sink.inputs),
+        table: Table::new(config, sink),
         config,
         delimiter,
         limit: limits(config).line,

@@ -34,6 +34,7 @@ impl Dialect {
         format: Format,
         config: &DataConfig,
         inputs: &Inputs,
+        needs_label: bool,
     ) -> anyhow::Result<Self> {
         let is_quoted = match config.quoting {
             Quoting::Auto => format == Format::Csv,
@@ -46,7 +47,7 @@ impl Dialect {
             Delimiter::Auto if config.has_first_rules() => b',',
             Delimiter::Auto => {
                 let sample = sample(path, config)?;
-                delimiter_of(&sample, is_quoted, |rows| fits(rows, config, inputs))
+                delimiter_of(&sample, is_quoted, |rows| fits(rows, config, inputs, needs_label))
             }
         };
         Ok(Self { delimiter, is_quoted })
@@ -101,13 +102,14 @@ pub fn fields(row: &csv::ByteRecord) -> Vec<String> {
 
 /// Returns true if the configured columns are in the header, or without one, if all rows have the same
 /// number of columns, the configured ones among them.
-fn fits(rows: &[Vec<String>], config: &DataConfig, inputs: &Inputs) -> bool {
+fn fits(rows: &[Vec<String>], config: &DataConfig, inputs: &Inputs, needs_label: bool) -> bool {
     let Some(first) = rows.first() else { return false };
     if config.header {
         let header: Vec<&[u8]> = first.iter().map(String::as_bytes).collect();
-        return Layout::find(Some(&header_names(&header, config)), config, inputs).is_ok();
+        let header = header_names(&header, config);
+        return Layout::find(Some(&header), config, inputs, needs_label).is_ok();
     }
-    let Ok(layout) = Layout::find(None, config, inputs) else { return false };
+    let Ok(layout) = Layout::find(None, config, inputs, needs_label) else { return false };
     // The last one may be incomplete.
     let complete = if rows.len() > 2 { &rows[..rows.len() - 1] } else { rows };
     layout.min_width() <= first.len() && complete.iter().all(|row| row.len() == first.len())
@@ -123,7 +125,8 @@ mod tests {
         let config = config::parse(&yaml, "test", &[]).unwrap().config;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let dialect = Dialect::of(file.path(), Format::Csv, &config.data, &config.inputs).unwrap();
+        let dialect = Dialect::of(file.path(), Format::Csv, &config.data, &config.inputs, true);
+        let dialect = dialect.unwrap();
         char::from(dialect.delimiter)
     }
 

@@ -43,7 +43,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 bail!("{}: {}", file.display(), limit.exceeded("the file"));
             }
             let row = String::from_utf8(bytes)
-                .map(|text| Some(Row { texts: vec![text], label: label.clone() }))
+                .map(|text| Some(Row::new(vec![text], label.clone())))
                 .map_err(|_| not_utf8(format_args!("\"{}\"", file.display())));
             sink.text_file = Some(file);
             sink.add(0, row)?;

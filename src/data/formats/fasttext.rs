@@ -36,6 +36,6 @@ fn parse(bytes: &[u8], first_rules: bool) -> Result<Row, String> {
             "found more than one label, the second in {:?}; a text can have only one",
             excerpt(word)
         )),
-        None => Ok(Row { texts: vec![text.to_owned()], label: label.to_owned() }),
+        None => Ok(Row::new(vec![text.to_owned()], label.to_owned())),
     }
 }

@@ -5,14 +5,16 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::anyhow;
+use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::json_array::for_each_element;
 use super::lines::for_each_line;
+use super::record::Cell;
 use super::rows::Unit;
-use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
+use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
 use super::table::spelled;
 use crate::config::{Column, DataConfig};
 use crate::text::composed;
@@ -28,11 +30,15 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     };
     let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
     let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
-    let label = key(&config.label_column, "data.label_column")?;
+    let label = match sink.needs_labels() {
+        true => Some(key(&config.label_column, "data.label_column")?),
+        false => None,
+    };
     let spelled = |text: &String| spelled(text, config.has_first_rules()).into_owned();
     let filter = config.filter.iter().map(|(key, value)| (spelled(key), spelled(value)));
     let filter: Vec<(String, String)> = filter.collect();
-    let parse = |bytes: &[u8]| parse(bytes, &texts, &label, &filter, config.has_first_rules());
+    let parse =
+        |bytes: &[u8]| parse(bytes, &texts, label.as_deref(), &filter, config.has_first_rules());
     sink.unit = Unit::Row;
     if for_each_element(path, config, |row, bytes| sink.add(row, parse(bytes)))? {
         return Ok(());
@@ -44,11 +50,11 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     })
 }
 
-/// Parses an object, or returns `None` if the filter excludes it.
+/// Parses an object, or returns `None` if the filter excludes it. Without a label, it keeps all its values.
 fn parse(
     bytes: &[u8],
     texts: &[String],
-    label: &str,
+    label: Option<&str>,
     filter: &[(String, String)],
     first_rules: bool,
 ) -> Result<Option<Row>, String> {
@@ -70,10 +76,15 @@ fn parse(
         }
     }
     let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
-    Ok(Some(Row { texts, label: value(label)? }))
+    let Some(label) = label else {
+        let cells = object.iter().map(|(key, value)| (key.clone(), Cell::of_json(value)));
+        let cells = Cells::Named(cells.collect());
+        return Ok(Some(Row { texts, label: String::new(), cells }));
+    };
+    Ok(Some(Row::new(texts, value(label)?)))
 }
 
-/// Parses a JSON object. Its keys have composed characters (Unicode NFC), and each occurs once. By the
+/// Parses a JSON object. Its keys are in their order, have composed characters (Unicode NFC), and each occurs once. By the
 /// `first_rules`, of lstmtext 0.1, keys are unchanged, and the last of several values counts.
 ///
 /// # Errors
@@ -81,15 +92,15 @@ fn parse(
 pub fn json_object(
     json: &str,
     first_rules: bool,
-) -> serde_json::Result<BTreeMap<String, &RawValue>> {
+) -> serde_json::Result<IndexMap<String, &RawValue>> {
     match first_rules {
-        true => serde_json::from_str(json),
+        true => serde_json::from_str::<BTreeMap<_, _>>(json).map(IndexMap::from_iter),
         false => serde_json::from_str(json).map(|UniqueKeys(object)| object),
     }
 }
 
 /// The raw values of an object whose keys differ.
-struct UniqueKeys<'a>(BTreeMap<String, &'a RawValue>);
+struct UniqueKeys<'a>(IndexMap<String, &'a RawValue>);
 
 impl<'de> Deserialize<'de> for UniqueKeys<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -107,7 +118,7 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut object = BTreeMap::new();
+        let mut object = IndexMap::new();
         while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
             let key = composed(&key).into_owned();
             if object.contains_key(&key) {

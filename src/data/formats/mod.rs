@@ -13,6 +13,7 @@ mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod recognition;
+mod record;
 mod rows;
 mod sink;
 mod table;
@@ -22,8 +23,9 @@ pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;
 #[cfg(feature = "parquet")]
-pub use parquet::{Head, head as parquet_head};
+pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
+pub use record::{Cell, Record};
 pub use rows::{Rows, RowsFile, Unit};
 pub use sink::{excerpt, is_many};
 pub use table::spelled;
@@ -33,10 +35,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use glob::{MatchOptions, Pattern};
 
-use sink::{Sink, TextCallback};
+use sink::{Receiver, RecordCallback, Sink, TextCallback};
 
 use crate::config::{Config, DataConfig, Format};
 use crate::io::input::inner_extension;
+
+/// Reason why Parquet files cannot be used.
+#[cfg(not(feature = "parquet"))]
+pub const WITHOUT_PARQUET: &str = "this program was built without the Cargo feature parquet";
 
 /// Reads a file or directory, or all files that match a pattern, as configured in the data section.
 /// Calls `each` with the texts of every example in order, one text per column of the inputs. `known` has
@@ -51,7 +57,41 @@ pub fn read_rows(
     known: &[String],
     each: TextCallback,
 ) -> anyhow::Result<Rows> {
-    let mut sink = Sink::new(path, config, known, each);
+    Ok(read_with(path, config, known, Receiver::Examples(each))?.rows)
+}
+
+/// Columns of a table that was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecordColumns {
+    /// Their names.
+    pub names: Vec<String>,
+    /// First row that spans suspiciously many lines: file, line and number of lines.
+    pub long_row: Option<(PathBuf, u64, u64)>,
+}
+
+/// Reads a table, or all tables that match a pattern, with all columns. Calls `each` with every row in order.
+/// Labels, if there are any, only serve to recognize rows that a stray quote swallows; `known` has those of the
+/// model. The columns of JSON objects are their keys, which later rows may add to.
+///
+/// # Errors
+/// Returns an error if the table cannot be read or a row is broken, or if `each` fails.
+pub fn read_records(
+    path: &Path,
+    config: &Config,
+    known: &[String],
+    each: RecordCallback,
+) -> anyhow::Result<RecordColumns> {
+    let sink = read_with(path, config, known, Receiver::Records(each))?;
+    Ok(RecordColumns { names: sink.columns.into_iter().collect(), long_row: sink.rows.long_row })
+}
+
+fn read_with<'a>(
+    path: &Path,
+    config: &'a Config,
+    known: &[String],
+    receiver: Receiver<'a>,
+) -> anyhow::Result<Sink<'a>> {
+    let mut sink = Sink::new(path, config, known, receiver);
     for file in expand_pattern(path, config.data.format)? {
         let (path, first) = (file.clone(), sink.rows.len());
         sink.rows.files.push(RowsFile { path, first, unit: Unit::Line });
@@ -65,7 +105,7 @@ pub fn read_rows(
             sink.rows.long_row.get_or_insert((file, line, lines));
         }
     }
-    Ok(sink.rows)
+    Ok(sink)
 }
 
 /// Reads all texts into memory, otherwise like [`read_rows`]: one list per column of the inputs.
@@ -166,7 +206,8 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
     }
     match format {
         Format::Csv | Format::Tsv => {
-            let Dialect { delimiter, is_quoted } = Dialect::of(path, format, config, sink.inputs)?;
+            let Dialect { delimiter, is_quoted } =
+                Dialect::of(path, format, config, sink.inputs, sink.needs_labels())?;
             match is_quoted {
                 true => csv::read(path, delimiter, config, sink),
                 false => table::read_plain(path, delimiter, config, sink),
@@ -176,10 +217,7 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
         #[cfg(feature = "parquet")]
         Format::Parquet => parquet::read(path, config, sink),
         #[cfg(not(feature = "parquet"))]
-        Format::Parquet => bail!(
-            "cannot read \"{}\": this program was built without the Cargo feature parquet",
-            path.display()
-        ),
+        Format::Parquet => bail!("cannot read \"{}\": {WITHOUT_PARQUET}", path.display()),
         Format::Fasttext => fasttext::read(path, config, sink),
         Format::Folder => directory::read(path, config, sink),
         Format::Babi => babi::read(path, config, sink),

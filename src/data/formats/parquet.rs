@@ -7,14 +7,14 @@ use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ::parquet::basic::Compression;
 use anyhow::{Context, anyhow, bail};
-use arrow_array::{Array, ArrayRef, LargeStringArray};
+use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, SchemaRef};
 
 use super::rows::Unit;
 use super::sink::{Sink, excerpt, field_of};
 use super::table::{Layout, spelled};
-use crate::config::DataConfig;
+use crate::config::{Config, DataConfig, Inputs};
 use crate::io::input::{is_compressed, open_file};
 use crate::output::shell::quoted_path;
 
@@ -25,11 +25,11 @@ const ROWS: usize = 1024;
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     sink.unit = Unit::Row;
     let file = ParquetFile::open(path)?;
-    let layout = file.layout(config, sink)?;
+    let layout = file.layout(config, sink.inputs, true)?;
     let filter = layout.filter.iter().map(|(column, _)| *column);
     let columns: Vec<usize> =
-        layout.texts.iter().copied().chain([layout.label]).chain(filter).collect();
-    let mut rows = file.rows(&columns)?;
+        layout.texts.iter().copied().chain(layout.label).chain(filter).collect();
+    let mut rows = file.text_rows(&columns)?;
     while let Some(rows) = rows.next()? {
         for row in 0..rows.count {
             let selected = layout.select(|column| rows.value(column, row));
@@ -55,14 +55,14 @@ pub struct Head {
 /// Returns an error if the file cannot be read.
 pub fn head(path: &Path, count: usize) -> anyhow::Result<Head> {
     let file = ParquetFile::open(path)?;
-    let total = file.builder.metadata().file_metadata().num_rows() as usize;
+    let total = file.rows() as usize;
     let fields = file.schema.fields().iter().enumerate();
     let (columns, names): (Vec<usize>, Vec<String>) = fields
         .filter(|(_, field)| label_fault(field.data_type()).is_none())
         .map(|(index, field)| (index, field.name().clone()))
         .unzip();
     let mut head = Head { names, rows: Vec::new(), count: total };
-    let mut reader = file.rows(&columns)?;
+    let mut reader = file.text_rows(&columns)?;
     while head.rows.len() < count
         && let Some(rows) = reader.next()?
     {
@@ -75,15 +75,19 @@ pub fn head(path: &Path, count: usize) -> anyhow::Result<Head> {
     Ok(head)
 }
 
-/// A Parquet file whose columns are known.
-struct ParquetFile {
+/// A Parquet file.
+pub struct ParquetFile {
     path: PathBuf,
     schema: SchemaRef,
     builder: ParquetRecordBatchReaderBuilder<File>,
 }
 
 impl ParquetFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Opens a file, or the copy of a stream.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be read or is no Parquet file.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         let file = open_file(path)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
             let advice = match is_compressed(path) {
@@ -98,23 +102,73 @@ impl ParquetFile {
         Ok(Self { path: path.to_owned(), schema: builder.schema().clone(), builder })
     }
 
+    /// Columns of the file.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of rows, as the file says.
+    pub fn rows(&self) -> u64 {
+        self.builder.metadata().file_metadata().num_rows().try_into().unwrap_or(0)
+    }
+
+    /// Calls `each` with batches of at most `limit` rows: the texts of each column of the inputs, and all
+    /// columns.
+    ///
+    /// # Errors
+    /// Returns an error if a column cannot be read or a text is null, and the errors of `each`.
+    pub fn for_each_batch(
+        self,
+        config: &Config,
+        limit: usize,
+        each: &mut dyn FnMut(Vec<Vec<String>>, RecordBatch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let layout = self.layout(&config.data, &config.inputs, false)?;
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let mut reader = self.reader(&all, limit)?;
+        while let Some((first, batch)) = reader.next_batch()? {
+            let unreadable = || format!("cannot read \"{}\"", reader.path.display());
+            let mut texts = Vec::new();
+            for column in &layout.texts {
+                let values = texts_of(batch.column(*column)).with_context(unreadable)?;
+                if let Some(row) = (0..values.len()).find(|row| values.is_null(*row)) {
+                    let location = Unit::Row.location(&reader.path, first + row as u64);
+                    bail!("{location}: {}", null_fault(&reader.schema, *column));
+                }
+                texts.push(values.iter().flatten().map(str::to_owned).collect());
+            }
+            each(texts, batch)?;
+        }
+        Ok(())
+    }
+
     /// Finds the columns, and checks their types.
-    fn layout(&self, config: &DataConfig, sink: &Sink) -> anyhow::Result<Layout> {
+    ///
+    /// # Errors
+    /// Returns an error if a column is missing, or has values of another type.
+    pub fn layout(
+        &self,
+        config: &DataConfig,
+        inputs: &Inputs,
+        needs_label: bool,
+    ) -> anyhow::Result<Layout> {
         let located = |message: String| anyhow!("{}: {message}", self.path.display());
         let fields = self.schema.fields().iter();
         let names: Vec<String> = fields
             .map(|field| spelled(field.name(), config.has_first_rules()).into_owned())
             .collect();
-        let layout = Layout::find(Some(&names), config, sink.inputs).map_err(located)?;
+        let layout = Layout::find(Some(&names), config, inputs, needs_label).map_err(located)?;
         let check = |field: String, column: usize, check: fn(&DataType) -> Option<String>| {
             let fault = check(self.schema.field(column).data_type());
             let name = excerpt(&names[column]);
             fault.map_or(Ok(()), |fault| Err(format!("{field}: the column \"{name}\" {fault}")))
         };
-        for (column, index) in sink.inputs.columns().into_iter().zip(&layout.texts) {
-            check(field_of(sink.inputs, column), *index, text_fault).map_err(located)?;
+        for (column, index) in inputs.columns().into_iter().zip(&layout.texts) {
+            check(field_of(inputs, column), *index, text_fault).map_err(located)?;
         }
-        check("data.label_column".to_owned(), layout.label, label_fault).map_err(located)?;
+        if let Some(index) = layout.label.filter(|_| needs_label) {
+            check("data.label_column".to_owned(), index, label_fault).map_err(located)?;
+        }
         for (index, _) in &layout.filter {
             check("data.filter".to_owned(), *index, label_fault).map_err(located)?;
         }
@@ -144,48 +198,69 @@ impl ParquetFile {
     }
 
     /// Reads columns as text.
-    fn rows(self, columns: &[usize]) -> anyhow::Result<RowsReader> {
+    fn text_rows(self, columns: &[usize]) -> anyhow::Result<TextRowsReader> {
         let mut columns = columns.to_vec();
         columns.sort_unstable();
         columns.dedup();
-        self.check_compression(&columns)?;
+        Ok(TextRowsReader { reader: self.reader(&columns, ROWS)?, columns })
+    }
+
+    /// Reads columns, given by their indices in ascending order, `rows` rows at once.
+    fn reader(self, columns: &[usize], rows: usize) -> anyhow::Result<BatchReader> {
+        self.check_compression(columns)?;
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), columns.iter().copied());
-        let reader = self.builder.with_projection(mask).with_batch_size(ROWS).build();
-        let reader = reader.with_context(|| format!("cannot read \"{}\"", self.path.display()))?;
-        Ok(RowsReader { path: self.path, schema: self.schema, columns, reader, read: 0 })
+        let batches = self.builder.with_projection(mask).with_batch_size(rows).build();
+        let batches =
+            batches.with_context(|| format!("cannot read \"{}\"", self.path.display()))?;
+        Ok(BatchReader { path: self.path, schema: self.schema, batches, read: 0 })
     }
 }
 
 /// Reads the rows of a file.
-struct RowsReader {
+struct BatchReader {
     path: PathBuf,
     schema: SchemaRef,
-    /// Indices of the columns that are read, ascending.
-    columns: Vec<usize>,
-    reader: ParquetRecordBatchReader,
+    batches: ParquetRecordBatchReader,
     /// Number of rows so far.
     read: u64,
 }
 
+impl BatchReader {
+    /// Returns the next rows, and the number of the first of them, from 1.
+    fn next_batch(&mut self) -> anyhow::Result<Option<(u64, RecordBatch)>> {
+        let Some(batch) = self.batches.next() else { return Ok(None) };
+        let batch = batch.with_context(|| {
+            format!("cannot read \"{}\" after row {}", self.path.display(), self.read)
+        })?;
+        let first = self.read + 1;
+        self.read += batch.num_rows() as u64;
+        Ok(Some((first, batch)))
+    }
+}
+
+/// Reads some columns as text.
+struct TextRowsReader {
+    reader: BatchReader,
+    /// Indices of the columns, ascending.
+    columns: Vec<usize>,
+}
+
 /// Rows of some columns, as text.
 struct TextRows<'a> {
-    reader: &'a RowsReader,
+    reader: &'a TextRowsReader,
     /// Number of the first row, from 1.
     first: u64,
     count: usize,
     columns: Vec<LargeStringArray>,
 }
 
-impl RowsReader {
+impl TextRowsReader {
     fn next(&mut self) -> anyhow::Result<Option<TextRows<'_>>> {
-        let unreadable = format!("cannot read \"{}\" after row {}", self.path.display(), self.read);
-        let Some(batch) = self.reader.next() else { return Ok(None) };
-        let batch = batch.with_context(|| unreadable.clone())?;
-        let columns = batch.columns().iter().map(texts_of);
-        let columns = columns.collect::<anyhow::Result<_>>().context(unreadable)?;
-        let (first, count) = (self.read + 1, batch.num_rows());
-        self.read += count as u64;
-        Ok(Some(TextRows { reader: self, first, count, columns }))
+        let Some((first, batch)) = self.reader.next_batch()? else { return Ok(None) };
+        let columns = batch.columns().iter().map(texts_of).collect::<anyhow::Result<_>>();
+        let columns =
+            columns.with_context(|| format!("cannot read \"{}\"", self.reader.path.display()))?;
+        Ok(Some(TextRows { reader: self, first, count: batch.num_rows(), columns }))
     }
 }
 
@@ -196,12 +271,13 @@ impl TextRows<'_> {
         let values = index.ok().and_then(|index| self.columns.get(index));
         match values.filter(|values| values.is_valid(row)) {
             Some(values) => Ok(values.value(row)),
-            None => {
-                let name = excerpt(self.reader.schema.field(column).name());
-                Err(format!("the column \"{name}\" is null"))
-            }
+            None => Err(null_fault(&self.reader.reader.schema, column)),
         }
     }
+}
+
+fn null_fault(schema: &SchemaRef, column: usize) -> String {
+    format!("the column \"{}\" is null", excerpt(schema.field(column).name()))
 }
 
 /// Converts strings, numbers and booleans to text.

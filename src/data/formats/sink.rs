@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
+use indexmap::IndexSet;
 
 use super::super::appearance::appearance;
+use super::record::{Cell, Record};
 use super::rows::{Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
@@ -19,16 +21,50 @@ const LOOK_AHEAD: usize = 1_000;
 pub struct Row {
     /// Texts, one per column of the inputs.
     pub texts: Vec<String>,
+    /// Empty if the table needs no labels.
     pub label: String,
+    /// All columns, if they are needed.
+    pub cells: Cells,
 }
+
+impl Row {
+    /// Creates a row without other columns.
+    pub fn new(texts: Vec<String>, label: String) -> Self {
+        Self { texts, label, cells: Cells::Ordered(Vec::new()) }
+    }
+}
+
+/// All columns of a row.
+pub enum Cells {
+    /// In the order of the header.
+    Ordered(Vec<Cell>),
+    /// By the keys of an object.
+    Named(Vec<(String, Cell)>),
+}
+
+/// Maximum number of columns of a table whose columns are all kept.
+const MAX_COLUMNS: usize = 10_000;
 
 /// Callback that receives the texts of an example, one per column of the inputs.
 pub type TextCallback<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
 
+/// Callback that receives a row with all its columns.
+pub type RecordCallback<'a> = &'a mut dyn FnMut(Record) -> anyhow::Result<()>;
+
+/// Receiver of the rows.
+pub enum Receiver<'a> {
+    /// Labelled texts.
+    Examples(TextCallback<'a>),
+    /// Rows with all their columns. They need no labels, and none is left out.
+    Records(RecordCallback<'a>),
+}
+
 /// Passes texts on, records labels and lines, and rejects or counts broken rows.
 pub struct Sink<'a> {
     pub rows: Rows,
-    each: TextCallback<'a>,
+    receiver: Receiver<'a>,
+    /// Names of the columns, if the receiver gets all of them.
+    pub columns: IndexSet<String>,
     /// First row of the current file that spans suspiciously many lines: line and number of lines.
     pub long_row: Option<(u64, u64)>,
     pub inputs: &'a Inputs,
@@ -86,12 +122,13 @@ pub fn is_many(broken: usize, rows: usize) -> bool {
 
 impl<'a> Sink<'a> {
     /// Creates a sink for the rows of `path`. `known` has labels of other files.
-    pub fn new(path: &Path, config: &'a Config, known: &[String], each: TextCallback<'a>) -> Self {
+    pub fn new(path: &Path, config: &'a Config, known: &[String], receiver: Receiver<'a>) -> Self {
         let appearances = known.iter().chain(&config.data.labels).map(|label| appearance(label));
         Self {
             appearances: appearances.collect(),
             rows: Rows { path: path.to_owned(), ..Rows::default() },
-            each,
+            receiver,
+            columns: IndexSet::new(),
             long_row: None,
             inputs: &config.inputs,
             unit: Unit::Line,
@@ -118,9 +155,63 @@ impl<'a> Sink<'a> {
         conversion(Some(file), self.data.decoding())
     }
 
+    /// Returns true if each row needs a label.
+    pub fn needs_labels(&self) -> bool {
+        matches!(self.receiver, Receiver::Examples(_))
+    }
+
+    /// Sets the names of all columns; those of further files must be the same.
+    ///
+    /// # Errors
+    /// Returns a message if a name occurs twice, or if the columns differ from those of the files before.
+    pub fn set_columns(&mut self, names: &[String]) -> Result<(), String> {
+        if self.needs_labels() {
+            return Ok(());
+        }
+        let mut columns = IndexSet::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            // Spreadsheets export empty columns.
+            let is_again_unnamed = name.is_empty() && columns.contains("");
+            let number = || format!("column_{}", index + 1);
+            if !columns.insert(if is_again_unnamed { number() } else { name.clone() }) {
+                let name = excerpt(name);
+                return Err(format!("two columns are named \"{name}\"; rename one of them"));
+            }
+        }
+        if self.columns.is_empty() {
+            self.columns = columns;
+        } else if !self.columns.iter().eq(&columns) {
+            return Err("the columns differ from those of the files before".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Returns the cells of a row in the order of the columns, to which it may add.
+    fn cells(&mut self, cells: Cells) -> Result<Vec<Cell>, String> {
+        let named = match cells {
+            Cells::Ordered(cells) => return Ok(cells),
+            Cells::Named(cells) => cells,
+        };
+        let mut cells = vec![Cell::Missing; self.columns.len()];
+        for (name, cell) in named {
+            let (index, is_new) = self.columns.insert_full(name);
+            match is_new {
+                true => cells.push(cell),
+                false => cells[index] = cell,
+            }
+        }
+        match cells.len() > MAX_COLUMNS {
+            true => Err(format!("there are more than {MAX_COLUMNS} different keys")),
+            false => Ok(cells),
+        }
+    }
+
     /// Adds the row at this line, or with this number; 0 stands for a whole file. `row` is `Ok(None)` if the
     /// filter excludes the row, and a message if the row is broken.
     pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
+        if !self.needs_labels() {
+            return self.add_record(line, row);
+        }
         let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts));
         let row = row.and_then(|row| row.map(with_index).transpose());
         if let Some(fault) = &mut self.fault {
@@ -132,16 +223,14 @@ impl<'a> Sink<'a> {
             Ok(Some((label, texts))) => {
                 self.rows.labels.push(label);
                 self.rows.lines.push(line);
-                (self.each)(texts)?;
+                if let Receiver::Examples(each) = &mut self.receiver {
+                    each(texts)?;
+                }
             }
             Ok(None) => {}
             Err(message) if self.data.broken_lines == BrokenLines::Error => {
-                let error = format!("{}: {message}", self.unit.location(self.path(), line));
+                let error = self.located(line, &message);
                 let conversion = is_not_utf8(&message).then(|| self.conversion());
-                let error = match self.data.encoding {
-                    encoding if encoding.is_auto() => error,
-                    encoding => error.replace(NOT_UTF8, &format!(" is not valid {encoding}")),
-                };
                 let is_final = conversion.is_some();
                 let before = self.rows.len();
                 self.fault = Some(Fault { error, conversion, broken: 1, before, after: 0 });
@@ -155,6 +244,37 @@ impl<'a> Sink<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Passes a row with all its columns on.
+    fn add_record(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
+        let record = row.and_then(|row| {
+            let Some(Row { texts, cells, .. }) = row else { return Ok(None) };
+            Ok(Some(Record { texts, cells: self.cells(cells)? }))
+        });
+        match record {
+            Ok(Some(record)) => match &mut self.receiver {
+                Receiver::Records(each) => each(record),
+                Receiver::Examples(_) => Ok(()),
+            },
+            Ok(None) => Ok(()),
+            Err(message) => {
+                let advice = match is_not_utf8(&message) {
+                    true => format!("; {}", self.conversion()),
+                    false => String::new(),
+                };
+                bail!("{}{advice}", self.located(line, &message))
+            }
+        }
+    }
+
+    /// Returns a message with its location.
+    fn located(&self, line: u64, message: &str) -> String {
+        let error = format!("{}: {message}", self.unit.location(self.path(), line));
+        match self.data.encoding {
+            encoding if encoding.is_auto() => error,
+            encoding => error.replace(NOT_UTF8, &format!(" is not valid {encoding}")),
+        }
     }
 
     /// Returns true if a label looks like one that is configured, that another file has, or that is among

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::lines::for_each_line;
-use super::sink::{Row, Sink, excerpt, field_of, not_utf8};
+use super::record::Cell;
+use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Delimiter, Inputs, label_in_text};
 use crate::text::composed;
 
@@ -18,7 +19,7 @@ pub fn read_plain(
     config: &DataConfig,
     sink: &mut Sink,
 ) -> anyhow::Result<()> {
-    let mut table = Table::new(config, sink.inputs);
+    let mut table = Table::new(config, sink);
     for_each_line(path, config, |line, bytes| {
         if bytes.is_empty() {
             return Ok(());
@@ -33,13 +34,17 @@ pub struct Table<'a> {
     config: &'a DataConfig,
     /// Set by the header.
     layout: Option<Layout>,
+    /// Keep all columns, and need no label.
+    keeps_all: bool,
 }
 
 impl<'a> Table<'a> {
     /// Creates a table. Without a header, its layout is known; `add` returns the error if it is invalid.
-    pub fn new(config: &'a DataConfig, inputs: &Inputs) -> Self {
-        let layout = (!config.header).then(|| Layout::find(None, config, inputs).ok()).flatten();
-        Self { config, layout }
+    pub fn new(config: &'a DataConfig, sink: &Sink) -> Self {
+        let keeps_all = !sink.needs_labels();
+        let is_known = !config.header && !keeps_all;
+        let layout = is_known.then(|| Layout::find(None, config, sink.inputs, true).ok());
+        Self { config, layout: layout.flatten(), keeps_all }
     }
 
     /// Adds the row with these fields, which begins at `line`.
@@ -48,7 +53,18 @@ impl<'a> Table<'a> {
             Some(layout) => layout,
             None => {
                 let header = self.config.header.then(|| header_names(fields, self.config));
-                let layout = Layout::find(header.as_deref(), self.config, sink.inputs)
+                let mut find = || {
+                    let names = header.as_deref();
+                    let layout = Layout::find(names, self.config, sink.inputs, !self.keeps_all)?;
+                    let numbered = (1..=fields.len()).map(|number| format!("column_{number}"));
+                    sink.set_columns(&names.map_or_else(|| numbered.collect(), <[_]>::to_vec))?;
+                    // All rows have the same columns.
+                    Ok(Layout {
+                        width: layout.width.or(self.keeps_all.then_some(fields.len())),
+                        ..layout
+                    })
+                };
+                let layout = find()
                     .map_err(|message| match fields.iter().all(|field| is_utf8(field)) {
                         true => message,
                         // The name of the column may be there in another encoding.
@@ -62,7 +78,11 @@ impl<'a> Table<'a> {
                 layout
             }
         };
-        sink.add(line, layout.row(fields))
+        let row = layout.row(fields).and_then(|row| match row {
+            Some(row) if self.keeps_all => Ok(Some(Row { cells: cells(fields)?, ..row })),
+            row => Ok(row),
+        });
+        sink.add(line, row)
     }
 
     /// Returns the name of the class of a row with these fields, unless it is broken or a header. Unless
@@ -71,9 +91,10 @@ impl<'a> Table<'a> {
         let layout = self.layout.as_ref()?;
         let has_more = width > 0;
         let width = layout.width.unwrap_or(width);
+        let label = layout.label?;
         if has_more && fields.len() > width {
-            let is_after_text = layout.texts.iter().any(|text| *text < layout.label);
-            let index = layout.label + if is_after_text { fields.len() - width } else { 0 };
+            let is_after_text = layout.texts.iter().any(|text| *text < label);
+            let index = label + if is_after_text { fields.len() - width } else { 0 };
             let label = std::str::from_utf8(fields.get(index)?).ok()?;
             // In a text, a space follows a comma.
             return (!label.starts_with(' ')).then(|| self.config.class_name(label.trim()));
@@ -85,8 +106,18 @@ impl<'a> Table<'a> {
 
     /// Returns true if a field of this index has the label.
     pub fn is_label(&self, field: usize) -> bool {
-        self.layout.as_ref().is_some_and(|layout| layout.label == field)
+        self.layout.as_ref().is_some_and(|layout| layout.label == Some(field))
     }
+}
+
+/// Returns the text of a field, given by its index.
+fn text_of(index: usize, field: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(field).map_err(|_| not_utf8(format_args!("column {}", index + 1)))
+}
+
+fn cells(fields: &[&[u8]]) -> Result<Cells, String> {
+    let cell = |(index, field): (usize, &&[u8])| Ok(Cell::Text(text_of(index, field)?.to_owned()));
+    Ok(Cells::Ordered(fields.iter().enumerate().map(cell).collect::<Result<_, String>>()?))
 }
 
 fn is_utf8(field: &[u8]) -> bool {
@@ -113,7 +144,8 @@ pub fn spelled(text: &str, first_rules: bool) -> Cow<'_, str> {
 #[derive(Clone)]
 pub struct Layout {
     pub texts: Vec<usize>,
-    pub label: usize,
+    /// `None` if the table needs no labels and has no such column.
+    pub label: Option<usize>,
     /// Columns to filter by, with the required values.
     pub filter: Vec<(usize, String)>,
     /// Number of columns, if there is a header.
@@ -122,11 +154,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Looks the configured columns up in the header.
+    /// Looks the configured columns up in the header. Unless it `needs_label`, the table may lack that column.
     pub fn find(
         header: Option<&[String]>,
         config: &DataConfig,
         inputs: &Inputs,
+        needs_label: bool,
     ) -> Result<Self, String> {
         let first_rules = config.has_first_rules();
         let by_name = |name: &str| -> Result<usize, String> {
@@ -170,10 +203,13 @@ impl Layout {
         };
         let columns = inputs.columns();
         let texts = columns.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let label =
-            find(&config.label_column).map_err(|fault| format!("data.label_column: {fault}"))?;
+        let label = find(&config.label_column);
+        let label = match needs_label {
+            true => Some(label.map_err(|fault| format!("data.label_column: {fault}"))?),
+            false => label.ok().filter(|label| header.is_some() && !texts.contains(label)),
+        };
         // The same column by its name and by its number.
-        let reads_label = columns.iter().zip(&texts).find(|(_, text)| **text == label);
+        let reads_label = columns.iter().zip(&texts).find(|(_, text)| Some(**text) == label);
         if let Some((column, _)) = reads_label
             && !config.has_first_rules()
         {
@@ -190,7 +226,7 @@ impl Layout {
 
     /// Number of columns that a row has at least.
     pub fn min_width(&self) -> usize {
-        self.texts.iter().chain([&self.label]).max().map_or(0, |last| last + 1)
+        self.texts.iter().chain(&self.label).max().map_or(0, |last| last + 1)
     }
 
     /// Returns the row with these fields, or `None` if the filter excludes it.
@@ -205,7 +241,7 @@ impl Layout {
             let bytes = fields.get(index).ok_or_else(|| {
                 format!("expected at least {} columns, found {}", index + 1, fields.len())
             })?;
-            std::str::from_utf8(bytes).map_err(|_| not_utf8(format_args!("column {}", index + 1)))
+            text_of(index, bytes)
         })
     }
 
@@ -220,10 +256,9 @@ impl Layout {
             }
         }
         let text = |column: &usize| value(*column).map(str::to_owned);
-        Ok(Some(Row {
-            texts: self.texts.iter().map(text).collect::<Result<_, _>>()?,
-            label: value(self.label)?.trim().to_owned(),
-        }))
+        let texts = self.texts.iter().map(text).collect::<Result<_, _>>()?;
+        let label = self.label.map_or(Ok(""), value)?;
+        Ok(Some(Row::new(texts, label.trim().to_owned())))
     }
 }
 
