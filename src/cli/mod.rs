@@ -12,10 +12,12 @@ mod evaluate;
 mod exit;
 mod explain;
 mod export;
+mod folds;
 mod habits;
 mod hints;
 mod import;
 mod init;
+mod many_runs;
 mod open_model;
 mod output_directory;
 mod output_file;
@@ -90,6 +92,7 @@ impl Cli {
 enum Command {
     Train(train::TrainArgs),
     Sweep(sweep::SweepArgs),
+    Folds(folds::FoldsArgs),
     Ensemble(ensemble::EnsembleArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
@@ -117,6 +120,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),
         Command::Sweep(args) => sweep::run(args),
+        Command::Folds(args) => folds::run(args, backends),
         Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),
         Command::Predict(args) => predict::run(args, backends),

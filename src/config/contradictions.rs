@@ -98,7 +98,10 @@ impl Config {
             faults.push((field.clone(), label_in_text(column)));
         }
         let label_column = ("data.label_column".to_owned(), data.label_column.clone());
-        for (field, column) in text_columns.into_iter().chain([label_column]) {
+        let group = data.split.group.clone();
+        let group = group.map(|column| ("data.split.group".to_owned(), column));
+        let columns = text_columns.into_iter().chain([label_column]).chain(group);
+        for (field, column) in columns {
             match column {
                 Column::Name(_) if !data.header => {
                     let message = "expected a column number ≥ 1, because data.header is false";
@@ -133,6 +136,30 @@ impl Config {
         if split.shuffle && split.method != SplitMethod::Position {
             let message = "needs data.split.method: position; a stratified split is always random";
             faults.push(("data.split.shuffle".into(), message.into()));
+        }
+        if split.group.is_some() && split.method != SplitMethod::Stratified {
+            let message = "needs data.split.method: stratified; a split by position cuts groups";
+            faults.push(("data.split.group".into(), message.into()));
+        }
+        if split.group.is_some() && !data.format.has_columns() {
+            let format = data.format.as_str();
+            let message = format!("needs columns, which data.format: {format} does not have");
+            faults.push(("data.split.group".into(), message));
+        }
+        if let Some(folds) = split.folds {
+            if split.fold > folds {
+                let message = format!("expected a fold from 1 to {folds} (data.split.folds)");
+                faults.push(("data.split.fold".into(), message));
+            }
+            if split.method != SplitMethod::Stratified {
+                let message = "needs data.split.method: stratified";
+                faults.push(("data.split.folds".into(), message.into()));
+            }
+            if data.test.is_some() || split.test.of(usize::MAX) > 0 {
+                let message = "the test examples are those of the fold; set data.test: null and \
+                               data.split.test: 0";
+                faults.push(("data.split.folds".into(), message.into()));
+            }
         }
         if nothing && data.validation.is_none() {
             let message = "expected a value > 0, because data.validation is null";

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::formats::{Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
-use crate::config::{CacheUse, Config, Format};
+use crate::config::{CacheUse, Column, Config, Format};
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
     sha256, sha256_of, sync_directory,
@@ -32,7 +32,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
@@ -42,6 +42,7 @@ const ROWS: &str = "rows.json";
 const LABELS: &str = "labels.u32";
 const LINES: &str = "lines.u64";
 const HASHES: &str = "keys.u128";
+const GROUPS: &str = "groups.u32";
 const MANIFEST: &str = "manifest.json";
 
 /// Reads and tokenizes a file or directory, or loads its tokens from the cache. `known` has labels of other
@@ -209,6 +210,7 @@ impl CacheEntry {
             files: files.collect(),
             labels,
             label_names: saved.names,
+            groups: self.array(GROUPS)?,
             lines: self.array(LINES)?,
             skipped: saved.skipped,
             not_utf8: saved.not_utf8,
@@ -227,7 +229,8 @@ impl CacheEntry {
             .into_iter()
             .chain(inputs.iter().map(TokenizedTexts::len));
         ensure!(
-            counts.into_iter().all(|count| count == rows.len()),
+            counts.into_iter().all(|count| count == rows.len())
+                && [0, rows.len()].contains(&rows.groups.len()),
             "the files have different numbers of rows"
         );
         let scratch = Some(self.parent().to_owned());
@@ -300,6 +303,7 @@ impl CacheWriter<'_> {
         self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
+        self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
         for (index, input) in inputs.iter().enumerate() {
             self.json(&words_file(index), &input.words())?;
             self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()))?;
@@ -346,7 +350,7 @@ impl CacheWriter<'_> {
 /// Returns the names of all files of an entry except the manifest, which has their hashes.
 fn file_names(inputs: usize) -> impl Iterator<Item = String> {
     let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
-    let arrays = [ROWS, LABELS, LINES, HASHES].map(str::to_owned);
+    let arrays = [ROWS, LABELS, LINES, HASHES, GROUPS].map(str::to_owned);
     arrays.into_iter().chain((0..inputs).flat_map(of_input))
 }
 
@@ -387,6 +391,7 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> 
             ("formats", serde_json::json!(formats(files, data.format))),
             ("columns", serde_json::json!(columns)),
             ("label_column", data.label_column.key().into()),
+            ("group", data.split.group.as_ref().map(Column::key).into()),
             ("header", data.header.into()),
             ("delimiter", data.delimiter.to_string().into()),
             ("quoting", data.quoting.as_str().into()),

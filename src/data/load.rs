@@ -9,9 +9,9 @@ use anyhow::{Context, anyhow, bail};
 use super::data_splits::{DataSplits, drop_long_texts};
 use super::examples::{Examples, read_nonempty_source, with_classes};
 use super::fingerprint::Fingerprint;
-use super::formats::{Rows, expand_pattern};
+use super::formats::{NO_GROUP, Rows, expand_pattern};
 use super::source::Source;
-use super::split::{Split, by_position, stratified};
+use super::split::{Split, by_position, connected, folds, stratified};
 use super::split_name::SplitName;
 use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
 use super::text_faults::all_empty;
@@ -251,9 +251,56 @@ fn class_names(
     Ok(names)
 }
 
+/// Returns a number for each example, the same for those that must be in the same split: examples of the same
+/// group, and with the same text.
+///
+/// # Errors
+/// Returns an error if the file has no groups, although they are configured.
+fn units(train: &Examples, config: &DataConfig) -> anyhow::Result<Vec<u32>> {
+    let Some(column) = &config.split.group else { return Ok(connected(&train.source.hashes, &[])) };
+    let groups = &train.source.rows.groups;
+    if groups.iter().all(|group| *group == NO_GROUP) {
+        bail!(
+            "data.split.group: no example of \"{}\" has a value in a column {column}",
+            config.train.display()
+        );
+    }
+    Ok(connected(&train.source.hashes, groups))
+}
+
+/// Divides the examples into those of the test fold, and training and validation examples.
+fn split_by_fold(
+    train: &Examples,
+    config: &DataConfig,
+    count: usize,
+    validation: usize,
+) -> anyhow::Result<Split> {
+    let labels = train.targets.labels();
+    let labels = labels.context("data.split.folds needs a single label per example")?;
+    let (units, seed) = (units(train, config)?, config.split.seed);
+    let fold_of = folds(&units, labels, count, seed);
+    if let Some(empty) = (0..count).find(|fold| !fold_of.contains(fold)) {
+        bail!(
+            "data.split.folds: fold {} of {count} would be empty; \"{}\" has too few examples, texts that \
+             differ, or groups",
+            empty + 1,
+            config.train.display()
+        );
+    }
+    let is_test = |example: &usize| fold_of[*example] + 1 == config.split.fold;
+    let (test, others): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_test);
+    let of_others =
+        |values: &[u32]| others.iter().map(|example| values[*example]).collect::<Vec<_>>();
+    let (units, labels) = (of_others(&units), of_others(labels));
+    let inner = stratified(&units, &labels, validation, 0, true, seed);
+    let original = |indices: Vec<usize>| indices.into_iter().map(|index| others[index]).collect();
+    Ok(Split { train: original(inner.train), validation: original(inner.validation), test })
+}
+
 /// Divides the examples of the training file into splits.
 fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
-    let total = train.len();
+    let fold = config.split.folds.map_or(0, |folds| train.len() / folds);
+    let total = train.len() - fold;
     let size = |has_file: bool, portion: Portion| if has_file { 0 } else { portion.of(total) };
     let validation = size(config.validation.is_some(), config.split.validation);
     let test = size(config.test.is_some(), config.split.test);
@@ -263,6 +310,9 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
              for test, which leaves none for training",
             config.train.display()
         );
+    }
+    if let Some(folds) = config.split.folds {
+        return split_by_fold(train, config, folds, validation);
     }
     Ok(match config.split.method {
         SplitMethod::Position => {
@@ -275,7 +325,8 @@ fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
                 labels.context("data.split.method: stratified needs a single label per example")?;
             let keep_classes = !config.has_first_rules();
             let seed = config.split.seed;
-            stratified(&train.source.hashes, labels, validation, test, keep_classes, seed)
+            let units = units(train, config)?;
+            stratified(&units, labels, validation, test, keep_classes, seed)
         }
     })
 }
@@ -415,6 +466,64 @@ mod tests {
         let rows: String = labels.iter().enumerate().map(row).collect();
         let files = [("train.csv", &*format!("text,label\n{rows}"))];
         load_files(&files, &format!("data: {{train: DIR/train.csv{fields}}}")).unwrap()
+    }
+
+    /// Reads films with reviews of both labels.
+    fn load_films(format: &str, fields: &str) -> anyhow::Result<DataSplits> {
+        let rows: Vec<(usize, String, &str)> =
+            (0..120).map(|n| (n / 4, format!("text {n}"), ["neg", "pos"][n % 2])).collect();
+        let content: String = match format {
+            "csv" => {
+                let row = |(film, text, label): &(_, _, _)| format!("{film},{text},{label}\n");
+                "film,text,label\n".to_owned() + &rows.iter().map(row).collect::<String>()
+            }
+            _ => {
+                let row = |(film, text, label): &(_, _, _)| {
+                    format!("{{\"film\": {film}, \"text\": \"{text}\", \"label\": \"{label}\"}}\n")
+                };
+                rows.iter().map(row).collect()
+            }
+        };
+        let name = format!("train.{format}");
+        let fields = fields.replace("FILE", &format!("DIR/{name}"));
+        load_files(&[(&name, &content)], &fields)
+    }
+
+    #[test]
+    fn no_group_is_in_two_splits() {
+        for format in ["csv", "jsonl"] {
+            for split in ["validation: 0.2, test: 0.2", "folds: 3, fold: 2"] {
+                let fields = format!("data: {{train: FILE, split: {{group: film, {split}}}}}");
+                let splits = load_films(format, &fields).unwrap();
+                let films = |name: SplitName| -> HashSet<u32> {
+                    splits.split(name).rows.iter().map(|row| row / 4).collect()
+                };
+                let [train, validation, test] = SplitName::ALL.map(films);
+                assert!(train.is_disjoint(&validation) && train.is_disjoint(&test), "{split}");
+                assert!(validation.is_disjoint(&test), "{split}");
+                assert_eq!(train.len() + validation.len() + test.len(), 30);
+                assert!(validation.len() >= 2 && test.len() >= 5, "{split}");
+            }
+        }
+        let missing = load_films("csv", "data: {train: FILE, split: {group: movie}}").unwrap_err();
+        let message = "has a value in a column \"movie\"";
+        assert!(missing.to_string().contains(message), "{missing}");
+    }
+
+    #[test]
+    fn each_example_is_in_the_test_split_of_one_fold() {
+        let mut rows = Vec::new();
+        for fold in 1..=4 {
+            let fields = format!("data: {{train: FILE, split: {{folds: 4, fold: {fold}}}}}");
+            let splits = load_films("csv", &fields).unwrap();
+            assert_eq!((splits.test.len(), splits.validation.len()), (30, 9));
+            rows.extend(splits.test.rows);
+        }
+        rows.sort_unstable();
+        assert_eq!(rows, (0..120).collect::<Vec<_>>());
+        let few = "data: {train: FILE, split: {group: film, folds: 40}}";
+        let error = load_films("csv", few).unwrap_err().to_string();
+        assert!(error.contains("fold 31 of 40 would be empty"), "{error}");
     }
 
     #[test]

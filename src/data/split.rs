@@ -7,6 +7,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
+use super::formats::NO_GROUP;
+
 /// Indices of the examples of each split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Split {
@@ -69,6 +71,63 @@ pub fn stratified<T: Eq + Hash>(
         indices.sort_unstable();
     }
     split
+}
+
+/// Returns a number for each example, the same for examples that have the same text or the same group, also
+/// by way of others. Examples without a group have only their text; `groups` may be empty.
+pub fn connected<T: Eq + Hash>(texts: &[T], groups: &[u32]) -> Vec<u32> {
+    let mut first_of: HashMap<&T, u32> = HashMap::with_capacity(texts.len());
+    let mut unit: Vec<u32> =
+        (0..).zip(texts).map(|(i, text)| *first_of.entry(text).or_insert(i)).collect();
+    let mut first_of_group: HashMap<u32, u32> = HashMap::new();
+    for (example, group) in groups.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
+        let root = root(&mut unit, example as u32);
+        let other = *first_of_group.entry(*group).or_insert(root);
+        let other = self::root(&mut unit, other);
+        unit[root.max(other) as usize] = root.min(other);
+    }
+    (0..unit.len() as u32).map(|example| root(&mut unit, example)).collect()
+}
+
+/// Follows the examples to which an example is connected to the first one, and shortens the way.
+fn root(unit: &mut [u32], example: u32) -> u32 {
+    let mut at = example;
+    while unit[at as usize] != at {
+        unit[at as usize] = unit[unit[at as usize] as usize];
+        at = unit[at as usize];
+    }
+    at
+}
+
+/// Assigns examples to `count` folds, from 0, of about the same size and with about the same label proportions.
+/// Examples of the same unit are in the same fold.
+///
+/// Large units come first. Each goes to the fold that has the smallest share of its labels so far, as in
+/// scikit-learn's StratifiedGroupKFold.
+pub fn folds(units: &[u32], labels: &[u32], count: usize, seed: u64) -> Vec<usize> {
+    let mut groups: Vec<Vec<usize>> =
+        groups_by_label(units, labels).into_iter().flatten().collect();
+    groups.shuffle(&mut Pcg64::seed_from_u64(seed));
+    groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
+    let mut totals = vec![0.0_f64; classes];
+    labels.iter().for_each(|label| totals[*label as usize] += 1.0);
+    let (mut counts, mut sizes) = (vec![vec![0.0_f64; classes]; count], vec![0; count]);
+    let mut fold_of = vec![0; units.len()];
+    for group in groups {
+        let classes = group.iter().map(|example| labels[*example] as usize);
+        let share = |fold: &usize| -> f64 {
+            classes.clone().map(|class| counts[*fold][class] / totals[class]).sum()
+        };
+        let order = |a: &usize, b: &usize| {
+            share(a).total_cmp(&share(b)).then_with(|| sizes[*a].cmp(&sizes[*b]))
+        };
+        let fold = (0..count).min_by(order).unwrap_or(0);
+        classes.for_each(|class| counts[fold][class] += 1.0);
+        sizes[fold] += group.len();
+        group.into_iter().for_each(|example| fold_of[example] = fold);
+    }
+    fold_of
 }
 
 /// Groups examples with identical texts, and the groups by the label of their first example.
@@ -200,6 +259,40 @@ mod tests {
         assert!(set(&split.train).is_disjoint(&set(&split.test)));
         assert!(set(&split.validation).is_disjoint(&set(&split.test)));
         assert!(split.validation.len() > 96 && split.test.len() > 96, "groups of 3 or 4 fill 100");
+    }
+
+    #[test]
+    fn examples_are_connected_by_texts_and_groups() {
+        let none = NO_GROUP;
+        assert_eq!(connected(&["a", "b", "a", "c", "d"], &[]), [0, 1, 0, 3, 4]);
+        let groups = [none, 7, none, 7, 5];
+        assert_eq!(connected(&["a", "b", "a", "c", "d"], &groups), [0, 1, 0, 1, 4]);
+        // b and d are connected by way of the text c.
+        assert_eq!(connected(&["a", "b", "c", "c", "d"], &[none, 3, 3, 4, 4]), [0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn folds_have_equal_sizes_and_proportions_and_keep_units_together() {
+        let labels: Vec<u32> = (0..1_000).map(|i| u32::from(i % 10 < 3)).collect();
+        let alone: Vec<u32> = (0..1_000).collect();
+        let fold_of = folds(&alone, &labels, 5, 3);
+        for fold in 0..5 {
+            let of_fold: Vec<usize> = (0..1_000).filter(|i| fold_of[*i] == fold).collect();
+            let ones = of_fold.iter().filter(|i| labels[**i] == 1).count();
+            assert_eq!((of_fold.len(), ones), (200, 60));
+        }
+        assert_ne!(fold_of, folds(&alone, &labels, 5, 4));
+        assert_eq!(fold_of, folds(&alone, &labels, 5, 3));
+        // Units of 1 to 40 examples.
+        let units: Vec<u32> = (0..1_000_u32).map(|i| ((i * 2) as f64).sqrt() as u32).collect();
+        let fold_of = folds(&units, &labels, 5, 3);
+        for fold in 0..5 {
+            let size = fold_of.iter().filter(|other| **other == fold).count();
+            assert!((180..220).contains(&size), "{size}");
+        }
+        for (a, b) in fold_of.windows(2).zip(units.windows(2)).filter(|(_, b)| b[0] == b[1]) {
+            assert_eq!(a[0], a[1], "unit {}", b[0]);
+        }
     }
 
     #[test]

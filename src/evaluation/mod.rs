@@ -4,6 +4,7 @@
 mod baseline;
 mod calibration;
 mod comparison;
+mod label_issues;
 mod predictions;
 mod ranking;
 mod report;
@@ -11,6 +12,7 @@ mod report;
 pub use baseline::{Baseline, Verdict};
 pub use calibration::CalibrationBin;
 pub use comparison::{Comparison, compare};
+pub use label_issues::{LabelIssue, label_issues};
 pub use predictions::Predictions;
 pub use report::{
     ClassReport, ClassScore, ConfusedPair, ConfusionCounts, Evaluation, LengthBucket,

@@ -1,4 +1,4 @@
-//! Saved models: a checkpoint, or an ensemble of several.
+//! Saved models: a checkpoint, or an ensemble of several. The runs of a cross-validation are one, too.
 //!
 //! | file of an ensemble | content |
 //! |---|---|
@@ -23,6 +23,48 @@ use crate::output::format::join_names;
 const FORMAT: &str = "lstmtext ensemble";
 const VERSION: u32 = 1;
 const MEMBERS: &str = "members";
+
+/// File that makes a directory of runs a cross-validation.
+const FOLDS: &str = "folds.json";
+const FOLDS_FORMAT: &str = "lstmtext folds";
+
+/// Content of `folds.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct FoldsManifest {
+    format: String,
+    /// Names of the directories of the runs.
+    runs: Vec<String>,
+}
+
+/// Records that the runs of these names in the directory `path` are those of a cross-validation, which predict
+/// together.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn write_folds(path: &Path, runs: Vec<String>) -> anyhow::Result<()> {
+    let manifest = FoldsManifest { format: FOLDS_FORMAT.into(), runs };
+    replace::write_atomic(&path.join(FOLDS), &json_content(&manifest)?)
+}
+
+/// Returns true if the directory `path` has the runs of a cross-validation.
+pub fn is_folds(path: &Path) -> bool {
+    path.join(FOLDS).is_file()
+}
+
+/// Returns the directories of the runs of a cross-validation.
+fn fold_paths(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let read = || -> anyhow::Result<FoldsManifest> {
+        let manifest: FoldsManifest =
+            serde_json::from_slice(&read(&path.join(FOLDS), RECORDS_LIMIT)?)?;
+        ensure!(
+            manifest.format == FOLDS_FORMAT && !manifest.runs.is_empty(),
+            "it does not list the runs of a cross-validation"
+        );
+        Ok(manifest)
+    };
+    let unreadable = || format!("cannot use \"{}\"", path.join(FOLDS).display());
+    Ok(read().with_context(unreadable)?.runs.iter().map(|name| path.join(name)).collect())
+}
 
 /// Content of `ensemble.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +128,9 @@ impl SavedModel {
     /// Returns the errors of [`Checkpoint::open_with`], and an error if the ensemble is damaged or of
     /// another version.
     pub fn open(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        if is_folds(path) {
+            return Self::open_folds(path, overrides);
+        }
         if !is_ensemble(path) {
             return Checkpoint::open_with(path, overrides).map(Self::from);
         }
@@ -108,6 +153,18 @@ impl SavedModel {
         let members = manifest.members.iter().enumerate().map(open);
         let members = members.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         check_columns(&members).with_context(unusable)?;
+        Ok(Self { path: path.to_owned(), members, combination })
+    }
+
+    /// Opens the best checkpoints of a cross-validation, whose probabilities are averaged.
+    fn open_folds(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        let unfinished =
+            || format!("\"{}\" is a cross-validation that is not finished", path.display());
+        let members =
+            fold_paths(path)?.into_iter().map(|run| Checkpoint::open_with(&run, overrides));
+        let members = members.collect::<anyhow::Result<Vec<_>>>().with_context(unfinished)?;
+        check_members(&members)?;
+        let combination = Combination::equal(Averaging::Probabilities, members.len());
         Ok(Self { path: path.to_owned(), members, combination })
     }
 
@@ -135,10 +192,12 @@ pub fn is_ensemble(path: &Path) -> bool {
 /// Reads the configuration of a model like [`checkpoint::peek_config`]; that of the first member of an
 /// ensemble.
 pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
-    match is_ensemble(path) {
-        true => checkpoint::peek_config(&member_path(path, 0), overrides),
-        false => checkpoint::peek_config(path, overrides),
-    }
+    let first = match () {
+        () if is_ensemble(path) => member_path(path, 0),
+        () if is_folds(path) => fold_paths(path).ok()?.swap_remove(0),
+        () => path.to_owned(),
+    };
+    checkpoint::peek_config(&first, overrides)
 }
 
 /// Checks that checkpoints can be members of one ensemble.

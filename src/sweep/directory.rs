@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::names::Labels;
 use crate::config::{
-    self, AutoNumber, Config, Difference, Point, Resolved, Sweep, differences, inline_yaml,
+    self, AutoNumber, Difference, Point, Resolved, Sweep, differences, inline_yaml,
 };
 use crate::io::files::create_directories;
 use crate::run::checkpoint::is_checkpoint;
@@ -241,12 +241,6 @@ fn first_difference(run: &Resolved, sweep: &Resolved) -> String {
 /// none.
 pub(super) fn base_value<'a>(base: &'a Resolved, field: &str) -> Option<&'a Value> {
     base.fields.iter().find(|each| each.path.join(".") == field).map(|field| &field.value)
-}
-
-/// Returns true if the configuration defines test examples.
-pub fn has_test_examples(config: &Config) -> bool {
-    let test = config.data.split.test;
-    config.data.test.is_some() || test.of(usize::MAX) > 0
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod jobs;
 mod leaderboard;
 mod names;
 
-pub use directory::{RunState, SweepDirectory, SweepRun, has_test_examples};
+pub use directory::{RunState, SweepDirectory, SweepRun};
+pub use finished::MeanAndDeviation;
 pub use jobs::{Failure, Jobs, Launch};
 pub use leaderboard::Leaderboard;

@@ -22,6 +22,7 @@ mod export;
 mod faults;
 mod fetch;
 mod fine_tuning;
+mod folds;
 mod inputs;
 mod interruption;
 mod keras;

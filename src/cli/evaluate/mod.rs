@@ -19,14 +19,15 @@ use crate::io::decoding::TextEncoding;
 use crate::io::spool::Spooled;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
-use crate::run::saved_model::SavedModel;
+use crate::run::saved_model::{SavedModel, is_folds};
+use crate::tables::records::RecordsFile;
 
 mod comparison;
-mod mistakes;
+pub mod mistakes;
 mod table;
 
 use comparison::ComparisonReport;
-use mistakes::MistakesFile;
+use mistakes::write_mistakes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,7 +59,7 @@ pub struct EvaluateArgs {
     compare: Option<PathBuf>,
     /// Write misclassified examples, the most confident first, to a .csv, .tsv or .jsonl file
     #[arg(long, value_name = "FILE")]
-    errors: Option<MistakesFile>,
+    errors: Option<RecordsFile>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -114,7 +115,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     };
     let examples = &read.examples;
     if let Some(file) = &args.errors {
-        let count = file.write(&predictions, examples, labels, config)?;
+        let count = write_mistakes(file, &predictions, examples, labels, config)?;
         let order = if count > 1 { ", the most confident first" } else { "" };
         let mistakes = pluralize(count, "mistake");
         message(format!("{}: {mistakes}{order}", file.path().display()));
@@ -257,6 +258,13 @@ fn examples(
         notes.iter().for_each(note);
         return Ok((path.display().to_string(), examples));
     }
+    if is_folds(&model.path) {
+        bail!(
+            "\"{}\" is a cross-validation: each example of its data has trained some of its models. Pass other \
+             examples with --data; the scores of examples that a model has not seen are in scores.json",
+            model.path.display()
+        );
+    }
     let loaded = match args.split {
         Some(name) => data::load_split(config, name, labels).map(|split| (name, split)),
         None => default_split(config, labels),
@@ -277,8 +285,7 @@ fn examples(
 
 /// Returns the test examples, or the validation examples if there are none.
 fn default_split(config: &Config, labels: &[String]) -> anyhow::Result<(SplitName, Examples)> {
-    let DataConfig { test, split, .. } = &config.data;
-    if test.is_some() || split.test.of(1) > 0 {
+    if config.data.has_test() {
         let examples = data::load_split(config, SplitName::Test, labels)?;
         if !examples.is_empty() {
             return Ok((SplitName::Test, examples));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::fields::section;
 use crate::config::types::{Column, Columns, Delimiter, Portion};
-use crate::config::value::{between, choice};
+use crate::config::value::{at_least, between, choice};
 use crate::io::decoding::{Decoding, TextEncoding};
 use crate::io::input::MAX_LINE_MB;
 
@@ -92,10 +92,25 @@ section! {
         /// Random seed of the split. Independent of train.seed, so that runs with different seeds
         /// share one split.
         seed: u64 = 1;
+        /// Column or key of a group, such as the film, the author or the thread of a text. All examples
+        /// of a group are in the same part. Label proportions are then approximate. Examples without a
+        /// value are groups of their own. null: no groups.
+        group: Option<Column> = None;
+        /// Number of folds for cross-validation, which lstmtext folds sets. The test examples are those
+        /// of one fold, and the validation examples are split off the others. null: no
+        /// cross-validation.
+        folds: Option<usize> = None, between(2.0, 1_000.0);
+        /// Fold whose examples are the test examples, from 1 to folds.
+        fold: usize = 1, at_least(1.0);
     }
 }
 
 impl DataConfig {
+    /// Returns true if there are test examples: in a file, split off the training data, or in a fold.
+    pub fn has_test(&self) -> bool {
+        self.test.is_some() || self.split.folds.is_some() || self.split.test.of(usize::MAX) > 0
+    }
+
     /// Returns true for data that is read and split by the rules of lstmtext 0.1.
     pub fn has_first_rules(&self) -> bool {
         self.version == 1

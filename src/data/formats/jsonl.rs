@@ -37,8 +37,10 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let spelled = |text: &String| spelled(text, config.has_first_rules()).into_owned();
     let filter = config.filter.iter().map(|(key, value)| (spelled(key), spelled(value)));
     let filter: Vec<(String, String)> = filter.collect();
-    let parse =
-        |bytes: &[u8]| parse(bytes, &texts, label.as_deref(), &filter, config.has_first_rules());
+    let group = config.split.group.as_ref();
+    let group = group.map(|column| key(column, "data.split.group")).transpose()?;
+    let keys = Keys { texts, label, group, filter };
+    let parse = |bytes: &[u8]| parse(bytes, &keys, config.has_first_rules());
     sink.unit = Unit::Row;
     if for_each_element(path, config, |row, bytes| sink.add(row, parse(bytes)))? {
         return Ok(());
@@ -50,12 +52,19 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     })
 }
 
+/// Keys of the values that are read.
+struct Keys {
+    texts: Vec<String>,
+    label: Option<String>,
+    group: Option<String>,
+    /// Keys to filter by, with the required values.
+    filter: Vec<(String, String)>,
+}
+
 /// Parses an object, or returns `None` if the filter excludes it. Without a label, it keeps all its values.
 fn parse(
     bytes: &[u8],
-    texts: &[String],
-    label: Option<&str>,
-    filter: &[(String, String)],
+    Keys { texts, label, group, filter }: &Keys,
     first_rules: bool,
 ) -> Result<Option<Row>, String> {
     let object = std::str::from_utf8(bytes).map_err(|_| not_utf8("the object"))?;
@@ -79,9 +88,11 @@ fn parse(
     let Some(label) = label else {
         let cells = object.iter().map(|(key, value)| (key.clone(), Cell::of_json(value)));
         let cells = Cells::Named(cells.collect());
-        return Ok(Some(Row { texts, label: String::new(), cells }));
+        return Ok(Some(Row { cells, ..Row::new(texts, String::new()) }));
     };
-    Ok(Some(Row::new(texts, value(label)?)))
+    let group = group.as_ref().filter(|key| object.contains_key(*key));
+    let group = group.map(|key| value(key)).transpose()?;
+    Ok(Some(Row { group, ..Row::new(texts, value(label)?) }))
 }
 
 /// Parses a JSON object. Its keys are in their order, have composed characters (Unicode NFC), and each occurs once. By the

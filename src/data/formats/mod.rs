@@ -26,7 +26,7 @@ pub use lines::limits;
 pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use record::{Cell, Record};
-pub use rows::{Rows, RowsFile, Unit};
+pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
 pub use sink::{excerpt, is_many};
 pub use table::spelled;
 

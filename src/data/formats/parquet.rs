@@ -27,8 +27,14 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let file = ParquetFile::open(path)?;
     let layout = file.layout(config, sink.inputs, true)?;
     let filter = layout.filter.iter().map(|(column, _)| *column);
-    let columns: Vec<usize> =
-        layout.texts.iter().copied().chain(layout.label).chain(filter).collect();
+    let columns: Vec<usize> = layout
+        .texts
+        .iter()
+        .copied()
+        .chain(layout.label)
+        .chain(layout.group)
+        .chain(filter)
+        .collect();
     let mut rows = file.text_rows(&columns)?;
     while let Some(rows) = rows.next()? {
         for row in 0..rows.count {
@@ -168,6 +174,9 @@ impl ParquetFile {
         }
         if let Some(index) = layout.label.filter(|_| needs_label) {
             check("data.label_column".to_owned(), index, label_fault).map_err(located)?;
+        }
+        if let Some(group) = layout.group {
+            check("data.split.group".to_owned(), group, label_fault).map_err(located)?;
         }
         for (index, _) in &layout.filter {
             check("data.filter".to_owned(), *index, label_fault).map_err(located)?;

@@ -27,6 +27,9 @@ impl Unit {
     }
 }
 
+/// Group of a row that belongs to none.
+pub const NO_GROUP: u32 = u32::MAX;
+
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowsFile {
@@ -50,6 +53,8 @@ pub struct Rows {
     pub labels: Vec<u32>,
     /// Distinct labels in order of first occurrence.
     pub label_names: Vec<String>,
+    /// Group of each row, or [`NO_GROUP`]; empty without `data.split.group`.
+    pub groups: Vec<u32>,
     /// Line on which each row begins, or its number in the file, from 1; 0 if the row is a whole file.
     pub lines: Vec<u64>,
     /// Number of broken rows that were skipped.

@@ -9,7 +9,7 @@ use indexmap::IndexSet;
 
 use super::super::appearance::appearance;
 use super::record::{Cell, Record};
-use super::rows::{Rows, Unit};
+use super::rows::{NO_GROUP, Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::group_digits;
@@ -25,12 +25,14 @@ pub struct Row {
     pub label: String,
     /// All columns, if they are needed.
     pub cells: Cells,
+    /// Value of `data.split.group`, if there is one.
+    pub group: Option<String>,
 }
 
 impl Row {
-    /// Creates a row without other columns.
+    /// Creates a row without other columns and without a group.
     pub fn new(texts: Vec<String>, label: String) -> Self {
-        Self { texts, label, cells: Cells::Ordered(Vec::new()) }
+        Self { texts, label, cells: Cells::Ordered(Vec::new()), group: None }
     }
 }
 
@@ -76,6 +78,8 @@ pub struct Sink<'a> {
     label_indices: HashMap<String, u32>,
     /// Index of each of `rows.label_names`.
     name_indices: HashMap<String, u32>,
+    /// Index of each group.
+    group_indices: HashMap<String, u32>,
     /// Appearances of the known labels.
     appearances: HashSet<String>,
     data: &'a DataConfig,
@@ -135,6 +139,7 @@ impl<'a> Sink<'a> {
             text_file: None,
             label_indices: HashMap::new(),
             name_indices: HashMap::new(),
+            group_indices: HashMap::new(),
             data: &config.data,
             fault: None,
         }
@@ -212,7 +217,7 @@ impl<'a> Sink<'a> {
         if !self.needs_labels() {
             return self.add_record(line, row);
         }
-        let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts));
+        let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts, row.group));
         let row = row.and_then(|row| row.map(with_index).transpose());
         if let Some(fault) = &mut self.fault {
             fault.broken += usize::from(row.is_err());
@@ -220,7 +225,11 @@ impl<'a> Sink<'a> {
             return if fault.after < LOOK_AHEAD { Ok(()) } else { self.check() };
         }
         match row {
-            Ok(Some((label, texts))) => {
+            Ok(Some((label, texts, group))) => {
+                if self.data.split.group.is_some() {
+                    let group = self.group_index(group);
+                    self.rows.groups.push(group);
+                }
                 self.rows.labels.push(label);
                 self.rows.lines.push(line);
                 if let Receiver::Examples(each) = &mut self.receiver {
@@ -290,6 +299,13 @@ impl<'a> Sink<'a> {
     /// Returns an error if a row is broken and broken rows are not skipped.
     pub fn check(&mut self) -> anyhow::Result<()> {
         self.fault.take().map_or(Ok(()), |fault| Err(fault.into_error()))
+    }
+
+    /// Returns the index of a group; [`NO_GROUP`] for an empty value.
+    fn group_index(&mut self, group: Option<String>) -> u32 {
+        let Some(group) = group.filter(|group| !group.is_empty()) else { return NO_GROUP };
+        let next = self.group_indices.len() as u32;
+        *self.group_indices.entry(group).or_insert(next)
     }
 
     /// Returns the index of a label, and adds its name if it is new.

@@ -146,6 +146,8 @@ pub struct Layout {
     pub texts: Vec<usize>,
     /// `None` if the table needs no labels and has no such column.
     pub label: Option<usize>,
+    /// Column of `data.split.group`, if the table has it.
+    pub group: Option<usize>,
     /// Columns to filter by, with the required values.
     pub filter: Vec<(usize, String)>,
     /// Number of columns, if there is a header.
@@ -218,6 +220,7 @@ impl Layout {
         Ok(Self {
             texts,
             label,
+            group: config.split.group.as_ref().and_then(|column| find(column).ok()),
             filter: config.filter.iter().map(condition).collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
             first_rules,
@@ -257,8 +260,10 @@ impl Layout {
         }
         let text = |column: &usize| value(*column).map(str::to_owned);
         let texts = self.texts.iter().map(text).collect::<Result<_, _>>()?;
-        let label = self.label.map_or(Ok(""), value)?;
-        Ok(Some(Row::new(texts, label.trim().to_owned())))
+        let label = self.label.map_or(Ok(""), &value)?;
+        let group = self.group.map(|group| text(&group)).transpose()?;
+        let group = group.map(|group| group.trim().to_owned());
+        Ok(Some(Row { group, ..Row::new(texts, label.trim().to_owned()) }))
     }
 }
 

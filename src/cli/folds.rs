@@ -1,0 +1,385 @@
+//! `lstmtext folds`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use serde::Serialize;
+use serde_yaml::{Mapping, Value};
+
+use super::arguments::ComputeArgs;
+use super::evaluate::mistakes::with_text_columns;
+use super::exit::{FAILURE, SUCCESS};
+use super::hints::{program, relative};
+use super::many_runs::{self, RunsArgs, Trained};
+use super::open_model::ReadExamples;
+use super::{output_directory, output_file, starter};
+use crate::backend::Backends;
+use crate::config::{self, Config, ConfigError, Override, Sweep, positive_integer};
+use crate::data::{self, Examples, SplitName, Targets};
+use crate::evaluation::{Evaluation, Predictions, label_issues};
+use crate::io::files::json_content;
+use crate::io::replace::write_atomic;
+use crate::output::format::{group_digits, pluralize};
+use crate::output::shell::quoted_path;
+use crate::output::table::{Align, Table};
+use crate::output::{message, note, print_json, print_wrapped, terminal_width};
+use crate::run::saved_model::write_folds;
+use crate::sweep::{MeanAndDeviation, SweepDirectory, SweepRun};
+use crate::tables::records::RecordsFile;
+
+const EXAMPLES: &str = "\
+Examples:
+  lstmtext folds mine.yaml --k 5
+  lstmtext folds mine.yaml --k 10 --repeats 3 --jobs 2
+  lstmtext folds mine.yaml --set data.split.group=film
+  lstmtext folds mine.yaml --issues suspicious.csv
+  lstmtext predict folds/mine \"What a film!\"
+
+Each fold is tested once, with a model that is trained on the others; the validation examples are split \
+off those. The directory has the runs, predictions.csv with a row for each example (its fold, its label, \
+and the probabilities of the model that has not seen it) and scores.json. predict, serve, and evaluate \
+with --data use the directory as an ensemble of all fold models.
+
+The same command continues a cross-validation that was stopped; several processes can share the \
+directory, as for sweep.";
+
+/// Cross-validate a configuration, and find examples with a wrong label
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FoldsArgs {
+    /// Configuration file (YAML)
+    config: PathBuf,
+    /// Number of folds
+    #[arg(long, value_name = "K", default_value = "5", value_parser = fold_count)]
+    k: NonZeroUsize,
+    /// Number of cross-validations, each with other folds (data.split.seed)
+    #[arg(long, value_name = "R", default_value = "1", value_parser = positive_integer)]
+    repeats: NonZeroUsize,
+    /// Write the examples whose label is probably wrong, the most suspicious first, to a .csv, .tsv or .jsonl
+    /// file (confident learning, Northcutt et al. 2021)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "index"])]
+    issues: Option<RecordsFile>,
+    #[command(flatten)]
+    runs: RunsArgs,
+}
+
+fn fold_count(text: &str) -> Result<NonZeroUsize, String> {
+    match NonZeroUsize::from_str(text) {
+        Ok(count) if (2..=1_000).contains(&count.get()) => Ok(count),
+        _ => Err("expected an integer from 2 to 1000".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let sweep = args.sweep()?;
+    let runs = &args.runs;
+    let path = runs.out.clone().unwrap_or_else(|| many_runs::default_directory("folds", &sweep));
+    output_directory::check(&path)?;
+    if let Some(file) = &args.issues {
+        output_file::check("--issues", file.path(), &sweep.base.config, Some(&args.config))?;
+    }
+    let directory = SweepDirectory::new(sweep, &path);
+    if runs.list {
+        return many_runs::list(&directory, runs.json);
+    }
+    let run = runs.index.map(|index| many_runs::run_at(&directory, index)).transpose()?;
+    directory.create()?;
+    let names = directory.runs.iter().map(|run| run.name.clone());
+    write_folds(directory.path(), names.collect())?;
+    if let Some(run) = run {
+        return many_runs::train_one(&directory, run, runs);
+    }
+    let failures = match many_runs::train_all(&directory, "folds", runs)? {
+        Trained::Ended(failures) => failures,
+        Trained::Stopped(code) => return Ok(code),
+    };
+    let unfinished = directory.unfinished().len();
+    if unfinished > 0 {
+        many_runs::print_failures(&directory, &failures);
+        let runs = pluralize(unfinished, "fold");
+        message(format!("\n{runs} without a result; run the same command to try again"));
+        return Ok(FAILURE);
+    }
+    args.report(&directory, backends)
+}
+
+impl FoldsArgs {
+    /// Returns the sweep over the folds, and over the seeds of repeated cross-validations.
+    fn sweep(&self) -> anyhow::Result<Sweep> {
+        let explain = |error| starter::explain(error, &self.config);
+        let given = &self.runs.set.overrides;
+        let base = config::load(&self.config, given).map_err(explain)?.config;
+        if !base.sweep.is_empty() {
+            let message = "the configuration describes a sweep; cross-validate a single model with \
+                           --set 'sweep={}'";
+            return Err(ConfigError::new(message).into());
+        }
+        if base.data.has_test() {
+            note(
+                "the test examples of the configuration are not used: each fold is tested in turn",
+            );
+        }
+        let mut axes = Mapping::new();
+        if self.repeats.get() > 1 {
+            let seeds = (0..self.repeats.get() as u64).map(|repeat| base.data.split.seed + repeat);
+            axes.insert("data.split.seed".into(), seeds.map(Value::from).collect());
+        }
+        let folds = (1..=self.k.get() as u64).map(Value::from);
+        axes.insert("data.split.fold".into(), folds.collect());
+        let set = |field: &str, value: Value| Override::new(field, value);
+        let fixed = [
+            set("data.test", Value::Null),
+            set("data.split.test", 0.into()),
+            set("data.split.folds", (self.k.get() as u64).into()),
+            set("sweep", Value::Mapping(axes)),
+        ];
+        let overrides: Vec<Override> = given.iter().cloned().chain(fixed).collect();
+        Ok(Sweep::load(&self.config, &overrides).map_err(explain)?)
+    }
+
+    /// Scores the folds, and writes the predictions.
+    fn report(&self, directory: &SweepDirectory, backends: &dyn Backends) -> anyhow::Result<u8> {
+        let mut folds = Vec::new();
+        for run in &directory.runs {
+            folds.push(Fold::predict(run, &self.runs.compute, backends)?);
+        }
+        let scores = Scores::of(&folds);
+        let predictions = directory.path().join("predictions.csv");
+        let file = RecordsFile::from_str(&predictions.to_string_lossy())
+            .map_err(|message| ConfigError::new(format!("{}: {message}", predictions.display())))?;
+        let out_of_fold = OutOfFold::of(&folds);
+        write_predictions(&file, &folds)?;
+        write_atomic(&directory.path().join("scores.json"), &json_content(&scores)?)?;
+        match self.runs.json {
+            true => print_json(&scores)?,
+            false => print_wrapped(&scores.table())?,
+        }
+        let path = quoted_path(&relative(directory.path()));
+        message(format!("\npredictions: {}", relative(&predictions).display()));
+        if let Some(to) = &self.issues {
+            let count = out_of_fold.write_issues(to, &folds[0])?;
+            let examples = out_of_fold.examples.len();
+            message(format!(
+                "issues: {} of {} labels are probably wrong, see {}",
+                group_digits(count),
+                group_digits(examples),
+                to.path().display()
+            ));
+        }
+        message(format!("\nnext:\n  {} predict {path} TEXT", program()));
+        Ok(SUCCESS)
+    }
+}
+
+/// A fold and the predictions of the model that has not seen it.
+struct Fold {
+    name: String,
+    /// Number of the fold, from 1, and seed of the split.
+    fold: usize,
+    seed: u64,
+    config: Config,
+    labels: Vec<String>,
+    examples: Examples,
+    predictions: Predictions,
+}
+
+impl Fold {
+    fn predict(
+        run: &SweepRun,
+        compute: &ComputeArgs,
+        backends: &dyn Backends,
+    ) -> anyhow::Result<Self> {
+        let model = compute.open(backends, run.directory.path(), &[], true)?;
+        let (config, labels) = (model.saved.config().clone(), model.saved.labels().to_vec());
+        let examples = data::load_split(&config, SplitName::Test, &labels)?;
+        let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
+        let members = model.predict(&read)?.members;
+        let predictions = Predictions::combine(members, &model.saved.combination);
+        let ReadExamples { examples, .. } = read;
+        let split = &config.data.split;
+        let (fold, seed) = (split.fold, split.seed);
+        Ok(Self { name: run.name.clone(), fold, seed, config, labels, examples, predictions })
+    }
+
+    /// Probabilities of the classes of an example.
+    fn probabilities(&self, example: usize) -> impl Iterator<Item = f64> {
+        (0..self.labels.len()).map(move |class| self.predictions.probability(example, class))
+    }
+}
+
+/// Writes a row for each example of each cross-validation, in the order of the file.
+fn write_predictions(to: &RecordsFile, folds: &[Fold]) -> anyhow::Result<()> {
+    let columns = ["seed", "fold", "file", "line", "label", "predicted", "probability"];
+    let columns = columns.into_iter().map(str::to_owned);
+    let names: Vec<String> = columns.chain(folds[0].labels.iter().cloned()).collect();
+    let mut order: Vec<(u64, u32, usize, usize)> = Vec::new();
+    for (index, fold) in folds.iter().enumerate() {
+        let rows = fold.examples.rows.iter().enumerate();
+        order.extend(rows.map(|(example, row)| (fold.seed, *row, index, example)));
+    }
+    order.sort_unstable();
+    let rows = order.into_iter().map(|(seed, _, index, example)| {
+        let fold = &folds[index];
+        let (file, line) = fold.examples.file_and_line(example);
+        let predicted = fold.predictions.predicted(example);
+        let text = |text: &str| serde_json::Value::from(text);
+        let mut row = vec![
+            seed.into(),
+            fold.fold.into(),
+            text(&file.display().to_string()),
+            line.into(),
+            text(&fold.labels[fold.predictions.label(example)]),
+            text(&fold.labels[predicted]),
+            fold.predictions.probability(example, predicted).into(),
+        ];
+        row.extend(fold.probabilities(example).map(serde_json::Value::from));
+        row
+    });
+    to.write(&names, rows)
+}
+
+/// All examples with the probabilities of the models that have not seen them.
+struct OutOfFold {
+    examples: Examples,
+    labels: Vec<u32>,
+    /// Mean over the cross-validations, [N, C].
+    probabilities: Vec<f64>,
+}
+
+impl OutOfFold {
+    fn of(folds: &[Fold]) -> Self {
+        let classes = folds[0].labels.len();
+        let repeats = folds.iter().filter(|fold| fold.fold == folds[0].fold).count() as f64;
+        let count = folds.iter().map(|fold| fold.examples.len()).sum::<usize>() / repeats as usize;
+        let mut labels = vec![0; count];
+        let mut probabilities = vec![0.0; count * classes];
+        for fold in folds {
+            for (example, row) in fold.examples.rows.iter().enumerate() {
+                let row = *row as usize;
+                labels[row] = fold.predictions.label(example) as u32;
+                let means = &mut probabilities[row * classes..][..classes];
+                means.iter_mut().zip(fold.probabilities(example)).for_each(
+                    |(mean, probability)| {
+                        *mean += probability / repeats;
+                    },
+                );
+            }
+        }
+        let examples = Examples {
+            source: folds[0].examples.source.clone(),
+            rows: (0..count as u32).collect(),
+            targets: Targets::Labels(labels.clone()),
+            notes: Vec::new(),
+        };
+        Self { examples, labels, probabilities }
+    }
+
+    /// Writes the examples whose label is probably wrong. Returns their number.
+    fn write_issues(&self, to: &RecordsFile, fold: &Fold) -> anyhow::Result<usize> {
+        const COLUMNS: [&str; 6] =
+            ["label", "suggested", "label_probability", "suggested_probability", "file", "line"];
+        let issues = label_issues(&self.labels, &self.probabilities, fold.labels.len());
+        let indices: Vec<usize> = issues.iter().map(|issue| issue.example).collect();
+        let texts = self.examples.texts(&indices, &fold.config)?;
+        let rows = issues.iter().zip(&texts).map(|(issue, texts)| {
+            let (file, line) = self.examples.file_and_line(issue.example);
+            let mut row: Vec<serde_json::Value> = vec![
+                fold.labels[issue.label].as_str().into(),
+                fold.labels[issue.suggested].as_str().into(),
+                issue.label_probability.into(),
+                issue.suggested_probability.into(),
+                file.display().to_string().into(),
+                line.into(),
+            ];
+            row.extend(texts.iter().map(|text| serde_json::Value::from(text.as_str())));
+            row
+        });
+        to.write(&with_text_columns(&COLUMNS, &fold.config), rows)?;
+        Ok(issues.len())
+    }
+}
+
+/// Scores of examples that the models have not seen.
+#[derive(Serialize)]
+struct Scores {
+    folds: Vec<FoldScore>,
+    accuracy: MeanAndDeviation,
+    macro_f1: MeanAndDeviation,
+    loss: MeanAndDeviation,
+}
+
+/// Scores of a fold.
+#[derive(Serialize)]
+struct FoldScore {
+    /// Directory of the run.
+    run: String,
+    /// Number of the fold, from 1.
+    fold: usize,
+    /// Seed of the split.
+    seed: u64,
+    examples: usize,
+    accuracy: f64,
+    macro_f1: f64,
+    loss: f64,
+}
+
+impl Scores {
+    fn of(folds: &[Fold]) -> Self {
+        let score = |fold: &Fold| {
+            let Evaluation { examples, accuracy, loss, macro_average, .. } =
+                Evaluation::of(&fold.predictions, &fold.labels);
+            FoldScore {
+                run: fold.name.clone(),
+                fold: fold.fold,
+                seed: fold.seed,
+                examples,
+                accuracy,
+                macro_f1: macro_average.f1,
+                loss,
+            }
+        };
+        let folds: Vec<FoldScore> = folds.iter().map(score).collect();
+        let over = |value: fn(&FoldScore) -> f64| {
+            MeanAndDeviation::of(&folds.iter().map(value).collect::<Vec<_>>())
+        };
+        Self {
+            accuracy: over(|fold| fold.accuracy),
+            macro_f1: over(|fold| fold.macro_f1),
+            loss: over(|fold| fold.loss),
+            folds,
+        }
+    }
+
+    /// Formats a row for each fold, and one for their mean and standard deviation.
+    fn table(&self) -> String {
+        let title = |(title, align): (&str, Align)| (title.to_owned(), align);
+        let columns = [
+            ("run", Align::Left),
+            ("examples", Align::Right),
+            ("accuracy", Align::Right),
+            ("macro F1", Align::Right),
+            ("loss", Align::Right),
+        ];
+        let mut table = Table::new(columns.map(title));
+        for fold in &self.folds {
+            table.add(vec![
+                fold.run.clone(),
+                group_digits(fold.examples),
+                format!("{:.2} %", 100.0 * fold.accuracy),
+                format!("{:.4}", fold.macro_f1),
+                format!("{:.4}", fold.loss),
+            ]);
+        }
+        table.add(vec![
+            "mean ± sd".to_owned(),
+            String::new(),
+            format!("{} %", self.accuracy.format(2, 100.0)),
+            self.macro_f1.format(4, 1.0),
+            self.loss.format(4, 1.0),
+        ]);
+        format!("{}\n", table.lines_within(terminal_width()).join("\n"))
+    }
+}
