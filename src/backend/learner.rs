@@ -27,13 +27,27 @@ pub trait Inference: Send {
 /// indices of the examples, and the seed of the dropout masks.
 pub type Preparer = Box<dyn FnMut(&Dataset, &[u32], u64) -> PreparedBatch + Send>;
 
-/// A batch in a backend's own format.
-pub struct PreparedBatch(Box<dyn Any + Send>);
+/// A batch in a backend's own format, and possibly one of unlabelled texts for the same step.
+pub struct PreparedBatch {
+    batch: Box<dyn Any + Send>,
+    unlabelled: Option<Box<PreparedBatch>>,
+}
 
 impl PreparedBatch {
     /// Wraps a backend's batch.
     pub fn new(batch: impl Any + Send) -> Self {
-        Self(Box::new(batch))
+        Self { batch: Box::new(batch), unlabelled: None }
+    }
+
+    /// Adds a batch of unlabelled texts, from [`Learner::unlabelled_preparer`].
+    #[must_use]
+    pub fn with_unlabelled(self, unlabelled: Self) -> Self {
+        Self { unlabelled: Some(Box::new(unlabelled)), ..self }
+    }
+
+    /// Returns the batch of unlabelled texts, if there is one.
+    pub fn unlabelled(&self) -> Option<&Self> {
+        self.unlabelled.as_deref()
     }
 
     /// Returns the backend's batch.
@@ -41,7 +55,7 @@ impl PreparedBatch {
     /// # Errors
     /// Returns an error if another backend prepared it.
     pub fn get<B: Any>(&self) -> anyhow::Result<&B> {
-        self.0.downcast_ref().context("the batch was prepared for another backend")
+        self.batch.downcast_ref().context("the batch was prepared for another backend")
     }
 }
 
@@ -102,14 +116,20 @@ pub trait Learner: Inference {
     /// Returns the function that prepares batches for this learner.
     fn preparer(&self) -> Preparer;
 
-    /// Computes the loss of a batch and its gradient, which the learner keeps.
+    /// Returns the function that prepares batches of unlabelled texts for this learner.
+    fn unlabelled_preparer(&self) -> Preparer;
+
+    /// Computes the loss of a batch and its gradient, which the learner keeps. Adds the gradients of the
+    /// terms that need no labels (`train.virtual_adversarial`, `train.entropy_weight`): the means over the
+    /// batch of unlabelled texts, or over the texts of the batch itself if there is none.
     ///
     /// # Errors
     /// Returns the backend's own errors, or one if another backend prepared the batch.
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()>;
 
     /// Replaces loss and gradient, which are means over the batch of this process, by the means over
-    /// the batches of all processes. `sparse_embedding` then updates the rows of all their words.
+    /// the batches of all processes. The terms of unlabelled texts have the weights of the labelled
+    /// examples of their processes. `sparse_embedding` then updates the rows of all their words.
     ///
     /// # Errors
     /// Returns an error if another process has failed or does not respond in time.

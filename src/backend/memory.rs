@@ -20,10 +20,12 @@ const FLOAT: f64 = 4.0;
 const LANES: usize = 16;
 
 /// Largest batch of a training run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LargestBatch {
     /// Number of examples.
     examples: usize,
+    /// Number of tokens.
+    tokens: usize,
     /// Steps of the longest text of each input.
     steps: Vec<usize>,
     /// Number of distinct words of each input.
@@ -61,8 +63,14 @@ pub struct MemoryEstimate {
 }
 
 impl LargestBatch {
-    /// Finds the largest batch of the first epoch.
-    pub fn of(config: &Config, train: &Dataset, scored: usize) -> Self {
+    /// Finds the largest batch of the first epoch of these sets of texts.
+    pub fn of<'a>(config: &Config, sets: impl Iterator<Item = &'a Dataset>, scored: usize) -> Self {
+        let batches = sets.map(|data| Self::of_set(config, data, scored));
+        let tokens = |batch: &Self| batch.tokens;
+        batches.max_by_key(tokens).unwrap_or_default()
+    }
+
+    fn of_set(config: &Config, train: &Dataset, scored: usize) -> Self {
         let lengths = train.lengths();
         let plan = Bucketing::new(&config.train).plan(&lengths, config.train.seed, 0);
         let largest = plan.batches().max_by_key(|examples| train.tokens_of(examples));
@@ -78,6 +86,7 @@ impl LargestBatch {
             largest.iter().map(|example| corpus.ngrams(*example as usize).len()).sum()
         });
         Self {
+            tokens: train.tokens_of(largest),
             ngrams: ngrams.sum(),
             examples: largest.len(),
             steps: lengths.iter().map(|input| input.iter().copied().max().unwrap_or(0)).collect(),
@@ -100,7 +109,8 @@ impl LargestBatch {
         let ngrams: usize = ngrams
             .map(|(input, steps)| examples.saturating_mul(steps * input.ngrams.sizes.0.len()))
             .fold(0, usize::saturating_add);
-        Self { examples, steps, words, ngrams, scored: 0 }
+        let tokens = examples.saturating_mul(steps.iter().sum());
+        Self { examples, tokens, steps, words, ngrams, scored: 0 }
     }
 }
 
@@ -126,24 +136,26 @@ impl MemoryEstimate {
         let dense = packed + count(&parameters, |parameter| unpacked(parameter.role));
         // The shards of a thread are added pair by pair: one sum for each level of the tree.
         let sums = threads * (1.0 + (shards / threads).log2().ceil());
-        let mut gradients = (1.0 + sums) * dense;
+        // Unlabelled texts have gradients of their own, which are then added.
+        let copies = if config.train.has_unlabelled_terms() { 2.0 } else { 1.0 };
+        let mut gradients = (copies + sums) * dense;
         let (mut activations, mut tables) = (0.0, 0.0);
         // The n-grams of two batches, with the examples of each, and their gradients.
-        gradients += batch.ngrams as f64 * spec.classes as f64;
-        activations += 2.0 * 4.0 * batch.ngrams as f64;
+        gradients += copies * batch.ngrams as f64 * spec.classes as f64;
+        activations += copies * 2.0 * 4.0 * batch.ngrams as f64;
         let inputs = config.inputs.iter().zip(&spec.vocabulary_sizes);
         for ((input, size), (steps, words)) in inputs.zip(batch.steps.iter().zip(&batch.words)) {
             if !input.has_lstm() {
                 continue;
             }
             if input.embedding.trainable {
-                gradients += (*words * input.embedding.size) as f64;
+                gradients += copies * (*words * input.embedding.size) as f64;
             }
             // Frequent words occur in every shard, rare ones in one of them.
             let words_of_shard = *words as f64 / shards.sqrt();
             let tokens = rows * *steps as f64;
             activations += threads * shard_activations(input, tokens, words_of_shard);
-            if config.train.adversarial.epsilon.is_some() {
+            if config.train.has_perturbations() {
                 activations += threads * tokens * perturbation_activations(input);
             }
             // Row numbers of the words, for training and for validation, and the last update of each row.

@@ -10,6 +10,7 @@ mod learner;
 mod memory;
 pub mod native;
 mod optimizer_state;
+mod random_signs;
 mod times;
 
 pub use averaging::{Averaging, is_average_state};
@@ -19,4 +20,5 @@ pub use collective::{Collective, SingleProcess};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use memory::{Concurrency, LargestBatch, MemoryEstimate};
 pub use optimizer_state::{counts_steps, state_in_order, state_names};
+pub use random_signs::RandomSigns;
 pub use times::Times;

@@ -20,6 +20,7 @@ use crate::output::format::{group_digits, pluralize};
 use crate::output::{message, print_json, print_wrapped};
 use crate::run::checkpoint::Checkpoint;
 use crate::system::device::DeviceChoice;
+use crate::train::UnlabelledTexts;
 use crate::train::setup::{self, Beginning};
 
 const EXAMPLES: &str = "\
@@ -34,7 +35,7 @@ are medians over the rounds. Other load slows down libtorch more than the native
 
 padding: the LSTM over the padding that all texts share. embed: input products of each distinct token and \
 their gradients. forward, backward: the LSTM over the texts. head: pooled states to loss. adversarial: the \
-pass over perturbed word vectors. wait: time in which threads have no shard to compute. merge: sum of the \
+pass over perturbed word vectors. unlabelled: the passes of the terms that need no labels. wait: time in which threads have no shard to compute. merge: sum of the \
 gradients of all shards. clip: norm of the gradient. optimizer: weight updates. pack: weights to the layout \
 of the kernel. \
 GFLOP/s nominal counts three products of every token with every weight of the LSTM; the kernel avoids some \
@@ -200,12 +201,18 @@ impl Workload<'_> {
         learner.start_averaging();
         let before = learner.times();
         let mut prepare = learner.preparer();
+        let texts = self.data.unlabelled.as_ref();
+        let mut unlabelled =
+            texts.map(|texts| (UnlabelledTexts::new(texts, config), learner.unlabelled_preparer()));
         let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };
         let between = learner.stats_interval();
         let begun = Instant::now();
         for step in 0..self.steps {
             let start = Instant::now();
-            let batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
+            let mut batch = prepare(&self.data.train, self.plan.batch(step), step as u64);
+            if let Some((texts, prepare)) = &mut unlabelled {
+                batch = texts.add_to(batch, step as u64, prepare);
+            }
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
             // With this learning rate, the weights hardly change, and the step takes as long as any other.

@@ -35,6 +35,7 @@ pub fn missing_data(error: anyhow::Error, data: &DataConfig) -> anyhow::Error {
         ("data.train", Some(&data.train)),
         ("data.validation", data.validation.as_ref()),
         ("data.test", data.test.as_ref()),
+        ("data.unlabelled", data.unlabelled.as_ref()),
     ];
     let message = format!("{error:#}");
     let missing = files.into_iter().find(|(_, path)| {

@@ -44,8 +44,9 @@ pub fn check(
     };
     let data = &config.data;
     let vectors = config.inputs.iter().filter_map(|input| input.embedding.vectors.as_deref());
-    let files = [Some(&*data.train), data.validation.as_deref(), data.test.as_deref(), other];
-    let inputs = files.into_iter().flatten().chain(vectors);
+    let others = [&data.validation, &data.test, &data.unlabelled].map(Option::as_deref);
+    let files = [Some(&*data.train), other].into_iter().chain(others);
+    let inputs = files.flatten().chain(vectors);
     // A pattern without matches is reported by whatever reads it.
     let mut inputs = inputs.flat_map(|path| expand_pattern(path, data.format).unwrap_or_default());
     match inputs.find(is_in) {

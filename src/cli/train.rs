@@ -492,6 +492,13 @@ fn describe_run(
         data.seconds,
         group_digits((data.tokens() as f64 / data.seconds) as usize),
     ));
+    if let Some(texts) = &data.unlabelled {
+        message(format!(
+            "unlabelled texts: {}, {} tokens",
+            group_digits(texts.len()),
+            group_digits(texts.tokens())
+        ));
+    }
     data.notes.iter().for_each(note);
     let mut how = String::new();
     let is_native = backend.kind() == BackendKind::Native;

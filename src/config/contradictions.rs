@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::fields::Fault;
 use super::overrides::field_path;
-use super::schema::{Activation, Config, Format, Input, SplitMethod};
+use super::schema::{Activation, BackendKind, Config, Format, Input, SplitMethod, TrainConfig};
 use super::types::{ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
 
@@ -43,6 +43,7 @@ impl Config {
             ("data.train", Some(&data.train)),
             ("data.validation", data.validation.as_ref()),
             ("data.test", data.test.as_ref()),
+            ("data.unlabelled", data.unlabelled.as_ref()),
         ];
         for (field, path) in files {
             let is_stdin = |path: &&PathBuf| {
@@ -53,6 +54,11 @@ impl Config {
                                a file";
                 faults.push((field.into(), message.into()));
             }
+        }
+        if data.unlabelled.is_some() && !self.train.has_unlabelled_terms() {
+            let message = "has no effect without train.virtual_adversarial.epsilon or \
+                           train.entropy_weight; set one of them, or remove it";
+            faults.push(("data.unlabelled".into(), message.into()));
         }
         let labels: HashSet<&String> = data.labels.iter().collect();
         if data.labels.len() == 1 || labels.len() < data.labels.len() {
@@ -200,9 +206,23 @@ impl Config {
                 faults.push((input.field("lstm.dropout"), message));
             }
         }
-        if self.train.adversarial.epsilon.is_some() && !self.inputs.iter().any(Input::has_lstm) {
-            let message = "perturbs word vectors, but the model has no LSTM that reads them";
-            faults.push(("train.adversarial.epsilon".into(), message.into()));
+        let TrainConfig { adversarial, virtual_adversarial, .. } = &self.train;
+        for (section, epsilon) in [
+            ("adversarial", adversarial.epsilon),
+            ("virtual_adversarial", virtual_adversarial.epsilon),
+        ] {
+            if epsilon.is_some() && !self.inputs.iter().any(Input::has_lstm) {
+                let message = "perturbs word vectors, but the model has no LSTM that reads them";
+                faults.push((format!("train.{section}.epsilon"), message.into()));
+            }
+        }
+        if virtual_adversarial.epsilon.is_some()
+            && self.precision.is_half()
+            && self.backend != BackendKind::Native
+        {
+            let message =
+                "needs precision: tf32 or fp32; 16 bits round its small perturbations away";
+            faults.push(("train.virtual_adversarial.epsilon".into(), message.into()));
         }
         if self.train.sgd.nesterov && self.train.sgd.momentum == 0.0 {
             faults.push(("train.sgd.nesterov".into(), "needs train.sgd.momentum > 0".into()));

@@ -39,7 +39,7 @@ pub use schema::{
     ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
     Precision, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
     SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
-    Truncate, UnfreezeConfig, UnseenLabels, defaults, logit_count,
+    Truncate, UnfreezeConfig, UnseenLabels, VirtualAdversarialConfig, defaults, logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

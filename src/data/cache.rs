@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::formats::{Rows, RowsFile, Unit, expand_pattern};
+use super::formats::{Labels, Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Column, Config, Format};
 use crate::io::files::{
@@ -45,21 +45,20 @@ const HASHES: &str = "keys.u128";
 const GROUPS: &str = "groups.u32";
 const MANIFEST: &str = "manifest.json";
 
-/// Reads and tokenizes a file or directory, or loads its tokens from the cache. `known` has labels of other
-/// files.
+/// Reads and tokenizes a file or directory, or loads its tokens from the cache.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
 /// expected.
-pub fn read_source(path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Source> {
-    let Some(entry) = CacheEntry::locate(path, config, known)? else {
-        return Source::tokenize(path, config, known, None);
+pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
+    let Some(entry) = CacheEntry::locate(path, config, labels)? else {
+        return Source::tokenize(path, config, labels, None);
     };
     if let Some(source) = entry.load(path, config)? {
-        return Ok(Source { known_labels: known.to_vec(), ..source });
+        return Ok(Source { known_labels: labels.known().to_vec(), ..source });
     }
     let writer = entry.create()?;
-    let source = Source::tokenize(path, config, known, Some(writer.temporary.path()))?;
+    let source = Source::tokenize(path, config, labels, Some(writer.temporary.path()))?;
     match entry.changed_file() {
         None => writer.finish(&source)?,
         Some(file) => note(format!(
@@ -124,7 +123,7 @@ impl CacheEntry {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or the cache directory cannot be created.
-    fn locate(path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Option<Self>> {
+    fn locate(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Option<Self>> {
         let files = expand_pattern(path, config.data.format)?;
         let are_files = config.data.format != Format::Folder
             && files.iter().all(|file| file.is_file() && !is_spooled(file));
@@ -142,7 +141,7 @@ impl CacheEntry {
         let files: Vec<HashedFile> =
             files.into_iter().map(HashedFile::read).collect::<anyhow::Result<_>>()?;
         let key =
-            serde_json::to_vec(&cache_key(&files, config, known)).context("cannot encode JSON")?;
+            serde_json::to_vec(&cache_key(&files, config, labels)).context("cannot encode JSON")?;
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
@@ -190,10 +189,11 @@ impl CacheEntry {
         }
         let saved: SavedRows = self.json(ROWS)?;
         let labels: Vec<u32> = self.array(LABELS)?;
+        let lines: Vec<u64> = self.array(LINES)?;
         ensure!(self.files.len() == saved.files.len(), "{ROWS} is for another number of files");
         ensure!(
             saved.files.is_sorted_by_key(|(first, _)| *first)
-                && saved.files.iter().all(|(first, _)| *first <= labels.len()),
+                && saved.files.iter().all(|(first, _)| *first <= lines.len()),
             "{ROWS} has impossible positions of files"
         );
         ensure!(
@@ -211,7 +211,7 @@ impl CacheEntry {
             labels,
             label_names: saved.names,
             groups: self.array(GROUPS)?,
-            lines: self.array(LINES)?,
+            lines,
             skipped: saved.skipped,
             not_utf8: saved.not_utf8,
             long_row: saved.long_row,
@@ -225,9 +225,12 @@ impl CacheEntry {
         };
         let inputs: Vec<TokenizedTexts> =
             (0..config.inputs.len()).map(texts).collect::<Result<_, _>>()?;
-        let counts = [rows.lines.len(), hashes.len()]
-            .into_iter()
-            .chain(inputs.iter().map(TokenizedTexts::len));
+        let of_labels = match rows.label_names.is_empty() {
+            true => rows.len(),
+            false => rows.labels.len(),
+        };
+        let counts =
+            [of_labels, hashes.len()].into_iter().chain(inputs.iter().map(TokenizedTexts::len));
         ensure!(
             counts.into_iter().all(|count| count == rows.len())
                 && [0, rows.len()].contains(&rows.groups.len()),
@@ -369,9 +372,9 @@ fn estimated_text_bytes(file: &Path) -> u64 {
     if is_compressed(file) || is_parquet { 4 * bytes } else { bytes }
 }
 
-fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> CacheKey<'a> {
+fn cache_key<'a>(files: &[HashedFile], config: &'a Config, labels: Labels) -> CacheKey<'a> {
     let data = &config.data;
-    let known: BTreeSet<&String> = known.iter().chain(&data.labels).collect();
+    let known: BTreeSet<&String> = labels.known().iter().chain(&data.labels).collect();
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
     let inputs =
         config.inputs.iter().zip(config.inputs.column_indices()).map(|(input, columns)| {
@@ -384,7 +387,7 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> 
                 text.version
             ])
         });
-    CacheKey {
+    let mut key = CacheKey {
         version: VERSION,
         little_endian: cfg!(target_endian = "little"),
         data: BTreeMap::from([
@@ -404,7 +407,11 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, known: &[String]) -> 
         ]),
         inputs: inputs.collect(),
         files: files.iter().map(|file| (file.identity.bytes(), file.sha256.clone())).collect(),
+    };
+    if !labels.are_required() {
+        key.data.insert("labels", "ignored".into());
     }
+    key
 }
 
 /// Returns the format of each file, or the extension that determines it.

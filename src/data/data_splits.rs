@@ -43,7 +43,7 @@ impl DataSplits {
     pub fn fingerprints(&self) -> SplitFingerprints {
         let [train, validation, test] =
             SplitName::ALL.map(|name| self.split(name).fingerprint(&self.labels));
-        SplitFingerprints { train, validation, test }
+        SplitFingerprints { train, validation, test, unlabelled: None }
     }
 
     /// Returns the examples of a split.
@@ -92,6 +92,12 @@ pub(super) fn drop_long_texts(
         notes.push(format!("text.train_max_length leaves no {name} example of {labels}"));
     }
     Ok(notes)
+}
+
+/// Returns the rows of the examples none of whose texts exceeds `text.train_max_length`.
+pub(super) fn short_rows(examples: &Examples, config: &Config) -> Vec<u32> {
+    let short = (0..examples.len()).filter(|index| is_short(examples, *index, &config.inputs));
+    short.map(|index| examples.rows[index]).collect()
 }
 
 /// Returns true if no text of the example exceeds `text.train_max_length`.

@@ -8,19 +8,24 @@ use crate::text::Corpus;
 pub struct Dataset {
     /// Encoded texts of each input.
     pub inputs: Vec<Corpus>,
-    /// Targets of the examples.
+    /// Targets of the examples; none without labels.
     pub targets: Targets,
 }
 
 impl Dataset {
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.targets.len()
+        self.inputs.first().map_or(0, Corpus::len)
     }
 
     /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
+        self.len() == 0
+    }
+
+    /// Returns the label of every example, or `None` if examples have none or can have several.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.targets.labels().filter(|labels| labels.len() == self.len())
     }
 
     /// Number of tokens of all inputs.

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use super::cache::read_source;
 use super::dataset::Dataset;
 use super::fingerprint::Fingerprint;
-use super::formats::{Rows, excerpt, is_many, read_rows};
+use super::formats::{Labels, Rows, excerpt, is_many, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets};
@@ -26,7 +26,7 @@ pub struct Examples {
     pub source: Arc<Source>,
     /// Indices of the examples among the rows of the source.
     pub rows: Vec<u32>,
-    /// Targets of the examples. Labels are indices into the class names.
+    /// Targets of the examples; none without labels. Labels are indices into the class names.
     pub targets: Targets,
     /// Notes on the file, such as the number of broken rows that were skipped.
     pub notes: Vec<String>,
@@ -35,12 +35,12 @@ pub struct Examples {
 impl Examples {
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.targets.len()
+        self.rows.len()
     }
 
     /// Returns true if there are no examples.
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
+        self.rows.is_empty()
     }
 
     /// Hashes of the texts of the examples.
@@ -69,6 +69,11 @@ impl Examples {
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }
 
+    /// Computes the fingerprint of the texts in their order, whatever their labels.
+    pub fn text_fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.hashes().zip((0..).map(|index: u32| index.to_string())))
+    }
+
     /// Builds the vocabulary of the input at `index` from these examples.
     ///
     /// # Errors
@@ -77,7 +82,7 @@ impl Examples {
         let texts = &self.source.inputs[index];
         let rows = self.rows.iter().map(|row| *row as usize);
         Vocabulary::count(texts, rows, &input.text).map_err(|error| {
-            let reason = all_empty(input, texts, &self.rows);
+            let reason = all_empty(input, "training", texts, &self.rows);
             let reason = reason.or_else(|| unfit_tokenizer(input, texts, &self.rows));
             match (reason, &input.name) {
                 (Some(reason), _) => anyhow!(reason),
@@ -122,7 +127,8 @@ impl Examples {
     /// Returns an error if the data cannot be read, or if the other configuration selects different
     /// rows.
     pub fn retokenize(&self, config: &Config) -> anyhow::Result<Self> {
-        let source = read_source(&self.source.rows.path, config, &self.source.known_labels)?;
+        let labels = Labels::Required { known: &self.source.known_labels };
+        let source = read_source(&self.source.rows.path, config, labels)?;
         if source.rows.lines != self.source.rows.lines {
             bail!(
                 "the models read different rows of \"{}\" and cannot be compared",
@@ -149,7 +155,8 @@ impl Examples {
         let mut texts = vec![Vec::new(); indices.len()];
         let mut row = 0;
         let Source { rows, known_labels, .. } = &*self.source;
-        read_rows(&rows.path, config, known_labels, &mut |columns| {
+        let labels = Labels::Required { known: known_labels };
+        read_rows(&rows.path, config, labels, &mut |columns| {
             if let Some(position) = wanted.get(&row) {
                 texts[*position] = columns;
             }
@@ -186,16 +193,17 @@ impl Examples {
 /// # Errors
 /// Returns an error if the file cannot be read, has no examples or has an unknown label.
 pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow::Result<Examples> {
-    with_classes(read_nonempty_source(path, config, classes)?, classes, &config.data)
+    let labels = Labels::Required { known: classes };
+    with_classes(read_nonempty_source(path, config, labels)?, classes, &config.data)
 }
 
-/// Reads a file that has examples. `known` has labels of other files.
+/// Reads a file that has examples.
 pub(super) fn read_nonempty_source(
     path: &Path,
     config: &Config,
-    known: &[String],
+    labels: Labels,
 ) -> anyhow::Result<Source> {
-    let source = read_source(path, config, known)?;
+    let source = read_source(path, config, labels)?;
     if source.rows.is_empty() {
         let skipped = match source.rows.skipped {
             0 => String::new(),
@@ -236,15 +244,20 @@ pub(super) fn with_classes(
         };
         labels.push(class);
     }
+    Ok(all_rows(source, Targets::Labels(labels), config))
+}
+
+/// Returns all rows of a file as examples, with these targets, and notes on the file.
+pub(super) fn all_rows(source: Source, targets: Targets, config: &DataConfig) -> Examples {
+    let rows = &source.rows;
     let skipped = (rows.skipped > 0).then(|| skipped_note(rows, config));
     let long = rows.long_row.as_ref().map(|(file, line, lines)| {
         let file = file.display();
         format!("{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote")
     });
     let notes = skipped.into_iter().chain(long).collect();
-    let indices = (0..rows.len() as u32).collect();
-    let targets = Targets::Labels(labels);
-    Ok(Examples { source: Arc::new(source), rows: indices, targets, notes })
+    let rows = (0..rows.len() as u32).collect();
+    Examples { source: Arc::new(source), rows, targets, notes }
 }
 
 /// Returns the note on rows that were skipped, and what to do if they are many or only look broken.

@@ -94,6 +94,9 @@ pub struct SplitFingerprints {
     pub validation: Fingerprint,
     /// Test examples.
     pub test: Fingerprint,
+    /// Unlabelled texts in their order, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlabelled: Option<Fingerprint>,
 }
 
 /// Use of a set of examples in the training of a model.
@@ -123,7 +126,7 @@ impl SplitFingerprints {
 
     /// Returns how the model of this run has used the examples with a fingerprint.
     pub fn usage(&self, examples: Fingerprint) -> Usage {
-        let Self { train, validation, test } = *self;
+        let Self { train, validation, test, .. } = *self;
         match examples {
             _ if examples == train => Usage::Training,
             _ if examples == validation => Usage::Validation,
@@ -175,6 +178,7 @@ mod tests {
             train: fingerprint(&[(1, "a"), (2, "b")]),
             validation: fingerprint(&[(3, "a")]),
             test: fingerprint(&[(4, "b")]),
+            unlabelled: None,
         };
         assert_eq!(splits.usage(splits.train), Usage::Training);
         assert_eq!(splits.usage(splits.validation), Usage::Validation);

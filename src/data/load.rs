@@ -4,16 +4,17 @@ use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 
-use super::data_splits::{DataSplits, drop_long_texts};
-use super::examples::{Examples, read_nonempty_source, with_classes};
+use super::data_splits::{DataSplits, drop_long_texts, short_rows};
+use super::examples::{Examples, all_rows, read_nonempty_source, with_classes};
 use super::fingerprint::Fingerprint;
-use super::formats::{NO_GROUP, Rows, expand_pattern};
+use super::formats::{Labels, NO_GROUP, Rows, expand_pattern};
 use super::source::Source;
 use super::split::{Split, by_position, connected, folds, stratified};
 use super::split_name::SplitName;
 use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
+use super::targets::Targets;
 use super::text_faults::all_empty;
 use crate::config::{CacheUse, Config, DataConfig, Portion, SplitMethod, UnseenLabels};
 
@@ -94,7 +95,7 @@ pub fn training_overlap(
     }
     let training = load_split(&config, SplitName::Train, labels).map_err(|_| UNREADABLE)?;
     match training.fingerprint(labels) == train {
-        true => Ok(overlap_note(&training, "", examples, &config.data)),
+        true => Ok(overlap_note(&training, "training", "", examples, &config.data)),
         false => Err("the training data has changed since"),
     }
 }
@@ -122,7 +123,7 @@ fn read(
     config: &Config,
     known: &[String],
 ) -> anyhow::Result<Source> {
-    read_nonempty_source(path, config, known).context(field)
+    read_nonempty_source(path, config, Labels::Required { known }).context(field)
 }
 
 /// Reads all files of the data section. Splits validation and test examples off the training file if
@@ -154,7 +155,7 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let test = test.map(with_classes_or_advice).transpose()?;
 
     let train = with_classes(train, &labels, data)?;
-    ensure_texts(&train, config)?;
+    ensure_texts(&train, "training", config)?;
     let split = split(&train, data)?;
     let notes = train.notes.clone();
     let mut splits = DataSplits {
@@ -169,8 +170,8 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     splits.notes.extend(unused_name_note(data, &splits.labels));
     splits.notes.extend(class_notes(&splits, data));
     for name in [SplitName::Validation, SplitName::Test] {
-        let note = overlap_note(&splits.train, &format!("{name} "), splits.split(name), data);
-        splits.notes.extend(note);
+        let (name, examples) = (format!("{name} "), splits.split(name));
+        splits.notes.extend(overlap_note(&splits.train, "training", &name, examples, data));
     }
     let advice = |name: &str| {
         let examples = splits.train.len();
@@ -195,12 +196,37 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     Ok(splits)
 }
 
+/// Reads the texts in `data.unlabelled`, without those that `text.train_max_length` excludes; `None` if
+/// there are none.
+///
+/// # Errors
+/// Returns an error if they cannot be read, all are empty or all are too long.
+pub fn load_unlabelled(config: &Config) -> anyhow::Result<Option<Examples>> {
+    let Some(path) = &config.data.unlabelled else { return Ok(None) };
+    let read = || -> anyhow::Result<Examples> {
+        let source = read_nonempty_source(path, config, Labels::Ignored)?;
+        let mut texts = all_rows(source, Targets::default(), &config.data);
+        ensure_texts(&texts, "unlabelled", config)?;
+        let total = texts.len();
+        texts.rows = short_rows(&texts, config);
+        let dropped = total - texts.len();
+        ensure!(dropped < total, "text.train_max_length leaves no texts; increase it");
+        texts.notes.extend((dropped > 0).then(|| {
+            format!(
+                "dropped {dropped} of {total} unlabelled texts that exceed text.train_max_length"
+            )
+        }));
+        Ok(texts)
+    };
+    read().context("data.unlabelled").map(Some)
+}
+
 /// Returns an error if all texts of all inputs are empty. The split would otherwise report them, as texts
 /// that are alike.
-fn ensure_texts(train: &Examples, config: &Config) -> anyhow::Result<()> {
-    let inputs = config.inputs.iter().zip(&train.source.inputs);
+fn ensure_texts(examples: &Examples, name: &str, config: &Config) -> anyhow::Result<()> {
+    let inputs = config.inputs.iter().zip(&examples.source.inputs);
     let faults: Option<Vec<String>> =
-        inputs.map(|(input, texts)| all_empty(input, texts, &train.rows)).collect();
+        inputs.map(|(input, texts)| all_empty(input, name, texts, &examples.rows)).collect();
     match faults {
         Some(faults) => bail!(faults.join("; ")),
         None => Ok(()),

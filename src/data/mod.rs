@@ -31,10 +31,10 @@ pub use formats::ParquetFile;
 #[cfg(not(feature = "parquet"))]
 pub use formats::WITHOUT_PARQUET;
 pub use formats::{
-    Cell, DataFile, Recognizer, Record, RecordColumns, Rows, expand_pattern, format_of,
+    Cell, DataFile, Labels, Recognizer, Record, RecordColumns, Rows, expand_pattern, format_of,
     json_object, json_text, limits, read_records, read_texts, spelled,
 };
-pub use load::{TrainingData, load, load_split, load_training, training_overlap};
+pub use load::{TrainingData, load, load_split, load_training, load_unlabelled, training_overlap};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

@@ -5,7 +5,10 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, Input, Resolved};
-use crate::data::{self, DataSplits, Dataset, Examples, SplitFingerprints, unknown_texts};
+use crate::data::split_notes::overlap_note;
+use crate::data::{
+    self, DataSplits, Dataset, Examples, SplitFingerprints, SplitName, unknown_texts,
+};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_vectors};
 
@@ -25,6 +28,8 @@ pub struct PreparedData {
     pub validation: Dataset,
     /// Test examples, possibly none.
     pub test: Dataset,
+    /// Unlabelled texts, if there are any besides the training examples.
+    pub unlabelled: Option<Dataset>,
     /// Fingerprints of all splits.
     pub fingerprints: SplitFingerprints,
     /// Notes on the data for the user.
@@ -88,8 +93,18 @@ impl PreparedData {
         encoders: Encoders,
         start: Instant,
     ) -> anyhow::Result<Self> {
-        let fingerprints = splits.fingerprints();
-        let mut notes = splits.notes;
+        let unlabelled = data::load_unlabelled(&resolved.config)?;
+        let mut fingerprints = splits.fingerprints();
+        fingerprints.unlabelled = unlabelled.as_ref().map(Examples::text_fingerprint);
+        let mut notes = splits.notes.clone();
+        if let Some(texts) = &unlabelled {
+            notes.extend(texts.notes.clone());
+            for name in [SplitName::Validation, SplitName::Test] {
+                let (examples, name) = (splits.split(name), format!("{name} "));
+                let data = &resolved.config.data;
+                notes.extend(overlap_note(texts, "unlabelled", &name, examples, data));
+            }
+        }
         let inputs = &resolved.config.inputs;
         notes.extend(unknown_texts::script_notes(&splits.train, inputs));
         let mut encode = |name: &str, examples: Examples| -> anyhow::Result<Dataset> {
@@ -105,6 +120,7 @@ impl PreparedData {
             train: encode("training texts", splits.train)?,
             validation: encode("validation texts", splits.validation)?,
             test: encode("test texts", splits.test)?,
+            unlabelled: unlabelled.map(|texts| encode("unlabelled texts", texts)).transpose()?,
             resolved,
             notes,
             seconds: start.elapsed().as_secs_f64(),
@@ -114,7 +130,8 @@ impl PreparedData {
 
     /// Number of tokens of all examples.
     pub fn tokens(&self) -> usize {
-        self.train.tokens() + self.validation.tokens() + self.test.tokens()
+        let unlabelled = self.unlabelled.as_ref().map_or(0, Dataset::tokens);
+        self.train.tokens() + self.validation.tokens() + self.test.tokens() + unlabelled
     }
 
     /// Returns a note on the coverage of each input with pre-trained vectors.

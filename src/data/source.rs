@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::formats::{Rows, read_rows};
+use super::formats::{Labels, Rows, read_rows};
 use crate::config::Config;
 use crate::system::threads;
 use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, append_essence, join_columns};
@@ -28,7 +28,7 @@ const MANY_IDS: u64 = 16 << 20;
 /// 128 bits of a SHA-256.
 pub type TextHash = [u8; 16];
 
-/// Tokenized and labelled texts of a file or directory, or of several files that match a pattern.
+/// Tokenized texts of a file or directory, or of several files that match a pattern.
 pub struct Source {
     /// Labels and locations of the rows.
     pub rows: Rows,
@@ -61,12 +61,11 @@ impl Source {
         }
     }
 
-    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory. `known` has labels of
-    /// other files.
+    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory.
     pub(super) fn tokenize(
         path: &Path,
         config: &Config,
-        known: &[String],
+        labels: Labels,
         directory: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let writer = |input: usize| match directory {
@@ -88,7 +87,7 @@ impl Source {
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
             let (sender, chunks) = sync_channel(READ_AHEAD);
-            let read = move || ChunkReader::new(sender, config).read(path, config, known);
+            let read = move || ChunkReader::new(sender, config).read(path, config, labels);
             let reader = threads::spawn_scoped(scope, "read", read)?;
             let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
                 for columns in chunks {
@@ -111,7 +110,7 @@ impl Source {
         })?;
         let inputs = inputs.into_iter().map(TokenizedTextsBuilder::finish);
         let inputs = inputs.collect::<io::Result<_>>().with_context(unwritable)?;
-        Ok(Self { rows, inputs, hashes, known_labels: known.to_vec(), scratch: None })
+        Ok(Self { rows, inputs, hashes, known_labels: labels.known().to_vec(), scratch: None })
     }
 }
 
@@ -159,8 +158,8 @@ impl ChunkReader {
         Self { sender, columns: vec![Vec::new(); config.inputs.columns().len()], bytes: 0 }
     }
 
-    fn read(mut self, path: &Path, config: &Config, known: &[String]) -> anyhow::Result<Rows> {
-        let rows = read_rows(path, config, known, &mut |texts| {
+    fn read(mut self, path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Rows> {
+        let rows = read_rows(path, config, labels, &mut |texts| {
             self.bytes += texts.iter().map(String::len).sum::<usize>();
             for (column, text) in self.columns.iter_mut().zip(texts) {
                 column.push(text);

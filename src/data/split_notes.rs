@@ -78,16 +78,21 @@ fn is_by_position(config: &DataConfig) -> bool {
 /// Advice for a split by position.
 const SORTED: &str = ": the file may be sorted by label; set data.split.shuffle: true";
 
-/// Returns a note if texts of the `name` examples also occur in the training examples, which inflates their
-/// scores.
+/// Returns a note if texts of the `name` examples also occur in `others`, the training examples or unlabelled
+/// texts as `kind` says, which inflates their scores.
 pub fn overlap_note(
-    train: &Examples,
+    others: &Examples,
+    kind: &str,
     name: &str,
     examples: &Examples,
     config: &DataConfig,
 ) -> Option<String> {
-    let common = examples.shared_with(train);
-    let also = if common == 1 { "is also a training text" } else { "are also training texts" };
+    let common = examples.shared_with(others);
+    let also = match (common, kind.starts_with('u')) {
+        (1, false) => format!("is also a {kind} text"),
+        (1, true) => format!("is also an {kind} text"),
+        _ => format!("are also {kind} texts"),
+    };
     let alike = match config.has_first_rules() {
         true => "",
         false => ", up to case, spaces, punctuation and tags",

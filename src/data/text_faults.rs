@@ -8,13 +8,19 @@ use crate::text::TokenizedTexts;
 /// Number of words that are examined to recognize a script.
 const SAMPLE: usize = 10_000;
 
-/// Describes the training texts at `rows` if all of them are empty.
-pub fn all_empty(input: &Input, texts: &TokenizedTexts, rows: &[u32]) -> Option<String> {
+/// Describes the texts at `rows` if all of them are empty. `kind` says which texts they are, such as
+/// "training".
+pub fn all_empty(
+    input: &Input,
+    kind: &str,
+    texts: &TokenizedTexts,
+    rows: &[u32],
+) -> Option<String> {
     let is_empty = |row: &u32| texts.text(*row as usize).is_empty();
     let columns: Vec<String> = input.columns.0.iter().map(Column::key).collect();
     (!rows.is_empty() && rows.iter().all(is_empty)).then(|| {
         format!(
-            "{name}all {count} training texts are empty; check {field}, which is {columns}",
+            "{name}all {count} {kind} texts are empty; check {field}, which is {columns}",
             name = input.name.as_ref().map_or(String::new(), |name| format!("{name}: ")),
             count = group_digits(rows.len()),
             field = input.field("column"),
@@ -166,7 +172,7 @@ mod tests {
         let empty = |texts: &[&str]| {
             let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
             let rows: Vec<u32> = (0..texts.len() as u32).collect();
-            all_empty(&input, &TokenizedTexts::from_texts(&texts, &input.text), &rows)
+            all_empty(&input, "training", &TokenizedTexts::from_texts(&texts, &input.text), &rows)
         };
         let message = "all 2 training texts are empty; check data.text_column, which is text";
         assert_eq!(empty(&["", " <br>"]).as_deref(), Some(message));

@@ -6,6 +6,7 @@ mod cross_entropy;
 mod log_odds;
 mod loss_function;
 pub mod metrics;
+mod unlabelled;
 
 use crate::config::TrainConfig;
 use crate::data::{Target, Targets};
@@ -14,6 +15,7 @@ pub use combination::{Averaging, Combination};
 pub use cross_entropy::CrossEntropy;
 pub use log_odds::{LogOdds, log_odds};
 pub use loss_function::{LossFunction, argmax, check_finite, log_softmax};
+pub use unlabelled::{divergence, entropy};
 
 /// Objective of training.
 #[derive(Clone, Debug)]

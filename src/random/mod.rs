@@ -12,6 +12,8 @@ pub enum SeedPurpose {
     Dropout(u64),
     /// Vectors of the words that a word vector file lacks, for an input.
     WordVectors(usize),
+    /// Order of the unlabelled texts, and dropout on them.
+    Unlabelled,
 }
 
 /// Derives the seed for a purpose from the seed of a run. It depends on nothing else, so a resumed
@@ -22,6 +24,7 @@ pub fn derive_seed(seed: u64, purpose: SeedPurpose) -> u64 {
         SeedPurpose::Shuffle(epoch) => (2, epoch as u64),
         SeedPurpose::Dropout(step) => (3, step),
         SeedPurpose::WordVectors(input) => (4, input as u64),
+        SeedPurpose::Unlabelled => (5, 0),
     };
     absorb(mix(seed), [kind, number])
 }
@@ -83,12 +86,13 @@ mod tests {
                     derive_seed(1, SeedPurpose::Dropout(i as u64)),
                     derive_seed(1, SeedPurpose::WordVectors(i)),
                     derive_seed(i as u64, SeedPurpose::Weights),
+                    derive_seed(i as u64, SeedPurpose::Unlabelled),
                 ]
             })
             .collect();
         seeds.sort_unstable();
         seeds.dedup();
-        assert_eq!(seeds.len(), 400);
+        assert_eq!(seeds.len(), 500);
         assert_eq!(
             derive_seed(1, SeedPurpose::Shuffle(3)),
             derive_seed(1, SeedPurpose::Shuffle(3))

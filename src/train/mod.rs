@@ -8,9 +8,11 @@ mod resume;
 pub mod schedule;
 pub mod setup;
 mod trainer;
+mod unlabelled;
 
 pub use resume::Resume;
 pub use trainer::{Diverged, Ending, Trainer};
+pub use unlabelled::UnlabelledTexts;
 
 #[cfg(test)]
 mod tests;

@@ -146,7 +146,8 @@ fn check_position(
 }
 
 impl Start {
-    /// Compares the validation and test examples with those that the run has used so far.
+    /// Compares the validation and test examples and the unlabelled texts with those that the run has used
+    /// so far.
     fn compare_data(&mut self, data: &PreparedData) -> anyhow::Result<()> {
         let now = data.fingerprints;
         let Some(then) = self.progress.data else { return Ok(()) };
@@ -169,6 +170,11 @@ impl Start {
         }
         if then.test != now.test {
             self.notes.push("the test examples have changed since the run started".to_owned());
+        }
+        if then.unlabelled != now.unlabelled {
+            self.notes.push(
+                "the unlabelled texts have changed since the checkpoint was saved".to_owned(),
+            );
         }
         Ok(())
     }

@@ -104,7 +104,8 @@ pub fn memory(
         return Ok(None);
     };
     let scored = data.validation.len().max(data.test.len());
-    let batch = LargestBatch::of(&data.resolved.config, &data.train, scored);
+    let sets = std::iter::once(&data.train).chain(&data.unlabelled);
+    let batch = LargestBatch::of(&data.resolved.config, sets, scored);
     MemoryEstimate::training(&model_spec(data), &batch, concurrency).map(Some)
 }
 

@@ -28,6 +28,9 @@ impl Learner for DeferredStats {
     fn preparer(&self) -> Preparer {
         self.0.preparer()
     }
+    fn unlabelled_preparer(&self) -> Preparer {
+        self.0.unlabelled_preparer()
+    }
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         self.0.compute_gradients(batch)
     }

@@ -14,6 +14,7 @@ use super::layer_rates::LayerRates;
 use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
+use super::unlabelled::UnlabelledTexts;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
@@ -43,6 +44,7 @@ pub struct Trainer<'a> {
     bucketing: Bucketing,
     /// Sequence length T of each training example, for each input.
     lengths: Vec<Vec<usize>>,
+    unlabelled: Option<UnlabelledTexts<'a>>,
     schedule: Schedule,
     layer_rates: Option<LayerRates<'a>>,
     progress: Progress,
@@ -142,6 +144,7 @@ impl<'a> Trainer<'a> {
             observers: Vec::new(),
             bucketing,
             lengths,
+            unlabelled: data.unlabelled.as_ref().map(|texts| UnlabelledTexts::new(texts, config)),
             progress,
             has_resumed,
             lost_best,
@@ -257,21 +260,30 @@ impl<'a> Trainer<'a> {
         let start = EpochStart { epoch: epoch + 1, steps: plan.len(), done: first };
         self.observers.iter_mut().for_each(|observer| observer.epoch_started(start));
         let mut prepare = self.learner.preparer();
+        let mut unlabelled =
+            self.unlabelled.take().map(|texts| (texts, self.learner.unlabelled_preparer()));
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
             let preparation = threads::spawn_scoped(scope, "prepare", move || {
                 for (step, index) in (step..).zip(first..plan.len()) {
                     let seed = derive_seed(seed, SeedPurpose::Dropout(step));
-                    let batch = prepare(data, plan.batch(index), seed);
+                    let mut batch = prepare(data, plan.batch(index), seed);
+                    if let Some((texts, prepare)) = &mut unlabelled {
+                        batch = texts.add_to(batch, step, prepare);
+                    }
                     if sender.send(batch).is_err() {
-                        return;
+                        break;
                     }
                 }
+                unlabelled.map(|(texts, _)| texts)
             })?;
             let result = self.train_batches(plan, &batches, interrupt);
             drop(batches);
             match preparation.join() {
-                Ok(()) => result,
+                Ok(unlabelled) => {
+                    self.unlabelled = unlabelled;
+                    result
+                }
                 // The panic is the cause; the error in `result` is only that no more batches came.
                 Err(panic) => panic::resume_unwind(panic),
             }

@@ -52,5 +52,6 @@ mod threads;
 mod train;
 mod training;
 mod unicode;
+mod unlabelled;
 mod vectors;
 mod without_libtorch;

@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use lstmtext::backend::RandomSigns;
 use lstmtext::config::PadSide;
 use lstmtext::text::{Corpus, PAD};
 
@@ -43,6 +44,8 @@ impl Batch {
 pub struct NgramBags {
     /// Rows of the distinct n-grams among all that the model knows, sorted, int64 [n-grams].
     pub rows: Tensor,
+    /// The same rows in the memory of the host.
+    pub host_rows: Vec<i64>,
     /// N-grams of one text after the other, as indices into `rows`, int64.
     pub indices: Tensor,
     /// Start of each text in `indices`, int64 `[B]`.
@@ -69,9 +72,54 @@ impl NgramBags {
         let index = |row: &u32| rows.partition_point(|other| other < row) as i64;
         let indices: Vec<i64> = all.iter().map(index).collect();
         let rows: Vec<i64> = rows.iter().map(|row| i64::from(*row)).collect();
-        let [rows, indices, starts] =
-            [rows, indices, starts].map(|values| to_device(&values, device));
-        Self { rows, indices, starts }
+        let [indices, starts] = [indices, starts].map(|values| to_device(&values, device));
+        Self { rows: to_device(&rows, device), host_rows: rows, indices, starts }
+    }
+}
+
+/// Random signs for the components of the word vectors of some texts.
+#[derive(Debug)]
+pub struct PackedSigns {
+    /// Signs of [`RandomSigns::BLOCK`] components in the bits of a number, int64 [B, T, blocks].
+    bits: Tensor,
+    /// Embedding dimension E.
+    size: i64,
+}
+
+impl PackedSigns {
+    /// Draws the signs for the word vectors, of `size` components, of these texts of the input at `input`.
+    pub fn draw(
+        signs: RandomSigns,
+        input: usize,
+        size: usize,
+        corpus: &Corpus,
+        examples: &[u32],
+        device: Device,
+    ) -> Self {
+        let time_steps = examples.iter().map(|i| corpus.steps(*i as usize)).max().unwrap_or(0);
+        let blocks = size.div_ceil(RandomSigns::BLOCK);
+        let mut bits = Vec::with_capacity(examples.len() * time_steps * blocks);
+        for (position, example) in (0..).zip(examples) {
+            let start = match corpus.pad() {
+                PadSide::Back => 0,
+                PadSide::Front => time_steps - corpus.text(*example as usize).len(),
+            };
+            for step in 0..time_steps {
+                let word = step.saturating_sub(start);
+                let draw = |block| signs.draw(input, position, word, block).cast_signed();
+                bits.extend((0..blocks).map(draw));
+            }
+        }
+        let shape = [examples.len() as i64, time_steps as i64, blocks as i64];
+        Self { bits: to_device(&bits, device).view(shape), size: size as i64 }
+    }
+
+    /// Returns the signs as 1 and -1, float [B, T, E].
+    pub fn unpack(&self) -> Tensor {
+        let places = Tensor::arange(RandomSigns::BLOCK as i64, (Kind::Int64, self.bits.device()));
+        let bits = self.bits.unsqueeze(3).bitwise_right_shift(&places).bitwise_and(1);
+        let bits = bits.flatten(2, 3).narrow(2, 0, self.size); // [B, T, E]
+        (bits * 2 - 1).to_kind(Kind::Float)
     }
 }
 

@@ -16,7 +16,7 @@ const MEMORY_SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct DeviceDataset {
     inputs: Vec<DeviceCorpus>,
-    /// int64 `[N]`; `None` if examples have several labels.
+    /// int64 `[N]`; `None` if examples have no labels or several.
     labels: Option<Tensor>,
     device: Device,
 }
@@ -54,7 +54,7 @@ impl DeviceDataset {
         };
         Self {
             inputs: data.inputs.iter().map(|corpus| DeviceCorpus::new(corpus, device)).collect(),
-            labels: data.targets.labels().map(labels),
+            labels: data.labels().map(labels),
             device,
         }
     }

@@ -8,17 +8,20 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use crate::average::Average;
-use crate::batch::{Batch, to_device};
+use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
-use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
+use crate::loss::{
+    CrossEntropyLoss, count_correct, log_probabilities, mean_divergence, mean_entropy,
+    scaled_divergence,
+};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
-    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
-    Times, is_average_state,
+    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
+    StepStats, Times, is_average_state,
 };
 use lstmtext::config::{AdversarialConfig, OptimizerKind, PadSide, TrainConfig};
 use lstmtext::data::Dataset;
@@ -74,6 +77,9 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     values
 }
 
+/// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
+type SharedDataset = Arc<Mutex<Option<Option<DeviceDataset>>>>;
+
 /// A model that is being trained.
 pub struct TorchLearner {
     model: Model,
@@ -86,12 +92,13 @@ pub struct TorchLearner {
     /// Averages of the weights, at the end those of n-grams.
     average: Option<Average>,
     loss: CrossEntropyLoss,
-    adversarial: AdversarialConfig,
+    config: TrainConfig,
     /// Loss scale, if gradients are in fp16.
     loss_scale: Option<LossScale>,
-    /// Copy of the training examples on the device. `None` before the first batch, `Some(None)` if
-    /// they do not fit.
-    device_dataset: Arc<Mutex<Option<Option<DeviceDataset>>>>,
+    /// Copy of the training examples on the device.
+    device_dataset: SharedDataset,
+    /// Copy of the unlabelled texts on the device.
+    unlabelled_dataset: SharedDataset,
     /// The step in progress.
     step: Step,
     /// Loss, number of correct predictions, gradient norm and loss scale of each step that was not
@@ -123,13 +130,23 @@ struct Step {
 struct TorchBatch {
     context: BatchContext,
     batch: Batch,
-    /// int64 `[B]`; `None` if examples have several labels.
+    /// int64 `[B]`; `None` if examples have no labels or several.
     labels: Option<Tensor>,
-    /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
-    distinct_ids: Vec<Tensor>,
-    /// Frequency of each word of each input, `[V]`, for adversarial training.
+    /// Distinct ids of the batch for each input; empty if all rows are updated.
+    distinct_ids: Vec<DistinctIds>,
+    /// Frequency of each word of each input, `[V]`, for adversarial training. Unlabelled batches have none.
     frequencies: Vec<Tensor>,
+    /// Random directions of virtual adversarial training, for the input of each LSTM.
+    signs: Vec<PackedSigns>,
     seed: u64,
+}
+
+/// Distinct ids of some texts of an input, sorted.
+struct DistinctIds {
+    /// In the memory of the device, int64.
+    ids: Tensor,
+    /// In the memory of the host.
+    host_ids: Vec<i64>,
 }
 
 /// Number of steps on a CUDA device after which the host waits for their stats.
@@ -147,7 +164,7 @@ impl TorchLearner {
         Self {
             optimizer: Optimizer::new(config, model.parameters()),
             average: Average::new(&config.average, averaged),
-            adversarial: config.adversarial.clone(),
+            config: config.clone(),
             ngram_optimizers: model
                 .ngrams()
                 .iter()
@@ -159,6 +176,7 @@ impl TorchLearner {
             },
             loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
             device_dataset: Arc::default(),
+            unlabelled_dataset: Arc::default(),
             step: Step::default(),
             pending_stats: Vec::new(),
             times: Times::default(),
@@ -194,15 +212,20 @@ impl Inference for TorchLearner {
     }
 }
 
-impl Learner for TorchLearner {
-    fn preparer(&self) -> Preparer {
+impl TorchLearner {
+    /// Returns the function that prepares batches of a data set with or without labels, whose copy on the
+    /// device is `device_dataset`.
+    fn preparer_for(&self, device_dataset: SharedDataset, has_labels: bool) -> Preparer {
         let device = self.model.device();
         let sparse = !self.sparse_embeddings.is_empty();
-        let device_dataset = self.device_dataset.clone();
         // If the amount of memory is unknown, the data set stays in host memory.
         let memory = device_memory(device).unwrap_or(0);
-        let vocabulary_sizes =
-            self.adversarial.epsilon.map(|_| self.model.vocabulary_sizes().to_vec());
+        let vocabulary_sizes = (has_labels && self.config.has_perturbations())
+            .then(|| self.model.vocabulary_sizes().to_vec());
+        let embedding_sizes = match self.config.virtual_adversarial.epsilon {
+            Some(_) => self.model.embedding_sizes(),
+            None => Vec::new(),
+        };
         let mut frequencies: Option<Vec<Tensor>> = None;
         Box::new(move |data: &Dataset, examples, seed| {
             let context = batch_context(true, &data.inputs, examples);
@@ -213,14 +236,21 @@ impl Learner for TorchLearner {
                     Some(copy) => copy.gather(data, examples),
                     None => {
                         let batch = Batch::gather(&data.inputs, examples, device);
-                        let labels = data.targets.labels().map(|labels| {
+                        let labels = data.labels().map(|labels| {
                             let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
                             to_device(&labels.collect::<Vec<_>>(), device)
                         });
                         (batch, labels)
                     }
                 };
-                let distinct = |corpus: &Corpus| to_device(&distinct_ids(corpus, examples), device);
+                let distinct = |corpus: &Corpus| {
+                    let host_ids = distinct_ids(corpus, examples);
+                    DistinctIds { ids: to_device(&host_ids, device), host_ids }
+                };
+                let signs = |(input, size): &(usize, usize)| {
+                    let (signs, corpus) = (RandomSigns::new(seed), &data.inputs[*input]);
+                    PackedSigns::draw(signs, *input, *size, corpus, examples, device)
+                };
                 let frequencies = frequencies.get_or_insert_with(|| {
                     let sizes = vocabulary_sizes.as_deref().unwrap_or_default();
                     let all = data.word_frequencies(sizes);
@@ -235,14 +265,96 @@ impl Learner for TorchLearner {
                         false => Vec::new(),
                     },
                     frequencies: frequencies.iter().map(Tensor::shallow_clone).collect(),
+                    signs: embedding_sizes.iter().map(signs).collect(),
                     seed,
                 })
             })
         })
     }
 
+    /// Computes the gradients of the terms of unlabelled texts: those of all parameters, and those of the
+    /// weights of the batch's n-grams. All passes have the same dropout masks.
+    fn unlabelled_gradients(
+        &self,
+        batch: &TorchBatch,
+        deviations: &[Tensor],
+    ) -> (Vec<Tensor>, Vec<Tensor>) {
+        let TorchBatch { batch, signs, seed, .. } = batch;
+        let (model, TrainConfig { virtual_adversarial, entropy_weight, .. }) =
+            (&self.model, &self.config);
+        let selected = model.select_ngrams(batch, true);
+        let forward = |perturbations: &[Tensor]| {
+            tch::manual_seed(*seed as i64);
+            log_probabilities(&model.logits_from(batch, &selected, Mode::Train, perturbations))
+        };
+        let predictions = match *entropy_weight > 0.0 {
+            true => forward(&[]),
+            false => tch::no_grad(|| forward(&[])),
+        };
+        let mut loss = mean_entropy(&predictions) * *entropy_weight;
+        if let Some(epsilon) = virtual_adversarial.epsilon {
+            let predictions = predictions.detach();
+            let random =
+                model.random_perturbations(batch, signs, deviations, virtual_adversarial.xi);
+            let random: Vec<Tensor> =
+                random.into_iter().map(|tensor| tensor.set_requires_grad(true)).collect();
+            let divergence = scaled_divergence(&predictions, &forward(&random));
+            let gradients = Tensor::run_backward(&[&divergence], &random, false, false);
+            let perturbations =
+                model.adversarial_perturbations(batch, &gradients, deviations, epsilon);
+            let divergence = mean_divergence(&predictions, &forward(&perturbations));
+            loss += divergence * virtual_adversarial.weight;
+        }
+        scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), &loss, &selected)
+    }
+
+    /// Adds gradients of unlabelled texts to those of the step in progress, whose batch is `labelled`. The
+    /// embedding rows and n-grams of the step become those of both batches.
+    fn add_gradients(
+        &mut self,
+        (gradients, of_ngrams): (Vec<Tensor>, Vec<Tensor>),
+        unlabelled: &TorchBatch,
+        labelled: &TorchBatch,
+    ) {
+        let device = self.model.device();
+        let Step { gradients: sums, ngrams, distinct_ids, .. } = &mut self.step;
+        for (sum, gradient) in sums.iter_mut().zip(&gradients) {
+            let _ = sum.g_add_(gradient);
+        }
+        let ids = labelled.distinct_ids.iter().zip(&unlabelled.distinct_ids);
+        for (ids, (first, second)) in distinct_ids.iter_mut().zip(ids) {
+            *ids = to_device(&sorted_union(&first.host_ids, &second.host_ids), device);
+        }
+        let [labelled, unlabelled] = [labelled, unlabelled].map(|batch| &batch.batch.ngrams);
+        let bags = labelled.iter().flatten().zip(unlabelled.iter().flatten());
+        for (((rows, sum), gradient), (first, second)) in ngrams.iter_mut().zip(of_ngrams).zip(bags)
+        {
+            let all = to_device(&sorted_union(&first.host_rows, &second.host_rows), device);
+            let size = [all.size()[0], sum.size()[1]];
+            let mut sums = Tensor::zeros(size, (Kind::Float, device));
+            for (rows, gradient) in [(&first.rows, &*sum), (&second.rows, &gradient)] {
+                // All are sorted, and `all` has all of `rows`.
+                let positions = Tensor::bucketize(rows, &all, false, false);
+                let _ = sums.index_add_(0, &positions, gradient);
+            }
+            (*rows, *sum) = (all, sums);
+        }
+    }
+}
+
+impl Learner for TorchLearner {
+    fn preparer(&self) -> Preparer {
+        self.preparer_for(self.device_dataset.clone(), true)
+    }
+
+    fn unlabelled_preparer(&self) -> Preparer {
+        self.preparer_for(self.unlabelled_dataset.clone(), false)
+    }
+
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
-        let TorchBatch { context, batch, labels, distinct_ids, frequencies, seed } = batch.get()?;
+        let unlabelled: &TorchBatch = batch.unlabelled().unwrap_or(batch).get()?;
+        let labelled: &TorchBatch = batch.get()?;
+        let TorchBatch { context, batch, labels, distinct_ids, frequencies, seed, .. } = labelled;
         let labels =
             labels.as_ref().context("the libtorch backend supports only one label per example")?;
         if let Some(average) = &mut self.average {
@@ -258,12 +370,15 @@ impl Learner for TorchLearner {
                 let loss = self.loss.loss(&log_probabilities, labels);
                 (log_probabilities, loss)
             };
-            let scale = self.loss_scale.as_ref().map(LossScale::factor);
-            let backward = |loss: &Tensor, others: &[Tensor]| match scale {
-                Some(scale) => self.optimizer.gradients_and(&(loss * scale), others),
-                None => self.optimizer.gradients_and(loss, others),
+            let backward = |loss: &Tensor, others: &[Tensor]| {
+                scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), loss, others)
             };
-            let zeros = match self.adversarial.epsilon {
+            let deviations = match frequencies.is_empty() {
+                true => Vec::new(),
+                false => self.model.deviations(frequencies),
+            };
+            let AdversarialConfig { epsilon, weight } = self.config.adversarial;
+            let zeros = match epsilon {
                 Some(_) => self.model.zero_perturbations(batch),
                 None => Vec::new(),
             };
@@ -273,11 +388,11 @@ impl Learner for TorchLearner {
             let (mut gradients, mut of_ngrams) =
                 self.times.measure("backward", || backward(&loss, &others));
             let of_inputs = of_ngrams.split_off(selected.len());
-            if let AdversarialConfig { epsilon: Some(epsilon), weight } = self.adversarial {
+            if let Some(epsilon) = epsilon {
                 self.times.measure("adversarial", || {
                     let model = &self.model;
                     let perturbations =
-                        model.adversarial_perturbations(batch, &of_inputs, frequencies, epsilon);
+                        model.adversarial_perturbations(batch, &of_inputs, &deviations, epsilon);
                     let (_, loss) = forward(&perturbations);
                     let (others, others_of_ngrams) = backward(&(loss * weight), &selected);
                     let all = gradients.iter_mut().chain(&mut of_ngrams);
@@ -286,22 +401,31 @@ impl Learner for TorchLearner {
                     }
                 });
             }
-            for (gradient, is_frozen) in gradients.iter_mut().zip(self.optimizer.frozen()) {
-                if is_frozen {
-                    let _ = gradient.zero_();
-                }
-            }
             let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
             let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
             self.step = Step {
                 context: Some(*context),
                 gradients,
                 ngrams: rows.zip(of_ngrams).collect(),
-                distinct_ids: distinct_ids.iter().map(Tensor::shallow_clone).collect(),
+                distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
                 labels: Some(labels.shallow_clone()),
                 loss_and_correct: Some([loss.detach(), correct]),
                 norm: None,
             };
+            if self.config.has_unlabelled_terms() {
+                let start = Instant::now();
+                let gradients = with_batch_context(unlabelled.context, || {
+                    self.unlabelled_gradients(unlabelled, &deviations)
+                });
+                self.add_gradients(gradients, unlabelled, labelled);
+                self.times.add("unlabelled", start.elapsed().as_secs_f64());
+            }
+            for (gradient, is_frozen) in self.step.gradients.iter_mut().zip(self.optimizer.frozen())
+            {
+                if is_frozen {
+                    let _ = gradient.zero_();
+                }
+            }
         });
         Ok(())
     }
@@ -507,6 +631,28 @@ impl Learner for TorchLearner {
     fn parameter_count(&self) -> usize {
         self.model.parameter_count()
     }
+}
+
+/// Returns the gradients of a loss with respect to all parameters of an optimizer and to `others`, multiplied
+/// by the loss scale.
+fn scaled_gradients(
+    optimizer: &Optimizer,
+    scale: Option<&LossScale>,
+    loss: &Tensor,
+    others: &[Tensor],
+) -> (Vec<Tensor>, Vec<Tensor>) {
+    match scale {
+        Some(scale) => optimizer.gradients_and(&(loss * scale.factor()), others),
+        None => optimizer.gradients_and(loss, others),
+    }
+}
+
+/// Returns the numbers that are in either of two lists, sorted.
+fn sorted_union(first: &[i64], second: &[i64]) -> Vec<i64> {
+    let mut union = [first, second].concat();
+    union.sort();
+    union.dedup();
+    union
 }
 
 /// Replaces a tensor by its sum over all processes. Waits for the device.

@@ -56,6 +56,26 @@ pub fn log_probabilities(logits: &Tensor) -> Tensor {
     }
 }
 
+/// Returns the mean entropy of the predictions, [], from log-probabilities [B, C].
+pub fn mean_entropy(log_probabilities: &Tensor) -> Tensor {
+    -sum_of_classes(&(log_probabilities.exp() * log_probabilities)).mean(Kind::Float)
+}
+
+/// Returns the mean of KL(p ‖ q), [], from log-probabilities [B, C].
+pub fn mean_divergence(p: &Tensor, q: &Tensor) -> Tensor {
+    sum_of_classes(&(p.exp() * (p - q))).mean(Kind::Float)
+}
+
+/// Returns the sum over the examples of KL(p ‖ q), [], up to a positive factor and a constant for each
+/// example, so that its gradient with respect to the logits of q has 1 as its largest value. The gradient
+/// of a confident prediction is so small that its square could vanish.
+pub fn scaled_divergence(p: &Tensor, q: &Tensor) -> Tensor {
+    let slopes = q.detach().exp() - p.exp(); // They add up to 0.
+    let largest = slopes.abs().amax(1, true);
+    let slopes = slopes / largest.masked_fill(&largest.eq(0.0), 1.0);
+    (slopes * q).sum(Kind::Float)
+}
+
 /// Counts the examples whose most probable class is the label, int64 [].
 pub fn count_correct(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
     log_probabilities.argmax(1, false).eq_tensor(labels).sum(Kind::Int64)
@@ -71,6 +91,21 @@ mod tests {
         let pairs = Tensor::stack(&[logits.zeros_like(), logits.shallow_clone()], 1);
         let difference = log_probabilities(&logits) - log_probabilities(&pairs);
         assert!(difference.abs().max().double_value(&[]) < 1e-6);
+    }
+
+    #[test]
+    fn scaled_gradients_have_the_direction_of_the_divergence() {
+        let p = log_probabilities(&Tensor::from_slice2(&[[0.1_f32, 2.0, -1.0], [30.0, 0.0, 1.0]]));
+        let logits = Tensor::from_slice2(&[[0.2_f32, 1.0, -1.0], [29.0, 0.0, 1.0]]);
+        let logits = logits.set_requires_grad(true);
+        let gradient = |loss: fn(&Tensor, &Tensor) -> Tensor| {
+            let loss = loss(&p, &log_probabilities(&logits));
+            Tensor::run_backward(&[&loss], &[&logits], false, false).remove(0)
+        };
+        let (exact, scaled) = (gradient(mean_divergence), gradient(scaled_divergence));
+        let cosine = Tensor::cosine_similarity(&exact, &scaled, 1, 1e-30);
+        assert!((cosine - 1.0).abs().max().double_value(&[]) < 1e-3);
+        assert!((scaled.abs().amax(1, false) - 1.0).abs().max().double_value(&[]) < 1e-3);
     }
 
     #[test]

@@ -35,6 +35,16 @@ impl Gradients {
         squares.sum::<f64>().sqrt()
     }
 
+    /// Adds other gradients of the same network. The gradient of an embedding gets the rows of the words of
+    /// both.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, values) in self.dense.iter_mut().zip(&other.dense) {
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        let rows = self.rows.iter_mut().chain(&mut self.ngrams);
+        rows.zip(other.rows.iter().chain(&other.ngrams)).for_each(|(sum, rows)| sum.add(rows));
+    }
+
     /// Replaces the gradients by their sums over all processes, each multiplied by the `factor` of
     /// its process. The gradient of an embedding gets the rows of all words of all processes.
     ///
@@ -102,6 +112,26 @@ impl Gradients {
 }
 
 impl RowGradient {
+    /// Adds other rows of the same parameter.
+    fn add(&mut self, other: &Self) {
+        let size = self.values.len().checked_div(self.words.len());
+        let Some(size) = size.or(other.values.len().checked_div(other.words.len())) else { return };
+        let mut words = [&self.words[..], &other.words].concat();
+        words.sort();
+        words.dedup();
+        let mut sums = vec![0.0; words.len() * size];
+        for rows in [&*self, other] {
+            let mut sums = words.iter().zip(sums.chunks_exact_mut(size));
+            for (word, row) in rows.words.iter().zip(rows.values.chunks_exact(size)) {
+                // All are sorted, and `words` has all of `rows.words`.
+                if let Some((_, sum)) = sums.find(|(other, _)| *other == word) {
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                }
+            }
+        }
+        (self.words, self.values) = (words, sums);
+    }
+
     /// Sums the rows over all processes. `shape` is that of the embedding, [V, E].
     fn sum(&mut self, shape: &[usize], collective: &dyn Collective) -> anyhow::Result<()> {
         let mut counts = vec![0.0; shape[0]];

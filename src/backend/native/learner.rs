@@ -10,15 +10,16 @@ use super::branch::SequenceStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
 use super::idle::Idle;
-use super::network::Network;
+use super::network::{Network, UnlabelledTerms, VirtualPerturbation};
 use super::optimizer::Optimizer;
+use super::perturbation::Perturbation;
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{
-    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats,
-    Times, is_average_state,
+    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
+    StepStats, Times, is_average_state,
 };
-use crate::config::{AdversarialConfig, Inputs};
+use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
@@ -91,8 +92,10 @@ pub struct NativeLearner {
     optimizer: Optimizer,
     average: Option<Average>,
     objective: Objective,
-    adversarial: AdversarialConfig,
+    config: TrainConfig,
     gradients: Gradients,
+    /// Gradients of the terms of unlabelled texts.
+    unlabelled_gradients: Gradients,
     loss: BatchLoss,
     /// Sum of the weights of the examples of the batch.
     batch_weight: f64,
@@ -121,8 +124,9 @@ impl NativeLearner {
             optimizer: Optimizer::new(&spec.config.train, weights, Instructions::best()),
             average: Average::new(&spec.config.train.average, weights),
             objective: objective.clone(),
-            adversarial: spec.config.train.adversarial.clone(),
+            config: spec.config.train.clone(),
             gradients: Gradients::default(),
+            unlabelled_gradients: Gradients::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
             batch_weight: 0.0,
             gradient_norm: 0.0,
@@ -161,7 +165,9 @@ impl Inference for NativeLearner {
 struct NativeBatch {
     sharded: ShardedBatch,
     dropout: Dropout,
-    /// Frequency of each word of each input, for adversarial training.
+    /// Random directions of virtual adversarial training.
+    signs: RandomSigns,
+    /// Frequency of each word of each input, for adversarial training. Unlabelled batches have none.
     frequencies: Option<Arc<Vec<Vec<f32>>>>,
 }
 
@@ -169,7 +175,7 @@ impl Learner for NativeLearner {
     fn preparer(&self) -> Preparer {
         let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
         let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
-        let needs_frequencies = self.adversarial.epsilon.is_some();
+        let needs_frequencies = self.config.has_perturbations();
         let (vocabulary_sizes, mut frequencies) = (vocabulary_sizes.clone(), None);
         Box::new(move |data: &Dataset, examples, seed| {
             let dropout = Dropout::new(seed);
@@ -178,28 +184,59 @@ impl Learner for NativeLearner {
             if needs_frequencies && frequencies.is_none() {
                 frequencies = Some(Arc::new(data.word_frequencies(&vocabulary_sizes)));
             }
-            let frequencies = frequencies.clone();
-            PreparedBatch::new(NativeBatch { sharded, dropout, frequencies })
+            let (signs, frequencies) = (RandomSigns::new(seed), frequencies.clone());
+            PreparedBatch::new(NativeBatch { sharded, dropout, signs, frequencies })
+        })
+    }
+
+    fn unlabelled_preparer(&self) -> Preparer {
+        let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
+        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
+        Box::new(move |data: &Dataset, examples, seed| {
+            let (dropout, signs) = (Dropout::new(seed), RandomSigns::new(seed));
+            let sharded = sharder.shard(&data.inputs, None, examples, Some(&dropout));
+            PreparedBatch::new(NativeBatch { sharded, dropout, signs, frequencies: None })
         })
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
-        let NativeBatch { sharded, dropout, frequencies } = batch.get()?;
+        let NativeBatch { sharded, dropout, frequencies, .. } = batch.get()?;
         let network = &mut self.inference.network;
         if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
             network.pack();
         }
         self.batch_weight = sharded.weight(&self.objective);
-        let perturbation = frequencies
-            .as_ref()
-            .and_then(|frequencies| network.perturbation(&self.adversarial, frequencies));
+        let normalization =
+            frequencies.as_ref().map(|frequencies| network.normalization(frequencies));
+        let perturbation = |epsilon: Option<f64>, weight: f64| {
+            let (epsilon, normalization) = epsilon.zip(normalization.as_ref())?;
+            Some(Perturbation { epsilon, weight, normalization })
+        };
+        let TrainConfig { adversarial, virtual_adversarial, .. } = &self.config;
         self.loss = network.adversarial_gradients(
             sharded,
             &self.objective,
             Some(dropout),
-            perturbation.as_ref(),
+            perturbation(adversarial.epsilon, adversarial.weight),
             &mut self.gradients,
         );
+        if self.config.has_unlabelled_terms() {
+            let unlabelled = batch.unlabelled().unwrap_or(batch);
+            let NativeBatch { sharded, dropout, signs, .. } = unlabelled.get()?;
+            let perturbation =
+                perturbation(virtual_adversarial.epsilon, virtual_adversarial.weight);
+            let terms = UnlabelledTerms {
+                entropy_weight: self.config.entropy_weight,
+                virtual_adversarial: perturbation.map(|perturbation| VirtualPerturbation {
+                    perturbation,
+                    xi: virtual_adversarial.xi,
+                    signs: *signs,
+                }),
+            };
+            let gradients = &mut self.unlabelled_gradients;
+            network.unlabelled_gradients(sharded, Some(dropout), &terms, gradients);
+            network.times.measure("merge", || self.gradients.add(gradients));
+        }
         self.gradients.remove_frozen(network.weights());
         Ok(())
     }

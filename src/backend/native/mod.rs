@@ -23,8 +23,8 @@ pub use branch::{CellStates, SequenceStates};
 pub use dropout::Dropout;
 pub use gradients::{Gradients, RowGradient};
 pub use learner::{NativeInference, NativeLearner, initial_optimizer_state};
-pub use network::Network;
-pub use perturbation::Perturbation;
+pub use network::{Network, UnlabelledTerms, VirtualPerturbation};
+pub use perturbation::{Normalization, Perturbation};
 pub use sharding::{BatchSharder, SequenceBlock, Shard, ShardTexts, ShardedBatch};
 pub use weight::Weight;
 

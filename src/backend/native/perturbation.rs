@@ -11,39 +11,41 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::backend::kernel::{AlignedVec, Instructions};
-use crate::config::AdversarialConfig;
 
 /// Number of word vectors whose sums a thread computes at a time.
 const CHUNK: usize = 512;
 
-/// Size of the perturbations of a step, and the weight of their loss.
-pub struct Perturbation {
+/// Perturbations of a step, and the weight of the loss with them.
+#[derive(Clone, Copy)]
+pub struct Perturbation<'a> {
     /// Norm of the perturbation of an example, of normalized word vectors.
-    epsilon: f64,
+    pub epsilon: f64,
     /// Weight of the loss.
     pub weight: f64,
-    /// Standard deviation of each dimension of the word vectors of each input, `[E]` in whole vectors.
-    pub deviations: Vec<AlignedVec>,
+    /// Normalization of the word vectors.
+    pub normalization: &'a Normalization,
 }
 
-impl Perturbation {
-    /// Returns the perturbation for word vectors [V, E] of each input whose words have these
-    /// frequencies; `None` without adversarial training.
+/// Normalization of the word vectors of each input: the standard deviation of each dimension, `[E]` in whole
+/// vectors.
+pub struct Normalization(pub Vec<AlignedVec>);
+
+impl Normalization {
+    /// Returns the normalization of word vectors [V, E] of each input whose words have these frequencies.
     pub fn new<'a>(
-        config: &AdversarialConfig,
         instructions: Instructions,
         inputs: impl Iterator<Item = (&'a [f32], &'a [f32])>,
-    ) -> Option<Self> {
-        let epsilon = config.epsilon?;
+    ) -> Self {
         let deviations =
             inputs.map(|(vectors, frequencies)| deviations(instructions, vectors, frequencies));
-        Some(Self { epsilon, weight: config.weight, deviations: deviations.collect() })
+        Self(deviations.collect())
     }
+}
 
-    /// Returns the factor of the normalized gradient of an example with this square of its norm.
-    pub fn factor(&self, square: f64) -> f32 {
-        if square == 0.0 { 0.0 } else { (self.epsilon / square.sqrt()) as f32 }
-    }
+/// Returns the factor that gives a vector with this square of its norm the norm `norm`; 0 for the zero
+/// vector.
+pub fn factor_to(norm: f64, square: f64) -> f32 {
+    if square == 0.0 { 0.0 } else { (norm / square.sqrt()) as f32 }
 }
 
 /// Returns the standard deviation of each dimension of word vectors [V, E], weighted by frequency.
@@ -127,11 +129,6 @@ mod tests {
 
     #[test]
     fn an_example_without_gradient_is_not_perturbed() {
-        let config = AdversarialConfig { epsilon: Some(2.0), weight: 1.0 };
-        let instructions = Instructions::best();
-        let perturbation = Perturbation::new(&config, instructions, std::iter::empty()).unwrap();
-        assert_eq!((perturbation.factor(0.0), perturbation.factor(16.0)), (0.0, 0.5));
-        let off = AdversarialConfig { epsilon: None, weight: 1.0 };
-        assert!(Perturbation::new(&off, instructions, std::iter::empty()).is_none());
+        assert_eq!((factor_to(2.0, 0.0), factor_to(2.0, 16.0)), (0.0, 0.5));
     }
 }

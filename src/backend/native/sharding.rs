@@ -143,7 +143,8 @@ impl BatchSharder {
     }
 
     /// Shards the examples with these indices. `corpora` and `targets` are those of the whole data
-    /// set; only training needs targets. `dropout` removes words.
+    /// set. Predicting needs no targets and no dropout, and training on texts without labels no targets.
+    /// `dropout` removes words.
     pub fn shard(
         &mut self,
         corpora: &[Corpus],
@@ -187,7 +188,7 @@ impl BatchSharder {
             });
         }
         for (input_index, (input, corpus)) in inputs.iter().zip(corpora).enumerate() {
-            let is_training = targets.is_some();
+            let is_training = targets.is_some() || dropout.is_some();
             batch.ngrams.push(match input.ngrams.is_on() {
                 true => BatchNgrams::of(corpus, examples, is_training),
                 false => BatchNgrams::default(),

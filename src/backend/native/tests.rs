@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::{Collective, Inference, Learner, SingleProcess, StepStats};
+use crate::backend::kernel::Instructions;
+use crate::backend::{Collective, Inference, Learner, RandomSigns, SingleProcess, StepStats};
 use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
@@ -70,6 +71,7 @@ fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
         "optimizer: adam, sparse_embedding: true",
         "optimizer: rmsprop, class_weights: balanced",
         "optimizer: sgd, adversarial: {epsilon: 1, weight: 0.5}",
+        "optimizer: sgd, entropy_weight: 0.5",
     ] {
         let config = parse(&format!(
             "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}, \
@@ -246,6 +248,151 @@ fn a_small_perturbation_doubles_the_gradient() {
     assert!(ratios(5.0).iter().any(|ratio| (ratio - 2.0).abs() > 0.1));
 }
 
+/// Returns the gradients of the terms of unlabelled texts.
+fn unlabelled_gradients(config: &Config, weights: &[NamedTensor], shards: usize) -> Gradients {
+    let mut network = Network::new(&spec(config), weights.to_vec(), Instructions::best()).unwrap();
+    let mut sharder = BatchSharder::new(&config.inputs, &[20], shards);
+    let (data, dropout) = (data(), Dropout::new(1));
+    let batch = sharder.shard(&data.inputs, None, &[0, 1, 2, 3], Some(&dropout));
+    let normalization = network.normalization(&data.word_frequencies(&[20]));
+    let virtual_adversarial = &config.train.virtual_adversarial;
+    let perturbation = virtual_adversarial.epsilon.map(|epsilon| VirtualPerturbation {
+        perturbation: Perturbation {
+            epsilon,
+            weight: virtual_adversarial.weight,
+            normalization: &normalization,
+        },
+        xi: virtual_adversarial.xi,
+        signs: RandomSigns::new(1),
+    });
+    let terms = UnlabelledTerms {
+        entropy_weight: config.train.entropy_weight,
+        virtual_adversarial: perturbation,
+    };
+    let mut gradients = Gradients::default();
+    network.unlabelled_gradients(&batch, Some(&dropout), &terms, &mut gradients);
+    gradients
+}
+
+const UNLABELLED_MODEL: &str = "model: {embedding: {size: 3}, lstm: {units: 4, bidirectional: true}, \
+     pooling: [mean, attention], head: {dropout: 0, activation: softmax}, ngrams: {sizes: [1]}}\n";
+
+#[test]
+fn entropy_gradients_agree_with_finite_differences() {
+    const STEP: f32 = 1e-2;
+    let config = parse(&format!("{UNLABELLED_MODEL}train: {{entropy_weight: 0.7}}\n"));
+    let weights = initial_weights(&spec(&config), 3).unwrap();
+    let gradients = unlabelled_gradients(&config, &weights, 2);
+    let network = Network::new(&spec(&config), weights.clone(), Instructions::best()).unwrap();
+    let names = |gradient: &NamedTensor| gradient.name.clone();
+    let dense: Vec<NamedTensor> = gradients.tensors(network.weights(), 1.0);
+    assert!(dense.iter().map(names).any(|name| name == "attention.query"));
+    let entropy_of = |weights: Vec<NamedTensor>| {
+        let inference = NativeInference::new(&spec(&config), weights).unwrap();
+        let predictions = inference.log_probabilities(&data().inputs, &[0, 1, 2, 3]);
+        -predictions.iter().map(|value| value.exp() * value).sum::<f64>() / 4.0
+    };
+    for gradient in dense.iter().filter(|gradient| !gradient.name.contains("embedding")) {
+        let index = weights.iter().position(|weight| weight.name == gradient.name).unwrap();
+        if weights[index].shape != gradient.shape {
+            continue; // The weights of n-grams have only the rows of the batch.
+        }
+        for value in [0, gradient.values.len() - 1] {
+            let at = |by: f32| {
+                let mut moved = weights.clone();
+                moved[index].values[value] += by;
+                entropy_of(moved)
+            };
+            let expected = 0.7 * (at(STEP) - at(-STEP)) / f64::from(2.0 * STEP);
+            let actual = f64::from(gradient.values[value]);
+            let error = (actual - expected).abs();
+            assert!(error < 1e-5 + 1e-3 * expected.abs(), "{}: {actual} {expected}", gradient.name);
+        }
+    }
+}
+
+#[test]
+fn unlabelled_terms_add_up_and_do_not_depend_on_shards() {
+    let gradients = |train: &str, shards: usize| {
+        let config = parse(&format!("{UNLABELLED_MODEL}train: {{{train}}}\n"));
+        let weights = initial_weights(&spec(&config), 3).unwrap();
+        let network = Network::new(&spec(&config), weights.clone(), Instructions::best()).unwrap();
+        unlabelled_gradients(&config, &weights, shards).tensors(network.weights(), 1.0)
+    };
+    let close = |a: &[NamedTensor], b: &[NamedTensor], what: &str| {
+        for (a, b) in a.iter().zip(b) {
+            assert_eq!(a.shape, b.shape, "{what}: {}", a.name);
+            let largest = b.values.iter().fold(1e-9_f32, |largest, value| largest.max(value.abs()));
+            for (a, b) in a.values.iter().zip(&b.values) {
+                assert!((a - b).abs() < 1e-3 * largest, "{what}: {a} {b}");
+            }
+        }
+    };
+    let virtual_adversarial = "virtual_adversarial: {epsilon: 2, weight: 0.5}";
+    let alone = gradients(virtual_adversarial, 1);
+    assert!(alone.iter().all(|tensor| tensor.values.iter().any(|value| *value != 0.0)));
+    close(&gradients(virtual_adversarial, 3), &alone, "shards");
+    let twice = gradients("virtual_adversarial: {epsilon: 2, weight: 1}", 1);
+    let mut doubled = alone.clone();
+    doubled.iter_mut().flat_map(|tensor| &mut tensor.values).for_each(|value| *value *= 2.0);
+    close(&twice, &doubled, "weights");
+    let entropy = gradients("entropy_weight: 0.3", 1);
+    let mut sum = alone;
+    let values = sum.iter_mut().flat_map(|tensor| &mut tensor.values);
+    let others = entropy.iter().flat_map(|tensor| &tensor.values);
+    values.zip(others).for_each(|(sum, value)| *sum += value);
+    close(&gradients(&format!("entropy_weight: 0.3, {virtual_adversarial}"), 1), &sum, "sum");
+}
+
+/// To first order, the perturbed predictions, and with them the gradient, are linear in the perturbation.
+#[test]
+fn the_gradient_of_the_divergence_grows_with_the_perturbation() {
+    let norm = |epsilon: f64| {
+        let train = format!("virtual_adversarial: {{epsilon: {epsilon}}}");
+        let config = parse(&format!("{UNLABELLED_MODEL}train: {{{train}}}\n"));
+        let weights = initial_weights(&spec(&config), 3).unwrap();
+        unlabelled_gradients(&config, &weights, 1).norm()
+    };
+    let ratio = norm(0.2) / norm(0.1);
+    assert!((ratio - 2.0).abs() < 0.05, "{ratio}");
+}
+
+#[test]
+fn a_batch_of_unlabelled_texts_replaces_that_of_the_examples() {
+    let config = parse(&format!(
+        "{UNLABELLED_MODEL}train: {{optimizer: sgd, gradient_clip: null, entropy_weight: 0.5, \
+         virtual_adversarial: {{epsilon: 1}}}}\n"
+    ));
+    let others = [&[4, 12, 13][..], &[14, 6, 15, 4]];
+    let others =
+        Dataset { inputs: vec![corpus(PadSide::Back, others)], targets: Targets::default() };
+    let gradients = |unlabelled: Option<&Dataset>| {
+        let mut learner = learner(&config);
+        let mut batch = (learner.preparer())(&data(), &[0, 1, 3], 5);
+        if let Some(texts) = unlabelled {
+            let all: Vec<u32> = (0..texts.len() as u32).collect();
+            batch = batch.with_unlabelled((learner.unlabelled_preparer())(texts, &all, 5));
+        }
+        learner.step(&batch, &SingleProcess, None, 0.1).unwrap();
+        (learner.gradients(), learner.drain_step_stats()[0].loss.mean)
+    };
+    let own = gradients(None);
+    let same = Dataset {
+        inputs: vec![corpus(PadSide::Back, [&[4, 5, 6][..], &[7, 4], &[6]])],
+        targets: Targets::default(),
+    };
+    assert!(gradients(Some(&same)) == own, "the same texts have the same bits");
+    let other = gradients(Some(&others));
+    assert_eq!(other.1, own.1, "the loss is that of the labelled examples");
+    let rows = |gradients: &[NamedTensor], name: &str| {
+        gradients.iter().find(|tensor| tensor.name == name).unwrap().shape[0]
+    };
+    for name in ["embedding.weight", "ngrams.weight"] {
+        // 4, 5, 6 and 7, and then also 12 to 15.
+        assert_eq!((rows(&own.0, name), rows(&other.0, name)), (4, 8), "{name}");
+    }
+}
+
 /// Result of some training steps.
 #[derive(PartialEq)]
 struct Trained {
@@ -282,7 +429,7 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     }
 }
 
-const NETWORKS: [&str; 11] = [
+const NETWORKS: [&str; 14] = [
     "model: {lstm: null, ngrams: {sizes: [1]}}\ntrain: {optimizer: adamw, average: {method: ema}",
     "model: {embedding: {size: 3}, lstm: {units: 4}, ngrams: {sizes: [1], l2: 0.01, weighting: none}}\n\
      train: {average: {method: swa}, optimizer: adadelta",
@@ -304,6 +451,12 @@ const NETWORKS: [&str; 11] = [
      train: {adversarial: {epsilon: 0.5}",
     "inputs: {a: {lstm: null, ngrams: {sizes: [1]}}, b: {embedding: {size: 4}, lstm: {units: 3}, \
      ngrams: {sizes: [1]}}}\ntrain: {adversarial: {epsilon: 0.5}",
+    "inputs: {a: {embedding: {size: 3, word_dropout: 0.3}, lstm: {bidirectional: true, layers: 2}}, \
+     b: {embedding: {size: 4, dropout: 0.2}, lstm: {units: 3}, text: {pad: front, max_length: 9}}}\n\
+     train: {virtual_adversarial: {epsilon: 0.5}, entropy_weight: 0.3",
+    "text: {pad: front, max_length: 9}\nmodel: {embedding: {size: 3}, lstm: {units: 4, layers: 2}, \
+     pooling: [last, attention]}\ntrain: {adversarial: {epsilon: 1}, virtual_adversarial: {epsilon: 1}",
+    "model: {lstm: null, ngrams: {sizes: [1]}}\ntrain: {entropy_weight: 0.3",
 ];
 
 proptest! {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::Column;
-use crate::data::{self, SplitName, Target};
+use crate::data::{self, Labels, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
 use crate::io::replace::{create_directory, ensure_new};
 use crate::output::{note, print_data};
@@ -49,7 +49,10 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
             let path = &examples.source.rows.path;
             if columns.as_ref().is_none_or(|(cached, _)| cached != path) {
                 let known = &examples.source.known_labels;
-                columns = Some((path.clone(), data::read_texts(path, &config, known)?.1));
+                columns = Some((
+                    path.clone(),
+                    data::read_texts(path, &config, Labels::Required { known })?.1,
+                ));
             }
             let columns = columns.iter().flat_map(|(_, columns)| columns);
             let mut lines = String::new();

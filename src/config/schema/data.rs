@@ -20,6 +20,10 @@ section! {
         /// Test data, evaluated once after training. null: split off from the training data if
         /// data.split.test is greater than 0.
         test: Option<PathBuf> = None;
+        /// Texts without labels for train.virtual_adversarial and train.entropy_weight: a file, a
+        /// directory or a pattern as in train, whose labels are ignored if it has any. In folder format
+        /// also a directory of texts. null: these terms use the training texts.
+        unlabelled: Option<PathBuf> = None;
         /// File format. auto: detected from the file extension. csv: comma-separated (RFC 4180).
         /// tsv: tab-separated without quoting. jsonl: one JSON object per line. json: an array of
         /// objects. parquet: Apache Parquet. fasttext: one "__label__NAME text" per line. folder: one

@@ -23,7 +23,7 @@ pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig,
+    StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig, VirtualAdversarialConfig,
 };
 
 use serde_yaml::Value;

@@ -74,6 +74,14 @@ section! {
         /// Adversarial training: adds the loss on word vectors that are moved in the direction that
         /// raises the loss most.
         adversarial: AdversarialConfig;
+        /// Virtual adversarial training: adds the divergence of the predictions on word vectors that are
+        /// moved in the direction that changes the predictions most. Needs no labels, and uses the
+        /// texts in data.unlabelled, or else those of the batch.
+        virtual_adversarial: VirtualAdversarialConfig;
+        /// Weight of the mean entropy of the predictions, which is added to the loss (entropy
+        /// minimization, Grandvalet and Bengio 2005). Needs no labels, and uses the texts in
+        /// data.unlabelled, or else those of the batch.
+        entropy_weight: f64 = 0.0, at_least(0.0);
         /// Averaging of the weights over the steps. Validation, testing, best/ and last/ use the
         /// averages. Training continues from the weights before averaging, which checkpoints have in
         /// raw.safetensors.
@@ -137,6 +145,16 @@ impl TrainConfig {
         }
     }
 
+    /// Returns true if terms of the loss need no labels.
+    pub fn has_unlabelled_terms(&self) -> bool {
+        self.virtual_adversarial.epsilon.is_some() || self.entropy_weight > 0.0
+    }
+
+    /// Returns true if word vectors are perturbed.
+    pub fn has_perturbations(&self) -> bool {
+        self.adversarial.epsilon.is_some() || self.virtual_adversarial.epsilon.is_some()
+    }
+
     /// Maximum number of tokens per batch, if it is a fixed number.
     pub fn tokens(&self) -> Option<usize> {
         match self.token_budget {
@@ -165,6 +183,19 @@ section! {
         epsilon: Option<f64> = None, above(0.0);
         /// Weight of the adversarial loss, which is added to the loss.
         weight: f64 = 1.0, above(0.0);
+    }
+}
+
+section! {
+    /// Virtual adversarial training (Miyato, Dai and Goodfellow 2017).
+    pub struct VirtualAdversarialConfig {
+        /// Norm of the perturbation, as in train.adversarial.epsilon. Try 1. null: no virtual
+        /// adversarial training.
+        epsilon: Option<f64> = None, above(0.0);
+        /// Weight of the mean divergence, which is added to the loss.
+        weight: f64 = 1.0, above(0.0);
+        /// Norm of the random perturbation from which the direction is found. It only has to be small.
+        xi: f64 = 0.1, above(0.0);
     }
 }
 

@@ -9,16 +9,22 @@ use super::lines::{limits, open_data};
 use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
 
-/// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes.
+/// Reads the directory `path` into `sink`. If `data.labels` is set, reads only these classes. If labels are
+/// ignored, reads every directory in it, or itself if there is none.
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     let wanted = |name: &String| {
-        config.labels.is_empty() || config.labels.contains(&config.class_name(name))
+        !sink.needs_labels()
+            || config.labels.is_empty()
+            || config.labels.contains(&config.class_name(name))
     };
     let mut classes: Vec<(String, PathBuf)> = Vec::new();
     for (name, entry) in sorted_entries(path)? {
         if entry.is_dir() && wanted(&name) {
             classes.push((name, entry));
         }
+    }
+    if classes.is_empty() && !sink.needs_labels() {
+        classes.push((String::new(), path.to_owned()));
     }
     if classes.is_empty() {
         bail!("{}: expected a subdirectory for each class, found none", path.display());

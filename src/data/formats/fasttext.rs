@@ -15,8 +15,22 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
-        sink.add(line, parse(bytes, config.has_first_rules()).map(Some))
+        let row = match sink.needs_labels() {
+            true => parse(bytes, config.has_first_rules()),
+            false => parse_unlabelled(bytes),
+        };
+        sink.add(line, row.map(Some))
     })
+}
+
+/// Parses a line whose labels, if it has any, are ignored. Without labels it is a line of plain text.
+fn parse_unlabelled(bytes: &[u8]) -> Result<Row, String> {
+    let mut text = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?.trim_start();
+    while text.starts_with(PREFIX) {
+        let (_, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        text = rest.trim_start();
+    }
+    Ok(Row::new(vec![text.to_owned()], String::new()))
 }
 
 fn parse(bytes: &[u8], first_rules: bool) -> Result<Row, String> {

@@ -1,4 +1,4 @@
-//! Readers for data files, one per format. Each yields labelled texts with their line numbers;
+//! Readers for data files, one per format. Each yields texts, usually labelled, with their line numbers;
 //! tokens and splits belong elsewhere.
 
 mod babi;
@@ -27,7 +27,7 @@ pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use record::{Cell, Record};
 pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
-pub use sink::{excerpt, is_many};
+pub use sink::{Labels, excerpt, is_many};
 pub use table::spelled;
 
 use std::path::{Path, PathBuf};
@@ -45,8 +45,7 @@ use crate::io::input::inner_extension;
 pub const WITHOUT_PARQUET: &str = "this program was built without the Cargo feature parquet";
 
 /// Reads a file or directory, or all files that match a pattern, as configured in the data section.
-/// Calls `each` with the texts of every example in order, one text per column of the inputs. `known` has
-/// labels of other files, by which rows are recognized that a stray quote swallows.
+/// Calls `each` with the texts of every example in order, one text per column of the inputs.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
@@ -54,10 +53,14 @@ pub const WITHOUT_PARQUET: &str = "this program was built without the Cargo feat
 pub fn read_rows(
     path: &Path,
     config: &Config,
-    known: &[String],
+    labels: Labels,
     each: TextCallback,
 ) -> anyhow::Result<Rows> {
-    Ok(read_with(path, config, known, Receiver::Examples(each))?.rows)
+    let receiver = match labels {
+        Labels::Required { .. } => Receiver::Examples(each),
+        Labels::Ignored => Receiver::Texts(each),
+    };
+    Ok(read_with(path, config, labels.known(), receiver)?.rows)
 }
 
 /// Columns of a table that was read.
@@ -115,10 +118,10 @@ fn read_with<'a>(
 pub fn read_texts(
     path: &Path,
     config: &Config,
-    known: &[String],
+    labels: Labels,
 ) -> anyhow::Result<(Rows, Vec<Vec<String>>)> {
     let mut columns = vec![Vec::new(); config.inputs.columns().len()];
-    let rows = read_rows(path, config, known, &mut |texts| {
+    let rows = read_rows(path, config, labels, &mut |texts| {
         columns.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
         Ok(())
     })?;

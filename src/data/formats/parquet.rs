@@ -25,7 +25,8 @@ const ROWS: usize = 1024;
 pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result<()> {
     sink.unit = Unit::Row;
     let file = ParquetFile::open(path)?;
-    let layout = file.layout(config, sink.inputs, true)?;
+    let mut layout = file.layout(config, sink.inputs, sink.needs_labels())?;
+    layout.label.take_if(|_| !sink.needs_labels());
     let filter = layout.filter.iter().map(|(column, _)| *column);
     let columns: Vec<usize> = layout
         .texts

@@ -1,4 +1,4 @@
-//! Labels and locations of labelled texts.
+//! Labels and locations of texts.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub struct Rows {
     pub path: PathBuf,
     /// Files that were read.
     pub files: Vec<RowsFile>,
-    /// Label of each row, as an index into `label_names`.
+    /// Label of each row, as an index into `label_names`; none if labels are ignored.
     pub labels: Vec<u32>,
     /// Distinct labels in order of first occurrence.
     pub label_names: Vec<String>,
@@ -68,12 +68,12 @@ pub struct Rows {
 impl Rows {
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.lines.len()
     }
 
     /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.lines.is_empty()
     }
 
     fn file(&self, index: usize) -> Option<&RowsFile> {

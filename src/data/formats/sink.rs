@@ -47,6 +47,33 @@ pub enum Cells {
 /// Maximum number of columns of a table whose columns are all kept.
 const MAX_COLUMNS: usize = 10_000;
 
+/// Use of the labels of a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// Each row has one.
+    Required {
+        /// Labels of other files, by which rows are recognized that a stray quote swallows.
+        known: &'a [String],
+    },
+    /// Rows may have labels or not.
+    Ignored,
+}
+
+impl<'a> Labels<'a> {
+    /// Returns true unless labels are ignored.
+    pub fn are_required(self) -> bool {
+        matches!(self, Self::Required { .. })
+    }
+
+    /// Labels of other files.
+    pub fn known(self) -> &'a [String] {
+        match self {
+            Self::Required { known } => known,
+            Self::Ignored => &[],
+        }
+    }
+}
+
 /// Callback that receives the texts of an example, one per column of the inputs.
 pub type TextCallback<'a> = &'a mut dyn FnMut(Vec<String>) -> anyhow::Result<()>;
 
@@ -57,6 +84,8 @@ pub type RecordCallback<'a> = &'a mut dyn FnMut(Record) -> anyhow::Result<()>;
 pub enum Receiver<'a> {
     /// Labelled texts.
     Examples(TextCallback<'a>),
+    /// Texts that need no labels.
+    Texts(TextCallback<'a>),
     /// Rows with all their columns. They need no labels, and none is left out.
     Records(RecordCallback<'a>),
 }
@@ -165,12 +194,17 @@ impl<'a> Sink<'a> {
         matches!(self.receiver, Receiver::Examples(_))
     }
 
+    /// Returns true if the receiver gets all columns.
+    pub fn keeps_columns(&self) -> bool {
+        matches!(self.receiver, Receiver::Records(_))
+    }
+
     /// Sets the names of all columns; those of further files must be the same.
     ///
     /// # Errors
     /// Returns a message if a name occurs twice, or if the columns differ from those of the files before.
     pub fn set_columns(&mut self, names: &[String]) -> Result<(), String> {
-        if self.needs_labels() {
+        if !self.keeps_columns() {
             return Ok(());
         }
         let mut columns = IndexSet::with_capacity(names.len());
@@ -214,10 +248,13 @@ impl<'a> Sink<'a> {
     /// Adds the row at this line, or with this number; 0 stands for a whole file. `row` is `Ok(None)` if the
     /// filter excludes the row, and a message if the row is broken.
     pub fn add(&mut self, line: u64, row: Result<Option<Row>, String>) -> anyhow::Result<()> {
-        if !self.needs_labels() {
+        if self.keeps_columns() {
             return self.add_record(line, row);
         }
-        let with_index = |row: Row| Ok((self.label_index(&row.label)?, row.texts, row.group));
+        let with_index = |row: Row| match self.needs_labels() {
+            true => Ok((Some(self.label_index(&row.label)?), row.texts, row.group)),
+            false => Ok((None, row.texts, row.group)),
+        };
         let row = row.and_then(|row| row.map(with_index).transpose());
         if let Some(fault) = &mut self.fault {
             fault.broken += usize::from(row.is_err());
@@ -226,14 +263,15 @@ impl<'a> Sink<'a> {
         }
         match row {
             Ok(Some((label, texts, group))) => {
-                if self.data.split.group.is_some() {
+                if self.needs_labels() && self.data.split.group.is_some() {
                     let group = self.group_index(group);
                     self.rows.groups.push(group);
                 }
-                self.rows.labels.push(label);
+                self.rows.labels.extend(label);
                 self.rows.lines.push(line);
-                if let Receiver::Examples(each) = &mut self.receiver {
-                    each(texts)?;
+                match &mut self.receiver {
+                    Receiver::Examples(each) | Receiver::Texts(each) => each(texts)?,
+                    Receiver::Records(_) => {}
                 }
             }
             Ok(None) => {}
@@ -264,7 +302,7 @@ impl<'a> Sink<'a> {
         match record {
             Ok(Some(record)) => match &mut self.receiver {
                 Receiver::Records(each) => each(record),
-                Receiver::Examples(_) => Ok(()),
+                Receiver::Examples(_) | Receiver::Texts(_) => Ok(()),
             },
             Ok(None) => Ok(()),
             Err(message) => {

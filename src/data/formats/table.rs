@@ -34,16 +34,16 @@ pub struct Table<'a> {
     config: &'a DataConfig,
     /// Set by the header.
     layout: Option<Layout>,
-    /// Keep all columns, and need no label.
+    /// Keep all columns.
     keeps_all: bool,
 }
 
 impl<'a> Table<'a> {
     /// Creates a table. Without a header, its layout is known; `add` returns the error if it is invalid.
     pub fn new(config: &'a DataConfig, sink: &Sink) -> Self {
-        let keeps_all = !sink.needs_labels();
+        let (keeps_all, needs_label) = (sink.keeps_columns(), sink.needs_labels());
         let is_known = !config.header && !keeps_all;
-        let layout = is_known.then(|| Layout::find(None, config, sink.inputs, true).ok());
+        let layout = is_known.then(|| Layout::find(None, config, sink.inputs, needs_label).ok());
         Self { config, layout: layout.flatten(), keeps_all }
     }
 
@@ -53,9 +53,10 @@ impl<'a> Table<'a> {
             Some(layout) => layout,
             None => {
                 let header = self.config.header.then(|| header_names(fields, self.config));
+                let needs_label = sink.needs_labels();
                 let mut find = || {
                     let names = header.as_deref();
-                    let layout = Layout::find(names, self.config, sink.inputs, !self.keeps_all)?;
+                    let layout = Layout::find(names, self.config, sink.inputs, needs_label)?;
                     let numbered = (1..=fields.len()).map(|number| format!("column_{number}"));
                     sink.set_columns(&names.map_or_else(|| numbered.collect(), <[_]>::to_vec))?;
                     // All rows have the same columns.

@@ -4,6 +4,9 @@ use std::io::Write;
 use super::*;
 use crate::config;
 
+/// Labels are needed, and no other file has any.
+const NONE_KNOWN: Labels = Labels::Required { known: &[] };
+
 fn data_config(fields: &str) -> Config {
     let yaml = format!("data:\n  train: x\n{fields}");
     config::parse(&yaml, "test", &[]).unwrap_or_else(|e| panic!("{e}")).config
@@ -24,7 +27,7 @@ impl std::ops::Deref for Read {
 }
 
 pub(super) fn read(path: &Path, config: &Config) -> anyhow::Result<Read> {
-    let (rows, texts) = read_texts(path, config, &[])?;
+    let (rows, texts) = read_texts(path, config, NONE_KNOWN)?;
     Ok(Read { rows, texts })
 }
 
@@ -623,8 +626,10 @@ fn labels_of_other_files_show_where_rows_are_swallowed() {
     let path = directory.path().join("test.csv");
     std::fs::write(&path, "text,label\n\"b,x\nc,y\nd 5\",z\n").unwrap();
     let config = data_config("");
-    assert_eq!(read_texts(&path, &config, &[]).unwrap().0.len(), 1);
-    let error = read_texts(&path, &config, &["x", "y", "z"].map(str::to_owned)).unwrap_err();
+    assert_eq!(read_texts(&path, &config, NONE_KNOWN).unwrap().0.len(), 1);
+    let known = ["x", "y", "z"].map(str::to_owned);
+    let labels = Labels::Required { known: &known };
+    let error = read_texts(&path, &config, labels).unwrap_err();
     assert!(error.to_string().contains("test.csv:2: a quote opens"), "{error}");
 }
 
@@ -900,6 +905,60 @@ fn special_files_in_a_directory_are_errors_or_are_skipped() {
     assert!(format!("{error:#}").contains("neg/pipe\" is not a regular file"), "{error:#}");
     let read = read(directory.path(), &data_config("  broken_lines: skip\n")).unwrap();
     assert_eq!((read.len(), read.skipped), (2, 2));
-    let error = read_texts(&pipe, &data_config("  format: csv\n"), &[]).unwrap_err();
+    let error = read_texts(&pipe, &data_config("  format: csv\n"), NONE_KNOWN).unwrap_err();
     assert!(format!("{error:#}").contains("expected a regular file"), "{error:#}");
+}
+
+/// Reads a file, or a directory of files, without labels. Returns the texts, one list per column, and the
+/// rows.
+fn unlabelled(files: &[(&str, &str)], name: &str, config: &Config) -> anyhow::Result<Read> {
+    let directory = tempfile::tempdir()?;
+    for (file, content) in files {
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap())?;
+        std::fs::write(path, content)?;
+    }
+    let (rows, texts) = read_texts(&directory.path().join(name), config, Labels::Ignored)?;
+    Ok(Read { rows, texts })
+}
+
+#[test]
+fn labels_can_be_ignored_in_every_format() {
+    let config = data_config("");
+    for (name, content) in [
+        ("x.csv", "id,text\n1,one\n2,\"a,b\"\n"),
+        ("x.csv", "text,label\none,x\n\"a,b\",\n"),
+        ("x.tsv", "text\none\na,b\n"),
+        ("x.jsonl", "{\"text\": \"one\"}\n{\"text\": \"a,b\", \"label\": null}\n"),
+        ("x.txt", "one\n\na,b\n"),
+        ("x.txt", "__label__x one\n__label__x __label__y a,b\n"),
+    ] {
+        let read = unlabelled(&[(name, content)], name, &config).unwrap();
+        assert_eq!(read.texts, [["one", "a,b"]], "{name}: {content}");
+        assert_eq!((read.len(), read.labels.len(), read.label_names.len()), (2, 0, 0), "{name}");
+    }
+    let stories = "data: {train: x, format: babi}\ninputs: {story: {}, question: {}}\n";
+    let stories = config::parse(stories, "test", &[]).unwrap().config;
+    let story = "1 Mary left.\n2 Who left?\t\n";
+    let read = unlabelled(&[("x.txt", story)], "x.txt", &stories).unwrap();
+    assert_eq!(read.texts, [["Mary left."], ["Who left?"]]);
+}
+
+#[test]
+fn directories_without_labels_have_texts_or_directories_of_texts() {
+    let config = data_config("  labels: [a, b]\n");
+    let texts = [("all/1.txt", "one"), ("all/2.txt", "two")];
+    assert_eq!(unlabelled(&texts, "all", &config).unwrap().texts, [["one", "two"]]);
+    let nested = [("all/a/1.txt", "one"), ("all/other/1.txt", "two"), ("all/words.txt", "no text")];
+    assert_eq!(unlabelled(&nested, "all", &config).unwrap().texts, [["one", "two"]]);
+}
+
+#[test]
+fn columns_of_texts_are_needed_without_labels_too() {
+    let missing = |name: &str, content: &str| {
+        let read = unlabelled(&[(name, content)], name, &data_config(""));
+        format!("{:#}", read.unwrap_err())
+    };
+    assert!(missing("x.csv", "body\na\n").contains("data.text_column: expected a column \"text\""));
+    assert!(missing("x.jsonl", "{\"body\": \"a\"}\n").contains("expected a key \"text\""));
 }

@@ -76,6 +76,11 @@ impl Branch {
         vectors.dropout(dropout.dropout, true)
     }
 
+    /// Embedding dimension E.
+    pub fn embedding_size(&self) -> usize {
+        self.config.embedding.size
+    }
+
     /// Returns a perturbation of zero, [B, T, E], whose gradient is that of the inputs of the LSTM.
     pub fn zero_perturbation(&self, texts: &PaddedTexts) -> Tensor {
         let size = [texts.ids.size(), vec![self.embedding.size()[1]]].concat();

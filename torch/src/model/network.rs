@@ -8,7 +8,7 @@ use super::branch::Branch;
 use super::mode::Mode;
 use super::ngrams::NgramBranch;
 use super::weights::Weights;
-use crate::batch::{Batch, Direction};
+use crate::batch::{Batch, Direction, PackedSigns};
 use crate::libtorch::Numerics;
 use crate::tensors::{shapes, to_tensors};
 use lstmtext::config::Precision;
@@ -135,27 +135,63 @@ impl Model {
         branches.map(|(input, branch)| branch.zero_perturbation(&batch.inputs[*input])).collect()
     }
 
+    /// Returns the index of each input with an LSTM, and its embedding dimension E.
+    pub fn embedding_sizes(&self) -> Vec<(usize, usize)> {
+        self.branches.iter().map(|(input, branch)| (*input, branch.embedding_size())).collect()
+    }
+
+    /// Returns the standard deviation of each dimension of the word vectors of each LSTM, `[E]`, weighted by
+    /// the `frequencies` of each input's words. The norms of perturbations are those of word vectors that
+    /// are divided by them, as in Miyato, Dai and Goodfellow 2017.
+    pub fn deviations(&self, frequencies: &[Tensor]) -> Vec<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let branches = self.branches.iter();
+        branches.map(|(input, branch)| branch.deviations(&frequencies[*input])).collect()
+    }
+
     /// Returns the adversarial perturbations of the word vectors of each LSTM, [B, T, E]: of all
     /// vectors of norm `epsilon` of an example, those that raise its loss most, to first order.
-    /// `gradients` are those of the zero perturbations. Norms are those of word vectors that are
-    /// divided by their standard deviation over all words, weighted by the `frequencies` of each input's
-    /// words, as in Miyato, Dai and Goodfellow 2017.
+    /// `gradients` are those of the perturbations so far.
     pub fn adversarial_perturbations(
         &self,
         batch: &Batch,
         gradients: &[Tensor],
-        frequencies: &[Tensor],
+        deviations: &[Tensor],
         epsilon: f64,
     ) -> Vec<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        let branches = self.branches.iter();
-        let deviations: Vec<Tensor> =
-            branches.map(|(input, branch)| branch.deviations(&frequencies[*input])).collect();
-        let inputs = gradients.iter().zip(&deviations).zip(&self.branches);
-        let normalized = inputs.map(|((gradient, deviations), (input, _))| {
+        let normalized = gradients.iter().zip(deviations);
+        let normalized = normalized.map(|(gradient, deviations)| gradient * deviations).collect();
+        self.scale_perturbations(batch, normalized, deviations, epsilon)
+    }
+
+    /// Returns perturbations of the word vectors of each LSTM, [B, T, E], in the directions of these signs,
+    /// with norm `norm` for each example.
+    pub fn random_perturbations(
+        &self,
+        batch: &Batch,
+        signs: &[PackedSigns],
+        deviations: &[Tensor],
+        norm: f64,
+    ) -> Vec<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let normalized = signs.iter().map(PackedSigns::unpack).collect();
+        self.scale_perturbations(batch, normalized, deviations, norm)
+    }
+
+    /// Turns directions, of normalized word vectors, into perturbations of the word vectors, with norm `norm`
+    /// for each example.
+    fn scale_perturbations(
+        &self,
+        batch: &Batch,
+        normalized: Vec<Tensor>,
+        deviations: &[Tensor],
+        norm: f64,
+    ) -> Vec<Tensor> {
+        let inputs = normalized.into_iter().zip(&self.branches);
+        let normalized = inputs.map(|(normalized, (input, _))| {
             let padding = &batch.inputs[*input].padding;
-            let is_word = padding.mask(Direction::Forward).unsqueeze(2); // [B, T, 1]
-            gradient * deviations * is_word
+            normalized * padding.mask(Direction::Forward).unsqueeze(2) // [B, T, 1]
         });
         let normalized: Vec<Tensor> = normalized.collect();
         let square = |vectors: &Tensor| {
@@ -163,8 +199,8 @@ impl Model {
         };
         let squares: Tensor = normalized.iter().map(square).sum(); // [B, 1, 1]
         let is_zero = squares.eq(0.0);
-        let factors = (squares.rsqrt() * epsilon).masked_fill(&is_zero, 0.0);
-        let inputs = normalized.iter().zip(&deviations);
+        let factors = (squares.rsqrt() * norm).masked_fill(&is_zero, 0.0);
+        let inputs = normalized.iter().zip(deviations);
         inputs.map(|(normalized, deviations)| normalized * deviations * &factors).collect()
     }
 

@@ -322,6 +322,60 @@ fn adversarial_training_agrees() {
     }
 }
 
+/// The terms of unlabelled texts: those of the batch, or others that share words and n-grams with it. The larger
+/// xi, the smaller is the effect of rounding on the direction.
+#[test]
+fn training_on_unlabelled_texts_agrees() {
+    for (model, train) in [
+        (
+            "model: {embedding: {size: 70}, lstm: {units: 5}, pooling: max, head: {dropout: 0}}\n",
+            "optimizer: sgd, virtual_adversarial: {epsilon: 2, weight: 0.6, xi: 1}",
+        ),
+        (
+            "# front\nmodel: {embedding: {size: 6}, lstm: {units: 5, layers: 2}, pooling: [last, attention], \
+             head: {dropout: 0}}\n",
+            "optimizer: sgd, entropy_weight: 0.4, virtual_adversarial: {epsilon: 1, xi: 1}, adversarial: {epsilon: 2}",
+        ),
+        (
+            "# front\nmodel: {embedding: {size: 6}, lstm: {units: 5, bidirectional: true}, pooling: mean, \
+             head: {dropout: 0}}\n",
+            "optimizer: adam, virtual_adversarial: {epsilon: 1, xi: 1}",
+        ),
+        (
+            "model: {head: {dropout: 0}}\ninputs:\n  story: {embedding: {size: 4}, lstm: {units: 5}, \
+             ngrams: {sizes: [2], min_count: 1}}\n  question: {embedding: {size: 3, trainable: false}, \
+             lstm: {units: 2}}\n",
+            "optimizer: adam, virtual_adversarial: {epsilon: 1, xi: 1}, entropy_weight: 0.1",
+        ),
+        (
+            "model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}\n",
+            "optimizer: sgd, entropy_weight: 0.8",
+        ),
+    ] {
+        let case = Case::new(&format!("{model}train: {{{train}}}\n"), 3);
+        let data = case.data();
+        let texts = Dataset { targets: Vec::new().into(), ..data.clone() };
+        let weights = to_named_tensors(case.model().state_dict());
+        let objective = objective(&[1.0, 0.5, 2.0]);
+        for others in [None, Some(&[1, 2, 5, 11, 16][..])] {
+            let mut native = NativeLearner::new(&case.spec(), &objective, weights.clone()).unwrap();
+            let mut torch = TorchLearner::new(case.model(), &case.config.train, &objective);
+            let learners: [&mut dyn Learner; 2] = [&mut native, &mut torch];
+            for learner in learners {
+                let mut batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
+                if let Some(others) = others {
+                    let others = (learner.unlabelled_preparer())(&texts, others, 2);
+                    batch = batch.with_unlabelled(others);
+                }
+                (0..2).for_each(|_| step(learner, &batch, Some(0.3), 0.01));
+            }
+            let context = format!("{model}{train} {others:?}");
+            assert_close(&native.gradients(), &torch.gradients(), &context);
+            assert_close(&native.weights(), &torch.weights(), &context);
+        }
+    }
+}
+
 /// Makes three steps on the same four examples.
 fn steps(learner: &mut dyn Learner, data: &Dataset) {
     let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);

@@ -16,9 +16,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use lstmtext::backend::kernel::Instructions;
-use lstmtext::backend::native::{BatchSharder, Gradients, NativeLearner, Network};
-use lstmtext::backend::{Learner, SingleProcess};
-use lstmtext::config::{self, PadSide};
+use lstmtext::backend::native::{
+    BatchSharder, Gradients, NativeLearner, Network, Perturbation, UnlabelledTerms,
+    VirtualPerturbation,
+};
+use lstmtext::backend::{Learner, RandomSigns, SingleProcess};
+use lstmtext::config::{self, PadSide, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::ModelSpec;
 use lstmtext::objective::{CrossEntropy, Objective};
@@ -66,13 +69,10 @@ struct Case {
     class_weights: Option<Vec<f64>>,
     #[serde(default)]
     label_smoothing: f64,
-    adversarial: Option<Adversarial>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Adversarial {
-    epsilon: f64,
-    weight: f64,
+    adversarial: Option<serde_json::Value>,
+    virtual_adversarial: Option<serde_json::Value>,
+    #[serde(default)]
+    entropy_weight: f64,
 }
 
 fn one() -> usize {
@@ -106,19 +106,18 @@ impl Case {
             "sgd" => format!("sgd: {{momentum: {momentum}, nesterov: {nesterov}}}"),
             _ => format!("rmsprop: {{momentum: {momentum}}}"),
         };
-        let adversarial = match self.adversarial {
-            Some(Adversarial { epsilon, weight }) => {
-                format!(", adversarial: {{epsilon: {epsilon}, weight: {weight}}}")
-            }
-            None => String::new(),
+        let section = |name: &str, section: &Option<serde_json::Value>| {
+            section.as_ref().map_or(String::new(), |section| format!(", {name}: {section}"))
         };
+        let adversarial = section("adversarial", &self.adversarial)
+            + &section("virtual_adversarial", &self.virtual_adversarial);
         let yaml = format!(
             "data: {{train: none.csv}}\n\
              model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
              lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
              train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, \
-             {momentum}{adversarial}}}\n",
-            self.weight_decay, self.label_smoothing
+             {momentum}{adversarial}, entropy_weight: {}}}\n",
+            self.weight_decay, self.label_smoothing, self.entropy_weight
         );
         config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
     }
@@ -197,8 +196,8 @@ fn compare_libtorch(name: &str) {
     };
     let logits = model.logits(&batch, Mode::Train);
     check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);
-    // The losses and weights of the following steps show the gradients of adversarial training.
-    if case.adversarial.is_none() {
+    // The losses and weights of the following steps show the gradients of all other terms.
+    if !config.train.has_perturbations() && case.entropy_weight == 0.0 {
         let class_weights = case.class_weights.as_ref();
         let criterion = CrossEntropyLoss {
             label_smoothing: case.label_smoothing,
@@ -228,11 +227,26 @@ fn compare_native(name: &str) {
         let mut network = Network::new(&spec, weights.clone(), instructions).unwrap();
         let mut sharder = BatchSharder::new(&config.inputs, &spec.vocabulary_sizes, 2);
         let batch = sharder.shard(&data.inputs, Some(&data.targets), &all(&data), None);
-        let frequencies = data.word_frequencies(&spec.vocabulary_sizes);
-        let perturbation = network.perturbation(&config.train.adversarial, &frequencies);
-        let (loss, perturbation) = (case.loss(), perturbation.as_ref());
-        let mut gradients = Gradients::default();
-        network.adversarial_gradients(&batch, &loss, None, perturbation, &mut gradients);
+        let normalization = network.normalization(&data.word_frequencies(&spec.vocabulary_sizes));
+        let perturbation = |epsilon: Option<f64>, weight: f64| {
+            epsilon.map(|epsilon| Perturbation { epsilon, weight, normalization: &normalization })
+        };
+        let TrainConfig { adversarial, virtual_adversarial, entropy_weight, .. } = &config.train;
+        let (mut gradients, mut unlabelled) = (Gradients::default(), Gradients::default());
+        let adversarial = perturbation(adversarial.epsilon, adversarial.weight);
+        network.adversarial_gradients(&batch, &case.loss(), None, adversarial, &mut gradients);
+        let virtual_perturbation = |perturbation| VirtualPerturbation {
+            perturbation,
+            xi: virtual_adversarial.xi,
+            signs: RandomSigns::new(0),
+        };
+        let perturbation = perturbation(virtual_adversarial.epsilon, virtual_adversarial.weight);
+        let terms = UnlabelledTerms {
+            entropy_weight: *entropy_weight,
+            virtual_adversarial: perturbation.map(virtual_perturbation),
+        };
+        network.unlabelled_gradients(&batch, None, &terms, &mut unlabelled);
+        gradients.add(&unlabelled);
         for (parameter, ours) in dense_gradients(&network, &gradients) {
             // The second bias has no gradient.
             if !ours.is_empty() {
@@ -318,4 +332,6 @@ cases![
     adamw_max_attention,
     adam_adversarial,
     sgd_adversarial_attention,
+    adam_virtual_adversarial,
+    sgd_virtual_adversarial_entropy,
 ];

@@ -60,6 +60,15 @@ CASES = {
         optimizer="sgd", pooling=["attention", "last"], logits=3, layers=2, label_smoothing=0.1,
         class_weights=[1.0, 3.0, 0.5], adversarial=dict(epsilon=3.0, weight=1.0),
     ),
+    "adam_virtual_adversarial": dict(
+        optimizer="adam", pooling="mean", logits=1, bidirectional=True,
+        virtual_adversarial=dict(epsilon=2.0, weight=0.7, xi=0.1),
+    ),
+    "sgd_virtual_adversarial_entropy": dict(
+        optimizer="sgd", pooling=["attention", "last"], logits=3, layers=2,
+        class_weights=[1.0, 3.0, 0.5], virtual_adversarial=dict(epsilon=3.0, weight=2.0, xi=0.1),
+        entropy_weight=0.5,
+    ),
 }
 LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
 
@@ -139,21 +148,76 @@ def compute_loss(case, logits, labels):
     )
 
 
-def adversarial_loss(case, model, ids, lengths, labels):
-    """Return the loss on perturbed normalized word vectors (Miyato, Dai and Goodfellow 2017)."""
+def normalize(model, ids, lengths):
+    """Return the normalized word vectors of texts, and the function from them to logits."""
     vectors = model.embedding.weight
     counts = torch.bincount(ids[ids > 0], minlength=VOCABULARY)
     frequencies = counts / counts.sum()
     mean = frequencies @ vectors.detach()
     deviation = (frequencies @ (vectors.detach() - mean) ** 2).sqrt()
     normalized = ((vectors - mean) / deviation)[ids]
+    return normalized, lambda vectors: model.classify(vectors * deviation + mean, lengths)
 
-    def loss(normalized):
-        return compute_loss(case, model.classify(normalized * deviation + mean, lengths), labels)
 
-    [gradient] = torch.autograd.grad(loss(normalized), [normalized])
-    direction = gradient / gradient.flatten(1).norm(dim=1)[:, None, None]
-    return loss(normalized + case["adversarial"]["epsilon"] * direction)
+def scale(vectors, norm):
+    """Scale the vectors of each text to a common norm."""
+    return norm * vectors / vectors.flatten(1).norm(dim=1)[:, None, None]
+
+
+def adversarial_loss(case, model, ids, lengths, labels):
+    """Return the loss on perturbed normalized word vectors (Miyato, Dai and Goodfellow 2017)."""
+    normalized, classify = normalize(model, ids, lengths)
+    [gradient] = torch.autograd.grad(compute_loss(case, classify(normalized), labels), [normalized])
+    perturbed = normalized + scale(gradient, case["adversarial"]["epsilon"])
+    return compute_loss(case, classify(perturbed), labels)
+
+
+def log_probabilities(logits):
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return logits.log_softmax(dim=1)
+
+
+def mean_entropy(logits):
+    predictions = log_probabilities(logits)
+    return -(predictions.exp() * predictions).sum(dim=1).mean()
+
+
+def virtual_adversarial_loss(case, model, ids, lengths):
+    """Return the divergence of the predictions on perturbed word vectors (Miyato et al. 2017)."""
+    settings = case["virtual_adversarial"]
+    normalized, classify = normalize(model, ids, lengths)
+    predictions = log_probabilities(classify(normalized)).detach()
+
+    def divergence(vectors):
+        perturbed = log_probabilities(classify(vectors))
+        return nn.functional.kl_div(perturbed, predictions, reduction="batchmean", log_target=True)
+
+    random = scale(random_signs(ids.shape, lengths), settings["xi"]).requires_grad_()
+    [gradient] = torch.autograd.grad(divergence(normalized.detach() + random), [random])
+    return divergence(normalized + scale(gradient, settings["epsilon"]))
+
+
+def random_signs(shape, lengths):
+    """Draw the signs that src/backend/random_signs.rs draws with seed 0."""
+    signs = torch.zeros(*shape, EMBEDDING)
+    for example, length in enumerate(lengths.tolist()):
+        for word in range(length):
+            bits = 0
+            for number in [0, 0, example, word, 0]:  # seed, input, example, word, block
+                bits = split_mix(bits ^ number)
+            for component in range(EMBEDDING):
+                signs[example, word, component] = 1 if bits >> component & 1 else -1
+    return signs
+
+
+def split_mix(state):
+    """Return the next output of SplitMix64 (Steele, Lea and Flood 2014)."""
+    mask = (1 << 64) - 1
+    z = (state + 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
 
 
 def run(case, out, prefix):
@@ -175,6 +239,11 @@ def run(case, out, prefix):
         if "adversarial" in case:
             perturbed = adversarial_loss(case, model, ids, lengths, labels)
             loss = loss + case["adversarial"]["weight"] * perturbed
+        if "virtual_adversarial" in case:
+            perturbed = virtual_adversarial_loss(case, model, ids, lengths)
+            loss = loss + case["virtual_adversarial"]["weight"] * perturbed
+        if "entropy_weight" in case:
+            loss = loss + case["entropy_weight"] * mean_entropy(logits)
         optimizer.zero_grad()
         loss.backward()
         if step == 0:

@@ -23,7 +23,11 @@ impl Branch {
         let block = &texts.blocks[block];
         let mut layers = std::mem::take(&mut work.block);
         let Some(top) = layers.last_mut() else { return };
+        let query_gradient = (!mode.pass.trains()).then(|| work.attention.query_gradient.clone());
         let form = self.pool_backward(block, top, &mut work.attention, pooled);
+        if let Some(unchanged) = query_gradient {
+            work.attention.query_gradient = unchanged;
+        }
         self.layers_backward(block, Some(positions), &mut layers, work, mode, form);
         work.block = layers;
     }
@@ -41,10 +45,11 @@ impl Branch {
     ) {
         let tokens = block.layout.tokens();
         let is_padding = positions.is_none();
+        let trains = mode.pass.trains();
         for index in (0..layers.len()).rev() {
             let is_top = index + 1 == layers.len();
             let per_token = index > 0 || !self.projects_distinct_words(mode);
-            let gives_perturbation = index == 0 && mode.pass == Pass::First;
+            let gives_perturbation = index == 0 && mode.pass.keeps_input_gradient();
             let has_perturbation = index == 0 && mode.pass == Pass::Perturbed && !per_token;
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
@@ -78,29 +83,31 @@ impl Branch {
                     cache,
                     carry: &mut work.carry,
                 });
-                if !is_padding && block.shared_padding.iter().any(|length| *length > 0) {
-                    self.add_to_shared_padding(block, index, cell, cache, work);
-                }
-                let gradient = &mut work.gradients[index][direction];
-                self.instructions.run(WeightGradient {
-                    sum: &mut gradient.recurrent,
-                    left: &cache.hidden,
-                    left_stride: cell.padded_units,
-                    right: &cache.gates,
-                    depth: cell.units,
-                    columns: cell.gates_width(),
-                });
-                if per_token {
-                    let rows = &cache.gates;
-                    self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows });
-                } else {
-                    let rows = input_rows(block, direction, false);
-                    let sum = &mut work.projected_gradient[direction];
-                    let (gradients, columns) = (&*cache.gates, cell.gates_width());
-                    self.instructions.run(ScatterAdd { sum, rows: &rows, gradients, columns });
-                    if !gives_perturbation && !has_perturbation {
-                        continue;
+                if trains {
+                    if !is_padding && block.shared_padding.iter().any(|length| *length > 0) {
+                        self.add_to_shared_padding(block, index, cell, cache, work);
                     }
+                    let gradient = &mut work.gradients[index][direction];
+                    self.instructions.run(WeightGradient {
+                        sum: &mut gradient.recurrent,
+                        left: &cache.hidden,
+                        left_stride: cell.padded_units,
+                        right: &cache.gates,
+                        depth: cell.units,
+                        columns: cell.gates_width(),
+                    });
+                    if per_token {
+                        let rows = &cache.gates;
+                        self.instructions.run(BiasGradient { sum: &mut gradient.bias, rows });
+                    } else {
+                        let rows = input_rows(block, direction, false);
+                        let sum = &mut work.projected_gradient[direction];
+                        let (gradients, columns) = (&*cache.gates, cell.gates_width());
+                        self.instructions.run(ScatterAdd { sum, rows: &rows, gradients, columns });
+                    }
+                }
+                if !per_token && !gives_perturbation && !has_perturbation {
+                    continue;
                 }
                 let gate_gradients = match direction {
                     0 => &cache.gates,
@@ -116,7 +123,8 @@ impl Branch {
                 let columns = cell.inputs.next_multiple_of(self.lanes());
                 // The distinct words have their share at the end of the shard.
                 let inputs = if has_perturbation { &work.perturbation } else { &layer.inputs };
-                if per_token || has_perturbation {
+                if trains && (per_token || has_perturbation) {
+                    let gradient = &mut work.gradients[index][direction];
                     self.instructions.run(WeightGradient {
                         sum: &mut gradient.input,
                         left: inputs,
@@ -146,7 +154,7 @@ impl Branch {
                 work.perturbation.resize(layer.inputs_gradient.len());
                 work.perturbation.copy_from_slice(&layer.inputs_gradient);
             }
-            if !per_token {
+            if !per_token || (index == 0 && !trains) {
                 continue;
             }
             self.apply_dropout(index, block, positions, mode, &mut layer.inputs_gradient);

@@ -177,7 +177,7 @@ impl Branch {
             let (below, from_here) = layers.split_at_mut(index);
             let layer = &mut from_here[0];
             let cells = &self.cells[index];
-            let is_perturbed = index == 0 && mode.pass == Pass::Perturbed;
+            let is_perturbed = index == 0 && mode.pass.is_perturbed();
             let per_token = index > 0 || is_perturbed || !self.projects_distinct_words(mode);
             if per_token {
                 match below.last() {

@@ -42,8 +42,28 @@ pub enum Pass {
     Only,
     /// The first pass of adversarial training. It keeps the gradient of the inputs of each token.
     First,
-    /// The second pass of adversarial training, with the perturbation added to the inputs.
+    /// The pass that finds the direction of virtual adversarial training, with a perturbation added to the
+    /// inputs. It computes no gradients but that of the inputs of each token.
+    Direction,
+    /// The last pass of adversarial training, with the perturbation added to the inputs.
     Perturbed,
+}
+
+impl Pass {
+    /// Returns true if the perturbation is added to the inputs.
+    pub(super) fn is_perturbed(self) -> bool {
+        matches!(self, Self::Direction | Self::Perturbed)
+    }
+
+    /// Returns true if the gradient of the inputs of each token is kept.
+    pub(super) fn keeps_input_gradient(self) -> bool {
+        matches!(self, Self::First | Self::Direction)
+    }
+
+    /// Returns true if the gradients of weights and words are computed.
+    pub fn trains(self) -> bool {
+        self != Self::Direction
+    }
 }
 
 /// Destination of the pooled features of a block.

@@ -1,9 +1,10 @@
-//! Adversarial perturbation of the inputs of the LSTM over a block.
+//! Adversarial and random perturbation of the inputs of the LSTM over a block.
 
 use pulp::{Simd, WithSimd};
 
 use super::layers::Branch;
 use super::workspace::Workspace;
+use crate::backend::RandomSigns;
 use crate::backend::kernel::mul_add;
 use crate::backend::native::sharding::{SequenceBlock, ShardTexts};
 
@@ -23,8 +24,35 @@ impl Branch {
         self.instructions.run(Normalize { block, gradient, deviations, squares });
     }
 
-    /// Turns the normalized gradient into the perturbation: multiplies it by the standard deviations,
-    /// and by the factor of each example.
+    /// Draws a random direction over the block at index `block`: in place of the normalized gradient, a
+    /// sign for each component of each word vector. Adds the square of its norm over a text to that of
+    /// its example. `positions` are those of the block's examples in the batch.
+    pub fn draw_direction(
+        &self,
+        texts: &ShardTexts,
+        block: usize,
+        positions: &[u32],
+        work: &mut Workspace,
+        signs: RandomSigns,
+        squares: &mut [f64],
+    ) {
+        let (block, size) = (&texts.blocks[block], self.input.embedding.size);
+        work.perturbation.resize_zeroed(block.layout.tokens() * self.padded_embedding_size());
+        for_each_vector(block, &mut work.perturbation, |step, row, vector| {
+            let Some(word) = step.checked_sub(block.padding[row]) else { return };
+            let (example, vector) = (block.order[row], &mut vector[..size]);
+            for (index, values) in vector.chunks_mut(RandomSigns::BLOCK).enumerate() {
+                let bits = signs.draw(self.input_index, positions[example], word, index);
+                for (bit, value) in values.iter_mut().enumerate() {
+                    *value = if bits >> bit & 1 == 1 { 1.0 } else { -1.0 };
+                }
+            }
+            squares[example] += size as f64;
+        });
+    }
+
+    /// Turns the normalized gradient or the random direction into the perturbation: multiplies it by the
+    /// standard deviations, and by the factor of each example.
     pub fn perturb(
         &self,
         texts: &ShardTexts,

@@ -2,41 +2,93 @@
 
 use std::time::Instant;
 
-use super::{Network, ShardWorkspace};
+use super::{Block, Network, ShardWorkspace};
 use crate::backend::kernel::{GATES, packed_index};
 use crate::backend::native::branch::{Mode, Pass, PooledGradient, Workspace};
 use crate::backend::native::dropout::Dropout;
 use crate::backend::native::gradients::{Gradients, RowGradient};
-use crate::backend::native::perturbation::Perturbation;
+use crate::backend::native::perturbation::{Normalization, Perturbation, factor_to};
 use crate::backend::native::shard_sum::{BranchSum, ShardSum, WordRows};
 use crate::backend::native::sharding::{Shard, ShardTexts, ShardedBatch};
 use crate::backend::{BatchLoss, Times};
-use crate::config::AdversarialConfig;
 use crate::objective::LossFunction;
 
 /// Batch and settings of a training step.
-struct Step<'a, Loss: ?Sized> {
+struct Step<'a, Passes> {
     batch: &'a ShardedBatch,
+    mode: Mode<'a>,
+    passes: &'a Passes,
+}
+
+/// Passes over the blocks of a batch, which compute their gradients.
+pub(super) trait BlockPasses: Sync {
+    /// Computes the losses and gradients of a block, after [`Network::begin_shard`], and adds them to `sum`.
+    fn run(
+        &self,
+        network: &Network,
+        block: Block,
+        work: &mut ShardWorkspace,
+        sum: &mut ShardSum,
+        times: &mut Times,
+    );
+}
+
+/// Passes over labelled examples.
+struct LabelledPasses<'a, Loss: ?Sized> {
     loss_function: &'a Loss,
     /// Sum of the weights of all examples.
     total: f64,
-    mode: Mode<'a>,
-    perturbation: Option<&'a Perturbation>,
+    perturbation: Option<Perturbation<'a>>,
+}
+
+impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
+    fn run(
+        &self,
+        network: &Network,
+        block: Block,
+        work: &mut ShardWorkspace,
+        sum: &mut ShardSum,
+        times: &mut Times,
+    ) {
+        let Self { loss_function, total, perturbation } = *self;
+        let target = |example: usize| block.shard.targets.get(example);
+        let pass = if perturbation.is_some() { Pass::First } else { Pass::Only };
+        let first = block.with_pass(pass);
+        times.measure("forward", || network.pooled_features(first, work));
+        times.measure("head", || {
+            let (mut loss, mut correct) = (sum.loss, sum.correct);
+            network.head_gradients(first, work, sum, |example, row| {
+                loss_function.log_probabilities(row);
+                correct += u64::from(loss_function.is_correct(row, target(example)));
+                loss += loss_function.loss(row, target(example));
+                row.iter_mut().for_each(|slope| *slope /= total);
+            });
+            (sum.loss, sum.correct) = (loss, correct);
+        });
+        times.measure("backward", || network.backward(first, work));
+        let Some(Perturbation { epsilon, weight, normalization }) = perturbation else { return };
+        times.measure("adversarial", || {
+            network.perturb(block, work, normalization, epsilon);
+            let (perturbed, total) = (block.with_pass(Pass::Perturbed), total / weight);
+            network.pooled_features(perturbed, work);
+            network.head_gradients(perturbed, work, sum, |example, row| {
+                loss_function.log_probabilities(row);
+                loss_function.loss(row, target(example));
+                row.iter_mut().for_each(|slope| *slope /= total);
+            });
+            network.backward(perturbed, work);
+        });
+    }
 }
 
 impl Network {
-    /// Returns the perturbation of word vectors with these frequencies, of the words of each input;
-    /// `None` without adversarial training.
-    pub fn perturbation(
-        &mut self,
-        config: &AdversarialConfig,
-        frequencies: &[Vec<f32>],
-    ) -> Option<Perturbation> {
+    /// Returns the normalization of word vectors with these frequencies, of the words of each input.
+    pub fn normalization(&mut self, frequencies: &[Vec<f32>]) -> Normalization {
         let inputs = self.branches.iter().zip(&self.indices).map(|(branch, indices)| {
             let vectors = &self.weights[indices.embedding].tensor.values[..];
             (vectors, &frequencies[branch.input_index][..])
         });
-        let new = || Perturbation::new(config, self.instructions, inputs);
+        let new = || Normalization::new(self.instructions, inputs);
         self.times.measure("adversarial", new)
     }
 
@@ -58,17 +110,29 @@ impl Network {
         batch: &ShardedBatch,
         loss_function: &(impl LossFunction + ?Sized),
         dropout: Option<&Dropout>,
-        perturbation: Option<&Perturbation>,
+        perturbation: Option<Perturbation>,
         gradients: &mut Gradients,
     ) -> BatchLoss {
         let total = batch.weight(loss_function);
+        let passes = LabelledPasses { loss_function, total, perturbation };
+        let (loss, correct) = self.batch_gradients(batch, dropout, &passes, gradients);
+        BatchLoss { mean: loss / total, correct }
+    }
+
+    /// Runs `passes` over all blocks of a batch. Returns the sum of the losses and the number of correct
+    /// predictions, and writes the sum of the gradients to `gradients`.
+    pub(super) fn batch_gradients(
+        &mut self,
+        batch: &ShardedBatch,
+        dropout: Option<&Dropout>,
+        passes: &impl BlockPasses,
+        gradients: &mut Gradients,
+    ) -> (f64, u64) {
         let mode = Mode { backward: true, dropout, padding: &[], pass: Pass::Only };
         let start = Instant::now();
         let padding = self.run_padding(batch, mode);
         self.times.add("padding", start.elapsed().as_secs_f64());
-        let pass = if perturbation.is_some() { Pass::First } else { Pass::Only };
-        let step_mode = Mode { padding: &padding.branches, pass, ..mode };
-        let step = Step { batch, loss_function, total, mode: step_mode, perturbation };
+        let step = Step { batch, mode: Mode { padding: &padding.branches, ..mode }, passes };
         let start = Instant::now();
         let mut sum = self.sum_of_shards(&batch.shards, &step);
         let elapsed = start.elapsed().as_secs_f64();
@@ -85,9 +149,9 @@ impl Network {
         let start = Instant::now();
         self.unpack(batch, &sum, gradients);
         self.times.add("merge", start.elapsed().as_secs_f64());
-        let loss = BatchLoss { mean: sum.loss / total, correct: sum.correct };
+        let losses = (sum.loss, sum.correct);
         self.idle_sums.put_back(sum);
-        loss
+        losses
     }
 
     /// Returns the sum of the gradients of some consecutive shards of a batch, in parallel.
@@ -96,7 +160,7 @@ impl Network {
     /// of them, rounded up to a power of two, plus the others. The rounding errors are therefore the
     /// same whatever threads compute the shards, and also if several processes compute subtrees. A
     /// thread keeps one sum for each level of the tree, not one for each shard.
-    fn sum_of_shards(&self, shards: &[Shard], step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
+    fn sum_of_shards(&self, shards: &[Shard], step: &Step<impl BlockPasses>) -> ShardSum {
         if let [shard] = shards {
             return self.shard_gradients(shard, step);
         }
@@ -134,7 +198,7 @@ impl Network {
     }
 
     /// Forward and backward pass over a shard.
-    fn shard_gradients(&self, shard: &Shard, step: &Step<impl LossFunction + ?Sized>) -> ShardSum {
+    fn shard_gradients(&self, shard: &Shard, step: &Step<impl BlockPasses>) -> ShardSum {
         let mode = step.mode;
         let mut work = self.idle_workspaces.take().unwrap_or_default();
         let mut sum = self.idle_sums.take().unwrap_or_default();
@@ -156,19 +220,9 @@ impl Network {
             sum.logits.resize(step.batch.examples * bias.len(), 0.0);
         }
         (sum.loss, sum.correct) = (0.0, 0);
-        for block in 0..shard.blocks.len() {
-            times.measure("forward", || self.pooled_features(shard, block, &mut work, mode));
-            times.measure("head", || self.head_gradients(shard, block, &mut work, &mut sum, step));
-            times.measure("backward", || self.backward(shard, block, &mut work, mode));
-            if let Some(perturbation) = step.perturbation {
-                times.measure("adversarial", || {
-                    self.perturb(shard, block, &mut work, perturbation);
-                    let mode = Mode { pass: Pass::Perturbed, ..mode };
-                    self.pooled_features(shard, block, &mut work, mode);
-                    self.head_gradients(shard, block, &mut work, &mut sum, &Step { mode, ..*step });
-                    self.backward(shard, block, &mut work, mode);
-                });
-            }
+        for index in 0..shard.blocks.len() {
+            let block = Block { batch: step.batch, shard, index, mode };
+            step.passes.run(self, block, &mut work, &mut sum, &mut times);
         }
         times.measure("embed", || {
             for (index, branch) in self.branches.iter().enumerate() {
@@ -205,51 +259,46 @@ impl Network {
         rows.set_words(words, count, branch.padded_embedding_size());
     }
 
-    /// Computes the logits of a block and their loss. Adds loss and gradients of the head to `sum`, and
-    /// writes the gradient of the features to `work`. The loss of perturbed inputs only counts in gradients.
-    fn head_gradients(
+    /// Computes the logits of a block. `differentiate` replaces those of an example, given by its index in the
+    /// shard, by the gradient of its loss with respect to them. Adds the gradients of the head and of n-grams
+    /// to `sum` if the pass trains, and writes the gradient of the features to `work`.
+    pub(super) fn head_gradients(
         &self,
-        shard: &Shard,
-        block: usize,
+        block: Block,
         work: &mut ShardWorkspace,
         sum: &mut ShardSum,
-        step: &Step<impl LossFunction + ?Sized>,
+        mut differentiate: impl FnMut(usize, &mut [f64]),
     ) {
+        let Block { batch, shard, mode, .. } = block;
         let (stride, (weight, bias)) = (self.features(), self.head());
-        let perturbed = step.perturbation.filter(|_| step.mode.pass == Pass::Perturbed);
-        let total = step.total / perturbed.map_or(1.0, |perturbation| perturbation.weight);
+        let trains = mode.backward && mode.pass.trains();
         let ShardWorkspace { features, dropped_features, features_gradient, row, .. } = work;
         dropped_features.clone_from(features);
         features_gradient.clear();
         features_gradient.resize(features.len(), 0.0);
-        for (index, example) in shard.blocks[block].clone().enumerate() {
+        for (index, example) in block.examples().enumerate() {
             let features = &mut dropped_features[index * stride..][..stride];
             let gradient = &mut features_gradient[index * stride..][..stride];
             let drop_out = |values: &mut [f32]| {
-                if let Some(dropout) = step.mode.dropout {
+                if let Some(dropout) = mode.dropout {
                     dropout.head(shard.positions[example], self.head_dropout, values);
                 }
             };
             drop_out(features);
-            self.logits(step.batch, shard.positions[example], features, row);
-            step.loss_function.log_probabilities(row);
-            let target = shard.targets.get(example);
-            let correct = step.loss_function.is_correct(row, target);
-            let loss = step.loss_function.loss(row, target);
-            if perturbed.is_none() {
-                sum.correct += u64::from(correct);
-                sum.loss += loss;
-            }
+            self.logits(batch, shard.positions[example], features, row);
+            differentiate(example, row);
             let first = row.len() - bias.len();
             for (logit, slope) in row[first..].iter().enumerate() {
-                let slope = (slope / total) as f32;
-                sum.head_bias[logit] += slope;
-                if !self.ngrams.is_empty() {
-                    let position = shard.positions[example] as usize;
-                    sum.logits[position * bias.len() + logit] += slope;
+                let slope = *slope as f32;
+                if trains {
+                    sum.head_bias[logit] += slope;
+                    if !self.ngrams.is_empty() {
+                        let position = shard.positions[example] as usize;
+                        sum.logits[position * bias.len() + logit] += slope;
+                    }
+                    let to = &mut sum.head_weight[logit * stride..][..stride];
+                    to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
                 }
-                let to = &mut sum.head_weight[logit * stride..][..stride];
-                to.iter_mut().zip(&*features).for_each(|(to, feature)| *to += slope * feature);
                 let from = &weight[logit * stride..][..stride];
                 gradient.iter_mut().zip(from).for_each(|(to, weight)| *to += slope * weight);
             }
@@ -257,40 +306,52 @@ impl Network {
         }
     }
 
-    /// Turns the gradients of the inputs of all branches over a block into their perturbations.
-    fn perturb(
+    /// Turns the gradients of the inputs of all branches over a block into their perturbations, of norm
+    /// `epsilon` for each example.
+    pub(super) fn perturb(
         &self,
-        shard: &Shard,
-        block: usize,
+        block: Block,
         work: &mut ShardWorkspace,
-        perturbation: &Perturbation,
+        normalization: &Normalization,
+        epsilon: f64,
     ) {
-        let mut squares = vec![0.0; shard.blocks[block].len()];
-        let inputs = || {
-            let branches = self.branches.iter();
-            let texts = branches.map(|branch| (branch, &shard.inputs[branch.input_index]));
-            texts.zip(&perturbation.deviations)
-        };
-        for (((branch, texts), deviations), buffers) in inputs().zip(&mut work.branches) {
-            branch.normalize_gradient(texts, block, buffers, deviations, &mut squares);
+        let mut squares = vec![0.0; block.examples().len()];
+        let branches = self.branches.iter().zip(&normalization.0);
+        for ((branch, deviations), buffers) in branches.zip(&mut work.branches) {
+            let texts = &block.shard.inputs[branch.input_index];
+            branch.normalize_gradient(texts, block.index, buffers, deviations, &mut squares);
         }
-        let factors: Vec<f32> =
-            squares.into_iter().map(|square| perturbation.factor(square)).collect();
-        for (((branch, texts), deviations), buffers) in inputs().zip(&mut work.branches) {
-            branch.perturb(texts, block, buffers, deviations, &factors);
+        self.scale_perturbations(block, work, normalization, epsilon, &squares);
+    }
+
+    /// Gives the normalized perturbations of a block, whose squares have these sums for each example, the
+    /// norm `norm`, and turns them into perturbations of the word vectors.
+    pub(super) fn scale_perturbations(
+        &self,
+        block: Block,
+        work: &mut ShardWorkspace,
+        normalization: &Normalization,
+        norm: f64,
+        squares: &[f64],
+    ) {
+        let factors: Vec<f32> = squares.iter().map(|square| factor_to(norm, *square)).collect();
+        let branches = self.branches.iter().zip(&normalization.0);
+        for ((branch, deviations), buffers) in branches.zip(&mut work.branches) {
+            let texts = &block.shard.inputs[branch.input_index];
+            branch.perturb(texts, block.index, buffers, deviations, &factors);
         }
     }
 
     /// Backward pass of all branches over a block, from the gradient of the features.
-    fn backward(&self, shard: &Shard, block: usize, work: &mut ShardWorkspace, mode: Mode) {
-        let (stride, positions) = (self.features(), &shard.positions[shard.blocks[block].clone()]);
+    pub(super) fn backward(&self, block: Block, work: &mut ShardWorkspace) {
+        let (stride, positions) = (self.features(), block.positions());
         let mut offset = 0;
         for (index, branch) in self.branches.iter().enumerate() {
-            let texts = &shard.inputs[branch.input_index];
+            let texts = &block.shard.inputs[branch.input_index];
             let buffers = &mut work.branches[index];
             let (features, gradients) = (&work.features, &work.features_gradient);
             let pooled = PooledGradient { features, gradients, stride, offset };
-            branch.backward(texts, block, positions, buffers, mode, pooled);
+            branch.backward(texts, block.index, positions, buffers, block.mode, pooled);
             offset += branch.features();
         }
     }

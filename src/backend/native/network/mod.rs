@@ -1,6 +1,9 @@
 //! The whole network on all threads: branches and head.
 
 mod gradients;
+mod unlabelled;
+
+use std::ops::Range;
 
 use anyhow::Context;
 use rayon::prelude::*;
@@ -21,6 +24,8 @@ use crate::model::parameters::{
 };
 use crate::objective::log_softmax;
 use crate::text::Corpus;
+
+pub use unlabelled::{UnlabelledTerms, VirtualPerturbation};
 
 /// A network: its weights, plain and packed, and the buffers to compute with.
 pub struct Network {
@@ -83,6 +88,33 @@ struct ShardWorkspace {
     features_gradient: Vec<f32>,
     /// Log-probabilities of the current example; later the gradient of its logits.
     row: Vec<f64>,
+}
+
+/// A block of texts of a shard, and the pass over it.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    batch: &'a ShardedBatch,
+    shard: &'a Shard,
+    /// Index of the block in the shard.
+    index: usize,
+    mode: Mode<'a>,
+}
+
+impl<'a> Block<'a> {
+    /// Returns the block with another pass over it.
+    fn with_pass(self, pass: Pass) -> Self {
+        Self { mode: Mode { pass, ..self.mode }, ..self }
+    }
+
+    /// Indices of the examples in the shard.
+    fn examples(self) -> Range<usize> {
+        self.shard.blocks[self.index].clone()
+    }
+
+    /// Positions of the examples in the batch.
+    fn positions(self) -> &'a [u32] {
+        &self.shard.positions[self.examples()]
+    }
 }
 
 impl Network {
@@ -262,10 +294,10 @@ impl Network {
         work.branches.resize_with(self.inputs, Workspace::default);
         self.begin_shard(shard, work, mode);
         let stride = self.features();
-        for block in 0..shard.blocks.len() {
-            self.pooled_features(shard, block, work, mode);
-            let positions = &shard.positions[shard.blocks[block].clone()];
-            for (example, position) in positions.iter().enumerate() {
+        for index in 0..shard.blocks.len() {
+            let block = Block { batch, shard, index, mode };
+            self.pooled_features(block, work);
+            for (example, position) in block.positions().iter().enumerate() {
                 let features = &work.features[example * stride..][..stride];
                 self.logits(batch, *position, features, &mut work.row);
                 log_softmax(&mut work.row);
@@ -283,17 +315,16 @@ impl Network {
     }
 
     /// Computes the pooled features of a block in `work.features`.
-    fn pooled_features(&self, shard: &Shard, block: usize, work: &mut ShardWorkspace, mode: Mode) {
-        let stride = self.features();
-        let positions = &shard.positions[shard.blocks[block].clone()];
+    fn pooled_features(&self, block: Block, work: &mut ShardWorkspace) {
+        let (stride, positions) = (self.features(), block.positions());
         work.features.clear();
         work.features.resize(positions.len() * stride, 0.0);
         let mut offset = 0;
         for (index, branch) in self.branches.iter().enumerate() {
-            let texts = &shard.inputs[branch.input_index];
+            let texts = &block.shard.inputs[branch.input_index];
             let buffers = &mut work.branches[index];
             let pooled = Pooled { features: &mut work.features, stride, offset };
-            branch.forward(texts, block, positions, buffers, mode, pooled);
+            branch.forward(texts, block.index, positions, buffers, block.mode, pooled);
             offset += branch.features();
         }
     }
