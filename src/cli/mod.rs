@@ -25,6 +25,7 @@ mod plot;
 mod predict;
 mod provenance;
 mod runs;
+mod score_format;
 mod serve;
 mod starter;
 mod states;
@@ -119,7 +120,7 @@ enum Command {
 pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
     match cli.command {
         Command::Train(args) => train::run(args, backends),
-        Command::Sweep(args) => sweep::run(args),
+        Command::Sweep(args) => sweep::run(args, backends),
         Command::Folds(args) => folds::run(args, backends),
         Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),

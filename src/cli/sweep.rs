@@ -2,32 +2,42 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 
+use super::arguments::ComputeArgs;
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative, tensorboard};
 use super::many_runs::{self, RunsArgs, Trained};
+use super::open_model::{NotedPredictions, ReadExamples};
+use super::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
 use super::{output_directory, starter};
-use crate::config::Sweep;
+use crate::backend::Backends;
+use crate::config::{ConfigError, Sweep};
+use crate::data::{SplitName, load_split};
+use crate::evaluation::Predictions;
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
+use crate::objective::metrics::Score;
 use crate::output::format::{join_names, pluralize};
 use crate::output::shell::quoted_path;
-use crate::output::{message, note, print, print_json, terminal_width, warning};
+use crate::output::{message, note, terminal_width, warning};
 use crate::run::directory::RunDirectory;
-use crate::sweep::{Failure, Leaderboard, SweepDirectory};
+use crate::run::summary::CheckpointKind;
+use crate::sweep::{Failure, FinishedRun, Leaderboard, SweepDirectory, TestScores};
 
 const EXAMPLES: &str = "\
 Examples:
   lstmtext sweep configs/sweep.yaml --jobs 2
   lstmtext sweep configs/sweep.yaml --set 'sweep.seed=[1]' --set train.epochs=1 --out sweeps/try
+  lstmtext sweep configs/sweep.yaml --format latex --test
   lstmtext sweep configs/sweep.yaml --list
   lstmtext sweep configs/sweep.yaml --index 3
 
 The section sweep of the configuration lists the values of the fields that vary, for example \
 {model.lstm.units: [32, 64], seed: [1, 2]}. The same command continues a sweep that was stopped; \
 several processes can share a directory. Runs are ranked by validation metric. To test the best \
-run, use lstmtext evaluate.";
+row once you have chosen, add --test. For a paper: --format latex.";
 
 /// Train and rank the runs of a grid search or random search
 #[derive(Debug, Args)]
@@ -35,34 +45,89 @@ run, use lstmtext evaluate.";
 pub struct SweepArgs {
     /// Configuration file (YAML) with a section sweep
     config: PathBuf,
+    /// After all runs have finished, score those of the best row on the test examples. Choose by validation
+    /// scores first
+    #[arg(long, conflicts_with_all = ["list", "index"])]
+    test: bool,
+    #[command(flatten)]
+    format: ScoreFormatArgs,
     #[command(flatten)]
     runs: RunsArgs,
 }
 
 /// Runs the command.
-pub fn run(args: SweepArgs) -> anyhow::Result<u8> {
-    let SweepArgs { config, runs } = args;
-    let sweep = Sweep::load(&config, &runs.set.overrides)
-        .map_err(|error| starter::explain(error, &config))?;
+pub fn run(mut args: SweepArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
+    let format = args.format.format(args.runs.json);
+    args.runs.json = format == ScoreTableFormat::Json;
+    let (config, runs) = (&args.config, &args.runs);
+    let sweep = Sweep::load(config, &runs.set.overrides)
+        .map_err(|error| starter::explain(error, config))?;
     let path = runs.out.clone().unwrap_or_else(|| many_runs::default_directory("sweeps", &sweep));
     output_directory::check(&path)?;
     let directory = SweepDirectory::new(sweep, &path);
+    if args.test && !directory.sweep.base.config.data.has_test() {
+        bail!(ConfigError::new(
+            "--test: the configuration has no test examples; set data.test or data.split.test"
+        ));
+    }
     match runs.index {
         Some(index) => {
-            many_runs::train_one(&directory, many_runs::run_at(&directory, index)?, &runs)
+            many_runs::train_one(&directory, many_runs::run_at(&directory, index)?, runs)
         }
         None if runs.list => many_runs::list(&directory, runs.json),
-        None => match many_runs::train_all(&directory, "sweep", &runs)? {
-            Trained::Ended(failures) => report(&directory, &failures, runs.json),
+        None => match many_runs::train_all(&directory, "sweep", runs)? {
+            Trained::Ended(failures) => {
+                let mut board = Leaderboard::of(&directory);
+                if args.test {
+                    match test_scores(&directory, &board, &runs.compute, backends)? {
+                        Ok(scores) => board.set_test(scores),
+                        Err(reason) => warning(format!("no test scores: {reason}")),
+                    }
+                }
+                report(&directory, &board, &failures, format)
+            }
             Trained::Stopped(code) => Ok(code),
         },
     }
 }
 
+/// Scores the runs of the best row on their test examples, or returns why there is no such row.
+fn test_scores(
+    directory: &SweepDirectory,
+    board: &Leaderboard,
+    compute: &ComputeArgs,
+    backends: &dyn Backends,
+) -> anyhow::Result<Result<TestScores, &'static str>> {
+    if board.unfinished() > 0 {
+        return Ok(Err("some runs have no result yet"));
+    }
+    let Some(best) = board.best_row() else {
+        return Ok(Err("the runs have different validation examples, so none is the best"));
+    };
+    let score = |run: &FinishedRun| -> anyhow::Result<Score> {
+        let path = match run.scored.checkpoint {
+            CheckpointKind::Best => directory.path().join(&run.run),
+            CheckpointKind::Last => directory.path().join(&run.run).join("last"),
+        };
+        let model = compute.open(backends, &path, &[], true)?;
+        let config = model.saved.config();
+        let examples = load_split(config, SplitName::Test, model.saved.labels())?;
+        let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
+        let NotedPredictions { members, .. } = model.predict(&read)?;
+        Ok(Predictions::combine(members, &model.saved.combination).score())
+    };
+    let scores = best.finished.iter().map(score).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Ok(TestScores::of(&scores)))
+}
+
 /// Prints the leaderboard to stdout and writes it to the directory; prints failures and the next
 /// commands to stderr.
-fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyhow::Result<u8> {
-    let board = Leaderboard::of(directory);
+fn report(
+    directory: &SweepDirectory,
+    board: &Leaderboard,
+    failures: &[Failure],
+    format: ScoreTableFormat,
+) -> anyhow::Result<u8> {
     many_runs::print_failures(directory, failures);
     board.notes().iter().for_each(note);
     let deviation = match board.has_deviations() {
@@ -98,12 +163,9 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
             ));
         }
     }
-    match json {
-        true => print_json(&board)?,
-        false => print(&board.table(terminal_width()))?,
-    }
+    print_scores(format, || board.table(terminal_width()), || board.score_table(), board)?;
     // The directory may be read-only. The leaderboard has been printed already.
-    if let Err(error) = write_leaderboard(directory, &board) {
+    if let Err(error) = write_leaderboard(directory, board) {
         note(format!("{error:#}"));
     }
     let warned = board.warned();
@@ -121,7 +183,7 @@ fn report(directory: &SweepDirectory, failures: &[Failure], json: bool) -> anyho
         let runs = pluralize(board.unfinished(), "run");
         message(format!("\n{runs} without a result; run the same command to try again"));
     }
-    print_next(directory, &board);
+    print_next(directory, board);
     Ok(if board.unfinished() == 0 { SUCCESS } else { FAILURE })
 }
 

@@ -5,6 +5,7 @@
 pub mod format;
 mod progress;
 pub mod sanitize;
+pub mod score_table;
 pub mod shell;
 mod stderr;
 mod stdout;

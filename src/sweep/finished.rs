@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
+use crate::output::score_table::ScoreCell;
 use crate::run::summary::ScoredWeights;
 
 /// A finished run.
@@ -109,6 +110,11 @@ impl MeanAndDeviation {
         Self { mean, standard_deviation }
     }
 
+    /// Returns the statistics as a cell of a table.
+    pub fn cell(&self) -> ScoreCell {
+        ScoreCell::Score(self.mean, self.standard_deviation)
+    }
+
     /// Formats both values times `factor`, as in "0.2584 ± 0.0041".
     pub fn format(&self, decimals: usize, factor: f64) -> String {
         let mean = self.mean * factor;
@@ -116,6 +122,25 @@ impl MeanAndDeviation {
             Some(deviation) => format!("{mean:.decimals$} ± {:.decimals$}", deviation * factor),
             None => format!("{mean:.decimals$}"),
         }
+    }
+}
+
+/// Test scores over the runs of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TestScores {
+    /// Test loss.
+    pub loss: MeanAndDeviation,
+    /// Test accuracy.
+    pub accuracy: MeanAndDeviation,
+}
+
+impl TestScores {
+    /// Computes the statistics of at least one score.
+    pub fn of(scores: &[Score]) -> Self {
+        let statistics = |value: fn(&Score) -> f64| {
+            MeanAndDeviation::of(&scores.iter().map(value).collect::<Vec<_>>())
+        };
+        Self { loss: statistics(|score| score.loss), accuracy: statistics(|score| score.accuracy) }
     }
 }
 

@@ -5,9 +5,10 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
-use super::finished::{FinishedRun, Scores, ValidationData};
+use super::finished::{FinishedRun, MeanAndDeviation, Scores, TestScores, ValidationData};
 use super::names::unquoted;
 use crate::config::{Override, Resolved, StoppingMetric};
+use crate::output::score_table::{ScoreCell, ScoreFormat, ScoreTable};
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
 use crate::run::comparison::ranking_metric;
@@ -53,6 +54,9 @@ pub struct Row {
     /// Scores over the finished runs.
     #[serde(flatten)]
     pub scores: Option<Scores>,
+    /// Scores of the finished runs on the test examples, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestScores>,
     /// The finished runs, by index.
     pub finished: Vec<FinishedRun>,
     /// The values of the settings in the printed table.
@@ -167,6 +171,69 @@ impl Leaderboard {
         self.rows.iter().any(|row| row.finished.len() > 1)
     }
 
+    /// Returns the best row; `None` if the rows are not comparable.
+    pub fn best_row(&self) -> Option<&Row> {
+        let is_comparable = self.validation_sets() == 1;
+        self.rows.first().filter(|row| is_comparable && row.rank.is_some())
+    }
+
+    /// Sets the test scores of the best row.
+    pub fn set_test(&mut self, scores: TestScores) {
+        if let Some(row) = self.rows.first_mut() {
+            row.test = Some(scores);
+        }
+    }
+
+    /// Returns the rows for other programs and papers.
+    pub fn score_table(&self) -> ScoreTable {
+        let has_test = self.rows.iter().any(|row| row.test.is_some());
+        let column = |name: &str, format| (name.to_owned(), format);
+        let right = ScoreFormat::Text(Align::Right);
+        let fields = self
+            .columns
+            .iter()
+            .map(|column| (column.label.clone(), ScoreFormat::Text(column.side)));
+        let mut columns = vec![column("rank", right)];
+        columns.extend(fields);
+        columns.extend([
+            column("loss", ScoreFormat::Number(4)),
+            column("accuracy", ScoreFormat::Percent),
+        ]);
+        if has_test {
+            columns.push(column("test loss", ScoreFormat::Number(4)));
+            columns.push(column("test accuracy", ScoreFormat::Percent));
+        }
+        columns.extend([
+            column("epoch", ScoreFormat::Number(1)),
+            column("seconds", ScoreFormat::Number(1)),
+            column("runs", right),
+        ]);
+        let mut table = ScoreTable::new(columns);
+        for row in &self.rows {
+            let text = |text: String| ScoreCell::Text(text);
+            let rank = row.rank.map_or(ScoreCell::Empty, |rank| text(rank.to_string()));
+            let mut cells = vec![rank];
+            cells.extend(row.shown.iter().cloned().map(text));
+            let pair = |loss: &MeanAndDeviation, accuracy: &MeanAndDeviation| {
+                [loss.cell(), accuracy.cell()]
+            };
+            let none = [ScoreCell::Empty, ScoreCell::Empty];
+            let validation = row.scores.as_ref();
+            let validation = validation.map(|scores| pair(&scores.loss, &scores.accuracy));
+            cells.extend(validation.unwrap_or(none.clone()));
+            if has_test {
+                let test = row.test.as_ref().map(|test| pair(&test.loss, &test.accuracy));
+                cells.extend(test.unwrap_or(none.clone()));
+            }
+            let number = |value: f64| ScoreCell::Score(value, None);
+            let effort = row.scores.map(|scores| [number(scores.epoch), number(scores.seconds)]);
+            cells.extend(effort.unwrap_or(none));
+            cells.push(text(row.finished.len().to_string()));
+            table.add(cells);
+        }
+        table
+    }
+
     /// Returns the best run of the best row; `None` if the runs are not comparable.
     pub fn winner(&self) -> Option<&FinishedRun> {
         if self.validation_sets() > 1 {
@@ -242,6 +309,7 @@ fn row(
         runs: runs.len(),
         validation_data: ValidationData::of(&finished),
         scores: Scores::of(&finished),
+        test: None,
         finished,
         shown: columns.iter().map(|column| value(column).map_or("–".into(), unquoted)).collect(),
     }
@@ -286,8 +354,12 @@ impl Leaderboard {
     fn table_with(&self, columns: &[Column]) -> Table {
         let title = |title: &str| (title.to_owned(), Align::Right);
         let fields = columns.iter().map(|column| (column.label.clone(), column.side));
-        let scores = ["loss", "accuracy", "epoch", "seconds", "runs"].map(title);
-        let mut table = Table::new([title("rank")].into_iter().chain(fields).chain(scores));
+        let has_test = self.rows.iter().any(|row| row.test.is_some());
+        let scores = ["loss", "accuracy"].map(title);
+        let test = ["test loss", "test accuracy"].map(title).into_iter().filter(|_| has_test);
+        let effort = ["epoch", "seconds", "runs"].map(title);
+        let headings = [title("rank")].into_iter().chain(fields).chain(scores);
+        let mut table = Table::new(headings.chain(test).chain(effort));
         for row in &self.rows {
             let none = || "–".to_owned();
             let score =
@@ -300,12 +372,22 @@ impl Leaderboard {
             let scores = [
                 score(|scores| scores.loss.format(4, 1.0)),
                 score(|scores| format!("{} %", scores.accuracy.format(2, 100.0))),
+            ];
+            let effort = [
                 score(|scores| format!("{:.1}", scores.epoch)),
                 score(|scores| format!("{:.1}", scores.seconds)),
                 runs,
             ];
+            let test =
+                |format: fn(&TestScores) -> String| row.test.as_ref().map_or_else(none, format);
+            let test = [
+                test(|test| test.loss.format(4, 1.0)),
+                test(|test| format!("{} %", test.accuracy.format(2, 100.0))),
+            ];
+            let test = test.into_iter().filter(|_| has_test);
             let fields = row.shown.iter().take(columns.len()).cloned();
-            table.add([rank].into_iter().chain(fields).chain(scores).collect());
+            let cells = [rank].into_iter().chain(fields).chain(scores).chain(test).chain(effort);
+            table.add(cells.collect());
         }
         table
     }

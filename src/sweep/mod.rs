@@ -8,6 +8,6 @@ mod leaderboard;
 mod names;
 
 pub use directory::{RunState, SweepDirectory, SweepRun};
-pub use finished::MeanAndDeviation;
+pub use finished::{FinishedRun, MeanAndDeviation, TestScores};
 pub use jobs::{Failure, Jobs, Launch};
 pub use leaderboard::Leaderboard;

@@ -300,3 +300,55 @@ fn runs_with_other_validation_examples_are_ranked_by_themselves() {
     let text = table(&dir, "");
     assert!(text.contains("\nunknown validation examples (earlier version):\n"), "{text}");
 }
+
+#[test]
+fn runs_of_several_seeds_share_a_row() {
+    let dir = TestDir::with_data();
+    for (name, set) in [
+        ("a", "train.seed=1"),
+        ("b", "train.seed=2"),
+        ("c", "train.seed=1 --set train.epochs=1"),
+        ("d", "train.seed=2 --set train.epochs=1"),
+    ] {
+        dir.train(&format!("small.yaml --out runs/{name} --set {set}"));
+    }
+    let score =
+        |run: &str, part: &str| dir.summary(&format!("runs/{run}"))[part]["loss"].as_f64().unwrap();
+    let mean = |part: &str| (score("a", part) + score("b", part)) / 2.0;
+    let rows = stdout_json(&dir.lstmtext("runs --over-seeds --format json").assert().success());
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["runs"], serde_json::json!(["a", "b"]));
+    let found = &rows[0]["validation"]["loss"];
+    assert!((found["mean"].as_f64().unwrap() - mean("validation")).abs() < 1e-12);
+    let deviation = (score("a", "validation") - score("b", "validation")).abs() / 2_f64.sqrt();
+    assert!((found["standard_deviation"].as_f64().unwrap() - deviation).abs() < 1e-12);
+    assert!(rows[0].get("test").is_none());
+    let print = |line: &str| stdout(&dir.lstmtext(&format!("runs {line}")).assert().success());
+    let csv = print("--over-seeds --test --format csv");
+    let header = "epochs,validation_loss,validation_loss_sd,validation_accuracy,validation_accuracy_sd,\
+                  seconds,runs,test_loss,test_loss_sd,test_accuracy,test_accuracy_sd";
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0].join(","), header);
+    assert!((lines[1][7].parse::<f64>().unwrap() - mean("test")).abs() < 1e-12, "{csv}");
+    assert_eq!(&lines[2][7..], ["", "", "", ""], "only the best row is tested");
+    let table = print("--over-seeds");
+    assert!(table.lines().nth(1).unwrap().contains(" ± "), "{table}");
+    // Without it, each run has a row, and only the best one test scores.
+    let markdown = print("--format markdown --test");
+    assert_eq!(markdown.lines().count(), 6, "{markdown}");
+    assert!(markdown.starts_with("| run | state | validation loss | validation accuracy (%) |"));
+    assert_eq!(markdown.matches("| – | – |").count(), 3, "{markdown}");
+    let latex = print("--format latex");
+    assert!(latex.contains("\\toprule\nrun & state &"), "{latex}");
+    let names: Vec<String> = list(&dir, "").iter().map(|run| run["name"].to_string()).collect();
+    let csv = print("--format csv");
+    let listed: Vec<String> =
+        csv.lines().skip(1).map(|line| format!("{:?}", line.split(',').next().unwrap())).collect();
+    assert_eq!(listed, names);
+    assert_fails(dir.lstmtext("runs --test --sort name"), 2, &["--test"]);
+    dir.train("small.yaml --out other/e --no-test");
+    let untested = dir.lstmtext("runs other --test").assert().success();
+    let advice = "evaluate other/e --split test";
+    assert!(stderr(&untested).contains(advice), "{}", stderr(&untested));
+}

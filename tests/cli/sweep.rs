@@ -141,6 +141,54 @@ fn points_with_other_validation_examples_are_ranked_by_themselves() {
     }
 }
 
+#[test]
+fn the_leaderboard_is_printed_for_papers_and_programs() {
+    let dir = with_sweep(GRID);
+    let board = stdout_json(&dir.lstmtext("sweep many.yaml --format json").assert().success());
+    let print =
+        |line: &str| stdout(&dir.lstmtext(&format!("sweep many.yaml {line}")).assert().success());
+    let best = &board["rows"][0];
+    assert!(best.get("test").is_none(), "{board}");
+    let csv = print("--format csv");
+    let first: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
+    let header = "rank,units,loss,loss_sd,accuracy,accuracy_sd,epoch,seconds,runs";
+    assert_eq!(csv.lines().next().unwrap(), header);
+    for (index, value) in [(2, &best["loss"]["mean"]), (3, &best["loss"]["standard_deviation"])] {
+        assert_eq!(first[index].parse::<f64>().unwrap(), value.as_f64().unwrap());
+    }
+    let latex = print("--format latex");
+    assert!(
+        latex.starts_with(
+            "\\begin{tabular}{rrrrrrr}\n\\toprule\nrank & units & loss & accuracy (\\%) &"
+        ),
+        "{latex}"
+    );
+    assert_eq!(latex.matches(" $\\pm$ ").count(), 4, "{latex}");
+    let markdown = print("--format markdown");
+    assert!(markdown.starts_with("| rank | units | loss | accuracy (%) | epoch |"), "{markdown}");
+    assert_eq!(markdown.lines().count(), 4);
+    // Only the best row is scored on the test examples, with the runs of all seeds.
+    let tested =
+        stdout_json(&dir.lstmtext("sweep many.yaml --format json --test").assert().success());
+    assert!(tested["rows"][1].get("test").is_none(), "{tested}");
+    let runs = best["finished"].as_array().unwrap().iter();
+    let accuracies: Vec<f64> = runs
+        .map(|run| {
+            let run = run["run"].as_str().unwrap();
+            let line = format!("evaluate sweeps/many/{run} --split test --json");
+            stdout_json(&dir.lstmtext(&line).assert().success())["accuracy"].as_f64().unwrap()
+        })
+        .collect();
+    let mean = tested["rows"][0]["test"]["accuracy"]["mean"].as_f64().unwrap();
+    assert!((mean - (accuracies[0] + accuracies[1]) / 2.0).abs() < 1e-12, "{accuracies:?}");
+    let table = print("--test");
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert!(header.join(" ").contains("loss accuracy test loss test accuracy"), "{table}");
+    let untested = "sweep many.yaml --test --set data.test=null";
+    assert_fails(dir.lstmtext(untested), 2, &["--test: the configuration has no test examples"]);
+    assert_fails(dir.lstmtext("sweep many.yaml --json --format csv"), 2, &["--json"]);
+}
+
 /// Runs long enough to be stopped.
 const LONG: &str = "sweep: {model.lstm.units: [7, 8], seed: [1, 2]}\n";
 

@@ -10,14 +10,19 @@ use clap::Args;
 use serde_yaml::Value;
 
 use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
+use super::over_seeds;
 use crate::cli::exit::SUCCESS;
+use crate::cli::hints::{program, relative};
+use crate::cli::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
 use crate::config::{Difference, StoppingMetric, defaults, inline_yaml};
 use crate::objective::metrics::Score;
 use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
+use crate::output::score_table::{ScoreCell, ScoreFormat, ScoreTable};
+use crate::output::shell::quoted_path;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
-use crate::output::{is_terminal, message, note, print, print_json, terminal_width};
+use crate::output::{is_terminal, message, note, terminal_width, warning};
 use crate::run::comparison::{ComparisonGroup, ComparisonGroups, ranking_metric};
 use crate::run::listing::find;
 use crate::run::report::RunReport;
@@ -42,6 +47,14 @@ pub struct ListArgs {
     /// Reverse the order
     #[arg(long)]
     reverse: bool,
+    /// Print one row for runs that differ only in train.seed: mean ± standard deviation over the finished ones
+    #[arg(long, conflicts_with_all = ["sort", "reverse"])]
+    over_seeds: bool,
+    /// Print the test scores of the best run, or with --over-seeds, of the best row
+    #[arg(long, conflicts_with_all = ["sort", "reverse"])]
+    test: bool,
+    #[command(flatten)]
+    format: ScoreFormatArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -159,18 +172,101 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     if is_grouped {
         runs.sort_by_key(|run| groups.position(&run.report));
     }
-    if !args.json {
+    let format = args.format.format(args.json);
+    if format != ScoreTableFormat::Json {
         groups.note().iter().for_each(note);
     }
     let differing = differing_fields(&runs);
-    match args.json {
-        true => print_json(&entries(&runs, &differing))?,
-        false if runs.is_empty() => message(format!("no runs in \"{}\"", directory.display())),
-        false => {
-            print(&table(&runs, &differing, is_grouped))?;
-        }
+    if runs.is_empty() && format != ScoreTableFormat::Json {
+        message(format!("no runs in \"{}\"", directory.display()));
+        return Ok(SUCCESS);
     }
+    if args.test && groups.sets() > 1 {
+        warning("no test scores: the runs have different validation examples, so none is the best");
+    }
+    let with_test = args.test && groups.sets() == 1;
+    let width = terminal_width();
+    if args.over_seeds {
+        let metric = match sort {
+            SortKey::Score(metric) => metric,
+            _ => StoppingMetric::ValidationLoss,
+        };
+        let rows = over_seeds::rows(&runs, &differing, metric, with_test);
+        if let Some(best) = rows.first().filter(|row| with_test && !row.has_test())
+            && let Some(run) = best.first_run()
+        {
+            warn_untested(&directory.join(run));
+        }
+        let table = || over_seeds::score_table(&rows, &differing, &short_names(&differing));
+        let text = || table().table().lines_within(width).join("\n");
+        print_scores(format, text, table, &rows)?;
+        return Ok(SUCCESS);
+    }
+    let untested = |run: &&NamedRun| with_test && run.report.test.is_none();
+    if let Some(run) = runs.first().filter(untested) {
+        warn_untested(run.report.directory.path());
+    }
+    let scores = || score_table(&runs, &differing, with_test);
+    let text = || match with_test {
+        true => scores().table().lines_within(width).join("\n"),
+        false => table(&runs, &differing, is_grouped),
+    };
+    print_scores(format, text, scores, &entries(&runs, &differing))?;
     Ok(SUCCESS)
+}
+
+/// Warns that the best run has no test scores.
+fn warn_untested(run: &Path) {
+    warning(format!(
+        "the best run has recorded no test scores; to compute them:\n  {} evaluate {} --split test",
+        program(),
+        quoted_path(&relative(run))
+    ));
+}
+
+/// Returns the runs for papers and other programs. With `with_test`, the first one has its test scores.
+fn score_table(runs: &[NamedRun], differing: &[Difference], with_test: bool) -> ScoreTable {
+    let text = |name: &str, align| (name.to_owned(), ScoreFormat::Text(align));
+    let mut columns = vec![
+        text("run", Align::Left),
+        text("state", Align::Left),
+        ("validation loss".to_owned(), ScoreFormat::Number(4)),
+        ("validation accuracy".to_owned(), ScoreFormat::Percent),
+        text("epoch", Align::Right),
+        ("seconds".to_owned(), ScoreFormat::Number(1)),
+        ("parameters".to_owned(), ScoreFormat::Number(0)),
+    ];
+    columns.extend(short_names(differing).iter().map(|name| text(name, Align::Left)));
+    if with_test {
+        columns.push(("test loss".to_owned(), ScoreFormat::Number(4)));
+        columns.push(("test accuracy".to_owned(), ScoreFormat::Percent));
+    }
+    let mut table = ScoreTable::new(columns);
+    for (index, run) in runs.iter().enumerate() {
+        let number = |value: Option<f64>| {
+            value.map_or(ScoreCell::Empty, |value| ScoreCell::Score(value, None))
+        };
+        let scores = |score: Option<Score>| {
+            [number(score.map(|score| score.loss)), number(score.map(|score| score.accuracy))]
+        };
+        let RunReport { state, seconds, parameters, scored, .. } = &run.report;
+        let epoch = scored.map(|scored| ScoreCell::Text(scored.weights.epoch.to_string()));
+        let mut cells =
+            vec![ScoreCell::Text(run.name.clone()), ScoreCell::Text(state.as_str().to_owned())];
+        cells.extend(scores(run.validation()));
+        cells.push(epoch.unwrap_or(ScoreCell::Empty));
+        cells.push(number(Some(*seconds)));
+        cells.push(number(parameters.map(|count| count as f64)));
+        cells.extend(differing.iter().map(|difference| match &difference.values[index] {
+            Some(value) => ScoreCell::Text(inline_yaml(value)),
+            None => ScoreCell::Empty,
+        }));
+        if with_test {
+            cells.extend(scores(run.report.test.filter(|_| index == 0)));
+        }
+        table.add(cells);
+    }
+    table
 }
 
 /// Formats the heading above runs whose scores are comparable.
