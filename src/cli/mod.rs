@@ -17,6 +17,7 @@ mod habits;
 mod hints;
 mod import;
 mod init;
+mod lr_find;
 mod many_runs;
 mod open_model;
 mod output_directory;
@@ -94,6 +95,8 @@ enum Command {
     Train(train::TrainArgs),
     Sweep(sweep::SweepArgs),
     Folds(folds::FoldsArgs),
+    #[command(name = "lr-find")]
+    LrFind(lr_find::LrFindArgs),
     Ensemble(ensemble::EnsembleArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
@@ -122,6 +125,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Train(args) => train::run(args, backends),
         Command::Sweep(args) => sweep::run(args, backends),
         Command::Folds(args) => folds::run(args, backends),
+        Command::LrFind(args) => lr_find::run(args, backends),
         Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),
         Command::Predict(args) => predict::run(args, backends),

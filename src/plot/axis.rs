@@ -8,6 +8,8 @@ pub(super) struct Axis {
     low: f64,
     high: f64,
     step: f64,
+    /// The values are logarithms to base 10.
+    is_logarithmic: bool,
 }
 
 /// Returns the smallest and the largest finite value, or 0 and 1 if there is none.
@@ -28,7 +30,14 @@ fn round_step(minimum: f64) -> f64 {
 impl Axis {
     /// Creates an axis from `low` to `high` with a tick at each multiple of `step`.
     pub(super) fn new(low: f64, high: f64, step: f64) -> Self {
-        Self { low, high, step }
+        Self { low, high, step, is_logarithmic: false }
+    }
+
+    /// Creates an axis around logarithms to base 10, with ticks at powers of ten.
+    pub(super) fn powers_of_ten(logarithms: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = bounds(logarithms);
+        let step = round_step(((high - low) / 10.0).max(1.0));
+        Self { is_logarithmic: true, ..Self::padded(low, high, step) }
     }
 
     /// Creates an axis around all values that begins and ends at one of about six ticks, but never
@@ -40,7 +49,7 @@ impl Axis {
         let step = round_step((high - low + 2.0 * margin) / 6.0);
         let low = ((low - margin) / step).floor() * step;
         let high = ((high + margin) / step).ceil() * step;
-        Self { low: low.max(limits.0), high: high.min(limits.1), step }
+        Self::new(low.max(limits.0), high.min(limits.1), step)
     }
 
     /// Creates an axis from 0 to the first tick not below any value, with ticks at integers.
@@ -57,7 +66,7 @@ impl Axis {
     }
 
     fn up_to(high: f64, step: f64) -> Self {
-        Self { low: 0.0, high: (high / step - 1e-9).ceil().max(1.0) * step, step }
+        Self::new(0.0, (high / step - 1e-9).ceil().max(1.0) * step, step)
     }
 
     /// Creates an axis around epochs, padded on both sides, with ticks at whole epochs.
@@ -76,7 +85,7 @@ impl Axis {
 
     fn padded(low: f64, high: f64, step: f64) -> Self {
         let padding = if high > low { 0.03 * (high - low) } else { 0.5 };
-        Self { low: low - padding, high: high + padding, step }
+        Self::new(low - padding, high + padding, step)
     }
 
     /// Start of the range.
@@ -99,6 +108,9 @@ impl Axis {
 
     /// Formats a tick with the decimals of the step.
     pub(super) fn label(&self, tick: f64) -> String {
+        if self.is_logarithmic {
+            return format!("1e{}", tick.round());
+        }
         let decimals = (-self.step.log10().floor()).clamp(0.0, 9.0) as usize;
         match decimals {
             0 if tick >= 0.0 => group_digits(tick.round() as usize),

@@ -1,7 +1,8 @@
 //! Plots of a run: curves, per-word probabilities, hidden states, confusion matrices. Reading the data to
 //! plot belongs in [`crate::cli`], [`crate::events`] and [`crate::run`].
 //!
-//! Each plot is a pure function from data to a picture. [`curves`], [`states`] and [`words`] draw on a
+//! Each plot is a pure function from data to a picture. [`curves`], [`learning_rates`], [`states`] and
+//! [`words`] draw on a
 //! [`Canvas`](canvas::Canvas), which is rendered as SVG and as PNG, with a light or a dark background
 //! ([`Theme`]). [`matrix`] renders only a PNG, for TensorBoard.
 
@@ -12,6 +13,7 @@ pub mod curves;
 mod font;
 mod frame;
 mod geometry;
+pub mod learning_rates;
 pub mod matrix;
 mod series;
 pub mod states;

@@ -4,6 +4,7 @@
 mod diagnosis;
 pub mod layer_rates;
 pub mod observers;
+pub mod range_test;
 mod resume;
 pub mod schedule;
 pub mod setup;

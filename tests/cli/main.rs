@@ -27,6 +27,7 @@ mod inputs;
 mod interruption;
 mod keras;
 mod learning;
+mod lr_find;
 mod memory;
 mod newcomers;
 mod ngrams;
