@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod devices;
+mod embed;
 mod ensemble;
 mod evaluate;
 mod exit;
@@ -100,6 +101,7 @@ enum Command {
     Ensemble(ensemble::EnsembleArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
+    Embed(embed::EmbedArgs),
     Explain(explain::ExplainArgs),
     Serve(serve::ServeArgs),
     States(states::StatesArgs),
@@ -129,6 +131,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Ensemble(args) => ensemble::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),
         Command::Predict(args) => predict::run(args, backends),
+        Command::Embed(args) => embed::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Serve(args) => serve::run(args, backends),
         Command::States(args) => states::run(args),

@@ -3,7 +3,7 @@
 //! Specification: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -54,6 +54,56 @@ pub fn write_npy(path: &Path, array: &NamedTensor) -> anyhow::Result<()> {
         write_array(&mut file, array)?;
         Ok(file.flush()?)
     })
+}
+
+/// Writes a matrix in the `.npy` format, some rows at a time. Their number is known at the end only.
+pub struct NpyMatrix<W: Write + Seek> {
+    out: W,
+    columns: usize,
+    values: u64,
+}
+
+impl<W: Write + Seek> NpyMatrix<W> {
+    /// Begins a matrix with this number of columns.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be written.
+    pub fn new(mut out: W, columns: usize) -> io::Result<Self> {
+        out.write_all(&matrix_header(0, columns))?;
+        Ok(Self { out, columns, values: 0 })
+    }
+
+    /// Adds whole rows.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be written.
+    pub fn write(&mut self, rows: &[f32]) -> io::Result<()> {
+        self.values += rows.len() as u64;
+        rows.iter().try_for_each(|value| self.out.write_all(&value.to_le_bytes()))
+    }
+
+    /// Writes the number of rows.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be written.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.rewind()?;
+        self.out.write_all(&matrix_header(self.values / self.columns as u64, self.columns))?;
+        self.out.flush()
+    }
+}
+
+/// Returns the header of a matrix, which always has the same size.
+fn matrix_header(rows: u64, columns: usize) -> Vec<u8> {
+    const SIZE: usize = 128;
+    let shape = format!("({rows}, {columns})");
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((SIZE as u16 - 10).to_le_bytes());
+    header
+        .extend(format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}").bytes());
+    header.resize(SIZE - 1, b' ');
+    header.push(b'\n');
+    header
 }
 
 /// Writes an array in the `.npy` format.

@@ -2,9 +2,11 @@
 //! backends; scores on labeled examples belong to [`crate::evaluation`].
 
 mod classifier;
+mod embedder;
 pub mod text_columns;
 pub mod text_lines;
 
 pub use classifier::{
     Classifier, EncodedExamples, LabelProbability, Prediction, native_inference, top_classes,
 };
+pub use embedder::Embedder;

@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::common::{
-    TestDir, assert_fails, checkout, csv, examples, stderr, stdout, stdout_json, stdout_json_lines,
+    TestDir, assert_fails, checkout, csv, examples, floats, stderr, stdout, stdout_json,
+    stdout_json_lines,
 };
 
 const TRAIN: &str = "train --set train.epochs=8 --out run";
@@ -352,4 +353,76 @@ fn predictions_are_read_from_and_written_to_parquet_files() {
     let written = dir.read("v.csv");
     assert!(written.starts_with("large,view,dictionary,integers,bool,"), "{written}");
     assert_eq!(written.lines().count(), 5);
+}
+
+/// Returns the values of a little-endian .npy file of 32-bit numbers, and its header.
+fn npy(bytes: &[u8]) -> (String, Vec<f32>) {
+    let (header, values) = bytes.split_at(128);
+    let values = values.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+    (String::from_utf8_lossy(header).into_owned(), values.collect())
+}
+
+#[test]
+fn vectors_are_the_pooled_states() {
+    let dir = with_tables();
+    dir.train("small.yaml --out both --set model.lstm.bidirectional=true --set train.epochs=1");
+    for run in ["run", "both"] {
+        let line = format!("embed {run} --file t.csv --to v.npy");
+        let done = dir.lstmtext(&line).assert().success();
+        let size = if run == "both" { 16 } else { 8 };
+        assert_eq!(stderr(&done), format!("v.npy: 2 vectors of {size} numbers\n"));
+        let (header, vectors) = npy(&dir.bytes("v.npy"));
+        assert!(header.contains(&format!("'shape': (2, {size}), ")), "{header}");
+        // Maximum over time of the states of each direction.
+        let states = dir.lstmtext(&format!("states {run} --file t.csv --json")).assert().success();
+        let mut expected = Vec::new();
+        for text in stdout_json(&states).as_array().unwrap() {
+            for direction in text["directions"].as_array().unwrap() {
+                let steps: Vec<Vec<f64>> =
+                    direction["states"].as_array().unwrap().iter().map(floats).collect();
+                let max = |unit: usize| steps.iter().map(|step| step[unit]).fold(-1.0, f64::max);
+                expected.extend((0..8).map(max));
+            }
+        }
+        assert_eq!(vectors.len(), expected.len());
+        for (vector, expected) in vectors.iter().zip(&expected) {
+            assert!((f64::from(*vector) - expected).abs() < 1e-5, "{vector} {expected}");
+        }
+        // In batches of one, with other threads, and in the other formats.
+        let line = format!("embed {run} --file t.tsv --to one.npy --batch-size 1 --threads 2");
+        dir.lstmtext(&line).assert().success();
+        assert_eq!(npy(&dir.bytes("one.npy")).1, vectors);
+        dir.lstmtext(&format!("embed {run} --file t.jsonl --to v.jsonl")).assert().success();
+        let rows = dir.json_lines("v.jsonl");
+        assert_eq!(rows[0]["more"].to_string(), "[1.50,null]".replace("1.50", "1.5"));
+        let all: Vec<f32> =
+            rows.iter().flat_map(|row| floats(&row["embedding"])).map(|v| v as f32).collect();
+        assert_eq!(all, vectors);
+    }
+    let none = dir.lstmtext("embed run --to v.npy").write_stdin("").assert().success();
+    assert_eq!(stderr(&none), "v.npy: 0 vectors of 8 numbers\n");
+    assert!(npy(&dir.bytes("v.npy")).0.contains("'shape': (0, 8), "));
+    let csv = dir.lstmtext("embed run pos1 --to v.csv");
+    assert_fails(csv, 2, &["\"v.csv\": the file name must end in .npy, .parquet or .jsonl"]);
+    dir.train(
+        "small.yaml --out linear --set model.lstm=null --set model.ngrams.sizes=[1] --set train.epochs=1",
+    );
+    assert_fails(dir.lstmtext("embed linear pos1 --to v.npy"), 1, &["the model has no LSTM"]);
+    dir.lstmtext("ensemble run both --to two").assert().success();
+    assert_fails(dir.lstmtext("embed two pos1 --to v.npy"), 1, &["\"two\" is an ensemble"]);
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn vectors_are_a_column_of_parquet_files() {
+    let dir = with_tables();
+    dir.lstmtext("embed run --file t.csv --to v.npy").assert().success();
+    dir.lstmtext("embed run --file t.csv --to v.parquet").assert().success();
+    let show = dir.lstmtext("predict run --file v.parquet --format jsonl").assert().success();
+    let rows = stdout_json_lines(&show);
+    let vectors: Vec<f32> =
+        rows.iter().flat_map(|row| floats(&row["embedding"])).map(|value| value as f32).collect();
+    assert_eq!(vectors, npy(&dir.bytes("v.npy")).1);
+    let again = dir.lstmtext("embed run --file v.parquet --to w.parquet").assert().success();
+    assert!(stderr(&again).contains("the new one is text_embedding"), "{}", stderr(&again));
 }

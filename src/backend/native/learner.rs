@@ -57,30 +57,56 @@ impl NativeInference {
         self.network.states(input, corpus, example)
     }
 
-    /// Computes [`Inference::log_probabilities`] with the batch cut into this number of shards.
-    fn compute(&self, inputs: &[Corpus], examples: &[u32], shards: usize) -> Vec<f64> {
+    /// Returns the pooled features of the examples of several batches, [B, D] each.
+    pub fn features_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f32>> {
+        self.of_batches(inputs, batches, |batch| self.network.features_of(batch))
+    }
+
+    /// Computes batches, one per thread if there are enough: no thread waits for another then, and a word that
+    /// a batch repeats is projected once for the whole batch.
+    fn of_batches<T: Send>(
+        &self,
+        inputs: &[Corpus],
+        batches: &[&[u32]],
+        compute: impl Fn(&ShardedBatch) -> T + Sync,
+    ) -> Vec<T> {
+        let threads = rayon::current_num_threads();
+        let of_batch =
+            |batch: &[u32], shards: usize| self.with_batch(inputs, batch, shards, &compute);
+        match batches.len() < threads {
+            true => batches.iter().map(|batch| of_batch(batch, threads)).collect(),
+            false => {
+                let batches = batches.par_iter().with_max_len(1);
+                batches.map(|batch| of_batch(batch, 1)).collect()
+            }
+        }
+    }
+
+    /// Cuts a batch into this number of shards and computes it.
+    fn with_batch<T>(
+        &self,
+        inputs: &[Corpus],
+        examples: &[u32],
+        shards: usize,
+        compute: impl Fn(&ShardedBatch) -> T,
+    ) -> T {
         let new = || BatchSharder::new(&self.inputs, &self.vocabulary_sizes, shards);
         let mut sharder = self.idle_sharders.take().unwrap_or_else(new);
         sharder.set_shards(shards);
         let batch = sharder.shard(inputs, None, examples, None);
         self.idle_sharders.put_back(sharder);
-        self.network.log_probabilities(&batch)
+        compute(&batch)
     }
 }
 
 impl Inference for NativeInference {
     fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
-        self.compute(inputs, examples, rayon::current_num_threads())
+        let shards = rayon::current_num_threads();
+        self.with_batch(inputs, examples, shards, |batch| self.network.log_probabilities(batch))
     }
 
-    /// Computes one batch per thread: no thread waits for another, and a word that a batch repeats is
-    /// projected once for the whole batch.
     fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
-        if batches.len() < rayon::current_num_threads() {
-            return batches.iter().map(|batch| self.log_probabilities(inputs, batch)).collect();
-        }
-        let batches = batches.par_iter().with_max_len(1);
-        batches.map(|batch| self.compute(inputs, batch, 1)).collect()
+        self.of_batches(inputs, batches, |batch| self.network.log_probabilities(batch))
     }
 }
 

@@ -233,27 +233,50 @@ impl Network {
 
     /// Returns the log-probability of each class for every example, [B, C], in the order of the batch.
     pub fn log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
+        self.rows_of_shards(batch, self.classes, |shard, work, mode, rows| {
+            self.classify_shard(batch, shard, work, mode, |row| rows.extend_from_slice(row));
+        })
+    }
+
+    /// Returns the pooled features of every example, [B, D], in the order of the batch.
+    pub fn features_of(&self, batch: &ShardedBatch) -> Vec<f32> {
+        self.rows_of_shards(batch, self.features(), |shard, work, mode, rows| {
+            work.branches.resize_with(self.inputs, Workspace::default);
+            self.begin_shard(shard, work, mode);
+            for index in 0..shard.blocks.len() {
+                self.pooled_features(Block { batch, shard, index, mode }, work);
+                rows.extend_from_slice(&work.features);
+            }
+        })
+    }
+
+    /// Computes a row of this width for every example, without a backward pass, and returns all rows in the
+    /// order of the batch. `compute` adds the rows of a shard.
+    fn rows_of_shards<T: Copy + Default + Send>(
+        &self,
+        batch: &ShardedBatch,
+        width: usize,
+        compute: impl Fn(&Shard, &mut ShardWorkspace, Mode, &mut Vec<T>) + Sync,
+    ) -> Vec<T> {
         let mode = Mode { backward: false, dropout: None, padding: &[], pass: Pass::Only };
         let padding = self.run_padding(batch, mode);
         let mode = Mode { padding: &padding.branches, ..mode };
-        let mut all = vec![0.0; batch.examples * self.classes];
-        let shards: Vec<Vec<f64>> = batch
+        let mut all = vec![T::default(); batch.examples * width];
+        let shards: Vec<Vec<T>> = batch
             .shards
             .par_iter()
             .map(|shard| {
                 let mut work = self.idle_workspaces.take().unwrap_or_default();
                 let mut rows = Vec::new();
-                self.classify_shard(batch, shard, &mut work, mode, |row| {
-                    rows.extend_from_slice(row);
-                });
+                compute(shard, &mut work, mode, &mut rows);
                 self.idle_workspaces.put_back(work);
                 rows
             })
             .collect();
         self.idle_workspaces.put_back(padding);
         for (shard, rows) in batch.shards.iter().zip(&shards) {
-            for (position, row) in shard.positions.iter().zip(rows.chunks_exact(self.classes)) {
-                all[*position as usize * self.classes..][..self.classes].copy_from_slice(row);
+            for (position, row) in shard.positions.iter().zip(rows.chunks_exact(width)) {
+                all[*position as usize * width..][..width].copy_from_slice(row);
             }
         }
         all
