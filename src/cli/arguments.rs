@@ -1,7 +1,7 @@
 //! Arguments that several commands share.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -95,6 +95,23 @@ pub fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
     }
 }
 
+/// The model of a command that predicts.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Checkpoint, run (uses its best checkpoint), ensemble or cross-validation
+    pub checkpoint: PathBuf,
+    /// Another model, with which the probabilities are averaged; may be repeated
+    #[arg(long, value_name = "CHECKPOINT")]
+    with: Vec<PathBuf>,
+}
+
+impl ModelArgs {
+    /// Returns the paths of all models.
+    pub fn paths(&self) -> Vec<&Path> {
+        std::iter::once(&self.checkpoint).chain(&self.with).map(PathBuf::as_path).collect()
+    }
+}
+
 impl ComputeArgs {
     /// Returns these arguments as words of a command; none for the defaults.
     pub fn words(&self) -> Vec<String> {
@@ -138,10 +155,24 @@ impl ComputeArgs {
         overrides: &[Override],
         long_running: bool,
     ) -> anyhow::Result<OpenModel> {
+        self.open_together(backends, &[path], overrides, long_running)
+    }
+
+    /// Opens several models like [`ComputeArgs::open`], which predict together.
+    ///
+    /// # Errors
+    /// Returns the errors of [`ComputeArgs::open`] and of [`SavedModel::open_together`].
+    pub fn open_together(
+        &self,
+        backends: &dyn Backends,
+        paths: &[&Path],
+        overrides: &[Override],
+        long_running: bool,
+    ) -> anyhow::Result<OpenModel> {
         let compute = self.compute(long_running);
-        let config = peek_config(path, overrides);
+        let config = peek_config(paths[0], overrides);
         let started = config.map(|config| start(backends, &config, compute)).transpose()?;
-        let saved = SavedModel::open(path, overrides)?;
+        let saved = SavedModel::open_together(paths, overrides)?;
         let backend = match started {
             Some(backend) => backend,
             None => start(backends, saved.config(), compute)?,

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::arguments::ComputeArgs;
+use super::arguments::{ComputeArgs, ModelArgs};
 use super::exit::SUCCESS;
 use super::open_model::OpenModel;
 use super::output_file;
@@ -62,8 +62,8 @@ const LABEL_WIDTH: usize = 32;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
-    /// Checkpoint, run (uses its best checkpoint) or ensemble
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     texts: TextArgs,
     /// Write a table to a .csv, .tsv, .jsonl or .parquet file instead of printing predictions
@@ -122,8 +122,12 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         None => None,
     };
     let streams = args.texts.reads_a_stream();
-    let OpenModel { saved, networks } =
-        args.compute.open(backends, &args.checkpoint, &args.texts.set.overrides, streams)?;
+    let OpenModel { saved, networks } = args.compute.open_together(
+        backends,
+        &args.model.paths(),
+        &args.texts.set.overrides,
+        streams,
+    )?;
     if let Some((path, _)) = to {
         output_file::check("--to", path, saved.config(), args.texts.file.as_deref())?;
     }

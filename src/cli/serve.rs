@@ -1,10 +1,8 @@
 //! `lstmtext serve`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::arguments::ComputeArgs;
+use super::arguments::{ComputeArgs, ModelArgs};
 use super::exit::SUCCESS;
 use super::open_model::OpenModel;
 use crate::backend::Backends;
@@ -33,8 +31,8 @@ seconds later. A second signal stops it at once.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
-    /// Checkpoint, run (uses its best checkpoint) or ensemble
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     server: ServerOptions,
     #[command(flatten)]
@@ -43,9 +41,10 @@ pub struct ServeArgs {
 
 /// Serves until a signal arrives.
 pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let OpenModel { saved, networks } = args.compute.open(backends, &args.checkpoint, &[], true)?;
+    let OpenModel { saved, networks } =
+        args.compute.open_together(backends, &args.model.paths(), &[], true)?;
     let explainer = Explainer::new(&saved)?;
     let classifier = Classifier::new(saved, networks);
-    serve(args.server, &args.checkpoint, &classifier, explainer)?;
+    serve(args.server, &args.model.checkpoint, &classifier, explainer)?;
     Ok(SUCCESS)
 }

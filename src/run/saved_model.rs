@@ -156,6 +156,35 @@ impl SavedModel {
         Ok(Self { path: path.to_owned(), members, combination })
     }
 
+    /// Opens several models, which predict together: their probabilities are averaged with equal weights. The
+    /// path is that of the first one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`SavedModel::open`], and an error if the models have different labels or text
+    /// columns, or if one of them averages log-odds.
+    pub fn open_together(paths: &[&Path], overrides: &[Override]) -> anyhow::Result<Self> {
+        let models = paths.iter().map(|path| Self::open(path, overrides));
+        let mut models = models.collect::<anyhow::Result<Vec<_>>>()?;
+        if models.len() == 1 {
+            return Ok(models.swap_remove(0));
+        }
+        let (path, share) = (models[0].path.clone(), 1.0 / models.len() as f64);
+        let (mut members, mut weights) = (Vec::new(), Vec::new());
+        for model in models {
+            ensure!(
+                model.combination.averaging == Averaging::Probabilities,
+                "\"{}\" averages log-odds, so it cannot be averaged with other models; combine its members with \
+                 `lstmtext ensemble`",
+                model.path.display()
+            );
+            weights.extend(model.combination.weights.iter().map(|weight| share * weight));
+            members.extend(model.members);
+        }
+        check_members(&members)?;
+        let combination = Combination { averaging: Averaging::Probabilities, weights };
+        Ok(Self { path, members, combination })
+    }
+
     /// Opens the best checkpoints of a cross-validation, whose probabilities are averaged.
     fn open_folds(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let unfinished =

@@ -96,6 +96,29 @@ fn an_ensemble_is_used_like_a_checkpoint() {
 }
 
 #[test]
+fn several_models_can_be_named_instead_of_an_ensemble() {
+    let dir = with_runs();
+    ensemble(&dir, "a b --weights equal --to equal");
+    let texts = ["n1 pos3 neg4 pos5", "neg1 n2"];
+    assert_eq!(predictions(&dir, "a --with b", &texts), predictions(&dir, "equal", &texts));
+    let three = predictions(&dir, "equal --with c", &texts);
+    let [equal, c] = ["equal", "c"].map(|model| predictions(&dir, model, &texts));
+    let mean: Vec<f64> = equal.iter().zip(c).map(|(a, b)| (a + b) / 2.0).collect();
+    assert!(three.iter().zip(mean).all(|(a, b)| (a - b).abs() < 1e-6));
+    let evaluate = |model: &str| {
+        stdout_json(&dir.lstmtext(&format!("evaluate {model} --json")).assert().success())["loss"]
+            .clone()
+    };
+    assert_eq!(evaluate("a --with b"), evaluate("equal"));
+    ensemble(&dir, "a b --average log-odds --weights equal --to odds");
+    let message = ["odds\" averages log-odds", "lstmtext ensemble"];
+    assert_fails(dir.lstmtext("predict a --with odds text"), 1, &message);
+    let dir = dir.data(&["x", "y"]);
+    dir.train("small.yaml --out other");
+    assert_fails(dir.lstmtext("predict a --with other text"), 1, &["has the labels x, y"]);
+}
+
+#[test]
 fn averaged_log_odds_are_explained_exactly() {
     let dir = with_runs();
     ensemble(&dir, "a b c --to ens --average log-odds --weights 3,2,1");

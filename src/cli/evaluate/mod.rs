@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::arguments::{ComputeArgs, SetArgs};
+use super::arguments::{ComputeArgs, ModelArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::missing_data;
 use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
@@ -45,8 +45,8 @@ checkpoint.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Checkpoint, run (uses its best checkpoint) or ensemble
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Labeled file or directory, or - for stdin; the data section of the configuration describes its
     /// format and columns
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
@@ -86,10 +86,11 @@ struct Report {
 /// Runs the command.
 pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let args = &args;
-    let mut first = args.compute.open(backends, &args.checkpoint, &args.set.overrides, true)?;
+    let mut first =
+        args.compute.open_together(backends, &args.model.paths(), &args.set.overrides, true)?;
     let other = args.compare.as_ref().map(|path| args.compute.open(backends, path, &[], true));
     let other = other.transpose()?;
-    note_weights(&args.checkpoint, &first.saved);
+    note_weights(&args.model.checkpoint, &first.saved);
     if let (Some(path), Some(other)) = (&args.compare, &other) {
         note_weights(path, &other.saved);
     }
