@@ -239,7 +239,7 @@ fn validate(model: &OpenModel, chosen: bool) -> anyhow::Result<(Fingerprint, Vec
     let (config, labels) = (model.saved.config(), model.saved.labels());
     let examples = data::load_split(config, SplitName::Validation, labels)
         .map_err(|error| missing_data(error, &config.data))?;
-    examples.notes.iter().for_each(note);
+    examples.findings.iter().for_each(note);
     for member in &model.saved.members {
         match provenance::training_use(&examples, member)? {
             Some(reason) if chosen => bail!(

@@ -272,7 +272,7 @@ impl OutOfFold {
             source: folds[0].examples.source.clone(),
             rows: (0..count as u32).collect(),
             targets: Targets::Labels(labels.clone()),
-            notes: Vec::new(),
+            findings: Vec::new(),
         };
         Self { examples, labels, probabilities }
     }

@@ -108,7 +108,7 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
         "the vocabulary and the labels come from the current training examples; if the weights were trained \
          with others, pass their checkpoint instead of the configuration",
     );
-    examples.notes.iter().for_each(note);
+    examples.findings.iter().for_each(note);
     let known = Checkpoint::source_encoders(config)?;
     let encoders = examples.encoders(&config.inputs, &known)?;
     Ok(ModelDefinition { resolved, labels, encoders })

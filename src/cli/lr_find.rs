@@ -108,7 +108,7 @@ pub fn run(args: LrFindArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let source = Checkpoint::open_source(&resolved.config)?;
     let known = source.as_ref().map(Checkpoint::known_encoders).unwrap_or_default();
     let mut data = PreparedData::prepare_with(resolved, &known)?;
-    data.notes.iter().for_each(note);
+    data.notes().for_each(note);
     setup::resolve_token_budget(&*backend, &mut data)?;
     let beginning = source.as_ref().map_or(Beginning::New, Beginning::From);
     let test = RangeTest { low: args.min_lr, high: args.max_lr, steps: args.steps.get() };

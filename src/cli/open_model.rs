@@ -4,8 +4,9 @@ use anyhow::Context;
 
 use crate::backend::Inference;
 use crate::config::{Config, DataConfig, Input, Inputs};
+use crate::data::Examples;
 use crate::data::batch_plan::BatchLimit;
-use crate::data::{Examples, unknown_texts};
+use crate::data::check::texts;
 use crate::evaluation::Predictions;
 use crate::objective::Objective;
 use crate::run::saved_model::SavedModel;
@@ -63,9 +64,9 @@ impl OpenModel {
             let examples = read.tokenized_for(&config)?;
             let (inputs, encoders) = (&config.inputs, &checkpoint.encoders);
             let data = examples.clone().encoded(encoders)?;
-            for note in unknown_texts::notes("texts", &examples, inputs, encoders, &data.inputs) {
-                if !notes.contains(&note) {
-                    notes.push(note);
+            for note in texts::findings("", &examples, inputs, encoders, &data.inputs) {
+                if !notes.contains(&note.message) {
+                    notes.push(note.message);
                 }
             }
             let limit = BatchLimit::for_evaluation(&config.train);

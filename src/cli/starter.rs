@@ -33,7 +33,7 @@ pub fn load(path: &Path, overrides: &[Override], load: Load) -> Result<Resolved,
     let named: Vec<Override> = name(path).into_iter().chain(overrides.iter().cloned()).collect();
     let resolved = config::parse(&guess.to_yaml(), &source, &named)?;
     message(guess.describe());
-    let settings = guess.settings();
+    let settings = guess.settings(|field| overrides.iter().any(|set| set.field() == field));
     if !settings.is_empty() {
         message(format!("set for this data: {settings}"));
     }
@@ -47,7 +47,15 @@ pub fn load(path: &Path, overrides: &[Override], load: Load) -> Result<Resolved,
 /// # Errors
 /// Returns an error if an override is invalid, or if the columns of the data are not clear.
 pub fn guess(path: &Path, overrides: &[Override]) -> Result<Option<Guess>, ConfigError> {
-    let data = config::defaults_with(overrides)?.config.data;
+    let data = match config::defaults_with(overrides) {
+        Ok(resolved) => resolved.config.data,
+        Err(error) => {
+            // The faults of a configuration are reported together with those of the overrides.
+            let data = config::defaults_with(&[])?.config.data;
+            let is_data = !matches!(Guess::of(path, &data, &Known::default()), Ok(None));
+            return if is_data { Err(error) } else { Ok(None) };
+        }
+    };
     let is_set = |field: &str| overrides.iter().any(|set| set.field() == field);
     let known = Known {
         text: is_set("data.text_column").then(|| data.text_column.clone()),

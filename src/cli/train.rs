@@ -499,7 +499,7 @@ fn describe_run(
             group_digits(texts.tokens())
         ));
     }
-    data.notes.iter().for_each(note);
+    data.notes().for_each(note);
     let mut how = String::new();
     let is_native = backend.kind() == BackendKind::Native;
     if backend.is_cuda() || !is_native && config.precision.is_half() {

@@ -112,6 +112,8 @@ struct SavedRows {
     names: Vec<String>,
     skipped: usize,
     #[serde(default)]
+    first_skipped: Option<String>,
+    #[serde(default)]
     not_utf8: usize,
     long_row: Option<(PathBuf, u64, u64)>,
     /// Index of the first row of each file, and the unit of its locations.
@@ -213,6 +215,7 @@ impl CacheEntry {
             groups: self.array(GROUPS)?,
             lines,
             skipped: saved.skipped,
+            first_skipped: saved.first_skipped,
             not_utf8: saved.not_utf8,
             long_row: saved.long_row,
         };
@@ -298,6 +301,7 @@ impl CacheWriter<'_> {
         let saved = SavedRows {
             names: rows.label_names.clone(),
             skipped: rows.skipped,
+            first_skipped: rows.first_skipped.clone(),
             not_utf8: rows.not_utf8,
             long_row: rows.long_row.clone(),
             files: rows.files.iter().map(|file| (file.first, file.unit)).collect(),

@@ -3,6 +3,7 @@
 use anyhow::bail;
 
 use super::examples::Examples;
+use super::finding::{Check, Finding};
 use super::fingerprint::SplitFingerprints;
 use super::labels::named;
 use super::split_name::SplitName;
@@ -20,8 +21,8 @@ pub struct DataSplits {
     pub validation: Examples,
     /// Test examples, possibly none.
     pub test: Examples,
-    /// Notes for the user, such as skipped rows and texts that occur in two splits.
-    pub notes: Vec<String>,
+    /// Findings, such as skipped rows and labels that look alike.
+    pub findings: Vec<Finding>,
 }
 
 impl DataSplits {
@@ -34,7 +35,7 @@ impl DataSplits {
         let splits =
             [(SplitName::Train, &mut self.train), (SplitName::Validation, &mut self.validation)];
         for (name, examples) in splits {
-            self.notes.extend(drop_long_texts(examples, name, &self.labels, config)?);
+            self.findings.extend(drop_long_texts(examples, name, &self.labels, config)?);
         }
         Ok(())
     }
@@ -57,13 +58,13 @@ impl DataSplits {
 }
 
 /// Drops the examples of a split whose text has more than `text.train_max_length` tokens, if it is the
-/// training split or the validation split that was split off it. Returns notes on them.
+/// training split or the validation split that was split off it. Returns findings on them.
 pub(super) fn drop_long_texts(
     examples: &mut Examples,
     name: SplitName,
     labels: &[String],
     config: &Config,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Vec<Finding>> {
     let name = match name {
         SplitName::Train => name.adjective(),
         SplitName::Validation if config.data.validation.is_none() => name.adjective(),
@@ -79,19 +80,24 @@ pub(super) fn drop_long_texts(
         bail!("text.train_max_length leaves no {name} examples; increase it");
     }
     let (dropped, total) = (examples.len() - short.len(), examples.len());
-    let mut notes = vec![format!(
-        "dropped {dropped} of {total} {name} texts that exceed text.train_max_length"
-    )];
+    let finding = |message: String, count: usize, total: usize| {
+        let found = Finding::new(Check::LongTexts, message).counted(count, total);
+        found.setting("text.train_max_length")
+    };
+    let message =
+        format!("dropped {dropped} of {total} {name} texts that exceed text.train_max_length");
+    let mut findings = vec![finding(message, dropped, total)];
     let before = examples.targets.class_counts(labels.len());
-    *examples = Examples { notes: examples.notes.clone(), ..examples.select(&short) };
+    *examples = Examples { findings: examples.findings.clone(), ..examples.select(&short) };
     let after = examples.targets.class_counts(labels.len());
     let emptied = before.iter().zip(&after).map(|(before, after)| before > after && *after == 0.0);
     let emptied = named(labels, emptied);
     if !emptied.is_empty() {
-        let labels = join_names(&emptied);
-        notes.push(format!("text.train_max_length leaves no {name} example of {labels}"));
+        let names = join_names(&emptied);
+        let message = format!("text.train_max_length leaves no {name} example of {names}");
+        findings.push(finding(message, emptied.len(), labels.len()));
     }
-    Ok(notes)
+    Ok(findings)
 }
 
 /// Returns the rows of the examples none of whose texts exceeds `text.train_max_length`.

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use super::cache::read_source;
 use super::dataset::Dataset;
+use super::finding::{Check, Finding};
 use super::fingerprint::Fingerprint;
-use super::formats::{Labels, Rows, excerpt, is_many, read_rows};
+use super::formats::{Labels, Rows, excerpt, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets};
@@ -28,8 +29,8 @@ pub struct Examples {
     pub rows: Vec<u32>,
     /// Targets of the examples; none without labels. Labels are indices into the class names.
     pub targets: Targets,
-    /// Notes on the file, such as the number of broken rows that were skipped.
-    pub notes: Vec<String>,
+    /// Findings on the file, such as the number of broken rows that were skipped.
+    pub findings: Vec<Finding>,
 }
 
 impl Examples {
@@ -48,9 +49,14 @@ impl Examples {
         self.rows.iter().map(|row| &self.source.hashes[*row as usize])
     }
 
+    /// Hashes of the texts of the examples, each once.
+    pub(super) fn text_hashes(&self) -> HashSet<&TextHash> {
+        self.hashes().collect()
+    }
+
     /// Number of examples whose texts are those of an example of `other`, as the splits compare them.
     pub fn shared_with(&self, other: &Self) -> usize {
-        let texts: HashSet<&TextHash> = other.hashes().collect();
+        let texts = other.text_hashes();
         self.hashes().filter(|hash| texts.contains(hash)).count()
     }
 
@@ -176,14 +182,14 @@ impl Examples {
         Ok(Dataset { inputs: inputs.collect::<anyhow::Result<_>>()?, targets: self.targets })
     }
 
-    /// Returns the examples at these indices, without notes.
+    /// Returns the examples at these indices, without findings.
     pub(super) fn select(&self, indices: &[usize]) -> Self {
         let positions: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
         Self {
             source: self.source.clone(),
             rows: indices.iter().map(|index| self.rows[*index]).collect(),
             targets: self.targets.select(&positions),
-            notes: Vec::new(),
+            findings: Vec::new(),
         }
     }
 }
@@ -208,12 +214,14 @@ pub(super) fn read_nonempty_source(
         let skipped = match source.rows.skipped {
             0 => String::new(),
             rows => format!(
-                ": {} skipped; set data.broken_lines: error to see why",
-                pluralize(rows, "broken row")
+                ": {} skipped; the first is {}",
+                pluralize(rows, "broken row"),
+                source.rows.first_skipped.as_deref().unwrap_or_default()
             ),
         };
         bail!("\"{}\" has no examples{skipped}", path.display());
     }
+    ensure_few_skipped(&source.rows, &config.data)?;
     Ok(source)
 }
 
@@ -247,24 +255,31 @@ pub(super) fn with_classes(
     Ok(all_rows(source, Targets::Labels(labels), config))
 }
 
-/// Returns all rows of a file as examples, with these targets, and notes on the file.
+/// Returns all rows of a file as examples, with these targets, and findings on the file.
 pub(super) fn all_rows(source: Source, targets: Targets, config: &DataConfig) -> Examples {
     let rows = &source.rows;
-    let skipped = (rows.skipped > 0).then(|| skipped_note(rows, config));
+    let skipped = (rows.skipped > 0).then(|| skipped_rows(rows, config));
     let long = rows.long_row.as_ref().map(|(file, line, lines)| {
         let file = file.display();
-        format!("{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote")
+        let message = format!(
+            "{file}:{line}: this row spans {lines} lines; check it for an unbalanced quote"
+        );
+        Finding::new(Check::LongRows, message).counted(1, rows.len()).setting("data.quoting")
     });
-    let notes = skipped.into_iter().chain(long).collect();
+    let findings = skipped.into_iter().chain(long).collect();
     let rows = (0..rows.len() as u32).collect();
-    Examples { source: Arc::new(source), rows, targets, notes }
+    Examples { source: Arc::new(source), rows, targets, findings }
 }
 
-/// Returns the note on rows that were skipped, and what to do if they are many or only look broken.
-fn skipped_note(rows: &Rows, config: &DataConfig) -> String {
-    let mut note =
-        format!("{}: skipped {}", rows.path.display(), pluralize(rows.skipped, "broken row"));
+/// Returns the finding on rows that were skipped.
+fn skipped_rows(rows: &Rows, config: &DataConfig) -> Finding {
     let all = rows.len() + rows.skipped;
+    let broken = pluralize(rows.skipped, "broken row");
+    let skipped = format!("skipped {broken} of {}", group_digits(all));
+    let mut message = match &rows.first_skipped {
+        Some(first) => format!("{skipped}; the first is {first}"),
+        None => format!("{}: {skipped}", rows.path.display()),
+    };
     if rows.not_utf8 > 0 {
         let count = group_digits(rows.not_utf8);
         let encoding = match config.encoding.is_auto() {
@@ -272,12 +287,25 @@ fn skipped_note(rows: &Rows, config: &DataConfig) -> String {
             false => config.encoding.to_string(),
         };
         let advice = conversion(Some(&rows.path), config.decoding());
-        note += &format!(", {count} of them because they are not valid {encoding}; {advice}");
-    } else if is_many(rows.skipped, all) {
-        let all = group_digits(all);
-        note += &format!(" of {all}; data.broken_lines: error shows what is wrong with the first");
+        message += &format!("; {count} of them are not valid {encoding}; {advice}");
     }
-    note
+    let setting = if rows.not_utf8 > 0 { "data.encoding" } else { "data.broken_lines" };
+    Finding::new(Check::BrokenRows, message).counted(rows.skipped, all).setting(setting)
+}
+
+/// Checks that not too many rows were skipped.
+fn ensure_few_skipped(rows: &Rows, config: &DataConfig) -> anyhow::Result<()> {
+    let all = rows.len() + rows.skipped;
+    let limit = config.max_skipped;
+    ensure!(
+        rows.skipped as f64 <= limit * all as f64,
+        "{} ({:.1} %), and the limit is {:.1} %; correct the file, check data.format, or increase \
+         data.max_skipped",
+        skipped_rows(rows, config),
+        100.0 * rows.skipped as f64 / all as f64,
+        100.0 * limit,
+    );
+    Ok(())
 }
 
 /// Joins excerpts of the first ten names.

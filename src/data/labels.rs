@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::appearance::appearance;
-use super::formats::excerpt;
-use crate::output::format::{group_digits, join_names};
+use super::finding::{Check, Finding};
+use crate::data::appearance::appearance;
+use crate::data::formats::excerpt;
+use crate::output::format::{group_digits, join_names, pluralize};
 
 /// Maximum number of groups of labels in the notes.
 const SHOWN: usize = 5;
@@ -16,8 +17,8 @@ pub fn named(labels: &[String], is_named: impl Iterator<Item = bool>) -> Vec<Str
     named.map(|(label, _)| format!("{:?}", excerpt(label))).collect()
 }
 
-/// Returns notes on labels that look alike. `counts` has each label with its number of examples.
-pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<String> {
+/// Returns findings on labels that look alike. `counts` has each label with its number of examples.
+pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<Finding> {
     let mut groups: BTreeMap<String, Vec<(&str, usize)>> = BTreeMap::new();
     for (label, count) in counts {
         groups.entry(appearance(label)).or_default().push((label, *count));
@@ -26,11 +27,60 @@ pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<String> {
     groups.sort_by_key(|group| {
         std::cmp::Reverse(group.iter().map(|(_, count)| count).max().copied())
     });
-    let mut notes: Vec<String> = groups.iter().take(SHOWN).map(|group| note(group)).collect();
+    let finding = |message: String, labels: usize| {
+        let found = Finding::new(Check::SimilarLabels, message).counted(labels, counts.len());
+        found.setting("data.label_names")
+    };
+    let mut findings: Vec<Finding> =
+        groups.iter().take(SHOWN).map(|group| finding(note(group), group.len())).collect();
     if groups.len() > SHOWN {
-        notes.push(format!("{} more groups of labels look alike", groups.len() - SHOWN));
+        let labels = groups.iter().skip(SHOWN).map(Vec::len).sum();
+        let message = format!("{} more groups of labels look alike", groups.len() - SHOWN);
+        findings.push(finding(message, labels));
     }
-    notes
+    findings
+}
+
+/// Number of examples below which a label is rare: a tenth of them is less than one validation example.
+const FEW_EXAMPLES: usize = 10;
+/// Number of labels above which numbers look like the values of a regression.
+const MANY_NUMBERS: usize = 100;
+/// Number of labels above which numbers with fractions do.
+const MANY_FRACTIONS: usize = 10;
+
+/// Returns a finding on labels with few examples. `counts` has each label with its number of examples.
+pub fn rare(counts: &[(&str, usize)]) -> Option<Finding> {
+    let rare: Vec<&(&str, usize)> =
+        counts.iter().filter(|(_, count)| (1..FEW_EXAMPLES).contains(count)).collect();
+    let shown: Vec<String> =
+        rare.iter().map(|(label, count)| format!("{:?} ({count})", excerpt(label))).collect();
+    let have = if rare.len() == 1 { "has" } else { "have" };
+    let message = format!(
+        "{} {have} fewer than {FEW_EXAMPLES} examples: {}; add examples, or merge labels with \
+         data.label_names",
+        pluralize(rare.len(), "label"),
+        join_names(&shown)
+    );
+    let found = Finding::new(Check::RareLabels, message).counted(rare.len(), counts.len());
+    (!rare.is_empty()).then(|| found.setting("data.label_names"))
+}
+
+/// Returns a finding on labels that are numbers with so many values that they look like those of a
+/// regression.
+pub fn numeric(labels: &[String]) -> Option<Finding> {
+    let numbers: Option<Vec<f64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    let numbers = numbers?;
+    let has_fractions = numbers.iter().any(|number| number.fract() != 0.0);
+    let limit = if has_fractions { MANY_FRACTIONS } else { MANY_NUMBERS };
+    let shown: Vec<String> = labels.iter().take(3).map(|label| excerpt(label)).collect();
+    let message = format!(
+        "the {} labels are numbers ({}, …), of which a classifier does not know that they have an order; \
+         map them to a few ranges with data.label_names, or check data.label_column",
+        group_digits(labels.len()),
+        shown.join(", ")
+    );
+    let found = Finding::new(Check::NumericLabels, message).counted(labels.len(), labels.len());
+    (labels.len() > limit).then(|| found.setting("data.label_names"))
 }
 
 fn note(group: &[(&str, usize)]) -> String {
@@ -52,18 +102,20 @@ pub fn similar<'a>(label: &str, known: &'a [String]) -> Option<&'a str> {
     known.iter().find(|known| appearance(known) == appearance_of_label).map(String::as_str)
 }
 
-/// Returns a note on labels that `data.label_names` does not rename, but that look like one it renames.
-pub fn not_renamed(labels: &[String], label_names: &BTreeMap<String, String>) -> Option<String> {
+/// Returns a finding on labels that `data.label_names` does not rename, but that look like one it renames.
+pub fn not_renamed(labels: &[String], label_names: &BTreeMap<String, String>) -> Option<Finding> {
     let renamed: HashMap<String, &String> =
         label_names.keys().map(|label| (appearance(label), label)).collect();
     let new: HashSet<&String> = label_names.values().collect();
     let mut kept = labels.iter().filter(|label| !renamed.is_empty() && !new.contains(label));
     let (label, old) = kept.find_map(|label| Some((label, renamed.get(&appearance(label))?)))?;
-    Some(format!(
+    let message = format!(
         "data.label_names renames {:?}, but not {:?}, which looks like it",
         excerpt(old),
         excerpt(label)
-    ))
+    );
+    let found = Finding::new(Check::SimilarLabels, message).counted(1, labels.len());
+    Some(found.setting("data.label_names"))
 }
 
 #[cfg(test)]
@@ -78,10 +130,10 @@ mod tests {
             let counts: Vec<(&str, usize)> = labels.iter().map(|label| (*label, 1_200)).collect();
             let notes = look_alikes(&counts);
             assert_eq!(notes.len(), 1, "{labels:?}: {notes:?}");
-            assert_eq!(notes[0].matches("(1,200)").count(), labels.len(), "{notes:?}");
+            assert_eq!(notes[0].message.matches("(1,200)").count(), labels.len(), "{notes:?}");
         }
         let different = ["neg", "pos", "-1", "1", "12345678901234567890", "12345678901234567891"];
-        assert_eq!(look_alikes(&different.map(|label| (label, 1))), [] as [String; 0]);
+        assert_eq!(look_alikes(&different.map(|label| (label, 1))), []);
     }
 
     #[test]
@@ -90,6 +142,31 @@ mod tests {
             (0..40).map(|n| format!("{}{}", ["a", "A"][n % 2], n / 2)).collect();
         let counts: Vec<(&str, usize)> = labels.iter().map(|label| (&**label, 1)).collect();
         let notes = look_alikes(&counts);
-        assert_eq!((notes.len(), &*notes[SHOWN]), (6, "15 more groups of labels look alike"));
+        assert_eq!(notes.len(), 6);
+        assert_eq!(notes[SHOWN].message, "15 more groups of labels look alike");
+    }
+
+    #[test]
+    fn labels_with_few_examples_are_counted() {
+        assert_eq!(rare(&[("a", 10), ("b", 0)]), None);
+        let message = rare(&[("a", 10), ("b", 9), ("c", 1)]).unwrap().message;
+        let expected =
+            "2 labels have fewer than 10 examples: \"b\" (9), \"c\" (1); add examples, or merge";
+        assert!(message.starts_with(expected), "{message}");
+    }
+
+    #[test]
+    fn numbers_with_many_values_look_like_a_regression() {
+        let labels = |count: usize, step: f64| -> Vec<String> {
+            (0..count).map(|number| (number as f64 * step).to_string()).collect()
+        };
+        assert_eq!(numeric(&labels(100, 1.0)), None);
+        assert_eq!(numeric(&labels(10, 0.5)), None);
+        assert_eq!(numeric(&[labels(200, 1.0), vec!["x".to_owned()]].concat()), None);
+        for labels in [labels(101, 1.0), labels(11, 0.5)] {
+            let message = numeric(&labels).unwrap().message;
+            let expected = format!("the {} labels are numbers ({}, ", labels.len(), labels[0]);
+            assert!(message.starts_with(&expected), "{message}");
+        }
     }
 }

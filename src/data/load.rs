@@ -6,14 +6,16 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+use super::check::duplicates::overlap;
+use super::check::splits::{class_findings, single_label, unused_name};
 use super::data_splits::{DataSplits, drop_long_texts, short_rows};
 use super::examples::{Examples, all_rows, read_nonempty_source, with_classes};
+use super::finding::{Check, Finding};
 use super::fingerprint::Fingerprint;
 use super::formats::{Labels, NO_GROUP, Rows, expand_pattern};
 use super::source::Source;
 use super::split::{Split, by_position, connected, folds, stratified};
 use super::split_name::SplitName;
-use super::split_notes::{class_notes, overlap_note, single_label_note, unused_name_note};
 use super::targets::Targets;
 use super::text_faults::all_empty;
 use crate::config::{CacheUse, Config, DataConfig, Portion, SplitMethod, UnseenLabels};
@@ -26,7 +28,7 @@ const SMALL: u64 = 64 << 20;
 pub struct TrainingData {
     /// Class names, indexed by class.
     pub labels: Vec<String>,
-    /// Training examples, with notes for the user.
+    /// Training examples, with findings for the user.
     pub examples: Examples,
 }
 
@@ -38,8 +40,8 @@ pub struct TrainingData {
 pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
     let data = &config.data;
     if data.labels.is_empty() && data.unseen_labels == UnseenLabels::Class {
-        let DataSplits { labels, train, notes, .. } = load(config)?;
-        return Ok(TrainingData { labels, examples: Examples { notes, ..train } });
+        let DataSplits { labels, train, findings, .. } = load(config)?;
+        return Ok(TrainingData { labels, examples: Examples { findings, ..train } });
     }
     let source = read("data.train", &data.train, config, &[])?;
     let labels = class_names(&source.rows, [None, None], data)?;
@@ -65,9 +67,9 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
         _ => split_off(read("data.train", &data.train, config, &[])?, name, labels, data)?,
     };
     let dropped = drop_long_texts(&mut examples, name, labels, config)?;
-    examples.notes.extend(dropped);
-    let single = single_label_note(name, &examples, labels, data);
-    examples.notes.extend(single);
+    examples.findings.extend(dropped);
+    let single = single_label(name, &examples, labels, data);
+    examples.findings.extend(single);
     Ok(examples)
 }
 
@@ -95,7 +97,11 @@ pub fn training_overlap(
     }
     let training = load_split(&config, SplitName::Train, labels).map_err(|_| UNREADABLE)?;
     match training.fingerprint(labels) == train {
-        true => Ok(overlap_note(&training, "training", "", examples, &config.data)),
+        true => {
+            let count = examples.shared_with(&training);
+            let found = overlap(count, examples.len(), "training", "", &config.data);
+            Ok(found.map(|found| found.message))
+        }
         false => Err("the training data has changed since"),
     }
 }
@@ -114,7 +120,7 @@ fn split_off(
         SplitName::Validation => split.validation,
         SplitName::Test => split.test,
     };
-    Ok(Examples { notes: all.notes.clone(), ..all.select(&indices) })
+    Ok(Examples { findings: all.findings.clone(), ..all.select(&indices) })
 }
 
 fn read(
@@ -157,22 +163,18 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
     let train = with_classes(train, &labels, data)?;
     ensure_texts(&train, "training", config)?;
     let split = split(&train, data)?;
-    let notes = train.notes.clone();
+    let findings = train.findings.clone();
     let mut splits = DataSplits {
         labels,
         validation: validation.unwrap_or_else(|| train.select(&split.validation)),
         test: test.unwrap_or_else(|| train.select(&split.test)),
         train: train.select(&split.train),
-        notes,
+        findings,
     };
-    splits.notes.extend(splits.validation.notes.clone());
-    splits.notes.extend(splits.test.notes.clone());
-    splits.notes.extend(unused_name_note(data, &splits.labels));
-    splits.notes.extend(class_notes(&splits, data));
-    for name in [SplitName::Validation, SplitName::Test] {
-        let (name, examples) = (format!("{name} "), splits.split(name));
-        splits.notes.extend(overlap_note(&splits.train, "training", &name, examples, data));
-    }
+    splits.findings.extend(splits.validation.findings.clone());
+    splits.findings.extend(splits.test.findings.clone());
+    splits.findings.extend(unused_name(data, &splits.labels));
+    splits.findings.extend(class_findings(&splits, data));
     let advice = |name: &str| {
         let examples = splits.train.len();
         if splits.labels.len() == examples && examples > 2 {
@@ -191,7 +193,8 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
         bail!(advice("validation"));
     }
     if splits.test.is_empty() && data.split.test.of(train.len()) > 0 {
-        splits.notes.push(advice("test"));
+        let found = Finding::new(Check::Parts, advice("test")).setting("data.split.test");
+        splits.findings.push(found);
     }
     Ok(splits)
 }
@@ -211,10 +214,12 @@ pub fn load_unlabelled(config: &Config) -> anyhow::Result<Option<Examples>> {
         texts.rows = short_rows(&texts, config);
         let dropped = total - texts.len();
         ensure!(dropped < total, "text.train_max_length leaves no texts; increase it");
-        texts.notes.extend((dropped > 0).then(|| {
-            format!(
+        texts.findings.extend((dropped > 0).then(|| {
+            let message = format!(
                 "dropped {dropped} of {total} unlabelled texts that exceed text.train_max_length"
-            )
+            );
+            let found = Finding::new(Check::LongTexts, message).counted(dropped, total);
+            found.setting("text.train_max_length")
         }));
         Ok(texts)
     };
@@ -397,7 +402,8 @@ mod tests {
         let rows = "a,x\nb,x\nc,y\nd,y\n".repeat(3);
         let files = [("train.csv", &*format!("text,label\n{rows}"))];
         let fields = "data: {train: DIR/train.csv, split: {validation: 6, test: 1}}";
-        let notes = load_files(&files, fields).unwrap().notes;
+        let splits = load_files(&files, fields).unwrap();
+        let notes = notes(&splits);
         assert!(
             notes[0].starts_with("there are no test examples; set data.test, or "),
             "{notes:?}"
@@ -439,21 +445,19 @@ mod tests {
     }
 
     #[test]
-    fn texts_in_two_splits_are_reported() {
+    fn texts_in_two_splits_are_counted() {
         let splits = load_files(
             &[("train.csv", TRAIN), ("other.csv", "text,label\na,9\nq,10\n")],
             "data: {train: DIR/train.csv, validation: DIR/other.csv}",
         )
         .unwrap();
-        let note = "1 of 2 validation texts is also a training text, up to case, spaces, punctuation \
-                    and tags";
-        assert_eq!(splits.notes, [note]);
+        assert_eq!(splits.validation.shared_with(&splits.train), 1);
         let splits = load_files(
             &[("train.csv", TRAIN), ("other.csv", "text,label\n<br> A.,9\nq,10\n")],
             "data: {train: DIR/train.csv, validation: DIR/other.csv}",
         )
         .unwrap();
-        assert_eq!(splits.notes, [note]);
+        assert_eq!(splits.validation.shared_with(&splits.train), 1);
     }
 
     #[test]
@@ -470,7 +474,7 @@ mod tests {
             load_files(&files, &format!("data: {{train: DIR/train.csv{fields}}}\n")).unwrap()
         };
         let split = splits(", split: {validation: 40, test: 20}");
-        assert_eq!((split.notes.len(), split.validation.len()), (0, 40));
+        assert_eq!((split.validation.shared_with(&split.train), split.validation.len()), (0, 40));
         // The tokenizer has no influence, so that runs with other tokenizers can be compared.
         let keras = splits(
             ", split: {validation: 40, test: 20}}\ntext: {tokenizer: keras, lowercase: false",
@@ -479,11 +483,13 @@ mod tests {
         let first = splits(", version: 1, split: {validation: 40, test: 20}");
         assert_ne!(split.validation.rows, first.validation.rows);
         let position = splits(", split: {method: position, validation: 38}");
-        assert!(
-            position.notes[0].starts_with("1 of 38 validation texts is also a training text"),
-            "{:?}",
-            position.notes
-        );
+        assert_eq!(position.validation.shared_with(&position.train), 1);
+    }
+
+    /// Returns the findings, apart from those on the small number of examples.
+    fn notes(splits: &DataSplits) -> Vec<&str> {
+        let others = splits.findings.iter().filter(|finding| finding.check != Check::RareLabels);
+        others.map(|finding| finding.message.as_str()).collect()
     }
 
     /// Loads examples with these labels, each with a text of its own.
@@ -556,15 +562,18 @@ mod tests {
     fn labels_that_look_alike_or_are_rare_are_reported() {
         let mut labels = ["neg", "pos"].repeat(10);
         labels.extend(["Neg", "Neg", "postive"]);
-        let notes = load_labels(&labels, "").notes;
+        let splits = load_labels(&labels, "");
+        let all: Vec<&str> = splits.findings.iter().map(|it| it.message.as_str()).collect();
         let alike = "the labels \"neg\" (10), \"Neg\" (2) look alike, but are separate classes";
-        assert!(notes[0].starts_with(alike), "{notes:?}");
-        assert_eq!(notes[1..], ["1 label has a single example: \"postive\""]);
+        assert!(all[0].starts_with(alike), "{all:?}");
+        let rare =
+            "2 labels have fewer than 10 examples: \"Neg\" (2), \"postive\" (1); add examples";
+        assert!(all[1].starts_with(rare), "{all:?}");
         let alike = load_labels(&["0", "1", "1.0"].repeat(9), ", label_names: {0: neg, 1: pos}");
         let note = "data.label_names renames \"1\", but not \"1.0\", which looks like it";
-        assert_eq!(alike.notes, [note]);
+        assert_eq!(notes(&alike), [note]);
         let renamed = ", label_names: {Neg: neg, postive: pos}";
-        assert_eq!(load_labels(&labels, renamed).notes, [] as [String; 0]);
+        assert_eq!(notes(&load_labels(&labels, renamed)), [""; 0]);
     }
 
     #[test]
@@ -580,7 +589,7 @@ mod tests {
         let sorted = [vec!["a"; 10], vec!["b"; 10], vec!["c"; 2]].concat();
         let position = ", split: {method: position, validation: 3, test: 2}";
         assert_eq!(
-            load_labels(&sorted, position).notes,
+            notes(&load_labels(&sorted, position)),
             [
                 "no training example has the label \"c\": the file may be sorted by label; set \
                  data.split.shuffle: true",
@@ -598,7 +607,8 @@ mod tests {
         let files =
             [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,10\n"), ("dev.csv", TRAIN)];
         let fields = "data: {train: DIR/train.csv, test: DIR/test.csv, validation: DIR/dev.csv}";
-        let notes = load_files(&files, fields).unwrap().notes;
+        let splits = load_files(&files, fields).unwrap();
+        let notes = notes(&splits);
         assert!(notes[0].starts_with("all test examples have the label \"10\"; "), "{notes:?}");
     }
 
@@ -613,7 +623,7 @@ mod tests {
         assert!(fault(&none, "data: {train: DIR/train.csv}").contains("no examples"));
         let broken = [("train.csv", "text,label\na,\n")];
         let skipped = fault(&broken, "data: {train: DIR/train.csv, broken_lines: skip}");
-        assert!(skipped.contains("no examples: 1 broken row skipped"), "{skipped}");
+        assert!(skipped.contains("no examples: 1 broken row skipped; the first is "), "{skipped}");
         let new = [("train.csv", TRAIN), ("test.csv", "text,label\nx,10\ny,8\n")];
         assert!(
             fault(&new, "data: {train: DIR/train.csv, test: DIR/test.csv}")

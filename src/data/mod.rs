@@ -4,9 +4,11 @@
 mod appearance;
 pub mod batch_plan;
 mod cache;
+pub mod check;
 mod data_splits;
 mod dataset;
 mod examples;
+mod finding;
 mod fingerprint;
 mod formats;
 pub mod guess;
@@ -16,15 +18,14 @@ pub mod prepared;
 mod source;
 mod split;
 mod split_name;
-mod split_notes;
 pub mod stats;
 mod targets;
 mod text_faults;
-pub mod unknown_texts;
 
 pub use data_splits::DataSplits;
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};
+pub use finding::{Check, Finding, Level};
 pub use fingerprint::{Fingerprint, SplitFingerprints, Usage};
 #[cfg(feature = "parquet")]
 pub use formats::ParquetFile;

@@ -5,9 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, Input, Resolved};
-use crate::data::split_notes::overlap_note;
+use crate::data::check::duplicates::overlap;
+use crate::data::check::report::findings;
+use crate::data::check::texts;
 use crate::data::{
-    self, DataSplits, Dataset, Examples, SplitFingerprints, SplitName, unknown_texts,
+    self, Check, DataSplits, Dataset, Examples, Finding, SplitFingerprints, SplitName,
 };
 use crate::random::{SeedPurpose, derive_seed};
 use crate::text::{Corpus, Encoders, KnownEncoders, WordVectors, coverage, read_vectors};
@@ -32,8 +34,8 @@ pub struct PreparedData {
     pub unlabelled: Option<Dataset>,
     /// Fingerprints of all splits.
     pub fingerprints: SplitFingerprints,
-    /// Notes on the data for the user.
-    pub notes: Vec<String>,
+    /// Findings of the check of the data.
+    pub findings: Vec<Finding>,
     /// Time spent on reading and encoding, in seconds.
     pub seconds: f64,
 }
@@ -61,7 +63,7 @@ impl PreparedData {
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
         let mut prepared = Self::encode(resolved, splits, encoders, start)?;
         prepared.vectors = vectors;
-        prepared.notes.extend(prepared.coverage_notes());
+        prepared.findings.extend(prepared.coverage());
         prepared.seconds = start.elapsed().as_secs_f64();
         Ok(prepared)
     }
@@ -96,33 +98,36 @@ impl PreparedData {
         let unlabelled = data::load_unlabelled(&resolved.config)?;
         let mut fingerprints = splits.fingerprints();
         fingerprints.unlabelled = unlabelled.as_ref().map(Examples::text_fingerprint);
-        let mut notes = splits.notes.clone();
-        if let Some(texts) = &unlabelled {
-            notes.extend(texts.notes.clone());
+        let encode = |examples: &Examples| examples.clone().encoded(&encoders);
+        let train = encode(&splits.train)?;
+        let validation = encode(&splits.validation)?;
+        let test = encode(&splits.test)?;
+        let corpora = [&train, &validation, &test].map(|part| &part.inputs[..]);
+        let mut findings = findings(&splits, corpora, &encoders, &resolved.config);
+        let mut unlabelled_texts = None;
+        if let Some(examples) = unlabelled {
+            let dataset = encode(&examples)?;
+            findings.extend(examples.findings.clone());
             for name in [SplitName::Validation, SplitName::Test] {
-                let (examples, name) = (splits.split(name), format!("{name} "));
+                let (part, shown) = (splits.split(name), format!("{name} "));
+                let count = part.shared_with(&examples);
                 let data = &resolved.config.data;
-                notes.extend(overlap_note(texts, "unlabelled", &name, examples, data));
+                findings.extend(overlap(count, part.len(), "unlabelled", &shown, data));
             }
+            let (inputs, corpora) = (&resolved.config.inputs, &dataset.inputs);
+            findings.extend(texts::findings("unlabelled ", &examples, inputs, &encoders, corpora));
+            unlabelled_texts = Some(dataset);
         }
-        let inputs = &resolved.config.inputs;
-        notes.extend(unknown_texts::script_notes(&splits.train, inputs));
-        let mut encode = |name: &str, examples: Examples| -> anyhow::Result<Dataset> {
-            let dataset = examples.clone().encoded(&encoders)?;
-            let corpora = &dataset.inputs;
-            notes.extend(unknown_texts::notes(name, &examples, inputs, &encoders, corpora));
-            Ok(dataset)
-        };
         Ok(Self {
             fingerprints,
             labels: splits.labels,
             vectors: Vec::new(),
-            train: encode("training texts", splits.train)?,
-            validation: encode("validation texts", splits.validation)?,
-            test: encode("test texts", splits.test)?,
-            unlabelled: unlabelled.map(|texts| encode("unlabelled texts", texts)).transpose()?,
+            train,
+            validation,
+            test,
+            unlabelled: unlabelled_texts,
             resolved,
-            notes,
+            findings,
             seconds: start.elapsed().as_secs_f64(),
             encoders,
         })
@@ -134,8 +139,13 @@ impl PreparedData {
         self.train.tokens() + self.validation.tokens() + self.test.tokens() + unlabelled
     }
 
-    /// Returns a note on the coverage of each input with pre-trained vectors.
-    fn coverage_notes(&self) -> Vec<String> {
+    /// Returns the findings of which the user should know.
+    pub fn notes(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.is_notable())
+    }
+
+    /// Returns a finding on the coverage of each input with pre-trained vectors.
+    fn coverage(&self) -> Vec<Finding> {
         let inputs = self.resolved.config.inputs.iter().zip(&self.vectors).zip(&self.train.inputs);
         let note = |((input, vectors), corpus): ((&Input, &Option<WordVectors>), &Corpus)| {
             let vectors = vectors.as_ref()?;
@@ -144,12 +154,14 @@ impl PreparedData {
                 0 => String::new(),
                 words => format!("; skipped {words} words of the file that are not valid UTF-8"),
             };
-            Some(format!(
+            let message = format!(
                 "{}: {:.2} % of the words and {:.2} % of the training tokens have a vector{skipped}",
                 input.field("embedding.vectors"),
                 100.0 * coverage.types,
                 100.0 * coverage.tokens,
-            ))
+            );
+            let field = input.field("embedding.vectors");
+            Some(Finding::new(Check::WordVectors, message).setting(field))
         };
         inputs.filter_map(note).collect()
     }

@@ -204,6 +204,17 @@ impl Encoder {
         first..first + excess
     }
 
+    /// Returns the tokens of a text that a model reads, in two parts: with n-grams all of them, otherwise those
+    /// that truncation leaves.
+    pub fn tokens_read<'t>(&self, tokens: &'t [u32]) -> [&'t [u32]; 2] {
+        if self.ngrams.is_some() {
+            return [tokens, &[]];
+        }
+        let start = usize::from(self.config.start_token);
+        let Range { start: first, end } = self.excess(tokens.len() + start);
+        [&tokens[..first.saturating_sub(start)], &tokens[end.saturating_sub(start)..]]
+    }
+
     /// Encodes a text and returns the position of each token in it.
     pub fn locate(&self, text: &str) -> LocatedText {
         let mut tokens = Vec::new();

@@ -18,6 +18,7 @@ use super::unlabelled::UnlabelledTexts;
 use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
+use crate::data::Finding;
 use crate::data::Usage;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
@@ -499,7 +500,7 @@ impl<'a> Trainer<'a> {
             scored: Some(scored),
             validation,
             warnings,
-            notes: self.data.notes.clone(),
+            notes: self.data.notes().map(Finding::to_string).collect(),
             validation_examples: self.data.validation.len(),
             validation_data: Some(self.data.fingerprints.validation),
             test,

@@ -85,7 +85,7 @@ fn errors_name_a_configuration_that_cannot_be_read() {
         }
     };
     rejects("none.yaml", &["cannot read the configuration \"none.yaml\""]);
-    rejects(".", &["cannot read the configuration \".\""]);
+    rejects(".", &["the directory \".\" has neither a subdirectory with .txt files"]);
     rejects("latin.yaml", &["latin.yaml:2: ", "UTF-8"]);
     rejects("syntax.yaml", &["syntax.yaml:", "invalid YAML"]);
     let yaml = "name: имя\ndata: {train: x.csv}\n";

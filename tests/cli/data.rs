@@ -127,7 +127,8 @@ fn broken_rows_are_errors_or_are_skipped_and_counted() {
         let skipped = stats(&dir, &line);
         assert_eq!(skipped["parts"][0]["examples"], 90, "{name}");
         let note = skipped["notes"][0].as_str().unwrap();
-        assert!(note.ends_with(&format!("{name}: skipped 1 broken row")), "{note}");
+        assert!(note.starts_with("skipped 1 broken row of 101; the first is "), "{note}");
+        assert!(note.contains(&format!("{name}:51: ")), "{note}");
     }
 }
 
@@ -162,6 +163,8 @@ fn statistics_match_a_count_by_hand() {
     assert_eq!(
         report["notes"],
         json!([
+            "2 labels have fewer than 10 examples: \"x\" (5), \"y\" (4); add examples, or merge labels with \
+             data.label_names",
             "1 of 2 validation texts is also a training text, up to case, spaces, punctuation and tags",
             "1 of 2 test texts is also a training text, up to case, spaces, punctuation and tags"
         ])
@@ -311,7 +314,7 @@ fn look_alike_labels_and_missing_classes_are_reported_by_every_command() {
     assert!(stats[0].starts_with(alike) && stats[2].starts_with(sorted), "{stats:?}");
     for line in ["train small.yaml --out run", "data split small.yaml --to parts"] {
         let done = dir.lstmtext(&format!("{line} {position}")).assert().success();
-        for note in [alike, sorted, "1 label has a single example: \"Pos\""] {
+        for note in [alike, sorted, "1 label has fewer than 10 examples: \"Pos\" (1)"] {
             assert!(stderr(&done).contains(&format!("note: {note}")), "{}", stderr(&done));
         }
     }

@@ -10,6 +10,7 @@
 
 mod averaging;
 mod cache;
+mod check;
 mod checkpoints;
 mod common;
 mod config;

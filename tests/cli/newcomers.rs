@@ -67,6 +67,8 @@ fn a_data_file_takes_the_place_of_a_configuration() {
         dir.train(&format!("--resume run{number} --set train.epochs=2"));
     }
     let named = dir.train(&format!("reviews.csv {small}"));
+    let larger = dir.train(&format!("reviews.csv {small} --set train.batch_size=16 --out larger"));
+    assert!(!stderr(&larger).contains("batch_size"), "{}", stderr(&larger));
     assert!(dir.names("runs")[0].starts_with("reviews-"), "{}", stderr(&named));
     dir.lstmtext("summary reviews.csv").assert().success();
     let stats = dir.lstmtext("data stats reviews.csv --set text.min_count=1").assert().success();

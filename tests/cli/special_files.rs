@@ -76,7 +76,11 @@ fn inputs_that_are_no_regular_files_are_reported() {
     let _socket = UnixListener::bind(dir.path("socket")).unwrap();
     let is = |kind: &str| format!("it is {kind}, expected a regular file");
     for (path, kind) in [("fifo", "a FIFO"), ("socket", "a socket"), ("directory", "a directory")] {
-        assert_fails(dir.lstmtext(&format!("summary {path}")), 2, &[path, &is(kind)]);
+        let fault = match path {
+            "directory" => "has neither a subdirectory with .txt files".to_owned(),
+            _ => is(kind),
+        };
+        assert_fails(dir.lstmtext(&format!("summary {path}")), 2, &[path, &fault]);
         let vocabulary = format!("train small.yaml --set text.vocabulary={path}");
         assert_fails(dir.lstmtext(&vocabulary), 1, &["text.vocabulary", &is(kind)]);
     }

@@ -1,5 +1,6 @@
 //! `lstmtext data`: one file per subcommand. Reading and splitting data belongs in [`crate::data`].
 
+mod check;
 mod fetch;
 mod split;
 mod stats;
@@ -19,6 +20,7 @@ pub struct DataArgs {
 #[derive(Debug, Subcommand)]
 enum DataCommand {
     Fetch(fetch::FetchArgs),
+    Check(check::CheckArgs),
     Stats(stats::StatsArgs),
     Split(split::SplitArgs),
     Vocab(vocab::VocabArgs),
@@ -29,6 +31,7 @@ pub fn run(args: DataArgs) -> anyhow::Result<u8> {
     threads::set_count(None)?;
     match args.command {
         DataCommand::Fetch(args) => fetch::run(args),
+        DataCommand::Check(args) => check::run(args),
         DataCommand::Stats(args) => stats::run(args),
         DataCommand::Split(args) => split::run(args),
         DataCommand::Vocab(args) => vocab::run(args),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
 use crate::config::Column;
+use crate::data::check::duplicates::overlap;
 use crate::data::{self, Labels, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
 use crate::io::replace::{create_directory, ensure_new};
@@ -68,8 +69,13 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
         }
         Ok(())
     })?;
-    for text in &splits.notes {
-        note(text);
+    splits.findings.iter().for_each(note);
+    for name in [SplitName::Validation, SplitName::Test] {
+        let examples = splits.split(name);
+        let count = examples.shared_with(&splits.train);
+        overlap(count, examples.len(), "training", &format!("{name} "), &config.data)
+            .iter()
+            .for_each(note);
     }
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)
 }

@@ -8,15 +8,15 @@ use serde::Serialize;
 use crate::cli::arguments::{ColumnArgs, SetArgs};
 use crate::cli::exit::SUCCESS;
 use crate::config::Input;
+use crate::data::check::report::findings;
 use crate::data::stats::{SplitStats, split_stats};
-use crate::data::unknown_texts;
-use crate::data::{self, SplitName};
+use crate::data::{self, Finding, SplitName};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_labels, wrap_items};
 use crate::output::{print_json, print_wrapped, terminal_width};
 use crate::run::checkpoint::Checkpoint;
-use crate::text::Encoder;
+use crate::text::{Corpus, Encoder};
 
 /// Maximum number of labels whose examples are counted in the text.
 const LISTED_LABELS: usize = 50;
@@ -55,24 +55,26 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let known = Checkpoint::source_encoders(&config)?;
     let encoders = data.train.encoders(&config.inputs, &known)?;
     data.drop_long_texts(&config)?;
-    let (mut splits, mut notes) = (Vec::new(), data.notes.clone());
-    notes.extend(unknown_texts::script_notes(&data.train, &config.inputs));
-    for name in SplitName::ALL {
+    let untruncated: Vec<Encoder> = encoders.iter().map(Encoder::without_truncation).collect();
+    let corpora = |name: SplitName| -> anyhow::Result<Vec<Corpus>> {
+        let inputs = untruncated.iter().enumerate();
+        inputs.map(|(input, encoder)| data.split(name).encode(input, encoder)).collect()
+    };
+    let [train, validation, test] = SplitName::ALL.map(corpora);
+    let corpora = [train?, validation?, test?];
+    let mut splits = Vec::new();
+    for (name, corpora) in SplitName::ALL.into_iter().zip(&corpora) {
         let examples = data.split(name);
         if examples.is_empty() {
             continue;
         }
-        let encode = |(index, encoder): (usize, &Encoder)| {
-            examples.encode(index, &encoder.without_truncation())
-        };
-        let corpora = encoders.iter().enumerate().map(encode);
-        let corpora = corpora.collect::<anyhow::Result<Vec<_>>>()?;
-        let texts = format!("{} texts", name.adjective());
-        notes.extend(unknown_texts::notes(&texts, examples, &config.inputs, &encoders, &corpora));
-        for (input, corpus) in config.inputs.iter().zip(&corpora) {
+        for (input, corpus) in config.inputs.iter().zip(corpora) {
             splits.push(split_stats(name, input, corpus, &data.labels, &examples.targets));
         }
     }
+    let findings = findings(&data, corpora.each_ref().map(|part| &part[..]), &encoders, &config);
+    let notes = findings.into_iter().filter(Finding::is_notable);
+    let notes = notes.map(|finding| finding.message).collect();
     let report = StatsReport {
         vocabularies: encoders.vocabulary_sizes(),
         splits,

@@ -52,7 +52,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
             .ok_or_else(|| ConfigError::new("--unlabelled: data.unlabelled is null"))?,
         false => data::load_training(&config)?.examples,
     };
-    texts.notes.iter().for_each(note);
+    texts.findings.iter().for_each(note);
     let input = &config.inputs[index];
     let vocabulary = texts.vocabulary(index, input)?;
     vocabulary_file::write(&args.to, &vocabulary, &input.text)?;

@@ -250,7 +250,7 @@ fn examples(
             ),
             false => error,
         })?;
-        examples.notes.iter().for_each(note);
+        examples.findings.iter().for_each(note);
         let mut notes: Vec<String> = Vec::new();
         for member in &model.members {
             let new = provenance::of_file(&examples, member)?;
@@ -271,7 +271,7 @@ fn examples(
         None => default_split(config, labels),
     };
     let (name, examples) = loaded.map_err(|error| missing_data(error, &config.data))?;
-    examples.notes.iter().for_each(note);
+    examples.findings.iter().for_each(note);
     if examples.is_empty() {
         bail!("the run's data has no {} examples", name.adjective());
     }

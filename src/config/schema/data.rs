@@ -60,6 +60,9 @@ section! {
         unseen_labels: UnseenLabels = UnseenLabels::Error;
         /// Handling of lines that cannot be parsed. error: stop. skip: skip and count them.
         broken_lines: BrokenLines = BrokenLines::Error;
+        /// Maximum share of the rows of a file that broken_lines: skip may skip. If more are broken, the
+        /// file is most likely read wrongly, which is an error.
+        max_skipped: f64 = 0.05, between(0.0, 1.0);
         /// Maximum size of a line in MB (in folder format, of a file). A longer line is an error.
         max_line_mb: u64 = MAX_LINE_MB, between(1.0, 100_000.0);
         /// Maximum size of a compressed file in MB after decompression.

@@ -27,7 +27,7 @@ pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use record::{Cell, Record};
 pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
-pub use sink::{Labels, excerpt, is_many};
+pub use sink::{Labels, excerpt};
 pub use table::spelled;
 
 use std::path::{Path, PathBuf};

@@ -59,6 +59,8 @@ pub struct Rows {
     pub lines: Vec<u64>,
     /// Number of broken rows that were skipped.
     pub skipped: usize,
+    /// Location of the first of these, and what is wrong with it.
+    pub first_skipped: Option<String>,
     /// Number of those that are not valid UTF-8.
     pub not_utf8: usize,
     /// First row that spans suspiciously many lines: file, line and number of lines.

@@ -149,7 +149,7 @@ impl Fault {
 }
 
 /// Returns true if a tenth of the rows or more are broken.
-pub fn is_many(broken: usize, rows: usize) -> bool {
+fn is_many(broken: usize, rows: usize) -> bool {
     10 * broken >= rows
 }
 
@@ -286,6 +286,10 @@ impl<'a> Sink<'a> {
                 }
             }
             Err(message) => {
+                if self.rows.first_skipped.is_none() {
+                    let location = self.unit.location(self.path(), line);
+                    self.rows.first_skipped = Some(format!("{location}: {message}"));
+                }
                 self.rows.skipped += 1;
                 self.rows.not_utf8 += usize::from(is_not_utf8(&message));
             }

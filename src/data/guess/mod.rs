@@ -131,10 +131,12 @@ impl Guess {
         format!("{}: {examples}{columns}{labels}", self.path.display())
     }
 
-    /// Describes the settings that differ from the defaults, apart from the columns. Empty if there are none.
-    pub fn settings(&self) -> String {
+    /// Describes the settings that were guessed, apart from the columns and those that are known. Empty if
+    /// there are none.
+    pub fn settings(&self, is_known: impl Fn(&str) -> bool) -> String {
         let described = ["data.train", "data.text_column", "data.label_column"];
-        let fields = self.fields.iter().filter(|(field, _)| !described.contains(&field.as_str()));
+        let is_guessed = |field: &str| !described.contains(&field) && !is_known(field);
+        let fields = self.fields.iter().filter(|(field, _)| is_guessed(field));
         let fields: Vec<String> =
             fields.map(|(field, value)| format!("{field}: {}", inline_yaml(value))).collect();
         fields.join(", ")

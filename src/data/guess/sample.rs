@@ -148,12 +148,15 @@ impl Sample {
         }
     }
 
-    /// Returns the different values of a column, sorted.
+    /// Returns the different values of a column in the order of classes.
     pub fn values(&self, column: usize) -> Vec<String> {
         let values: HashSet<&str> = self.rows.iter().map(|row| row[column].trim()).collect();
         let mut values: Vec<String> =
             values.into_iter().filter(|value| !value.is_empty()).map(str::to_owned).collect();
-        values.sort();
+        match values.iter().all(|value| value.parse::<i64>().is_ok()) {
+            true => values.sort_by_key(|value| value.parse::<i64>().ok()),
+            false => values.sort(),
+        }
         values
     }
 }
