@@ -32,6 +32,8 @@ mod lr_find;
 mod memory;
 mod newcomers;
 mod ngrams;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pipes;
 mod plot;
 mod pooling;

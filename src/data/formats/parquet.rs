@@ -176,7 +176,7 @@ impl ParquetFile {
         if let Some(index) = layout.label.filter(|_| needs_label) {
             check("data.label_column".to_owned(), index, label_fault).map_err(located)?;
         }
-        if let Some(group) = layout.group {
+        if let Some(group) = layout.group.filter(|_| needs_label) {
             check("data.split.group".to_owned(), group, label_fault).map_err(located)?;
         }
         for (index, _) in &layout.filter {
