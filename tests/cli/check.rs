@@ -137,8 +137,9 @@ fn faults_of_labels_are_found() {
         "{message}"
     );
     // The label is a column of the text.
-    let rows: String =
-        (0..60).map(|n| format!("w{},topic {},topic {}\n", n % 20, n % 3, n % 3)).collect();
+    let rows: String = (0..60)
+        .map(|n| format!("w{} v{},topic {},topic {}\n", n % 20, n % 7, n % 3, n % 3))
+        .collect();
     let dir = dir.file("leak.csv", format!("title,tags,label\n{rows}"));
     let leak = findings(&dir, "leak.csv --text title --text tags", 0);
     let expected = "note 54 of 54 training texts contain their label as a word, so that a model need not \
