@@ -181,8 +181,11 @@ impl CacheEntry {
 
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
+        let has_groups = config.data.split.group.is_some();
         ensure!(
-            manifest.keys().eq(&file_names(config.inputs.len()).collect::<BTreeSet<_>>()),
+            manifest
+                .keys()
+                .eq(&file_names(config.inputs.len(), has_groups).collect::<BTreeSet<_>>()),
             "{MANIFEST} lists other files"
         );
         for (name, expected) in &manifest {
@@ -212,7 +215,7 @@ impl CacheEntry {
             files: files.collect(),
             labels,
             label_names: saved.names,
-            groups: self.array(GROUPS)?,
+            groups: if has_groups { self.array(GROUPS)? } else { Vec::new() },
             lines,
             skipped: saved.skipped,
             first_skipped: saved.first_skipped,
@@ -310,7 +313,10 @@ impl CacheWriter<'_> {
         self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
-        self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
+        let has_groups = !rows.groups.is_empty();
+        if has_groups {
+            self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
+        }
         for (index, input) in inputs.iter().enumerate() {
             self.json(&words_file(index), &input.words())?;
             self.bytes(&ends_file(index), bytemuck::cast_slice(input.ends()))?;
@@ -321,7 +327,7 @@ impl CacheWriter<'_> {
             Ok((name, sha256_of(&path)?))
         };
         let manifest: BTreeMap<String, String> =
-            file_names(inputs.len()).map(hash).collect::<anyhow::Result<_>>()?;
+            file_names(inputs.len(), has_groups).map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest)?;
         sync_directory(self.temporary.path())?;
         let (path, directory) = (rows.path.display(), self.entry.directory.display());
@@ -355,10 +361,11 @@ impl CacheWriter<'_> {
 }
 
 /// Returns the names of all files of an entry except the manifest, which has their hashes.
-fn file_names(inputs: usize) -> impl Iterator<Item = String> {
+fn file_names(inputs: usize, has_groups: bool) -> impl Iterator<Item = String> {
     let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
-    let arrays = [ROWS, LABELS, LINES, HASHES, GROUPS].map(str::to_owned);
-    arrays.into_iter().chain((0..inputs).flat_map(of_input))
+    let arrays = [ROWS, LABELS, LINES, HASHES].map(str::to_owned);
+    let groups = has_groups.then(|| GROUPS.to_owned());
+    arrays.into_iter().chain(groups).chain((0..inputs).flat_map(of_input))
 }
 
 fn words_file(input: usize) -> String {

@@ -213,7 +213,7 @@ fn usage_errors_have_their_own_exit_code() {
             contains("Usage: lstmtext")
                 .or(contains("possible values"))
                 .or(contains("expected"))
-                .or(contains("--set train.epochs=3")),
+                .or(contains("--set train.epochs=3").or(contains("--resume continues a run"))),
         );
     }
 }

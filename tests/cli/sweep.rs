@@ -308,7 +308,7 @@ fn indices_can_be_trained_in_parallel() {
     let again = dir.lstmtext("sweep many.yaml --index 2").assert().success();
     again.stdout(contains("validation ")).stderr(contains("the run is finished"));
     let wrong = dir.lstmtext("sweep many.yaml --index 4");
-    assert_fails(wrong, 2, &["--index 4: the sweep has 4 runs, with indices 0 to 3"]);
+    assert_fails(wrong, 2, &["--index 4: there are 4 runs, with indices 0 to 3"]);
 }
 
 /// As when Slurm or Kubernetes stops a task.
@@ -373,9 +373,7 @@ fn a_different_configuration_is_rejected_and_points_can_be_added() {
     assert!(stderr(&more).contains("6 runs, 4 already finished"));
     let fewer = "sweep many.yaml --set sweep.model.lstm.units=[8,16] --set sweep.seed=[1]";
     let fewer = dir.lstmtext(fewer).assert().success();
-    assert!(
-        stderr(&fewer).contains("the directory contains 5 runs that this sweep does not include")
-    );
+    assert!(stderr(&fewer).contains("the directory contains 5 runs that are not among these"));
     assert_eq!(stdout(&fewer).lines().count(), 3);
 }
 
