@@ -161,7 +161,8 @@ fn depth_and_number_of_values_are_limited() {
     assert!(problem(&laughs).contains("more than 500000 values"), "{}", problem(&laughs));
 }
 
-/// Pieces of documents without tags and with keys that are strings.
+/// Pieces of documents without tags and with keys that are strings. None is the name of a section, which
+/// is a mapping even if it is empty.
 const PIECES: [&str; 44] = [
     "a: ",
     "b:",
@@ -191,7 +192,7 @@ const PIECES: [&str; 44] = [
     "1.10",
     "~",
     "true",
-    "text",
+    "word",
     "'q'",
     "\"\\u00e9\"",
     "|\n  ",
