@@ -13,7 +13,7 @@ fn a_thread_that_cannot_be_started_is_an_error() {
         for line in [
             "train small.yaml --out new",
             "evaluate run --split test",
-            "predict run --file test.csv",
+            "predict run --file test.csv --file-format text",
             "serve run --port 0",
             "bench small.yaml",
             "data stats small.yaml",
@@ -25,7 +25,7 @@ fn a_thread_that_cannot_be_started_is_an_error() {
             assert_fails(command, 1, &["cannot start a thread", "ulimit"]);
         }
     }
-    for line in ["plot run", "states run a", "explain run a"] {
+    for line in ["plot run", "states run a", "explain run a", "predict run --file test.csv"] {
         let mut command = dir.lstmtext(line);
         command.env("OMP_NUM_THREADS", "2").env(NO_THREADS.0, NO_THREADS.1);
         assert_fails(command, 1, &["cannot start a thread", "ulimit"]);
