@@ -163,7 +163,7 @@ mod tests {
 
     fn averaging(fields: &str) -> Averaging {
         let yaml = format!("data: {{train: x}}\ntrain: {{average: {{{fields}}}}}\n");
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(&yaml).config;
         let mut averaging = Averaging::new(&config.train.average).unwrap();
         averaging.start();
         averaging
@@ -253,7 +253,7 @@ mod tests {
 
     fn averaging_config() -> AverageConfig {
         let yaml = "data: {train: x}\ntrain: {average: {method: swa}}\n";
-        config::parse(yaml, "test", &[]).unwrap().config.train.average
+        config::parse_plain(yaml).config.train.average
     }
 
     #[test]

@@ -329,7 +329,7 @@ mod tests {
 
     fn training(fields: &str, vocabulary_size: usize, classes: usize) -> (MemoryEstimate, String) {
         let yaml = format!("data: {{train: x}}\n{fields}\n");
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(&yaml).config;
         let vocabulary_sizes = vec![vocabulary_size];
         let spec = ModelSpec { config: &config, vocabulary_sizes, ngram_counts: vec![0], classes };
         let batch = LargestBatch::permitted(&config, &spec.vocabulary_sizes);

@@ -26,7 +26,7 @@ Examples:
   lstmtext import configs/keras_imdb_80.yaml keras_model.npz --to imported
 
 The configuration or checkpoint defines the model. Its vocabulary comes from the training examples, or \
-from the file in text.vocabulary; if that and data.labels are set, no data is read.
+from the file in text.vocabulary; if that and data.labels are set, and model.ngrams is null, no data is read.
 `lstmtext export --help` lists the names of the arrays.";
 
 /// Create a checkpoint from weights in Keras's layout

@@ -126,7 +126,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, parse};
+    use crate::config::{Config, parse, parse_plain};
 
     fn config(train: &str) -> Config {
         let yaml = format!(
@@ -134,7 +134,7 @@ mod tests {
              story: {{lstm: {{layers: 2}}, pooling: [mean, attention]}}\n  \
              question: {{lstm: null, ngrams: {{sizes: [1]}}}}\ntrain: {{{train}}}\n"
         );
-        parse(&yaml, "test", &[]).unwrap().config
+        parse_plain(&yaml).config
     }
 
     fn shown<T>(config: &Config, value: impl Fn(super::Layer) -> T) -> Vec<(String, T)> {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn layers_that_the_model_lacks_cannot_be_frozen() {
         let error = |train: &str| {
-            let yaml = format!("data: {{train: x}}\ntrain: {{{train}}}\n");
+            let yaml = format!("data: {{train: x}}\nmodel: {{ngrams: null}}\ntrain: {{{train}}}\n");
             parse(&yaml, "test", &[]).unwrap_err().to_string()
         };
         let unknown = error("freeze: [embedding, lstm.1]");

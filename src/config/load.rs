@@ -78,7 +78,7 @@ impl Document {
     pub fn with_overrides(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
         let mut root = self.parsed.root.clone();
         if self.recorded {
-            keep_behavior(&mut root);
+            set_absent(&mut root, before_the_field());
         }
         let faults = overrides.iter().filter_map(|set| draft::apply(set, &mut root));
         match faults.collect::<Vec<_>>() {
@@ -100,11 +100,14 @@ impl Document {
     }
 }
 
-/// Sets the fields that did not exist when a run recorded its configuration.
-fn keep_behavior(root: &mut Value) {
-    for (field, value) in before_the_field() {
+/// Sets fields that the configuration does not set, unless a section that contains one is null.
+fn set_absent<'a>(root: &mut Value, fields: impl IntoIterator<Item = (&'a str, Value)>) {
+    for (field, value) in fields {
         let set = Override::new(field, value);
-        let existing = set.path.iter().try_fold(&*root, |node, name| node.get(name.as_str()));
+        let existing = set.path.iter().try_fold(&*root, |node, name| match node.is_null() {
+            true => Some(node),
+            false => node.get(name.as_str()),
+        });
         if existing.is_none() {
             // A section that is not a mapping is reported when the fields are read.
             let _ = set.apply(root);
@@ -178,4 +181,18 @@ pub fn parse_recorded(
     overrides: &[Override],
 ) -> Result<Resolved, ConfigError> {
     Document::parse(yaml, source.to_owned(), None)?.recorded().resolve(overrides)
+}
+
+/// Parses a configuration for a test. Where it says nothing else, the model has one direction, no n-grams and
+/// no word dropout.
+#[cfg(test)]
+pub fn parse_plain(yaml: &str) -> Resolved {
+    let plain = [
+        ("model.ngrams", Value::Null),
+        ("model.lstm.bidirectional", Value::from(false)),
+        ("model.embedding.word_dropout", Value::from(0)),
+    ];
+    let mut document = Document::parse(yaml, "test".to_owned(), None).unwrap();
+    set_absent(&mut document.parsed.root, plain);
+    document.resolve(&[]).unwrap()
 }

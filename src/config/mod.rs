@@ -26,6 +26,8 @@ pub use differences::{Difference, differences};
 pub use error::ConfigError;
 pub use fields::Field;
 pub use layers::{Layer, LayerKind};
+#[cfg(test)]
+pub use load::parse_plain;
 pub use load::{defaults_with, load, load_recorded, load_single, parse, parse_recorded};
 pub use load_sweep::Sweep;
 pub use overrides::Override;

@@ -168,8 +168,14 @@ impl FieldValue for TextEncoding {
 }
 
 /// Lengths of n-grams in tokens, ascending.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NgramSizes(pub Vec<usize>);
+
+impl Default for NgramSizes {
+    fn default() -> Self {
+        Self(vec![1, 2])
+    }
+}
 
 /// Maximum length of an n-gram.
 const MAX_NGRAM_SIZE: usize = 10;

@@ -21,7 +21,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
         true => yaml,
         false => format!("{yaml}text: {{min_count: 1}}\n"),
     };
-    let config = config::parse(&yaml, "test", &[]).unwrap().config;
+    let config = config::parse_plain(&yaml).config;
     let columns = vec![vec!["a b c d e f g h i".to_owned()]; config.inputs.columns().len()];
     let encoders = Encoders::from_texts(&config.inputs, &columns).unwrap();
     let (vocabulary_sizes, ngram_counts) = (encoders.vocabulary_sizes(), encoders.ngram_counts());

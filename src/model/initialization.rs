@@ -168,7 +168,7 @@ mod tests {
 
     fn weights(model: &str, classes: usize) -> Vec<NamedTensor> {
         let yaml = format!("data: {{train: x}}\nmodel: {{{model}}}\n");
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(&yaml).config;
         let spec = ModelSpec {
             config: &config,
             vocabulary_sizes: vec![500],

@@ -213,7 +213,7 @@ mod tests {
                     story: {embedding: {size: 5}, lstm: {units: 3, layers: 2, bidirectional: true}}\n  \
                     question: {embedding: {size: 4, trainable: false}, lstm: {units: 2}, \
                     pooling: [attention, mean]}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let spec = ModelSpec {
             config: &config,
             vocabulary_sizes: vec![10, 7],
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_sigmoid_takes_two_classes() {
         let yaml = "data: {train: x}\nmodel: {head: {activation: sigmoid}}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let of = |classes| {
             parameters(&ModelSpec {
                 config: &config,

@@ -162,13 +162,7 @@ mod tests {
 
     fn total(model: &str, vocabulary_size: usize, logits: usize) -> usize {
         let yaml = format!("data: {{train: x}}\nmodel: {model}\n");
-        summarize(
-            &config::parse(&yaml, "test", &[]).unwrap().config,
-            &[vocabulary_size],
-            &[0],
-            logits,
-        )
-        .total()
+        summarize(&config::parse_plain(&yaml).config, &[vocabulary_size], &[0], logits).total()
     }
 
     /// Expected counts are those that Keras prints for the reference systems.
@@ -184,7 +178,7 @@ mod tests {
     fn counts_of_two_inputs_match_keras() {
         let yaml = "data: {train: x}\ninputs:\n  text: {embedding: {size: 64}, lstm: {units: 32}}\n  \
                     question: {embedding: {size: 32, trainable: false}, lstm: {units: 16}}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let summary = summarize(&config, &[10_000, 10_000], &[0, 0], 500);
         assert_eq!((summary.total(), summary.trainable()), (1_000_052, 680_052));
         assert!(summary.to_text(80).ends_with("Non-trainable params: 320,000"));
@@ -199,7 +193,7 @@ mod tests {
     fn frozen_layers_are_not_trainable() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 6}, lstm: {units: 5, layers: 2}}\n\
                     train: {freeze: [embedding, lstm.1]}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let summary = summarize(&config, &[100], &[0], 1);
         let trainable: Vec<bool> = summary.layers.iter().map(|layer| layer.trainable).collect();
         assert_eq!(trainable, [false, true, false, true, true]);
@@ -210,7 +204,7 @@ mod tests {
     fn poolings_are_concatenated_and_attention_has_a_query() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 6}, \
                     lstm: {units: 5, bidirectional: true}, pooling: [max, attention, last]}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let summary = summarize(&config, &[100], &[0], 1);
         let [pooling, head] = &summary.layers[2..] else { panic!("{summary:?}") };
         assert_eq!(pooling.description, "max + attention + last");
@@ -221,7 +215,7 @@ mod tests {
     #[test]
     fn the_table_ends_with_the_total() {
         let yaml = "data: {train: x}\nmodel: {embedding: {size: 64}, lstm: {units: 32}}\n";
-        let config = config::parse(yaml, "test", &[]).unwrap().config;
+        let config = config::parse_plain(yaml).config;
         let table = summarize(&config, &[10_000], &[0], 1).to_text(80);
         assert_eq!(table.lines().last(), Some("Total params: 652,449"));
     }

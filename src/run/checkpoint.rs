@@ -621,7 +621,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("best");
             let yaml = "data: {train: x}\ntext: {min_count: 1}\n";
-            let resolved = config::parse(yaml, "test", &[]).unwrap();
+            let resolved = config::parse_plain(yaml);
             let inputs = &resolved.config.inputs;
             let Ok(encoders) = Encoders::from_texts(inputs, &[texts]) else { return Ok(()) };
             let contents = Contents {
@@ -649,8 +649,7 @@ mod tests {
     fn a_checkpoint_stays_readable_while_it_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("last");
-        let resolved =
-            config::parse("data: {train: x}\ntext: {min_count: 1}\n", "test", &[]).unwrap();
+        let resolved = config::parse_plain("data: {train: x}\ntext: {min_count: 1}\n");
         let inputs = &resolved.config.inputs;
         let vocabulary = Vocabulary::build(&["a b".into()], &inputs[0].text).unwrap();
         let encoders = Encoders::new(inputs, vec![(vocabulary, None)]);

@@ -38,7 +38,7 @@ mod tests {
         };
         assert_eq!(of("train.seed"), Some(Hyperparameter::Number(7.0)));
         assert_eq!(of("train.learning_rate"), Some(Hyperparameter::Number(0.002)));
-        assert_eq!(of("model.lstm.bidirectional"), Some(Hyperparameter::Bool(false)));
+        assert_eq!(of("model.lstm.bidirectional"), Some(Hyperparameter::Bool(true)));
         assert_eq!(of("data.train"), Some(Hyperparameter::Text("/x.csv".into())));
         assert_eq!(of("data.label_names"), Some(Hyperparameter::Text("{\"0\": neg}".into())));
         assert_eq!(of("train.token_budget"), Some(Hyperparameter::Text("null".into())));

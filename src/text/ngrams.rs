@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::TokenizedTexts;
-use crate::config::{NgramSizes, NgramsConfig};
+use crate::config::{FieldValue, NgramSizes, NgramsConfig, inline_yaml};
 use crate::random::mix;
 use crate::system::memory;
 
@@ -71,11 +71,11 @@ struct TextCount {
 }
 
 impl NgramIndex {
-    /// Creates the configured index from the texts at these indices, on all threads. Returns `None`
-    /// if no n-grams are configured.
+    /// Creates the configured index from the texts at these indices, on all threads. If no n-gram is
+    /// frequent enough, it contains those of any frequency. Returns `None` if no n-grams are configured.
     ///
     /// # Errors
-    /// Returns an error if no n-gram is frequent enough.
+    /// Returns an error if the texts have no n-grams.
     pub fn build(
         tokenized: &TokenizedTexts,
         texts: &[u32],
@@ -84,12 +84,14 @@ impl NgramIndex {
         if !config.are_counted() {
             return Ok(Self::buckets(config));
         }
-        let hashes = count(tokenized, texts, config);
+        let mut hashes = count(tokenized, texts, config);
+        if hashes.is_empty() {
+            hashes = count(tokenized, texts, &NgramsConfig { min_count: 1, ..config.clone() });
+        }
         ensure!(
             !hashes.is_empty(),
-            "no n-gram occurs in {} or more training texts; lower model.ngrams.min_count, or set \
-             model.ngrams: null",
-            config.min_count
+            "the training texts have no n-grams of {} tokens; set other sizes, or model.ngrams: null",
+            inline_yaml(&config.sizes.to_yaml())
         );
         Ok(Some(Self::counted(config, hashes)))
     }
@@ -308,10 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_a_frequent_ngram_are_an_error() {
+    fn texts_without_a_frequent_ngram_keep_all() {
         let texts = tokenized(&["a b".into()]);
-        let error = NgramIndex::build(&texts, &[0], &ngrams("sizes: [1]")).unwrap_err();
-        assert!(error.to_string().contains("model.ngrams.min_count"), "{error}");
+        let build = |config: &str| NgramIndex::build(&texts, &[0], &ngrams(config));
+        assert_eq!(build("sizes: [1], min_count: 5").unwrap().unwrap().len(), 2);
+        let error = build("sizes: [3]").unwrap_err();
+        assert!(error.to_string().contains("no n-grams of [3] tokens"), "{error}");
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub const ENVIRONMENT: [(&str, &str); 3] =
 /// Configuration of a model that learns [`examples`] in a fraction of a second.
 pub const SMALL: &str = "\
 data: {train: train.csv, test: test.csv}
-model: {embedding: {size: 8}, lstm: {units: 8}, head: {dropout: 0.2}}
+model: {embedding: {size: 8, word_dropout: 0}, lstm: {units: 8, bidirectional: false}, head: {dropout: 0.2}, ngrams: null}
 train: {learning_rate: 0.05, epochs: 4}
 ";
 

@@ -170,7 +170,7 @@ fn paths_are_relative_to_the_current_directory() {
 const COUNTED: &str = "\
 data: {train: not_there.csv}
 text: {vocabulary_size: 10000}
-model: {embedding: {size: 64}, lstm: {units: 32}}
+model: {embedding: {size: 64}, lstm: {units: 32, bidirectional: false}, ngrams: null}
 ";
 
 #[test]

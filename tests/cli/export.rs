@@ -167,6 +167,7 @@ fn onnx_runtime_runs_models_with_padding_in_front() {
 const TWO_INPUTS: &str = "\
 data: {train: train.csv, label_column: label, version: 1}
 text: {tokenizer: whitespace}
+model: {lstm: {bidirectional: false}, ngrams: null}
 inputs:
   story: {column: text, embedding: {size: 8}, lstm: {units: 8}}
   question: {column: label, embedding: {size: 4}, lstm: {units: 3, layers: 2}, pooling: mean,

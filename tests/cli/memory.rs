@@ -60,7 +60,7 @@ fn peak_memory(mut command: std::process::Command) -> (String, f64) {
 
 #[test]
 fn the_estimate_is_close_to_the_memory_that_training_takes() {
-    let dir = with_many_words("{embedding: {size: 150}, lstm: {units: 8}}");
+    let dir = with_many_words("{embedding: {size: 150}, lstm: {units: 8}, ngrams: null}");
     let (stderr, measured) = peak_memory(dir.process("train large.yaml --out run"));
     let estimated =
         bytes_after(&stderr, "needs about ") + bytes_after(&stderr, "of memory, besides ");
@@ -97,7 +97,7 @@ fn the_summary_says_how_much_memory_training_takes() {
 
 #[test]
 fn a_checkpoint_that_does_not_fit_in_memory_is_refused_by_every_command() {
-    let dir = with_many_words("{embedding: {size: 800}, lstm: {units: 2}}");
+    let dir = with_many_words("{embedding: {size: 800}, lstm: {units: 2}, ngrams: null}");
     dir.train("large.yaml --out run");
     dir.lstmtext("export run --to weights.npz").assert().success();
     for line in [

@@ -17,7 +17,7 @@ mod thread_group;
 use thread_group::GroupThread;
 
 fn parse(yaml: &str) -> Config {
-    config::parse(&format!("data: {{train: x}}\n{yaml}"), "test", &[]).unwrap().config
+    config::parse_plain(&format!("data: {{train: x}}\n{yaml}")).config
 }
 
 fn spec(config: &Config) -> ModelSpec<'_> {

@@ -40,7 +40,7 @@ section! {
         /// Dropout rate for single elements of the word vectors.
         dropout: f64 = 0.0, between(0.0, 0.99);
         /// Dropout rate for whole words, which drops the entire word vector.
-        word_dropout: f64 = 0.0, between(0.0, 0.99);
+        word_dropout: f64 = 0.5, between(0.0, 0.99);
         /// File with pre-trained word vectors of this size: the text format of word2vec, GloVe or
         /// fastText (.txt, .vec, optionally .gz or .zst), or a matrix in .npy with its words in a
         /// .txt file of the same name.
@@ -61,7 +61,7 @@ section! {
         /// Number of stacked layers (num_layers in PyTorch). 0: no LSTM, as lstm: null.
         layers: usize = 1, between(0.0, 64.0);
         /// Process each text in both directions and concatenate the hidden states.
-        bidirectional: bool = false;
+        bidirectional: bool = true;
         /// Dropout rate between layers.
         dropout: f64 = 0.0, between(0.0, 0.99);
     }
@@ -85,8 +85,8 @@ section! {
         buckets: Option<usize> = None, between(1.0, 1e9);
         /// Maximum number of n-grams without buckets. The most frequent ones are kept.
         vocabulary: usize = 5_000_000, between(1.0, 1e9);
-        /// Minimum number of training examples with an n-gram. Rarer ones are ignored; with buckets,
-        /// all have a weight.
+        /// Minimum number of training examples with an n-gram. Rarer ones are ignored, unless all are
+        /// rarer; with buckets, all have a weight.
         min_count: u64 = 2, at_least(1.0);
         /// Value of an n-gram that occurs in a text. naive_bayes: for each class, the log-ratio of its
         /// smoothed frequencies in the texts of the class and in all others (Wang and Manning 2012).

@@ -26,10 +26,14 @@ fn answers() -> Value {
 /// Creates a directory with a configuration, a vocabulary whose words are `w` and their id, and the
 /// weights of `case`. The data file of the configuration does not exist.
 fn with_weights(case: &str, model: &str, labels: &str) -> TestDir {
+    let model = match model.contains("bidirectional") {
+        true => model.to_owned(),
+        false => model.replace("lstm: {", "lstm: {bidirectional: false, "),
+    };
     let config = format!(
         "data: {{train: none.csv, labels: [{labels}]}}\n\
          text: {{tokenizer: whitespace, vocabulary: words.json}}\n\
-         model: {{embedding: {{size: 4}}, pooling: last, {model}}}\n"
+         model: {{embedding: {{size: 4}}, pooling: last, ngrams: null, {model}}}\n"
     );
     let words: Vec<String> = (4..12).map(|id| format!("w{id}")).collect();
     let dictionary = json!({
