@@ -88,7 +88,13 @@ impl TableFile {
         let named = columns.names.into_iter().zip(kinds);
         let named = named.map(|(name, kind)| TableColumn::new(name, kind.unwrap_or(Kind::Text)));
         let (columns, long_row) = (named.collect(), columns.long_row);
-        Ok(TableSchema { columns, rows, long_row, ..TableSchema::default() })
+        Ok(TableSchema {
+            columns,
+            rows,
+            long_row,
+            #[cfg(feature = "parquet")]
+            arrow: None,
+        })
     }
 
     /// Calls `each` with batches of at most `limit` rows, in order.
