@@ -60,6 +60,10 @@ fn a_data_file_takes_the_place_of_a_configuration() {
         assert!(told.starts_with(&format!("{data}: ")), "{told}");
         assert!(told.contains("train.batch_size: 8"), "{told}");
         assert!(told.contains("to change the configuration, save it: "), "{told}");
+        assert!(
+            told.contains(" --set text.min_count=1") && told.contains(" > mine.yaml"),
+            "{told}"
+        );
         // The run is like any other.
         let config = dir.read(&format!("run{number}/config.yaml"));
         assert!(config.contains("batch_size: 8\n") && config.contains("units: 8\n"), "{config}");
@@ -68,7 +72,7 @@ fn a_data_file_takes_the_place_of_a_configuration() {
     }
     let named = dir.train(&format!("reviews.csv {small}"));
     let larger = dir.train(&format!("reviews.csv {small} --set train.batch_size=16 --out larger"));
-    assert!(!stderr(&larger).contains("batch_size"), "{}", stderr(&larger));
+    assert!(!stderr(&larger).contains("batch_size: "), "{}", stderr(&larger));
     assert!(dir.names("runs")[0].starts_with("reviews-"), "{}", stderr(&named));
     dir.lstmtext("summary reviews.csv").assert().success();
     let stats = dir.lstmtext("data stats reviews.csv --set text.min_count=1").assert().success();
@@ -115,6 +119,8 @@ fn data_that_cannot_be_guessed_is_explained() {
         .file("array.json", "[{\"text\": \"a\"}]")
         .file("one.csv", "x\n1\n2\n")
         .file("empty.csv", "")
+        .file("header.csv", "text,label\n")
+        .file("notes.csv", "text,note\na great film,x\na poor film,x\n")
         .file("broken.yaml", "a: [")
         .file("other/x.md", "")
         .file("bad.csv", b"text,label\ntr\xC3\xA8s \xE9,pos\n");
@@ -123,11 +129,16 @@ fn data_that_cannot_be_guessed_is_explained() {
         ("train one.csv", "is a data file, but it has a single column, x"),
         ("train empty.csv", "has no rows from which a configuration can be guessed"),
         ("init empty.csv", "has no rows from which a configuration can be guessed"),
+        ("train header.csv", "but no row below its header can be read"),
+        (
+            "train notes.csv",
+            "no column is clearly the label: text (a great film, a poor film), note (x); choose one, e.g. with --label note",
+        ),
         ("train other", "has neither a subdirectory with .txt files for each class nor data files"),
         ("train bad.csv", "byte 7 of line 2 is 0xE9, but the text is otherwise UTF-8"),
         ("train nothere.csv", "cannot read the configuration \"nothere.csv\": No such file"),
-        ("init nothere.csv", "\"nothere.csv\": No such file"),
-        ("init broken.yaml", "\"broken.yaml\": is no data"),
+        ("init nothere.csv", "cannot open \"nothere.csv\": No such file"),
+        ("init broken.yaml", "\"broken.yaml\" is not data"),
         ("train broken.yaml", "broken.yaml:2:1: invalid YAML"),
     ] {
         assert_fails(dir.lstmtext(line), 2, &[answer]);

@@ -58,6 +58,9 @@ pub struct GuessedColumns {
 /// # Errors
 /// Returns a message if they are not clear, to follow "is a data file, but".
 pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> {
+    if sample.rows.is_empty() {
+        return Err("no row below its header can be read".to_owned());
+    }
     if let [column] = &sample.columns[..] {
         let name = column.key();
         return Err(format!(
@@ -72,14 +75,14 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
         Some(columns) => columns.0.iter().filter_map(named).collect(),
         None => vec![
             text(&statistics, label)
-                .map_err(|candidates| unclear(sample, &candidates, "text", "text"))?,
+                .map_err(|candidates| unclear(sample, &candidates, "text", &[]))?,
         ],
     };
     let label = match &known.label {
         Some(label) => label.clone(),
         None => {
             let index = label_of(&statistics, &texts, sample.is_whole)
-                .map_err(|candidates| unclear(sample, &candidates, "label", "label"))?;
+                .map_err(|candidates| unclear(sample, &candidates, "label", &texts))?;
             sample.columns[index].clone()
         }
     };
@@ -181,8 +184,8 @@ fn label_of(columns: &[Statistics], texts: &[usize], is_whole: bool) -> Result<u
     })
 }
 
-/// Returns the message that several columns, or none, can be the text or the label.
-fn unclear(sample: &Sample, candidates: &[usize], what: &str, option: &str) -> String {
+/// Returns the message that several columns, or none, can be the text or the label. `taken` columns cannot.
+fn unclear(sample: &Sample, candidates: &[usize], what: &str, taken: &[usize]) -> String {
     let all: Vec<usize> = (0..sample.columns.len()).collect();
     let (problem, shown) = match candidates {
         [] => (format!("no column is clearly the {what}"), &all[..]),
@@ -200,9 +203,10 @@ fn unclear(sample: &Sample, candidates: &[usize], what: &str, option: &str) -> S
     };
     let columns: Vec<String> = shown.iter().map(describe).collect();
     let example = shown
-        .first()
+        .iter()
+        .find(|index| !taken.contains(index))
         .map_or("COLUMN".to_owned(), |index| quoted(sample.columns[*index].key().as_ref()));
-    format!("{problem}: {}; choose one, e.g. with --{option} {example}", join_names(&columns))
+    format!("{problem}: {}; choose one, e.g. with --{what} {example}", join_names(&columns))
 }
 
 fn shorten(value: &str) -> String {

@@ -275,7 +275,7 @@ fn table(text: &str, format: Format, data: &DataConfig) -> Option<Parsed> {
         true => {
             rows.count -= 1;
             let names = rows.kept.remove(0);
-            names.iter().map(|name| Column::Name(name.trim().to_owned())).collect()
+            column_names(&names)
         }
         false => {
             fields.push(("data.header", Value::from(false)));
@@ -303,8 +303,19 @@ fn is_header(rows: &[Vec<String>]) -> bool {
             && cell.chars().count() < LONG_NAME
             && rest.iter().all(|row| row[index].trim() != cell)
     };
-    let names: HashSet<&str> = first.iter().map(|cell| cell.trim()).collect();
-    names.len() == first.len() && first.iter().enumerate().all(is_name)
+    first.iter().enumerate().all(is_name)
+}
+
+/// Returns the columns under a header. Those that share a name are known by their numbers.
+fn column_names(header: &[String]) -> Vec<Column> {
+    let column = |(index, name): (usize, &String)| {
+        let name = name.trim();
+        match header.iter().filter(|other| other.trim() == name).count() {
+            1 => Column::Name(name.to_owned()),
+            _ => Column::Number(index + 1),
+        }
+    };
+    header.iter().enumerate().map(column).collect()
 }
 
 type Object = serde_json::Map<String, Json>;

@@ -49,6 +49,8 @@ fn columns_and_dialects_are_guessed() {
         ("a.csv", format!("id,review,stars\n{rows}"), "text_column: review, label_column: stars"),
         ("a.csv", format!("n,x,z\n{rows}"), "text_column: x, label_column: z"),
         ("a.csv", rows.to_owned(), "header: false, text_column: 2, label_column: 3"),
+        // Columns of the same name have numbers, and the header is no example.
+        ("a.csv", format!("text,text,stars\n{rows}"), "text_column: 2, label_column: stars"),
         ("a.csv", plain.clone(), "header: false, text_column: 1, label_column: 2"),
         (
             "a.csv",
