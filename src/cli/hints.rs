@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, Override};
 use crate::output::shell::{quoted, quoted_path};
 
 /// Name under which this program was called.
 pub fn program() -> String {
     std::env::args_os().next().map_or("lstmtext".into(), |name| quoted(&name))
+}
+
+/// Options that set the fields of `overrides`, each with a space before it.
+pub fn set_options(overrides: &[Override]) -> String {
+    let option = |set: &Override| format!(" --set {}", quoted(set.to_string().as_ref()));
+    overrides.iter().map(option).collect()
 }
 
 /// Command that starts TensorBoard: the one in PATH, or the one in `.venv`.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
-use super::hints::program;
+use super::hints::{program, set_options};
 use super::output_file;
 use crate::backend::Backends;
 use crate::config::{ConfigError, positive_integer};
@@ -145,9 +145,9 @@ pub fn run(args: LrFindArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     match suggested {
         Some(rate) => {
             print(&format!("suggestion: --set train.learning_rate={rate}"))?;
-            let config = quoted_path(&args.config);
+            let (config, set) = (quoted_path(&args.config), set_options(&args.set.overrides));
             message(format!(
-                "\nnext:\n  {} train {config} --set train.learning_rate={rate}",
+                "\nnext:\n  {} train {config}{set} --set train.learning_rate={rate}",
                 program()
             ));
         }

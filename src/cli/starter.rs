@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::hints::program;
+use super::hints::{program, set_options};
 use crate::config::{self, ConfigError, Override, Resolved};
 use crate::data::guess::{Guess, Known};
 use crate::io::input::inner_extension;
@@ -37,8 +37,10 @@ pub fn load(path: &Path, overrides: &[Override], load: Load) -> Result<Resolved,
     if !settings.is_empty() {
         message(format!("set for this data: {settings}"));
     }
-    let (program, data) = (program(), quoted_path(path));
-    message(format!("to change the configuration, save it: {program} init {data} > mine.yaml\n"));
+    let (program, data, set) = (program(), quoted_path(path), set_options(overrides));
+    message(format!(
+        "to change the configuration, save it: {program} init {data}{set} > mine.yaml\n"
+    ));
     Ok(resolved)
 }
 
