@@ -187,7 +187,7 @@ impl EnsembleArgs {
             Weights::Auto => Ok(None),
             Weights::Equal => Ok(Some(Combination::equal(self.average, models))),
             Weights::Given(weights) if weights.len() != models => Err(ConfigError::new(format!(
-                "--weights has {} numbers for {models} models",
+                "--weights: expected a number for each of the {models} models, found {}",
                 weights.len()
             ))),
             Weights::Given(weights) => match Combination::weighted(self.average, weights) {

@@ -38,8 +38,11 @@ pub fn run(args: InitArgs) -> anyhow::Result<u8> {
     let path = &args.data;
     let overrides = args.columns.overrides(&args.set);
     let Some(mut guess) = starter::guess(path, &overrides)? else {
-        let fault = path.metadata().err().map_or("is no data".into(), |error| error.to_string());
-        let error = ConfigError::new(format!("\"{}\": {fault}", path.display()));
+        let shown = path.display();
+        let error = ConfigError::new(match path.metadata() {
+            Ok(_) => format!("\"{shown}\" is not data from which a configuration can be guessed"),
+            Err(error) => format!("cannot open \"{shown}\": {error}"),
+        });
         return Err(starter::unusable(error, path).into());
     };
     for set in &overrides {

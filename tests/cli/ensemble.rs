@@ -170,7 +170,7 @@ fn weights_are_equal_or_given_or_chosen_on_validation_examples() {
         assert!(table.contains(part), "{part}: {table}");
     }
     for (line, code, parts) in [
-        ("a b --weights 1", 2, &["1 numbers for 2 models"][..]),
+        ("a b --weights 1", 2, &["a number for each of the 2 models, found 1"][..]),
         ("a b --weights 0,0", 2, &["not all 0"]),
         ("a b --weights -1,2", 2, &[]),
         ("a b --weights some", 2, &["auto, equal, or numbers"]),

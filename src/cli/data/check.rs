@@ -92,9 +92,17 @@ fn judge_broken_rows(finding: &mut Finding, configured: &DataConfig) {
     let shares =
         format!("{:.1} %; the limit, data.max_skipped, is {:.1} %", 100.0 * share, 100.0 * limit);
     let (level, remedy) = match configured.broken_lines {
-        _ if share > limit => {
-            (Level::Error, format!("correct them, or check data.format ({shares})"))
-        }
+        BrokenLines::Error if share > limit => (
+            Level::Error,
+            format!(
+                "correct them, check data.format, or set data.broken_lines: skip and increase \
+                 data.max_skipped ({shares})"
+            ),
+        ),
+        BrokenLines::Skip if share > limit => (
+            Level::Error,
+            format!("correct them, check data.format, or increase data.max_skipped ({shares})"),
+        ),
         BrokenLines::Error => {
             (Level::Error, "correct them, or skip them with data.broken_lines: skip".to_owned())
         }

@@ -132,7 +132,7 @@ struct Fault {
 impl Fault {
     /// Returns the error with advice. Rows may be skipped if only few are broken; text in another
     /// encoding is not broken, and its message says how to convert it.
-    fn into_error(self) -> anyhow::Error {
+    fn into_error(self, limit: f64) -> anyhow::Error {
         let Self { error, conversion, broken, before, after } = self;
         let rows = before + 1 + after;
         if let Some(conversion) = conversion {
@@ -141,6 +141,12 @@ impl Fault {
             let (broken, rows) = (group_digits(broken), group_digits(rows));
             anyhow!(
                 "{error} (broken rows: {broken} of {rows}; correct the file, or check data.format)"
+            )
+        } else if broken as f64 > limit * rows as f64 {
+            let share = 100.0 * broken as f64 / rows as f64;
+            anyhow!(
+                "{error} (to skip such rows, {share:.1} % of the file, set data.broken_lines: skip and increase \
+                 data.max_skipped)"
             )
         } else {
             anyhow!("{error} (to skip such rows, set data.broken_lines: skip)")
@@ -340,7 +346,8 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// Returns an error if a row is broken and broken rows are not skipped.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        self.fault.take().map_or(Ok(()), |fault| Err(fault.into_error()))
+        let limit = self.data.max_skipped;
+        self.fault.take().map_or(Ok(()), |fault| Err(fault.into_error(limit)))
     }
 
     /// Returns the index of a group; [`NO_GROUP`] for an empty value.

@@ -467,8 +467,11 @@ fn skipping_is_advised_only_if_few_rows_are_broken() {
     let skip = "to skip such rows, set data.broken_lines: skip)";
     let correct =
         |counts: &str| format!("broken rows: {counts}; correct the file, or check data.format)");
-    assert_eq!(advice(10, 1, 0), skip);
-    assert_eq!(advice(0, 1, 10), skip);
+    assert_eq!(advice(19, 1, 0), skip);
+    assert_eq!(advice(0, 1, 19), skip);
+    let many = "to skip such rows, 9.1 % of the file, set data.broken_lines: skip and increase data.max_skipped)";
+    assert_eq!(advice(10, 1, 0), many);
+    assert_eq!(advice(0, 1, 10), many);
     assert_eq!(advice(9, 1, 0), correct("1 of 10"));
     assert_eq!(advice(1, 3, 1), correct("3 of 5"));
     // Not the whole file is read.
