@@ -70,8 +70,8 @@ impl Encoders {
     /// there are no others.
     ///
     /// # Errors
-    /// Returns an error if a vocabulary file cannot be used, `count` fails, the texts have no
-    /// n-grams, or `known` lacks the vocabulary of an input.
+    /// Returns an error if a vocabulary file cannot be used, `count` fails, no n-gram is
+    /// frequent enough, or `known` lacks the vocabulary of an input.
     pub fn build<'a>(
         inputs: &Inputs,
         known: &KnownEncoders,

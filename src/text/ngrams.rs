@@ -62,6 +62,9 @@ enum Rows {
     Buckets(u64),
 }
 
+/// `min_count` of n-grams that occur again: the default, which also suits the smallest data.
+const REPEATED: u64 = 2;
+
 /// Number of texts with an n-gram.
 #[derive(Clone, Copy, Default)]
 struct TextCount {
@@ -71,11 +74,12 @@ struct TextCount {
 }
 
 impl NgramIndex {
-    /// Creates the configured index from the texts at these indices, on all threads. If no n-gram is
-    /// frequent enough, it contains those of any frequency. Returns `None` if no n-grams are configured.
+    /// Creates the configured index from the texts at these indices, on all threads. If it should
+    /// contain the repeated n-grams, but there are none, it contains all. Returns `None` if no n-grams are
+    /// configured.
     ///
     /// # Errors
-    /// Returns an error if the texts have no n-grams.
+    /// Returns an error if no n-gram is frequent enough.
     pub fn build(
         tokenized: &TokenizedTexts,
         texts: &[u32],
@@ -85,13 +89,15 @@ impl NgramIndex {
             return Ok(Self::buckets(config));
         }
         let mut hashes = count(tokenized, texts, config);
-        if hashes.is_empty() {
+        if hashes.is_empty() && config.min_count == REPEATED {
             hashes = count(tokenized, texts, &NgramsConfig { min_count: 1, ..config.clone() });
         }
         ensure!(
             !hashes.is_empty(),
-            "the training texts have no n-grams of {} tokens; set other sizes, or model.ngrams: null",
-            inline_yaml(&config.sizes.to_yaml())
+            "no n-gram of {} tokens occurs in {} or more training texts; lower model.ngrams.min_count, \
+             or set model.ngrams: null",
+            inline_yaml(&config.sizes.to_yaml()),
+            config.min_count
         );
         Ok(Some(Self::counted(config, hashes)))
     }
@@ -310,12 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_a_frequent_ngram_keep_all() {
+    fn texts_without_a_repeated_ngram_keep_all() {
         let texts = tokenized(&["a b".into()]);
         let build = |config: &str| NgramIndex::build(&texts, &[0], &ngrams(config));
-        assert_eq!(build("sizes: [1], min_count: 5").unwrap().unwrap().len(), 2);
-        let error = build("sizes: [3]").unwrap_err();
-        assert!(error.to_string().contains("no n-grams of [3] tokens"), "{error}");
+        assert_eq!(build("sizes: [1]").unwrap().unwrap().len(), 2);
+        for config in ["sizes: [3]", "sizes: [1], min_count: 3"] {
+            let error = build(config).unwrap_err().to_string();
+            assert!(error.contains("model.ngrams.min_count"), "{error}");
+        }
     }
 
     proptest! {

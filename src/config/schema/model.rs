@@ -85,8 +85,8 @@ section! {
         buckets: Option<usize> = None, between(1.0, 1e9);
         /// Maximum number of n-grams without buckets. The most frequent ones are kept.
         vocabulary: usize = 5_000_000, between(1.0, 1e9);
-        /// Minimum number of training examples with an n-gram. Rarer ones are ignored, unless all are
-        /// rarer; with buckets, all have a weight.
+        /// Minimum number of training examples with an n-gram. Rarer ones are ignored; with buckets,
+        /// all have a weight. 2: if no n-gram occurs twice, all have one.
         min_count: u64 = 2, at_least(1.0);
         /// Value of an n-gram that occurs in a text. naive_bayes: for each class, the log-ratio of its
         /// smoothed frequencies in the texts of the class and in all others (Wang and Manning 2012).
