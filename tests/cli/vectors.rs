@@ -8,7 +8,7 @@ use crate::data::gzip;
 
 const CONFIG: &str = "\
 data: {train: train.csv, test: test.csv}
-model: {embedding: {size: 100, vectors: vectors.vec}, lstm: {units: 4}}
+model: {embedding: {size: 100, vectors: vectors.vec}, lstm: {units: 4}, ngrams: null}
 train: {epochs: 1}
 ";
 
