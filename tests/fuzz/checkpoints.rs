@@ -35,7 +35,8 @@ fn weights() {
 /// Creates a checkpoint of a tiny model.
 pub fn save_checkpoint(path: &Path) {
     let resolved = resolved(
-        "data: {train: x}\ntext: {min_count: 1}\nmodel: {embedding: {size: 2}, lstm: {units: 1}}\n",
+        "data: {train: x}\ntext: {min_count: 1}\nmodel: {embedding: {size: 2}, ngrams: null, \
+         lstm: {units: 1, bidirectional: false}}\n",
     );
     let columns = [vec!["a b".to_owned(), "b c".to_owned()]];
     let encoders = Encoders::from_texts(&resolved.config.inputs, &columns).unwrap();

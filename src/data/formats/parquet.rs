@@ -16,6 +16,7 @@ use super::sink::{Sink, excerpt, field_of};
 use super::table::{Layout, spelled};
 use crate::config::{Config, DataConfig, Inputs};
 use crate::io::input::{is_compressed, open_file};
+use crate::output::catch_panic;
 use crate::output::shell::quoted_path;
 
 /// Number of rows that are read at once.
@@ -96,7 +97,9 @@ impl ParquetFile {
     /// Returns an error if it cannot be read or is no Parquet file.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let file = open_file(path)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+        let builder = catch_panic(|| ParquetRecordBatchReaderBuilder::try_new(file));
+        let damaged = || anyhow!("\"{}\" is a damaged Parquet file", path.display());
+        let builder = builder.with_context(damaged)?.map_err(|error| {
             let advice = match is_compressed(path) {
                 true => format!(
                     "; a Parquet file is compressed inside: unpack it, e.g. with gzip -d {}",
@@ -219,9 +222,10 @@ impl ParquetFile {
     fn reader(self, columns: &[usize], rows: usize) -> anyhow::Result<BatchReader> {
         self.check_compression(columns)?;
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), columns.iter().copied());
-        let batches = self.builder.with_projection(mask).with_batch_size(rows).build();
-        let batches =
-            batches.with_context(|| format!("cannot read \"{}\"", self.path.display()))?;
+        let build = || self.builder.with_projection(mask).with_batch_size(rows).build();
+        let unreadable = || format!("cannot read \"{}\"", self.path.display());
+        let batches = catch_panic(build).context("the file is damaged").with_context(unreadable)?;
+        let batches = batches.with_context(unreadable)?;
         Ok(BatchReader { path: self.path, schema: self.schema, batches, read: 0 })
     }
 }
@@ -238,10 +242,12 @@ struct BatchReader {
 impl BatchReader {
     /// Returns the next rows, and the number of the first of them, from 1.
     fn next_batch(&mut self) -> anyhow::Result<Option<(u64, RecordBatch)>> {
-        let Some(batch) = self.batches.next() else { return Ok(None) };
-        let batch = batch.with_context(|| {
-            format!("cannot read \"{}\" after row {}", self.path.display(), self.read)
-        })?;
+        let unreadable =
+            || format!("cannot read \"{}\" after row {}", self.path.display(), self.read);
+        // The library panics on some damaged files.
+        let batch = catch_panic(|| self.batches.next()).context("the file is damaged");
+        let Some(batch) = batch.with_context(unreadable)? else { return Ok(None) };
+        let batch = batch.with_context(unreadable)?;
         let first = self.read + 1;
         self.read += batch.num_rows() as u64;
         Ok(Some((first, batch)))
