@@ -17,12 +17,14 @@ use crate::output::shell::quoted_path;
 
 /// Returns fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
-fn before_the_field() -> [(&'static str, Value); 4] {
+fn before_the_field() -> [(&'static str, Value); 6] {
     [
         ("data.version", Value::from(1)),
         ("data.max_skipped", Value::from(1.0)),
         ("text.version", Value::from(1)),
         ("model.ngrams.sizes", Value::Sequence(Vec::new())),
+        ("model.lstm.bidirectional", Value::from(false)),
+        ("model.embedding.word_dropout", Value::from(0)),
     ]
 }
 

@@ -29,7 +29,8 @@ const BATCH_SIZE: usize = 256;
 /// # use lstmtext::config;
 /// # use lstmtext::run::progress::Progress;
 /// # use lstmtext::text::Encoders;
-/// # let model = "embedding: {size: 1}, lstm: {units: 1}, pooling: mean";
+/// # let model = "ngrams: null, pooling: mean, embedding: {size: 1}, \
+/// #              lstm: {units: 1, bidirectional: false}";
 /// # let yaml = format!("data: {{train: x.csv}}\ntext: {{min_count: 1}}\nmodel: {{{model}}}\n");
 /// # let resolved = config::parse(&yaml, "", &[])?;
 /// # let texts = [vec!["superb superb waste".to_owned()]];

@@ -10,7 +10,7 @@ use lstmtext::text::{Encoder, Encoders, Vocabulary};
 
 fn configured(fields: &str) -> config::Config {
     let yaml = format!("data: {{train: x}}\ntext: {{min_count: 1}}\n{fields}");
-    config::parse(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
+    config::parse_recorded(&yaml, "test", &[]).unwrap_or_else(|error| panic!("{error}")).config
 }
 
 /// Creates a model with initial weights.
@@ -74,9 +74,13 @@ fn padding_in_front_depends_on_max_length_only() {
     let front = |length: usize| {
         let fields = format!("pad: front, max_length: {length}, min_count: 1");
         let model = "model: {pooling: last, initialization: pytorch}\n";
-        config::parse(&format!("data: {{train: x}}\ntext: {{{fields}}}\n{model}"), "test", &[])
-            .unwrap()
-            .config
+        config::parse_recorded(
+            &format!("data: {{train: x}}\ntext: {{{fields}}}\n{model}"),
+            "test",
+            &[],
+        )
+        .unwrap()
+        .config
     };
     let config = front(9);
     let model = model(&config, &[13], 2);

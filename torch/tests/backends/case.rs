@@ -41,7 +41,7 @@ impl Case {
         let yaml = format!(
             "data: {{train: x}}\ntext: {{min_count: 1, max_length: 23, pad: {pad}}}\n{fields}"
         );
-        let config = config::parse(&yaml, "test", &[]).unwrap().config;
+        let config = config::parse_recorded(&yaml, "test", &[]).unwrap().config;
         let words: Vec<&str> = WORDS.split(' ').collect();
         let text = |index: usize, column: usize| {
             let length = [3, 1, 17, 8, 8, 30, 2, 23][(index + column) % 8] + index / 8;

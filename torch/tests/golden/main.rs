@@ -119,7 +119,9 @@ impl Case {
              {momentum}{adversarial}, entropy_weight: {}}}\n",
             self.weight_decay, self.label_smoothing, self.entropy_weight
         );
-        config::parse(&yaml, "golden", &[]).unwrap_or_else(|error| panic!("{error}")).config
+        config::parse_recorded(&yaml, "golden", &[])
+            .unwrap_or_else(|error| panic!("{error}"))
+            .config
     }
 }
 
