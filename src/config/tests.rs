@@ -416,7 +416,7 @@ fn recorded_configurations_keep_the_behavior_of_their_version() {
     let version = |yaml: &str| parse_recorded(yaml, "", &[]).unwrap().config.data.version;
     assert_eq!(version("data: {train: x, label_column: text}\n"), 1);
     assert_eq!(version("data: {train: x, version: 2}\n"), 2);
-    assert_eq!(parse_ok("data: {train: x}\n").config.data.version, 2);
+    assert_eq!(parse_ok("data: {train: x}\n").config.data.version, 3);
     let first = parse_recorded("data: {train: x}\n", "", &[]).unwrap();
     assert_eq!(version(&first.to_yaml()), 1);
     assert!(parse_recorded("data: 5\n", "", &[]).is_err());

@@ -89,7 +89,8 @@ impl Examples {
         let rows = self.rows.iter().map(|row| *row as usize);
         Vocabulary::count(texts, rows, &input.text).map_err(|error| {
             let reason = all_empty(input, "training", texts, &self.rows);
-            let reason = reason.or_else(|| unfit_tokenizer(input, texts, &self.rows));
+            let reason = reason
+                .or_else(|| unfit_tokenizer(input, texts, &self.rows).map(|(advice, _)| advice));
             match (reason, &input.name) {
                 (Some(reason), _) => anyhow!(reason),
                 (None, Some(name)) => anyhow!("{name}: {error}"),

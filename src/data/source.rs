@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 use super::formats::{Labels, Rows, read_rows};
 use crate::config::Config;
 use crate::system::threads;
-use crate::text::{IdsWriter, TokenizedTexts, TokenizedTextsBuilder, append_essence, join_columns};
+use crate::text::{
+    IdsWriter, Rules, TokenizedTexts, TokenizedTextsBuilder, append_essence, join_columns,
+};
 
 /// Maximum number of texts in a chunk.
 const CHUNK_TEXTS: usize = 4096;
@@ -82,7 +84,11 @@ impl Source {
             .collect::<io::Result<Vec<_>>>()
             .with_context(unwritable)?;
         let indices = config.inputs.column_indices();
-        let hash = if config.data.has_first_rules() { exact_hash } else { essence_hash };
+        // The versions of both sections have the same rules of words.
+        let hash = |columns: &[Vec<String>], example| match Rules::of(config.data.version) {
+            Rules::First => exact_hash(columns, example),
+            rules => essence_hash(columns, rules, example),
+        };
         let mut hashes = Vec::new();
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
@@ -121,10 +127,10 @@ pub(super) fn tokens_file(input: usize) -> String {
 
 /// Hash of the texts of an example without what tokenizers ignore. It does not depend on the configured
 /// tokenizer, so that runs with different tokenizers share one split.
-fn essence_hash(columns: &[Vec<String>], example: usize) -> TextHash {
+fn essence_hash(columns: &[Vec<String>], rules: Rules, example: usize) -> TextHash {
     let mut essence = String::new();
     for texts in columns {
-        append_essence(&texts[example], &mut essence);
+        append_essence(&texts[example], rules, &mut essence);
         essence.push('\n');
     }
     truncate(Sha256::digest(essence).as_slice())

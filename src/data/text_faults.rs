@@ -1,9 +1,9 @@
 //! Faults of the texts of an input from which nothing can be learned: all are empty, or the tokenizer does
 //! not fit their script.
 
-use crate::config::{Column, Input, TokenizerKind};
+use crate::config::{Column, Input, TextConfig, TokenizerKind};
 use crate::output::format::{group_digits, join_names};
-use crate::text::TokenizedTexts;
+use crate::text::{TokenizedTexts, is_unspaced};
 
 /// Number of words that are examined to recognize a script.
 const SAMPLE: usize = 10_000;
@@ -29,23 +29,34 @@ pub fn all_empty(
     })
 }
 
-/// Returns advice if the tokenizer of an input does not fit the script of the texts at `rows`.
-pub fn unfit_tokenizer(input: &Input, texts: &TokenizedTexts, rows: &[u32]) -> Option<String> {
+/// Returns advice if the tokenizer of an input does not fit the script of the texts at `rows`, and the field to
+/// change.
+pub fn unfit_tokenizer(
+    input: &Input,
+    texts: &TokenizedTexts,
+    rows: &[u32],
+) -> Option<(String, String)> {
     is_unsegmented(input, texts, rows).then(|| {
-        format!(
-            "the texts are in a script without spaces between words, which {field}: {tokenizer} does not \
-             split; set {field}: {characters}",
-            field = input.field("text.tokenizer"),
-            tokenizer = input.text.tokenizer.as_str(),
-            characters = TokenizerKind::Characters.as_str(),
-        )
+        let (field, value, fit) = match input.text.tokenizer {
+            TokenizerKind::Words => {
+                let version = input.text.version.to_string();
+                ("text.version", version, TextConfig::SPLITS_UNSPACED.to_string())
+            }
+            kind => ("text.tokenizer", kind.as_str().into(), TokenizerKind::Words.as_str().into()),
+        };
+        let field = input.field(field);
+        let message = format!(
+            "the texts are in a script without spaces between words, which {field}: {value} does not split; \
+             set {field}: {fit}"
+        );
+        (message, field)
     })
 }
 
 /// Returns true if most words of the texts at `rows` are whole clauses in a script without spaces between
 /// words: they are long, or hardly any is beside another one.
 pub fn is_unsegmented(input: &Input, texts: &TokenizedTexts, rows: &[u32]) -> bool {
-    if input.text.tokenizer == TokenizerKind::Characters {
+    if input.text.splits_unspaced_scripts() {
         return false;
     }
     let mut seen = Words::default();
@@ -83,7 +94,7 @@ impl Words {
             return false;
         }
         self.all += 1;
-        if !word.contains(has_no_spaces) {
+        if !word.contains(is_unspaced) {
             return false;
         }
         self.unspaced += 1;
@@ -101,22 +112,6 @@ impl Words {
         let alone = 4 * self.adjacent < self.unspaced && self.characters > 2 * self.unspaced;
         2 * self.unspaced > self.all && (long || alone)
     }
-}
-
-/// Returns true for letters of scripts that separate clauses but not words: Thai, Lao, Myanmar, Khmer,
-/// Japanese and Chinese.
-fn has_no_spaces(character: char) -> bool {
-    matches!(
-        character,
-        '\u{E00}'..='\u{EFF}'
-            | '\u{1000}'..='\u{109F}'
-            | '\u{1780}'..='\u{17FF}'
-            | '\u{3040}'..='\u{30FF}'
-            | '\u{3400}'..='\u{4DBF}'
-            | '\u{4E00}'..='\u{9FFF}'
-            | '\u{F900}'..='\u{FAFF}'
-            | '\u{20000}'..='\u{3FFFF}'
-    )
 }
 
 #[cfg(test)]
@@ -146,10 +141,12 @@ mod tests {
             &["ภาพยนตร์เรื่องนี้สนุกมาก"],
             &["สนุกมาก", "ไม่ดี"],
         ] {
-            for tokenizer in ["words", "whitespace", "keras"] {
+            for tokenizer in ["words, version: 2", "whitespace", "keras"] {
                 assert!(unsegmented(texts, tokenizer), "{tokenizer}: {texts:?}");
             }
-            assert!(!unsegmented(texts, "characters"));
+            for tokenizer in ["words", "characters"] {
+                assert!(!unsegmented(texts, tokenizer), "{tokenizer}: {texts:?}");
+            }
         }
         for texts in [
             &["导演 手法 平庸", "很 好看 ， 推荐"][..],
@@ -160,7 +157,7 @@ mod tests {
             &["", "!"],
             &[],
         ] {
-            for tokenizer in ["words", "whitespace", "keras"] {
+            for tokenizer in ["words, version: 2", "whitespace", "keras"] {
                 assert!(!unsegmented(texts, tokenizer), "{tokenizer}: {texts:?}");
             }
         }

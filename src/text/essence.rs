@@ -1,18 +1,19 @@
 //! The essence of a text: what no tokenizer ignores in it. Texts with the same essence count as duplicates.
 
-use super::splitting::words;
+use super::splitting::{Rules, words};
 use super::tokenizer::Tokenizer;
 
-/// Appends to `out` what no tokenizer ignores in `text`: its words in lower case, each followed by a
-/// space, without punctuation in ASCII and HTML tags. If a text has no words, the punctuation stays.
-/// Texts of words that a tokenizer reads alike, without their tags, give the same result.
-pub fn append_essence(text: &str, out: &mut String) {
+/// Appends to `out` what no tokenizer ignores in `text`: its words in lower case by these rules (the second or
+/// the third), each followed by a space, without punctuation in ASCII and HTML tags. If a text has no words,
+/// the punctuation stays. Texts of words that a tokenizer of the same or earlier rules reads alike, without
+/// their tags, give the same result.
+pub fn append_essence(text: &str, rules: Rules, out: &mut String) {
     let mut normalized = String::new();
     Tokenizer::lenient().normalize(text, &mut normalized);
     let start = out.len();
     match normalized.is_ascii() {
         true => append_ascii_letters(&normalized, out),
-        false => append_letters(&normalized, out),
+        false => append_letters(&normalized, rules, out),
     }
     if out.len() == start {
         normalized.split_whitespace().for_each(|word| *out += word);
@@ -20,8 +21,8 @@ pub fn append_essence(text: &str, out: &mut String) {
 }
 
 /// Appends the tokens of [`words`] without punctuation in ASCII, each part followed by a space.
-fn append_letters(text: &str, out: &mut String) {
-    words(text, false, |token| {
+fn append_letters(text: &str, rules: Rules, out: &mut String) {
+    words(text, rules, |token| {
         let parts = token.split(|character: char| character.is_ascii_punctuation());
         for part in parts.filter(|part| !part.is_empty()) {
             *out += part;
@@ -77,7 +78,7 @@ mod tests {
 
     fn essence(text: &str) -> String {
         let mut out = String::new();
-        append_essence(text, &mut out);
+        append_essence(text, Rules::Third, &mut out);
         out
     }
 
@@ -96,6 +97,7 @@ mod tests {
         }
         assert_eq!(essence("It’s"), essence("it's"));
         assert_eq!(essence("can't wait…no"), essence("ca n't wait … no"));
+        assert_eq!(essence("很好看3D"), essence("很 好看，3D".replace('，', " ").as_str()));
         assert_ne!(essence("fine 😀"), essence("fine 😡"));
         assert_eq!(
             (essence(" :) "), essence(""), essence("<br/>")),
@@ -107,7 +109,7 @@ mod tests {
         /// The essence is a function of the tokens of any tokenizer.
         #[test]
         fn texts_with_equal_tokens_have_the_same_essence(
-            texts in prop::collection::vec("([ab]|A|É|e\u{301}|\u{301}|’|'|n't|-|!|…|😀|  ?|<br />|\u{a0}){0,4}", 2..30),
+            texts in prop::collection::vec("([ab]|A|É|中|文|ก|\u{e48}|e\u{301}|\u{301}|’|'|n't|-|!|…|😀|  ?|<br />|\u{a0}){0,4}", 2..30),
             kind in prop::sample::select(vec!["words", "keras", "whitespace", "characters"]),
             lowercase: bool,
         ) {
@@ -130,7 +132,7 @@ mod tests {
         ) {
             let (mut fast, mut general) = (String::new(), String::new());
             append_ascii_letters(&text, &mut fast);
-            append_letters(&text, &mut general);
+            append_letters(&text, Rules::Third, &mut general);
             prop_assert_eq!(fast, general);
         }
     }

@@ -3,6 +3,8 @@
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::unspaced::is_unspaced;
+
 /// Characters that Keras's `Tokenizer` replaces with spaces.
 const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
 
@@ -11,8 +13,32 @@ const CONTRACTIONS: [&str; 6] = ["s", "re", "ve", "ll", "d", "m"];
 
 /// Joiners within words: ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
 const JOINERS: [char; 2] = ['\u{200C}', '\u{200D}'];
+/// Marks that put the next consonant below: MYANMAR SIGN VIRAMA, KHMER SIGN COENG and TAI THAM SIGN SAKOT.
+const STACKERS: [char; 3] = ['\u{1039}', '\u{17D2}', '\u{1A60}'];
 /// ZERO WIDTH SPACE, which separates words where no space is shown, as in Khmer.
 const ZERO_WIDTH_SPACE: char = '\u{200B}';
+
+/// Rules by which texts are tokenized (`text.version`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rules {
+    /// Those of lstmtext 0.1, which neither compose characters nor keep marks with their letters.
+    First,
+    /// Marks and joiners stay with their letters. A run of characters in a script without spaces is a word.
+    Second,
+    /// Every character of a script without spaces is a word.
+    Third,
+}
+
+impl Rules {
+    /// Returns the rules of a version.
+    pub fn of(version: u64) -> Self {
+        match version {
+            1 => Self::First,
+            2 => Self::Second,
+            _ => Self::Third,
+        }
+    }
+}
 
 /// Splits off words as Keras's `Tokenizer` does.
 pub fn keras(text: &str, each: impl FnMut(&str)) {
@@ -60,10 +86,21 @@ fn mixed_length(text: &str) -> usize {
 /// Splits off words, and every other character except white space. Contractions are split as in the
 /// Penn Treebank: "don't" becomes "do" and "n't", "it's" becomes "it" and "'s". Other apostrophes
 /// within a word remain part of it. Except by the first rules, combining marks and joiners are part of
-/// the word or the character before them.
-pub fn words(text: &str, first_rules: bool, mut each: impl FnMut(&str)) {
+/// the word or the character before them. By the third rules, every character of a script without spaces
+/// between words is a word, with its marks.
+pub fn words(text: &str, rules: Rules, mut each: impl FnMut(&str)) {
+    let first_rules = rules == Rules::First;
+    let is_word_itself = |character: char| rules == Rules::Third && is_unspaced(character);
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
+        if is_word_itself(first) {
+            let stays = |c: char| is_unspaced(c) || continues_word(c);
+            let length = rest.find(|c: char| !stays(c)).unwrap_or(rest.len());
+            let (run, tail) = rest.split_at(length);
+            syllables(run, &mut each);
+            rest = tail;
+            continue;
+        }
         if !first.is_alphanumeric() {
             let is_space = first.is_whitespace() || !first_rules && first == ZERO_WIDTH_SPACE;
             let length = match first_rules || is_space {
@@ -77,7 +114,7 @@ pub fn words(text: &str, first_rules: bool, mut each: impl FnMut(&str)) {
             rest = tail;
             continue;
         }
-        let (word, tail) = rest.split_at(word_length(rest, first_rules));
+        let (word, tail) = rest.split_at(word_length(rest, rules));
         rest = tail;
         let stem = &word[..stem_length(word)];
         each(stem);
@@ -85,6 +122,20 @@ pub fn words(text: &str, first_rules: bool, mut each: impl FnMut(&str)) {
             each(&word[stem.len()..]);
         }
     }
+}
+
+/// Splits off the characters of a script without spaces, with their marks. Grapheme clusters leave some marks of
+/// Burmese alone, and consonants that are written below others.
+fn syllables(text: &str, each: &mut impl FnMut(&str)) {
+    let mut start = 0;
+    for (at, cluster) in text.grapheme_indices(true).skip(1) {
+        let is_mark = cluster.chars().next().is_some_and(is_combining_mark);
+        if !is_mark && !text[start..at].ends_with(STACKERS) {
+            each(&text[start..at]);
+            start = at;
+        }
+    }
+    each(&text[start..]);
 }
 
 /// Returns the length of the grapheme cluster at the start of `text`.
@@ -96,13 +147,14 @@ fn cluster_length(text: &str) -> usize {
 }
 
 /// Returns the length of the word at the start of `text`, including apostrophes between letters.
-fn word_length(text: &str, first_rules: bool) -> usize {
-    let continues = |c: char| c.is_alphanumeric() || !first_rules && continues_word(c);
+fn word_length(text: &str, rules: Rules) -> usize {
+    let is_letter = |c: char| c.is_alphanumeric() && !(rules == Rules::Third && is_unspaced(c));
+    let continues = |c: char| is_letter(c) || rules != Rules::First && continues_word(c);
     let mut end = 0;
     loop {
         end += text[end..].find(|c: char| !continues(c)).unwrap_or(text.len() - end);
-        let joins = text[end..].starts_with('\'')
-            && text[end + 1..].chars().next().is_some_and(char::is_alphanumeric);
+        let joins =
+            text[end..].starts_with('\'') && text[end + 1..].chars().next().is_some_and(is_letter);
         if !joins {
             return end;
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
 use super::normalization::{begins_part, composed, lowercase};
-use super::splitting::{characters, clusters, keras, words};
+use super::splitting::{Rules, characters, clusters, keras, words};
 use crate::config::{TextConfig, TokenizerKind};
 
 /// Maximum length of an HTML tag in bytes. Anything longer is text with a stray "<".
@@ -21,8 +21,7 @@ pub struct Tokenizer {
     kind: TokenizerKind,
     lowercase: bool,
     strip_tags: bool,
-    /// Rules of lstmtext 0.1, which neither compose characters nor keep marks with their letters.
-    first_rules: bool,
+    rules: Rules,
     buffer: String,
 }
 
@@ -33,7 +32,7 @@ impl Tokenizer {
             kind: config.tokenizer,
             lowercase: config.lowercase,
             strip_tags: config.strip_tags,
-            first_rules: config.has_first_rules(),
+            rules: Rules::of(config.version),
             buffer: String::new(),
         }
     }
@@ -44,7 +43,7 @@ impl Tokenizer {
             kind: TokenizerKind::Words,
             lowercase: true,
             strip_tags: true,
-            first_rules: false,
+            rules: Rules::Third,
             buffer: String::new(),
         }
     }
@@ -87,7 +86,7 @@ impl Tokenizer {
     /// the byte range of every part and the length of the normalized part.
     fn parts(&self, text: &str, mut each: impl FnMut(Range<usize>, usize)) {
         let begins_part = |character: char| {
-            self.first_rules || begins_part(character) && !is_invisible(character)
+            self.has_first_rules() || begins_part(character) && !is_invisible(character)
         };
         let mut buffer = String::new();
         let mut rest = text;
@@ -104,12 +103,16 @@ impl Tokenizer {
         }
     }
 
+    fn has_first_rules(&self) -> bool {
+        self.rules == Rules::First
+    }
+
     fn split(&self, text: &str, each: impl FnMut(&str)) {
         match self.kind {
             TokenizerKind::Keras => keras(text, each),
-            TokenizerKind::Words => words(text, self.first_rules, each),
+            TokenizerKind::Words => words(text, self.rules, each),
             TokenizerKind::Whitespace => text.split_whitespace().for_each(each),
-            TokenizerKind::Characters if self.first_rules => characters(text, each),
+            TokenizerKind::Characters if self.has_first_rules() => characters(text, each),
             TokenizerKind::Characters => clusters(text, each),
         }
     }
@@ -124,7 +127,7 @@ impl Tokenizer {
     }
 
     fn compose(&self, text: &mut String) {
-        if !self.first_rules
+        if !self.has_first_rules()
             && let Cow::Owned(composed) = composed(text)
         {
             *text = composed;
@@ -161,7 +164,7 @@ impl Tokenizer {
         }
         // `words` splits contractions at the ASCII apostrophe only.
         let is_words = self.kind == TokenizerKind::Words;
-        if self.first_rules {
+        if self.has_first_rules() {
             for character in text.chars() {
                 match character {
                     '’' if is_words => out.push('\''),
@@ -257,9 +260,9 @@ mod tests {
         TokenizerKind::Characters,
     ];
 
-    fn tokenizer(kind: TokenizerKind, first_rules: bool) -> Tokenizer {
+    fn tokenizer(kind: TokenizerKind, rules: Rules) -> Tokenizer {
         let buffer = String::new();
-        Tokenizer { kind, lowercase: true, strip_tags: true, first_rules, buffer }
+        Tokenizer { kind, lowercase: true, strip_tags: true, rules, buffer }
     }
 
     fn tokens(tokenizer: &mut Tokenizer, text: &str) -> Vec<String> {
@@ -269,7 +272,7 @@ mod tests {
     }
 
     fn split(kind: TokenizerKind, text: &str) -> Vec<String> {
-        tokens(&mut tokenizer(kind, false), text)
+        tokens(&mut tokenizer(kind, Rules::Third), text)
     }
 
     #[test]
@@ -284,8 +287,35 @@ mod tests {
         );
         assert_eq!(
             split(TokenizerKind::Words, "Ça va, ΣΑΣ 中文"),
-            ["ça", "va", ",", "σας", "中文"]
+            ["ça", "va", ",", "σας", "中", "文"]
         );
+    }
+
+    #[test]
+    fn characters_of_unspaced_scripts_are_words() {
+        for (text, expected) in [
+            ("我看3D电影's好！", "我 看 3d 电 影 ' s 好 ！"),
+            ("二〇〇八年，人々", "二 〇 〇 八 年 ， 人 々"),
+            ("すごーいスーパーｶﾞ", "す ご ー い ス ー パ ー ｶﾞ"),
+            ("か\u{3099}葛\u{E0100}飾", "が 葛\u{E0100} 飾"),
+            ("ดีที่สุด ปี๒๕๖๐", "ดี ที่ สุ ด ปี ๒๕๖๐"),
+            ("ភាសា ມື້ မြန်မာ", "ភា សា ມື້ မြ န် မာ"),
+            ("ខ្មែរ ဗုဒ္ဓ", "ខ្មែ រ ဗု ဒ္ဓ"),
+            // Syllables and words that are separated.
+            ("བོད་ཡིག 좋은 영화", "བོད ་ ཡིག 좋은 영화"),
+        ] {
+            assert_eq!(split(TokenizerKind::Words, text).join(" "), expected);
+        }
+        assert_eq!(split(TokenizerKind::Whitespace, "中文 好"), ["中文", "好"]);
+        assert_eq!(split(TokenizerKind::Keras, "中文 好"), ["中文", "好"]);
+    }
+
+    /// Models of the second version have the vocabulary of these rules.
+    #[test]
+    fn the_second_rules_are_unchanged() {
+        let second = |text| tokens(&mut tokenizer(TokenizerKind::Words, Rules::Second), text);
+        assert_eq!(second("我看3D电影！好's"), ["我看3d电影", "！", "好", "'s"]);
+        assert_eq!(second("ดีที่สุด か\u{3099}"), ["ดีที่สุด", "が"]);
     }
 
     #[test]
@@ -293,7 +323,6 @@ mod tests {
         for word in [
             "क़िस्मत",           // Hindi, with nukta and virama
             "நல்ல",             // Tamil
-            "ดีที่สุด",            // Thai
             "می\u{200C}خواهم", // Persian, with a zero-width non-joiner
             "كِتَابٌ",            // Arabic, with vowels
             "שָׁלוֹם",            // Hebrew, with vowels
@@ -350,7 +379,7 @@ mod tests {
     /// Models of lstmtext 0.1 have the vocabulary of these rules.
     #[test]
     fn the_first_rules_are_unchanged() {
-        let first = |kind, text| tokens(&mut tokenizer(kind, true), text);
+        let first = |kind, text| tokens(&mut tokenizer(kind, Rules::First), text);
         assert_eq!(first(TokenizerKind::Words, "İ ΣΑΣ"), ["i", "\u{307}", "σασ"]);
         assert_eq!(first(TokenizerKind::Words, "cafe\u{301}’s"), ["cafe", "\u{301}", "'", "s"]);
         assert_eq!(first(TokenizerKind::Words, "नल्ल"), ["नल", "\u{94D}", "ल"]);
@@ -384,7 +413,7 @@ mod tests {
     #[test]
     fn spans_cover_the_original_characters() {
         let text = "A<br />C\u{327}A’s ΣΑΣ <x İ e\u{AD}\u{301}!";
-        let mut tokenizer = tokenizer(TokenizerKind::Words, false);
+        let mut tokenizer = tokenizer(TokenizerKind::Words, Rules::Third);
         let mut actual = Vec::new();
         tokenizer
             .tokens_with_spans(text, |token, span| actual.push((token.to_owned(), &text[span])));
@@ -407,14 +436,14 @@ mod tests {
     proptest! {
         #[test]
         fn tokens_with_spans_equal_tokens(
-            text in "([a-zA-Z0-9<>/' ’ÉİΣß中é\\-]|[\\PC]|[\u{300}-\u{345}\u{AD}\u{200B}-\u{200F}]|<br />|n't){0,24}",
+            text in "([a-zA-Z0-9<>/' ’ÉİΣß中กตか\u{e48}ー゙é\\-]|[\\PC]|[\u{300}-\u{345}\u{AD}\u{200B}-\u{200F}]|<br />|n't){0,24}",
             kind in prop::sample::select(KINDS.to_vec()),
             lowercase: bool,
             strip_tags: bool,
-            first_rules: bool,
+            rules in prop::sample::select(vec![Rules::First, Rules::Second, Rules::Third]),
         ) {
             let mut tokenizer =
-                Tokenizer { lowercase, strip_tags, ..tokenizer(kind, first_rules) };
+                Tokenizer { lowercase, strip_tags, ..tokenizer(kind, rules) };
             let tokens = tokens(&mut tokenizer, &text);
             let (mut spanned, mut end) = (Vec::new(), 0);
             tokenizer.tokens_with_spans(&text, |token, span| {
@@ -430,11 +459,11 @@ mod tests {
         #[test]
         fn equivalent_texts_have_the_same_tokens(
             // No ">", which a combining solidus can follow only in one of the forms.
-            text in "([a-zA-Z0-9</' ’ÉİΣßẖǰ中한क़é\\-]|[\u{300}-\u{337}\u{900}-\u{97F}\u{1100}-\u{11FF}]|n't){0,24}",
+            text in "([a-zA-Z0-9</' ’ÉİΣßẖǰ中กがー한क़é\\-]|[\u{300}-\u{337}\u{900}-\u{97F}\u{1100}-\u{11FF}]|n't){0,24}",
             kind in prop::sample::select(KINDS.to_vec()),
             lowercase: bool,
         ) {
-            let mut tokenizer = Tokenizer { lowercase, ..tokenizer(kind, false) };
+            let mut tokenizer = Tokenizer { lowercase, ..tokenizer(kind, Rules::Third) };
             let [composed, decomposed]: [String; 2] =
                 [text.nfc().collect(), text.nfd().collect()];
             prop_assert_eq!(tokens(&mut tokenizer, &composed), tokens(&mut tokenizer, &decomposed));

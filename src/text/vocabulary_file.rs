@@ -155,7 +155,7 @@ mod tests {
         };
         assert_eq!(read_words("\"n't\", \"cafe\u{301}\"", "").unwrap(), "n't café");
         let split = read_words("\"\u{94D}\", \"i \u{307}\"", "").unwrap_err();
-        assert!(split.contains("version: 1, but text.version is 2"), "{split}");
+        assert!(split.contains("version: 1, but text.version is 3"), "{split}");
         assert_eq!(read_words("\"a\", \"\u{94D}\"", "version: 1").unwrap(), "a \u{94D}");
     }
 

@@ -476,7 +476,7 @@ fn texts_of_which_nothing_is_known_are_counted() {
     assert_eq!(all[2], "note: 1 of 4 validation texts has no known word");
 }
 
-/// Chinese has no spaces, so that every clause would be a word of its own.
+/// Chinese has no spaces, so that every clause would be a word of its own if it were not split.
 #[test]
 fn a_tokenizer_that_does_not_fit_the_script_is_reported() {
     let row = |n: usize| match n % 2 {
@@ -486,8 +486,8 @@ fn a_tokenizer_that_does_not_fit_the_script_is_reported() {
     let rows: String = (0..40).map(row).collect();
     let dir = TestDir::with_data().file("train.csv", format!("text,label\n{rows}"));
     let line = "train small.yaml --set data.test=null --set train.epochs=1 --out";
-    let notes = unknown_texts(&dir, &format!("{line} words"));
-    assert!(notes[0].ends_with("set text.tokenizer: characters"), "{notes:?}");
+    let notes = unknown_texts(&dir, &format!("{line} clauses --set text.version=2"));
+    assert!(notes[0].ends_with("which text.version: 2 does not split; set text.version: 3"));
     assert_eq!(notes[1], "note: 36 of 36 training texts have no known word");
     // Without a word that occurs twice, there is no vocabulary.
     let row = |n: u32| {
@@ -498,10 +498,16 @@ fn a_tokenizer_that_does_not_fit_the_script_is_reported() {
     let dir = dir.file("short.csv", format!("text,label\n{short}"));
     for command in ["train", "data stats"] {
         let line = format!("{command} small.yaml --set data.test=null --set data.train=short.csv");
-        assert_fails(dir.lstmtext(&line), 1, &["set text.tokenizer: characters"]);
+        let whitespace = format!("{line} --set text.tokenizer=whitespace");
+        assert_fails(dir.lstmtext(&whitespace), 1, &["set text.tokenizer: words"]);
     }
-    let characters = format!("{line} characters --set text.tokenizer=characters");
-    assert_eq!(unknown_texts(&dir, &characters), [""; 0]);
+    for tokenizer in ["words", "characters"] {
+        let line = format!("{line} {tokenizer} --set text.tokenizer={tokenizer}");
+        assert_eq!(unknown_texts(&dir, &line), [""; 0]);
+    }
+    // The tokens of a recorded run stay as they were.
+    let found = stdout(&dir.lstmtext("explain words 导演真有趣 --json").assert().success());
+    assert!(found.contains("\"导\"") && found.contains("\"趣\""), "{found}");
 }
 
 #[test]

@@ -74,8 +74,9 @@ section! {
         /// with. 1: lstmtext 0.1. 2: labels are trimmed; CSV quotes and fastText labels are checked
         /// strictly; a text column cannot be the label column; a stratified split keeps texts together
         /// that differ only in case, spaces, punctuation and HTML tags, and keeps a training example
-        /// of each class.
-        version: u64 = 2, between(1.0, 2.0);
+        /// of each class. 3: spaces between the characters of Chinese, Japanese, Thai and other scripts
+        /// without spaces between words are ignored too.
+        version: u64 = 3, between(1.0, 3.0);
         /// Split of the training data into training, validation and test examples.
         split: SplitConfig;
     }

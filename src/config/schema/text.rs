@@ -8,8 +8,9 @@ section! {
     /// Text preprocessing: tokenization, vocabulary, truncation and padding.
     pub struct TextConfig {
         /// Tokenizer. keras: split on spaces and remove Keras's filter characters. words: words and
-        /// punctuation marks; "n't" and "'s" are separate tokens. whitespace: split on whitespace.
-        /// characters: one token per character with its marks (grapheme cluster).
+        /// punctuation marks; "n't" and "'s" are separate tokens, and so is every character of a script
+        /// without spaces between words, such as Chinese, Japanese and Thai. whitespace: split on
+        /// whitespace. characters: one token per character with its marks (grapheme cluster).
         tokenizer: TokenizerKind = TokenizerKind::Words;
         /// Convert text to lowercase.
         lowercase: bool = true;
@@ -42,15 +43,28 @@ section! {
         /// Version of the tokenizers' rules. Models keep the rules that they were trained with. 1:
         /// lstmtext 0.1. 2: characters are composed (NFC), so that equivalent spellings are the same
         /// word; combining marks, joiners and emoji sequences are not separated from their character;
-        /// the lower case of Σ depends on its position, that of İ is i (i̇ with keras).
-        version: u64 = 2, between(1.0, 2.0);
+        /// the lower case of Σ depends on its position, that of İ is i (i̇ with keras). 3: words splits
+        /// scripts without spaces into characters.
+        version: u64 = 3, between(1.0, 3.0);
     }
 }
 
 impl TextConfig {
+    /// First version by which words of scripts without spaces are split into characters.
+    pub const SPLITS_UNSPACED: u64 = 3;
+
     /// Returns true for texts that are tokenized by the rules of lstmtext 0.1.
     pub fn has_first_rules(&self) -> bool {
         self.version == 1
+    }
+
+    /// Returns true if words of scripts without spaces are split into characters.
+    pub fn splits_unspaced_scripts(&self) -> bool {
+        match self.tokenizer {
+            TokenizerKind::Words => self.version >= Self::SPLITS_UNSPACED,
+            TokenizerKind::Characters => true,
+            TokenizerKind::Keras | TokenizerKind::Whitespace => false,
+        }
     }
 }
 

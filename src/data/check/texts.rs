@@ -97,8 +97,8 @@ fn prefix(input: &Input) -> String {
 /// Returns a finding on each input whose tokenizer does not fit the script of these examples.
 pub fn script_findings(examples: &Examples, inputs: &Inputs) -> Vec<Finding> {
     let finding = |(input, texts): (&Input, &TokenizedTexts)| {
-        let message = unfit_tokenizer(input, texts, &examples.rows)?;
-        Some(Finding::new(Check::Script, message).setting(input.field("text.tokenizer")))
+        let (message, field) = unfit_tokenizer(input, texts, &examples.rows)?;
+        Some(Finding::new(Check::Script, message).setting(field))
     };
     inputs.iter().zip(&examples.source.inputs).filter_map(finding).collect()
 }
