@@ -67,7 +67,7 @@ __attribute__((constructor)) static void start(void) {
         TRAP(SYS_fdatasync), TRAP(SYS_rename),   TRAP(SYS_renameat),  TRAP(SYS_renameat2),
         TRAP(SYS_mkdir),    TRAP(SYS_mkdirat),  TRAP(SYS_unlink),    TRAP(SYS_unlinkat),
         TRAP(SYS_rmdir),    TRAP(SYS_ftruncate), TRAP(SYS_flock),     TRAP(SYS_fchmod),
-        TRAP(SYS_chmod),    TRAP(SYS_fallocate),
+        TRAP(SYS_chmod),    TRAP(SYS_fallocate), TRAP(SYS_linkat),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof filter / sizeof *filter, filter};

@@ -2,6 +2,7 @@
 //! waits for them, and one that writes keeps them.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::common::{TestDir, assert_fails, stderr};
+use super::training::Training;
 
 fn fifo(path: &Path) {
     mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
@@ -205,4 +207,37 @@ fn output_on_stdout_is_not_overwritten() {
     let evaluation = written("evaluate run --errors link.jsonl");
     assert!(evaluation.contains(&dir.read("errors.jsonl")), "{evaluation}");
     assert!(evaluation.contains("accuracy"), "{evaluation}");
+}
+
+/// Starts a command that reads lines from stdin while it writes a file, and stops it in the middle.
+fn stop_while_writing(dir: &TestDir, line: &str, signal: i32) {
+    let mut process = dir.process(line).spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    writeln!(stdin, "pos1 n2").unwrap();
+    let mut training = Training::of(process);
+    let descriptors = format!("/proc/{}/fd", training.id());
+    let directory = dir.path("").canonicalize().unwrap();
+    // The file that is being written is the only one in the directory that stays open.
+    training.wait_until(|| {
+        let entries = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        let opened = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        opened.filter(|path| path.parent() == Some(&directory)).count() > 0
+    });
+    let (code, stderr) = training.stop(signal);
+    assert_eq!(code, None, "{line}: {stderr}");
+    drop(stdin);
+}
+
+#[test]
+fn a_command_that_is_stopped_leaves_no_part_of_its_output() {
+    let dir = TestDir::with_run().file("old.csv", "old").file("old.jsonl", "old");
+    let before = dir.names(".");
+    for line in ["predict run --to old.csv", "predict run --to new.csv", "embed run --to old.jsonl"]
+    {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGKILL] {
+            stop_while_writing(&dir, line, signal);
+            assert_eq!(dir.names("."), before, "{line}, signal {signal}");
+            assert_eq!((dir.read("old.csv"), dir.read("old.jsonl")), ("old".into(), "old".into()));
+        }
+    }
 }

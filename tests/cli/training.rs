@@ -64,7 +64,12 @@ impl Training {
     }
 
     pub fn spawn(command: &mut Command) -> Self {
-        Self { process: command.spawn().unwrap() }
+        Self::of(command.spawn().unwrap())
+    }
+
+    /// Takes over a running process.
+    pub fn of(process: Child) -> Self {
+        Self { process }
     }
 
     pub fn id(&self) -> u32 {
