@@ -175,6 +175,9 @@ fn escape_latex(text: &str) -> String {
     for character in text.chars() {
         match character {
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', character]),
+            // After the end of a row, a bracket would be the argument of the line break.
+            '[' | ']' => escaped += &format!("{{{character}}}"),
+            '\n' | '\r' => escaped.push(' '),
             '\\' => escaped += "\\textbackslash{}",
             '~' => escaped += "\\textasciitilde{}",
             '^' => escaped += "\\textasciicircum{}",
@@ -225,6 +228,11 @@ mod tests {
         let expected =
             "run,test_loss,test_loss_sd,accuracy\na_b|50%,0.25,0.03125,0.5\n\"c, d\",,,1\n";
         assert_eq!(table().csv().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_list_is_no_argument_of_a_line_break() {
+        assert_eq!(escape_latex("[1, 2]\n3"), "{[}1, 2{]} 3");
     }
 
     #[test]

@@ -11,3 +11,4 @@ pub use directory::{RunState, SweepDirectory, SweepRun};
 pub use finished::{FinishedRun, MeanAndDeviation, TestScores};
 pub use jobs::{Failure, Jobs, Launch};
 pub use leaderboard::Leaderboard;
+pub use names::unquoted;

@@ -352,3 +352,25 @@ fn runs_of_several_seeds_share_a_row() {
     let advice = "evaluate other/e --split test";
     assert!(stderr(&untested).contains(advice), "{}", stderr(&untested));
 }
+
+#[test]
+fn texts_are_quoted_only_as_the_format_of_the_table_demands() {
+    let dir = TestDir::with_data().file("a.yaml", crate::common::SMALL);
+    for name in ["x (y)", "x, y"] {
+        let mut train = dir.lstmtext("train a.yaml --set train.epochs=1 --out");
+        train.arg(format!("runs/{}", name.len()));
+        train.args(["--set", &format!("name={name:?}")]).assert().success();
+    }
+    let table = |format: &str| {
+        let done = dir.lstmtext(&format!("runs --format {format}")).assert().success();
+        let mut lines: Vec<String> = stdout(&done).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    let csv = table("csv");
+    assert!(csv.contains(",x (y)") && csv.contains(",\"x, y\""), "{csv}");
+    let latex = table("latex");
+    assert!(latex.contains("& x (y) ") && latex.contains("& x, y "), "{latex}");
+    let markdown = table("markdown");
+    assert!(markdown.contains("| x (y) |") && markdown.contains("| x, y |"), "{markdown}");
+}

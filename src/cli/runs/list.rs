@@ -26,6 +26,7 @@ use crate::output::{is_terminal, message, note, terminal_width, warning};
 use crate::run::comparison::{ComparisonGroup, ComparisonGroups, ranking_metric};
 use crate::run::listing::find;
 use crate::run::report::RunReport;
+use crate::sweep::unquoted;
 
 /// Minimum width of truncated names in a terminal.
 const MIN_NAME_WIDTH: usize = 12;
@@ -258,7 +259,7 @@ fn score_table(runs: &[NamedRun], differing: &[Difference], with_test: bool) -> 
         cells.push(number(Some(*seconds)));
         cells.push(number(parameters.map(|count| count as f64)));
         cells.extend(differing.iter().map(|difference| match &difference.values[index] {
-            Some(value) => ScoreCell::Text(inline_yaml(value)),
+            Some(value) => ScoreCell::Text(unquoted(value)),
             None => ScoreCell::Empty,
         }));
         if with_test {

@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 use super::named_run::NamedRun;
-use crate::config::{Difference, StoppingMetric, inline_yaml};
+use crate::config::{Difference, StoppingMetric};
 use crate::objective::metrics::Score;
 use crate::output::score_table::{ScoreCell, ScoreFormat, ScoreTable};
 use crate::output::table::Align;
 use crate::run::comparison::ComparisonGroup;
 use crate::run::report::RunState;
-use crate::sweep::{MeanAndDeviation, TestScores};
+use crate::sweep::{MeanAndDeviation, TestScores, unquoted};
 
 /// Runs that differ only in `train.seed`, and have the same validation examples.
 #[derive(Serialize)]
@@ -145,7 +145,7 @@ pub fn score_table(rows: &[SeedRow], differing: &[Difference], names: &[String])
     let mut table = ScoreTable::new(columns);
     for row in rows {
         let setting = |field: &String| match row.differs.get(field) {
-            Some(value) => ScoreCell::Text(inline_yaml(value)),
+            Some(value) => ScoreCell::Text(unquoted(value)),
             None => ScoreCell::Empty,
         };
         let mut cells: Vec<ScoreCell> = fields.iter().map(setting).collect();
