@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde_yaml::Value;
 
 use super::open_model::OpenModel;
 use super::starter;
 use crate::backend::{
     Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
 };
-use crate::config::{self, Config, ConfigError, Override, Resolved, positive_integer};
+use crate::config::{
+    Column, Config, ConfigError, FieldValue, Override, Resolved, positive_integer,
+};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::{SavedModel, peek_config};
 use crate::system::device::DeviceChoice;
@@ -32,14 +33,15 @@ impl SetArgs {
     /// # Errors
     /// Returns the errors of [`starter::load`].
     pub fn load(&self, path: &Path) -> Result<Resolved, ConfigError> {
-        starter::load(path, &self.overrides, config::load)
+        starter::load(path, &self.overrides)
     }
 }
 
 /// Columns of the data.
 #[derive(Debug, Args)]
 pub struct ColumnArgs {
-    /// Column of the text, by its name or its number from 1; repeat it to join several (data.text_column)
+    /// Column of the text, by its name or its number from 1; repeat it to join several (data.text_column).
+    /// A name that is a number needs quotes: '"3"'
     #[arg(long, value_name = "COLUMN")]
     text: Vec<String>,
     /// Column of the label (data.label_column)
@@ -50,10 +52,7 @@ pub struct ColumnArgs {
 impl ColumnArgs {
     /// Returns the columns as overrides, followed by those of `set`.
     pub fn overrides(&self, set: &SetArgs) -> Vec<Override> {
-        let column = |name: &String| match name.parse::<u64>() {
-            Ok(number) => Value::from(number),
-            Err(_) => Value::from(name.as_str()),
-        };
+        let column = |name: &String| column(name).to_yaml();
         let text = match &self.text[..] {
             [] => None,
             [name] => Some(column(name)),
@@ -70,7 +69,17 @@ impl ColumnArgs {
     /// # Errors
     /// Returns the errors of [`starter::load`].
     pub fn load(&self, path: &Path, set: &SetArgs) -> Result<Resolved, ConfigError> {
-        starter::load(path, &self.overrides(set), config::load)
+        starter::load(path, &self.overrides(set))
+    }
+}
+
+/// Returns the column that an argument names: digits are its number from 1, unless they are in double quotes.
+pub fn column(text: &str) -> Column {
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match (quoted, text.parse()) {
+        (Some(name), _) if name.parse::<u64>().is_ok() => Column::Name(name.to_owned()),
+        (_, Ok(number)) if number > 0 => Column::Number(number),
+        _ => Column::Name(text.to_owned()),
     }
 }
 

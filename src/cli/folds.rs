@@ -16,7 +16,7 @@ use super::many_runs::{self, RunsArgs, Trained};
 use super::open_model::ReadExamples;
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
-use crate::config::{self, Config, ConfigError, Override, Sweep, positive_integer};
+use crate::config::{Config, ConfigError, Document, Override, Sweep, positive_integer};
 use crate::data::{self, Examples, SplitName, Targets};
 use crate::evaluation::{Evaluation, Predictions, label_issues};
 use crate::io::files::json_content;
@@ -31,6 +31,7 @@ use crate::tables::records::RecordsFile;
 
 const EXAMPLES: &str = "\
 Examples:
+  lstmtext folds reviews.csv
   lstmtext folds mine.yaml --k 5
   lstmtext folds mine.yaml --k 10 --repeats 3 --jobs 2
   lstmtext folds mine.yaml --set data.split.group=film
@@ -49,7 +50,7 @@ directory, as for sweep.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FoldsArgs {
-    /// Configuration file (YAML)
+    /// Configuration file (YAML), or data, for which the configuration is guessed
     config: PathBuf,
     /// Number of folds
     #[arg(long, value_name = "K", default_value = "5", value_parser = fold_count)]
@@ -109,18 +110,28 @@ pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 impl FoldsArgs {
     /// Returns the sweep over the folds, and over the seeds of repeated cross-validations.
     fn sweep(&self) -> anyhow::Result<Sweep> {
-        let explain = |error| starter::explain(error, &self.config);
-        let given = &self.runs.set.overrides;
-        let base = config::load(&self.config, given).map_err(explain)?.config;
-        if !base.sweep.is_empty() {
-            let message = "the configuration describes a sweep; cross-validate a single model with \
-                           --set 'sweep={}'";
-            return Err(ConfigError::new(message).into());
-        }
-        if base.data.has_test() {
+        let given = &self.runs.overrides();
+        let (sweep, has_test) =
+            starter::load_with(&self.config, given, |document| self.sweep_of(document, given))?;
+        if has_test {
             note(
                 "the test examples of the configuration are not used: each fold is tested in turn",
             );
+        }
+        Ok(sweep)
+    }
+
+    /// Returns the sweep over the folds of a configuration, and true if the configuration has test examples.
+    fn sweep_of(
+        &self,
+        document: &Document,
+        given: &[Override],
+    ) -> Result<(Sweep, bool), ConfigError> {
+        let base = document.resolve(given)?.config;
+        if !base.sweep.is_empty() {
+            let message = "the configuration describes a sweep; cross-validate a single model with \
+                           --set 'sweep={}'";
+            return Err(ConfigError::new(message));
         }
         let mut axes = Mapping::new();
         if self.repeats.get() > 1 {
@@ -137,7 +148,7 @@ impl FoldsArgs {
             set("sweep", Value::Mapping(axes)),
         ];
         let overrides: Vec<Override> = given.iter().cloned().chain(fixed).collect();
-        Ok(Sweep::load(&self.config, &overrides).map_err(explain)?)
+        Ok((Sweep::of(document, &overrides)?, base.data.has_test()))
     }
 
     /// Scores the folds, and writes the predictions.

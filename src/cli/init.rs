@@ -38,11 +38,10 @@ pub fn run(args: InitArgs) -> anyhow::Result<u8> {
     let path = &args.data;
     let overrides = args.columns.overrides(&args.set);
     let Some(mut guess) = starter::guess(path, &overrides)? else {
-        let shown = path.display();
-        let error = ConfigError::new(match path.metadata() {
-            Ok(_) => format!("\"{shown}\" is not data from which a configuration can be guessed"),
-            Err(error) => format!("cannot open \"{shown}\": {error}"),
-        });
+        let error = ConfigError::new(format!(
+            "\"{}\" is not data from which a configuration can be guessed",
+            path.display()
+        ));
         return Err(starter::unusable(error, path).into());
     };
     for set in &overrides {

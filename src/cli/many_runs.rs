@@ -10,10 +10,10 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::arguments::{ComputeArgs, SetArgs};
+use super::arguments::{ColumnArgs, ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{program, relative};
-use crate::config::{ConfigError, Sweep, positive_integer};
+use crate::config::{ConfigError, Override, Sweep, positive_integer};
 use crate::output::format::pluralize;
 use crate::output::sanitize::file_name;
 use crate::output::shell::{quoted, quoted_path};
@@ -47,9 +47,18 @@ pub struct RunsArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub set: SetArgs,
+    columns: ColumnArgs,
+    #[command(flatten)]
+    set: SetArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+impl RunsArgs {
+    /// Overrides of the configuration.
+    pub fn overrides(&self) -> Vec<Override> {
+        self.columns.overrides(&self.set)
+    }
 }
 
 /// Outcome of training several runs.

@@ -33,6 +33,7 @@ Examples:
   lstmtext sweep configs/sweep.yaml --format latex --test
   lstmtext sweep configs/sweep.yaml --list
   lstmtext sweep configs/sweep.yaml --index 3
+  lstmtext sweep reviews.csv --set 'sweep.model.lstm.units=[32, 64]' --set 'sweep.seed=[1, 2]'
 
 The section sweep of the configuration lists the values of the fields that vary, for example \
 {model.lstm.units: [32, 64], seed: [1, 2]}. The same command continues a sweep that was stopped; \
@@ -43,7 +44,8 @@ row once you have chosen, add --test. For a paper: --format latex.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SweepArgs {
-    /// Configuration file (YAML) with a section sweep
+    /// Configuration file (YAML) with a section sweep, or data, for which the configuration is guessed; with
+    /// data, --set has the section
     config: PathBuf,
     /// After all runs have finished, score those of the best row on the test examples. Choose by validation
     /// scores first
@@ -60,8 +62,8 @@ pub fn run(mut args: SweepArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let format = args.format.format(args.runs.json);
     args.runs.json = format == ScoreTableFormat::Json;
     let (config, runs) = (&args.config, &args.runs);
-    let sweep = Sweep::load(config, &runs.set.overrides)
-        .map_err(|error| starter::explain(error, config))?;
+    let overrides = &runs.overrides();
+    let sweep = starter::load_with(config, overrides, |document| Sweep::of(document, overrides))?;
     let path = runs.out.clone().unwrap_or_else(|| many_runs::default_directory("sweeps", &sweep));
     output_directory::check(&path)?;
     let directory = SweepDirectory::new(sweep, &path);

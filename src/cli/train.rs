@@ -16,7 +16,7 @@ use super::hints::{missing_data, program, relative, tensorboard};
 use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{
-    self, AutoNumber, BackendKind, Config, ConfigError, Override, Resolved, differences,
+    self, AutoNumber, BackendKind, Config, ConfigError, Document, Override, Resolved, differences,
     inline_yaml, logit_count,
 };
 use crate::data::prepared::PreparedData;
@@ -193,7 +193,9 @@ impl Session<'_> {
     }
 
     fn start_new(&self, config: &Path) -> anyhow::Result<Trained> {
-        let mut resolved = starter::load(config, self.overrides, config::load_single)?;
+        let overrides = self.overrides;
+        let resolve = |document: &Document| document.resolve_single(overrides);
+        let mut resolved = starter::load_with(config, overrides, resolve)?;
         resolved.set_shards(resolved.config.train.shard_count());
         let backend = self.start_backend(&resolved.config)?;
         let name = resolved.config.name.clone().unwrap_or_else(|| "run".into());

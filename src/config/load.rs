@@ -1,15 +1,15 @@
 //! Loads a configuration from a file or from YAML.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use super::draft;
+use super::draft::{self, Draft};
 use super::error::ConfigError;
 use super::fields::Fault;
 use super::overrides::Override;
 use super::resolved::Resolved;
-use super::schema::SWEEP;
+use super::schema::{Config, SWEEP};
 use super::yaml::{self, Parsed};
 use crate::io::files::{SETTINGS_LIMIT, read_limited};
 use crate::io::input::wide_encoding;
@@ -28,13 +28,15 @@ fn before_the_field() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// A parsed configuration file.
+/// A parsed configuration, from a file or guessed from data.
 pub struct Document {
     parsed: Parsed,
-    /// The name of the file in messages.
-    pub source: String,
+    /// The file, if it was read from one.
+    file: Option<PathBuf>,
+    /// The name of the document in messages.
+    pub(super) source: String,
     /// The default name of the experiment.
-    pub name: Option<String>,
+    pub(super) name: Option<String>,
     /// True for the configuration that a run recorded, which lists every field of its version.
     recorded: bool,
 }
@@ -60,13 +62,17 @@ impl Document {
             ConfigError::new(format!("{source}:{line}: invalid UTF-8; save the file as UTF-8"))
         })?;
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Self::parse(&yaml, source, name)
+        Ok(Self { file: Some(file.to_owned()), ..Self::parse(&yaml, source, name)? })
     }
 
-    fn parse(yaml: &str, source: String, name: Option<String>) -> Result<Self, ConfigError> {
+    /// Parses a configuration; `source` names it in messages, and `name` is the default name of the experiment.
+    ///
+    /// # Errors
+    /// Returns an error if it is not YAML.
+    pub fn parse(yaml: &str, source: String, name: Option<String>) -> Result<Self, ConfigError> {
         let parsed = yaml::parse(yaml, &[])
             .map_err(|problems| ConfigError::invalid_yaml(&source, &problems))?;
-        Ok(Self { parsed, source, name, recorded: false })
+        Ok(Self { parsed, file: None, source, name, recorded: false })
     }
 
     fn recorded(self) -> Self {
@@ -77,7 +83,7 @@ impl Document {
     ///
     /// # Errors
     /// Returns an error if an override sets an unknown field.
-    pub fn with_overrides(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
+    pub(super) fn with_overrides(&self, overrides: &[Override]) -> Result<Value, ConfigError> {
         let mut root = self.parsed.root.clone();
         if self.recorded {
             set_absent(&mut root, before_the_field());
@@ -90,15 +96,43 @@ impl Document {
     }
 
     /// The error that reports `faults` at their positions in this document.
-    pub fn error(&self, faults: &[Fault], overrides: &[Override]) -> ConfigError {
+    pub(super) fn error(&self, faults: &[Fault], overrides: &[Override]) -> ConfigError {
         ConfigError::from_faults(faults, &self.parsed.positions, &self.source, overrides)
     }
 
-    fn resolve(&self, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+    /// Applies `overrides`.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] that lists every fault.
+    pub fn resolve(&self, overrides: &[Override]) -> Result<Resolved, ConfigError> {
         let root = self.with_overrides(overrides)?;
         let resolved =
             Resolved::check(&root, overrides).map_err(|faults| self.error(&faults, overrides))?;
         Ok(resolved.with_default_name(self.name.clone()))
+    }
+
+    /// Applies `overrides` to the configuration of a single training run, which has no section `sweep`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Document::resolve`], and an error if there is a section `sweep`.
+    pub fn resolve_single(&self, overrides: &[Override]) -> Result<Resolved, ConfigError> {
+        let resolved = self.resolve(overrides)?;
+        if resolved.config.sweep.is_empty() {
+            return Ok(resolved);
+        }
+        let message = match &self.file {
+            Some(file) => format!(
+                "this configuration describes a sweep; run it with `lstmtext sweep {}`, or train a single \
+                 model with --set 'sweep={{}}'",
+                quoted_path(file)
+            ),
+            None => {
+                "a sweep trains several models; use `lstmtext sweep` in place of `lstmtext train`"
+                    .to_owned()
+            }
+        };
+        let fault = Fault { path: vec![SWEEP.to_owned()], message };
+        Err(self.error(&[fault], &[]))
     }
 }
 
@@ -125,25 +159,6 @@ pub fn load(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError
     Document::read(file)?.resolve(overrides)
 }
 
-/// Loads the configuration of a single training run, which has no section `sweep`.
-///
-/// # Errors
-/// Returns the errors of [`load`], and an error if there is a section `sweep`.
-pub fn load_single(file: &Path, overrides: &[Override]) -> Result<Resolved, ConfigError> {
-    let document = Document::read(file)?;
-    let resolved = document.resolve(overrides)?;
-    if resolved.config.sweep.is_empty() {
-        return Ok(resolved);
-    }
-    let message = format!(
-        "this configuration describes a sweep; run it with `lstmtext sweep {}`, or train a single \
-         model with --set 'sweep={{}}'",
-        quoted_path(file)
-    );
-    let fault = Fault { path: vec![SWEEP.to_owned()], message };
-    Err(document.error(&[fault], &[]))
-}
-
 /// Returns the defaults with `overrides` applied. The data may be missing.
 ///
 /// # Errors
@@ -154,6 +169,17 @@ pub fn defaults_with(overrides: &[Override]) -> Result<Resolved, ConfigError> {
     let is_set = |fault: &Fault| overrides.iter().any(|set| set.overlaps(&fault.path));
     faults.retain(|fault| fault.path != ["data", "train"] || is_set(fault));
     if faults.is_empty() { Ok(resolved) } else { Err(document.error(&faults, overrides)) }
+}
+
+/// Returns the defaults with `overrides` applied, before the configuration is guessed from data: defaults may
+/// contradict the overrides.
+///
+/// # Errors
+/// Returns a [`ConfigError`] that lists the faults of the overrides.
+pub fn settings_before_guess(overrides: &[Override]) -> Result<Config, ConfigError> {
+    let document = Document::parse("", String::new(), None)?;
+    let Draft { config, faults, .. } = Draft::read(&document.with_overrides(overrides)?);
+    if faults.is_empty() { Ok(config) } else { Err(document.error(&faults, overrides)) }
 }
 
 /// Loads the configuration that a run recorded in `file`, and applies `overrides`. Fields that are

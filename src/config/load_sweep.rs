@@ -35,9 +35,16 @@ impl Sweep {
     /// # Errors
     /// Returns a [`ConfigError`] that lists every fault, or an error if nothing varies.
     pub fn load(file: &Path, overrides: &[Override]) -> Result<Self, ConfigError> {
-        let document = Document::read(file)?;
+        Self::of(&Document::read(file)?, overrides)
+    }
+
+    /// Applies `overrides` to a configuration, and checks every point.
+    ///
+    /// # Errors
+    /// See [`Sweep::load`].
+    pub fn of(document: &Document, overrides: &[Override]) -> Result<Self, ConfigError> {
         let root = document.with_overrides(overrides)?;
-        Self::new(root, overrides, &document).map_err(|faults| document.error(&faults, overrides))
+        Self::new(root, overrides, document).map_err(|faults| document.error(&faults, overrides))
     }
 
     fn new(

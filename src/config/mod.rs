@@ -28,7 +28,9 @@ pub use fields::Field;
 pub use layers::{Layer, LayerKind};
 #[cfg(test)]
 pub use load::parse_plain;
-pub use load::{defaults_with, load, load_recorded, load_single, parse, parse_recorded};
+pub use load::{
+    Document, defaults_with, load, load_recorded, parse, parse_recorded, settings_before_guess,
+};
 pub use load_sweep::Sweep;
 pub use overrides::Override;
 pub(crate) use overrides::field_path;

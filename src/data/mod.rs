@@ -33,7 +33,7 @@ pub use formats::ParquetFile;
 pub use formats::WITHOUT_PARQUET;
 pub use formats::{
     Cell, DataFile, Labels, Recognizer, Record, RecordColumns, Rows, expand_pattern, format_of,
-    json_object, json_text, limits, read_records, read_texts, spelled,
+    json_object, json_text, limits, read_records, read_texts, spelled, suggestion,
 };
 pub use load::{TrainingData, load, load_split, load_training, load_unlabelled, training_overlap};
 pub use source::{Source, TextHash};

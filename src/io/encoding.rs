@@ -1,7 +1,9 @@
-//! Recognizes the encoding of texts that are not UTF-8, for advice.
+//! Recognizes the encoding of texts that are not UTF-8.
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use unicode_script::{Script, UnicodeScript};
+
+use super::decoding::TextEncoding;
 
 /// Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark starts with
 /// that of UTF-16.
@@ -175,6 +177,13 @@ impl Survey {
             }
             position += chunk.invalid().len();
         }
+    }
+
+    /// Returns the encoding of a text that is not UTF-8. `None` if it is UTF-8, also with some damaged bytes, or
+    /// in an encoding that is not supported.
+    pub fn other_encoding(&self) -> Option<TextEncoding> {
+        let is_other = self.first.is_some() && self.damage().is_none();
+        is_other.then(|| TextEncoding::named(&self.encoding())).flatten()
     }
 
     /// Describes the invalid bytes of a text that is otherwise UTF-8. Returns `None` if the text most

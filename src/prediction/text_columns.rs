@@ -8,7 +8,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::config::{Column, Config, ConfigError, Input};
-use crate::data::{json_object, json_text, spelled};
+use crate::data::{json_object, json_text, spelled, suggestion};
 use crate::output::shell::quoted;
 use crate::text::composed;
 
@@ -119,9 +119,11 @@ impl TextColumns {
                     [] => String::new(),
                     names => format!(", and inputs named {}", names.join(", ")),
                 };
+                let known: Vec<&str> = self.columns().flat_map(|(_, names)| names).collect();
                 return Err(ConfigError::new(format!(
-                    "--input {}: unknown text column; the model has {columns}{inputs}",
-                    each.name()
+                    "--input {name}: unknown text column; the model has {columns}{inputs}{}",
+                    suggestion(each.name(), &known),
+                    name = each.name(),
                 )));
             };
             if given[column].replace(text.to_owned()).is_some() {
@@ -264,6 +266,8 @@ mod tests {
         let unknown = texts(&columns, &["more=x"]).unwrap_err();
         assert!(unknown.contains("--input more: unknown text column"), "{unknown}");
         assert!(unknown.ends_with("b, and inputs named story"), "{unknown}");
+        let misspelt = texts(&columns, &["qestion=x"]).unwrap_err();
+        assert!(misspelt.ends_with("story; did you mean question?"), "{misspelt}");
         let missing = texts(&columns, &["question=y", "a=1", "b=2"]).unwrap_err();
         assert_eq!(missing, "--input 'the = story'=TEXT is missing");
         let object = r#"{"story": "x=1", "question": "y", "a": "1", "b": 2}"#;

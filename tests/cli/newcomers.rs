@@ -77,11 +77,65 @@ fn a_data_file_takes_the_place_of_a_configuration() {
     dir.lstmtext("summary reviews.csv").assert().success();
     let stats = dir.lstmtext("data stats reviews.csv --set text.min_count=1").assert().success();
     assert!(stdout(&stats).contains("\nvalidation "));
+    assert_fails(dir.lstmtext("sweep a.tsv"), 2, &["sweep: nothing varies", "--set 'sweep."]);
+}
+
+#[test]
+fn a_data_file_can_be_swept_and_cross_validated() {
+    let dir = data_files();
+    let small = "--set train.epochs=1 --set model.lstm.units=8 --set text.min_count=1";
+    let sweep = format!("a.tsv {small} --set sweep.seed=[1,2]");
+    let done = dir.lstmtext(&format!("sweep {sweep}")).assert().success();
+    let told = stderr(&done);
+    assert!(told.starts_with("a.tsv: 40 examples; the text is in text"), "{told}");
+    assert!(told.contains("to change the configuration, save it: "), "{told}");
+    assert_eq!(dir.names("sweeps/a"), ["leaderboard.json", "seed=1", "seed=2"]);
+    for run in ["seed=1", "seed=2"] {
+        let config = dir.read(&format!("sweeps/a/{run}/config.yaml"));
+        assert!(config.contains("batch_size: 8\n") && config.contains("name: a\n"), "{config}");
+    }
+    // The saved configuration describes the same sweep.
+    let yaml = stdout(&dir.lstmtext(&format!("init {sweep}")).assert().success());
+    let dir = dir.file("mine.yaml", yaml);
+    let list =
+        dir.lstmtext("sweep mine.yaml --list --out sweeps/a --set name=a").assert().success();
+    assert_eq!(stdout(&list).matches("finished").count(), 2, "{}", stdout(&list));
+    let folds = format!("folds reviews.csv --k 2 {small}");
+    let told = stderr(&dir.lstmtext(&folds).assert().success());
+    assert!(told.starts_with("reviews.csv: 40 examples"), "{told}");
+    assert!(dir.path("folds/reviews/scores.json").exists());
+    let mut command = dir.lstmtext("folds reviews.csv --k 2 --label stars --list --text");
+    command.arg("review: text").assert().success();
+    assert_fails(dir.lstmtext("folds reviews.csv --label id2"), 2, &["did you mean id?"]);
     assert_fails(
-        dir.lstmtext("sweep a.tsv"),
+        dir.lstmtext(&format!("train {sweep}")),
         2,
-        &["is data, not a configuration", " init a.tsv > "],
+        &["a sweep trains several models; use `lstmtext sweep`"],
     );
+}
+
+#[test]
+fn columns_may_have_the_default_name_of_another() {
+    let rows: String =
+        (0..40).map(|i| format!("some words {i},{}\n", ["good", "bad"][i % 2])).collect();
+    let swapped: String =
+        (0..40).map(|i| format!("{},some words {i}\n", ["good", "bad"][i % 2])).collect();
+    let dir = TestDir::new()
+        .file("label.csv", format!("label,stars\n{rows}"))
+        .file("text.csv", format!("text,said\n{swapped}"))
+        .file("bare.csv", &rows);
+    for (line, columns) in [
+        ("label.csv --text label", "text_column: label\n  label_column: stars\n"),
+        ("label.csv --text label --label stars", "text_column: label\n  label_column: stars\n"),
+        ("text.csv --label text", "text_column: said\n  label_column: text\n"),
+        ("bare.csv --set data.header=false --text 1", "text_column: 1\n  label_column: 2\n"),
+    ] {
+        let yaml = stdout(&dir.lstmtext(&format!("init {line}")).assert().success());
+        assert!(yaml.contains(columns), "{line}: {yaml}");
+        dir.train(&format!("{line} --set train.epochs=1"));
+    }
+    let same = "train label.csv --text label --label label";
+    assert_fails(dir.lstmtext(same), 2, &["the column \"label\" is also data.label_column"]);
 }
 
 #[test]
@@ -104,11 +158,7 @@ fn columns_can_be_named() {
     let by_number = dir.lstmtext("data stats c.yaml --text 1 --label 3").assert().success();
     assert!(stdout(&by_number).contains("\"0\" 18, \"1\" 18"), "{}", stdout(&by_number));
     let missing = dir.lstmtext("train a.csv --text other --label one");
-    assert_fails(
-        missing,
-        1,
-        &["data.text_column: expected a column \"other\", found title, story"],
-    );
+    assert_fails(missing, 2, &["it has no column other, only title, story, one, two"]);
     let wrong = dir.lstmtext("train a.csv --text title --label one --set train.epochs=x");
     assert_fails(wrong, 2, &["--set train.epochs: found \"x\""]);
 }
@@ -123,6 +173,12 @@ fn data_that_cannot_be_guessed_is_explained() {
         .file("notes.csv", "text,note\na great film,x\na poor film,x\n")
         .file("broken.yaml", "a: [")
         .file("other/x.md", "")
+        .file("script.py", "import os, sys\nfor a in b:\n    print(a, b)\n")
+        .file("letter.txt", "Dear all, this is\nno data, but text\n")
+        .file("numbers.json", "[1, 2]")
+        .file("ids.jsonl", "{\"id\": 1, \"n\": 2}\n{\"id\": 2, \"n\": 2}\n")
+        .file("nested.jsonl", "{\"a\": {\"b\": 1}}\n{\"a\": [1]}\n")
+        .file("quote.csv", "text,label\n\"good,pos\nbad,neg\n")
         .file("bad.csv", b"text,label\ntr\xC3\xA8s \xE9,pos\n");
     for (line, answer) in [
         ("train array.json", "it has a single column, text"),
@@ -136,8 +192,19 @@ fn data_that_cannot_be_guessed_is_explained() {
         ),
         ("train other", "has neither a subdirectory with .txt files for each class nor data files"),
         ("train bad.csv", "byte 7 of line 2 is 0xE9, but the text is otherwise UTF-8"),
-        ("train nothere.csv", "cannot read the configuration \"nothere.csv\": No such file"),
+        ("train nothere.csv", "error: cannot open \"nothere.csv\": No such file"),
+        ("data check nothere", "error: cannot open \"nothere\": No such file"),
+        ("train nothere.yaml", "`lstmtext init DATA > nothere.yaml` writes one for data"),
         ("init nothere.csv", "cannot open \"nothere.csv\": No such file"),
+        (
+            "train script.py",
+            "\"script.py\" is neither a configuration (.yaml) nor data: a table (.csv",
+        ),
+        ("train letter.txt", "\"letter.txt\" is neither a configuration (.yaml) nor data"),
+        ("train numbers.json", "\"numbers.json\" has no JSON objects with a text and a label"),
+        ("train ids.jsonl", "\"ids.jsonl\" is a data file, but no column has texts, only numbers"),
+        ("train nested.jsonl", "but its rows have no strings, numbers or booleans"),
+        ("train quote.csv", "line 2 has an unclosed quote in column 1; close it"),
         ("init broken.yaml", "\"broken.yaml\" is not data"),
         ("train broken.yaml", "broken.yaml:2:1: invalid YAML"),
     ] {
@@ -181,6 +248,36 @@ fn a_run_in_place_of_a_configuration_can_be_resumed() {
     let mut command = dir.lstmtext("train");
     command.arg("my run");
     assert_fails(command, 2, &["is a run, not a configuration", " train --resume 'my run'"]);
+}
+
+#[test]
+fn runs_in_place_of_data_are_explained() {
+    let dir = TestDir::with_run();
+    dir.train("small.yaml --set train.epochs=1 --out many/a");
+    // Data files beside a run are data.
+    dir.train(". --set train.epochs=1 --out beside");
+    let fold = "--set train.epochs=1 --k 2 --out all/folds";
+    dir.lstmtext(&format!("folds small.yaml {fold}")).assert().success();
+    for (line, answer) in [
+        (
+            "data check run",
+            "\"run\" is a run, not a configuration or data; its configuration is run/config.yaml",
+        ),
+        ("train run/best", "\"run/best\" is a checkpoint of a run, not a configuration or data"),
+        ("data check all/folds", "\"all/folds\" is the directory of a cross-validation"),
+        (
+            "train many",
+            "\"many\" is a directory of runs, not a configuration or data; each of its runs",
+        ),
+        ("evaluate run --data many", "--data: \"many\" is a directory of runs, not data"),
+        ("evaluate run --data run", "--data: \"run\" is a run, not data; name the data file"),
+        ("evaluate run --data all/folds", "is the directory of a cross-validation, not data"),
+    ] {
+        assert_fails(dir.lstmtext(line), 2, &[answer]);
+    }
+    assert_fails(dir.lstmtext("predict run --file run"), 1, &["\"run\" is a run, not data"]);
+    let directory = "\"all\" is a directory; name a file, or a pattern such as \"all/*.csv\"";
+    assert_fails(dir.lstmtext("predict run --file all"), 1, &[directory]);
 }
 
 #[test]

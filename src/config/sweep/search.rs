@@ -174,7 +174,7 @@ impl Search {
     pub fn points(&self) -> Result<Vec<Point>, String> {
         if self.axes.is_empty() && self.seeds.is_none() {
             return Err("nothing varies; list the values of a field, as in {model.lstm.units: \
-                        [32, 64], seed: [1, 2, 3]}"
+                        [32, 64], seed: [1, 2, 3]}, or with --set 'sweep.model.lstm.units=[32, 64]'"
                 .to_owned());
         }
         let seeds = self.seeds.as_ref().map_or_else(Vec::new, Axis::probes);

@@ -15,7 +15,10 @@ use super::sink::{Sink, excerpt};
 use super::table::Table;
 use crate::config::DataConfig;
 use crate::io::input::{Limit, TextReader, unreadable};
+use crate::output::format::pluralize;
 
+/// Advice on an unbalanced quote.
+const REMEDY: &str = "close it, or double each quote inside a quoted field";
 /// Number of lines above which a row most likely has an unbalanced quote.
 const MANY_LINES: u64 = 100;
 /// Number of lines that are read ahead to learn the labels of the file.
@@ -95,13 +98,29 @@ impl Reader<'_> {
                 )
             }
             Some(Fault::Unclosed) => {
-                let message = "unclosed quote in the row that begins here; close it, or double each \
-                               quote inside a quoted field";
+                let Opened { line, column } = record.opened;
+                let line = start + line;
                 if swallowed.is_none() {
                     // Skipping the row would silently drop the rest of the file.
-                    bail!("{}:{start}: {message}", sink.file());
+                    let row = if line > start {
+                        format!(" of the row that begins in line {start}")
+                    } else {
+                        String::new()
+                    };
+                    let rest = match last - line {
+                        0 => String::new(),
+                        count => format!(
+                            ", and the {} after it would belong to this field",
+                            pluralize(count as usize, "line")
+                        ),
+                    };
+                    bail!(
+                        "{}:{line}: unclosed quote: it opens here in column {column}{row}, nothing closes \
+                         it{rest}; {REMEDY}",
+                        sink.file()
+                    );
                 }
-                message.to_owned()
+                format!("unclosed quote in column {column}; {REMEDY}")
             }
         };
         sink.add(start, Err(message))?;
@@ -261,6 +280,31 @@ pub fn fields_of_line(line: &str, separator: u8) -> Option<Vec<String>> {
     }
 }
 
+/// Returns the error of a quote that is not closed in a text, and thus swallows the rows up to its end.
+pub fn unclosed_quote(text: &str, delimiter: u8) -> Option<String> {
+    let mut lines = text.split_inclusive('\n').zip(1..).peekable();
+    while let Some((_, start)) = lines.peek().copied() {
+        let mut record = Record::new(delimiter, false);
+        loop {
+            let Some((line, _)) = lines.next() else {
+                let Opened { line, column } = record.opened;
+                let line: u64 = start + line;
+                return Some(format!(
+                    "line {line} has an unclosed quote in column {column}; {REMEDY}"
+                ));
+            };
+            let state = match line.ends_with('\n') {
+                true => record.feed(line.as_bytes()),
+                false => record.feed(format!("{line}\n").as_bytes()),
+            };
+            if matches!(state, State::Ended | State::Malformed) {
+                break;
+            }
+        }
+    }
+    None
+}
+
 /// A row with the lines that it was parsed from.
 struct Parsed {
     record: Record,
@@ -347,10 +391,21 @@ struct Record {
     lines: usize,
     /// The last quote in the first line that opens a field.
     opening: Option<Opening>,
+    /// The last quote that opens a field.
+    opened: Opened,
     /// Position in the last line of the last quote that closes a field.
     closing: Option<usize>,
     /// Position of the last byte that was parsed, in its line.
     position: usize,
+}
+
+/// Place of a quote that opens a field.
+#[derive(Clone, Copy, Default)]
+struct Opened {
+    /// Number of lines of the row before it.
+    line: u64,
+    /// Number of the column, from 1.
+    column: usize,
 }
 
 /// A quote that opens a field.
@@ -388,6 +443,7 @@ impl Record {
             lenient,
             lines: 0,
             opening: None,
+            opened: Opened::default(),
             closing: None,
             position: 0,
         }
@@ -422,6 +478,7 @@ impl Record {
     fn after(&mut self, byte: u8, position: usize) -> State {
         match (self.state, byte) {
             (State::Start, b'"') => {
+                self.opened = Opened { line: self.lines as u64, column: self.ends.len() + 1 };
                 if self.lines == 0 {
                     self.opening = Some(Opening { position, field: self.ends.len() });
                 }

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::json_array::for_each_element;
 use super::lines::for_each_line;
+use super::missing::missing;
 use super::record::Cell;
 use super::rows::Unit;
 use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
@@ -24,7 +25,8 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     let key = |column: &Column, field: &str| match column {
         Column::Name(name) => Ok(spelled(name, config.has_first_rules()).into_owned()),
         Column::Number(_) => Err(anyhow!(
-            "{field} must be the name of a key, because \"{}\" has JSON objects",
+            "{field} must be the name of a key, because \"{}\" has JSON objects; quote a name that is a number, \
+             as in '\"3\"'",
             path.display()
         )),
     };
@@ -74,10 +76,7 @@ fn parse(
     })?;
     let value = |key: &str| match object.get(key) {
         Some(raw) => json_text(key, raw, first_rules),
-        None => {
-            let keys: Vec<&str> = object.keys().map(String::as_str).collect();
-            Err(format!("expected a key \"{key}\", found {}", keys.join(", ")))
-        }
+        None => Err(missing("key", key, object.keys().map(String::as_str))),
     };
     for (key, wanted) in filter {
         if spelled(&value(key)?, first_rules) != *wanted {

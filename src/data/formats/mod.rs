@@ -10,6 +10,7 @@ mod json_array;
 mod jsonl;
 mod line_rows;
 mod lines;
+mod missing;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod recognition;
@@ -18,10 +19,12 @@ mod rows;
 mod sink;
 mod table;
 
+pub use csv::unclosed_quote;
 pub use dialect::{Dialect, delimiter_of, fields, rows};
 pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;
+pub use missing::suggestion;
 #[cfg(feature = "parquet")]
 pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::lines::for_each_line;
+use super::missing::missing;
 use super::record::Cell;
 use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Delimiter, Inputs, label_in_text};
@@ -180,11 +181,10 @@ impl Layout {
                     "the header has more than one column \"{name}\"; use its number, counting \
                      from 1"
                 )),
-                (None, _) => Err(format!(
-                    "expected a column \"{name}\", found {}{}",
-                    excerpt(&header.join(", ")),
-                    separator_advice(header)
-                )),
+                (None, _) => {
+                    let names = header.iter().map(String::as_str);
+                    Err(missing("column", name, names) + &separator_advice(header))
+                }
             }
         };
         let find = |column: &Column| match column {
@@ -194,6 +194,19 @@ impl Layout {
                     "expected a column number {number}, found {} columns",
                     header.len()
                 )),
+                Some(header) if !first_rules => {
+                    let name = number.to_string();
+                    let named = header.iter().position(|other| *other == name);
+                    match named.filter(|column| *column != number - 1) {
+                        None => Ok(number - 1),
+                        Some(column) => Err(format!(
+                            "column number {number} has another name, \"{}\", and column number {} is named \
+                             \"{number}\"; use that number, or quote the name: '\"{number}\"'",
+                            excerpt(&header[number - 1]),
+                            column + 1
+                        )),
+                    }
+                }
                 _ => Ok(number - 1),
             },
         };

@@ -496,12 +496,22 @@ fn unknown_and_missing_files_are_rejected() {
 #[test]
 fn unclosed_quotes_are_detected() {
     let open = b"text,label\na,x\n\"b,y\nc,x\nd,y\n";
-    let expected = "3: unclosed quote in the row that begins here; close it, or double each quote inside \
-                    a quoted field";
+    let message = |place: &str, rest: &str| {
+        format!(
+            "{place}, nothing closes it{rest}; close it, or double each quote inside a quoted field"
+        )
+    };
+    let two = ", and the 2 lines after it would belong to this field";
+    let expected = message("3: unclosed quote: it opens here in column 1", two);
     assert_eq!(fault("a.csv", open, ""), expected);
     // Skipping the row would silently drop the rest of the file.
     assert_eq!(fault("a.csv", open, "  broken_lines: skip\n"), expected);
-    assert_eq!(fault("a.csv", b"text,label\na,x\nb,\"y", ""), expected);
+    let last = message("3: unclosed quote: it opens here in column 2", "");
+    assert_eq!(fault("a.csv", b"text,label\na,x\nb,\"y", ""), last);
+    // The row has a quoted field of several lines before.
+    let later = b"text,label\n\"a\nb\",\"x\nc,x\nd,y\n";
+    let place = "3: unclosed quote: it opens here in column 2 of the row that begins in line 2";
+    assert_eq!(fault("a.csv", later, ""), message(place, two));
     assert_eq!(pairs(&read_file("a.csv", b"text,label\na,x\n\"b\",\"y\"", "").unwrap()).len(), 2);
     assert_eq!(pairs(&read_file("a.csv", b"text,label\na,x\n\"b\n\",y\n\n", "").unwrap()).len(), 2);
     assert!(read_file("a.csv", b"", "").unwrap().is_empty());

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::super::formats::suggestion;
 use super::sample::Sample;
 use crate::config::{Column, Columns};
 use crate::output::format::join_names;
@@ -36,6 +37,12 @@ const SHOWN: usize = 3;
 /// Number of characters of a value that messages show.
 const SHOWN_CHARACTERS: usize = 20;
 
+/// Returns true for a usual name of a column of texts or labels.
+pub fn is_usual_name(name: &str) -> bool {
+    let name = name.to_lowercase().replace(' ', "_");
+    [&TEXTS[..], &LABELS[..], &RATINGS[..]].concat().contains(&name.as_str())
+}
+
 /// Columns that are known.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -59,7 +66,13 @@ pub struct GuessedColumns {
 /// Returns a message if they are not clear, to follow "is a data file, but".
 pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> {
     if sample.rows.is_empty() {
+        if let Some(fault) = &sample.fault {
+            return Err(fault.clone());
+        }
         return Err("no row below its header can be read".to_owned());
+    }
+    if sample.columns.is_empty() {
+        return Err("its rows have no strings, numbers or booleans in the same place".to_owned());
     }
     if let [column] = &sample.columns[..] {
         let name = column.key();
@@ -67,16 +80,29 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
             "it has a single column, {name}, and not one for texts and one for labels"
         ));
     }
+    let requested = known.text.iter().flat_map(|columns| &columns.0).chain(&known.label);
+    if let Some(fault) = missing_column(sample, requested) {
+        return Err(fault);
+    }
     let statistics: Vec<Statistics> =
         (0..sample.columns.len()).map(|index| Statistics::of(sample, index)).collect();
     let named = |column: &Column| sample.index_of(column);
     let label = known.label.as_ref().and_then(named);
     let texts: Vec<usize> = match &known.text {
         Some(columns) => columns.0.iter().filter_map(named).collect(),
-        None => vec![
-            text(&statistics, label)
-                .map_err(|candidates| unclear(sample, &candidates, "text", &[]))?,
-        ],
+        None => {
+            let mut others = statistics.iter().enumerate();
+            if others.all(|(index, column)| Some(index) == label || !column.has_words) {
+                return Err(
+                    "no column has texts, only numbers; if one of them is the text, name it with \
+                            --text"
+                        .to_owned(),
+                );
+            }
+            let found = text(&statistics, label)
+                .map_err(|candidates| unclear(sample, &candidates, "text", &[]))?;
+            vec![found]
+        }
     };
     let label = match &known.label {
         Some(label) => label.clone(),
@@ -93,6 +119,27 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
     Ok(GuessedColumns { texts, label })
 }
 
+/// Returns the message that a column is not in the file. Returns `None` if all are, or if the columns of the file
+/// have no names.
+fn missing_column<'a>(
+    sample: &Sample,
+    mut requested: impl Iterator<Item = &'a Column>,
+) -> Option<String> {
+    let is_named = |column: &Column| matches!(column, Column::Name(_));
+    if !sample.columns.iter().all(is_named) {
+        return None;
+    }
+    let column = requested.find(|column| is_named(column) && sample.index_of(column).is_none())?;
+    let names: Vec<String> = sample.columns.iter().map(Column::key).collect();
+    let name = column.key();
+    let others: Vec<&str> = names.iter().map(String::as_str).collect();
+    Some(format!(
+        "it has no column {name}, only {}{}",
+        join_names(&names),
+        suggestion(&name, &others)
+    ))
+}
+
 /// What is known of a column.
 struct Statistics {
     /// Name in lower case, if it has one.
@@ -105,16 +152,22 @@ struct Statistics {
     values: usize,
     /// Number of cells without a value.
     empty: usize,
+    /// A cell has a letter, or the name is a usual one of texts.
+    has_words: bool,
 }
 
 impl Statistics {
     fn of(sample: &Sample, index: usize) -> Self {
         let cells = || sample.rows.iter().map(|row| row[index].trim());
+        let name = match &sample.columns[index] {
+            Column::Name(name) => name.to_lowercase().replace(' ', "_"),
+            Column::Number(_) => String::new(),
+        };
+        let has_letter =
+            |cell: &str| !matches!(cell, "true" | "false") && cell.chars().any(char::is_alphabetic);
         Self {
-            name: match &sample.columns[index] {
-                Column::Name(name) => name.to_lowercase().replace(' ', "_"),
-                Column::Number(_) => String::new(),
-            },
+            has_words: TEXTS.contains(&name.as_str()) || cells().any(has_letter),
+            name,
             rows: sample.rows.len(),
             length: cells().map(str::len).sum(),
             values: cells().collect::<HashSet<_>>().len(),

@@ -34,6 +34,8 @@ const USUAL: [(&str, &str); 5] = [
     ("train.epochs", "at most; stops when the validation loss no longer falls"),
     ("train.batch_size", "examples per step"),
 ];
+/// Section of the values that vary in a sweep.
+const SWEEP: &str = "sweep";
 /// Number of labels that are listed.
 const LISTED_LABELS: usize = 10;
 
@@ -157,8 +159,12 @@ impl Guess {
         fields.sort_by_key(|(field, _)| section(field).unwrap_or(SECTIONS.len()));
         let mut yaml = format!("# Guessed from {}\n", excerpt(&self.describe()));
         let mut open: &[String] = &[];
-        let paths: Vec<Vec<String>> =
-            fields.iter().map(|(field, _)| field.split('.').map(str::to_owned).collect()).collect();
+        // Keys of the section sweep are field names, dots included.
+        let path = |field: &str| match field.split_once('.') {
+            Some((SWEEP, key)) => vec![SWEEP.to_owned(), inline_yaml(&Value::from(key))],
+            _ => field.split('.').map(str::to_owned).collect(),
+        };
+        let paths: Vec<Vec<String>> = fields.iter().map(|(field, _)| path(field)).collect();
         for (path, (field, value)) in paths.iter().zip(&fields) {
             let Some((name, parents)) = path.split_last() else { continue };
             let same = open.iter().zip(parents).take_while(|(open, parent)| open == parent).count();

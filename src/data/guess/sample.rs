@@ -9,7 +9,9 @@ use anyhow::{Context, bail};
 use serde_json::Value as Json;
 use serde_yaml::Value;
 
-use super::super::formats::{Dialect, PREFIX, delimiter_of, fields as cells, format_of, rows};
+use super::super::formats::{
+    Dialect, PREFIX, delimiter_of, fields as cells, format_of, rows, spelled, unclosed_quote,
+};
 #[cfg(feature = "parquet")]
 use super::super::formats::{Head, parquet_head};
 use crate::config::{Column, DataConfig, Delimiter, Format, Quoting};
@@ -24,10 +26,14 @@ use crate::output::format::{group_digits, pluralize};
 const BYTES: u64 = 64 << 20;
 /// Number of rows that are examined for their content.
 const ROWS: usize = 1_000;
+/// Number of keys of JSON objects that are examined.
+const KEYS: usize = 1_000;
 /// After the first rows, one in this number is examined.
 const STEP: usize = 64;
+/// Number of rows from which a file without the extension of a table is recognized as one.
+const PLAUSIBLE_ROWS: usize = 100;
 /// Number of characters from which a cell of the first row is a text rather than a column name.
-const LONG_NAME: usize = 60;
+pub const LONG_NAME: usize = 60;
 /// Assumed size of a text for each byte of a compressed one.
 const COMPRESSION: u64 = 4;
 
@@ -78,6 +84,8 @@ pub struct Sample {
     /// The examined part is the whole file.
     pub is_whole: bool,
     is_compressed: bool,
+    /// Fault for which rows are missing, to follow "is a data file, but".
+    pub fault: Option<String>,
 }
 
 impl Sample {
@@ -100,6 +108,9 @@ impl Sample {
             Err(_) => return Ok(None),
         };
         let Some(format) = format(path, by_name, &start.text) else { return Ok(None) };
+        if by_name != Some(format) && !is_plausible(&start.text, format, data) {
+            return Ok(None);
+        }
         let parsed = match format {
             Format::Csv | Format::Tsv => table(&start.text, format, data),
             Format::Jsonl | Format::Json => json(&start.text),
@@ -107,6 +118,14 @@ impl Sample {
             _ => None,
         };
         let Some(Parsed { columns, rows, mut fields }) = parsed else { return Ok(None) };
+        let fault = match format {
+            // The rest of the file is the last field of the first row.
+            Format::Csv | Format::Tsv if rows.kept.is_empty() && start.is_whole => {
+                let Dialect { delimiter, is_quoted } = dialect(&start.text, format, data);
+                is_quoted.then(|| unclosed_quote(&start.text, delimiter)).flatten()
+            }
+            _ => None,
+        };
         if by_name != Some(format) {
             fields.push(("data.format", Value::from(format.as_str())));
         }
@@ -123,6 +142,7 @@ impl Sample {
             file_bytes: fs::metadata(path)?.len(),
             is_whole: start.is_whole,
             is_compressed: is_compressed(path),
+            fault,
         }))
     }
 
@@ -143,7 +163,14 @@ impl Sample {
     /// Returns the index of a column.
     pub fn index_of(&self, column: &Column) -> Option<usize> {
         match column {
-            Column::Name(_) => self.columns.iter().position(|each| each == column),
+            Column::Name(name) => {
+                let name = spelled(name, false);
+                let is_named = |each: &Column| match each {
+                    Column::Name(each) => spelled(each, false) == name,
+                    Column::Number(_) => false,
+                };
+                self.columns.iter().position(is_named)
+            }
             Column::Number(number) => Some(number - 1).filter(|index| *index < self.columns.len()),
         }
     }
@@ -182,8 +209,7 @@ impl Start {
         };
         let mut survey = Survey::default();
         not_utf8.split_inclusive(|byte| *byte == b'\n').for_each(|line| survey.add(line));
-        let encoding = TextEncoding::named(&survey.encoding());
-        let encoding = encoding.filter(|_| data.encoding.is_auto() && survey.damage().is_none());
+        let encoding = survey.other_encoding().filter(|_| data.encoding.is_auto());
         let Some(encoding) = encoding else {
             let advice = conversion(Some(path), data.decoding());
             bail!("\"{}\" is not valid UTF-8; {advice}", path.display());
@@ -249,27 +275,49 @@ struct Parsed {
     fields: Vec<(&'static str, Value)>,
 }
 
-fn table(text: &str, format: Format, data: &DataConfig) -> Option<Parsed> {
+/// Returns true if a file whose name does not tell its format can be a table: a script has commas, too.
+fn is_plausible(text: &str, format: Format, data: &DataConfig) -> bool {
+    if !matches!(format, Format::Csv | Format::Tsv) {
+        return true;
+    }
+    let rows = rows(text.as_bytes(), dialect(text, format, data)).take(PLAUSIBLE_ROWS);
+    let rows: Vec<Vec<String>> = rows.map(|row| cells(&row)).collect();
+    // In a text, a space follows a comma.
+    let is_prose = |row: &&Vec<String>| row.iter().skip(1).any(|cell| cell.starts_with(' '));
+    let prose = rows.iter().filter(is_prose).count();
+    rows.len() > 1 && are_table(&rows) && 2 * prose < rows.len()
+}
+
+/// Character between the columns of a format, unless a file has another one.
+fn usual_delimiter(format: Format) -> u8 {
+    if format == Format::Tsv { b'\t' } else { b',' }
+}
+
+fn dialect(text: &str, format: Format, data: &DataConfig) -> Dialect {
     let is_quoted = match data.quoting {
         Quoting::Auto => format == Format::Csv,
         Quoting::Standard => true,
         Quoting::None => false,
     };
-    let usual = if format == Format::Tsv { b'\t' } else { b',' };
     let delimiter = match data.delimiter {
         Delimiter::Byte(byte) => byte,
-        Delimiter::Auto if format == Format::Tsv => usual,
+        Delimiter::Auto if format == Format::Tsv => usual_delimiter(format),
         Delimiter::Auto => delimiter_of(text.as_bytes(), is_quoted, are_table),
     };
-    let mut all = rows(text.as_bytes(), Dialect { delimiter, is_quoted }).peekable();
+    Dialect { delimiter, is_quoted }
+}
+
+fn table(text: &str, format: Format, data: &DataConfig) -> Option<Parsed> {
+    let dialect = dialect(text, format, data);
+    let mut all = rows(text.as_bytes(), dialect).peekable();
     let width = all.peek()?.len();
     let mut rows = Rows::default();
     for row in all.filter(|row| row.len() == width) {
         rows.add(|| Some(cells(&row)));
     }
     let mut fields = Vec::new();
-    if delimiter != usual {
-        fields.push(("data.delimiter", Value::from(Delimiter::spelling(delimiter))));
+    if dialect.delimiter != usual_delimiter(format) {
+        fields.push(("data.delimiter", Value::from(Delimiter::spelling(dialect.delimiter))));
     }
     let columns = match data.header && is_header(&rows.kept) {
         true => {
@@ -320,6 +368,11 @@ fn column_names(header: &[String]) -> Vec<Column> {
 
 type Object = serde_json::Map<String, Json>;
 
+/// Returns the value of a key; null if it is missing.
+fn value<'a>(object: &'a Object, key: &str) -> &'a Json {
+    object.get(key).unwrap_or(&Json::Null)
+}
+
 /// Returns the values of objects under the keys of the first.
 fn json(text: &str) -> Option<Parsed> {
     let (mut objects, mut count) = (Vec::new(), 0);
@@ -341,14 +394,25 @@ fn json(text: &str) -> Option<Parsed> {
             }
         }
     }
+    // A value can be missing from some rows.
     let is_scalar = |key: &&String| {
-        objects.iter().all(|object| {
-            matches!(object.get(*key), Some(Json::String(_) | Json::Number(_) | Json::Bool(_)))
-        })
+        objects.iter().all(|object| !matches!(value(object, key), Json::Array(_) | Json::Object(_)))
+            && objects.iter().any(|object| !value(object, key).is_null())
     };
-    let keys: Vec<String> = objects.first()?.keys().filter(is_scalar).cloned().collect();
-    let cell = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let row = |object: &Object| keys.iter().map(|key| cell(&object[key])).collect();
+    objects.first()?;
+    let mut keys: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
+    for key in objects.iter().flat_map(Object::keys) {
+        if seen.len() < KEYS && seen.insert(key) && is_scalar(&key) {
+            keys.push(key.clone());
+        }
+    }
+    let cell = |value: &Json| match value {
+        Json::Null => String::new(),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let row = |object: &Object| keys.iter().map(|key| cell(value(object, key))).collect();
     let rows = Rows { count, kept: objects.iter().map(row).collect() };
     let columns = keys.iter().cloned().map(Column::Name).collect();
     Some(Parsed { columns, rows, fields: Vec::new() })
@@ -376,6 +440,7 @@ fn parquet(path: &Path) -> anyhow::Result<Option<Sample>> {
         bytes,
         file_bytes: bytes,
         is_compressed: false,
+        fault: None,
     }))
 }
 

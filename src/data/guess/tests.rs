@@ -120,8 +120,12 @@ fn columns_that_are_not_clear_are_asked_for() {
     assert!(error.ends_with(expected), "{error}");
     let guess = with(Some("story"), Some("weather")).unwrap();
     assert!(guess.describe().ends_with("the text is in story, the label in weather (bad, fine)"));
-    // An unknown column is reported when the data is read.
-    assert!(with(Some("other"), Some("weather")).is_ok());
+    for (text, label) in [("story", "wether"), ("wether", "country")] {
+        let error = with(Some(text), Some(label)).unwrap_err();
+        let expected =
+            "it has no column wether, only title, story, country, weather; did you mean weather?";
+        assert!(error.ends_with(expected), "{error}");
+    }
     let alone = fields("one.csv", "x\n1\n2\n").unwrap_err();
     assert!(
         alone.ends_with("it has a single column, x, and not one for texts and one for labels"),
