@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
 
-use super::arguments::SetArgs;
+use super::arguments::{SetArgs, column};
 use super::hints::{program, relative};
+use super::starter;
 use crate::config::{Column, Config, ConfigError, Delimiter, Format};
 use crate::data::{DataFile, Recognizer, format_of};
-use crate::io::decoding::{Decoding, TextEncoding};
+use crate::io::input::{Decoding, TextEncoding, detect_encoding};
 use crate::io::spool::is_stdin;
 use crate::output::format::group_digits;
 use crate::output::shell::{quoted, quoted_path};
@@ -18,7 +19,7 @@ use crate::output::{message, note};
 use crate::prediction::text_columns::{NamedText, TextColumns};
 use crate::prediction::text_lines::TextLines;
 use crate::run::saved_model::SavedModel;
-use crate::tables::{self, TableBatch, TableFile, TableSchema};
+use crate::tables::{self, Detects, TableBatch, TableFile, TableSchema};
 
 /// Number of texts that are read at once.
 const TEXTS: usize = 1 << 10;
@@ -42,12 +43,13 @@ pub struct TextArgs {
     /// extension, or text
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, conflicts_with = "texts")]
     pub file_format: Option<FileFormat>,
-    /// Column of the texts in a table; by default the one of the training data. If the model has several
-    /// text columns, repeat it for each, in their order
+    /// Column of the texts in a table, by its name or its number from 1; by default the one of the training
+    /// data. If the model has several text columns, repeat it for each, in their order. A name that is a number
+    /// needs quotes: '"3"'
     #[arg(long = "text", value_name = "COLUMN", conflicts_with = "texts")]
     pub columns: Vec<String>,
-    /// Encoding of the file, such as cp1252 or utf-16; by default UTF-8, or the one that a byte order mark
-    /// names
+    /// Encoding of the file, such as cp1252 or utf-16; by default UTF-8, the one that a byte order mark
+    /// names, that of the training data, or the most likely one
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = encoding)]
     pub encoding: TextEncoding,
     #[command(flatten)]
@@ -101,6 +103,17 @@ impl TextArgs {
             return Ok(TextSource::Arguments(columns.from_arguments(self.texts, self.inputs)?));
         }
         let path = self.file.clone().unwrap_or_else(|| "-".into());
+        if path.is_dir() {
+            let directory = || {
+                let pattern = path.join("*.csv");
+                format!(
+                    "\"{}\" is a directory; name a file, or a pattern such as \"{}\"",
+                    path.display(),
+                    pattern.display()
+                )
+            };
+            bail!(starter::not_data(&path).unwrap_or_else(directory));
+        }
         let format = match self.file_format {
             Some(format) => format.table(),
             None => table_format(&path)?,
@@ -116,7 +129,16 @@ impl TextArgs {
             );
             bail!(ConfigError::new(message));
         }
-        let decoding = Decoding { encoding: self.encoding, setting: Some("pass --encoding ") };
+        let usual = model.config().data.encoding;
+        let encoding = match self.encoding {
+            encoding if encoding.is_auto() && path.is_file() => {
+                let detected = detect_encoding(&path, usual);
+                note_encoding(&path, detected, usual);
+                detected
+            }
+            encoding => encoding,
+        };
+        let decoding = Decoding { encoding, setting: Some("pass --encoding ") };
         let check = TextsCheck::new(&path, model);
         Ok(TextSource::Lines(Box::new(Lines { path, decoding, columns, check })))
     }
@@ -130,7 +152,12 @@ impl TextArgs {
         let mut config = model.config().clone();
         let is_set = |field: &str| self.set.overrides.iter().any(|set| set.field() == field);
         // Another file than the training data may have another encoding, and another usual delimiter.
-        if !self.encoding.is_auto() || !is_set("data.encoding") {
+        let detects = Detects {
+            encoding: self.encoding.is_auto() && !is_set("data.encoding"),
+            header: !is_set("data.header"),
+        };
+        let usual = config.data.encoding;
+        if !self.encoding.is_auto() {
             config.data.encoding = self.encoding;
         }
         let is_usual = |byte: u8| Delimiter::NAMED.iter().any(|(_, named)| *named == byte);
@@ -140,24 +167,26 @@ impl TextArgs {
             config.data.delimiter = Delimiter::Auto;
         }
         if !self.columns.is_empty() {
-            let has_names = config.data.header || !matches!(format, Format::Csv | Format::Tsv);
-            let column = |name: &String| match name.parse() {
-                Ok(number) if !has_names && number > 0 => Column::Number(number),
-                _ => Column::Name(name.clone()),
-            };
-            let columns: Vec<Column> = self.columns.iter().map(column).collect();
+            let columns: Vec<Column> = self.columns.iter().map(|name| column(name)).collect();
             let fitting = config.inputs.with_columns(&columns);
             config.inputs = fitting.ok_or_else(|| {
-                ConfigError::new(format!(
-                    "--text: the model has the text columns {}; name a column for each, all different, in \
-                     this order",
-                    TextColumns::of(model.config()).names().join(", ")
-                ))
+                let model = TextColumns::of(model.config());
+                ConfigError::new(match model.names() {
+                    [name] => format!("--text: the model has a single text column, {name}; name one column"),
+                    names => format!(
+                        "--text: the model has the text columns {}; name a column for each, all different, \
+                         in this order",
+                        names.join(", ")
+                    ),
+                })
             })?;
         }
-        let table = TableFile::open(path, format, config, model.labels());
+        let table = TableFile::open(path, format, config, model.labels(), detects);
         let table = table.and_then(|table| Ok((table.schema()?, table)));
         let (schema, table) = table.map_err(|error| self.explain(&error))?;
+        if detects.encoding {
+            note_encoding(path, table.encoding(), usual);
+        }
         if let Some((file, line, lines)) = &schema.long_row {
             let file = file.display();
             note(format!(
@@ -200,6 +229,18 @@ impl TextArgs {
                 "no text given; pass one or more texts after the checkpoint, --file, or lines on stdin"
             )),
         }
+    }
+}
+
+/// Notes the encoding of a file if it was detected and is not the usual one.
+fn note_encoding(path: &Path, detected: TextEncoding, usual: TextEncoding) {
+    if detected != usual {
+        let encoding = match detected.is_auto() {
+            true => "utf-8".to_owned(),
+            false => detected.to_string(),
+        };
+        let file = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
+        note(format!("{file} is read as {encoding}; --encoding NAME chooses another"));
     }
 }
 

@@ -174,7 +174,8 @@ pub fn conversion(path: Option<&Path>, decoding: Decoding) -> String {
     if !decoding.encoding.is_auto() {
         return "check the encoding that was given".to_owned();
     }
-    let survey = path.and_then(|path| survey(path).ok()).unwrap_or_default();
+    const MAX_BYTES: u64 = 1 << 30;
+    let survey = path.and_then(|path| survey(path, MAX_BYTES).ok()).unwrap_or_default();
     advice(&survey, path, decoding)
 }
 
@@ -199,12 +200,57 @@ pub fn advice(survey: &Survey, path: Option<&Path>, decoding: Decoding) -> Strin
     }
 }
 
-/// Surveys the lines of the file at `path`, of a large file those at its start.
-fn survey(path: &Path) -> anyhow::Result<Survey> {
-    const MAX_BYTES: u64 = 1 << 30;
-    let mut reader = open_limited(path, Limits::LINES, Decoding::AUTO)?.take(MAX_BYTES);
+/// Number of bytes at the start of a file from which its encoding is detected.
+const DETECTION_BYTES: u64 = 64 << 20;
+
+/// Detects the encoding of the file at `path`, which is to be read together with files in the encoding `usual`:
+/// UTF-8 if its start is that, up to damaged bytes, otherwise the usual one or, if that is auto, the one that it most likely has. A
+/// file that cannot be read has the usual one.
+pub fn detect_encoding(path: &Path, usual: TextEncoding) -> TextEncoding {
+    match start_of(path) {
+        Ok(Start::Ascii) | Err(_) => return usual,
+        Ok(Start::Utf8) => return TextEncoding::AUTO,
+        Ok(Start::Other) => {}
+    }
+    match survey(path, DETECTION_BYTES) {
+        Ok(survey) if survey.damage().is_some() => TextEncoding::AUTO,
+        Ok(survey) if usual.is_auto() => survey.other_encoding().unwrap_or(usual),
+        _ => usual,
+    }
+}
+
+/// Characters at the start of a file.
+enum Start {
+    Ascii,
+    Utf8,
+    Other,
+}
+
+/// Reads the start of the file at `path`. Unlike a survey, this takes hardly any time.
+fn start_of(path: &Path) -> anyhow::Result<Start> {
+    let mut reader = open_limited(path, Limits::LINES, Decoding::AUTO)?.take(DETECTION_BYTES);
+    let (mut is_ascii, mut line) = (true, Vec::new());
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        is_ascii &= line.is_ascii();
+        if !is_ascii && std::str::from_utf8(&line).is_err() {
+            // The last line may end within a character.
+            let is_cut = reader.limit() == 0 && !line.ends_with(b"\n");
+            return Ok(if is_cut { Start::Utf8 } else { Start::Other });
+        }
+        line.clear();
+    }
+    Ok(if is_ascii { Start::Ascii } else { Start::Utf8 })
+}
+
+/// Surveys the lines at the start of the file at `path`.
+fn survey(path: &Path, max_bytes: u64) -> anyhow::Result<Survey> {
+    let mut reader = open_limited(path, Limits::LINES, Decoding::AUTO)?.take(max_bytes);
     let (mut survey, mut line) = (Survey::default(), Vec::new());
     while reader.read_until(b'\n', &mut line)? > 0 {
+        if reader.limit() == 0 && !line.ends_with(b"\n") {
+            // It may end within a character.
+            break;
+        }
         survey.add(&line);
         line.clear();
     }

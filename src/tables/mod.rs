@@ -17,5 +17,5 @@ mod writer;
 pub use batch::TableBatch;
 pub use column::{Kind, TableColumn, Values};
 pub use schema::TableSchema;
-pub use table_file::{TableFile, format_of_table};
+pub use table_file::{Detects, TableFile, format_of_table};
 pub use writer::{TableFormat, TableWriter, TextTable, unique_names};

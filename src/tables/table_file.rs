@@ -8,7 +8,9 @@ use super::column::{Kind, TableColumn};
 use super::parquet_reader;
 use super::schema::TableSchema;
 use crate::config::{BrokenLines, Config, Format};
+use crate::data::guess::check_header;
 use crate::data::{Cell, Record, expand_pattern, format_of, limits, read_records};
+use crate::io::input::{TextEncoding, detect_encoding};
 use crate::io::spool::Spooled;
 
 /// Size in bytes above which rows are passed on, although more would fit in a batch.
@@ -30,6 +32,15 @@ pub fn format_of_table(path: &Path) -> anyhow::Result<Option<Format>> {
     }
 }
 
+/// Properties of a table that are detected, because no setting is meant for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Detects {
+    /// The encoding; that of the model's data is the usual one.
+    pub encoding: bool,
+    /// The header.
+    pub header: bool,
+}
+
 /// A table, or several that match a pattern.
 pub struct TableFile {
     path: PathBuf,
@@ -45,12 +56,13 @@ impl TableFile {
     /// labels. `-` stands for stdin.
     ///
     /// # Errors
-    /// Returns an error if a stream cannot be copied.
+    /// Returns an error if a stream cannot be copied, or if the table has a header unlike the data of the model.
     pub fn open(
         path: &Path,
         format: Format,
         mut config: Config,
         known: &[String],
+        detects: Detects,
     ) -> anyhow::Result<Self> {
         let data = &mut config.data;
         data.format = format;
@@ -59,7 +71,24 @@ impl TableFile {
         data.broken_lines = BrokenLines::Error;
         let copy = Spooled::of(path, limits(data))?;
         let path = copy.as_ref().map_or(path, Spooled::path).to_owned();
+        let files = expand_pattern(&path, format)?;
+        if detects.encoding
+            && format != Format::Parquet
+            && let Some(first) = files.first()
+        {
+            config.data.encoding = detect_encoding(first, config.data.encoding);
+        }
+        if detects.header {
+            for file in &files {
+                check_header(file, format, &config, known)?;
+            }
+        }
         Ok(Self { path, config, known: known.to_vec(), _copy: copy })
+    }
+
+    /// Encoding of the table, which is that of the first file of a pattern.
+    pub fn encoding(&self) -> TextEncoding {
+        self.config.data.encoding
     }
 
     /// Reads the whole table once, except a Parquet file. Returns its columns: those of JSON objects are all

@@ -368,7 +368,7 @@ fn tables_of_excel_are_read_by_every_command() {
     // Another file is recognized anew.
     dir.lstmtext("evaluate run --data utf8.csv").assert().success();
     let data = "evaluate run --data test.csv";
-    assert_fails(dir.lstmtext(data), 1, &["set data.encoding: windows-1252"]);
+    dir.lstmtext(data).assert().success();
     dir.lstmtext(&format!("{data} --set data.encoding=cp1252")).assert().success();
     dir.train("--resume run --set train.epochs=4");
     let cached = "train c.yaml --set data.cache=always --out";

@@ -1,6 +1,10 @@
 //! Tables: data in JSON arrays and several files, predictions and vectors in tables.
 
-use crate::common::{TestDir, assert_fails, csv, examples, floats, stderr, stdout, stdout_json};
+use assert_cmd::assert::Assert;
+
+use crate::common::{
+    TestDir, assert_fails, csv, examples, floats, stderr, stdout, stdout_json, stdout_json_lines,
+};
 
 #[test]
 fn json_arrays_and_several_files_equal_a_single_file() {
@@ -135,7 +139,7 @@ fn the_column_of_the_texts_can_have_another_name() {
     assert_fails(
         dir.lstmtext(two),
         2,
-        &["--text: the model has the text columns text; name a column"],
+        &["--text: the model has a single text column, text; name one column"],
     );
     let lines = "predict run --file r.txt --text review";
     assert_fails(
@@ -151,7 +155,8 @@ fn a_broken_row_is_located_and_nothing_is_written() {
         .file("p.csv", "old")
         .file("wide.csv", "id,text\n1,pos1\n2,neg1,x\n3,pos1\n")
         .file("open.csv", "id,text\n1,pos1\n2,\"neg1\n")
-        .file("latin.csv", b"id,text\n1,pos1\n2,caf\xE9\n")
+        .file("damaged.csv", b"id,text\n1,caf\xC3\xA9\n2,caf\xE9\n")
+        .file("later.csv", "text,id\n\"two\nlines\",\"1\nneg1,2\npos1,3\n")
         .file("none.jsonl", "{\"text\": \"pos1\"}\n{\"body\": \"x\"}\n")
         .file("null.jsonl", "{\"text\": \"pos1\"}\n{\"text\": null}\n")
         .file("cut.json", "[{\"text\": \"pos1\"},\n{\"text\": \"neg1\"")
@@ -162,9 +167,11 @@ fn a_broken_row_is_located_and_nothing_is_written() {
         ("wide.csv", "wide.csv:3: expected 2 columns as in the header, found 3\n"),
         ("open.csv", "open.csv:3: unclosed quote"),
         (
-            "latin.csv",
-            "latin.csv:3: column 2 is not valid UTF-8; it is most likely WINDOWS-1252: pass --encoding windows-1252\n",
+            "later.csv",
+            "later.csv:3: unclosed quote: it opens here in column 2 of the row that begins in line 2, nothing \
+             closes it, and the 2 lines after it would belong to this field",
         ),
+        ("damaged.csv", "byte 6 of line 3 is 0xE9, but the text is otherwise UTF-8"),
         ("none.jsonl", "none.jsonl:2: expected a key \"text\", found body; pass --text COLUMN"),
         ("null.jsonl", "null.jsonl:2: \"text\" must be a string"),
         ("cut.json", "cut.json: the array does not end after row 1"),
@@ -313,4 +320,151 @@ fn vectors_are_the_pooled_states() {
     assert_fails(dir.lstmtext("embed linear pos1 --to v.npy"), 1, &["the model has no LSTM"]);
     dir.lstmtext("ensemble run both --to two").assert().success();
     assert_fails(dir.lstmtext("embed two pos1 --to v.npy"), 1, &["\"two\" is an ensemble"]);
+}
+
+#[test]
+fn tables_in_another_encoding_need_no_option() {
+    let text = "id,text\n1,très pos1\n2,déçu neg1\n";
+    let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    let labels = "text,label\ntrès pos1,pos\ndéçu neg1,neg\n";
+    let dir = TestDir::with_run()
+        .file("utf8.csv", text)
+        .file("latin.csv", &latin)
+        .file("latin.txt", &latin[8..])
+        .file("labels.csv", labels)
+        .file("latin_labels.csv", labels.chars().map(|c| c as u8).collect::<Vec<u8>>());
+    let note = "latin.csv is read as windows-1252; --encoding NAME chooses another";
+    for line in ["predict run --format csv", "explain run --json", "states run --json"] {
+        let read = |file: &str| {
+            let done = dir.lstmtext(&format!("{line} --file {file}")).assert().success();
+            (stdout(&done), stderr(&done))
+        };
+        let (latin, told) = read("latin.csv");
+        assert_eq!(latin, read("utf8.csv").0, "{line}");
+        assert!(told.contains(note), "{told}");
+        assert!(!read("latin.csv --encoding latin-1").1.contains("is read as"), "{line}");
+    }
+    let lines = dir.lstmtext("predict run --file latin.txt --format tsv").assert().success();
+    assert!(stdout(&lines).contains("très pos1"), "{}", stdout(&lines));
+    assert!(stderr(&lines).contains("latin.txt is read as windows-1252"), "{}", stderr(&lines));
+    let evaluate = |file: &str| dir.lstmtext(&format!("evaluate run --data {file} --json"));
+    let done = evaluate("latin_labels.csv").assert().success();
+    assert!(stderr(&done).contains("is read as windows-1252"), "{}", stderr(&done));
+    let fingerprint = |done: &Assert| stdout_json(done)["data"].clone();
+    assert_eq!(fingerprint(&done), fingerprint(&evaluate("labels.csv").assert().success()));
+    // A model whose training data has another encoding reads files in both.
+    let mut latin_train: Vec<u8> = b"text,label\n".to_vec();
+    for row in 0..40 {
+        let (text, label) = [("tr\u{e8}s pos1", "pos"), ("d\u{e9}\u{e7}u neg1", "neg")][row % 2];
+        latin_train.extend(format!("{text} {row},{label}\n").chars().map(|c| c as u8));
+    }
+    let dir = dir.file("train.csv", latin_train);
+    dir.train("train.csv --set train.epochs=1 --out latin");
+    assert!(dir.read("latin/config.yaml").contains("encoding: windows-1252"));
+    let predict = |file: &str| {
+        let command = dir.lstmtext(&format!("predict latin --file {file} --format csv"));
+        let done = { command }.assert().success();
+        (stdout(&done), stderr(&done))
+    };
+    let (latin, told) = predict("latin.csv");
+    assert!(!told.contains("is read as"), "{told}");
+    let (utf8, told) = predict("utf8.csv");
+    assert!(told.contains("utf8.csv is read as utf-8"), "{told}");
+    assert_eq!(latin, utf8);
+}
+
+#[test]
+fn a_header_is_neither_classified_nor_missed() {
+    let rows: String = (0..40)
+        .map(|row| {
+            let (text, label) = [("fine pos1", "pos"), ("poor neg1", "neg")][row % 2];
+            format!("{text} {row},{label}\n")
+        })
+        .collect();
+    let dir = TestDir::new()
+        .file("bare.csv", &rows)
+        .file("named.csv", format!("avis,note\n{rows}"))
+        .file("texts.csv", "text\nfine pos1\npoor neg1\n")
+        .file("bare_texts.csv", "fine pos1\npoor neg1\n");
+    dir.train("bare.csv --set train.epochs=1 --out bare");
+    dir.train("named.csv --set train.epochs=1 --out named");
+    let count = |line: &str| {
+        let done = dir.lstmtext(&format!("predict {line} --format jsonl")).assert().success();
+        stdout(&done).lines().count()
+    };
+    let header = "seems to name the columns, but the training data has no header";
+    for command in ["predict bare --file", "explain bare --file", "evaluate bare --data"] {
+        let line = format!("{command} named.csv");
+        assert_fails(dir.lstmtext(&line), 1, &["named.csv:1: the first row", header]);
+    }
+    assert_fails(dir.lstmtext("predict bare --file texts.csv"), 1, &[header]);
+    assert_eq!(count("bare --file named.csv --set data.header=true"), 40);
+    assert_eq!(count("bare --file named.csv --set data.header=false"), 41);
+    assert_eq!(count("bare --file bare.csv"), 40);
+    assert_eq!(count("bare --file bare_texts.csv"), 2);
+    dir.lstmtext("evaluate bare --data named.csv --set data.header=true").assert().success();
+    let bare = "--set data.header=false --set data.text_column=1 --set data.label_column=2";
+    for command in
+        ["predict named --file", "predict named --text 1 --file", "evaluate named --data"]
+    {
+        let line = format!("{command} bare.csv");
+        let parts = ["bare.csv:1: the first row, \"fine pos1 0, pos\"", bare];
+        assert_fails(dir.lstmtext(&line), 1, &parts);
+    }
+    assert_eq!(count(&format!("named --file bare.csv {bare}")), 40);
+    dir.lstmtext(&format!("evaluate named --data bare.csv {bare}")).assert().success();
+}
+
+#[test]
+fn misspelt_columns_are_answered_with_the_ones_of_the_file() {
+    let rows = "id,review,label\n1,n1 pos1,pos\n2,n2 neg1,neg\n3,n3 neg1,neg\n4,n4 pos1,pos\n";
+    let dir = TestDir::with_run()
+        .file("r.csv", rows)
+        .file("r.jsonl", "{\"id\": 1, \"review\": \"pos1\", \"label\": \"pos\"}\n")
+        .file("c.yaml", "data: {train: r.csv, text_column: revew}\n");
+    let csv =
+        ["r.csv:1: ", "expected a column \"revew\", found id, review, label; did you mean review?"];
+    let json =
+        ["r.jsonl:1: expected a key \"revew\", found id, review, label; did you mean review?"];
+    for command in ["predict run", "explain run", "states run", "embed run --to x.npy"] {
+        let line = |file: &str| format!("{command} --text revew --file {file}");
+        assert_fails(dir.lstmtext(&line("r.csv")), 1, &csv);
+        assert_fails(dir.lstmtext(&line("r.jsonl")), 1, &json);
+    }
+    for (line, columns) in [
+        ("train r.csv --text revew", "id, review, label"),
+        ("folds r.jsonl --text revew", "id, label, review"),
+    ] {
+        let answer = format!("it has no column revew, only {columns}; did you mean review?");
+        assert_fails(dir.lstmtext(line), 2, &[&answer]);
+    }
+    for line in ["train c.yaml", "data check c.yaml"] {
+        assert_fails(dir.lstmtext(line), 1, &csv);
+    }
+    let label =
+        "evaluate run --set data.text_column=review --set data.label_column=lable --data r.csv";
+    assert_fails(
+        dir.lstmtext(label),
+        1,
+        &["data.label_column: expected a column \"lable\"", "did you mean label?"],
+    );
+    // A number is a number for every command, and in quotes a name.
+    let dir = dir.file("n.csv", "2,text,label\nneg1,pos1,neg\npos1,neg1,pos\n");
+    let predict = |column: &str| {
+        let mut command = dir.lstmtext("predict run --file n.csv --format jsonl --text");
+        command.arg(column);
+        command
+    };
+    let ambiguous =
+        "column number 2 has another name, \"text\", and column number 1 is named \"2\"";
+    assert_fails(predict("2"), 1, &[ambiguous]);
+    assert_fails(dir.lstmtext("train small.yaml --set data.train=n.csv --text 2"), 1, &[ambiguous]);
+    let labels = |column: &str| {
+        let done = predict(column).assert().success();
+        let labels = stdout_json_lines(&done).into_iter().map(|row| row["predicted_label"].clone());
+        labels.collect::<Vec<_>>()
+    };
+    assert_eq!(labels("\"2\""), ["neg", "pos"]);
+    assert_eq!(labels("1"), ["neg", "pos"]);
+    assert_eq!(labels("text"), ["pos", "neg"]);
 }

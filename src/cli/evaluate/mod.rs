@@ -10,12 +10,13 @@ use super::arguments::{ComputeArgs, ModelArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::missing_data;
 use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
-use super::{output_file, provenance};
+use super::{output_file, provenance, starter};
 use crate::backend::Backends;
 use crate::config::{Config, ConfigError, DataConfig, Delimiter, Format, Override};
+use crate::data::guess::check_header;
 use crate::data::{self, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
-use crate::io::decoding::TextEncoding;
+use crate::io::input::{TextEncoding, detect_encoding};
 use crate::io::spool::Spooled;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
@@ -94,11 +95,10 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     if let (Some(path), Some(other)) = (&args.compare, &other) {
         note_weights(path, &other.saved);
     }
-    let data = &mut first.saved.members[0].resolved.config.data;
-    if args.data.is_some() {
-        detect_again(data, &args.set.overrides);
-    }
-    let copy = args.data.as_deref().map(|path| spool(path, data)).transpose()?.flatten();
+    let copy = match &args.data {
+        Some(path) => open_data(path, &mut first.saved, &args.set.overrides)?,
+        None => None,
+    };
     let first = &first;
     let (config, labels) = (first.saved.config(), first.saved.labels());
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
@@ -206,15 +206,49 @@ fn compare_with(
 }
 
 /// Detects the delimiter and the encoding of a file, unless `overrides` set them: those in the configuration
-/// are for the files of the run.
-fn detect_again(data: &mut DataConfig, overrides: &[Override]) {
+/// are for the files of the run. Checks that it has a header like those. Copies a stream.
+fn open_data(
+    path: &Path,
+    model: &mut SavedModel,
+    overrides: &[Override],
+) -> anyhow::Result<Option<Spooled>> {
+    if let Some(explanation) = starter::not_data(path) {
+        bail!(ConfigError::new(format!("--data: {explanation}")));
+    }
     let is_set = |field: &str| overrides.iter().any(|set| set.field() == field);
+    let labels = model.labels().to_vec();
+    let config = &mut model.members[0].resolved.config;
+    let data = &mut config.data;
     if !is_set("data.delimiter") {
         data.delimiter = Delimiter::Auto;
     }
+    let copy = spool(path, data)?;
+    let files = data::expand_pattern(copy.as_ref().map_or(path, Spooled::path), data.format)?;
+    let Some(first) = files.first() else { return Ok(copy) };
+    let format = match data.format {
+        Format::Auto => data::format_of(first).unwrap_or(Format::Auto),
+        format => format,
+    };
     if !is_set("data.encoding") {
-        data.encoding = TextEncoding::AUTO;
+        let usual = data.encoding;
+        data.encoding = match format {
+            Format::Folder | Format::Parquet => TextEncoding::AUTO,
+            _ => detect_encoding(first, usual),
+        };
+        if data.encoding != usual && !data.encoding.is_auto() {
+            note(format!(
+                "{} is read as {}; --set data.encoding=NAME chooses another",
+                first.display(),
+                data.encoding
+            ));
+        }
     }
+    if !is_set("data.header") {
+        for file in &files {
+            check_header(file, format, config, &labels)?;
+        }
+    }
+    Ok(copy)
 }
 
 /// Copies a stream with examples, and sets its format. Without an extension of its own, it has the format

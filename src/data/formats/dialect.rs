@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::lines::open_data;
 use super::table::{Layout, header_names};
-use crate::config::{DataConfig, Delimiter, Format, Inputs, Quoting};
+use crate::config::{Config, DataConfig, Delimiter, Format, Inputs, Quoting};
 use crate::io::input::unreadable;
 
 /// Number of bytes at the start of a file from which its delimiter is detected.
@@ -52,6 +52,23 @@ impl Dialect {
         };
         Ok(Self { delimiter, is_quoted })
     }
+}
+
+/// Returns the rows at the start of a table of format csv or tsv that have as many columns as the first.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub fn first_rows(
+    path: &Path,
+    format: Format,
+    config: &Config,
+) -> anyhow::Result<Vec<Vec<String>>> {
+    let dialect = Dialect::of(path, format, &config.data, &config.inputs, false)?;
+    let sample = sample(path, &config.data)?;
+    let mut rows: Vec<Vec<String>> = rows(&sample, dialect).map(|row| fields(&row)).collect();
+    let width = rows.first().map_or(0, Vec::len);
+    rows.retain(|row| row.len() == width);
+    Ok(rows)
 }
 
 /// Returns the complete lines at the start of a file.

@@ -20,7 +20,7 @@ mod sink;
 mod table;
 
 pub use csv::unclosed_quote;
-pub use dialect::{Dialect, delimiter_of, fields, rows};
+pub use dialect::{Dialect, delimiter_of, fields, first_rows, rows};
 pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;

@@ -3,6 +3,7 @@
 
 mod columns;
 mod files;
+mod header;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::output::format::join_names;
 pub use columns::Known;
 use columns::{GuessedColumns, choose};
 use files::{DataFiles, data_files};
+pub use header::check_header;
 use sample::{Count, Sample};
 
 /// Number of examples up to which small batches are better: on subsets of 200 and 1,000 examples of five
