@@ -80,6 +80,9 @@ enum FirstRow {
 /// all of them; a text column has a usual name or a long text.
 fn first_row(rows: &[Vec<String>], texts: &[&Column], known: &HashSet<String>) -> FirstRow {
     let [first, others @ ..] = rows else { return FirstRow::Unclear };
+    if others.is_empty() {
+        return FirstRow::Unclear;
+    }
     let cell = |row: &'_ Vec<String>, column: usize| row[column].trim().to_owned();
     if let Some(column) = label_column(rows, known) {
         return match known.contains(&appearance(&cell(first, column))) {
