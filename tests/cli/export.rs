@@ -201,7 +201,7 @@ fn an_exported_directory_has_weights_and_a_description() {
     let expected = json!({
         "name": "question", "prefix": "question.", "columns": ["label"],
         "tokenizer": {
-            "kind": "whitespace", "lowercase": true, "strip_tags": true, "version": 2,
+            "kind": "whitespace", "lowercase": true, "strip_tags": true, "version": 3,
         },
         "start_token": false, "max_length": 5, "ngrams": null, "truncate": "middle", "pad": "front",
         "ids": {"pad": 0, "start": 1, "oov": 2}, "embedding": {"size": 4},
