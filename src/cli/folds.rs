@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
@@ -60,7 +61,12 @@ pub struct FoldsArgs {
     repeats: NonZeroUsize,
     /// Write the examples whose label is probably wrong, the most suspicious first, to a .csv, .tsv or .jsonl
     /// file (confident learning, Northcutt et al. 2021)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "index"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["list", "index"],
+        value_parser = PathBufValueParser::new().try_map(RecordsFile::new)
+    )]
     issues: Option<RecordsFile>,
     #[command(flatten)]
     runs: RunsArgs,
@@ -159,7 +165,7 @@ impl FoldsArgs {
         }
         let scores = Scores::of(&folds);
         let predictions = directory.path().join("predictions.csv");
-        let file = RecordsFile::from_str(&predictions.to_string_lossy())
+        let file = RecordsFile::new(predictions.clone())
             .map_err(|message| ConfigError::new(format!("{}: {message}", predictions.display())))?;
         let out_of_fold = OutOfFold::of(&folds);
         write_predictions(&file, &folds)?;

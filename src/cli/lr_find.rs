@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
@@ -54,7 +55,12 @@ pub struct LrFindArgs {
     #[arg(long, value_name = "N", default_value = "100", value_parser = positive_integer)]
     steps: NonZeroUsize,
     /// Picture of the loss: an .svg or .png file
-    #[arg(long, value_name = "FILE", default_value = "lr-find.svg", value_parser = picture)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "lr-find.svg",
+        value_parser = PathBufValueParser::new().try_map(picture)
+    )]
     to: PathBuf,
     /// Theme of the picture
     #[arg(long, value_name = "THEME", default_value = "auto")]
@@ -73,9 +79,9 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number > 0".to_owned())
 }
 
-fn picture(text: &str) -> Result<PathBuf, String> {
-    match Path::new(text).extension().and_then(|extension| extension.to_str()) {
-        Some("svg" | "png") => Ok(text.into()),
+fn picture(path: PathBuf) -> Result<PathBuf, String> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg" | "png") => Ok(path),
         _ => Err("the file name must end in .svg or .png".to_owned()),
     }
 }

@@ -1,7 +1,6 @@
 //! Rows of TSV, CSV and JSON lines files.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context;
 use serde_json::{Map, Value};
@@ -40,11 +39,12 @@ enum Format {
     JsonLines,
 }
 
-impl FromStr for RecordsFile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = PathBuf::from(text);
+impl RecordsFile {
+    /// Creates the file with this name, which need not be UTF-8. Nothing is written.
+    ///
+    /// # Errors
+    /// Returns a message if the extension is that of no format.
+    pub fn new(path: PathBuf) -> Result<Self, String> {
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => Format::Csv,
             Some("tsv") => Format::Tsv,
@@ -53,9 +53,7 @@ impl FromStr for RecordsFile {
         };
         Ok(Self { path, format })
     }
-}
 
-impl RecordsFile {
     /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,5 +1,8 @@
 //! Texts in different but equivalent spellings.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use unicode_normalization::UnicodeNormalization;
 
 use crate::common::{TestDir, stderr, stdout, stdout_json};
@@ -55,4 +58,27 @@ fn equivalent_spellings_are_read_alike_by_every_command() {
     let coverage = format!("{:.2} % of the words", 300.0 / words as f64);
     let notes = stderr(&done);
     assert!(notes.contains(&coverage), "{notes}");
+}
+
+#[test]
+fn outputs_can_have_names_that_are_not_utf_8() {
+    let dir = TestDir::with_run();
+    for (line, option, extension) in [
+        ("predict run --file test.csv", "--to", "csv"),
+        ("evaluate run", "--errors", "tsv"),
+        ("explain run pos1", "--html", "html"),
+        ("lr-find small.yaml --steps 20", "--to", "svg"),
+        ("folds small.yaml --k 2 --set train.epochs=1", "--issues", "csv"),
+        ("folds small.yaml --k 2 --set train.epochs=1", "--out", "folds"),
+        ("train small.yaml --set train.epochs=1", "--out", "run"),
+    ] {
+        let name = OsString::from_vec([b"a\xFF.", extension.as_bytes()].concat());
+        dir.lstmtext(line).arg(option).arg(&name).assert().success();
+        let path = dir.path("").join(&name);
+        assert!(path.exists(), "{line}");
+        assert!(option != "--out" || path.join("scores.json").exists() || extension == "run");
+    }
+    let broken = dir.names("").into_iter().filter(|name| name.contains('\u{FFFD}')).count();
+    // `names` replaces what is not UTF-8: no other file has a replacement character.
+    assert_eq!(broken, 6);
 }

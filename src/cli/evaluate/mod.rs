@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde::Serialize;
 
 use super::arguments::{ComputeArgs, ModelArgs, SetArgs};
@@ -59,7 +60,11 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "CHECKPOINT")]
     compare: Option<PathBuf>,
     /// Write misclassified examples, the most confident first, to a .csv, .tsv or .jsonl file
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = PathBufValueParser::new().try_map(RecordsFile::new)
+    )]
     errors: Option<RecordsFile>,
     /// Print JSON
     #[arg(long)]

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::arguments::thread_count;
@@ -59,7 +59,11 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LABEL")]
     class: Option<String>,
     /// Write an HTML page with the explanations
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = PathBufValueParser::new().try_map(HtmlFile::new)
+    )]
     html: Option<HtmlFile>,
     /// Print JSON
     #[arg(long)]
@@ -76,11 +80,8 @@ pub struct ExplainArgs {
 #[derive(Clone, Debug)]
 struct HtmlFile(PathBuf);
 
-impl FromStr for HtmlFile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = PathBuf::from(text);
+impl HtmlFile {
+    fn new(path: PathBuf) -> Result<Self, String> {
         match path.extension().is_some_and(|extension| extension == "html" || extension == "htm") {
             true => Ok(Self(path)),
             false => Err("the file name must end in .html".to_owned()),
