@@ -4,30 +4,33 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyhow::{bail, ensure};
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
-use super::arguments::ComputeArgs;
 use super::evaluate::mistakes::with_text_columns;
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative};
 use super::many_runs::{self, RunsArgs, Trained};
-use super::open_model::ReadExamples;
+use super::open_model::{OpenModel, ReadExamples};
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
 use crate::config::{Config, ConfigError, Document, Override, Sweep, positive_integer};
-use crate::data::{self, Examples, SplitName, Targets};
+use crate::data::{DataSplits, Examples, FileExamples, SplitFingerprints, SplitName, Targets};
 use crate::evaluation::{Evaluation, Predictions, label_issues};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
-use crate::output::format::{group_digits, pluralize};
+use crate::output::format::{group_digits, join_names, pluralize};
 use crate::output::shell::quoted_path;
 use crate::output::table::{Align, Table};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
-use crate::run::saved_model::write_folds;
+use crate::run::checkpoint;
+use crate::run::directory::RunDirectory;
+use crate::run::saved_model::{fold_paths, is_folds, write_folds};
 use crate::sweep::{MeanAndDeviation, SweepDirectory, SweepRun};
+use crate::system::threads;
 use crate::tables::records::RecordsFile;
 
 const EXAMPLES: &str = "\
@@ -47,16 +50,22 @@ with --data use the directory as an ensemble of all fold models.
 The same command continues a cross-validation that was stopped; several processes can share the \
 directory, as for sweep.";
 
+/// Maximum number of models of all cross-validations together.
+const MAX_MODELS: u64 = 10_000;
+
+/// Field that differs between repeated cross-validations.
+const SEED: &str = "data.split.seed";
+
 /// Cross-validate a configuration, and find examples with a wrong label
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FoldsArgs {
     /// Configuration file (YAML), or data, for which the configuration is guessed
     config: PathBuf,
-    /// Number of folds
-    #[arg(long, value_name = "K", default_value = "5", value_parser = fold_count)]
-    k: NonZeroUsize,
-    /// Number of cross-validations, each with other folds (data.split.seed)
+    /// Number of folds; by default data.split.folds, or 5
+    #[arg(long, value_name = "K", value_parser = fold_count)]
+    k: Option<NonZeroUsize>,
+    /// Number of cross-validations, each with other folds: data.split.seed is one greater in each
     #[arg(long, value_name = "R", default_value = "1", value_parser = positive_integer)]
     repeats: NonZeroUsize,
     /// Write the examples whose label is probably wrong, the most suspicious first, to a .csv, .tsv or .jsonl
@@ -93,6 +102,13 @@ pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         return many_runs::list(&directory, runs.json);
     }
     let run = runs.index.map(|index| many_runs::run_at(&directory, index)).transpose()?;
+    directory.check_all()?;
+    check_other_folds(&directory)?;
+    if run.is_none() && !directory.unfinished().is_empty() {
+        // The data is dropped before the training, which reads it itself.
+        threads::set_count(runs.compute.threads)?;
+        FoldData::read(&directory)?.check(&directory)?;
+    }
     directory.create()?;
     let names = directory.runs.iter().map(|run| run.name.clone());
     write_folds(directory.path(), names.collect())?;
@@ -113,10 +129,55 @@ pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     args.report(&directory, backends)
 }
 
+/// Checks that the directory has no trained folds of another cross-validation, which would no longer belong to
+/// one.
+fn check_other_folds(directory: &SweepDirectory) -> anyhow::Result<()> {
+    if !is_folds(directory.path()) {
+        return Ok(());
+    }
+    // A damaged list is replaced.
+    let listed = fold_paths(directory.path()).unwrap_or_default();
+    let is_other = |path: &PathBuf| {
+        let is_this = |run: &SweepRun| run.directory.path() == path;
+        !directory.runs.iter().any(is_this) && !RunDirectory::open(path).is_without_checkpoint()
+    };
+    let others = listed.iter().filter(|path| is_other(path));
+    let others = others.map(|path| path.file_name().unwrap_or_default().display().to_string());
+    let others: Vec<String> = others.collect();
+    ensure!(
+        others.is_empty(),
+        "\"{}\" has a cross-validation with other folds, {}; choose another --out, or delete this directory",
+        directory.path().display(),
+        join_names(&others)
+    );
+    Ok(())
+}
+
+/// Fields that the command sets, with the reason why --set cannot.
+const OWN_FIELDS: [(&str, &str); 4] = [
+    ("data.split.fold", "each fold is tested in turn; remove it"),
+    ("data.split.folds", "set the number of folds with --k"),
+    (
+        "data.split",
+        "the command sets some of its fields; set the others one by one, as in \
+                    --set data.split.validation=0.2",
+    ),
+    (
+        "data",
+        "the command sets some of its fields; set the others one by one, as in \
+              --set data.train=reviews.csv",
+    ),
+];
+
 impl FoldsArgs {
     /// Returns the sweep over the folds, and over the seeds of repeated cross-validations.
     fn sweep(&self) -> anyhow::Result<Sweep> {
         let given = &self.runs.overrides();
+        for (field, reason) in OWN_FIELDS {
+            if given.iter().any(|set| set.field() == field) {
+                return Err(ConfigError::new(format!("--set {field}: {reason}")).into());
+            }
+        }
         let (sweep, has_test) =
             starter::load_with(&self.config, given, |document| self.sweep_of(document, given))?;
         if has_test {
@@ -139,30 +200,54 @@ impl FoldsArgs {
                            --set 'sweep={}'";
             return Err(ConfigError::new(message));
         }
+        let data = &base.data;
+        let has_test = data.test.is_some() || data.split.test.of(usize::MAX) > 0;
+        let count = self.k.map(NonZeroUsize::get).or(data.split.folds).unwrap_or(5) as u64;
         let mut axes = Mapping::new();
-        if self.repeats.get() > 1 {
-            let seeds = (0..self.repeats.get() as u64).map(|repeat| base.data.split.seed + repeat);
-            axes.insert("data.split.seed".into(), seeds.map(Value::from).collect());
+        let (seed, repeats) = (data.split.seed, self.repeats.get() as u64);
+        let is_repeated = repeats > 1;
+        if count.checked_mul(repeats).is_none_or(|models| models > MAX_MODELS) {
+            let message = format!(
+                "{count} folds in each of {repeats} repeats are too many; the maximum is {MAX_MODELS} models"
+            );
+            return Err(ConfigError::new(message));
         }
-        let folds = (1..=self.k.get() as u64).map(Value::from);
+        if is_repeated {
+            let Some(last) = seed.checked_add(repeats - 1) else {
+                let message = format!("--repeats {repeats}: data.split.seed, {seed}, is too large");
+                return Err(ConfigError::new(message));
+            };
+            axes.insert(SEED.into(), (seed..=last).map(Value::from).collect());
+        }
+        let folds = (1..=count).map(Value::from);
         axes.insert("data.split.fold".into(), folds.collect());
         let set = |field: &str, value: Value| Override::new(field, value);
         let fixed = [
             set("data.test", Value::Null),
             set("data.split.test", 0.into()),
-            set("data.split.folds", (self.k.get() as u64).into()),
+            set("data.split.folds", count.into()),
             set("sweep", Value::Mapping(axes)),
         ];
-        let overrides: Vec<Override> = given.iter().cloned().chain(fixed).collect();
-        Ok((Sweep::of(document, &overrides)?, base.data.has_test()))
+        // The seeds of repeated cross-validations begin with the given one.
+        let given = given.iter().filter(|set| !(is_repeated && set.field() == SEED)).cloned();
+        let overrides: Vec<Override> = given.chain(fixed).collect();
+        Ok((Sweep::of(document, &overrides)?, has_test))
     }
 
     /// Scores the folds, and writes the predictions.
     fn report(&self, directory: &SweepDirectory, backends: &dyn Backends) -> anyhow::Result<u8> {
         let mut folds = Vec::new();
+        let mut data = None;
         for run in &directory.runs {
-            folds.push(Fold::predict(run, &self.runs.compute, backends)?);
+            let model = self.runs.compute.open(backends, run.directory.path(), &[], true)?;
+            // The backend, which may replace this process, starts before the data is read.
+            let data = match &mut data {
+                Some(data) => data,
+                none => none.insert(FoldData::read(directory)?),
+            };
+            folds.push(Fold::predict(run, &model, data.splits(directory, run)?)?);
         }
+        drop(data);
         let scores = Scores::of(&folds);
         let predictions = directory.path().join("predictions.csv");
         let file = RecordsFile::new(predictions.clone())
@@ -203,15 +288,54 @@ struct Fold {
     predictions: Predictions,
 }
 
+/// Data of all folds, read once.
+struct FoldData(FileExamples);
+
+impl FoldData {
+    fn read(directory: &SweepDirectory) -> anyhow::Result<Self> {
+        // The folds differ in their split only.
+        let config = directory.resolve(&directory.runs[0])?.config;
+        FileExamples::read(&config).map(Self)
+    }
+
+    /// Checks that all folds are possible, and that those that have begun had this data.
+    fn check(&self, directory: &SweepDirectory) -> anyhow::Result<()> {
+        directory.runs.iter().try_for_each(|run| self.splits(directory, run).map(drop))
+    }
+
+    /// Splits the data for a fold, and checks that it is the data on which the fold was trained, if it was.
+    fn splits(&self, directory: &SweepDirectory, run: &SweepRun) -> anyhow::Result<DataSplits> {
+        let config = directory.resolve(run)?.config;
+        let mut splits = self.0.split(&config)?;
+        splits.drop_long_texts(&config)?;
+        // A checkpoint that cannot be read is reported by whatever uses it.
+        let paths = [run.directory.last(), run.directory.best()];
+        let recorded = paths.iter().find_map(|path| checkpoint::progress(path).ok()?.data);
+        if let Some(recorded) = recorded {
+            let now =
+                SplitFingerprints { unlabelled: recorded.unlabelled, ..splits.fingerprints() };
+            if now != recorded {
+                let examples = |splits: SplitFingerprints| {
+                    let count = |name| splits.split(name).examples();
+                    group_digits(SplitName::ALL.into_iter().map(count).sum())
+                };
+                bail!(
+                    "the data has changed since \"{}\" was trained ({} examples then, {} now), but all folds of \
+                     a cross-validation need the same data; restore it, or choose another --out",
+                    relative(run.directory.path()).display(),
+                    examples(recorded),
+                    examples(now)
+                );
+            }
+        }
+        Ok(splits)
+    }
+}
+
 impl Fold {
-    fn predict(
-        run: &SweepRun,
-        compute: &ComputeArgs,
-        backends: &dyn Backends,
-    ) -> anyhow::Result<Self> {
-        let model = compute.open(backends, run.directory.path(), &[], true)?;
+    fn predict(run: &SweepRun, model: &OpenModel, splits: DataSplits) -> anyhow::Result<Self> {
         let (config, labels) = (model.saved.config().clone(), model.saved.labels().to_vec());
-        let examples = data::load_split(&config, SplitName::Test, &labels)?;
+        let examples = splits.test;
         let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
         let members = model.predict(&read)?.members;
         let predictions = Predictions::combine(members, &model.saved.combination);

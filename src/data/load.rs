@@ -136,67 +136,99 @@ fn read(
 /// they have no file of their own.
 ///
 /// # Errors
-/// Returns an error if a file cannot be read or has an unknown label, or if a required split is
-/// empty.
+/// Returns the errors of [`FileExamples::read`] and of [`FileExamples::split`].
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
-    let data = &config.data;
-    let train = read("data.train", &data.train, config, &[])?;
-    let known = &train.rows.label_names;
-    let read = |field: &'static str, path: &Path| read(field, path, config, known);
-    let validation =
-        data.validation.as_deref().map(|path| read("data.validation", path)).transpose()?;
-    let test = data.test.as_deref().map(|path| read("data.test", path)).transpose()?;
-    let others = [&validation, &test].map(|source| source.as_ref().map(|source| &source.rows));
-    let labels = class_names(&train.rows, others, data)?;
-    let with_classes_or_advice = |source: Source| {
-        let examples = with_classes(source, &labels, data);
-        match data.labels.is_empty() {
-            true => examples.map_err(|fault| {
-                anyhow!("{fault} (to add it as a class, set data.unseen_labels: class)")
-            }),
-            false => examples,
-        }
-    };
-    let validation = validation.map(with_classes_or_advice).transpose()?;
-    let test = test.map(with_classes_or_advice).transpose()?;
+    FileExamples::read(config)?.split(config)
+}
 
-    let train = with_classes(train, &labels, data)?;
-    ensure_texts(&train, "training", config)?;
-    let split = split(&train, data)?;
-    let findings = train.findings.clone();
-    let mut splits = DataSplits {
-        labels,
-        validation: validation.unwrap_or_else(|| train.select(&split.validation)),
-        test: test.unwrap_or_else(|| train.select(&split.test)),
-        train: train.select(&split.train),
-        findings,
-    };
-    splits.findings.extend(splits.validation.findings.clone());
-    splits.findings.extend(splits.test.findings.clone());
-    splits.findings.extend(unused_name(data, &splits.labels));
-    splits.findings.extend(class_findings(&splits, data));
-    let advice = |name: &str| {
-        let examples = splits.train.len();
-        if splits.labels.len() == examples && examples > 2 {
-            return format!(
-                "there are no {name} examples: each of the {examples} labels occurs once; check \
+/// Examples of all files of the data section, which can be split in several ways.
+pub struct FileExamples {
+    /// Class names, indexed by class.
+    labels: Vec<String>,
+    /// Examples of `data.train`.
+    train: Examples,
+    /// Examples of `data.validation` and of `data.test`, if there are such files.
+    validation: Option<Examples>,
+    test: Option<Examples>,
+}
+
+impl FileExamples {
+    /// Reads all files of the data section.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or has an unknown label.
+    pub fn read(config: &Config) -> anyhow::Result<Self> {
+        let data = &config.data;
+        let train = read("data.train", &data.train, config, &[])?;
+        let known = &train.rows.label_names;
+        let read = |field: &'static str, path: &Path| read(field, path, config, known);
+        let validation =
+            data.validation.as_deref().map(|path| read("data.validation", path)).transpose()?;
+        let test = data.test.as_deref().map(|path| read("data.test", path)).transpose()?;
+        let others = [&validation, &test].map(|source| source.as_ref().map(|source| &source.rows));
+        let labels = class_names(&train.rows, others, data)?;
+        let with_classes_or_advice = |source: Source| {
+            let examples = with_classes(source, &labels, data);
+            match data.labels.is_empty() {
+                true => examples.map_err(|fault| {
+                    anyhow!("{fault} (to add it as a class, set data.unseen_labels: class)")
+                }),
+                false => examples,
+            }
+        };
+        let validation = validation.map(with_classes_or_advice).transpose()?;
+        let test = test.map(with_classes_or_advice).transpose()?;
+
+        let train = with_classes(train, &labels, data)?;
+        ensure_texts(&train, "training", config)?;
+        Ok(Self { labels, train, validation, test })
+    }
+
+    /// Splits validation and test examples off the training file if they have no file of their own. The
+    /// configuration may differ in `data.split` from the one by which the files were read.
+    ///
+    /// # Errors
+    /// Returns an error if a required split is empty.
+    pub fn split(&self, config: &Config) -> anyhow::Result<DataSplits> {
+        let (data, train) = (&config.data, &self.train);
+        let split = split(train, data)?;
+        let of_file = |file: &Option<Examples>, rest: &[usize]| {
+            file.clone().unwrap_or_else(|| train.select(rest))
+        };
+        let mut splits = DataSplits {
+            labels: self.labels.clone(),
+            validation: of_file(&self.validation, &split.validation),
+            test: of_file(&self.test, &split.test),
+            train: train.select(&split.train),
+            findings: train.findings.clone(),
+        };
+        splits.findings.extend(splits.validation.findings.clone());
+        splits.findings.extend(splits.test.findings.clone());
+        splits.findings.extend(unused_name(data, &splits.labels));
+        splits.findings.extend(class_findings(&splits, data));
+        let advice = |name: &str| {
+            let examples = splits.train.len();
+            if splits.labels.len() == examples && examples > 2 {
+                return format!(
+                    "there are no {name} examples: each of the {examples} labels occurs once; check \
                  data.label_column"
-            );
-        }
-        format!(
-            "there are no {name} examples; set data.{name}, or increase data.split.{name} (texts \
+                );
+            }
+            format!(
+                "there are no {name} examples; set data.{name}, or increase data.split.{name} (texts \
              that are alike stay in one split, so a large group of them may not fit, and one text of \
              each label stays in the training split)"
-        )
-    };
-    if splits.validation.is_empty() {
-        bail!(advice("validation"));
+            )
+        };
+        if splits.validation.is_empty() {
+            bail!(advice("validation"));
+        }
+        if splits.test.is_empty() && data.split.test.of(train.len()) > 0 {
+            let found = Finding::new(Check::Parts, advice("test")).setting("data.split.test");
+            splits.findings.push(found);
+        }
+        Ok(splits)
     }
-    if splits.test.is_empty() && data.split.test.of(train.len()) > 0 {
-        let found = Finding::new(Check::Parts, advice("test")).setting("data.split.test");
-        splits.findings.push(found);
-    }
-    Ok(splits)
 }
 
 /// Reads the texts in `data.unlabelled`, without those that `text.train_max_length` excludes; `None` if

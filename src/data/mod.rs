@@ -35,7 +35,9 @@ pub use formats::{
     Cell, DataFile, Labels, Recognizer, Record, RecordColumns, Rows, expand_pattern, format_of,
     json_object, json_text, limits, read_records, read_texts, spelled, suggestion,
 };
-pub use load::{TrainingData, load, load_split, load_training, load_unlabelled, training_overlap};
+pub use load::{
+    FileExamples, TrainingData, load, load_split, load_training, load_unlabelled, training_overlap,
+};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

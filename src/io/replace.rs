@@ -208,6 +208,12 @@ fn sync_content(directory: &Path) -> anyhow::Result<()> {
     sync_directory(directory)
 }
 
+/// Returns true if there is a backup of the directory `path`, which a process is replacing or was replacing
+/// when it was killed.
+pub fn has_backup(path: &Path) -> bool {
+    backup_path(path).exists()
+}
+
 /// Restores the directory `path` from its backup if a process was killed while replacing it.
 pub fn restore_directory(path: &Path) {
     if !path.exists() {

@@ -13,7 +13,7 @@ use super::records::{
 use super::summary::{CheckpointKind, RunSummary};
 use crate::events;
 use crate::io::files::{SETTINGS_LIMIT, create_directories, json_content, read_if_exists};
-use crate::io::replace::{remove_temporaries, restore_directory, write_atomic};
+use crate::io::replace::{has_backup, remove_temporaries, restore_directory, write_atomic};
 use crate::output::sanitize::printable_lines;
 
 const CONFIG: &str = "config.yaml";
@@ -122,6 +122,12 @@ impl RunDirectory {
     /// Returns true if the directory has what is needed to resume a run: a configuration or a checkpoint.
     pub fn can_resume(&self) -> bool {
         [self.config(), self.last(), self.best()].iter().any(|path| path.exists())
+    }
+
+    /// Returns true if the run has no checkpoint, so that it would start from the beginning.
+    pub fn is_without_checkpoint(&self) -> bool {
+        // A killed process may have left the backup of a checkpoint.
+        [self.last(), self.best()].iter().all(|path| !path.exists() && !has_backup(path))
     }
 
     /// Locks the directory, so that no other process trains in it until the lock is dropped or this

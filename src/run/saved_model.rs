@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoint, ENSEMBLE};
+use super::directory::RunDirectory;
 use super::manifest::Manifest;
 use crate::config::{Column, Config, Override};
 use crate::io::files::{
@@ -52,7 +53,10 @@ pub fn is_folds(path: &Path) -> bool {
 }
 
 /// Returns the directories of the runs of a cross-validation.
-fn fold_paths(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// Returns an error if the file that lists them cannot be read.
+pub fn fold_paths(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let read = || -> anyhow::Result<FoldsManifest> {
         let manifest: FoldsManifest =
             serde_json::from_slice(&read(&path.join(FOLDS), RECORDS_LIMIT)?)?;
@@ -187,11 +191,24 @@ impl SavedModel {
 
     /// Opens the best checkpoints of a cross-validation, whose probabilities are averaged.
     fn open_folds(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
-        let unfinished =
-            || format!("\"{}\" is a cross-validation that is not finished", path.display());
-        let members =
-            fold_paths(path)?.into_iter().map(|run| Checkpoint::open_with(&run, overrides));
-        let members = members.collect::<anyhow::Result<Vec<_>>>().with_context(unfinished)?;
+        let unusable = || format!("cannot use the cross-validation \"{}\"", path.display());
+        let (mut members, mut unfinished) = (Vec::new(), Vec::new());
+        for run in fold_paths(path)? {
+            // A run that is interrupted may have a best checkpoint, but no summary.
+            match RunDirectory::open(&run).read_summary().with_context(unusable)? {
+                Some(_) => {
+                    members.push(Checkpoint::open_with(&run, overrides).with_context(unusable)?);
+                }
+                None => unfinished.push(run.file_name().unwrap_or_default().display().to_string()),
+            }
+        }
+        ensure!(
+            unfinished.is_empty(),
+            "\"{}\" is a cross-validation that is not finished: there is no result of {}; continue it \
+             with the command `lstmtext folds` with which it began",
+            path.display(),
+            join_names(&unfinished)
+        );
         check_members(&members)?;
         let combination = Combination::equal(Averaging::Probabilities, members.len());
         Ok(Self { path: path.to_owned(), members, combination })

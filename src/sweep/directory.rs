@@ -107,11 +107,22 @@ impl SweepDirectory {
         Ok(self.sweep.resolve(&run.point)?)
     }
 
-    /// Checks that an existing run has the configuration of this sweep.
+    /// Checks that an existing run has the configuration of this sweep, or has no checkpoint yet, so that
+    /// [`SweepDirectory::prepare`] can replace it.
     ///
     /// # Errors
     /// Returns an error if the configuration differs or cannot be read.
     pub fn check(&self, run: &SweepRun) -> anyhow::Result<()> {
+        match self.compare(run) {
+            Err(_) if run.directory.is_without_checkpoint() && !run.directory.is_training() => {
+                Ok(())
+            }
+            compared => compared,
+        }
+    }
+
+    /// Compares the configuration of an existing run with that of this sweep.
+    fn compare(&self, run: &SweepRun) -> anyhow::Result<()> {
         let file = run.directory.config();
         if !file.exists() {
             return Ok(());
@@ -166,19 +177,29 @@ impl SweepDirectory {
         bail!("{}{more}", mismatches[..mismatches.len().min(MAX_LISTED)].join("\n"))
     }
 
-    /// Creates the directory of a new run, so that `train --resume` can start it.
+    /// Creates the directory of a new run, so that `train --resume` can start it. A run of another
+    /// configuration that has no checkpoint, such as one that failed at once, is replaced.
     ///
     /// # Errors
     /// Returns the errors of [`SweepDirectory::check`], and an error if another process is training
     /// the run or the directory cannot be written.
     pub fn prepare(&self, run: &SweepRun) -> anyhow::Result<()> {
         let lock = run.directory.create()?;
-        if run.directory.config().exists() {
-            return self.check(run);
+        let has_config = run.directory.config().exists();
+        if has_config {
+            match self.compare(run) {
+                Err(_) if run.directory.is_without_checkpoint() => {}
+                compared => return compared,
+            }
         }
         let mut resolved = self.resolve(run)?;
         resolved.set_shards(resolved.config.train.shards_for(self.cores()));
-        NewRun::create_in(run.directory.clone(), lock, &resolved.to_yaml())?.begin();
+        match has_config {
+            true => run.directory.truncate_to_step(0, &resolved.to_yaml())?,
+            false => {
+                NewRun::create_in(run.directory.clone(), lock, &resolved.to_yaml())?.begin();
+            }
+        }
         Ok(())
     }
 
@@ -231,7 +252,7 @@ fn first_difference(run: &Resolved, sweep: &Resolved) -> String {
     match differences(&[run, sweep]).first() {
         Some(Difference { path, values }) => {
             let values: Vec<String> = values.iter().map(value).collect();
-            format!("{} is {} in the sweep", path.join("."), values.join(" in the run and "))
+            format!("{} is {} now", path.join("."), values.join(" in the run and "))
         }
         None => "its inputs are in a different order".to_owned(),
     }

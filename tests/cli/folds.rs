@@ -63,12 +63,100 @@ fn the_models_of_all_folds_predict_together() {
     let message = ["is a cross-validation", "--data", "scores.json"];
     assert_fails(dir.lstmtext("evaluate f"), 1, &message);
     dir.lstmtext("plot f").assert().success();
-    fs::remove_dir_all(dir.path("f/fold=2")).unwrap();
-    assert_fails(
+    // As if the training of a fold were interrupted after its first validation.
+    let summary = dir.bytes("f/fold=2/summary.json");
+    fs::remove_file(dir.path("f/fold=2/summary.json")).unwrap();
+    let unfinished = ["f\" is a cross-validation that is not finished", "no result of fold=2;"];
+    assert_fails(dir.lstmtext("predict f text"), 1, &unfinished);
+    let dir = dir.file("f/fold=2/summary.json", summary).file("f/fold=2/best/config.yaml", "");
+    let message = assert_fails(
         dir.lstmtext("predict f text"),
         1,
-        &["f\" is a cross-validation that is not finished"],
+        &["cannot use the cross-validation \"f\"", "fold=2/best"],
     );
+    assert!(!message.contains("not finished"), "{message}");
+    fs::remove_dir_all(dir.path("f/fold=2")).unwrap();
+    assert_fails(dir.lstmtext("predict f text"), 1, &unfinished);
+}
+
+#[test]
+fn a_failed_try_does_not_block_the_next_one() {
+    let dir = TestDir::with_data();
+    for (command, config, run) in [
+        ("folds", "small.yaml --k 2", "folds/small/fold=1"),
+        ("sweep", "small.yaml --set sweep.seed=[1,2]", "sweeps/small/seed=1"),
+    ] {
+        let line = format!("{command} {config} {FAST}");
+        let failing = format!("{line} --set model.embedding.vectors=missing.txt");
+        let failed = dir.lstmtext(&failing).assert().code(1);
+        assert!(stderr(&failed).contains("missing.txt"), "{}", stderr(&failed));
+        assert!(dir.path(&format!("{run}/error.txt")).exists());
+        let listed = stdout(&dir.lstmtext(&format!("{line} --list")).assert().success());
+        assert_eq!(listed.matches("failed").count(), 2, "{listed}");
+        dir.lstmtext(&line).assert().success();
+        assert!(!dir.path(&format!("{run}/error.txt")).exists());
+        // A finished run is never replaced.
+        let weights = dir.best_weights(run);
+        let now = assert_fails(dir.lstmtext(&failing), 1, &["is null in the run and", "now"]);
+        assert!(!now.contains("sweep has"), "{now}");
+        assert_eq!(dir.best_weights(run), weights);
+    }
+}
+
+#[test]
+fn data_that_changes_between_folds_is_an_error() {
+    let dir = TestDir::with_data();
+    let line = format!("folds small.yaml --k 2 {FAST}");
+    dir.lstmtext(&format!("{line} --index 0")).assert().success();
+    let data = dir.read("train.csv");
+    let changed =
+        || fs::write(dir.path("train.csv"), data.clone() + "one more text,pos\n").unwrap();
+    changed();
+    let parts = ["the data has changed since \"folds/small/fold=1\"", "600 examples then, 601 now"];
+    assert_fails(dir.lstmtext(&line), 1, &parts);
+    assert!(!dir.path("folds/small/fold=2").exists());
+    fs::write(dir.path("train.csv"), &data).unwrap();
+    dir.lstmtext(&line).assert().success();
+    let scores = dir.bytes("folds/small/scores.json");
+    changed();
+    assert_fails(dir.lstmtext(&line), 1, &parts);
+    assert_eq!(dir.bytes("folds/small/scores.json"), scores);
+}
+
+#[test]
+fn the_directory_of_another_cross_validation_is_refused_before_it_is_changed() {
+    let dir = TestDir::with_data();
+    let line = |k: usize, more: &str| format!("folds small.yaml --k {k} {FAST} {more}");
+    dir.lstmtext(&line(2, "")).assert().success();
+    let list = dir.bytes("folds/small/folds.json");
+    let parts = ["has a cross-validation with other folds, fold=1, fold=2", "--out"];
+    assert_fails(dir.lstmtext(&line(2, "--repeats 2")), 1, &parts);
+    assert_fails(dir.lstmtext(&line(3, "")), 1, &["data.split.folds is 2 in the run and 3 now"]);
+    assert_eq!(dir.bytes("folds/small/folds.json"), list);
+    dir.lstmtext("predict folds/small text").assert().success();
+}
+
+#[test]
+fn repeated_cross_validations_begin_with_the_given_seed() {
+    let yaml = SMALL.replace("test.csv}", "test.csv, split: {seed: 3}}");
+    let dir = TestDir::with_data().file("seed.yaml", yaml);
+    let names = |line: &str| {
+        let listed = stdout(&dir.lstmtext(&format!("{line} --list")).assert().success());
+        listed.lines().map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect()
+    };
+    let first: Vec<String> = names("folds seed.yaml --repeats 2 --set data.split.seed=7 --k 2");
+    let seeds = |from: usize| [0, 0, 1, 1].map(|n| format!("data.split.seed={}", from + n));
+    assert_eq!(first, seeds(7));
+    let first: Vec<String> = names("folds seed.yaml --repeats 2 --k 2");
+    assert_eq!(first, seeds(3));
+    let line = format!("folds seed.yaml --repeats 2 --set data.split.seed={}", u64::MAX);
+    assert_fails(dir.lstmtext(&line), 2, &["--repeats 2: data.split.seed"]);
+    // The number of folds of the configuration is the default of --k.
+    let yaml = SMALL.replace(", test: test.csv}", ", split: {folds: 3}}");
+    let dir = dir.file("three.yaml", yaml);
+    let done = dir.lstmtext("folds three.yaml --list").assert().success();
+    assert_eq!(stdout(&done).lines().count(), 3);
+    assert_eq!(stderr(&done), "");
 }
 
 #[test]
@@ -141,6 +229,18 @@ fn impossible_cross_validations_are_rejected() {
         ),
         ("folds small.yaml --index 5", 2, &["there are 5 runs"]),
         (
+            "folds small.yaml --set data.split.fold=2",
+            2,
+            &["--set data.split.fold: each fold is tested in turn; remove it"],
+        ),
+        (
+            "folds small.yaml --repeats 9000000000000",
+            2,
+            &["5 folds in each of 9000000000000 repeats are too many; the maximum is 10000"],
+        ),
+        ("folds small.yaml --set data.split.folds=2", 2, &["--set data.split.folds:", "--k"]),
+        ("folds small.yaml --set data.split={seed:2}", 2, &["--set data.split:", "one by one"]),
+        (
             "train small.yaml --set data.split.folds=3",
             2,
             &["the test examples are those of the fold"],
@@ -157,4 +257,5 @@ fn impossible_cross_validations_are_rejected() {
             assert!(stderr(&done).contains(part), "{line}: {}", stderr(&done));
         }
     }
+    assert!(!dir.path("folds").exists());
 }

@@ -360,7 +360,7 @@ fn a_different_configuration_is_rejected_and_points_can_be_added() {
     let dir = with_sweep(GRID);
     dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
     let before = dir.read("sweeps/many/leaderboard.json");
-    let words = ["units=4-seed=1", "train.epochs is 4 in the run and 5 in the sweep", "--out"];
+    let words = ["units=4-seed=1", "train.epochs is 4 in the run and 5 now", "--out"];
     for more in ["", " --index 0"] {
         let line = format!("sweep many.yaml --set train.epochs=5{more}");
         assert_fails(dir.lstmtext(&line), 1, &words);
