@@ -11,7 +11,7 @@ use super::hints::{program, relative, tensorboard};
 use super::many_runs::{self, RunsArgs, Trained};
 use super::open_model::{NotedPredictions, ReadExamples};
 use super::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
-use super::{output_directory, starter};
+use super::{output_directory, provenance, starter};
 use crate::backend::Backends;
 use crate::config::{ConfigError, Sweep};
 use crate::data::{SplitName, load_split};
@@ -68,9 +68,12 @@ pub fn run(mut args: SweepArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     output_directory::check(&path)?;
     let directory = SweepDirectory::new(sweep, &path);
     if args.test && !directory.sweep.base.config.data.has_test() {
-        bail!(ConfigError::new(
-            "--test: the configuration has no test examples; set data.test or data.split.test"
-        ));
+        // Another configuration has other runs.
+        bail!(ConfigError::new(format!(
+            "--test: the configuration has no test examples; set data.test or data.split.test before the runs \
+             are trained, or score a trained run on a file: {} evaluate RUN --data FILE",
+            program()
+        )));
     }
     match runs.index {
         Some(index) => {
@@ -106,6 +109,7 @@ fn test_scores(
     let Some(best) = board.best_row() else {
         return Ok(Err("the runs have different validation examples, so none is the best"));
     };
+    let mut changes: Vec<String> = Vec::new();
     let score = |run: &FinishedRun| -> anyhow::Result<Score> {
         let path = match run.scored.checkpoint {
             CheckpointKind::Best => directory.path().join(&run.run),
@@ -113,12 +117,18 @@ fn test_scores(
         };
         let model = compute.open(backends, &path, &[], true)?;
         let config = model.saved.config();
-        let examples = load_split(config, SplitName::Test, model.saved.labels())?;
+        let labels = model.saved.labels();
+        let examples = load_split(config, SplitName::Test, labels)?;
+        let recorded = model.saved.members[0].progress()?.data;
+        let change =
+            provenance::of_split(SplitName::Test, examples.fingerprint(labels), recorded, &[]);
+        changes.extend(change.map(|change| format!("{}: {change}", run.run)));
         let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
         let NotedPredictions { members, .. } = model.predict(&read)?;
         Ok(Predictions::combine(members, &model.saved.combination).score())
     };
     let scores = best.finished.iter().map(score).collect::<anyhow::Result<Vec<_>>>()?;
+    changes.iter().for_each(warning);
     Ok(Ok(TestScores::of(&scores)))
 }
 
@@ -185,7 +195,7 @@ fn report(
         let runs = pluralize(board.unfinished(), "run");
         message(format!("\n{runs} without a result; run the same command to try again"));
     }
-    print_next(directory, board);
+    print_next(directory, board)?;
     Ok(if board.unfinished() == 0 { SUCCESS } else { FAILURE })
 }
 
@@ -196,17 +206,20 @@ fn write_leaderboard(directory: &SweepDirectory, board: &Leaderboard) -> anyhow:
     write_atomic(&directory.path().join("leaderboard.json"), &json_content(board)?)
 }
 
-/// Prints the commands to look at the runs and to test the best one.
-fn print_next(directory: &SweepDirectory, board: &Leaderboard) {
+/// Prints the commands to look at the runs, and to test the best one unless it has been tested.
+fn print_next(directory: &SweepDirectory, board: &Leaderboard) -> anyhow::Result<()> {
     if board.validation_sets() == 0 {
-        return;
+        return Ok(());
     }
     let path = quoted_path(&relative(directory.path()));
     message(format!("\nnext:\n  {}\n  {} plot {path}", tensorboard(directory.path()), program()));
-    if let Some(winner) = board.winner()
-        && directory.sweep.base.config.data.has_test()
+    let winner = board.winner().filter(|_| !board.has_test());
+    let winner = winner.and_then(|winner| directory.runs.iter().find(|run| run.name == winner.run));
+    if let Some(winner) = winner
+        && directory.resolve(winner)?.config.data.has_test()
     {
-        let winner = quoted_path(&relative(&directory.path().join(&winner.run)));
+        let winner = quoted_path(&relative(winner.directory.path()));
         message(format!("  {} evaluate {winner} --split test", program()));
     }
+    Ok(())
 }

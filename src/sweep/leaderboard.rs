@@ -177,6 +177,11 @@ impl Leaderboard {
         self.rows.first().filter(|row| is_comparable && row.rank.is_some())
     }
 
+    /// Returns true if the best row has test scores.
+    pub fn has_test(&self) -> bool {
+        self.rows.iter().any(|row| row.test.is_some())
+    }
+
     /// Sets the test scores of the best row.
     pub fn set_test(&mut self, scores: TestScores) {
         if let Some(row) = self.rows.first_mut() {
@@ -186,7 +191,7 @@ impl Leaderboard {
 
     /// Returns the rows for other programs and papers.
     pub fn score_table(&self) -> ScoreTable {
-        let has_test = self.rows.iter().any(|row| row.test.is_some());
+        let has_test = self.has_test();
         let column = |name: &str, format| (name.to_owned(), format);
         let right = ScoreFormat::Text(Align::Right);
         let fields = self
@@ -354,7 +359,7 @@ impl Leaderboard {
     fn table_with(&self, columns: &[Column]) -> Table {
         let title = |title: &str| (title.to_owned(), Align::Right);
         let fields = columns.iter().map(|column| (column.label.clone(), column.side));
-        let has_test = self.rows.iter().any(|row| row.test.is_some());
+        let has_test = self.has_test();
         let scores = ["loss", "accuracy"].map(title);
         let test = ["test loss", "test accuracy"].map(title).into_iter().filter(|_| has_test);
         let effort = ["epoch", "seconds", "runs"].map(title);

@@ -184,8 +184,31 @@ fn the_leaderboard_is_printed_for_papers_and_programs() {
     let table = print("--test");
     let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert!(header.join(" ").contains("loss accuracy test loss test accuracy"), "{table}");
+    // The advice to test the best run is for those who have not.
+    let advice = |more: &str| {
+        let done = dir.lstmtext(&format!("sweep many.yaml {more}")).assert().success();
+        stderr(&done).contains("--split test")
+    };
+    assert!(advice("") && !advice("--test"));
+    // Other test examples than those at the time of the training are reported.
+    let data = dir.read("test.csv");
+    fs::write(dir.path("test.csv"), data.clone() + "one more text,pos\n").unwrap();
+    let changed = dir.lstmtext("sweep many.yaml --test").assert().success();
+    let told = stderr(&changed);
+    assert!(
+        told.contains("the run had other test examples, because the data has changed"),
+        "{told}"
+    );
+    assert_eq!(told.matches("warning: ").count(), accuracies.len(), "{told}");
+    fs::write(dir.path("test.csv"), data).unwrap();
+    let same = dir.lstmtext("sweep many.yaml --test").assert().success();
+    assert!(!stderr(&same).contains("warning: "));
     let untested = "sweep many.yaml --test --set data.test=null";
-    assert_fails(dir.lstmtext(untested), 2, &["--test: the configuration has no test examples"]);
+    assert_fails(
+        dir.lstmtext(untested),
+        2,
+        &["--test: the configuration has no test examples", "evaluate RUN --data FILE"],
+    );
     assert_fails(dir.lstmtext("sweep many.yaml --json --format csv"), 2, &["--json"]);
 }
 
