@@ -1,7 +1,7 @@
 //! The layers of a model, by the names that `train.freeze` has for them.
 
 use super::schema::{Config, Input};
-use crate::output::format::join_names;
+use crate::output::format::{join_names, pluralize};
 
 /// Kind of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,21 +106,37 @@ impl Config {
         train.freeze.is_empty() && train.layer_decay == 1.0 && train.unfreeze.every_epochs.is_none()
     }
 
-    /// Returns the faults of `train.freeze`.
+    /// Returns the faults of `train.freeze` and `train.unfreeze`.
     pub(super) fn layer_faults(&self) -> Vec<(String, String)> {
         let layers = self.layers();
         let is_known = |name: &&String| layers.iter().any(|layer| self.names_layer(name, *layer));
-        let mut faults: Vec<String> = Vec::new();
+        let fault = |field: &str, message: String| vec![(field.to_owned(), message)];
         if let Some(unknown) = self.train.freeze.iter().find(|name| !is_known(name)) {
             let names: Vec<String> = layers.iter().map(|layer| self.layer_name(*layer)).collect();
-            faults.push(format!(
-                "the model has no layer {unknown:?}; its layers are {}",
-                join_names(&names)
-            ));
-        } else if layers.iter().all(|layer| self.is_frozen(*layer)) {
-            faults.push("freezes all layers, so that there is nothing to train".to_owned());
+            let names = join_names(&names);
+            let message = format!("the model has no layer {unknown:?}; its layers are {names}");
+            return fault("train.freeze", message);
         }
-        faults.into_iter().map(|message| ("train.freeze".to_owned(), message)).collect()
+        let epochs: Vec<usize> =
+            layers.iter().filter_map(|layer| self.first_epoch(*layer)).collect();
+        let Some(first) = epochs.iter().min() else {
+            let message = "freezes all layers, so that there is nothing to train";
+            return fault("train.freeze", message.to_owned());
+        };
+        let message = match self.train.unfreeze.every_epochs {
+            Some(_) if *first > 0 => format!(
+                "no layer is trained in the first {}, because train.freeze freezes all that are trained \
+                 from the start; remove one of them from train.freeze, or set this to null",
+                pluralize(*first, "epoch")
+            ),
+            Some(_) if epochs.iter().all(|epoch| *epoch == 0) => {
+                "has no effect, because no frozen layer is unfrozen: those in train.freeze, and \
+                 embeddings that are not trainable, stay frozen; set this to null"
+                    .to_owned()
+            }
+            _ => return Vec::new(),
+        };
+        fault("train.unfreeze.every_epochs", message)
     }
 }
 
@@ -186,5 +202,25 @@ mod tests {
         );
         let all = error("freeze: [embedding, lstm.0, head]");
         assert!(all.contains("nothing to train"), "{all}");
+    }
+
+    #[test]
+    fn an_epoch_in_which_nothing_is_trained_is_rejected() {
+        let parse = |model: &str, freeze: &str| {
+            let train = format!("freeze: [{freeze}], unfreeze: {{every_epochs: 2}}");
+            let yaml = format!("data: {{train: x}}\nmodel: {{{model}}}\ntrain: {{{train}}}\n");
+            parse(&yaml, "test", &[]).map(drop).map_err(|error| error.to_string())
+        };
+        let lstm = |freeze: &str| parse("ngrams: null", freeze);
+        let nothing = lstm("head").unwrap_err();
+        assert!(nothing.contains("no layer is trained in the first 2 epochs"), "{nothing}");
+        let nothing = lstm("head, lstm.0").unwrap_err();
+        assert!(nothing.contains("no layer is trained in the first 4 epochs"), "{nothing}");
+        // The n-grams are trained from the start.
+        parse("ngrams: {sizes: [1]}", "head").unwrap();
+        let useless = lstm("embedding, lstm.0").unwrap_err();
+        assert!(useless.contains("train.unfreeze.every_epochs: has no effect"), "{useless}");
+        lstm("embedding").unwrap();
+        lstm("").unwrap();
     }
 }

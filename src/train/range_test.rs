@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::layer_rates::LayerRates;
+use super::unlabelled::UnlabelledTexts;
 use crate::backend::{Learner, SingleProcess};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
@@ -64,6 +65,8 @@ impl RangeTest {
         }
         let (bucketing, lengths) = (Bucketing::new(config), data.train.lengths());
         let mut prepare = learner.preparer();
+        let unlabelled = data.unlabelled.as_ref().map(|texts| UnlabelledTexts::new(texts, config));
+        let mut unlabelled = unlabelled.map(|texts| (texts, learner.unlabelled_preparer()));
         let (mut points, mut end) = (Vec::new(), Divergence::default());
         for epoch in 0.. {
             let plan = bucketing.plan(&lengths, config.seed, epoch);
@@ -73,7 +76,10 @@ impl RangeTest {
                     return Ok(self.smoothed(points));
                 }
                 let seed = derive_seed(config.seed, SeedPurpose::Dropout(step as u64));
-                let prepared = prepare(&data.train, batch, seed);
+                let mut prepared = prepare(&data.train, batch, seed);
+                if let Some((texts, prepare)) = &mut unlabelled {
+                    prepared = texts.add_to(prepared, step as u64, prepare);
+                }
                 let learning_rate = self.rate(step);
                 learner.step(&prepared, &SingleProcess, config.gradient_clip, learning_rate)?;
                 let stats = learner.drain_step_stats();

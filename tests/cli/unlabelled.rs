@@ -4,7 +4,7 @@ use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::common::{Example, TestDir, assert_fails, csv, examples, lines, stderr};
+use crate::common::{Example, TestDir, assert_fails, csv, examples, lines, stderr, stdout_json};
 use crate::train::train_with;
 
 /// Options of a run with both terms. Its 17 steps per epoch and the 4 batches of 101 unlabelled texts end in
@@ -67,6 +67,21 @@ train:
     };
     let (with_texts, without) = (accuracy("both", &TERMS[..3]), accuracy("plain", &[]));
     assert!(with_texts > without + 0.02, "{with_texts}, without them {without}");
+}
+
+#[test]
+fn a_range_test_of_learning_rates_trains_on_the_unlabelled_texts_too() {
+    let dir = with_texts();
+    let losses = |fields: &[&str]| {
+        let line = format!("lr-find small.yaml --json --steps 20{}", sets(fields));
+        let report = stdout_json(&dir.lstmtext(&line).assert().success());
+        let points = report["points"].as_array().unwrap().clone();
+        points.iter().map(|point| point["loss"].as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let (texts, own) = (losses(&TERMS), losses(&TERMS[1..]));
+    // The loss of a step is that of its labelled examples, before the update.
+    assert_eq!(texts[0], own[0]);
+    assert_ne!(texts, own);
 }
 
 #[test]

@@ -420,8 +420,10 @@ impl Learner for TorchLearner {
                 self.add_gradients(gradients, unlabelled, labelled);
                 self.times.add("unlabelled", start.elapsed().as_secs_f64());
             }
-            for (gradient, is_frozen) in self.step.gradients.iter_mut().zip(self.optimizer.frozen())
-            {
+            let of_ngrams = self.step.ngrams.iter_mut().map(|(_, gradient)| gradient);
+            let frozen_ngrams = self.ngram_optimizers.iter().flat_map(Optimizer::frozen);
+            let parameters = self.step.gradients.iter_mut().zip(self.optimizer.frozen());
+            for (gradient, is_frozen) in parameters.chain(of_ngrams.zip(frozen_ngrams)) {
                 if is_frozen {
                     let _ = gradient.zero_();
                 }
@@ -566,7 +568,10 @@ impl Learner for TorchLearner {
         let trained = gradients.filter(|(_, is_frozen)| !is_frozen);
         let gradients = trained.map(|(gradient, _)| named(gradient));
         let ngrams = self.model.ngrams().iter().zip(&self.step.ngrams);
-        let ngrams = ngrams.map(|(branch, (_, gradient))| {
+        // Each branch has an optimizer for its only weight.
+        let ngrams = ngrams.zip(self.ngram_optimizers.iter().flat_map(Optimizer::frozen));
+        let ngrams = ngrams.filter(|(_, is_frozen)| !is_frozen);
+        let ngrams = ngrams.map(|((branch, (_, gradient)), _)| {
             (branch.parameter().0, gradient.index_select(0, &nonzero_rows(gradient)))
         });
         to_named_tensors(gradients.chain(ngrams).collect())

@@ -11,6 +11,7 @@
 mod averaging;
 mod case;
 mod dense_gradients;
+mod layers;
 mod precision;
 mod processes;
 mod steps;
