@@ -104,6 +104,16 @@ fn ngrams_are_matched_and_can_be_frozen() {
 }
 
 #[test]
+fn ngrams_without_a_known_label_are_not_said_to_be_unknown() {
+    let ngrams = "--set model.ngrams.sizes=[1,2]";
+    let dir = with_source(ngrams).data(&["left", "right"]);
+    let line = format!("small.yaml --from source --out run {ngrams} --set train.epochs=1");
+    let printed = stderr(&dir.train(&line));
+    assert!(printed.contains(" start anew, as the labels are new"), "{printed}");
+    assert!(!printed.contains("n-grams: 0 of"), "{printed}");
+}
+
+#[test]
 fn the_vocabulary_of_the_checkpoint_can_be_kept() {
     let dir = with_source("");
     let fields = "--set text.vocabulary=checkpoint --set train.epochs=1";

@@ -275,10 +275,15 @@ impl Matching<'_> {
         let weight_at = tensor_at(ngram_weight_name(input))?;
         let value_at = tensor_at(ngram_value_name(input));
         let known = self.encoder_of(index).and_then(Encoder::ngrams);
+        let (prefix, all) = (input.prefix(), group_digits(new.len()));
         let mut matched = 0;
-        if let (Some(known), Some(known_weights), true) =
-            (known, self.known.get(&ngram_weight_name(input)), self.map.matches())
+        if let (Some(known), Some(known_weights)) =
+            (known, self.known.get(&ngram_weight_name(input)))
         {
+            if !self.map.matches() {
+                // The n-grams may be known, but not what they say about these labels.
+                return Some(format!("{prefix}n-grams: {all} start anew, as the labels are new"));
+            }
             let known_values = self.known.get(&ngram_value_name(input));
             let known_values = known_values.map(|tensor| &tensor.values[..]);
             let rows = ngrams::matching_rows(new, known);
@@ -294,8 +299,7 @@ impl Matching<'_> {
                 weights[at].values = values;
             }
         }
-        let (prefix, all) = (input.prefix(), new.len());
-        Some(format!("{prefix}n-grams: {} of {} known", group_digits(matched), group_digits(all)))
+        Some(format!("{prefix}n-grams: {} of {all} known", group_digits(matched)))
     }
 
     /// Returns a note if the tokenizers differ, so that few words match.
