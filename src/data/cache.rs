@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::formats::{Labels, Rows, RowsFile, Unit, expand_pattern};
+use super::formats::{Labels, NO_GROUP, Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use crate::config::{CacheUse, Column, Config, Format};
 use crate::io::files::{
@@ -32,7 +32,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
@@ -73,6 +73,8 @@ pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Resu
 struct CacheEntry {
     directory: PathBuf,
     files: Vec<HashedFile>,
+    /// True if the rows have groups, as labelled ones do with `data.split.group`.
+    has_groups: bool,
 }
 
 /// A file whose content has been hashed.
@@ -110,6 +112,7 @@ struct CacheKey<'a> {
 #[derive(Serialize, Deserialize)]
 struct SavedRows {
     names: Vec<String>,
+    groups: Vec<String>,
     skipped: usize,
     #[serde(default)]
     first_skipped: Option<String>,
@@ -147,7 +150,8 @@ impl CacheEntry {
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
-        Ok(Some(Self { directory, files }))
+        let has_groups = config.data.split.group.is_some() && labels.are_required();
+        Ok(Some(Self { directory, files, has_groups }))
     }
 
     /// Returns a file that is no longer the one that was hashed, or whose content has changed.
@@ -181,13 +185,8 @@ impl CacheEntry {
 
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
-        let has_groups = config.data.split.group.is_some();
-        ensure!(
-            manifest
-                .keys()
-                .eq(&file_names(config.inputs.len(), has_groups).collect::<BTreeSet<_>>()),
-            "{MANIFEST} lists other files"
-        );
+        let expected = file_names(config.inputs.len(), self.has_groups).collect::<BTreeSet<_>>();
+        ensure!(manifest.keys().eq(&expected), "{MANIFEST} lists other files");
         for (name, expected) in &manifest {
             let actual = sha256_of(&self.directory.join(name))?;
             ensure!(actual == *expected, "{name} does not match its checksum");
@@ -205,6 +204,11 @@ impl CacheEntry {
             labels.iter().all(|label| (*label as usize) < saved.names.len()),
             "{LABELS} has a label without a name"
         );
+        let groups: Vec<u32> = if self.has_groups { self.array(GROUPS)? } else { Vec::new() };
+        ensure!(
+            groups.iter().all(|group| *group == NO_GROUP || (*group as usize) < saved.groups.len()),
+            "{GROUPS} has a group without a name"
+        );
         let files = self.files.iter().zip(&saved.files).map(|(file, &(first, unit))| RowsFile {
             path: file.path.clone(),
             first,
@@ -215,7 +219,8 @@ impl CacheEntry {
             files: files.collect(),
             labels,
             label_names: saved.names,
-            groups: if has_groups { self.array(GROUPS)? } else { Vec::new() },
+            groups,
+            group_names: saved.groups.into_iter().collect(),
             lines,
             skipped: saved.skipped,
             first_skipped: saved.first_skipped,
@@ -239,7 +244,7 @@ impl CacheEntry {
             [of_labels, hashes.len()].into_iter().chain(inputs.iter().map(TokenizedTexts::len));
         ensure!(
             counts.into_iter().all(|count| count == rows.len())
-                && [0, rows.len()].contains(&rows.groups.len()),
+                && rows.groups.len() == if self.has_groups { rows.len() } else { 0 },
             "the files have different numbers of rows"
         );
         let scratch = Some(self.parent().to_owned());
@@ -303,6 +308,7 @@ impl CacheWriter<'_> {
         let Source { rows, inputs, hashes, .. } = source;
         let saved = SavedRows {
             names: rows.label_names.clone(),
+            groups: rows.group_names.iter().cloned().collect(),
             skipped: rows.skipped,
             first_skipped: rows.first_skipped.clone(),
             not_utf8: rows.not_utf8,
@@ -313,7 +319,7 @@ impl CacheWriter<'_> {
         self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
-        let has_groups = !rows.groups.is_empty();
+        let has_groups = self.entry.has_groups;
         if has_groups {
             self.bytes(GROUPS, bytemuck::cast_slice(&rows.groups))?;
         }
@@ -485,7 +491,7 @@ mod tests {
             fs::write(path("file"), "old").unwrap();
             fs::write(path("other"), "old").unwrap();
             let files = vec![HashedFile::read(path("file")).unwrap()];
-            let entry = CacheEntry { directory: path("entry"), files };
+            let entry = CacheEntry { directory: path("entry"), files, has_groups: false };
             assert_eq!(entry.changed_file(), None);
             // Longer than the resolution of time stamps.
             std::thread::sleep(Duration::from_millis(20));
@@ -498,7 +504,8 @@ mod tests {
     fn only_directories_of_killed_processes_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path();
-        let entry = CacheEntry { directory: cache.join("tokens-1"), files: Vec::new() };
+        let directory = cache.join("tokens-1");
+        let entry = CacheEntry { directory, files: Vec::new(), has_groups: false };
         let writer = entry.create().unwrap();
         for name in [".tokens-2.abc", "tokens-3", ".other"] {
             fs::create_dir(cache.join(name)).unwrap();

@@ -22,10 +22,14 @@ pub enum Check {
     RepeatedTexts,
     /// Validation and test texts that are also training texts.
     SharedTexts,
+    /// Groups with examples in several parts.
+    SharedGroups,
     /// Texts that contain their label.
     LabelInText,
     /// Labels that differ only in case, spaces and the like.
     SimilarLabels,
+    /// Labels that stand for a missing value.
+    PlaceholderLabels,
     /// Labels with few examples.
     RareLabels,
     /// Labels that look like the values of a regression.
@@ -42,7 +46,7 @@ pub enum Check {
 
 impl Check {
     /// The checks that a report lists even if they find nothing.
-    pub const ALWAYS: [Self; 11] = [
+    pub const ALWAYS: [Self; 12] = [
         Self::BrokenRows,
         Self::EmptyTexts,
         Self::UnknownTokens,
@@ -51,6 +55,7 @@ impl Check {
         Self::SharedTexts,
         Self::LabelInText,
         Self::SimilarLabels,
+        Self::PlaceholderLabels,
         Self::RareLabels,
         Self::NumericLabels,
         Self::MissingLabels,
@@ -66,8 +71,10 @@ impl Check {
             Self::Script => "the tokenizer fits the script of the texts",
             Self::RepeatedTexts => "no text occurs twice in a part",
             Self::SharedTexts => "no validation or test text is also a training text",
+            Self::SharedGroups => "no group is in two parts",
             Self::LabelInText => "the texts do not give their labels away",
             Self::SimilarLabels => "no labels look alike",
+            Self::PlaceholderLabels => "no label looks like a missing value",
             Self::RareLabels => "no label has few examples",
             Self::NumericLabels => "the labels do not look like the values of a regression",
             Self::MissingLabels => "every part has several labels, and training has all of them",

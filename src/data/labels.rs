@@ -41,6 +41,39 @@ pub fn look_alikes(counts: &[(&str, usize)]) -> Vec<Finding> {
     findings
 }
 
+/// Values of a missing label in the files of other programs, in lowercase. "none" is a class too often.
+const PLACEHOLDERS: [&str; 12] =
+    ["-", "--", "n/a", "#n/a", "n.a.", "na", "#na", "<na>", "nan", "-nan", "null", "nil"];
+
+/// Returns a finding on labels that stand for a missing value. `counts` has each label with its number of
+/// examples.
+pub fn placeholders(counts: &[(&str, usize)]) -> Option<Finding> {
+    let is_placeholder =
+        |(label, _): &&(&str, usize)| PLACEHOLDERS.contains(&label.to_lowercase().as_str());
+    let found: Vec<&(&str, usize)> = counts.iter().filter(is_placeholder).collect();
+    let shown: Vec<String> = found
+        .iter()
+        .map(|(label, count)| format!("{:?} ({})", excerpt(label), group_digits(*count)))
+        .collect();
+    let removed: Vec<String> = found.iter().map(|(label, _)| format!("{label:?}: \"\"")).collect();
+    let missing: usize = found.iter().map(|(_, count)| count).sum();
+    let all: usize = counts.iter().map(|(_, count)| count).sum();
+    let share = (100.0 * missing as f64 / all as f64).ceil() / 100.0;
+    let (labels, look) = match found.len() {
+        1 => ("label", "looks like a missing value, but is a class"),
+        _ => ("labels", "look like missing values, but are classes"),
+    };
+    let message = format!(
+        "the {labels} {} {look}; to leave such rows out, set data.label_names: {{{}}}, data.broken_lines: skip \
+         and data.max_skipped to at least {share}",
+        join_names(&shown),
+        removed.join(", ")
+    );
+    let finding =
+        Finding::new(Check::PlaceholderLabels, message).counted(found.len(), counts.len());
+    (!found.is_empty()).then(|| finding.setting("data.label_names"))
+}
+
 /// Number of examples below which a label is rare: a tenth of them is less than one validation example.
 const FEW_EXAMPLES: usize = 10;
 /// Number of labels above which numbers look like the values of a regression.

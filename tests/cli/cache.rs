@@ -9,7 +9,7 @@ use predicates::str::contains;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::common::{TestDir, csv, examples};
+use crate::common::{TestDir, csv, examples, stderr};
 
 const ALWAYS: &str = "--set data.cache=always";
 
@@ -43,6 +43,30 @@ fn runs_with_and_without_the_cache_are_equal() {
     assert_eq!(stats(&dir).get_output().stdout, before);
     let plain = dir.lstmtext("data stats small.yaml").assert().success();
     assert_eq!(plain.get_output().stdout, before);
+}
+
+#[test]
+fn groups_are_cached_and_unlabelled_texts_have_none() {
+    let rows: String = (0..60)
+        .map(|n| format!("w{} v{} x,{},u{}\n", n % 7, n % 11, ["neg", "pos"][n % 2], n % 12))
+        .collect();
+    let table = format!("text,label,user\n{rows}");
+    let config = "data: {train: a.csv, unlabelled: b.csv, test: b.csv, split: {group: user, validation: 20}}\n\
+                  model: {embedding: {size: 4}, lstm: {units: 4}}\n\
+                  train: {epochs: 1, entropy_weight: 0.1}\n";
+    let dir = TestDir::new().file("a.csv", &table).file("b.csv", &table).file("c.yaml", config);
+    dir.train("c.yaml --out plain");
+    for run in ["first", "second"] {
+        let line = format!("train c.yaml --out {run}");
+        let done = with_cache(&dir, &line).assert().success();
+        let told = stderr(&done);
+        assert!(!told.contains("damaged"), "{told}");
+        assert_eq!(told.contains("cached the tokens"), run == "first", "{told}");
+        assert!(told.contains("test examples are of 8 groups"), "{told}");
+        assert!(dir.best_weights("plain") == dir.best_weights(run));
+    }
+    // With and without labels.
+    assert_eq!(cache_entries(&dir).len(), 3);
 }
 
 #[test]

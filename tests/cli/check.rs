@@ -41,6 +41,7 @@ fn every_check_has_a_line_even_if_nothing_is_wrong() {
         "shared_texts",
         "label_in_text",
         "similar_labels",
+        "placeholder_labels",
         "rare_labels",
         "numeric_labels",
         "missing_labels",
@@ -147,6 +148,85 @@ fn faults_of_labels_are_found() {
     assert_eq!(of(&leak, "label_in_text"), [expected]);
     let none = findings(&dir, "leak.csv --text title", 0);
     assert!(of(&none, "label_in_text")[0].starts_with("ok "));
+}
+
+#[test]
+fn labels_that_stand_for_a_missing_value_are_noted_and_can_be_left_out() {
+    let rows = |labels: &[&str]| -> String {
+        let row =
+            |n: usize| format!("{} words w{n} z{},{}\n", n % 7, n % 9, labels[n % labels.len()]);
+        "text,label\n".to_owned() + &(0..120).map(row).collect::<String>()
+    };
+    let dir = TestDir::new()
+        .file("one.csv", rows(&["neg", "pos", "neg", "N/A"]))
+        .file("two.csv", rows(&["neg", "pos", "NaN", "-", "none"]));
+    let expected = "note the label \"N/A\" (30) looks like a missing value, but is a class; to leave such rows out, \
+                    set data.label_names: {\"N/A\": \"\"}, data.broken_lines: skip and data.max_skipped to at least \
+                    0.25";
+    let one = findings(&dir, "one.csv", 0);
+    assert_eq!(of(&one, "placeholder_labels"), [expected]);
+    let train = "train one.csv --set train.epochs=1";
+    let told = stderr(&dir.lstmtext(&format!("{train} --out a")).assert().success());
+    assert!(told.contains(&expected.replace("note ", "note: ")), "{told}");
+    let two = findings(&dir, "two.csv", 0);
+    let message = of(&two, "placeholder_labels")[0];
+    assert!(message.starts_with("note the labels \"-\" (24), \"NaN\" (24) look like"), "{message}");
+    // What the note advises.
+    let mut command = dir.lstmtext(&format!("{train} --out b"));
+    for set in
+        ["data.label_names={\"N/A\": \"\"}", "data.broken_lines=skip", "data.max_skipped=0.25"]
+    {
+        command.args(["--set", set]);
+    }
+    let told = stderr(&command.assert().success());
+    assert!(told.contains("skipped 30 broken rows of 120"), "{told}");
+    assert!(!told.contains("note: data.label_names"), "{told}");
+}
+
+#[test]
+fn groups_in_several_files_are_noted_with_their_numbers() {
+    let rows = |users: [usize; 3], seed| {
+        let data = examples(&["neg", "pos"], 60, seed).into_iter().enumerate();
+        let row = |(n, example): (usize, crate::common::Example)| {
+            format!("{},{},u{}\n", example.text, example.label, users[n % 3])
+        };
+        "text,label,user\n".to_owned() + &data.map(row).collect::<String>()
+    };
+    let config = "data: {train: train.csv, validation: valid.csv, test: test.csv, split: {group: user}}\n\
+                  model: {embedding: {size: 8}, lstm: {units: 8}}\ntrain: {epochs: 1}\n";
+    let dir = TestDir::new()
+        .file("train.csv", rows([1, 2, 3], 1))
+        .file("valid.csv", rows([4, 5, 2], 2))
+        .file("test.csv", rows([6, 5, 3], 3))
+        .file("c.yaml", config);
+    let found = findings(&dir, "c.yaml", 0);
+    let note = |part: &str, other: &str, user: &str| {
+        format!(
+            "note 20 of 60 {part} examples are of a group (data.split.group: user) that {other} examples have \
+             too, \"{user}\": their scores may not hold for new groups; move each group to one file"
+        )
+    };
+    let expected = [
+        note("validation", "training", "u2"),
+        note("test", "training", "u3"),
+        note("test", "validation", "u5"),
+    ];
+    assert_eq!(of(&found, "shared_groups"), expected);
+    let told = stderr(&dir.train("c.yaml --out run"));
+    for note in &expected {
+        assert!(told.contains(&note.replacen("note ", "note: ", 1)), "{told}");
+    }
+    let all = "c.yaml --set data.validation=train.csv --set data.test=null";
+    let found = findings(&dir, all, 0);
+    let message = of(&found, "shared_groups")[0];
+    assert!(message.starts_with("note 60 of 60 validation examples are of 3 groups"), "{message}");
+    let split =
+        "c.yaml --set data.validation=null --set data.test=null --set data.split.validation=20";
+    assert_eq!(of(&findings(&dir, split, 0), "shared_groups"), ["ok no group is in two parts"]);
+    let dir = dir.file("other.csv", "text,label\nx,neg\ny,pos\n");
+    let found = findings(&dir, "c.yaml --set data.validation=other.csv --set data.test=null", 0);
+    let message = of(&found, "shared_groups")[0];
+    assert!(message.starts_with("note 0 of 2 validation examples have a group"), "{message}");
 }
 
 #[test]

@@ -63,7 +63,8 @@ section! {
         /// Maximum share of the rows of a file that broken_lines: skip may skip. If more are broken, the
         /// file is most likely read wrongly, which is an error.
         max_skipped: f64 = 0.05, between(0.0, 1.0);
-        /// Maximum size of a line in MB (in folder format, of a file). A longer line is an error.
+        /// Maximum size of a line in MB (in folder format, of a file; in Parquet files, of a value). A longer
+        /// line is an error.
         max_line_mb: u64 = MAX_LINE_MB, between(1.0, 100_000.0);
         /// Maximum size of a compressed file in MB after decompression.
         max_unpacked_mb: u64 = 100_000, between(1.0, 100_000_000.0);

@@ -2,6 +2,7 @@
 //! may expect. Rows that cannot be read at all are errors of the formats.
 
 pub mod duplicates;
+mod groups;
 mod leakage;
 pub mod report;
 pub mod splits;

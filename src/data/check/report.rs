@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{duplicates, leakage, texts};
+use super::{duplicates, groups, leakage, texts};
 use crate::config::Config;
 use crate::data::data_splits::DataSplits;
 use crate::data::finding::Finding;
@@ -28,6 +28,7 @@ pub fn findings(
             findings.extend(texts::unknown_tokens(&adjective, examples, inputs, encoders, corpora));
         }
     }
+    findings.extend(groups::findings(splits, &config.data));
     findings.extend(leakage::findings(&splits.train, &splits.labels, inputs));
     let train = duplicates::token_hashes(&splits.train, encoders);
     findings.extend(duplicates::repeated(SplitName::Train, &splits.train, &train));

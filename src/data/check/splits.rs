@@ -4,13 +4,15 @@ use crate::config::{DataConfig, SplitMethod, UnseenLabels};
 use crate::data::data_splits::DataSplits;
 use crate::data::examples::Examples;
 use crate::data::finding::{Check, Finding};
-use crate::data::labels::{look_alikes, named, not_renamed, numeric, rare};
+use crate::data::labels::{look_alikes, named, not_renamed, numeric, placeholders, rare};
 use crate::data::split_name::SplitName;
 use crate::output::format::join_names;
 
 /// Returns a finding if a renamed label does not occur: its old name may be misspelled.
 pub fn unused_name(config: &DataConfig, labels: &[String]) -> Option<Finding> {
-    let (old, _) = config.label_names.iter().find(|(_, new)| !labels.contains(new))?;
+    // Rows whose new label is empty are skipped.
+    let mut names = config.label_names.iter().filter(|(_, new)| !new.is_empty());
+    let (old, _) = names.find(|(_, new)| !labels.contains(new))?;
     let message = format!("data.label_names: no training example has the label \"{old}\"");
     let found = Finding::new(Check::SimilarLabels, message).counted(1, config.label_names.len());
     Some(found.setting("data.label_names"))
@@ -27,6 +29,7 @@ pub fn class_findings(splits: &DataSplits, config: &DataConfig) -> Vec<Finding> 
         labels.iter().enumerate().map(|(class, label)| (label.as_str(), total(class))).collect();
     let mut findings = look_alikes(&totals);
     findings.extend(not_renamed(labels, &config.label_names));
+    findings.extend(placeholders(&totals));
     findings.extend(rare(&totals));
     findings.extend(numeric(labels));
     let untrained = named(labels, train.iter().map(|count| *count == 0.0));

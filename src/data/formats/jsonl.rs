@@ -78,8 +78,13 @@ fn parse(
         Some(raw) => json_text(key, raw, first_rules),
         None => Err(missing("key", key, object.keys().map(String::as_str))),
     };
+    // A null is like an empty cell of a table, but not a text.
+    let nullable = |key: &str| match object.get(key) {
+        Some(raw) if raw.get() == "null" => Ok(String::new()),
+        _ => value(key),
+    };
     for (key, wanted) in filter {
-        if spelled(&value(key)?, first_rules) != *wanted {
+        if spelled(&nullable(key)?, first_rules) != *wanted {
             return Ok(None);
         }
     }
@@ -90,8 +95,8 @@ fn parse(
         return Ok(Some(Row { cells, ..Row::new(texts, String::new()) }));
     };
     let group = group.as_ref().filter(|key| object.contains_key(*key));
-    let group = group.map(|key| value(key)).transpose()?;
-    Ok(Some(Row { group, ..Row::new(texts, value(label)?) }))
+    let group = group.map(|key| nullable(key)).transpose()?;
+    Ok(Some(Row { group, ..Row::new(texts, nullable(label)?) }))
 }
 
 /// Parses a JSON object. Its keys are in their order, have composed characters (Unicode NFC), and each occurs once. By the

@@ -11,11 +11,12 @@ use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
 use arrow_cast::cast;
 use arrow_schema::{DataType, SchemaRef};
 
+use super::lines::limits;
 use super::rows::Unit;
 use super::sink::{Sink, excerpt, field_of};
 use super::table::{Layout, spelled};
 use crate::config::{Config, DataConfig, Inputs};
-use crate::io::input::{is_compressed, open_file};
+use crate::io::input::{Limit, is_compressed, open_file};
 use crate::output::catch_panic;
 use crate::output::shell::quoted_path;
 
@@ -37,10 +38,15 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
         .chain(layout.group)
         .chain(filter)
         .collect();
+    let limit = limits(config).line;
     let mut rows = file.text_rows(&columns)?;
     while let Some(rows) = rows.next()? {
+        for values in &rows.columns {
+            check_lengths(values, limit, path, rows.first)?;
+        }
         for row in 0..rows.count {
-            let selected = layout.select(|column| rows.value(column, row));
+            let is_null = |column| rows.cell(column, row).is_none();
+            let selected = layout.select(|column| rows.value(column, row), is_null);
             sink.add(rows.first + row as u64, selected)?;
         }
     }
@@ -141,6 +147,7 @@ impl ParquetFile {
             let mut texts = Vec::new();
             for column in &layout.texts {
                 let values = texts_of(batch.column(*column)).with_context(unreadable)?;
+                check_lengths(&values, limits(&config.data).line, &reader.path, first)?;
                 if let Some(row) = (0..values.len()).find(|row| values.is_null(*row)) {
                     let location = Unit::Row.location(&reader.path, first + row as u64);
                     bail!("{location}: {}", null_fault(&reader.schema, *column));
@@ -283,12 +290,31 @@ impl TextRowsReader {
 impl TextRows<'_> {
     /// Returns the text of a column, given by its index in the file.
     fn value(&self, column: usize, row: usize) -> Result<&str, String> {
-        let index = self.reader.columns.binary_search(&column);
-        let values = index.ok().and_then(|index| self.columns.get(index));
-        match values.filter(|values| values.is_valid(row)) {
-            Some(values) => Ok(values.value(row)),
-            None => Err(null_fault(&self.reader.reader.schema, column)),
+        self.cell(column, row).ok_or_else(|| null_fault(&self.reader.reader.schema, column))
+    }
+
+    /// Returns the text of a column, given by its index in the file; `None` if it is null.
+    fn cell(&self, column: usize, row: usize) -> Option<&str> {
+        let index = self.reader.columns.binary_search(&column).ok()?;
+        let values = self.columns.get(index).filter(|values| values.is_valid(row))?;
+        Some(values.value(row))
+    }
+}
+
+/// Checks that no text exceeds the limit. `first` is the number of the first row.
+fn check_lengths(
+    values: &LargeStringArray,
+    limit: Limit,
+    path: &Path,
+    first: u64,
+) -> anyhow::Result<()> {
+    let lengths = values.offsets().lengths();
+    match lengths.enumerate().find(|(_, length)| *length as u64 > limit.bytes) {
+        Some((row, _)) => {
+            let location = Unit::Row.location(path, first + row as u64);
+            bail!("{location}: {}", limit.exceeded("a value"))
         }
+        None => Ok(()),
     }
 }
 

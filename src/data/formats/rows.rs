@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
 /// Unit in which the rows of a file are located.
@@ -53,8 +54,10 @@ pub struct Rows {
     pub labels: Vec<u32>,
     /// Distinct labels in order of first occurrence.
     pub label_names: Vec<String>,
-    /// Group of each row, or [`NO_GROUP`]; empty without `data.split.group`.
+    /// Group of each row, as an index into `group_names`, or [`NO_GROUP`]; empty without `data.split.group`.
     pub groups: Vec<u32>,
+    /// Distinct groups in order of first occurrence.
+    pub group_names: IndexSet<String>,
     /// Line on which each row begins, or its number in the file, from 1; 0 if the row is a whole file.
     pub lines: Vec<u64>,
     /// Number of broken rows that were skipped.

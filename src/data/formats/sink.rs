@@ -13,6 +13,7 @@ use super::rows::{NO_GROUP, Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
 use crate::output::format::group_digits;
+use crate::text::composed;
 
 /// Number of rows after a broken one that are read to see how many are broken.
 const LOOK_AHEAD: usize = 1_000;
@@ -107,8 +108,6 @@ pub struct Sink<'a> {
     label_indices: HashMap<String, u32>,
     /// Index of each of `rows.label_names`.
     name_indices: HashMap<String, u32>,
-    /// Index of each group.
-    group_indices: HashMap<String, u32>,
     /// Appearances of the known labels.
     appearances: HashSet<String>,
     data: &'a DataConfig,
@@ -123,6 +122,8 @@ struct Fault {
     conversion: Option<String>,
     /// Number of broken rows, this one included.
     broken: usize,
+    /// Number of those whose label is empty.
+    unlabelled: usize,
     /// Number of rows before it.
     before: usize,
     /// Number of rows after it so far.
@@ -130,14 +131,15 @@ struct Fault {
 }
 
 impl Fault {
-    /// Returns the error with advice. Rows may be skipped if only few are broken; text in another
-    /// encoding is not broken, and its message says how to convert it.
+    /// Returns the error with advice. Rows may be skipped if only few are broken: otherwise, the format is most
+    /// likely wrong, unless all of them lack nothing but a label. Text in another encoding is not broken, and
+    /// its message says how to convert it.
     fn into_error(self, limit: f64) -> anyhow::Error {
-        let Self { error, conversion, broken, before, after } = self;
+        let Self { error, conversion, broken, unlabelled, before, after } = self;
         let rows = before + 1 + after;
         if let Some(conversion) = conversion {
             anyhow!("{error}; {conversion}")
-        } else if is_many(broken, rows) {
+        } else if is_many(broken, rows) && unlabelled < broken {
             let (broken, rows) = (group_digits(broken), group_digits(rows));
             anyhow!(
                 "{error} (broken rows: {broken} of {rows}; correct the file, or check data.format)"
@@ -174,7 +176,6 @@ impl<'a> Sink<'a> {
             text_file: None,
             label_indices: HashMap::new(),
             name_indices: HashMap::new(),
-            group_indices: HashMap::new(),
             data: &config.data,
             fault: None,
         }
@@ -263,7 +264,10 @@ impl<'a> Sink<'a> {
         };
         let row = row.and_then(|row| row.map(with_index).transpose());
         if let Some(fault) = &mut self.fault {
-            fault.broken += usize::from(row.is_err());
+            if let Err(message) = &row {
+                fault.broken += 1;
+                fault.unlabelled += usize::from(message == NO_LABEL);
+            }
             fault.after += 1;
             return if fault.after < LOOK_AHEAD { Ok(()) } else { self.check() };
         }
@@ -286,7 +290,9 @@ impl<'a> Sink<'a> {
                 let conversion = is_not_utf8(&message).then(|| self.conversion());
                 let is_final = conversion.is_some();
                 let before = self.rows.len();
-                self.fault = Some(Fault { error, conversion, broken: 1, before, after: 0 });
+                let unlabelled = usize::from(message == NO_LABEL);
+                self.fault =
+                    Some(Fault { error, conversion, broken: 1, unlabelled, before, after: 0 });
                 if is_final {
                     return self.check();
                 }
@@ -350,11 +356,13 @@ impl<'a> Sink<'a> {
         self.fault.take().map_or(Ok(()), |fault| Err(fault.into_error(limit)))
     }
 
-    /// Returns the index of a group; [`NO_GROUP`] for an empty value.
+    /// Returns the index of a group; [`NO_GROUP`] for an empty value. Groups are compared like labels: trimmed,
+    /// with composed characters.
     fn group_index(&mut self, group: Option<String>) -> u32 {
-        let Some(group) = group.filter(|group| !group.is_empty()) else { return NO_GROUP };
-        let next = self.group_indices.len() as u32;
-        *self.group_indices.entry(group).or_insert(next)
+        let Some(group) = group.filter(|group| !group.trim().is_empty()) else { return NO_GROUP };
+        let (group, names) = (composed(group.trim()), &mut self.rows.group_names);
+        let known = names.get_index_of(&*group);
+        known.unwrap_or_else(|| names.insert_full(group.into_owned()).0) as u32
     }
 
     /// Returns the index of a label, and adds its name if it is new.
@@ -364,7 +372,7 @@ impl<'a> Sink<'a> {
         }
         let name = self.data.class_name(label);
         if name.is_empty() {
-            return Err("the label is empty".into());
+            return Err(NO_LABEL.to_owned());
         }
         let names = &mut self.rows.label_names;
         let index = *self.name_indices.entry(name).or_insert_with_key(|name| {
@@ -382,6 +390,9 @@ pub fn field_of(inputs: &Inputs, column: &Column) -> String {
     let requests = |input: &&Input| input.columns.0.contains(column);
     inputs.iter().find(requests).map_or(String::new(), |input| input.field("column"))
 }
+
+/// Message for a row without a label.
+const NO_LABEL: &str = "the label is empty";
 
 /// End of messages of [`not_utf8`].
 const NOT_UTF8: &str = " is not valid UTF-8";

@@ -254,29 +254,34 @@ impl Layout {
                 fields.len()
             ));
         }
-        self.select(|index: usize| -> Result<&'r str, String> {
-            let bytes = fields.get(index).ok_or_else(|| {
-                format!("expected at least {} columns, found {}", index + 1, fields.len())
-            })?;
-            text_of(index, bytes)
-        })
+        self.select(
+            |index: usize| -> Result<&'r str, String> {
+                let bytes = fields.get(index).ok_or_else(|| {
+                    format!("expected at least {} columns, found {}", index + 1, fields.len())
+                })?;
+                text_of(index, bytes)
+            },
+            |_| false,
+        )
     }
 
-    /// Returns the row whose columns have these values, or `None` if the filter excludes it.
+    /// Returns the row whose columns have these values, or `None` if the filter excludes it. A null is like an
+    /// empty cell, but not a text.
     pub fn select<'r>(
         &self,
         value: impl Fn(usize) -> Result<&'r str, String>,
+        is_null: impl Fn(usize) -> bool,
     ) -> Result<Option<Row>, String> {
+        let nullable = |index: usize| if is_null(index) { Ok("") } else { value(index) };
         for (index, wanted) in &self.filter {
-            if spelled(value(*index)?, self.first_rules) != *wanted {
+            if spelled(nullable(*index)?, self.first_rules) != *wanted {
                 return Ok(None);
             }
         }
         let text = |column: &usize| value(*column).map(str::to_owned);
         let texts = self.texts.iter().map(text).collect::<Result<_, _>>()?;
-        let label = self.label.map_or(Ok(""), &value)?;
-        let group = self.group.map(|group| text(&group)).transpose()?;
-        let group = group.map(|group| group.trim().to_owned());
+        let label = self.label.map_or(Ok(""), nullable)?;
+        let group = self.group.map(nullable).transpose()?.map(str::to_owned);
         Ok(Some(Row { group, ..Row::new(texts, label.trim().to_owned()) }))
     }
 }

@@ -50,6 +50,47 @@ fn pairs(read: &Read) -> Vec<(&str, &str)> {
     read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
 }
 
+/// Returns the group of each row.
+fn groups(read: &Read) -> Vec<Option<&str>> {
+    let name = |group: &u32| read.group_names.get_index(*group as usize).map(String::as_str);
+    read.groups.iter().map(name).collect()
+}
+
+#[test]
+fn groups_are_compared_alike_in_all_formats() {
+    let expected = [Some("a"), None, Some("a"), None, Some("\u{e9}"), Some("\u{e9}")];
+    let values = ["a", "", " a ", "  ", "\u{e9}", "e\u{301}"];
+    let fields = "  split: {group: user}\n";
+    for (name, header, separator) in
+        [("a.csv", "text,label,user\n", ','), ("a.tsv", "text\tlabel\tuser\n", '\t')]
+    {
+        let row = |value: &str| format!("x{separator}y{separator}{value}\n");
+        let content = header.to_owned() + &values.map(row).concat();
+        let read = read_file(name, content.as_bytes(), fields).unwrap();
+        assert_eq!(groups(&read), expected, "{name}");
+    }
+    let row = |user: String| format!("{{\"text\": \"x\", \"label\": \"y\"{user}}}\n");
+    let strings = values.map(|value| row(format!(", \"user\": \"{value}\""))).concat();
+    let others = [", \"user\": null", "", ", \"user\": 7", ", \"user\": \"7\""];
+    let others = others.map(|user| row(user.to_owned())).concat();
+    let read = read_file("a.jsonl", (strings + &others).as_bytes(), fields).unwrap();
+    assert_eq!(groups(&read)[..6], expected);
+    assert_eq!(groups(&read)[6..], [None, None, Some("7"), Some("7")]);
+}
+
+#[test]
+fn a_filter_reads_null_as_an_empty_value() {
+    let content = b"{\"text\": \"a\", \"label\": 1, \"kind\": null}\n\
+                    {\"text\": \"b\", \"label\": 2, \"kind\": \"\"}\n\
+                    {\"text\": \"c\", \"label\": 2, \"kind\": \"x\"}\n";
+    let read = read_file("a.jsonl", content, "  filter: {kind: ''}\n").unwrap();
+    assert_eq!(pairs(&read), [("1", "a"), ("2", "b")]);
+    let read = read_file("a.jsonl", content, "  filter: {kind: x}\n").unwrap();
+    assert_eq!(pairs(&read), [("2", "c")]);
+    let null = fault("a.jsonl", content, "  text_column: kind\n");
+    assert!(null.starts_with("1: \"kind\" must be a string"), "{null}");
+}
+
 /// Returns the error message after the file name, which begins with the line number.
 fn fault(name: &str, content: &[u8], fields: &str) -> String {
     let error = read_file(name, content, fields).unwrap_err();
@@ -172,6 +213,11 @@ fn faults_in_json_arrays_are_located_by_row() {
 
 #[cfg(feature = "parquet")]
 mod parquet_files {
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use arrow_array::ArrayRef;
+
     use super::*;
 
     fn fixture(name: &str) -> PathBuf {
@@ -244,8 +290,8 @@ mod parquet_files {
     fn unfit_columns_are_named() {
         for (text, label, message) in [
             ("large", "int8", "types.parquet, row 3: the column \"large\" is null"),
-            ("view", "bool", "types.parquet, row 3: the column \"bool\" is null"),
-            ("view", "\"null\"", "types.parquet, row 1: the column \"null\" is null"),
+            ("view", "bool", "types.parquet, row 3: the label is empty"),
+            ("view", "\"null\"", "types.parquet, row 1: the label is empty"),
             (
                 "view",
                 "lists",
@@ -267,6 +313,50 @@ mod parquet_files {
             let error = read_fixture("types", &columns(text, label)).unwrap_err();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_null_is_like_an_empty_cell_but_not_a_text() {
+        let config = columns("view", "int8");
+        let read = |fields: &str| read(&fixture("types"), &data_config(fields)).unwrap();
+        let grouped = read(&format!("{config}  split: {{group: large}}\n"));
+        assert_eq!(groups(&grouped), [Some("a"), Some("b"), None, Some("d")]);
+        let grouped = read(&format!("{config}  split: {{group: integers}}\n"));
+        assert_eq!(groups(&grouped), [Some("1"), Some("2"), Some("1"), Some("2")]);
+        let filtered = read(&format!("{config}  filter: {{large: ''}}\n"));
+        assert_eq!(pairs(&filtered), [("1", "c")]);
+        let filtered = read(&format!("{config}  filter: {{bool: 'true'}}\n"));
+        assert_eq!(pairs(&filtered), [("-1", "a"), ("-1", "d")]);
+        let lists = format!("{config}  split: {{group: lists}}\n");
+        let error = read_fixture("types", &lists).unwrap_err();
+        assert!(error.contains("data.split.group: the column \"lists\" has lists"), "{error}");
+    }
+
+    #[test]
+    fn a_value_has_a_maximum_size() {
+        let text = |bytes: usize| "x".repeat(bytes);
+        let texts = vec![text(1_000_000), "short".to_owned(), text(1_000_001)];
+        let labels = arrow_array::StringArray::from(vec!["a", "b", "a"]);
+        let columns: [(&str, ArrayRef); 2] = [
+            ("text", Arc::new(arrow_array::StringArray::from(texts))),
+            ("label", Arc::new(labels)),
+        ];
+        let batch = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert_eq!(read_file("f.parquet", &bytes, "").unwrap().len(), 3);
+        let fields = "  max_line_mb: 1\n";
+        let error = read_file("f.parquet", &bytes, fields).unwrap_err().to_string();
+        let expected = "f.parquet, row 3: a value exceeds 1 MB, the limit set by data.max_line_mb";
+        assert!(error.ends_with(expected), "{error}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f.parquet");
+        std::fs::write(&path, &bytes).unwrap();
+        let batches = ParquetFile::open(&path).unwrap();
+        let read = batches.for_each_batch(&data_config(fields), 2, &mut |_, _| Ok(()));
+        assert!(read.unwrap_err().to_string().ends_with(expected));
     }
 
     #[test]
@@ -476,6 +566,20 @@ fn skipping_is_advised_only_if_few_rows_are_broken() {
     assert_eq!(advice(1, 3, 1), correct("3 of 5"));
     // Not the whole file is read.
     assert_eq!(advice(0, 5_000, 9_000), correct("1,001 of 1,001"));
+    // A row that lacks nothing but its label is read rightly, however many there are.
+    let unlabelled = |name: &str, content: &str| {
+        let message = fault(name, content.as_bytes(), "");
+        let (fault, advice) = message.split_once(" (").unwrap();
+        assert!(fault.ends_with("the label is empty"), "{message}");
+        advice.to_owned()
+    };
+    let most = "to skip such rows, 66.7 % of the file, set data.broken_lines: skip and increase data.max_skipped)";
+    assert_eq!(unlabelled("a.csv", "text,label\na,x\nb,\nc, \n"), most);
+    let json = "{\"text\": \"a\", \"label\": null}\n{\"text\": \"b\", \"label\": \"\"}\n\
+                {\"text\": \"c\", \"label\": 1}\n";
+    assert_eq!(unlabelled("a.jsonl", json), most);
+    let both = unlabelled("a.csv", "text,label\na,x\nb,\nno label\n");
+    assert_eq!(both, correct("2 of 3"));
     // An error of the reader behind a broken row does not hide it.
     let quote = fault("a.csv", b"text,label\nno label\n\"open,x\n", "");
     assert!(quote.starts_with("2: expected 2 columns"), "{quote}");
