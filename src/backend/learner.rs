@@ -171,6 +171,10 @@ pub trait Learner: Inference {
         self.update(learning_rate)
     }
 
+    /// Computes the log-probabilities that the n-grams and the bias of the head have without the LSTMs, [B, C]
+    /// for each batch, like [`Inference::log_probabilities_of_batches`].
+    fn ngram_log_probabilities(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>>;
+
     /// Returns the measurements of all steps since the last call, in order. Waits for the device.
     fn drain_step_stats(&mut self) -> Vec<StepStats>;
 

@@ -99,6 +99,17 @@ impl Config {
         self.train.layer_decay.powi(depth)
     }
 
+    /// Returns true if each validation chooses the scales of the branches.
+    pub fn scales_branches(&self) -> bool {
+        let is_frozen = |layer: &Layer| {
+            matches!(layer.kind, LayerKind::Head | LayerKind::Ngrams) && self.is_frozen(*layer)
+        };
+        self.train.scale_branches
+            && self.inputs.iter().any(Input::has_lstm)
+            && self.inputs.iter().any(|input| input.ngrams.is_on())
+            && !self.layers().iter().any(is_frozen)
+    }
+
     /// Returns true if every layer is trained from the start with the same learning rate, up to
     /// `embedding.trainable`.
     pub fn trains_layers_alike(&self) -> bool {

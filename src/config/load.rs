@@ -17,7 +17,7 @@ use crate::output::shell::quoted_path;
 
 /// Returns fields with the value that they have in a run whose configuration does not list them: the behavior
 /// of the versions of lstmtext that did not have the field.
-fn before_the_field() -> [(&'static str, Value); 6] {
+fn before_the_field() -> [(&'static str, Value); 7] {
     [
         ("data.version", Value::from(1)),
         ("data.max_skipped", Value::from(1.0)),
@@ -25,6 +25,7 @@ fn before_the_field() -> [(&'static str, Value); 6] {
         ("model.ngrams.sizes", Value::Sequence(Vec::new())),
         ("model.lstm.bidirectional", Value::from(false)),
         ("model.embedding.word_dropout", Value::from(0)),
+        ("train.scale_branches", Value::from(false)),
     ]
 }
 

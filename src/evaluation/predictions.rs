@@ -2,11 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::backend::Inference;
+use rayon::prelude::*;
+
+use crate::backend::{Inference, Learner};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
+use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{Averaging, Combination, LossFunction, Objective, argmax, check_finite};
+use crate::objective::{
+    Averaging, Combination, LossFunction, Objective, argmax, check_finite, log_softmax,
+};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -30,10 +35,34 @@ impl Predictions {
         data: &Dataset,
         limit: BatchLimit,
     ) -> Self {
+        Self::from_batches(objective, data, limit, |batches| {
+            classifier.log_probabilities_of_batches(&data.inputs, batches)
+        })
+    }
+
+    /// Classifies all examples by their n-grams alone.
+    pub fn of_ngrams(
+        learner: &(impl Learner + ?Sized),
+        objective: &Objective,
+        data: &Dataset,
+        limit: BatchLimit,
+    ) -> Self {
+        Self::from_batches(objective, data, limit, |batches| {
+            learner.ngram_log_probabilities(&data.inputs, batches)
+        })
+    }
+
+    /// Classifies all examples in batches. `classify` returns the log-probabilities of each batch, [B, C].
+    fn from_batches(
+        objective: &Objective,
+        data: &Dataset,
+        limit: BatchLimit,
+        classify: impl FnOnce(&[&[u32]]) -> Vec<Vec<f64>>,
+    ) -> Self {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let results = classifier.log_probabilities_of_batches(&data.inputs, &batches);
+        let results = classify(&batches);
         let classes = results.first().map_or(0, |rows| rows.len() / batches[0].len());
         let mut log_probabilities = vec![0.0; data.len() * classes];
         for (examples, rows) in batches.into_iter().zip(results) {
@@ -63,6 +92,59 @@ impl Predictions {
         let mut first = models.swap_remove(0);
         first.log_probabilities = combined.unwrap_or(first.log_probabilities);
         first
+    }
+
+    /// Chooses the scales of the model's branches with which the loss is smallest. `self` are the predictions
+    /// of the model, `ngrams` those of its n-grams alone. Returns the scales and the predictions with them.
+    ///
+    /// The loss is convex in the scales. The search starts from scales of 1 and moves to the best neighbor
+    /// until none is better.
+    pub fn choose_branch_scales(self, ngrams: &Self) -> (BranchScales, Self) {
+        let loss = |scales: BranchScales| (scales, self.scaled_loss(ngrams, scales));
+        let mut best = loss(BranchScales::default());
+        loop {
+            let neighbors = best.0.neighbors().map(loss);
+            match neighbors.min_by(|(_, a), (_, b)| a.total_cmp(b)) {
+                Some(better) if better.1 < best.1 => best = better,
+                _ => break,
+            }
+        }
+        let scales = best.0;
+        if scales == BranchScales::default() {
+            return (scales, self);
+        }
+        let rows = (0..self.len()).flat_map(|example| self.scaled_row(ngrams, scales, example));
+        let log_probabilities = rows.collect();
+        (scales, Self { log_probabilities, ..self })
+    }
+
+    /// Returns the mean loss with these scales of the branches.
+    fn scaled_loss(&self, ngrams: &Self, scales: BranchScales) -> f64 {
+        /// Number of examples whose losses a thread adds up.
+        const CHUNK: usize = 1 << 10;
+        let sum = |start: &usize| -> f64 {
+            let examples = *start..self.len().min(start + CHUNK);
+            let losses = examples.map(|example| {
+                let mut row = self.scaled_row(ngrams, scales, example);
+                self.objective.loss(&mut row, self.targets.get(example))
+            });
+            losses.sum()
+        };
+        let starts: Vec<usize> = (0..self.len()).step_by(CHUNK).collect();
+        // In the same order with any number of threads.
+        let sums: Vec<f64> = starts.par_iter().map(sum).collect();
+        sums.iter().sum::<f64>() / self.len() as f64
+    }
+
+    /// Returns the log-probabilities of an example with these scales of the branches.
+    fn scaled_row(&self, ngrams: &Self, scales: BranchScales, example: usize) -> Vec<f64> {
+        // Log-probabilities are logits up to a constant, which does not change those of the sum.
+        let logits = self.row(example).iter().zip(ngrams.row(example));
+        let logits =
+            logits.map(|(both, ngrams)| scales.lstm * (both - ngrams) + scales.ngrams * ngrams);
+        let mut row: Vec<f64> = logits.collect();
+        log_softmax(&mut row);
+        row
     }
 
     /// Chooses the weights with which the predictions of several models for the same examples have the

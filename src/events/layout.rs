@@ -18,6 +18,10 @@ pub const LEARNING_RATE: &str = "learning_rate";
 pub const GRADIENT_NORM: &str = "gradient_norm";
 /// Tag of the training throughput.
 pub const TOKENS_PER_SECOND: &str = "tokens_per_second";
+/// Tag of the factor of the logits of the LSTM that a validation has chosen.
+pub const LSTM_SCALE: &str = "scale/lstm";
+/// Tag of the factor of the logits of the n-grams that a validation has chosen.
+pub const NGRAM_SCALE: &str = "scale/ngrams";
 /// Tag of the resolved configuration.
 pub const CONFIG: &str = "config";
 

@@ -11,7 +11,10 @@ mod records;
 pub mod summaries;
 mod writer;
 
-pub use layout::{ACCURACY, CONFIG, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND};
+pub use layout::{
+    ACCURACY, CONFIG, GRADIENT_NORM, LEARNING_RATE, LOSS, LSTM_SCALE, NGRAM_SCALE, SubRun,
+    TOKENS_PER_SECOND,
+};
 pub use reader::{
     Scalar, first_file, remove, remove_temporaries, remove_test_scores, scalars, start_time,
     truncate_to_step,

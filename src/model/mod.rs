@@ -1,6 +1,7 @@
 //! A network before anything computes: its parameters and their shapes, its initial weights, its
 //! summary, and their transfer from one model to another. Forward and backward passes belong to the backends.
 
+pub mod branch_scales;
 pub mod initialization;
 pub mod naive_bayes;
 pub mod named_tensors;

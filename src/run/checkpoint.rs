@@ -321,6 +321,16 @@ impl Checkpoint {
         self.tensors(MODEL)
     }
 
+    /// Reads the weights without the scales of the branches. Training continues with them.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or a weight is not finite.
+    pub fn unscaled_weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
+        let mut weights = self.weights()?;
+        self.progress()?.branch_scales().inverse().apply(&mut weights);
+        Ok(weights)
+    }
+
     /// Reads the trainable weights before averaging, from which training continues. Returns `None` if the
     /// weights are not averages.
     ///

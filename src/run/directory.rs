@@ -260,7 +260,14 @@ mod tests {
 
     fn record(step: u64) -> ValidationRecord {
         let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
-        ValidationRecord { epoch: 1, step, train: score, validation: score, learning_rate: 1e-3 }
+        ValidationRecord {
+            epoch: 1,
+            step,
+            train: score,
+            validation: score,
+            learning_rate: 1e-3,
+            branch_scales: None,
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{EarlyStoppingConfig, TrainConfig};
 use crate::data::SplitFingerprints;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
 use crate::run::plausible::{MAX_COUNT, is_plausible_duration};
 use crate::run::records::ValidationRecord;
@@ -136,6 +137,7 @@ impl Progress {
                 && last.validation.is_plausible()
                 && last.step <= *step
                 && last.epoch <= self.epoch_number()
+                && last.branch_scales.is_none_or(BranchScales::is_possible)
         };
         let waits = |validations: usize| validations as u64 <= *step;
         for (name, is_possible) in [
@@ -187,6 +189,11 @@ impl Progress {
     /// Epoch of the last step, from 1.
     pub fn epoch_number(&self) -> usize {
         if self.batch == 0 { self.epoch } else { self.epoch.saturating_add(1) }
+    }
+
+    /// Scales of the branches in the saved weights, which the latest validation has chosen.
+    pub fn branch_scales(&self) -> BranchScales {
+        self.last.and_then(|last| last.branch_scales).unwrap_or_default()
     }
 
     /// Records a validation in this epoch.

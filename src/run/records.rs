@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::plausible::{is_plausible_duration, is_plausible_step};
 use crate::io::files::{RECORDS_LIMIT, append, read_if_exists};
 use crate::io::replace::write_atomic;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
 
 /// Line of `metrics.jsonl`, written at each validation.
@@ -25,6 +26,9 @@ pub struct ValidationRecord {
     pub validation: Score,
     /// Learning rate of the last step.
     pub learning_rate: f64,
+    /// Scales of the branches that the validation has chosen; `None` if it did not choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_scales: Option<BranchScales>,
 }
 
 /// Line of `times.jsonl`, written at each validation. Times are in a file of their own, so that
@@ -60,12 +64,13 @@ pub(super) trait Record: DeserializeOwned {
 
 impl Record for ValidationRecord {
     fn is_plausible(&self) -> bool {
-        let Self { epoch, step, train, validation, learning_rate } = self;
+        let Self { epoch, step, train, validation, learning_rate, branch_scales } = self;
         let scores = train.is_plausible() && validation.is_plausible();
         scores
             && is_plausible_step(*step)
             && (1..=*step).contains(&(*epoch as u64))
             && learning_rate.is_finite()
+            && branch_scales.is_none_or(BranchScales::is_possible)
     }
 }
 

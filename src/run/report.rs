@@ -280,6 +280,7 @@ mod tests {
             train: score,
             validation: score,
             learning_rate: 0.1,
+            branch_scales: None,
         }
     }
 

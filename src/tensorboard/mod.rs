@@ -20,11 +20,13 @@ use crate::evaluation::Predictions;
 use crate::events;
 use crate::events::summaries::{self, RunStatus};
 use crate::events::{
-    ACCURACY, CONFIG, EventWriter, GRADIENT_NORM, LEARNING_RATE, LOSS, SubRun, TOKENS_PER_SECOND,
-    unix_seconds,
+    ACCURACY, CONFIG, EventWriter, GRADIENT_NORM, LEARNING_RATE, LOSS, LSTM_SCALE, NGRAM_SCALE,
+    SubRun, TOKENS_PER_SECOND, unix_seconds,
 };
 use crate::model::NamedTensor;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
+use crate::run::records::ValidationRecord;
 use crate::run::summary::RunSummary;
 
 use classes::{ConfusionMatrix, classes_with_curves};
@@ -115,18 +117,23 @@ impl<'a> SummaryWriter<'a> {
         Ok(())
     }
 
-    /// Logs a validation: its score, and whichever of precision-recall curves, confusion matrix and
-    /// sample predictions are enabled. Flushes all files.
+    /// Logs a validation: its score, the scales of the branches if it has chosen them, and whichever
+    /// of precision-recall curves, confusion matrix and sample predictions are enabled. Flushes all files.
     ///
     /// # Errors
     /// Returns an error if a file cannot be written.
     pub fn validation(
         &mut self,
         predictions: &Predictions,
-        score: Score,
-        step: u64,
+        record: &ValidationRecord,
     ) -> anyhow::Result<()> {
-        add_score(&mut self.validation, score, step)?;
+        let step = record.step;
+        add_score(&mut self.validation, record.validation, step)?;
+        if let Some(BranchScales { lstm, ngrams }) = record.branch_scales {
+            for (tag, scale) in [(LSTM_SCALE, lstm), (NGRAM_SCALE, ngrams)] {
+                self.validation.scalar(tag, scale, step, SystemTime::now())?;
+            }
+        }
         if self.config.pr_curves {
             for class in &self.pr_classes {
                 let counts = precision_recall::confusion_counts(predictions, *class);

@@ -125,7 +125,7 @@ pub fn learner(
     let weights = match beginning {
         Beginning::New => starting_weights(data)?,
         Beginning::From(source) => transferred_weights(data, source)?,
-        Beginning::Resume(checkpoint) => checkpoint.weights()?,
+        Beginning::Resume(checkpoint) => checkpoint.unscaled_weights()?,
     };
     backend.learner(&spec, &objective(data)?, weights)
 }

@@ -43,6 +43,9 @@ impl Learner for DeferredStats {
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
         self.0.update(learning_rate)
     }
+    fn ngram_log_probabilities(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.0.ngram_log_probabilities(inputs, batches)
+    }
     fn drain_step_stats(&mut self) -> Vec<StepStats> {
         self.0.drain_step_stats()
     }

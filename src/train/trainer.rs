@@ -23,6 +23,7 @@ use crate::data::Usage;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::Objective;
 use crate::objective::metrics::Score;
 use crate::random::{SeedPurpose, derive_seed};
@@ -244,7 +245,10 @@ impl<'a> Trainer<'a> {
 
     /// Makes the current weights those of the best validation, because the latter have been deleted.
     fn replace_best(&mut self) -> anyhow::Result<()> {
+        let scales = self.progress.branch_scales();
+        self.scale_branches(scales)?;
         let validation = self.predict(&self.data.validation).score();
+        self.scale_branches(scales.inverse())?;
         self.progress.best = Some(Best { epoch: self.progress.epoch_number(), validation });
         self.save(CheckpointKind::Best)
     }
@@ -411,7 +415,7 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self) -> anyhow::Result<()> {
         let learning_rate = self.schedule.last_rate(&self.progress);
         self.drain_metrics()?;
-        let predictions = self.predict(&self.data.validation);
+        let (branch_scales, predictions) = self.predict_validation();
         let score = predictions.score();
         if !score.loss.is_finite() {
             bail!(Diverged {
@@ -431,6 +435,7 @@ impl<'a> Trainer<'a> {
             train: progress.meter.score(),
             validation: score,
             learning_rate,
+            branch_scales,
         };
         let train_seconds = progress.seconds - progress.seconds_at_validation;
         progress.last = Some(record);
@@ -457,6 +462,31 @@ impl<'a> Trainer<'a> {
         )
     }
 
+    /// Computes predictions for the validation examples with the scales of the branches that suit them best.
+    fn predict_validation(&mut self) -> (Option<BranchScales>, Predictions) {
+        let data = &self.data.validation;
+        let predictions = self.predict(data);
+        if !self.config().scales_branches() {
+            return (None, predictions);
+        }
+        let limit = BatchLimit::for_evaluation(self.config);
+        let ngrams = Predictions::of_ngrams(&*self.learner, &self.objective, data, limit);
+        let (scales, predictions) = predictions.choose_branch_scales(&ngrams);
+        (Some(scales), predictions)
+    }
+
+    /// Multiplies the weights in use by these scales of the branches.
+    fn scale_branches(&mut self, scales: BranchScales) -> anyhow::Result<()> {
+        if scales == BranchScales::default() {
+            return Ok(());
+        }
+        self.learner.use_averages();
+        let mut weights = self.learner.weights();
+        weights.retain(|tensor| scales.factor(&tensor.name).is_some());
+        scales.apply(&mut weights);
+        self.learner.load_weights(weights)
+    }
+
     /// Saves the checkpoint `last/`, and scores the test examples.
     fn finish(&mut self) -> anyhow::Result<RunSummary> {
         if let Some(reason) = self.progress.stop_reason(self.config) {
@@ -474,8 +504,10 @@ impl<'a> Trainer<'a> {
             false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()),
         };
         let scored = ScoredWeights { checkpoint, epoch };
-        if checkpoint == CheckpointKind::Best && uses_weights {
-            self.restore_best()?;
+        match checkpoint {
+            CheckpointKind::Best if uses_weights => self.restore_best()?,
+            CheckpointKind::Best => {}
+            CheckpointKind::Last => self.scale_branches(self.progress.branch_scales())?,
         }
         let step = self.progress.step;
         let test = has_test.then(|| self.predict(&self.data.test));

@@ -9,6 +9,7 @@
 )]
 
 mod averaging;
+mod branch_scales;
 mod cache;
 mod check;
 mod checkpoints;

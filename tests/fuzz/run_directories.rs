@@ -28,8 +28,18 @@ fn create_run(run: &RunDirectory) -> Vec<(Vec<u8>, PathBuf)> {
         let step = 10 * epoch as u64;
         let learning_rate = 0.1;
         let train = validation;
-        run.append_record(&ValidationRecord { epoch, step, train, validation, learning_rate }, 1.5)
-            .unwrap();
+        run.append_record(
+            &ValidationRecord {
+                epoch,
+                step,
+                train,
+                validation,
+                learning_rate,
+                branch_scales: None,
+            },
+            1.5,
+        )
+        .unwrap();
     }
     let mut summary: RunSummary = serde_json::from_str(
         "{\"parameters\": 7, \"best_epoch\": 2, \"seconds\": 9.5, \"tokens_per_second\": 100.0, \

@@ -34,8 +34,20 @@ impl Inference for Model {
         self.log_probabilities_of_batches(inputs, &[examples]).concat()
     }
 
-    /// Waits for the device once, after the last batch.
     fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.classify(inputs, batches, |batch| self.logits(batch, Mode::Evaluate))
+    }
+}
+
+impl Model {
+    /// Computes log-probabilities [B, C] for each batch from its logits. Waits for the device once, after the
+    /// last batch.
+    fn classify(
+        &self,
+        inputs: &[Corpus],
+        batches: &[&[u32]],
+        logits: impl Fn(&Batch) -> Tensor,
+    ) -> Vec<Vec<f64>> {
         let _no_grad = tch::no_grad_guard();
         // Another model may have changed the settings. If they cannot be applied, the forward pass
         // reports the error.
@@ -43,7 +55,7 @@ impl Inference for Model {
         let classify = |examples: &&[u32]| {
             with_batch_context(batch_context(false, inputs, examples), || {
                 let batch = Batch::gather(inputs, examples, self.device());
-                log_probabilities(&self.logits(&batch, Mode::Evaluate)).flatten(0, 1)
+                log_probabilities(&logits(&batch)).flatten(0, 1)
             })
         };
         // Only log-probabilities are kept, so that the batches take the memory of one batch.
@@ -536,6 +548,10 @@ impl Learner for TorchLearner {
     fn set_rate_factors(&mut self, factors: &HashMap<String, f64>) {
         self.optimizer.set_rate_factors(factors);
         self.ngram_optimizers.iter_mut().for_each(|each| each.set_rate_factors(factors));
+    }
+
+    fn ngram_log_probabilities(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        self.model.classify(inputs, batches, |batch| self.model.ngram_logits(batch))
     }
 
     fn drain_step_stats(&mut self) -> Vec<StepStats> {

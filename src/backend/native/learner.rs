@@ -313,6 +313,12 @@ impl Learner for NativeLearner {
         }
     }
 
+    fn ngram_log_probabilities(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
+        let inference = &self.inference;
+        inference
+            .of_batches(inputs, batches, |batch| inference.network.ngram_log_probabilities(batch))
+    }
+
     fn drain_step_stats(&mut self) -> Vec<StepStats> {
         std::mem::take(&mut self.stats)
     }

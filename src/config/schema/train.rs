@@ -86,6 +86,12 @@ section! {
         /// averages. Training continues from the weights before averaging, which checkpoints have in
         /// raw.safetensors.
         average: AverageConfig;
+        /// Scale the branches of a model with an LSTM and n-grams: each validation chooses the factors of
+        /// the logits of both, powers of two from 1/64 to 8, with which the validation loss is smallest.
+        /// Checkpoints have them in the weights; training continues without them. Protects from an LSTM
+        /// that overfits, as it does with few examples, and from probabilities that are too high or too
+        /// low. Has no effect if the head or the n-grams are frozen.
+        scale_branches: bool = true;
         /// Weights of the classes in the training loss. balanced: inversely proportional to the
         /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
         /// weight 1.

@@ -7,7 +7,7 @@ use crate::run::records::{ValidationRecord, ValidationTime};
 fn record(epoch: usize, step: u64, loss: f64) -> ValidationRecord {
     let validation = Score { loss, accuracy: 0.5 };
     let train = Score { loss: 0.7, accuracy: 0.4 };
-    ValidationRecord { epoch, step, train, validation, learning_rate: 1e-3 }
+    ValidationRecord { epoch, step, train, validation, learning_rate: 1e-3, branch_scales: None }
 }
 
 #[test]

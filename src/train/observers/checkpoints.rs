@@ -29,11 +29,13 @@ impl Observer for CheckpointWriter<'_> {
         learner: &mut dyn Learner,
         progress: &Progress,
     ) -> anyhow::Result<()> {
+        let mut weights = learner.weights();
+        progress.branch_scales().apply(&mut weights);
         let contents = Contents {
             resolved: &self.data.resolved,
             labels: &self.data.labels,
             encoders: &self.data.encoders,
-            weights: learner.weights(),
+            weights,
             raw_weights: learner.raw_weights(),
             optimizer_state: learner.optimizer_state(),
             progress,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::config::{StoppingMetric, TrainConfig};
+use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
 use crate::output::format::{format_duration, group_digits, pluralize};
 use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, message_width, note};
@@ -85,11 +86,12 @@ impl Console {
             format!("loss {:.4}, accuracy {:.2} %", score.loss, 100.0 * score.accuracy)
         };
         format!(
-            "epoch {}/{}: training {}; validation {}; {:.1} s; learning rate {:.6}{}",
+            "epoch {}/{}: training {}; validation {}{}; {:.1} s; learning rate {:.6}{}",
             record.epoch,
             self.epochs,
             score(record.train),
             score(record.validation),
+            record.branch_scales.map_or(String::new(), shown_scales),
             validation.train_seconds,
             record.learning_rate,
             if validation.is_best { "; best so far" } else { "" },
@@ -182,6 +184,18 @@ impl Observer for Console {
 
     fn failed(&mut self, _: u64) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Returns the scales of the branches as a part of a line; nothing if both are 1.
+fn shown_scales(scales: BranchScales) -> String {
+    let shown = |scale: f64| match scale < 1.0 {
+        true => format!("1/{}", scale.recip()),
+        false => scale.to_string(),
+    };
+    match scales == BranchScales::default() {
+        true => String::new(),
+        false => format!(", LSTM × {}, n-grams × {}", shown(scales.lstm), shown(scales.ngrams)),
     }
 }
 

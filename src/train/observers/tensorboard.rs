@@ -52,7 +52,7 @@ impl Observer for TensorBoard<'_> {
 
     fn validated(&mut self, validation: &Validation) -> anyhow::Result<()> {
         let record = &validation.record;
-        self.writer.validation(validation.predictions, record.validation, record.step)
+        self.writer.validation(validation.predictions, record)
     }
 
     fn checkpoint(

@@ -98,7 +98,6 @@ impl Model {
         mode: Mode,
         perturbations: &[Tensor],
     ) -> Tensor {
-        let bias = Some(&self.head_bias);
         let lstm = self.head_weight.as_ref().map(|weight| {
             let branches = self.branches.iter().enumerate();
             let encoded: Vec<Tensor> = branches
@@ -107,8 +106,18 @@ impl Model {
                 })
                 .collect();
             let features = Tensor::cat(&encoded, 1).dropout(self.head_dropout, mode.training()); // [B, D]
-            features.linear(weight, bias) // [B, 1] or [B, C]
+            features.linear(weight, Some(&self.head_bias)) // [B, 1] or [B, C]
         });
+        self.add_ngrams(lstm, batch, ngrams)
+    }
+
+    /// Computes the logits of a batch without the LSTMs.
+    pub fn ngram_logits(&self, batch: &Batch) -> Tensor {
+        self.add_ngrams(None, batch, &self.select_ngrams(batch, false))
+    }
+
+    /// Adds the logits of the n-grams to those of the LSTMs, or to the bias of the head if there are none.
+    fn add_ngrams(&self, lstm: Option<Tensor>, batch: &Batch, ngrams: &[Tensor]) -> Tensor {
         let logits = lstm.unwrap_or_else(|| {
             let texts = &batch.inputs[0].padding.lengths;
             self.head_bias.unsqueeze(0).expand([texts.size()[0], -1], false)

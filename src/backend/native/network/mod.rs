@@ -238,6 +238,19 @@ impl Network {
         })
     }
 
+    /// Returns the log-probability of each class for every example without the LSTMs, [B, C], in the order of
+    /// the batch.
+    pub fn ngram_log_probabilities(&self, batch: &ShardedBatch) -> Vec<f64> {
+        let features = vec![0.0; self.features()];
+        let (mut all, mut row) = (Vec::with_capacity(batch.examples * self.classes), Vec::new());
+        for position in 0..batch.examples as u32 {
+            self.logits(batch, position, &features, &mut row);
+            log_softmax(&mut row);
+            all.extend_from_slice(&row);
+        }
+        all
+    }
+
     /// Returns the pooled features of every example, [B, D], in the order of the batch.
     pub fn features_of(&self, batch: &ShardedBatch) -> Vec<f32> {
         self.rows_of_shards(batch, self.features(), |shard, work, mode, rows| {
