@@ -33,7 +33,7 @@
 //!
 //! - [`output`], [`random`]
 //! - [`io`]
-//! - [`system`]
+//! - [`subwords`], [`system`]
 //! - [`config`]
 //! - [`text`]
 //! - [`data`], [`events`]
@@ -66,6 +66,7 @@ pub mod prediction;
 pub mod random;
 pub mod run;
 pub mod serve;
+pub mod subwords;
 pub mod sweep;
 pub mod system;
 pub mod tables;

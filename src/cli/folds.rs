@@ -18,7 +18,9 @@ use super::open_model::{OpenModel, ReadExamples};
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
 use crate::config::{Config, ConfigError, Document, Override, Sweep, positive_integer};
-use crate::data::{DataSplits, Examples, FileExamples, SplitFingerprints, SplitName, Targets};
+use crate::data::{
+    self, DataSplits, Examples, FileExamples, SplitFingerprints, SplitName, Targets,
+};
 use crate::evaluation::{Evaluation, Predictions, label_issues};
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
@@ -26,7 +28,7 @@ use crate::output::format::{group_digits, join_names, pluralize};
 use crate::output::shell::quoted_path;
 use crate::output::table::{Align, Table};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
-use crate::run::checkpoint;
+use crate::run::checkpoint::{self, Checkpoint};
 use crate::run::directory::RunDirectory;
 use crate::run::saved_model::{fold_paths, is_folds, write_folds};
 use crate::sweep::{MeanAndDeviation, SweepDirectory, SweepRun};
@@ -306,11 +308,20 @@ impl FoldData {
     /// Splits the data for a fold, and checks that it is the data on which the fold was trained, if it was.
     fn splits(&self, directory: &SweepDirectory, run: &SweepRun) -> anyhow::Result<DataSplits> {
         let config = directory.resolve(run)?.config;
-        let mut splits = self.0.split(&config)?;
-        splits.drop_long_texts(&config)?;
-        // A checkpoint that cannot be read is reported by whatever uses it.
         let paths = [run.directory.last(), run.directory.best()];
+        // A checkpoint that cannot be read is reported by whatever uses it.
         let recorded = paths.iter().find_map(|path| checkpoint::progress(path).ok()?.data);
+        let mut tokenizers = config.inputs.iter().map(|input| &input.text.tokenizer);
+        let trained = match tokenizers.any(|tokenizer| tokenizer.needs_training()) {
+            true => paths.iter().find_map(|path| Checkpoint::open(path).ok()),
+            false => None,
+        };
+        let mut splits = match &trained {
+            // Each fold has a byte-pair encoding of its own.
+            Some(checkpoint) => data::load(&checkpoint.resolved.config)?,
+            None => self.0.split(&config)?,
+        };
+        splits.drop_long_texts(&config)?;
         if let Some(recorded) = recorded {
             let now =
                 SplitFingerprints { unlabelled: recorded.unlabelled, ..splits.fingerprints() };

@@ -103,13 +103,14 @@ fn model_definition(model: &Path, overrides: &[Override]) -> anyhow::Result<Mode
         let labels = config.data.labels.clone();
         return Ok(ModelDefinition { resolved, labels, encoders });
     }
+    let known = Checkpoint::source_encoders(config)?;
+    known.share_subwords(&config.inputs);
     let TrainingData { labels, examples } = data::load_training(config)?;
     note(
         "the vocabulary and the labels come from the current training examples; if the weights were trained \
          with others, pass their checkpoint instead of the configuration",
     );
     examples.findings.iter().for_each(note);
-    let known = Checkpoint::source_encoders(config)?;
     let encoders = examples.encoders(&config.inputs, &known)?;
     Ok(ModelDefinition { resolved, labels, encoders })
 }

@@ -42,8 +42,9 @@ pub use schema::{
     EmbeddingInitialization, Format, HeadConfig, Initialization, Input, Inputs, LstmConfig,
     ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings,
     Precision, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig,
-    SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TrainConfig,
-    Truncate, UnfreezeConfig, UnseenLabels, VirtualAdversarialConfig, defaults, logit_count,
+    SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind, TokenizerSetting,
+    TrainConfig, Truncate, UnfreezeConfig, UnseenLabels, VirtualAdversarialConfig, defaults,
+    logit_count,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

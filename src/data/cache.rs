@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::formats::{Labels, NO_GROUP, Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
-use crate::config::{CacheUse, Column, Config, Format};
+use crate::config::{CacheUse, Column, Config, Format, TokenizerKind};
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
     sha256, sha256_of, sync_directory,
@@ -45,12 +45,27 @@ const HASHES: &str = "keys.u128";
 const GROUPS: &str = "groups.u32";
 const MANIFEST: &str = "manifest.json";
 
-/// Reads and tokenizes a file or directory, or loads its tokens from the cache.
+/// Reads and tokenizes a file or directory, or loads its tokens from the cache. The tokens of an input with
+/// `tokenizer: bpe` are pieces until its subwords have been trained.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
 /// expected.
 pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
+    let mut of_pieces = Vec::new();
+    for (index, input) in config.inputs.iter().enumerate() {
+        let tokenizer = &input.text.tokenizer;
+        tokenizer.read_file().with_context(|| input.field("text.tokenizer"))?;
+        let is_trained = tokenizer.kind == TokenizerKind::Bpe && !tokenizer.needs_training();
+        of_pieces.extend(is_trained.then_some(index));
+    }
+    let mut source = read_pieces(path, config, labels)?;
+    source.split_pieces(&config.inputs, &of_pieces)?;
+    Ok(source)
+}
+
+/// Reads and tokenizes data like [`read_source`], except that `bpe` yields pieces in any case.
+fn read_pieces(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
     let Some(entry) = CacheEntry::locate(path, config, labels)? else {
         return Source::tokenize(path, config, labels, None);
     };
@@ -398,7 +413,11 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, labels: Labels) -> Ca
             let text = &input.text;
             serde_json::json!([
                 columns,
-                text.tokenizer.as_str(),
+                match text.tokenizer.subwords() {
+                    Some(subwords) if text.tokenizer.kind == TokenizerKind::File =>
+                        subwords.sha256(),
+                    _ => text.tokenizer.kind.as_str(),
+                },
                 text.lowercase,
                 text.strip_tags,
                 text.version

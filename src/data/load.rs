@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
@@ -19,6 +20,7 @@ use super::split_name::SplitName;
 use super::targets::Targets;
 use super::text_faults::all_empty;
 use crate::config::{CacheUse, Config, DataConfig, Portion, SplitMethod, UnseenLabels};
+use crate::text::trained_subwords;
 
 /// Size in bytes up to which training files are read again to find texts in them, which takes a second.
 const SMALL: u64 = 64 << 20;
@@ -45,7 +47,9 @@ pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
     }
     let source = read("data.train", &data.train, config, &[])?;
     let labels = class_names(&source.rows, [None, None], data)?;
-    let examples = split_off(source, SplitName::Train, &labels, data)?;
+    let mut examples = split_off(source, SplitName::Train, &labels, data)?;
+    let learned = learn_subwords(&examples, config)?;
+    split_pieces(&mut [&mut examples], config, &learned)?;
     Ok(TrainingData { labels, examples })
 }
 
@@ -57,6 +61,9 @@ pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
 /// split.
 pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow::Result<Examples> {
     let data = &config.data;
+    if let Some(input) = config.inputs.iter().find(|input| input.text.tokenizer.needs_training()) {
+        bail!("{}: bpe has not been trained", input.field("text.tokenizer"));
+    }
     let mut examples = match (name, &data.validation, &data.test) {
         (SplitName::Validation, Some(path), _) => {
             with_classes(read("data.validation", path, config, labels)?, labels, data)?
@@ -138,7 +145,11 @@ fn read(
 /// # Errors
 /// Returns the errors of [`FileExamples::read`] and of [`FileExamples::split`].
 pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
-    FileExamples::read(config)?.split(config)
+    let mut splits = FileExamples::read(config)?.split(config)?;
+    let learned = learn_subwords(&splits.train, config)?;
+    let DataSplits { train, validation, test, .. } = &mut splits;
+    split_pieces(&mut [train, validation, test], config, &learned)?;
+    Ok(splits)
 }
 
 /// Examples of all files of the data section, which can be split in several ways.
@@ -185,7 +196,8 @@ impl FileExamples {
     }
 
     /// Splits validation and test examples off the training file if they have no file of their own. The
-    /// configuration may differ in `data.split` from the one by which the files were read.
+    /// configuration may differ in `data.split` from the one by which the files were read. Texts are not split
+    /// into the subwords of a byte-pair encoding that is not trained yet.
     ///
     /// # Errors
     /// Returns an error if a required split is empty.
@@ -242,6 +254,8 @@ pub fn load_unlabelled(config: &Config) -> anyhow::Result<Option<Examples>> {
         let source = read_nonempty_source(path, config, Labels::Ignored)?;
         let mut texts = all_rows(source, Targets::default(), &config.data);
         ensure_texts(&texts, "unlabelled", config)?;
+        let learned = learn_subwords(&texts, config)?;
+        split_pieces(&mut [&mut texts], config, &learned)?;
         let total = texts.len();
         texts.rows = short_rows(&texts, config);
         let dropped = total - texts.len();
@@ -256,6 +270,51 @@ pub fn load_unlabelled(config: &Config) -> anyhow::Result<Option<Examples>> {
         Ok(texts)
     };
     read().context("data.unlabelled").map(Some)
+}
+
+/// Trains the byte-pair encoding of each input that has none yet on these examples. Returns the indices of these
+/// inputs.
+fn learn_subwords(examples: &Examples, config: &Config) -> anyhow::Result<Vec<usize>> {
+    let mut learned = Vec::new();
+    for (index, input) in config.inputs.iter().enumerate() {
+        let tokenizer = &input.text.tokenizer;
+        if tokenizer.needs_training() {
+            let rows = examples.rows.iter().map(|row| *row as usize);
+            let pieces = &examples.source.inputs[index];
+            tokenizer.set_subwords(trained_subwords(pieces, rows, &input.text)?);
+            learned.push(index);
+        }
+    }
+    Ok(learned)
+}
+
+/// Splits the pieces of the inputs at these indices into subwords. Examples of one source share the result.
+fn split_pieces(
+    all: &mut [&mut Examples],
+    config: &Config,
+    inputs: &[usize],
+) -> anyhow::Result<()> {
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    for at in 0..all.len() {
+        let (before, rest) = all.split_at_mut(at);
+        let Some((examples, after)) = rest.split_first_mut() else { break };
+        let of_source = examples.source.clone();
+        if before.iter().any(|other| Arc::ptr_eq(&other.source, &of_source)) {
+            // It has been split with the other one.
+            continue;
+        }
+        let mut sharing: Vec<&mut &mut Examples> =
+            after.iter_mut().filter(|other| Arc::ptr_eq(&other.source, &of_source)).collect();
+        drop(of_source);
+        // Nothing else holds the source while it changes.
+        sharing.iter_mut().for_each(|other| other.source = Arc::default());
+        let source = Arc::get_mut(&mut examples.source).context("the texts are in use")?;
+        source.split_pieces(&config.inputs, inputs)?;
+        sharing.iter_mut().for_each(|other| other.source = examples.source.clone());
+    }
+    Ok(())
 }
 
 /// Returns an error if all texts of all inputs are empty. The split would otherwise report them, as texts

@@ -57,6 +57,7 @@ impl PreparedData {
     /// Returns the errors of [`PreparedData::prepare`].
     pub fn prepare_with(resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
         let start = Instant::now();
+        known.share_subwords(&resolved.config.inputs);
         let mut splits = data::load(&resolved.config)?;
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::formats::{Labels, Rows, read_rows};
-use crate::config::Config;
+use crate::config::{Config, Inputs};
 use crate::system::threads;
 use crate::text::{
     IdsWriter, Rules, TokenizedTexts, TokenizedTextsBuilder, append_essence, join_columns,
@@ -31,6 +31,7 @@ const MANY_IDS: u64 = 16 << 20;
 pub type TextHash = [u8; 16];
 
 /// Tokenized texts of a file or directory, or of several files that match a pattern.
+#[derive(Default)]
 pub struct Source {
     /// Labels and locations of the rows.
     pub rows: Rows,
@@ -61,6 +62,23 @@ impl Source {
                 .with_context(|| format!("cannot create a file in \"{}\"", directory.display())),
             _ => Ok(IdsWriter::Memory(Vec::with_capacity(count as usize))),
         }
+    }
+
+    /// Splits the pieces of the inputs at these indices into the subwords of their tokenizers.
+    ///
+    /// # Errors
+    /// Returns an error if the tokens cannot be written.
+    pub(super) fn split_pieces(
+        &mut self,
+        inputs: &Inputs,
+        indices: &[usize],
+    ) -> anyhow::Result<()> {
+        for index in indices {
+            let subwords = inputs[*index].text.tokenizer.subwords().context("no subwords")?;
+            let split = self.inputs[*index].split_words(subwords, |count| self.ids_writer(count));
+            self.inputs[*index] = split.context("cannot store the subwords")?;
+        }
+        Ok(())
     }
 
     /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory.

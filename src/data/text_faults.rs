@@ -37,7 +37,7 @@ pub fn unfit_tokenizer(
     rows: &[u32],
 ) -> Option<(String, String)> {
     is_unsegmented(input, texts, rows).then(|| {
-        let (field, value, fit) = match input.text.tokenizer {
+        let (field, value, fit) = match input.text.tokenizer.kind {
             TokenizerKind::Words => {
                 let version = input.text.version.to_string();
                 ("text.version", version, TextConfig::SPLITS_UNSPACED.to_string())

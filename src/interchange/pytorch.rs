@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `model.safetensors` | weights under PyTorch's names |
 //! | `model.json` | labels and, for each input, tokenizer, vocabulary and layers |
+//! | `tokenizer.json` | subwords, if the tokenizer has any; with several inputs `NAME.tokenizer.json` for each |
 
 use std::fmt::Write;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::config::{Activation, Column, Input, Poolings, logit_count};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
-use crate::run::checkpoint::Checkpoint;
+use crate::run::checkpoint::{Checkpoint, tokenizer_file};
 use crate::text::{Encoder, NgramIndex, OOV, PAD, START};
 
 const FORMAT: &str = "lstmtext model";
@@ -77,6 +78,9 @@ struct Tokenizer {
     strip_tags: bool,
     /// Version of the rules (`text.version`).
     version: u64,
+    /// File of Hugging Face's library that splits texts, after `strip_tags`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
 }
 
 /// Ids that are not words.
@@ -135,10 +139,11 @@ impl<'a> InputDescription<'a> {
             prefix: input.prefix(),
             columns: input.columns.0.iter().map(Column::key).collect(),
             tokenizer: Tokenizer {
-                kind: text.tokenizer.as_str(),
+                kind: text.tokenizer.kind.as_str(),
                 lowercase: text.lowercase,
                 strip_tags: text.strip_tags,
                 version: text.version,
+                file: encoder.subwords().map(|_| tokenizer_file(input)),
             },
             start_token: text.start_token,
             max_length: text.max_length,
@@ -187,6 +192,12 @@ pub fn write(checkpoint: &Checkpoint, path: &Path) -> anyhow::Result<()> {
     create_parent_directory(path)?;
     create_directory(path, |directory| {
         named_tensors::write(&directory.join(WEIGHTS), &weights)?;
+        let inputs = checkpoint.resolved.config.inputs.iter().zip(&*checkpoint.encoders);
+        for (input, encoder) in inputs {
+            if let Some(subwords) = encoder.subwords() {
+                write_file(&directory.join(tokenizer_file(input)), subwords.json())?;
+            }
+        }
         write_file(&directory.join(DESCRIPTION), &json)
     })
 }

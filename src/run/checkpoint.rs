@@ -9,17 +9,19 @@
 //! | `progress.json` | epoch, step, best score, early-stopping and schedule state, what computed the run |
 //! | `config.yaml` | resolved configuration |
 //! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
+//! | `tokenizer.json` | subwords of `text.tokenizer: bpe`, or the file in `text.tokenizer`; with several inputs `NAME.tokenizer.json` for each |
 //! | `ngrams.safetensors` | hashes of the n-grams that were counted, in the order of their weights; with several inputs `NAME.ngrams.safetensors` for each |
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, ConfigError, Input, Override, Resolved};
+use crate::config::{self, Config, ConfigError, Input, Inputs, Override, Resolved};
 use crate::io::files::{
     ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, json_content, read, sha256_of, write,
 };
@@ -30,6 +32,7 @@ use crate::output::shell::quoted_path;
 use crate::run::checkpoint_files::{Directory, OpenFile, with_directory};
 use crate::run::manifest::Manifest;
 use crate::run::progress::Progress;
+use crate::subwords::Subwords;
 use crate::text::{Encoders, KnownEncoders, NgramIndex, Vocabulary};
 
 const FORMAT: &str = "lstmtext checkpoint";
@@ -41,11 +44,12 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.yaml";
 const VOCABULARY: &str = "vocabulary.json";
+const TOKENIZER: &str = "tokenizer.json";
 const NGRAMS: &str = "ngrams.safetensors";
 /// File of an ensemble of checkpoints in place of [`MANIFEST`].
 pub(super) const ENSEMBLE: &str = "ensemble.json";
-/// Files of every checkpoint, besides a vocabulary for each input, [`NGRAMS`] if they are counted, and
-/// [`RAW`] if weights are averaged.
+/// Files of every checkpoint, besides a vocabulary for each input, [`TOKENIZER`] if it has subwords, [`NGRAMS`]
+/// if they are counted, and [`RAW`] if weights are averaged.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// Content of `checkpoint.json`.
@@ -150,6 +154,11 @@ impl Contents<'_> {
             let name = vocabulary_file(input);
             write_json(&directory.join(&name), &encoder.vocabulary().words())?;
             names.push(name);
+            if let Some(subwords) = encoder.subwords() {
+                let name = tokenizer_file(input);
+                write(&directory.join(&name), subwords.json())?;
+                names.push(name);
+            }
             if let Some(hashes) = encoder.ngrams().and_then(NgramIndex::hashes) {
                 let name = ngrams_file(input);
                 named_tensors::write_hashes(&directory.join(&name), hashes)?;
@@ -230,6 +239,8 @@ impl Checkpoint {
             _ => config::parse_recorded(&yaml, &source, &[]).ok(),
         };
         let inputs = &resolved.config.inputs;
+        let with_subwords = [Some(&resolved), saved.as_ref()].into_iter().flatten();
+        read_subwords(&files, inputs, with_subwords).with_context(unusable)?;
         let indices = inputs
             .iter()
             .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input)?)));
@@ -534,6 +545,33 @@ fn read_vocabulary(
     let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
     let words: Vec<String> = file.json(RECORDS_LIMIT)?;
     Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
+}
+
+/// Name of the file with the subwords of an input, if it has any.
+pub fn tokenizer_file(input: &Input) -> String {
+    input.prefix() + TOKENIZER
+}
+
+/// Reads the subwords of the inputs, and passes them to these configurations.
+fn read_subwords<'a>(
+    files: &BTreeMap<String, OpenFile>,
+    inputs: &Inputs,
+    configurations: impl Iterator<Item = &'a Resolved> + Clone,
+) -> anyhow::Result<()> {
+    for (index, input) in inputs.iter().enumerate() {
+        if !input.text.tokenizer.has_subwords() {
+            continue;
+        }
+        let name = tokenizer_file(input);
+        let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+        let subwords = Arc::new(Subwords::parse(file.read(RECORDS_LIMIT)?).context(name)?);
+        for resolved in configurations.clone() {
+            if let Some(input) = resolved.config.inputs.get(index) {
+                input.text.tokenizer.set_subwords(subwords.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ngrams_file(input: &Input) -> String {

@@ -100,7 +100,7 @@ fn in_turn(labels: &[u32], classes: usize, count: usize) -> Vec<usize> {
 
 /// Returns the words of a text, in lines of at most `line` characters.
 fn text(input: &Input, encoder: &Encoder, ids: &[u32], line: usize) -> String {
-    let space = if input.text.tokenizer == TokenizerKind::Characters { "" } else { " " };
+    let space = if input.text.tokenizer.kind == TokenizerKind::Characters { "" } else { " " };
     let words = encoder.vocabulary().words();
     let words = |ids: &[u32]| -> Vec<String> {
         ids.iter().map(|id| shortened(&words[*id as usize])).collect()

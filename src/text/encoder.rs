@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -10,6 +11,7 @@ use super::{
     Vocabulary, word_hash,
 };
 use crate::config::{PadSide, TextConfig, Truncate};
+use crate::subwords::Subwords;
 
 /// Number of texts that a thread encodes at a time.
 const CHUNK: usize = 256;
@@ -50,6 +52,11 @@ impl Encoder {
         let config =
             TextConfig { max_length: usize::MAX, pad: PadSide::Back, ..self.config.clone() };
         Self { config, ..self.clone() }
+    }
+
+    /// Subwords into which texts are split; `None` if they are split into words or characters.
+    pub fn subwords(&self) -> Option<&Arc<Subwords>> {
+        self.tokenizer.subwords()
     }
 
     /// N-grams that the model knows; `None` if it reads none.

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::{Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file};
-use crate::config::{Input, Inputs, VocabularySource};
+use crate::config::{Input, Inputs, TextConfig, VocabularySource};
+use crate::subwords::Subwords;
 
 /// Encoders of a model from which another one starts, by the names of its inputs.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,16 @@ impl KnownEncoders {
     pub fn of(inputs: &Inputs, encoders: &Encoders) -> Self {
         let names = inputs.iter().map(|input| input.name.clone());
         Self(names.zip(encoders.iter().cloned()).collect())
+    }
+
+    /// Lets inputs whose byte-pair encoding would be trained use that of their namesakes in the model.
+    pub fn share_subwords(&self, inputs: &Inputs) {
+        for input in inputs.iter().filter(|input| input.text.tokenizer.needs_training()) {
+            let subwords = self.get(input).and_then(Encoder::subwords);
+            if let Some(subwords) = subwords.filter(|subwords| subwords.splits_pieces()) {
+                input.text.tokenizer.set_subwords(subwords.clone());
+            }
+        }
     }
 
     fn get(&self, input: &Input) -> Option<&Encoder> {
@@ -50,6 +62,21 @@ impl Encoders {
     /// See [`Encoders::build`].
     pub fn from_texts(inputs: &Inputs, columns: &[Vec<String>]) -> anyhow::Result<Self> {
         let indices = inputs.column_indices();
+        for (indices, input) in indices.iter().zip(&**inputs) {
+            let tokenizer = &input.text.tokenizer;
+            tokenizer.read_file().with_context(|| input.field("text.tokenizer"))?;
+            if !tokenizer.needs_training() {
+                continue;
+            }
+            ensure!(
+                !columns.is_empty(),
+                "{}: bpe is trained on texts, and there are none; set it to the tokenizer.json of the run that \
+                 has the vocabulary",
+                input.field("text.tokenizer")
+            );
+            let pieces = TokenizedTexts::from_texts(&join_columns(columns, indices), &input.text);
+            tokenizer.set_subwords(trained(&pieces, 0..pieces.len(), &input.text)?);
+        }
         let tokenize = |(indices, input): (&Vec<usize>, &Input)| match columns.is_empty() {
             true => TokenizedTexts::default(),
             false => TokenizedTexts::from_texts(&join_columns(columns, indices), &input.text),
@@ -127,6 +154,20 @@ impl Encoders {
         let count = |encoder: &Encoder| encoder.ngrams().map_or(0, NgramIndex::len);
         self.encoders.iter().map(count).collect()
     }
+}
+
+/// Trains the byte-pair encoding of an input on the pieces of the texts at these indices.
+///
+/// # Errors
+/// Returns an error if it cannot be written as JSON.
+pub fn trained(
+    pieces: &TokenizedTexts,
+    texts: impl Iterator<Item = usize>,
+    config: &TextConfig,
+) -> anyhow::Result<Arc<Subwords>> {
+    let words = pieces.words().iter().map(|word| &**word);
+    let counted = words.zip(pieces.counts(texts)).filter(|(_, count)| *count > 0);
+    Subwords::train(counted, config.bpe_size, config.lowercase).map(Arc::new)
 }
 
 /// Returns the texts of an input: its columns, given by their indices, joined by spaces.

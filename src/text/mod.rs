@@ -18,7 +18,7 @@ mod word_vectors;
 
 pub use corpus::Corpus;
 pub use encoder::{CorpusWriters, Encoder, LocatedText, LocatedToken};
-pub use encoders::{Encoders, KnownEncoders, join_columns};
+pub use encoders::{Encoders, KnownEncoders, join_columns, trained as trained_subwords};
 pub use essence::append_essence;
 pub use ids::{Ids, IdsWriter};
 pub use ngrams::{NgramIndex, for_each_ngram, word_hash};

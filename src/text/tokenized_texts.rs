@@ -7,7 +7,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Tokenizer;
 use super::ids::{Ids, IdsWriter};
-use crate::config::TextConfig;
+use crate::config::{TextConfig, TokenizerKind};
+use crate::subwords::Subwords;
 
 /// Number of texts that a thread tokenizes at a time.
 const CHUNK: usize = 64;
@@ -51,7 +52,76 @@ impl TokenizedTexts {
     pub fn from_texts(texts: &[String], config: &TextConfig) -> Self {
         let mut builder = TokenizedTextsBuilder::new(config, IdsWriter::Memory(Vec::new()));
         // Writing to memory does not fail.
-        builder.add(texts).and_then(|()| builder.finish()).unwrap_or_default()
+        let texts = builder.add(texts).and_then(|()| builder.finish()).unwrap_or_default();
+        match config.tokenizer.subwords() {
+            Some(subwords) if config.tokenizer.kind == TokenizerKind::Bpe => {
+                let memory = |_| Ok(IdsWriter::Memory(Vec::new()));
+                texts.split_words(subwords, memory).unwrap_or_default()
+            }
+            _ => texts,
+        }
+    }
+
+    /// Splits every word into its subwords, which become the words. The tokens go to the result of `writer`,
+    /// which receives their number.
+    ///
+    /// # Errors
+    /// Returns an error if the tokens cannot be written.
+    pub fn split_words(
+        &self,
+        subwords: &Subwords,
+        writer: impl FnOnce(u64) -> anyhow::Result<IdsWriter>,
+    ) -> anyhow::Result<Self> {
+        let all: Vec<Vec<&str>> =
+            self.words.par_iter().map(|word| parts_of(word, subwords)).collect();
+        // Words are in the order of their first occurrence, and so are their parts.
+        let mut indices: FxHashMap<&str, u32> = FxHashMap::default();
+        let mut words: Vec<Box<str>> = Vec::new();
+        let mut parts: Vec<Box<[u32]>> = Vec::with_capacity(all.len());
+        for word in &all {
+            let mut of_word = Vec::with_capacity(word.len());
+            for part in word {
+                let next = words.len() as u32;
+                let index = *indices.entry(part).or_insert(next);
+                if index == next {
+                    words.push((*part).into());
+                }
+                of_word.push(index);
+            }
+            parts.push(of_word.into());
+        }
+        let mut count = 0;
+        self.for_each_text(0..self.len(), |tokens| {
+            count += tokens.iter().map(|token| parts[*token as usize].len() as u64).sum::<u64>();
+        });
+        let mut writer = writer(count)?;
+        let mut ends = Vec::with_capacity(self.len());
+        let (mut end, mut read) = (0, 0);
+        let mut buffer: Vec<u32> = Vec::new();
+        for text in 0..self.len() {
+            let tokens = self.text(text);
+            buffer.clear();
+            buffer.extend(tokens.iter().flat_map(|token| &parts[*token as usize]));
+            writer.push(&buffer)?;
+            end += buffer.len() as u64;
+            ends.push(end);
+            read += tokens.len();
+            if read > SCAN_TOKENS {
+                self.release();
+                read = 0;
+            }
+        }
+        self.release();
+        Ok(Self { words, ends, tokens: writer.finish()? })
+    }
+
+    /// Counts the occurrences of each word in the texts at these indices.
+    pub fn counts(&self, texts: impl Iterator<Item = usize>) -> Vec<u64> {
+        let mut counts = vec![0; self.words.len()];
+        self.for_each_text(texts, |tokens| {
+            tokens.iter().for_each(|token| counts[*token as usize] += 1);
+        });
+        counts
     }
 
     /// Number of texts.
@@ -102,6 +172,13 @@ impl TokenizedTexts {
     }
 }
 
+/// Returns the subwords of a piece.
+fn parts_of<'w>(piece: &'w str, subwords: &Subwords) -> Vec<&'w str> {
+    let mut parts = Vec::new();
+    subwords.split_piece(piece, |part| parts.push(part));
+    parts
+}
+
 /// Builds [`TokenizedTexts`] chunk by chunk.
 pub struct TokenizedTextsBuilder {
     tokenizer: Tokenizer,
@@ -124,10 +201,11 @@ struct Chunk {
 }
 
 impl TokenizedTextsBuilder {
-    /// Creates a builder with the configured tokenizer. Tokens go to `writer`.
+    /// Creates a builder with the configured tokenizer, whose words are split into subwords later: see
+    /// [`TokenizedTexts::split_words`]. Tokens go to `writer`.
     pub fn new(config: &TextConfig, writer: IdsWriter) -> Self {
         Self {
-            tokenizer: Tokenizer::new(config),
+            tokenizer: Tokenizer::of_pieces(config),
             word_indices: FxHashMap::default(),
             words: Vec::new(),
             ends: Vec::new(),

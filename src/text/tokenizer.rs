@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
 use super::normalization::{begins_part, composed, lowercase};
 use super::splitting::{Rules, characters, clusters, keras, words};
 use crate::config::{TextConfig, TokenizerKind};
+use crate::subwords::Subwords;
+use crate::subwords::pieces::{MARKER, pieces};
 
 /// Maximum length of an HTML tag in bytes. Anything longer is text with a stray "<".
 const MAX_TAG_LENGTH: usize = 200;
@@ -22,19 +25,56 @@ pub struct Tokenizer {
     lowercase: bool,
     strip_tags: bool,
     rules: Rules,
+    /// Subwords into which texts are split.
+    subwords: Option<Arc<Subwords>>,
     buffer: String,
 }
 
 impl Tokenizer {
-    /// Creates the configured tokenizer.
+    /// Creates the configured tokenizer. Its subwords are known, if it has any (see [`Tokenizer::of_pieces`]).
     pub fn new(config: &TextConfig) -> Self {
+        let mut tokenizer = Self::of_pieces(config);
+        tokenizer.subwords = config.tokenizer.subwords().cloned();
+        if let Some(lowercase) =
+            tokenizer.subwords.as_ref().and_then(|subwords| subwords.normalization())
+        {
+            tokenizer.lowercase = lowercase;
+        }
+        tokenizer
+    }
+
+    /// Creates the configured tokenizer, except that `bpe` yields pieces: the words that its subwords are parts
+    /// of, each with a marker at the start of a word.
+    pub(super) fn of_pieces(config: &TextConfig) -> Self {
+        let setting = &config.tokenizer;
+        let subwords = match setting.kind {
+            TokenizerKind::File => setting.subwords().cloned(),
+            _ => None,
+        };
         Self {
-            kind: config.tokenizer,
-            lowercase: config.lowercase,
+            kind: setting.kind,
+            lowercase: match subwords.as_ref().and_then(|subwords| subwords.normalization()) {
+                Some(lowercase) => lowercase,
+                None => config.lowercase,
+            },
             strip_tags: config.strip_tags,
-            rules: Rules::of(config.version),
+            rules: match setting.has_subwords() {
+                true => Rules::Third,
+                false => Rules::of(config.version),
+            },
+            subwords,
             buffer: String::new(),
         }
+    }
+
+    /// Subwords into which texts are split.
+    pub fn subwords(&self) -> Option<&Arc<Subwords>> {
+        self.subwords.as_ref()
+    }
+
+    /// Returns true if the subwords' own tokenizer normalizes texts.
+    fn is_raw(&self) -> bool {
+        self.subwords.as_ref().is_some_and(|subwords| subwords.normalization().is_none())
     }
 
     /// Creates the tokenizer of words that ignores the most: case and HTML tags.
@@ -44,16 +84,20 @@ impl Tokenizer {
             lowercase: true,
             strip_tags: true,
             rules: Rules::Third,
+            subwords: None,
             buffer: String::new(),
         }
     }
 
     /// Calls `each` with every token of `text` in order.
-    pub fn tokens(&mut self, text: &str, each: impl FnMut(&str)) {
+    pub fn tokens(&mut self, text: &str, mut each: impl FnMut(&str)) {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         self.normalize(text, &mut buffer);
-        self.split(&buffer, each);
+        match &self.subwords {
+            Some(subwords) => subwords.split(&buffer, |token, _| each(token)),
+            None => self.split(&buffer, each),
+        }
         self.buffer = buffer;
     }
 
@@ -73,20 +117,35 @@ impl Tokenizer {
         });
         debug_assert_eq!(origins.len(), normalized.len());
         origins.resize(normalized.len(), text.len()..text.len());
-        let begin = normalized.as_ptr() as usize;
-        self.split(&normalized, |token| {
-            // Tokens are slices of `normalized`.
-            let first = token.as_ptr() as usize - begin;
-            let (from, to) = (&origins[first], &origins[first + token.len() - 1]);
+        self.split_located(&normalized, |token, range| {
+            let (from, to) = (&origins[range.start], &origins[range.end - 1]);
             each(token, from.start..to.end);
         });
+    }
+
+    /// Calls `each` with every token of a normalized text and its byte range.
+    fn split_located(&self, text: &str, mut each: impl FnMut(&str, Range<usize>)) {
+        match (&self.subwords, self.kind) {
+            (Some(subwords), _) => subwords.split(text, each),
+            (None, TokenizerKind::Bpe | TokenizerKind::File) => marked_pieces(text, each),
+            (None, _) => {
+                let begin = text.as_ptr() as usize;
+                self.split(text, |token| {
+                    // Tokens are slices of `text`.
+                    let first = token.as_ptr() as usize - begin;
+                    each(token, first..first + token.len());
+                });
+            }
+        }
     }
 
     /// Splits a text into parts that are normalized independently of each other, and calls `each` with
     /// the byte range of every part and the length of the normalized part.
     fn parts(&self, text: &str, mut each: impl FnMut(Range<usize>, usize)) {
         let begins_part = |character: char| {
-            self.has_first_rules() || begins_part(character) && !is_invisible(character)
+            self.has_first_rules()
+                || self.is_raw()
+                || begins_part(character) && !is_invisible(character)
         };
         let mut buffer = String::new();
         let mut rest = text;
@@ -114,6 +173,10 @@ impl Tokenizer {
             TokenizerKind::Whitespace => text.split_whitespace().for_each(each),
             TokenizerKind::Characters if self.has_first_rules() => characters(text, each),
             TokenizerKind::Characters => clusters(text, each),
+            TokenizerKind::Bpe | TokenizerKind::File => {
+                let mut each = each;
+                marked_pieces(text, |token, _| each(token));
+            }
         }
     }
 
@@ -128,6 +191,7 @@ impl Tokenizer {
 
     fn compose(&self, text: &mut String) {
         if !self.has_first_rules()
+            && !self.is_raw()
             && let Cow::Owned(composed) = composed(text)
         {
             *text = composed;
@@ -154,6 +218,10 @@ impl Tokenizer {
     }
 
     fn push(&self, text: &str, out: &mut String) {
+        if self.is_raw() {
+            out.push_str(text);
+            return;
+        }
         if text.is_ascii() {
             let start = out.len();
             out.push_str(text);
@@ -196,6 +264,17 @@ impl Tokenizer {
             after_i = drops_dots && is_after_i(after_i, character);
         }
     }
+}
+
+/// Calls `each` with every piece of a text, with the marker at the start of a word, and its byte range.
+fn marked_pieces(text: &str, mut each: impl FnMut(&str, Range<usize>)) {
+    let mut piece = String::new();
+    pieces(text, |range, begins_word| {
+        piece.clear();
+        piece.extend(begins_word.then_some(MARKER));
+        piece.push_str(&text[range.clone()]);
+        each(&piece, range);
+    });
 }
 
 /// Returns true if a mark above would stand directly above an i after `character`, given whether it would
@@ -262,7 +341,7 @@ mod tests {
 
     fn tokenizer(kind: TokenizerKind, rules: Rules) -> Tokenizer {
         let buffer = String::new();
-        Tokenizer { kind, lowercase: true, strip_tags: true, rules, buffer }
+        Tokenizer { kind, lowercase: true, strip_tags: true, rules, subwords: None, buffer }
     }
 
     fn tokens(tokenizer: &mut Tokenizer, text: &str) -> Vec<String> {

@@ -23,6 +23,9 @@ struct VocabularyFile {
     strip_tags: bool,
     #[serde(default = "first_version")]
     version: u64,
+    /// SHA-256 of the subwords, if the tokenizer has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokenizer_sha256: Option<String>,
     /// Words by descending frequency, without the special ids: the first has id 4.
     words: Vec<String>,
 }
@@ -31,10 +34,14 @@ impl VocabularyFile {
     fn new(words: Vec<String>, config: &TextConfig) -> Self {
         Self {
             format: FORMAT.into(),
-            tokenizer: config.tokenizer.as_str().into(),
+            tokenizer: config.tokenizer.kind.as_str().into(),
             lowercase: config.lowercase,
             strip_tags: config.strip_tags,
             version: config.version,
+            tokenizer_sha256: config
+                .tokenizer
+                .subwords()
+                .map(|subwords| subwords.sha256().to_owned()),
             words,
         }
     }
@@ -86,11 +93,19 @@ pub fn read(path: &Path, input: &Input) -> anyhow::Result<Vocabulary> {
             input.field(&format!("text.{setting}"))
         );
     }
-    let words = match input.text.has_first_rules() {
+    ensure!(
+        file.tokenizer_sha256 == expected.tokenizer_sha256,
+        "{} was created with another tokenizer than {}; to share a vocabulary, set the latter to the \
+         tokenizer.json in the checkpoint of one of the models",
+        name(),
+        input.field("text.tokenizer")
+    );
+    let words = match input.text.has_first_rules() || input.text.tokenizer.has_subwords() {
         true => file.words,
         false => file.words.iter().map(|word| composed(word).into_owned()).collect(),
     };
     if file.version != expected.version
+        && !input.text.tokenizer.has_subwords()
         && let Some(word) = words.iter().find(|word| !is_token(word, &input.text))
     {
         bail!(

@@ -48,6 +48,7 @@ mod serve;
 mod serve_hostile;
 mod special_files;
 mod states;
+mod subwords;
 mod sweep;
 mod tables;
 mod tensorboard;

@@ -51,8 +51,9 @@ struct StatsReport {
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let config = args.columns.load(&args.config, &args.set)?.config;
-    let mut data = data::load(&config)?;
     let known = Checkpoint::source_encoders(&config)?;
+    known.share_subwords(&config.inputs);
+    let mut data = data::load(&config)?;
     let encoders = data.train.encoders(&config.inputs, &known)?;
     data.drop_long_texts(&config)?;
     let untruncated: Vec<Encoder> = encoders.iter().map(Encoder::without_truncation).collect();

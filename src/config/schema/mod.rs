@@ -19,7 +19,7 @@ pub use model::{
     ModelConfig, NgramWeighting, NgramsConfig, logit_count,
 };
 pub use pooling::{Pooling, Poolings};
-pub use text::{PadSide, TextConfig, TokenizerKind, Truncate};
+pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,

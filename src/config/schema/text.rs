@@ -1,8 +1,14 @@
 //! The section `text`.
 
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use serde_yaml::Value;
+
 use crate::config::fields::section;
 use crate::config::types::VocabularySource;
-use crate::config::value::{at_least, between, choice};
+use crate::config::value::{FieldValue, Range, at_least, between, choice};
+use crate::subwords::Subwords;
 
 section! {
     /// Text preprocessing: tokenization, vocabulary, truncation and padding.
@@ -10,8 +16,13 @@ section! {
         /// Tokenizer. keras: split on spaces and remove Keras's filter characters. words: words and
         /// punctuation marks; "n't" and "'s" are separate tokens, and so is every character of a script
         /// without spaces between words, such as Chinese, Japanese and Thai. whitespace: split on
-        /// whitespace. characters: one token per character with its marks (grapheme cluster).
-        tokenizer: TokenizerKind = TokenizerKind::Words;
+        /// whitespace. characters: one token per character with its marks (grapheme cluster). bpe: subwords,
+        /// by byte-pair encoding that is trained on the training texts. A file ending in .json: a
+        /// tokenizer.json of Hugging Face's library; its tokens are the words of the vocabulary, special
+        /// tokens are not added, and lowercase has no effect.
+        tokenizer: TokenizerSetting = TokenizerKind::Words.into();
+        /// Maximum number of subwords that bpe learns.
+        bpe_size: usize = 8_000, between(10.0, 10_000_000.0);
         /// Convert text to lowercase.
         lowercase: bool = true;
         /// Replace HTML tags such as <br /> with spaces.
@@ -60,16 +71,101 @@ impl TextConfig {
 
     /// Returns true if words of scripts without spaces are split into characters.
     pub fn splits_unspaced_scripts(&self) -> bool {
-        match self.tokenizer {
+        match self.tokenizer.kind {
             TokenizerKind::Words => self.version >= Self::SPLITS_UNSPACED,
-            TokenizerKind::Characters => true,
+            TokenizerKind::Characters | TokenizerKind::Bpe | TokenizerKind::File => true,
             TokenizerKind::Keras | TokenizerKind::Whitespace => false,
         }
     }
 }
 
+/// Tokenizer of an input. Subwords are known once they have been read or trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenizerSetting {
+    /// Kind.
+    pub kind: TokenizerKind,
+    /// Path of a file.
+    path: Option<PathBuf>,
+    subwords: OnceLock<Arc<Subwords>>,
+}
+
+impl From<TokenizerKind> for TokenizerSetting {
+    fn from(kind: TokenizerKind) -> Self {
+        Self { kind, path: None, subwords: OnceLock::new() }
+    }
+}
+
+impl TokenizerSetting {
+    /// Subwords of `bpe` and of files; `None` if they are not known yet.
+    pub fn subwords(&self) -> Option<&Arc<Subwords>> {
+        self.subwords.get()
+    }
+
+    /// Returns true for `bpe` that has not been trained.
+    pub fn needs_training(&self) -> bool {
+        self.kind == TokenizerKind::Bpe && self.subwords().is_none()
+    }
+
+    /// Returns true if checkpoints have a file of the subwords.
+    pub fn has_subwords(&self) -> bool {
+        matches!(self.kind, TokenizerKind::Bpe | TokenizerKind::File)
+    }
+
+    /// Sets the subwords, unless they are known.
+    pub fn set_subwords(&self, subwords: Arc<Subwords>) {
+        let _ = self.subwords.set(subwords);
+    }
+
+    /// Reads the file, unless its content is known.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be read, or is no tokenizer.
+    pub fn read_file(&self) -> anyhow::Result<()> {
+        if let (Some(path), None) = (&self.path, self.subwords()) {
+            self.set_subwords(Arc::new(Subwords::read(path)?));
+        }
+        Ok(())
+    }
+
+    /// Returns a name that tells tokenizers apart: that of the kind, and part of the hash of the subwords.
+    pub fn identity(&self) -> String {
+        match self.subwords() {
+            Some(subwords) => format!("{} {}", self.kind.as_str(), &subwords.sha256()[..8]),
+            None => self.kind.as_str().to_owned(),
+        }
+    }
+}
+
+impl FieldValue for TokenizerSetting {
+    const IS_TEXT: bool = true;
+    fn from_yaml(value: &Value) -> Option<Self> {
+        let kind = TokenizerKind::from_yaml(value).filter(|kind| *kind != TokenizerKind::File);
+        if let Some(kind) = kind {
+            return Some(kind.into());
+        }
+        let path = PathBuf::from_yaml(value)?;
+        path.extension().filter(|extension| extension.eq_ignore_ascii_case("json"))?;
+        Some(Self { path: Some(path), ..TokenizerKind::File.into() })
+    }
+    fn to_yaml(&self) -> Value {
+        match &self.path {
+            Some(path) => path.to_yaml(),
+            None => self.kind.to_yaml(),
+        }
+    }
+    fn alternatives(range: Option<Range>) -> Vec<String> {
+        let mut alternatives = TokenizerKind::alternatives(range);
+        alternatives.pop();
+        alternatives.push("the path of a .json file".to_owned());
+        alternatives
+    }
+    fn absolute(self) -> Self {
+        Self { path: self.path.map(FieldValue::absolute), ..self }
+    }
+}
+
 choice! {
-    /// Tokenizer.
+    /// Kind of a tokenizer.
     pub enum TokenizerKind {
         /// Keras's Tokenizer.
         Keras = "keras",
@@ -79,6 +175,10 @@ choice! {
         Whitespace = "whitespace",
         /// One token per character.
         Characters = "characters",
+        /// Byte-pair encoding that is trained on the training texts.
+        Bpe = "bpe",
+        /// File of Hugging Face's library.
+        File = "file",
     }
 }
 

@@ -309,7 +309,7 @@ impl Matching<'_> {
             let Some(other) = input_named(self.source, input) else { continue };
             let settings = |input: &Input| {
                 let text = &input.text;
-                let tokenizer = text.tokenizer.as_str().to_owned();
+                let tokenizer = text.tokenizer.identity();
                 [
                     ("text.tokenizer", tokenizer),
                     ("text.lowercase", text.lowercase.to_string()),
