@@ -10,10 +10,16 @@ const MARKS: [char; 5] = ['\u{3006}', '\u{30FC}', '\u{FF70}', '\u{FF9E}', '\u{FF
 /// Chinese, Japanese, and those of Southeast Asia whose lines break within a phrase (class SA of Unicode
 /// Standard Annex 14). Digits are not included, because they are written as in other scripts. Tibetan is not
 /// included, because it separates syllables.
+#[inline]
 pub fn is_unspaced(character: char) -> bool {
+    // Latin to Sinhala have spaces.
+    character >= '\u{E00}' && is_unspaced_beyond(character)
+}
+
+fn is_unspaced_beyond(character: char) -> bool {
     match character {
-        // Latin to Sinhala; Latin and Greek additions, punctuation and symbols; Hangul.
-        '\0'..='\u{DFF}' | '\u{1E00}'..='\u{2E7F}' | '\u{AC00}'..='\u{D7FF}' => false,
+        // Latin and Greek additions, punctuation and symbols; Hangul.
+        '\u{1E00}'..='\u{2E7F}' | '\u{AC00}'..='\u{D7FF}' => false,
         '\u{4E00}'..='\u{9FFF}' | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' => true,
         _ => MARKS.contains(&character) || has_unspaced_script(character),
     }
