@@ -28,7 +28,7 @@ enum Model {
     Bpe { bpe: Bpe, lowercase: bool },
     /// Any other tokenizer.
     #[cfg(feature = "tokenizers")]
-    HuggingFace(hugging_face::HuggingFace),
+    HuggingFace(Box<hugging_face::HuggingFace>),
 }
 
 impl Subwords {
@@ -148,7 +148,7 @@ fn located(text: &str, start: usize, end: usize) -> Range<usize> {
 
 #[cfg(feature = "tokenizers")]
 fn other_model(json: &[u8]) -> anyhow::Result<Model> {
-    hugging_face::HuggingFace::parse(json).map(Model::HuggingFace)
+    hugging_face::HuggingFace::parse(json).map(|tokenizer| Model::HuggingFace(Box::new(tokenizer)))
 }
 
 #[cfg(not(feature = "tokenizers"))]

@@ -218,3 +218,20 @@ train: {epochs: 2, learning_rate: 0.05}
     let line = "train c.yaml --out shared --set inputs.first.text.vocabulary=words.json";
     dir.lstmtext(line).assert().success();
 }
+
+#[test]
+fn every_fold_is_scored_with_its_own_subwords() {
+    let dir = TestDir::with_data();
+    let line = "folds small.yaml --k 2 --out f --set text.tokenizer=bpe --set text.bpe_size=40 \
+                --set train.epochs=2";
+    dir.lstmtext(line).assert().success();
+    let scores = dir.bytes("f/scores.json");
+    for fold in [1, 2] {
+        let evaluation = format!("evaluate f/fold={fold} --split test --json");
+        let done = stdout_json(&dir.lstmtext(&evaluation).assert().success());
+        let score = dir.json("f/scores.json")["folds"][fold - 1]["loss"].as_f64().unwrap();
+        assert!((score - done["loss"].as_f64().unwrap()).abs() < 1e-6, "{score} {done}");
+    }
+    dir.lstmtext(line).assert().success();
+    assert_eq!(dir.bytes("f/scores.json"), scores);
+}
