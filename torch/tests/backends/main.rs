@@ -371,8 +371,11 @@ fn training_on_unlabelled_texts_agrees() {
                 (0..2).for_each(|_| step(learner, &batch, Some(0.3), 0.01));
             }
             let context = format!("{model}{train} {others:?}");
-            assert_close(&native.gradients(), &torch.gradients(), &context);
-            assert_close(&native.weights(), &torch.weights(), &context);
+            // The direction of a perturbation is a small gradient divided by its norm, which magnifies
+            // the rounding errors of single precision.
+            let tolerance = 1e-3;
+            assert_within(&native.gradients(), &torch.gradients(), tolerance, &context);
+            assert_within(&native.weights(), &torch.weights(), tolerance, &context);
         }
     }
 }
@@ -394,11 +397,16 @@ fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
 
 /// Expects tensors to agree to 1e-4 of their largest value.
 fn assert_close(actual: &[NamedTensor], expected: &[NamedTensor], context: &str) {
+    assert_within(actual, expected, 1e-4, context);
+}
+
+/// Expects tensors to agree to this fraction of their largest value.
+fn assert_within(actual: &[NamedTensor], expected: &[NamedTensor], tolerance: f32, context: &str) {
     assert_eq!(actual.len(), expected.len());
     for expected in expected {
         let actual = actual.iter().find(|tensor| tensor.name == expected.name).unwrap();
         assert_eq!(actual.shape, expected.shape);
         let error = relative_error(&actual.values, &expected.values);
-        assert!(error < 1e-4, "{context}: {} has relative error {error}", actual.name);
+        assert!(error < tolerance, "{context}: {} has relative error {error}", actual.name);
     }
 }
