@@ -97,8 +97,9 @@ impl Predictions {
     /// Chooses the scales of the model's branches with which the loss is smallest. `self` are the predictions
     /// of the model, `ngrams` those of its n-grams alone. Returns the scales and the predictions with them.
     ///
-    /// The loss is convex in the scales. The search starts from scales of 1 and moves to the best neighbor
-    /// until none is better.
+    /// The loss is that of the examples and of one more, which has their mean predictions and any label with
+    /// the same probability: if all predictions are right, larger scales would always be better. It is convex
+    /// in the scales. The search starts from scales of 1 and moves to the best neighbor until none is better.
     pub fn choose_branch_scales(self, ngrams: &Self) -> (BranchScales, Self) {
         let loss = |scales: BranchScales| (scales, self.scaled_loss(ngrams, scales));
         let mut best = loss(BranchScales::default());
@@ -118,15 +119,18 @@ impl Predictions {
         (scales, Self { log_probabilities, ..self })
     }
 
-    /// Returns the mean loss with these scales of the branches.
+    /// Returns the mean loss with these scales of the branches, of the examples and one with any label.
     fn scaled_loss(&self, ngrams: &Self, scales: BranchScales) -> f64 {
         /// Number of examples whose losses a thread adds up.
         const CHUNK: usize = 1 << 10;
+        let share_of_any = 1.0 / (self.len() + 1) as f64;
         let sum = |start: &usize| -> f64 {
             let examples = *start..self.len().min(start + CHUNK);
             let losses = examples.map(|example| {
                 let mut row = self.scaled_row(ngrams, scales, example);
-                self.objective.loss(&mut row, self.targets.get(example))
+                let loss_of_any = -row.iter().sum::<f64>() / row.len() as f64;
+                let loss = self.objective.loss(&mut row, self.targets.get(example));
+                loss + share_of_any * (loss_of_any - loss)
             });
             losses.sum()
         };

@@ -5,6 +5,7 @@ use super::*;
 use crate::backend::Inference;
 use crate::data::Dataset;
 use crate::data::batch_plan::BatchLimit;
+use crate::model::branch_scales::BranchScales;
 use crate::objective::Objective;
 use crate::text::Corpus;
 
@@ -172,4 +173,37 @@ fn predictions_keep_the_order_of_the_examples() {
     let loss = -(0.9_f64.ln() + 0.2_f64.ln() + 0.3_f64.ln() + 0.9_f64.ln()) / 4.0;
     assert!((predictions.score().loss - loss).abs() < 1e-12);
     assert_eq!(predictions.score().accuracy, 0.5);
+}
+
+#[test]
+fn scales_follow_the_better_branch_and_stay_moderate() {
+    let labels: Vec<u32> = (0..40).map(|example| example % 2).collect();
+    // Probability of the true class in each example.
+    let with = |probability: &dyn Fn(usize) -> f64| {
+        let row = |(example, label): (usize, &u32)| {
+            let right = probability(example);
+            if *label == 0 { vec![right, 1.0 - right] } else { vec![1.0 - right, right] }
+        };
+        predictions(&labels, &labels.iter().enumerate().map(row).collect::<Vec<_>>())
+    };
+    let choose = |both: &Predictions, ngrams: &Predictions| {
+        let (scales, chosen) = both.clone().choose_branch_scales(ngrams);
+        assert!(chosen.score().loss <= both.score().loss + 0.02, "{scales:?}");
+        (scales, chosen)
+    };
+    // The n-grams are right but unsure, and the LSTM, which is sure, is wrong in half of the examples.
+    let ngrams = with(&|_| 0.6);
+    let both = with(&|example| if example % 4 < 2 { 0.999 } else { 0.01 });
+    let (scales, chosen) = choose(&both, &ngrams);
+    assert!(scales.lstm < 0.1 && scales.ngrams > 1.0, "{scales:?}");
+    assert_eq!(chosen.score().accuracy, 1.0);
+    // All are right: probabilities become larger, but not 1.
+    let (_, chosen) = choose(&with(&|_| 0.8), &ngrams);
+    let probability = chosen.probability(0, 0);
+    assert!((0.9..0.999).contains(&probability), "{probability}");
+    // Predictions that are as good as they can be stay as they are, to the bit.
+    let calibrated = with(&|example| if example % 10 < 7 { 0.7 } else { 0.3 });
+    let (scales, chosen) = choose(&calibrated, &with(&|_| 0.5));
+    assert_eq!(scales, BranchScales::default());
+    assert_eq!(chosen.log_probabilities, calibrated.log_probabilities);
 }
