@@ -47,7 +47,8 @@ fn a_model_uses_both_inputs() {
     assert!(names.contains(&"story.vocabulary.json".to_owned()), "{names:?}");
     let score = stdout_json(&dir.lstmtext("evaluate run --json").assert().success());
     assert_eq!(score["accuracy"], dir.summary("run")["test"]["accuracy"]);
-    let resumed = dir.train("--resume run --set train.epochs=6");
+    let resumed =
+        dir.train("--resume run --set train.epochs=6 --set train.early_stopping.patience=null");
     assert!(stdout(&resumed).contains("accuracy"));
 }
 
