@@ -94,7 +94,7 @@ fn name(path: &Path) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// What a path can have that is neither a configuration nor data.
+/// Content of a path that is neither a configuration nor data.
 enum Other {
     Run,
     Checkpoint,

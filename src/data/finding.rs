@@ -1,4 +1,4 @@
-//! What a check of the data found.
+//! Findings of the checks of the data.
 
 use std::fmt;
 
@@ -85,7 +85,7 @@ impl Check {
     }
 }
 
-/// What a finding means for the user.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {

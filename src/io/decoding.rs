@@ -62,7 +62,7 @@ impl fmt::Display for TextEncoding {
     }
 }
 
-/// How a text file is decoded.
+/// Decoding of a text file.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoding {
     /// Its encoding.

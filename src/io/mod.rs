@@ -4,6 +4,7 @@
 pub mod decoding;
 mod encoding;
 pub mod files;
+mod incomplete_file;
 pub mod input;
 mod limits;
 pub mod replace;

@@ -2,22 +2,17 @@
 //! complete, so that it disappears with a process that is killed; where the file system does not support
 //! this, and for directories, it is in a temporary one with a unique name.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use tempfile::{Builder, NamedTempFile, TempDir};
 
 use super::files::{create_parent_directory, parent_directory, sync_directory};
-
-/// Length of the random part of a temporary name.
-const RANDOM_LENGTH: usize = 6;
-const SUFFIX: &str = ".tmp";
+pub use super::incomplete_file::temporary_directory;
+use super::incomplete_file::{IncompleteFile, RANDOM_LENGTH, SUFFIX, prefix};
 
 /// Writes a file that a user has named, like [`replace_output`].
 ///
@@ -71,13 +66,13 @@ pub fn replace_file(
 ) -> anyhow::Result<()> {
     let write = || -> anyhow::Result<()> {
         let path = target(path)?.file_or(path);
-        let mut draft = Draft::create(&path)?;
-        fill(draft.file_mut())?;
+        let mut incomplete = IncompleteFile::create(&path)?;
+        fill(incomplete.file_mut())?;
         if let Ok(replaced) = fs::metadata(&path) {
-            draft.file().set_permissions(replaced.permissions())?;
+            incomplete.file().set_permissions(replaced.permissions())?;
         }
-        draft.file().sync_all()?;
-        draft.replace(&path)?;
+        incomplete.file().sync_all()?;
+        incomplete.replace(&path)?;
         sync_directory(parent_directory(&path))
     };
     write().with_context(|| cannot_write(path))
@@ -112,10 +107,10 @@ pub fn create_file(
     let write = || -> anyhow::Result<()> {
         create_parent_directory(path)?;
         let target = target(path)?.file_or(path);
-        let mut draft = Draft::create(&target)?;
-        fill(draft.file_mut())?;
-        draft.file().sync_all()?;
-        draft.name(&target).map_err(|error| match error.kind() {
+        let mut incomplete = IncompleteFile::create(&target)?;
+        fill(incomplete.file_mut())?;
+        incomplete.file().sync_all()?;
+        incomplete.name(&target).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => exists(path),
             _ => error.into(),
         })?;
@@ -310,128 +305,6 @@ fn target(path: &Path) -> io::Result<Target> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Permissions of a new file. The system's umask restricts them, as it does for other files.
-const PERMISSIONS: u32 = 0o666;
-
-/// A file whose content is not complete, on the file system of the path that it is to get.
-enum Draft {
-    /// A file without a name.
-    Unnamed(File),
-    /// A temporary file.
-    Named(NamedTempFile),
-}
-
-impl Draft {
-    /// Creates an empty file for `path`, without a name if the file system supports that.
-    fn create(path: &Path) -> io::Result<Self> {
-        match unnamed_file(parent_directory(path)) {
-            Ok(file) if is_linkable(&file) => Ok(Self::Unnamed(file)),
-            // The system does not know the flag, the file system does not support it, or nothing can name
-            // the file later.
-            Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
-                temporary_file(path).map(Self::Named)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn file(&self) -> &File {
-        match self {
-            Self::Unnamed(file) => file,
-            Self::Named(temporary) => temporary.as_file(),
-        }
-    }
-
-    fn file_mut(&mut self) -> &mut File {
-        match self {
-            Self::Unnamed(file) => file,
-            Self::Named(temporary) => temporary.as_file_mut(),
-        }
-    }
-
-    /// Gives the file the name `path`, at which there must be nothing.
-    fn name(self, path: &Path) -> io::Result<()> {
-        match self {
-            Self::Unnamed(file) => link(&file, path),
-            Self::Named(temporary) => {
-                temporary.persist_noclobber(path).map_err(|error| error.error)?;
-                Ok(())
-            }
-        }
-    }
-
-    /// Puts the file in the place of `path`.
-    fn replace(self, path: &Path) -> io::Result<()> {
-        let file = match self {
-            Self::Unnamed(file) => file,
-            Self::Named(temporary) => {
-                temporary.persist(path).map_err(|error| error.error)?;
-                return Ok(());
-            }
-        };
-        match link(&file, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            linked => return linked,
-        }
-        // No system call links a file in the place of another, but a rename replaces it.
-        let temporary = naming(&prefix(path))
-            .make_in(parent_directory(path), |temporary| link(&file, temporary))?;
-        temporary.into_temp_path().persist(path).map_err(|error| error.error)
-    }
-}
-
-fn unnamed_file(directory: &Path) -> Result<File, Errno> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    openat(CWD, directory, flags, Mode::from_raw_mode(PERMISSIONS)).map(File::from)
-}
-
-/// Returns the path under which the system shows an open file.
-fn descriptor_path(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// Returns true if [`link`] can name a file: `/proc` may be missing.
-fn is_linkable(file: &File) -> bool {
-    fs::symlink_metadata(descriptor_path(file)).is_ok()
-}
-
-/// Gives a file without a name the name `path`, at which there must be nothing.
-fn link(file: &File, path: &Path) -> io::Result<()> {
-    Ok(linkat(CWD, descriptor_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-/// Creates a temporary file in the directory of `path`, so that a rename stays on one file system.
-fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
-    let prefix = prefix(path);
-    let mut builder = naming(&prefix);
-    builder.permissions(Permissions::from_mode(PERMISSIONS)).tempfile_in(parent_directory(path))
-}
-
-/// Creates a temporary directory in the directory of `path`, which is to become the directory `path`.
-///
-/// # Errors
-/// Returns an error if the directory cannot be created.
-pub fn temporary_directory(path: &Path) -> anyhow::Result<TempDir> {
-    let prefix = prefix(path);
-    let mut builder = naming(&prefix);
-    builder.permissions(Permissions::from_mode(0o777));
-    let created = builder.tempdir_in(parent_directory(path));
-    created.with_context(|| {
-        format!("cannot create a directory in \"{}\"", parent_directory(path).display())
-    })
-}
-
-/// Names temporary files and directories.
-fn naming(prefix: &str) -> Builder<'_, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(prefix).rand_bytes(RANDOM_LENGTH).suffix(SUFFIX);
-    builder
-}
-
-fn prefix(path: &Path) -> String {
-    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
-}
-
 /// Returns the path to which a directory is moved while it is replaced.
 fn backup_path(path: &Path) -> PathBuf {
     path.with_file_name(prefix(path) + "old")
@@ -439,7 +312,8 @@ fn backup_path(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::thread;
 
     use rustix::fs::{Mode, mkfifoat};
@@ -469,44 +343,6 @@ mod tests {
         assert_eq!(names(directory.path()), ["a.json"]);
         let error = write_atomic(&directory.path().join("no/b"), b"x").unwrap_err();
         assert!(format!("{error:#}").contains("no/b"));
-    }
-
-    #[test]
-    fn an_incomplete_file_has_no_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        if !unnamed_file(directory.path()).is_ok_and(|file| is_linkable(&file)) {
-            eprintln!("skipped: the file system does not support files without a name");
-            return;
-        }
-        fs::write(path("old"), "old").unwrap();
-        let fill = |file: &mut File| {
-            file.write_all(b"content")?;
-            assert_eq!(names(directory.path()), ["old"]);
-            Ok(())
-        };
-        replace_file(&path("old"), fill).unwrap();
-        fs::remove_file(path("old")).unwrap();
-        fs::write(path("old"), "old").unwrap();
-        create_file(&path("new"), fill).unwrap();
-        fs::remove_file(path("new")).unwrap();
-        replace_output(&path("new"), fill).unwrap();
-        assert_eq!(names(directory.path()), ["new", "old"]);
-    }
-
-    #[test]
-    fn a_file_is_replaced_where_every_file_needs_a_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.json");
-        for content in ["one", "two"] {
-            let mut draft = Draft::Named(temporary_file(&path).unwrap());
-            draft.file_mut().write_all(content.as_bytes()).unwrap();
-            draft.replace(&path).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), content.as_bytes());
-        }
-        let draft = Draft::Named(temporary_file(&path).unwrap());
-        assert_eq!(draft.name(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert_eq!(names(directory.path()), ["a.json"]);
     }
 
     #[test]

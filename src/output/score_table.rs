@@ -15,7 +15,7 @@ pub enum ScoreCell {
     Score(f64, Option<f64>),
 }
 
-/// How the cells of a column are printed.
+/// Format of the cells of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScoreFormat {
     /// As text with this alignment.

@@ -2,7 +2,6 @@
 //! progress of a run, and the list of runs. Training does not belong here.
 
 pub mod checkpoint;
-mod checkpoint_files;
 pub mod comparison;
 pub mod directory;
 pub mod listing;

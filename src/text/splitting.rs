@@ -21,7 +21,7 @@ const ZERO_WIDTH_SPACE: char = '\u{200B}';
 /// Rules by which texts are tokenized (`text.version`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rules {
-    /// Those of lstmtext 0.1, which neither compose characters nor keep marks with their letters.
+    /// Rules of lstmtext 0.1, which neither compose characters nor keep marks with their letters.
     First,
     /// Marks and joiners stay with their letters. A run of characters in a script without spaces is a word.
     Second,

@@ -140,7 +140,7 @@ fn missing_column<'a>(
     ))
 }
 
-/// What is known of a column.
+/// Properties of a column in the sample.
 struct Statistics {
     /// Name in lower case, if it has one.
     name: String,

@@ -187,7 +187,7 @@ mod tests {
         assert!(map(&["a", "b"], 1, &["x", "y", "b"], 3).matches());
     }
 
-    /// What an n-gram adds to the differences between logits stays the same.
+    /// The contribution of an n-gram to the differences between logits stays the same.
     #[test]
     fn ngrams_keep_their_contributions() {
         let contribution = |map: &LabelMap, known: (&[f32], Option<&[f32]>), has_values: bool| {

@@ -1,4 +1,7 @@
-//! Inference and training with libtorch.
+//! Training with libtorch.
+
+mod inference;
+mod unlabelled;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,14 +10,12 @@ use std::time::Instant;
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
+use self::inference::{batch_context, values};
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
-use crate::loss::{
-    CrossEntropyLoss, count_correct, log_probabilities, mean_divergence, mean_entropy,
-    scaled_divergence,
-};
+use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
@@ -28,66 +29,6 @@ use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::Objective;
 use lstmtext::text::{Corpus, PAD};
-
-impl Inference for Model {
-    fn log_probabilities(&self, inputs: &[Corpus], examples: &[u32]) -> Vec<f64> {
-        self.log_probabilities_of_batches(inputs, &[examples]).concat()
-    }
-
-    fn log_probabilities_of_batches(&self, inputs: &[Corpus], batches: &[&[u32]]) -> Vec<Vec<f64>> {
-        self.classify(inputs, batches, |batch| self.logits(batch, Mode::Evaluate))
-    }
-}
-
-impl Model {
-    /// Computes log-probabilities [B, C] for each batch from its logits. Waits for the device once, after the
-    /// last batch.
-    fn classify(
-        &self,
-        inputs: &[Corpus],
-        batches: &[&[u32]],
-        logits: impl Fn(&Batch) -> Tensor,
-    ) -> Vec<Vec<f64>> {
-        let _no_grad = tch::no_grad_guard();
-        // Another model may have changed the settings. If they cannot be applied, the forward pass
-        // reports the error.
-        let _ = self.numerics().apply();
-        let classify = |examples: &&[u32]| {
-            with_batch_context(batch_context(false, inputs, examples), || {
-                let batch = Batch::gather(inputs, examples, self.device());
-                log_probabilities(&logits(&batch)).flatten(0, 1)
-            })
-        };
-        // Only log-probabilities are kept, so that the batches take the memory of one batch.
-        let results: Vec<Tensor> = batches.iter().map(classify).collect();
-        if results.is_empty() {
-            return Vec::new();
-        }
-        let values = values(&Tensor::cat(&results, 0));
-        let mut remaining = &values[..];
-        let mut next = |result: &Tensor| {
-            let (first, rest) = remaining.split_at(result.numel());
-            remaining = rest;
-            first.to_vec()
-        };
-        results.iter().map(&mut next).collect()
-    }
-}
-
-/// Describes a batch for error messages.
-fn batch_context(training: bool, inputs: &[Corpus], examples: &[u32]) -> BatchContext {
-    let time_steps = |corpus: &Corpus| examples.iter().map(|i| corpus.steps(*i as usize)).max();
-    let time_steps = inputs.iter().filter_map(time_steps).max().unwrap_or(0);
-    BatchContext { training, examples: examples.len(), time_steps }
-}
-
-/// Returns all values of a tensor in row-major order. Waits for the device.
-fn values(tensor: &Tensor) -> Vec<f64> {
-    let mut values = vec![0.0; tensor.numel()];
-    let tensor = tensor.to_kind(Kind::Double).to_device(Device::Cpu).contiguous();
-    tensor.copy_data(&mut values, tensor.numel());
-    values
-}
 
 /// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
 type SharedDataset = Arc<Mutex<Option<Option<DeviceDataset>>>>;
@@ -282,75 +223,6 @@ impl TorchLearner {
                 })
             })
         })
-    }
-
-    /// Computes the gradients of the terms of unlabelled texts: those of all parameters, and those of the
-    /// weights of the batch's n-grams. All passes have the same dropout masks.
-    fn unlabelled_gradients(
-        &self,
-        batch: &TorchBatch,
-        deviations: &[Tensor],
-    ) -> (Vec<Tensor>, Vec<Tensor>) {
-        let TorchBatch { batch, signs, seed, .. } = batch;
-        let (model, TrainConfig { virtual_adversarial, entropy_weight, .. }) =
-            (&self.model, &self.config);
-        let selected = model.select_ngrams(batch, true);
-        let forward = |perturbations: &[Tensor]| {
-            tch::manual_seed(*seed as i64);
-            log_probabilities(&model.logits_from(batch, &selected, Mode::Train, perturbations))
-        };
-        let predictions = match *entropy_weight > 0.0 {
-            true => forward(&[]),
-            false => tch::no_grad(|| forward(&[])),
-        };
-        let mut loss = mean_entropy(&predictions) * *entropy_weight;
-        if let Some(epsilon) = virtual_adversarial.epsilon {
-            let predictions = predictions.detach();
-            let random =
-                model.random_perturbations(batch, signs, deviations, virtual_adversarial.xi);
-            let random: Vec<Tensor> =
-                random.into_iter().map(|tensor| tensor.set_requires_grad(true)).collect();
-            let divergence = scaled_divergence(&predictions, &forward(&random));
-            let gradients = Tensor::run_backward(&[&divergence], &random, false, false);
-            let perturbations =
-                model.adversarial_perturbations(batch, &gradients, deviations, epsilon);
-            let divergence = mean_divergence(&predictions, &forward(&perturbations));
-            loss += divergence * virtual_adversarial.weight;
-        }
-        scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), &loss, &selected)
-    }
-
-    /// Adds gradients of unlabelled texts to those of the step in progress, whose batch is `labelled`. The
-    /// embedding rows and n-grams of the step become those of both batches.
-    fn add_gradients(
-        &mut self,
-        (gradients, of_ngrams): (Vec<Tensor>, Vec<Tensor>),
-        unlabelled: &TorchBatch,
-        labelled: &TorchBatch,
-    ) {
-        let device = self.model.device();
-        let Step { gradients: sums, ngrams, distinct_ids, .. } = &mut self.step;
-        for (sum, gradient) in sums.iter_mut().zip(&gradients) {
-            let _ = sum.g_add_(gradient);
-        }
-        let ids = labelled.distinct_ids.iter().zip(&unlabelled.distinct_ids);
-        for (ids, (first, second)) in distinct_ids.iter_mut().zip(ids) {
-            *ids = to_device(&sorted_union(&first.host_ids, &second.host_ids), device);
-        }
-        let [labelled, unlabelled] = [labelled, unlabelled].map(|batch| &batch.batch.ngrams);
-        let bags = labelled.iter().flatten().zip(unlabelled.iter().flatten());
-        for (((rows, sum), gradient), (first, second)) in ngrams.iter_mut().zip(of_ngrams).zip(bags)
-        {
-            let all = to_device(&sorted_union(&first.host_rows, &second.host_rows), device);
-            let size = [all.size()[0], sum.size()[1]];
-            let mut sums = Tensor::zeros(size, (Kind::Float, device));
-            for (rows, gradient) in [(&first.rows, &*sum), (&second.rows, &gradient)] {
-                // All are sorted, and `all` has all of `rows`.
-                let positions = Tensor::bucketize(rows, &all, false, false);
-                let _ = sums.index_add_(0, &positions, gradient);
-            }
-            (*rows, *sum) = (all, sums);
-        }
     }
 }
 
@@ -666,14 +538,6 @@ fn scaled_gradients(
         Some(scale) => optimizer.gradients_and(&(loss * scale.factor()), others),
         None => optimizer.gradients_and(loss, others),
     }
-}
-
-/// Returns the numbers that are in either of two lists, sorted.
-fn sorted_union(first: &[i64], second: &[i64]) -> Vec<i64> {
-    let mut union = [first, second].concat();
-    union.sort();
-    union.dedup();
-    union
 }
 
 /// Replaces a tensor by its sum over all processes. Waits for the device.

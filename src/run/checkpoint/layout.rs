@@ -1,0 +1,82 @@
+//! Names and manifest of the files of a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Input;
+use crate::io::files::{json_content, write};
+use crate::run::manifest::Manifest;
+
+pub const FORMAT: &str = "lstmtext checkpoint";
+pub const VERSION: u32 = 2;
+pub const MANIFEST: &str = "checkpoint.json";
+pub const MODEL: &str = "model.safetensors";
+pub const RAW: &str = "raw.safetensors";
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+pub const PROGRESS: &str = "progress.json";
+pub const CONFIG: &str = "config.yaml";
+pub const VOCABULARY: &str = "vocabulary.json";
+pub const TOKENIZER: &str = "tokenizer.json";
+pub const NGRAMS: &str = "ngrams.safetensors";
+/// File of an ensemble of checkpoints in place of [`MANIFEST`].
+pub const ENSEMBLE: &str = "ensemble.json";
+/// Files of every checkpoint, besides a vocabulary for each input, [`TOKENIZER`] if it has subwords, [`NGRAMS`]
+/// if they are counted, and [`RAW`] if weights are averaged.
+pub const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
+
+/// Content of `checkpoint.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckpointManifest {
+    pub format: String,
+    pub version: u32,
+    /// Version of the program that wrote the checkpoint.
+    pub lstmtext: String,
+    pub labels: Vec<String>,
+    pub files: BTreeMap<String, FileEntry>,
+    /// SHA-256 of the manifest with an empty value here.
+    pub sha256: String,
+}
+
+impl Manifest for CheckpointManifest {
+    const FILE: &str = MANIFEST;
+    const FORMAT: &str = FORMAT;
+    const VERSION: u32 = VERSION;
+
+    fn sha256_mut(&mut self) -> &mut String {
+        &mut self.sha256
+    }
+}
+
+/// Size and checksum of a file.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// Returns the context of errors about the content of the checkpoint at `path`.
+pub fn unusable(path: &Path) -> String {
+    format!("cannot use the checkpoint \"{}\"", path.display())
+}
+
+/// Name of the file with the vocabulary of an input.
+pub fn vocabulary_file(input: &Input) -> String {
+    input.prefix() + VOCABULARY
+}
+
+/// Name of the file with the subwords of an input, if it has any.
+pub fn tokenizer_file(input: &Input) -> String {
+    input.prefix() + TOKENIZER
+}
+
+/// Name of the file with the hashes of the n-grams of an input, if they are counted.
+pub fn ngrams_file(input: &Input) -> String {
+    input.prefix() + NGRAMS
+}
+
+/// Writes a JSON file.
+pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    write(path, json_content(value)?)
+}

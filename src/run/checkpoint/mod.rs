@@ -1,0 +1,379 @@
+//! Checkpoints: self-sufficient directories for prediction, evaluation and resuming.
+//!
+//! | file | content |
+//! |---|---|
+//! | `checkpoint.json` | format, version, labels, size and SHA-256 of every other file, own SHA-256 |
+//! | `model.safetensors` | weights under PyTorch's names; with `train.average` their averages |
+//! | `raw.safetensors` | with `train.average` the trainable weights before averaging |
+//! | `optimizer.safetensors` | optimizer state, and the state of weight averaging |
+//! | `progress.json` | epoch, step, best score, early-stopping and schedule state, what computed the run |
+//! | `config.yaml` | resolved configuration |
+//! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
+//! | `tokenizer.json` | subwords of `text.tokenizer: bpe`, or the file in `text.tokenizer`; with several inputs `NAME.tokenizer.json` for each |
+//! | `ngrams.safetensors` | hashes of the n-grams that were counted, in the order of their weights; with several inputs `NAME.ngrams.safetensors` for each |
+
+mod contents;
+mod files;
+mod intact;
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+
+use crate::config::{self, Config, ConfigError, Input, Inputs, Override, Resolved};
+use crate::io::files::{ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, read};
+use crate::io::replace::create_directory;
+use crate::model::transfer::check_sizes;
+use crate::model::{ModelSpec, NamedTensor, named_tensors};
+use crate::output::shell::quoted_path;
+use crate::run::progress::Progress;
+use crate::subwords::Subwords;
+use crate::text::{Encoders, KnownEncoders, NgramIndex, Vocabulary};
+
+pub use contents::{Contents, create, save};
+use files::{OpenFile, with_directory};
+use intact::IntactFiles;
+pub(super) use layout::ENSEMBLE;
+pub use layout::tokenizer_file;
+use layout::{
+    CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, ngrams_file, unusable,
+    vocabulary_file, write_json,
+};
+
+/// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,
+/// without checking any file. Returns `None` if it cannot be read; [`Checkpoint::open_with`] reports
+/// the reason.
+pub fn peek_config(path: &Path, overrides: &[Override]) -> Option<Config> {
+    let path = locate(path).ok()?.join(CONFIG);
+    let yaml = String::from_utf8(read(&path, SETTINGS_LIMIT).ok()?).ok()?;
+    let source = path.display().to_string();
+    config::parse_recorded(&yaml, &source, overrides).ok().map(|resolved| resolved.config)
+}
+
+/// A checkpoint that has been found intact.
+pub struct Checkpoint {
+    /// Directory of the checkpoint.
+    pub path: PathBuf,
+    /// Configuration of the run, with overrides.
+    pub resolved: Resolved,
+    /// Configuration that was saved. `None` if it is valid only with the overrides.
+    pub saved: Option<Resolved>,
+    /// Label of each class.
+    pub labels: Vec<String>,
+    /// Encoder of each input: text to ids.
+    pub encoders: Encoders,
+    manifest: CheckpointManifest,
+    /// Its open files. They stay as they were verified while a training replaces the checkpoint.
+    files: BTreeMap<String, OpenFile>,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in the directory `path`, or the best checkpoint of the run in it, and
+    /// verifies all files.
+    ///
+    /// # Errors
+    /// Returns an error if there is no checkpoint, or if it is incomplete, damaged, or of another
+    /// version.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_with(path, &[])
+    }
+
+    /// Opens a checkpoint like [`Checkpoint::open`], and changes its configuration.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open`], and an error if a change is not valid.
+    pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
+        reject_model_overrides(overrides)?;
+        let path = locate(path)?;
+        let unusable = || unusable(&path);
+        let IntactFiles { manifest, files } = IntactFiles::open(&path)?;
+        let yaml = String::from_utf8(files[CONFIG].read(SETTINGS_LIMIT)?)
+            .context("config.yaml is not UTF-8")
+            .with_context(unusable)?;
+        let source = path.join(CONFIG).display().to_string();
+        let resolved = config::parse_recorded(&yaml, &source, overrides)?;
+        let saved = match overrides {
+            [] => Some(resolved.clone()),
+            _ => config::parse_recorded(&yaml, &source, &[]).ok(),
+        };
+        let inputs = &resolved.config.inputs;
+        let with_subwords = [Some(&resolved), saved.as_ref()].into_iter().flatten();
+        read_subwords(&files, inputs, with_subwords).with_context(unusable)?;
+        let indices = inputs
+            .iter()
+            .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input)?)));
+        let indices = indices.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
+        Ok(Self {
+            encoders: Encoders::new(inputs, indices),
+            labels: manifest.labels.clone(),
+            resolved,
+            saved,
+            path,
+            manifest,
+            files,
+        })
+    }
+
+    /// Opens the checkpoint from whose weights a run with this configuration starts, if it has one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open`], and an error if its layers have other sizes than those
+    /// of the configuration.
+    pub fn open_source(config: &Config) -> anyhow::Result<Option<Self>> {
+        let Some(path) = &config.train.from else { return Ok(None) };
+        let source = Self::open(path).context("train.from")?;
+        check_sizes(&source.resolved.config, config)?;
+        Ok(Some(source))
+    }
+
+    /// Encoders for a model that starts from these weights.
+    pub fn known_encoders(&self) -> KnownEncoders {
+        KnownEncoders::of(&self.resolved.config.inputs, &self.encoders)
+    }
+
+    /// Opens the checkpoint like [`Checkpoint::open_source`], and returns its encoders; none without one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Checkpoint::open_source`].
+    pub fn source_encoders(config: &Config) -> anyhow::Result<KnownEncoders> {
+        let source = Self::open_source(config)?;
+        Ok(source.as_ref().map(Self::known_encoders).unwrap_or_default())
+    }
+
+    /// SHA-256 that changes if any file does.
+    pub fn sha256(&self) -> &str {
+        &self.manifest.sha256
+    }
+
+    /// Copies the checkpoint to the new directory `path`. Calls `before_file` before each file.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or written, or `before_file` fails.
+    pub fn copy_to(
+        &self,
+        path: &Path,
+        before_file: &dyn Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        create_directory(path, |directory| {
+            for (name, file) in &self.files {
+                before_file()?;
+                let copy = directory.join(name);
+                let write =
+                    |mut from: &fs::File| io::copy(&mut from, &mut fs::File::create(&copy)?);
+                write(file.start()?)
+                    .with_context(|| format!("cannot copy \"{}\"", file.path().display()))?;
+            }
+            write_json(&directory.join(MANIFEST), &self.manifest)
+        })
+    }
+
+    /// Returns the shape of the model.
+    pub fn model_spec(&self) -> ModelSpec<'_> {
+        ModelSpec {
+            config: &self.resolved.config,
+            vocabulary_sizes: self.encoders.vocabulary_sizes(),
+            ngram_counts: self.encoders.ngram_counts(),
+            classes: self.labels.len(),
+        }
+    }
+
+    /// Returns the context of errors about its content.
+    pub fn unusable(&self) -> String {
+        unusable(&self.path)
+    }
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or a weight is not finite.
+    pub fn weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
+        self.tensors(MODEL)
+    }
+
+    /// Reads the weights without the scales of the branches. Training continues with them.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or a weight is not finite.
+    pub fn unscaled_weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
+        let mut weights = self.weights()?;
+        self.progress()?.branch_scales().inverse().apply(&mut weights);
+        Ok(weights)
+    }
+
+    /// Reads the trainable weights before averaging, from which training continues. Returns `None` if the
+    /// weights are not averages.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or a weight is not finite.
+    pub fn raw_weights(&self) -> anyhow::Result<Option<Vec<NamedTensor>>> {
+        self.files.contains_key(RAW).then(|| self.tensors(RAW)).transpose()
+    }
+
+    /// Reads the progress of the run at the time of the checkpoint.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read.
+    pub fn progress(&self) -> anyhow::Result<Progress> {
+        read_progress(&self.files[PROGRESS])
+    }
+
+    /// Reads the optimizer state.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or a value is not finite.
+    pub fn optimizer_state(&self) -> anyhow::Result<Vec<NamedTensor>> {
+        self.tensors(OPTIMIZER)
+    }
+
+    fn tensors(&self, name: &str) -> anyhow::Result<Vec<NamedTensor>> {
+        let file = &self.files[name];
+        let read = || named_tensors::parse(&file.read(ARRAYS_LIMIT)?, file.path());
+        read().with_context(|| self.unusable())
+    }
+}
+
+/// Reads the progress of the run from the checkpoint in the directory `path`, without verifying other
+/// files.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub fn progress(path: &Path) -> anyhow::Result<Progress> {
+    with_directory(path, |directory| read_progress(&directory.file(PROGRESS)?))
+}
+
+fn read_progress(file: &OpenFile) -> anyhow::Result<Progress> {
+    let progress: Progress = file.json(SETTINGS_LIMIT)?;
+    progress.check().with_context(|| format!("cannot use \"{}\"", file.path().display()))?;
+    Ok(progress)
+}
+
+/// Reads the shapes of the weights from the checkpoint in the directory `path`, under PyTorch's names.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub fn shapes(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+    with_directory(path, |directory| {
+        let file = directory.file(MODEL)?;
+        named_tensors::shapes(file.start()?, file.path())
+    })
+}
+
+/// Rejects changes to the model and its vocabulary, which the weights depend on.
+fn reject_model_overrides(overrides: &[Override]) -> Result<(), ConfigError> {
+    let fixed = |field: &String| match field.split('.').collect::<Vec<_>>()[..] {
+        ["inputs", _, "column"] => false,
+        [section, ..] => ["model", "text", "inputs"].contains(&section),
+        [] => false,
+    };
+    match overrides.iter().map(Override::field).find(fixed) {
+        Some(field) => Err(ConfigError::new(format!(
+            "--set {field}: the sections model, text and inputs of a checkpoint cannot change; train a new \
+             model, which can start from these weights (train CONFIG --from CHECKPOINT)"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Returns true if the directory `path` is a checkpoint rather than a run.
+pub fn is_checkpoint(path: &Path) -> bool {
+    path.join(MANIFEST).is_file()
+}
+
+/// Returns the directory of the checkpoint: `path` itself, or `best/` of a run.
+fn locate(path: &Path) -> anyhow::Result<PathBuf> {
+    for candidate in [path.to_owned(), path.join("best")] {
+        if candidate.join(MANIFEST).is_file() {
+            return Ok(candidate);
+        }
+    }
+    let shown = path.display();
+    if path.join(ENSEMBLE).is_file() {
+        bail!(
+            "\"{shown}\" is an ensemble, but this needs a single model: pass one of its members, such as {}",
+            quoted_path(&path.join("members/1"))
+        );
+    }
+    if !path.exists() {
+        bail!("no checkpoint \"{shown}\": no such file or directory");
+    }
+    if path.join("last").join(MANIFEST).is_file() {
+        bail!(
+            "\"{shown}\" has no best/ yet; use \"{shown}/last\", or continue the run with \
+             train --resume {}",
+            quoted_path(path)
+        );
+    }
+    if path.is_file() {
+        bail!("\"{shown}\" is a file; pass the directory of a checkpoint or of a run");
+    }
+    let advice = match path.join(CONFIG).is_file() {
+        true => format!(
+            "; if the run stopped before its first checkpoint, restart it with train --resume {}",
+            quoted_path(path)
+        ),
+        false => String::new(),
+    };
+    bail!("\"{shown}\" is not a checkpoint: {MANIFEST} is missing in it and in its best/{advice}")
+}
+
+/// Verifies the files of the checkpoint in the directory `path`.
+///
+/// # Errors
+/// Returns an error if the checkpoint is incomplete, damaged, or of another version.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    IntactFiles::open(path).map(|_| ())
+}
+
+fn read_vocabulary(
+    files: &BTreeMap<String, OpenFile>,
+    input: &Input,
+) -> anyhow::Result<Vocabulary> {
+    let name = vocabulary_file(input);
+    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+    let words: Vec<String> = file.json(RECORDS_LIMIT)?;
+    Vocabulary::from_words(words).map_err(|error| anyhow!("{name}: {error}"))
+}
+
+/// Reads the subwords of the inputs, and passes them to these configurations.
+fn read_subwords<'a>(
+    files: &BTreeMap<String, OpenFile>,
+    inputs: &Inputs,
+    configurations: impl Iterator<Item = &'a Resolved> + Clone,
+) -> anyhow::Result<()> {
+    for (index, input) in inputs.iter().enumerate() {
+        if !input.text.tokenizer.has_subwords() {
+            continue;
+        }
+        let name = tokenizer_file(input);
+        let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+        let subwords = Arc::new(Subwords::parse(file.read(RECORDS_LIMIT)?).context(name)?);
+        for resolved in configurations.clone() {
+            if let Some(input) = resolved.config.inputs.get(index) {
+                input.text.tokenizer.set_subwords(subwords.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the index of the n-grams of an input, if it has one.
+fn read_ngrams(
+    files: &BTreeMap<String, OpenFile>,
+    input: &Input,
+) -> anyhow::Result<Option<NgramIndex>> {
+    if !input.ngrams.are_counted() {
+        return Ok(NgramIndex::buckets(&input.ngrams));
+    }
+    let name = ngrams_file(input);
+    let file = files.get(&name).with_context(|| format!("{MANIFEST} does not list {name}"))?;
+    let hashes = named_tensors::parse_hashes(&file.read(ARRAYS_LIMIT)?, file.path())?;
+    Ok(Some(NgramIndex::counted(&input.ngrams, hashes)))
+}
+
+#[cfg(test)]
+mod tests;
