@@ -9,7 +9,7 @@ use super::arguments::SetArgs;
 use super::exit::SUCCESS;
 use crate::backend::native::NativeBackend;
 use crate::backend::{LargestBatch, MemoryEstimate};
-use crate::config::{Config, Input, logit_count};
+use crate::config::{Config, Input};
 use crate::data;
 use crate::model::ModelSpec;
 use crate::model::summary::{Layer, summarize};
@@ -49,7 +49,7 @@ pub fn run(args: SummaryArgs) -> anyhow::Result<u8> {
         note(format!("assuming 2 classes, because the training file cannot be read: {error:#}"));
         2
     });
-    let logits = logit_count(config.model.head.activation, classes)?;
+    let logits = config.logit_count(classes)?;
     note(
         "the embedding has text.vocabulary_size rows here; it is smaller in training if the training \
          texts have fewer words",

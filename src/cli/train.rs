@@ -17,7 +17,7 @@ use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{
     self, AutoNumber, BackendKind, Config, ConfigError, Document, Override, Resolved, differences,
-    inline_yaml, logit_count,
+    inline_yaml,
 };
 use crate::data::prepared::PreparedData;
 use crate::events;
@@ -477,7 +477,7 @@ fn describe_run(
     backend: &dyn Backend,
 ) -> anyhow::Result<()> {
     let config = &data.resolved.config;
-    let logits = logit_count(config.model.head.activation, data.labels.len())?;
+    let logits = config.logit_count(data.labels.len())?;
     let sizes = data.encoders.vocabulary_sizes();
     let ids: Vec<String> = sizes.iter().map(|size| group_digits(*size)).collect();
     message(format!(

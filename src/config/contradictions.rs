@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::fields::Fault;
 use super::overrides::field_path;
-use super::schema::{Activation, BackendKind, Config, Format, Input, SplitMethod, TrainConfig};
+use super::schema::{
+    Activation, BackendKind, Config, Format, Input, Labelling, SplitMethod, TrainConfig,
+};
 use super::types::{ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
 
@@ -22,6 +24,7 @@ impl Config {
     pub(super) fn contradictions(&self) -> Vec<Fault> {
         let faults = [
             self.data_faults(),
+            self.label_faults(),
             self.column_faults(),
             self.split_faults(),
             self.model_faults(),
@@ -76,6 +79,59 @@ impl Config {
             let labels = join_names(&data.labels);
             let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
             faults.push(("train.class_weights".into(), message));
+        }
+        faults
+    }
+
+    /// Returns the faults of fields for several labels per text, and of columns of labels.
+    fn label_faults(&self) -> Vec<(String, String)> {
+        let data = &self.data;
+        let mut faults = Vec::new();
+        let mut add =
+            |field: &str, message: &str| faults.push((field.to_owned(), message.to_owned()));
+        if let Some(separator) = &data.label_separator {
+            if separator.is_empty() {
+                add("data.label_separator", "expected at least one character, or null");
+            }
+            if !data.label_columns.is_empty() {
+                add(
+                    "data.label_separator",
+                    "has no effect with data.label_columns; remove one of them",
+                );
+            }
+            if data.multi_label == Some(false) {
+                add(
+                    "data.label_separator",
+                    "separates several labels; remove data.multi_label: false",
+                );
+            }
+        }
+        let columns: HashSet<&String> = data.label_columns.iter().collect();
+        if data.label_columns.len() == 1 || columns.len() < data.label_columns.len() {
+            let message = "expected at least 2 columns, all different; for a single one, use \
+                           data.label_column";
+            add("data.label_columns", message);
+        }
+        if !data.label_columns.is_empty() {
+            let format = data.format.as_str();
+            if !data.format.has_columns() || data.format == Format::Babi {
+                let message =
+                    format!("needs columns of labels, which data.format: {format} does not have");
+                add("data.label_columns", &message);
+            } else if !data.header && !matches!(data.format, Format::Json | Format::Jsonl) {
+                add("data.label_columns", "needs the names of columns, but data.header is false");
+            }
+        }
+        let is_several = data.labelling() == Labelling::Several;
+        if is_several && self.model.head.activation == Activation::Softmax {
+            let message = "softmax is for classes that exclude each other, but a text can have several \
+                           labels; remove it";
+            add("model.head.activation", message);
+        }
+        if is_several && matches!(data.format, Format::Folder | Format::Babi) {
+            let format = data.format.as_str();
+            let message = format!("a text in data.format: {format} has one label");
+            add("data.multi_label", &message);
         }
         faults
     }
@@ -190,7 +246,8 @@ impl Config {
     fn model_faults(&self) -> Vec<(String, String)> {
         let classes = self.data.labels.len();
         let mut faults = Vec::new();
-        if self.model.head.activation == Activation::Sigmoid && classes > 2 {
+        let is_one = self.data.labelling() == Labelling::One;
+        if is_one && self.model.head.activation == Activation::Sigmoid && classes > 2 {
             let message = format!("sigmoid is for 2 classes, but data.labels has {classes}");
             faults.push(("model.head.activation".into(), message));
         }

@@ -70,7 +70,7 @@ impl Examples {
                 names.sort_unstable();
                 names.join("\0")
             }
-            Target::Distribution(shares) => format!("{shares:?}"),
+            Target::Probabilities(shares) => format!("{shares:?}"),
         };
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }

@@ -1,4 +1,4 @@
-//! The targets of examples: one label, a set of labels, or a distribution over the labels.
+//! The targets of examples: one label, a set of labels, or a probability for each label.
 
 /// Targets of examples, all of the same kind. Labels are class indices below C.
 #[derive(Clone, Debug, PartialEq)]
@@ -7,8 +7,8 @@ pub enum Targets {
     Labels(Vec<u32>),
     /// Any number of labels per example.
     LabelSets(LabelSets),
-    /// A probability for each class.
-    Distributions {
+    /// A probability for each class. They add up to 1, unless a text can have several labels.
+    Probabilities {
         /// Number of classes, C.
         classes: usize,
         /// Probabilities, row by row: [examples, C].
@@ -33,7 +33,7 @@ pub enum Target<'a> {
     /// A set of labels.
     LabelSet(&'a [u32]),
     /// A probability for each class: `[C]`.
-    Distribution(&'a [f32]),
+    Probabilities(&'a [f32]),
 }
 
 impl LabelSets {
@@ -79,7 +79,7 @@ impl Targets {
         match self {
             Self::Labels(labels) => labels.len(),
             Self::LabelSets(sets) => sets.len(),
-            Self::Distributions { classes, probabilities } => {
+            Self::Probabilities { classes, probabilities } => {
                 probabilities.len().checked_div(*classes).unwrap_or(0)
             }
         }
@@ -98,8 +98,8 @@ impl Targets {
         match self {
             Self::Labels(labels) => Target::Label(labels[index]),
             Self::LabelSets(sets) => Target::LabelSet(sets.get(index)),
-            Self::Distributions { classes, probabilities } => {
-                Target::Distribution(&probabilities[index * classes..][..*classes])
+            Self::Probabilities { classes, probabilities } => {
+                Target::Probabilities(&probabilities[index * classes..][..*classes])
             }
         }
     }
@@ -120,7 +120,7 @@ impl Targets {
             Self::LabelSets(sets) => {
                 Self::LabelSets(indices.map(|index| sets.get(index)).collect())
             }
-            Self::Distributions { classes, probabilities } => Self::Distributions {
+            Self::Probabilities { classes, probabilities } => Self::Probabilities {
                 classes: *classes,
                 probabilities: indices
                     .flat_map(|index| &probabilities[index * classes..][..*classes])
@@ -134,12 +134,12 @@ impl Targets {
     pub fn labels(&self) -> Option<&[u32]> {
         match self {
             Self::Labels(labels) => Some(labels),
-            Self::LabelSets(_) | Self::Distributions { .. } => None,
+            Self::LabelSets(_) | Self::Probabilities { .. } => None,
         }
     }
 
     /// Counts the examples of each class: `[C]`. An example with several labels counts once for
-    /// each of them; a distribution adds its probabilities.
+    /// each of them; probabilities are added up.
     ///
     /// # Panics
     /// Panics if a label is not below `classes`.
@@ -151,7 +151,7 @@ impl Targets {
                     counts[*label as usize] += 1.0;
                 }
             }
-            Self::Distributions { classes, probabilities } => {
+            Self::Probabilities { classes, probabilities } => {
                 for row in probabilities.chunks_exact((*classes).max(1)) {
                     for (count, probability) in counts.iter_mut().zip(row) {
                         *count += f64::from(*probability);
@@ -163,14 +163,14 @@ impl Targets {
     }
 
     /// Returns integers that identify the targets, for a fingerprint. Single labels are returned
-    /// unchanged; a set is preceded by its size, and distributions by the number of classes.
+    /// unchanged; a set is preceded by its size, and probabilities by the number of classes.
     pub fn fingerprint_values(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match self {
             Self::Labels(labels) => Box::new(labels.iter().copied()),
             Self::LabelSets(sets) => Box::new(sets.iter().flat_map(|labels| {
                 std::iter::once(labels.len() as u32).chain(labels.iter().copied())
             })),
-            Self::Distributions { classes, probabilities } => {
+            Self::Probabilities { classes, probabilities } => {
                 let bits = probabilities.iter().map(|probability| probability.to_bits());
                 Box::new(std::iter::once(*classes as u32).chain(bits))
             }
@@ -205,7 +205,7 @@ mod tests {
         prop_oneof![
             prop::collection::vec(label, 0..20).prop_map(Targets::Labels),
             sets.prop_map(|sets| { Targets::LabelSets(sets.iter().map(Vec::as_slice).collect()) }),
-            rows.prop_map(|rows| Targets::Distributions {
+            rows.prop_map(|rows| Targets::Probabilities {
                 classes: CLASSES,
                 probabilities: rows.concat(),
             }),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn distributions() -> Targets {
-        Targets::Distributions { classes: 2, probabilities: vec![0.25, 0.75, 1.0, 0.0] }
+        Targets::Probabilities { classes: 2, probabilities: vec![0.25, 0.75, 1.0, 0.0] }
     }
 
     #[test]
@@ -248,13 +248,13 @@ mod tests {
     fn distributions_are_rows_of_probabilities() {
         let targets = distributions();
         assert_eq!(targets.len(), 2);
-        assert_eq!(targets.get(1), Target::Distribution(&[1.0, 0.0]));
+        assert_eq!(targets.get(1), Target::Probabilities(&[1.0, 0.0]));
         assert_eq!(targets.labels(), None);
         assert_eq!(targets.class_counts(2), [1.25, 0.75]);
         let reversed =
-            Targets::Distributions { classes: 2, probabilities: vec![1.0, 0.0, 0.25, 0.75] };
+            Targets::Probabilities { classes: 2, probabilities: vec![1.0, 0.0, 0.25, 0.75] };
         assert_eq!(targets.select(&[1, 0]), reversed);
-        let none = Targets::Distributions { classes: 0, probabilities: Vec::new() };
+        let none = Targets::Probabilities { classes: 0, probabilities: Vec::new() };
         assert!(none.is_empty() && none.class_counts(2) == [0.0, 0.0]);
     }
 

@@ -183,7 +183,7 @@ impl Predictions {
         match self.targets.get(example) {
             Target::Label(label) => label as usize,
             Target::LabelSet(labels) => labels.first().map_or(0, |label| *label as usize),
-            Target::Distribution(shares) => {
+            Target::Probabilities(shares) => {
                 argmax(&shares.iter().map(|share| f64::from(*share)).collect::<Vec<_>>())
             }
         }

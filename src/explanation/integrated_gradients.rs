@@ -10,7 +10,7 @@ use super::model::{EncodedExample, Model};
 use super::ngrams::TextNgrams;
 use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
-use crate::config::{Config, logit_count};
+use crate::config::Config;
 use crate::data::Targets;
 use crate::model::parameters::{embedding_name, ngram_value_name, ngram_weight_name};
 use crate::model::{ModelSpec, NamedTensor};
@@ -180,7 +180,7 @@ impl<'a> Path<'a> {
     fn new(model: &Model, example: &'a EncodedExample) -> anyhow::Result<Self> {
         let ids: Vec<Vec<u32>> = example.texts.iter().map(LocatedText::ids).collect();
         let longest = ids.iter().map(Vec::len).max().unwrap_or(1);
-        let logits = logit_count(model.config.model.head.activation, model.labels.len())?;
+        let logits = model.config.logit_count(model.labels.len())?;
         let batch_size = (MAX_VECTORS / longest.max(1)).clamp(1, INITIAL_INTERVALS * POINTS);
         let mut weights = Vec::new();
         let (mut tables, mut sizes, mut corpora) = (Vec::new(), Vec::new(), Vec::new());

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{Activation, Column, Input, Poolings, logit_count};
+use crate::config::{Activation, Column, Input, Poolings};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
@@ -166,7 +166,7 @@ impl<'a> InputDescription<'a> {
 impl<'a> Description<'a> {
     fn of(checkpoint: &'a Checkpoint) -> anyhow::Result<Self> {
         let config = &checkpoint.resolved.config;
-        let logits = logit_count(config.model.head.activation, checkpoint.labels.len())?;
+        let logits = config.logit_count(checkpoint.labels.len())?;
         let activation = if logits == 1 { Activation::Sigmoid } else { Activation::Softmax };
         let inputs = config.inputs.iter().zip(&*checkpoint.encoders);
         let inputs = inputs.map(|(input, encoder)| InputDescription::of(input, encoder));

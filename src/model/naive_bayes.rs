@@ -37,7 +37,7 @@ pub fn log_count_ratios(
                 Target::LabelSet(labels) => {
                     labels.iter().for_each(|label| add(counts, *label, 1.0))
                 }
-                Target::Distribution(shares) => {
+                Target::Probabilities(shares) => {
                     (0..).zip(shares).for_each(|(label, share)| add(counts, label, *share));
                 }
             }
@@ -112,7 +112,7 @@ mod tests {
         let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1, false);
         let third: Vec<f32> = ratios.iter().skip(2).step_by(3).copied().collect();
         assert_eq!(third, two);
-        let set = Targets::Distributions {
+        let set = Targets::Probabilities {
             classes: 3,
             probabilities: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         };

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::{bail, ensure};
 
 use super::named_tensors::NamedTensor;
-use crate::config::{Config, Input, Layer, LayerKind, NgramWeighting, logit_count};
+use crate::config::{Config, Input, Layer, LayerKind, NgramWeighting};
 use crate::data::prepared::PreparedData;
 
 /// Everything that determines the shape of a network.
@@ -132,7 +132,7 @@ pub fn parameters(spec: &ModelSpec) -> anyhow::Result<Vec<Parameter>> {
             role,
         });
     };
-    let logits = logit_count(config.model.head.activation, spec.classes)?;
+    let logits = config.logit_count(spec.classes)?;
     for (number, (input, size)) in config.inputs.iter().zip(&spec.vocabulary_sizes).enumerate() {
         let embedding_size = input.embedding.size;
         let layer = |kind| Layer { input: Some(number), kind };

@@ -53,7 +53,7 @@ impl CrossEntropy {
                 1.0 / labels.len() as f64
             }
             Target::LabelSet(_) => 0.0,
-            Target::Distribution(shares) => f64::from(shares[class]),
+            Target::Probabilities(shares) => f64::from(shares[class]),
         }
     }
 }
@@ -118,7 +118,7 @@ mod tests {
             CrossEntropy { label_smoothing: 0.2, class_weights: vec![1.0, 2.5, 0.5] },
         ];
         let targets =
-            [Target::Label(1), Target::LabelSet(&[0, 2]), Target::Distribution(&[0.2, 0.5, 0.3])];
+            [Target::Label(1), Target::LabelSet(&[0, 2]), Target::Probabilities(&[0.2, 0.5, 0.3])];
         for objective in &objectives {
             for target in targets {
                 let loss = |logits: &[f64]| objective.loss(&mut log_softmax(logits), target);
@@ -141,7 +141,7 @@ mod tests {
     fn a_distribution_with_all_its_weight_on_a_class_is_that_label() {
         let objective = CrossEntropy { label_smoothing: 0.1, class_weights: vec![2.0, 3.0] };
         let loss = |target| objective.loss(&mut [0.25_f64.ln(), 0.75_f64.ln()], target);
-        assert_eq!(loss(Target::Label(1)), loss(Target::Distribution(&[0.0, 1.0])));
+        assert_eq!(loss(Target::Label(1)), loss(Target::Probabilities(&[0.0, 1.0])));
         let labels = Targets::Labels(vec![1, 0, 1]);
         assert_eq!(objective.weight(&labels), 8.0);
     }

@@ -29,7 +29,7 @@ pub trait LossFunction: Sync {
         match target {
             Target::Label(label) => predicted == label as usize,
             Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
-            Target::Distribution(shares) => {
+            Target::Probabilities(shares) => {
                 let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 shares[predicted] == largest
             }

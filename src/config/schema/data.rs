@@ -36,6 +36,17 @@ section! {
         text_column: Columns = Columns::named("text");
         /// Column (CSV, TSV, Parquet) or key (JSON) of the label.
         label_column: Column = Column::Name("label".into());
+        /// Separator between the labels of a text in label_column, such as ",". null: the whole value is
+        /// one label.
+        label_separator: Option<String> = None;
+        /// Columns or keys with the targets of one label each, in the place of label_column. Their names
+        /// are the labels. If a text can have several labels, each value is 1 or 0, or the probability
+        /// of the label; otherwise the values of a row are probabilities that add up to 1.
+        label_columns: Vec<String> = Vec::new();
+        /// A text can have any number of labels, also none, each with a probability of its own. In
+        /// JSON, the label is then a list; a fastText line has several labels. false: each text has
+        /// exactly one label. null: true with label_separator or label_columns.
+        multi_label: Option<bool> = None;
         /// CSV and TSV files start with a line of column names.
         header: bool = true;
         /// Character between the columns of CSV and TSV files. auto: a tab in TSV files; in CSV files the
@@ -120,6 +131,15 @@ impl DataConfig {
         self.test.is_some() || self.split.folds.is_some() || self.split.test.of(usize::MAX) > 0
     }
 
+    /// Returns how many labels a text can have.
+    pub fn labelling(&self) -> Labelling {
+        let has_fields = self.label_separator.is_some() || !self.label_columns.is_empty();
+        match self.multi_label.unwrap_or(has_fields) {
+            true => Labelling::Several,
+            false => Labelling::One,
+        }
+    }
+
     /// Returns true for data that is read and split by the rules of lstmtext 0.1.
     pub fn has_first_rules(&self) -> bool {
         self.version == 1
@@ -129,6 +149,16 @@ impl DataConfig {
     pub fn decoding(&self) -> Decoding {
         Decoding { encoding: self.encoding, setting: Some("set data.encoding: ") }
     }
+}
+
+/// Number of labels that a text can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labelling {
+    /// Exactly one: the classes exclude each other, and their probabilities are a softmax.
+    #[default]
+    One,
+    /// Any number: each label has a probability of its own, a sigmoid.
+    Several,
 }
 
 choice! {

@@ -10,20 +10,22 @@ mod text;
 mod train;
 
 pub use data::{
-    BrokenLines, CacheUse, DataConfig, Format, Quoting, SplitConfig, SplitMethod, UnseenLabels,
+    BrokenLines, CacheUse, DataConfig, Format, Labelling, Quoting, SplitConfig, SplitMethod,
+    UnseenLabels,
 };
 pub(super) use inputs::input_fields;
 pub use inputs::{Input, Inputs};
 pub use model::{
     Activation, EmbeddingConfig, EmbeddingInitialization, HeadConfig, Initialization, LstmConfig,
-    ModelConfig, NgramWeighting, NgramsConfig, logit_count,
+    ModelConfig, NgramWeighting, NgramsConfig,
 };
 pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
-    EarlyStoppingConfig, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig, VirtualAdversarialConfig,
+    EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind,
+    SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig,
+    VirtualAdversarialConfig,
 };
 
 use serde_yaml::Value;

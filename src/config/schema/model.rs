@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Config;
+use super::data::Labelling;
 use super::pooling::{Pooling, Poolings};
 use crate::config::fields::section;
 use crate::config::types::NgramSizes;
@@ -129,7 +131,8 @@ section! {
         /// Dropout rate for the pooled vector.
         dropout: f64 = 0.5, between(0.0, 0.99);
         /// Activation. sigmoid: one logit, for 2 classes. softmax: one logit per class. auto: sigmoid
-        /// for 2 classes, softmax for more.
+        /// for 2 classes, softmax for more. With several labels per text, each label has a logit and a
+        /// sigmoid, and softmax is an error.
         activation: Activation = Activation::Auto;
     }
 }
@@ -171,24 +174,28 @@ choice! {
 /// Maximum number of classes.
 pub const MAX_CLASSES: usize = 1 << 16;
 
-/// Number of logits of the output layer for a number of classes.
-///
-/// # Errors
-/// Returns an error for a sigmoid with more than 2 classes, and for too many classes.
-pub fn logit_count(activation: Activation, classes: usize) -> anyhow::Result<usize> {
-    anyhow::ensure!(
-        classes <= MAX_CLASSES,
-        "a model has at most {MAX_CLASSES} classes, but there are {classes} labels; check \
-         data.label_column"
-    );
-    match activation {
-        Activation::Sigmoid if classes > 2 => {
-            anyhow::bail!(
-                "model.head.activation: sigmoid is for 2 classes, but the data has {classes}"
-            )
+impl Config {
+    /// Number of logits of the output layer for a number of classes.
+    ///
+    /// # Errors
+    /// Returns an error for a sigmoid with more than 2 classes that exclude each other, and for too many
+    /// classes.
+    pub fn logit_count(&self, classes: usize) -> anyhow::Result<usize> {
+        anyhow::ensure!(
+            classes <= MAX_CLASSES,
+            "a model has at most {MAX_CLASSES} classes, but there are {classes} labels; check \
+             data.label_column"
+        );
+        match (self.data.labelling(), self.model.head.activation) {
+            (Labelling::Several, _) => Ok(classes),
+            (Labelling::One, Activation::Sigmoid) if classes > 2 => {
+                anyhow::bail!(
+                    "model.head.activation: sigmoid is for 2 classes, but the data has {classes}"
+                )
+            }
+            (Labelling::One, Activation::Auto) if classes == 2 => Ok(1),
+            (Labelling::One, Activation::Sigmoid) => Ok(1),
+            (Labelling::One, Activation::Auto | Activation::Softmax) => Ok(classes),
         }
-        Activation::Auto if classes == 2 => Ok(1),
-        Activation::Sigmoid => Ok(1),
-        Activation::Auto | Activation::Softmax => Ok(classes),
     }
 }

@@ -92,12 +92,21 @@ section! {
         /// that overfits, as it does with few examples, and from probabilities that are too high or too
         /// low. Has no effect if the head or the n-grams are frozen.
         scale_branches: bool = true;
+        /// Loss function. cross_entropy: with several labels per text, the mean of the binary
+        /// cross-entropies of all labels. focal: the cross-entropy of each class times (1 − p)^focal_gamma,
+        /// where p is the probability of the right answer, which gives examples that are already right
+        /// little weight (Lin et al. 2017).
+        loss: LossKind = LossKind::CrossEntropy;
+        /// Exponent of the focal loss.
+        focal_gamma: f64 = 2.0, between(0.0, 100.0);
         /// Weights of the classes in the training loss. balanced: inversely proportional to the
         /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
-        /// weight 1.
+        /// weight 1. With several labels per text, the weight of the texts that have the label
+        /// (pos_weight in PyTorch); balanced: the number of texts without the label, divided by that
+        /// of those with it.
         class_weights: ClassWeights = ClassWeights::None;
         /// Label smoothing: fraction of the target distribution that is spread evenly over all
-        /// classes.
+        /// classes; with several labels per text, over having and not having each label.
         label_smoothing: f64 = 0.0, between(0.0, 0.99);
         /// Random seed of weight initialization, example order and dropout.
         seed: u64 = 1;
@@ -348,6 +357,16 @@ choice! {
         Adadelta = "adadelta",
         /// Stochastic gradient descent.
         Sgd = "sgd",
+    }
+}
+
+choice! {
+    /// Loss function.
+    pub enum LossKind {
+        /// Cross-entropy.
+        CrossEntropy = "cross_entropy",
+        /// Focal loss.
+        Focal = "focal",
     }
 }
 
