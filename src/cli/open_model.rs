@@ -1,14 +1,13 @@
 //! A saved model with the networks that compute it.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::backend::Inference;
-use crate::config::{Config, DataConfig, Input, Inputs};
+use crate::config::{Config, DataConfig, Input, Inputs, Labelling};
 use crate::data::Examples;
 use crate::data::batch_plan::BatchLimit;
 use crate::data::check::texts;
 use crate::evaluation::Predictions;
-use crate::objective::Objective;
 use crate::run::saved_model::SavedModel;
 
 /// A saved model and the network of each of its members.
@@ -60,6 +59,17 @@ impl OpenModel {
         let (mut members, mut notes) = (Vec::new(), Vec::new());
         for (checkpoint, network) in self.saved.members.iter().zip(&self.networks) {
             let config = &checkpoint.resolved.config;
+            let labelling = config.data.labelling();
+            ensure!(
+                read.data.labelling() == labelling,
+                "{}: {}",
+                checkpoint.unusable(),
+                match labelling {
+                    Labelling::One => "a text has one label, but data.multi_label is true",
+                    Labelling::Several =>
+                        "a text can have several labels; set data.multi_label: true",
+                }
+            );
             let config = Config { data: read.data.clone(), ..config.clone() };
             let examples = read.tokenized_for(&config)?;
             let (inputs, encoders) = (&config.inputs, &checkpoint.encoders);
@@ -70,7 +80,7 @@ impl OpenModel {
                 }
             }
             let limit = BatchLimit::for_evaluation(&config.train);
-            let predictions = Predictions::of(&**network, &Objective::default(), &data, limit);
+            let predictions = Predictions::of(&**network, labelling, &data, limit);
             predictions.check_finite().with_context(|| checkpoint.unusable())?;
             members.push(predictions);
         }

@@ -36,6 +36,21 @@ pub enum Target<'a> {
     Probabilities(&'a [f32]),
 }
 
+impl Target<'_> {
+    /// Returns the share of a class, between 0 and 1; that of a label is 1, and that of any other class 0.
+    ///
+    /// # Panics
+    /// Panics if there is no probability for the class.
+    pub fn share(self, class: usize) -> f64 {
+        let has_class = match self {
+            Self::Label(label) => label as usize == class,
+            Self::LabelSet(labels) => labels.contains(&(class as u32)),
+            Self::Probabilities(shares) => return f64::from(shares[class]),
+        };
+        f64::from(u8::from(has_class))
+    }
+}
+
 impl LabelSets {
     /// Number of examples.
     pub fn len(&self) -> usize {

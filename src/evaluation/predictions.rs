@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use crate::backend::{Inference, Learner};
+use crate::config::Labelling;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{
-    Averaging, Combination, LossFunction, Objective, argmax, check_finite, log_softmax,
-};
+use crate::objective::{Averaging, Combination, LossFunction, Objective, argmax, check_finite};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -27,15 +26,14 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Classifies all examples. `objective` is that of the model; its label smoothing and class weights do
-    /// not count in scores.
+    /// Classifies all examples with a model of this labelling.
     pub fn of(
         classifier: &(impl Inference + ?Sized),
-        objective: &Objective,
+        labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
     ) -> Self {
-        Self::from_batches(objective, data, limit, |batches| {
+        Self::from_batches(labelling, data, limit, |batches| {
             classifier.log_probabilities_of_batches(&data.inputs, batches)
         })
     }
@@ -43,18 +41,18 @@ impl Predictions {
     /// Classifies all examples by their n-grams alone.
     pub fn of_ngrams(
         learner: &(impl Learner + ?Sized),
-        objective: &Objective,
+        labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
     ) -> Self {
-        Self::from_batches(objective, data, limit, |batches| {
+        Self::from_batches(labelling, data, limit, |batches| {
             learner.ngram_log_probabilities(&data.inputs, batches)
         })
     }
 
     /// Classifies all examples in batches. `classify` returns the log-probabilities of each batch, [B, C].
     fn from_batches(
-        objective: &Objective,
+        labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
         classify: impl FnOnce(&[&[u32]]) -> Vec<Vec<f64>>,
@@ -74,7 +72,7 @@ impl Predictions {
         Self {
             classes,
             log_probabilities,
-            objective: objective.unweighted(),
+            objective: Objective::plain(labelling),
             targets: data.targets.clone(),
             tokens: tokens.collect(),
         }
@@ -84,7 +82,7 @@ impl Predictions {
     /// of the first model.
     pub fn combine(mut models: Vec<Self>, combination: &Combination) -> Self {
         let rows: Vec<&[f64]> = models.iter().map(|model| &model.log_probabilities[..]).collect();
-        let combined = match combination.combine(&rows, models[0].classes) {
+        let combined = match combination.combine(models[0].labelling(), &rows, models[0].classes) {
             Cow::Owned(combined) => Some(combined),
             // Those of the only model.
             Cow::Borrowed(_) => None,
@@ -128,7 +126,7 @@ impl Predictions {
             let examples = *start..self.len().min(start + CHUNK);
             let losses = examples.map(|example| {
                 let mut row = self.scaled_row(ngrams, scales, example);
-                let loss_of_any = -row.iter().sum::<f64>() / row.len() as f64;
+                let loss_of_any = self.labelling().loss_of_any(&row);
                 let loss = self.objective.loss(&mut row, self.targets.get(example));
                 loss + share_of_any * (loss_of_any - loss)
             });
@@ -142,12 +140,13 @@ impl Predictions {
 
     /// Returns the log-probabilities of an example with these scales of the branches.
     fn scaled_row(&self, ngrams: &Self, scales: BranchScales, example: usize) -> Vec<f64> {
-        // Log-probabilities are logits up to a constant, which does not change those of the sum.
-        let logits = self.row(example).iter().zip(ngrams.row(example));
+        // The constant up to which logits are determined does not change the log-probabilities of the sum.
+        let labelling = self.labelling();
+        let logits = labelling.logits(self.row(example)).zip(labelling.logits(ngrams.row(example)));
         let logits =
             logits.map(|(both, ngrams)| scales.lstm * (both - ngrams) + scales.ngrams * ngrams);
         let mut row: Vec<f64> = logits.collect();
-        log_softmax(&mut row);
+        labelling.log_probabilities(&mut row);
         row
     }
 
@@ -156,7 +155,12 @@ impl Predictions {
     pub fn choose_weights(models: &[Self], averaging: Averaging) -> Combination {
         let first = &models[0];
         let rows: Vec<&[f64]> = models.iter().map(|model| &model.log_probabilities[..]).collect();
-        Combination::fit(averaging, &rows, first.classes, &first.targets)
+        Combination::fit(averaging, first.labelling(), &rows, first.classes, &first.targets)
+    }
+
+    /// Number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.objective.labelling()
     }
 
     /// Number of examples.
@@ -194,12 +198,39 @@ impl Predictions {
         argmax(self.row(example))
     }
 
+    /// Returns true if a class is the true one of an example, or one of its labels. A probability as a target
+    /// stands for the label that it favors.
+    pub fn has_label(&self, example: usize, class: usize) -> bool {
+        match self.labelling() {
+            Labelling::One => self.label(example) == class,
+            Labelling::Several => self.targets.get(example).share(class) >= 0.5,
+        }
+    }
+
+    /// Returns true if a class is the predicted one of an example, or one of its predicted labels.
+    pub fn predicts(&self, example: usize, class: usize) -> bool {
+        match self.labelling() {
+            Labelling::One => self.predicted(example) == class,
+            Labelling::Several => self.probability(example, class) >= 0.5,
+        }
+    }
+
+    /// Indices of the labels of an example.
+    pub fn labels(&self, example: usize) -> Vec<usize> {
+        (0..self.classes).filter(|class| self.has_label(example, *class)).collect()
+    }
+
+    /// Indices of the predicted labels of an example.
+    pub fn predicted_labels(&self, example: usize) -> Vec<usize> {
+        (0..self.classes).filter(|class| self.predicts(example, *class)).collect()
+    }
+
     /// Probability of a class, from 0 to 1.
     pub fn probability(&self, example: usize, class: usize) -> f64 {
         self.row(example)[class].exp()
     }
 
-    /// Returns true if the most probable class is the true one.
+    /// Returns true if the most probable class is the true one, or if all labels are predicted correctly.
     pub fn is_correct(&self, example: usize) -> bool {
         self.objective.is_correct(self.row(example), self.targets.get(example))
     }
@@ -228,10 +259,10 @@ impl Predictions {
         &self.log_probabilities[example * self.classes..][..self.classes]
     }
 
-    /// Probability of a class for each example, and whether it is the true one.
+    /// Probability of a class for each example, and true if the example has this label.
     pub(super) fn one_vs_rest(&self, class: usize) -> (Vec<f64>, Vec<bool>) {
         let each = (0..self.len())
-            .map(|example| (self.probability(example, class), self.label(example) == class));
+            .map(|example| (self.probability(example, class), self.has_label(example, class)));
         each.unzip()
     }
 }

@@ -3,6 +3,7 @@ use serde::Deserialize;
 use super::report::{length_buckets, wilson_interval};
 use super::*;
 use crate::backend::Inference;
+use crate::config::Labelling;
 use crate::data::Dataset;
 use crate::data::batch_plan::BatchLimit;
 use crate::model::branch_scales::BranchScales;
@@ -49,7 +50,7 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
     Predictions {
         classes: probabilities[0].len(),
         log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),
-        objective: Objective::default(),
+        objective: Objective::plain(Labelling::One),
         targets: labels.to_vec().into(),
         tokens: (0..labels.len()).collect(),
     }
@@ -164,7 +165,7 @@ fn predictions_keep_the_order_of_the_examples() {
     let corpus = Corpus::from_texts(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
-    let predictions = Predictions::of(&FirstIdClassifier, &Objective::default(), &data, limit);
+    let predictions = Predictions::of(&FirstIdClassifier, Labelling::One, &data, limit);
     let probabilities: Vec<f64> =
         (0..4).map(|example| predictions.probability(example, 1)).collect();
     let expected = [0.9, 0.2, 0.7, 0.1];

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::alignment::Unit;
 use super::model::{EncodedExample, Model};
+use crate::config::Labelling;
 use crate::objective::Combination;
 
 /// An example as each model reads it, and the class to explain.
@@ -26,7 +27,12 @@ impl EncodedModels<'_> {
 
     /// Combines log-probabilities of the models, [N, C] each.
     pub fn combine<'r>(&self, rows: &[&'r [f64]]) -> Cow<'r, [f64]> {
-        self.combination.combine(rows, self.classes())
+        self.combination.combine(self.labelling(), rows, self.classes())
+    }
+
+    /// Number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.models[0].labelling()
     }
 
     /// Number of classes.

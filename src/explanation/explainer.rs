@@ -16,8 +16,8 @@ use super::ngrams::TextNgrams;
 use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
-use crate::config::Inputs;
-use crate::objective::{Averaging, Combination, argmax, check_finite, log_odds};
+use crate::config::{Inputs, Labelling};
+use crate::objective::{Averaging, Combination, argmax, check_finite};
 use crate::prediction::{native_inference, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
@@ -65,13 +65,19 @@ impl Explainer {
         &self.models[0].labels
     }
 
+    /// Number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.models[0].labelling()
+    }
+
     /// Attribution methods that apply to the model, the default one first.
     ///
     /// Integrated gradients of an ensemble are the weighted means of those of its models. This is exact if its
-    /// log-odds are the weighted means: with two classes, and averaged log-odds.
+    /// log-odds are the weighted means: with averaged log-odds of two classes, or of labels of which a text can
+    /// have several.
     pub fn methods(&self) -> &[Method] {
-        let is_linear =
-            self.combination.averaging == Averaging::LogOdds && self.labels().len() == 2;
+        let has_log_odds = self.labels().len() == 2 || self.labelling() == Labelling::Several;
+        let is_linear = self.combination.averaging == Averaging::LogOdds && has_log_odds;
         match self.models.len() == 1 || is_linear {
             true => &[Method::IntegratedGradients, Method::LeaveOneOut],
             false => &[Method::LeaveOneOut],
@@ -114,8 +120,8 @@ impl Explainer {
         let method = method.into().unwrap_or(self.methods()[0]);
         ensure!(
             self.methods().contains(&method),
-            "integrated gradients explain ensembles of two classes that average log-odds; use leave-one-out, \
-             or explain one of the members"
+            "integrated gradients explain ensembles that average log-odds of two classes or of several labels; use \
+             leave-one-out, or explain one of the members"
         );
         let columns: Vec<Vec<String>> = texts.iter().map(|text| vec![text.clone()]).collect();
         let indices = self.inputs().column_indices();
@@ -139,20 +145,21 @@ impl Explainer {
             .map(|(model, corpora)| model.classifier.log_probabilities(corpora, &[0]))
             .collect();
         let slices: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
-        let row = self.combination.combine(&slices, self.labels().len());
+        let labelling = self.labelling();
+        let row = self.combination.combine(labelling, &slices, self.labels().len());
         check_finite(row.iter().copied())?;
         let class = class.unwrap_or_else(|| argmax(&row));
         let example = |(texts, row): (Vec<LocatedText>, &Vec<f64>)| EncodedExample {
             texts,
             class,
-            log_odds: log_odds(row, class),
+            log_odds: labelling.log_odds(row, class),
         };
         let encoded = EncodedModels {
             models: &self.models,
             combination: &self.combination,
             examples: located.into_iter().zip(&rows).map(example).collect(),
             class,
-            log_odds: log_odds(&row, class),
+            log_odds: labelling.log_odds(&row, class),
         };
         let units: Vec<Vec<Unit>> = (0..texts.len())
             .map(|input| {
@@ -204,7 +211,10 @@ impl Explainer {
             integration,
             inputs: inputs.collect::<anyhow::Result<_>>()?,
             largest,
-            pair: self.labels().to_vec().try_into().ok(),
+            pair: match labelling {
+                Labelling::One => self.labels().to_vec().try_into().ok(),
+                Labelling::Several => None,
+            },
         })
     }
 

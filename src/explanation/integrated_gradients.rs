@@ -10,11 +10,11 @@ use super::model::{EncodedExample, Model};
 use super::ngrams::TextNgrams;
 use crate::backend::kernel::Instructions;
 use crate::backend::native::{BatchSharder, Gradients, Network};
-use crate::config::Config;
+use crate::config::{Config, Labelling};
 use crate::data::Targets;
 use crate::model::parameters::{embedding_name, ngram_value_name, ngram_weight_name};
 use crate::model::{ModelSpec, NamedTensor};
-use crate::objective::{LogOdds, log_odds};
+use crate::objective::LogOdds;
 use crate::text::{Corpus, FIRST_WORD, Ids, LocatedText, PAD};
 
 /// Number of intervals of the path at the start.
@@ -113,6 +113,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// Network that computes log-odds and gradients at points of the path.
 struct Path<'a> {
     network: Network,
+    labelling: Labelling,
     sharder: BatchSharder,
     embeddings: Vec<EmbeddingPath>,
     example: &'a EncodedExample,
@@ -248,6 +249,7 @@ impl<'a> Path<'a> {
         let ngrams = ngrams.into_iter().map(|(name, logits)| (weight(&name), logits)).collect();
         let sharder = BatchSharder::new(&config.inputs, &sizes, rayon::current_num_threads());
         Ok(Path {
+            labelling: model.labelling(),
             network,
             sharder,
             embeddings,
@@ -308,7 +310,7 @@ impl<'a> Path<'a> {
         let batch = self.sharder.shard(&self.corpora, None, &examples, None);
         let rows = self.network.log_probabilities(&batch);
         let rows = rows.chunks_exact(rows.len() / count);
-        rows.map(|row| log_odds(row, self.example.class)).collect()
+        rows.map(|row| self.labelling.log_odds(row, self.example.class)).collect()
     }
 
     /// Computes the contributions of the intervals between these points.
@@ -344,7 +346,7 @@ impl<'a> Path<'a> {
             self.move_to(positions);
             let examples: Vec<u32> = (0..positions.len() as u32).collect();
             let batch = self.sharder.shard(&self.corpora, Some(&targets), &examples, None);
-            self.network.gradients(&batch, &LogOdds, None, &mut gradients);
+            self.network.gradients(&batch, &LogOdds(self.labelling), None, &mut gradients);
             // The loss is the negative log-odds, averaged over the batch.
             let scale = -(positions.len() as f64);
             let zeros =

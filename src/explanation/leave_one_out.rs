@@ -3,7 +3,6 @@
 use super::alignment::Unit;
 use super::encoded_models::EncodedModels;
 use super::model::words;
-use crate::objective::log_odds;
 use crate::text::OOV;
 
 /// Returns the contribution of each unit of each input. A text of one word without it is one unknown
@@ -31,7 +30,8 @@ pub(super) fn leave_one_out(encoded: &EncodedModels, units: &[Vec<Unit>]) -> Vec
         let combined = encoded.combine(&rows);
         let mut contributions = vec![0.0; units[input].len()];
         for (unit, row) in counted.into_iter().zip(combined.chunks_exact(encoded.classes())) {
-            contributions[unit] = encoded.log_odds - log_odds(row, encoded.class);
+            contributions[unit] =
+                encoded.log_odds - encoded.labelling().log_odds(row, encoded.class);
         }
         contributions
     };

@@ -2,7 +2,7 @@
 
 use crate::backend::Inference;
 use crate::backend::native::NativeInference;
-use crate::config::Config;
+use crate::config::{Config, Labelling};
 use crate::text::{Corpus, Encoders, LocatedText};
 
 /// Maximum number of examples in memory at once.
@@ -36,6 +36,11 @@ pub(super) fn words(text: &LocatedText) -> Words {
 }
 
 impl Model {
+    /// Number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.config.data.labelling()
+    }
+
     /// Creates a corpus for an input, with the padding of its configuration and without n-grams.
     pub fn corpus<'a>(&self, input: usize, texts: impl IntoIterator<Item = &'a [u32]>) -> Corpus {
         let text = &self.config.inputs[input].text;

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::cross_entropy::CrossEntropy;
-use super::loss_function::{LossFunction, log_softmax};
+use super::labelling::log_of_complement;
+use super::loss_function::LossFunction;
+use crate::config::Labelling;
 use crate::data::Targets;
 
 /// Maximum number of steps in which weights are chosen.
@@ -26,7 +28,8 @@ const CHUNK: usize = 256;
 pub enum Averaging {
     /// Probabilities of the classes.
     Probabilities,
-    /// Log-odds between the classes: the normalized weighted geometric mean of the probabilities.
+    /// Log-odds between the classes: the normalized weighted geometric mean of the probabilities. With
+    /// several labels, the log-odds of each label.
     LogOdds,
 }
 
@@ -66,9 +69,15 @@ impl Combination {
     ///
     /// The cross-entropy is convex in the weights. Exponentiated gradient (Kivinen and Warmuth 1997)
     /// descends from equal weights, with steps that grow until the loss rises.
-    pub fn fit(averaging: Averaging, models: &[&[f64]], classes: usize, targets: &Targets) -> Self {
+    pub fn fit(
+        averaging: Averaging,
+        labelling: Labelling,
+        models: &[&[f64]],
+        classes: usize,
+        targets: &Targets,
+    ) -> Self {
         let mut best = Self::equal(averaging, models.len());
-        let (mut loss, mut slopes) = best.loss(models, classes, targets);
+        let (mut loss, mut slopes) = best.loss(labelling, models, classes, targets);
         let mut step = 1.0;
         for _ in 0..MAX_STEPS {
             let smallest = slopes.iter().copied().fold(f64::INFINITY, f64::min);
@@ -82,7 +91,7 @@ impl Combination {
             let moved =
                 moved.map(|(w, slope)| (w * (step * (smallest - slope)).exp()).max(MIN_WEIGHT));
             let Some(moved) = Self::weighted(averaging, &moved.collect::<Vec<_>>()) else { break };
-            let (moved_loss, moved_slopes) = moved.loss(models, classes, targets);
+            let (moved_loss, moved_slopes) = moved.loss(labelling, models, classes, targets);
             if moved_loss < loss {
                 (best, loss, slopes) = (moved, moved_loss, moved_slopes);
                 step *= 2.0;
@@ -96,7 +105,12 @@ impl Combination {
     }
 
     /// Combines the log-probabilities of the models, [N, C] each. Those of a single model stay as they are.
-    pub fn combine<'m>(&self, models: &[&'m [f64]], classes: usize) -> Cow<'m, [f64]> {
+    pub fn combine<'m>(
+        &self,
+        labelling: Labelling,
+        models: &[&'m [f64]],
+        classes: usize,
+    ) -> Cow<'m, [f64]> {
         if let [only] = models {
             return Cow::Borrowed(only);
         }
@@ -105,9 +119,11 @@ impl Combination {
         match self.averaging {
             Averaging::LogOdds => {
                 for (model, weight) in used() {
-                    combined.iter_mut().zip(*model).for_each(|(sum, value)| *sum += weight * value);
+                    let logits = labelling.logits(model);
+                    combined.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += weight * logit);
                 }
-                combined.chunks_exact_mut(classes).for_each(log_softmax);
+                let rows = combined.chunks_exact_mut(classes);
+                rows.for_each(|row| labelling.log_probabilities(row));
             }
             Averaging::Probabilities => {
                 for (index, value) in combined.iter_mut().enumerate() {
@@ -123,7 +139,14 @@ impl Combination {
     }
 
     /// Returns the mean cross-entropy, and its derivative with respect to each weight.
-    fn loss(&self, models: &[&[f64]], classes: usize, targets: &Targets) -> (f64, Vec<f64>) {
+    fn loss(
+        &self,
+        labelling: Labelling,
+        models: &[&[f64]],
+        classes: usize,
+        targets: &Targets,
+    ) -> (f64, Vec<f64>) {
+        let loss_function = CrossEntropy { labelling, ..CrossEntropy::default() };
         let examples = targets.len();
         let starts: Vec<usize> = (0..examples).step_by(CHUNK).collect();
         let sums = starts.par_iter().map(|start| {
@@ -131,11 +154,11 @@ impl Combination {
             for example in *start..examples.min(start + CHUNK) {
                 let row = example * classes..(example + 1) * classes;
                 let models: Vec<&[f64]> = models.iter().map(|model| &model[row.clone()]).collect();
-                let log_probabilities = self.combine(&models, classes);
+                let log_probabilities = self.combine(labelling, &models, classes);
                 let mut errors = log_probabilities.to_vec();
-                sum.0 += CrossEntropy::default().loss(&mut errors, targets.get(example));
+                sum.0 += loss_function.loss(&mut errors, targets.get(example));
                 for (slope, model) in sum.1.iter_mut().zip(&models) {
-                    *slope += self.slope(model, &log_probabilities, &errors);
+                    *slope += self.slope(labelling, model, &log_probabilities, &errors);
                 }
             }
             sum
@@ -149,16 +172,25 @@ impl Combination {
         (mean(|sum, _| sum.0, 0), slopes.collect())
     }
 
-    /// Derivative of the cross-entropy of an example with respect to the weight of a model. `errors` has the
-    /// probability of each class minus its share of the target.
-    fn slope(&self, model: &[f64], combined: &[f64], errors: &[f64]) -> f64 {
+    /// Derivative of the cross-entropy of an example with respect to the weight of a model. `errors` is the
+    /// gradient with respect to the logits: the probability of each class minus its share of the target.
+    fn slope(&self, labelling: Labelling, model: &[f64], combined: &[f64], errors: &[f64]) -> f64 {
         let classes = model.iter().zip(combined).zip(errors);
-        match self.averaging {
-            Averaging::LogOdds => classes.map(|((own, _), error)| error * own).sum(),
-            Averaging::Probabilities => classes
+        match (self.averaging, labelling) {
+            (Averaging::LogOdds, _) => {
+                labelling.logits(model).zip(errors).map(|(logit, error)| error * logit).sum()
+            }
+            (Averaging::Probabilities, Labelling::One) => classes
                 .map(|((own, combined), error)| match combined.exp() - error {
                     0.0 => 0.0,
                     share => -share * (own - combined).exp(),
+                })
+                .sum(),
+            // The logit changes by 1 / (p (1 − p)) with the probability p.
+            (Averaging::Probabilities, Labelling::Several) => classes
+                .filter(|(_, error)| **error != 0.0)
+                .map(|((own, combined), error)| {
+                    error * (own - combined - log_of_complement(*combined)).exp()
                 })
                 .sum(),
         }
@@ -170,6 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::objective::log_softmax;
 
     const BOTH: [Averaging; 2] = [Averaging::Probabilities, Averaging::LogOdds];
 
@@ -184,7 +217,7 @@ mod tests {
         let (a, b) = ([0.9_f64, 0.1].map(f64::ln), [0.5_f64, 0.5].map(f64::ln));
         let combine = |averaging| {
             let combination = Combination::weighted(averaging, &[3.0, 1.0]).unwrap();
-            combination.combine(&[&a, &b], 2)
+            combination.combine(Labelling::One, &[&a, &b], 2)
         };
         let mean = combine(Averaging::Probabilities);
         assert!((mean[0].exp() - 0.8).abs() < 1e-12 && (mean[1].exp() - 0.2).abs() < 1e-12);
@@ -193,14 +226,16 @@ mod tests {
         assert!((log_odds[0].exp() + log_odds[1].exp() - 1.0).abs() < 1e-12);
         let tiny = [-2000.0, 0.0];
         let equal = Combination::equal(Averaging::Probabilities, 2);
-        assert!(equal.combine(&[&tiny, &tiny], 2).iter().all(|value| value.is_finite()));
+        assert!(
+            equal.combine(Labelling::One, &[&tiny, &tiny], 2).iter().all(|value| value.is_finite())
+        );
     }
 
     #[test]
     fn a_single_model_is_unchanged_to_the_bit() {
         let row = rows(&[[0.3, -1.0, 2.0]]);
         for averaging in BOTH {
-            assert_eq!(Combination::equal(averaging, 1).combine(&[&row], 3), row);
+            assert_eq!(Combination::equal(averaging, 1).combine(Labelling::One, &[&row], 3), row);
         }
     }
 
@@ -221,7 +256,7 @@ mod tests {
         let bad = rows(&[[0.0, 3.0, 0.0], [3.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0]]);
         for averaging in BOTH {
             let targets = Targets::Labels(vec![0, 1, 2, 1]);
-            let chosen = Combination::fit(averaging, &[&bad, &good], 3, &targets);
+            let chosen = Combination::fit(averaging, Labelling::One, &[&bad, &good], 3, &targets);
             assert_eq!(chosen.weights, [0.0, 1.0], "{averaging:?}");
         }
     }
@@ -236,20 +271,35 @@ mod tests {
             labels in proptest::collection::vec(0..3_u32, 10),
             others in proptest::array::uniform4(0.0..1.0_f64),
         ) {
-            let models: Vec<Vec<f64>> = logits.chunks(10).map(rows).collect();
-            let models: Vec<&[f64]> = models.iter().map(Vec::as_slice).collect();
-            let targets = Targets::Labels(labels);
-            for averaging in BOTH {
-                let loss = |combination: &Combination| combination.loss(&models, 3, &targets).0;
-                let chosen = loss(&Combination::fit(averaging, &models, 3, &targets));
-                let alone = |model: usize| {
-                    let mut weights = [0.0; 4];
-                    weights[model] = 1.0;
-                    weights
+            let labelled = (Labelling::One, Targets::Labels(labels.clone()));
+            let sets = labels.chunks_exact(1).map(|labels| &labels[..labels[0] as usize % 2]);
+            let with_sets = (Labelling::Several, Targets::LabelSets(sets.collect()));
+            for (labelling, targets) in [labelled, with_sets] {
+                let row = |logits: &[f64; 3]| {
+                    let mut row = *logits;
+                    labelling.log_probabilities(&mut row);
+                    row
                 };
-                for weights in (0..4).map(alone).chain([others, [1.0; 4]]) {
-                    let Some(other) = Combination::weighted(averaging, &weights) else { continue };
-                    prop_assert!(chosen < loss(&other) + 1e-3, "{averaging:?} {weights:?}");
+                let rows = |logits: &[[f64; 3]]| logits.iter().flat_map(row).collect();
+                let models: Vec<Vec<f64>> = logits.chunks(10).map(rows).collect();
+                let models: Vec<&[f64]> = models.iter().map(Vec::as_slice).collect();
+                for averaging in BOTH {
+                    let loss = |combination: &Combination| {
+                        combination.loss(labelling, &models, 3, &targets).0
+                    };
+                    let chosen =
+                        loss(&Combination::fit(averaging, labelling, &models, 3, &targets));
+                    let alone = |model: usize| {
+                        let mut weights = [0.0; 4];
+                        weights[model] = 1.0;
+                        weights
+                    };
+                    for weights in (0..4).map(alone).chain([others, [1.0; 4]]) {
+                        let Some(other) = Combination::weighted(averaging, &weights) else {
+                            continue;
+                        };
+                        prop_assert!(chosen < loss(&other) + 1e-3, "{averaging:?} {weights:?}");
+                    }
                 }
             }
         }

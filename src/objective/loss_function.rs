@@ -2,17 +2,20 @@
 
 use anyhow::bail;
 
+use crate::config::Labelling;
 use crate::data::{Target, Targets};
 
 /// A loss to minimize, as a function of logits and target, and the predictions that belong to it.
 ///
-/// C logits belong to C classes. A head with a single logit has two classes: its logit is that of the
-/// second, and the first has logit 0.
+/// C logits belong to C classes. A head with a single logit has two classes that exclude each other: its logit
+/// is that of the second, and the first has logit 0.
 pub trait LossFunction: Sync {
-    /// Replaces the logits of an example by the log-probabilities of its classes. By default the classes
-    /// exclude each other (softmax).
+    /// Number of labels that a text can have, on which the probabilities depend.
+    fn labelling(&self) -> Labelling;
+
+    /// Replaces the logits of an example by the log-probabilities of its classes.
     fn log_probabilities(&self, logits: &mut [f64]) {
-        log_softmax(logits);
+        self.labelling().log_probabilities(logits);
     }
 
     /// Returns the sum of the weights of some examples; the loss of a batch is divided by it.
@@ -22,27 +25,10 @@ pub trait LossFunction: Sync {
     /// the gradient with respect to the logits.
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64;
 
-    /// Returns true if the prediction counts as correct. By default the most probable class must be the
-    /// label, one of the labels, or the most probable class of the distribution.
+    /// Returns true if the prediction counts as correct.
     fn is_correct(&self, log_probabilities: &[f64], target: Target) -> bool {
-        let predicted = argmax(log_probabilities);
-        match target {
-            Target::Label(label) => predicted == label as usize,
-            Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
-            Target::Probabilities(shares) => {
-                let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                shares[predicted] == largest
-            }
-        }
+        self.labelling().is_correct(log_probabilities, target)
     }
-}
-
-/// Replaces logits by the log-probabilities of classes that exclude each other.
-pub fn log_softmax(logits: &mut [f64]) {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    let shift = largest + sum.ln();
-    logits.iter_mut().for_each(|logit| *logit -= shift);
 }
 
 /// Checks that all values computed by a model are finite.
@@ -57,11 +43,4 @@ pub fn check_finite(mut values: impl Iterator<Item = f64>) -> anyhow::Result<()>
         ),
         None => Ok(()),
     }
-}
-
-/// Returns the index of the largest value, or the first of several.
-pub fn argmax(values: &[f64]) -> usize {
-    let better =
-        |best: usize, index: usize| if values[index] > values[best] { index } else { best };
-    (0..values.len()).fold(0, better)
 }

@@ -3,19 +3,20 @@
 
 mod combination;
 mod cross_entropy;
+mod labelling;
 mod log_odds;
 mod loss_function;
 pub mod metrics;
 mod unlabelled;
 
-use crate::config::TrainConfig;
+use crate::config::{Config, Labelling};
 use crate::data::{Target, Targets};
 
 pub use combination::{Averaging, Combination};
 pub use cross_entropy::CrossEntropy;
-pub use log_odds::{LogOdds, log_odds};
-pub use loss_function::{LossFunction, argmax, check_finite, log_softmax};
-pub use unlabelled::{divergence, entropy};
+pub use labelling::{argmax, log_of_complement, log_softmax};
+pub use log_odds::LogOdds;
+pub use loss_function::{LossFunction, check_finite};
 
 /// Objective of training.
 #[derive(Clone, Debug)]
@@ -30,8 +31,24 @@ impl Objective {
     ///
     /// # Errors
     /// Returns an error if the configuration weights a label that the data does not have.
-    pub fn new(config: &TrainConfig, labels: &[String], train: &Targets) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, labels: &[String], train: &Targets) -> anyhow::Result<Self> {
         CrossEntropy::new(config, labels, train).map(Self::CrossEntropy)
+    }
+
+    /// Returns the loss of a model that gives all `classes` the same logits.
+    pub fn loss_of_guessing(&self, targets: &Targets, classes: usize) -> f64 {
+        /// Number of examples from which it is estimated.
+        const EXAMPLES: usize = 1_000;
+        let step = targets.len().div_ceil(EXAMPLES).max(1);
+        let indices: Vec<u32> =
+            (0..targets.len()).step_by(step).map(|index| index as u32).collect();
+        let targets = targets.select(&indices);
+        let loss = |target: Target| {
+            let mut row = vec![0.0; classes];
+            self.log_probabilities(&mut row);
+            self.loss(&mut row, target)
+        };
+        targets.iter().map(loss).sum::<f64>() / self.weight(&targets)
     }
 
     /// Weight of each class; empty if all are 1.
@@ -41,25 +58,23 @@ impl Objective {
         }
     }
 
-    /// Returns this objective without label smoothing and class weights, so that losses of different
+    /// Creates the cross-entropy without label smoothing and class weights, so that losses of different
     /// runs are comparable.
-    pub fn unweighted(&self) -> Self {
-        match self {
-            Self::CrossEntropy(_) => Self::CrossEntropy(CrossEntropy::default()),
-        }
+    pub fn plain(labelling: Labelling) -> Self {
+        Self::CrossEntropy(CrossEntropy { labelling, ..CrossEntropy::default() })
     }
 }
 
 impl LossFunction for Objective {
-    fn weight(&self, targets: &Targets) -> f64 {
+    fn labelling(&self) -> Labelling {
         match self {
-            Self::CrossEntropy(loss) => loss.weight(targets),
+            Self::CrossEntropy(loss) => loss.labelling,
         }
     }
 
-    fn log_probabilities(&self, logits: &mut [f64]) {
+    fn weight(&self, targets: &Targets) -> f64 {
         match self {
-            Self::CrossEntropy(loss) => loss.log_probabilities(logits),
+            Self::CrossEntropy(loss) => loss.weight(targets),
         }
     }
 
@@ -67,17 +82,5 @@ impl LossFunction for Objective {
         match self {
             Self::CrossEntropy(loss) => loss.loss(log_probabilities, target),
         }
-    }
-
-    fn is_correct(&self, log_probabilities: &[f64], target: Target) -> bool {
-        match self {
-            Self::CrossEntropy(loss) => loss.is_correct(log_probabilities, target),
-        }
-    }
-}
-
-impl Default for Objective {
-    fn default() -> Self {
-        Self::CrossEntropy(CrossEntropy::default())
     }
 }

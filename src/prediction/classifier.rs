@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::backend::native::NativeInference;
 use crate::backend::{Inference, MemoryEstimate};
-use crate::config::{Column, Config, Inputs};
+use crate::config::{Column, Config, Inputs, Labelling};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::{Combination, check_finite};
 use crate::run::checkpoint::Checkpoint;
@@ -160,6 +160,11 @@ impl Classifier {
         &self.config().inputs
     }
 
+    /// Number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.config().data.labelling()
+    }
+
     /// Label of each class.
     pub fn labels(&self) -> &[String] {
         &self.labels
@@ -242,7 +247,7 @@ impl Classifier {
             .map(|(member, inputs)| member.log_probabilities(inputs, batch_size, classes))
             .collect();
         let all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
-        let log_probabilities = self.combination.combine(&all, classes);
+        let log_probabilities = self.combination.combine(self.labelling(), &all, classes);
         check_finite(log_probabilities.iter().copied())?;
         let rows = log_probabilities.chunks_exact(classes);
         Ok(rows.map(|row| self.prediction(row, top)).collect())

@@ -262,6 +262,14 @@ pub fn check_members(members: &[Checkpoint]) -> anyhow::Result<()> {
             first.path.display(),
             join_names(&first.labels)
         );
+        let labelling = |checkpoint: &Checkpoint| checkpoint.resolved.config.data.labelling();
+        ensure!(
+            labelling(other) == labelling(first),
+            "with \"{}\" and \"{}\", a text has one label in one model and several in the other \
+             (data.multi_label); the models of an ensemble must agree",
+            first.path.display(),
+            other.path.display()
+        );
     }
     check_columns(members)
 }

@@ -6,7 +6,8 @@ use crate::config::{ClassWeights, TrainConfig};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::{Baseline, Verdict};
 use crate::objective::metrics::Score;
-use crate::output::format::pluralize;
+use crate::objective::{LossFunction, Objective};
+use crate::output::format::{join_names, pluralize};
 use crate::run::progress::Progress;
 use crate::run::summary::ScoredWeights;
 
@@ -17,10 +18,10 @@ const DIVERGED: f64 = 1.5;
 const LEARNING: f64 = 0.9;
 
 /// Returns the warnings about a run with this progress at its end, whose final weights have this score
-/// on the validation examples. `class_weights` are those of its loss, if it has any.
+/// on the validation examples.
 pub fn warnings(
     data: &PreparedData,
-    class_weights: &[f64],
+    objective: &Objective,
     progress: &Progress,
     scored: ScoredWeights,
     score: Score,
@@ -28,15 +29,20 @@ pub fn warnings(
     let mut warnings = Vec::new();
     warnings.extend(endless_warmup(data, progress));
     warnings.extend(late_average(data, progress));
-    let diverged = divergence(data, progress);
+    let diverged = divergence(data, objective, progress);
     let is_diverged = diverged.is_some();
     warnings.extend(diverged);
     let (targets, classes) = (&data.validation.targets, data.labels.len());
-    let Some(baseline) = Baseline::of(targets, classes, class_weights) else {
+    let (labelling, weights) = (objective.labelling(), objective.class_weights());
+    let Some(baseline) = Baseline::of(labelling, targets, classes, weights) else {
         return warnings;
     };
     let train = &data.resolved.config.train;
-    let always = format!("always predicting \"{}\"", data.labels[baseline.class]);
+    let predicted = baseline.predicted.iter().map(|class| format!("\"{}\"", data.labels[*class]));
+    let always = match &predicted.collect::<Vec<_>>()[..] {
+        [] => "always predicting no label".to_owned(),
+        labels => format!("always predicting {}", join_names(labels)),
+    };
     let can_balance = train.class_weights == ClassWeights::None && baseline.is_unbalanced(classes);
     let verdict = baseline.verdict(score);
     let comparison = match verdict {
@@ -128,8 +134,8 @@ fn late_average(data: &PreparedData, progress: &Progress) -> Option<String> {
 }
 
 /// Returns a warning if the training loss is far above that of guessing. Overfitting does not raise it.
-fn divergence(data: &PreparedData, progress: &Progress) -> Option<String> {
-    let guessing = (data.labels.len() as f64).ln();
+fn divergence(data: &PreparedData, objective: &Objective, progress: &Progress) -> Option<String> {
+    let guessing = objective.loss_of_guessing(&data.train.targets, data.labels.len());
     let loss = progress.last?.train.loss;
     (loss > DIVERGED * guessing).then(|| {
         format!(

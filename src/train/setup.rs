@@ -28,7 +28,7 @@ pub fn model_spec(data: &PreparedData) -> ModelSpec<'_> {
 /// # Errors
 /// Returns an error if the configuration weights a label that the data does not have.
 pub fn objective(data: &PreparedData) -> anyhow::Result<Objective> {
-    Objective::new(&data.resolved.config.train, &data.labels, &data.train.targets)
+    Objective::new(&data.resolved.config, &data.labels, &data.train.targets)
 }
 
 /// Weights and state with which training begins.

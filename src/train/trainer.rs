@@ -24,8 +24,8 @@ use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::model::branch_scales::BranchScales;
-use crate::objective::Objective;
 use crate::objective::metrics::Score;
+use crate::objective::{LossFunction, Objective};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::run::progress::{Best, ModelSource, Progress};
 use crate::run::records::ValidationRecord;
@@ -456,7 +456,7 @@ impl<'a> Trainer<'a> {
         self.learner.use_averages();
         Predictions::of(
             &*self.learner,
-            &self.objective,
+            self.objective.labelling(),
             data,
             BatchLimit::for_evaluation(self.config),
         )
@@ -470,7 +470,8 @@ impl<'a> Trainer<'a> {
             return (None, predictions);
         }
         let limit = BatchLimit::for_evaluation(self.config);
-        let ngrams = Predictions::of_ngrams(&*self.learner, &self.objective, data, limit);
+        let ngrams =
+            Predictions::of_ngrams(&*self.learner, self.objective.labelling(), data, limit);
         let (scales, predictions) = predictions.choose_branch_scales(&ngrams);
         (Some(scales), predictions)
     }
@@ -520,8 +521,8 @@ impl<'a> Trainer<'a> {
                 observer.tested(score, step)?;
             }
         }
-        let weights = self.objective.class_weights();
-        let warnings = diagnosis::warnings(self.data, weights, &self.progress, scored, validation);
+        let warnings =
+            diagnosis::warnings(self.data, &self.objective, &self.progress, scored, validation);
         let frozen = self.layer_rates.as_ref().map_or(0, LayerRates::frozen_values);
         let outcome = RunSummary {
             parameters: self.learner.parameter_count() - frozen,

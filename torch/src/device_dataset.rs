@@ -12,12 +12,10 @@ use lstmtext::text::{Corpus, PAD};
 /// A data set may take 1 / `MEMORY_SHARE` of a device's memory; the model needs the rest.
 const MEMORY_SHARE: u64 = 4;
 
-/// Inputs and labels of a data set on a device.
+/// Texts of a data set on a device.
 #[derive(Debug)]
 pub struct DeviceDataset {
     inputs: Vec<DeviceCorpus>,
-    /// int64 `[N]`; `None` if examples have no labels or several.
-    labels: Option<Tensor>,
     device: Device,
 }
 
@@ -48,33 +46,24 @@ impl DeviceDataset {
     }
 
     fn new(data: &Dataset, device: Device) -> Self {
-        let labels = |labels: &[u32]| {
-            let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
-            to_device(&labels, device)
-        };
         Self {
             inputs: data.inputs.iter().map(|corpus| DeviceCorpus::new(corpus, device)).collect(),
-            labels: data.labels().map(labels),
             device,
         }
     }
 
-    /// Collects the examples with these indices, and their labels, int64 `[B]`. `data` must be the
-    /// data set that was copied.
-    pub fn gather(&self, data: &Dataset, examples: &[u32]) -> (Batch, Option<Tensor>) {
+    /// Collects the examples with these indices. `data` must be the data set that was copied.
+    pub fn gather(&self, data: &Dataset, examples: &[u32]) -> Batch {
         let indices: Vec<i64> = examples.iter().map(|example| i64::from(*example)).collect();
         let indices = to_device(&indices, self.device);
         let inputs = self.inputs.iter().zip(&data.inputs).map(|(copy, corpus)| {
             let time_steps = examples.iter().map(|example| corpus.steps(*example as usize)).max();
             copy.gather(&indices, time_steps.unwrap_or(0) as i64)
         });
-        (
-            Batch {
-                inputs: inputs.collect(),
-                ngrams: NgramBags::gather_all(&data.inputs, examples, self.device),
-            },
-            self.labels.as_ref().map(|labels| labels.index_select(0, &indices)),
-        )
+        Batch {
+            inputs: inputs.collect(),
+            ngrams: NgramBags::gather_all(&data.inputs, examples, self.device),
+        }
     }
 }
 
@@ -137,11 +126,10 @@ mod tests {
         ) {
             let pad = if front { PadSide::Front } else { PadSide::Back };
             let corpus = Corpus::from_texts(pad, 9, texts.iter().map(Vec::as_slice));
-            let labels: Vec<u32> = (0..texts.len() as u32).map(|text| text % 3).collect();
-            let data = Dataset { inputs: vec![corpus], targets: labels.into() };
+            let data = Dataset { inputs: vec![corpus], ..Dataset::default() };
             let examples: Vec<u32> =
                 chosen.iter().map(|index| index.index(texts.len()) as u32).collect();
-            let (batch, labels) = DeviceDataset::new(&data, Device::Cpu).gather(&data, &examples);
+            let batch = DeviceDataset::new(&data, Device::Cpu).gather(&data, &examples);
             let host = PaddedTexts::gather(&data.inputs[0], &examples, Device::Cpu);
             prop_assert_eq!(batch.inputs[0].ids.size(), host.ids.size());
             prop_assert_eq!(values(&batch.inputs[0].ids), values(&host.ids));
@@ -149,16 +137,13 @@ mod tests {
                 let mask = |texts: &PaddedTexts| values(&texts.padding.mask(direction));
                 prop_assert_eq!(mask(&batch.inputs[0]), mask(&host));
             }
-            let expected: Vec<i64> =
-                examples.iter().map(|example| i64::from(data.targets.labels().unwrap()[*example as usize])).collect();
-            prop_assert_eq!(values(&labels.unwrap()), expected);
         }
     }
 
     #[test]
     fn a_data_set_may_take_a_quarter_of_the_memory() {
         let corpus = Corpus::from_texts(PadSide::Back, 9, [&[4_u32; 100][..]]);
-        let data = Dataset { inputs: vec![corpus], targets: vec![0].into() };
+        let data = Dataset { inputs: vec![corpus], ..Dataset::default() };
         assert!(DeviceDataset::fits(&data, 4 * 416) && !DeviceDataset::fits(&data, 4 * 416 - 4));
     }
 }

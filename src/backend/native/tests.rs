@@ -27,7 +27,7 @@ fn spec(config: &Config) -> ModelSpec<'_> {
 fn learner(config: &Config) -> NativeLearner {
     let weights = initial_weights(&spec(config), 3).unwrap();
     let labels = ["a", "b"].map(str::to_owned);
-    let objective = Objective::new(&config.train, &labels, &data().targets).unwrap();
+    let objective = Objective::new(config, &labels, &data().targets).unwrap();
     NativeLearner::new(&spec(config), &objective, weights).unwrap()
 }
 
@@ -408,7 +408,7 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     let ngram_counts = vec![20; data.inputs.len()];
     let spec = ModelSpec { config, vocabulary_sizes, ngram_counts, classes: 2 };
     let labels = ["a", "b"].map(str::to_owned);
-    let objective = Objective::new(&config.train, &labels, &data.targets).unwrap();
+    let objective = Objective::new(config, &labels, &data.targets).unwrap();
     let weights = initial_weights(&spec, 3).unwrap();
     let mut learner = NativeLearner::new(&spec, &objective, weights).unwrap();
     learner.start_averaging();

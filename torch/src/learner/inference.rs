@@ -35,7 +35,7 @@ impl Model {
         let classify = |examples: &&[u32]| {
             with_batch_context(batch_context(false, inputs, examples), || {
                 let batch = Batch::gather(inputs, examples, self.device());
-                log_probabilities(&logits(&batch)).flatten(0, 1)
+                log_probabilities(&logits(&batch), self.labelling()).flatten(0, 1)
             })
         };
         // Only log-probabilities are kept, so that the batches take the memory of one batch.

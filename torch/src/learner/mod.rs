@@ -15,7 +15,7 @@ use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
 use crate::libtorch::{BatchContext, device_memory, with_batch_context};
-use crate::loss::{CrossEntropyLoss, count_correct, log_probabilities};
+use crate::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
 use crate::loss_scale::LossScale;
 use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
@@ -27,7 +27,7 @@ use lstmtext::backend::{
 use lstmtext::config::{AdversarialConfig, OptimizerKind, PadSide, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
-use lstmtext::objective::Objective;
+use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, PAD};
 
 /// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
@@ -44,6 +44,8 @@ pub struct TorchLearner {
     ngram_optimizers: Vec<Optimizer>,
     /// Averages of the weights, at the end those of n-grams.
     average: Option<Average>,
+    /// The loss on the host, and on the device.
+    objective: CrossEntropy,
     loss: CrossEntropyLoss,
     config: TrainConfig,
     /// Loss scale, if gradients are in fp16.
@@ -71,8 +73,7 @@ struct Step {
     ngrams: Vec<(Tensor, Tensor)>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
-    /// Labels of the batch, int64 `[B]`.
-    labels: Option<Tensor>,
+    targets: Option<BatchTargets>,
     /// Mean loss and number of correct predictions, float [].
     loss_and_correct: Option<[Tensor; 2]>,
     /// Norm of the gradient before clipping, float [].
@@ -83,8 +84,8 @@ struct Step {
 struct TorchBatch {
     context: BatchContext,
     batch: Batch,
-    /// int64 `[B]`; `None` if examples have no labels or several.
-    labels: Option<Tensor>,
+    /// `None` for unlabelled texts.
+    targets: Option<BatchTargets>,
     /// Distinct ids of the batch for each input; empty if all rows are updated.
     distinct_ids: Vec<DistinctIds>,
     /// Frequency of each word of each input, `[V]`, for adversarial training. Unlabelled batches have none.
@@ -109,9 +110,6 @@ impl TorchLearner {
     /// Creates a learner that trains `model` for `objective`.
     pub fn new(model: Model, config: &TrainConfig, objective: &Objective) -> Self {
         let Objective::CrossEntropy(loss) = objective;
-        let weights = || {
-            Tensor::from_slice(&loss.class_weights).to_kind(Kind::Float).to_device(model.device())
-        };
         let ngrams = model.ngrams().iter().map(NgramBranch::parameter);
         let averaged = model.parameters().into_iter().chain(ngrams).collect();
         Self {
@@ -123,10 +121,8 @@ impl TorchLearner {
                 .iter()
                 .map(|branch| ngram_optimizer(config, branch))
                 .collect(),
-            loss: CrossEntropyLoss {
-                label_smoothing: loss.label_smoothing,
-                class_weights: (!loss.class_weights.is_empty()).then(weights),
-            },
+            loss: CrossEntropyLoss::new(loss, model.classes(), model.device()),
+            objective: loss.clone(),
             loss_scale: (model.kind() == Kind::Half).then(|| LossScale::new(model.device())),
             device_dataset: Arc::default(),
             unlabelled_dataset: Arc::default(),
@@ -179,23 +175,18 @@ impl TorchLearner {
             Some(_) => self.model.embedding_sizes(),
             None => Vec::new(),
         };
+        let (objective, classes) = (self.objective.clone(), self.model.classes());
         let mut frequencies: Option<Vec<Tensor>> = None;
         Box::new(move |data: &Dataset, examples, seed| {
             let context = batch_context(true, &data.inputs, examples);
             with_batch_context(context, || {
                 let mut copy = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
                 let copy = copy.get_or_insert_with(|| DeviceDataset::try_new(data, device, memory));
-                let (batch, labels) = match copy {
+                let batch = match copy {
                     Some(copy) => copy.gather(data, examples),
-                    None => {
-                        let batch = Batch::gather(&data.inputs, examples, device);
-                        let labels = data.labels().map(|labels| {
-                            let labels = examples.iter().map(|i| i64::from(labels[*i as usize]));
-                            to_device(&labels.collect::<Vec<_>>(), device)
-                        });
-                        (batch, labels)
-                    }
+                    None => Batch::gather(&data.inputs, examples, device),
                 };
+                let targets = BatchTargets::gather(data, examples, &objective, classes, device);
                 let distinct = |corpus: &Corpus| {
                     let host_ids = distinct_ids(corpus, examples);
                     DistinctIds { ids: to_device(&host_ids, device), host_ids }
@@ -212,7 +203,7 @@ impl TorchLearner {
                 PreparedBatch::new(TorchBatch {
                     context,
                     batch,
-                    labels,
+                    targets,
                     distinct_ids: match sparse {
                         true => data.inputs.iter().map(distinct).collect(),
                         false => Vec::new(),
@@ -238,9 +229,8 @@ impl Learner for TorchLearner {
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let unlabelled: &TorchBatch = batch.unlabelled().unwrap_or(batch).get()?;
         let labelled: &TorchBatch = batch.get()?;
-        let TorchBatch { context, batch, labels, distinct_ids, frequencies, seed, .. } = labelled;
-        let labels =
-            labels.as_ref().context("the libtorch backend supports only one label per example")?;
+        let TorchBatch { context, batch, targets, distinct_ids, frequencies, seed, .. } = labelled;
+        let targets = targets.as_ref().context("the examples have no labels")?;
         if let Some(average) = &mut self.average {
             average.swap_out();
         }
@@ -250,8 +240,8 @@ impl Learner for TorchLearner {
             let forward = |perturbations: &[Tensor]| {
                 tch::manual_seed(*seed as i64);
                 let logits = self.model.logits_from(batch, &selected, Mode::Train, perturbations);
-                let log_probabilities = log_probabilities(&logits);
-                let loss = self.loss.loss(&log_probabilities, labels);
+                let log_probabilities = log_probabilities(&logits, self.loss.labelling);
+                let loss = self.loss.loss(&logits, &log_probabilities, targets);
                 (log_probabilities, loss)
             };
             let backward = |loss: &Tensor, others: &[Tensor]| {
@@ -286,13 +276,13 @@ impl Learner for TorchLearner {
                 });
             }
             let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
-            let correct = count_correct(&log_probabilities, labels).to_kind(Kind::Float);
+            let correct = self.loss.count_correct(&log_probabilities, targets).to_kind(Kind::Float);
             self.step = Step {
                 context: Some(*context),
                 gradients,
                 ngrams: rows.zip(of_ngrams).collect(),
                 distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
-                labels: Some(labels.shallow_clone()),
+                targets: Some(targets.shallow_clone()),
                 loss_and_correct: Some([loss.detach(), correct]),
                 norm: None,
             };
@@ -321,13 +311,13 @@ impl Learner for TorchLearner {
             return Ok(());
         }
         self.in_step("sum", |learner| {
-            let Step { gradients, ngrams, distinct_ids, labels, loss_and_correct, .. } =
+            let Step { gradients, ngrams, distinct_ids, targets, loss_and_correct, .. } =
                 &mut learner.step;
-            let (labels, [loss, correct]) = labels
+            let (targets, [loss, correct]) = targets
                 .as_ref()
                 .zip(loss_and_correct.as_mut())
                 .context("the step has no loss yet")?;
-            let weight = learner.loss.weight(labels);
+            let weight = learner.loss.weight(targets);
             let of_batch = BatchLoss {
                 mean: loss.double_value(&[]),
                 correct: correct.double_value(&[]) as u64,

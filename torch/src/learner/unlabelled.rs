@@ -19,27 +19,29 @@ impl TorchLearner {
         let TorchBatch { batch, signs, seed, .. } = batch;
         let (model, TrainConfig { virtual_adversarial, entropy_weight, .. }) =
             (&self.model, &self.config);
+        let labelling = model.labelling();
         let selected = model.select_ngrams(batch, true);
         let forward = |perturbations: &[Tensor]| {
             tch::manual_seed(*seed as i64);
-            log_probabilities(&model.logits_from(batch, &selected, Mode::Train, perturbations))
+            let logits = model.logits_from(batch, &selected, Mode::Train, perturbations);
+            log_probabilities(&logits, labelling)
         };
         let predictions = match *entropy_weight > 0.0 {
             true => forward(&[]),
             false => tch::no_grad(|| forward(&[])),
         };
-        let mut loss = mean_entropy(&predictions) * *entropy_weight;
+        let mut loss = mean_entropy(&predictions, labelling) * *entropy_weight;
         if let Some(epsilon) = virtual_adversarial.epsilon {
             let predictions = predictions.detach();
             let random =
                 model.random_perturbations(batch, signs, deviations, virtual_adversarial.xi);
             let random: Vec<Tensor> =
                 random.into_iter().map(|tensor| tensor.set_requires_grad(true)).collect();
-            let divergence = scaled_divergence(&predictions, &forward(&random));
+            let divergence = scaled_divergence(&predictions, &forward(&random), labelling);
             let gradients = Tensor::run_backward(&[&divergence], &random, false, false);
             let perturbations =
                 model.adversarial_perturbations(batch, &gradients, deviations, epsilon);
-            let divergence = mean_divergence(&predictions, &forward(&perturbations));
+            let divergence = mean_divergence(&predictions, &forward(&perturbations), labelling);
             loss += divergence * virtual_adversarial.weight;
         }
         scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), &loss, &selected)

@@ -11,7 +11,7 @@ use super::weights::Weights;
 use crate::batch::{Batch, Direction, PackedSigns};
 use crate::libtorch::Numerics;
 use crate::tensors::{shapes, to_tensors};
-use lstmtext::config::Precision;
+use lstmtext::config::{Labelling, Precision};
 use lstmtext::model::named_tensors::indices;
 use lstmtext::model::parameters::{in_order, parameters};
 use lstmtext::model::{ModelSpec, NamedTensor};
@@ -26,6 +26,8 @@ pub struct Model {
     vocabulary_sizes: Vec<usize>,
     kind: Kind,
     numerics: Numerics,
+    classes: usize,
+    labelling: Labelling,
     head_dropout: f64,
     /// [1, D] for a sigmoid, [C, D] for a softmax; `None` without an LSTM.
     head_weight: Option<Tensor>,
@@ -70,9 +72,21 @@ impl Model {
             vocabulary_sizes: spec.vocabulary_sizes.clone(),
             kind,
             numerics: Numerics::new(config),
+            classes: spec.classes,
+            labelling: config.data.labelling(),
             head_dropout: config.model.head.dropout,
             head_bias: head("head.bias")?,
         })
+    }
+
+    /// Returns the number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Returns the number of labels that a text can have.
+    pub fn labelling(&self) -> Labelling {
+        self.labelling
     }
 
     /// Computes the logits of a batch: `[B]` for a sigmoid, [B, C] for a softmax.

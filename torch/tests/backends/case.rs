@@ -98,7 +98,7 @@ impl Case {
 /// Returns cross-entropy with these class weights.
 pub fn objective(class_weights: &[f64]) -> Objective {
     let class_weights = class_weights.to_vec();
-    Objective::CrossEntropy(CrossEntropy { label_smoothing: 0.0, class_weights })
+    Objective::CrossEntropy(CrossEntropy { class_weights, ..CrossEntropy::default() })
 }
 
 /// Makes one training step.

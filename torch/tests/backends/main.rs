@@ -30,7 +30,7 @@ use lstmtext::model::NamedTensor;
 use lstmtext::objective::CrossEntropy;
 use lstmtext_torch::batch::Batch;
 use lstmtext_torch::learner::TorchLearner;
-use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
+use lstmtext_torch::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::tensors::to_named_tensors;
 
@@ -53,19 +53,20 @@ fn check(fields: &str, classes: usize) {
     let case = Case::new(fields, classes);
     let model = case.model();
     let batch = Batch::gather(&case.corpora, &case.examples(), Device::Cpu);
-    let labels: Vec<i64> =
-        case.examples().iter().map(|i| i64::from(case.labels[*i as usize])).collect();
-    let labels = Tensor::from_slice(&labels);
     let weights: Vec<f64> = (0..classes).map(|class| 1.0 + class as f64 / 2.0).collect();
     for (smoothing, weights) in [(0.0, vec![]), (0.1, weights)] {
-        let criterion = CrossEntropyLoss {
+        let criterion = CrossEntropy {
             label_smoothing: smoothing,
-            class_weights: (!weights.is_empty())
-                .then(|| Tensor::from_slice(&weights).to_kind(Kind::Float)),
+            class_weights: weights,
+            ..CrossEntropy::default()
         };
+        let (data, examples) = (case.data(), case.examples());
+        let targets = BatchTargets::gather(&data, &examples, &criterion, classes, Device::Cpu);
         let ngrams = model.select_ngrams(&batch, true);
-        let expected = log_probabilities(&model.logits_from(&batch, &ngrams, Mode::Evaluate, &[]));
-        let loss = criterion.loss(&expected, &labels);
+        let logits = model.logits_from(&batch, &ngrams, Mode::Evaluate, &[]);
+        let expected = log_probabilities(&logits, criterion.labelling);
+        let loss = CrossEntropyLoss::new(&criterion, classes, Device::Cpu);
+        let loss = loss.loss(&logits, &expected, &targets.unwrap());
         let parameters = model.parameters();
         let (names, mut tensors): (Vec<String>, Vec<Tensor>) = parameters.into_iter().unzip();
         tensors.extend(ngrams);
@@ -74,7 +75,6 @@ fn check(fields: &str, classes: usize) {
         let expected: Vec<f64> =
             Vec::try_from(expected.detach().to_kind(Kind::Double).contiguous().flatten(0, 1))
                 .unwrap();
-        let criterion = CrossEntropy { label_smoothing: smoothing, class_weights: weights };
         for instructions in Instructions::available() {
             for shards in [1, 2, 5] {
                 let at = format!("{fields} {instructions} {shards}");

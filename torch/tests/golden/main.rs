@@ -21,19 +21,19 @@ use lstmtext::backend::native::{
     VirtualPerturbation,
 };
 use lstmtext::backend::{Learner, RandomSigns, SingleProcess};
-use lstmtext::config::{self, PadSide, TrainConfig};
-use lstmtext::data::Dataset;
+use lstmtext::config::{self, Labelling, PadSide, TrainConfig};
+use lstmtext::data::{Dataset, Targets};
 use lstmtext::model::ModelSpec;
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, PaddedTexts, Padding};
 use lstmtext_torch::learner::TorchLearner;
-use lstmtext_torch::loss::{CrossEntropyLoss, log_probabilities};
+use lstmtext_torch::loss::{BatchTargets, CrossEntropyLoss, log_probabilities};
 use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::optimizer::Optimizer;
 use lstmtext_torch::tensors::{to_named_tensors, to_tensors};
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::dense_gradients::dense_gradients;
 
@@ -73,6 +73,13 @@ struct Case {
     virtual_adversarial: Option<serde_json::Value>,
     #[serde(default)]
     entropy_weight: f64,
+    #[serde(default)]
+    multi_label: bool,
+    #[serde(default)]
+    focal_gamma: f64,
+    /// The targets are probabilities, which are in the file of tensors.
+    #[serde(default, rename = "soft")]
+    _soft: bool,
 }
 
 fn one() -> usize {
@@ -82,7 +89,15 @@ fn one() -> usize {
 impl Case {
     fn loss(&self) -> CrossEntropy {
         let class_weights = self.class_weights.clone().unwrap_or_default();
-        CrossEntropy { label_smoothing: self.label_smoothing, class_weights }
+        CrossEntropy {
+            labelling: match self.multi_label {
+                true => Labelling::Several,
+                false => Labelling::One,
+            },
+            label_smoothing: self.label_smoothing,
+            class_weights,
+            focal_gamma: self.focal_gamma,
+        }
     }
 
     fn classes(&self) -> usize {
@@ -112,12 +127,12 @@ impl Case {
         let adversarial = section("adversarial", &self.adversarial)
             + &section("virtual_adversarial", &self.virtual_adversarial);
         let yaml = format!(
-            "data: {{train: none.csv}}\n\
+            "data: {{train: none.csv, multi_label: {}}}\n\
              model: {{embedding: {{size: {EMBEDDING}}}, pooling: {pooling}, head: {{dropout: 0.0}}, \
              lstm: {{units: {UNITS}, layers: {layers}, bidirectional: {bidirectional}}}}}\n\
              train: {{sparse_embedding: false, optimizer: {optimizer}, weight_decay: {}, label_smoothing: {}, \
              {momentum}{adversarial}, entropy_weight: {}}}\n",
-            self.weight_decay, self.label_smoothing, self.entropy_weight
+            self.multi_label, self.weight_decay, self.label_smoothing, self.entropy_weight
         );
         config::parse_recorded(&yaml, "golden", &[])
             .unwrap_or_else(|error| panic!("{error}"))
@@ -137,9 +152,25 @@ impl GoldenTensors {
         });
         let rows: Vec<Vec<u32>> = rows.collect();
         let corpus = Corpus::from_texts(PadSide::Back, usize::MAX, rows.iter().map(|row| &row[..]));
-        let labels = Vec::<i64>::try_from(self.get(case, "labels")).unwrap();
-        let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
-        Dataset { inputs: vec![corpus], targets: labels.into() }
+        Dataset { inputs: vec![corpus], targets: self.targets(case) }
+    }
+
+    fn targets(&self, case: &str) -> Targets {
+        let labels = self.get(case, "labels");
+        if labels.dim() == 1 {
+            let labels = Vec::<i64>::try_from(labels).unwrap();
+            return Targets::Labels(labels.into_iter().map(|label| label as u32).collect());
+        }
+        let classes = labels.size()[1] as usize;
+        let probabilities = Vec::<f32>::try_from(labels.flatten(0, 1)).unwrap();
+        if probabilities.iter().any(|value| *value > 0.0 && *value < 1.0) {
+            return Targets::Probabilities { classes, probabilities };
+        }
+        let set = |row: &[f32]| -> Vec<u32> {
+            (0..).zip(row).filter(|(_, value)| **value > 0.0).map(|(label, _)| label).collect()
+        };
+        let sets: Vec<Vec<u32>> = probabilities.chunks_exact(classes).map(set).collect();
+        Targets::LabelSets(sets.iter().map(Vec::as_slice).collect())
     }
 
     fn gradient(&self, case: &str, parameter: &str) -> Tensor {
@@ -200,14 +231,12 @@ fn compare_libtorch(name: &str) {
     check("logits", &logits, &golden_tensors.get(name, "logits"), 1e-5);
     // The losses and weights of the following steps show the gradients of all other terms.
     if !config.train.has_perturbations() && case.entropy_weight == 0.0 {
-        let class_weights = case.class_weights.as_ref();
-        let criterion = CrossEntropyLoss {
-            label_smoothing: case.label_smoothing,
-            class_weights: class_weights
-                .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float)),
-        };
-        let labels = golden_tensors.get(name, "labels");
-        let loss = criterion.loss(&log_probabilities(&logits), &labels);
+        let (loss, classes) = (case.loss(), case.classes());
+        let criterion = CrossEntropyLoss::new(&loss, classes, Device::Cpu);
+        let data = golden_tensors.data(name, &golden.lengths);
+        let targets = BatchTargets::gather(&data, &all(&data), &loss, classes, Device::Cpu);
+        let log_probabilities = log_probabilities(&logits, loss.labelling);
+        let loss = criterion.loss(&logits, &log_probabilities, &targets.unwrap());
         let gradients = Optimizer::new(&config.train, model.parameters()).gradients(&loss);
         for ((parameter, _), gradient) in model.parameters().iter().zip(&gradients) {
             check(parameter, gradient, &golden_tensors.gradient(name, parameter), 1e-4);
@@ -336,4 +365,9 @@ cases![
     sgd_adversarial_attention,
     adam_virtual_adversarial,
     sgd_virtual_adversarial_entropy,
+    adam_several_labels,
+    sgd_several_labels_focal,
+    adam_several_labels_unlabelled,
+    adam_focal,
+    adam_soft_labels,
 ];

@@ -69,6 +69,23 @@ CASES = {
         class_weights=[1.0, 3.0, 0.5], virtual_adversarial=dict(epsilon=3.0, weight=2.0, xi=0.1),
         entropy_weight=0.5,
     ),
+    "adam_several_labels": dict(
+        optimizer="adam", pooling="last", logits=3, multi_label=True, bidirectional=True,
+        class_weights=[1.0, 3.0, 0.5], label_smoothing=0.2,
+    ),
+    "sgd_several_labels_focal": dict(
+        optimizer="sgd", pooling=["attention", "last"], logits=3, multi_label=True, momentum=0.9,
+        class_weights=[1.0, 3.0, 0.5], focal_gamma=1.5, adversarial=dict(epsilon=3.0, weight=1.0),
+    ),
+    "adam_several_labels_unlabelled": dict(
+        optimizer="adam", pooling="mean", logits=3, multi_label=True, soft=True,
+        virtual_adversarial=dict(epsilon=2.0, weight=0.7, xi=0.1), entropy_weight=0.5,
+    ),
+    "adam_focal": dict(
+        optimizer="adam", pooling="mean", logits=3, focal_gamma=2.0,
+        class_weights=[1.0, 3.0, 0.5], label_smoothing=0.1,
+    ),
+    "adam_soft_labels": dict(optimizer="adam", pooling="last", logits=3, soft=True),
 }
 LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
 
@@ -139,6 +156,10 @@ def make_optimizer(case, parameters):
 
 
 def compute_loss(case, logits, labels):
+    if case.get("multi_label"):
+        return loss_of_several_labels(case, logits, labels)
+    if "focal_gamma" in case:
+        return focal_loss(case, logits, labels)
     if case["logits"] == 1:
         return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
     weights = case.get("class_weights")
@@ -146,6 +167,38 @@ def compute_loss(case, logits, labels):
         logits, labels, torch.tensor(weights) if weights else None,
         label_smoothing=case.get("label_smoothing", 0.0),
     )
+
+
+def loss_of_several_labels(case, logits, labels):
+    smoothing, weights = case.get("label_smoothing", 0.0), case.get("class_weights")
+    labels = labels * (1 - smoothing) + smoothing / 2
+    weights = torch.tensor(weights) if weights else None
+    if "focal_gamma" not in case:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
+    p, gamma = logits.sigmoid(), case["focal_gamma"]
+    positive = weights * labels * (1 - p) ** gamma * p.log()
+    return -(positive + (1 - labels) * p ** gamma * (1 - p).log()).mean()
+
+
+def focal_loss(case, logits, labels):
+    """Return the focal loss (Lin et al. 2017) of classes that exclude each other."""
+    smoothing, weights = case["label_smoothing"], torch.tensor(case["class_weights"])
+    targets = nn.functional.one_hot(labels, case["logits"]) * (1 - smoothing)
+    targets = targets + smoothing / case["logits"]
+    p = logits.softmax(dim=1)
+    losses = -weights * targets * (1 - p) ** case["focal_gamma"] * p.log()
+    return losses.sum() / weights[labels].sum()
+
+
+def make_labels(case):
+    """Return a label for each text, a row of labels, or a row of probabilities."""
+    if case.get("soft"):
+        return torch.tensor(
+            [[0.2, 0.5, 0.3], [1.0, 0.0, 0.0], [0.1, 0.1, 0.8], [0.5, 0.25, 0.25]]
+        )
+    if case.get("multi_label"):
+        return torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    return torch.tensor([0, 1, 1, 0] if case["logits"] == 1 else [0, 1, 2, 1])
 
 
 def normalize(model, ids, lengths):
@@ -178,7 +231,9 @@ def log_probabilities(logits):
     return logits.log_softmax(dim=1)
 
 
-def mean_entropy(logits):
+def mean_entropy(case, logits):
+    if case.get("multi_label"):
+        return torch.distributions.Bernoulli(logits=logits).entropy().mean()
     predictions = log_probabilities(logits)
     return -(predictions.exp() * predictions).sum(dim=1).mean()
 
@@ -187,9 +242,15 @@ def virtual_adversarial_loss(case, model, ids, lengths):
     """Return the divergence of the predictions on perturbed word vectors (Miyato et al. 2017)."""
     settings = case["virtual_adversarial"]
     normalized, classify = normalize(model, ids, lengths)
-    predictions = log_probabilities(classify(normalized)).detach()
+    logits = classify(normalized).detach()
+    predictions = log_probabilities(logits)
 
     def divergence(vectors):
+        if case.get("multi_label"):
+            first, second = (
+                torch.distributions.Bernoulli(logits=each) for each in (logits, classify(vectors))
+            )
+            return torch.distributions.kl_divergence(first, second).mean()
         perturbed = log_probabilities(classify(vectors))
         return nn.functional.kl_div(perturbed, predictions, reduction="batchmean", log_target=True)
 
@@ -224,7 +285,7 @@ def run(case, out, prefix):
     lengths = torch.tensor(LENGTHS)
     ids = torch.randint(4, VOCABULARY, (len(LENGTHS), max(LENGTHS)))
     ids[torch.arange(max(LENGTHS))[None, :] >= lengths[:, None]] = 0
-    labels = torch.tensor([0, 1, 1, 0] if case["logits"] == 1 else [0, 1, 2, 1])
+    labels = make_labels(case)
     model = Classifier(case)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(case, trainable)
@@ -243,7 +304,7 @@ def run(case, out, prefix):
             perturbed = virtual_adversarial_loss(case, model, ids, lengths)
             loss = loss + case["virtual_adversarial"]["weight"] * perturbed
         if "entropy_weight" in case:
-            loss = loss + case["entropy_weight"] * mean_entropy(logits)
+            loss = loss + case["entropy_weight"] * mean_entropy(case, logits)
         optimizer.zero_grad()
         loss.backward()
         if step == 0:

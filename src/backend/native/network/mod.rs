@@ -17,12 +17,11 @@ use super::sharding::{Shard, ShardedBatch, single_text};
 use super::weight::Weight;
 use crate::backend::Times;
 use crate::backend::kernel::Instructions;
-use crate::config::Input;
+use crate::config::{Input, Labelling};
 use crate::model::named_tensors::{NamedTensor, indices};
 use crate::model::parameters::{
     ModelSpec, Parameter, Role, cell_name, embedding_name, in_order, parameters, query_name,
 };
-use crate::objective::log_softmax;
 use crate::text::Corpus;
 
 pub use unlabelled::{UnlabelledTerms, VirtualPerturbation};
@@ -45,6 +44,7 @@ pub struct Network {
     head_bias: usize,
     head_dropout: f64,
     classes: usize,
+    labelling: Labelling,
     idle_workspaces: Idle<ShardWorkspace>,
     idle_sums: Idle<ShardSum>,
     /// Wall time of training steps, by part.
@@ -160,6 +160,7 @@ impl Network {
             head_bias: index(Role::HeadBias).context("the network has no head")?,
             head_dropout: spec.config.model.head.dropout,
             classes: spec.classes,
+            labelling: spec.config.data.labelling(),
             idle_workspaces: Idle::default(),
             idle_sums: Idle::default(),
             times: Times::default(),
@@ -245,7 +246,7 @@ impl Network {
         let (mut all, mut row) = (Vec::with_capacity(batch.examples * self.classes), Vec::new());
         for position in 0..batch.examples as u32 {
             self.logits(batch, position, &features, &mut row);
-            log_softmax(&mut row);
+            self.labelling.log_probabilities(&mut row);
             all.extend_from_slice(&row);
         }
         all
@@ -336,7 +337,7 @@ impl Network {
             for (example, position) in block.positions().iter().enumerate() {
                 let features = &work.features[example * stride..][..stride];
                 self.logits(batch, *position, features, &mut work.row);
-                log_softmax(&mut work.row);
+                self.labelling.log_probabilities(&mut work.row);
                 visit(&work.row);
             }
         }

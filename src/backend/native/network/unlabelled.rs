@@ -15,7 +15,6 @@ use crate::backend::native::perturbation::Perturbation;
 use crate::backend::native::shard_sum::ShardSum;
 use crate::backend::native::sharding::ShardedBatch;
 use crate::backend::{RandomSigns, Times};
-use crate::objective::{divergence, entropy, log_softmax};
 
 /// Terms of the loss that need no labels. Each is a mean over the texts of a batch.
 #[derive(Clone, Copy)]
@@ -72,9 +71,9 @@ impl UnlabelledPasses<'_> {
         let mut predictions = Vec::new();
         network.pooled_features(clean, work);
         network.head_gradients(clean, work, sum, |_, row| {
-            log_softmax(row);
+            network.labelling.log_probabilities(row);
             predictions.extend_from_slice(row);
-            entropy(row);
+            network.labelling.entropy(row);
             row.iter_mut().for_each(|slope| *slope *= entropy_weight / self.total);
         });
         if has_entropy {
@@ -86,8 +85,10 @@ impl UnlabelledPasses<'_> {
         let Perturbation { epsilon, weight, normalization } = perturbation;
         let (first, classes) = (block.examples().start, network.classes);
         let differentiate = |example: usize, row: &mut [f64]| {
-            log_softmax(row);
-            divergence(&predictions[(example - first) * classes..][..classes], row);
+            network.labelling.log_probabilities(row);
+            network
+                .labelling
+                .divergence(&predictions[(example - first) * classes..][..classes], row);
         };
 
         let mut squares = vec![0.0; block.examples().len()];
