@@ -7,8 +7,9 @@ several inputs has `NAME_ids` and `NAME_lengths` for each. With `pad` "back", an
 accepted, and ids beyond a text's length are ignored. A model with n-grams has `ngrams` [batch, rows],
 the rows of the n-grams of each text (torch_model.ngram_rows), padded with the number of all rows; without
 an LSTM it has no other input. With "front", every row has max_length ids,
-padded in front with the pad id. Outputs: `logits` ([batch, 1] for a sigmoid, [batch, labels] for a
-softmax) and `probabilities` [batch, labels]. The metadata entry `lstmtext` holds model.json.
+padded in front with the pad id. Outputs: `logits` ([batch, 1] for a sigmoid over two labels that exclude
+each other, otherwise [batch, labels]) and `probabilities` [batch, labels]. The metadata entry `lstmtext`
+holds model.json.
 """
 
 import argparse

@@ -143,7 +143,8 @@ class Classifier(nn.Module):
     def __init__(self, settings: dict):
         super().__init__()
         self.settings = settings
-        logits = 1 if settings["activation"] == "sigmoid" else len(settings["labels"])
+        has_one_logit = settings["activation"] == "sigmoid" and not settings.get("multi_label")
+        logits = 1 if has_one_logit else len(settings["labels"])
         self.branches, self.ngrams = nn.ModuleDict(), nn.ModuleDict()
         for number, spec in enumerate(settings["inputs"]):
             if spec["lstm"]:
@@ -167,6 +168,8 @@ class Classifier(nn.Module):
         logits = (self.head(torch.cat(features, 1)) if features else self.head.bias) + linear
         if self.settings["activation"] == "softmax":
             return logits, logits.softmax(1)
+        if self.settings.get("multi_label"):
+            return logits, logits.sigmoid()
         return logits, torch.cat([-logits, logits], 1).sigmoid()
 
 

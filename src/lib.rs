@@ -18,7 +18,7 @@
 //! | embedding | [B, T, E] | [`backend`] |
 //! | LSTM | [B, T, H · directions] | [`backend::kernel`] |
 //! | pooling | [B, D], over real tokens only | [`backend`] |
-//! | head | logits `[B]` for a sigmoid, [B, C] for a softmax | [`backend`] |
+//! | head | logits `[B]` for a sigmoid over two classes, [B, C] for a softmax or a sigmoid for each label | [`backend`] |
 //! | n-grams | rows of the n-grams of each text → logits, added to those of the head | [`text`], [`backend`] |
 //! | objective | loss, its gradient, and what metrics count | [`objective`] |
 //! | step | gradients → sum over processes → clip → update → average | [`backend`], [`train`] |

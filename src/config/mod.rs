@@ -38,13 +38,13 @@ pub use print::{inline_yaml, reference, resolved_yaml};
 pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
-    BackendKind, BrokenLines, CacheUse, Config, DataConfig, EarlyStoppingConfig, EmbeddingConfig,
-    EmbeddingInitialization, Format, HeadConfig, Initialization, Input, Inputs, Labelling,
-    LossKind, LstmConfig, ModelConfig, NgramWeighting, NgramsConfig, OptimizerKind, PadSide,
-    Pooling, Poolings, Precision, Quoting, RmspropConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-    SplitConfig, SplitMethod, StoppingMetric, TensorboardConfig, TextConfig, TokenizerKind,
-    TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig, UnseenLabels,
-    VirtualAdversarialConfig, defaults,
+    BackendKind, BrokenLines, CacheUse, Config, DataConfig, DistillationConfig,
+    EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
+    Initialization, Input, Inputs, Labelling, LossKind, LstmConfig, ModelConfig, NgramWeighting,
+    NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, Quoting, RmspropConfig,
+    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, StoppingMetric,
+    TensorboardConfig, TextConfig, TokenizerKind, TokenizerSetting, TrainConfig, Truncate,
+    UnfreezeConfig, UnseenLabels, VirtualAdversarialConfig, defaults,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

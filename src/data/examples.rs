@@ -71,6 +71,7 @@ impl Examples {
                 names.join("\0")
             }
             Target::Probabilities(shares) => format!("{shares:?}"),
+            Target::Distilled { labels, teacher } => format!("{labels:?} {teacher:?}"),
         };
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }

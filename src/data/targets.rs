@@ -14,6 +14,15 @@ pub enum Targets {
         /// Probabilities, row by row: [examples, C].
         probabilities: Vec<f32>,
     },
+    /// Labels, and the probabilities that another model predicts.
+    Distilled {
+        /// Number of classes, C.
+        classes: usize,
+        /// 1 for each label of an example, 0 for the other classes: [examples, C].
+        labels: Vec<f32>,
+        /// Probabilities of the other model: [examples, C].
+        teacher: Vec<f32>,
+    },
 }
 
 /// A set of labels for each example.
@@ -34,6 +43,13 @@ pub enum Target<'a> {
     LabelSet(&'a [u32]),
     /// A probability for each class: `[C]`.
     Probabilities(&'a [f32]),
+    /// Labels, and the probabilities that another model predicts.
+    Distilled {
+        /// 1 for each label, 0 for the other classes: `[C]`.
+        labels: &'a [f32],
+        /// Probabilities of the other model: `[C]`.
+        teacher: &'a [f32],
+    },
 }
 
 impl Target<'_> {
@@ -45,7 +61,9 @@ impl Target<'_> {
         let has_class = match self {
             Self::Label(label) => label as usize == class,
             Self::LabelSet(labels) => labels.contains(&(class as u32)),
-            Self::Probabilities(shares) => return f64::from(shares[class]),
+            Self::Probabilities(shares) | Self::Distilled { labels: shares, .. } => {
+                return f64::from(shares[class]);
+            }
         };
         f64::from(u8::from(has_class))
     }
@@ -94,8 +112,9 @@ impl Targets {
         match self {
             Self::Labels(labels) => labels.len(),
             Self::LabelSets(sets) => sets.len(),
-            Self::Probabilities { classes, probabilities } => {
-                probabilities.len().checked_div(*classes).unwrap_or(0)
+            Self::Probabilities { classes, probabilities: rows }
+            | Self::Distilled { classes, labels: rows, .. } => {
+                rows.len().checked_div(*classes).unwrap_or(0)
             }
         }
     }
@@ -116,6 +135,10 @@ impl Targets {
             Self::Probabilities { classes, probabilities } => {
                 Target::Probabilities(&probabilities[index * classes..][..*classes])
             }
+            Self::Distilled { classes, labels, teacher } => Target::Distilled {
+                labels: &labels[index * classes..][..*classes],
+                teacher: &teacher[index * classes..][..*classes],
+            },
         }
     }
 
@@ -137,10 +160,12 @@ impl Targets {
             }
             Self::Probabilities { classes, probabilities } => Self::Probabilities {
                 classes: *classes,
-                probabilities: indices
-                    .flat_map(|index| &probabilities[index * classes..][..*classes])
-                    .copied()
-                    .collect(),
+                probabilities: select_rows(probabilities, *classes, indices),
+            },
+            Self::Distilled { classes, labels, teacher } => Self::Distilled {
+                classes: *classes,
+                labels: select_rows(labels, *classes, indices.clone()),
+                teacher: select_rows(teacher, *classes, indices),
             },
         }
     }
@@ -149,7 +174,7 @@ impl Targets {
     pub fn labels(&self) -> Option<&[u32]> {
         match self {
             Self::Labels(labels) => Some(labels),
-            Self::LabelSets(_) | Self::Probabilities { .. } => None,
+            Self::LabelSets(_) | Self::Probabilities { .. } | Self::Distilled { .. } => None,
         }
     }
 
@@ -166,8 +191,9 @@ impl Targets {
                     counts[*label as usize] += 1.0;
                 }
             }
-            Self::Probabilities { classes, probabilities } => {
-                for row in probabilities.chunks_exact((*classes).max(1)) {
+            Self::Probabilities { classes, probabilities: rows }
+            | Self::Distilled { classes, labels: rows, .. } => {
+                for row in rows.chunks_exact((*classes).max(1)) {
                     for (count, probability) in counts.iter_mut().zip(row) {
                         *count += f64::from(*probability);
                     }
@@ -189,8 +215,17 @@ impl Targets {
                 let bits = probabilities.iter().map(|probability| probability.to_bits());
                 Box::new(std::iter::once(*classes as u32).chain(bits))
             }
+            Self::Distilled { classes, labels, teacher } => {
+                let bits = labels.iter().chain(teacher).map(|probability| probability.to_bits());
+                Box::new(std::iter::once(*classes as u32).chain(bits))
+            }
         }
     }
+}
+
+/// Returns the rows of a matrix with this number of columns at these indices.
+fn select_rows(values: &[f32], columns: usize, indices: impl Iterator<Item = usize>) -> Vec<f32> {
+    indices.flat_map(|index| &values[index * columns..][..columns]).copied().collect()
 }
 
 impl Default for Targets {
@@ -220,9 +255,14 @@ mod tests {
         prop_oneof![
             prop::collection::vec(label, 0..20).prop_map(Targets::Labels),
             sets.prop_map(|sets| { Targets::LabelSets(sets.iter().map(Vec::as_slice).collect()) }),
-            rows.prop_map(|rows| Targets::Probabilities {
+            rows.clone().prop_map(|rows| Targets::Probabilities {
                 classes: CLASSES,
                 probabilities: rows.concat(),
+            }),
+            rows.prop_map(|rows| Targets::Distilled {
+                classes: CLASSES,
+                labels: rows.iter().flatten().map(|value| value.round()).collect(),
+                teacher: rows.concat(),
             }),
         ]
     }

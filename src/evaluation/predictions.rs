@@ -187,7 +187,7 @@ impl Predictions {
         match self.targets.get(example) {
             Target::Label(label) => label as usize,
             Target::LabelSet(labels) => labels.first().map_or(0, |label| *label as usize),
-            Target::Probabilities(shares) => {
+            Target::Probabilities(shares) | Target::Distilled { labels: shares, .. } => {
                 argmax(&shares.iter().map(|share| f64::from(*share)).collect::<Vec<_>>())
             }
         }

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{Activation, Column, Input, Poolings};
+use crate::config::{Activation, Column, Input, Labelling, Poolings};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
@@ -35,6 +35,8 @@ struct Description<'a> {
     labels: &'a [String],
     /// sigmoid: one logit, for the second label; softmax: one logit per label.
     activation: &'static str,
+    /// A text can have several labels: each has a logit, and the activation is a sigmoid.
+    multi_label: bool,
     /// In the order in which their features are concatenated.
     inputs: Vec<InputDescription<'a>>,
 }
@@ -167,7 +169,9 @@ impl<'a> Description<'a> {
     fn of(checkpoint: &'a Checkpoint) -> anyhow::Result<Self> {
         let config = &checkpoint.resolved.config;
         let logits = config.logit_count(checkpoint.labels.len())?;
-        let activation = if logits == 1 { Activation::Sigmoid } else { Activation::Softmax };
+        let multi_label = config.data.labelling() == Labelling::Several;
+        let has_sigmoid = multi_label || logits == 1;
+        let activation = if has_sigmoid { Activation::Sigmoid } else { Activation::Softmax };
         let inputs = config.inputs.iter().zip(&*checkpoint.encoders);
         let inputs = inputs.map(|(input, encoder)| InputDescription::of(input, encoder));
         Ok(Self {
@@ -176,6 +180,7 @@ impl<'a> Description<'a> {
             lstmtext: env!("CARGO_PKG_VERSION"),
             labels: &checkpoint.labels,
             activation: activation.as_str(),
+            multi_label,
             inputs: inputs.collect(),
         })
     }

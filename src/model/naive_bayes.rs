@@ -37,7 +37,7 @@ pub fn log_count_ratios(
                 Target::LabelSet(labels) => {
                     labels.iter().for_each(|label| add(counts, *label, 1.0))
                 }
-                Target::Probabilities(shares) => {
+                Target::Probabilities(shares) | Target::Distilled { labels: shares, .. } => {
                     (0..).zip(shares).for_each(|(label, share)| add(counts, label, *share));
                 }
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{self, Config, Input, LayerKind, Pooling};
+use crate::config::{self, Config, Input, Labelling, LayerKind, Pooling};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 
@@ -65,7 +65,8 @@ pub fn summarize(
         let sizes = sizes.collect::<Vec<_>>().join(" + ");
         layers.push(Layer::new("concatenate".into(), sizes, format!("[B, {total}]"), 0));
     }
-    let activation = if logits == 1 { "sigmoid" } else { "softmax" };
+    let has_sigmoid = logits == 1 || config.data.labelling() == Labelling::Several;
+    let activation = if has_sigmoid { "sigmoid" } else { "softmax" };
     let output = if logits == 1 { "[B]".into() } else { format!("[B, {logits}]") };
     let description = match total {
         0 => activation.to_owned(),

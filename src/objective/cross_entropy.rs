@@ -27,6 +27,19 @@ pub struct CrossEntropy {
     pub class_weights: Vec<f64>,
     /// Exponent γ of the focal loss; 0 for the cross-entropy.
     pub focal_gamma: f64,
+    /// Learning from another model besides the labels.
+    pub distillation: Option<Distillation>,
+}
+
+/// Distillation (Hinton, Vinyals and Dean 2015): the loss is the mean of that of the labels and the
+/// cross-entropy of predictions with the probabilities of another model. The logits of both models are divided
+/// by the temperature there, and the loss is multiplied by its square.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distillation {
+    /// Share of the cross-entropy with the other model.
+    pub weight: f64,
+    /// Temperature T.
+    pub temperature: f64,
 }
 
 impl CrossEntropy {
@@ -63,6 +76,10 @@ impl CrossEntropy {
                 LossKind::CrossEntropy => 0.0,
                 LossKind::Focal => config.focal_gamma,
             },
+            distillation: config.distillation.weight.map(|weight| Distillation {
+                weight,
+                temperature: config.distillation.temperature,
+            }),
         })
     }
 
@@ -77,6 +94,14 @@ impl CrossEntropy {
         match (self.labelling, target) {
             (Labelling::One, Target::LabelSet(labels)) => share / labels.len().max(1) as f64,
             _ => share,
+        }
+    }
+
+    /// Computes the loss of the labels; see [`LossFunction::loss`].
+    fn loss_of_labels(&self, log_probabilities: &mut [f64], target: Target) -> f64 {
+        match self.labelling {
+            Labelling::One => self.softmax_loss(log_probabilities, target),
+            Labelling::Several => self.sigmoid_loss(log_probabilities, target),
         }
     }
 
@@ -155,6 +180,44 @@ impl CrossEntropy {
     }
 }
 
+impl Distillation {
+    /// Returns T² times the cross-entropy of predictions with the probabilities of another model, both at the
+    /// temperature T. Replaces the log-probabilities of the predictions by the gradient with respect to the
+    /// logits, T (p − q).
+    fn loss(&self, labelling: Labelling, log_probabilities: &mut [f64], teacher: &[f32]) -> f64 {
+        let temperature = self.temperature;
+        let at_temperature = |log_probabilities: &[f64]| -> Vec<f64> {
+            let logits = labelling.logits(log_probabilities).map(|logit| logit / temperature);
+            let mut row: Vec<f64> = logits.collect();
+            labelling.log_probabilities(&mut row);
+            row
+        };
+        let predicted = at_temperature(log_probabilities);
+        let teacher: Vec<f64> = teacher.iter().map(|share| log_share(*share)).collect();
+        let teacher = at_temperature(&teacher);
+        let count = match labelling {
+            Labelling::One => 1.0,
+            Labelling::Several => teacher.len() as f64,
+        };
+        let mut loss = 0.0;
+        for ((value, p), q) in log_probabilities.iter_mut().zip(predicted).zip(teacher) {
+            loss -= q.exp() * p;
+            if labelling == Labelling::Several {
+                loss -= log_of_complement(q).exp() * log_of_complement(p);
+            }
+            *value = temperature * (p.exp() - q.exp()) / count;
+        }
+        temperature * temperature * loss / count
+    }
+}
+
+/// Returns the logarithm of a probability of another model, which may be rounded to 0 or 1.
+fn log_share(share: f32) -> f64 {
+    /// Smallest probability, and smallest probability of the complement.
+    const MIN: f64 = 1e-7;
+    f64::from(share).clamp(MIN, 1.0 - MIN).ln()
+}
+
 /// The focal loss of the right answer, −(1 − p)^γ log p, and its derivative with respect to log p.
 struct FocalTerm {
     loss: f64,
@@ -219,10 +282,18 @@ impl LossFunction for CrossEntropy {
     }
 
     fn loss(&self, log_probabilities: &mut [f64], target: Target) -> f64 {
-        match self.labelling {
-            Labelling::One => self.softmax_loss(log_probabilities, target),
-            Labelling::Several => self.sigmoid_loss(log_probabilities, target),
+        let (Some(distillation), Target::Distilled { teacher, .. }) = (self.distillation, target)
+        else {
+            return self.loss_of_labels(log_probabilities, target);
+        };
+        let mut of_teacher = log_probabilities.to_vec();
+        let (share, of_labels) =
+            (distillation.weight, self.loss_of_labels(log_probabilities, target));
+        let loss = distillation.loss(self.labelling, &mut of_teacher, teacher);
+        for (slope, other) in log_probabilities.iter_mut().zip(of_teacher) {
+            *slope = (1.0 - share) * *slope + share * other;
         }
+        (1.0 - share) * of_labels + share * loss
     }
 }
 
@@ -230,18 +301,21 @@ impl LossFunction for CrossEntropy {
 mod tests {
     use super::*;
 
-    const TARGETS: [Target; 4] = [
+    const TARGETS: [Target; 5] = [
         Target::Label(1),
         Target::LabelSet(&[0, 2]),
         Target::LabelSet(&[]),
         Target::Probabilities(&[0.2, 0.5, 0.3]),
+        Target::Distilled { labels: &[0.0, 1.0, 0.0], teacher: &[0.2, 0.5, 0.3] },
     ];
 
     /// Losses with a labelling, all of them with different settings.
     fn losses(labelling: Labelling) -> impl Iterator<Item = CrossEntropy> {
         let with_gamma = move |focal_gamma| {
             let class_weights = vec![1.0, 2.5, 0.5];
-            let plain = CrossEntropy { labelling, focal_gamma, ..CrossEntropy::default() };
+            let distillation = Some(Distillation { weight: 0.7, temperature: 1.5 });
+            let plain =
+                CrossEntropy { labelling, focal_gamma, distillation, ..CrossEntropy::default() };
             [CrossEntropy { label_smoothing: 0.2, class_weights, ..plain.clone() }, plain]
         };
         [0.0, 0.5, 1.0, 2.0].into_iter().flat_map(with_gamma)
@@ -269,6 +343,28 @@ mod tests {
                     let found = gradient[class];
                     assert!((found - slope).abs() < 1e-8, "{objective:?} {target:?} {class}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn distillation_without_a_temperature_is_cross_entropy_with_probabilities() {
+        for labelling in [Labelling::One, Labelling::Several] {
+            let plain = CrossEntropy { labelling, ..CrossEntropy::default() };
+            let distillation = Some(Distillation { weight: 0.25, temperature: 1.0 });
+            let distilled = CrossEntropy { distillation, ..plain.clone() };
+            let loss = |loss: &CrossEntropy, target| {
+                let mut row = [0.3, -1.2, 0.8];
+                loss.log_probabilities(&mut row);
+                let value = loss.loss(&mut row, target);
+                [value, row[0], row[1], row[2]]
+            };
+            let (labels, teacher) = (&[0.0, 1.0, 0.0], &[0.2, 0.5, 0.3]);
+            let both = loss(&distilled, Target::Distilled { labels, teacher });
+            let hard = loss(&plain, Target::Probabilities(labels));
+            let soft = loss(&plain, Target::Probabilities(teacher));
+            for ((both, hard), soft) in both.iter().zip(hard).zip(soft) {
+                assert!((both - (0.75 * hard + 0.25 * soft)).abs() < 1e-9, "{labelling:?}");
             }
         }
     }

@@ -51,7 +51,7 @@ impl Labelling {
                 match target {
                     Target::Label(label) => predicted == label as usize,
                     Target::LabelSet(labels) => labels.contains(&(predicted as u32)),
-                    Target::Probabilities(shares) => {
+                    Target::Probabilities(shares) | Target::Distilled { labels: shares, .. } => {
                         let largest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                         shares[predicted] == largest
                     }

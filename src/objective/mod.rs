@@ -13,7 +13,7 @@ use crate::config::{Config, Labelling};
 use crate::data::{Target, Targets};
 
 pub use combination::{Averaging, Combination};
-pub use cross_entropy::CrossEntropy;
+pub use cross_entropy::{CrossEntropy, Distillation};
 pub use labelling::{argmax, log_of_complement, log_softmax};
 pub use log_odds::LogOdds;
 pub use loss_function::{LossFunction, check_finite};

@@ -1,18 +1,25 @@
 //! Selection of classes when there are many, and the confusion matrix.
 
+use crate::config::Labelling;
 use crate::data::Targets;
 use crate::evaluation::{ConfusionCounts, Predictions};
 use crate::plot::matrix::{Matrix, PngImage, draw};
 
-/// Maximum number of precision-recall curves.
-const MAX_CURVES: usize = 10;
+/// Maximum number of classes that exclude each other and have a precision-recall curve.
+const MAX_CLASSES_WITH_CURVES: usize = 10;
+/// Maximum number of labels that have a precision-recall curve, if a text can have several.
+const MAX_LABELS_WITH_CURVES: usize = 50;
 /// Maximum number of classes with their own row and column in a confusion matrix.
 const MAX_ROWS: usize = 20;
 
 /// Returns the classes that have a precision-recall curve, given the targets of the examples: the second of
-/// two classes, otherwise the most frequent ones.
-pub fn classes_with_curves(classes: usize, targets: &Targets) -> Vec<usize> {
-    if classes == 2 { vec![1] } else { most_frequent(classes, targets, MAX_CURVES) }
+/// two classes that exclude each other, otherwise the most frequent ones.
+pub fn classes_with_curves(labelling: Labelling, classes: usize, targets: &Targets) -> Vec<usize> {
+    match labelling {
+        Labelling::One if classes == 2 => vec![1],
+        Labelling::One => most_frequent(classes, targets, MAX_CLASSES_WITH_CURVES),
+        Labelling::Several => most_frequent(classes, targets, MAX_LABELS_WITH_CURVES),
+    }
 }
 
 /// Returns the `count` most frequent classes that have examples, in class order.
@@ -82,8 +89,10 @@ mod tests {
         let labels = Targets::from(vec![0, 3, 3, 3, 1, 1, 4, 4]);
         assert_eq!(most_frequent(6, &labels, 2), [1, 3]);
         assert_eq!(most_frequent(6, &labels, 9), [0, 1, 3, 4]);
-        assert_eq!(classes_with_curves(2, &vec![0, 0].into()), [1]);
-        assert_eq!(classes_with_curves(6, &labels), [0, 1, 3, 4]);
+        assert_eq!(classes_with_curves(Labelling::One, 2, &vec![0, 0].into()), [1]);
+        assert_eq!(classes_with_curves(Labelling::One, 6, &labels), [0, 1, 3, 4]);
+        let sets = Targets::LabelSets([&[0, 1][..], &[]].into_iter().collect());
+        assert_eq!(classes_with_curves(Labelling::Several, 2, &sets), [0, 1]);
     }
 
     #[test]

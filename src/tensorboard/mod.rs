@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use tensorboard_proto::summary::Summary;
 
-use crate::config::TensorboardConfig;
+use crate::config::{Labelling, TensorboardConfig};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::events;
@@ -73,6 +73,7 @@ impl<'a> SummaryWriter<'a> {
     pub fn new(data: &'a PreparedData, directory: &Path) -> anyhow::Result<Self> {
         let config = &data.resolved.config.train.tensorboard;
         let targets = &data.validation.targets;
+        let labelling = data.resolved.config.data.labelling();
         let now = SystemTime::now();
         let sub_run = |sub_run: SubRun| EventWriter::create(&sub_run.directory(directory), now);
         let mut session = EventWriter::create(directory, now)?;
@@ -89,7 +90,7 @@ impl<'a> SummaryWriter<'a> {
             session,
             train: sub_run(SubRun::Train)?,
             validation: sub_run(SubRun::Validation)?,
-            pr_classes: classes_with_curves(data.labels.len(), targets),
+            pr_classes: classes_with_curves(labelling, data.labels.len(), targets),
             confusion_matrix: ConfusionMatrix::new(&data.labels, targets),
             samples: Samples::new(data, config.predictions),
             data,
@@ -143,7 +144,7 @@ impl<'a> SummaryWriter<'a> {
                 add(&mut self.validation, curve, step)?;
             }
         }
-        if self.config.confusion_matrix {
+        if self.config.confusion_matrix && predictions.labelling() == Labelling::One {
             let image = self.confusion_matrix.image(predictions)?;
             let description = "Validation examples. Percentages are of the true class.";
             let image = summaries::image("confusion_matrix", description, image.size, image.bytes);

@@ -11,7 +11,7 @@ pub fn confusion_counts(predictions: &Predictions, class: usize) -> Vec<Confusio
     let mut histogram = [Examples::default(); THRESHOLDS];
     for example in 0..predictions.len() {
         let at = &mut histogram[highest_threshold(predictions.probability(example, class))];
-        match predictions.label(example) == class {
+        match predictions.has_label(example, class) {
             true => at.positive += 1,
             false => at.negative += 1,
         }

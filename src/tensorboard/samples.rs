@@ -1,6 +1,7 @@
 //! Sample predictions on validation examples, as a Markdown table.
 
 use crate::config::{Input, TokenizerKind};
+use crate::data::Target;
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
 use crate::output::sanitize::printable;
@@ -23,32 +24,42 @@ pub struct Samples<'a> {
 struct Sample {
     /// Index among the validation examples.
     index: usize,
-    class: usize,
+    /// Indices of its labels.
+    labels: Vec<usize>,
     /// Table cells with the texts.
     texts: String,
 }
 
 impl<'a> Samples<'a> {
-    /// Selects `count` validation examples, the first ones of each class in turn.
+    /// Selects `count` validation examples, the first ones of each class in turn. With several labels, the
+    /// first one counts.
     pub fn new(data: &'a PreparedData, count: usize) -> Self {
         let inputs = &data.resolved.config.inputs;
         let names = inputs.iter().map(|input| input.name.as_deref().unwrap_or("text"));
         let names: String = names.map(|name| format!("{} | ", escaped(name))).collect();
         let columns = "--- | ".repeat(inputs.len());
         let validation = &data.validation;
-        let labels = validation.targets.labels().unwrap_or_default();
+        let classes = data.labels.len();
+        let labels = |target: Target| -> Vec<usize> {
+            (0..classes).filter(|class| target.share(*class) >= 0.5).collect()
+        };
+        let first = |target: Target| match target {
+            Target::Label(label) => label,
+            target => labels(target).first().map_or(classes as u32, |label| *label as u32),
+        };
+        let firsts: Vec<u32> = validation.targets.iter().map(first).collect();
         let cell = |index: usize, ((input, corpus), encoder): ((&Input, &Corpus), &Encoder)| {
             format!("{} | ", text(input, encoder, corpus.text(index), LINE_CHARS / inputs.len()))
         };
         let sample = |index: usize| Sample {
             index,
-            class: labels[index] as usize,
+            labels: labels(validation.targets.get(index)),
             texts: {
                 let inputs = inputs.iter().zip(&validation.inputs).zip(data.encoders.iter());
                 inputs.map(|input| cell(index, input)).collect()
             },
         };
-        let indices = in_turn(labels, data.labels.len(), count);
+        let indices = in_turn(&firsts, classes + 1, count);
         Self {
             labels: &data.labels,
             header: format!(
@@ -63,21 +74,35 @@ impl<'a> Samples<'a> {
         self.examples.is_empty()
     }
 
-    /// Returns a table of the examples with the most probable class and its probability. Wrong
-    /// predictions are bold.
+    /// Returns a table of the examples with the predicted labels and their probabilities. Wrong predictions
+    /// are bold.
     pub fn table(&self, predictions: &Predictions) -> String {
         let mut table = self.header.clone();
-        for Sample { index, class, texts } in &self.examples {
-            let predicted = predictions.predicted(*index);
-            let [label, mut prediction] =
-                [*class, predicted].map(|class| escaped(&self.labels[class]));
-            if predicted != *class {
-                prediction = format!("**{prediction}**");
-            }
-            let probability = predictions.probability(*index, predicted);
-            table.push_str(&format!("| {texts}{label} | {prediction} | {probability:.4} |\n"));
+        let name = |class: &usize| escaped(&self.labels[*class]);
+        for Sample { index, labels, texts } in &self.examples {
+            let predicted = predictions.predicted_labels(*index);
+            let marked = |class: &usize| match labels.contains(class) {
+                true => name(class),
+                false => format!("**{}**", name(class)),
+            };
+            let probability =
+                |class: &usize| format!("{:.4}", predictions.probability(*index, *class));
+            table.push_str(&format!(
+                "| {texts}{} | {} | {} |\n",
+                joined(labels, name),
+                joined(&predicted, marked),
+                joined(&predicted, probability)
+            ));
         }
         table
+    }
+}
+
+/// Joins texts for some classes with commas; returns a dash if there are none.
+fn joined(classes: &[usize], text: impl Fn(&usize) -> String) -> String {
+    match classes {
+        [] => "–".to_owned(),
+        classes => classes.iter().map(text).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -168,8 +193,11 @@ mod tests {
     #[test]
     fn wrong_predictions_are_bold() {
         let labels = ["ne|g", "pos"].map(String::from);
-        let sample =
-            |index, class, text: &str| Sample { index, class, texts: format!("{text} | ") };
+        let sample = |index, class, text: &str| Sample {
+            index,
+            labels: vec![class],
+            texts: format!("{text} | "),
+        };
         let samples = Samples {
             labels: &labels,
             header: "H\n".into(),

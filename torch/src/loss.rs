@@ -5,10 +5,13 @@ use tch::{Device, Kind, Tensor};
 use crate::batch::to_device;
 use lstmtext::config::Labelling;
 use lstmtext::data::{Dataset, Targets};
-use lstmtext::objective::CrossEntropy;
+use lstmtext::objective::{CrossEntropy, Distillation};
 
 /// Smallest 1 − p in the factor (1 − p)^γ, whose slope could be infinite at 0.
 const MIN_COMPLEMENT: f64 = 1e-12;
+
+/// Smallest probability of another model, and smallest one of its complement.
+const MIN_TEACHER: f64 = 1e-7;
 
 /// Targets of a batch on a device.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub enum BatchTargets {
     Labels(Tensor),
     /// Share of each class in the target, float [B, C].
     Shares(Tensor),
+    /// Share of each class in the target, and the probabilities of another model, float [B, C].
+    Distilled(Tensor, Tensor),
 }
 
 impl BatchTargets {
@@ -38,10 +43,13 @@ impl BatchTargets {
             let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
             return Some(Self::Labels(to_device(&labels, device)));
         }
-        let of = |target| (0..classes).map(move |class| loss.share(target, class) as f32);
-        let shares: Vec<f32> = targets.iter().flat_map(of).collect();
         let size = [examples.len() as i64, classes as i64];
-        Some(Self::Shares(to_device(&shares, device).view(size)))
+        let matrix = |values: &[f32]| to_device(values, device).view(size);
+        if let Targets::Distilled { labels, teacher, .. } = &targets {
+            return Some(Self::Distilled(matrix(labels), matrix(teacher)));
+        }
+        let of = |target| (0..classes).map(move |class| loss.share(target, class) as f32);
+        Some(Self::Shares(matrix(&targets.iter().flat_map(of).collect::<Vec<_>>())))
     }
 
     /// Returns the same tensors.
@@ -50,6 +58,9 @@ impl BatchTargets {
         match self {
             Self::Labels(labels) => Self::Labels(labels.shallow_clone()),
             Self::Shares(shares) => Self::Shares(shares.shallow_clone()),
+            Self::Distilled(shares, teacher) => {
+                Self::Distilled(shares.shallow_clone(), teacher.shallow_clone())
+            }
         }
     }
 }
@@ -69,6 +80,8 @@ pub struct CrossEntropyLoss {
     pub class_weights: Option<Tensor>,
     /// Exponent of the focal loss; 0 for the cross-entropy.
     pub focal_gamma: f64,
+    /// Learning from another model besides the labels.
+    pub distillation: Option<Distillation>,
 }
 
 impl CrossEntropyLoss {
@@ -82,6 +95,7 @@ impl CrossEntropyLoss {
             label_smoothing: loss.label_smoothing,
             class_weights: (!loss.class_weights.is_empty()).then(weights),
             focal_gamma: loss.focal_gamma,
+            distillation: loss.distillation,
         }
     }
 
@@ -94,8 +108,49 @@ impl CrossEntropyLoss {
         log_probabilities: &Tensor,
         targets: &BatchTargets,
     ) -> Tensor {
+        let of_labels = self.loss_of_labels(logits, log_probabilities, targets);
+        let (Some(distillation), BatchTargets::Distilled(shares, teacher)) =
+            (self.distillation, targets)
+        else {
+            return of_labels;
+        };
+        let Distillation { weight, temperature } = distillation;
+        let divisor = match (self.labelling, &self.class_weights) {
+            (Labelling::One, Some(weights)) => (shares * weights).sum(Kind::Float),
+            _ => Tensor::from(shares.size()[0] as f32),
+        };
+        let teacher = teacher.clamp(MIN_TEACHER, 1.0 - MIN_TEACHER);
+        let losses = match self.labelling {
+            Labelling::One => {
+                let predicted = (log_probabilities / temperature).log_softmax(1, Kind::Float);
+                let teacher = (teacher.log() / temperature).softmax(1, Kind::Float);
+                -(teacher * predicted)
+            }
+            Labelling::Several => {
+                let logits = logits / temperature;
+                let teacher = teacher.logit(None);
+                let teacher = (teacher / temperature).sigmoid();
+                let without = (1.0 - &teacher) * (-&logits).log_sigmoid();
+                let losses: Tensor = teacher * logits.log_sigmoid() + without;
+                losses / -(self.classes as f64)
+            }
+        };
+        let of_teacher = losses.sum(Kind::Float) / divisor * temperature * temperature;
+        of_labels * (1.0 - weight) + of_teacher * weight
+    }
+
+    /// Returns the loss of the labels, [].
+    fn loss_of_labels(
+        &self,
+        logits: &Tensor,
+        log_probabilities: &Tensor,
+        targets: &BatchTargets,
+    ) -> Tensor {
         match (self.labelling, targets) {
-            (Labelling::Several, BatchTargets::Shares(shares)) => self.sigmoid_loss(logits, shares),
+            (
+                Labelling::Several,
+                BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _),
+            ) => self.sigmoid_loss(logits, shares),
             (Labelling::One, BatchTargets::Labels(labels)) if self.focal_gamma == 0.0 => {
                 self.label_loss(log_probabilities, labels)
             }
@@ -112,7 +167,9 @@ impl CrossEntropyLoss {
             BatchTargets::Labels(labels) => {
                 labels.one_hot(self.classes as i64).to_kind(Kind::Float)
             }
-            BatchTargets::Shares(shares) => shares.shallow_clone(),
+            BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _) => {
+                shares.shallow_clone()
+            }
         }
     }
 
@@ -176,10 +233,18 @@ impl CrossEntropyLoss {
             (Labelling::One, Some(weights), BatchTargets::Labels(labels)) => {
                 sum(weights.index_select(0, labels))
             }
-            (Labelling::One, Some(weights), BatchTargets::Shares(shares)) => sum(shares * weights),
-            (_, _, BatchTargets::Labels(tensor) | BatchTargets::Shares(tensor)) => {
-                tensor.size()[0] as f64
-            }
+            (
+                Labelling::One,
+                Some(weights),
+                BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _),
+            ) => sum(shares * weights),
+            (
+                _,
+                _,
+                BatchTargets::Labels(tensor)
+                | BatchTargets::Shares(tensor)
+                | BatchTargets::Distilled(tensor, _),
+            ) => tensor.size()[0] as f64,
         }
     }
 
@@ -190,11 +255,14 @@ impl CrossEntropyLoss {
             (_, BatchTargets::Labels(labels)) => {
                 log_probabilities.argmax(1, false).eq_tensor(labels)
             }
-            (Labelling::One, BatchTargets::Shares(shares)) => {
+            (Labelling::One, BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _)) => {
                 let predicted = log_probabilities.argmax(1, true);
                 shares.gather(1, &predicted, false).eq_tensor(&shares.amax(1, true))
             }
-            (Labelling::Several, BatchTargets::Shares(shares)) => {
+            (
+                Labelling::Several,
+                BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _),
+            ) => {
                 let predicted = log_probabilities.ge(-std::f64::consts::LN_2);
                 predicted.eq_tensor(&shares.ge(0.5)).all_dim(1, false)
             }

@@ -86,7 +86,7 @@ fn to_json(target: Target, labels: &[String]) -> Value {
     match target {
         Target::Label(label) => name(&label).into(),
         Target::LabelSet(set) => set.iter().map(name).collect(),
-        Target::Probabilities(probabilities) => {
+        Target::Probabilities(probabilities) | Target::Distilled { labels: probabilities, .. } => {
             let pairs = labels.iter().cloned().zip(probabilities);
             Value::Object(
                 pairs.map(|(label, probability)| (label, (*probability).into())).collect(),

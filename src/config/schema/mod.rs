@@ -23,9 +23,9 @@ pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
-    EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig, ScheduleConfig, ScheduleKind,
-    SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig, UnfreezeConfig,
-    VirtualAdversarialConfig,
+    DistillationConfig, EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig,
+    ScheduleConfig, ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig,
+    UnfreezeConfig, VirtualAdversarialConfig,
 };
 
 use serde_yaml::Value;

@@ -99,6 +99,8 @@ section! {
         loss: LossKind = LossKind::CrossEntropy;
         /// Exponent of the focal loss.
         focal_gamma: f64 = 2.0, between(0.0, 100.0);
+        /// Distillation: learning from the probabilities of another model besides the labels.
+        distillation: DistillationConfig;
         /// Weights of the classes in the training loss. balanced: inversely proportional to the
         /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
         /// weight 1. With several labels per text, the weight of the texts that have the label
@@ -304,6 +306,19 @@ section! {
         momentum: f64 = 0.0, between(0.0, 0.999999);
         /// Use Nesterov momentum.
         nesterov: bool = false;
+    }
+}
+
+section! {
+    /// Distillation: learning from the probabilities of another model besides the labels (Hinton, Vinyals and
+    /// Dean 2015).
+    pub struct DistillationConfig {
+        /// Share of the loss that compares the predictions with the probabilities in data.label_columns;
+        /// the rest compares them with the labels in data.label_column. null: no distillation.
+        weight: Option<f64> = None, between(0.0, 1.0);
+        /// Temperature by which the logits of both models are divided before they are compared. The
+        /// loss is multiplied by its square, so that its gradient keeps its size.
+        temperature: f64 = 2.0, between(0.01, 1_000.0);
     }
 }
 

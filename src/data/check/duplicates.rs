@@ -56,7 +56,7 @@ pub fn repeated(name: SplitName, examples: &Examples, hashes: &[Option<u64>]) ->
     let labels = examples.targets.iter().map(|target| match target {
         Target::Label(label) => label,
         // Other targets are not compared.
-        Target::LabelSet(_) | Target::Probabilities(_) => 0,
+        Target::LabelSet(_) | Target::Probabilities(_) | Target::Distilled { .. } => 0,
     });
     let mut sorted: Vec<(u64, u32)> =
         hashes.iter().zip(labels).filter_map(|(hash, label)| Some(((*hash)?, label))).collect();

@@ -5,8 +5,8 @@ use rand_pcg::Pcg64;
 use tch::Device;
 
 use lstmtext::backend::{Learner, PreparedBatch, SingleProcess};
-use lstmtext::config::{self, Config};
-use lstmtext::data::Dataset;
+use lstmtext::config::{self, Config, Labelling};
+use lstmtext::data::{Dataset, Targets};
 use lstmtext::model::{ModelSpec, initial_weights};
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, Encoders};
@@ -38,8 +38,9 @@ impl Case {
     /// Creates a case with texts of many lengths, in which some words are frequent.
     pub fn new(fields: &str, classes: usize) -> Self {
         let pad = if fields.contains("front") { "front" } else { "back" };
+        let multi_label = fields.contains("several labels");
         let yaml = format!(
-            "data: {{train: x}}\ntext: {{min_count: 1, max_length: 23, pad: {pad}}}\n{fields}"
+            "data: {{train: x, multi_label: {multi_label}}}\ntext: {{min_count: 1, max_length: 23, pad: {pad}}}\n{fields}"
         );
         let config = config::parse_recorded(&yaml, "test", &[]).unwrap().config;
         let words: Vec<&str> = WORDS.split(' ').collect();
@@ -87,7 +88,21 @@ impl Case {
     }
 
     pub fn data(&self) -> Dataset {
-        Dataset { inputs: self.corpora.clone(), targets: self.labels.clone().into() }
+        let targets = match self.config.data.labelling() {
+            Labelling::One => Targets::Labels(self.labels.clone()),
+            // No, one or two labels.
+            Labelling::Several => {
+                let classes = self.classes as u32;
+                let set = |label: &u32| match label {
+                    0 => vec![],
+                    1 => vec![1],
+                    label => vec![label - 1, *label % classes],
+                };
+                let sets: Vec<Vec<u32>> = self.labels.iter().map(set).collect();
+                Targets::LabelSets(sets.iter().map(Vec::as_slice).collect())
+            }
+        };
+        Dataset { inputs: self.corpora.clone(), targets }
     }
 
     pub fn examples(&self) -> Vec<u32> {

@@ -44,7 +44,7 @@ impl Case {
 
     fn batch(&self, shards: usize, dropout: Option<&Dropout>) -> ShardedBatch {
         let mut sharder = BatchSharder::new(&self.config.inputs, &self.vocabulary_sizes, shards);
-        let targets = self.labels.clone().into();
+        let targets = self.data().targets;
         sharder.shard(&self.corpora, Some(&targets), &self.examples(), dropout)
     }
 }
@@ -54,11 +54,15 @@ fn check(fields: &str, classes: usize) {
     let model = case.model();
     let batch = Batch::gather(&case.corpora, &case.examples(), Device::Cpu);
     let weights: Vec<f64> = (0..classes).map(|class| 1.0 + class as f64 / 2.0).collect();
-    for (smoothing, weights) in [(0.0, vec![]), (0.1, weights)] {
+    let labelling = case.config.data.labelling();
+    let losses = [(0.0, vec![], 0.0), (0.1, weights, 0.0), (0.0, vec![], 2.0)];
+    for (smoothing, weights, focal_gamma) in losses {
         let criterion = CrossEntropy {
             label_smoothing: smoothing,
             class_weights: weights,
-            ..CrossEntropy::default()
+            labelling,
+            focal_gamma,
+            distillation: None,
         };
         let (data, examples) = (case.data(), case.examples());
         let targets = BatchTargets::gather(&data, &examples, &criterion, classes, Device::Cpu);
@@ -117,6 +121,18 @@ fn gradients_agree_for_every_pooling() {
             &format!("model: {{embedding: {{size: 6}}, lstm: {{units: 5}}, pooling: {pooling}}}\n"),
             2,
         );
+    }
+}
+
+#[test]
+fn gradients_agree_for_several_labels() {
+    let ngrams = "ngrams: {sizes: [1, 2], min_count: 1";
+    for fields in [
+        format!("# several labels\nmodel: {{lstm: {{units: 5}}, {ngrams}}}}}\n"),
+        "# several labels\nmodel: {lstm: {units: 7, bidirectional: true}}\n".to_owned(),
+    ] {
+        check(&fields, 2);
+        check(&fields, 5);
     }
 }
 

@@ -24,7 +24,7 @@ use lstmtext::backend::{Learner, RandomSigns, SingleProcess};
 use lstmtext::config::{self, Labelling, PadSide, TrainConfig};
 use lstmtext::data::{Dataset, Targets};
 use lstmtext::model::ModelSpec;
-use lstmtext::objective::{CrossEntropy, Objective};
+use lstmtext::objective::{CrossEntropy, Distillation, Objective};
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, PaddedTexts, Padding};
 use lstmtext_torch::learner::TorchLearner;
@@ -33,7 +33,7 @@ use lstmtext_torch::model::{Mode, Model};
 use lstmtext_torch::optimizer::Optimizer;
 use lstmtext_torch::tensors::{to_named_tensors, to_tensors};
 use serde::Deserialize;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::dense_gradients::dense_gradients;
 
@@ -77,9 +77,16 @@ struct Case {
     multi_label: bool,
     #[serde(default)]
     focal_gamma: f64,
+    distillation: Option<Distilled>,
     /// The targets are probabilities, which are in the file of tensors.
     #[serde(default, rename = "soft")]
     _soft: bool,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Distilled {
+    weight: f64,
+    temperature: f64,
 }
 
 fn one() -> usize {
@@ -97,6 +104,9 @@ impl Case {
             label_smoothing: self.label_smoothing,
             class_weights,
             focal_gamma: self.focal_gamma,
+            distillation: self
+                .distillation
+                .map(|Distilled { weight, temperature }| Distillation { weight, temperature }),
         }
     }
 
@@ -157,6 +167,16 @@ impl GoldenTensors {
 
     fn targets(&self, case: &str) -> Targets {
         let labels = self.get(case, "labels");
+        if let Some(teacher) = self.0.get(&format!("{case}/teacher")) {
+            let values = |tensor: &Tensor| Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap();
+            let classes = teacher.size()[1];
+            let rows = match labels.dim() {
+                1 => labels.one_hot(classes).to_kind(Kind::Float),
+                _ => labels,
+            };
+            let (labels, teacher) = (values(&rows), values(teacher));
+            return Targets::Distilled { classes: classes as usize, labels, teacher };
+        }
         if labels.dim() == 1 {
             let labels = Vec::<i64>::try_from(labels).unwrap();
             return Targets::Labels(labels.into_iter().map(|label| label as u32).collect());
@@ -370,4 +390,6 @@ cases![
     adam_several_labels_unlabelled,
     adam_focal,
     adam_soft_labels,
+    adam_distillation,
+    sgd_distillation_several_labels,
 ];

@@ -86,7 +86,17 @@ CASES = {
         class_weights=[1.0, 3.0, 0.5], label_smoothing=0.1,
     ),
     "adam_soft_labels": dict(optimizer="adam", pooling="last", logits=3, soft=True),
+    "adam_distillation": dict(
+        optimizer="adam", pooling="last", logits=3, class_weights=[1.0, 3.0, 0.5],
+        distillation=dict(weight=0.7, temperature=2.0),
+    ),
+    "sgd_distillation_several_labels": dict(
+        optimizer="sgd", pooling="max", logits=3, multi_label=True,
+        distillation=dict(weight=0.7, temperature=3.0),
+    ),
 }
+# Probabilities of another model for each text.
+TEACHER = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8], [0.5, 0.25, 0.25]])
 LEARNING_RATES = dict(adam=0.02, adamw=0.02, rmsprop=0.01, adadelta=1.0, sgd=0.5)
 
 
@@ -156,6 +166,26 @@ def make_optimizer(case, parameters):
 
 
 def compute_loss(case, logits, labels):
+    if "distillation" in case:
+        return distillation_loss(case, logits, labels)
+    return loss_of_labels(case, logits, labels)
+
+
+def distillation_loss(case, logits, labels):
+    """Return the loss of Hinton, Vinyals and Dean (2015)."""
+    weight, temperature = case["distillation"]["weight"], case["distillation"]["temperature"]
+    if case.get("multi_label"):
+        teacher = (TEACHER.logit() / temperature).sigmoid()
+        soft = nn.functional.binary_cross_entropy_with_logits(logits / temperature, teacher)
+    else:
+        teacher = (TEACHER.log() / temperature).softmax(dim=1)
+        soft = nn.functional.cross_entropy(logits / temperature, teacher, reduction="sum")
+        soft = soft / torch.tensor(case["class_weights"])[labels].sum()
+    hard = loss_of_labels(case, logits, labels)
+    return (1 - weight) * hard + weight * temperature ** 2 * soft
+
+
+def loss_of_labels(case, logits, labels):
     if case.get("multi_label"):
         return loss_of_several_labels(case, logits, labels)
     if "focal_gamma" in case:
@@ -292,6 +322,8 @@ def run(case, out, prefix):
     out[f"{prefix}/ids"], out[f"{prefix}/labels"] = ids, labels
     for name, tensor in model.state_dict().items():
         out[f"{prefix}/before/{name}"] = tensor.clone()
+    if "distillation" in case:
+        out[f"{prefix}/teacher"] = TEACHER.clone()
     losses = []
     for step in range(STEPS):
         logits = model(ids, lengths)
