@@ -11,11 +11,14 @@ use super::schema::{
 use super::types::{ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
 
-/// Describes the fault of a text column that is also the label column.
-pub fn label_in_text(column: &Column) -> String {
+/// Describes the fault of a text column that is also a label column, by the field that names that.
+pub fn label_in_text(column: &Column, field: &str) -> String {
+    let found = match field {
+        "data.label_columns" => "also in data.label_columns".to_owned(),
+        field => format!("also {field}"),
+    };
     format!(
-        "the column {column} is also data.label_column, so the model would read the label; \
-         remove it from the text"
+        "the column {column} is {found}, so the model would read the label; remove it from the text"
     )
 }
 
@@ -152,17 +155,20 @@ impl Config {
             input.columns.0.iter().map(|column| (field.clone(), column.clone())).collect()
         };
         let text_columns: Vec<_> = self.inputs.iter().flat_map(columns).collect();
-        let reads_label = text_columns.iter().find(|(_, column)| *column == data.label_column);
+        let (label_field, label_columns) = data.label_fields();
+        let reads_label = text_columns.iter().find(|(_, column)| label_columns.contains(column));
         if let Some((field, column)) = reads_label
             && data.format.has_columns()
             && !data.has_first_rules()
         {
-            faults.push((field.clone(), label_in_text(column)));
+            faults.push((field.clone(), label_in_text(column, label_field)));
         }
-        let label_column = ("data.label_column".to_owned(), data.label_column.clone());
+        // Without a header, label_columns has a fault of its own.
+        let label_column = data.label_columns.is_empty().then(|| data.label_column.clone());
+        let label_column = label_column.map(|column| (label_field.to_owned(), column));
         let group = data.split.group.clone();
         let group = group.map(|column| ("data.split.group".to_owned(), column));
-        let columns = text_columns.into_iter().chain([label_column]).chain(group);
+        let columns = text_columns.into_iter().chain(label_column).chain(group);
         for (field, column) in columns {
             match column {
                 Column::Name(_) if !data.header => {

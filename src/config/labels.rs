@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use unicode_normalization::UnicodeNormalization;
 
 use super::fields::{Fault, Field, set_value};
-use super::schema::{Config, DataConfig};
-use super::types::ClassWeights;
+use super::schema::{Config, DataConfig, Labelling};
+use super::types::{ClassWeights, Column};
 use super::value::FieldValue;
 
 impl DataConfig {
@@ -15,6 +15,31 @@ impl DataConfig {
     pub fn class_name(&self, label: &str) -> String {
         let label = self.clean_label(label);
         self.label_names.get(&label).cloned().unwrap_or(label)
+    }
+
+    /// Returns the labels in a value of the label column, as they are in the file. If a text can have
+    /// several, these are the parts between the separators, without empty ones; a value without a
+    /// separator is one label, and an empty value none.
+    pub fn labels_in<'a>(&self, value: &'a str) -> Vec<&'a str> {
+        if self.labelling() == Labelling::One {
+            return vec![value];
+        }
+        let parts = match &self.label_separator {
+            Some(separator) => value.split(separator.as_str()).map(str::trim).collect(),
+            None => vec![value.trim()],
+        };
+        parts.into_iter().filter(|part: &&str| !part.is_empty()).collect()
+    }
+
+    /// Returns the columns or keys with the labels, and the field that names them.
+    pub fn label_fields(&self) -> (&'static str, Vec<Column>) {
+        match self.label_columns.is_empty() {
+            true => ("data.label_column", vec![self.label_column.clone()]),
+            false => {
+                let columns = self.label_columns.iter().cloned().map(Column::Name);
+                ("data.label_columns", columns.collect())
+            }
+        }
     }
 
     fn clean_label(&self, label: &str) -> String {

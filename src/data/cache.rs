@@ -20,7 +20,8 @@ use tempfile::TempDir;
 
 use super::formats::{Labels, NO_GROUP, Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
-use crate::config::{CacheUse, Column, Config, Format, TokenizerKind};
+use super::targets::{LabelSets, Targets};
+use crate::config::{CacheUse, Column, Config, Format, Labelling, TokenizerKind};
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
     sha256, sha256_of, sync_directory,
@@ -32,7 +33,7 @@ use crate::output::note;
 use crate::text::{Ids, TokenizedTexts};
 
 /// Version of the tokenizers and of the file format.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 /// Number of bytes of text above which `data.cache: auto` uses the cache.
 const LARGE: u64 = 256 << 20;
 /// Age at which the temporary directory of a killed process is removed on a file system without locks.
@@ -40,6 +41,11 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const ROWS: &str = "rows.json";
 const LABELS: &str = "labels.u32";
+/// Ends of the label sets of the rows in [`LABELS`].
+const LABEL_ENDS: &str = "label-ends.u64";
+const PROBABILITIES: &str = "probabilities.f32";
+/// Probabilities that another model predicts.
+const TEACHER: &str = "teacher.f32";
 const LINES: &str = "lines.u64";
 const HASHES: &str = "keys.u128";
 const GROUPS: &str = "groups.u32";
@@ -88,6 +94,8 @@ fn read_pieces(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<S
 struct CacheEntry {
     directory: PathBuf,
     files: Vec<HashedFile>,
+    /// True if the rows have labels.
+    has_labels: bool,
     /// True if the rows have groups, as labelled ones do with `data.split.group`.
     has_groups: bool,
 }
@@ -138,6 +146,38 @@ struct SavedRows {
     files: Vec<(usize, Unit)>,
 }
 
+/// Kind of the targets, on which the files of an entry depend.
+#[derive(Clone, Copy)]
+enum TargetKind {
+    Labels,
+    LabelSets,
+    Probabilities,
+    Distilled,
+}
+
+impl TargetKind {
+    const ALL: [Self; 4] = [Self::Labels, Self::LabelSets, Self::Probabilities, Self::Distilled];
+
+    fn of(targets: &Targets) -> Self {
+        match targets {
+            Targets::Labels(_) => Self::Labels,
+            Targets::LabelSets(_) => Self::LabelSets,
+            Targets::Probabilities { .. } => Self::Probabilities,
+            Targets::Distilled { .. } => Self::Distilled,
+        }
+    }
+
+    /// Names of the files with the targets.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Labels => &[LABELS],
+            Self::LabelSets => &[LABELS, LABEL_ENDS],
+            Self::Probabilities => &[PROBABILITIES],
+            Self::Distilled => &[PROBABILITIES, TEACHER],
+        }
+    }
+}
+
 impl CacheEntry {
     /// Returns the entry of a path, or `None` if the cache is not used.
     ///
@@ -165,8 +205,9 @@ impl CacheEntry {
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
-        let has_groups = config.data.split.group.is_some() && labels.are_required();
-        Ok(Some(Self { directory, files, has_groups }))
+        let has_labels = labels.are_required();
+        let has_groups = config.data.split.group.is_some() && has_labels;
+        Ok(Some(Self { directory, files, has_labels, has_groups }))
     }
 
     /// Returns a file that is no longer the one that was hashed, or whose content has changed.
@@ -200,24 +241,23 @@ impl CacheEntry {
 
     fn read(&self, path: &Path, config: &Config) -> anyhow::Result<Source> {
         let manifest: BTreeMap<String, String> = self.json(MANIFEST)?;
-        let expected = file_names(config.inputs.len(), self.has_groups).collect::<BTreeSet<_>>();
-        ensure!(manifest.keys().eq(&expected), "{MANIFEST} lists other files");
+        let names = |kind: TargetKind| -> BTreeSet<String> {
+            file_names(kind, config.inputs.len(), self.has_groups).collect()
+        };
+        let kind = TargetKind::ALL.into_iter().find(|kind| manifest.keys().eq(&names(*kind)));
+        let kind = kind.with_context(|| format!("{MANIFEST} lists other files"))?;
         for (name, expected) in &manifest {
             let actual = sha256_of(&self.directory.join(name))?;
             ensure!(actual == *expected, "{name} does not match its checksum");
         }
         let saved: SavedRows = self.json(ROWS)?;
-        let labels: Vec<u32> = self.array(LABELS)?;
+        let targets = self.targets(kind, saved.names.len())?;
         let lines: Vec<u64> = self.array(LINES)?;
         ensure!(self.files.len() == saved.files.len(), "{ROWS} is for another number of files");
         ensure!(
             saved.files.is_sorted_by_key(|(first, _)| *first)
                 && saved.files.iter().all(|(first, _)| *first <= lines.len()),
             "{ROWS} has impossible positions of files"
-        );
-        ensure!(
-            labels.iter().all(|label| (*label as usize) < saved.names.len()),
-            "{LABELS} has a label without a name"
         );
         let groups: Vec<u32> = if self.has_groups { self.array(GROUPS)? } else { Vec::new() };
         ensure!(
@@ -232,7 +272,7 @@ impl CacheEntry {
         let rows = Rows {
             path: path.to_owned(),
             files: files.collect(),
-            labels,
+            targets,
             label_names: saved.names,
             groups,
             group_names: saved.groups.into_iter().collect(),
@@ -251,9 +291,9 @@ impl CacheEntry {
         };
         let inputs: Vec<TokenizedTexts> =
             (0..config.inputs.len()).map(texts).collect::<Result<_, _>>()?;
-        let of_labels = match rows.label_names.is_empty() {
-            true => rows.len(),
-            false => rows.labels.len(),
+        let of_labels = match self.has_labels {
+            true => rows.targets.len(),
+            false => rows.len(),
         };
         let counts =
             [of_labels, hashes.len()].into_iter().chain(inputs.iter().map(TokenizedTexts::len));
@@ -264,6 +304,39 @@ impl CacheEntry {
         );
         let scratch = Some(self.parent().to_owned());
         Ok(Source { rows, inputs, hashes, known_labels: Vec::new(), scratch })
+    }
+
+    /// Reads the targets, and checks their labels.
+    fn targets(&self, kind: TargetKind, classes: usize) -> anyhow::Result<Targets> {
+        let labels = || -> anyhow::Result<Vec<u32>> {
+            let labels: Vec<u32> = self.array(LABELS)?;
+            let is_named = |label: &u32| (*label as usize) < classes;
+            ensure!(labels.iter().all(is_named), "{LABELS} has a label without a name");
+            Ok(labels)
+        };
+        let values = |name: &str| -> anyhow::Result<Vec<f32>> {
+            let values: Vec<f32> = self.array(name)?;
+            let are_rows = classes > 0 && values.len().is_multiple_of(classes);
+            ensure!(are_rows, "{name} has an incomplete row");
+            Ok(values)
+        };
+        Ok(match kind {
+            TargetKind::Labels => Targets::Labels(labels()?),
+            TargetKind::LabelSets => {
+                let ends: Vec<u64> = self.array(LABEL_ENDS)?;
+                let ends = ends.into_iter().map(|end| end as usize).collect();
+                let sets = LabelSets::from_parts(labels()?, ends);
+                Targets::LabelSets(sets.with_context(|| format!("{LABEL_ENDS} is damaged"))?)
+            }
+            TargetKind::Probabilities => {
+                Targets::Probabilities { classes, probabilities: values(PROBABILITIES)? }
+            }
+            TargetKind::Distilled => {
+                let (labels, teacher) = (values(PROBABILITIES)?, values(TEACHER)?);
+                ensure!(labels.len() == teacher.len(), "{TEACHER} has another number of rows");
+                Targets::Distilled { classes, labels, teacher }
+            }
+        })
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
@@ -321,6 +394,7 @@ impl CacheWriter<'_> {
     /// Returns an error if a file cannot be written.
     fn finish(&self, source: &Source) -> anyhow::Result<()> {
         let Source { rows, inputs, hashes, .. } = source;
+        let kind = TargetKind::of(&rows.targets);
         let saved = SavedRows {
             names: rows.label_names.clone(),
             groups: rows.group_names.iter().cloned().collect(),
@@ -331,7 +405,21 @@ impl CacheWriter<'_> {
             files: rows.files.iter().map(|file| (file.first, file.unit)).collect(),
         };
         self.json(ROWS, &saved)?;
-        self.bytes(LABELS, bytemuck::cast_slice(&rows.labels))?;
+        match &rows.targets {
+            Targets::Labels(labels) => self.bytes(LABELS, bytemuck::cast_slice(labels))?,
+            Targets::LabelSets(sets) => {
+                let ends: Vec<u64> = sets.ends().iter().map(|end| *end as u64).collect();
+                self.bytes(LABELS, bytemuck::cast_slice(sets.labels()))?;
+                self.bytes(LABEL_ENDS, bytemuck::cast_slice(&ends))?;
+            }
+            Targets::Probabilities { probabilities, .. } => {
+                self.bytes(PROBABILITIES, bytemuck::cast_slice(probabilities))?;
+            }
+            Targets::Distilled { labels, teacher, .. } => {
+                self.bytes(PROBABILITIES, bytemuck::cast_slice(labels))?;
+                self.bytes(TEACHER, bytemuck::cast_slice(teacher))?;
+            }
+        }
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;
         let has_groups = self.entry.has_groups;
@@ -348,7 +436,7 @@ impl CacheWriter<'_> {
             Ok((name, sha256_of(&path)?))
         };
         let manifest: BTreeMap<String, String> =
-            file_names(inputs.len(), has_groups).map(hash).collect::<anyhow::Result<_>>()?;
+            file_names(kind, inputs.len(), has_groups).map(hash).collect::<anyhow::Result<_>>()?;
         self.json(MANIFEST, &manifest)?;
         sync_directory(self.temporary.path())?;
         let (path, directory) = (rows.path.display(), self.entry.directory.display());
@@ -382,11 +470,11 @@ impl CacheWriter<'_> {
 }
 
 /// Returns the names of all files of an entry except the manifest, which has their hashes.
-fn file_names(inputs: usize, has_groups: bool) -> impl Iterator<Item = String> {
+fn file_names(kind: TargetKind, inputs: usize, has_groups: bool) -> impl Iterator<Item = String> {
     let of_input = |input| [words_file(input), ends_file(input), tokens_file(input)];
-    let arrays = [ROWS, LABELS, LINES, HASHES].map(str::to_owned);
+    let arrays = [ROWS, LINES, HASHES].into_iter().chain(kind.files().iter().copied());
     let groups = has_groups.then(|| GROUPS.to_owned());
-    arrays.into_iter().chain(groups).chain((0..inputs).flat_map(of_input))
+    arrays.map(str::to_owned).chain(groups).chain((0..inputs).flat_map(of_input))
 }
 
 fn words_file(input: usize) -> String {
@@ -430,6 +518,9 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, labels: Labels) -> Ca
             ("formats", serde_json::json!(formats(files, data.format))),
             ("columns", serde_json::json!(columns)),
             ("label_column", data.label_column.key().into()),
+            ("label_columns", serde_json::json!(data.label_columns)),
+            ("label_separator", data.label_separator.as_deref().into()),
+            ("several_labels", (data.labelling() == Labelling::Several).into()),
             ("group", data.split.group.as_ref().map(Column::key).into()),
             ("header", data.header.into()),
             ("delimiter", data.delimiter.to_string().into()),
@@ -510,7 +601,8 @@ mod tests {
             fs::write(path("file"), "old").unwrap();
             fs::write(path("other"), "old").unwrap();
             let files = vec![HashedFile::read(path("file")).unwrap()];
-            let entry = CacheEntry { directory: path("entry"), files, has_groups: false };
+            let directory = path("entry");
+            let entry = CacheEntry { directory, files, has_labels: true, has_groups: false };
             assert_eq!(entry.changed_file(), None);
             // Longer than the resolution of time stamps.
             std::thread::sleep(Duration::from_millis(20));
@@ -520,11 +612,39 @@ mod tests {
     }
 
     #[test]
+    fn targets_of_all_kinds_are_unchanged_by_the_cache() {
+        for (name, content, fields) in [
+            ("a.tsv", "text\tlabel\nv\ta\nw\tb\n", ""),
+            ("a.tsv", "text\tlabel\nv\tb,a\nw\t\nx\tb\n", ", label_separator: ','"),
+            ("a.tsv", "text\tlabel\nv\t\n", ", label_separator: ','"),
+            ("a.csv", "text,a,b\nv,0.25,1\nw,0,0\n", ", label_columns: [a, b]"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(name);
+            fs::write(&path, content).unwrap();
+            let yaml = format!("data: {{train: x{fields}}}\n");
+            let config = crate::config::parse(&yaml, "test", &[]).unwrap().config;
+            let (files, directory) =
+                (vec![HashedFile::read(path.clone()).unwrap()], directory.path().join("entry"));
+            let entry = CacheEntry { directory, files, has_labels: true, has_groups: false };
+            let writer = entry.create().unwrap();
+            let labels = Labels::Required { known: &[] };
+            let temporary = writer.temporary.path().to_owned();
+            let source = Source::tokenize(&path, &config, labels, Some(&temporary)).unwrap();
+            writer.finish(&source).unwrap();
+            let cached = entry.read(&path, &config).unwrap();
+            assert_eq!(cached.rows, source.rows, "{content}");
+            assert_eq!(cached.rows.targets.len(), content.lines().count() - 1);
+        }
+    }
+
+    #[test]
     fn only_directories_of_killed_processes_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path();
         let directory = cache.join("tokens-1");
-        let entry = CacheEntry { directory, files: Vec::new(), has_groups: false };
+        let files = Vec::new();
+        let entry = CacheEntry { directory, files, has_labels: true, has_groups: false };
         let writer = entry.create().unwrap();
         for name in [".tokens-2.abc", "tokens-3", ".other"] {
             fs::create_dir(cache.join(name)).unwrap();

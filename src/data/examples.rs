@@ -13,7 +13,7 @@ use super::fingerprint::Fingerprint;
 use super::formats::{Labels, Rows, excerpt, read_rows};
 use super::labels::similar;
 use super::source::{Source, TextHash};
-use super::targets::{Target, Targets};
+use super::targets::{Target, Targets, UnknownLabel};
 use super::text_faults::{all_empty, unfit_tokenizer};
 use crate::config::{Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
@@ -62,6 +62,11 @@ impl Examples {
 
     /// Computes the fingerprint of the examples. `labels` are the class names.
     pub fn fingerprint(&self, labels: &[String]) -> Fingerprint {
+        let by_name = |labels: &[String], values: &[f32]| {
+            let mut pairs: Vec<(&String, &f32)> = labels.iter().zip(values).collect();
+            pairs.sort_unstable_by_key(|(name, _)| *name);
+            format!("{pairs:?}")
+        };
         let label = |target: Target| match target {
             Target::Label(label) => labels[label as usize].clone(),
             Target::LabelSet(set) => {
@@ -70,8 +75,10 @@ impl Examples {
                 names.sort_unstable();
                 names.join("\0")
             }
-            Target::Probabilities(shares) => format!("{shares:?}"),
-            Target::Distilled { labels, teacher } => format!("{labels:?} {teacher:?}"),
+            Target::Probabilities(probabilities) => by_name(labels, probabilities),
+            Target::Distilled { labels: given, teacher } => {
+                by_name(labels, given) + &by_name(labels, teacher)
+            }
         };
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))
     }
@@ -238,23 +245,20 @@ pub(super) fn with_classes(
         classes.iter().enumerate().map(|(class, name)| (name.as_str(), class as u32)).collect();
     let class_of_label: Vec<Option<u32>> =
         rows.label_names.iter().map(|name| class_of.get(name.as_str()).copied()).collect();
-    let mut labels = Vec::with_capacity(rows.labels.len());
-    for (index, &label) in rows.labels.iter().enumerate() {
-        let Some(class) = class_of_label[label as usize] else {
-            let name = &rows.label_names[label as usize];
-            let advice = similar(name, classes).map_or(String::new(), |known| {
-                format!("; it looks like {:?}, and data.label_names can rename it", excerpt(known))
-            });
-            bail!(
-                "{}: unknown label \"{}\"{advice}; known labels are {}",
-                rows.location(index),
-                excerpt(name),
-                join_excerpts(classes)
-            );
-        };
-        labels.push(class);
-    }
-    Ok(all_rows(source, Targets::Labels(labels), config))
+    let targets = rows.targets.with_classes(&class_of_label, classes.len());
+    let targets = targets.map_err(|UnknownLabel { example, label }| {
+        let name = &rows.label_names[label as usize];
+        let advice = similar(name, classes).map_or(String::new(), |known| {
+            format!("; it looks like {:?}, and data.label_names can rename it", excerpt(known))
+        });
+        anyhow!(
+            "{}: unknown label \"{}\"{advice}; known labels are {}",
+            rows.location(example),
+            excerpt(name),
+            join_excerpts(classes)
+        )
+    })?;
+    Ok(all_rows(source, targets, config))
 }
 
 /// Returns all rows of a file as examples, with these targets, and findings on the file.

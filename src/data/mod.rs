@@ -12,6 +12,7 @@ mod finding;
 mod fingerprint;
 mod formats;
 pub mod guess;
+mod iterative_stratification;
 mod labels;
 mod load;
 pub mod prepared;

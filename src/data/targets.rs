@@ -69,6 +69,15 @@ impl Target<'_> {
     }
 }
 
+/// A label that is not among the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownLabel {
+    /// Index of the first example with it.
+    pub example: usize,
+    /// The label.
+    pub label: u32,
+}
+
 impl LabelSets {
     /// Number of examples.
     pub fn len(&self) -> usize {
@@ -89,6 +98,29 @@ impl LabelSets {
         &self.labels[start..self.ends[index]]
     }
 
+    /// Returns the sets with these labels, concatenated, each up to one of the ends; `None` if the ends do not
+    /// fit.
+    pub fn from_parts(labels: Vec<u32>, ends: Vec<usize>) -> Option<Self> {
+        let last = ends.last().copied().unwrap_or(0);
+        (ends.is_sorted() && last == labels.len()).then_some(Self { labels, ends })
+    }
+
+    /// Labels of all examples, concatenated.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// End of each example in [`LabelSets::labels`]: `[examples]`.
+    pub fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
+    /// Adds an example with these labels.
+    pub fn push(&mut self, set: &[u32]) {
+        self.labels.extend_from_slice(set);
+        self.ends.push(self.labels.len());
+    }
+
     /// Returns the labels of all examples in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
         (0..self.len()).map(|index| self.get(index))
@@ -98,10 +130,7 @@ impl LabelSets {
 impl<'a> FromIterator<&'a [u32]> for LabelSets {
     fn from_iter<I: IntoIterator<Item = &'a [u32]>>(sets: I) -> Self {
         let mut all = Self::default();
-        for set in sets {
-            all.labels.extend_from_slice(set);
-            all.ends.push(all.labels.len());
-        }
+        sets.into_iter().for_each(|set| all.push(set));
         all
     }
 }
@@ -170,6 +199,51 @@ impl Targets {
         }
     }
 
+    /// Replaces labels with classes: `class_of` has the class of each label, if it is known. Classes without
+    /// a label have the probability 0.
+    ///
+    /// # Errors
+    /// Returns the first example with a label that is unknown. A label with the probability 0 counts too.
+    pub fn with_classes(
+        &self,
+        class_of: &[Option<u32>],
+        classes: usize,
+    ) -> Result<Self, UnknownLabel> {
+        let class = |example: usize, label: u32| {
+            class_of[label as usize].ok_or(UnknownLabel { example, label })
+        };
+        Ok(match self {
+            Self::Labels(labels) => {
+                let labels = labels.iter().enumerate();
+                let labels = labels.map(|(example, label)| class(example, *label));
+                Self::Labels(labels.collect::<Result<_, _>>()?)
+            }
+            Self::LabelSets(sets) => {
+                let mut all = LabelSets::default();
+                for (example, set) in sets.iter().enumerate() {
+                    let set = set.iter().map(|label| class(example, *label));
+                    let mut set = set.collect::<Result<Vec<u32>, _>>()?;
+                    set.sort_unstable();
+                    all.push(&set);
+                }
+                Self::LabelSets(all)
+            }
+            Self::Probabilities { classes: labels, probabilities } => {
+                let columns = (0..*labels as u32).map(|label| class(0, label));
+                let columns = columns.collect::<Result<Vec<u32>, _>>()?;
+                let probabilities = move_columns(probabilities, &columns, classes);
+                Self::Probabilities { classes, probabilities }
+            }
+            Self::Distilled { classes: names, labels, teacher } => {
+                let columns = (0..*names as u32).map(|label| class(0, label));
+                let columns = columns.collect::<Result<Vec<u32>, _>>()?;
+                let labels = move_columns(labels, &columns, classes);
+                let teacher = move_columns(teacher, &columns, classes);
+                Self::Distilled { classes, labels, teacher }
+            }
+        })
+    }
+
     /// Returns the label of every example, or `None` if examples can have several.
     pub fn labels(&self) -> Option<&[u32]> {
         match self {
@@ -226,6 +300,16 @@ impl Targets {
 /// Returns the rows of a matrix with this number of columns at these indices.
 fn select_rows(values: &[f32], columns: usize, indices: impl Iterator<Item = usize>) -> Vec<f32> {
     indices.flat_map(|index| &values[index * columns..][..columns]).copied().collect()
+}
+
+/// Moves the value in each column of the rows to the column that `to` names, of `width`. Others are 0.
+fn move_columns(values: &[f32], to: &[u32], width: usize) -> Vec<f32> {
+    let rows = values.chunks_exact(to.len().max(1));
+    let mut moved = vec![0.0; rows.len() * width];
+    for (row, values) in moved.chunks_exact_mut(width.max(1)).zip(rows) {
+        to.iter().zip(values).for_each(|(column, value)| row[*column as usize] = *value);
+    }
+    moved
 }
 
 impl Default for Targets {
@@ -311,6 +395,29 @@ mod tests {
         assert_eq!(targets.select(&[1, 0]), reversed);
         let none = Targets::Probabilities { classes: 0, probabilities: Vec::new() };
         assert!(none.is_empty() && none.class_counts(2) == [0.0, 0.0]);
+    }
+
+    #[test]
+    fn labels_become_classes_in_their_order() {
+        let class_of = [Some(2), Some(0)];
+        let classes = |targets: Targets| targets.with_classes(&class_of, 3).unwrap();
+        assert_eq!(classes(vec![0, 1].into()), Targets::Labels(vec![2, 0]));
+        let sets = |sets: &[&[u32]]| Targets::LabelSets(sets.iter().copied().collect());
+        assert_eq!(classes(sets(&[&[0, 1], &[], &[0]])), sets(&[&[0, 2], &[], &[2]]));
+        let (moved, rows) = (vec![0.75, 0.0, 0.25, 0.0, 0.0, 1.0], vec![0.25, 0.75, 1.0, 0.0]);
+        let probabilities = moved.clone();
+        assert_eq!(classes(distributions()), Targets::Probabilities { classes: 3, probabilities });
+        let distilled = |classes, rows: &Vec<f32>| Targets::Distilled {
+            classes,
+            labels: rows.clone(),
+            teacher: rows.clone(),
+        };
+        assert_eq!(classes(distilled(2, &rows)), distilled(3, &moved));
+        let unknown = |example| Err(UnknownLabel { example, label: 1 });
+        let class_of = [Some(0), None];
+        assert_eq!(Targets::Labels(vec![0, 1]).with_classes(&class_of, 1), unknown(1));
+        assert_eq!(sets(&[&[0], &[], &[0, 1]]).with_classes(&class_of, 1), unknown(2));
+        assert_eq!(distributions().with_classes(&class_of, 1), unknown(0));
     }
 
     #[test]

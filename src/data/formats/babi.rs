@@ -9,8 +9,9 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
+use super::excerpt::excerpt;
 use super::lines::for_each_line;
-use super::sink::{Sink, excerpt, not_utf8};
+use super::sink::{Sink, not_utf8};
 use super::table::Layout;
 use crate::config::DataConfig;
 
@@ -84,7 +85,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
             Line::Question { question, answer } => {
                 story.questions += 1;
                 let row = [story.text.as_bytes(), question.as_bytes(), answer.as_bytes()];
-                sink.add(line, layout.row(&row))
+                sink.add(line, layout.row(&row, config))
             }
         }
     })?;
@@ -151,8 +152,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            (read.labels.clone(), read.label_names.clone()),
-            (vec![0, 0, 1], vec!["home".into(), "Sandra".into()])
+            (read.targets.clone(), read.label_names.clone()),
+            (vec![0, 0, 1].into(), vec!["home".into(), "Sandra".into()])
         );
         assert_eq!(read.lines, [2, 4, 6]);
     }

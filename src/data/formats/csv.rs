@@ -10,8 +10,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::super::appearance::appearance;
+use super::excerpt::excerpt;
 use super::lines::{limits, open_data};
-use super::sink::{Sink, excerpt};
+use super::row_labels::RowLabels;
+use super::sink::Sink;
 use super::table::Table;
 use crate::config::DataConfig;
 use crate::io::input::{Limit, TextReader, unreadable};
@@ -176,7 +178,7 @@ impl Reader<'_> {
         let [_, others @ .., last] = lines else { return Ok(None) };
         let others = if well_formed { others } else { &[] };
         let cleaned = record.closing.map(|closing| without(&last.bytes, closing));
-        let cleaned = cleaned.and_then(|line| self.label_in(&line, 0));
+        let cleaned = cleaned.and_then(|line| self.labels_in(&line, 0));
         if well_formed && self.table.is_label(opening.field) && record.has_line_break(opening.field)
         {
             return Ok(Some(match cleaned {
@@ -187,63 +189,70 @@ impl Reader<'_> {
         let middle = self.labels_between(others, record);
         let has_rows = middle.iter().any(Option::is_some);
         let width = if has_rows { record.ends.len() } else { 0 };
-        let Some(label) = self.label_in(&first, width) else { return Ok(None) };
-        if !self.is_known(&label, sink)? {
+        let Some(labels) = self.labels_in(&first, width) else { return Ok(None) };
+        if !self.is_known(&labels, sink)? {
             return Ok(None);
         }
         let mut end = Swallowed::UpToRow;
         if well_formed {
+            let names = |labels: &RowLabels| labels.class_names(self.config);
+            let is_same = |a: &RowLabels, b: &RowLabels| names(a) == names(b);
             let is_at_the_end = |closing: usize| last.bytes[closing..].trim_ascii_end() == b"\"";
             let cleaned = cleaned.filter(|_| record.closing.is_some_and(is_at_the_end));
-            let label = match (self.label_in(&last.bytes, 0), cleaned) {
-                (Some(label), cleaned) if cleaned.as_ref().is_none_or(|it| *it == label) => label,
+            let labels = match (self.labels_in(&last.bytes, 0), cleaned) {
+                (Some(labels), cleaned)
+                    if cleaned.as_ref().is_none_or(|it| is_same(it, &labels)) =>
+                {
+                    labels
+                }
                 (_, Some(cleaned)) => {
                     end = Swallowed::UpToStrayQuote;
                     cleaned
                 }
                 (_, None) => return Ok(None),
             };
-            if !self.is_known(&label, sink)? {
+            if !self.is_known(&labels, sink)? {
                 return Ok(None);
             }
         }
         let mut known = 0;
-        for label in middle.iter().flatten() {
-            known += usize::from(self.is_known(label, sink)?);
+        for labels in middle.iter().flatten() {
+            known += usize::from(self.is_known(labels, sink)?);
         }
         Ok((4 * known >= 3 * middle.len()).then_some(end))
     }
 
     /// Returns the labels of the lines within a row that are rows. If some are, others may have a comma too
     /// many.
-    fn labels_between(&self, lines: &[Line], record: &Record) -> Vec<Option<String>> {
+    fn labels_between(&self, lines: &[Line], record: &Record) -> Vec<Option<RowLabels>> {
         let lines = lines.iter().map(|line| &*line.bytes);
         let lines: Vec<&[u8]> = lines.filter(|line| !line.trim_ascii().is_empty()).collect();
-        let has_rows = lines.iter().any(|line| self.label_in(line, 0).is_some());
+        let has_rows = lines.iter().any(|line| self.labels_in(line, 0).is_some());
         let width = if has_rows { record.ends.len() } else { 0 };
-        lines.into_iter().map(|line| self.label_in(line, width)).collect()
+        lines.into_iter().map(|line| self.labels_in(line, width)).collect()
     }
 
-    /// Returns true if a label looks like a known one, or like one of the next rows: the first rows of the
+    /// Returns true if labels look like known ones, or like those of the next rows: the first rows of the
     /// file have labels that occur later.
-    fn is_known(&mut self, label: &str, sink: &Sink) -> anyhow::Result<bool> {
-        if sink.knows_label(label) {
+    fn is_known(&mut self, labels: &RowLabels, sink: &Sink) -> anyhow::Result<bool> {
+        if sink.labels.knows(labels, &HashSet::new()) {
             return Ok(true);
         }
-        let Self { lines, table, ahead, delimiter, .. } = self;
+        let Self { lines, table, config, ahead, delimiter, .. } = self;
         let ahead = match ahead {
             Some(ahead) => ahead,
             None => {
                 let lines = lines.peek(LINES_AHEAD)?;
-                let labels = lines.filter_map(|line| label_in(table, *delimiter, &line.bytes, 0));
-                ahead.insert(labels.map(|label| appearance(&label)).collect())
+                let labels = lines.filter_map(|line| labels_in(table, *delimiter, &line.bytes, 0));
+                let names = labels.flat_map(|labels| labels.class_names(config));
+                ahead.insert(names.map(|name| appearance(&name)).collect())
             }
         };
-        Ok(ahead.contains(&appearance(label)))
+        Ok(sink.labels.knows(labels, ahead))
     }
 
-    fn label_in(&self, line: &[u8], width: usize) -> Option<String> {
-        label_in(&self.table, self.delimiter, line, width)
+    fn labels_in(&self, line: &[u8], width: usize) -> Option<RowLabels> {
+        labels_in(&self.table, self.delimiter, line, width)
     }
 }
 
@@ -260,12 +269,12 @@ fn without(line: &[u8], position: usize) -> Vec<u8> {
     [&line[..position], &line[position + 1..]].concat()
 }
 
-/// Returns the label of a line that is a whole row. `width` is the number of columns that it may exceed,
+/// Returns the labels of a line that is a whole row. `width` is the number of columns that it may exceed,
 /// or 0.
-fn label_in(table: &Table, delimiter: u8, line: &[u8], width: usize) -> Option<String> {
+fn labels_in(table: &Table, delimiter: u8, line: &[u8], width: usize) -> Option<RowLabels> {
     let mut record = Record::new(delimiter, false);
     match record.feed(line) {
-        State::Ended => table.label_of(&record.fields(), width),
+        State::Ended => table.labels_of(&record.fields(), width),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::lines::{limits, open_data};
+use super::row_labels::RowLabels;
 use super::sink::{Row, Sink, not_utf8};
 use crate::config::DataConfig;
 
@@ -49,7 +50,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
                 bail!("{}: {}", file.display(), limit.exceeded("the file"));
             }
             let row = String::from_utf8(bytes)
-                .map(|text| Some(Row::new(vec![text], label.clone())))
+                .map(|text| Some(Row::new(vec![text], RowLabels::Value(label.clone()))))
                 .map_err(|_| not_utf8(format_args!("\"{}\"", file.display())));
             sink.text_file = Some(file);
             sink.add(0, row)?;

@@ -1,10 +1,13 @@
-//! Reads fastText files: `__label__NAME text` on each line.
+//! Reads fastText files: `__label__NAME text` on each line. If a text can have several labels, a line begins with
+//! any number of them.
 
 use std::path::Path;
 
+use super::excerpt::excerpt;
 use super::lines::for_each_line;
-use super::sink::{Row, Sink, excerpt, not_utf8};
-use crate::config::DataConfig;
+use super::row_labels::RowLabels;
+use super::sink::{Row, Sink, not_utf8};
+use crate::config::{DataConfig, Labelling};
 
 /// Beginning of a label.
 pub const PREFIX: &str = "__label__";
@@ -16,6 +19,7 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
             return Ok(());
         }
         let row = match sink.needs_labels() {
+            true if config.labelling() == Labelling::Several => parse_several(bytes),
             true => parse(bytes, config.has_first_rules()),
             false => parse_unlabelled(bytes),
         };
@@ -30,7 +34,7 @@ fn parse_unlabelled(bytes: &[u8]) -> Result<Row, String> {
         let (_, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         text = rest.trim_start();
     }
-    Ok(Row::new(vec![text.to_owned()], String::new()))
+    Ok(Row::new(vec![text.to_owned()], RowLabels::NONE))
 }
 
 fn parse(bytes: &[u8], first_rules: bool) -> Result<Row, String> {
@@ -47,9 +51,32 @@ fn parse(bytes: &[u8], first_rules: bool) -> Result<Row, String> {
     };
     match second {
         Some(word) => Err(format!(
-            "found more than one label, the second in {:?}; a text can have only one",
+            "found more than one label, the second in {:?}; for texts with several labels, set \
+             data.multi_label: true",
             excerpt(word)
         )),
-        None => Ok(Row::new(vec![text.to_owned()], label.to_owned())),
+        None => Ok(Row::new(vec![text.to_owned()], RowLabels::Value(label.to_owned()))),
+    }
+}
+
+/// Parses a line that begins with any number of labels.
+fn parse_several(bytes: &[u8]) -> Result<Row, String> {
+    let mut text = std::str::from_utf8(bytes).map_err(|_| not_utf8("the line"))?.trim_start();
+    let mut labels = Vec::new();
+    while let Some(rest) = text.strip_prefix(PREFIX) {
+        let (label, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        if label.is_empty() || label.contains(PREFIX) {
+            let word = format!("{PREFIX}{label}");
+            return Err(format!("expected {PREFIX}NAME, found {:?}", excerpt(&word)));
+        }
+        labels.push(label.to_owned());
+        text = if rest.trim_start().starts_with(PREFIX) { rest.trim_start() } else { rest };
+    }
+    match text.split_whitespace().find(|word| word.contains(PREFIX)) {
+        Some(word) => Err(format!(
+            "found a label after the beginning of the text, in {:?}; move it to the start of the line",
+            excerpt(word)
+        )),
+        None => Ok(Row::new(vec![text.to_owned()], RowLabels::List(labels))),
     }
 }

@@ -10,14 +10,16 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::excerpt::excerpt;
 use super::json_array::for_each_element;
 use super::lines::for_each_line;
 use super::missing::missing;
 use super::record::Cell;
+use super::row_labels::RowLabels;
 use super::rows::Unit;
-use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
+use super::sink::{Cells, Row, Sink, field_of, not_utf8};
 use super::table::spelled;
-use crate::config::{Column, DataConfig};
+use crate::config::{Column, DataConfig, Labelling};
 use crate::text::composed;
 
 /// Reads the file `path` into `sink`.
@@ -32,17 +34,19 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     };
     let text = |column: &&Column| key(column, &field_of(sink.inputs, column));
     let texts = sink.inputs.columns().iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
-    let label = match sink.needs_labels() {
-        true => Some(key(&config.label_column, "data.label_column")?),
-        false => None,
+    let (label_field, label_columns) = config.label_fields();
+    let labels = match sink.needs_labels() {
+        true => label_columns.iter().map(|column| key(column, label_field)).collect(),
+        false => Ok(Vec::new()),
     };
+    let labels = labels?;
     let spelled = |text: &String| spelled(text, config.has_first_rules()).into_owned();
     let filter = config.filter.iter().map(|(key, value)| (spelled(key), spelled(value)));
     let filter: Vec<(String, String)> = filter.collect();
     let group = config.split.group.as_ref();
     let group = group.map(|column| key(column, "data.split.group")).transpose()?;
-    let keys = Keys { texts, label, group, filter };
-    let parse = |bytes: &[u8]| parse(bytes, &keys, config.has_first_rules());
+    let keys = Keys { texts, labels, group, filter };
+    let parse = |bytes: &[u8]| parse(bytes, &keys, config);
     sink.unit = Unit::Row;
     if for_each_element(path, config, |row, bytes| sink.add(row, parse(bytes)))? {
         return Ok(());
@@ -57,18 +61,20 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
 /// Keys of the values that are read.
 struct Keys {
     texts: Vec<String>,
-    label: Option<String>,
+    /// The key of the label, or those of `data.label_columns`; none if labels are ignored.
+    labels: Vec<String>,
     group: Option<String>,
     /// Keys to filter by, with the required values.
     filter: Vec<(String, String)>,
 }
 
-/// Parses an object, or returns `None` if the filter excludes it. Without a label, it keeps all its values.
+/// Parses an object, or returns `None` if the filter excludes it. If labels are ignored, it keeps all its values.
 fn parse(
     bytes: &[u8],
-    Keys { texts, label, group, filter }: &Keys,
-    first_rules: bool,
+    Keys { texts, labels, group, filter }: &Keys,
+    config: &DataConfig,
 ) -> Result<Option<Row>, String> {
+    let first_rules = config.has_first_rules();
     let object = std::str::from_utf8(bytes).map_err(|_| not_utf8("the object"))?;
     let object = json_object(object, first_rules).map_err(|error| {
         // serde_json counts lines from the start of the object.
@@ -89,14 +95,38 @@ fn parse(
         }
     }
     let texts = texts.iter().map(|key| value(key)).collect::<Result<_, _>>()?;
-    let Some(label) = label else {
+    if labels.is_empty() {
         let cells = object.iter().map(|(key, value)| (key.clone(), Cell::of_json(value)));
         let cells = Cells::Named(cells.collect());
-        return Ok(Some(Row { cells, ..Row::new(texts, String::new()) }));
-    };
+        return Ok(Some(Row { cells, ..Row::new(texts, RowLabels::NONE) }));
+    }
     let group = group.as_ref().filter(|key| object.contains_key(*key));
     let group = group.map(|key| nullable(key)).transpose()?;
-    Ok(Some(Row { group, ..Row::new(texts, nullable(label)?) }))
+    let label = labels.first().map_or("", String::as_str);
+    let raw = object.get(label).filter(|raw| raw.get().starts_with('['));
+    let labels = match (raw, config.label_columns.is_empty()) {
+        (Some(raw), true) => list(label, raw, config)?,
+        (None, true) => RowLabels::Value(nullable(label)?),
+        (_, false) => {
+            let values = labels.iter().map(|key| nullable(key)).collect::<Result<Vec<_>, _>>()?;
+            RowLabels::of_columns(config, |index| Ok(&values[index]))?
+        }
+    };
+    Ok(Some(Row { group, ..Row::new(texts, labels) }))
+}
+
+/// Returns the labels in a list.
+fn list(key: &str, raw: &RawValue, config: &DataConfig) -> Result<RowLabels, String> {
+    if config.labelling() == Labelling::One {
+        return Err(format!(
+            "\"{key}\" is a list; for texts with several labels, set data.multi_label: true"
+        ));
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(raw.get())
+        .map_err(|_| format!("\"{key}\" must be a label or a list of labels"))?;
+    let text = |item: &&RawValue| json_text(key, item, config.has_first_rules());
+    let labels = items.iter().map(text).collect::<Result<_, _>>();
+    labels.map(RowLabels::List).map_err(|fault| format!("in the list of labels, {fault}"))
 }
 
 /// Parses a JSON object. Its keys are in their order, have composed characters (Unicode NFC), and each occurs once. By the

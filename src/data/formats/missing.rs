@@ -1,6 +1,6 @@
 //! Messages about columns and keys that a file does not have.
 
-use super::sink::excerpt;
+use super::excerpt::excerpt;
 
 /// Minimum Jaro-Winkler similarity of a suggestion.
 const SIMILAR: f64 = 0.8;

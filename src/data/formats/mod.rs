@@ -5,9 +5,11 @@ mod babi;
 mod csv;
 mod dialect;
 mod directory;
+mod excerpt;
 mod fasttext;
 mod json_array;
 mod jsonl;
+mod label_collector;
 mod line_rows;
 mod lines;
 mod missing;
@@ -15,12 +17,14 @@ mod missing;
 mod parquet;
 mod recognition;
 mod record;
+mod row_labels;
 mod rows;
 mod sink;
 mod table;
 
 pub use csv::unclosed_quote;
 pub use dialect::{Dialect, delimiter_of, fields, first_rows, rows};
+pub use excerpt::excerpt;
 pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
 pub use lines::limits;
@@ -30,7 +34,7 @@ pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use record::{Cell, Record};
 pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
-pub use sink::{Labels, excerpt};
+pub use sink::Labels;
 pub use table::spelled;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +44,7 @@ use glob::{MatchOptions, Pattern};
 
 use sink::{Receiver, RecordCallback, Sink, TextCallback};
 
-use crate::config::{Config, DataConfig, Format};
+use crate::config::{Config, DataConfig, Format, Labelling};
 use crate::io::input::inner_extension;
 
 /// Reason why Parquet files cannot be used.
@@ -110,6 +114,10 @@ fn read_with<'a>(
         if let Some((line, lines)) = sink.long_row.take() {
             sink.rows.long_row.get_or_insert((file, line, lines));
         }
+    }
+    if sink.needs_labels() {
+        sink.rows.label_names = std::mem::take(&mut sink.labels.names);
+        sink.rows.targets = std::mem::take(&mut sink.labels.targets);
     }
     Ok(sink)
 }
@@ -208,6 +216,18 @@ fn read_file(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Resul
             sink.inputs.columns().len() == 1,
             "{} needs named columns, but \"{path}\" has the format {format}",
             sink.inputs[0].field("column")
+        );
+    }
+    if sink.needs_labels() {
+        let (path, name) = (path.display(), format.as_str());
+        let has_one = matches!(format, Format::Folder | Format::Babi);
+        ensure!(
+            config.label_columns.is_empty() || format.has_columns() && !has_one,
+            "data.label_columns needs named columns, but \"{path}\" has the format {name}"
+        );
+        ensure!(
+            config.labelling() == Labelling::One || !has_one,
+            "data.multi_label: \"{path}\" has the format {name}, in which a text has one label"
         );
     }
     match format {

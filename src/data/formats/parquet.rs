@@ -2,20 +2,23 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use ::parquet::basic::Compression;
 use anyhow::{Context, anyhow, bail};
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, LargeListArray, LargeStringArray, RecordBatch};
 use arrow_cast::cast;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 
+use super::excerpt::excerpt;
 use super::lines::limits;
+use super::row_labels::RowLabels;
 use super::rows::Unit;
-use super::sink::{Sink, excerpt, field_of};
+use super::sink::{Row, Sink, field_of};
 use super::table::{Layout, spelled};
-use crate::config::{Config, DataConfig, Inputs};
+use crate::config::{Config, DataConfig, Inputs, Labelling};
 use crate::io::input::{Limit, is_compressed, open_file};
 use crate::output::catch_panic;
 use crate::output::shell::quoted_path;
@@ -28,25 +31,36 @@ pub fn read(path: &Path, config: &DataConfig, sink: &mut Sink) -> anyhow::Result
     sink.unit = Unit::Row;
     let file = ParquetFile::open(path)?;
     let mut layout = file.layout(config, sink.inputs, sink.needs_labels())?;
-    layout.label.take_if(|_| !sink.needs_labels());
+    if !sink.needs_labels() {
+        (layout.label, layout.label_columns) = (None, Vec::new());
+    }
+    let is_list = |column: &mut usize| is_list(file.schema.field(*column).data_type());
+    let list = layout.label.take_if(is_list);
     let filter = layout.filter.iter().map(|(column, _)| *column);
     let columns: Vec<usize> = layout
         .texts
         .iter()
         .copied()
-        .chain(layout.label)
+        .chain(layout.labels().copied())
         .chain(layout.group)
         .chain(filter)
         .collect();
     let limit = limits(config).line;
-    let mut rows = file.text_rows(&columns)?;
+    let mut rows = file.text_rows(&columns, list)?;
     while let Some(rows) = rows.next()? {
         for values in &rows.columns {
             check_lengths(values, limit, path, rows.first)?;
         }
         for row in 0..rows.count {
             let is_null = |column| rows.cell(column, row).is_none();
-            let selected = layout.select(|column| rows.value(column, row), is_null);
+            let selected = layout.select(|column| rows.value(column, row), is_null, config);
+            let selected = selected.and_then(|selected| match (selected, &rows.lists) {
+                (Some(selected), Some(lists)) => {
+                    let labels = RowLabels::List(list_at(lists, row, limit)?);
+                    Ok(Some(Row { labels, ..selected }))
+                }
+                (selected, _) => Ok(selected),
+            });
             sink.add(rows.first + row as u64, selected)?;
         }
     }
@@ -72,11 +86,11 @@ pub fn head(path: &Path, count: usize) -> anyhow::Result<Head> {
     let total = file.rows() as usize;
     let fields = file.schema.fields().iter().enumerate();
     let (columns, names): (Vec<usize>, Vec<String>) = fields
-        .filter(|(_, field)| label_fault(field.data_type()).is_none())
+        .filter(|(_, field)| value_fault(field.data_type()).is_none())
         .map(|(index, field)| (index, field.name().clone()))
         .unzip();
     let mut head = Head { names, rows: Vec::new(), count: total };
-    let mut reader = file.text_rows(&columns)?;
+    let mut reader = file.text_rows(&columns, None)?;
     while head.rows.len() < count
         && let Some(rows) = reader.next()?
     {
@@ -183,14 +197,15 @@ impl ParquetFile {
         for (column, index) in inputs.columns().into_iter().zip(&layout.texts) {
             check(field_of(inputs, column), *index, text_fault).map_err(located)?;
         }
-        if let Some(index) = layout.label.filter(|_| needs_label) {
-            check("data.label_column".to_owned(), index, label_fault).map_err(located)?;
+        let (label_field, label_check) = (config.label_fields().0, label_check(config));
+        for index in layout.labels().filter(|_| needs_label) {
+            check(label_field.to_owned(), *index, label_check).map_err(located)?;
         }
         if let Some(group) = layout.group.filter(|_| needs_label) {
-            check("data.split.group".to_owned(), group, label_fault).map_err(located)?;
+            check("data.split.group".to_owned(), group, value_fault).map_err(located)?;
         }
         for (index, _) in &layout.filter {
-            check("data.filter".to_owned(), *index, label_fault).map_err(located)?;
+            check("data.filter".to_owned(), *index, value_fault).map_err(located)?;
         }
         Ok(layout)
     }
@@ -217,12 +232,18 @@ impl ParquetFile {
         }
     }
 
-    /// Reads columns as text.
-    fn text_rows(self, columns: &[usize]) -> anyhow::Result<TextRowsReader> {
-        let mut columns = columns.to_vec();
-        columns.sort_unstable();
-        columns.dedup();
-        Ok(TextRowsReader { reader: self.reader(&columns, ROWS)?, columns })
+    /// Reads columns as text, and one as lists of texts.
+    fn text_rows(self, columns: &[usize], list: Option<usize>) -> anyhow::Result<TextRowsReader> {
+        let sorted = |columns: &mut Vec<usize>| {
+            columns.sort_unstable();
+            columns.dedup();
+        };
+        let (mut columns, mut all) = (columns.to_vec(), columns.to_vec());
+        all.extend(list);
+        sorted(&mut columns);
+        sorted(&mut all);
+        let list = list.and_then(|list| all.binary_search(&list).ok());
+        Ok(TextRowsReader { reader: self.reader(&all, ROWS)?, columns, list })
     }
 
     /// Reads columns, given by their indices in ascending order, `rows` rows at once.
@@ -266,6 +287,8 @@ struct TextRowsReader {
     reader: BatchReader,
     /// Indices of the columns, ascending.
     columns: Vec<usize>,
+    /// Position of the column of lists among all that are read.
+    list: Option<usize>,
 }
 
 /// Rows of some columns, as text.
@@ -275,15 +298,20 @@ struct TextRows<'a> {
     first: u64,
     count: usize,
     columns: Vec<LargeStringArray>,
+    lists: Option<LargeListArray>,
 }
 
 impl TextRowsReader {
     fn next(&mut self) -> anyhow::Result<Option<TextRows<'_>>> {
         let Some((first, batch)) = self.reader.next_batch()? else { return Ok(None) };
-        let columns = batch.columns().iter().map(texts_of).collect::<anyhow::Result<_>>();
-        let columns =
-            columns.with_context(|| format!("cannot read \"{}\"", self.reader.path.display()))?;
-        Ok(Some(TextRows { reader: self, first, count: batch.num_rows(), columns }))
+        let unreadable = || format!("cannot read \"{}\"", self.reader.path.display());
+        let columns = batch.columns().iter().enumerate();
+        let columns = columns.filter(|(position, _)| Some(*position) != self.list);
+        let columns = columns.map(|(_, column)| texts_of(column)).collect::<anyhow::Result<_>>();
+        let columns = columns.with_context(unreadable)?;
+        let lists = self.list.map(|list| lists_of(batch.column(list))).transpose();
+        let lists = lists.with_context(unreadable)?;
+        Ok(Some(TextRows { reader: self, first, count: batch.num_rows(), columns, lists }))
     }
 }
 
@@ -331,6 +359,35 @@ fn texts_of(column: &ArrayRef) -> anyhow::Result<LargeStringArray> {
     }
 }
 
+/// Converts lists of strings, numbers or booleans to lists of texts.
+fn lists_of(column: &ArrayRef) -> anyhow::Result<LargeListArray> {
+    let item = Field::new("item", DataType::LargeUtf8, true);
+    let lists = cast(column, &DataType::LargeList(Arc::new(item)))?;
+    match lists.as_any().downcast_ref::<LargeListArray>() {
+        Some(lists) => Ok(lists.clone()),
+        None => bail!("a column of the type {} has no lists", column.data_type()),
+    }
+}
+
+/// Returns the labels in a list; none for a null.
+fn list_at(lists: &LargeListArray, row: usize, limit: Limit) -> Result<Vec<String>, String> {
+    if lists.is_null(row) {
+        return Ok(Vec::new());
+    }
+    let items = lists.value(row);
+    let Some(items) = items.as_any().downcast_ref::<LargeStringArray>() else {
+        return Err("the labels are not a list of texts".to_owned());
+    };
+    if items.values().len() as u64 > limit.bytes
+        && items.iter().flatten().any(|item| item.len() as u64 > limit.bytes)
+    {
+        return Err(limit.exceeded("a label"));
+    }
+    let item = |item: Option<&str>| item.map(str::to_owned);
+    let labels = items.iter().map(item).collect::<Option<Vec<String>>>();
+    labels.ok_or_else(|| "the list of labels has a null".to_owned())
+}
+
 /// Returns the type of the values of a column.
 fn value_type(column: &DataType) -> &DataType {
     match column {
@@ -352,21 +409,44 @@ fn text_fault(column: &DataType) -> Option<String> {
     Some(format!("has {}, expected strings{advice}", values(column)))
 }
 
-/// Returns why a column cannot have labels.
-fn label_fault(column: &DataType) -> Option<String> {
+/// Returns the check of the type of a label column, which can have lists if a text can have several labels.
+fn label_check(config: &DataConfig) -> fn(&DataType) -> Option<String> {
+    match (config.labelling(), config.label_columns.is_empty()) {
+        (Labelling::Several, true) => labels_fault,
+        (Labelling::One, true) => |column| {
+            let fault = value_fault(column)?;
+            let advice = "; for texts with several labels, set data.multi_label: true";
+            Some(fault + if is_list(column) { advice } else { "" })
+        },
+        (_, false) => value_fault,
+    }
+}
+
+/// Returns why a column cannot have labels or lists of them.
+fn labels_fault(column: &DataType) -> Option<String> {
+    use DataType::{FixedSizeList, LargeList, LargeListView, List, ListView};
+    match column {
+        List(item)
+        | LargeList(item)
+        | FixedSizeList(item, _)
+        | ListView(item)
+        | LargeListView(item) => {
+            let fault = value_fault(item.data_type())?;
+            Some(format!("has lists, each of which {fault}"))
+        }
+        _ => value_fault(column),
+    }
+}
+
+/// Returns why a column cannot have labels or other values of a kind.
+fn value_fault(column: &DataType) -> Option<String> {
     let kind = value_type(column);
     let is_scalar = is_string(kind) || kind.is_integer() || kind.is_floating();
     if is_scalar || matches!(kind, DataType::Boolean | DataType::Null) {
         return None;
     }
-    let advice = match is_list(column) {
-        true => {
-            "; a row has one label: keep the rows with one, and write it as a string or an integer"
-        }
-        false => "",
-    };
     let values = values(column);
-    Some(format!("has {values}, expected strings, integers or booleans{advice}"))
+    Some(format!("has {values}, expected strings, numbers or booleans"))
 }
 
 fn is_list(column: &DataType) -> bool {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::super::appearance::appearance;
+use super::excerpt::excerpt;
 use super::fasttext::PREFIX;
 use super::line_rows::{LineRow, Shape, rows_of};
-use super::sink::excerpt;
 use super::table::spelled;
 use crate::config::{Column, Config, Format};
 

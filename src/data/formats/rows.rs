@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use super::super::targets::Targets;
+
 /// Unit in which the rows of a file are located.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
@@ -50,9 +52,9 @@ pub struct Rows {
     pub path: PathBuf,
     /// Files that were read.
     pub files: Vec<RowsFile>,
-    /// Label of each row, as an index into `label_names`; none if labels are ignored.
-    pub labels: Vec<u32>,
-    /// Distinct labels in order of first occurrence.
+    /// Target of each row; none if labels are ignored. Labels are indices into `label_names`.
+    pub targets: Targets,
+    /// Distinct labels in order of first occurrence, or of `data.label_columns`.
     pub label_names: Vec<String>,
     /// Group of each row, as an index into `group_names`, or [`NO_GROUP`]; empty without `data.split.group`.
     pub groups: Vec<u32>,

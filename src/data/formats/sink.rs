@@ -1,14 +1,15 @@
 //! Collects the rows that the readers of all formats produce.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use indexmap::IndexSet;
 
-use super::super::appearance::appearance;
+use super::excerpt::excerpt;
+use super::label_collector::{LabelCollector, NO_LABEL};
 use super::record::{Cell, Record};
+use super::row_labels::RowLabels;
 use super::rows::{NO_GROUP, Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
 use crate::io::input::conversion;
@@ -22,8 +23,8 @@ const LOOK_AHEAD: usize = 1_000;
 pub struct Row {
     /// Texts, one per column of the inputs.
     pub texts: Vec<String>,
-    /// Empty if the table needs no labels.
-    pub label: String,
+    /// Its labels.
+    pub labels: RowLabels,
     /// All columns, if they are needed.
     pub cells: Cells,
     /// Value of `data.split.group`, if there is one.
@@ -32,8 +33,8 @@ pub struct Row {
 
 impl Row {
     /// Creates a row without other columns and without a group.
-    pub fn new(texts: Vec<String>, label: String) -> Self {
-        Self { texts, label, cells: Cells::Ordered(Vec::new()), group: None }
+    pub fn new(texts: Vec<String>, labels: RowLabels) -> Self {
+        Self { texts, labels, cells: Cells::Ordered(Vec::new()), group: None }
     }
 }
 
@@ -104,12 +105,8 @@ pub struct Sink<'a> {
     pub unit: Unit,
     /// File of the current text, if each text is a file of its own.
     pub text_file: Option<PathBuf>,
-    /// Index in `rows.label_names` of each label as it is in the file.
-    label_indices: HashMap<String, u32>,
-    /// Index of each of `rows.label_names`.
-    name_indices: HashMap<String, u32>,
-    /// Appearances of the known labels.
-    appearances: HashSet<String>,
+    /// Labels of the rows.
+    pub labels: LabelCollector<'a>,
     data: &'a DataConfig,
     fault: Option<Fault>,
 }
@@ -164,9 +161,8 @@ fn is_many(broken: usize, rows: usize) -> bool {
 impl<'a> Sink<'a> {
     /// Creates a sink for the rows of `path`. `known` has labels of other files.
     pub fn new(path: &Path, config: &'a Config, known: &[String], receiver: Receiver<'a>) -> Self {
-        let appearances = known.iter().chain(&config.data.labels).map(|label| appearance(label));
         Self {
-            appearances: appearances.collect(),
+            labels: LabelCollector::new(&config.data, known),
             rows: Rows { path: path.to_owned(), ..Rows::default() },
             receiver,
             columns: IndexSet::new(),
@@ -174,8 +170,6 @@ impl<'a> Sink<'a> {
             inputs: &config.inputs,
             unit: Unit::Line,
             text_file: None,
-            label_indices: HashMap::new(),
-            name_indices: HashMap::new(),
             data: &config.data,
             fault: None,
         }
@@ -258,11 +252,11 @@ impl<'a> Sink<'a> {
         if self.keeps_columns() {
             return self.add_record(line, row);
         }
-        let with_index = |row: Row| match self.needs_labels() {
-            true => Ok((Some(self.label_index(&row.label)?), row.texts, row.group)),
+        let with_target = |row: Row| match self.needs_labels() {
+            true => Ok((Some(self.labels.target(&row.labels)?), row.texts, row.group)),
             false => Ok((None, row.texts, row.group)),
         };
-        let row = row.and_then(|row| row.map(with_index).transpose());
+        let row = row.and_then(|row| row.map(with_target).transpose());
         if let Some(fault) = &mut self.fault {
             if let Err(message) = &row {
                 fault.broken += 1;
@@ -272,12 +266,14 @@ impl<'a> Sink<'a> {
             return if fault.after < LOOK_AHEAD { Ok(()) } else { self.check() };
         }
         match row {
-            Ok(Some((label, texts, group))) => {
+            Ok(Some((target, texts, group))) => {
                 if self.needs_labels() && self.data.split.group.is_some() {
                     let group = self.group_index(group);
                     self.rows.groups.push(group);
                 }
-                self.rows.labels.extend(label);
+                if let Some(target) = target {
+                    self.labels.push(target);
+                }
                 self.rows.lines.push(line);
                 match &mut self.receiver {
                     Receiver::Examples(each) | Receiver::Texts(each) => each(texts)?,
@@ -340,12 +336,6 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Returns true if a label looks like one that is configured, that another file has, or that is among
-    /// the rows so far.
-    pub fn knows_label(&self, name: &str) -> bool {
-        self.name_indices.contains_key(name) || self.appearances.contains(&appearance(name))
-    }
-
     /// Returns the error of the first broken row, if there is one. It precedes the errors of what
     /// follows.
     ///
@@ -364,25 +354,6 @@ impl<'a> Sink<'a> {
         let known = names.get_index_of(&*group);
         known.unwrap_or_else(|| names.insert_full(group.into_owned()).0) as u32
     }
-
-    /// Returns the index of a label, and adds its name if it is new.
-    fn label_index(&mut self, label: &str) -> Result<u32, String> {
-        if let Some(index) = self.label_indices.get(label) {
-            return Ok(*index);
-        }
-        let name = self.data.class_name(label);
-        if name.is_empty() {
-            return Err(NO_LABEL.to_owned());
-        }
-        let names = &mut self.rows.label_names;
-        let index = *self.name_indices.entry(name).or_insert_with_key(|name| {
-            names.push(name.clone());
-            self.appearances.insert(appearance(name));
-            names.len() as u32 - 1
-        });
-        self.label_indices.insert(label.to_owned(), index);
-        Ok(index)
-    }
 }
 
 /// Returns the name of the configuration field that requests a column.
@@ -390,9 +361,6 @@ pub fn field_of(inputs: &Inputs, column: &Column) -> String {
     let requests = |input: &&Input| input.columns.0.contains(column);
     inputs.iter().find(requests).map_or(String::new(), |input| input.field("column"))
 }
-
-/// Message for a row without a label.
-const NO_LABEL: &str = "the label is empty";
 
 /// End of messages of [`not_utf8`].
 const NOT_UTF8: &str = " is not valid UTF-8";
@@ -406,14 +374,4 @@ pub fn not_utf8(subject: impl fmt::Display) -> String {
 /// Returns true for messages of [`not_utf8`].
 fn is_not_utf8(message: &str) -> bool {
     message.ends_with(NOT_UTF8)
-}
-
-/// Shortens untrusted text and replaces its control characters, for messages.
-pub fn excerpt(text: &str) -> String {
-    let shown = text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c });
-    let mut excerpt: String = shown.take(200).collect();
-    if text.chars().nth(200).is_some() {
-        excerpt.push('…');
-    }
-    excerpt
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
+use super::excerpt::excerpt;
 use super::lines::for_each_line;
 use super::missing::missing;
 use super::record::Cell;
-use super::sink::{Cells, Row, Sink, excerpt, field_of, not_utf8};
+use super::row_labels::RowLabels;
+use super::sink::{Cells, Row, Sink, field_of, not_utf8};
 use crate::config::{Column, DataConfig, Delimiter, Inputs, label_in_text};
 use crate::text::composed;
 
@@ -80,35 +82,36 @@ impl<'a> Table<'a> {
                 layout
             }
         };
-        let row = layout.row(fields).and_then(|row| match row {
+        let row = layout.row(fields, self.config).and_then(|row| match row {
             Some(row) if self.keeps_all => Ok(Some(Row { cells: cells(fields)?, ..row })),
             row => Ok(row),
         });
         sink.add(line, row)
     }
 
-    /// Returns the name of the class of a row with these fields, unless it is broken or a header. Unless
-    /// `width` is 0, the row may have more fields than the header, or without one, than `width`.
-    pub fn label_of(&self, fields: &[&[u8]], width: usize) -> Option<String> {
-        let layout = self.layout.as_ref()?;
+    /// Returns the labels of a row with these fields, unless it is broken or a header. Unless `width` is 0, the
+    /// row may have more fields than the header, or without one, than `width`.
+    pub fn labels_of(&self, fields: &[&[u8]], width: usize) -> Option<RowLabels> {
+        let layout = self.layout.as_ref().filter(|layout| layout.has_labels())?;
         let has_more = width > 0;
         let width = layout.width.unwrap_or(width);
-        let label = layout.label?;
         if has_more && fields.len() > width {
+            let label = layout.label?;
             let is_after_text = layout.texts.iter().any(|text| *text < label);
             let index = label + if is_after_text { fields.len() - width } else { 0 };
             let label = std::str::from_utf8(fields.get(index)?).ok()?;
             // In a text, a space follows a comma.
-            return (!label.starts_with(' ')).then(|| self.config.class_name(label.trim()));
+            return (!label.starts_with(' ')).then(|| RowLabels::Value(label.trim().to_owned()));
         }
-        let unfiltered = Layout { filter: Vec::new(), ..layout.clone() };
-        let row = unfiltered.row(fields).ok()??;
-        Some(self.config.class_name(&row.label))
+        let strict = Layout { filter: Vec::new(), needs_labels: true, ..layout.clone() };
+        Some(strict.row(fields, self.config).ok()??.labels)
     }
 
-    /// Returns true if a field of this index has the label.
+    /// Returns true if a field of this index has a label.
     pub fn is_label(&self, field: usize) -> bool {
-        self.layout.as_ref().is_some_and(|layout| layout.label == Some(field))
+        self.layout.as_ref().is_some_and(|layout| {
+            layout.label == Some(field) || layout.label_columns.contains(&field)
+        })
     }
 }
 
@@ -146,8 +149,10 @@ pub fn spelled(text: &str, first_rules: bool) -> Cow<'_, str> {
 #[derive(Clone)]
 pub struct Layout {
     pub texts: Vec<usize>,
-    /// `None` if the table needs no labels and has no such column.
+    /// `None` if the labels have columns of their own, or if the table needs no labels and has no such column.
     pub label: Option<usize>,
+    /// Columns of `data.label_columns`, in their order; none if the table needs no labels and lacks one.
+    pub label_columns: Vec<usize>,
     /// Column of `data.split.group`, if the table has it.
     pub group: Option<usize>,
     /// Columns to filter by, with the required values.
@@ -155,6 +160,8 @@ pub struct Layout {
     /// Number of columns, if there is a header.
     width: Option<usize>,
     first_rules: bool,
+    /// A row without valid labels is broken.
+    needs_labels: bool,
 }
 
 impl Layout {
@@ -219,35 +226,55 @@ impl Layout {
         };
         let columns = inputs.columns();
         let texts = columns.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let label = find(&config.label_column);
-        let label = match needs_label {
-            true => Some(label.map_err(|fault| format!("data.label_column: {fault}"))?),
-            false => label.ok().filter(|label| header.is_some() && !texts.contains(label)),
+        let (label_field, label_columns) = config.label_fields();
+        let labels = label_columns.iter().map(find).collect::<Result<Vec<usize>, _>>();
+        let labels = match needs_label {
+            true => labels.map_err(|fault| format!("{label_field}: {fault}"))?,
+            false => labels
+                .ok()
+                .filter(|labels| header.is_some() && !labels.iter().any(|it| texts.contains(it)))
+                .unwrap_or_default(),
         };
         // The same column by its name and by its number.
-        let reads_label = columns.iter().zip(&texts).find(|(_, text)| Some(**text) == label);
+        let reads_label = columns.iter().zip(&texts).find(|(_, text)| labels.contains(text));
         if let Some((column, _)) = reads_label
             && !config.has_first_rules()
         {
-            return Err(format!("{}: {}", field_of(inputs, column), label_in_text(column)));
+            let fault = label_in_text(column, label_field);
+            return Err(format!("{}: {fault}", field_of(inputs, column)));
         }
+        let (label, label_columns) = match config.label_columns.is_empty() {
+            true => (labels.first().copied(), Vec::new()),
+            false => (None, labels),
+        };
         Ok(Self {
             texts,
             label,
+            label_columns,
             group: config.split.group.as_ref().and_then(|column| find(column).ok()),
             filter: config.filter.iter().map(condition).collect::<Result<_, String>>()?,
             width: header.map(<[String]>::len),
             first_rules,
+            needs_labels: needs_label,
         })
     }
 
     /// Number of columns that a row has at least.
     pub fn min_width(&self) -> usize {
-        self.texts.iter().chain(&self.label).max().map_or(0, |last| last + 1)
+        self.texts.iter().chain(self.labels()).max().map_or(0, |last| last + 1)
+    }
+
+    /// Columns of the labels.
+    pub fn labels(&self) -> impl Iterator<Item = &usize> {
+        self.label.iter().chain(&self.label_columns)
+    }
+
+    fn has_labels(&self) -> bool {
+        self.labels().next().is_some()
     }
 
     /// Returns the row with these fields, or `None` if the filter excludes it.
-    pub fn row<'r>(&self, fields: &[&'r [u8]]) -> Result<Option<Row>, String> {
+    pub fn row<'r>(&self, fields: &[&'r [u8]], config: &DataConfig) -> Result<Option<Row>, String> {
         if let Some(width) = self.width.filter(|width| *width != fields.len()) {
             return Err(format!(
                 "expected {width} columns as in the header, found {}",
@@ -262,6 +289,7 @@ impl Layout {
                 text_of(index, bytes)
             },
             |_| false,
+            config,
         )
     }
 
@@ -271,6 +299,7 @@ impl Layout {
         &self,
         value: impl Fn(usize) -> Result<&'r str, String>,
         is_null: impl Fn(usize) -> bool,
+        config: &DataConfig,
     ) -> Result<Option<Row>, String> {
         let nullable = |index: usize| if is_null(index) { Ok("") } else { value(index) };
         for (index, wanted) in &self.filter {
@@ -280,9 +309,16 @@ impl Layout {
         }
         let text = |column: &usize| value(*column).map(str::to_owned);
         let texts = self.texts.iter().map(text).collect::<Result<_, _>>()?;
-        let label = self.label.map_or(Ok(""), nullable)?;
+        let labels = match &self.label_columns[..] {
+            [] => {
+                let label = self.label.map_or(Ok(""), nullable)?;
+                RowLabels::Value(label.trim().to_owned())
+            }
+            _ if !self.needs_labels => RowLabels::NONE,
+            columns => RowLabels::of_columns(config, |index| nullable(columns[index]))?,
+        };
         let group = self.group.map(nullable).transpose()?.map(str::to_owned);
-        Ok(Some(Row { group, ..Row::new(texts, label.trim().to_owned()) }))
+        Ok(Some(Row { group, ..Row::new(texts, labels) }))
     }
 }
 

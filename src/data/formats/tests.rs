@@ -1,3 +1,5 @@
+mod labels;
+
 use std::collections::HashSet;
 use std::io::Write;
 
@@ -47,7 +49,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn pairs(read: &Read) -> Vec<(&str, &str)> {
     let label = |i: &u32| read.label_names[*i as usize].as_str();
-    read.texts[0].iter().zip(&read.labels).map(|(text, i)| (label(i), text.as_str())).collect()
+    read.texts[0]
+        .iter()
+        .zip(read.targets.labels().unwrap())
+        .map(|(text, i)| (label(i), text.as_str()))
+        .collect()
 }
 
 /// Returns the group of each row.
@@ -244,7 +250,7 @@ mod parquet_files {
         let read = read(&fixture("train-*-of-*"), &data_config("")).unwrap();
         assert_eq!((read.len(), read.files.len()), (120, 2));
         assert_eq!(read.label_names, ["0", "1"]);
-        for (text, label) in read.texts[0].iter().zip(&read.labels) {
+        for (text, label) in read.texts[0].iter().zip(read.targets.labels().unwrap()) {
             assert!(text.contains(["neg", "pos"][*label as usize]), "{text}");
         }
         assert!(read.location(61).ends_with("train-00001-of-00002.parquet, row 2"));
@@ -297,7 +303,7 @@ mod parquet_files {
                 "lists",
                 "data.label_column: the column \"lists\" has lists, expected strings",
             ),
-            ("view", "fixed", "a row has one label"),
+            ("view", "fixed", "for texts with several labels, set data.multi_label: true"),
             ("view", "struct", "the column \"struct\" has nested fields"),
             ("view", "date", "has values of the type date32"),
             ("view", "decimal", "has values of the type decimal128(5, 2)"),
@@ -465,7 +471,7 @@ fn labels_are_trimmed_and_composed_in_every_format() {
     for (name, content) in contents {
         let read = read_file(name, content.as_bytes(), "").unwrap();
         assert_eq!(read.label_names, expected, "{name}");
-        assert_eq!(read.labels, [0, 0, 1, 1], "{name}");
+        assert_eq!(read.targets.labels(), Some(&[0, 0, 1, 1][..]), "{name}");
     }
     let jsonl = contents[2].1.as_bytes();
     assert_eq!(read_file("a.jsonl", jsonl, "  version: 1\n").unwrap().label_names.len(), 4);
@@ -485,7 +491,7 @@ fn directories_whose_names_differ_in_spaces_are_one_class() {
     for fields in ["", "  labels: [' neg', 'pos ']\n"] {
         let read = read(directory.path(), &data_config(fields)).unwrap();
         assert_eq!(
-            (&read.label_names[..], &read.labels[..]),
+            (&read.label_names[..], read.targets.labels().unwrap()),
             (&["neg", "pos"].map(str::to_owned)[..], &[0, 1, 1][..])
         );
     }
@@ -1052,7 +1058,7 @@ fn labels_can_be_ignored_in_every_format() {
     ] {
         let read = unlabelled(&[(name, content)], name, &config).unwrap();
         assert_eq!(read.texts, [["one", "a,b"]], "{name}: {content}");
-        assert_eq!((read.len(), read.labels.len(), read.label_names.len()), (2, 0, 0), "{name}");
+        assert_eq!((read.len(), read.targets.len(), read.label_names.len()), (2, 0, 0), "{name}");
     }
     let stories = "data: {train: x, format: babi}\ninputs: {story: {}, question: {}}\n";
     let stories = config::parse(stories, "test", &[]).unwrap().config;

@@ -1,5 +1,6 @@
 //! Loads the training, validation and test examples of a configuration.
 
+mod splitting;
 mod subwords;
 
 use std::collections::HashSet;
@@ -8,17 +9,17 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+use self::splitting::split;
 use self::subwords::{learn_subwords, split_pieces};
-use crate::config::{CacheUse, Config, DataConfig, Portion, SplitMethod, UnseenLabels};
+use crate::config::{CacheUse, Config, DataConfig, Labelling, UnseenLabels};
 use crate::data::check::duplicates::overlap;
 use crate::data::check::splits::{class_findings, single_label, unused_name};
 use crate::data::data_splits::{DataSplits, drop_long_texts, short_rows};
 use crate::data::examples::{Examples, all_rows, read_nonempty_source, with_classes};
 use crate::data::finding::{Check, Finding};
 use crate::data::fingerprint::Fingerprint;
-use crate::data::formats::{Labels, NO_GROUP, Rows, expand_pattern};
+use crate::data::formats::{Labels, Rows, expand_pattern};
 use crate::data::source::Source;
-use crate::data::split::{Split, by_position, connected, folds, stratified};
 use crate::data::split_name::SplitName;
 use crate::data::targets::Targets;
 use crate::data::text_faults::all_empty;
@@ -221,7 +222,8 @@ impl FileExamples {
         splits.findings.extend(class_findings(&splits, data));
         let advice = |name: &str| {
             let examples = splits.train.len();
-            if splits.labels.len() == examples && examples > 2 {
+            let has_one = data.labelling() == Labelling::One;
+            if has_one && splits.labels.len() == examples && examples > 2 {
                 return format!(
                     "there are no {name} examples: each of the {examples} labels occurs once; check \
                  data.label_column"
@@ -319,6 +321,9 @@ fn class_names(
             train.label_names.join(", ")
         );
     }
+    if names.is_empty() && config.labelling() == Labelling::Several {
+        bail!("\"{}\" has no text with a label", train.path.display());
+    }
     if names.len() < 2 {
         bail!(
             "\"{}\" has only the label \"{}\"; a classifier needs at least 2",
@@ -329,85 +334,7 @@ fn class_names(
     Ok(names)
 }
 
-/// Returns a number for each example, the same for those that must be in the same split: examples of the same
-/// group, and with the same text.
-///
-/// # Errors
-/// Returns an error if the file has no groups, although they are configured.
-fn units(train: &Examples, config: &DataConfig) -> anyhow::Result<Vec<u32>> {
-    let Some(column) = &config.split.group else { return Ok(connected(&train.source.hashes, &[])) };
-    let groups = &train.source.rows.groups;
-    if groups.iter().all(|group| *group == NO_GROUP) {
-        bail!(
-            "data.split.group: no example of \"{}\" has a value in a column {column}",
-            config.train.display()
-        );
-    }
-    Ok(connected(&train.source.hashes, groups))
-}
-
-/// Divides the examples into those of the test fold, and training and validation examples.
-fn split_by_fold(
-    train: &Examples,
-    config: &DataConfig,
-    count: usize,
-    validation: usize,
-) -> anyhow::Result<Split> {
-    let labels = train.targets.labels();
-    let labels = labels.context("data.split.folds needs a single label per example")?;
-    let (units, seed) = (units(train, config)?, config.split.seed);
-    let fold_of = folds(&units, labels, count, seed);
-    if let Some(empty) = (0..count).find(|fold| !fold_of.contains(fold)) {
-        bail!(
-            "data.split.folds: fold {} of {count} would be empty; \"{}\" has too few examples, texts that \
-             differ, or groups",
-            empty + 1,
-            config.train.display()
-        );
-    }
-    let is_test = |example: &usize| fold_of[*example] + 1 == config.split.fold;
-    let (test, others): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_test);
-    let of_others =
-        |values: &[u32]| others.iter().map(|example| values[*example]).collect::<Vec<_>>();
-    let (units, labels) = (of_others(&units), of_others(labels));
-    let inner = stratified(&units, &labels, validation, 0, true, seed);
-    let original = |indices: Vec<usize>| indices.into_iter().map(|index| others[index]).collect();
-    Ok(Split { train: original(inner.train), validation: original(inner.validation), test })
-}
-
-/// Divides the examples of the training file into splits.
-fn split(train: &Examples, config: &DataConfig) -> anyhow::Result<Split> {
-    let fold = config.split.folds.map_or(0, |folds| train.len() / folds);
-    let total = train.len() - fold;
-    let size = |has_file: bool, portion: Portion| if has_file { 0 } else { portion.of(total) };
-    let validation = size(config.validation.is_some(), config.split.validation);
-    let test = size(config.test.is_some(), config.split.test);
-    if validation.saturating_add(test) >= total {
-        bail!(
-            "\"{}\" has {total} examples; data.split takes {validation} for validation and {test} \
-             for test, which leaves none for training",
-            config.train.display()
-        );
-    }
-    if let Some(folds) = config.split.folds {
-        return split_by_fold(train, config, folds, validation);
-    }
-    Ok(match config.split.method {
-        SplitMethod::Position => {
-            let seed = config.split.shuffle.then_some(config.split.seed);
-            by_position(total, validation, test, seed)
-        }
-        SplitMethod::Stratified => {
-            let labels = train.targets.labels();
-            let labels =
-                labels.context("data.split.method: stratified needs a single label per example")?;
-            let keep_classes = !config.has_first_rules();
-            let seed = config.split.seed;
-            let units = units(train, config)?;
-            stratified(&units, labels, validation, test, keep_classes, seed)
-        }
-    })
-}
-
+#[cfg(test)]
+mod label_tests;
 #[cfg(test)]
 mod tests;

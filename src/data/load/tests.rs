@@ -1,7 +1,7 @@
 use super::*;
 use crate::config;
 
-fn load_files(files: &[(&str, &str)], fields: &str) -> anyhow::Result<DataSplits> {
+pub(super) fn load_files(files: &[(&str, &str)], fields: &str) -> anyhow::Result<DataSplits> {
     let directory = tempfile::tempdir()?;
     for (name, content) in files {
         std::fs::write(directory.path().join(name), content)?;
