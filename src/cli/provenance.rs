@@ -116,7 +116,8 @@ pub fn of_comparison(
 fn same_split(a: &Config, b: &Config) -> bool {
     let split = |data: &DataConfig| {
         let files = (data.train.clone(), data.validation.clone(), data.test.clone());
-        let rows = (data.filter.clone(), data.label_column.clone(), data.label_names.clone());
+        let labels = (data.label_fields().1, data.label_separator.clone(), data.labelling());
+        let rows = (data.filter.clone(), labels, data.label_names.clone());
         (files, rows, data.labels.clone(), data.split.clone(), data.version)
     };
     split(&a.data) == split(&b.data) && a.inputs.columns() == b.inputs.columns()

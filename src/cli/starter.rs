@@ -83,6 +83,7 @@ pub fn guess(path: &Path, overrides: &[Override]) -> Result<Option<Guess>, Confi
     let known = Known {
         text: value(TEXT_COLUMN).and_then(|value| Columns::from_yaml(&value)),
         label: value(LABEL_COLUMN).and_then(|value| Column::from_yaml(&value)),
+        label_columns: data.label_columns.iter().cloned().map(Column::Name).collect(),
     };
     Guess::of(path, &data, &known).map_err(|error| ConfigError::new(format!("{error:#}")))
 }

@@ -34,6 +34,8 @@ pub enum Check {
     RareLabels,
     /// Labels that look like the values of a regression.
     NumericLabels,
+    /// Texts that can have several labels, but have at most one.
+    SeveralLabels,
     /// Parts without examples of some labels.
     MissingLabels,
     /// Texts that are left out because of their length.
@@ -77,6 +79,7 @@ impl Check {
             Self::PlaceholderLabels => "no label looks like a missing value",
             Self::RareLabels => "no label has few examples",
             Self::NumericLabels => "the labels do not look like the values of a regression",
+            Self::SeveralLabels => "some texts have several labels",
             Self::MissingLabels => "every part has several labels, and training has all of them",
             Self::LongTexts => "no text is left out because of its length",
             Self::Parts => "the parts have examples",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::finding::{Check, Finding};
+use crate::config::Labelling;
 use crate::data::appearance::appearance;
 use crate::data::formats::excerpt;
 use crate::output::format::{group_digits, join_names, pluralize};
@@ -47,7 +48,7 @@ const PLACEHOLDERS: [&str; 12] =
 
 /// Returns a finding on labels that stand for a missing value. `counts` has each label with its number of
 /// examples.
-pub fn placeholders(counts: &[(&str, usize)]) -> Option<Finding> {
+pub fn placeholders(counts: &[(&str, usize)], labelling: Labelling) -> Option<Finding> {
     let is_placeholder =
         |(label, _): &&(&str, usize)| PLACEHOLDERS.contains(&label.to_lowercase().as_str());
     let found: Vec<&(&str, usize)> = counts.iter().filter(is_placeholder).collect();
@@ -63,12 +64,15 @@ pub fn placeholders(counts: &[(&str, usize)]) -> Option<Finding> {
         1 => ("label", "looks like a missing value, but is a class"),
         _ => ("labels", "look like missing values, but are classes"),
     };
-    let message = format!(
-        "the {labels} {} {look}; to leave such rows out, set data.label_names: {{{}}}, data.broken_lines: skip \
-         and data.max_skipped to at least {share}",
-        join_names(&shown),
-        removed.join(", ")
-    );
+    let names = format!("data.label_names: {{{}}}", removed.join(", "));
+    let advice = match labelling {
+        Labelling::One => format!(
+            "to leave such rows out, set {names}, data.broken_lines: skip and data.max_skipped to at least \
+             {share}"
+        ),
+        Labelling::Several => format!("to remove them, set {names}"),
+    };
+    let message = format!("the {labels} {} {look}; {advice}", join_names(&shown));
     let finding =
         Finding::new(Check::PlaceholderLabels, message).counted(found.len(), counts.len());
     (!found.is_empty()).then(|| finding.setting("data.label_names"))

@@ -33,6 +33,36 @@ pub struct SplitStats {
     pub unknown_share: f64,
     /// Number of examples of each label.
     pub labels: Vec<(String, usize)>,
+    /// Numbers of labels of the examples, if they can have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_per_text: Option<LabelsPerText>,
+}
+
+/// Numbers of labels that texts have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LabelsPerText {
+    /// Mean.
+    pub mean: f64,
+    /// Smallest number.
+    pub min: usize,
+    /// Largest number.
+    pub max: usize,
+    /// Number of texts without a label.
+    pub unlabelled: usize,
+}
+
+impl LabelsPerText {
+    /// Counts the labels of each example; `None` if each has one, or probabilities.
+    fn of(targets: &Targets) -> Option<Self> {
+        let Targets::LabelSets(sets) = targets else { return None };
+        let counts: Vec<usize> = sets.iter().map(<[u32]>::len).collect();
+        Some(Self {
+            mean: counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64,
+            min: counts.iter().min().copied()?,
+            max: counts.iter().max().copied()?,
+            unlabelled: counts.iter().filter(|count| **count == 0).count(),
+        })
+    }
 }
 
 /// Computes the statistics of one input of a split from its texts before truncation and the targets
@@ -64,6 +94,7 @@ pub fn split_stats(
         cut_share: truncated as f64 / corpus.len().max(1) as f64,
         unknown_share: unknown as f64 / corpus.tokens().max(1) as f64,
         labels: label_counts(classes, targets),
+        labels_per_text: LabelsPerText::of(targets),
     }
 }
 
@@ -93,5 +124,12 @@ mod tests {
         assert_eq!((stats.examples, stats.tokens, stats.longest, stats.length_90), (4, 13, 6, 6));
         assert_eq!((stats.cut_share, stats.unknown_share), (0.5, 2.0 / 13.0));
         assert_eq!(stats.labels, [("x".to_owned(), 1), ("y".to_owned(), 3)]);
+        assert_eq!(stats.labels_per_text, None);
+        let sets = [&[0, 1][..], &[], &[1], &[1]].into_iter().collect();
+        let targets = Targets::LabelSets(sets);
+        let stats = split_stats(SplitName::Train, &input, &corpus, &labels, &targets);
+        assert_eq!(stats.labels, [("x".to_owned(), 1), ("y".to_owned(), 3)]);
+        let expected = LabelsPerText { mean: 1.0, min: 0, max: 2, unlabelled: 1 };
+        assert_eq!(stats.labels_per_text, Some(expected));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
-use crate::config::Column;
+use crate::config::{Column, DataConfig};
 use crate::data::check::duplicates::overlap;
 use crate::data::{self, Labels, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
@@ -36,8 +36,10 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
-    let label_key = config.data.label_column.key();
-    ensure!(!names.contains(&label_key), "the column {label_key} is both a text and the label");
+    let labels = LabelKeys::of(&config.data, &splits.labels);
+    for key in labels.keys() {
+        ensure!(!names.contains(key), "the column {key} is both a text and a label");
+    }
     // Texts of the most recent file, since all splits may come from one file.
     let mut columns: Option<(PathBuf, Vec<Vec<String>>)> = None;
     create_parent_directory(&args.to)?;
@@ -60,7 +62,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
             for (row, target) in examples.rows.iter().zip(examples.targets.iter()) {
                 let texts = columns.clone().map(|texts| Value::from(texts[*row as usize].as_str()));
                 let mut line: Map<String, Value> = names.iter().cloned().zip(texts).collect();
-                line.insert(label_key.clone(), to_json(target, &splits.labels));
+                labels.insert(target, &mut line);
                 lines += &serde_json::to_string(&line).context("cannot encode an example")?;
                 lines.push('\n');
             }
@@ -80,17 +82,62 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)
 }
 
-/// Converts a target to JSON: a label, an array of labels, or an object with probabilities.
-fn to_json(target: Target, labels: &[String]) -> Value {
-    let name = |label: &u32| labels[*label as usize].clone();
-    match target {
-        Target::Label(label) => name(&label).into(),
-        Target::LabelSet(set) => set.iter().map(name).collect(),
-        Target::Probabilities(probabilities) | Target::Distilled { labels: probabilities, .. } => {
-            let pairs = labels.iter().cloned().zip(probabilities);
-            Value::Object(
-                pairs.map(|(label, probability)| (label, (*probability).into())).collect(),
-            )
+/// Keys of the labels.
+enum LabelKeys<'a> {
+    /// The key of the label, or of a list of labels, with the class names.
+    One(String, &'a [String]),
+    /// A key for each class.
+    Columns(Vec<String>),
+}
+
+impl<'a> LabelKeys<'a> {
+    /// Returns the keys from which the same configuration reads the labels again. Columns that are renamed
+    /// to the same label become one.
+    fn of(config: &DataConfig, classes: &'a [String]) -> Self {
+        if config.label_columns.is_empty() {
+            return Self::One(config.label_column.key(), classes);
+        }
+        let key = |class: &String| {
+            let is_renamed = |column: &&String| config.class_name(column) == *class;
+            let columns: Vec<&String> = config.label_columns.iter().filter(is_renamed).collect();
+            match columns[..] {
+                [column] => column.clone(),
+                _ => class.clone(),
+            }
+        };
+        Self::Columns(classes.iter().map(key).collect())
+    }
+
+    fn keys(&self) -> &[String] {
+        match self {
+            Self::One(key, _) => std::slice::from_ref(key),
+            Self::Columns(keys) => keys,
         }
     }
+
+    /// Adds the labels of an example to its object.
+    fn insert(&self, target: Target, line: &mut Map<String, Value>) {
+        match self {
+            Self::One(key, classes) => {
+                let name = |label: &u32| Value::from(classes[*label as usize].as_str());
+                let value = match target {
+                    Target::Label(label) => name(&label),
+                    Target::LabelSet(set) => set.iter().map(name).collect(),
+                    // Only columns have probabilities.
+                    Target::Probabilities(_) | Target::Distilled { .. } => Value::Null,
+                };
+                line.insert(key.clone(), value);
+            }
+            Self::Columns(keys) => {
+                let values = (0..keys.len()).map(|class| number(target.share(class)));
+                line.extend(keys.iter().cloned().zip(values));
+            }
+        }
+    }
+}
+
+/// Returns a number that is 0, 1 or a 32-bit number, as short as possible.
+fn number(value: f64) -> Value {
+    let shortest = || (value as f32).to_string().parse::<f64>().unwrap_or(value);
+    if value.fract() == 0.0 { Value::from(value as u64) } else { Value::from(shortest()) }
 }

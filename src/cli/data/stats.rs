@@ -9,7 +9,7 @@ use crate::cli::arguments::{ColumnArgs, SetArgs};
 use crate::cli::exit::SUCCESS;
 use crate::config::Input;
 use crate::data::check::report::findings;
-use crate::data::stats::{SplitStats, split_stats};
+use crate::data::stats::{LabelsPerText, SplitStats, split_stats};
 use crate::data::{self, Finding, SplitName};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
@@ -117,6 +117,7 @@ fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> Stri
     let width = table.widths()[0];
     out.push_str(&format!("\n{}\n\nlabels\n", table.lines_within(columns).join("\n")));
     out.push_str(&format_labels(&report.splits, width, columns));
+    out.push_str(&format_labels_per_text(&report.splits, width));
     out.push_str(
         "\nlengths in tokens; truncated: texts longer than text.max_length;\n\
          unknown: tokens that are not in the vocabulary\n",
@@ -125,6 +126,26 @@ fn format_report(report: &StatsReport, inputs: &[Input], columns: usize) -> Stri
         out.push_str(&format!("note: {note}\n"));
     }
     out
+}
+
+/// Formats how many labels the texts have, if they can have several.
+fn format_labels_per_text(splits: &[SplitStats], width: usize) -> String {
+    let mut lines: Vec<String> = splits
+        .iter()
+        .filter_map(|split| {
+            let LabelsPerText { mean, min, max, unlabelled } = split.labels_per_text?;
+            let (name, none) = (&split.name, group_digits(unlabelled));
+            Some(format!(
+                "{name:<width$}  {mean:.2} on average, {min} to {max}; {none} texts without\n"
+            ))
+        })
+        .collect();
+    // All inputs of a split have the same labels.
+    lines.dedup();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\nlabels per text\n{}", lines.concat()),
+    }
 }
 
 /// Formats the number of examples of each label, in lines of at most `columns` columns. The names of the

@@ -1,7 +1,7 @@
 //! Texts of which a model reads the same tokens.
 
 use rayon::prelude::*;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::config::DataConfig;
 use crate::data::examples::Examples;
@@ -53,10 +53,15 @@ fn mix(hash: u64, value: u64) -> u64 {
 
 /// Returns a finding on texts that occur several times in a part.
 pub fn repeated(name: SplitName, examples: &Examples, hashes: &[Option<u64>]) -> Option<Finding> {
+    let mut number_of: FxHashMap<&[u32], u32> = FxHashMap::default();
     let labels = examples.targets.iter().map(|target| match target {
         Target::Label(label) => label,
-        // Other targets are not compared.
-        Target::LabelSet(_) | Target::Probabilities(_) | Target::Distilled { .. } => 0,
+        Target::LabelSet(set) => {
+            let next = number_of.len() as u32;
+            *number_of.entry(set).or_insert(next)
+        }
+        // Probabilities hardly ever agree.
+        Target::Probabilities(_) | Target::Distilled { .. } => 0,
     });
     let mut sorted: Vec<(u64, u32)> =
         hashes.iter().zip(labels).filter_map(|(hash, label)| Some(((*hash)?, label))).collect();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::Input;
 use crate::data::examples::Examples;
 use crate::data::finding::{Check, Finding};
-use crate::data::targets::Targets;
+use crate::data::targets::Target;
 use crate::output::format::share;
 use crate::text::{TokenizedTexts, Tokenizer};
 
@@ -29,24 +29,35 @@ fn finding(
     examples: &Examples,
     labels: &[String],
 ) -> Option<Finding> {
-    let Targets::Labels(targets) = &examples.targets else { return None };
     let sequences = token_sequences(input, texts, labels);
     if sequences.iter().all(Option::is_none) {
         return None;
     }
     let step = examples.len().div_ceil(SAMPLE).max(1);
     let (mut own, mut others, mut looked_at) = (0, 0, 0);
-    for (row, label) in examples.rows.iter().zip(targets).step_by(step) {
+    for (row, target) in examples.rows.iter().zip(examples.targets.iter()).step_by(step) {
+        let of_example = match &target {
+            Target::Label(label) => std::slice::from_ref(label),
+            Target::LabelSet(set) => set,
+            Target::Probabilities(_) | Target::Distilled { .. } => return None,
+        };
+        let Some(last) = of_example.last() else { continue };
         let text = texts.text(*row as usize);
         looked_at += 1;
-        let contains = |label: usize| {
-            sequences[label]
+        let contains = |label: &u32| {
+            sequences[*label as usize]
                 .as_ref()
                 .is_some_and(|tokens| text.windows(tokens.len()).any(|window| window == tokens))
         };
-        own += usize::from(contains(*label as usize));
-        // One other label stands for all.
-        others += usize::from(contains((*label as usize + 1) % labels.len()));
+        own += usize::from(of_example.iter().any(contains));
+        // As many other labels stand for all.
+        let following = (1..labels.len()).map(|step| (*last + step as u32) % labels.len() as u32);
+        let mut following =
+            following.filter(|label| !of_example.contains(label)).take(of_example.len());
+        others += usize::from(following.any(|label| contains(&label)));
+    }
+    if looked_at == 0 {
+        return None;
     }
     let is_leak = own as f64 >= MANY * looked_at as f64 && own >= OWN_TO_OTHERS * others;
     is_leak.then(|| {

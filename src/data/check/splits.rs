@@ -1,11 +1,12 @@
 //! Findings on splits from which a model learns less, or scores better, than the user may expect.
 
-use crate::config::{DataConfig, SplitMethod, UnseenLabels};
+use crate::config::{DataConfig, Labelling, SplitMethod, UnseenLabels};
 use crate::data::data_splits::DataSplits;
 use crate::data::examples::Examples;
 use crate::data::finding::{Check, Finding};
 use crate::data::labels::{look_alikes, named, not_renamed, numeric, placeholders, rare};
 use crate::data::split_name::SplitName;
+use crate::data::targets::Targets;
 use crate::output::format::join_names;
 
 /// Returns a finding if a renamed label does not occur: its old name may be misspelled.
@@ -29,7 +30,8 @@ pub fn class_findings(splits: &DataSplits, config: &DataConfig) -> Vec<Finding> 
         labels.iter().enumerate().map(|(class, label)| (label.as_str(), total(class))).collect();
     let mut findings = look_alikes(&totals);
     findings.extend(not_renamed(labels, &config.label_names));
-    findings.extend(placeholders(&totals));
+    findings.extend(placeholders(&totals, config.labelling()));
+    findings.extend(single_labels(&splits.train, config));
     findings.extend(rare(&totals));
     findings.extend(numeric(labels));
     let untrained = named(labels, train.iter().map(|count| *count == 0.0));
@@ -73,10 +75,34 @@ pub fn single_label(
         true => (SORTED, Some(SHUFFLE)),
         false => ("; their scores say nothing about the other labels", None),
     };
-    let message = format!("all {name} examples have the label {only}{advice}");
+    let message = match config.labelling() {
+        Labelling::One => format!("all {name} examples have the label {only}{advice}"),
+        Labelling::Several => format!("all labels of {name} examples are {only}{advice}"),
+    };
     let found = Finding::new(Check::MissingLabels, message);
     let setting = setting.map(str::to_owned);
     Some(Finding { setting, ..found.counted(labels.len() - 1, labels.len()) })
+}
+
+/// Returns a finding if a text can have several labels, but none of the training texts has.
+fn single_labels(train: &Examples, config: &DataConfig) -> Option<Finding> {
+    let Targets::LabelSets(sets) = &train.targets else { return None };
+    if sets.iter().any(|set| set.len() > 1) {
+        return None;
+    }
+    let (advice, setting) = match &config.label_separator {
+        Some(separator) => (
+            format!("; is the separator another one than {separator:?} (data.label_separator)?"),
+            "data.label_separator",
+        ),
+        None => (
+            "; if each has exactly one, data.multi_label: false fits better".to_owned(),
+            "data.multi_label",
+        ),
+    };
+    let message = format!("no training text has more than one label{advice}");
+    let found = Finding::new(Check::SeveralLabels, message).counted(sets.len(), sets.len());
+    Some(found.setting(setting))
 }
 
 /// Returns true if the file's order decides which examples are in which split.

@@ -38,7 +38,8 @@ pub struct Recognizer {
     config: Config,
     /// Names of the text columns.
     texts: Vec<String>,
-    label: Option<String>,
+    /// Names of the columns of labels.
+    label_names: Vec<String>,
     /// Appearances of the known labels.
     labels: HashSet<String>,
     /// Maximum size in bytes of a field that can be one.
@@ -91,9 +92,13 @@ impl Recognizer {
         let renamed = config.data.label_names.keys();
         let labels = labels.iter().chain(renamed);
         let columns = config.inputs.columns();
+        let (_, label_columns) = config.data.label_fields();
         Self {
             texts: columns.iter().filter_map(|column| name_of(column, config)).collect(),
-            label: name_of(&config.data.label_column, config),
+            label_names: label_columns
+                .iter()
+                .filter_map(|column| name_of(column, config))
+                .collect(),
             longest: 2 * labels.clone().map(String::len).max().unwrap_or(0) + 16,
             labels: labels.map(|label| appearance(label)).collect(),
             config: config.clone(),
@@ -214,16 +219,16 @@ impl Recognizer {
             None if row.is_prose() => return None,
             None => row.fields.iter().map(|field| self.spelled(field)).collect(),
         };
-        let has_label = match &self.config.data.label_column {
-            Column::Name(_) => self.label.iter().any(|name| found.contains(name)),
-            Column::Number(number) => found.len() > 1 && *number <= found.len(),
+        let has_label = match &self.config.data.label_fields().1[..] {
+            [Column::Number(number)] => found.len() > 1 && *number <= found.len(),
+            _ => self.label_names.iter().any(|name| found.contains(name)),
         };
         let description = if row.keys.is_some() {
-            let key = self.texts.iter().chain(&self.label).find(|key| found.contains(key))?;
+            let key = self.texts.iter().chain(&self.label_names).find(|key| found.contains(key))?;
             format!("a JSON object with the key {key:?}")
         } else {
             let header: Vec<&str> = match self.texts.is_empty() {
-                true => self.label.iter().map(String::as_str).collect(),
+                true => self.label_names.iter().map(String::as_str).collect(),
                 false => self.texts.iter().map(String::as_str).collect(),
             };
             if header.is_empty() || !header.iter().all(|name| found.iter().any(|it| it == name)) {
@@ -275,15 +280,23 @@ impl Recognizer {
         near.filter(|index| self.is_label_at(row, *index))
     }
 
-    /// Returns true if a field is a label, and another one can be a text.
+    /// Returns true if a field is a label, and another one can be a text. If each label has a column, only a
+    /// header has labels.
     fn is_label_at(&self, row: &LineRow, index: usize) -> bool {
+        if !self.config.data.label_columns.is_empty() {
+            return false;
+        }
         let is_text = |field: &String| field.contains(char::is_alphabetic) && !self.is_label(field);
         row.fields.get(index).is_some_and(|field| self.is_label(field))
             && row.fields.iter().any(is_text)
     }
 
+    /// Returns true if a field is a known label, or has several.
     fn is_label(&self, field: &str) -> bool {
-        field.len() <= self.longest && self.labels.contains(&appearance(field))
+        let labels = self.config.data.labels_in(field);
+        let is_known =
+            |label: &&str| label.len() <= self.longest && self.labels.contains(&appearance(label));
+        !labels.is_empty() && labels.iter().all(is_known)
     }
 
     fn spelled(&self, name: &str) -> String {
@@ -325,10 +338,10 @@ impl Recognizer {
             fields.push(("data.text_column", name(text)));
         }
         let is_label = match &data.label_column {
-            Column::Name(_) => self.label.as_ref() == Some(&name(*index)),
+            Column::Name(_) => self.label_names.contains(&name(*index)),
             Column::Number(number) => row.keys.is_none() && number - 1 == *index,
         };
-        if !is_label {
+        if !is_label && data.label_columns.is_empty() {
             fields.push(("data.label_column", name(*index)));
         }
         fields
@@ -410,6 +423,19 @@ mod tests {
         assert_eq!(describe("bad,good", header), None);
         let two = ", text_column: [a, b]";
         assert_eq!(describe("{\"a\": \"x\", \"b\": \"y\"}", two), None);
+    }
+
+    #[test]
+    fn lines_with_several_known_labels_are_recognized() {
+        let comma = ", label_separator: ','";
+        assert!(describe("{\"x\": \"pos,neg\", \"y\": \"a film\"}", comma).is_some());
+        assert_eq!(describe("a film\tpos,neg", ""), None);
+        let found = read("great film\tpos, neg\nbad film\tneg\n", comma).0.unwrap();
+        assert_eq!(found.description, "a row of a table with the label \"pos, neg\"");
+        assert_eq!(read("great film\tpos, other\nbad film\tother\n", comma).0, None);
+        let columns = ", label_columns: [pos, neg]";
+        let found = read("text,pos,neg\ngreat,1,0\n", columns).0.unwrap();
+        assert!(found.is_labelled && found.fields.is_empty(), "{found:?}");
     }
 
     fn read(content: &str, data: &str) -> (Option<DataFile>, Option<String>) {

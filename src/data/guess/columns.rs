@@ -50,14 +50,16 @@ pub struct Known {
     pub text: Option<Columns>,
     /// Column of the label.
     pub label: Option<Column>,
+    /// Columns of one label each, in its place.
+    pub label_columns: Vec<Column>,
 }
 
 /// The columns that were chosen.
 pub struct GuessedColumns {
     /// Columns of the text.
     pub texts: Vec<Column>,
-    /// Column of the label.
-    pub label: Column,
+    /// Columns of the labels: a single one, or those that are known.
+    pub labels: Vec<Column>,
 }
 
 /// Chooses the columns of the text and of the label that are not known.
@@ -80,43 +82,46 @@ pub fn choose(sample: &Sample, known: &Known) -> Result<GuessedColumns, String> 
             "it has a single column, {name}, and not one for texts and one for labels"
         ));
     }
-    let requested = known.text.iter().flat_map(|columns| &columns.0).chain(&known.label);
+    let requested = known.text.iter().flat_map(|columns| &columns.0);
+    let requested = requested.chain(&known.label).chain(&known.label_columns);
     if let Some(fault) = missing_column(sample, requested) {
         return Err(fault);
     }
     let statistics: Vec<Statistics> =
         (0..sample.columns.len()).map(|index| Statistics::of(sample, index)).collect();
     let named = |column: &Column| sample.index_of(column);
-    let label = known.label.as_ref().and_then(named);
+    let label: Vec<usize> =
+        known.label.iter().chain(&known.label_columns).filter_map(named).collect();
     let texts: Vec<usize> = match &known.text {
         Some(columns) => columns.0.iter().filter_map(named).collect(),
         None => {
             let mut others = statistics.iter().enumerate();
-            if others.all(|(index, column)| Some(index) == label || !column.has_words) {
+            if others.all(|(index, column)| label.contains(&index) || !column.has_words) {
                 return Err(
                     "no column has texts, only numbers; if one of them is the text, name it with \
                             --text"
                         .to_owned(),
                 );
             }
-            let found = text(&statistics, label)
+            let found = text(&statistics, &label)
                 .map_err(|candidates| unclear(sample, &candidates, "text", &[]))?;
             vec![found]
         }
     };
-    let label = match &known.label {
-        Some(label) => label.clone(),
+    let labels = match &known.label {
+        _ if !known.label_columns.is_empty() => known.label_columns.clone(),
+        Some(label) => vec![label.clone()],
         None => {
             let index = label_of(&statistics, &texts, sample.is_whole)
                 .map_err(|candidates| unclear(sample, &candidates, "label", &texts))?;
-            sample.columns[index].clone()
+            vec![sample.columns[index].clone()]
         }
     };
     let texts = match &known.text {
         Some(columns) => columns.0.clone(),
         None => texts.iter().map(|index| sample.columns[*index].clone()).collect(),
     };
-    Ok(GuessedColumns { texts, label })
+    Ok(GuessedColumns { texts, labels })
 }
 
 /// Returns the message that a column is not in the file. Returns `None` if all are, or if the columns of the file
@@ -154,6 +159,8 @@ struct Statistics {
     empty: usize,
     /// A cell has a letter, or the name is a usual one of texts.
     has_words: bool,
+    /// The cells are lists.
+    is_list: bool,
 }
 
 impl Statistics {
@@ -163,10 +170,12 @@ impl Statistics {
             Column::Name(name) => name.to_lowercase().replace(' ', "_"),
             Column::Number(_) => String::new(),
         };
+        let is_list = sample.lists.contains(&index);
         let has_letter =
             |cell: &str| !matches!(cell, "true" | "false") && cell.chars().any(char::is_alphabetic);
         Self {
-            has_words: TEXTS.contains(&name.as_str()) || cells().any(has_letter),
+            has_words: !is_list && (TEXTS.contains(&name.as_str()) || cells().any(has_letter)),
+            is_list,
             name,
             rows: sample.rows.len(),
             length: cells().map(str::len).sum(),
@@ -180,9 +189,11 @@ impl Statistics {
     }
 
     /// Returns true if the column can be the label: it has several values, unless the file is sorted by label
-    /// and only its start is known, and hardly any is missing.
+    /// and only its start is known, and hardly any is missing. Lists need a usual name, and may be empty.
     fn can_be_label(&self, is_whole: bool) -> bool {
-        (self.values >= 2 || !is_whole && self.is_named(&LABELS)) && 10 * self.empty <= self.rows
+        let is_named = self.is_named(&LABELS);
+        let is_complete = if self.is_list { is_named } else { 10 * self.empty <= self.rows };
+        (self.values >= 2 || !is_whole && is_named) && is_complete
     }
 }
 
@@ -195,8 +206,9 @@ fn only(indices: Vec<usize>) -> Result<usize, Vec<usize>> {
 }
 
 /// Returns the column of the text: the one with a usual name, or the one whose cells are by far the longest.
-fn text(columns: &[Statistics], label: Option<usize>) -> Result<usize, Vec<usize>> {
-    let mut others: Vec<usize> = (0..columns.len()).filter(|index| Some(*index) != label).collect();
+fn text(columns: &[Statistics], labels: &[usize]) -> Result<usize, Vec<usize>> {
+    let is_other = |index: &usize| !labels.contains(index) && !columns[*index].is_list;
+    let mut others: Vec<usize> = (0..columns.len()).filter(is_other).collect();
     if let Ok(named) =
         only(others.iter().copied().filter(|index| columns[*index].is_named(&TEXTS)).collect())
     {

@@ -9,7 +9,7 @@ use super::super::appearance::appearance;
 use super::super::formats::{excerpt, first_rows};
 use super::columns::is_usual_name;
 use super::sample::LONG_NAME;
-use crate::config::{Column, Config, Format};
+use crate::config::{Column, Config, DataConfig, Format};
 
 /// Checks that a table has a header if the data of the model had one, and none if it had none. Otherwise the
 /// header would be read as an example, or an example as the header. `known` has the labels of the model.
@@ -31,6 +31,7 @@ pub fn check_header(
     let columns = config.inputs.columns();
     let labels = known.iter().chain(data.label_names.keys());
     let known: HashSet<String> = labels.map(|label| appearance(label)).collect();
+    let known = KnownLabels { data, appearances: known };
     let is_found = |column: &&Column| match column {
         Column::Name(name) => first.iter().any(|cell| cell.trim() == name),
         Column::Number(_) => false,
@@ -65,6 +66,21 @@ pub fn check_header(
     }
 }
 
+/// Labels of the model.
+struct KnownLabels<'a> {
+    data: &'a DataConfig,
+    appearances: HashSet<String>,
+}
+
+impl KnownLabels<'_> {
+    /// Returns true if a cell has a label, or several, and all are known.
+    fn are_in(&self, cell: &str) -> bool {
+        let labels = self.data.labels_in(cell.trim());
+        let is_known = |label: &&str| self.appearances.contains(&appearance(label));
+        !labels.is_empty() && labels.iter().all(is_known)
+    }
+}
+
 /// Content of the first row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FirstRow {
@@ -78,14 +94,14 @@ enum FirstRow {
 
 /// Returns what the first row has. In a column of labels or of numbers, it is like the others or differs from
 /// all of them; a text column has a usual name or a long text.
-fn first_row(rows: &[Vec<String>], texts: &[&Column], known: &HashSet<String>) -> FirstRow {
+fn first_row(rows: &[Vec<String>], texts: &[&Column], known: &KnownLabels) -> FirstRow {
     let [first, others @ ..] = rows else { return FirstRow::Unclear };
     if others.is_empty() {
         return FirstRow::Unclear;
     }
     let cell = |row: &'_ Vec<String>, column: usize| row[column].trim().to_owned();
     if let Some(column) = label_column(rows, known) {
-        return match known.contains(&appearance(&cell(first, column))) {
+        return match known.are_in(&cell(first, column)) {
             true => FirstRow::Example,
             false => FirstRow::Header,
         };
@@ -114,11 +130,9 @@ fn first_row(rows: &[Vec<String>], texts: &[&Column], known: &HashSet<String>) -
 }
 
 /// Returns the column of labels: in most rows below the first one, it has a known label.
-fn label_column(rows: &[Vec<String>], known: &HashSet<String>) -> Option<usize> {
+fn label_column(rows: &[Vec<String>], known: &KnownLabels) -> Option<usize> {
     let [first, others @ ..] = rows else { return None };
-    let count = |column: usize| {
-        others.iter().filter(|row| known.contains(&appearance(row[column].trim()))).count()
-    };
+    let count = |column: usize| others.iter().filter(|row| known.are_in(&row[column])).count();
     (0..first.len())
         .map(|column| (count(column), column))
         .filter(|(count, _)| *count > 0 && 4 * count >= 3 * others.len())
@@ -133,8 +147,10 @@ mod tests {
     fn first(content: &str, text: usize) -> FirstRow {
         let row = |line: &str| line.split(',').map(str::to_owned).collect();
         let rows: Vec<Vec<String>> = content.lines().map(row).collect();
-        let known = ["neg", "pos"].map(appearance).into_iter().collect();
-        first_row(&rows, &[&Column::Number(text)], &known)
+        let appearances = ["neg", "pos"].map(appearance).into_iter().collect();
+        let yaml = "data: {train: x, label_separator: '+'}";
+        let data = &crate::config::parse(yaml, "test", &[]).unwrap().config.data;
+        first_row(&rows, &[&Column::Number(text)], &KnownLabels { data, appearances })
     }
 
     #[test]
@@ -142,6 +158,8 @@ mod tests {
         for (content, text, expected) in [
             ("avis,note\nbon,pos\nmauvais,neg\n", 1, FirstRow::Header),
             ("bon,pos\nmauvais,neg\n", 1, FirstRow::Example),
+            ("bon,pos+neg\nmauvais,neg+pos\n", 1, FirstRow::Example),
+            ("avis,note\nbon,pos+neg\n", 1, FirstRow::Header),
             ("a,b\nbon,pos\nmauvais,neg\nbien,pos\nwho knows,?\n", 1, FirstRow::Header),
             ("n,avis\n1,bon\n2,mauvais\n", 2, FirstRow::Header),
             ("1,bon\n2,mauvais\n3,neutre\n", 2, FirstRow::Example),

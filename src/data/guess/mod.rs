@@ -47,8 +47,8 @@ pub struct Guess {
     path: PathBuf,
     /// Number of examples in the training file.
     examples: Count,
-    /// Names of the columns with the texts and the label, if there are columns.
-    columns: Option<[String; 2]>,
+    /// Columns with the texts and the labels, if there are columns.
+    columns: Option<String>,
     /// Labels of the examples that were looked at.
     labels: Vec<String>,
     /// Not all examples were looked at.
@@ -89,9 +89,9 @@ impl Guess {
                 let columns = choose(&sample, known).map_err(|fault| {
                     anyhow!("\"{}\" is a data file, but {fault}", first.display())
                 })?;
-                guess.set_columns(&sample, &columns);
+                guess.set_columns(&sample, &columns, data);
             } else {
-                guess.labels = sample.values(0);
+                guess.set_labels(&sample, 0, data);
             }
         }
         if guess.examples.number() <= FEW {
@@ -100,15 +100,31 @@ impl Guess {
         Ok(Some(guess))
     }
 
-    fn set_columns(&mut self, sample: &Sample, columns: &GuessedColumns) {
+    fn set_columns(&mut self, sample: &Sample, columns: &GuessedColumns, data: &DataConfig) {
         let text = Columns(columns.texts.clone());
         self.set("data.text_column", text.to_yaml());
-        self.set("data.label_column", columns.label.to_yaml());
-        let names: Vec<String> = text.0.iter().map(Column::key).collect();
-        self.columns = Some([join_names(&names), columns.label.key()]);
-        if let Some(index) = sample.index_of(&columns.label) {
-            self.labels = sample.values(index);
+        let names = |columns: &[Column]| columns.iter().map(Column::key).collect::<Vec<_>>();
+        let (texts, labels) = (names(&text.0), names(&columns.labels));
+        let kind = if labels.len() > 1 { "labels" } else { "label" };
+        self.columns = Some(format!(
+            "the text is in {}, the {kind} in {}",
+            join_names(&texts),
+            join_names(&labels)
+        ));
+        if let [label] = &columns.labels[..] {
+            self.set("data.label_column", label.to_yaml());
+            if let Some(index) = sample.index_of(label) {
+                self.set_labels(sample, index, data);
+            }
         }
+    }
+
+    /// Sets the labels, and that a text can have several if they are in lists.
+    fn set_labels(&mut self, sample: &Sample, column: usize, data: &DataConfig) {
+        if sample.lists.contains(&column) {
+            self.set("data.multi_label", Value::from(true));
+        }
+        self.labels = sample.labels(column, data);
     }
 
     /// Sets a field of the configuration.
@@ -122,7 +138,7 @@ impl Guess {
     /// Describes what was guessed, in a line.
     pub fn describe(&self) -> String {
         let columns = match &self.columns {
-            Some([text, label]) => format!("; the text is in {text}, the label in {label}"),
+            Some(columns) => format!("; {columns}"),
             None => String::new(),
         };
         let labels = match &self.labels[..] {

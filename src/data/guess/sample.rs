@@ -28,6 +28,8 @@ const BYTES: u64 = 64 << 20;
 const ROWS: usize = 1_000;
 /// Number of keys of JSON objects that are examined.
 const KEYS: usize = 1_000;
+/// Separates the items of a list in a cell.
+const ITEM_SEPARATOR: &str = "\u{1f}";
 /// After the first rows, one in this number is examined.
 const STEP: usize = 64;
 /// Number of rows from which a file without the extension of a table is recognized as one.
@@ -74,6 +76,8 @@ pub struct Sample {
     pub has_columns: bool,
     /// Cells of some of the rows, one for each column.
     pub rows: Vec<Vec<String>>,
+    /// Indices of the columns with lists.
+    pub lists: Vec<usize>,
     /// Fields of the configuration by which the file is read.
     pub fields: Vec<(&'static str, Value)>,
     /// Number of rows in the examined part.
@@ -117,7 +121,7 @@ impl Sample {
             Format::Fasttext => fasttext(&start.text),
             _ => None,
         };
-        let Some(Parsed { columns, rows, mut fields }) = parsed else { return Ok(None) };
+        let Some(Parsed { columns, rows, lists, mut fields }) = parsed else { return Ok(None) };
         let fault = match format {
             // The rest of the file is the last field of the first row.
             Format::Csv | Format::Tsv if rows.kept.is_empty() && start.is_whole => {
@@ -136,6 +140,7 @@ impl Sample {
             has_columns: format != Format::Fasttext,
             columns,
             rows: rows.kept,
+            lists,
             fields,
             count: rows.count,
             bytes: start.bytes,
@@ -175,9 +180,13 @@ impl Sample {
         }
     }
 
-    /// Returns the different values of a column in the order of classes.
-    pub fn values(&self, column: usize) -> Vec<String> {
-        let values: HashSet<&str> = self.rows.iter().map(|row| row[column].trim()).collect();
+    /// Returns the different labels of a column in the order of classes.
+    pub fn labels(&self, column: usize, data: &DataConfig) -> Vec<String> {
+        let cells = self.rows.iter().map(|row| row[column].trim());
+        let values: HashSet<&str> = match self.lists.contains(&column) {
+            true => cells.flat_map(|cell| cell.split(ITEM_SEPARATOR)).map(str::trim).collect(),
+            false => cells.flat_map(|cell| data.labels_in(cell)).collect(),
+        };
         let mut values: Vec<String> =
             values.into_iter().filter(|value| !value.is_empty()).map(str::to_owned).collect();
         match values.iter().all(|value| value.parse::<i64>().is_ok()) {
@@ -272,6 +281,8 @@ impl Rows {
 struct Parsed {
     columns: Vec<Column>,
     rows: Rows,
+    /// Indices of the columns with lists.
+    lists: Vec<usize>,
     fields: Vec<(&'static str, Value)>,
 }
 
@@ -330,7 +341,7 @@ fn table(text: &str, format: Format, data: &DataConfig) -> Option<Parsed> {
             (1..=width).map(Column::Number).collect()
         }
     };
-    Some(Parsed { columns, rows, fields })
+    Some(Parsed { columns, rows, lists: Vec::new(), fields })
 }
 
 /// Returns true if most rows have several columns, and as many as the first.
@@ -394,28 +405,40 @@ fn json(text: &str) -> Option<Parsed> {
             }
         }
     }
+    let is_scalar = |value: &Json| !matches!(value, Json::Array(_) | Json::Object(_));
+    let is_cell = |value: &Json| match value {
+        Json::Array(items) => items.iter().all(is_scalar),
+        other => is_scalar(other),
+    };
     // A value can be missing from some rows.
-    let is_scalar = |key: &&String| {
-        objects.iter().all(|object| !matches!(value(object, key), Json::Array(_) | Json::Object(_)))
+    let is_column = |key: &&String| {
+        objects.iter().all(|object| is_cell(value(object, key)))
             && objects.iter().any(|object| !value(object, key).is_null())
     };
     objects.first()?;
     let mut keys: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
     for key in objects.iter().flat_map(Object::keys) {
-        if seen.len() < KEYS && seen.insert(key) && is_scalar(&key) {
+        if seen.len() < KEYS && seen.insert(key) && is_column(&key) {
             keys.push(key.clone());
         }
     }
-    let cell = |value: &Json| match value {
+    let scalar = |value: &Json| match value {
         Json::Null => String::new(),
         Json::String(text) => text.clone(),
         other => other.to_string(),
     };
+    let cell = |value: &Json| match value {
+        Json::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(ITEM_SEPARATOR),
+        other => scalar(other),
+    };
+    let has_list = |key: &String| objects.iter().any(|object| value(object, key).is_array());
+    let lists = keys.iter().enumerate().filter(|(_, key)| has_list(key));
+    let lists: Vec<usize> = lists.map(|(index, _)| index).collect();
     let row = |object: &Object| keys.iter().map(|key| cell(value(object, key))).collect();
     let rows = Rows { count, kept: objects.iter().map(row).collect() };
     let columns = keys.iter().cloned().map(Column::Name).collect();
-    Some(Parsed { columns, rows, fields: Vec::new() })
+    Some(Parsed { columns, rows, lists, fields: Vec::new() })
 }
 
 /// Returns the object at the start of a part of an array, and the text after it.
@@ -435,6 +458,7 @@ fn parquet(path: &Path) -> anyhow::Result<Option<Sample>> {
         has_columns: true,
         is_whole: rows.len() >= count,
         rows,
+        lists: Vec::new(),
         fields: Vec::new(),
         count,
         bytes,
@@ -451,14 +475,16 @@ fn parquet(_: &Path) -> anyhow::Result<Option<Sample>> {
 
 /// Returns the labels of the lines.
 fn fasttext(text: &str) -> Option<Parsed> {
-    let label = |line: &str| {
-        let label = line.trim_start().strip_prefix(PREFIX)?.split_whitespace().next()?;
-        Some(vec![label.to_owned()])
+    let labels = |line: &str| {
+        let labels = line.split_whitespace().map_while(|word| word.strip_prefix(PREFIX));
+        let labels: Vec<&str> = labels.collect();
+        (!labels.is_empty()).then(|| vec![labels.join(ITEM_SEPARATOR)])
     };
     let mut rows = Rows::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        rows.add(|| label(line));
+        rows.add(|| labels(line));
     }
-    let columns = vec![Column::Number(1)];
-    (!rows.kept.is_empty()).then(|| Parsed { columns, rows, fields: Vec::new() })
+    let has_several = rows.kept.iter().any(|row| row[0].contains(ITEM_SEPARATOR));
+    let (columns, lists) = (vec![Column::Number(1)], vec![0; usize::from(has_several)]);
+    (!rows.kept.is_empty()).then(|| Parsed { columns, rows, lists, fields: Vec::new() })
 }

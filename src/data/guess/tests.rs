@@ -106,6 +106,7 @@ fn columns_that_are_not_clear_are_asked_for() {
         let known = Known {
             text: text.map(Columns::named),
             label: label.map(|name| Column::Name(name.to_owned())),
+            ..Known::default()
         };
         guess(&files, "a.csv", &known)
     };
@@ -234,4 +235,50 @@ backend: native
     assert_eq!(guess.to_yaml(), expected);
     let config = config::parse(&guess.to_yaml(), "test", &[]).unwrap().config;
     assert_eq!((config.train.batch_size, config.inputs[0].lstm.units), (8, 16));
+}
+
+#[test]
+fn several_labels_are_guessed_from_lists_and_fasttext_lines() {
+    let lines = "__label__b __label__a a good film\n__label__a a bad film\nno label\n";
+    assert_eq!(fields("a.txt", lines).as_deref(), Ok("multi_label: true"));
+    assert_eq!(fields("a.txt", "__label__b good\n__label__a bad\n").as_deref(), Ok(""));
+    let guessed = guess(&[("a.txt", lines)], "a.txt", &Known::default()).unwrap();
+    assert!(guessed.describe().ends_with("3 examples (a, b)"), "{}", guessed.describe());
+    let objects = |labels: [&str; 3]| {
+        let tokens = "[\"a\", \"long\", \"list\", \"of\", \"the\", \"words\"]";
+        let row = |labels: &str| {
+            format!("{{\"said\": \"a good film\", \"labels\": {labels}, \"tokens\": {tokens}}}\n")
+        };
+        labels.map(row).concat()
+    };
+    let lists = objects(["[\"b\", \"a\"]", "[]", "[\"c\"]"]);
+    let expected = "text_column: said, label_column: labels, multi_label: true";
+    assert_eq!(fields("a.jsonl", &lists).as_deref(), Ok(expected));
+    let guessed = guess(&[("a.jsonl", &lists)], "a.jsonl", &Known::default()).unwrap();
+    let description = guessed.describe();
+    assert!(description.ends_with("the label in labels (a, b, c)"), "{description}");
+    let scalars = objects(["\"b\"", "\"a\"", "\"b\""]);
+    let expected = "text_column: said, label_column: labels";
+    assert_eq!(fields("a.jsonl", &scalars).as_deref(), Ok(expected));
+    // Lists without a usual name are neither texts nor labels, unless they are named.
+    let unnamed = lists.replace("\"labels\"", "\"marks\"");
+    let error = fields("a.jsonl", &unnamed).unwrap_err();
+    assert!(error.contains("no column is clearly the label"), "{error}");
+    let known = Known { label: Some(Column::Name("marks".into())), ..Known::default() };
+    let guessed = guess(&[("a.jsonl", &unnamed)], "a.jsonl", &known).unwrap();
+    assert!(guessed.fields.contains(&("data.multi_label".to_owned(), true.into())));
+}
+
+#[test]
+fn columns_of_labels_are_no_texts() {
+    let content = "id,a,b,words\n1,1,0,a good film\n2,0,1,a bad film\n3,1,1,a film\n";
+    let label_columns = ["a", "b"].map(|name| Column::Name(name.to_owned())).to_vec();
+    let known = Known { label_columns, ..Known::default() };
+    let guessed = guess(&[("a.csv", content)], "a.csv", &known).unwrap();
+    let description = guessed.describe();
+    assert!(description.ends_with("the text is in words, the labels in a, b"), "{description}");
+    assert!(guessed.fields.iter().all(|(field, _)| field != "data.label_column"));
+    let known = Known { label_columns: vec![Column::Name("c".into())], ..Known::default() };
+    let error = guess(&[("a.csv", content)], "a.csv", &known).unwrap_err();
+    assert!(error.contains("it has no column c, only id, a, b, words"), "{error}");
 }
