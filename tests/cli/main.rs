@@ -28,6 +28,7 @@ mod folds;
 mod inputs;
 mod interruption;
 mod keras;
+mod label_data;
 mod learning;
 mod lr_find;
 mod memory;

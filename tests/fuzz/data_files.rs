@@ -83,6 +83,25 @@ fn fasttext() {
 }
 
 #[test]
+fn several_labels() {
+    let lists = b"{\"text\": \"a\", \"label\": [\"x\", 1]}\n{\"label\": null, \"text\": 2}\n";
+    fuzz_data("jsonl", ", label_separator: ','", &[lists]);
+    fuzz_data("csv", ", label_separator: ','", &[b"text,label\na b,\"x, y\"\n\"c\nd\",x\n,\n"]);
+    fuzz_data("txt", ", multi_label: true", &[b"__label__a __label__b some text\n\ntext\n"]);
+    let columns = b"text,x,y\na b,1,0\n\"c, d\",0.25,true\n";
+    fuzz_data("csv", ", label_columns: [x, y]", &[columns]);
+    let shares = b"{\"text\": \"a\", \"x\": 0.25, \"y\": 0.75}\n";
+    fuzz_data("jsonl", ", label_columns: [x, y], multi_label: false", &[shares]);
+    #[cfg(feature = "parquet")]
+    {
+        let name = "tests/parquet/types.parquet";
+        let types = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let fields = ", text_column: view, label_column: lists, multi_label: true";
+        fuzz_data("parquet", fields, &[&types]);
+    }
+}
+
+#[test]
 fn babi() {
     fuzz_data(
         "babi",
