@@ -214,6 +214,8 @@ impl Session<'_> {
         new.directory().write_config(&resolved.to_yaml())?;
         let run = new.directory().clone();
         let (mut data, source) = prepare(resolved)?;
+        // With what the data tells about its labels.
+        run.write_config(&data.resolved.to_yaml())?;
         self.remove_test_examples(&mut data);
         let trainer = self.create_trainer(&*backend, &mut data, &run, source.as_ref())?;
         let _lock = new.begin();

@@ -92,11 +92,16 @@ impl Config {
         let mut faults = Vec::new();
         let mut add =
             |field: &str, message: &str| faults.push((field.to_owned(), message.to_owned()));
+        let is_distilled = self.train.distillation.weight.is_some();
+        if is_distilled && data.label_columns.is_empty() {
+            let message = "needs the probabilities of another model in data.label_columns";
+            add("train.distillation.weight", message);
+        }
         if let Some(separator) = &data.label_separator {
             if separator.is_empty() {
                 add("data.label_separator", "expected at least one character, or null");
             }
-            if !data.label_columns.is_empty() {
+            if !data.label_columns.is_empty() && !is_distilled {
                 add(
                     "data.label_separator",
                     "has no effect with data.label_columns; remove one of them",
@@ -125,7 +130,8 @@ impl Config {
                 add("data.label_columns", "needs the names of columns, but data.header is false");
             }
         }
-        let is_several = data.labelling() == Labelling::Several;
+        // Columns of labels may turn out to have one label per text.
+        let is_several = data.multi_label.unwrap_or(data.label_separator.is_some());
         if is_several && self.model.head.activation == Activation::Softmax {
             let message = "softmax is for classes that exclude each other, but a text can have several \
                            labels; remove it";

@@ -57,12 +57,21 @@ impl Resolved {
         set_value(&mut self.fields, &["train", "shards"], Value::from(shards as u64));
     }
 
-    /// Replaces the numbers that are `auto` with those that were chosen for a run of this
+    /// Replaces `data.multi_label: null` with what the data tells.
+    pub fn set_multi_label(&mut self, multi_label: bool) {
+        self.config.data.multi_label = Some(multi_label);
+        set_value(&mut self.fields, &["data", "multi_label"], Value::from(multi_label));
+    }
+
+    /// Replaces the values that are `auto` or depend on the data with those that were chosen for a run of this
     /// configuration.
     pub fn take_choices(&mut self, run: &Config) {
         let (train, chosen) = (&self.config.train, &run.train);
         let shards = (train.shards, chosen.shards);
         let budgets = (train.token_budget, chosen.token_budget);
+        if let (None, Some(multi_label)) = (self.config.data.multi_label, run.data.multi_label) {
+            self.set_multi_label(multi_label);
+        }
         if let (AutoNumber::Auto, AutoNumber::Number(shards)) = shards {
             self.set_shards(shards);
         }

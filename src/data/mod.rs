@@ -37,7 +37,8 @@ pub use formats::{
     json_object, json_text, limits, read_records, read_texts, spelled, suggestion,
 };
 pub use load::{
-    FileExamples, TrainingData, load, load_split, load_training, load_unlabelled, training_overlap,
+    FileExamples, TrainingData, has_several_labels, load, load_split, load_training,
+    load_unlabelled, training_overlap,
 };
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;

@@ -55,8 +55,11 @@ impl PreparedData {
     ///
     /// # Errors
     /// Returns the errors of [`PreparedData::prepare`].
-    pub fn prepare_with(resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
+    pub fn prepare_with(mut resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
         let start = Instant::now();
+        if !resolved.config.data.label_columns.is_empty() {
+            resolved.set_multi_label(data::has_several_labels(&resolved.config)?);
+        }
         known.share_subwords(&resolved.config.inputs);
         let mut splits = data::load(&resolved.config)?;
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;

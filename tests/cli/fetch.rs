@@ -87,6 +87,27 @@ fn the_babi_config_trains_on_the_default_directory() {
 }
 
 #[test]
+fn plain_files_are_downloaded_to_a_directory() {
+    let files = ["a good film\t0,2\tx\n", "a bad film\t\ty\n"];
+    let dir = TestDir::new();
+    let server = Server::start(files.iter().map(|file| Response::whole(file.as_bytes())).collect());
+    let hashes = files.map(|file| hash(file.as_bytes())).join(",");
+    let line = format!("data fetch goemotions --url {}/data/ --sha256 {hashes}", server.url);
+    assert_eq!(stdout(&dir.lstmtext(&line).assert().success()), "data/goemotions\n");
+    assert_eq!(dir.names("data"), ["goemotions"]);
+    assert_eq!(dir.read("data/goemotions/train.tsv"), files[0]);
+    assert_eq!(dir.read("data/goemotions/dev.tsv"), files[1]);
+    let again = dir.lstmtext(&line).assert().success();
+    again.stderr(contains("already exists"));
+
+    let dir = TestDir::new();
+    let wrong = format!("data fetch goemotions --url http://127.0.0.1:9 --sha256 {}", hash(b"x"));
+    let message = "--sha256: expected 2 checksums, one for each file, found 1";
+    assert_fails(dir.lstmtext(&wrong), 2, &[message]);
+    assert!(!dir.path("data").exists());
+}
+
+#[test]
 fn fetched_data_can_be_used_for_training() {
     let reviews: Vec<(String, String)> = crate::common::examples(&["neg", "pos"], 200, 1)
         .into_iter()

@@ -31,8 +31,9 @@ pub struct SplitArgs {
 
 /// Runs the command.
 pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
-    let config = args.set.load(&args.config)?.config;
+    let mut config = args.set.load(&args.config)?.config;
     ensure_new(&args.to)?;
+    config.data.multi_label = Some(data::has_several_labels(&config)?);
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();

@@ -50,7 +50,8 @@ struct StatsReport {
 
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
-    let config = args.columns.load(&args.config, &args.set)?.config;
+    let mut config = args.columns.load(&args.config, &args.set)?.config;
+    config.data.multi_label = Some(data::has_several_labels(&config)?);
     let known = Checkpoint::source_encoders(&config)?;
     known.share_subwords(&config.inputs);
     let mut data = data::load(&config)?;

@@ -41,11 +41,14 @@ section! {
         label_separator: Option<String> = None;
         /// Columns or keys with the targets of one label each, in the place of label_column. Their names
         /// are the labels. If a text can have several labels, each value is 1 or 0, or the probability
-        /// of the label; otherwise the values of a row are probabilities that add up to 1.
+        /// of the label; otherwise the values of a row are probabilities that add up to 1 (within
+        /// 0.001). With train.distillation, they are the probabilities of another model beside the
+        /// labels in label_column.
         label_columns: Vec<String> = Vec::new();
         /// A text can have any number of labels, also none, each with a probability of its own. In
         /// JSON, the label is then a list; a fastText line has several labels. false: each text has
-        /// exactly one label. null: true with label_separator or label_columns.
+        /// exactly one label. null: true with label_separator; with label_columns, true unless the
+        /// training data has fractions that add up to 1 in most rows; otherwise false.
         multi_label: Option<bool> = None;
         /// CSV and TSV files start with a line of column names.
         header: bool = true;

@@ -111,7 +111,7 @@ impl<'a> LabelCollector<'a> {
         if labelling == Labelling::One && (sum - 1.0).abs() > TOLERANCE {
             return Err(format!(
                 "the label columns {} add up to {}; expected 1 (within {TOLERANCE}), because \
-                 data.multi_label is false",
+                 each text has one label (data.multi_label: false)",
                 excerpt(&join_names(&self.data.label_columns)),
                 (1e6 * sum).round() / 1e6
             ));

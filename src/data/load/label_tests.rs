@@ -1,5 +1,6 @@
 //! Splits and classes of texts with several labels, or with a probability for each label.
 
+use super::has_several_labels;
 use super::tests::load_files;
 use crate::data::targets::Target;
 
@@ -56,4 +57,44 @@ fn probabilities_are_split_by_the_labels_that_they_suggest() {
         let count = splits.validation.targets.iter().filter(is_a).count();
         assert_eq!((splits.validation.len(), count), (8, 2), "{labelling}");
     }
+}
+
+/// Returns what the training data in columns a and b, with these rows, tells about its labels.
+fn tells_several(rows: &str, fields: &str) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("train.csv");
+    std::fs::write(&path, format!("text,label,a,b\n{rows}")).unwrap();
+    let data = format!("train: {}, label_columns: [a, b]{fields}", path.display());
+    let config = crate::config::parse_plain(&format!("data: {{{data}}}\n")).config;
+    has_several_labels(&config).unwrap()
+}
+
+#[test]
+fn columns_of_probabilities_tell_if_labels_exclude_each_other() {
+    assert!(tells_several("t,a,1,0\nu,b,0,1\n", ""));
+    assert!(tells_several("t,a,0.5,0.2\nu,b,0.3,0.9\n", ""));
+    assert!(!tells_several("t,a,0.7,0.3\nu,b,0,1\n", ""));
+    assert!(!tells_several("t,a,0.7,0.3\nu,b,0.2,0.8\nv,b,0.4,0.4\n", ""));
+    assert!(tells_several("t,a,0.7,0.3\nu,b,0,1\n", ", multi_label: true"));
+    assert!(!tells_several("t,a,1,0\nu,b,0,1\n", ", multi_label: false"));
+}
+
+#[test]
+fn distillation_reads_labels_and_probabilities() {
+    let train = "text,label,b,a\nt,a,0.1,0.9\nu,b,0.8,0.2\nv,a,0.4,0.6\n";
+    let files = [("train.csv", train), ("dev.csv", "text,label\nx,b\n")];
+    let fields = "data: {train: DIR/train.csv, validation: DIR/dev.csv, label_columns: [a, b]}\n\
+                  train: {distillation: {weight: 0.5}}\n";
+    let splits = load_files(&files, fields).unwrap();
+    assert_eq!(splits.labels, ["a", "b"]);
+    let first = Target::Distilled { labels: &[1.0, 0.0], teacher: &[0.9, 0.1] };
+    assert_eq!(splits.train.targets.get(0), first);
+    assert_eq!(splits.validation.targets.get(0), Target::Label(1));
+
+    let other = [("train.csv", "text,label,b,a\nt,c,0.1,0.9\nu,b,0.8,0.2\n"), files[1]];
+    let error = format!("{:#}", load_files(&other, fields).unwrap_err());
+    assert!(error.contains("unknown label \"a\"") || error.contains("no column"), "{error}");
+    let sum = [("train.csv", "text,label,b,a\nt,a,0.1,0.9\nu,b,0.8,0.3\n"), files[1]];
+    let error = format!("{:#}", load_files(&sum, fields).unwrap_err());
+    assert!(error.contains("train.csv:3: the label columns a and b add up to 1.1"), "{error}");
 }

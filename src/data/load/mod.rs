@@ -1,5 +1,6 @@
 //! Loads the training, validation and test examples of a configuration.
 
+mod labelling;
 mod splitting;
 mod subwords;
 
@@ -9,6 +10,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+pub use self::labelling::has_several_labels;
+use self::labelling::{add_teacher, without_teacher};
 use self::splitting::split;
 use self::subwords::{learn_subwords, split_pieces};
 use crate::config::{CacheUse, Config, DataConfig, Labelling, UnseenLabels};
@@ -42,6 +45,7 @@ pub struct TrainingData {
 /// # Errors
 /// Returns the errors of [`load`] for the files that are read.
 pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
+    let config = &*without_teacher(config);
     let data = &config.data;
     if data.labels.is_empty() && data.unseen_labels == UnseenLabels::Class {
         let DataSplits { labels, train, findings, .. } = load(config)?;
@@ -62,6 +66,7 @@ pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
 /// Returns an error if the file cannot be read, has an unknown label, or has too few examples to be
 /// split.
 pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow::Result<Examples> {
+    let config = &*without_teacher(config);
     let data = &config.data;
     if let Some(input) = config.inputs.iter().find(|input| input.text.tokenizer.needs_training()) {
         bail!("{}: bpe has not been trained", input.field("text.tokenizer"));
@@ -171,6 +176,8 @@ impl FileExamples {
     /// # Errors
     /// Returns an error if a file cannot be read or has an unknown label.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
+        let with_teacher = config;
+        let config = &*without_teacher(config);
         let data = &config.data;
         let train = read("data.train", &data.train, config, &[])?;
         let known = &train.rows.label_names;
@@ -192,8 +199,9 @@ impl FileExamples {
         let validation = validation.map(with_classes_or_advice).transpose()?;
         let test = test.map(with_classes_or_advice).transpose()?;
 
-        let train = with_classes(train, &labels, data)?;
+        let mut train = with_classes(train, &labels, data)?;
         ensure_texts(&train, "training", config)?;
+        add_teacher(&mut train, &data.train, with_teacher, &labels)?;
         Ok(Self { labels, train, validation, test })
     }
 
@@ -204,6 +212,7 @@ impl FileExamples {
     /// # Errors
     /// Returns an error if a required split is empty.
     pub fn split(&self, config: &Config) -> anyhow::Result<DataSplits> {
+        let config = &*without_teacher(config);
         let (data, train) = (&config.data, &self.train);
         let split = split(train, data)?;
         let of_file = |file: &Option<Examples>, rest: &[usize]| {

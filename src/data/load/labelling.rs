@@ -1,0 +1,98 @@
+//! Number of labels per text, where the data tells it, and targets with the probabilities of another model.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
+use crate::config::{Config, Labelling};
+use crate::data::examples::{Examples, read_examples, read_nonempty_source};
+use crate::data::formats::Labels;
+use crate::data::targets::Targets;
+
+/// Largest difference from 1 of the sum of probabilities that may be rounded.
+const TOLERANCE: f32 = 1e-3;
+
+/// Returns true if a text can have several labels. If `data.label_columns` are set and `data.multi_label` is not,
+/// the training data tells it: the labels exclude each other if the values are fractions that add up to 1 in
+/// most rows.
+///
+/// # Errors
+/// Returns an error if the training data must be read and this fails.
+pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
+    let data = &config.data;
+    if data.multi_label.is_some() || data.label_columns.is_empty() {
+        return Ok(data.labelling() == Labelling::Several);
+    }
+    if config.train.distillation.weight.is_some() {
+        return Ok(data.label_separator.is_some());
+    }
+    let source = read_nonempty_source(&data.train, config, Labels::Required { known: &[] });
+    let source = source.context("data.train")?;
+    let Targets::Probabilities { classes, probabilities } = &source.rows.targets else {
+        return Ok(true);
+    };
+    let is_distribution = |row: &&[f32]| (row.iter().sum::<f32>() - 1.0).abs() <= TOLERANCE;
+    let distributions = probabilities.chunks_exact(*classes).filter(is_distribution).count();
+    Ok(2 * distributions <= source.rows.len())
+}
+
+/// Returns the configuration by which the labels of examples are read: with distillation,
+/// `data.label_columns` have the probabilities of another model.
+pub(super) fn without_teacher(config: &Config) -> Cow<'_, Config> {
+    if config.train.distillation.weight.is_none() {
+        return Cow::Borrowed(config);
+    }
+    let mut config = config.clone();
+    let data = &mut config.data;
+    data.multi_label = Some(data.multi_label.unwrap_or(data.label_separator.is_some()));
+    data.label_columns.clear();
+    Cow::Owned(config)
+}
+
+/// Adds the probabilities of another model to the targets of the examples of a file, with distillation.
+/// `labels` are the class names.
+///
+/// # Errors
+/// Returns an error if the file cannot be read again, or has no probabilities for the same rows and classes.
+pub(super) fn add_teacher(
+    examples: &mut Examples,
+    path: &Path,
+    config: &Config,
+    labels: &[String],
+) -> anyhow::Result<()> {
+    if config.train.distillation.weight.is_none() {
+        return Ok(());
+    }
+    let mut config = config.clone();
+    let data = &mut config.data;
+    data.multi_label = Some(data.multi_label.unwrap_or(data.label_separator.is_some()));
+    data.label_separator = None;
+    let of_teacher = read_examples(path, &config, labels).context("data.label_columns")?;
+    let names = &of_teacher.source.rows.label_names;
+    for label in labels {
+        ensure!(
+            names.contains(label),
+            "data.label_columns: there is no column for the label \"{label}\"; train.distillation needs the \
+             probabilities of all labels"
+        );
+    }
+    ensure!(
+        of_teacher.source.rows.lines == examples.source.rows.lines,
+        "\"{}\": some rows have a label or probabilities, but not both; train.distillation needs both",
+        path.display()
+    );
+    let classes = labels.len();
+    let dense = |targets: &Targets| -> Vec<f32> {
+        let rows = targets
+            .iter()
+            .flat_map(|target| (0..classes).map(move |class| target.share(class) as f32));
+        rows.collect()
+    };
+    examples.targets = Targets::Distilled {
+        classes,
+        labels: dense(&examples.targets),
+        teacher: dense(&of_teacher.targets),
+    };
+    Ok(())
+}
