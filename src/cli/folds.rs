@@ -17,7 +17,7 @@ use super::many_runs::{self, RunsArgs, Trained};
 use super::open_model::{OpenModel, ReadExamples};
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
-use crate::config::{Config, ConfigError, Document, Override, Sweep, positive_integer};
+use crate::config::{Config, ConfigError, Document, Metric, Override, Sweep, positive_integer};
 use crate::data::{
     self, DataSplits, Examples, FileExamples, SplitFingerprints, SplitName, Targets,
 };
@@ -468,6 +468,11 @@ struct Scores {
     accuracy: MeanAndDeviation,
     macro_f1: MeanAndDeviation,
     loss: MeanAndDeviation,
+    /// The metric of the runs, if it is neither of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<MeanAndDeviation>,
+    #[serde(skip)]
+    metric_heading: Option<String>,
 }
 
 /// Scores of a fold.
@@ -483,10 +488,15 @@ struct FoldScore {
     accuracy: f64,
     macro_f1: f64,
     loss: f64,
+    /// Value of the metric of the run, if it is neither of these; null if it is undefined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<Option<f64>>,
 }
 
 impl Scores {
     fn of(folds: &[Fold]) -> Self {
+        let metric = folds[0].config.metric();
+        let metric = Some(metric).filter(|m| m.is_additional() && **m != Metric::MacroF1);
         let score = |fold: &Fold| {
             let Evaluation { examples, accuracy, loss, macro_average, .. } =
                 Evaluation::of(&fold.predictions, &fold.labels);
@@ -498,6 +508,7 @@ impl Scores {
                 accuracy,
                 macro_f1: macro_average.f1,
                 loss,
+                metric: metric.map(|metric| fold.predictions.value(metric, &fold.labels)),
             }
         };
         let folds: Vec<FoldScore> = folds.iter().map(score).collect();
@@ -508,6 +519,12 @@ impl Scores {
             accuracy: over(|fold| fold.accuracy),
             macro_f1: over(|fold| fold.macro_f1),
             loss: over(|fold| fold.loss),
+            metric: metric.and_then(|_| {
+                let values: Option<Vec<f64>> =
+                    folds.iter().map(|fold| fold.metric.flatten()).collect();
+                values.map(|values| MeanAndDeviation::of(&values))
+            }),
+            metric_heading: metric.map(Metric::heading),
             folds,
         }
     }
@@ -522,23 +539,33 @@ impl Scores {
             ("macro F1", Align::Right),
             ("loss", Align::Right),
         ];
-        let mut table = Table::new(columns.map(title));
+        let columns = columns.map(title).into_iter();
+        let metric = self.metric_heading.iter().map(|heading| (heading.clone(), Align::Right));
+        let mut table = Table::new(columns.chain(metric));
         for fold in &self.folds {
-            table.add(vec![
+            let mut row = vec![
                 fold.run.clone(),
                 group_digits(fold.examples),
                 format!("{:.2} %", 100.0 * fold.accuracy),
                 format!("{:.4}", fold.macro_f1),
                 format!("{:.4}", fold.loss),
-            ]);
+            ];
+            let shown =
+                |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
+            row.extend(fold.metric.map(shown));
+            table.add(row);
         }
-        table.add(vec![
+        let mut row = vec![
             "mean ± sd".to_owned(),
             String::new(),
             format!("{} %", self.accuracy.format(2, 100.0)),
             self.macro_f1.format(4, 1.0),
             self.loss.format(4, 1.0),
-        ]);
+        ];
+        if self.metric_heading.is_some() {
+            row.push(self.metric.map_or("–".into(), |metric| metric.format(4, 1.0)));
+        }
+        table.add(row);
         format!("{}\n", table.lines_within(terminal_width()).join("\n"))
     }
 }

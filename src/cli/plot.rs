@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::exit::SUCCESS;
 use super::output_file;
-use crate::config::{Config, positive_integer};
+use crate::config::{Config, Metric, positive_integer};
 use crate::events::{self, SubRun};
 use crate::io::replace::write_output;
 use crate::objective::metrics::Score;
@@ -35,7 +35,8 @@ Examples:
   lstmtext plot sweeps/sweep              curves of the best runs in this directory
 
 curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of the runs with \
-the best validation, including running ones, in the order of their ranking. Training curves are \
+the best validation, including running ones, in the order of their ranking. If the best epoch is \
+chosen by another metric (train.early_stopping.metric), it takes the place of tokens per second. Training curves are \
 smoothed as in TensorBoard; many steps are averaged.
 words.svg and words.png show, for models with two classes, the probability of the second class for \
 each word of the vocabulary by itself.
@@ -99,7 +100,7 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
         .collect();
     let metric = ranking_metric(curves.iter().filter_map(|run| run.report.config()));
     curves.sort_by(|a, b| match (a.score(), b.score()) {
-        (Some(a), Some(b)) => a.rank(b, metric),
+        (Some(a), Some(b)) => a.rank(b, &metric),
         (a, b) => a.is_none().cmp(&b.is_none()),
     });
     let groups = ComparisonGroups::of(curves.iter().map(|run| &run.report));
@@ -248,6 +249,7 @@ fn read_curves(run: &RunDirectory, name: &str, x_axis: XAxis) -> anyhow::Result<
     let report = RunReport::read(run.path());
     let curves = RunCurves {
         name: name.to_owned(),
+        metric: report.config().map_or(Metric::Loss, |config| config.metric().clone()),
         records: run.records()?,
         times: run.times()?,
         steps: events::scalars(run.path(), SubRun::Train, TAGS)?,

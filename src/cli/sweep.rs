@@ -125,7 +125,8 @@ fn test_scores(
         changes.extend(change.map(|change| format!("{}: {change}", run.run)));
         let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
         let NotedPredictions { members, .. } = model.predict(&read)?;
-        Ok(Predictions::combine(members, &model.saved.combination).score())
+        let predictions = Predictions::combine(members, &model.saved.combination);
+        Ok(predictions.score_with(config.metric(), labels))
     };
     let scores = best.finished.iter().map(score).collect::<anyhow::Result<Vec<_>>>()?;
     changes.iter().for_each(warning);
@@ -146,7 +147,7 @@ fn report(
         true => "; ± is the standard deviation over seeds",
         false => "",
     };
-    message(format!("\nranked by {}{deviation}\n", board.metric.as_str()));
+    message(format!("\nranked by validation {}{deviation}\n", board.metric.title()));
     let (last, finished) = board.scored_by_last();
     if last > 0 {
         let runs = match last == finished {

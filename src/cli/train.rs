@@ -16,8 +16,8 @@ use super::hints::{missing_data, program, relative, tensorboard};
 use super::{output_directory, starter};
 use crate::backend::{Backend, Backends};
 use crate::config::{
-    self, AutoNumber, BackendKind, Config, ConfigError, Document, Override, Resolved, differences,
-    inline_yaml,
+    self, AutoNumber, BackendKind, Config, ConfigError, Document, Metric, Override, Resolved,
+    differences, inline_yaml,
 };
 use crate::data::prepared::PreparedData;
 use crate::events;
@@ -144,14 +144,14 @@ pub fn run(args: TrainArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let overrides = &args.overrides();
     let session = Session { args: &args, overrides, backends, interrupt: &interrupt };
     args.check()?;
-    let Trained { run, columns, ending } = match (&args.resume, &args.config) {
+    let Trained { run, columns, metric, ending } = match (&args.resume, &args.config) {
         (Some(run), _) => session.resume(run)?,
         (None, Some(config)) => session.start_new(config)?,
         (None, None) => bail!("name a configuration, or a run with --resume"),
     };
     match ending {
         Ending::Finished(outcome) => {
-            report(&run, &outcome, &columns, args.json)?;
+            report(&run, &outcome, &metric, &columns, args.json)?;
             Ok(SUCCESS)
         }
         Ending::Interrupted(signal) => {
@@ -170,6 +170,8 @@ struct Trained {
     run: RunDirectory,
     /// Text columns that the model reads.
     columns: TextColumns,
+    /// Metric that determines the best epoch.
+    metric: Metric,
     ending: Ending,
 }
 
@@ -294,8 +296,14 @@ impl Session<'_> {
             );
             ensure!(self.overrides.is_empty(), over);
             message(over);
-            let columns = TextColumns::of(&checkpoint.resolved.config);
-            return Ok(Trained { run, columns, ending: Ending::Finished(Box::new(outcome)) });
+            let config = &checkpoint.resolved.config;
+            let (columns, metric) = (TextColumns::of(config), config.metric().clone());
+            return Ok(Trained {
+                run,
+                columns,
+                metric,
+                ending: Ending::Finished(Box::new(outcome)),
+            });
         }
         let backend = match backend {
             Some(backend) => backend,
@@ -327,6 +335,7 @@ impl Session<'_> {
     ) -> anyhow::Result<Trained> {
         save_lack_of_memory(run);
         let columns = TextColumns::of(trainer.config());
+        let metric = trainer.config().metric().clone();
         let (mut trainer, mut ending) = (Some(trainer), None);
         let trained = backend.catch(&mut || {
             if let Some(trainer) = trainer.take() {
@@ -338,7 +347,7 @@ impl Session<'_> {
         let resume = || self.args.resume_command(run.path());
         let ending = ending.map_err(|error| with_checkpoint_hint(error, backend, run, resume));
         let ending = ending.inspect_err(|error| run.write_error(error))?;
-        Ok(Trained { run: run.clone(), columns, ending })
+        Ok(Trained { run: run.clone(), columns, metric, ending })
     }
 
     /// Prints a description of a new run, resolves its token budget, and creates its trainer.
@@ -538,6 +547,7 @@ struct Printed<'a> {
 fn report(
     run: &RunDirectory,
     outcome: &RunSummary,
+    metric: &Metric,
     columns: &TextColumns,
     json: bool,
 ) -> anyhow::Result<()> {
@@ -549,7 +559,12 @@ fn report(
         scores.extend(outcome.test.map(|test| ("test", test)));
         for (split, score) in scores {
             let (accuracy, loss) = (100.0 * score.accuracy, score.loss);
-            print(&format!("{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}  {weights}"))?;
+            let metric = score
+                .metric
+                .map_or(String::new(), |value| format!("  {} {value:.4}", metric.title()));
+            print(&format!(
+                "{split:<10}  accuracy {accuracy:.2} %  loss {loss:.4}{metric}  {weights}"
+            ))?;
         }
     }
     outcome.warnings.iter().for_each(warning);

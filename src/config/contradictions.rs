@@ -83,6 +83,11 @@ impl Config {
             let message = format!("unknown label \"{unknown}\"; data.labels has {labels}");
             faults.push(("train.class_weights".into(), message));
         }
+        if let Some(message) = self.metric().unknown_label(&data.labels)
+            && !labels.is_empty()
+        {
+            faults.push(("train.early_stopping.metric".into(), message));
+        }
         faults
     }
 

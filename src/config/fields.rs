@@ -180,6 +180,9 @@ impl<'a> SectionReader<'a> {
                     if yaml.as_f64().is_some_and(is_flushed) {
                         message += &format!("; numbers below {:.1e} count as 0", f32::MIN_POSITIVE);
                     }
+                    if let Some(suggestion) = T::suggestion(&yaml) {
+                        message += &format!("; did you mean {suggestion}?");
+                    }
                     self.collector.faults.push(Fault { path: path.clone(), message });
                     default.clone()
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use unicode_normalization::UnicodeNormalization;
 
 use super::fields::{Fault, Field, set_value};
+use super::metric::Metric;
 use super::schema::{Config, DataConfig, Labelling};
 use super::types::{ClassWeights, Column};
 use super::value::FieldValue;
@@ -79,6 +80,11 @@ pub fn clean_labels(config: &mut Config, fields: &mut [Field]) -> Vec<Fault> {
         unique(["train", "class_weights"], weights.len(), cleaned.len());
         set_value(fields, &["train", "class_weights"], cleaned.to_yaml());
         *weights = cleaned;
+    }
+    if let Metric::OfLabel(metric, label) = config.metric() {
+        let cleaned = Metric::OfLabel(*metric, clean(label));
+        set_value(fields, &["train", "early_stopping", "metric"], cleaned.to_yaml());
+        config.train.early_stopping.metric = cleaned;
     }
     faults
 }

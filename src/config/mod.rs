@@ -10,6 +10,7 @@ mod labels;
 mod layers;
 mod load;
 mod load_sweep;
+mod metric;
 mod overrides;
 mod print;
 mod resolved;
@@ -32,6 +33,7 @@ pub use load::{
     Document, defaults_with, load, load_recorded, parse, parse_recorded, settings_before_guess,
 };
 pub use load_sweep::Sweep;
+pub use metric::{LabelMetric, Metric};
 pub use overrides::Override;
 pub(crate) use overrides::field_path;
 pub use print::{inline_yaml, reference, resolved_yaml};
@@ -42,9 +44,9 @@ pub use schema::{
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
     Initialization, Input, Inputs, Labelling, LossKind, LstmConfig, ModelConfig, NgramWeighting,
     NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, Quoting, RmspropConfig,
-    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, StoppingMetric,
-    TensorboardConfig, TextConfig, TokenizerKind, TokenizerSetting, TrainConfig, Truncate,
-    UnfreezeConfig, UnseenLabels, VirtualAdversarialConfig, defaults,
+    ScheduleConfig, ScheduleKind, SgdConfig, SplitConfig, SplitMethod, TensorboardConfig,
+    TextConfig, TokenizerKind, TokenizerSetting, TrainConfig, Truncate, UnfreezeConfig,
+    UnseenLabels, VirtualAdversarialConfig, defaults,
 };
 pub use suggestions::field_of_argument;
 pub use sweep::Point;

@@ -18,6 +18,10 @@ pub trait FieldValue: Sized + Clone {
     /// The alternatives that a user can write, such as "an integer ≥ 1" and "null". `range` limits
     /// numbers.
     fn alternatives(range: Option<Range>) -> Vec<String>;
+    /// The value that a user most likely means by an invalid one.
+    fn suggestion(_: &Value) -> Option<String> {
+        None
+    }
     /// The value as a number, for fields with a range.
     fn number(&self) -> Option<f64> {
         None

@@ -15,6 +15,7 @@ pub mod guess;
 mod iterative_stratification;
 mod labels;
 mod load;
+mod metric_check;
 pub mod prepared;
 mod source;
 mod split;

@@ -8,6 +8,7 @@ use crate::config::{Config, Input, Resolved};
 use crate::data::check::duplicates::overlap;
 use crate::data::check::report::findings;
 use crate::data::check::texts;
+use crate::data::metric_check::check_metric;
 use crate::data::{
     self, Check, DataSplits, Dataset, Examples, Finding, SplitFingerprints, SplitName,
 };
@@ -62,6 +63,7 @@ impl PreparedData {
         }
         known.share_subwords(&resolved.config.inputs);
         let mut splits = data::load(&resolved.config)?;
+        check_metric(resolved.config.metric(), &splits.labels, &splits.validation.targets)?;
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
@@ -90,6 +92,7 @@ impl PreparedData {
             splits.labels.join(", "),
             labels.join(", ")
         );
+        check_metric(resolved.config.metric(), labels, &splits.validation.targets)?;
         Self::encode(resolved, splits, encoders, start)
     }
 

@@ -66,8 +66,7 @@ impl Baseline {
             present.map(|class| -counts[class] / total * prediction(class).ln()).sum()
         };
         let class = (0..classes).max_by(|a, b| counts[*a].total_cmp(&counts[*b]).then(b.cmp(a)))?;
-        let score =
-            Score { loss: loss(&|class| counts[class] / total), accuracy: counts[class] / total };
+        let score = Score::new(loss(&|class| counts[class] / total), counts[class] / total);
         // Infinite for a class that training does not have.
         let weighted_loss = loss(&|class| weight(class) * counts[class] / weighted);
         let weighted_loss = if weighted_loss.is_finite() { weighted_loss } else { score.loss };
@@ -108,7 +107,7 @@ impl Baseline {
         let accuracy = correct.count() as f64 / examples;
         Some(Self {
             predicted: (0..classes).filter(|class| shares[*class] >= 0.5).collect(),
-            score: Score { loss: mean(&|_, share| share), accuracy },
+            score: Score::new(mean(&|_, share| share), accuracy),
             largest_share: shares.iter().copied().fold(0.0, f64::max),
             examples: targets.len(),
             weighted_loss: mean(&weighted),
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     fn score(loss: f64, accuracy: f64) -> Score {
-        Score { loss, accuracy }
+        Score::new(loss, accuracy)
     }
 
     fn labels(first: usize, second: usize) -> Targets {

@@ -66,6 +66,14 @@ def case(name, labels, probabilities):
             "average_precision": average_precision,
             "expected_calibration_error": calibration_error(labels, probabilities),
             "macro_average": list(macro[:3]),
+            "micro_f1": metrics.f1_score(labels, predicted, average="micro"),
+            "weighted_f1": metrics.f1_score(
+                labels, predicted, average="weighted", zero_division=0
+            ),
+            "first_roc_auc": metrics.roc_auc_score(labels == 0, probabilities[:, 0]),
+            "first_average_precision": metrics.average_precision_score(
+                labels == 0, probabilities[:, 0]
+            ),
             "classes": np.stack([precision, recall, f1, support], axis=1).tolist(),
             "confusion": metrics.confusion_matrix(labels, predicted, labels=numbers).tolist(),
         },

@@ -3,20 +3,21 @@
 
 mod baseline;
 mod calibration;
+mod class_counts;
 mod comparison;
 mod label_issues;
+mod metric;
 mod predictions;
 mod ranking;
 mod report;
 
 pub use baseline::{Baseline, Verdict};
 pub use calibration::CalibrationBin;
+pub use class_counts::{ClassCounts, ClassScore};
 pub use comparison::{Comparison, compare};
 pub use label_issues::{LabelIssue, label_issues};
 pub use predictions::Predictions;
-pub use report::{
-    ClassReport, ClassScore, ConfusedPair, ConfusionCounts, Evaluation, LengthBucket,
-};
+pub use report::{ClassReport, ConfusedPair, ConfusionCounts, Evaluation, LengthBucket};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::calibration::{CalibrationBin, calibration};
+use super::class_counts::{ClassCounts, ClassScore};
 use super::predictions::Predictions;
 use super::ranking::{average_precision, roc_auc};
+use crate::config::Labelling;
 
 /// Scores of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,17 +44,6 @@ pub struct Evaluation {
     pub confused_pairs: Vec<ConfusedPair>,
     /// Accuracy by sequence length, in buckets with about the same number of examples.
     pub lengths: Vec<LengthBucket>,
-}
-
-/// Precision, recall and F1 of a class against the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ClassScore {
-    /// Share of the predictions of this class that are correct. 0 if it is never predicted.
-    pub precision: f64,
-    /// Share of the examples of this class that are predicted correctly. 0 if it has no examples.
-    pub recall: f64,
-    /// Harmonic mean of precision and recall.
-    pub f1: f64,
 }
 
 /// Scores of a class.
@@ -182,14 +173,12 @@ impl ConfusionCounts {
         let report = |(class, label): (usize, &String)| {
             let correct = self.counts.get(&(class, class)).copied().unwrap_or(0);
             let (examples, predicted) = (of_class[class], self.predicted[class]);
-            let share = |of: usize| if of == 0 { 0.0 } else { correct as f64 / of as f64 };
-            let f1 = if predicted + examples == 0 {
-                0.0
-            } else {
-                2.0 * correct as f64 / (predicted + examples) as f64
+            let counts = ClassCounts {
+                true_positives: correct,
+                false_positives: predicted - correct,
+                false_negatives: examples - correct,
             };
-            let score = ClassScore { precision: share(predicted), recall: share(examples), f1 };
-            ClassReport { label: label.clone(), score, examples }
+            ClassReport { label: label.clone(), score: counts.score(), examples }
         };
         labels.iter().enumerate().map(report).collect()
     }
@@ -209,9 +198,9 @@ impl ConfusionCounts {
     }
 }
 
-/// Returns a metric of the second of two classes, or its mean over the classes for which it is
-/// defined.
-fn over_classes(
+/// Returns a metric of the second of two classes that exclude each other, or its mean over the classes for
+/// which it is defined.
+pub(super) fn over_classes(
     predictions: &Predictions,
     classes: usize,
     metric: fn(&[f64], &[bool]) -> Option<f64>,
@@ -220,7 +209,7 @@ fn over_classes(
         let (scores, positive) = predictions.one_vs_rest(class);
         metric(&scores, &positive)
     };
-    if classes == 2 {
+    if classes == 2 && predictions.labelling() == Labelling::One {
         return of(1);
     }
     let defined: Vec<f64> = (0..classes).filter_map(of).collect();

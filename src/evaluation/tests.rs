@@ -8,6 +8,7 @@ use crate::data::Dataset;
 use crate::data::batch_plan::BatchLimit;
 use crate::model::branch_scales::BranchScales;
 use crate::objective::Objective;
+use crate::objective::metrics::Score;
 use crate::text::Corpus;
 
 /// Values computed by scikit-learn and SciPy in make_expected.py.
@@ -36,6 +37,11 @@ struct Expected {
     expected_calibration_error: f64,
     /// Precision, recall and F1.
     macro_average: [f64; 3],
+    micro_f1: f64,
+    weighted_f1: f64,
+    /// Ranking metrics of the first class against the rest.
+    first_roc_auc: f64,
+    first_average_precision: f64,
     /// Precision, recall, F1 and number of examples of each class.
     classes: Vec<[f64; 4]>,
     confusion: Vec<Vec<usize>>,
@@ -86,6 +92,71 @@ fn scores_match_scikit_learn() {
     }
 }
 
+#[test]
+fn metrics_of_runs_match_scikit_learn() {
+    for Case { name, labels, probabilities, expected } in expected().cases {
+        let names: Vec<String> = (0..probabilities[0].len()).map(|n| n.to_string()).collect();
+        let predictions = predictions(&labels, &probabilities);
+        let last = names.len() - 1;
+        let [precision, recall, f1, _] = expected.classes[last];
+        for (metric, value) in [
+            ("loss".to_owned(), expected.loss),
+            ("accuracy".to_owned(), expected.accuracy),
+            ("macro_f1".to_owned(), expected.macro_average[2]),
+            ("micro_f1".to_owned(), expected.micro_f1),
+            ("weighted_f1".to_owned(), expected.weighted_f1),
+            ("roc_auc".to_owned(), expected.roc_auc),
+            ("average_precision".to_owned(), expected.average_precision),
+            (format!("precision:{last}"), precision),
+            (format!("recall:{last}"), recall),
+            (format!("f1:{last}"), f1),
+            ("roc_auc:0".to_owned(), expected.first_roc_auc),
+            ("average_precision:0".to_owned(), expected.first_average_precision),
+        ] {
+            let actual = predictions.value(&metric.parse().unwrap(), &names).unwrap();
+            assert!((actual - value).abs() < 1e-12, "{name}, {metric}: {actual}, not {value}");
+        }
+    }
+}
+
+/// Python: sklearn.metrics.f1_score([[1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]],
+/// [[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]], average=…), and roc_auc_score of the probabilities.
+#[test]
+fn metrics_of_several_labels_match_scikit_learn() {
+    let sets = [&[0, 2][..], &[0], &[1], &[]];
+    let rows = [[0.9, 0.6, 0.3], [0.7, 0.2, 0.1], [0.1, 0.8, 0.6], [0.2, 0.3, 0.4]];
+    let predictions = Predictions {
+        objective: Objective::plain(Labelling::Several),
+        targets: crate::data::Targets::LabelSets(sets.into_iter().collect()),
+        ..predictions(&[0; 4], &rows.map(Vec::from))
+    };
+    let labels = ["a", "b", "c"].map(str::to_owned);
+    for (metric, value) in [
+        ("macro_f1", 0.5555555555555555),
+        ("micro_f1", 0.6666666666666666),
+        ("weighted_f1", 0.6666666666666666),
+        ("f1:b", 0.6666666666666666),
+        ("recall:c", 0.0),
+        ("roc_auc", 0.7777777777777777),
+        ("roc_auc:c", 0.3333333333333333),
+        ("average_precision", 0.7777777777777777),
+    ] {
+        let actual = predictions.value(&metric.parse().unwrap(), &labels).unwrap();
+        assert!((actual - value).abs() < 1e-12, "{metric}: {actual}, not {value}");
+    }
+}
+
+#[test]
+fn scores_have_the_metric_of_the_run_only_if_it_is_neither_loss_nor_accuracy() {
+    let labels = ["a", "b"].map(str::to_owned);
+    let predictions = predictions(&[0, 0, 1], &vec![vec![0.75, 0.25]; 3]);
+    let score = |metric: &str| predictions.score_with(&metric.parse().unwrap(), &labels);
+    assert_eq!(score("accuracy"), predictions.score());
+    assert_eq!(score("recall:b").metric, Some(0.0));
+    assert_eq!(score("recall:c").metric, None);
+    assert_eq!(Score { metric: None, ..score("recall:b") }, predictions.score());
+}
+
 /// As in `sklearn.metrics.precision_recall_fscore_support` with `average="macro"`.
 #[test]
 fn absent_classes_are_not_in_the_macro_average() {
@@ -125,6 +196,10 @@ fn undefined_metrics_are_none() {
     let one_class = predictions(&[1, 1], &[vec![0.2, 0.8], vec![0.6, 0.4]]);
     let evaluation = Evaluation::of(&one_class, &["a".to_owned(), "b".to_owned()]);
     assert_eq!((evaluation.roc_auc, evaluation.average_precision), (None, None));
+    let labels = ["a", "b"].map(str::to_owned);
+    for metric in ["roc_auc", "average_precision", "roc_auc:a", "average_precision:b"] {
+        assert_eq!(one_class.value(&metric.parse().unwrap(), &labels), None, "{metric}");
+    }
     assert_eq!(evaluation.classes[0].score, ClassScore { precision: 0.0, recall: 0.0, f1: 0.0 });
     assert_eq!(wilson_interval(0, 0), [0.0, 1.0]);
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::StoppingMetric;
+use crate::config::Metric;
 
 /// Sums of losses and correct predictions over batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl Meter {
     /// Returns the mean loss and the accuracy; both are 0 if there are no examples.
     pub fn score(&self) -> Score {
         let examples = self.examples.max(1) as f64;
-        Score { loss: self.loss_sum / examples, accuracy: self.correct as f64 / examples }
+        Score::new(self.loss_sum / examples, self.correct as f64 / examples)
     }
 }
 
@@ -39,27 +39,49 @@ pub struct Score {
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
+    /// Value of the metric of the run, `train.early_stopping.metric`. `None` if that is the loss or the
+    /// accuracy, if it is undefined for the examples, and for training examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<f64>,
 }
 
 impl Score {
+    /// Creates a score without a metric besides loss and accuracy.
+    pub const fn new(loss: f64, accuracy: f64) -> Self {
+        Self { loss, accuracy, metric: None }
+    }
+
     /// Returns false if no predictions have this score.
     pub fn is_plausible(self) -> bool {
         /// Largest error of a loss of 0.
         const ROUNDING: f64 = 1e-6;
-        self.loss.is_finite() && self.loss >= -ROUNDING && (0.0..=1.0).contains(&self.accuracy)
+        let is_share = |value: f64| (0.0..=1.0).contains(&value);
+        self.loss.is_finite()
+            && self.loss >= -ROUNDING
+            && is_share(self.accuracy)
+            && self.metric.is_none_or(is_share)
     }
 
-    /// Returns the metric as a cost: lower is better.
-    pub fn cost(self, metric: StoppingMetric) -> f64 {
+    /// Returns the value of a metric: the loss, the accuracy, or the metric of the run.
+    pub fn value(self, metric: &Metric) -> Option<f64> {
         match metric {
-            StoppingMetric::ValidationLoss => self.loss,
-            StoppingMetric::ValidationAccuracy => -self.accuracy,
+            Metric::Loss => Some(self.loss),
+            Metric::Accuracy => Some(self.accuracy),
+            _ => self.metric,
+        }
+    }
+
+    /// Returns the metric as a cost: lower is better. An undefined metric has an infinite cost.
+    pub fn cost(self, metric: &Metric) -> f64 {
+        match (metric, self.value(metric)) {
+            (Metric::Loss, _) => self.loss,
+            (_, value) => value.map_or(f64::INFINITY, |value| -value),
         }
     }
 
     /// Compares two scores on the same examples by the metric, and by the loss if it is equal. The
     /// better one is less. Everything that ranks uses this order.
-    pub fn rank(self, other: Self, metric: StoppingMetric) -> Ordering {
+    pub fn rank(self, other: Self, metric: &Metric) -> Ordering {
         let by_metric = self.cost(metric).total_cmp(&other.cost(metric));
         by_metric.then(self.loss.total_cmp(&other.loss))
     }
@@ -74,17 +96,37 @@ mod tests {
         let mut meter = Meter::default();
         meter.add(1.0, 3, 4);
         meter.add(4.0, 0, 1);
-        assert_eq!(meter.score(), Score { loss: 1.6, accuracy: 0.6 });
-        assert_eq!(Meter::default().score(), Score { loss: 0.0, accuracy: 0.0 });
+        assert_eq!(meter.score(), Score::new(1.6, 0.6));
+        assert_eq!(Meter::default().score(), Score::new(0.0, 0.0));
     }
 
     #[test]
     fn the_metric_ranks_scores_and_the_loss_breaks_ties() {
-        let score = |loss, accuracy| Score { loss, accuracy };
-        let (loss, accuracy) = (StoppingMetric::ValidationLoss, StoppingMetric::ValidationAccuracy);
+        let score = Score::new;
+        let (loss, accuracy) = (&Metric::Loss, &Metric::Accuracy);
         assert_eq!(score(0.2, 0.8).rank(score(0.3, 0.9), loss), Ordering::Less);
         assert_eq!(score(0.2, 0.8).rank(score(0.3, 0.9), accuracy), Ordering::Greater);
         assert_eq!(score(0.2, 0.9).rank(score(0.3, 0.9), accuracy), Ordering::Less);
         assert_eq!(score(0.2, 0.8).rank(score(0.2, 0.8), loss), Ordering::Equal);
+    }
+
+    #[test]
+    fn an_undefined_metric_ranks_last() {
+        let score = |loss, metric| Score { metric, ..Score::new(loss, 0.5) };
+        let metric = &Metric::RocAuc;
+        assert_eq!(score(0.3, Some(0.9)).rank(score(0.2, Some(0.8)), metric), Ordering::Less);
+        assert_eq!(score(0.3, Some(0.0)).rank(score(0.2, None), metric), Ordering::Less);
+        assert_eq!(score(0.3, None).rank(score(0.2, None), metric), Ordering::Greater);
+    }
+
+    #[test]
+    fn only_a_metric_of_the_run_is_written() {
+        let json = |score: &Score| serde_json::to_string(score).unwrap();
+        let former = r#"{"loss":0.5,"accuracy":0.75}"#;
+        assert_eq!(json(&Score::new(0.5, 0.75)), former);
+        assert_eq!(serde_json::from_str::<Score>(former).unwrap(), Score::new(0.5, 0.75));
+        let score = Score { metric: Some(0.1 + 0.2), ..Score::new(0.5, 0.75) };
+        assert_eq!(serde_json::from_str::<Score>(&json(&score)).unwrap(), score);
+        assert!(!Score { metric: Some(1.5), ..score }.is_plausible());
     }
 }

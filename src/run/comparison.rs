@@ -1,22 +1,24 @@
 //! Runs whose scores can be compared.
 
-use crate::config::{Config, StoppingMetric};
+use crate::config::{Config, Metric};
 use crate::data::Fingerprint;
 use crate::output::note;
 use crate::run::report::RunReport;
 
 /// Returns the metric that ranks runs: that of their configurations, or the loss with a note if these
 /// differ.
-pub fn ranking_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> StoppingMetric {
-    let mut metrics = configs.map(|config| config.train.early_stopping.metric);
-    let first = metrics.next().unwrap_or(StoppingMetric::ValidationLoss);
-    match metrics.all(|metric| metric == first) {
-        true => first,
-        false => {
-            note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
-            StoppingMetric::ValidationLoss
-        }
-    }
+pub fn ranking_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> Metric {
+    common_metric(configs).unwrap_or_else(|| {
+        note("the runs have different metrics (train.early_stopping.metric): ranked by loss");
+        Metric::Loss
+    })
+}
+
+/// Returns the metric of all these configurations, the loss if there are none; `None` if they differ.
+pub fn common_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> Option<Metric> {
+    let mut metrics = configs.map(Config::metric);
+    let first = metrics.next().unwrap_or(&Metric::Loss);
+    metrics.all(|metric| metric == first).then(|| first.clone())
 }
 
 /// Runs whose scores are comparable.

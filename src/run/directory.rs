@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn record(step: u64) -> ValidationRecord {
-        let score = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0 };
+        let score = Score::new(0.1 + 0.2, 1.0 / 3.0);
         ValidationRecord {
             epoch: 1,
             step,
@@ -345,7 +345,7 @@ mod tests {
     fn a_summary_with_impossible_values_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let run = create(directory.path(), "a: 1\n");
-        let validation = Score { loss: 0.5, accuracy: 0.75 };
+        let validation = Score::new(0.5, 0.75);
         let summary = RunSummary {
             source: None,
             parameters: 1,

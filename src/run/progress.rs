@@ -203,10 +203,10 @@ impl Progress {
         score: Score,
         config: &EarlyStoppingConfig,
     ) -> Comparison {
-        let cost = |score: Score| score.cost(config.metric);
+        let cost = |score: Score| score.cost(&config.metric);
         let comparison = match self.best.map(|best| best.validation) {
             Some(best) if cost(score) >= cost(best) - config.min_delta => {
-                let is_tied = cost(score) == cost(best) && score.rank(best, config.metric).is_lt();
+                let is_tied = cost(score) == cost(best) && score.rank(best, &config.metric).is_lt();
                 if is_tied { Comparison::Tied } else { Comparison::NotBetter }
             }
             _ => Comparison::Improved,
@@ -238,7 +238,7 @@ mod tests {
         let config = config::parse(&yaml, "test", &[]).unwrap().config.train;
         let mut progress = Progress::default();
         let mut validated = |&(loss, accuracy): &(f64, f64)| {
-            progress.validated(1, Score { loss, accuracy }, &config.early_stopping).is_best()
+            progress.validated(1, Score::new(loss, accuracy), &config.early_stopping).is_best()
         };
         let bests = scores.iter().map(&mut validated).collect();
         (bests, progress.stop_reason(&config))
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_rejected() {
-        let validation = Score { loss: 0.5, accuracy: 0.75 };
+        let validation = Score::new(0.5, 0.75);
         let good = || Progress {
             epoch: 2,
             batch: 5,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{self, Config, EarlyStoppingConfig, Resolved, StoppingMetric};
+use crate::config::{self, Config, EarlyStoppingConfig, Metric, Resolved};
 use crate::data::Fingerprint;
 use crate::events;
 use crate::model::parameters::{embedding_name, ngram_weight_name};
@@ -184,9 +184,8 @@ impl RunFiles {
         let saved = self.latest.as_ref().and_then(|latest| latest.best);
         saved.or_else(|| self.best_record(&config?.train.early_stopping)).or_else(|| {
             // Without the configuration, the metric is unknown.
-            let metric = StoppingMetric::ValidationLoss;
             let records = self.records.iter();
-            let best = records.min_by(|a, b| a.validation.rank(b.validation, metric))?;
+            let best = records.min_by(|a, b| a.validation.rank(b.validation, &Metric::Loss))?;
             Some(Best { epoch: best.epoch, validation: best.validation })
         })
     }
@@ -273,7 +272,7 @@ mod tests {
     const CONFIG: &str = "data: {train: x.csv}\ntrain: {epochs: 8}\n";
 
     fn record(epoch: usize, loss: f64, accuracy: f64) -> ValidationRecord {
-        let score = Score { loss, accuracy };
+        let score = Score::new(loss, accuracy);
         ValidationRecord {
             epoch,
             step: 10 * epoch as u64,

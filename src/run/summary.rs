@@ -109,7 +109,7 @@ impl RunSummary {
         scored: None,
         source: None,
         tokens_per_second: 100.0,
-        validation: Score { loss: 0.25, accuracy: 0.9 },
+        validation: Score::new(0.25, 0.9),
         validation_examples: 50,
         validation_data: None,
         test: None,

@@ -83,6 +83,9 @@ pub struct Scores {
     pub loss: MeanAndDeviation,
     /// Validation accuracy.
     pub accuracy: MeanAndDeviation,
+    /// Metric of the runs on the validation examples, if it is neither loss nor accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<MeanAndDeviation>,
     /// Mean epoch of the scored weights.
     pub epoch: f64,
     /// Mean best epoch.
@@ -110,6 +113,12 @@ impl MeanAndDeviation {
         Self { mean, standard_deviation }
     }
 
+    /// Computes the statistics of the metric of runs; `None` if a run has none.
+    fn of_metric(scores: impl Iterator<Item = Score>) -> Option<Self> {
+        let values: Option<Vec<f64>> = scores.map(|score| score.metric).collect();
+        values.map(|values| Self::of(&values))
+    }
+
     /// Returns the statistics as a cell of a table.
     pub fn cell(&self) -> ScoreCell {
         ScoreCell::Score(self.mean, self.standard_deviation)
@@ -132,6 +141,9 @@ pub struct TestScores {
     pub loss: MeanAndDeviation,
     /// Test accuracy.
     pub accuracy: MeanAndDeviation,
+    /// Metric of the runs on the test examples, if it is neither loss nor accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<MeanAndDeviation>,
 }
 
 impl TestScores {
@@ -140,7 +152,17 @@ impl TestScores {
         let statistics = |value: fn(&Score) -> f64| {
             MeanAndDeviation::of(&scores.iter().map(value).collect::<Vec<_>>())
         };
-        Self { loss: statistics(|score| score.loss), accuracy: statistics(|score| score.accuracy) }
+        Self {
+            loss: statistics(|score| score.loss),
+            accuracy: statistics(|score| score.accuracy),
+            metric: MeanAndDeviation::of_metric(scores.iter().copied()),
+        }
+    }
+
+    /// Returns the mean scores.
+    pub fn mean(&self) -> Score {
+        let metric = self.metric.map(|metric| metric.mean);
+        Score { metric, ..Score::new(self.loss.mean, self.accuracy.mean) }
     }
 }
 
@@ -156,15 +178,17 @@ impl Scores {
         Some(Self {
             loss: statistics(|run| run.validation.loss),
             accuracy: statistics(|run| run.validation.accuracy),
+            metric: MeanAndDeviation::of_metric(finished.iter().map(|run| run.validation)),
             epoch: statistics(|run| run.scored.epoch as f64).mean,
             best_epoch: statistics(|run| run.best_epoch as f64).mean,
             seconds: statistics(|run| run.seconds).mean,
         })
     }
 
-    /// Returns the mean loss and accuracy.
+    /// Returns the mean scores.
     pub fn mean(&self) -> Score {
-        Score { loss: self.loss.mean, accuracy: self.accuracy.mean }
+        let metric = self.metric.map(|metric| metric.mean);
+        Score { metric, ..Score::new(self.loss.mean, self.accuracy.mean) }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Ranks the runs of a sweep by validation metric. Test scores are left out: do not select models on
 //! test data.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::directory::{RunState, SweepDirectory, SweepRun, base_value};
 use super::finished::{FinishedRun, MeanAndDeviation, Scores, TestScores, ValidationData};
 use super::names::unquoted;
-use crate::config::{Override, Resolved, StoppingMetric};
+use crate::config::{Metric, Override, Resolved};
 use crate::output::score_table::{ScoreCell, ScoreFormat, ScoreTable};
 use crate::output::table::{Align, Table};
 use crate::output::width::wrap;
@@ -18,8 +18,7 @@ use crate::run::summary::{CheckpointKind, RunSummary};
 #[derive(Clone, Debug, Serialize)]
 pub struct Leaderboard {
     /// The metric that ranks the rows.
-    #[serde(serialize_with = "serialize_metric")]
-    pub metric: StoppingMetric,
+    pub metric: Metric,
     /// One row for all runs that differ only in the seed.
     pub rows: Vec<Row>,
     /// The fields that vary, except the seed.
@@ -89,7 +88,7 @@ impl Leaderboard {
         let score = |row: &Row| row.scores.map(|scores| scores.mean());
         let name = |row: &Row| row.finished.first().map(|run| run.run.clone());
         rows.sort_by(|a, b| match (score(a), score(b)) {
-            (Some(x), Some(y)) => x.rank(y, metric).then_with(|| name(a).cmp(&name(b))),
+            (Some(x), Some(y)) => x.rank(y, &metric).then_with(|| name(a).cmp(&name(b))),
             (x, y) => y.is_some().cmp(&x.is_some()),
         });
         // Rows with the same validation examples become neighbors, those of the best row first.
@@ -177,6 +176,11 @@ impl Leaderboard {
         self.rows.first().filter(|row| is_comparable && row.rank.is_some())
     }
 
+    /// Returns the metric that ranks the rows, if it is neither loss nor accuracy.
+    fn additional_metric(&self) -> Option<&Metric> {
+        Some(&self.metric).filter(|metric| metric.is_additional())
+    }
+
     /// Returns true if the best row has test scores.
     pub fn has_test(&self) -> bool {
         self.rows.iter().any(|row| row.test.is_some())
@@ -200,13 +204,14 @@ impl Leaderboard {
             .map(|column| (column.label.clone(), ScoreFormat::Text(column.side)));
         let mut columns = vec![column("rank", right)];
         columns.extend(fields);
-        columns.extend([
-            column("loss", ScoreFormat::Number(4)),
-            column("accuracy", ScoreFormat::Percent),
-        ]);
-        if has_test {
-            columns.push(column("test loss", ScoreFormat::Number(4)));
-            columns.push(column("test accuracy", ScoreFormat::Percent));
+        let metric = self.additional_metric().map(Metric::title);
+        for prefix in ["", "test "].into_iter().take(1 + usize::from(has_test)) {
+            columns.push(column(&format!("{prefix}loss"), ScoreFormat::Number(4)));
+            columns.push(column(&format!("{prefix}accuracy"), ScoreFormat::Percent));
+            let metric = metric.iter();
+            columns.extend(
+                metric.map(|title| column(&format!("{prefix}{title}"), ScoreFormat::Number(4))),
+            );
         }
         columns.extend([
             column("epoch", ScoreFormat::Number(1)),
@@ -219,20 +224,21 @@ impl Leaderboard {
             let rank = row.rank.map_or(ScoreCell::Empty, |rank| text(rank.to_string()));
             let mut cells = vec![rank];
             cells.extend(row.shown.iter().cloned().map(text));
-            let pair = |loss: &MeanAndDeviation, accuracy: &MeanAndDeviation| {
-                [loss.cell(), accuracy.cell()]
+            let cell = |value: Option<MeanAndDeviation>| {
+                value.map_or(ScoreCell::Empty, |value| value.cell())
             };
-            let none = [ScoreCell::Empty, ScoreCell::Empty];
-            let validation = row.scores.as_ref();
-            let validation = validation.map(|scores| pair(&scores.loss, &scores.accuracy));
-            cells.extend(validation.unwrap_or(none.clone()));
+            let (scores, test) = (row.scores, row.test);
+            cells.push(cell(scores.map(|scores| scores.loss)));
+            cells.push(cell(scores.map(|scores| scores.accuracy)));
+            cells.extend(metric.iter().map(|_| cell(scores.and_then(|scores| scores.metric))));
             if has_test {
-                let test = row.test.as_ref().map(|test| pair(&test.loss, &test.accuracy));
-                cells.extend(test.unwrap_or(none.clone()));
+                cells.push(cell(test.map(|test| test.loss)));
+                cells.push(cell(test.map(|test| test.accuracy)));
+                cells.extend(metric.iter().map(|_| cell(test.and_then(|test| test.metric))));
             }
             let number = |value: f64| ScoreCell::Score(value, None);
             let effort = row.scores.map(|scores| [number(scores.epoch), number(scores.seconds)]);
-            cells.extend(effort.unwrap_or(none));
+            cells.extend(effort.unwrap_or([ScoreCell::Empty, ScoreCell::Empty]));
             cells.push(text(row.finished.len().to_string()));
             table.add(cells);
         }
@@ -249,16 +255,9 @@ impl Leaderboard {
             return None;
         }
         best.finished.iter().min_by(|a, b| {
-            a.validation.rank(b.validation, self.metric).then_with(|| a.run.cmp(&b.run))
+            a.validation.rank(b.validation, &self.metric).then_with(|| a.run.cmp(&b.run))
         })
     }
-}
-
-fn serialize_metric<S: Serializer>(
-    metric: &StoppingMetric,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(metric.as_str())
 }
 
 /// Returns the fields that vary, except the seed, in the order of the points.
@@ -360,8 +359,13 @@ impl Leaderboard {
         let title = |title: &str| (title.to_owned(), Align::Right);
         let fields = columns.iter().map(|column| (column.label.clone(), column.side));
         let has_test = self.has_test();
-        let scores = ["loss", "accuracy"].map(title);
-        let test = ["test loss", "test accuracy"].map(title).into_iter().filter(|_| has_test);
+        let metric = self.additional_metric().map(Metric::heading);
+        let titles = |prefix: &str| -> Vec<(String, Align)> {
+            let titles = ["loss", "accuracy"].into_iter().chain(metric.as_deref());
+            titles.map(|name| title(&format!("{prefix}{name}"))).collect()
+        };
+        let scores = titles("");
+        let test = titles("test ").into_iter().filter(|_| has_test);
         let effort = ["epoch", "seconds", "runs"].map(title);
         let headings = [title("rank")].into_iter().chain(fields).chain(scores);
         let mut table = Table::new(headings.chain(test).chain(effort));
@@ -374,10 +378,16 @@ impl Leaderboard {
                 finished => format!("{finished} of {}", row.runs),
             };
             let rank = row.rank.map_or_else(none, |rank| rank.to_string());
+            let of_metric = |value: Option<MeanAndDeviation>| {
+                let shown = value.map_or_else(none, |value| value.format(4, 1.0));
+                metric.iter().map(move |_| shown.clone())
+            };
             let scores = [
                 score(|scores| scores.loss.format(4, 1.0)),
                 score(|scores| format!("{} %", scores.accuracy.format(2, 100.0))),
             ];
+            let scores =
+                scores.into_iter().chain(of_metric(row.scores.and_then(|scores| scores.metric)));
             let effort = [
                 score(|scores| format!("{:.1}", scores.epoch)),
                 score(|scores| format!("{:.1}", scores.seconds)),
@@ -389,7 +399,8 @@ impl Leaderboard {
                 test(|test| test.loss.format(4, 1.0)),
                 test(|test| format!("{} %", test.accuracy.format(2, 100.0))),
             ];
-            let test = test.into_iter().filter(|_| has_test);
+            let test = test.into_iter().chain(of_metric(row.test.and_then(|test| test.metric)));
+            let test = test.filter(|_| has_test);
             let fields = row.shown.iter().take(columns.len()).cloned();
             let cells = [rank].into_iter().chain(fields).chain(scores).chain(test).chain(effort);
             table.add(cells.collect());
@@ -419,7 +430,7 @@ mod tests {
             best_epoch: 3,
             seconds: 2.0,
             tokens_per_second: 1.0,
-            validation: Score { loss, accuracy },
+            validation: Score::new(loss, accuracy),
             ..RunSummary::EXAMPLE
         })
     }
@@ -479,6 +490,44 @@ rank  units             loss        accuracy  epoch  seconds    runs
     }
 
     #[test]
+    fn another_metric_has_a_column_and_ranks_the_rows() {
+        let metric = "train: {early_stopping: {metric: macro_f1}}\n";
+        let with = |outcome: Option<RunSummary>, value| {
+            let mut outcome = outcome.unwrap();
+            outcome.validation.metric = value;
+            Some(outcome)
+        };
+        let section = format!("sweep: {{model.lstm.units: [16, 32, 64]}}\n{metric}");
+        let outcomes = [
+            with(outcome(0.3, 0.9), Some(0.5)),
+            with(outcome(0.5, 0.8), Some(0.75)),
+            with(outcome(0.2, 0.9), None),
+        ];
+        let mut board = Leaderboard::with(&sweep(&section), &outcomes);
+        assert_eq!(
+            board.table(80),
+            "\
+rank  units    loss  accuracy  macro F1  epoch  seconds  runs
+   1     32  0.5000   80.00 %    0.7500    3.0      2.0     1
+   2     16  0.3000   90.00 %    0.5000    3.0      2.0     1
+   3     64  0.2000   90.00 %         –    3.0      2.0     1"
+        );
+        assert_eq!(board.winner().unwrap().index, 1);
+        let json = serde_json::to_value(&board).unwrap();
+        assert_eq!(json["metric"], "macro_f1");
+        assert_eq!(json["rows"][0]["metric"]["mean"], 0.75);
+        board.set_test(TestScores::of(&[Score { metric: Some(0.25), ..Score::new(0.5, 0.5) }]));
+        let csv = board.score_table().csv().unwrap();
+        assert!(
+            csv.starts_with(
+                "rank,units,loss,accuracy,macro_F1,test_loss,test_accuracy,test_macro_F1"
+            ),
+            "{csv}"
+        );
+        assert!(csv.contains("\n1,32,0.5,0.8,0.75,0.5,0.5,0.25,"), "{csv}");
+    }
+
+    #[test]
     fn fields_that_a_case_omits_have_the_value_of_the_configuration() {
         let section = "sweep:\n  cases: [{}, {model.lstm.layers: 2, model.lstm.dropout: 0.3}]\n";
         let board = Leaderboard::with(&sweep(section), &[outcome(0.5, 0.8), outcome(0.4, 0.8)]);
@@ -515,10 +564,10 @@ rank  layers  lstm.dropout    loss  accuracy  epoch  seconds  runs
         let metrics =
             "sweep: {train.early_stopping.metric: [validation_accuracy, validation_loss]}\n";
         let board = Leaderboard::with(&sweep(metrics), &[outcome(0.5, 0.8), outcome(0.4, 0.7)]);
-        assert_eq!(board.metric, StoppingMetric::ValidationLoss);
+        assert_eq!(board.metric, Metric::Loss);
         let metric = "sweep: {train.early_stopping.metric: [validation_accuracy]}\n";
         let board = Leaderboard::with(&sweep(metric), &[outcome(0.5, 0.8)]);
-        assert_eq!(board.metric, StoppingMetric::ValidationAccuracy);
+        assert_eq!(board.metric, Metric::Accuracy);
     }
 
     #[test]
@@ -546,7 +595,7 @@ rank  layers  lstm.dropout    loss  accuracy  epoch  seconds  runs
     #[test]
     fn the_json_contains_every_run() {
         let json = serde_json::to_value(Leaderboard::with(&sweep(GRID), &six())).unwrap();
-        assert_eq!(json["metric"], "validation_loss");
+        assert_eq!(json["metric"], "loss");
         let row = &json["rows"][0];
         assert_eq!((&row["rank"], &row["runs"]), (&1.into(), &2.into()));
         assert_eq!(row["settings"]["model.lstm.units"], 32);

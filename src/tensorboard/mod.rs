@@ -129,7 +129,7 @@ impl<'a> SummaryWriter<'a> {
         record: &ValidationRecord,
     ) -> anyhow::Result<()> {
         let step = record.step;
-        add_score(&mut self.validation, record.validation, step)?;
+        add_score(&mut self.validation, self.data, record.validation, step)?;
         if let Some(BranchScales { lstm, ngrams }) = record.branch_scales {
             for (tag, scale) in [(LSTM_SCALE, lstm), (NGRAM_SCALE, ngrams)] {
                 self.validation.scalar(tag, scale, step, SystemTime::now())?;
@@ -167,7 +167,7 @@ impl<'a> SummaryWriter<'a> {
         events::remove_test_scores(&self.directory, step)?;
         let directory = SubRun::Test.directory(&self.directory);
         let mut test = EventWriter::create(&directory, SystemTime::now())?;
-        add_score(&mut test, score, step)?;
+        add_score(&mut test, self.data, score, step)?;
         test.sync()
     }
 
@@ -182,7 +182,7 @@ impl<'a> SummaryWriter<'a> {
         let splits = [("validation", Some(outcome.validation)), ("test", outcome.test)];
         for (split, score) in splits {
             let Some(score) = score else { continue };
-            for (tag, value) in [(LOSS, score.loss), (ACCURACY, score.accuracy)] {
+            for (tag, value) in scalars(self.data, score) {
                 let tag = format!("{checkpoint}/{split}_{tag}");
                 self.session.scalar(&tag, value, step, now)?;
             }
@@ -264,10 +264,25 @@ impl<'a> SummaryWriter<'a> {
     }
 }
 
-fn add_score(events: &mut EventWriter, score: Score, step: u64) -> anyhow::Result<()> {
+fn add_score(
+    events: &mut EventWriter,
+    data: &PreparedData,
+    score: Score,
+    step: u64,
+) -> anyhow::Result<()> {
     let now = SystemTime::now();
-    events.scalar(LOSS, score.loss, step, now)?;
-    events.scalar(ACCURACY, score.accuracy, step, now)
+    scalars(data, score)
+        .into_iter()
+        .try_for_each(|(tag, value)| events.scalar(&tag, value, step, now))
+}
+
+/// Returns the tags and values of a score: loss, accuracy, and the metric of the run if it is another.
+/// Those of one label, such as `recall/spam`, form a group.
+fn scalars(data: &PreparedData, score: Score) -> Vec<(String, f64)> {
+    let metric = data.resolved.config.metric().to_string().replacen(':', "/", 1);
+    let mut scalars = vec![(LOSS.to_owned(), score.loss), (ACCURACY.to_owned(), score.accuracy)];
+    scalars.extend(score.metric.map(|value| (metric, value)));
+    scalars
 }
 
 fn add(events: &mut EventWriter, summary: Summary, step: u64) -> anyhow::Result<()> {

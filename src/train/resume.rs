@@ -53,6 +53,7 @@ impl Resume {
         check_position(&start.progress, change.as_ref(), batches)?;
         start.lost_best = start.progress.best.is_some() && !has_best;
         start.compare_data(data)?;
+        start.compare_metric(settings.as_ref(), data);
         if start.lost_best {
             start.notes.push(
                 "the checkpoint of the best validation is missing; that of the last step takes its \
@@ -177,6 +178,29 @@ impl Start {
             );
         }
         Ok(())
+    }
+
+    /// Drops the best validation if it has no value of the metric of the run, because that has changed.
+    fn compare_metric(&mut self, settings: Option<&TrainConfig>, data: &PreparedData) {
+        let now = data.resolved.config.metric();
+        let then = settings.map(|settings| &settings.early_stopping.metric);
+        if then.is_none_or(|then| then == now) {
+            return;
+        }
+        let progress = &mut self.progress;
+        // A value of the former metric must not be taken for one of this metric.
+        let scores = progress.best.iter_mut().map(|best| &mut best.validation);
+        let scores = scores.chain(progress.last.iter_mut().map(|last| &mut last.validation));
+        scores.for_each(|score| score.metric = None);
+        if now.is_additional() && progress.best.is_some() {
+            self.notes.push(format!(
+                "train.early_stopping.metric has changed, and earlier validations have no {}; best/ \
+                 will be the best of the validations from now on",
+                now.title()
+            ));
+            (progress.best, progress.waited) = (None, 0);
+            self.lost_best = false;
+        }
     }
 
     /// Notes that the training examples or their order have changed.

@@ -247,7 +247,7 @@ impl<'a> Trainer<'a> {
     fn replace_best(&mut self) -> anyhow::Result<()> {
         let scales = self.progress.branch_scales();
         self.scale_branches(scales)?;
-        let validation = self.predict(&self.data.validation).score();
+        let validation = self.validation_score();
         self.scale_branches(scales.inverse())?;
         self.progress.best = Some(Best { epoch: self.progress.epoch_number(), validation });
         self.save(CheckpointKind::Best)
@@ -416,7 +416,7 @@ impl<'a> Trainer<'a> {
         let learning_rate = self.schedule.last_rate(&self.progress);
         self.drain_metrics()?;
         let (branch_scales, predictions) = self.predict_validation();
-        let score = predictions.score();
+        let score = self.score(&predictions);
         if !score.loss.is_finite() {
             bail!(Diverged {
                 place: format!("the validation after step {}", self.progress.step),
@@ -449,6 +449,17 @@ impl<'a> Trainer<'a> {
             self.save(CheckpointKind::Best)?;
         }
         Ok(())
+    }
+
+    /// Returns the score of predictions, with the metric that determines the best validation.
+    fn score(&self, predictions: &Predictions) -> Score {
+        predictions.score_with(&self.config.early_stopping.metric, &self.data.labels)
+    }
+
+    /// Scores the validation examples with the current weights.
+    fn validation_score(&mut self) -> Score {
+        let predictions = self.predict(&self.data.validation);
+        self.score(&predictions)
     }
 
     /// Computes predictions with the averages of the weights, if they are averaged.
@@ -515,7 +526,7 @@ impl<'a> Trainer<'a> {
         if let Some(predictions) = &test {
             predictions.check_finite().context("cannot score the test examples")?;
         }
-        let test = test.map(|predictions| predictions.score());
+        let test = test.map(|predictions| self.score(&predictions));
         if let Some(score) = test {
             for observer in &mut self.observers {
                 observer.tested(score, step)?;
@@ -550,7 +561,7 @@ impl<'a> Trainer<'a> {
         match self.progress.last {
             Some(record) => record.validation,
             // A run of an earlier version was killed after its last validation.
-            None => self.predict(&self.data.validation).score(),
+            None => self.validation_score(),
         }
     }
 

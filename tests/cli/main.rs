@@ -32,6 +32,7 @@ mod label_data;
 mod learning;
 mod lr_find;
 mod memory;
+mod metric;
 mod newcomers;
 mod ngrams;
 #[cfg(feature = "parquet")]

@@ -30,7 +30,7 @@ fn every_point_is_trained_and_ranked() {
     let done = dir.lstmtext("sweep many.yaml --jobs 2").assert().success();
     let messages = stderr(&done);
     for part in
-        ["sweep: 4 runs; 2 at once", "\n4/4  ", "ranked by validation_loss", "plot sweeps/many"]
+        ["sweep: 4 runs; 2 at once", "\n4/4  ", "ranked by validation loss", "plot sweeps/many"]
     {
         assert!(messages.contains(part), "{part:?} is not in: {messages}");
     }

@@ -23,7 +23,7 @@ use crate::fuzzer::fuzz;
 /// contents.
 fn create_run(run: &RunDirectory) -> Vec<(Vec<u8>, PathBuf)> {
     NewRun::create(run.path(), &resolved("data: {train: x}\n").to_yaml()).unwrap().begin();
-    let validation = Score { loss: 0.5, accuracy: 0.75 };
+    let validation = Score::new(0.5, 0.75);
     for epoch in 1..=3 {
         let step = 10 * epoch as u64;
         let learning_rate = 0.1;

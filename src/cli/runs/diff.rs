@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use clap::Args;
 
-use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
+use super::named_run::{NamedRun, differing_fields, entries, loss, metric_value, percent};
 use crate::cli::exit::SUCCESS;
 use crate::config::{Difference, inline_yaml};
 use crate::data::Fingerprint;
@@ -16,6 +16,7 @@ use crate::output::table::{Align, Table};
 use crate::output::width::{display_width, truncate_middle};
 use crate::output::{note, print, print_json, terminal_width, warning};
 use crate::run::checkpoint::is_checkpoint;
+use crate::run::comparison::common_metric;
 use crate::run::listing::is_run;
 use crate::run::report::RunReport;
 use crate::run::saved_model::is_ensemble;
@@ -171,6 +172,7 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
             table.add(vec![title.into(), a, b, difference.unwrap_or_default()]);
         }
     };
+    let metric = common_metric(reports.into_iter().filter_map(RunReport::config));
     for ScoredSplit { name: split, score, .. } in SCORED_SPLITS {
         let scores = reports.map(score);
         let both = match scores {
@@ -182,6 +184,11 @@ fn score_lines(runs: &[NamedRun; 2], width: usize) -> Vec<String> {
         add(&format!("{split} accuracy"), shown(percent), difference);
         let difference = both.map(|(a, b)| format!("{:+.4}", b.loss - a.loss));
         add(&format!("{split} loss"), shown(loss), difference);
+        if let Some(metric) = metric.as_ref().filter(|metric| metric.is_additional()) {
+            let difference = both.and_then(|(a, b)| Some(format!("{:+.4}", b.metric? - a.metric?)));
+            let title = format!("{split} {}", metric.heading());
+            add(&title, shown(metric_value), difference);
+        }
     }
     let number = |number: Option<f64>| number.map_or(String::new(), |n| group_digits(n as usize));
     add("state", reports.map(|run| run.state.as_str().to_owned()), None);

@@ -9,12 +9,14 @@ use anyhow::ensure;
 use clap::Args;
 use serde_yaml::Value;
 
-use super::named_run::{NamedRun, differing_fields, entries, loss, percent};
+use super::named_run::{
+    NamedRun, differing_fields, entries, loss, metric_value, percent, score_columns,
+};
 use super::over_seeds;
 use crate::cli::exit::SUCCESS;
 use crate::cli::hints::{program, relative};
 use crate::cli::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
-use crate::config::{Difference, StoppingMetric, defaults, inline_yaml};
+use crate::config::{Difference, Metric, defaults, inline_yaml};
 use crate::objective::metrics::Score;
 use crate::output::format::{group_digits, unique_suffix};
 use crate::output::sanitize::printable;
@@ -23,7 +25,7 @@ use crate::output::shell::quoted_path;
 use crate::output::table::{Align, Table};
 use crate::output::width::{shorten_names, truncate_middle, wrap};
 use crate::output::{is_terminal, message, note, terminal_width, warning};
-use crate::run::comparison::{ComparisonGroup, ComparisonGroups, ranking_metric};
+use crate::run::comparison::{ComparisonGroup, ComparisonGroups, common_metric, ranking_metric};
 use crate::run::listing::find;
 use crate::run::report::RunReport;
 use crate::sweep::unquoted;
@@ -40,9 +42,9 @@ pub struct ListArgs {
     /// Directory to search for runs, including its subdirectories
     #[arg(value_name = "DIR", default_value = "runs")]
     directory: PathBuf,
-    /// Sort by accuracy, loss, name, state, time, parameters, date or a configuration field such as
-    /// train.learning_rate; the best, newest or smallest first. By default, by the metric that
-    /// determines the best checkpoint (train.early_stopping.metric)
+    /// Sort by accuracy, loss, another metric of runs such as macro_f1, name, state, time, parameters,
+    /// date or a configuration field such as train.learning_rate; the best, newest or smallest first.
+    /// By default, by the metric that determines the best checkpoint (train.early_stopping.metric)
     #[arg(long, value_name = "FIELD")]
     sort: Option<SortKey>,
     /// Reverse the order
@@ -64,7 +66,7 @@ pub struct ListArgs {
 /// Sort key of runs.
 #[derive(Clone, Debug, PartialEq)]
 enum SortKey {
-    Score(StoppingMetric),
+    Score(Metric),
     Name,
     State,
     Time,
@@ -82,16 +84,15 @@ impl FromStr for SortKey {
         Ok(match text {
             "name" => Self::Name,
             "state" => Self::State,
-            "accuracy" => Self::Score(StoppingMetric::ValidationAccuracy),
-            "loss" => Self::Score(StoppingMetric::ValidationLoss),
             "time" => Self::Time,
             "parameters" => Self::Parameters,
             "date" => Self::Date,
             _ if defaults().iter().any(|field| field.path == path && !field.is_section()) => {
                 Self::Field(path)
             }
+            _ if text.parse::<Metric>().is_ok() => Self::Score(text.parse()?),
             _ => {
-                return Err("expected accuracy, loss, name, state, time, parameters, date or a \
+                return Err("expected accuracy, loss, another metric such as macro_f1, name, state, time, parameters, date or a \
                             configuration field such as train.learning_rate"
                     .into());
             }
@@ -101,7 +102,7 @@ impl FromStr for SortKey {
 
 /// Value of a sort key.
 enum SortValue {
-    Score(Score, StoppingMetric),
+    Score(Score, Metric),
     Number(f64),
     Text(String),
 }
@@ -110,7 +111,7 @@ impl SortValue {
     /// Compares two values of a key: less comes first, and numbers come before text.
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Score(a, metric), Self::Score(b, _)) => a.rank(*b, *metric),
+            (Self::Score(a, metric), Self::Score(b, _)) => a.rank(*b, metric),
             (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
             (Self::Text(a), Self::Text(b)) => a.cmp(b),
             (Self::Text(_), _) => Ordering::Greater,
@@ -124,7 +125,7 @@ impl SortKey {
     fn value(&self, run: &NamedRun) -> Option<SortValue> {
         let RunReport { state, seconds, parameters, started, resolved, .. } = &run.report;
         Some(match self {
-            Self::Score(metric) => SortValue::Score(run.validation()?, *metric),
+            Self::Score(metric) => SortValue::Score(run.score_by(metric)?, metric.clone()),
             Self::Name => SortValue::Text(run.name.clone()),
             Self::State => SortValue::Number(f64::from(*state as u8)),
             Self::Time => SortValue::Number(*seconds),
@@ -169,6 +170,12 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     let sort = args.sort.unwrap_or_else(|| SortKey::Score(ranking_metric(configs)));
     sort.sort(&mut runs, args.reverse);
     let groups = ComparisonGroups::of(runs.iter().map(|run| &run.report));
+    let shown = match &sort {
+        SortKey::Score(metric) if metric.is_additional() => metric.clone(),
+        _ => {
+            common_metric(runs.iter().filter_map(|run| run.report.config())).unwrap_or(Metric::Loss)
+        }
+    };
     let is_grouped = groups.sets() > 1 && matches!(sort, SortKey::Score(_));
     if is_grouped {
         runs.sort_by_key(|run| groups.position(&run.report));
@@ -190,15 +197,19 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     if args.over_seeds {
         let metric = match sort {
             SortKey::Score(metric) => metric,
-            _ => StoppingMetric::ValidationLoss,
+            _ => Metric::Loss,
         };
-        let rows = over_seeds::rows(&runs, &differing, metric, with_test);
+        if format == ScoreTableFormat::Table {
+            message(format!("ranked by validation {}", metric.title()));
+        }
+        let rows = over_seeds::rows(&runs, &differing, &metric, with_test);
         if let Some(best) = rows.first().filter(|row| with_test && !row.has_test())
             && let Some(run) = best.first_run()
         {
             warn_untested(&directory.join(run));
         }
-        let table = || over_seeds::score_table(&rows, &differing, &short_names(&differing));
+        let table =
+            || over_seeds::score_table(&rows, &differing, &short_names(&differing), &metric);
         let text = || table().table().lines_within(width).join("\n");
         print_scores(format, text, table, &rows)?;
         return Ok(SUCCESS);
@@ -207,10 +218,12 @@ pub fn run(args: ListArgs) -> anyhow::Result<u8> {
     if let Some(run) = runs.first().filter(untested) {
         warn_untested(run.report.directory.path());
     }
-    let scores = || score_table(&runs, &differing, with_test);
+    let scores = || score_table(&runs, &differing, &shown, with_test);
     let text = || match with_test {
         true => scores().table().lines_within(width).join("\n"),
-        false => table(&runs, &differing, is_grouped),
+        false => {
+            TextTable { runs: &runs, metric: &shown, sort: &sort }.format(&differing, is_grouped)
+        }
     };
     print_scores(format, text, scores, &entries(&runs, &differing))?;
     Ok(SUCCESS)
@@ -225,30 +238,40 @@ fn warn_untested(run: &Path) {
     ));
 }
 
-/// Returns the runs for papers and other programs. With `with_test`, the first one has its test scores.
-fn score_table(runs: &[NamedRun], differing: &[Difference], with_test: bool) -> ScoreTable {
+/// Returns the runs for papers and other programs. They have a column for `metric` if it is neither loss nor
+/// accuracy. With `with_test`, the first one has its test scores.
+fn score_table(
+    runs: &[NamedRun],
+    differing: &[Difference],
+    metric: &Metric,
+    with_test: bool,
+) -> ScoreTable {
     let text = |name: &str, align| (name.to_owned(), ScoreFormat::Text(align));
-    let mut columns = vec![
-        text("run", Align::Left),
-        text("state", Align::Left),
-        ("validation loss".to_owned(), ScoreFormat::Number(4)),
-        ("validation accuracy".to_owned(), ScoreFormat::Percent),
+    let mut columns = vec![text("run", Align::Left), text("state", Align::Left)];
+    columns.extend(score_columns("validation", metric));
+    columns.extend([
         text("epoch", Align::Right),
         ("seconds".to_owned(), ScoreFormat::Number(1)),
         ("parameters".to_owned(), ScoreFormat::Number(0)),
-    ];
+    ]);
     columns.extend(short_names(differing).iter().map(|name| text(name, Align::Left)));
     if with_test {
-        columns.push(("test loss".to_owned(), ScoreFormat::Number(4)));
-        columns.push(("test accuracy".to_owned(), ScoreFormat::Percent));
+        columns.extend(score_columns("test", metric));
     }
     let mut table = ScoreTable::new(columns);
     for (index, run) in runs.iter().enumerate() {
         let number = |value: Option<f64>| {
             value.map_or(ScoreCell::Empty, |value| ScoreCell::Score(value, None))
         };
+        let has_metric = metric.is_additional();
+        let of_metric = |score: Score| {
+            run.report.config().filter(|config| config.metric() == metric).and(score.metric)
+        };
         let scores = |score: Option<Score>| {
-            [number(score.map(|score| score.loss)), number(score.map(|score| score.accuracy))]
+            let always =
+                [number(score.map(|score| score.loss)), number(score.map(|score| score.accuracy))];
+            let metric = has_metric.then(|| number(score.and_then(of_metric)));
+            always.into_iter().chain(metric)
         };
         let RunReport { state, seconds, parameters, scored, .. } = &run.report;
         let epoch = scored.map(|scored| ScoreCell::Text(scored.weights.epoch.to_string()));
@@ -293,82 +316,111 @@ fn name(path: &Path, directory: &Path) -> String {
     }
 }
 
-const HEADINGS: [(&str, Align); 7] = [
-    ("run", Align::Left),
-    ("state", Align::Left),
-    ("accuracy", Align::Right),
-    ("loss", Align::Right),
-    ("epoch", Align::Right),
-    ("time", Align::Right),
-    ("parameters", Align::Right),
-];
-/// Heading above the columns of accuracy and loss.
-const SCORE_HEADING: (&str, usize) = ("validation", 2);
+/// Number of columns before those of the scores.
+const BEFORE_SCORES: usize = 2;
 
-/// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each run
-/// whose value differs from the most common one. With `is_grouped`, a heading above each group names its
-/// validation examples.
-fn table(runs: &[NamedRun], differing: &[Difference], is_grouped: bool) -> String {
-    let width = terminal_width();
-    let fields = fields_of(differing);
-    let names = |width| shorten_names(runs.iter().map(|run| run.name.as_str()), width);
-    let whole = names(usize::MAX);
-    let with_fields = columns(runs, &fields, &whole.names);
-    let has_columns = with_fields.width() <= width;
-    let (table, key) = if has_columns {
-        (with_fields, whole.key)
-    } else {
-        let without = columns(runs, &[], &whole.names);
-        if is_terminal() {
-            let spare = width.saturating_sub(without.width() - without.widths()[0]);
-            let short = names(spare.max(MIN_NAME_WIDTH));
-            (columns(runs, &[], &short.names).without_columns_beyond(width), short.key)
-        } else {
-            // Scripts need whole names.
-            (without, whole.key)
-        }
-    };
-    let indent: usize = table.widths()[..SCORE_HEADING.1].iter().map(|width| width + 2).sum();
-    let mut lines = vec![format!("{:indent$}{}", "", SCORE_HEADING.0)];
-    let mut rows = table.lines().into_iter();
-    lines.extend(rows.next());
-    for ((index, run), row) in runs.iter().enumerate().zip(rows) {
-        let group = ComparisonGroup::of(&run.report);
-        let previous = index.checked_sub(1).map(|index| ComparisonGroup::of(&runs[index].report));
-        if is_grouped && previous != Some(group) {
-            lines.push(group_heading(group));
-        }
-        lines.push(row);
-        if !has_columns {
-            lines.extend(fields_below(&fields, index, width));
-        }
-        lines.extend(notes(run, width));
-    }
-    if !has_columns {
-        lines.extend(common_fields(&fields, width));
-    }
-    lines.extend(key.lines().map(str::to_owned));
-    lines.join("\n")
+/// The list as text.
+struct TextTable<'a> {
+    runs: &'a [NamedRun],
+    /// Metric with a column, if it is neither loss nor accuracy.
+    metric: &'a Metric,
+    /// Order of the runs.
+    sort: &'a SortKey,
 }
 
-fn columns(runs: &[NamedRun], fields: &[Field], names: &[String]) -> Table {
-    let headings = HEADINGS.map(|(heading, align)| (heading.to_owned(), align));
-    let mut table = Table::new(headings.into_iter().chain(fields.iter().map(Field::heading)));
-    for ((index, run), name) in runs.iter().enumerate().zip(names) {
-        let RunReport { state, parameters, .. } = &run.report;
-        let mut row = vec![
-            name.clone(),
-            state.as_str().to_owned(),
-            run.validation().map_or(String::new(), percent),
-            run.validation().map_or(String::new(), loss),
-            run.epochs(),
-            run.time(),
-            parameters.map_or(String::new(), group_digits),
-        ];
-        row.extend(fields.iter().map(|field| shown(&field.values[index])));
-        table.add(row);
+impl TextTable<'_> {
+    /// Formats the runs. Fields that differ are in columns if these fit. Otherwise they are below each run
+    /// whose value differs from the most common one. With `is_grouped`, a heading above each group names its
+    /// validation examples.
+    fn format(&self, differing: &[Difference], is_grouped: bool) -> String {
+        let runs = self.runs;
+        let width = terminal_width();
+        let fields = fields_of(differing);
+        let names = |width| shorten_names(runs.iter().map(|run| run.name.as_str()), width);
+        let whole = names(usize::MAX);
+        let with_fields = self.columns(&fields, &whole.names);
+        let has_columns = with_fields.width() <= width;
+        let (table, key) = if has_columns {
+            (with_fields, whole.key)
+        } else {
+            let without = self.columns(&[], &whole.names);
+            if is_terminal() {
+                let spare = width.saturating_sub(without.width() - without.widths()[0]);
+                let short = names(spare.max(MIN_NAME_WIDTH));
+                (self.columns(&[], &short.names).without_columns_beyond(width), short.key)
+            } else {
+                // Scripts need whole names.
+                (without, whole.key)
+            }
+        };
+        let indent: usize = table.widths()[..BEFORE_SCORES].iter().map(|width| width + 2).sum();
+        let mut lines = vec![format!("{:indent$}{}", "", self.score_heading())];
+        let mut rows = table.lines().into_iter();
+        lines.extend(rows.next());
+        for ((index, run), row) in runs.iter().enumerate().zip(rows) {
+            let group = ComparisonGroup::of(&run.report);
+            let previous =
+                index.checked_sub(1).map(|index| ComparisonGroup::of(&runs[index].report));
+            if is_grouped && previous != Some(group) {
+                lines.push(group_heading(group));
+            }
+            lines.push(row);
+            if !has_columns {
+                lines.extend(fields_below(&fields, index, width));
+            }
+            lines.extend(notes(run, width));
+        }
+        if !has_columns {
+            lines.extend(common_fields(&fields, width));
+        }
+        lines.extend(key.lines().map(str::to_owned));
+        lines.join("\n")
     }
-    table
+
+    /// Returns the headings of the columns before those of the fields.
+    fn headings(&self) -> Vec<(String, Align)> {
+        let mut headings = vec![
+            ("run", Align::Left),
+            ("state", Align::Left),
+            ("accuracy", Align::Right),
+            ("loss", Align::Right),
+        ];
+        let metric = self.metric.heading();
+        if self.metric.is_additional() {
+            headings.push((&metric, Align::Right));
+        }
+        headings.extend(["epoch", "time", "parameters"].map(|heading| (heading, Align::Right)));
+        headings.into_iter().map(|(heading, align)| (heading.to_owned(), align)).collect()
+    }
+
+    /// Returns the heading above the columns of the scores.
+    fn score_heading(&self) -> String {
+        match self.sort {
+            SortKey::Score(metric) => format!("validation, ranked by {}", metric.heading()),
+            _ => "validation".to_owned(),
+        }
+    }
+
+    fn columns(&self, fields: &[Field], names: &[String]) -> Table {
+        let headings = self.headings().into_iter();
+        let mut table = Table::new(headings.chain(fields.iter().map(Field::heading)));
+        for ((index, run), name) in self.runs.iter().enumerate().zip(names) {
+            let RunReport { state, parameters, .. } = &run.report;
+            let mut row = vec![
+                name.clone(),
+                state.as_str().to_owned(),
+                run.validation().map_or(String::new(), percent),
+                run.validation().map_or(String::new(), loss),
+            ];
+            if self.metric.is_additional() {
+                row.push(run.score_by(self.metric).map_or(String::new(), metric_value));
+            }
+            row.extend([run.epochs(), run.time(), parameters.map_or(String::new(), group_digits)]);
+            row.extend(fields.iter().map(|field| shown(&field.values[index])));
+            table.add(row);
+        }
+        table
+    }
 }
 
 /// A field that differs.

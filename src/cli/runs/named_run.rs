@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Difference, Resolved, differences};
+use crate::config::{Config, Difference, Metric, Resolved, differences};
 use crate::data::Fingerprint;
 use crate::objective::metrics::Score;
 use crate::output::format::format_duration;
+use crate::output::score_table::ScoreFormat;
 use crate::run::progress::Best;
 use crate::run::report::{RunReport, RunState};
 use crate::run::summary::{CheckpointKind, ScoredWeights};
@@ -42,6 +43,13 @@ impl NamedRun {
         self.report.scored.map(|scored| scored.validation)
     }
 
+    /// Returns the validation score if it has a value of this metric.
+    pub fn score_by(&self, metric: &Metric) -> Option<Score> {
+        let has_value =
+            !metric.is_additional() || self.report.config().map(Config::metric) == Some(metric);
+        self.validation().filter(|_| has_value)
+    }
+
     /// Formats the training time.
     pub fn time(&self) -> String {
         format_seconds(self.report.seconds)
@@ -67,6 +75,23 @@ pub fn loss(score: Score) -> String {
         loss if loss < 1e4 => format!("{loss:.4}"),
         loss => format!("{loss:.1e}"),
     }
+}
+
+/// Formats the metric of the run; empty if it is undefined.
+pub fn metric_value(score: Score) -> String {
+    score.metric.map_or(String::new(), |value| format!("{value:.4}"))
+}
+
+/// Returns the columns of the scores of a split: loss, accuracy, and `metric` if it is another.
+pub fn score_columns(split: &str, metric: &Metric) -> Vec<(String, ScoreFormat)> {
+    let mut columns = vec![
+        (format!("{split} loss"), ScoreFormat::Number(4)),
+        (format!("{split} accuracy"), ScoreFormat::Percent),
+    ];
+    if metric.is_additional() {
+        columns.push((format!("{split} {}", metric.title()), ScoreFormat::Number(4)));
+    }
+    columns
 }
 
 /// Returns the fields whose values differ between the runs. Runs with an unreadable configuration
@@ -102,6 +127,8 @@ pub struct Entry<'a> {
     /// Start in seconds since 1970.
     begun: Option<u64>,
     best_epoch: Option<usize>,
+    /// Metric that determines the best epoch.
+    metric: Option<&'a Metric>,
     /// Weights that the scores belong to.
     scored: Option<ScoredWeights>,
     validation: Option<Score>,
@@ -136,6 +163,7 @@ pub fn entries<'a>(runs: &'a [NamedRun], differing: &[Difference]) -> Vec<Entry<
             path: report.directory.path().to_owned(),
             state: report.state,
             begun: report.started,
+            metric: report.config().map(Config::metric),
             best_epoch: report.best.map(|Best { epoch, .. }| epoch),
             scored: report.scored.map(|scored| scored.weights),
             validation: report.scored.map(|scored| scored.validation),

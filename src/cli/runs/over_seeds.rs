@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_yaml::Value;
 
-use super::named_run::NamedRun;
-use crate::config::{Difference, StoppingMetric};
+use super::named_run::{NamedRun, score_columns};
+use crate::config::{Difference, Metric};
 use crate::objective::metrics::Score;
 use crate::output::score_table::{ScoreCell, ScoreFormat, ScoreTable};
 use crate::output::table::Align;
@@ -38,7 +38,7 @@ pub struct SeedRow {
 pub fn rows(
     runs: &[NamedRun],
     differing: &[Difference],
-    metric: StoppingMetric,
+    metric: &Metric,
     with_test: bool,
 ) -> Vec<SeedRow> {
     let settings: Vec<&Difference> = differing.iter().filter(|d| is_setting(d)).collect();
@@ -64,10 +64,7 @@ pub fn rows(
     }
     let mut rows: Vec<SeedRow> =
         members.iter().map(|members| row(runs, members, &settings)).collect();
-    let mean = |row: &SeedRow| {
-        row.validation
-            .map(|scores| Score { loss: scores.loss.mean, accuracy: scores.accuracy.mean })
-    };
+    let mean = |row: &SeedRow| row.validation.map(|scores| scores.mean());
     rows.sort_by(|a, b| match (mean(a), mean(b)) {
         (Some(x), Some(y)) => x.rank(y, metric).then_with(|| a.runs.cmp(&b.runs)),
         (x, y) => y.is_some().cmp(&x.is_some()),
@@ -126,7 +123,13 @@ impl SeedRow {
 }
 
 /// Returns the rows as a table. `names` has a short name of each field that differs.
-pub fn score_table(rows: &[SeedRow], differing: &[Difference], names: &[String]) -> ScoreTable {
+/// They have a column for `metric` if it is neither loss nor accuracy.
+pub fn score_table(
+    rows: &[SeedRow],
+    differing: &[Difference],
+    names: &[String],
+    metric: &Metric,
+) -> ScoreTable {
     let has_test = rows.iter().any(SeedRow::has_test);
     let settings = differing.iter().zip(names).filter(|(difference, _)| is_setting(difference));
     let (fields, names): (Vec<String>, Vec<&String>) =
@@ -134,13 +137,11 @@ pub fn score_table(rows: &[SeedRow], differing: &[Difference], names: &[String])
     let text = |name: &str, align| (name.to_owned(), ScoreFormat::Text(align));
     let mut columns: Vec<(String, ScoreFormat)> =
         names.into_iter().map(|name| text(name, Align::Left)).collect();
-    columns.push(("validation loss".to_owned(), ScoreFormat::Number(4)));
-    columns.push(("validation accuracy".to_owned(), ScoreFormat::Percent));
+    columns.extend(score_columns("validation", metric));
     columns.push(("seconds".to_owned(), ScoreFormat::Number(1)));
     columns.push(text("runs", Align::Right));
     if has_test {
-        columns.push(("test loss".to_owned(), ScoreFormat::Number(4)));
-        columns.push(("test accuracy".to_owned(), ScoreFormat::Percent));
+        columns.extend(score_columns("test", metric));
     }
     let mut table = ScoreTable::new(columns);
     for row in rows {
@@ -149,20 +150,24 @@ pub fn score_table(rows: &[SeedRow], differing: &[Difference], names: &[String])
             None => ScoreCell::Empty,
         };
         let mut cells: Vec<ScoreCell> = fields.iter().map(setting).collect();
-        cells.extend(score_cells(row.validation));
+        cells.extend(score_cells(row.validation, metric));
         cells.push(row.seconds.map_or(ScoreCell::Empty, |seconds| ScoreCell::Score(seconds, None)));
         cells.push(ScoreCell::Text(row.runs.len().to_string()));
         if has_test {
-            cells.extend(score_cells(row.test));
+            cells.extend(score_cells(row.test, metric));
         }
         table.add(cells);
     }
     table
 }
 
-fn score_cells(scores: Option<TestScores>) -> [ScoreCell; 2] {
-    match scores {
-        Some(scores) => [scores.loss.cell(), scores.accuracy.cell()],
-        None => [ScoreCell::Empty, ScoreCell::Empty],
+fn score_cells(scores: Option<TestScores>, metric: &Metric) -> Vec<ScoreCell> {
+    let cell =
+        |value: Option<MeanAndDeviation>| value.map_or(ScoreCell::Empty, |value| value.cell());
+    let mut cells =
+        vec![cell(scores.map(|scores| scores.loss)), cell(scores.map(|scores| scores.accuracy))];
+    if metric.is_additional() {
+        cells.push(cell(scores.and_then(|scores| scores.metric)));
     }
+    cells
 }

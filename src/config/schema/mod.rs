@@ -24,13 +24,14 @@ pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
     AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
     DistillationConfig, EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig,
-    ScheduleConfig, ScheduleKind, SgdConfig, StoppingMetric, TensorboardConfig, TrainConfig,
-    UnfreezeConfig, VirtualAdversarialConfig,
+    ScheduleConfig, ScheduleKind, SgdConfig, TensorboardConfig, TrainConfig, UnfreezeConfig,
+    VirtualAdversarialConfig,
 };
 
 use serde_yaml::Value;
 
 use super::fields::{Collector, Field, SectionReader, section};
+use super::metric::Metric;
 use super::types::SweepSection;
 use super::value::choice;
 
@@ -80,6 +81,13 @@ section! {
         /// {uniform: [low, high]}, log_uniform, integers or log_integers. cases: [{field: value},
         /// {}] varies several fields together.
         sweep: SweepSection = SweepSection::default();
+    }
+}
+
+impl Config {
+    /// Metric that determines the best checkpoint and ranks runs.
+    pub fn metric(&self) -> &Metric {
+        &self.train.early_stopping.metric
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::fields::section;
+use crate::config::metric::Metric;
 use crate::config::types::{AutoNumber, ClassWeights, Every};
 use crate::config::value::{above, at_least, between, choice};
 use crate::system::threads::cores;
@@ -325,9 +326,11 @@ section! {
 section! {
     /// Early stopping.
     pub struct EarlyStoppingConfig {
-        /// Validation metric that determines the best checkpoint and ranks runs. If it is equal, the
-        /// lower loss is better.
-        metric: StoppingMetric = StoppingMetric::ValidationLoss;
+        /// Validation metric that determines the best checkpoint and ranks runs. The lower loss is
+        /// better, of all others the higher value; if it is equal, the lower loss. roc_auc and
+        /// average_precision are those of the second of two classes, or the mean over more classes.
+        /// f1:LABEL and so on are those of one label against the rest.
+        metric: Metric = Metric::Loss;
         /// Number of validations without improvement after which training stops. null: train for all
         /// epochs.
         patience: Option<usize> = Some(3), at_least(1.0);
@@ -410,15 +413,5 @@ choice! {
         Exponential = "exponential",
         /// Decay by a factor per plateau.
         Plateau = "plateau",
-    }
-}
-
-choice! {
-    /// Metric that determines the best checkpoint.
-    pub enum StoppingMetric {
-        /// Lower is better.
-        ValidationLoss = "validation_loss",
-        /// Higher is better.
-        ValidationAccuracy = "validation_accuracy",
     }
 }

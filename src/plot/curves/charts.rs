@@ -1,8 +1,11 @@
 //! The four charts and their curves.
 
+use std::borrow::Cow;
+
 use super::layout::{Column, LEFT, LOWER, RIGHT, Row, UPPER};
-use super::run::{Run, XAxis};
+use super::run::{RecordValue, Run, XAxis};
 use super::style::{RAW, TRAINING, VALIDATION, best_dot, clip_mark, color, markers, run_line};
+use crate::config::Metric;
 use crate::output::format::group_digits;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::Canvas;
@@ -11,7 +14,6 @@ use crate::plot::frame::Frame;
 use crate::plot::geometry::{Dashes, Point};
 use crate::plot::series::{bin, clip, downsample, smooth, trim};
 use crate::plot::text::{Align, LARGE, MEDIUM, SMALL};
-use crate::run::records::ValidationRecord;
 
 /// Maximum number of points of a curve. Neighboring points are averaged.
 pub(super) const MAX_POINTS: usize = 300;
@@ -25,15 +27,15 @@ const DASH: f64 = 16.0;
 
 /// One of the charts of the picture.
 pub(super) struct Chart {
-    name: &'static str,
-    /// Index of the training curve in [`TAGS`].
-    curve: usize,
+    name: Cow<'static, str>,
+    /// Index of the training curve in [`TAGS`], if there is one.
+    curve: Option<usize>,
     /// Factor of the curve's values.
     scale: f64,
     /// Training value of a record, for runs without event files.
-    training: Option<fn(&ValidationRecord) -> f64>,
+    training: Option<RecordValue>,
     /// Validation value of a record.
-    validation: Option<fn(&ValidationRecord) -> f64>,
+    validation: Option<RecordValue>,
     /// Maximum of the y axis. `None` if the y axis starts at 0.
     limit: Option<f64>,
     /// False for the learning rate, which has no noise to smooth.
@@ -42,34 +44,48 @@ pub(super) struct Chart {
     row: Row,
 }
 
-pub(super) const CHARTS: [Chart; 4] = [
+/// Returns the charts of runs. If the best epoch of all runs is determined by `metric`, that has a chart in
+/// the place of the throughput, unless it is the loss or the accuracy.
+pub(super) fn charts(metric: Option<&Metric>) -> [Chart; 4] {
+    let mut charts = CHARTS;
+    if let Some(metric) = metric.filter(|metric| metric.is_additional()) {
+        let [.., last] = &mut charts;
+        last.name = Cow::Owned(metric.heading());
+        last.curve = None;
+        last.validation = Some(|record| record.validation.metric);
+        last.limit = Some(1.0);
+    }
+    charts
+}
+
+const CHARTS: [Chart; 4] = [
     Chart {
-        name: "loss",
-        curve: 0,
+        name: Cow::Borrowed("loss"),
+        curve: Some(0),
         scale: 1.0,
-        training: Some(|record| record.train.loss),
-        validation: Some(|record| record.validation.loss),
+        training: Some(|record| Some(record.train.loss)),
+        validation: Some(|record| Some(record.validation.loss)),
         limit: Some(f64::INFINITY),
         smooth: true,
         column: LEFT,
         row: UPPER,
     },
     Chart {
-        name: "accuracy in %",
-        curve: 1,
+        name: Cow::Borrowed("accuracy in %"),
+        curve: Some(1),
         scale: 100.0,
-        training: Some(|record| 100.0 * record.train.accuracy),
-        validation: Some(|record| 100.0 * record.validation.accuracy),
+        training: Some(|record| Some(100.0 * record.train.accuracy)),
+        validation: Some(|record| Some(100.0 * record.validation.accuracy)),
         limit: Some(100.0),
         smooth: true,
         column: RIGHT,
         row: UPPER,
     },
     Chart {
-        name: "learning rate",
-        curve: 2,
+        name: Cow::Borrowed("learning rate"),
+        curve: Some(2),
         scale: 1.0,
-        training: Some(|record| record.learning_rate),
+        training: Some(|record| Some(record.learning_rate)),
         validation: None,
         limit: None,
         smooth: false,
@@ -77,8 +93,8 @@ pub(super) const CHARTS: [Chart; 4] = [
         row: LOWER,
     },
     Chart {
-        name: "tokens per second",
-        curve: 3,
+        name: Cow::Borrowed("tokens per second"),
+        curve: Some(3),
         scale: 1.0,
         training: None,
         validation: None,
@@ -135,7 +151,9 @@ impl XScale {
 impl Chart {
     /// Returns the curves of a run, with at most one training point per `interval` of the x axis.
     pub(super) fn curve(&self, run: &Run, interval: f64, smoothing: f64) -> Curve {
-        let points = run.step_points(&run.curves.steps[self.curve], self.scale);
+        let points = self
+            .curve
+            .map_or(Vec::new(), |curve| run.step_points(&run.curves.steps[curve], self.scale));
         let has_steps = !points.is_empty();
         let (mut raw, mut training) = (Vec::new(), Vec::new());
         if has_steps {
@@ -150,7 +168,7 @@ impl Chart {
             training = run.record_points(value);
         }
         let validation = self.validation.map_or(Vec::new(), |value| run.record_points(value));
-        let best = run.best.and_then(|best| validation.get(best).copied());
+        let best = self.validation.and_then(|value| run.best_point(value));
         Curve { raw, training, has_steps, validation, best }
     }
 
@@ -158,7 +176,7 @@ impl Chart {
         let area = Area { frame: self.frame(curves, x), unit: x.unit };
         let is_lowest = self.row.bottom == LOWER.bottom;
         area.frame.draw(canvas, if is_lowest { x.name } else { "" });
-        canvas.text((self.column.left, self.row.title), Align::Left, LARGE, FOREGROUND, self.name);
+        canvas.text((self.column.left, self.row.title), Align::Left, LARGE, FOREGROUND, &self.name);
         if curves.iter().all(|curve| curve.training.is_empty() && curve.validation.is_empty()) {
             let Frame { left, right, top, bottom, .. } = area.frame;
             let center = ((left + right) / 2.0, (top + bottom) / 2.0);

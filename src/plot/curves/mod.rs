@@ -9,10 +9,12 @@ mod style;
 
 pub use run::{RunCurves, TAGS, XAxis};
 
-use charts::{CHARTS, Chart, Curve, MAX_POINTS, XScale};
+use charts::{Chart, Curve, MAX_POINTS, XScale, charts};
 use layout::{LEGEND_ROW, LEGEND_TOP, MARGIN, WIDTH};
 use legend::{draw_key, draw_legend};
 use run::Run;
+
+use crate::config::Metric;
 
 use super::canvas::{Canvas, Picture};
 use super::color::Theme;
@@ -45,14 +47,22 @@ pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
             .map(|run| chart.curve(run, end / MAX_POINTS as f64, options.smoothing))
             .collect()
     };
-    let curves: Vec<Vec<Curve>> = CHARTS.iter().map(curves).collect();
+    let charts = charts(common_metric(&runs));
+    let curves: Vec<Vec<Curve>> = charts.iter().map(curves).collect();
     let x = XScale::new(curves.iter().flatten(), end, options.x_axis);
-    for (chart, curves) in CHARTS.iter().zip(&curves) {
+    for (chart, curves) in charts.iter().zip(&curves) {
         chart.draw(&mut canvas, curves, &x);
     }
     draw_key(&mut canvas, curves.iter().flatten().any(|curve| !curve.raw.is_empty()));
     draw_legend(&mut canvas, &runs, options.hidden);
     canvas.render(options.theme)
+}
+
+/// Returns the metric that determines the best epoch of all runs, if it is the same.
+fn common_metric<'c>(runs: &[Run<'c>]) -> Option<&'c Metric> {
+    let mut metrics = runs.iter().map(|run| &run.curves.metric);
+    let first = metrics.next()?;
+    metrics.all(|metric| metric == first).then_some(first)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use crate::config::Metric;
 use crate::events::{ACCURACY, LEARNING_RATE, LOSS, Scalar, TOKENS_PER_SECOND};
 use crate::objective::metrics::Score;
 use crate::plot::geometry::Point;
@@ -27,6 +28,8 @@ pub const TAGS: [&str; 4] = [LOSS, ACCURACY, LEARNING_RATE, TOKENS_PER_SECOND];
 pub struct RunCurves {
     /// Name of the run.
     pub name: String,
+    /// Metric that determines the best validation.
+    pub metric: Metric,
     /// Lines of `metrics.jsonl`.
     pub records: Vec<ValidationRecord>,
     /// Lines of `times.jsonl`.
@@ -36,6 +39,9 @@ pub struct RunCurves {
     /// Score of the best validation. If it is unknown, the best validation is that with the lowest loss.
     pub best: Option<Score>,
 }
+
+/// Returns a value of a record, if it has one.
+pub(super) type RecordValue = fn(&ValidationRecord) -> Option<f64>;
 
 /// A run and its x axis.
 pub(super) struct Run<'a> {
@@ -61,12 +67,18 @@ impl<'a> Run<'a> {
         Self { curves, interpolation, best: best.or_else(|| lowest_loss(&curves.records)) }
     }
 
-    /// Returns a point for each record.
-    pub(super) fn record_points(&self, value: impl Fn(&ValidationRecord) -> f64) -> Vec<Point> {
-        let records = self.curves.records.iter();
-        records
-            .filter_map(|record| Some((self.interpolation.x(record.step as f64)?, value(record))))
-            .collect()
+    /// Returns a point for each record that has a value.
+    pub(super) fn record_points(&self, value: RecordValue) -> Vec<Point> {
+        self.curves.records.iter().filter_map(|record| self.record_point(record, value)).collect()
+    }
+
+    /// Returns the point of the best record, if it has a value.
+    pub(super) fn best_point(&self, value: RecordValue) -> Option<Point> {
+        self.record_point(&self.curves.records[self.best?], value)
+    }
+
+    fn record_point(&self, record: &ValidationRecord, value: RecordValue) -> Option<Point> {
+        Some((self.interpolation.x(record.step as f64)?, value(record)?))
     }
 
     /// Returns the points of a curve with its values multiplied by `scale`.
@@ -90,11 +102,14 @@ impl<'a> Run<'a> {
     /// Describes the best validation for the legend.
     pub(super) fn best_validation(&self) -> String {
         let Some(best) = self.best else { return "no validation yet".into() };
-        let Score { loss, accuracy } = self.curves.records[best].validation;
+        let Score { loss, accuracy, metric } = self.curves.records[best].validation;
         let epoch = epochs(&self.curves.records)[best];
         let decimals = if epoch.fract() == 0.0 { 0 } else { 1 };
+        let metric = metric.map_or(String::new(), |value| {
+            format!(", {} {value:.4}", self.curves.metric.heading())
+        });
         format!(
-            "best at epoch {epoch:.decimals$}: validation loss {loss:.4}, accuracy {:.2} %",
+            "best at epoch {epoch:.decimals$}: validation loss {loss:.4}, accuracy {:.2} %{metric}",
             100.0 * accuracy
         )
     }

@@ -5,8 +5,8 @@ use crate::objective::metrics::Score;
 use crate::run::records::{ValidationRecord, ValidationTime};
 
 fn record(epoch: usize, step: u64, loss: f64) -> ValidationRecord {
-    let validation = Score { loss, accuracy: 0.5 };
-    let train = Score { loss: 0.7, accuracy: 0.4 };
+    let validation = Score::new(loss, 0.5);
+    let train = Score::new(0.7, 0.4);
     ValidationRecord { epoch, step, train, validation, learning_rate: 1e-3, branch_scales: None }
 }
 
@@ -40,6 +40,7 @@ fn curves(name: &str, records: Vec<ValidationRecord>, best: Option<Score>) -> Ru
         name: name.into(),
         times: times.collect(),
         records,
+        metric: Metric::Loss,
         steps: [const { Vec::new() }; 4],
         best,
     }
@@ -59,7 +60,7 @@ fn the_best_validation_is_given_or_has_the_lowest_loss() {
     let best = |best| Run::new(&curves("a", records.clone(), best), XAxis::Epoch).best;
     assert_eq!(best(None), Some(1));
     assert_eq!(best(Some(records[0].validation)), Some(0));
-    assert_eq!(best(Some(Score { loss: 9.0, accuracy: 0.0 })), Some(1));
+    assert_eq!(best(Some(Score::new(9.0, 0.0))), Some(1));
     assert_eq!(Run::new(&curves("a", Vec::new(), None), XAxis::Epoch).best, None);
 }
 
@@ -70,7 +71,7 @@ fn points_are_placed_on_the_chosen_axis() {
     for (x_axis, tenth, last) in
         [(XAxis::Epoch, 1.0, 2.0), (XAxis::Step, 10.0, 20.0), (XAxis::Time, 2.0, 4.0)]
     {
-        let curve = CHARTS[0].curve(&Run::new(&run, x_axis), last / 300.0, 0.6);
+        let curve = charts(None)[0].curve(&Run::new(&run, x_axis), last / 300.0, 0.6);
         assert_eq!(curve.validation, [(tenth, 0.3), (last, 0.2)]);
         assert!((curve.training[9].0 - tenth).abs() < 1e-9 && curve.training.len() == 20);
         assert!((curve.training[4].0 - tenth / 2.0).abs() < 1e-9);
@@ -82,7 +83,7 @@ fn points_are_placed_on_the_chosen_axis() {
 fn training_curves_are_from_event_files_or_else_from_records() {
     let mut run = curves("a", vec![record(1, 10, 0.3)], None);
     let all_curves = |run: &RunCurves, smoothing| {
-        CHARTS.map(|chart| chart.curve(&Run::new(run, XAxis::Step), 3.0, smoothing))
+        charts(None).map(|chart| chart.curve(&Run::new(run, XAxis::Step), 3.0, smoothing))
     };
     let [loss, accuracy, rate, speed] = all_curves(&run, 0.6);
     assert_eq!(loss.training, [(10.0, 0.7)]);
@@ -151,7 +152,7 @@ fn runs_that_diverge_are_clipped_with_a_mark() {
 fn values_that_are_not_finite_are_left_out() {
     let mut run = curves("a", vec![record(1, 10, 0.3)], None);
     run.steps[0] = scalars([0.8, f64::NAN, f64::INFINITY, 0.7].into_iter());
-    let curve = CHARTS[0].curve(&Run::new(&run, XAxis::Step), 0.1, 0.6);
+    let curve = charts(None)[0].curve(&Run::new(&run, XAxis::Step), 0.1, 0.6);
     assert_eq!((curve.raw.len(), curve.training.len()), (2, 2));
 }
 

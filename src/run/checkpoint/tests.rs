@@ -39,7 +39,7 @@ prop_compose! {
         let mut progress = Progress { epoch, batch, order, tokens, seconds, ..Progress::default() };
         progress.step = (epoch + batch) as u64 + others;
         if progress.epoch_number() > 0 {
-            let validation = Score { loss, accuracy };
+            let validation = Score::new(loss, accuracy);
             progress.best = Some(Best { epoch: progress.epoch_number(), validation });
             progress.waited = waited;
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
-use crate::config::{StoppingMetric, TrainConfig};
+use crate::config::{Metric, TrainConfig};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
 use crate::output::format::{format_duration, group_digits, pluralize};
@@ -17,11 +17,15 @@ const GROUPS: [&str; 5] =
 const HEADINGS: [&str; 5] =
     ["epoch    ", "  loss    accuracy", "    loss    accuracy", "    seconds", "    learning rate"];
 
+/// Index of the cell with the validation score.
+const VALIDATION: usize = 2;
+
 /// Shows the progress of training.
 pub struct Console {
     bar: ProgressBar,
     epochs: usize,
-    metric: StoppingMetric,
+    /// Metric that determines the best validation.
+    metric: Metric,
     /// The current epoch.
     epoch: usize,
     /// Number of epochs after the current one.
@@ -43,7 +47,7 @@ impl Console {
         Self {
             bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
             epochs: config.epochs,
-            metric: config.early_stopping.metric,
+            metric: config.early_stopping.metric.clone(),
             epoch: 0,
             epochs_left: 0,
             epoch_start: now,
@@ -90,7 +94,7 @@ impl Console {
             record.epoch,
             self.epochs,
             score(record.train),
-            score(record.validation),
+            score(record.validation) + &self.shown_metric(record.validation),
             record.branch_scales.map_or(String::new(), shown_scales),
             validation.train_seconds,
             record.learning_rate,
@@ -102,20 +106,54 @@ impl Console {
     fn print_row(&mut self, validation: &Validation) {
         let width = message_width();
         if !std::mem::replace(&mut self.header_printed, true) {
-            self.print(&table_line(&GROUPS.map(str::to_owned), width));
-            self.print(&table_line(&HEADINGS.map(str::to_owned), width));
+            self.headings().iter().for_each(|cells| self.print(&table_line(cells, width)));
         }
         let record = &validation.record;
         let score = |score: Score| format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
         let cells = [
             format!("{:<9}", format!("{}/{}", record.epoch, self.epochs)),
             format!("  {}", score(record.train)),
-            format!("    {}", score(record.validation)),
+            format!("    {}{}", score(record.validation), self.metric_cell(record.validation)),
             format!("    {:7.1}", validation.train_seconds),
             format!("    {:13.6}", record.learning_rate),
         ];
         let mark = if validation.is_best { "  *" } else { "" };
         self.print(&(table_line(&cells, width) + mark));
+    }
+
+    /// Returns the cells of the lines above the table, with a column for the metric of the run unless it is
+    /// the loss or the accuracy.
+    fn headings(&self) -> [[String; 5]; 2] {
+        let mut lines = [GROUPS, HEADINGS].map(|line| line.map(str::to_owned));
+        if self.metric.is_additional() {
+            let width = self.metric_width();
+            lines[0][VALIDATION] += &" ".repeat(width);
+            lines[1][VALIDATION] += &format!("{:>width$}", self.metric.heading());
+        }
+        lines
+    }
+
+    /// Width of the column of the metric.
+    fn metric_width(&self) -> usize {
+        "    ".len() + self.metric.heading().chars().count().max("0.0000".len())
+    }
+
+    /// Formats the metric as an end of the cell of a validation.
+    fn metric_cell(&self, score: Score) -> String {
+        let width = self.metric_width();
+        match score.metric {
+            _ if !self.metric.is_additional() => String::new(),
+            Some(value) => format!("{value:width$.4}"),
+            None => format!("{:>width$}", "–"),
+        }
+    }
+
+    /// Formats the metric as the end of a line of a log.
+    fn shown_metric(&self, score: Score) -> String {
+        match score.metric {
+            Some(value) => format!(", {} {value:.4}", self.metric.heading()),
+            None => String::new(),
+        }
     }
 
     /// Prints a line above the bar.
@@ -173,8 +211,8 @@ impl Observer for Console {
                 format!("no improvement in {}", pluralize(progress.waited, "validation"))
             }
         };
-        let metric = self.metric.as_str().replace('_', " ");
-        message(format!("stopped: {reason}; best was epoch {best} by {metric}"));
+        let metric = self.metric.title();
+        message(format!("stopped: {reason}; best was epoch {best} by validation {metric}"));
     }
 
     fn interrupted(&mut self, _: u64, _: &dyn Learner) -> anyhow::Result<()> {
@@ -214,6 +252,7 @@ fn table_line(cells: &[String; 5], width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn lines_of_the_table_fit_narrow_terminals() {
@@ -222,5 +261,18 @@ mod tests {
         assert_eq!(line(80), whole);
         assert_eq!(line(60), "epoch      loss    accuracy    loss    accuracy");
         assert_eq!(line(40), "epoch        loss    accuracy");
+    }
+
+    #[test]
+    fn another_metric_than_loss_and_accuracy_has_a_column() {
+        let yaml = "data: {train: x}\ntrain: {early_stopping: {metric: macro_f1}}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config.train;
+        let console = Console::new(&config);
+        let [groups, headings] = console.headings();
+        assert_eq!(headings[VALIDATION], "    loss    accuracy    macro F1");
+        let score = Score { metric: Some(0.25), ..Score::new(0.5, 0.5) };
+        assert_eq!(console.metric_cell(score), "      0.2500");
+        assert_eq!(groups[VALIDATION].len(), headings[VALIDATION].len());
+        assert_eq!(console.shown_metric(score), ", macro F1 0.2500");
     }
 }
