@@ -1,23 +1,27 @@
 //! Numbers of right and wrong predictions of each class, from which precision, recall and F1 follow.
 
+use std::iter::Sum;
+
 use serde::Serialize;
 
 use super::predictions::Predictions;
 use crate::config::Labelling;
 
-/// Numbers of examples that have a class or are predicted to have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Numbers of examples that have a class or not, and are predicted to have it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClassCounts {
-    /// Examples of the class that are predicted to have it.
-    pub true_positives: usize,
+    /// Other examples that are not predicted to have it.
+    pub true_negatives: usize,
     /// Other examples that are predicted to have it.
     pub false_positives: usize,
     /// Examples of the class that are not predicted to have it.
     pub false_negatives: usize,
+    /// Examples of the class that are predicted to have it.
+    pub true_positives: usize,
 }
 
 /// Precision, recall and F1 of a class against the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ClassScore {
     /// Share of the predictions of this class that are correct. 0 if it is never predicted.
     pub precision: f64,
@@ -54,32 +58,82 @@ impl ClassCounts {
     }
 }
 
+impl Sum for ClassCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, each| Self {
+            true_negatives: sum.true_negatives + each.true_negatives,
+            false_positives: sum.false_positives + each.false_positives,
+            false_negatives: sum.false_negatives + each.false_negatives,
+            true_positives: sum.true_positives + each.true_positives,
+        })
+    }
+}
+
+/// Averages of precision, recall and F1 over classes, as in scikit-learn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassAverages {
+    /// Unweighted mean: over all labels of which a text can have several, or else over the classes that have
+    /// examples or are predicted.
+    pub macro_average: ClassScore,
+    /// Scores of the predictions of all classes together.
+    pub micro_average: ClassScore,
+    /// Mean, weighted by the number of examples of each class.
+    pub weighted_average: ClassScore,
+}
+
+impl ClassAverages {
+    /// Computes the averages from the counts of each class.
+    pub fn of(labelling: Labelling, counts: &[ClassCounts]) -> Self {
+        let is_averaged =
+            |counts: &&ClassCounts| labelling == Labelling::Several || counts.is_present();
+        let macro_average = counts.iter().filter(is_averaged).map(|counts| (counts.score(), 1.0));
+        let weighted = counts.iter().map(|counts| (counts.score(), counts.examples() as f64));
+        Self {
+            macro_average: mean(macro_average),
+            micro_average: counts.iter().copied().sum::<ClassCounts>().score(),
+            weighted_average: mean(weighted),
+        }
+    }
+}
+
+/// Returns the mean of scores with weights; 0 if all weights are 0.
+pub(super) fn mean(scores: impl Iterator<Item = (ClassScore, f64)>) -> ClassScore {
+    let (mut sum, mut total) = (ClassScore::default(), 0.0);
+    for (score, weight) in scores {
+        sum.precision += weight * score.precision;
+        sum.recall += weight * score.recall;
+        sum.f1 += weight * score.f1;
+        total += weight;
+    }
+    if total > 0.0 {
+        for value in [&mut sum.precision, &mut sum.recall, &mut sum.f1] {
+            *value /= total;
+        }
+    }
+    sum
+}
+
 impl Predictions {
     /// Counts the examples of each class: `[C]`.
     pub fn class_counts(&self) -> Vec<ClassCounts> {
         let mut counts = vec![ClassCounts::default(); self.classes];
         for example in 0..self.len() {
-            match self.labelling() {
-                Labelling::One => {
-                    let (label, predicted) = (self.label(example), self.predicted(example));
-                    if label == predicted {
-                        counts[label].true_positives += 1;
-                    } else {
-                        counts[label].false_negatives += 1;
-                        counts[predicted].false_positives += 1;
-                    }
-                }
-                Labelling::Several => {
-                    for (class, counts) in counts.iter_mut().enumerate() {
-                        match (self.has_label(example, class), self.predicts(example, class)) {
-                            (true, true) => counts.true_positives += 1,
-                            (false, true) => counts.false_positives += 1,
-                            (true, false) => counts.false_negatives += 1,
-                            (false, false) => {}
-                        }
-                    }
+            let (labels, predicted) = (self.labels(example), self.predicted_labels(example));
+            for class in &predicted {
+                match labels.contains(class) {
+                    true => counts[*class].true_positives += 1,
+                    false => counts[*class].false_positives += 1,
                 }
             }
+            for class in labels.iter().filter(|class| !predicted.contains(class)) {
+                counts[*class].false_negatives += 1;
+            }
+        }
+        for counts in &mut counts {
+            counts.true_negatives = self.len()
+                - counts.true_positives
+                - counts.false_positives
+                - counts.false_negatives;
         }
         counts
     }

@@ -1,9 +1,8 @@
 //! Value of a metric that chooses the best epoch of a run.
 
-use super::class_counts::ClassCounts;
+use super::class_counts::ClassAverages;
 use super::predictions::Predictions;
-use super::ranking::{average_precision, roc_auc};
-use super::report::over_classes;
+use super::ranking::{average_precision, over_classes, roc_auc};
 use crate::config::{LabelMetric, Metric};
 use crate::objective::metrics::Score;
 
@@ -21,25 +20,25 @@ impl Predictions {
         match metric {
             Metric::Loss => Some(self.score().loss),
             Metric::Accuracy => Some(self.score().accuracy),
-            Metric::MacroF1 => {
-                let counts = self.class_counts().into_iter().filter(ClassCounts::is_present);
-                mean(counts.map(|counts| (counts.score().f1, 1)))
-            }
-            Metric::MicroF1 => {
-                let sum = self.class_counts().into_iter().fold(ClassCounts::default(), add);
-                Some(sum.score().f1)
-            }
-            Metric::WeightedF1 => {
-                let counts = self.class_counts().into_iter();
-                mean(counts.map(|counts| (counts.score().f1, counts.examples())))
-            }
-            Metric::RocAuc => over_classes(self, labels.len(), roc_auc),
-            Metric::AveragePrecision => over_classes(self, labels.len(), average_precision),
+            Metric::MacroF1 | Metric::MicroF1 | Metric::WeightedF1 if self.is_empty() => None,
+            Metric::MacroF1 => Some(self.averages().macro_average.f1),
+            Metric::MicroF1 => Some(self.averages().micro_average.f1),
+            Metric::WeightedF1 => Some(self.averages().weighted_average.f1),
+            Metric::RocAuc => self.over_classes(LabelMetric::RocAuc),
+            Metric::AveragePrecision => self.over_classes(LabelMetric::AveragePrecision),
             Metric::OfLabel(metric, label) => {
                 let class = labels.iter().position(|known| known == label)?;
                 self.value_of_class(*metric, class)
             }
         }
+    }
+
+    fn averages(&self) -> ClassAverages {
+        ClassAverages::of(self.labelling(), &self.class_counts())
+    }
+
+    fn over_classes(&self, metric: LabelMetric) -> Option<f64> {
+        over_classes(self.labelling(), self.classes, |class| self.value_of_class(metric, class))
     }
 
     fn value_of_class(&self, metric: LabelMetric, class: usize) -> Option<f64> {
@@ -56,21 +55,4 @@ impl Predictions {
             LabelMetric::AveragePrecision => ranked(average_precision),
         }
     }
-}
-
-fn add(sum: ClassCounts, counts: ClassCounts) -> ClassCounts {
-    ClassCounts {
-        true_positives: sum.true_positives + counts.true_positives,
-        false_positives: sum.false_positives + counts.false_positives,
-        false_negatives: sum.false_negatives + counts.false_negatives,
-    }
-}
-
-/// Returns the weighted mean of values and their weights; `None` if all weights are 0.
-fn mean(values: impl Iterator<Item = (f64, usize)>) -> Option<f64> {
-    let add = |(sum, total): (f64, usize), (value, weight): (f64, usize)| {
-        (sum + weight as f64 * value, total + weight)
-    };
-    let (sum, total) = values.fold((0.0, 0), add);
-    (total > 0).then(|| sum / total as f64)
 }

@@ -5,7 +5,9 @@ mod baseline;
 mod calibration;
 mod class_counts;
 mod comparison;
+mod confusion;
 mod label_issues;
+mod label_sets;
 mod metric;
 mod predictions;
 mod ranking;
@@ -13,11 +15,13 @@ mod report;
 
 pub use baseline::{Baseline, Verdict};
 pub use calibration::CalibrationBin;
-pub use class_counts::{ClassCounts, ClassScore};
+pub use class_counts::{ClassAverages, ClassCounts, ClassScore};
 pub use comparison::{Comparison, compare};
+pub use confusion::{ConfusedPair, ConfusionCounts};
 pub use label_issues::{LabelIssue, label_issues};
+pub use label_sets::LabelSetScores;
 pub use predictions::Predictions;
-pub use report::{ClassReport, ConfusedPair, ConfusionCounts, Evaluation, LengthBucket};
+pub use report::{ClassReport, Evaluation, LengthBucket};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -207,22 +207,23 @@ impl Predictions {
         }
     }
 
-    /// Returns true if a class is the predicted one of an example, or one of its predicted labels.
-    pub fn predicts(&self, example: usize, class: usize) -> bool {
-        match self.labelling() {
-            Labelling::One => self.predicted(example) == class,
-            Labelling::Several => self.probability(example, class) >= 0.5,
+    /// Indices of the labels of an example.
+    pub fn labels(&self, example: usize) -> Vec<usize> {
+        match (self.labelling(), self.targets.get(example)) {
+            (Labelling::One, _) => vec![self.label(example)],
+            (Labelling::Several, Target::LabelSet(labels)) => {
+                labels.iter().map(|label| *label as usize).collect()
+            }
+            (Labelling::Several, _) => {
+                (0..self.classes).filter(|class| self.has_label(example, *class)).collect()
+            }
         }
     }
 
-    /// Indices of the labels of an example.
-    pub fn labels(&self, example: usize) -> Vec<usize> {
-        (0..self.classes).filter(|class| self.has_label(example, *class)).collect()
-    }
-
-    /// Indices of the predicted labels of an example.
+    /// Indices of the predicted labels of an example: that of the most probable class, or of all labels that are
+    /// probable enough.
     pub fn predicted_labels(&self, example: usize) -> Vec<usize> {
-        (0..self.classes).filter(|class| self.predicts(example, *class)).collect()
+        self.labelling().predicted_labels(self.row(example))
     }
 
     /// Probability of a class, from 0 to 1.
@@ -235,22 +236,28 @@ impl Predictions {
         self.objective.is_correct(self.row(example), self.targets.get(example))
     }
 
-    /// Misclassified examples by falling confidence.
+    /// Misclassified examples by falling confidence; with several labels, by falling loss.
     pub fn mistakes(&self) -> Vec<usize> {
-        let confidence = |example: &usize| self.probability(*example, self.predicted(*example));
+        let surprise = |example: &usize| match self.labelling() {
+            Labelling::One => self.probability(*example, self.predicted(*example)),
+            Labelling::Several => self.loss(*example),
+        };
         let mut mistakes: Vec<usize> =
             (0..self.len()).filter(|example| !self.is_correct(*example)).collect();
-        mistakes.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)));
+        mistakes.sort_by(|a, b| surprise(b).total_cmp(&surprise(a)));
         mistakes
+    }
+
+    /// Loss of an example, without label smoothing and class weights.
+    pub fn loss(&self, example: usize) -> f64 {
+        self.objective.loss(&mut self.row(example).to_vec(), self.targets.get(example))
     }
 
     /// Accuracy and mean loss, without label smoothing and class weights, so that runs are comparable.
     pub fn score(&self) -> Score {
         let mut meter = Meter::default();
         for example in 0..self.len() {
-            let mut row = self.row(example).to_vec();
-            let loss = self.objective.loss(&mut row, self.targets.get(example));
-            meter.add(loss, u64::from(self.is_correct(example)), 1);
+            meter.add(self.loss(example), u64::from(self.is_correct(example)), 1);
         }
         meter.score()
     }

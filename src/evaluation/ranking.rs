@@ -1,5 +1,7 @@
 //! Ranking metrics: the degree to which scores put the examples of a class before all others.
 
+use crate::config::Labelling;
+
 /// Area under the ROC curve: the probability that a positive example has a higher score than a
 /// negative one; equal scores count half (Hanley and McNeil 1982). `None` if all examples are
 /// positive or all are negative.
@@ -29,6 +31,20 @@ pub(super) fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64
     }
     (true_positives > 0 && true_positives < predicted_positives)
         .then(|| sum / true_positives as f64)
+}
+
+/// Returns a metric of the second of two classes that exclude each other, or its mean over the classes for
+/// which it is defined. `metric` returns that of a class.
+pub(super) fn over_classes(
+    labelling: Labelling,
+    classes: usize,
+    metric: impl Fn(usize) -> Option<f64>,
+) -> Option<f64> {
+    if classes == 2 && labelling == Labelling::One {
+        return metric(1);
+    }
+    let defined: Vec<f64> = (0..classes).filter_map(metric).collect();
+    (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64)
 }
 
 /// Numbers of examples of equal score.

@@ -4,8 +4,8 @@ use super::report::{length_buckets, wilson_interval};
 use super::*;
 use crate::backend::Inference;
 use crate::config::Labelling;
-use crate::data::Dataset;
 use crate::data::batch_plan::BatchLimit;
+use crate::data::{Dataset, Targets};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::Objective;
 use crate::objective::metrics::Score;
@@ -59,6 +59,15 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
         objective: Objective::plain(Labelling::One),
         targets: labels.to_vec().into(),
         tokens: (0..labels.len()).collect(),
+    }
+}
+
+/// Creates predictions with these probabilities for texts with these sets of labels.
+pub fn label_set_predictions(labels: &[Vec<u32>], probabilities: &[Vec<f64>]) -> Predictions {
+    Predictions {
+        objective: Objective::plain(Labelling::Several),
+        targets: Targets::LabelSets(labels.iter().map(Vec::as_slice).collect()),
+        ..predictions(&vec![0; labels.len()], probabilities)
     }
 }
 
@@ -219,6 +228,18 @@ fn mistakes_are_sorted_by_confidence() {
     let rows = [vec![0.4, 0.6], vec![0.9, 0.1], vec![0.2, 0.8], vec![0.05, 0.95]];
     let predictions = predictions(&[0, 0, 0, 1], &rows);
     assert_eq!(predictions.mistakes(), [2, 0]);
+}
+
+#[test]
+fn mistakes_in_label_sets_are_sorted_by_loss() {
+    let labels = [vec![0, 1], vec![], vec![0], vec![1]];
+    let rows = [vec![0.4, 0.6], vec![0.9, 0.1], vec![0.8, 0.2], vec![0.05, 0.45]];
+    let predictions = label_set_predictions(&labels, &rows);
+    assert_eq!(predictions.mistakes(), [1, 0, 3]);
+    assert_eq!(predictions.predicted_labels(3), [] as [usize; 0]);
+    assert_eq!((predictions.labels(0), predictions.predicted_labels(0)), (vec![0, 1], vec![1]));
+    // Python: -(log(1 - 0.9) + log(1 - 0.1)) / 2
+    assert!((predictions.loss(1) - 1.2039728043259361).abs() < 1e-12);
 }
 
 /// Predicts from the first id of a text.

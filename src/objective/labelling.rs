@@ -42,6 +42,17 @@ impl Labelling {
         log_probabilities.iter().map(loss).sum::<f64>() / log_probabilities.len() as f64
     }
 
+    /// Returns the indices of the predicted labels: that of the most probable class, or of all labels with a
+    /// probability of at least one half.
+    pub fn predicted_labels(self, log_probabilities: &[f64]) -> Vec<usize> {
+        match self {
+            Self::One => vec![argmax(log_probabilities)],
+            Self::Several => (0..log_probabilities.len())
+                .filter(|class| log_probabilities[*class].exp() >= 0.5)
+                .collect(),
+        }
+    }
+
     /// Returns true if the most probable class is the label, or if the labels with a probability of at least
     /// one half are those of the text. A probability as a target stands for the label that it favors.
     pub fn is_correct(self, log_probabilities: &[f64], target: Target) -> bool {
@@ -58,10 +69,9 @@ impl Labelling {
                 }
             }
             Self::Several => {
-                let predicted = log_probabilities.iter().map(|value| value.exp() >= 0.5);
-                predicted
-                    .enumerate()
-                    .all(|(class, is_predicted)| is_predicted == (target.share(class) >= 0.5))
+                let labels =
+                    (0..log_probabilities.len()).filter(|class| target.share(*class) >= 0.5);
+                labels.eq(self.predicted_labels(log_probabilities))
             }
         }
     }
