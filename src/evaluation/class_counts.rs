@@ -113,21 +113,31 @@ pub(super) fn mean(scores: impl Iterator<Item = (ClassScore, f64)>) -> ClassScor
     sum
 }
 
+/// Adds `examples` examples with these labels and predictions to the counts of the classes, but for true
+/// negatives.
+pub(super) fn count(
+    counts: &mut [ClassCounts],
+    labels: &[usize],
+    predicted: &[usize],
+    examples: usize,
+) {
+    for class in predicted {
+        match labels.contains(class) {
+            true => counts[*class].true_positives += examples,
+            false => counts[*class].false_positives += examples,
+        }
+    }
+    for class in labels.iter().filter(|class| !predicted.contains(class)) {
+        counts[*class].false_negatives += examples;
+    }
+}
+
 impl Predictions {
     /// Counts the examples of each class: `[C]`.
     pub fn class_counts(&self) -> Vec<ClassCounts> {
         let mut counts = vec![ClassCounts::default(); self.classes];
         for example in 0..self.len() {
-            let (labels, predicted) = (self.labels(example), self.predicted_labels(example));
-            for class in &predicted {
-                match labels.contains(class) {
-                    true => counts[*class].true_positives += 1,
-                    false => counts[*class].false_positives += 1,
-                }
-            }
-            for class in labels.iter().filter(|class| !predicted.contains(class)) {
-                counts[*class].false_negatives += 1;
-            }
+            count(&mut counts, &self.labels(example), &self.predicted_labels(example), 1);
         }
         for counts in &mut counts {
             counts.true_negatives = self.len()

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
+use super::bootstrap::{F1Differences, ScoreDifference, paired_bootstrap};
 use super::predictions::Predictions;
+use crate::config::Labelling;
 
-/// Agreement of two classifiers, and the exact McNemar test of their difference (McNemar 1947).
+/// Agreement of two classifiers, the exact McNemar test of their difference in accuracy (McNemar 1947), and
+/// their difference in F1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// Number of examples that both classify correctly.
@@ -18,6 +21,11 @@ pub struct Comparison {
     /// Two-sided p-value of the exact binomial test: the probability of a difference at least this
     /// large between equally good classifiers.
     pub p_value: f64,
+    /// Difference in macro F1.
+    pub macro_f1: ScoreDifference,
+    /// Difference in micro F1, which is the accuracy unless a text can have several labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_f1: Option<ScoreDifference>,
 }
 
 /// Compares predictions for the same examples in the same order.
@@ -29,7 +37,9 @@ pub fn compare(first: &Predictions, other: &Predictions) -> Comparison {
     }
     let [[both_wrong, only_other], [only_first, both_right]] = counts;
     let p_value = two_sided_p(only_first.min(only_other), only_first + only_other);
-    Comparison { both_right, only_first, only_other, both_wrong, p_value }
+    let F1Differences { macro_f1, micro_f1 } = paired_bootstrap(first, other);
+    let micro_f1 = (first.labelling() == Labelling::Several).then_some(micro_f1);
+    Comparison { both_right, only_first, only_other, both_wrong, p_value, macro_f1, micro_f1 }
 }
 
 /// Probability that a fair coin lands on heads at most `few` or at least `total − few` times in

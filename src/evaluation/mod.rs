@@ -2,6 +2,7 @@
 //! the examples and printing the scores belong elsewhere.
 
 mod baseline;
+mod bootstrap;
 mod calibration;
 mod class_counts;
 mod comparison;
@@ -14,6 +15,7 @@ mod ranking;
 mod report;
 
 pub use baseline::{Baseline, Verdict};
+pub use bootstrap::{RESAMPLES, ScoreDifference};
 pub use calibration::CalibrationBin;
 pub use class_counts::{ClassAverages, ClassCounts, ClassScore};
 pub use comparison::{Comparison, compare};

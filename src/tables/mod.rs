@@ -3,6 +3,7 @@
 
 mod batch;
 mod column;
+mod label_set;
 #[cfg(feature = "parquet")]
 mod parquet_cells;
 #[cfg(feature = "parquet")]
@@ -16,6 +17,7 @@ mod writer;
 
 pub use batch::TableBatch;
 pub use column::{Kind, TableColumn, Values};
+pub use label_set::label_separator;
 pub use schema::TableSchema;
 pub use table_file::{Detects, TableFile, format_of_table};
 pub use writer::{TableFormat, TableWriter, TextTable, unique_names};

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
+use super::label_set::label_separator;
+use crate::config::DataConfig;
 use crate::io::replace::write_output;
 use crate::output::sanitize::tsv_field;
 
@@ -57,6 +59,15 @@ impl RecordsFile {
     /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns a set of labels as a value of a row: a list in JSON lines, otherwise a text from which the labels
+    /// can be read.
+    pub fn label_set(&self, labels: &[&str], data: &DataConfig) -> Value {
+        match self.format {
+            Format::Csv | Format::Tsv => Value::from(labels.join(label_separator(data))),
+            Format::JsonLines => Value::from(labels),
+        }
     }
 
     /// Writes rows with these columns.

@@ -13,7 +13,7 @@ use super::hints::missing_data;
 use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
 use super::{output_file, provenance, starter};
 use crate::backend::Backends;
-use crate::config::{Config, ConfigError, DataConfig, Delimiter, Format, Override};
+use crate::config::{Config, ConfigError, DataConfig, Delimiter, Format, Labelling, Override};
 use crate::data::guess::check_header;
 use crate::data::{self, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
@@ -41,7 +41,10 @@ Examples:
 ROC-AUC and average precision are those of the second of two classes, or the mean over more \
 classes, each against the rest. The calibration error is the mean difference between confidence \
 and accuracy in 15 bins. --compare runs the exact McNemar test on the examples of the first \
-checkpoint.";
+checkpoint, and a paired bootstrap of F1.
+
+If a text can have several labels, the accuracy is the share of texts of which all labels are right. A label is \
+predicted if its probability is at least one half.";
 
 /// Score a checkpoint on labeled examples
 #[derive(Debug, Args)]
@@ -59,7 +62,8 @@ pub struct EvaluateArgs {
     /// Second checkpoint or run to compare on the same examples
     #[arg(long, value_name = "CHECKPOINT")]
     compare: Option<PathBuf>,
-    /// Write misclassified examples, the most confident first, to a .csv, .tsv or .jsonl file
+    /// Write misclassified examples, the most confident first, to a .csv, .tsv or .jsonl file; with several labels
+    /// per text, those with the largest loss first
     #[arg(
         long,
         value_name = "FILE",
@@ -122,7 +126,11 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let examples = &read.examples;
     if let Some(file) = &args.errors {
         let count = write_mistakes(file, &predictions, examples, labels, config)?;
-        let order = if count > 1 { ", the most confident first" } else { "" };
+        let order = match config.data.labelling() {
+            _ if count < 2 => "",
+            Labelling::One => ", the most confident first",
+            Labelling::Several => ", those with the largest loss first",
+        };
         let mistakes = pluralize(count, "mistake");
         message(format!("{}: {mistakes}{order}", file.path().display()));
     }
@@ -186,6 +194,7 @@ fn compare_with(
     predictions: &Predictions,
 ) -> anyhow::Result<ComparisonReport> {
     let labels = other.saved.labels();
+    check_labelling(first, &other.saved)?;
     ensure!(
         labels == first.labels(),
         "cannot compare \"{}\" with labels {} and \"{}\" with labels {}",
@@ -208,6 +217,24 @@ fn compare_with(
         loss: score.loss,
         comparison: compare(predictions, &others),
     })
+}
+
+/// Checks that texts have one label for both models, or several for both.
+fn check_labelling(first: &SavedModel, other: &SavedModel) -> anyhow::Result<()> {
+    let labelling = |model: &SavedModel| model.config().data.labelling();
+    if labelling(first) == labelling(other) {
+        return Ok(());
+    }
+    let (one, several) = match labelling(first) {
+        Labelling::One => (first, other),
+        Labelling::Several => (other, first),
+    };
+    bail!(
+        "cannot compare \"{}\", which predicts exactly one label for each text, with \"{}\", which predicts any \
+         number of labels (data.multi_label)",
+        one.path.display(),
+        several.path.display()
+    );
 }
 
 /// Detects the delimiter and the encoding of a file, unless `overrides` set them: those in the configuration

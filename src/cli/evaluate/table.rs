@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::comparison::ComparisonReport;
-use crate::evaluation::{ClassScore, Evaluation};
+use crate::evaluation::{
+    ClassScore, Comparison, Evaluation, LabelSetScores, RESAMPLES, ScoreDifference,
+};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 use crate::output::width::{ShortNames, shorten_labels};
@@ -24,24 +26,38 @@ pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> S
     let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
     let ranking_metric = |value: Option<f64>| match value {
         Some(value) => format!("{value:.4}"),
-        None => "undefined: needs examples of at least two classes".to_owned(),
+        None => match evaluation.label_sets {
+            None => "undefined: needs examples of at least two classes".to_owned(),
+            Some(_) => "undefined: needs a label that some texts have and some do not".to_owned(),
+        },
     };
     score("checkpoint", weights.to_owned());
+    let sets = evaluation.label_sets.as_ref();
     score(
-        "accuracy",
+        if sets.is_some() { "subset accuracy" } else { "accuracy" },
         format!("{:.2} %  (95 % CI: {low:.2} to {high:.2} %)", 100.0 * evaluation.accuracy),
     );
     score("loss", format!("{:.4}", evaluation.loss));
     score("ROC-AUC", ranking_metric(evaluation.roc_auc));
     score("average precision", ranking_metric(evaluation.average_precision));
     score("calibration error", format!("{:.4}", evaluation.expected_calibration_error));
+    if let Some(sets) = sets {
+        score("Hamming loss", format!("{:.4}", sets.hamming_loss));
+        score("ranking precision", format!("{:.4}", sets.label_ranking_average_precision));
+        for (k, precision) in &sets.precision_at {
+            score(&format!("precision at {k}"), format!("{:.2} %", 100.0 * precision));
+        }
+    }
     let labels = shorten_labels(
         evaluation.classes.iter().map(|class| class.label.as_str()),
         width.saturating_sub(SCORES_WIDTH),
     );
     let tables = [
         class_table(evaluation, &labels, width),
-        confusion_table(evaluation, &labels, width),
+        match sets {
+            None => confusion_table(evaluation, &labels, width),
+            Some(_) => String::new(),
+        },
         length_table(evaluation, width),
     ];
     out + &tables.concat()
@@ -59,7 +75,8 @@ fn section(table: &Table, width: usize) -> String {
 }
 
 fn class_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -> String {
-    let headings = ["class", "precision", "recall", "F1", "examples"];
+    let class = if evaluation.label_sets.is_some() { "label" } else { "class" };
+    let headings = [class, "precision", "recall", "F1", "examples"];
     let mut table = numbers(headings.map(String::from));
     let mut add = |label: &str, score: ClassScore, examples: usize| {
         let shares = [score.precision, score.recall, score.f1];
@@ -69,7 +86,15 @@ fn class_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -> St
     for (class, label) in evaluation.classes.iter().zip(&labels.names) {
         add(label, class.score, class.examples);
     }
-    add("macro average", evaluation.macro_average, evaluation.examples);
+    let examples = evaluation.examples;
+    add("macro average", evaluation.macro_average, examples);
+    if evaluation.label_sets.is_some() {
+        add("micro average", evaluation.micro_average, examples);
+    }
+    add("weighted average", evaluation.weighted_average, examples);
+    if let Some(LabelSetScores { samples_average, .. }) = evaluation.label_sets {
+        add("samples average", samples_average, examples);
+    }
     let key = if labels.key.is_empty() { "" } else { "\n" };
     format!("\n{}{key}{}", section(&table, width), labels.key)
 }
@@ -127,7 +152,7 @@ fn length_table(evaluation: &Evaluation, width: usize) -> String {
     format!("\n{}", section(&table, width))
 }
 
-/// Formats the scores of both checkpoints and the McNemar test.
+/// Formats the scores of both checkpoints, the McNemar test and the bootstrap.
 pub fn of_comparison(
     first: &Path,
     evaluation: &Evaluation,
@@ -158,9 +183,33 @@ pub fn of_comparison(
         p_value => format!("p = {p_value:.4}"),
     };
     format!(
-        "\n{}both correct {}, both wrong {}\nMcNemar's test: {p_value}, {verdict}\n",
+        "\n{}both correct {}, both wrong {}\nMcNemar's test: {p_value}, {verdict}\n\n{}",
         section(&table, width),
         group_digits(counts.both_right),
         group_digits(counts.both_wrong),
+        section(&difference_table(counts), width),
     )
+}
+
+/// Creates a table of the differences in F1.
+fn difference_table(comparison: &Comparison) -> Table {
+    let title = format!("bootstrap × {}", group_digits(RESAMPLES));
+    let headings = ["first", "other", "difference", "95 % CI", "p"].map(str::to_owned);
+    let mut table = numbers(std::iter::once(title).chain(headings));
+    let mut add = |name: &str, score: &ScoreDifference| {
+        let [low, high] = score.interval.map(|difference| 100.0 * difference);
+        table.add(vec![
+            name.to_owned(),
+            format!("{:.2} %", 100.0 * score.first),
+            format!("{:.2} %", 100.0 * score.other),
+            format!("{:+.2}", 100.0 * score.difference),
+            format!("{low:+.2} to {high:+.2}"),
+            format!("{:.4}", score.p_value),
+        ]);
+    };
+    add("macro F1", &comparison.macro_f1);
+    if let Some(micro_f1) = &comparison.micro_f1 {
+        add("micro F1", micro_f1);
+    }
+    table
 }
