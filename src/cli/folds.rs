@@ -17,7 +17,9 @@ use super::many_runs::{self, RunsArgs, Trained};
 use super::open_model::{OpenModel, ReadExamples};
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
-use crate::config::{Config, ConfigError, Document, Metric, Override, Sweep, positive_integer};
+use crate::config::{
+    Config, ConfigError, Document, Labelling, Metric, Override, Sweep, positive_integer,
+};
 use crate::data::{
     self, DataSplits, Examples, FileExamples, SplitFingerprints, SplitName, Targets,
 };
@@ -71,7 +73,7 @@ pub struct FoldsArgs {
     #[arg(long, value_name = "R", default_value = "1", value_parser = positive_integer)]
     repeats: NonZeroUsize,
     /// Write the examples whose label is probably wrong, the most suspicious first, to a .csv, .tsv or .jsonl
-    /// file (confident learning, Northcutt et al. 2021)
+    /// file (confident learning, Northcutt et al. 2021). Needs exactly one label per text
     #[arg(
         long,
         value_name = "FILE",
@@ -93,6 +95,12 @@ fn fold_count(text: &str) -> Result<NonZeroUsize, String> {
 /// Runs the command.
 pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let sweep = args.sweep()?;
+    if args.issues.is_some() && sweep.base.config.data.labelling() == Labelling::Several {
+        bail!(ConfigError::new(
+            "--issues finds wrong labels of texts that have exactly one, but these texts can have several \
+             (data.multi_label); omit --issues"
+        ));
+    }
     let runs = &args.runs;
     let path = runs.out.clone().unwrap_or_else(|| many_runs::default_directory("folds", &sweep));
     output_directory::check(&path)?;
@@ -254,7 +262,6 @@ impl FoldsArgs {
         let predictions = directory.path().join("predictions.csv");
         let file = RecordsFile::new(predictions.clone())
             .map_err(|message| ConfigError::new(format!("{}: {message}", predictions.display())))?;
-        let out_of_fold = OutOfFold::of(&folds);
         write_predictions(&file, &folds)?;
         write_atomic(&directory.path().join("scores.json"), &json_content(&scores)?)?;
         match self.runs.json {
@@ -264,6 +271,7 @@ impl FoldsArgs {
         let path = quoted_path(&relative(directory.path()));
         message(format!("\npredictions: {}", relative(&predictions).display()));
         if let Some(to) = &self.issues {
+            let out_of_fold = OutOfFold::of(&folds);
             let count = out_of_fold.write_issues(to, &folds[0])?;
             let examples = out_of_fold.examples.len();
             message(format!(
@@ -371,8 +379,12 @@ impl Fold {
 
 /// Writes a row for each example of each cross-validation, in the order of the file.
 fn write_predictions(to: &RecordsFile, folds: &[Fold]) -> anyhow::Result<()> {
-    let columns = ["seed", "fold", "file", "line", "label", "predicted", "probability"];
-    let columns = columns.into_iter().map(str::to_owned);
+    let labelling = folds[0].config.data.labelling();
+    let columns: &[&str] = match labelling {
+        Labelling::One => &["seed", "fold", "file", "line", "label", "predicted", "probability"],
+        Labelling::Several => &["seed", "fold", "file", "line", "label", "predicted"],
+    };
+    let columns = columns.iter().map(|name| (*name).to_owned());
     let names: Vec<String> = columns.chain(folds[0].labels.iter().cloned()).collect();
     let mut order: Vec<(u64, u32, usize, usize)> = Vec::new();
     for (index, fold) in folds.iter().enumerate() {
@@ -383,17 +395,29 @@ fn write_predictions(to: &RecordsFile, folds: &[Fold]) -> anyhow::Result<()> {
     let rows = order.into_iter().map(|(seed, _, index, example)| {
         let fold = &folds[index];
         let (file, line) = fold.examples.file_and_line(example);
-        let predicted = fold.predictions.predicted(example);
         let text = |text: &str| serde_json::Value::from(text);
-        let mut row = vec![
-            seed.into(),
-            fold.fold.into(),
-            text(&file.display().to_string()),
-            line.into(),
-            text(&fold.labels[fold.predictions.label(example)]),
-            text(&fold.labels[predicted]),
-            fold.predictions.probability(example, predicted).into(),
-        ];
+        let mut row =
+            vec![seed.into(), fold.fold.into(), text(&file.display().to_string()), line.into()];
+        let predictions = &fold.predictions;
+        match labelling {
+            Labelling::One => {
+                let predicted = predictions.predicted(example);
+                row.extend([
+                    text(&fold.labels[predictions.label(example)]),
+                    text(&fold.labels[predicted]),
+                    predictions.probability(example, predicted).into(),
+                ]);
+            }
+            Labelling::Several => {
+                let set = |classes: Vec<usize>| {
+                    let names: Vec<&str> =
+                        classes.iter().map(|class| fold.labels[*class].as_str()).collect();
+                    to.label_set(&names, &fold.config.data)
+                };
+                let predicted = predictions.predicted_labels(example);
+                row.extend([set(predictions.labels(example)), set(predicted)]);
+            }
+        }
         row.extend(fold.probabilities(example).map(serde_json::Value::from));
         row
     });

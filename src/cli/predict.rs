@@ -15,7 +15,7 @@ use super::open_model::OpenModel;
 use super::output_file;
 use super::texts::{TextArgs, TextSource};
 use crate::backend::Backends;
-use crate::config::{Column, ConfigError};
+use crate::config::{Column, ConfigError, Labelling};
 use crate::output::format::{join_names, pluralize, share};
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, pad, shorten_names, wrap_items};
@@ -25,7 +25,9 @@ use crate::output::{
 use crate::prediction::text_columns::TextColumns;
 use crate::prediction::{Classifier, LabelProbability, Prediction};
 use crate::tables::records::{csv_record, tsv_record};
-use crate::tables::{Kind, TableColumn, TableFormat, TableSchema, TextTable, Values, unique_names};
+use crate::tables::{
+    Kind, TableColumn, TableFormat, TableSchema, TextTable, Values, label_separator, unique_names,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,11 +36,15 @@ Examples:
   lstmtext predict runs/a --file \"export-*.parquet\" --text body --to predicted.parquet
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
+  lstmtext predict runs/a --file unlabelled.csv --to soft.csv --probabilities
 
 A table is read by the columns of the training data, or by --text COLUMN. The output has all its columns, then the \
 label, its probability and, with --probabilities, the probability of each class in the order of the classes. A name \
 that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
-nothing is written.
+nothing is written. Another model can learn from the probabilities: data.label_columns names their columns.
+
+If a text can have several labels, those with a probability of at least one half are predicted. They are one column, \
+joined by data.label_separator, or a list in JSON lines and Parquet, and the probability of each label follows.
 
 Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. \
 Predictions are printed in the order of the texts, as soon as they are available.
@@ -74,9 +80,10 @@ pub struct PredictArgs {
     /// and so has tsv for the rows of a table and with a column for each class
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     format: Option<OutputFormat>,
-    /// Number of classes to print for each text, the most probable first
-    #[arg(long, value_name = "K", default_value = "1", value_parser = crate::config::positive_integer)]
-    top: NonZeroUsize,
+    /// Number of classes to print for each text, the most probable first; by default 1, or the predicted labels if
+    /// a text can have several
+    #[arg(long, value_name = "K", value_parser = crate::config::positive_integer)]
+    top: Option<NonZeroUsize>,
     /// Print the probabilities of all classes, in tables in a column for each class
     #[arg(long, conflicts_with = "top")]
     probabilities: bool,
@@ -135,12 +142,13 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let classifier = &Classifier::new(saved, networks);
     let columns = TextColumns::of(classifier.config());
     let batch_size = args.batch_size.get();
-    let top = if args.probabilities { usize::MAX } else { args.top.get() };
+    let shown = ShownClasses::new(classifier.labelling(), args.probabilities, args.top);
+    let top = shown.top();
     let mut predictor = Predictor { classifier, batch_size, top, counts: Counts::default() };
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
     let schema = source.schema(&columns);
-    let results = ResultColumns::new(classifier.labels(), top > 1, &schema);
+    let results = ResultColumns::new(classifier, top > 1, &schema);
     match (to, format.table()) {
         (Some((path, format)), _) => {
             results.note_renamed();
@@ -168,7 +176,7 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             })?;
         }
         _ => {
-            let writer = Writer::new(classifier, &columns, format, top);
+            let writer = Writer::new(classifier, &columns, format, shown);
             writer.write_header(classifier)?;
             source.for_each_batch(limit, &mut |batch| {
                 let predictions = predictor.predict(&batch.texts)?;
@@ -178,6 +186,35 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     predictor.counts.note();
     Ok(SUCCESS)
+}
+
+/// Classes of a prediction that are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShownClasses {
+    /// The predicted labels, any number of them.
+    Predicted,
+    /// The most probable ones.
+    Top(usize),
+}
+
+impl ShownClasses {
+    /// Returns all classes, or the `top` most probable ones, or by default what a text can have.
+    fn new(labelling: Labelling, all: bool, top: Option<NonZeroUsize>) -> Self {
+        match (top, labelling) {
+            _ if all => Self::Top(usize::MAX),
+            (Some(top), _) => Self::Top(top.get()),
+            (None, Labelling::One) => Self::Top(1),
+            (None, Labelling::Several) => Self::Predicted,
+        }
+    }
+
+    /// Number of classes for which probabilities are needed. Tables have all of them.
+    fn top(self) -> usize {
+        match self {
+            Self::Predicted => usize::MAX,
+            Self::Top(top) => top,
+        }
+    }
 }
 
 /// Classifies texts, and counts those of which the model knows nothing.
@@ -209,6 +246,9 @@ impl Predictor<'_> {
 
 /// Predictions as columns of a table.
 struct ResultColumns {
+    labelling: Labelling,
+    /// Separator of predicted labels in text.
+    separator: String,
     columns: Vec<TableColumn>,
     /// Names of those that have the prefix.
     renamed: Vec<String>,
@@ -217,16 +257,25 @@ struct ResultColumns {
 }
 
 impl ResultColumns {
-    fn new(labels: &[String], has_classes: bool, schema: &TableSchema) -> Self {
-        let classes = if has_classes { labels.to_vec() } else { Vec::new() };
-        let wanted = ["label", "probability"].into_iter().chain(classes.iter().map(String::as_str));
+    fn new(classifier: &Classifier, has_classes: bool, schema: &TableSchema) -> Self {
+        let labelling = classifier.labelling();
+        let classes = match has_classes || labelling == Labelling::Several {
+            true => classifier.labels().to_vec(),
+            false => Vec::new(),
+        };
+        let (first, kind) = match labelling {
+            Labelling::One => (&["label", "probability"][..], Kind::Text),
+            Labelling::Several => (&["label"][..], Kind::List),
+        };
+        let wanted = first.iter().copied().chain(classes.iter().map(String::as_str));
         let wanted: Vec<&str> = wanted.collect();
         let names = unique_names(&wanted, PREFIX, &schema.columns);
         let renamed = names.iter().filter(|name| !wanted.contains(&name.as_str())).cloned();
         let renamed = renamed.collect();
-        let kinds = [Kind::Text].into_iter().chain(std::iter::repeat(Kind::Number));
+        let kinds = [kind].into_iter().chain(std::iter::repeat(Kind::Number));
         let columns = names.into_iter().zip(kinds).map(|(name, kind)| TableColumn::new(name, kind));
-        Self { columns: columns.collect(), renamed, classes }
+        let separator = label_separator(&classifier.config().data).to_owned();
+        Self { labelling, separator, columns: columns.collect(), renamed, classes }
     }
 
     /// Notes which columns have other names than usual.
@@ -240,10 +289,21 @@ impl ResultColumns {
     }
 
     fn values(&self, predictions: &[Prediction]) -> Vec<Values> {
-        let labels = predictions.iter().map(|prediction| prediction.label.clone());
-        let probabilities = predictions.iter().map(|prediction| Some(prediction.probability));
-        let mut values =
-            vec![Values::Texts(labels.collect()), Values::Numbers(probabilities.collect())];
+        let mut values = match self.labelling {
+            Labelling::One => {
+                let labels = predictions.iter().map(|prediction| prediction.label.clone());
+                let probabilities =
+                    predictions.iter().map(|prediction| Some(prediction.probability));
+                vec![Values::Texts(labels.collect()), Values::Numbers(probabilities.collect())]
+            }
+            Labelling::Several => {
+                let names = |prediction: &Prediction| -> Vec<String> {
+                    prediction.labels.iter().map(|each| each.label.clone()).collect()
+                };
+                let sets = predictions.iter().map(names).collect();
+                vec![Values::LabelSets(sets, self.separator.clone())]
+            }
+        };
         values.extend(self.classes.iter().map(|label| {
             let probability = |prediction: &Prediction| {
                 let class = prediction.classes.iter().find(|class| class.label == *label);
@@ -297,9 +357,8 @@ struct Writer<'a> {
     width: usize,
     columns: &'a TextColumns,
     format: OutputFormat,
-    top: usize,
-    /// Label of each class.
-    labels: &'a [String],
+    shown: ShownClasses,
+    classifier: &'a Classifier,
 }
 
 impl<'a> Writer<'a> {
@@ -307,7 +366,7 @@ impl<'a> Writer<'a> {
         classifier: &'a Classifier,
         columns: &'a TextColumns,
         format: OutputFormat,
-        top: usize,
+        shown: ShownClasses,
     ) -> Self {
         // Scripts need whole labels.
         let label_width = if is_terminal() { LABEL_WIDTH } else { usize::MAX };
@@ -320,20 +379,25 @@ impl<'a> Writer<'a> {
             names: classifier.labels().iter().cloned().zip(labels.names).collect(),
             columns,
             format,
-            top,
-            labels: classifier.labels(),
+            shown,
+            classifier,
         }
     }
 
     /// Prints the names of the columns, for formats that need them.
     fn write_header(&self, classifier: &Classifier) -> anyhow::Result<()> {
         let columns = classifier.inputs().columns().into_iter().map(Column::key);
-        let mut names = vec!["label".to_owned(), "probability".to_owned()];
+        let mut names = vec!["label".to_owned()];
+        if self.classifier.labelling() == Labelling::One {
+            names.push("probability".to_owned());
+        }
         names.extend(self.class_columns().iter().cloned());
         names.extend(columns);
         match self.format {
             OutputFormat::Csv => print_data(&csv_record(&names)?),
-            OutputFormat::Tsv if self.top > 1 => print_data(&tsv_record(&names)),
+            OutputFormat::Tsv if !self.class_columns().is_empty() => {
+                print_data(&tsv_record(&names))
+            }
             _ => Ok(()),
         }
     }
@@ -341,13 +405,20 @@ impl<'a> Writer<'a> {
     /// Labels of the classes that have a column: all of them in the order of the model, so that a column
     /// belongs to the same class in every row.
     fn class_columns(&self) -> &[String] {
-        if self.top > 1 { self.labels } else { &[] }
+        if self.shown.top() > 1 { self.classifier.labels() } else { &[] }
     }
 
     /// Returns the fields of a row. Classes that are not among the most probable ones have empty fields.
     fn record(&self, texts: &[&str], prediction: &Prediction) -> Vec<String> {
         let shown = |probability: f64| format!("{probability:.6}");
-        let mut fields = vec![prediction.label.clone(), shown(prediction.probability)];
+        let mut fields = match self.classifier.labelling() {
+            Labelling::One => vec![prediction.label.clone(), shown(prediction.probability)],
+            Labelling::Several => {
+                let labels: Vec<&str> =
+                    prediction.labels.iter().map(|each| each.label.as_str()).collect();
+                vec![labels.join(label_separator(&self.classifier.config().data))]
+            }
+        };
         fields.extend(self.class_columns().iter().map(|label| {
             let class = prediction.classes.iter().find(|class| class.label == *label);
             class.map_or(String::new(), |class| shown(class.probability))
@@ -386,21 +457,45 @@ impl<'a> Writer<'a> {
     }
 
     fn text_row(&self, texts: &[&str], prediction: &Prediction) -> String {
-        let class = |class: &LabelProbability| {
-            let name = self.names.get(&class.label).unwrap_or(&class.label);
-            format!("{}  {:.4}", pad(name, self.width, Align::Left), class.probability)
+        let name = |class: &LabelProbability| match self.names.get(&class.label) {
+            Some(name) => name.clone(),
+            None => class.label.clone(),
         };
-        let mut items: Vec<String> = prediction.classes.iter().map(class).collect();
+        let mut items: Vec<String> = match self.shown {
+            ShownClasses::Top(_) => {
+                let class = |class: &LabelProbability| {
+                    format!(
+                        "{}  {:.4}",
+                        pad(&name(class), self.width, Align::Left),
+                        class.probability
+                    )
+                };
+                prediction.classes.iter().map(class).collect()
+            }
+            ShownClasses::Predicted if prediction.labels.is_empty() => vec!["(none)".to_owned()],
+            ShownClasses::Predicted => {
+                let label =
+                    |label: &LabelProbability| format!("{} {:.4}", name(label), label.probability);
+                let labels: Vec<String> = prediction.labels.iter().map(label).collect();
+                vec![labels.join(", ")]
+            }
+        };
         items.extend(texts.iter().map(|text| printable(text).into_owned()));
         let width = if is_terminal() { terminal_width() } else { usize::MAX };
         wrap_items(&items, "  ", width).join("\n  ") + "\n"
     }
 
     fn json_row(&self, texts: &[&str], prediction: &Prediction) -> anyhow::Result<String> {
+        let has_one = self.classifier.labelling() == Labelling::One;
+        let has_classes = match self.shown {
+            ShownClasses::Top(top) => top > 1 || !has_one,
+            ShownClasses::Predicted => false,
+        };
         let json = JsonPrediction {
-            label: &prediction.label,
-            probability: prediction.probability,
-            classes: (self.top > 1).then_some(&prediction.classes),
+            label: has_one.then_some(&prediction.label),
+            probability: has_one.then_some(prediction.probability),
+            labels: (!has_one).then_some(&prediction.labels[..]),
+            classes: has_classes.then_some(&prediction.classes),
             text: match texts {
                 [text] => Value::from(*text),
                 texts => Value::Object(self.columns.to_json(texts)),
@@ -413,8 +508,13 @@ impl<'a> Writer<'a> {
 /// Prediction as a line of JSON.
 #[derive(Serialize)]
 struct JsonPrediction<'a> {
-    label: &'a str,
-    probability: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f64>,
+    /// Predicted labels, if a text can have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a [LabelProbability]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<&'a [LabelProbability]>,
     /// The text, or an object with the text of each column.

@@ -10,7 +10,7 @@ use super::exit::SUCCESS;
 use super::output_file;
 use super::texts::TextArgs;
 use crate::backend::native::SequenceStates;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Labelling};
 use crate::explanation::Explainer;
 use crate::interchange::numpy::{write_npy, write_npz};
 use crate::io::replace::write_output;
@@ -98,6 +98,9 @@ struct TextStates {
     directions: Vec<DirectionStates>,
     /// Label of each class.
     classes: Vec<String>,
+    /// Number of labels that a text can have.
+    #[serde(skip)]
+    labelling: Labelling,
     /// Probability of each class after each token, [T][C], without padding.
     probabilities: Vec<Vec<f64>>,
     /// Weight of each token in attention pooling, `[T]`, 0 for padding.
@@ -261,6 +264,7 @@ fn text_states(
             })
             .collect(),
         classes: checkpoint.labels.clone(),
+        labelling: explainer.labelling(),
         probabilities: Vec::new(),
         attention,
         text,
@@ -372,6 +376,7 @@ fn picture(texts: &[TextStates], theme: Theme) -> anyhow::Result<Picture> {
         words: &text.tokens[text.padding..],
         tokens_unread: text.tokens_unread,
         labels: &text.classes,
+        labelling: text.labelling,
         probabilities: &text.probabilities,
         attention: text.attention.as_ref().map(|weights| &weights[text.padding..]),
         gates: text.directions.iter().map(|direction| gates(text, direction)).collect(),

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::config::Labelling;
 use crate::prediction::LabelProbability;
 
 /// Attribution method.
@@ -24,6 +25,8 @@ pub struct Explanation {
     pub label: String,
     /// Probability of the class.
     pub probability: f64,
+    /// Predicted labels by falling probability: exactly one, or any number if a text can have several.
+    pub labels: Vec<LabelProbability>,
     /// All classes by falling probability.
     pub classes: Vec<LabelProbability>,
     /// Log-odds of the class, log p − log (1 − p).
@@ -38,9 +41,12 @@ pub struct Explanation {
     /// Largest absolute contribution.
     #[serde(skip)]
     pub(super) largest: f64,
-    /// Both labels, if there are two classes.
+    /// Both labels, if there are two classes that exclude each other.
     #[serde(skip)]
     pub(super) pair: Option<[String; 2]>,
+    /// Number of labels that a text can have.
+    #[serde(skip)]
+    pub labelling: Labelling,
 }
 
 /// Direction of a contribution. With two classes, [`Side::For`] always means for the second one, so

@@ -18,7 +18,7 @@ use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
 use crate::config::{Inputs, Labelling};
 use crate::objective::{Averaging, Combination, argmax, check_finite};
-use crate::prediction::{native_inference, top_classes};
+use crate::prediction::{native_inference, predicted_labels, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
 use crate::text::{Corpus, LocatedText, OOV, join_columns};
@@ -205,6 +205,7 @@ impl Explainer {
         Ok(Explanation {
             label: self.labels()[class].clone(),
             probability: row[class].exp(),
+            labels: predicted_labels(self.labels(), labelling, &row),
             classes: top_classes(self.labels(), &row, usize::MAX),
             log_odds: encoded.log_odds,
             method,
@@ -215,6 +216,7 @@ impl Explainer {
                 Labelling::One => self.labels().to_vec().try_into().ok(),
                 Labelling::Several => None,
             },
+            labelling,
         })
     }
 

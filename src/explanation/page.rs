@@ -1,6 +1,7 @@
 //! Explanations as a self-contained HTML page.
 
 use super::attribution::{ExplainedNgram, ExplainedText, ExplainedWord, Explanation, Side};
+use crate::config::Labelling;
 use crate::output::sanitize::printable_lines;
 
 /// Style sheet of the page.
@@ -30,9 +31,13 @@ pub fn article(explanation: &Explanation) -> String {
     let words: String = [Side::For, Side::Against].map(|side| list(explanation, side)).concat();
     let ngrams = ngrams(explanation);
     let attention: String = explanation.inputs.iter().map(attention).collect();
+    let heading = match explanation.labelling {
+        Labelling::One => "classes",
+        Labelling::Several => "labels",
+    };
     format!(
         "<article>\n<p class=\"prediction\"><b>{label}</b><span>probability {:.4}, log-odds {:+.3}</span></p>\n\
-         {texts}<div class=\"columns\">\n{words}</div>\n{ngrams}{attention}<h3>classes</h3>\n<div class=\"bars\">{}</div>\n\
+         {texts}<div class=\"columns\">\n{words}</div>\n{ngrams}{attention}<h3>{heading}</h3>\n<div class=\"bars\">{}</div>\n\
          <p class=\"note\">{} {}{}</p>\n</article>\n",
         explanation.probability,
         explanation.log_odds,
@@ -127,9 +132,15 @@ fn text(input: &ExplainedText, explanation: &Explanation) -> String {
     out + "</p>\n"
 }
 
+/// Lists the most probable classes. Of several labels, all predicted ones are among them, in the color of words
+/// that support the explained label.
 fn classes(explanation: &Explanation) -> String {
-    let bars = explanation.classes.iter().take(LISTED_CLASSES).map(|class| {
-        bar(&class.label, "class", class.probability, &format!("{:.4}", class.probability))
+    let predicted = explanation.labels.len();
+    let listed = explanation.classes.iter().take(LISTED_CLASSES.max(predicted)).enumerate();
+    let bars = listed.map(|(rank, class)| {
+        let is_marked = explanation.labelling == Labelling::Several && rank < predicted;
+        let kind = if is_marked { "for" } else { "class" };
+        bar(&class.label, kind, class.probability, &format!("{:.4}", class.probability))
     });
     bars.collect()
 }

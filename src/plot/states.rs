@@ -9,6 +9,7 @@ use super::color::{BLUE, Color, FOREGROUND, GRAY, GRID, PALETTE, Theme, VERMILIO
 use super::frame::Frame;
 use super::geometry::{Dashes, Point};
 use super::text::{Align, MEDIUM, SMALL, short_names, text_width, truncate_middle};
+use crate::config::Labelling;
 use crate::output::format::group_digits;
 
 const MARGIN: f64 = 36.0;
@@ -58,12 +59,24 @@ pub struct StatesPlot<'a> {
     pub tokens_unread: usize,
     /// Label of each class: `[C]`.
     pub labels: &'a [String],
+    /// Number of labels that a text can have.
+    pub labelling: Labelling,
     /// Class probabilities after each word: [T, C].
     pub probabilities: &'a [Vec<f64>],
     /// Attention weight of each word, if the model has attention: `[T]`.
     pub attention: Option<&'a [f32]>,
     /// Gates of each layer and direction.
     pub gates: Vec<Gates<'a>>,
+}
+
+impl StatesPlot<'_> {
+    /// Label of the second of two classes that exclude each other, whose probability says all.
+    fn second_class(&self) -> Option<&str> {
+        match (self.labelling, self.labels) {
+            (Labelling::One, [_, second]) => Some(second),
+            _ => None,
+        }
+    }
 }
 
 /// The gates of one direction of a layer.
@@ -111,7 +124,7 @@ impl Panel {
         let labels = labeled_words(&changes, &columns).into_iter().map(|index| WordLabel {
             index,
             text: truncate_middle(&plot.words[index], SMALL, MAX_LABEL),
-            color: word_color(changes[index], plot.labels.len()),
+            color: word_color(changes[index], plot.second_class().is_some()),
         });
         Self { labels: labels.collect(), columns, charts }
     }
@@ -210,13 +223,17 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
         color: PALETTE[number % PALETTE.len()],
         values: plot.probabilities.iter().map(|row| row[class]).collect(),
     };
-    let classes = selected_classes(plot.labels.len(), plot.probabilities);
+    let classes = match plot.second_class() {
+        Some(_) => vec![1],
+        None => selected_classes(plot.labels.len(), plot.probabilities),
+    };
     let names: Vec<(usize, &str)> =
         classes.iter().map(|class| (*class, plot.labels[*class].as_str())).collect();
     let names = short_names(&names, SMALL, NAME_WIDTH);
-    let class = match plot.labels {
-        [_, second] => format!("“{}”", truncate_middle(second, MEDIUM, 200.0)),
-        _ => "each class".to_owned(),
+    let class = match (plot.second_class(), plot.labelling) {
+        (Some(second), _) => format!("“{}”", truncate_middle(second, MEDIUM, 200.0)),
+        (None, Labelling::One) => "each class".to_owned(),
+        (None, Labelling::Several) => "each label".to_owned(),
     };
     let name = plot
         .name
@@ -235,7 +252,7 @@ fn probability_chart(plot: &StatesPlot) -> Chart {
         height: PROBABILITY_HEIGHT,
         axis: Axis::new(0.0, 1.0, TICK_STEP),
         lines: classes.into_iter().zip(names).enumerate().map(line).collect(),
-        has_midline: plot.labels.len() == 2,
+        has_midline: plot.second_class().is_some() || plot.labelling == Labelling::Several,
     }
 }
 
@@ -250,12 +267,8 @@ fn attention_chart(weights: &[f32]) -> Chart {
     }
 }
 
-/// Returns the second of two classes, otherwise the classes with the highest probabilities at any word, in
-/// class order.
+/// Returns the classes with the highest probabilities at any word, in class order.
 fn selected_classes(classes: usize, probabilities: &[Vec<f64>]) -> Vec<usize> {
-    if classes == 2 {
-        return vec![1];
-    }
     let peak = |class: &usize| probabilities.iter().map(|row| row[*class]).fold(0.0, f64::max);
     let mut selected: Vec<usize> = (0..classes).collect();
     selected.sort_by(|a, b| peak(b).total_cmp(&peak(a)));
@@ -317,10 +330,10 @@ fn draw_legend(canvas: &mut Canvas, frame: &Frame, number: usize, line: &Line) {
     canvas.text((left + LINE + 10.0, y), Align::Left, SMALL, FOREGROUND, &line.name);
 }
 
-/// Returns the color of a word label. With two classes it is the color of the class that the word makes more
-/// probable, blended with gray if the change is small.
-fn word_color(change: f64, classes: usize) -> Color {
-    if classes != 2 {
+/// Returns the color of a word label. With two classes that exclude each other, it is the color of the class that
+/// the word makes more probable, blended with gray if the change is small.
+fn word_color(change: f64, has_two_classes: bool) -> Color {
+    if !has_two_classes {
         return FOREGROUND;
     }
     let side = if change < 0.0 { VERMILION } else { BLUE };
@@ -328,9 +341,12 @@ fn word_color(change: f64, classes: usize) -> Color {
 }
 
 /// Returns the largest change of a line at each word. Before the first word, all classes are taken as equally
-/// probable.
+/// probable, and each of several labels as probable as its absence.
 fn changes(plot: &StatesPlot, lines: &[Line]) -> Vec<f64> {
-    let uniform = 1.0 / plot.labels.len().max(1) as f64;
+    let uniform = match plot.labelling {
+        Labelling::One => 1.0 / plot.labels.len().max(1) as f64,
+        Labelling::Several => 0.5,
+    };
     let change = |word: usize| {
         let changes = lines.iter().map(|line| {
             let before = if word == 0 { uniform } else { line.values[word - 1] };
@@ -376,8 +392,8 @@ mod tests {
         // A label leaves no space for those of its neighbors.
         assert_eq!(labeled_words(&changes, &columns(9.0, 6)), [1, 3, 5]);
         assert_eq!(labeled_words(&changes, &columns(6.0, 6)), [1, 5]);
-        assert_eq!((word_color(-0.9, 2), word_color(0.2, 2)), (VERMILION, BLUE));
-        assert_eq!((word_color(0.0, 2), word_color(0.5, 3)), (GRAY, FOREGROUND));
+        assert_eq!((word_color(-0.9, true), word_color(0.2, true)), (VERMILION, BLUE));
+        assert_eq!((word_color(0.0, true), word_color(0.5, false)), (GRAY, FOREGROUND));
         assert!(labeled_words(&[], &columns(6.0, 0)).is_empty());
     }
 
@@ -388,7 +404,6 @@ mod tests {
         let selected = selected_classes(9, &rows);
         assert_eq!(selected.len(), MAX_CLASSES);
         assert!([2, 5, 8].iter().all(|class| selected.contains(class)) && selected.is_sorted());
-        assert_eq!(selected_classes(2, &[vec![0.9, 0.1]]), [1]);
     }
 
     #[test]
@@ -409,11 +424,16 @@ mod tests {
                 words,
                 tokens_unread: 7,
                 labels: &labels,
+                labelling: Labelling::One,
                 probabilities,
                 attention: Some(attention),
                 gates,
             };
-            let svg = draw(&[plot], Theme::Auto).unwrap().svg;
+            let svg = draw(std::slice::from_ref(&plot), Theme::Auto).unwrap().svg;
+            let several = StatesPlot { labelling: Labelling::Several, ..plot };
+            let of_each = draw(&[several], Theme::Auto).unwrap().svg;
+            assert!(of_each.contains("probability of each label after each word ("));
+            assert!(of_each.contains("neg") && of_each.contains("pos"));
             assert!(
                 svg.contains("probability of “pos” after each word (") && svg.contains(" tokens)")
             );

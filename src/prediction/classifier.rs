@@ -102,13 +102,15 @@ pub struct EncodedExamples {
     inputs: Vec<Vec<Corpus>>,
 }
 
-/// Predicted classes of an example.
+/// Predicted labels of an example.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// Label of the most probable class.
+    /// Label of the most probable class. If a text can have several labels, it need not be a predicted one.
     pub label: String,
     /// Probability of the most probable class.
     pub probability: f64,
+    /// Predicted labels by falling probability: exactly one, or any number if a text can have several.
+    pub labels: Vec<LabelProbability>,
     /// All classes, or the requested number of them, by falling probability.
     pub classes: Vec<LabelProbability>,
 }
@@ -255,7 +257,12 @@ impl Classifier {
 
     fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {
         let classes = top_classes(&self.labels, log_probabilities, top.max(1));
-        Prediction { label: classes[0].label.clone(), probability: classes[0].probability, classes }
+        Prediction {
+            label: classes[0].label.clone(),
+            probability: classes[0].probability,
+            labels: predicted_labels(&self.labels, self.labelling(), log_probabilities),
+            classes,
+        }
     }
 }
 
@@ -275,11 +282,49 @@ pub fn top_classes(
     log_probabilities: &[f64],
     top: usize,
 ) -> Vec<LabelProbability> {
-    let mut classes: Vec<usize> = (0..log_probabilities.len()).collect();
+    ranked(labels, log_probabilities, (0..log_probabilities.len()).collect(), top)
+}
+
+/// Returns the predicted labels by falling probability.
+pub fn predicted_labels(
+    labels: &[String],
+    labelling: Labelling,
+    log_probabilities: &[f64],
+) -> Vec<LabelProbability> {
+    let predicted = labelling.predicted_labels(log_probabilities);
+    ranked(labels, log_probabilities, predicted, usize::MAX)
+}
+
+/// Returns the `top` most probable of these classes by falling probability.
+fn ranked(
+    labels: &[String],
+    log_probabilities: &[f64],
+    mut classes: Vec<usize>,
+    top: usize,
+) -> Vec<LabelProbability> {
     classes.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
     let class = |class: &usize| LabelProbability {
         label: labels[*class].clone(),
         probability: log_probabilities[*class].exp(),
     };
     classes.iter().take(top).map(class).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predicted_labels_are_sorted_by_probability() {
+        let labels = ["a", "b", "c", "d"].map(str::to_owned);
+        let row = [0.6_f64, 0.2, 0.9, 0.5].map(f64::ln);
+        let names = |labelling| -> Vec<String> {
+            let predicted = predicted_labels(&labels, labelling, &row);
+            predicted.into_iter().map(|each| each.label).collect()
+        };
+        assert_eq!(names(Labelling::Several), ["c", "a", "d"]);
+        assert_eq!(names(Labelling::One), ["c"]);
+        let none = predicted_labels(&labels, Labelling::Several, &[0.1_f64.ln(); 4]);
+        assert_eq!(none, []);
+    }
 }

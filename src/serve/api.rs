@@ -23,6 +23,7 @@ use super::bodies::{Bodies, ReceivedBody};
 use super::error::{ApiError, json_body};
 use super::limits::Limits;
 use super::metrics::Metrics;
+use crate::config::Labelling;
 use crate::explanation::{Method as Attribution, page};
 use crate::output::format::join_names;
 use crate::prediction::Prediction;
@@ -63,6 +64,8 @@ pub struct AppState {
     pub columns: TextColumns,
     /// Label of each class.
     pub labels: Vec<String>,
+    /// Number of labels that a text can have.
+    pub labelling: Labelling,
     /// Name of the model.
     pub model: String,
     /// Attribution methods that apply to the model, the default one first.
@@ -177,6 +180,7 @@ async fn health(State(server): State<Server>) -> Response {
         "lstmtext": env!("CARGO_PKG_VERSION"),
         "model": server.model,
         "labels": server.labels,
+        "multi_label": server.labelling == Labelling::Several,
         "columns": server.columns.names(),
         "methods": server.methods,
     });
@@ -349,11 +353,16 @@ impl AppState {
             let message = format!("{count} texts in one request; the maximum is {most} (--queue)");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
-        let top = top.min(self.labels.len());
-        if count > 1 && count.saturating_mul(top) > MAX_PROBABILITIES {
+        let (all, top) = (self.labels.len(), top.min(self.labels.len()));
+        // Whatever "top" is, all labels may be predicted ones.
+        let (most, advice) = match self.labelling {
+            Labelling::One => (top, "send fewer texts, or lower \"top\""),
+            Labelling::Several => (all, "send fewer texts"),
+        };
+        if count > 1 && count.saturating_mul(most) > MAX_PROBABILITIES {
             let message = format!(
-                "{count} texts with {top} classes each; the maximum is {MAX_PROBABILITIES} probabilities \
-                 in one response: send fewer texts, or lower \"top\""
+                "{count} texts with {most} classes each; the maximum is {MAX_PROBABILITIES} probabilities \
+                 in one response: {advice}"
             );
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }

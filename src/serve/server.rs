@@ -73,6 +73,7 @@ pub fn serve(
     let state = AppState {
         columns: TextColumns::of(classifier.config()),
         labels: classifier.labels().to_vec(),
+        labelling: classifier.labelling(),
         model: model_name(checkpoint),
         methods: explainer.methods().to_vec(),
         access: Access::new(address.ip(), access),

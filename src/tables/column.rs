@@ -13,6 +13,8 @@ pub enum Kind {
     Number,
     /// Booleans.
     Boolean,
+    /// Lists of texts.
+    List,
     /// Vectors of this many numbers.
     Vector(usize),
 }
@@ -65,6 +67,8 @@ impl TableColumn {
 pub enum Values {
     /// Texts.
     Texts(Vec<String>),
+    /// Sets of labels. In text, they are joined by the separator.
+    LabelSets(Vec<Vec<String>>, String),
     /// Numbers; `None` leaves a cell empty.
     Numbers(Vec<Option<f64>>),
     /// Vectors of this size, one after the other.
@@ -76,6 +80,10 @@ impl Values {
     pub(super) fn cell(&self, row: usize, is_json: bool) -> Cell {
         match self {
             Self::Texts(texts) => Cell::Text(texts[row].clone()),
+            Self::LabelSets(sets, _) if is_json => {
+                Cell::Json(serde_json::Value::from(sets[row].clone()).to_string())
+            }
+            Self::LabelSets(sets, separator) => Cell::Text(sets[row].join(separator)),
             Self::Numbers(numbers) => match numbers[row] {
                 None => Cell::Missing,
                 Some(number) if is_json => Cell::Json(serde_json::Value::from(number).to_string()),

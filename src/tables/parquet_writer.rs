@@ -4,6 +4,7 @@ use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array,
     RecordBatch, StringArray,
@@ -77,6 +78,7 @@ fn field(column: &TableColumn) -> FieldRef {
         Kind::Integer => DataType::Int64,
         Kind::Number => DataType::Float64,
         Kind::Boolean => DataType::Boolean,
+        Kind::List => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
         Kind::Vector(size) => DataType::FixedSizeList(vector_item(), size as i32),
     };
     Arc::new(Field::new(&column.name, kind, true))
@@ -93,7 +95,7 @@ fn array_of<'c>(kind: Kind, cells: impl Iterator<Item = Option<&'c Cell>>) -> Ar
         Kind::Integer => Arc::new(Int64Array::from_iter(parsed(&mut texts))),
         Kind::Number => Arc::new(Float64Array::from_iter(parsed(&mut texts))),
         Kind::Boolean => Arc::new(BooleanArray::from_iter(parsed(&mut texts))),
-        Kind::Text | Kind::Vector(_) => Arc::new(StringArray::from_iter(texts)),
+        Kind::Text | Kind::List | Kind::Vector(_) => Arc::new(StringArray::from_iter(texts)),
     }
 }
 
@@ -107,6 +109,11 @@ fn parsed<T: FromStr>(
 fn array_of_values(values: &Values) -> ArrayRef {
     match values {
         Values::Texts(texts) => Arc::new(StringArray::from_iter_values(texts)),
+        Values::LabelSets(sets, _) => {
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            sets.iter().for_each(|set| lists.append_value(set.iter().map(Some)));
+            Arc::new(lists.finish())
+        }
         Values::Numbers(numbers) => Arc::new(Float64Array::from(numbers.clone())),
         Values::Vectors(values, size) => {
             let values = Arc::new(Float32Array::from(values.clone()));

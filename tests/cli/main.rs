@@ -48,6 +48,7 @@ mod run_directory;
 mod runs;
 mod serve;
 mod serve_hostile;
+mod several_labels;
 mod special_files;
 mod states;
 mod subwords;

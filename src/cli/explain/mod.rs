@@ -38,8 +38,11 @@ the change in log-odds from the baseline to the text, up to the completeness gap
 the decrease in log-odds when the word is removed.
 
 The words of an ensemble are those that all its tokenizers agree on. Integrated gradients explain an \
-ensemble of two classes that averages log-odds: contributions are the weighted means of those of its \
+ensemble of two classes, or of several labels per text, that averages log-odds: contributions are the weighted means of those of its \
 members. leave-one-out explains every ensemble.
+
+If a text can have several labels, each label has log-odds of its own: --class selects one, by default the most \
+probable one, and positive values support it against its absence.
 
 For a model with attention pooling, the words with the largest attention weights follow.";
 

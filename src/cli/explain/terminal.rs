@@ -2,10 +2,12 @@
 
 use anstyle::{Ansi256Color, Style};
 
+use crate::config::Labelling;
 use crate::explanation::{ExplainedText, ExplainedWord, Explanation, Method, Side};
 use crate::output::StyledText;
 use crate::output::sanitize::printable;
 use crate::output::width::{Align, display_width, fold, pad, truncate_middle};
+use crate::prediction::LabelProbability;
 
 /// Number of words listed on each side.
 const LISTED_WORDS: usize = 8;
@@ -32,7 +34,15 @@ const UNKNOWN: &str = "[?]";
 pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, marks_unknown: bool) {
     let Explanation { label, probability, log_odds, .. } = explanation;
     let scores = format!("  {probability:.4}   log-odds {log_odds:+.3}\n");
-    out.push(truncate_middle(&printable(label), width.saturating_sub(scores.len())) + &scores);
+    let title = match explanation.labelling {
+        Labelling::One => "",
+        Labelling::Several => "label ",
+    };
+    let label_width = width.saturating_sub(title.len() + scores.len());
+    out.push(title.to_owned() + &truncate_middle(&printable(label), label_width) + &scores);
+    if explanation.labelling == Labelling::Several {
+        out.push(fold(&predicted_line(explanation), width));
+    }
     for input in &explanation.inputs {
         out.push("\n");
         if let Some(name) = &input.input {
@@ -71,6 +81,15 @@ pub fn append(out: &mut StyledText, explanation: &Explanation, width: usize, mar
     let notes = has_marks.then_some(marks).into_iter().chain(explanation.notes());
     let notes = notes.map(|note| format!("note: {note}\n"));
     out.push(fold(&(summary(explanation) + &notes.collect::<String>()), width));
+}
+
+/// Lists the predicted labels of a text that can have several.
+fn predicted_line(explanation: &Explanation) -> String {
+    let label =
+        |label: &LabelProbability| format!("{} {:.4}", printable(&label.label), label.probability);
+    let labels: Vec<String> = explanation.labels.iter().map(label).collect();
+    let labels = if labels.is_empty() { "(none)".to_owned() } else { labels.join(", ") };
+    format!("predicted: {labels}\n")
 }
 
 fn style_of(explanation: &Explanation, contribution: f64, known: bool) -> Style {
