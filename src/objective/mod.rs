@@ -1,22 +1,28 @@
 //! Objectives of training: the loss of an example, its gradient with respect to the logits, and what
 //! metrics count. Combination of the predictions of several models. Computing the logits belongs to the backends.
 
+mod calibration;
 mod combination;
 mod cross_entropy;
 mod labelling;
 mod log_odds;
 mod loss_function;
 pub mod metrics;
+mod scaling_fit;
+mod threshold_choice;
 mod unlabelled;
 
 use crate::config::{Config, Labelling};
 use crate::data::{Target, Targets};
 
+pub use calibration::{Calibration, Decision, Line, Scaling, threshold_of_costs};
 pub use combination::{Averaging, Combination};
 pub use cross_entropy::{CrossEntropy, Distillation};
 pub use labelling::{argmax, log_of_complement, log_softmax};
 pub use log_odds::LogOdds;
 pub use loss_function::{LossFunction, check_finite};
+pub use scaling_fit::fit_scaling;
+pub use threshold_choice::{ThresholdGoal, choose_threshold};
 
 /// Objective of training.
 #[derive(Clone, Debug)]
