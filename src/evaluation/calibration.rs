@@ -7,7 +7,7 @@ use crate::config::Labelling;
 
 const BINS: usize = 15;
 
-/// Examples of similar confidence, the probability of the predicted class. If a text can have several labels: pairs of
+/// Examples of similar confidence, the probability of the most probable class. If a text can have several labels: pairs of
 /// an example and a label, whose confidence is the probability of the label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CalibrationBin {
@@ -19,7 +19,7 @@ pub struct CalibrationBin {
     pub examples: usize,
     /// Mean confidence.
     pub confidence: f64,
-    /// Share of correct predictions, or of the pairs whose example has the label.
+    /// Share of examples of that class, or of the pairs whose example has the label.
     pub accuracy: f64,
 }
 
@@ -36,8 +36,8 @@ pub(super) fn calibration(predictions: &Predictions) -> (Vec<CalibrationBin>, f6
     for example in 0..predictions.len() {
         match predictions.labelling() {
             Labelling::One => {
-                let confidence = predictions.probability(example, predictions.predicted(example));
-                add(confidence, predictions.is_correct(example));
+                let class = predictions.most_probable(example);
+                add(predictions.probability(example, class), predictions.has_label(example, class));
             }
             Labelling::Several => (0..predictions.classes).for_each(|class| {
                 add(predictions.probability(example, class), predictions.has_label(example, class));

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod bootstrap;
+mod calibrated;
 mod calibration;
 mod class_counts;
 mod comparison;
@@ -16,6 +17,7 @@ mod report;
 
 pub use baseline::{Baseline, Verdict};
 pub use bootstrap::{RESAMPLES, ScoreDifference};
+pub use calibrated::{DecisionGoal, FittedCalibration};
 pub use calibration::CalibrationBin;
 pub use class_counts::{ClassAverages, ClassCounts, ClassScore};
 pub use comparison::{Comparison, compare};

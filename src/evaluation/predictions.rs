@@ -10,7 +10,9 @@ use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Target, Targets};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
-use crate::objective::{Averaging, Combination, LossFunction, Objective, argmax, check_finite};
+use crate::objective::{
+    Averaging, Combination, Decision, LossFunction, Objective, argmax, check_finite,
+};
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Predictions {
     pub(super) log_probabilities: Vec<f64>,
     pub(super) objective: Objective,
     pub(super) targets: Targets,
+    /// Decision by the probabilities.
+    pub(super) decision: Decision,
     /// Sequence length of each example, after truncation.
     pub(super) tokens: Vec<usize>,
 }
@@ -74,6 +78,7 @@ impl Predictions {
             log_probabilities,
             objective: Objective::plain(labelling),
             targets: data.targets.clone(),
+            decision: Decision::Default,
             tokens: tokens.collect(),
         }
     }
@@ -193,8 +198,17 @@ impl Predictions {
         }
     }
 
-    /// Index of the most probable class of an example, the first one if several are equal.
+    /// Index of the predicted class of an example: the most probable one, the first one if several are equal,
+    /// unless a calibrated model decides otherwise. If texts can have several labels, the most probable label.
     pub fn predicted(&self, example: usize) -> usize {
+        match (self.labelling(), &self.decision) {
+            (Labelling::Several, _) | (_, Decision::Default) => self.most_probable(example),
+            (labelling, decision) => decision.predicted(labelling, self.row(example))[0],
+        }
+    }
+
+    /// Index of the most probable class of an example, the first one if several are equal.
+    pub fn most_probable(&self, example: usize) -> usize {
         argmax(self.row(example))
     }
 
@@ -220,10 +234,10 @@ impl Predictions {
         }
     }
 
-    /// Indices of the predicted labels of an example: that of the most probable class, or of all labels that are
+    /// Indices of the predicted labels of an example: that of the predicted class, or of all labels that are
     /// probable enough.
     pub fn predicted_labels(&self, example: usize) -> Vec<usize> {
-        self.labelling().predicted_labels(self.row(example))
+        self.decision.predicted(self.labelling(), self.row(example))
     }
 
     /// Probability of a class, from 0 to 1.
@@ -231,9 +245,15 @@ impl Predictions {
         self.row(example)[class].exp()
     }
 
-    /// Returns true if the most probable class is the true one, or if all labels are predicted correctly.
+    /// Returns true if the predicted class is the true one, or if all labels are predicted correctly.
     pub fn is_correct(&self, example: usize) -> bool {
-        self.objective.is_correct(self.row(example), self.targets.get(example))
+        match (self.labelling(), &self.decision) {
+            (_, Decision::Default) => {
+                self.objective.is_correct(self.row(example), self.targets.get(example))
+            }
+            (Labelling::One, _) => self.has_label(example, self.predicted(example)),
+            (Labelling::Several, _) => self.predicted_labels(example) == self.labels(example),
+        }
     }
 
     /// Misclassified examples by falling confidence; with several labels, by falling loss.
@@ -262,7 +282,7 @@ impl Predictions {
         meter.score()
     }
 
-    fn row(&self, example: usize) -> &[f64] {
+    pub(super) fn row(&self, example: usize) -> &[f64] {
         &self.log_probabilities[example * self.classes..][..self.classes]
     }
 

@@ -7,8 +7,8 @@ use crate::config::Labelling;
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{Dataset, Targets};
 use crate::model::branch_scales::BranchScales;
-use crate::objective::Objective;
 use crate::objective::metrics::Score;
+use crate::objective::{Decision, Objective};
 use crate::text::Corpus;
 
 /// Values computed by scikit-learn and SciPy in make_expected.py.
@@ -58,6 +58,7 @@ pub fn predictions(labels: &[u32], probabilities: &[Vec<f64>]) -> Predictions {
         log_probabilities: probabilities.concat().iter().map(|share| share.ln()).collect(),
         objective: Objective::plain(Labelling::One),
         targets: labels.to_vec().into(),
+        decision: Decision::Default,
         tokens: (0..labels.len()).collect(),
     }
 }

@@ -138,10 +138,7 @@ impl Decision {
                 let benefits: Vec<f64> = classes.map(|predicted| -cost(predicted)).collect();
                 vec![argmax(&benefits)]
             }
-            (Self::Default, Labelling::One) => vec![argmax(log_probabilities)],
-            (Self::Default, Labelling::Several) => {
-                classes.filter(|class| probability(*class) >= 0.5).collect()
-            }
+            (Self::Default, labelling) => labelling.predicted_labels(log_probabilities),
         }
     }
 
