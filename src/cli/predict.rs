@@ -32,15 +32,15 @@ use crate::tables::{
 const EXAMPLES: &str = "\
 Examples:
   lstmtext predict runs/a \"What a film!\" \"What a mess.\"
-  lstmtext predict runs/a --file reviews.csv --to predicted.csv --probabilities
+  lstmtext predict runs/a --file reviews.csv --to predicted.csv
   lstmtext predict runs/a --file \"export-*.parquet\" --text body --to predicted.parquet
   lstmtext predict runs/a --file reviews.txt --format tsv
   zcat reviews.gz | lstmtext predict runs/a --format jsonl --top 2
-  lstmtext predict runs/a --file unlabelled.csv --to soft.csv --probabilities
+  lstmtext predict runs/a --file reviews.csv --format csv --probabilities
 
 A table is read by the columns of the training data, or by --text COLUMN. The output has all its columns, then the \
-label, its probability and, with --probabilities, the probability of each class in the order of the classes. A name \
-that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
+label, its probability and the probability of each class in the order of the classes; printed tables have these with \
+--probabilities, and files not with --top 1. A name that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
 nothing is written. Another model can learn from the probabilities: data.label_columns names their columns.
 
 If a text can have several labels, those with a probability of at least one half are predicted. They are one column, \
@@ -84,7 +84,8 @@ pub struct PredictArgs {
     /// a text can have several
     #[arg(long, value_name = "K", value_parser = crate::config::positive_integer)]
     top: Option<NonZeroUsize>,
-    /// Print the probabilities of all classes, in tables in a column for each class
+    /// Print the probabilities of all classes, in tables in a column for each class; files have them by
+    /// default
     #[arg(long, conflicts_with = "top")]
     probabilities: bool,
     /// Maximum number of texts in a batch
@@ -142,7 +143,8 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let classifier = &Classifier::new(saved, networks);
     let columns = TextColumns::of(classifier.config());
     let batch_size = args.batch_size.get();
-    let shown = ShownClasses::new(classifier.labelling(), args.probabilities, args.top);
+    let all = args.probabilities || (to.is_some() && args.top.is_none());
+    let shown = ShownClasses::new(classifier.labelling(), all, args.top);
     let top = shown.top();
     let mut predictor = Predictor { classifier, batch_size, top, counts: Counts::default() };
     // Several batches at a time, so that all threads have texts to encode.

@@ -1,5 +1,6 @@
 //! Labels in the configuration, spelled as the labels of the data files are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization;
@@ -9,6 +10,21 @@ use super::metric::Metric;
 use super::schema::{Config, DataConfig, Labelling};
 use super::types::{ClassWeights, Column};
 use super::value::FieldValue;
+
+impl Config {
+    /// Returns the configuration by which labels are read: with `train.distillation`, `data.label_columns`
+    /// have the probabilities of another model.
+    pub fn without_teacher(&self) -> Cow<'_, Self> {
+        if self.train.distillation.weight.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut config = self.clone();
+        let data = &mut config.data;
+        data.multi_label = Some(data.multi_label.unwrap_or(data.label_separator.is_some()));
+        data.label_columns.clear();
+        Cow::Owned(config)
+    }
+}
 
 impl DataConfig {
     /// Returns the name of the class with this label in a file: trimmed, with composed characters

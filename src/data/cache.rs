@@ -58,6 +58,7 @@ const MANIFEST: &str = "manifest.json";
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
 /// expected.
 pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
+    let config = &*config.without_teacher();
     let mut of_pieces = Vec::new();
     for (index, input) in config.inputs.iter().enumerate() {
         let tokenizer = &input.text.tokenizer;

@@ -5,6 +5,7 @@
 mod classes;
 mod histogram;
 mod hyperparameters;
+mod labels;
 mod precision_recall;
 mod projector;
 mod samples;
@@ -16,7 +17,7 @@ use tensorboard_proto::summary::Summary;
 
 use crate::config::{Labelling, TensorboardConfig};
 use crate::data::prepared::PreparedData;
-use crate::evaluation::Predictions;
+use crate::evaluation::{ClassAverages, Predictions};
 use crate::events;
 use crate::events::summaries::{self, RunStatus};
 use crate::events::{
@@ -144,7 +145,9 @@ impl<'a> SummaryWriter<'a> {
                 add(&mut self.validation, curve, step)?;
             }
         }
-        if self.config.confusion_matrix && predictions.labelling() == Labelling::One {
+        if predictions.labelling() == Labelling::Several {
+            self.label_scores(predictions, step)?;
+        } else if self.config.confusion_matrix {
             let image = self.confusion_matrix.image(predictions)?;
             let description = "Validation examples. Percentages are of the true class.";
             let image = summaries::image("confusion_matrix", description, image.size, image.bytes);
@@ -157,6 +160,34 @@ impl<'a> SummaryWriter<'a> {
             add(&mut self.validation, table, step)?;
         }
         self.flush()
+    }
+
+    /// Logs F1 scores of labels of which a text can have several, and in the place of a confusion matrix, a
+    /// table with the counts of each label.
+    fn label_scores(&mut self, predictions: &Predictions, step: u64) -> anyhow::Result<()> {
+        let names = &self.data.labels;
+        let counts = predictions.class_counts();
+        let averages = ClassAverages::of(Labelling::Several, &counts);
+        let of_labels = self
+            .pr_classes
+            .iter()
+            .map(|class| (format!("f1/{}", names[*class]), counts[*class].score()));
+        let scores = [
+            ("macro_f1".to_owned(), averages.macro_average),
+            ("micro_f1".to_owned(), averages.micro_average),
+        ];
+        // The metric of the run has been logged with its score.
+        let metric = metric_tag(self.data);
+        let scores = scores.into_iter().chain(of_labels).filter(|(tag, _)| *tag != metric);
+        for (tag, score) in scores.collect::<Vec<_>>() {
+            self.validation.scalar(&tag, score.f1, step, SystemTime::now())?;
+        }
+        if self.config.confusion_matrix {
+            let table = labels::table(names, &counts);
+            let description = "Validation examples with and without each label.";
+            add(&mut self.validation, summaries::text("labels", description, &table), step)?;
+        }
+        Ok(())
     }
 
     /// Logs the score on the test examples, in place of an older one at the same step.
@@ -276,10 +307,15 @@ fn add_score(
         .try_for_each(|(tag, value)| events.scalar(&tag, value, step, now))
 }
 
+/// Returns the tag of the metric of a run.
+fn metric_tag(data: &PreparedData) -> String {
+    data.resolved.config.metric().to_string().replacen(':', "/", 1)
+}
+
 /// Returns the tags and values of a score: loss, accuracy, and the metric of the run if it is another.
 /// Those of one label, such as `recall/spam`, form a group.
 fn scalars(data: &PreparedData, score: Score) -> Vec<(String, f64)> {
-    let metric = data.resolved.config.metric().to_string().replacen(':', "/", 1);
+    let metric = metric_tag(data);
     let mut scalars = vec![(LOSS.to_owned(), score.loss), (ACCURACY.to_owned(), score.accuracy)];
     scalars.extend(score.metric.map(|value| (metric, value)));
     scalars

@@ -163,7 +163,7 @@ fn lines(words: &[String], space: &str, most: usize) -> String {
 }
 
 /// Escapes everything that has a meaning in Markdown or HTML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in printable(text).chars() {
         match c {

@@ -208,10 +208,10 @@ fn lines_and_arguments_can_be_written_as_a_table() {
     assert_eq!(dir.json_lines("p.jsonl")[0]["text"], "pos1");
     let empty = dir.lstmtext("predict run --to p.csv").write_stdin("").assert().success();
     assert!(stderr(&empty).contains("p.csv: 0 rows"), "{}", stderr(&empty));
-    assert_eq!(dir.read("p.csv"), "text,label,probability\n");
+    assert_eq!(dir.read("p.csv"), "text,label,probability,neg,pos\n");
     let dir = dir.file("empty.csv", "id,text\n");
     dir.lstmtext("predict run --file empty.csv --to p.csv").assert().success();
-    assert_eq!(dir.read("p.csv"), "id,text,label,probability\n");
+    assert_eq!(dir.read("p.csv"), "id,text,label,probability,neg,pos\n");
 }
 
 #[test]

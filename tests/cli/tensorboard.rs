@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::common::{TestDir, python};
+use crate::label_sets;
 use crate::training::{PLATEAU, Training, with_noise};
 
 /// A point of a curve: step, wall time, value.
@@ -263,6 +264,26 @@ fn runs_of_earlier_versions_can_be_plotted_and_resumed() {
     assert_eq!(steps(&curves["loss/validation"]), [17, 34]);
     assert_eq!(steps(&curves["validation/loss"]), [51]);
     assert!(plot() != picture);
+}
+
+#[test]
+fn each_of_several_labels_has_curves() {
+    let dir = label_sets::directory();
+    dir.train("config.yaml --out run --set train.epochs=2");
+    let events = read_events(&dir, "run");
+    for tag in ["macro_f1", "micro_f1", "f1/anger", "f1/joy", "f1/love"] {
+        assert_eq!(events.scalars[&format!("validation/{tag}")].len(), 2, "{tag}");
+    }
+    let steps = events.tensor_steps();
+    for tag in ["precision_recall/anger", "precision_recall/love", "labels", "predictions"] {
+        assert_eq!(steps[&*format!("validation/{tag}")].len(), 2, "{tag}");
+    }
+    assert!(!steps.contains_key("validation/confusion_matrix"));
+    // The metric of the run is written once.
+    dir.train(
+        "config.yaml --out ranked --set train.epochs=2 --set train.early_stopping.metric=micro_f1",
+    );
+    assert_eq!(read_events(&dir, "ranked").scalars["validation/micro_f1"].len(), 2);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::arguments::SetArgs;
 use crate::cli::exit::SUCCESS;
-use crate::config::{Column, DataConfig};
+use crate::config::{Column, Config, Labelling};
 use crate::data::check::duplicates::overlap;
 use crate::data::{self, Labels, SplitName, Target};
 use crate::io::files::{create_parent_directory, write};
@@ -37,7 +37,7 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let mut splits = data::load(&config)?;
     splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
-    let labels = LabelKeys::of(&config.data, &splits.labels);
+    let labels = LabelKeys::of(&config, &splits.labels);
     for key in labels.keys() {
         ensure!(!names.contains(key), "the column {key} is both a text and a label");
     }
@@ -83,56 +83,63 @@ pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     print_data(&args.to.display().to_string()).map(|()| SUCCESS)
 }
 
-/// Keys of the labels.
-enum LabelKeys<'a> {
-    /// The key of the label, or of a list of labels, with the class names.
-    One(String, &'a [String]),
-    /// A key for each class.
-    Columns(Vec<String>),
+/// Keys of the labels, from which the same configuration reads them again.
+struct LabelKeys<'a> {
+    labelling: Labelling,
+    classes: &'a [String],
+    /// Key of the label or of a list of labels, unless each label has a key.
+    label: Option<String>,
+    /// Key of each class; none if only labels have one.
+    columns: Vec<String>,
 }
 
 impl<'a> LabelKeys<'a> {
-    /// Returns the keys from which the same configuration reads the labels again. Columns that are renamed
-    /// to the same label become one.
-    fn of(config: &DataConfig, classes: &'a [String]) -> Self {
-        if config.label_columns.is_empty() {
-            return Self::One(config.label_column.key(), classes);
-        }
+    /// Returns the keys of this configuration. Columns that are renamed to the same label become one.
+    fn of(config: &Config, classes: &'a [String]) -> Self {
+        let (data, is_distilled) = (&config.data, config.train.distillation.weight.is_some());
         let key = |class: &String| {
-            let is_renamed = |column: &&String| config.class_name(column) == *class;
-            let columns: Vec<&String> = config.label_columns.iter().filter(is_renamed).collect();
+            let is_renamed = |column: &&String| data.class_name(column) == *class;
+            let columns: Vec<&String> = data.label_columns.iter().filter(is_renamed).collect();
             match columns[..] {
                 [column] => column.clone(),
                 _ => class.clone(),
             }
         };
-        Self::Columns(classes.iter().map(key).collect())
+        let has_label = data.label_columns.is_empty() || is_distilled;
+        Self {
+            labelling: data.labelling(),
+            classes,
+            label: has_label.then(|| data.label_column.key()),
+            columns: match data.label_columns.is_empty() {
+                true => Vec::new(),
+                false => classes.iter().map(key).collect(),
+            },
+        }
     }
 
-    fn keys(&self) -> &[String] {
-        match self {
-            Self::One(key, _) => std::slice::from_ref(key),
-            Self::Columns(keys) => keys,
-        }
+    fn keys(&self) -> impl Iterator<Item = &String> {
+        self.label.iter().chain(&self.columns)
     }
 
     /// Adds the labels of an example to its object.
     fn insert(&self, target: Target, line: &mut Map<String, Value>) {
-        match self {
-            Self::One(key, classes) => {
-                let name = |label: &u32| Value::from(classes[*label as usize].as_str());
-                let value = match target {
-                    Target::Label(label) => name(&label),
-                    Target::LabelSet(set) => set.iter().map(name).collect(),
-                    // Only columns have probabilities.
-                    Target::Probabilities(_) | Target::Distilled { .. } => Value::Null,
-                };
-                line.insert(key.clone(), value);
-            }
-            Self::Columns(keys) => {
-                let values = (0..keys.len()).map(|class| number(target.share(class)));
-                line.extend(keys.iter().cloned().zip(values));
-            }
+        if let Some(key) = &self.label {
+            let labels = (0..self.classes.len()).filter(|class| target.share(*class) >= 0.5);
+            let mut labels = labels.map(|class| Value::from(self.classes[class].as_str()));
+            let value = match self.labelling {
+                Labelling::One => labels.next().unwrap_or(Value::Null),
+                Labelling::Several => labels.collect(),
+            };
+            line.insert(key.clone(), value);
+        }
+        let share = |class: usize| match target {
+            Target::Distilled { teacher, .. } => f64::from(teacher[class]),
+            target => target.share(class),
+        };
+        // The probabilities of another model are those of training examples only.
+        if self.label.is_none() || matches!(target, Target::Distilled { .. }) {
+            let values = (0..self.columns.len()).map(|class| number(share(class)));
+            line.extend(self.columns.iter().cloned().zip(values));
         }
     }
 }

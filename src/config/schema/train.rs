@@ -346,9 +346,11 @@ section! {
     /// Additional output to TensorBoard.
     pub struct TensorboardConfig {
         /// Precision-recall curves of the validation examples at each validation: of the second
-        /// class if there are 2, otherwise of the 10 most frequent classes.
+        /// class if there are 2, otherwise of the 10 most frequent classes; with several labels per
+        /// text, of the 50 most frequent labels.
         pr_curves: bool = true;
-        /// Image of the confusion matrix of the validation examples at each validation.
+        /// Image of the confusion matrix of the validation examples at each validation; with several
+        /// labels per text, a table of the right and wrong predictions of each label.
         confusion_matrix: bool = true;
         /// Number of validation examples shown with tokens, label and prediction at each validation.
         /// They are always the same examples. 0: none.

@@ -63,6 +63,7 @@ pub fn read_rows(
     labels: Labels,
     each: TextCallback,
 ) -> anyhow::Result<Rows> {
+    let config = &*config.without_teacher();
     let receiver = match labels {
         Labels::Required { .. } => Receiver::Examples(each),
         Labels::Ignored => Receiver::Texts(each),

@@ -1,11 +1,10 @@
 //! Number of labels per text, where the data tells it, and targets with the probabilities of another model.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use crate::config::{Config, Labelling};
+use crate::config::{Config, DataConfig, Labelling};
 use crate::data::examples::{Examples, read_examples, read_nonempty_source};
 use crate::data::formats::Labels;
 use crate::data::targets::Targets;
@@ -25,7 +24,7 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
         return Ok(data.labelling() == Labelling::Several);
     }
     if config.train.distillation.weight.is_some() {
-        return Ok(data.label_separator.is_some());
+        return Ok(config.without_teacher().data.labelling() == Labelling::Several);
     }
     let source = read_nonempty_source(&data.train, config, Labels::Required { known: &[] });
     let source = source.context("data.train")?;
@@ -35,19 +34,6 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     let is_distribution = |row: &&[f32]| (row.iter().sum::<f32>() - 1.0).abs() <= TOLERANCE;
     let distributions = probabilities.chunks_exact(*classes).filter(is_distribution).count();
     Ok(2 * distributions <= source.rows.len())
-}
-
-/// Returns the configuration by which the labels of examples are read: with distillation,
-/// `data.label_columns` have the probabilities of another model.
-pub(super) fn without_teacher(config: &Config) -> Cow<'_, Config> {
-    if config.train.distillation.weight.is_none() {
-        return Cow::Borrowed(config);
-    }
-    let mut config = config.clone();
-    let data = &mut config.data;
-    data.multi_label = Some(data.multi_label.unwrap_or(data.label_separator.is_some()));
-    data.label_columns.clear();
-    Cow::Owned(config)
 }
 
 /// Adds the probabilities of another model to the targets of the examples of a file, with distillation.
@@ -64,10 +50,10 @@ pub(super) fn add_teacher(
     if config.train.distillation.weight.is_none() {
         return Ok(());
     }
+    let multi_label = config.without_teacher().data.multi_label;
     let mut config = config.clone();
-    let data = &mut config.data;
-    data.multi_label = Some(data.multi_label.unwrap_or(data.label_separator.is_some()));
-    data.label_separator = None;
+    config.train.distillation.weight = None;
+    config.data = DataConfig { multi_label, label_separator: None, ..config.data };
     let of_teacher = read_examples(path, &config, labels).context("data.label_columns")?;
     let names = &of_teacher.source.rows.label_names;
     for label in labels {

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+use self::labelling::add_teacher;
 pub use self::labelling::has_several_labels;
-use self::labelling::{add_teacher, without_teacher};
 use self::splitting::split;
 use self::subwords::{learn_subwords, split_pieces};
 use crate::config::{CacheUse, Config, DataConfig, Labelling, UnseenLabels};
@@ -45,7 +45,7 @@ pub struct TrainingData {
 /// # Errors
 /// Returns the errors of [`load`] for the files that are read.
 pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
-    let config = &*without_teacher(config);
+    let config = &*config.without_teacher();
     let data = &config.data;
     if data.labels.is_empty() && data.unseen_labels == UnseenLabels::Class {
         let DataSplits { labels, train, findings, .. } = load(config)?;
@@ -66,7 +66,7 @@ pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
 /// Returns an error if the file cannot be read, has an unknown label, or has too few examples to be
 /// split.
 pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow::Result<Examples> {
-    let config = &*without_teacher(config);
+    let config = &*config.without_teacher();
     let data = &config.data;
     if let Some(input) = config.inputs.iter().find(|input| input.text.tokenizer.needs_training()) {
         bail!("{}: bpe has not been trained", input.field("text.tokenizer"));
@@ -177,7 +177,7 @@ impl FileExamples {
     /// Returns an error if a file cannot be read or has an unknown label.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
         let with_teacher = config;
-        let config = &*without_teacher(config);
+        let config = &*config.without_teacher();
         let data = &config.data;
         let train = read("data.train", &data.train, config, &[])?;
         let known = &train.rows.label_names;
@@ -212,7 +212,7 @@ impl FileExamples {
     /// # Errors
     /// Returns an error if a required split is empty.
     pub fn split(&self, config: &Config) -> anyhow::Result<DataSplits> {
-        let config = &*without_teacher(config);
+        let config = &*config.without_teacher();
         let (data, train) = (&config.data, &self.train);
         let split = split(train, data)?;
         let of_file = |file: &Option<Examples>, rest: &[usize]| {

@@ -1,0 +1,134 @@
+//! Training, resuming, combining and exporting models with several labels per text.
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::common::{TestDir, assert_fails, stdout, stdout_json};
+
+/// Configuration of a model that learns [`examples`] in a fraction of a second.
+const CONFIG: &str = "\
+data: {train: train.csv, test: test.csv, label_separator: \"|\"}
+model: {embedding: {size: 8, word_dropout: 0}, lstm: {units: 8}, head: {dropout: 0.2}, ngrams: {sizes: [1]}}
+train: {learning_rate: 0.05, epochs: 6, early_stopping: {patience: null}}
+";
+
+/// Returns a table of texts with none to three labels, each of which has a word of its own.
+fn examples(count: usize, first: usize) -> String {
+    let row = |index: usize| {
+        let number = index.wrapping_mul(2_654_435_761) >> 3;
+        let has = |bit: usize| number >> (2 * bit) & 3 == 0;
+        let labels: Vec<&str> = ["joy", "love", "anger"]
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| has(*bit))
+            .map(|(_, label)| label)
+            .collect();
+        let words = [("glad", 0), ("dear", 1), ("furious", 2)];
+        let words = words.iter().filter(|(_, bit)| has(*bit)).map(|(word, _)| *word);
+        let filler = format!("the text {} of {}", number % 7, number % 11);
+        let text: Vec<&str> = std::iter::once(filler.as_str()).chain(words).collect();
+        format!("{},{}\n", text.join(" "), labels.join("|"))
+    };
+    "text,label\n".to_owned() + &(first..first + count).map(row).collect::<String>()
+}
+
+pub fn directory() -> TestDir {
+    TestDir::new()
+        .file("config.yaml", CONFIG)
+        .file("train.csv", examples(600, 0))
+        .file("test.csv", examples(200, 600))
+}
+
+fn accuracy(dir: &TestDir, run: &str) -> f64 {
+    dir.summary(run)["test"]["accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn a_model_learns_sets_of_labels() {
+    let dir = directory();
+    let done = dir.train("config.yaml --out run");
+    done.stderr(contains("labels anger, joy, love").and(contains("sigmoid")));
+    assert!(accuracy(&dir, "run") > 0.9, "{}", dir.summary("run"));
+    let report = stdout_json(&dir.lstmtext("evaluate run --json").assert().success());
+    assert!(report["accuracy"].as_f64().unwrap() > 0.9, "{report}");
+    let explained = dir.lstmtext("explain run --class love").arg("a dear and glad text").assert();
+    explained.success().stdout(contains("love").and(contains("dear")));
+}
+
+#[test]
+fn losses_and_weights_of_labels_are_used() {
+    let dir = directory();
+    dir.train("config.yaml --out plain");
+    for (name, fields) in [
+        ("balanced", "--set train.class_weights=balanced"),
+        ("given", "--set train.class_weights={love: 3}"),
+        ("smooth", "--set train.label_smoothing=0.1"),
+        ("focal", "--set train.loss=focal"),
+    ] {
+        let mut command = dir.lstmtext(&format!("train config.yaml --out {name}"));
+        command.args(["--set", fields.trim_start_matches("--set ")]).assert().success();
+        assert!(accuracy(&dir, name) > 0.9, "{name}: {}", dir.summary(name));
+        assert_ne!(dir.best_weights("plain"), dir.best_weights(name), "{name}");
+    }
+    let mut unknown = dir.lstmtext("train config.yaml --out unknown");
+    unknown.args(["--set", "train.class_weights={hate: 3}"]);
+    assert_fails(unknown, 1, &["train.class_weights: unknown label \"hate\""]);
+}
+
+#[test]
+fn the_same_weights_result_from_resuming_and_any_number_of_threads() {
+    let dir = directory();
+    let line = "config.yaml --set train.shards=4";
+    dir.train(&format!("{line} --out whole --set train.epochs=4"));
+    dir.train(&format!("{line} --out parts --set train.epochs=2"));
+    dir.train("--resume parts --set train.epochs=4");
+    dir.train(&format!("{line} --out threads --set train.epochs=4 --threads 4"));
+    dir.assert_same_state("whole", "parts");
+    dir.assert_same_state("whole", "threads");
+}
+
+#[test]
+fn unlabelled_texts_help_models_of_several_labels() {
+    let dir = directory().file("texts.csv", examples(400, 900));
+    dir.train(
+        "config.yaml --out run --set data.unlabelled=texts.csv --set train.entropy_weight=0.1 \
+         --set train.virtual_adversarial.epsilon=1",
+    );
+    assert!(accuracy(&dir, "run") > 0.9, "{}", dir.summary("run"));
+}
+
+#[test]
+fn an_ensemble_of_several_labels_is_scored_and_used() {
+    let dir = directory();
+    dir.train("config.yaml --out a");
+    dir.train("config.yaml --out b --set train.seed=2 --set model.ngrams=null");
+    for averaging in ["probabilities", "log_odds"] {
+        let name = format!("ens_{averaging}");
+        let line = format!("ensemble a b --to {name} --average {averaging} --json");
+        let done = dir.lstmtext(&line.replace("log_odds", "log-odds")).assert().success();
+        let report: Value = stdout_json(&done);
+        let loss = |value: &Value| value["validation"]["loss"].as_f64().unwrap();
+        let members = report["members"].as_array().unwrap();
+        assert!(members.iter().all(|member| loss(&report) <= loss(member) + 1e-4), "{report}");
+        let done = dir.lstmtext(&format!("predict {name}")).arg("a dear text").assert().success();
+        assert!(stdout(&done).contains("love"), "{}", stdout(&done));
+    }
+    let one = dir.file("one.csv", "text,label\na dear text,love\na glad text,joy\nfurious,anger\n");
+    one.train(
+        "config.yaml --out one --set data.train=one.csv --set data.label_separator=null \
+               --set data.validation=one.csv --set data.test=null",
+    );
+    let mixed = one.lstmtext("ensemble a one --to mixed");
+    assert_fails(mixed, 1, &["a text has one label in one model and several in the other"]);
+}
+
+#[test]
+fn an_exported_model_says_that_texts_have_several_labels() {
+    let dir = directory();
+    dir.train("config.yaml --out run --set train.epochs=1");
+    dir.lstmtext("export run --to model").assert().success();
+    let description = dir.json("model/model.json");
+    assert_eq!(description["multi_label"], Value::Bool(true));
+    assert_eq!(description["activation"], Value::from("sigmoid"));
+}
