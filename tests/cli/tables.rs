@@ -76,11 +76,11 @@ fn predictions_are_added_to_all_columns_of_a_table() {
     let number = |row: &[String], index: usize| row[index].parse::<f64>().unwrap();
     assert_eq!((&first[5], &second[5]), (&first[7], &second[6]));
     assert!((number(first, 6) + number(first, 7) - 1.0).abs() < 1e-5);
-    // The same predictions in every format, and on stdout.
+    // The same predictions in every format, and on stdout. Files have the probability of each class.
     let printed = dir.lstmtext("predict run --file t.csv --format csv --probabilities");
     assert_eq!({ printed }.assert().success().get_output().stdout, dir.bytes("out/p.csv"));
     dir.lstmtext("predict run --file t.tsv --to p.tsv").assert().success();
-    let line = format!("1\tn1 pos2, n3\tpos\t\tpos\t{}", first[5]);
+    let line = format!("1\tn1 pos2, n3\tpos\t\tpos\t{}", first[5..].join("\t"));
     assert_eq!(dir.read("p.tsv").lines().nth(1).unwrap(), line);
     for file in ["t.jsonl", "t.json"] {
         dir.lstmtext(&format!("predict run --file {file} --to p.jsonl")).assert().success();
