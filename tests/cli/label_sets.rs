@@ -79,7 +79,7 @@ fn losses_and_weights_of_labels_are_used() {
 #[test]
 fn the_same_weights_result_from_resuming_and_any_number_of_threads() {
     let dir = directory();
-    let line = "config.yaml --set train.shards=4";
+    let line = "config.yaml --set train.shards=4 --set train.schedule.name=constant";
     dir.train(&format!("{line} --out whole --set train.epochs=4"));
     dir.train(&format!("{line} --out parts --set train.epochs=2"));
     dir.train("--resume parts --set train.epochs=4");
@@ -103,10 +103,10 @@ fn an_ensemble_of_several_labels_is_scored_and_used() {
     let dir = directory();
     dir.train("config.yaml --out a");
     dir.train("config.yaml --out b --set train.seed=2 --set model.ngrams=null");
-    for averaging in ["probabilities", "log_odds"] {
-        let name = format!("ens_{averaging}");
+    for averaging in ["probabilities", "log-odds"] {
+        let name = format!("ensemble_of_{averaging}");
         let line = format!("ensemble a b --to {name} --average {averaging} --json");
-        let done = dir.lstmtext(&line.replace("log_odds", "log-odds")).assert().success();
+        let done = dir.lstmtext(&line).assert().success();
         let report: Value = stdout_json(&done);
         let loss = |value: &Value| value["validation"]["loss"].as_f64().unwrap();
         let members = report["members"].as_array().unwrap();

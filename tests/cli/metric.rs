@@ -179,7 +179,7 @@ fn runs_are_ranked_by_their_own_metric() {
     assert_eq!(list("--sort macro_f1 --reverse"), "acb");
     let text = stdout(&dir.lstmtext("runs").assert().success());
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].ends_with("validation, ranked by macro F1"), "{text}");
+    assert!(lines[0].ends_with("validation, by macro F1"), "{text}");
     assert!(lines[1].contains("accuracy    loss  macro F1   epoch"), "{text}");
     assert!(lines[2].starts_with("b ") && lines[2].contains("  0.7500  "), "{text}");
     let table = stdout(&dir.lstmtext("runs --format csv").assert().success());
@@ -202,7 +202,7 @@ fn runs_are_ranked_by_their_own_metric() {
     ));
     let done = dir.lstmtext("runs").assert().success();
     assert!(stderr(&done).contains("different metrics"), "{}", stderr(&done));
-    assert!(stdout(&done).lines().next().unwrap().ends_with("validation, ranked by loss"));
+    assert!(stdout(&done).lines().next().unwrap().ends_with("validation, by loss"));
     // A run with another metric has no value and comes last.
     let done = dir.lstmtext("runs --sort macro_f1").assert().success();
     assert!(stdout(&done).contains("\nd "), "{}", stdout(&done));
@@ -242,7 +242,7 @@ fn runs_of_earlier_versions_have_their_metric() {
         "long.yaml --out runs/b {small} --set train.early_stopping.metric=accuracy"
     ));
     let done = dir.lstmtext("runs").assert().success().stderr("");
-    assert!(stdout(&done).lines().next().unwrap().ends_with("ranked by accuracy"));
+    assert!(stdout(&done).lines().next().unwrap().ends_with("validation, by accuracy"));
     let text = stdout(&dir.lstmtext("runs diff a b").assert().success());
     assert!(text.starts_with("the configurations are equal"), "{text}");
     let (code, log) = Training::start(&dir, "--resume runs/a --set train.epochs=3").end();

@@ -396,7 +396,7 @@ impl TextTable<'_> {
     /// Returns the heading above the columns of the scores.
     fn score_heading(&self) -> String {
         match self.sort {
-            SortKey::Score(metric) => format!("validation, ranked by {}", metric.heading()),
+            SortKey::Score(metric) => format!("validation, by {}", metric.heading()),
             _ => "validation".to_owned(),
         }
     }

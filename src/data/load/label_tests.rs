@@ -96,5 +96,5 @@ fn distillation_reads_labels_and_probabilities() {
     assert!(error.contains("unknown label \"a\"") || error.contains("no column"), "{error}");
     let sum = [("train.csv", "text,label,b,a\nt,a,0.1,0.9\nu,b,0.8,0.3\n"), files[1]];
     let error = format!("{:#}", load_files(&sum, fields).unwrap_err());
-    assert!(error.contains("train.csv:3: the label columns a and b add up to 1.1"), "{error}");
+    assert!(error.contains("train.csv:3: the label columns a, b add up to 1.1"), "{error}");
 }
