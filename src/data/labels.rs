@@ -102,6 +102,37 @@ pub fn rare(counts: &[(&str, usize)]) -> Option<Finding> {
     (!rare.is_empty()).then(|| found.setting("data.label_names"))
 }
 
+/// Characters between several labels in the files of other programs.
+const SEPARATORS: [&str; 4] = [",", ";", "|", "/"];
+/// Number of labels that consist of others above which they are most likely several labels.
+const FEW_JOINED: usize = 1;
+
+/// Returns a finding on labels that consist of other labels with a separator between them, such as "joy,love":
+/// a text can most likely have several labels.
+pub fn joined(labels: &[String]) -> Option<Finding> {
+    let known: HashSet<&str> = labels.iter().map(String::as_str).collect();
+    let of_others = |separator: &str| -> Vec<&String> {
+        let is_joined = |label: &&String| {
+            let mut parts = label.split(separator).map(str::trim);
+            label.contains(separator) && parts.all(|part| known.contains(part))
+        };
+        labels.iter().filter(is_joined).collect()
+    };
+    let found = SEPARATORS.map(|separator| (separator, of_others(separator)));
+    let (separator, joined) = found.into_iter().max_by_key(|(_, joined)| joined.len())?;
+    if joined.len() <= FEW_JOINED {
+        return None;
+    }
+    let message = format!(
+        "{} labels, such as {:?}, consist of other labels; if a text can have several labels, set \
+         data.label_separator: \"{separator}\"",
+        group_digits(joined.len()),
+        excerpt(joined[0]),
+    );
+    let found = Finding::new(Check::SeveralLabels, message).counted(joined.len(), labels.len());
+    Some(found.setting("data.label_separator"))
+}
+
 /// Returns a finding on labels that are numbers with so many values that they look like those of a
 /// regression.
 pub fn numeric(labels: &[String]) -> Option<Finding> {
@@ -171,6 +202,18 @@ mod tests {
         }
         let different = ["neg", "pos", "-1", "1", "12345678901234567890", "12345678901234567891"];
         assert_eq!(look_alikes(&different.map(|label| (label, 1))), []);
+    }
+
+    #[test]
+    fn labels_that_consist_of_others_are_noted() {
+        let labels = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
+        let emotions: Vec<String> = labels(&["joy", "joy, love", "love", "love,joy", "fear,x"]);
+        let note = joined(&emotions).unwrap();
+        assert!(note.message.starts_with("2 labels, such as \"joy, love\","), "{note}");
+        assert!(note.message.ends_with("data.label_separator: \",\""), "{note}");
+        for others in [&["a", "b", "a/b"][..], &["a,b", "c,d", "a"], &["1,5", "2,5"]] {
+            assert_eq!(joined(&labels(others)), None, "{others:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::config::{DataConfig, Labelling, SplitMethod, UnseenLabels};
 use crate::data::data_splits::DataSplits;
 use crate::data::examples::Examples;
 use crate::data::finding::{Check, Finding};
-use crate::data::labels::{look_alikes, named, not_renamed, numeric, placeholders, rare};
+use crate::data::labels::{joined, look_alikes, named, not_renamed, numeric, placeholders, rare};
 use crate::data::split_name::SplitName;
 use crate::data::targets::Targets;
 use crate::output::format::join_names;
@@ -34,6 +34,7 @@ pub fn class_findings(splits: &DataSplits, config: &DataConfig) -> Vec<Finding> 
     findings.extend(single_labels(&splits.train, config));
     findings.extend(rare(&totals));
     findings.extend(numeric(labels));
+    findings.extend((config.labelling() == Labelling::One).then(|| joined(labels)).flatten());
     let untrained = named(labels, train.iter().map(|count| *count == 0.0));
     if !untrained.is_empty() {
         let (advice, setting) =
