@@ -209,7 +209,7 @@ impl EnsembleArgs {
         }
         let combination = Combination::equal(self.average, members.len());
         Ok(OpenModel {
-            saved: SavedModel { path: self.to.clone(), members, combination },
+            saved: SavedModel { path: self.to.clone(), members, combination, calibration: None },
             networks,
         })
     }

@@ -12,7 +12,9 @@ pub(super) trait Manifest: Serialize + DeserializeOwned {
     const FILE: &str;
     /// Format of the current version.
     const FORMAT: &str;
-    /// Current version.
+    /// Oldest version that is read.
+    const OLDEST_VERSION: u32;
+    /// Newest version.
     const VERSION: u32;
 
     /// Returns the manifest's own SHA-256, which is that of the manifest with an empty value in its place.
@@ -33,7 +35,7 @@ pub(super) trait Manifest: Serialize + DeserializeOwned {
     /// # Errors
     /// Returns an error if it is damaged, or of another format or version.
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
-        let (file, expected) = (Self::FILE, Self::VERSION);
+        let file = Self::FILE;
         let unreadable = || format!("cannot parse {file}");
         let Version { format, version } = serde_json::from_slice(bytes).with_context(unreadable)?;
         ensure!(
@@ -42,10 +44,12 @@ pub(super) trait Manifest: Serialize + DeserializeOwned {
             Self::FORMAT
         );
         ensure!(
-            version == expected,
-            "it has format version {version}, but lstmtext {} reads version {expected}; use {} lstmtext",
+            (Self::OLDEST_VERSION..=Self::VERSION).contains(&version),
+            "it has format version {version}, but lstmtext {} reads versions {} to {}; use {} lstmtext",
             env!("CARGO_PKG_VERSION"),
-            if version > expected { "a newer" } else { "an older" },
+            Self::OLDEST_VERSION,
+            Self::VERSION,
+            if version > Self::VERSION { "a newer" } else { "an older" },
         );
         let manifest: Self = serde_json::from_slice(bytes).with_context(unreadable)?;
         let manifest = manifest.seal()?;

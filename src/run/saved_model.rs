@@ -2,12 +2,12 @@
 //!
 //! | file of an ensemble | content |
 //! |---|---|
-//! | `ensemble.json` | format, version, labels, what is averaged, weight, origin and SHA-256 of every member, own SHA-256 |
+//! | `ensemble.json` | format, version, labels, what is averaged, weight, origin and SHA-256 of every member, calibration, own SHA-256 |
 //! | `members/1`, `members/2`, … | the members: complete checkpoints |
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Checkpoint, ENSEMBLE};
@@ -18,11 +18,14 @@ use crate::io::files::{
     RECORDS_LIMIT, create_directory, create_parent_directory, json_content, read, write,
 };
 use crate::io::replace;
-use crate::objective::{Averaging, Combination};
+use crate::objective::{Averaging, Calibration, Combination};
 use crate::output::format::join_names;
 
 const FORMAT: &str = "lstmtext ensemble";
+/// Version of ensembles without a calibration, which earlier programs read too.
 const VERSION: u32 = 1;
+/// Version of ensembles with a calibration, which earlier programs would ignore.
+const CALIBRATED_VERSION: u32 = 2;
 const MEMBERS: &str = "members";
 
 /// File that makes a directory of runs a cross-validation.
@@ -80,6 +83,9 @@ struct EnsembleManifest {
     labels: Vec<String>,
     average: Averaging,
     members: Vec<Member>,
+    /// Calibration of the combined predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     /// SHA-256 of the manifest with an empty value here.
     sha256: String,
 }
@@ -97,10 +103,29 @@ struct Member {
 impl Manifest for EnsembleManifest {
     const FILE: &str = ENSEMBLE;
     const FORMAT: &str = FORMAT;
-    const VERSION: u32 = VERSION;
+    const OLDEST_VERSION: u32 = VERSION;
+    const VERSION: u32 = CALIBRATED_VERSION;
 
     fn sha256_mut(&mut self) -> &mut String {
         &mut self.sha256
+    }
+}
+
+impl EnsembleManifest {
+    /// Reads the manifest of the ensemble in the directory `path`.
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(&read(&path.join(ENSEMBLE), RECORDS_LIMIT)?)
+    }
+
+    /// Writes the manifest with another calibration to the directory `path` of the ensemble.
+    fn save_calibration(
+        mut self,
+        path: &Path,
+        calibration: Option<&Calibration>,
+    ) -> anyhow::Result<()> {
+        self.version = if calibration.is_some() { CALIBRATED_VERSION } else { VERSION };
+        self.calibration = calibration.cloned();
+        replace::write_atomic(&path.join(ENSEMBLE), &json_content(&self.seal()?)?)
     }
 }
 
@@ -112,12 +137,15 @@ pub struct SavedModel {
     pub members: Vec<Checkpoint>,
     /// Combination of their predictions.
     pub combination: Combination,
+    /// Calibration of the combined predictions, if there is one. Those of several members are not used.
+    pub calibration: Option<Calibration>,
 }
 
 impl From<Checkpoint> for SavedModel {
     fn from(checkpoint: Checkpoint) -> Self {
         Self {
             path: checkpoint.path.clone(),
+            calibration: checkpoint.calibration.clone(),
             members: vec![checkpoint],
             combination: Combination::equal(Averaging::Probabilities, 1),
         }
@@ -139,8 +167,7 @@ impl SavedModel {
             return Checkpoint::open_with(path, overrides).map(Self::from);
         }
         let unusable = || format!("cannot use the ensemble \"{}\"", path.display());
-        let read = || EnsembleManifest::parse(&read(&path.join(ENSEMBLE), RECORDS_LIMIT)?);
-        let manifest = read().with_context(unusable)?;
+        let manifest = EnsembleManifest::read(path).with_context(unusable)?;
         let weights: Vec<f64> = manifest.members.iter().map(|member| member.weight).collect();
         let combination = Combination { averaging: manifest.average, weights };
         ensure!(combination.is_valid(), "{}: {ENSEMBLE} has impossible weights", unusable());
@@ -157,7 +184,14 @@ impl SavedModel {
         let members = manifest.members.iter().enumerate().map(open);
         let members = members.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
         check_columns(&members).with_context(unusable)?;
-        Ok(Self { path: path.to_owned(), members, combination })
+        let calibration = manifest.calibration;
+        let labelling = members[0].resolved.config.data.labelling();
+        ensure!(
+            calibration.iter().all(|each| each.is_valid(labelling, manifest.labels.len())),
+            "{}: {ENSEMBLE} has a calibration with impossible numbers",
+            unusable()
+        );
+        Ok(Self { path: path.to_owned(), members, combination, calibration })
     }
 
     /// Opens several models, which predict together: their probabilities are averaged with equal weights. The
@@ -186,7 +220,7 @@ impl SavedModel {
         }
         check_members(&members)?;
         let combination = Combination { averaging: Averaging::Probabilities, weights };
-        Ok(Self { path, members, combination })
+        Ok(Self { path, members, combination, calibration: None })
     }
 
     /// Opens the best checkpoints of a cross-validation, whose probabilities are averaged.
@@ -211,7 +245,7 @@ impl SavedModel {
         );
         check_members(&members)?;
         let combination = Combination::equal(Averaging::Probabilities, members.len());
-        Ok(Self { path: path.to_owned(), members, combination })
+        Ok(Self { path: path.to_owned(), members, combination, calibration: None })
     }
 
     /// Configuration of the first member, whose data section is that of the ensemble.
@@ -222,6 +256,49 @@ impl SavedModel {
     /// Label of each class.
     pub fn labels(&self) -> &[String] {
         &self.members[0].labels
+    }
+
+    /// Returns the same model without its calibration.
+    pub fn uncalibrated(self) -> Self {
+        Self { calibration: None, ..self }
+    }
+
+    /// Checkpoints whose calibration is not used, because their probabilities are averaged with others.
+    pub fn unused_calibrations(&self) -> Vec<&Path> {
+        let members = if self.is_ensemble() { &self.members[..] } else { &[] };
+        let calibrated = members.iter().filter(|member| member.calibration.is_some());
+        calibrated.map(|member| member.path.as_path()).collect()
+    }
+
+    /// Saves this calibration in the checkpoint or the ensemble, or removes it. Replaces the checkpoint, or the
+    /// file of the ensemble, atomically.
+    ///
+    /// # Errors
+    /// Returns an error if another process trains in the run of the checkpoint, if the checkpoint is a member
+    /// of an ensemble or the model a cross-validation, or if a file cannot be written.
+    pub fn save_calibration(&self, calibration: Option<&Calibration>) -> anyhow::Result<()> {
+        let path = &self.path;
+        if is_ensemble(path) {
+            return EnsembleManifest::read(path)?.save_calibration(path, calibration);
+        }
+        let [checkpoint] = &self.members[..] else {
+            bail!("\"{}\" is no single model, so it has no place for a calibration", path.display());
+        };
+        let directory = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let parent = directory.parent().unwrap_or(&directory);
+        if let Some(ensemble) = parent.parent().filter(|ensemble| is_ensemble(ensemble)) {
+            bail!(
+                "\"{}\" is a member of the ensemble \"{}\", which would not use its calibration; calibrate the \
+                 ensemble",
+                path.display(),
+                ensemble.display()
+            );
+        }
+        // A training would replace the checkpoint at the same time.
+        let run = RunDirectory::open(parent);
+        let is_of_run = directory == run.best() || directory == run.last();
+        let _lock = is_of_run.then(|| run.lock()).transpose()?;
+        checkpoint.save_calibration(calibration)
     }
 
     /// Returns true if there are several members.
@@ -320,6 +397,7 @@ pub fn create_ensemble(
         labels: members[0].labels.clone(),
         average: combination.averaging,
         members: members.iter().zip(&combination.weights).map(member).collect(),
+        calibration: None,
         sha256: String::new(),
     };
     let manifest = json_content(&manifest.seal()?)?;

@@ -1,7 +1,6 @@
 //! Content of a checkpoint, and how it is written.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
@@ -11,7 +10,7 @@ use super::layout::{
     RAW, VERSION, ngrams_file, tokenizer_file, vocabulary_file, write_json,
 };
 use crate::config::Resolved;
-use crate::io::files::{sha256_of, write};
+use crate::io::files::write;
 use crate::io::replace::{create_directory, replace_directory};
 use crate::model::{NamedTensor, named_tensors};
 use crate::run::manifest::Manifest;
@@ -104,7 +103,7 @@ impl Contents<'_> {
         }
         let mut files = BTreeMap::new();
         for name in names {
-            let entry = entry(&directory.join(&name))?;
+            let entry = FileEntry::of(&directory.join(&name))?;
             files.insert(name, entry);
         }
         let manifest = CheckpointManifest {
@@ -117,10 +116,4 @@ impl Contents<'_> {
         };
         write_json(&directory.join(MANIFEST), &manifest.seal()?)
     }
-}
-
-fn entry(path: &Path) -> anyhow::Result<FileEntry> {
-    let metadata = fs::metadata(path);
-    let metadata = metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?;
-    Ok(FileEntry { bytes: metadata.len(), sha256: sha256_of(path)? })
 }

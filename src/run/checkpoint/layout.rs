@@ -1,16 +1,21 @@
 //! Names and manifest of the files of a checkpoint.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Input;
-use crate::io::files::{json_content, write};
+use crate::io::files::{json_content, sha256_of, write};
 use crate::run::manifest::Manifest;
 
 pub const FORMAT: &str = "lstmtext checkpoint";
+/// Version of checkpoints without a calibration, which earlier programs read too.
 pub const VERSION: u32 = 2;
+/// Version of checkpoints with a calibration, which earlier programs would ignore.
+pub const CALIBRATED_VERSION: u32 = 3;
 pub const MANIFEST: &str = "checkpoint.json";
 pub const MODEL: &str = "model.safetensors";
 pub const RAW: &str = "raw.safetensors";
@@ -20,14 +25,16 @@ pub const CONFIG: &str = "config.yaml";
 pub const VOCABULARY: &str = "vocabulary.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const NGRAMS: &str = "ngrams.safetensors";
+/// File with the calibration, if the checkpoint has one.
+pub const CALIBRATION: &str = "calibration.json";
 /// File of an ensemble of checkpoints in place of [`MANIFEST`].
 pub const ENSEMBLE: &str = "ensemble.json";
 /// Files of every checkpoint, besides a vocabulary for each input, [`TOKENIZER`] if it has subwords, [`NGRAMS`]
-/// if they are counted, and [`RAW`] if weights are averaged.
+/// if they are counted, [`RAW`] if weights are averaged, and [`CALIBRATION`] if it is calibrated.
 pub const FILES: [&str; 4] = [MODEL, OPTIMIZER, PROGRESS, CONFIG];
 
 /// Content of `checkpoint.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointManifest {
     pub format: String,
     pub version: u32,
@@ -42,7 +49,8 @@ pub struct CheckpointManifest {
 impl Manifest for CheckpointManifest {
     const FILE: &str = MANIFEST;
     const FORMAT: &str = FORMAT;
-    const VERSION: u32 = VERSION;
+    const OLDEST_VERSION: u32 = VERSION;
+    const VERSION: u32 = CALIBRATED_VERSION;
 
     fn sha256_mut(&mut self) -> &mut String {
         &mut self.sha256
@@ -50,10 +58,19 @@ impl Manifest for CheckpointManifest {
 }
 
 /// Size and checksum of a file.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileEntry {
     pub bytes: u64,
     pub sha256: String,
+}
+
+impl FileEntry {
+    /// Returns the size and the checksum of the file `path`.
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
+        let metadata = fs::metadata(path);
+        let metadata = metadata.with_context(|| format!("cannot read \"{}\"", path.display()))?;
+        Ok(Self { bytes: metadata.len(), sha256: sha256_of(path)? })
+    }
 }
 
 /// Returns the context of errors about the content of the checkpoint at `path`.

@@ -11,7 +11,9 @@
 //! | `vocabulary.json` | word of every id; with several inputs `NAME.vocabulary.json` for each |
 //! | `tokenizer.json` | subwords of `text.tokenizer: bpe`, or the file in `text.tokenizer`; with several inputs `NAME.tokenizer.json` for each |
 //! | `ngrams.safetensors` | hashes of the n-grams that were counted, in the order of their weights; with several inputs `NAME.ngrams.safetensors` for each |
+//! | `calibration.json` | scaling of the probabilities and the decision by them, if the model is calibrated |
 
+mod calibrated;
 mod contents;
 mod files;
 mod intact;
@@ -27,9 +29,10 @@ use anyhow::{Context, anyhow, bail};
 
 use crate::config::{self, Config, ConfigError, Input, Inputs, Override, Resolved};
 use crate::io::files::{ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, read};
-use crate::io::replace::create_directory;
+use crate::io::replace::{create_directory, replace_directory};
 use crate::model::transfer::check_sizes;
 use crate::model::{ModelSpec, NamedTensor, named_tensors};
+use crate::objective::Calibration;
 use crate::output::shell::quoted_path;
 use crate::run::progress::Progress;
 use crate::subwords::Subwords;
@@ -41,7 +44,7 @@ use intact::IntactFiles;
 pub(super) use layout::ENSEMBLE;
 pub use layout::tokenizer_file;
 use layout::{
-    CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, ngrams_file, unusable,
+    CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, ngrams_file, unusable,
     vocabulary_file, write_json,
 };
 
@@ -67,6 +70,8 @@ pub struct Checkpoint {
     pub labels: Vec<String>,
     /// Encoder of each input: text to ids.
     pub encoders: Encoders,
+    /// Calibration, if the checkpoint has one.
+    pub calibration: Option<Calibration>,
     manifest: CheckpointManifest,
     /// Its open files. They stay as they were verified while a training replaces the checkpoint.
     files: BTreeMap<String, OpenFile>,
@@ -108,7 +113,10 @@ impl Checkpoint {
             .iter()
             .map(|input| Ok((read_vocabulary(&files, input)?, read_ngrams(&files, input)?)));
         let indices = indices.collect::<anyhow::Result<Vec<_>>>().with_context(unusable)?;
+        let labelling = resolved.config.data.labelling();
+        let calibration = calibrated::read(&files, labelling, manifest.labels.len());
         Ok(Self {
+            calibration: calibration.with_context(unusable)?,
             encoders: Encoders::new(inputs, indices),
             labels: manifest.labels.clone(),
             resolved,
@@ -162,14 +170,24 @@ impl Checkpoint {
         create_directory(path, |directory| {
             for (name, file) in &self.files {
                 before_file()?;
-                let copy = directory.join(name);
-                let write =
-                    |mut from: &fs::File| io::copy(&mut from, &mut fs::File::create(&copy)?);
-                write(file.start()?)
-                    .with_context(|| format!("cannot copy \"{}\"", file.path().display()))?;
+                copy(file, &directory.join(name))?;
             }
             write_json(&directory.join(MANIFEST), &self.manifest)
         })
+    }
+
+    /// Atomically replaces the checkpoint by one with the same weights and this calibration, or without one.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or written. The checkpoint then stays as it is.
+    pub fn save_calibration(&self, calibration: Option<&Calibration>) -> anyhow::Result<()> {
+        let saved = replace_directory(&self.path, |directory| {
+            for (name, file) in self.files.iter().filter(|(name, _)| *name != CALIBRATION) {
+                copy(file, &directory.join(name))?;
+            }
+            calibrated::write(directory, &self.manifest, calibration)
+        });
+        saved.with_context(|| format!("cannot calibrate \"{}\"", self.path.display()))
     }
 
     /// Returns the shape of the model.
@@ -235,6 +253,13 @@ impl Checkpoint {
         let read = || named_tensors::parse(&file.read(ARRAYS_LIMIT)?, file.path());
         read().with_context(|| self.unusable())
     }
+}
+
+/// Copies an open file to the new file `to`.
+fn copy(file: &OpenFile, to: &Path) -> anyhow::Result<()> {
+    let write = |mut from: &fs::File| io::copy(&mut from, &mut fs::File::create(to)?);
+    write(file.start()?).with_context(|| format!("cannot copy \"{}\"", file.path().display()))?;
+    Ok(())
 }
 
 /// Reads the progress of the run from the checkpoint in the directory `path`, without verifying other
