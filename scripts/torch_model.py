@@ -155,7 +155,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(features, logits) if features else Bias(logits)
 
     def forward(self, *texts: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the tensors of each input in turn to logits and probabilities [B, labels].
+        """Map the tensors of each input in turn to logits and calibrated probabilities [B, labels].
 
         They are ids [B, T] and lengths [B] if it has an LSTM, then the rows of its n-grams [B, N].
         """
@@ -166,11 +166,26 @@ class Classifier(nn.Module):
             if str(number) in self.ngrams:
                 linear = linear + self.ngrams[str(number)](texts.pop(0))
         logits = (self.head(torch.cat(features, 1)) if features else self.head.bias) + linear
+        return logits, self.probabilities(self.scaled(logits))
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """Apply the scaling of a calibrated model to logits."""
+        scaling = self.settings.get("calibration", {}).get("scaling", {})
+        if "temperature" in scaling:
+            return logits / scaling["temperature"]
+        if "log_odds" in scaling:
+            lines = [[line["slope"], line["offset"]] for line in scaling["log_odds"]]
+            slope, offset = torch.tensor(lines, device=logits.device).unbind(1)
+            return slope * logits + offset
+        return logits
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Map logits to the probability of each label, [B, labels]."""
         if self.settings["activation"] == "softmax":
-            return logits, logits.softmax(1)
+            return logits.softmax(1)
         if self.settings.get("multi_label"):
-            return logits, logits.sigmoid()
-        return logits, torch.cat([-logits, logits], 1).sigmoid()
+            return logits.sigmoid()
+        return torch.cat([-logits, logits], 1).sigmoid()
 
 
 def load(directory: Path) -> Classifier:

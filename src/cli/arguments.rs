@@ -112,12 +112,30 @@ pub struct ModelArgs {
     /// Another model, with which the probabilities are averaged; may be repeated
     #[arg(long, value_name = "CHECKPOINT")]
     with: Vec<PathBuf>,
+    /// Ignore the calibration of the model
+    #[arg(long)]
+    pub uncalibrated: bool,
 }
 
 impl ModelArgs {
     /// Returns the paths of all models.
     pub fn paths(&self) -> Vec<&Path> {
         std::iter::once(&self.checkpoint).chain(&self.with).map(PathBuf::as_path).collect()
+    }
+
+    /// Opens the models like [`ComputeArgs::open_together`], with their calibration unless it is to be ignored.
+    ///
+    /// # Errors
+    /// Returns the errors of [`ComputeArgs::open_together`].
+    pub fn open(
+        &self,
+        compute: &ComputeArgs,
+        backends: &dyn Backends,
+        overrides: &[Override],
+        long_running: bool,
+    ) -> anyhow::Result<OpenModel> {
+        let model = compute.open_together(backends, &self.paths(), overrides, long_running)?;
+        Ok(model.with_calibration(!self.uncalibrated))
     }
 }
 

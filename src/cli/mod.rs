@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bench;
+mod calibrate;
 mod completions;
 mod config;
 mod data;
@@ -35,6 +36,7 @@ mod summary;
 mod sweep;
 mod texts;
 mod train;
+mod unsure;
 
 use std::env;
 use std::ffi::OsString;
@@ -99,6 +101,7 @@ enum Command {
     #[command(name = "lr-find")]
     LrFind(lr_find::LrFindArgs),
     Ensemble(ensemble::EnsembleArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     Embed(embed::EmbedArgs),
@@ -129,6 +132,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Folds(args) => folds::run(args, backends),
         Command::LrFind(args) => lr_find::run(args, backends),
         Command::Ensemble(args) => ensemble::run(args, backends),
+        Command::Calibrate(args) => calibrate::run(args, backends),
         Command::Evaluate(args) => evaluate::run(args, backends),
         Command::Predict(args) => predict::run(args, backends),
         Command::Embed(args) => embed::run(args),

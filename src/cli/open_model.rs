@@ -8,6 +8,7 @@ use crate::data::Examples;
 use crate::data::batch_plan::BatchLimit;
 use crate::data::check::texts;
 use crate::evaluation::Predictions;
+use crate::output::note;
 use crate::run::saved_model::SavedModel;
 
 /// A saved model and the network of each of its members.
@@ -51,6 +52,30 @@ pub struct NotedPredictions {
 }
 
 impl OpenModel {
+    /// Keeps the calibration of the model, and notes which ones of an ensemble are not used, or removes it.
+    pub fn with_calibration(mut self, is_used: bool) -> Self {
+        if !is_used {
+            self.saved = self.saved.uncalibrated();
+        } else if self.saved.calibration.is_none() {
+            for path in self.saved.unused_calibrations() {
+                note(format!(
+                    "the calibration of \"{}\" is not used, because its probabilities are averaged with others",
+                    path.display()
+                ));
+            }
+        }
+        self
+    }
+
+    /// Combines the predictions of all members, and calibrates them if the model is calibrated.
+    pub fn combine(&self, members: Vec<Predictions>) -> Predictions {
+        let predictions = Predictions::combine(members, &self.saved.combination);
+        match &self.saved.calibration {
+            Some(calibration) => predictions.calibrated(calibration),
+            None => predictions,
+        }
+    }
+
     /// Predicts labeled examples with every member.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::exit::SUCCESS;
 use super::open_model::OpenModel;
 use super::output_file;
 use super::texts::{TextArgs, TextSource};
+use super::unsure::UnsureArgs;
 use crate::backend::Backends;
 use crate::config::{Column, ConfigError, Labelling};
 use crate::output::format::{join_names, pluralize, share};
@@ -72,6 +73,8 @@ pub struct PredictArgs {
     model: ModelArgs,
     #[command(flatten)]
     texts: TextArgs,
+    #[command(flatten)]
+    unsure: UnsureArgs,
     /// Write a table to a .csv, .tsv, .jsonl or .parquet file instead of printing predictions
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -130,17 +133,13 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         None => None,
     };
     let streams = args.texts.reads_a_stream();
-    let OpenModel { saved, networks } = args.compute.open_together(
-        backends,
-        &args.model.paths(),
-        &args.texts.set.overrides,
-        streams,
-    )?;
+    let OpenModel { saved, networks } =
+        args.model.open(&args.compute, backends, &args.texts.set.overrides, streams)?;
     if let Some((path, _)) = to {
         output_file::check("--to", path, saved.config(), args.texts.file.as_deref())?;
     }
     let source = args.texts.open(&saved)?;
-    let classifier = &Classifier::new(saved, networks);
+    let classifier = &args.unsure.apply(Classifier::new(saved, networks))?;
     let columns = TextColumns::of(classifier.config());
     let batch_size = args.batch_size.get();
     let all = args.probabilities || (to.is_some() && args.top.is_none());
@@ -193,27 +192,30 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
 /// Classes of a prediction that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShownClasses {
-    /// The predicted labels, any number of them.
+    /// The predicted class.
     Predicted,
+    /// The predicted labels, any number of them.
+    PredictedSet,
     /// The most probable ones.
     Top(usize),
 }
 
 impl ShownClasses {
-    /// Returns all classes, or the `top` most probable ones, or by default what a text can have.
+    /// Returns all classes, or the `top` most probable ones, or by default those that are predicted.
     fn new(labelling: Labelling, all: bool, top: Option<NonZeroUsize>) -> Self {
         match (top, labelling) {
             _ if all => Self::Top(usize::MAX),
             (Some(top), _) => Self::Top(top.get()),
-            (None, Labelling::One) => Self::Top(1),
-            (None, Labelling::Several) => Self::Predicted,
+            (None, Labelling::One) => Self::Predicted,
+            (None, Labelling::Several) => Self::PredictedSet,
         }
     }
 
     /// Number of classes for which probabilities are needed. Tables have all of them.
     fn top(self) -> usize {
         match self {
-            Self::Predicted => usize::MAX,
+            Self::Predicted => 1,
+            Self::PredictedSet => usize::MAX,
             Self::Top(top) => top,
         }
     }
@@ -461,21 +463,16 @@ impl<'a> Writer<'a> {
     fn text_row(&self, texts: &[&str], prediction: &Prediction) -> String {
         let name = |class: &LabelProbability| match self.names.get(&class.label) {
             Some(name) => name.clone(),
-            None => class.label.clone(),
+            None => printable(&class.label).into_owned(),
+        };
+        let class = |class: &LabelProbability| {
+            format!("{}  {:.4}", pad(&name(class), self.width, Align::Left), class.probability)
         };
         let mut items: Vec<String> = match self.shown {
-            ShownClasses::Top(_) => {
-                let class = |class: &LabelProbability| {
-                    format!(
-                        "{}  {:.4}",
-                        pad(&name(class), self.width, Align::Left),
-                        class.probability
-                    )
-                };
-                prediction.classes.iter().map(class).collect()
-            }
-            ShownClasses::Predicted if prediction.labels.is_empty() => vec!["(none)".to_owned()],
-            ShownClasses::Predicted => {
+            ShownClasses::Top(_) => prediction.classes.iter().map(class).collect(),
+            ShownClasses::Predicted => prediction.labels.iter().map(class).collect(),
+            ShownClasses::PredictedSet if prediction.labels.is_empty() => vec!["(none)".to_owned()],
+            ShownClasses::PredictedSet => {
                 let label =
                     |label: &LabelProbability| format!("{} {:.4}", name(label), label.probability);
                 let labels: Vec<String> = prediction.labels.iter().map(label).collect();
@@ -491,7 +488,7 @@ impl<'a> Writer<'a> {
         let has_one = self.classifier.labelling() == Labelling::One;
         let has_classes = match self.shown {
             ShownClasses::Top(top) => top > 1 || !has_one,
-            ShownClasses::Predicted => false,
+            ShownClasses::Predicted | ShownClasses::PredictedSet => false,
         };
         let json = JsonPrediction {
             label: has_one.then_some(&prediction.label),

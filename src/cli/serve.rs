@@ -5,6 +5,7 @@ use clap::Args;
 use super::arguments::{ComputeArgs, ModelArgs};
 use super::exit::SUCCESS;
 use super::open_model::OpenModel;
+use super::unsure::UnsureArgs;
 use crate::backend::Backends;
 use crate::explanation::Explainer;
 use crate::prediction::Classifier;
@@ -34,6 +35,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    unsure: UnsureArgs,
+    #[command(flatten)]
     server: ServerOptions,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -41,10 +44,9 @@ pub struct ServeArgs {
 
 /// Serves until a signal arrives.
 pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let OpenModel { saved, networks } =
-        args.compute.open_together(backends, &args.model.paths(), &[], true)?;
+    let OpenModel { saved, networks } = args.model.open(&args.compute, backends, &[], true)?;
     let explainer = Explainer::new(&saved)?;
-    let classifier = Classifier::new(saved, networks);
+    let classifier = args.unsure.apply(Classifier::new(saved, networks))?;
     serve(args.server, &args.model.checkpoint, &classifier, explainer)?;
     Ok(SUCCESS)
 }

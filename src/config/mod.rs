@@ -2,6 +2,7 @@
 //! resolved configuration and its reference. Code that acts on a configuration does not belong here.
 
 mod contradictions;
+mod costs;
 mod differences;
 mod draft;
 mod error;
@@ -23,6 +24,7 @@ mod value;
 mod yaml;
 
 pub use contradictions::label_in_text;
+pub use costs::{Costs, LabelCosts};
 pub use differences::{Difference, differences};
 pub use error::ConfigError;
 pub use fields::Field;

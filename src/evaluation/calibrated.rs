@@ -4,9 +4,7 @@ use anyhow::{bail, ensure};
 
 use super::predictions::Predictions;
 use crate::config::Labelling;
-use crate::objective::{
-    Calibration, Decision, Scaling, ThresholdGoal, choose_threshold, fit_scaling,
-};
+use crate::objective::{Calibration, Decision, ThresholdGoal, choose_threshold, fit_scaling};
 
 /// What the thresholds of a calibrated model are to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,9 +30,7 @@ impl Predictions {
     /// Returns the predictions of the calibrated model.
     pub fn calibrated(mut self, calibration: &Calibration) -> Self {
         let labelling = self.labelling();
-        for row in self.log_probabilities.chunks_exact_mut(self.classes.max(1)) {
-            calibration.scaling.apply(labelling, row);
-        }
+        calibration.scaling.apply_to_rows(labelling, &mut self.log_probabilities, self.classes);
         Self { decision: calibration.decision.clone(), ..self }
     }
 
@@ -93,13 +89,6 @@ impl FittedCalibration {
                 0.5
             }
         }
-    }
-}
-
-impl Calibration {
-    /// Returns the calibration that changes nothing.
-    pub fn identity(labelling: Labelling, classes: usize) -> Self {
-        Self { scaling: Scaling::identity(labelling, classes), decision: Decision::Default }
     }
 }
 

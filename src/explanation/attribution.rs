@@ -23,13 +23,13 @@ pub enum Method {
 pub struct Explanation {
     /// Label of the explained class.
     pub label: String,
-    /// Probability of the class.
+    /// Probability of the class, calibrated if the model is.
     pub probability: f64,
     /// Predicted labels by falling probability: exactly one, or any number if a text can have several.
     pub labels: Vec<LabelProbability>,
     /// All classes by falling probability.
     pub classes: Vec<LabelProbability>,
-    /// Log-odds of the class, log p − log (1 − p).
+    /// Log-odds of the class, log p − log (1 − p), before calibration.
     pub log_odds: f64,
     /// Attribution method.
     pub method: Method,
@@ -38,6 +38,9 @@ pub struct Explanation {
     pub integration: Option<Integration>,
     /// Text of each input and its words.
     pub inputs: Vec<ExplainedText>,
+    /// True if calibration scales the probabilities.
+    #[serde(skip)]
+    pub(super) is_scaled: bool,
     /// Largest absolute contribution.
     #[serde(skip)]
     pub(super) largest: f64,
@@ -177,7 +180,7 @@ impl Explanation {
         contribution.abs() / self.largest.max(f64::MIN_POSITIVE)
     }
 
-    /// Notes about truncated and empty texts.
+    /// Notes about truncated and empty texts, and on calibration.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for input in &self.inputs {
@@ -199,6 +202,10 @@ impl Explanation {
             if input.words.iter().all(|word| word.span.is_none()) {
                 notes.push(format!("{name} has no words; it is treated as one unknown word"));
             }
+        }
+        if self.is_scaled {
+            let scaled = "calibration scales the probability; the log-odds are those before it";
+            notes.push(scaled.to_owned());
         }
         notes
     }

@@ -17,7 +17,7 @@ use super::prefixes::prefix_probabilities;
 use crate::backend::Inference;
 use crate::backend::native::SequenceStates;
 use crate::config::{Inputs, Labelling};
-use crate::objective::{Averaging, Combination, argmax, check_finite};
+use crate::objective::{Averaging, Calibration, Combination, argmax, check_finite};
 use crate::prediction::{native_inference, predicted_labels, top_classes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
@@ -28,6 +28,7 @@ pub struct Explainer {
     /// At least one. Their inputs have the same columns.
     pub(super) models: Vec<Model>,
     pub(super) combination: Combination,
+    calibration: Calibration,
 }
 
 /// Contributions of the units and n-grams of each input.
@@ -52,7 +53,18 @@ impl Explainer {
             })
         };
         let models = saved.members.iter().map(model).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Self { models, combination: saved.combination.clone() })
+        Ok(Self::of(models, saved.combination.clone(), saved.calibration.clone()))
+    }
+
+    /// Combines models, and calibrates their predictions if there is a calibration.
+    pub(super) fn of(
+        models: Vec<Model>,
+        combination: Combination,
+        calibration: Option<Calibration>,
+    ) -> Self {
+        let (labelling, classes) = (models[0].labelling(), models[0].labels.len());
+        let calibration = calibration.unwrap_or_else(|| Calibration::identity(labelling, classes));
+        Self { models, combination, calibration }
     }
 
     /// Inputs of the model; of the first one of an ensemble.
@@ -105,8 +117,8 @@ impl Explainer {
         Ok(sequence)
     }
 
-    /// Explains an example: the contribution of each word to a class, by default the most probable
-    /// one. `texts` has the text of each column.
+    /// Explains an example: the contribution of each word to a class, by default the predicted one, or the most
+    /// probable one of several labels. `texts` has the text of each column.
     ///
     /// # Errors
     /// Returns an error if the method does not apply to this ensemble (see [`Explainer::methods`]), or if the
@@ -148,7 +160,13 @@ impl Explainer {
         let labelling = self.labelling();
         let row = self.combination.combine(labelling, &slices, self.labels().len());
         check_finite(row.iter().copied())?;
-        let class = class.unwrap_or_else(|| argmax(&row));
+        let Calibration { scaling, decision } = &self.calibration;
+        let mut calibrated = row.to_vec();
+        scaling.apply(labelling, &mut calibrated);
+        let class = class.unwrap_or_else(|| match labelling {
+            Labelling::One => decision.predicted(labelling, &calibrated)[0],
+            Labelling::Several => argmax(&calibrated),
+        });
         let example = |(texts, row): (Vec<LocatedText>, &Vec<f64>)| EncodedExample {
             texts,
             class,
@@ -204,9 +222,10 @@ impl Explainer {
             });
         Ok(Explanation {
             label: self.labels()[class].clone(),
-            probability: row[class].exp(),
-            labels: predicted_labels(self.labels(), labelling, &row),
-            classes: top_classes(self.labels(), &row, usize::MAX),
+            probability: calibrated[class].exp(),
+            labels: predicted_labels(self.labels(), labelling, decision, &calibrated),
+            classes: top_classes(self.labels(), &calibrated, usize::MAX),
+            is_scaled: !scaling.is_identity(),
             log_odds: encoded.log_odds,
             method,
             integration,
@@ -289,7 +308,7 @@ impl Explainer {
     /// # Errors
     /// Returns an error if the weights overflow.
     pub fn prefix_probabilities(&self, texts: &[String]) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let probabilities = prefix_probabilities(&self.models[0], texts);
+        let probabilities = prefix_probabilities(&self.models[0], &self.calibration.scaling, texts);
         check_finite(probabilities.iter().flatten().flatten().copied())?;
         Ok(probabilities)
     }

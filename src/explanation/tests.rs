@@ -34,7 +34,7 @@ fn explainer(fields: &str, classes: usize) -> Explainer {
     let labels = (0..classes).map(|class| format!("class {class}")).collect();
     let classifier = NativeInference::new(&spec, weights).unwrap();
     let combination = Combination::equal(Averaging::LogOdds, 1);
-    Explainer { models: vec![Model { config, encoders, labels, classifier }], combination }
+    Explainer::of(vec![Model { config, encoders, labels, classifier }], combination, None)
 }
 
 const MODELS: [(&str, usize); 11] = [
@@ -270,7 +270,8 @@ fn ensemble(averaging: Averaging, classes: usize) -> Explainer {
         "model: {lstm: null, ngrams: {sizes: [1, 2], min_count: 1}}",
     ];
     let models = fields.into_iter().flat_map(|fields| explainer(fields, classes).models).collect();
-    Explainer { models, combination: Combination::weighted(averaging, &[3.0, 5.0, 2.0]).unwrap() }
+    let combination = Combination::weighted(averaging, &[3.0, 5.0, 2.0]).unwrap();
+    Explainer::of(models, combination, None)
 }
 
 #[test]
@@ -293,7 +294,7 @@ fn contributions_to_averaged_log_odds_are_weighted_means() {
         weights[model] = 1.0;
         let combination = Combination::weighted(Averaging::LogOdds, &weights).unwrap();
         let Explainer { models, .. } = self::ensemble(Averaging::LogOdds, 2);
-        Explainer { models, combination }.explain(&texts, Some(1), None).unwrap()
+        Explainer::of(models, combination, None).explain(&texts, Some(1), None).unwrap()
     };
     let alone: Vec<Explanation> = (0..3).map(alone).collect();
     for (index, contribution) in contributions(&explanation).into_iter().enumerate() {

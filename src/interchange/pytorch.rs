@@ -17,6 +17,7 @@ use crate::config::{Activation, Column, Input, Labelling, Poolings};
 use crate::io::files::{create_parent_directory, json_content, write as write_file};
 use crate::io::replace::create_directory;
 use crate::model::named_tensors;
+use crate::objective::Calibration;
 use crate::run::checkpoint::{Checkpoint, tokenizer_file};
 use crate::text::{Encoder, NgramIndex, OOV, PAD, START};
 
@@ -37,6 +38,9 @@ struct Description<'a> {
     activation: &'static str,
     /// A text can have several labels: each has a logit, and the activation is a sigmoid.
     multi_label: bool,
+    /// Scaling of the probabilities and decision by them. `None` if the model is not calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<&'a Calibration>,
     /// In the order in which their features are concatenated.
     inputs: Vec<InputDescription<'a>>,
 }
@@ -181,6 +185,7 @@ impl<'a> Description<'a> {
             labels: &checkpoint.labels,
             activation: activation.as_str(),
             multi_label,
+            calibration: checkpoint.calibration.as_ref(),
             inputs: inputs.collect(),
         })
     }

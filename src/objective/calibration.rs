@@ -101,6 +101,11 @@ impl Scaling {
         labelling.log_probabilities(log_probabilities);
     }
 
+    /// Scales the log-probabilities of examples, [N, C] in row-major order.
+    pub fn apply_to_rows(&self, labelling: Labelling, rows: &mut [f64], classes: usize) {
+        rows.chunks_exact_mut(classes.max(1)).for_each(|row| self.apply(labelling, row));
+    }
+
     fn is_valid(&self, labelling: Labelling, classes: usize) -> bool {
         let is_factor = |value: f64| (0.0..=Self::MAX).contains(&value);
         match self {
@@ -117,6 +122,15 @@ impl Scaling {
 }
 
 impl Decision {
+    /// Returns the probability from which a class is predicted, if the decision has a threshold for it.
+    pub fn threshold(&self, class: usize) -> Option<f64> {
+        match self {
+            Self::Thresholds(thresholds) => thresholds.get(class).copied(),
+            Self::OneOfTwo { class: other, threshold } => (class == *other).then_some(*threshold),
+            Self::Default | Self::Costs(_) => None,
+        }
+    }
+
     /// Returns the labels that are predicted with these log-probabilities, in ascending order: exactly one if
     /// the classes exclude each other.
     pub fn predicted(&self, labelling: Labelling, log_probabilities: &[f64]) -> Vec<usize> {
@@ -166,6 +180,11 @@ impl Decision {
 }
 
 impl Calibration {
+    /// Returns the calibration that changes nothing.
+    pub fn identity(labelling: Labelling, classes: usize) -> Self {
+        Self { scaling: Scaling::identity(labelling, classes), decision: Decision::Default }
+    }
+
     /// Returns true if the calibration fits a model with this labelling and number of classes, and has
     /// no impossible numbers.
     pub fn is_valid(&self, labelling: Labelling, classes: usize) -> bool {

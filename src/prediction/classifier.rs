@@ -9,10 +9,12 @@ use crate::backend::native::NativeInference;
 use crate::backend::{Inference, MemoryEstimate};
 use crate::config::{Column, Config, Inputs, Labelling};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
-use crate::objective::{Combination, check_finite};
+use crate::objective::{Calibration, Combination, Decision, check_finite};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
 use crate::text::{Corpus, Encoders};
+
+use super::reject::RejectOption;
 
 /// Batch size of [`Classifier::predict`].
 const BATCH_SIZE: usize = 256;
@@ -68,7 +70,9 @@ pub struct Classifier {
     /// At least one.
     members: Vec<Member>,
     combination: Combination,
+    calibration: Calibration,
     labels: Vec<String>,
+    reject: Option<RejectOption>,
 }
 
 /// A model of an ensemble, or the only model.
@@ -105,9 +109,9 @@ pub struct EncodedExamples {
 /// Predicted labels of an example.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// Label of the most probable class. If a text can have several labels, it need not be a predicted one.
+    /// Predicted label. If a text can have several, the most probable one, which need not be predicted.
     pub label: String,
-    /// Probability of the most probable class.
+    /// Its probability; that of the most probable class if the prediction is rejected.
     pub probability: f64,
     /// Predicted labels by falling probability: exactly one, or any number if a text can have several.
     pub labels: Vec<LabelProbability>,
@@ -140,16 +144,33 @@ impl Classifier {
     }
 
     /// Combines `networks`, which have the weights of the members of `model`, with their vocabularies and
-    /// labels.
+    /// labels. The predictions are calibrated if the model is.
     pub fn new(model: SavedModel, networks: Vec<Box<dyn Inference>>) -> Self {
         let labels = model.labels().to_vec();
+        let labelling = model.config().data.labelling();
+        let calibration = model.calibration;
+        let calibration =
+            calibration.unwrap_or_else(|| Calibration::identity(labelling, labels.len()));
         let member = |(checkpoint, network): (Checkpoint, Box<dyn Inference>)| Member {
             network,
             config: checkpoint.resolved.config,
             encoders: checkpoint.encoders,
         };
         let members = model.members.into_iter().zip(networks).map(member).collect();
-        Self { members, combination: model.combination, labels }
+        Self { members, combination: model.combination, calibration, labels, reject: None }
+    }
+
+    /// Returns a classifier that rejects uncertain predictions.
+    ///
+    /// # Errors
+    /// Returns an error if the label of rejected predictions is that of a class.
+    pub fn with_reject_option(self, reject: RejectOption) -> anyhow::Result<Self> {
+        ensure!(
+            !self.labels.contains(&reject.label),
+            "\"{}\" is a label of the model; choose another one for uncertain predictions",
+            reject.label
+        );
+        Ok(Self { reject: Some(reject), ..self })
     }
 
     /// Configuration of the model; of the first one of an ensemble.
@@ -251,18 +272,30 @@ impl Classifier {
         let all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
         let log_probabilities = self.combination.combine(self.labelling(), &all, classes);
         check_finite(log_probabilities.iter().copied())?;
+        let mut log_probabilities = log_probabilities.into_owned();
+        let scaling = &self.calibration.scaling;
+        scaling.apply_to_rows(self.labelling(), &mut log_probabilities, classes);
         let rows = log_probabilities.chunks_exact(classes);
         Ok(rows.map(|row| self.prediction(row, top)).collect())
     }
 
     fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {
+        let (labelling, decision) = (self.labelling(), &self.calibration.decision);
         let classes = top_classes(&self.labels, log_probabilities, top.max(1));
-        Prediction {
-            label: classes[0].label.clone(),
-            probability: classes[0].probability,
-            labels: predicted_labels(&self.labels, self.labelling(), log_probabilities),
-            classes,
-        }
+        let labels = match &self.reject {
+            Some(reject) if classes[0].probability < reject.min_probability => {
+                let probability = classes[0].probability;
+                vec![LabelProbability { label: reject.label.clone(), probability }]
+            }
+            _ => predicted_labels(&self.labels, labelling, decision, log_probabilities),
+        };
+        let first = match (labelling, &labels[..]) {
+            (Labelling::One, [first, ..]) => first,
+            (Labelling::Several, [first, ..]) if !self.labels.contains(&first.label) => first,
+            _ => &classes[0],
+        };
+        let (label, probability) = (first.label.clone(), first.probability);
+        Prediction { label, probability, labels, classes }
     }
 }
 
@@ -289,9 +322,10 @@ pub fn top_classes(
 pub fn predicted_labels(
     labels: &[String],
     labelling: Labelling,
+    decision: &Decision,
     log_probabilities: &[f64],
 ) -> Vec<LabelProbability> {
-    let predicted = labelling.predicted_labels(log_probabilities);
+    let predicted = decision.predicted(labelling, log_probabilities);
     ranked(labels, log_probabilities, predicted, usize::MAX)
 }
 
@@ -319,12 +353,13 @@ mod tests {
         let labels = ["a", "b", "c", "d"].map(str::to_owned);
         let row = [0.6_f64, 0.2, 0.9, 0.5].map(f64::ln);
         let names = |labelling| -> Vec<String> {
-            let predicted = predicted_labels(&labels, labelling, &row);
+            let predicted = predicted_labels(&labels, labelling, &Decision::Default, &row);
             predicted.into_iter().map(|each| each.label).collect()
         };
         assert_eq!(names(Labelling::Several), ["c", "a", "d"]);
         assert_eq!(names(Labelling::One), ["c"]);
-        let none = predicted_labels(&labels, Labelling::Several, &[0.1_f64.ln(); 4]);
+        let row = [0.1_f64.ln(); 4];
+        let none = predicted_labels(&labels, Labelling::Several, &Decision::Default, &row);
         assert_eq!(none, []);
     }
 }

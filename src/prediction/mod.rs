@@ -3,6 +3,7 @@
 
 mod classifier;
 mod embedder;
+mod reject;
 pub mod text_columns;
 pub mod text_lines;
 
@@ -11,3 +12,4 @@ pub use classifier::{
     top_classes,
 };
 pub use embedder::Embedder;
+pub use reject::RejectOption;

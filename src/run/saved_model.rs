@@ -282,7 +282,10 @@ impl SavedModel {
             return EnsembleManifest::read(path)?.save_calibration(path, calibration);
         }
         let [checkpoint] = &self.members[..] else {
-            bail!("\"{}\" is no single model, so it has no place for a calibration", path.display());
+            bail!(
+                "\"{}\" is no single model, so it has no place for a calibration",
+                path.display()
+            );
         };
         let directory = path.canonicalize().unwrap_or_else(|_| path.clone());
         let parent = directory.parent().unwrap_or(&directory);

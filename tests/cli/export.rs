@@ -226,3 +226,29 @@ fn an_existing_directory_is_not_overwritten() {
     assert_fails(dir.lstmtext("export nowhere --to new/directory"), 1, &["\"nowhere\""]);
     assert!(!dir.path("new").exists());
 }
+
+/// The logits stay those of the network.
+#[test]
+fn onnx_runtime_computes_calibrated_probabilities() {
+    if !has_torch() {
+        return;
+    }
+    let one = [&["neg", "pos"][..], &["neg", "pos", "other"]].map(|labels| exported(labels, ""));
+    let several = TestDir::with_label_sets();
+    several.lstmtext("export run --to exported").assert().success();
+    for dir in one.into_iter().chain([several]) {
+        let text = "n3 happy1 pos1 n9";
+        let uncalibrated = probabilities(&dir, &[("text", text)]);
+        dir.lstmtext("calibrate run").assert().success();
+        dir.lstmtext("export run --to calibrated").assert().success();
+        let (directory, file) = (dir.path("calibrated"), dir.path("calibrated.onnx"));
+        let paths = [directory.to_str().unwrap(), file.to_str().unwrap()];
+        run_python(&checkout().join("scripts/export_onnx.py"), &paths).stderr("");
+        let outputs = python("onnx_logits.py", &[paths[1], &json!([[text]]).to_string()]);
+        let ours = probabilities(&dir, &[("text", text)]);
+        assert!((ours[0] - uncalibrated[0]).abs() > 1e-4, "{ours:?} {uncalibrated:?}");
+        for (ours, theirs) in ours.iter().zip(floats(&outputs["probabilities"][0])) {
+            assert!((ours - theirs).abs() < 1e-6, "{ours} in lstmtext, {theirs} in ONNX Runtime");
+        }
+    }
+}

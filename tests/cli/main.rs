@@ -11,6 +11,7 @@
 mod averaging;
 mod branch_scales;
 mod cache;
+mod calibrate;
 mod check;
 mod checkpoints;
 mod common;
@@ -44,6 +45,7 @@ mod plot;
 mod pooling;
 mod predict;
 mod python;
+mod reject_option;
 mod resume;
 mod resumed_settings;
 mod run_directory;

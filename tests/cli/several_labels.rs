@@ -42,7 +42,7 @@ fn csv(examples: &[(String, Vec<&str>)]) -> String {
 impl TestDir {
     /// Creates a directory with a finished run, `run`, on texts with several labels. Some labels are missing in
     /// the test examples.
-    fn with_label_sets() -> Self {
+    pub fn with_label_sets() -> Self {
         let mut test = examples(150, 2);
         test.iter_mut().step_by(5).for_each(|(_, labels)| {
             labels.pop();

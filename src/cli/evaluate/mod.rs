@@ -19,6 +19,7 @@ use crate::data::{self, Examples, Fingerprint, SplitName};
 use crate::evaluation::{Evaluation, Predictions, compare};
 use crate::io::input::{TextEncoding, detect_encoding};
 use crate::io::spool::Spooled;
+use crate::objective::Calibration;
 use crate::output::format::{join_names, pluralize};
 use crate::output::{message, note, print_json, print_wrapped, terminal_width};
 use crate::run::saved_model::{SavedModel, is_folds};
@@ -44,7 +45,10 @@ and accuracy in 15 bins. --compare runs the exact McNemar test on the examples o
 checkpoint, and a paired bootstrap of F1.
 
 If a text can have several labels, the accuracy is the share of texts of which all labels are right. A label is \
-predicted if its probability is at least one half.";
+predicted if its probability is at least one half.
+
+A calibrated checkpoint (lstmtext calibrate) is evaluated with its calibration: scaled probabilities, and \
+decisions by its thresholds or costs. --uncalibrated ignores it, also that of --compare.";
 
 /// Score a checkpoint on labeled examples
 #[derive(Debug, Args)]
@@ -89,6 +93,9 @@ struct Report {
     data: Fingerprint,
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// Calibration of the predictions, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibrated: Option<Calibration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<ComparisonReport>,
 }
@@ -96,10 +103,9 @@ struct Report {
 /// Runs the command.
 pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let args = &args;
-    let mut first =
-        args.compute.open_together(backends, &args.model.paths(), &args.set.overrides, true)?;
+    let mut first = args.model.open(&args.compute, backends, &args.set.overrides, true)?;
     let other = args.compare.as_ref().map(|path| args.compute.open(backends, path, &[], true));
-    let other = other.transpose()?;
+    let other = other.transpose()?.map(|other| other.with_calibration(!args.model.uncalibrated));
     note_weights(&args.model.checkpoint, &first.saved);
     if let (Some(path), Some(other)) = (&args.compare, &other) {
         note_weights(path, &other.saved);
@@ -118,7 +124,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
     let NotedPredictions { members, notes } = first.predict(&read)?;
     notes.iter().for_each(note);
-    let predictions = Predictions::combine(members, &first.saved.combination);
+    let predictions = first.combine(members);
     let comparison = match &other {
         Some(other) => Some(compare_with(other, &first.saved, &read, &predictions)?),
         None => None,
@@ -139,6 +145,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         epoch: epoch(&first.saved)?,
         data: examples.fingerprint(labels),
         evaluation: Evaluation::of(&predictions, labels),
+        calibrated: first.saved.calibration.clone(),
         comparison,
     };
     match args.json {
@@ -146,7 +153,8 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         false => {
             let weights = weights_name(&first.saved, report.epoch);
             let width = terminal_width();
-            let mut text = table::of(&name, &weights, &report.evaluation, width);
+            let calibration = report.calibrated.as_ref();
+            let mut text = table::of(&name, &weights, &report.evaluation, calibration, width);
             if let Some(comparison) = &report.comparison {
                 let (checkpoint, evaluation) = (&report.checkpoint, &report.evaluation);
                 text += &table::of_comparison(checkpoint, evaluation, comparison, width);
@@ -207,8 +215,7 @@ fn compare_with(
     for member in &other.saved.members {
         provenance::of_comparison(fingerprint, &first.members[0], member)?.iter().for_each(note);
     }
-    let others = other.predict(examples)?.members;
-    let others = Predictions::combine(others, &other.saved.combination);
+    let others = other.combine(other.predict(examples)?.members);
     let score = others.score();
     Ok(ComparisonReport {
         checkpoint: other.saved.path.clone(),

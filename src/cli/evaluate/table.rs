@@ -6,6 +6,7 @@ use super::comparison::ComparisonReport;
 use crate::evaluation::{
     ClassScore, Comparison, Evaluation, LabelSetScores, RESAMPLES, ScoreDifference,
 };
+use crate::objective::{Calibration, Decision, Scaling};
 use crate::output::format::group_digits;
 use crate::output::table::{Align, Table};
 use crate::output::width::{ShortNames, shorten_labels};
@@ -17,10 +18,18 @@ const MATRIX_CLASSES: usize = 8;
 const LISTED_MISTAKES: usize = 10;
 /// Width of the scores of a class.
 const SCORES_WIDTH: usize = 46;
+/// Width of its threshold.
+const THRESHOLD_WIDTH: usize = 11;
 
 /// Formats all scores in lines of at most `width` columns. `name` is the name of the examples, `weights`
 /// that of the checkpoint.
-pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> String {
+pub fn of(
+    name: &str,
+    weights: &str,
+    evaluation: &Evaluation,
+    calibration: Option<&Calibration>,
+    width: usize,
+) -> String {
     let [low, high] = evaluation.accuracy_interval.map(|share| 100.0 * share);
     let mut out = format!("{name}: {} examples\n\n", group_digits(evaluation.examples));
     let mut score = |name: &str, value: String| out.push_str(&format!("{name:<20} {value}\n"));
@@ -32,6 +41,9 @@ pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> S
         },
     };
     score("checkpoint", weights.to_owned());
+    if let Some(calibration) = calibration {
+        score("calibrated", calibrated(calibration));
+    }
     let sets = evaluation.label_sets.as_ref();
     score(
         if sets.is_some() { "subset accuracy" } else { "accuracy" },
@@ -48,12 +60,17 @@ pub fn of(name: &str, weights: &str, evaluation: &Evaluation, width: usize) -> S
             score(&format!("precision at {k}"), format!("{:.2} %", 100.0 * precision));
         }
     }
+    let thresholds: Vec<Option<f64>> = (0..evaluation.classes.len())
+        .map(|class| calibration.and_then(|calibration| calibration.decision.threshold(class)))
+        .collect();
+    let has_thresholds = thresholds.iter().any(Option::is_some);
+    let scores_width = SCORES_WIDTH + if has_thresholds { THRESHOLD_WIDTH } else { 0 };
     let labels = shorten_labels(
         evaluation.classes.iter().map(|class| class.label.as_str()),
-        width.saturating_sub(SCORES_WIDTH),
+        width.saturating_sub(scores_width),
     );
     let tables = [
-        class_table(evaluation, &labels, width),
+        class_table(evaluation, &labels, has_thresholds.then_some(&thresholds), width),
         match sets {
             None => confusion_table(evaluation, &labels, width),
             Some(_) => String::new(),
@@ -74,18 +91,51 @@ fn section(table: &Table, width: usize) -> String {
     format!("{}\n", table.lines_within(width).join("\n"))
 }
 
-fn class_table(evaluation: &Evaluation, labels: &ShortNames, width: usize) -> String {
-    let class = if evaluation.label_sets.is_some() { "label" } else { "class" };
-    let headings = [class, "precision", "recall", "F1", "examples"];
-    let mut table = numbers(headings.map(String::from));
-    let mut add = |label: &str, score: ClassScore, examples: usize| {
-        let shares = [score.precision, score.recall, score.f1];
-        let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
-        table.add([vec![label.to_owned()], shares.to_vec(), vec![group_digits(examples)]].concat());
+/// Describes the calibration of the predictions.
+fn calibrated(calibration: &Calibration) -> String {
+    let scaling = match &calibration.scaling {
+        Scaling::Temperature(temperature) => format!("temperature {temperature:.4}"),
+        Scaling::LogOdds(_) => "log-odds of each label".to_owned(),
     };
-    for (class, label) in evaluation.classes.iter().zip(&labels.names) {
-        add(label, class.score, class.examples);
+    let decision = match &calibration.decision {
+        Decision::Default => "",
+        Decision::OneOfTwo { .. } => ", threshold",
+        Decision::Thresholds(_) => ", thresholds",
+        Decision::Costs(_) => ", smallest expected cost",
+    };
+    scaling + decision
+}
+
+/// Formats the scores of the classes, and their thresholds if there are any.
+fn class_table(
+    evaluation: &Evaluation,
+    labels: &ShortNames,
+    thresholds: Option<&Vec<Option<f64>>>,
+    width: usize,
+) -> String {
+    let class = if evaluation.label_sets.is_some() { "label" } else { "class" };
+    let mut headings = vec![class, "precision", "recall", "F1", "examples"];
+    if thresholds.is_some() {
+        headings.push("threshold");
     }
+    let mut table = numbers(headings.into_iter().map(String::from));
+    let mut add_row = |label: &str, score: ClassScore, examples: usize, threshold: Option<f64>| {
+        let shares = [score.precision, score.recall, score.f1];
+        let mut row = vec![label.to_owned()];
+        row.extend(shares.map(|share| format!("{:.2} %", 100.0 * share)));
+        row.push(group_digits(examples));
+        if thresholds.is_some() {
+            row.push(threshold.map_or_else(String::new, |threshold| format!("{threshold:.4}")));
+        }
+        table.add(row);
+    };
+    for (index, (class, label)) in evaluation.classes.iter().zip(&labels.names).enumerate() {
+        let threshold = thresholds.and_then(|thresholds| thresholds[index]);
+        add_row(label, class.score, class.examples, threshold);
+    }
+    let mut add = |label: &str, score: ClassScore, examples: usize| {
+        add_row(label, score, examples, None);
+    };
     let examples = evaluation.examples;
     add("macro average", evaluation.macro_average, examples);
     if evaluation.label_sets.is_some() {

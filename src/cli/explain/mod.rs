@@ -54,11 +54,14 @@ pub struct ExplainArgs {
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
+    /// Ignore the calibration of the model
+    #[arg(long)]
+    uncalibrated: bool,
     /// Attribution method; by default integrated-gradients, or leave-one-out for ensembles that have no
     /// exact gradients
     #[arg(long, value_name = "METHOD")]
     method: Option<Method>,
-    /// Class to explain; by default the most probable class of each text
+    /// Class to explain; by default the predicted class of each text, or the most probable one of several labels
     #[arg(long, value_name = "LABEL")]
     class: Option<String>,
     /// Write an HTML page with the explanations
@@ -113,6 +116,7 @@ impl Color {
 pub fn run(args: ExplainArgs) -> anyhow::Result<u8> {
     threads::set_count(args.threads)?;
     let model = SavedModel::open(&args.checkpoint, &args.texts.set.overrides)?;
+    let model = if args.uncalibrated { model.uncalibrated() } else { model };
     if let Some(HtmlFile(path)) = &args.html {
         output_file::check("--html", path, model.config(), args.texts.file.as_deref())?;
     }

@@ -44,8 +44,8 @@ use intact::IntactFiles;
 pub(super) use layout::ENSEMBLE;
 pub use layout::tokenizer_file;
 use layout::{
-    CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW, ngrams_file, unusable,
-    vocabulary_file, write_json,
+    CALIBRATION, CONFIG, CheckpointManifest, MANIFEST, MODEL, OPTIMIZER, PROGRESS, RAW,
+    ngrams_file, unusable, vocabulary_file, write_json,
 };
 
 /// Reads the configuration of the checkpoint at `path`, or of the best checkpoint of the run there,
