@@ -27,6 +27,7 @@ mod output_file;
 mod plot;
 mod predict;
 mod provenance;
+mod reliability;
 mod runs;
 mod score_format;
 mod serve;

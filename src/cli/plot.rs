@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::exit::SUCCESS;
 use super::output_file;
+use super::reliability;
 use crate::config::{Config, Metric, positive_integer};
 use crate::events::{self, SubRun};
 use crate::io::replace::write_output;
@@ -32,6 +33,7 @@ Examples:
   lstmtext plot runs/a
   lstmtext plot runs/a runs/b --to pictures --no-words
   lstmtext plot runs/* --x time --smoothing 0.9 --no-words
+  lstmtext plot runs/a --reliability --no-words
   lstmtext plot sweeps/sweep              curves of the best runs in this directory
 
 curves.svg and curves.png show loss, accuracy, learning rate and tokens per second of the runs with \
@@ -40,6 +42,8 @@ chosen by another metric (train.early_stopping.metric), it takes the place of to
 smoothed as in TensorBoard; many steps are averaged.
 words.svg and words.png show, for models with two classes, the probability of the second class for \
 each word of the vocabulary by itself.
+reliability.svg and reliability.png, with --reliability, show how often predictions of a probability are right on the \
+validation examples of the run; those of a calibrated checkpoint before and after calibration.
 
 The pictures are written to the run directory; those of several runs to the current directory. For a \
 directory that contains runs, the curves of all of them are written to it.";
@@ -66,6 +70,9 @@ pub struct PlotArgs {
     /// Maximum number of runs in the picture of the curves, the best first
     #[arg(long, value_name = "N", default_value = "7", value_parser = positive_integer)]
     top: NonZeroUsize,
+    /// Also plot the reliability of the probabilities on the validation examples of each run
+    #[arg(long)]
+    reliability: bool,
     /// Do not plot per-word probabilities
     #[arg(long)]
     no_words: bool,
@@ -128,16 +135,20 @@ pub fn run(args: PlotArgs) -> anyhow::Result<u8> {
     });
     let options = Options { x_axis: args.x, smoothing: args.smoothing, hidden, theme: args.theme };
     write(&directory, "curves", &configs, &curves::draw(&shown, &options)?)?;
-    if no_words {
-        return Ok(SUCCESS);
-    }
     for (run, name) in runs.iter().zip(&names) {
-        let stem = match runs.len() {
-            1 => "words".to_owned(),
-            _ => format!("words-{}", name.replace('/', "-")),
+        let stem = |kind: &str| match runs.len() {
+            1 => kind.to_owned(),
+            _ => format!("{kind}-{}", name.replace('/', "-")),
         };
+        if args.reliability {
+            let picture = reliability::draw(run, name, args.theme)?;
+            write(&directory, &stem("reliability"), &configs, &picture)?;
+        }
+        if no_words {
+            continue;
+        }
         if let Some(picture) = draw_words(run, name, args.theme)? {
-            write(&directory, &stem, &configs, &picture)?;
+            write(&directory, &stem("words"), &configs, &picture)?;
         }
     }
     Ok(SUCCESS)

@@ -1,6 +1,6 @@
 //! The scores of a classifier that ignores the texts.
 
-use super::report::wilson_interval;
+use super::interval::wilson_interval;
 use crate::config::Labelling;
 use crate::data::Targets;
 use crate::objective::metrics::Score;

@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::calibration::{CalibrationBin, calibration};
 use super::class_counts::{ClassAverages, ClassCounts, ClassScore};
 use super::confusion::{ConfusedPair, ConfusionCounts};
+use super::coverage::{Coverage, coverage};
+use super::interval::wilson_interval;
 use super::label_sets::LabelSetScores;
 use super::predictions::Predictions;
 use super::ranking::{average_precision, over_classes, roc_auc};
@@ -53,6 +55,9 @@ pub struct Evaluation {
     /// Pairs of a true class and a wrong prediction, the most frequent first, at most 1,000. Empty if
     /// a text can have several labels.
     pub confused_pairs: Vec<ConfusedPair>,
+    /// Accuracy of the most confident predictions, for falling shares of the examples. With several labels per
+    /// text, all of them have to be right, and the confidence is the probability of the most probable label.
+    pub coverage: Vec<Coverage>,
     /// Accuracy by sequence length, in buckets with about the same number of examples.
     pub lengths: Vec<LengthBucket>,
 }
@@ -126,6 +131,7 @@ impl Evaluation {
             label_sets,
             confusion: confusion.as_ref().and_then(ConfusionCounts::matrix),
             confused_pairs: confusion.map_or(Vec::new(), |counts| counts.pairs(labels)),
+            coverage: coverage(predictions),
             lengths: length_buckets(predictions),
             classes,
         }
@@ -172,18 +178,4 @@ pub(super) fn length_buckets(predictions: &Predictions) -> Vec<LengthBucket> {
         rest = longer;
     }
     buckets
-}
-
-/// Returns the 95 % confidence interval of a proportion, given `hits` in `total` trials (Wilson 1927).
-pub(super) fn wilson_interval(hits: usize, total: usize) -> [f64; 2] {
-    /// 97.5 % quantile of the normal distribution.
-    const Z: f64 = 1.959_963_984_540_054;
-    if total == 0 {
-        return [0.0, 1.0];
-    }
-    let (n, share) = (total as f64, hits as f64 / total as f64);
-    let scale = 1.0 + Z * Z / n;
-    let middle = (share + Z * Z / (2.0 * n)) / scale;
-    let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [(middle - half).max(0.0), (middle + half).min(1.0)]
 }

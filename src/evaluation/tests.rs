@@ -1,6 +1,7 @@
 use serde::Deserialize;
 
-use super::report::{length_buckets, wilson_interval};
+use super::interval::wilson_interval;
+use super::report::length_buckets;
 use super::*;
 use crate::backend::Inference;
 use crate::config::Labelling;

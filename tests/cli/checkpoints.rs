@@ -6,7 +6,7 @@ use lstmtext::model::named_tensors;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::common::{TestDir, assert_fails, stdout_json};
+use crate::common::{TestDir, assert_fails, checkout, probability_of, stdout_json};
 
 /// Creates a run and changes the file `name` of its best checkpoint.
 fn damaged(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> TestDir {
@@ -259,5 +259,22 @@ fn finite_weights_that_overflow_are_an_error() {
     change_values(&dir, weights, "head.weight", |values| values.fill(f32::MAX));
     for line in ["predict run text", "evaluate run", "explain run text", "states run text --json"] {
         assert_fails(dir.lstmtext(line), 1, &["overflow"]);
+    }
+}
+
+/// The files in `versions` were written by the first program of each version. The calibrated model predicts the
+/// less probable class.
+#[test]
+fn checkpoints_of_every_version_are_read() {
+    let dir = TestDir::new();
+    for (version, label, probability) in
+        [("2", "pos", 0.5003430197874247), ("3", "neg", 0.5279471549092124)]
+    {
+        let path = checkout().join("tests/cli/versions").join(version);
+        let mut command = dir.lstmtext("predict --format jsonl --top 2");
+        let done = command.arg(path).arg("n1 pos1 n2").assert().success();
+        let prediction = stdout_json(&done);
+        assert_eq!(prediction["label"], label, "{version}");
+        assert!((probability_of(&prediction, "pos") - probability).abs() < 1e-6, "{prediction}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json_lines};
+use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json, stdout_json_lines};
 use crate::training::{PLATEAU, Training, with_noise};
 
 /// Returns the width and height of a PNG file.
@@ -41,6 +41,30 @@ fn most_positive(dir: &TestDir) -> String {
     let best = predictions.iter().max_by(|a, b| probability(a).total_cmp(&probability(b))).unwrap();
     assert_eq!(best["label"], "pos");
     best["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_reliability_of_a_run_is_plotted() {
+    let dir = TestDir::with_run();
+    let plot = || stdout(&dir.lstmtext("plot run --reliability --no-words").assert().success());
+    assert!(plot().ends_with("run/reliability.svg\nrun/reliability.png\n"));
+    let error = |options: &str| {
+        let line = format!("evaluate run --split validation --json {options}");
+        let evaluation = stdout_json(&dir.lstmtext(&line).assert().success());
+        format!("{:.4}", evaluation["expected_calibration_error"].as_f64().unwrap())
+    };
+    let before = error("");
+    let parts =
+        [&*format!("validation: calibration error {before}"), "accuracy", "predictions in %"];
+    assert_has(&texts(&dir, "run/reliability.svg"), &parts);
+    dir.lstmtext("calibrate run").assert().success();
+    plot();
+    let both = [
+        &*format!("uncalibrated: calibration error {before}"),
+        &*format!("calibrated: calibration error {}", error("")),
+    ];
+    assert_has(&texts(&dir, "run/reliability.svg"), &both);
+    assert_eq!(png_size(&dir, "run/reliability.png").0 % 760, 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{TestDir, assert_fails, stdout, stdout_json_lines};
+use crate::common::{TestDir, assert_fails, stdout, stdout_json, stdout_json_lines};
 use crate::serve::Server;
 
 const UNSURE: &str = "--unsure ask --min-probability 0.95";
@@ -66,6 +66,31 @@ fn the_reject_option_needs_a_new_label_and_a_probability() {
     ] {
         for command in ["predict run text", "serve run --port 0"] {
             assert_fails(dir.lstmtext(&format!("{command} {options}")), 2, &[part]);
+        }
+    }
+}
+
+/// The table of the evaluation has the probabilities with which predictions are rejected.
+#[test]
+fn an_evaluation_shows_the_accuracy_of_what_is_kept() {
+    for dir in [TestDir::with_run(), TestDir::with_label_sets()] {
+        let evaluation = stdout_json(&dir.lstmtext("evaluate run --json").assert().success());
+        let all = evaluation["coverage"].as_array().unwrap();
+        assert_eq!(
+            (&all[0]["coverage"], &all[0]["accuracy"]),
+            (&json!(1.0), &evaluation["accuracy"])
+        );
+        let printed = stdout(&dir.lstmtext("evaluate run").assert().success());
+        assert!(printed.contains("coverage  examples"), "{printed}");
+        for each in &all[1..] {
+            let least = &each["min_probability"];
+            let line = format!(
+                "predict run --file test.csv --to kept.jsonl --unsure ? --min-probability {least}"
+            );
+            dir.lstmtext(&line).assert().success();
+            let kept = dir.read("kept.jsonl").lines().filter(|row| !row.contains("\"?\"")).count();
+            assert_eq!(each["examples"], kept, "{each}");
+            assert!(printed.contains(&format!("{:.4}", least.as_f64().unwrap())), "{printed}");
         }
     }
 }

@@ -145,7 +145,11 @@ fn label_table(report: &Report, width: usize) -> String {
     let scores_width = if has_lines { SCORES_WIDTH + 17 } else { SCORES_WIDTH };
     let labels = report.labels.iter().map(|label| label.label.as_str());
     let names = shorten_labels(labels, width.saturating_sub(scores_width));
-    let mut headings = vec!["label", "threshold", "precision", "recall", "F1", "examples"];
+    let has_thresholds = report.labels.iter().any(|label| label.threshold.is_some());
+    let mut headings = vec!["label", "precision", "recall", "F1", "examples"];
+    if has_thresholds {
+        headings.push("threshold");
+    }
     if has_lines {
         headings.extend(["slope", "offset"]);
     }
@@ -153,11 +157,14 @@ fn label_table(report: &Report, width: usize) -> String {
     let headings = headings.into_iter().enumerate();
     let mut table = Table::new(headings.map(|(index, heading)| (heading.to_owned(), align(index))));
     for (class, (label, name)) in report.labels.iter().zip(&names.names).enumerate() {
-        let threshold = label.threshold.map_or_else(|| "–".to_owned(), |t| format!("{t:.4}"));
         let score = [label.score.precision, label.score.recall, label.score.f1];
-        let mut row = vec![name.clone(), threshold];
+        let mut row = vec![name.clone()];
         row.extend(score.map(|share| format!("{:.2} %", 100.0 * share)));
         row.push(group_digits(label.examples));
+        if has_thresholds {
+            let threshold = label.threshold;
+            row.push(threshold.map_or_else(String::new, |threshold| format!("{threshold:.4}")));
+        }
         if let Scaling::LogOdds(lines) = &report.calibrated.scaling {
             row.extend(
                 [lines[class].slope, lines[class].offset].map(|value| format!("{value:.3}")),

@@ -76,6 +76,7 @@ pub fn of(
             Some(_) => String::new(),
         },
         length_table(evaluation, width),
+        coverage_table(evaluation, width),
     ];
     out + &tables.concat()
 }
@@ -198,6 +199,23 @@ fn length_table(evaluation: &Evaluation, width: usize) -> String {
         let accuracy = format!("{:.2} %", 100.0 * bucket.accuracy);
         let interval = format!("{low:.2} to {high:.2} %");
         table.add(vec![range, group_digits(bucket.examples), accuracy, interval]);
+    }
+    format!("\n{}", section(&table, width))
+}
+
+/// Formats the accuracy of the most confident predictions.
+fn coverage_table(evaluation: &Evaluation, width: usize) -> String {
+    let headings = ["coverage", "examples", "accuracy", "95 % CI", "min. probability"];
+    let mut table = numbers(headings.map(String::from));
+    for each in &evaluation.coverage {
+        let [low, high] = each.interval.map(|share| 100.0 * share);
+        table.add(vec![
+            format!("{:.1} %", 100.0 * each.coverage),
+            group_digits(each.examples),
+            format!("{:.2} %", 100.0 * each.accuracy),
+            format!("{low:.2} to {high:.2} %"),
+            format!("{:.4}", each.min_probability),
+        ]);
     }
     format!("\n{}", section(&table, width))
 }
