@@ -37,8 +37,8 @@ Examples:
   lstmtext evaluate runs/both --split test
   lstmtext serve runs/both
 
-The directory contains a copy of each checkpoint, so the runs can be deleted. evaluate, predict, explain \
-and serve use it like a checkpoint; the other commands take one of its members, such as \
+The directory contains a copy of each checkpoint, so the runs can be deleted. evaluate, predict, explain, serve \
+and calibrate use it like a checkpoint; other commands take one of its members, such as \
 runs/both/members/1. The models may differ in everything but their labels and text columns.
 
 Weights are chosen by the loss on the validation examples of the first run, never on test examples. No \

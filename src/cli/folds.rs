@@ -95,7 +95,7 @@ fn fold_count(text: &str) -> Result<NonZeroUsize, String> {
 /// Runs the command.
 pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let sweep = args.sweep()?;
-    if args.issues.is_some() && sweep.base.config.data.labelling() == Labelling::Several {
+    if args.issues.is_some() && data::has_several_labels(&sweep.base.config)? {
         bail!(ConfigError::new(
             "--issues finds wrong labels of texts that have exactly one, but these texts can have several \
              (data.multi_label); omit --issues"

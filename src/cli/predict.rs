@@ -40,11 +40,12 @@ Examples:
   lstmtext predict runs/a --file reviews.csv --format csv --probabilities
 
 A table is read by the columns of the training data, or by --text COLUMN. The output has all its columns, then the \
-label, its probability and the probability of each class in the order of the classes; printed tables have these with \
---probabilities, and files not with --top 1. A name that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
+label, its probability and the probability of each class in the order of the classes. Files have these unless --top 1 is \
+given, printed tables with --probabilities. A name that the table has already gets the prefix predicted_. Every row gets a prediction, or the row is reported and \
 nothing is written. Another model can learn from the probabilities: data.label_columns names their columns.
 
-If a text can have several labels, those with a probability of at least one half are predicted. They are one column, \
+If a text can have several labels, one is predicted if its probability reaches its threshold: one half, unless the \
+model is calibrated. They are one column, \
 joined by data.label_separator, or a list in JSON lines and Parquet, and the probability of each label follows.
 
 Without TEXTS and --file, texts are read from stdin, one per line; a line has at most 100 MB. \
@@ -144,7 +145,12 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let batch_size = args.batch_size.get();
     let all = args.probabilities || (to.is_some() && args.top.is_none());
     let shown = ShownClasses::new(classifier.labelling(), all, args.top);
-    let top = shown.top();
+    let is_table = to.is_some() || matches!(source, TextSource::Table(..));
+    // A table has a column with the probability of each of several labels.
+    let top = match classifier.labelling() {
+        Labelling::Several if is_table => usize::MAX,
+        Labelling::One | Labelling::Several => shown.top(),
+    };
     let mut predictor = Predictor { classifier, batch_size, top, counts: Counts::default() };
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
@@ -469,7 +475,12 @@ impl<'a> Writer<'a> {
             format!("{}  {:.4}", pad(&name(class), self.width, Align::Left), class.probability)
         };
         let mut items: Vec<String> = match self.shown {
-            ShownClasses::Top(_) => prediction.classes.iter().map(class).collect(),
+            ShownClasses::Top(_) => {
+                // A decision need not be the most probable class.
+                let is_other = prediction.label != prediction.classes[0].label;
+                let decided = prediction.labels.iter().filter(|_| is_other);
+                decided.chain(&prediction.classes).map(class).collect()
+            }
             ShownClasses::Predicted => prediction.labels.iter().map(class).collect(),
             ShownClasses::PredictedSet if prediction.labels.is_empty() => vec!["(none)".to_owned()],
             ShownClasses::PredictedSet => {

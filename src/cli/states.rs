@@ -59,6 +59,9 @@ pub struct StatesArgs {
     checkpoint: PathBuf,
     #[command(flatten)]
     texts: TextArgs,
+    /// Ignore the calibration of the model
+    #[arg(long)]
+    uncalibrated: bool,
     /// Layer, counted from 1 at the bottom; by default the top layer
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
@@ -150,6 +153,7 @@ pub fn run(args: StatesArgs) -> anyhow::Result<u8> {
     threads::set_count(None)?;
     let overrides = &args.texts.set.overrides;
     let model = SavedModel::from(Checkpoint::open_with(&args.checkpoint, overrides)?);
+    let model = if args.uncalibrated { model.uncalibrated() } else { model };
     let checkpoint = &model.members[0];
     let kinds: Vec<FileKind> =
         args.to.iter().map(|path| FileKind::of(path)).collect::<Result<_, _>>()?;

@@ -76,8 +76,12 @@ impl Examples {
                 names.join("\0")
             }
             Target::Probabilities(probabilities) => by_name(labels, probabilities),
-            Target::Distilled { labels: given, teacher } => {
-                by_name(labels, given) + &by_name(labels, teacher)
+            // The labels are those of the same examples without the probabilities of another model.
+            Target::Distilled { labels: given, .. } => {
+                let given = labels.iter().zip(given).filter(|(_, share)| **share >= 0.5);
+                let mut names: Vec<&str> = given.map(|(name, _)| name.as_str()).collect();
+                names.sort_unstable();
+                names.join("\0")
             }
         };
         Fingerprint::of(self.hashes().zip(self.targets.iter().map(label)))

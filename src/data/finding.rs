@@ -34,7 +34,7 @@ pub enum Check {
     RareLabels,
     /// Labels that look like the values of a regression.
     NumericLabels,
-    /// Texts that can have several labels, but have at most one.
+    /// Labels that consist of other labels, or texts that can have several labels but have at most one.
     SeveralLabels,
     /// Parts without examples of some labels.
     MissingLabels,

@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use super::targets::Targets;
-use crate::config::{LabelMetric, Metric};
+use crate::config::{Config, LabelMetric, Labelling, Metric};
 
 /// Checks that the metric is defined for these validation examples, before a run trains in vain.
 ///
@@ -11,18 +11,16 @@ use crate::config::{LabelMetric, Metric};
 /// Returns an error if the metric is that of an unknown label, or of one that no validation example has,
 /// or if it compares examples that have a label with others and there are none.
 pub fn check_metric(
-    metric: &Metric,
+    config: &Config,
     labels: &[String],
     validation: &Targets,
 ) -> anyhow::Result<()> {
+    let (metric, labelling) = (config.metric(), config.data.labelling());
     const ADVICE: &str = "add such examples, change data.split, or choose another metric";
     if let Some(problem) = metric.unknown_label(labels) {
         bail!("train.early_stopping.metric: {problem}");
     }
-    if let Targets::Probabilities { .. } = validation {
-        return Ok(());
-    }
-    let counts = validation.class_counts(labels.len());
+    let counts = counts(labelling, validation, labels.len());
     let all = validation.len() as f64;
     match metric {
         Metric::OfLabel(kind, label) => {
@@ -58,6 +56,28 @@ pub fn check_metric(
     Ok(())
 }
 
+/// Counts the examples of each class. A probability as a target stands for the label that it favors.
+fn counts(labelling: Labelling, targets: &Targets, classes: usize) -> Vec<f64> {
+    let Targets::Probabilities { .. } = targets else { return targets.class_counts(classes) };
+    let mut counts = vec![0.0; classes];
+    for target in targets.iter() {
+        let share = |class: &usize| target.share(*class);
+        match labelling {
+            Labelling::One => {
+                let favored =
+                    (0..classes).max_by(|a, b| share(a).total_cmp(&share(b)).then(b.cmp(a)));
+                favored.into_iter().for_each(|class| counts[class] += 1.0);
+            }
+            Labelling::Several => {
+                (0..classes)
+                    .filter(|class| share(class) >= 0.5)
+                    .for_each(|class| counts[class] += 1.0);
+            }
+        }
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +86,12 @@ mod tests {
     fn a_metric_needs_validation_examples_with_and_without_its_label() {
         let labels = ["a", "b", "c"].map(str::to_owned);
         let check = |metric: &str, validation: &Targets| {
-            check_metric(&metric.parse().unwrap(), &labels, validation).map_err(|e| e.to_string())
+            let multi_label = matches!(validation, Targets::LabelSets(_));
+            let yaml = format!(
+                "data: {{train: x, multi_label: {multi_label}}}\ntrain: {{early_stopping: {{metric: '{metric}'}}}}\n"
+            );
+            let config = crate::config::parse_plain(&yaml).config;
+            check_metric(&config, &labels, validation).map_err(|e| e.to_string())
         };
         let mixed = Targets::from(vec![0, 0, 1]);
         let same = Targets::from(vec![1, 1]);
@@ -83,6 +108,12 @@ mod tests {
             assert!(error.starts_with("train.early_stopping.metric: "), "{error}");
             assert!(error.contains(problem), "{error}");
         }
+        let soft = Targets::Probabilities {
+            classes: 3,
+            probabilities: vec![0.6, 0.3, 0.1, 0.2, 0.7, 0.1],
+        };
+        assert_eq!(check("recall:b", &soft), Ok(()));
+        assert!(check("recall:c", &soft).is_err());
         let sets = Targets::LabelSets([&[0, 2][..], &[0], &[]].into_iter().collect());
         assert_eq!(check("f1:c", &sets), Ok(()));
         assert!(check("f1:b", &sets).is_err());

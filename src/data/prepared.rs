@@ -63,7 +63,7 @@ impl PreparedData {
         }
         known.share_subwords(&resolved.config.inputs);
         let mut splits = data::load(&resolved.config)?;
-        check_metric(resolved.config.metric(), &splits.labels, &splits.validation.targets)?;
+        check_metric(&resolved.config, &splits.labels, &splits.validation.targets)?;
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;
         let vectors = read_all_vectors(&resolved.config, &encoders)?;
@@ -92,7 +92,7 @@ impl PreparedData {
             splits.labels.join(", "),
             labels.join(", ")
         );
-        check_metric(resolved.config.metric(), labels, &splits.validation.targets)?;
+        check_metric(&resolved.config, labels, &splits.validation.targets)?;
         Self::encode(resolved, splits, encoders, start)
     }
 

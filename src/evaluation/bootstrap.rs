@@ -30,8 +30,8 @@ pub struct ScoreDifference {
     /// 95 % confidence interval of the difference: percentiles of the paired bootstrap (Efron and Tibshirani
     /// 1993).
     pub interval: [f64; 2],
-    /// Two-sided p-value: twice the smaller share of resamples, one more than drawn, in which the difference is
-    /// not positive or not negative.
+    /// Two-sided p-value: 2 (1 + min(a, b)) / (1 + n), where a of n resamples have a difference of at most 0,
+    /// and b one of at least 0; at most 1.
     pub p_value: f64,
 }
 

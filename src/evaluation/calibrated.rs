@@ -6,7 +6,7 @@ use super::predictions::Predictions;
 use crate::config::Labelling;
 use crate::objective::{Calibration, Decision, ThresholdGoal, choose_threshold, fit_scaling};
 
-/// What the thresholds of a calibrated model are to reach.
+/// Goal of the decision thresholds of a calibrated model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecisionGoal {
     /// Goal of each threshold.

@@ -131,7 +131,8 @@ impl Combination {
                         used().map(|(model, _)| model[index]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 =
                         used().map(|(model, weight)| weight * (model[index] - largest).exp()).sum();
-                    *value = largest + sum.ln();
+                    // Rounding must not make it a probability of more than 1.
+                    *value = (largest + sum.ln()).min(-f64::MIN_POSITIVE);
                 }
             }
         }

@@ -7,7 +7,7 @@ pub enum ThresholdGoal {
     F1,
     /// The highest recall with at least this precision.
     Precision(f64),
-    /// The highest precision with at least this recall: the highest threshold that has it.
+    /// The highest precision with at least this recall.
     Recall(f64),
 }
 
@@ -65,7 +65,12 @@ pub fn choose_threshold(
             })
         }
         ThresholdGoal::Recall(recall) => {
-            cuts.into_iter().find(|cut| share(cut.true_positives, positive) >= recall)
+            let reaches = |cut: &Cut| share(cut.true_positives, positive) >= recall;
+            let precision = |cut: &Cut| share(cut.true_positives, cut.predicted);
+            // Of equal precision, the one of fewer predictions.
+            cuts.into_iter().filter(reaches).max_by(|a, b| {
+                precision(a).total_cmp(&precision(b)).then(b.predicted.cmp(&a.predicted))
+            })
         }
     };
     chosen.map(|cut| cut.threshold())
@@ -103,6 +108,15 @@ mod tests {
 
     fn choose(goal: ThresholdGoal) -> Option<f64> {
         choose_threshold(&PROBABILITIES, &HAS_LABEL, goal)
+    }
+
+    #[test]
+    fn of_thresholds_with_enough_recall_the_most_precise_one_is_chosen() {
+        let (probabilities, has_label) = ([0.9, 0.8, 0.7, 0.1], [false, true, true, false]);
+        let threshold = choose_threshold(&probabilities, &has_label, ThresholdGoal::Recall(0.5));
+        assert_eq!(threshold, Some(0.5));
+        let threshold = choose_threshold(&probabilities, &has_label, ThresholdGoal::Recall(0.0));
+        assert_eq!(threshold, Some(0.5));
     }
 
     #[test]

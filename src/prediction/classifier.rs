@@ -282,17 +282,15 @@ impl Classifier {
     fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {
         let (labelling, decision) = (self.labelling(), &self.calibration.decision);
         let classes = top_classes(&self.labels, log_probabilities, top.max(1));
-        let labels = match &self.reject {
-            Some(reject) if classes[0].probability < reject.min_probability => {
-                let probability = classes[0].probability;
-                vec![LabelProbability { label: reject.label.clone(), probability }]
-            }
-            _ => predicted_labels(&self.labels, labelling, decision, log_probabilities),
+        let probability = classes[0].probability;
+        let rejected = self.reject.as_ref().filter(|reject| probability < reject.min_probability);
+        let labels = match rejected {
+            Some(reject) => vec![LabelProbability { label: reject.label.clone(), probability }],
+            None => predicted_labels(&self.labels, labelling, decision, log_probabilities),
         };
-        let first = match (labelling, &labels[..]) {
-            (Labelling::One, [first, ..]) => first,
-            (Labelling::Several, [first, ..]) if !self.labels.contains(&first.label) => first,
-            _ => &classes[0],
+        let first = match labelling {
+            Labelling::Several if rejected.is_none() => &classes[0],
+            Labelling::One | Labelling::Several => labels.first().unwrap_or(&classes[0]),
         };
         let (label, probability) = (first.label.clone(), first.probability);
         Prediction { label, probability, labels, classes }

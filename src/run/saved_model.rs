@@ -283,7 +283,8 @@ impl SavedModel {
         }
         let [checkpoint] = &self.members[..] else {
             bail!(
-                "\"{}\" is no single model, so it has no place for a calibration",
+                "\"{}\" combines several models and cannot be calibrated; calibrate an ensemble \
+                 (lstmtext ensemble) instead",
                 path.display()
             );
         };

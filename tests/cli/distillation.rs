@@ -4,7 +4,7 @@ use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::common::{TestDir, assert_fails};
+use crate::common::{TestDir, assert_fails, stderr};
 
 /// A model with 64 units, and one of a quarter of its size.
 const SHARED: &str =
@@ -116,6 +116,17 @@ fn a_distilled_run_resumes_to_the_same_weights() {
     dir.train(&format!("{line} --out parts --set train.epochs=2"));
     dir.train("--resume parts --set train.epochs=4");
     dir.assert_same_state("whole", "parts");
+}
+
+/// The fingerprints of a run are those of the labels, which evaluation reads without the teacher.
+#[test]
+fn validation_examples_that_are_split_off_are_recognized() {
+    let dir = TestDir::with_run();
+    dir.lstmtext("predict run --file train.csv --to soft.csv").assert().success();
+    dir.train(&format!("small.yaml --out soft --set data.train=soft.csv {DISTILLED}"));
+    let done = dir.lstmtext("evaluate soft --split validation").assert().success();
+    assert!(!stderr(&done).contains("changed"), "{}", stderr(&done));
+    dir.lstmtext("calibrate soft").assert().success();
 }
 
 #[test]

@@ -112,8 +112,8 @@ fn label_sets_are_checked() {
     }
     let row = |index: usize| format!("text number {index}\t{}", labels(index).join("; "));
     let dir = directory("tsv", "text\tlabel\n", "label_separator: '|'", row);
-    let expected = "no training text has more than one label; is the separator another one than \"|\" \
-                    (data.label_separator)?";
+    let expected =
+        "no training text has more than one label; check data.label_separator, which is \"|\"";
     assert_eq!(finding(&dir, "several_labels").as_deref(), Some(expected));
     let told = stderr(&dir.lstmtext("data split labels.yaml --to parts").assert().success());
     assert!(told.contains(expected), "{told}");

@@ -124,6 +124,17 @@ fn an_ensemble_of_several_labels_is_scored_and_used() {
 }
 
 #[test]
+fn a_table_always_has_the_probability_of_each_label() {
+    let dir = directory();
+    dir.train("config.yaml --out run --set train.epochs=1");
+    dir.lstmtext("predict run --file test.csv --to p.csv --top 1").assert().success();
+    let table = dir.read("p.csv");
+    let header = table.lines().next().unwrap();
+    assert!(header.ends_with("anger,joy,love"), "{header}");
+    assert!(table.lines().all(|line| !line.ends_with(',')), "{table}");
+}
+
+#[test]
 fn an_exported_model_says_that_texts_have_several_labels() {
     let dir = directory();
     dir.train("config.yaml --out run --set train.epochs=1");

@@ -32,10 +32,9 @@ Examples:
   lstmtext calibrate runs/a --cost costs.yaml
   lstmtext calibrate runs/a --remove
 
-Everything is chosen on the validation examples of the run: a temperature that divides the logits, or a line for \
-the log-odds of each label if a text can have several, and with a goal the thresholds from which labels are \
-predicted. With two classes, the threshold is that of the second one, or of --label. More than two classes that \
-exclude each other have no thresholds, but costs.
+Everything is fitted on the validation examples of the run: temperature scaling, or Platt scaling of each label if \
+a text can have several. With a goal, decision thresholds are chosen too. With two classes, the threshold is that of \
+the second one, or of --label. With more than two mutually exclusive classes, use --cost.
 
 A cost file is YAML. It has the costs of each true class: {ham: {spam: 20}, spam: {ham: 1}}; those that are missing \
 are 1. If a text can have several labels, it has two costs for each: {angry: {false_positive: 1, false_negative: \
@@ -59,7 +58,7 @@ pub struct CalibrateArgs {
     #[arg(long, conflicts_with = "goal")]
     remove: bool,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "remove")]
     json: bool,
     #[command(flatten)]
     set: SetArgs,
@@ -249,7 +248,7 @@ fn note_faults(fitted: &FittedCalibration, labels: &[String]) {
     if !fitted.unreached.is_empty() {
         let names = names(&fitted.unreached);
         note(format!(
-            "no threshold reaches the precision for the label {names}; it is never predicted"
+            "no threshold reaches the precision for the label {names}; its threshold is 1"
         ));
     }
 }

@@ -45,7 +45,7 @@ and accuracy in 15 bins. --compare runs the exact McNemar test on the examples o
 checkpoint, and a paired bootstrap of F1.
 
 If a text can have several labels, the accuracy is the share of texts of which all labels are right. A label is \
-predicted if its probability is at least one half.
+predicted if its probability reaches its threshold: one half, unless the model is calibrated.
 
 A calibrated checkpoint (lstmtext calibrate) is evaluated with its calibration: scaled probabilities, and \
 decisions by its thresholds or costs. --uncalibrated ignores it, also that of --compare.";

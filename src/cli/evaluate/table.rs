@@ -55,7 +55,7 @@ pub fn of(
     score("calibration error", format!("{:.4}", evaluation.expected_calibration_error));
     if let Some(sets) = sets {
         score("Hamming loss", format!("{:.4}", sets.hamming_loss));
-        score("ranking precision", format!("{:.4}", sets.label_ranking_average_precision));
+        score("LRAP", format!("{:.4}", sets.label_ranking_average_precision));
         for (k, precision) in &sets.precision_at {
             score(&format!("precision at {k}"), format!("{:.2} %", 100.0 * precision));
         }

@@ -100,7 +100,8 @@ section! {
         loss: LossKind = LossKind::CrossEntropy;
         /// Exponent of the focal loss.
         focal_gamma: f64 = 2.0, between(0.0, 100.0);
-        /// Distillation: learning from the probabilities of another model besides the labels.
+        /// Knowledge distillation: training on the probabilities of a teacher model in addition to the
+        /// labels.
         distillation: DistillationConfig;
         /// Weights of the classes in the training loss. balanced: inversely proportional to the
         /// class frequency, with mean 1 over the training examples. Labels that a mapping omits have
@@ -311,8 +312,8 @@ section! {
 }
 
 section! {
-    /// Distillation: learning from the probabilities of another model besides the labels (Hinton, Vinyals and
-    /// Dean 2015).
+    /// Knowledge distillation: training on the probabilities of a teacher model in addition to the labels
+    /// (Hinton, Vinyals and Dean 2015).
     pub struct DistillationConfig {
         /// Share of the loss that compares the predictions with the probabilities in data.label_columns;
         /// the rest compares them with the labels in data.label_column. null: no distillation.
@@ -326,8 +327,8 @@ section! {
 section! {
     /// Early stopping.
     pub struct EarlyStoppingConfig {
-        /// Validation metric that determines the best checkpoint and ranks runs. The lower loss is
-        /// better, of all others the higher value; if it is equal, the lower loss. roc_auc and
+        /// Validation metric that determines the best checkpoint and ranks runs. A lower loss is
+        /// better; for every other metric, a higher value. The lower loss breaks ties. roc_auc and
         /// average_precision are those of the second of two classes, or the mean over more classes.
         /// f1:LABEL and so on are those of one label against the rest.
         metric: Metric = Metric::Loss;

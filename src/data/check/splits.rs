@@ -93,7 +93,7 @@ fn single_labels(train: &Examples, config: &DataConfig) -> Option<Finding> {
     }
     let (advice, setting) = match &config.label_separator {
         Some(separator) => (
-            format!("; is the separator another one than {separator:?} (data.label_separator)?"),
+            format!("; check data.label_separator, which is {separator:?}"),
             "data.label_separator",
         ),
         None => (

@@ -14,7 +14,7 @@ use crate::text::composed;
 pub const NO_LABEL: &str = "the label is empty";
 
 /// Largest difference from 1 of the sum of the probabilities of a row.
-const TOLERANCE: f64 = 1e-3;
+pub const SUM_TOLERANCE: f64 = 1e-3;
 /// Difference from 1 up to which probabilities are left as they are.
 const ROUNDING: f64 = 1e-6;
 
@@ -108,9 +108,9 @@ impl<'a> LabelCollector<'a> {
     /// label are added up, or if a text can have several labels, the greatest counts.
     fn of_columns(&self, values: &[f64], labelling: Labelling) -> Result<RowTarget, String> {
         let sum: f64 = values.iter().sum();
-        if labelling == Labelling::One && (sum - 1.0).abs() > TOLERANCE {
+        if labelling == Labelling::One && (sum - 1.0).abs() > SUM_TOLERANCE {
             return Err(format!(
-                "the label columns {} add up to {}; expected 1 (within {TOLERANCE}), because \
+                "the label columns {} add up to {}; expected 1 (within {SUM_TOLERANCE}), because \
                  each text has one label (data.multi_label: false)",
                 excerpt(&join_names(&self.data.label_columns)),
                 (1e6 * sum).round() / 1e6

@@ -27,6 +27,7 @@ pub use dialect::{Dialect, delimiter_of, fields, first_rows, rows};
 pub use excerpt::excerpt;
 pub use fasttext::PREFIX;
 pub use jsonl::{json_object, json_text};
+pub use label_collector::SUM_TOLERANCE;
 pub use lines::limits;
 pub use missing::suggestion;
 #[cfg(feature = "parquet")]

@@ -76,6 +76,8 @@ fn columns_of_probabilities_tell_if_labels_exclude_each_other() {
     assert!(!tells_several("t,a,0.7,0.3\nu,b,0,1\n", ""));
     assert!(!tells_several("t,a,0.7,0.3\nu,b,0.2,0.8\nv,b,0.4,0.4\n", ""));
     assert!(tells_several("t,a,0.7,0.3\nu,b,0,1\n", ", multi_label: true"));
+    // Columns of the same label are added up.
+    assert!(!tells_several("t,a,0.7,0.3\nu,b,0.4,0.6\n", ", label_names: {a: c, b: c}"));
     assert!(!tells_several("t,a,1,0\nu,b,0,1\n", ", multi_label: false"));
 }
 

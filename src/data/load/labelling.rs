@@ -6,11 +6,8 @@ use anyhow::{Context, ensure};
 
 use crate::config::{Config, DataConfig, Labelling};
 use crate::data::examples::{Examples, read_examples, read_nonempty_source};
-use crate::data::formats::Labels;
+use crate::data::formats::{Labels, SUM_TOLERANCE};
 use crate::data::targets::Targets;
-
-/// Largest difference from 1 of the sum of probabilities that may be rounded.
-const TOLERANCE: f32 = 1e-3;
 
 /// Returns true if a text can have several labels. If `data.label_columns` are set and `data.multi_label` is not,
 /// the training data tells it: the labels exclude each other if the values are fractions that add up to 1 in
@@ -26,12 +23,16 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     if config.train.distillation.weight.is_some() {
         return Ok(config.without_teacher().data.labelling() == Labelling::Several);
     }
-    let source = read_nonempty_source(&data.train, config, Labels::Required { known: &[] });
+    // The values that add up to 1 are those of the columns in the file.
+    let mut raw = config.clone();
+    raw.data.label_names.clear();
+    let source = read_nonempty_source(&data.train, &raw, Labels::Required { known: &[] });
     let source = source.context("data.train")?;
     let Targets::Probabilities { classes, probabilities } = &source.rows.targets else {
         return Ok(true);
     };
-    let is_distribution = |row: &&[f32]| (row.iter().sum::<f32>() - 1.0).abs() <= TOLERANCE;
+    let sum = |row: &[f32]| row.iter().map(|value| f64::from(*value)).sum::<f64>();
+    let is_distribution = |row: &&[f32]| (sum(row) - 1.0).abs() <= SUM_TOLERANCE;
     let distributions = probabilities.chunks_exact(*classes).filter(is_distribution).count();
     Ok(2 * distributions <= source.rows.len())
 }
