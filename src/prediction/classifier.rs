@@ -113,7 +113,8 @@ pub struct Prediction {
     pub label: String,
     /// Its probability; that of the most probable class if the prediction is rejected.
     pub probability: f64,
-    /// Predicted labels by falling probability: exactly one, or any number if a text can have several.
+    /// Predicted labels by falling probability: exactly one, or any number if a text can have several; that of
+    /// the reject option if the prediction is rejected.
     pub labels: Vec<LabelProbability>,
     /// All classes, or the requested number of them, by falling probability.
     pub classes: Vec<LabelProbability>,
@@ -191,6 +192,11 @@ impl Classifier {
     /// Label of each class.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Returns true if the predictions are calibrated.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibration != Calibration::identity(self.labelling(), self.labels.len())
     }
 
     /// Encoders that turn the texts of each input into ids; those of the first model of an ensemble.

@@ -66,6 +66,8 @@ pub struct AppState {
     pub labels: Vec<String>,
     /// Number of labels that a text can have.
     pub labelling: Labelling,
+    /// True if the predictions are calibrated.
+    pub calibrated: bool,
     /// Name of the model.
     pub model: String,
     /// Attribution methods that apply to the model, the default one first.
@@ -181,6 +183,7 @@ async fn health(State(server): State<Server>) -> Response {
         "model": server.model,
         "labels": server.labels,
         "multi_label": server.labelling == Labelling::Several,
+        "calibrated": server.calibrated,
         "columns": server.columns.names(),
         "methods": server.methods,
     });

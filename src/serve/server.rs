@@ -74,6 +74,7 @@ pub fn serve(
         columns: TextColumns::of(classifier.config()),
         labels: classifier.labels().to_vec(),
         labelling: classifier.labelling(),
+        calibrated: classifier.is_calibrated(),
         model: model_name(checkpoint),
         methods: explainer.methods().to_vec(),
         access: Access::new(address.ip(), access),

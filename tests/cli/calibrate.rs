@@ -3,6 +3,7 @@
 use std::fs;
 
 use lstmtext::Classifier;
+use lstmtext::run::directory::RunDirectory;
 use serde_json::{Value, json};
 
 use crate::checkpoints::seal;
@@ -117,6 +118,8 @@ fn every_command_uses_the_calibration() {
         assert!((probability_of(&served, "spam") - expected).abs() < 1e-6);
         let (_, served) = server.post("/explain", &json!({ "text": text }));
         assert!((number(&served, "probability") - expected).abs() < 1e-6);
+        let (_, health) = server.request("GET", "/healthz", b"");
+        assert!(health.contains(&format!("\"calibrated\":{}", options.is_empty())), "{health}");
     }
     dir.lstmtext("export run/last --to exported").assert().success();
     assert_eq!(dir.json("exported/model.json")["calibration"], report["calibrated"]);
@@ -282,6 +285,18 @@ fn a_calibration_is_removed_by_request_or_by_training() {
     let other = TestDir::with_run();
     other.train("--resume run --set train.epochs=6 --set train.early_stopping.metric=accuracy");
     assert_eq!(dir.best_weights("run"), other.best_weights("run"));
+}
+
+#[test]
+fn a_run_in_progress_is_not_calibrated() {
+    let dir = TestDir::with_run();
+    let before = dir.read("run/best/checkpoint.json");
+    let lock = RunDirectory::open(&dir.path("run")).lock().unwrap();
+    assert_fails(dir.lstmtext("calibrate run"), 1, &["is training in", "wait until it ends"]);
+    assert_eq!(dir.read("run/best/checkpoint.json"), before);
+    drop(lock);
+    calibrate(&dir, "run");
+    assert!(!dir.names("run").contains(&".lock".to_owned()));
 }
 
 #[test]
