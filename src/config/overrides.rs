@@ -35,9 +35,11 @@ impl FromStr for Override {
         if path.len() > 2 && path[0] == SWEEP {
             path = vec![SWEEP.to_owned(), path[1..].join(".")];
         }
-        let value = match value.starts_with('*') {
-            // A glob pattern. YAML would parse it as an alias, which a single value cannot contain.
-            true => Value::from(value),
+        // YAML would parse a glob pattern as an alias, which a single value cannot contain, and a separator,
+        // such as a comma, as a part of a list or of a text.
+        let is_separator = matches!(value.trim(), "," | "|" | ";" | "/");
+        let value = match value.starts_with('*') || is_separator {
+            true => Value::from(value.trim()),
             false => yaml::parse(value, &path).map(|parsed| parsed.root).map_err(|problems| {
                 let messages: Vec<_> =
                     problems.into_iter().map(|problem| problem.message).collect();

@@ -134,6 +134,45 @@ fn a_table_always_has_the_probability_of_each_label() {
     assert!(table.lines().all(|line| !line.ends_with(',')), "{table}");
 }
 
+/// The number of labels per text belongs to the model; other data may have it in other columns.
+#[test]
+fn overrides_do_not_change_how_many_labels_a_text_has() {
+    let dir = directory();
+    dir.train("config.yaml --out run --set train.epochs=2");
+    let rows = examples(40, 600);
+    let rows = rows.lines().skip(1).map(|row| {
+        let (text, labels) = row.split_once(',').unwrap();
+        let has = |label: &str| u8::from(labels.split('|').any(|other| other == label));
+        format!("{text},{},{},{}\n", has("anger"), has("joy"), has("love"))
+    });
+    let dir =
+        dir.file("columns.csv", "text,anger,joy,love\n".to_owned() + &rows.collect::<String>());
+    let line = "evaluate run --data columns.csv --set data.label_columns=[anger,joy,love]";
+    dir.lstmtext(line).assert().success().stdout(contains("subset accuracy"));
+    for field in ["data.multi_label=false", "data.multi_label=null"] {
+        let line = format!("evaluate run --set {field} --set data.label_separator=null");
+        let message = "with this model, a text can have several labels, which cannot change";
+        assert_fails(dir.lstmtext(&line), 2, &["--set data.multi_label", message]);
+    }
+    let dir = TestDir::with_run();
+    for field in ["data.multi_label=true", "data.label_separator=,"] {
+        let message = "with this model, a text has exactly one label, which cannot change";
+        let line = format!("predict run text --set {field}");
+        assert_fails(dir.lstmtext(&line), 2, &["--set data.", message]);
+    }
+}
+
+#[test]
+fn a_separator_needs_no_quotes_and_columns_of_labels_are_suggested() {
+    let dir = directory();
+    let line = "config.yaml --set train.epochs=1 --set data.label_separator=";
+    dir.train(&format!("{line}| --out bar"));
+    assert_eq!(dir.read("bar/config.yaml").matches("label_separator: '|'").count(), 1);
+    let dir = dir.file("columns.csv", "text,joy,love\na glad text,1,0\na dear text,0,1\nno,0,0\n");
+    let advice = "if each of them is a label, pass --set 'data.label_columns=[joy, love]'";
+    assert_fails(dir.lstmtext("train columns.csv --out columns"), 2, &[advice]);
+}
+
 #[test]
 fn an_exported_model_says_that_texts_have_several_labels() {
     let dir = directory();

@@ -111,7 +111,7 @@ impl<'a> LabelCollector<'a> {
         if labelling == Labelling::One && (sum - 1.0).abs() > SUM_TOLERANCE {
             return Err(format!(
                 "the label columns {} add up to {}; expected 1 (within {SUM_TOLERANCE}), because \
-                 each text has one label (data.multi_label: false)",
+                 each text has one label; if it can have several, set data.multi_label: true",
                 excerpt(&join_names(&self.data.label_columns)),
                 (1e6 * sum).round() / 1e6
             ));

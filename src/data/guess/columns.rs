@@ -271,7 +271,29 @@ fn unclear(sample: &Sample, candidates: &[usize], what: &str, taken: &[usize]) -
         .iter()
         .find(|index| !taken.contains(index))
         .map_or("COLUMN".to_owned(), |index| quoted(sample.columns[*index].key().as_ref()));
-    format!("{problem}: {}; choose one, e.g. with --{what} {example}", join_names(&columns))
+    let of_each_label = match what {
+        "label" => label_columns(sample, candidates),
+        _ => String::new(),
+    };
+    format!(
+        "{problem}: {}; choose one, e.g. with --{what} {example}{of_each_label}",
+        join_names(&columns)
+    )
+}
+
+/// Returns advice if several columns have the values of one label each: 0, 1 or a probability.
+fn label_columns(sample: &Sample, columns: &[usize]) -> String {
+    let is_probability =
+        |cell: &str| cell.trim().parse::<f64>().is_ok_and(|value| (0.0..=1.0).contains(&value));
+    let are_probabilities =
+        |column: &&usize| sample.rows.iter().all(|row| is_probability(&row[**column]));
+    let columns: Vec<&usize> = columns.iter().filter(are_probabilities).collect();
+    if columns.len() < 2 {
+        return String::new();
+    }
+    let names = columns.iter().map(|column| sample.columns[**column].key().to_string());
+    let names: Vec<String> = names.collect();
+    format!("; if each of them is a label, pass --set 'data.label_columns=[{}]'", names.join(", "))
 }
 
 fn shorten(value: &str) -> String {

@@ -19,6 +19,7 @@ mod files;
 mod intact;
 mod layout;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
-use crate::config::{self, Config, ConfigError, Input, Inputs, Override, Resolved};
+use crate::config::{self, Config, ConfigError, Input, Inputs, Labelling, Override, Resolved};
 use crate::io::files::{ARRAYS_LIMIT, RECORDS_LIMIT, SETTINGS_LIMIT, read};
 use crate::io::replace::{create_directory, replace_directory};
 use crate::model::transfer::check_sizes;
@@ -94,6 +95,7 @@ impl Checkpoint {
     /// Returns the errors of [`Checkpoint::open`], and an error if a change is not valid.
     pub fn open_with(path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         reject_model_overrides(overrides)?;
+        let overrides = &*without_separator(overrides);
         let path = locate(path)?;
         let unusable = || unusable(&path);
         let IntactFiles { manifest, files } = IntactFiles::open(&path)?;
@@ -101,11 +103,12 @@ impl Checkpoint {
             .context("config.yaml is not UTF-8")
             .with_context(unusable)?;
         let source = path.join(CONFIG).display().to_string();
-        let resolved = config::parse_recorded(&yaml, &source, overrides)?;
+        let mut resolved = config::parse_recorded(&yaml, &source, overrides)?;
         let saved = match overrides {
             [] => Some(resolved.clone()),
             _ => config::parse_recorded(&yaml, &source, &[]).ok(),
         };
+        keep_labelling(&mut resolved, saved.as_ref(), overrides)?;
         let inputs = &resolved.config.inputs;
         let with_subwords = [Some(&resolved), saved.as_ref()].into_iter().flatten();
         read_subwords(&files, inputs, with_subwords).with_context(unusable)?;
@@ -301,6 +304,49 @@ fn reject_model_overrides(overrides: &[Override]) -> Result<(), ConfigError> {
              model, which can start from these weights (train CONFIG --from CHECKPOINT)"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Returns the overrides for data with a column for each label, which need no separator.
+fn without_separator(overrides: &[Override]) -> Cow<'_, [Override]> {
+    const SEPARATOR: &str = "data.label_separator";
+    let sets = |field: &str| overrides.iter().any(|set| set.field() == field);
+    if !sets("data.label_columns") || sets(SEPARATOR) {
+        return Cow::Borrowed(overrides);
+    }
+    let without = [Override::new(SEPARATOR, serde_yaml::Value::Null)];
+    Cow::Owned(overrides.iter().cloned().chain(without).collect())
+}
+
+/// Keeps the number of labels that a text can have, on which the weights depend, if the data has other columns
+/// or another separator than the training data.
+fn keep_labelling(
+    resolved: &mut Resolved,
+    saved: Option<&Resolved>,
+    overrides: &[Override],
+) -> Result<(), ConfigError> {
+    let Some(saved) = saved else { return Ok(()) };
+    let labelling = saved.config.data.labelling();
+    if resolved.config.data.labelling() == labelling {
+        return Ok(());
+    }
+    let sets = |field: &&str| overrides.iter().any(|set| set.field() == *field);
+    let field = ["data.multi_label", "data.label_separator"].into_iter().find(sets);
+    match (field, labelling) {
+        (Some("data.multi_label"), _) | (Some(_), Labelling::One) => {
+            let field = field.unwrap_or_default();
+            let labels = match labelling {
+                Labelling::One => "a text has exactly one label",
+                Labelling::Several => "a text can have several labels",
+            };
+            Err(ConfigError::new(format!(
+                "--set {field}: with this model, {labels}, which cannot change; train a new model"
+            )))
+        }
+        _ => {
+            resolved.set_multi_label(labelling == Labelling::Several);
+            Ok(())
+        }
     }
 }
 
