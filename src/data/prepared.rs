@@ -58,8 +58,9 @@ impl PreparedData {
     /// Returns the errors of [`PreparedData::prepare`].
     pub fn prepare_with(mut resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
         let start = Instant::now();
-        if !resolved.config.data.label_columns.is_empty() {
-            resolved.set_multi_label(data::has_several_labels(&resolved.config)?);
+        let has_several = data::has_several_labels(&resolved.config)?;
+        if has_several || !resolved.config.data.label_columns.is_empty() {
+            resolved.set_multi_label(has_several);
         }
         known.share_subwords(&resolved.config.inputs);
         let mut splits = data::load(&resolved.config)?;

@@ -174,6 +174,23 @@ fn a_separator_needs_no_quotes_and_columns_of_labels_are_suggested() {
 }
 
 #[test]
+fn lists_of_labels_in_json_need_no_setting() {
+    let rows = examples(200, 0);
+    let rows = rows.lines().skip(1).map(|row| {
+        let (text, labels) = row.split_once(',').unwrap();
+        let labels: Vec<&str> = labels.split('|').filter(|label| !label.is_empty()).collect();
+        serde_json::json!({"text": text, "label": labels}).to_string() + "\n"
+    });
+    let config = CONFIG.replace("train.csv, test: test.csv, label_separator: \"|\"", "lists.jsonl");
+    let dir =
+        TestDir::new().file("config.yaml", config).file("lists.jsonl", rows.collect::<String>());
+    dir.train("config.yaml --out run --set train.epochs=1");
+    assert!(dir.read("run/config.yaml").contains("multi_label: true"));
+    dir.lstmtext("data stats config.yaml").assert().success().stdout(contains("love"));
+    dir.lstmtext("evaluate run --split validation").assert().success();
+}
+
+#[test]
 fn an_exported_model_says_that_texts_have_several_labels() {
     let dir = directory();
     dir.train("config.yaml --out run --set train.epochs=1");

@@ -47,8 +47,9 @@ section! {
         label_columns: Vec<String> = Vec::new();
         /// Multi-label classification: a text can have any number of labels, including none, each with
         /// its own probability. In JSON, the label is then a list; a fastText line has several labels.
-        /// false: each text has exactly one label. null: true with label_separator; with label_columns,
-        /// true unless the training data has fractions that add up to 1 in most rows; otherwise false.
+        /// false: each text has exactly one label. null: true with label_separator and for lists in JSON;
+        /// with label_columns, true unless the training data has fractions that add up to 1 in most
+        /// rows; otherwise false.
         multi_label: Option<bool> = None;
         /// CSV and TSV files start with a line of column names.
         header: bool = true;

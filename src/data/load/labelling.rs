@@ -4,21 +4,25 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-use crate::config::{Config, DataConfig, Labelling};
+use crate::config::{Config, DataConfig, Format, Labelling};
 use crate::data::examples::{Examples, read_examples, read_nonempty_source};
-use crate::data::formats::{Labels, SUM_TOLERANCE};
+use crate::data::formats::{Labels, SUM_TOLERANCE, expand_pattern, format_of};
+use crate::data::guess::Sample;
 use crate::data::targets::Targets;
 
-/// Returns true if a text can have several labels. If `data.label_columns` are set and `data.multi_label` is not,
-/// the training data tells it: the labels exclude each other if the values are fractions that add up to 1 in
-/// most rows.
+/// Returns true if a text can have several labels. Without `data.multi_label`, the training data tells it: the
+/// labels in `data.label_columns` exclude each other if the values are fractions that add up to 1 in most
+/// rows, and JSON objects have several labels if they are in lists.
 ///
 /// # Errors
 /// Returns an error if the training data must be read and this fails.
 pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     let data = &config.data;
-    if data.multi_label.is_some() || data.label_columns.is_empty() {
+    if data.multi_label.is_some() || data.label_separator.is_some() {
         return Ok(data.labelling() == Labelling::Several);
+    }
+    if data.label_columns.is_empty() {
+        return Ok(has_lists(data));
     }
     if config.train.distillation.weight.is_some() {
         return Ok(config.without_teacher().data.labelling() == Labelling::Several);
@@ -35,6 +39,22 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     let is_distribution = |row: &&[f32]| (sum(row) - 1.0).abs() <= SUM_TOLERANCE;
     let distributions = probabilities.chunks_exact(*classes).filter(is_distribution).count();
     Ok(2 * distributions <= source.rows.len())
+}
+
+/// Returns true if the training data are JSON objects with lists of labels. What is wrong with a file is
+/// reported when it is read.
+fn has_lists(data: &DataConfig) -> bool {
+    let files = expand_pattern(&data.train, data.format).unwrap_or_default();
+    let Some(file) = files.first() else { return false };
+    let format = match data.format {
+        Format::Auto => format_of(file).ok(),
+        format => Some(format),
+    };
+    if !matches!(format, Some(Format::Json | Format::Jsonl)) {
+        return false;
+    }
+    let Ok(Some(sample)) = Sample::read(file, data) else { return false };
+    sample.lists.iter().any(|column| sample.columns[*column] == data.label_column)
 }
 
 /// Adds the probabilities of another model to the targets of the examples of a file, with distillation.
