@@ -14,7 +14,7 @@ use super::evaluate::mistakes::with_text_columns;
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative};
 use super::many_runs::{self, RunsArgs, Trained};
-use super::open_model::{OpenModel, ReadExamples};
+use super::open_model::OpenModel;
 use super::{output_directory, output_file, starter};
 use crate::backend::Backends;
 use crate::config::{
@@ -362,10 +362,7 @@ impl Fold {
     fn predict(run: &SweepRun, model: &OpenModel, splits: DataSplits) -> anyhow::Result<Self> {
         let (config, labels) = (model.saved.config().clone(), model.saved.labels().to_vec());
         let examples = splits.test;
-        let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
-        let members = model.predict(&read)?.members;
-        let predictions = Predictions::combine(members, &model.saved.combination);
-        let ReadExamples { examples, .. } = read;
+        let (predictions, _) = model.predict_own(&examples)?;
         let split = &config.data.split;
         let (fold, seed) = (split.fold, split.seed);
         Ok(Self { name: run.name.clone(), fold, seed, config, labels, examples, predictions })

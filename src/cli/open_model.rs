@@ -76,6 +76,19 @@ impl OpenModel {
         }
     }
 
+    /// Predicts labeled examples that were read by the configuration of the model, without its calibration.
+    /// Returns notes on the examples, too.
+    ///
+    /// # Errors
+    /// Returns the errors of [`OpenModel::predict`].
+    pub fn predict_own(&self, examples: &Examples) -> anyhow::Result<(Predictions, Vec<String>)> {
+        let config = self.saved.config();
+        let examples = examples.clone();
+        let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
+        let NotedPredictions { members, notes } = self.predict(&read)?;
+        Ok((Predictions::combine(members, &self.saved.combination), notes))
+    }
+
     /// Predicts labeled examples with every member.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::open_model::{OpenModel, ReadExamples};
+use super::open_model::OpenModel;
 use crate::backend::Inference;
 use crate::config::Labelling;
 use crate::data::{self, SplitName};
@@ -29,8 +29,7 @@ pub fn draw(run: &RunDirectory, name: &str, theme: Theme) -> anyhow::Result<Pict
     let examples = data::load_split(config, SplitName::Validation, labels)?;
     examples.findings.iter().for_each(note);
     ensure!(!examples.is_empty(), "the data of \"{name}\" has no validation examples");
-    let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
-    let predictions = Predictions::combine(model.predict(&read)?.members, &model.saved.combination);
+    let (predictions, _) = model.predict_own(&examples)?;
     let models = match &model.saved.calibration {
         None => vec![reliability("validation", &predictions, labels)],
         Some(calibration) => {

@@ -9,13 +9,11 @@ use super::arguments::ComputeArgs;
 use super::exit::{FAILURE, SUCCESS};
 use super::hints::{program, relative, tensorboard};
 use super::many_runs::{self, RunsArgs, Trained};
-use super::open_model::{NotedPredictions, ReadExamples};
 use super::score_format::{ScoreFormatArgs, ScoreTableFormat, print_scores};
 use super::{output_directory, provenance, starter};
 use crate::backend::Backends;
 use crate::config::{ConfigError, Sweep};
 use crate::data::{SplitName, load_split};
-use crate::evaluation::Predictions;
 use crate::io::files::json_content;
 use crate::io::replace::write_atomic;
 use crate::objective::metrics::Score;
@@ -123,9 +121,7 @@ fn test_scores(
         let change =
             provenance::of_split(SplitName::Test, examples.fingerprint(labels), recorded, &[]);
         changes.extend(change.map(|change| format!("{}: {change}", run.run)));
-        let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
-        let NotedPredictions { members, .. } = model.predict(&read)?;
-        let predictions = Predictions::combine(members, &model.saved.combination);
+        let (predictions, _) = model.predict_own(&examples)?;
         Ok(predictions.score_with(config.metric(), labels))
     };
     let scores = best.finished.iter().map(score).collect::<anyhow::Result<Vec<_>>>()?;

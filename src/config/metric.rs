@@ -110,6 +110,12 @@ impl LabelMetric {
 }
 
 impl Metric {
+    /// Returns the metric if all are the same; `None` if they differ or there are none.
+    pub fn common<'m>(mut metrics: impl Iterator<Item = &'m Self>) -> Option<&'m Self> {
+        let first = metrics.next()?;
+        metrics.all(|metric| metric == first).then_some(first)
+    }
+
     /// Returns true for every metric but the loss and the accuracy, which are always measured.
     pub fn is_additional(&self) -> bool {
         !matches!(self, Self::Loss | Self::Accuracy)

@@ -13,7 +13,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -44,8 +44,6 @@ const LABELS: &str = "labels.u32";
 /// Ends of the label sets of the rows in [`LABELS`].
 const LABEL_ENDS: &str = "label-ends.u64";
 const PROBABILITIES: &str = "probabilities.f32";
-/// Probabilities that another model predicts.
-const TEACHER: &str = "teacher.f32";
 const LINES: &str = "lines.u64";
 const HASHES: &str = "keys.u128";
 const GROUPS: &str = "groups.u32";
@@ -153,18 +151,21 @@ enum TargetKind {
     Labels,
     LabelSets,
     Probabilities,
-    Distilled,
 }
 
 impl TargetKind {
-    const ALL: [Self; 4] = [Self::Labels, Self::LabelSets, Self::Probabilities, Self::Distilled];
+    const ALL: [Self; 3] = [Self::Labels, Self::LabelSets, Self::Probabilities];
 
-    fn of(targets: &Targets) -> Self {
+    /// Returns the kind of the targets of a file.
+    ///
+    /// # Errors
+    /// Returns an error if they have the probabilities of another model, which a file is read without.
+    fn of(targets: &Targets) -> anyhow::Result<Self> {
         match targets {
-            Targets::Labels(_) => Self::Labels,
-            Targets::LabelSets(_) => Self::LabelSets,
-            Targets::Probabilities { .. } => Self::Probabilities,
-            Targets::Distilled { .. } => Self::Distilled,
+            Targets::Labels(_) => Ok(Self::Labels),
+            Targets::LabelSets(_) => Ok(Self::LabelSets),
+            Targets::Probabilities { .. } => Ok(Self::Probabilities),
+            Targets::Distilled { .. } => bail!("targets of two models cannot be cached"),
         }
     }
 
@@ -174,7 +175,6 @@ impl TargetKind {
             Self::Labels => &[LABELS],
             Self::LabelSets => &[LABELS, LABEL_ENDS],
             Self::Probabilities => &[PROBABILITIES],
-            Self::Distilled => &[PROBABILITIES, TEACHER],
         }
     }
 }
@@ -332,11 +332,6 @@ impl CacheEntry {
             TargetKind::Probabilities => {
                 Targets::Probabilities { classes, probabilities: values(PROBABILITIES)? }
             }
-            TargetKind::Distilled => {
-                let (labels, teacher) = (values(PROBABILITIES)?, values(TEACHER)?);
-                ensure!(labels.len() == teacher.len(), "{TEACHER} has another number of rows");
-                Targets::Distilled { classes, labels, teacher }
-            }
         })
     }
 
@@ -395,7 +390,7 @@ impl CacheWriter<'_> {
     /// Returns an error if a file cannot be written.
     fn finish(&self, source: &Source) -> anyhow::Result<()> {
         let Source { rows, inputs, hashes, .. } = source;
-        let kind = TargetKind::of(&rows.targets);
+        let kind = TargetKind::of(&rows.targets)?;
         let saved = SavedRows {
             names: rows.label_names.clone(),
             groups: rows.group_names.iter().cloned().collect(),
@@ -416,10 +411,8 @@ impl CacheWriter<'_> {
             Targets::Probabilities { probabilities, .. } => {
                 self.bytes(PROBABILITIES, bytemuck::cast_slice(probabilities))?;
             }
-            Targets::Distilled { labels, teacher, .. } => {
-                self.bytes(PROBABILITIES, bytemuck::cast_slice(labels))?;
-                self.bytes(TEACHER, bytemuck::cast_slice(teacher))?;
-            }
+            // They have no kind.
+            Targets::Distilled { .. } => {}
         }
         self.bytes(LINES, bytemuck::cast_slice(&rows.lines))?;
         self.bytes(HASHES, bytemuck::cast_slice(hashes))?;

@@ -58,22 +58,9 @@ pub fn check_metric(
 
 /// Counts the examples of each class. A probability as a target stands for the label that it favors.
 fn counts(labelling: Labelling, targets: &Targets, classes: usize) -> Vec<f64> {
-    let Targets::Probabilities { .. } = targets else { return targets.class_counts(classes) };
     let mut counts = vec![0.0; classes];
-    for target in targets.iter() {
-        let share = |class: &usize| target.share(*class);
-        match labelling {
-            Labelling::One => {
-                let favored =
-                    (0..classes).max_by(|a, b| share(a).total_cmp(&share(b)).then(b.cmp(a)));
-                favored.into_iter().for_each(|class| counts[class] += 1.0);
-            }
-            Labelling::Several => {
-                (0..classes)
-                    .filter(|class| share(class) >= 0.5)
-                    .for_each(|class| counts[class] += 1.0);
-            }
-        }
+    for label in targets.iter().flat_map(|target| target.labels(labelling)) {
+        counts[label as usize] += 1.0;
     }
     counts
 }

@@ -1,5 +1,7 @@
 //! The targets of examples: one label, a set of labels, or a probability for each label.
 
+use crate::config::Labelling;
+
 /// Targets of examples, all of the same kind. Labels are class indices below C.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
@@ -66,6 +68,41 @@ impl Target<'_> {
             }
         };
         f64::from(u8::from(has_class))
+    }
+
+    /// Returns the label, the first one of a set, or the first one of the greatest share.
+    pub fn most_probable(self) -> u32 {
+        match self {
+            Self::Label(label) => label,
+            Self::LabelSet(labels) => labels.first().copied().unwrap_or(0),
+            Self::Probabilities(shares) | Self::Distilled { labels: shares, .. } => {
+                let labels = shares.iter().enumerate().rev();
+                labels.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(label, _)| label as u32)
+            }
+        }
+    }
+
+    /// Returns the labels in ascending order. A share stands for the label that it favors: the greatest of
+    /// classes that exclude each other, or each of at least one half.
+    pub fn labels(self, labelling: Labelling) -> Vec<u32> {
+        match (labelling, self) {
+            (Labelling::One, target) => vec![target.most_probable()],
+            (Labelling::Several, Self::Label(label)) => vec![label],
+            (Labelling::Several, Self::LabelSet(labels)) => labels.to_vec(),
+            (
+                Labelling::Several,
+                Self::Probabilities(shares) | Self::Distilled { labels: shares, .. },
+            ) => (0..)
+                .zip(shares)
+                .filter(|(_, share)| **share >= 0.5)
+                .map(|(label, _)| label)
+                .collect(),
+        }
+    }
+
+    /// Returns the share of each class: `[C]`.
+    pub fn shares(self, classes: usize) -> impl Iterator<Item = f32> {
+        (0..classes).map(move |class| self.share(class) as f32)
     }
 }
 
@@ -349,6 +386,18 @@ mod tests {
                 teacher: rows.concat(),
             }),
         ]
+    }
+
+    #[test]
+    fn shares_stand_for_the_labels_that_they_favor() {
+        let soft = Target::Probabilities(&[0.5, 0.2, 0.5]);
+        let distilled = Target::Distilled { labels: &[0.0, 1.0, 0.0], teacher: &[0.5, 0.2, 0.3] };
+        assert_eq!(soft.labels(Labelling::One), [0]);
+        assert_eq!(soft.labels(Labelling::Several), [0, 2]);
+        assert_eq!((soft.most_probable(), distilled.most_probable()), (0, 1));
+        assert_eq!(distilled.labels(Labelling::Several), [1]);
+        assert_eq!(Target::LabelSet(&[]).labels(Labelling::Several), [0_u32; 0]);
+        assert_eq!(Target::LabelSet(&[0, 2]).shares(3).collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
     }
 
     fn label_sets() -> Targets {

@@ -14,10 +14,8 @@ from sklearn import metrics
 SEED = 20261121
 
 
-def calibration_error(labels, probabilities, bins=15):
-    """Bins (i / 15, (i + 1) / 15] of the highest probability."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+def calibration_error(right, confidence, bins=15):
+    """Bins (i / 15, (i + 1) / 15] of the confidence."""
     bin_of = np.clip(np.ceil(confidence * bins), 1, bins)
     error = 0.0
     for number in np.unique(bin_of):
@@ -64,7 +62,10 @@ def case(name, labels, probabilities):
             "loss": metrics.log_loss(labels, probabilities, labels=numbers),
             "roc_auc": roc_auc,
             "average_precision": average_precision,
-            "expected_calibration_error": calibration_error(labels, probabilities),
+            # Of the highest probability.
+            "expected_calibration_error": calibration_error(
+                predicted == labels, probabilities.max(axis=1)
+            ),
             "macro_average": list(macro[:3]),
             "micro_f1": metrics.f1_score(labels, predicted, average="micro"),
             "weighted_f1": metrics.f1_score(

@@ -10,18 +10,9 @@ import warnings
 import numpy as np
 from sklearn import metrics
 
+from make_expected import calibration_error
+
 SEED = 20261129
-
-
-def calibration_error(labels, probabilities, bins=15):
-    """Bins (i / 15, (i + 1) / 15] of the probabilities of all pairs of an example and a label."""
-    labels, confidence = labels.ravel(), probabilities.ravel()
-    bin_of = np.clip(np.ceil(confidence * bins), 1, bins)
-    error = 0.0
-    for number in np.unique(bin_of):
-        chosen = bin_of == number
-        error += chosen.mean() * abs(confidence[chosen].mean() - labels[chosen].mean())
-    return error
 
 
 def precision_at(labels, probabilities, k):
@@ -61,7 +52,8 @@ def case(name, labels, probabilities):
             "accuracy": metrics.accuracy_score(labels, predicted),
             # Each entry of the flattened arrays is an example of its own.
             "loss": metrics.log_loss(labels.ravel(), probabilities.ravel(), labels=[0, 1]),
-            "expected_calibration_error": calibration_error(labels, probabilities),
+            # Of all pairs of an example and a label.
+            "expected_calibration_error": calibration_error(labels.ravel(), probabilities.ravel()),
             "macro_average": averaged("macro"),
             "micro_average": averaged("micro"),
             "weighted_average": averaged("weighted"),

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::backend::{Inference, Learner};
 use crate::config::Labelling;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
-use crate::data::{Dataset, Target, Targets};
+use crate::data::{Dataset, Targets};
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
 use crate::objective::{
@@ -189,13 +189,7 @@ impl Predictions {
     /// Index of the true class of an example: the most probable one of a distribution, the first one of
     /// a set.
     pub fn label(&self, example: usize) -> usize {
-        match self.targets.get(example) {
-            Target::Label(label) => label as usize,
-            Target::LabelSet(labels) => labels.first().map_or(0, |label| *label as usize),
-            Target::Probabilities(shares) | Target::Distilled { labels: shares, .. } => {
-                argmax(&shares.iter().map(|share| f64::from(*share)).collect::<Vec<_>>())
-            }
-        }
+        self.targets.get(example).most_probable() as usize
     }
 
     /// Index of the predicted class of an example: the most probable one, the first one if several are equal,
@@ -223,15 +217,8 @@ impl Predictions {
 
     /// Indices of the labels of an example.
     pub fn labels(&self, example: usize) -> Vec<usize> {
-        match (self.labelling(), self.targets.get(example)) {
-            (Labelling::One, _) => vec![self.label(example)],
-            (Labelling::Several, Target::LabelSet(labels)) => {
-                labels.iter().map(|label| *label as usize).collect()
-            }
-            (Labelling::Several, _) => {
-                (0..self.classes).filter(|class| self.has_label(example, *class)).collect()
-            }
-        }
+        let labels = self.targets.get(example).labels(self.labelling());
+        labels.into_iter().map(|label| label as usize).collect()
     }
 
     /// Indices of the predicted labels of an example: that of the predicted class, or of all labels that are

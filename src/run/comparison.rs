@@ -16,9 +16,11 @@ pub fn ranking_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> Metric {
 
 /// Returns the metric of all these configurations, the loss if there are none; `None` if they differ.
 pub fn common_metric<'c>(configs: impl Iterator<Item = &'c Config>) -> Option<Metric> {
-    let mut metrics = configs.map(Config::metric);
-    let first = metrics.next().unwrap_or(&Metric::Loss);
-    metrics.all(|metric| metric == first).then(|| first.clone())
+    let mut configs = configs.peekable();
+    match configs.peek() {
+        None => Some(Metric::Loss),
+        Some(_) => Metric::common(configs.map(Config::metric)).cloned(),
+    }
 }
 
 /// Runs whose scores are comparable.

@@ -307,13 +307,12 @@ fn add_score(
         .try_for_each(|(tag, value)| events.scalar(&tag, value, step, now))
 }
 
-/// Returns the tag of the metric of a run.
+/// Returns the tag of the metric of a run. Metrics of one label, such as `recall/spam`, form a group.
 fn metric_tag(data: &PreparedData) -> String {
     data.resolved.config.metric().to_string().replacen(':', "/", 1)
 }
 
 /// Returns the tags and values of a score: loss, accuracy, and the metric of the run if it is another.
-/// Those of one label, such as `recall/spam`, form a group.
 fn scalars(data: &PreparedData, score: Score) -> Vec<(String, f64)> {
     let metric = metric_tag(data);
     let mut scalars = vec![(LOSS.to_owned(), score.loss), (ACCURACY.to_owned(), score.accuracy)];

@@ -40,20 +40,20 @@ impl<'a> Samples<'a> {
         let columns = "--- | ".repeat(inputs.len());
         let validation = &data.validation;
         let classes = data.labels.len();
-        let labels = |target: Target| -> Vec<usize> {
-            (0..classes).filter(|class| target.share(*class) >= 0.5).collect()
-        };
-        let first = |target: Target| match target {
-            Target::Label(label) => label,
-            target => labels(target).first().map_or(classes as u32, |label| *label as u32),
-        };
+        let labelling = data.resolved.config.data.labelling();
+        let labels = |target: Target| target.labels(labelling);
+        // Texts without a label form a class of their own.
+        let first = |target| labels(target).first().copied().unwrap_or(classes as u32);
         let firsts: Vec<u32> = validation.targets.iter().map(first).collect();
         let cell = |index: usize, ((input, corpus), encoder): ((&Input, &Corpus), &Encoder)| {
             format!("{} | ", text(input, encoder, corpus.text(index), LINE_CHARS / inputs.len()))
         };
         let sample = |index: usize| Sample {
             index,
-            labels: labels(validation.targets.get(index)),
+            labels: labels(validation.targets.get(index))
+                .into_iter()
+                .map(|label| label as usize)
+                .collect(),
             texts: {
                 let inputs = inputs.iter().zip(&validation.inputs).zip(data.encoders.iter());
                 inputs.map(|input| cell(index, input)).collect()

@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::missing_data;
-use super::open_model::{OpenModel, ReadExamples};
 use super::provenance;
 use super::unsure::probability;
 use crate::backend::Backends;
@@ -112,7 +111,8 @@ pub fn run(args: CalibrateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let goal = args.goal(&model.saved)?;
     let examples = validation_examples(&model.saved)?;
     let fingerprint = examples.fingerprint(labels);
-    let predictions = predict(&model, examples)?;
+    let (predictions, notes) = model.predict_own(&examples)?;
+    notes.iter().for_each(note);
     let fitted = fit(&predictions, goal.as_ref())?;
     let costs = match &goal {
         Some(Goal::Costs(costs)) => Some(costs),
@@ -207,15 +207,6 @@ fn validation_examples(model: &SavedModel) -> anyhow::Result<Examples> {
         }
     }
     Ok(examples)
-}
-
-/// Predicts examples without a calibration.
-fn predict(model: &OpenModel, examples: Examples) -> anyhow::Result<Predictions> {
-    let config = model.saved.config();
-    let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
-    let predicted = model.predict(&read)?;
-    predicted.notes.iter().for_each(note);
-    Ok(Predictions::combine(predicted.members, &model.saved.combination))
 }
 
 /// Chooses the calibration.

@@ -124,8 +124,8 @@ impl<'a> LabelKeys<'a> {
     /// Adds the labels of an example to its object.
     fn insert(&self, target: Target, line: &mut Map<String, Value>) {
         if let Some(key) = &self.label {
-            let labels = (0..self.classes.len()).filter(|class| target.share(*class) >= 0.5);
-            let mut labels = labels.map(|class| Value::from(self.classes[class].as_str()));
+            let labels = target.labels(self.labelling).into_iter();
+            let mut labels = labels.map(|label| Value::from(self.classes[label as usize].as_str()));
             let value = match self.labelling {
                 Labelling::One => labels.next().unwrap_or(Value::Null),
                 Labelling::Several => labels.collect(),

@@ -90,11 +90,11 @@ impl FromStr for SortKey {
             _ if defaults().iter().any(|field| field.path == path && !field.is_section()) => {
                 Self::Field(path)
             }
-            _ if text.parse::<Metric>().is_ok() => Self::Score(text.parse()?),
             _ => {
-                return Err("expected accuracy, loss, another metric such as macro_f1, name, state, time, parameters, date or a \
-                            configuration field such as train.learning_rate"
-                    .into());
+                const EXPECTED: &str = "expected accuracy, loss, another metric such as macro_f1, name, state, \
+                                        time, parameters, date or a configuration field such as \
+                                        train.learning_rate";
+                Self::Score(text.parse().map_err(|_| EXPECTED.to_owned())?)
             }
         })
     }

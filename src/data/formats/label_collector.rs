@@ -152,7 +152,7 @@ impl<'a> LabelCollector<'a> {
         let classes = self.names.len();
         let is_soft = matches!(target, RowTarget::Probabilities(_));
         if is_soft && !matches!(self.targets, Targets::Probabilities { .. }) {
-            let rows = self.targets.iter().flat_map(|target| dense(target, classes));
+            let rows = self.targets.iter().flat_map(|target| target.shares(classes));
             let probabilities = rows.collect();
             self.targets = Targets::Probabilities { classes, probabilities };
         }
@@ -162,10 +162,10 @@ impl<'a> LabelCollector<'a> {
             (Targets::Probabilities { probabilities, .. }, target) => match target {
                 RowTarget::Probabilities(row) => probabilities.extend(row),
                 RowTarget::Label(label) => {
-                    probabilities.extend(dense(Target::Label(label), classes));
+                    probabilities.extend(Target::Label(label).shares(classes));
                 }
                 RowTarget::LabelSet(set) => {
-                    probabilities.extend(dense(Target::LabelSet(&set), classes));
+                    probabilities.extend(Target::LabelSet(&set).shares(classes));
                 }
             },
             // Rows of one kind of labels have targets of that kind.
@@ -206,9 +206,4 @@ impl<'a> LabelCollector<'a> {
         self.indices.insert(label.to_owned(), index);
         index
     }
-}
-
-/// Returns the probabilities of a target: 1 for its labels, and 0 for others.
-fn dense(target: Target, classes: usize) -> Vec<f32> {
-    (0..classes).map(|class| target.share(class) as f32).collect()
 }

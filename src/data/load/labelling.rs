@@ -90,16 +90,13 @@ pub(super) fn add_teacher(
         path.display()
     );
     let classes = labels.len();
-    let dense = |targets: &Targets| -> Vec<f32> {
-        let rows = targets
-            .iter()
-            .flat_map(|target| (0..classes).map(move |class| target.share(class) as f32));
-        rows.collect()
+    let rows = |targets: &Targets| -> Vec<f32> {
+        targets.iter().flat_map(|target| target.shares(classes)).collect()
     };
     examples.targets = Targets::Distilled {
         classes,
-        labels: dense(&examples.targets),
-        teacher: dense(&of_teacher.targets),
+        labels: rows(&examples.targets),
+        teacher: rows(&of_teacher.targets),
     };
     Ok(())
 }

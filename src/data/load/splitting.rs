@@ -25,10 +25,11 @@ impl<'a> Strata<'a> {
             (Targets::Labels(labels), _) => Self::Labels(Cow::Borrowed(labels)),
             (Targets::LabelSets(sets), _) => Self::LabelSets(Cow::Borrowed(sets)),
             (Targets::Probabilities { .. } | Targets::Distilled { .. }, Labelling::One) => {
-                Self::Labels(targets.iter().map(most_probable).collect())
+                Self::Labels(targets.iter().map(Target::most_probable).collect())
             }
             (Targets::Probabilities { .. } | Targets::Distilled { .. }, Labelling::Several) => {
-                let sets: Vec<Vec<u32>> = targets.iter().map(probable).collect();
+                let sets = targets.iter().map(|target| target.labels(labelling));
+                let sets: Vec<Vec<u32>> = sets.collect();
                 Self::LabelSets(Cow::Owned(sets.iter().map(Vec::as_slice).collect()))
             }
         }
@@ -65,28 +66,6 @@ impl<'a> Strata<'a> {
             Self::LabelSets(sets) => stratified_sets(units, sets, validation, test, seed),
         }
     }
-}
-
-/// Returns the first of the most probable labels.
-fn most_probable(target: Target) -> u32 {
-    let (Target::Probabilities(probabilities) | Target::Distilled { labels: probabilities, .. }) =
-        target
-    else {
-        return 0;
-    };
-    let classes = probabilities.iter().enumerate().rev();
-    classes.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class as u32)
-}
-
-/// Returns the labels with a probability of at least 0.5.
-fn probable(target: Target) -> Vec<u32> {
-    let (Target::Probabilities(probabilities) | Target::Distilled { labels: probabilities, .. }) =
-        target
-    else {
-        return Vec::new();
-    };
-    let classes = (0..).zip(probabilities).filter(|(_, probability)| **probability >= 0.5);
-    classes.map(|(class, _)| class).collect()
 }
 
 /// Returns a number for each example, the same for those that must be in the same split: examples of the same

@@ -47,7 +47,7 @@ pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
             .map(|run| chart.curve(run, end / MAX_POINTS as f64, options.smoothing))
             .collect()
     };
-    let charts = charts(common_metric(&runs));
+    let charts = charts(Metric::common(runs.iter().map(|run| &run.curves.metric)));
     let curves: Vec<Vec<Curve>> = charts.iter().map(curves).collect();
     let x = XScale::new(curves.iter().flatten(), end, options.x_axis);
     for (chart, curves) in charts.iter().zip(&curves) {
@@ -56,13 +56,6 @@ pub fn draw(runs: &[RunCurves], options: &Options) -> anyhow::Result<Picture> {
     draw_key(&mut canvas, curves.iter().flatten().any(|curve| !curve.raw.is_empty()));
     draw_legend(&mut canvas, &runs, options.hidden);
     canvas.render(options.theme)
-}
-
-/// Returns the metric that determines the best epoch of all runs, if it is the same.
-fn common_metric<'c>(runs: &[Run<'c>]) -> Option<&'c Metric> {
-    let mut metrics = runs.iter().map(|run| &run.curves.metric);
-    let first = metrics.next()?;
-    metrics.all(|metric| metric == first).then_some(first)
 }
 
 #[cfg(test)]
