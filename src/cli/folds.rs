@@ -299,19 +299,13 @@ struct Fold {
 }
 
 /// Data of all folds, read once.
-struct FoldData {
-    examples: FileExamples,
-    /// A text can have several labels.
-    multi_label: bool,
-}
+struct FoldData(FileExamples);
 
 impl FoldData {
     fn read(directory: &SweepDirectory) -> anyhow::Result<Self> {
         // The folds differ in their split only.
-        let mut config = directory.resolve(&directory.runs[0])?.config;
-        let multi_label = data::has_several_labels(&config)?;
-        config.data.multi_label = Some(multi_label);
-        Ok(Self { examples: FileExamples::read(&config)?, multi_label })
+        let config = directory.resolve(&directory.runs[0])?.config;
+        FileExamples::read(&config).map(Self)
     }
 
     /// Checks that all folds are possible, and that those that have begun had this data.
@@ -321,8 +315,7 @@ impl FoldData {
 
     /// Splits the data for a fold, and checks that it is the data on which the fold was trained, if it was.
     fn splits(&self, directory: &SweepDirectory, run: &SweepRun) -> anyhow::Result<DataSplits> {
-        let mut config = directory.resolve(run)?.config;
-        config.data.multi_label = Some(self.multi_label);
+        let config = directory.resolve(run)?.config;
         let paths = [run.directory.last(), run.directory.best()];
         // A checkpoint that cannot be read is reported by whatever uses it.
         let recorded = paths.iter().find_map(|path| checkpoint::progress(path).ok()?.data);
@@ -334,7 +327,7 @@ impl FoldData {
         let mut splits = match &trained {
             // Each fold has a byte-pair encoding of its own.
             Some(checkpoint) => data::load(&checkpoint.resolved.config)?,
-            None => self.examples.split(&config)?,
+            None => self.0.split(&config)?,
         };
         splits.drop_long_texts(&config)?;
         if let Some(recorded) = recorded {

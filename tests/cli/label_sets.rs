@@ -4,7 +4,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::common::{TestDir, assert_fails, stdout, stdout_json};
+use crate::common::{TestDir, assert_fails, stderr, stdout, stdout_json};
 
 /// Configuration of a model that learns [`examples`] in a fraction of a second.
 const CONFIG: &str = "\
@@ -187,6 +187,9 @@ fn lists_of_labels_in_json_need_no_setting() {
     dir.train("config.yaml --out run --set train.epochs=1");
     assert!(dir.read("run/config.yaml").contains("multi_label: true"));
     dir.lstmtext("data stats config.yaml").assert().success().stdout(contains("love"));
+    dir.lstmtext("data vocab config.yaml --to words.json").assert().success();
+    let summary = dir.lstmtext("summary config.yaml").assert().success();
+    assert!(!stderr(&summary).contains("assuming 2 classes"), "{}", stderr(&summary));
     dir.lstmtext("evaluate run --split validation").assert().success();
 }
 

@@ -41,6 +41,17 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     Ok(2 * distributions <= source.rows.len())
 }
 
+/// Returns the configuration by which labels are read: without the columns of another model, and with what the
+/// data tells about the number of labels per text. Subwords that it learns are not those of `config`.
+///
+/// # Errors
+/// Returns the errors of [`has_several_labels`].
+pub(super) fn reading_labels(config: &Config) -> anyhow::Result<Config> {
+    let mut config = config.without_teacher().into_owned();
+    config.data.multi_label = Some(has_several_labels(&config)?);
+    Ok(config)
+}
+
 /// Returns true if the training data are JSON objects with lists of labels. What is wrong with a file is
 /// reported when it is read.
 fn has_lists(data: &DataConfig) -> bool {

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use self::labelling::add_teacher;
 pub use self::labelling::has_several_labels;
+use self::labelling::{add_teacher, reading_labels};
 use self::splitting::split;
 use self::subwords::{learn_subwords, split_pieces};
 use crate::config::{CacheUse, Config, DataConfig, Labelling, UnseenLabels};
@@ -45,13 +45,13 @@ pub struct TrainingData {
 /// # Errors
 /// Returns the errors of [`load`] for the files that are read.
 pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
-    let config = &*config.without_teacher();
-    let data = &config.data;
-    if data.labels.is_empty() && data.unseen_labels == UnseenLabels::Class {
+    if config.data.labels.is_empty() && config.data.unseen_labels == UnseenLabels::Class {
         let DataSplits { labels, train, findings, .. } = load(config)?;
         return Ok(TrainingData { labels, examples: Examples { findings, ..train } });
     }
-    let source = read("data.train", &data.train, config, &[])?;
+    let reading = reading_labels(config)?;
+    let data = &reading.data;
+    let source = read("data.train", &data.train, &reading, &[])?;
     let labels = class_names(&source.rows, [None, None], data)?;
     let mut examples = split_off(source, SplitName::Train, &labels, data)?;
     let learned = learn_subwords(&examples, config)?;
@@ -161,6 +161,8 @@ pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
 
 /// Examples of all files of the data section, which can be split in several ways.
 pub struct FileExamples {
+    /// A text can have several labels.
+    multi_label: bool,
     /// Class names, indexed by class.
     labels: Vec<String>,
     /// Examples of `data.train`.
@@ -177,7 +179,7 @@ impl FileExamples {
     /// Returns an error if a file cannot be read or has an unknown label.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
         let with_teacher = config;
-        let config = &*config.without_teacher();
+        let config = &reading_labels(config)?;
         let data = &config.data;
         let train = read("data.train", &data.train, config, &[])?;
         let known = &train.rows.label_names;
@@ -202,7 +204,8 @@ impl FileExamples {
         let mut train = with_classes(train, &labels, data)?;
         ensure_texts(&train, "training", config)?;
         add_teacher(&mut train, &data.train, with_teacher, &labels)?;
-        Ok(Self { labels, train, validation, test })
+        let multi_label = data.labelling() == Labelling::Several;
+        Ok(Self { multi_label, labels, train, validation, test })
     }
 
     /// Splits validation and test examples off the training file if they have no file of their own. The
@@ -212,8 +215,9 @@ impl FileExamples {
     /// # Errors
     /// Returns an error if a required split is empty.
     pub fn split(&self, config: &Config) -> anyhow::Result<DataSplits> {
-        let config = &*config.without_teacher();
-        let (data, train) = (&config.data, &self.train);
+        let multi_label = Some(self.multi_label);
+        let data = &DataConfig { multi_label, ..config.without_teacher().data.clone() };
+        let train = &self.train;
         let split = split(train, data)?;
         let of_file = |file: &Option<Examples>, rest: &[usize]| {
             file.clone().unwrap_or_else(|| train.select(rest))
