@@ -3,7 +3,9 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
+use super::collective::Collective;
 use super::learner::{Inference, Learner};
 use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
@@ -11,6 +13,7 @@ use crate::data::Dataset;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
 use crate::system::device::{DeviceChoice, DriverDevice};
+use crate::system::processes::LaunchedProcess;
 
 /// A backend on a device, ready to compute. Displays the device and the number of threads.
 pub trait Backend: fmt::Display {
@@ -129,6 +132,19 @@ pub trait Backends {
     /// # Errors
     /// Returns an error if the program with libtorch cannot be started.
     fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>>;
+
+    /// Joins the other processes that a launcher has started. A program without libtorch continues as one
+    /// that has it, and returns only if that fails. A process that does not respond for `timeout` counts
+    /// as lost, now and later.
+    ///
+    /// # Errors
+    /// Returns an error if libtorch is not installed, or if the processes do not find each other within
+    /// `timeout`.
+    fn join(
+        &self,
+        process: &LaunchedProcess,
+        timeout: Duration,
+    ) -> anyhow::Result<Box<dyn Collective>>;
 }
 
 /// Settings of a command for computing.

@@ -1,10 +1,16 @@
 //! Selection of the backend and the device.
 
+use std::time::Duration;
+
+use anyhow::ensure;
+
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
+use super::collective::Collective;
 use super::native::NativeBackend;
 use crate::config::{AutoNumber, BackendKind, Config, ConfigError};
 use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
+use crate::system::processes::LaunchedProcess;
 use crate::system::torch_program;
 
 /// Selects a backend according to the field `backend` and the device, and starts it.
@@ -26,13 +32,15 @@ pub fn start(
         }
         (BackendKind::Native, _) | (BackendKind::Auto, DeviceChoice::Cpu) => true,
         (BackendKind::Libtorch, _) | (BackendKind::Auto, DeviceChoice::Cuda(_)) => false,
-        (BackendKind::Auto, DeviceChoice::Auto) => match backends.cuda() {
-            Ok(()) => false,
-            Err(reason) => {
-                note_unused_gpu(&reason);
-                true
+        (BackendKind::Auto, DeviceChoice::Auto | DeviceChoice::AutoLocal(_)) => {
+            match backends.cuda() {
+                Ok(()) => false,
+                Err(reason) => {
+                    note_unused_gpu(&reason);
+                    true
+                }
             }
-        },
+        }
     };
     let backend: Box<dyn Backend> = match native {
         true => Box::new(NativeBackend::start(compute.threads)?),
@@ -99,5 +107,17 @@ impl Backends for WithoutLibtorch {
             true => Err(torch_program::launch(false)),
             false => Ok(None),
         }
+    }
+
+    fn join(&self, process: &LaunchedProcess, _: Duration) -> anyhow::Result<Box<dyn Collective>> {
+        ensure!(
+            torch_program::is_installed(),
+            "this is process {} of {}, and several processes communicate by means of lstmtext-torch, which \
+             is not installed beside this program; build it with `make build`, or unset WORLD_SIZE and \
+             RANK to run a single process",
+            process.rank,
+            process.size
+        );
+        Err(torch_program::launch(true))
     }
 }

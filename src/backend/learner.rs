@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 
-use super::collective::Collective;
+use super::collective::{Group, Worker};
 use super::times::Times;
 use crate::data::Dataset;
 use crate::model::NamedTensor;
@@ -71,6 +71,8 @@ pub struct StepStats {
     /// Norm of the whole gradient before clipping. `None` if the gradient overflowed in fp16, in which
     /// case the update was skipped.
     pub gradient_norm: Option<f64>,
+    /// [`Group::stop`] was true in at least one process.
+    pub stop_requested: bool,
 }
 
 impl StepStats {
@@ -89,22 +91,6 @@ pub struct BatchLoss {
     pub correct: u64,
 }
 
-impl BatchLoss {
-    /// Returns the loss over the batches of all processes, and the total weight of their examples.
-    /// `weight` is the total weight of this process's examples.
-    ///
-    /// # Errors
-    /// Returns an error if another process has failed or does not respond in time.
-    pub fn sum(self, weight: f64, collective: &dyn Collective) -> anyhow::Result<(Self, f64)> {
-        // The mean of a batch without weight is not a number.
-        let sum = if weight == 0.0 { 0.0 } else { self.mean * weight };
-        let mut sums = [sum, weight, self.correct as f64];
-        collective.sum_f64(&mut sums)?;
-        let [sum, weight, correct] = sums;
-        Ok((Self { mean: sum / weight, correct: correct as u64 }, weight))
-    }
-}
-
 /// A network that is being trained.
 ///
 /// A step is `compute_gradients` → `sum_gradients` → `clip_gradients` → `update`, in this order. On a
@@ -113,27 +99,29 @@ impl BatchLoss {
 /// With `train.average`, a step also updates the average of each trainable weight. Between steps, the
 /// learner uses either the weights before averaging or the averages.
 pub trait Learner: Inference {
-    /// Returns the function that prepares batches for this learner.
-    fn preparer(&self) -> Preparer;
+    /// Returns the function that prepares batches for this learner. Of each batch, the process `worker`
+    /// computes a part.
+    fn preparer(&self, worker: Worker) -> Preparer;
 
-    /// Returns the function that prepares batches of unlabelled texts for this learner.
-    fn unlabelled_preparer(&self) -> Preparer;
+    /// Returns the function that prepares batches of unlabelled texts for this learner, like
+    /// [`Learner::preparer`].
+    fn unlabelled_preparer(&self, worker: Worker) -> Preparer;
 
-    /// Computes the loss of a batch and its gradient, which the learner keeps. Adds the gradients of the
-    /// terms that need no labels (`train.virtual_adversarial`, `train.entropy_weight`): the means over the
-    /// batch of unlabelled texts, or over the texts of the batch itself if there is none.
+    /// Computes this process's part of the loss of a batch and its gradient, which the learner keeps. Adds
+    /// the gradients of the terms that need no labels (`train.virtual_adversarial`, `train.entropy_weight`):
+    /// the means over the batch of unlabelled texts, or over the texts of the batch itself if there is none.
     ///
     /// # Errors
     /// Returns the backend's own errors, or one if another backend prepared the batch.
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()>;
 
-    /// Replaces loss and gradient, which are means over the batch of this process, by the means over
-    /// the batches of all processes. The terms of unlabelled texts have the weights of the labelled
-    /// examples of their processes. `sparse_embedding` then updates the rows of all their words.
+    /// Replaces loss and gradient of the batch by their sums over all processes. `sparse_embedding` then
+    /// updates the rows of all their words. [`StepStats::stop_requested`] tells all processes if one of them is to
+    /// stop.
     ///
     /// # Errors
     /// Returns an error if another process has failed or does not respond in time.
-    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()>;
+    fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()>;
 
     /// Measures the norm of the whole gradient, and scales the gradient down to norm `limit` if its
     /// norm is larger (Pascanu, Mikolov and Bengio 2013).
@@ -161,12 +149,12 @@ pub trait Learner: Inference {
     fn step(
         &mut self,
         batch: &PreparedBatch,
-        collective: &dyn Collective,
+        group: Group,
         gradient_clip: Option<f64>,
         learning_rate: f64,
     ) -> anyhow::Result<()> {
         self.compute_gradients(batch)?;
-        self.sum_gradients(collective)?;
+        self.sum_gradients(batch, group)?;
         self.clip_gradients(gradient_clip)?;
         self.update(learning_rate)
     }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -9,7 +10,7 @@ use clap::Args;
 use super::open_model::OpenModel;
 use super::starter;
 use crate::backend::{
-    Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
+    Backend, Backends, Compute, Inference, MemoryEstimate, SingleProcess, start, start_training,
 };
 use crate::config::{
     Column, Config, ConfigError, FieldValue, Override, Resolved, positive_integer,
@@ -210,6 +211,6 @@ impl ComputeArgs {
             backend.inference(&spec, checkpoint.weights()?).with_context(|| checkpoint.unusable())
         };
         let networks = saved.members.iter().map(network).collect::<anyhow::Result<_>>()?;
-        Ok(OpenModel { saved, networks })
+        Ok(OpenModel { collective: Arc::new(SingleProcess), saved, networks })
     }
 }

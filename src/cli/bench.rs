@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
-use crate::backend::{Backend, Backends, Compute, Learner, SingleProcess, Times};
+use crate::backend::{Backend, Backends, Compute, Group, Learner, SingleProcess, Times, Worker};
 use crate::config::{BackendKind, ConfigError, Input};
 use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
@@ -130,7 +130,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     }
     let known = Checkpoint::source_encoders(&resolved.config)?;
     let mut data = PreparedData::prepare_with(resolved, &known)?;
-    setup::resolve_token_budget(&*backend, &mut data)?;
+    setup::resolve_token_budget(&*backend, &mut data, &SingleProcess)?;
     message(format!(
         "{}: {} per round, {}",
         args.config.display(),
@@ -200,10 +200,11 @@ impl Workload<'_> {
         let config = &self.data.resolved.config.train;
         learner.start_averaging();
         let before = learner.times();
-        let mut prepare = learner.preparer();
+        let mut prepare = learner.preparer(Worker::ALONE);
         let texts = self.data.unlabelled.as_ref();
-        let mut unlabelled =
-            texts.map(|texts| (UnlabelledTexts::new(texts, config), learner.unlabelled_preparer()));
+        let mut unlabelled = texts.map(|texts| {
+            (UnlabelledTexts::new(texts, config), learner.unlabelled_preparer(Worker::ALONE))
+        });
         let mut round = Round { seconds: 0.0, prepare: 0.0, parts: Times::default() };
         let between = learner.stats_interval();
         let begun = Instant::now();
@@ -216,7 +217,7 @@ impl Workload<'_> {
             round.prepare += start.elapsed().as_secs_f64();
             let start = Instant::now();
             // With this learning rate, the weights hardly change, and the step takes as long as any other.
-            learner.step(&batch, &SingleProcess, config.gradient_clip, 1e-9)?;
+            learner.step(&batch, Group::ALONE, config.gradient_clip, 1e-9)?;
             if (step + 1).is_multiple_of(between) || step + 1 == self.steps {
                 learner.drain_step_stats();
             }

@@ -5,6 +5,7 @@ use std::fs;
 use std::num::ParseFloatError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -15,7 +16,7 @@ use super::exit::SUCCESS;
 use super::hints::missing_data;
 use super::open_model::{OpenModel, ReadExamples};
 use super::provenance;
-use crate::backend::Backends;
+use crate::backend::{Backends, SingleProcess};
 use crate::config::ConfigError;
 use crate::data::{self, Fingerprint, SplitName};
 use crate::evaluation::Predictions;
@@ -209,6 +210,7 @@ impl EnsembleArgs {
         }
         let combination = Combination::equal(self.average, members.len());
         Ok(OpenModel {
+            collective: Arc::new(SingleProcess),
             saved: SavedModel { path: self.to.clone(), members, combination, calibration: None },
             networks,
         })

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::backend::Reported;
 use crate::config::ConfigError;
 use crate::output::sanitize::is_unprintable;
 use crate::output::{error, is_broken_pipe, message, print};
@@ -22,7 +23,9 @@ pub fn exit_code(result: anyhow::Result<u8>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(fault) if is_broken_pipe(&fault) => ExitCode::from(SUCCESS),
         Err(fault) => {
-            error(format!("{fault:#}"));
+            if !fault.is::<Reported>() {
+                error(format!("{fault:#}"));
+            }
             ExitCode::from(if fault.is::<ConfigError>() { USAGE } else { FAILURE })
         }
     }

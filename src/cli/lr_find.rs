@@ -12,7 +12,7 @@ use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::{program, set_options};
 use super::output_file;
-use crate::backend::Backends;
+use crate::backend::{Backends, SingleProcess};
 use crate::config::{ConfigError, positive_integer};
 use crate::data::prepared::PreparedData;
 use crate::io::replace::write_output;
@@ -115,7 +115,7 @@ pub fn run(args: LrFindArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let known = source.as_ref().map(Checkpoint::known_encoders).unwrap_or_default();
     let mut data = PreparedData::prepare_with(resolved, &known)?;
     data.notes().for_each(note);
-    setup::resolve_token_budget(&*backend, &mut data)?;
+    setup::resolve_token_budget(&*backend, &mut data, &SingleProcess)?;
     let beginning = source.as_ref().map_or(Beginning::New, Beginning::From);
     let test = RangeTest { low: args.min_lr, high: args.max_lr, steps: args.steps.get() };
     message(format!(

@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod data;
 mod devices;
+mod doctor;
 mod embed;
 mod ensemble;
 mod evaluate;
@@ -26,6 +27,7 @@ mod output_directory;
 mod output_file;
 mod plot;
 mod predict;
+mod processes;
 mod provenance;
 mod reliability;
 mod runs;
@@ -119,6 +121,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Data(data::DataArgs),
     Devices(devices::DevicesArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -150,6 +153,7 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Bench(args) => bench::run(args, backends),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args, backends),
+        Command::Doctor(args) => doctor::run(args, backends),
         Command::Completions(args) => completions::run(args, Cli::command()),
     }
 }

@@ -1,8 +1,10 @@
 //! A saved model with the networks that compute it.
 
+use std::sync::Arc;
+
 use anyhow::{Context, ensure};
 
-use crate::backend::Inference;
+use crate::backend::{Collective, Inference};
 use crate::config::{Config, DataConfig, Input, Inputs, Labelling};
 use crate::data::Examples;
 use crate::data::batch_plan::BatchLimit;
@@ -13,6 +15,8 @@ use crate::run::saved_model::SavedModel;
 
 /// A saved model and the network of each of its members.
 pub struct OpenModel {
+    /// The processes that predict together.
+    pub collective: Arc<dyn Collective>,
     /// The model.
     pub saved: SavedModel,
     /// Its networks.
@@ -118,7 +122,8 @@ impl OpenModel {
                 }
             }
             let limit = BatchLimit::for_evaluation(&config.train);
-            let predictions = Predictions::of(&**network, labelling, &data, limit);
+            let predictions =
+                Predictions::of(&**network, labelling, &data, limit, &*self.collective)?;
             predictions.check_finite().with_context(|| checkpoint.unusable())?;
             members.push(predictions);
         }

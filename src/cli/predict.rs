@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -13,9 +13,10 @@ use super::arguments::{ComputeArgs, ModelArgs};
 use super::exit::SUCCESS;
 use super::open_model::OpenModel;
 use super::output_file;
+use super::processes::{ProcessArgs, Processes};
 use super::texts::{TextArgs, TextSource};
 use super::unsure::UnsureArgs;
-use crate::backend::Backends;
+use crate::backend::{Backends, Collective};
 use crate::config::{Column, ConfigError, Labelling};
 use crate::output::format::{join_names, pluralize, share};
 use crate::output::sanitize::printable;
@@ -25,6 +26,7 @@ use crate::output::{
 };
 use crate::prediction::text_columns::TextColumns;
 use crate::prediction::{Classifier, LabelProbability, Prediction};
+use crate::random::fingerprint;
 use crate::tables::records::{csv_record, tsv_record};
 use crate::tables::{
     Kind, TableColumn, TableFormat, TableSchema, TextTable, Values, label_separator, unique_names,
@@ -97,6 +99,8 @@ pub struct PredictArgs {
     batch_size: NonZeroUsize,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    processes: ProcessArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,46 +127,52 @@ impl OutputFormat {
 
 /// Runs the command.
 pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let format = args.format.unwrap_or(OutputFormat::Text);
-    let to = match &args.to {
-        Some(path) => {
-            Some((path, output_file::table_format(path, args.format.map(OutputFormat::table))?))
-        }
-        None if format == OutputFormat::Parquet => {
-            bail!(ConfigError::new("--format parquet: name the file with --to"))
-        }
-        None => None,
-    };
-    let streams = args.texts.reads_a_stream();
-    let OpenModel { saved, networks } =
-        args.model.open(&args.compute, backends, &args.texts.set.overrides, streams)?;
-    if let Some((path, _)) = to {
-        output_file::check("--to", path, saved.config(), args.texts.file.as_deref())?;
+    let group = args.processes.join(backends, "predict")?;
+    if args.texts.reads_a_stream() {
+        let stdin = Path::new("-");
+        group.refuse_stdin("--file", Some(args.texts.file.as_deref().unwrap_or(stdin)))?;
     }
-    let source = args.texts.open(&saved)?;
-    let classifier = &args.unsure.apply(Classifier::new(saved, networks))?;
+    group.finish(predict(args, backends, &group))
+}
+
+fn predict(args: PredictArgs, backends: &dyn Backends, group: &Processes) -> anyhow::Result<u8> {
+    let collective = &group.collective;
+    let format = args.format.unwrap_or(OutputFormat::Text);
+    let (batch_size, top, all) = (args.batch_size.get(), args.top, args.probabilities);
+    let prepared = collective.agree(prepare(args, backends, group))?;
+    let Prepared { to, source, classifier, model } = prepared;
+    collective.ensure_same(&model)?;
+    let classifier = &classifier.with_collective(collective.clone());
     let columns = TextColumns::of(classifier.config());
-    let batch_size = args.batch_size.get();
-    let all = args.probabilities || (to.is_some() && args.top.is_none());
-    let shown = ShownClasses::new(classifier.labelling(), all, args.top);
+    let all = all || (to.is_some() && top.is_none());
+    let shown = ShownClasses::new(classifier.labelling(), all, top);
     let is_table = to.is_some() || matches!(source, TextSource::Table(..));
     // A table has a column with the probability of each of several labels.
     let top = match classifier.labelling() {
         Labelling::Several if is_table => usize::MAX,
         Labelling::One | Labelling::Several => shown.top(),
     };
-    let mut predictor = Predictor { classifier, batch_size, top, counts: Counts::default() };
+    let (counts, collective) = (Counts::default(), &**collective);
+    let mut predictor = Predictor { classifier, batch_size, top, counts, collective };
     // Several batches at a time, so that all threads have texts to encode.
     let limit = BATCHES_PER_READ.saturating_mul(batch_size).min(MAX_READ_AHEAD.max(batch_size));
     let schema = source.schema(&columns);
     let results = ResultColumns::new(classifier, top > 1, &schema);
+    if !collective.leads() {
+        // Rank 0 writes the predictions of all processes.
+        source.for_each_batch(limit, &mut |batch| {
+            predictor.predict(&batch.texts)?;
+            collective.agree(Ok(()))
+        })?;
+        return Ok(SUCCESS);
+    }
     match (to, format.table()) {
         (Some((path, format)), _) => {
             results.note_renamed();
-            output_file::write_table(path, format, &schema, &results.columns, |write| {
+            output_file::write_table(&path, format, &schema, &results.columns, |write| {
                 source.for_each_batch(limit, &mut |batch| {
                     let predictions = predictor.predict(&batch.texts)?;
-                    write(&batch, &results.values(&predictions))
+                    collective.agree(write(&batch, &results.values(&predictions)))
                 })
             })?;
             let rows = pluralize(predictor.counts.examples, "row");
@@ -179,7 +189,8 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             print(&table.header()?)?;
             source.for_each_batch(limit, &mut |batch| {
                 let predictions = predictor.predict(&batch.texts)?;
-                print(&table.rows(&batch, &results.values(&predictions))?)
+                let rows = table.rows(&batch, &results.values(&predictions));
+                collective.agree(rows.and_then(|rows| print(&rows)))
             })?;
         }
         _ => {
@@ -187,12 +198,49 @@ pub fn run(args: PredictArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             writer.write_header(classifier)?;
             source.for_each_batch(limit, &mut |batch| {
                 let predictions = predictor.predict(&batch.texts)?;
-                writer.write(&batch.texts, &predictions)
+                collective.agree(writer.write(&batch.texts, &predictions))
             })?;
         }
     }
     predictor.counts.note();
     Ok(SUCCESS)
+}
+
+/// What is read before the first text.
+struct Prepared {
+    /// File to write, and its format.
+    to: Option<(PathBuf, TableFormat)>,
+    source: TextSource,
+    classifier: Classifier,
+    /// [`SavedModel::description`](crate::run::saved_model::SavedModel::description).
+    model: Vec<String>,
+}
+
+fn prepare(
+    args: PredictArgs,
+    backends: &dyn Backends,
+    group: &Processes,
+) -> anyhow::Result<Prepared> {
+    let to = match &args.to {
+        Some(path) => {
+            let format = args.format.map(OutputFormat::table);
+            Some((path.clone(), output_file::table_format(path, format)?))
+        }
+        None if args.format == Some(OutputFormat::Parquet) => {
+            bail!(ConfigError::new("--format parquet: name the file with --to"))
+        }
+        None => None,
+    };
+    let streams = args.texts.reads_a_stream();
+    let (compute, overrides) = (group.compute(&args.compute), &args.texts.set.overrides);
+    let OpenModel { saved, networks, .. } =
+        args.model.open(&compute, backends, overrides, streams)?;
+    if let Some((path, _)) = &to {
+        output_file::check("--to", path, saved.config(), args.texts.file.as_deref())?;
+    }
+    let (model, source) = (saved.description(), args.texts.open(&saved)?);
+    let classifier = args.unsure.apply(Classifier::new(saved, networks))?;
+    Ok(Prepared { to, source, classifier, model })
 }
 
 /// Classes of a prediction that are shown.
@@ -234,6 +282,7 @@ struct Predictor<'a> {
     /// Number of classes of each prediction.
     top: usize,
     counts: Counts,
+    collective: &'a dyn Collective,
 }
 
 impl Predictor<'_> {
@@ -242,6 +291,11 @@ impl Predictor<'_> {
         let examples = texts[0].len();
         if examples == 0 {
             return Ok(Vec::new());
+        }
+        if !self.collective.is_alone() {
+            let bytes = texts.iter().flatten().flat_map(|text| text.bytes().chain([0]));
+            let hash = fingerprint(bytes.map(u64::from));
+            self.collective.ensure_same(&[format!("texts: {hash:016x}")])?;
         }
         let encoded = self.classifier.encode(texts)?;
         let predictions = self.classifier.predict_encoded(&encoded, self.batch_size, self.top)?;

@@ -1,9 +1,12 @@
 //! The reliability diagram of a run, from the predictions for its validation examples.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 
 use super::open_model::OpenModel;
 use crate::backend::Inference;
+use crate::backend::SingleProcess;
 use crate::config::Labelling;
 use crate::data::{self, SplitName};
 use crate::evaluation::{CalibrationBin, Evaluation, Predictions};
@@ -24,7 +27,7 @@ pub fn draw(run: &RunDirectory, name: &str, theme: Theme) -> anyhow::Result<Pict
         Ok(Box::new(native_inference(checkpoint)?))
     };
     let networks = saved.members.iter().map(network).collect::<anyhow::Result<_>>()?;
-    let model = OpenModel { saved, networks };
+    let model = OpenModel { collective: Arc::new(SingleProcess), saved, networks };
     let (config, labels) = (model.saved.config(), model.saved.labels());
     let examples = data::load_split(config, SplitName::Validation, labels)?;
     examples.findings.iter().for_each(note);

@@ -44,7 +44,7 @@ pub struct ServeArgs {
 
 /// Serves until a signal arrives.
 pub fn run(args: ServeArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let OpenModel { saved, networks } = args.model.open(&args.compute, backends, &[], true)?;
+    let OpenModel { saved, networks, .. } = args.model.open(&args.compute, backends, &[], true)?;
     let explainer = Explainer::new(&saved)?;
     let classifier = args.unsure.apply(Classifier::new(saved, networks))?;
     serve(args.server, &args.model.checkpoint, &classifier, explainer)?;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_yaml::Value;
 
 use super::fields::Field;
+use super::print::inline_yaml;
 use super::resolved::Resolved;
 use super::value::FieldValue;
 
@@ -37,6 +38,12 @@ pub fn differences(configs: &[&Resolved]) -> Vec<Difference> {
         differ.then(|| Difference { path: path.clone(), values })
     };
     paths.filter_map(difference).collect()
+}
+
+/// Returns a line for each field, in the order of the reference: `train.epochs: 3`.
+pub fn field_lines(config: &Resolved) -> Vec<String> {
+    let line = |Leaf { path, value }: &Leaf| format!("{}: {}", path.join("."), inline_yaml(value));
+    leaves(&config.fields).iter().map(line).collect()
 }
 
 /// A field that holds a value rather than other fields.

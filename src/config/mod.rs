@@ -25,7 +25,7 @@ mod yaml;
 
 pub use contradictions::label_in_text;
 pub use costs::{Costs, LabelCosts};
-pub use differences::{Difference, differences};
+pub use differences::{Difference, differences, field_lines};
 pub use error::ConfigError;
 pub use fields::Field;
 pub use layers::{Layer, LayerKind};
@@ -42,7 +42,7 @@ pub use print::{inline_yaml, reference, resolved_yaml};
 pub use resolved::Resolved;
 pub use schema::{
     Activation, AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
-    BackendKind, BrokenLines, CacheUse, Config, DataConfig, DistillationConfig,
+    BackendKind, BrokenLines, CacheUse, CollectiveKind, Config, DataConfig, DistillationConfig,
     EarlyStoppingConfig, EmbeddingConfig, EmbeddingInitialization, Format, HeadConfig,
     Initialization, Input, Inputs, Labelling, LossKind, LstmConfig, ModelConfig, NgramWeighting,
     NgramsConfig, OptimizerKind, PadSide, Pooling, Poolings, Precision, Quoting, RmspropConfig,

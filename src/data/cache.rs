@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::formats::{Labels, NO_GROUP, Rows, RowsFile, Unit, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use super::targets::{LabelSets, Targets};
-use crate::config::{CacheUse, Column, Config, Format, Labelling, TokenizerKind};
+use crate::config::{CacheUse, Column, Config, DataConfig, Format, Labelling, TokenizerKind};
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
     sha256, sha256_of, sync_directory,
@@ -179,6 +179,25 @@ impl TargetKind {
     }
 }
 
+/// Returns true if the tokens of a file or directory come from the cache or get into it. Errors in a
+/// file are reported when it is read.
+pub fn uses_cache(path: &Path, data: &DataConfig) -> bool {
+    expand_pattern(path, data.format).is_ok_and(|files| is_cached(&files, data))
+}
+
+fn is_cached(files: &[PathBuf], data: &DataConfig) -> bool {
+    let are_files = data.format != Format::Folder
+        && files.iter().all(|file| file.is_file() && !is_spooled(file));
+    are_files
+        && match data.cache {
+            CacheUse::Never => false,
+            CacheUse::Always => true,
+            CacheUse::Auto => {
+                files.iter().map(|file| estimated_text_bytes(file)).sum::<u64>() >= LARGE
+            }
+        }
+}
+
 impl CacheEntry {
     /// Returns the entry of a path, or `None` if the cache is not used.
     ///
@@ -186,17 +205,7 @@ impl CacheEntry {
     /// Returns an error if a file cannot be read or the cache directory cannot be created.
     fn locate(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Option<Self>> {
         let files = expand_pattern(path, config.data.format)?;
-        let are_files = config.data.format != Format::Folder
-            && files.iter().all(|file| file.is_file() && !is_spooled(file));
-        let enabled = are_files
-            && match config.data.cache {
-                CacheUse::Never => false,
-                CacheUse::Always => true,
-                CacheUse::Auto => {
-                    files.iter().map(|file| estimated_text_bytes(file)).sum::<u64>() >= LARGE
-                }
-            };
-        if !enabled {
+        if !is_cached(&files, &config.data) {
             return Ok(None);
         }
         let files: Vec<HashedFile> =

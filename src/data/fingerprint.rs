@@ -99,6 +99,20 @@ pub struct SplitFingerprints {
     pub unlabelled: Option<Fingerprint>,
 }
 
+impl SplitFingerprints {
+    /// Returns a line for each split.
+    pub fn lines(&self) -> Vec<String> {
+        let named = [
+            ("training examples", Some(self.train)),
+            ("validation examples", Some(self.validation)),
+            ("test examples", Some(self.test)),
+            ("unlabelled texts", self.unlabelled),
+        ];
+        let named = named.into_iter().filter_map(|(name, data)| Some((name, data?)));
+        named.map(|(name, data)| format!("{name}: {data}")).collect()
+    }
+}
+
 /// Use of a set of examples in the training of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {

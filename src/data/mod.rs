@@ -24,6 +24,7 @@ pub mod stats;
 mod targets;
 mod text_faults;
 
+pub use cache::uses_cache;
 pub use data_splits::DataSplits;
 pub use dataset::Dataset;
 pub use examples::{Examples, read_examples};

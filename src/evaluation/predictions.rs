@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::backend::{Inference, Learner};
+use crate::backend::{Collective, GatheredRows, Inference, Learner, compute_distributed};
 use crate::config::Labelling;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Targets};
@@ -30,26 +30,35 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Classifies all examples with a model of this labelling.
+    /// Classifies all examples with a model of this labelling. Each process classifies some of the batches, and
+    /// all of them get all predictions, with the same bits as those of one process.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
     pub fn of(
         classifier: &(impl Inference + ?Sized),
         labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
-    ) -> Self {
-        Self::from_batches(labelling, data, limit, |batches| {
+        collective: &dyn Collective,
+    ) -> anyhow::Result<Self> {
+        Self::from_batches(labelling, data, limit, collective, |batches| {
             classifier.log_probabilities_of_batches(&data.inputs, batches)
         })
     }
 
-    /// Classifies all examples by their n-grams alone.
+    /// Classifies all examples by their n-grams alone, like [`Predictions::of`].
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
     pub fn of_ngrams(
         learner: &(impl Learner + ?Sized),
         labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
-    ) -> Self {
-        Self::from_batches(labelling, data, limit, |batches| {
+        collective: &dyn Collective,
+    ) -> anyhow::Result<Self> {
+        Self::from_batches(labelling, data, limit, collective, |batches| {
             learner.ngram_log_probabilities(&data.inputs, batches)
         })
     }
@@ -59,28 +68,23 @@ impl Predictions {
         labelling: Labelling,
         data: &Dataset,
         limit: BatchLimit,
+        collective: &dyn Collective,
         classify: impl FnOnce(&[&[u32]]) -> Vec<Vec<f64>>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let results = classify(&batches);
-        let classes = results.first().map_or(0, |rows| rows.len() / batches[0].len());
-        let mut log_probabilities = vec![0.0; data.len() * classes];
-        for (examples, rows) in batches.into_iter().zip(results) {
-            for (example, row) in examples.iter().zip(rows.chunks_exact(classes)) {
-                log_probabilities[*example as usize * classes..][..classes].copy_from_slice(row);
-            }
-        }
+        let GatheredRows { width: classes, values: log_probabilities } =
+            compute_distributed(&batches, data.len(), collective, classify)?;
         let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
-        Self {
+        Ok(Self {
             classes,
             log_probabilities,
             objective: Objective::plain(labelling),
             targets: data.targets.clone(),
             decision: Decision::Default,
             tokens: tokens.collect(),
-        }
+        })
     }
 
     /// Combines the predictions of one or more models for the same examples. The sequence lengths are those

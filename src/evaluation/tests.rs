@@ -3,7 +3,7 @@ use serde::Deserialize;
 use super::interval::wilson_interval;
 use super::report::length_buckets;
 use super::*;
-use crate::backend::Inference;
+use crate::backend::{Inference, SingleProcess};
 use crate::config::Labelling;
 use crate::data::batch_plan::BatchLimit;
 use crate::data::{Dataset, Targets};
@@ -263,7 +263,8 @@ fn predictions_keep_the_order_of_the_examples() {
     let corpus = Corpus::from_texts(crate::config::PadSide::Back, 9, texts);
     let data = Dataset { inputs: vec![corpus], targets: vec![1, 1, 0, 0].into() };
     let limit = BatchLimit::Examples(3);
-    let predictions = Predictions::of(&FirstIdClassifier, Labelling::One, &data, limit);
+    let predictions =
+        Predictions::of(&FirstIdClassifier, Labelling::One, &data, limit, &SingleProcess).unwrap();
     let probabilities: Vec<f64> =
         (0..4).map(|example| predictions.probability(example, 1)).collect();
     let expected = [0.9, 0.2, 0.7, 0.1];

@@ -15,7 +15,8 @@ pub mod width;
 
 pub use progress::{PLAIN_PROGRESS_INTERVAL, ProgressBar};
 pub use stderr::{
-    catch_panic, error, message, message_width, note, print_panics_as_messages, warning,
+    catch_panic, error, is_silenced, message, message_width, note, print_panics_as_messages,
+    silence, warning,
 };
 pub use stdout::{
     has_colors, is_broken_pipe, is_terminal, print, print_data, print_json, print_json_lines,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use super::sanitize::printable;
+use super::stderr::is_silenced;
 
 /// Interval between the progress lines that replace a progress bar when stderr is not a terminal.
 pub const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -20,7 +21,10 @@ impl ProgressBar {
     pub fn new(template: &str, rate: u8) -> Self {
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
-        let target = ProgressDrawTarget::stderr_with_hz(rate);
+        let target = match is_silenced() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr_with_hz(rate),
+        };
         Self(indicatif::ProgressBar::with_draw_target(None, target).with_style(style))
     }
 

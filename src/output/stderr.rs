@@ -8,13 +8,33 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sanitize::printable_lines;
 use super::width::{fold_prose, terminal_columns};
 
+/// True if nothing but errors is printed.
+static IS_SILENCED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, prints nothing but errors, neither on stderr nor on stdout: another process prints the same.
+pub fn silence() {
+    IS_SILENCED.store(true, Ordering::Relaxed);
+}
+
+/// Returns true after [`silence`].
+pub fn is_silenced() -> bool {
+    IS_SILENCED.load(Ordering::Relaxed)
+}
+
 /// Prints a line. Unprintable characters become escapes. On a terminal, a line that is too wide is broken
 /// between words. A closed stderr is ignored: it must not stop a training run.
 pub fn message(line: impl Display) {
+    if !is_silenced() {
+        write_message(line);
+    }
+}
+
+fn write_message(line: impl Display) {
     let line = line.to_string();
     let line = printable_lines(&line);
     let line = match terminal_columns(&io::stderr()) {
@@ -39,9 +59,9 @@ pub fn warning(text: impl Display) {
     message(format_args!("warning: {text}"));
 }
 
-/// Prints a line that begins with "error: ".
+/// Prints a line that begins with "error: ", also after [`silence`].
 pub fn error(text: impl Display) {
-    message(format_args!("error: {text}"));
+    write_message(format_args!("error: {text}"));
 }
 
 thread_local! {
@@ -55,11 +75,11 @@ pub fn print_panics_as_messages() {
         if IS_CAUGHT.get() {
             return;
         }
-        message(panic);
+        write_message(panic);
         let backtrace = Backtrace::capture();
         match backtrace.status() {
-            BacktraceStatus::Captured => message(backtrace),
-            _ => message("note: set RUST_BACKTRACE=1 to see a backtrace"),
+            BacktraceStatus::Captured => write_message(backtrace),
+            _ => write_message("note: set RUST_BACKTRACE=1 to see a backtrace"),
         }
     }));
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::sanitize::{printable_json, printable_lines, without_controls};
+use super::stderr::is_silenced;
 use super::styled::StyledText;
 use super::width::{fold, terminal_columns};
 
@@ -70,6 +71,9 @@ pub fn print_json_lines(lines: &str) -> anyhow::Result<()> {
 }
 
 fn write(text: &str) -> anyhow::Result<()> {
+    if is_silenced() {
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     write!(out, "{text}{end}").and_then(|()| out.flush()).context("cannot write to stdout")

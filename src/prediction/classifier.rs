@@ -1,12 +1,13 @@
 //! Classifier: a trained model that predicts the classes of texts.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::backend::native::NativeInference;
-use crate::backend::{Inference, MemoryEstimate};
+use crate::backend::{Collective, Inference, MemoryEstimate, SingleProcess, compute_distributed};
 use crate::config::{Column, Config, Inputs, Labelling};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::objective::{Calibration, Combination, Decision, check_finite};
@@ -73,6 +74,7 @@ pub struct Classifier {
     calibration: Calibration,
     labels: Vec<String>,
     reject: Option<RejectOption>,
+    collective: Arc<dyn Collective>,
 }
 
 /// A model of an ensemble, or the only model.
@@ -84,18 +86,20 @@ struct Member {
 
 impl Member {
     /// Computes the log-probabilities of encoded examples, [N, C].
-    fn log_probabilities(&self, inputs: &[Corpus], batch_size: usize, classes: usize) -> Vec<f64> {
+    fn log_probabilities(
+        &self,
+        inputs: &[Corpus],
+        batch_size: usize,
+        collective: &dyn Collective,
+    ) -> anyhow::Result<Vec<f64>> {
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
         let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let all = self.network.log_probabilities_of_batches(inputs, &batches);
-        let mut log_probabilities = vec![0.0; inputs.first().map_or(0, Corpus::len) * classes];
-        for (examples, rows) in batches.into_iter().zip(all) {
-            for (example, row) in examples.iter().zip(rows.chunks_exact(classes)) {
-                log_probabilities[*example as usize * classes..][..classes].copy_from_slice(row);
-            }
-        }
-        log_probabilities
+        let count = inputs.first().map_or(0, Corpus::len);
+        let rows = compute_distributed(&batches, count, collective, |batches| {
+            self.network.log_probabilities_of_batches(inputs, batches)
+        })?;
+        Ok(rows.values)
     }
 }
 
@@ -158,7 +162,14 @@ impl Classifier {
             encoders: checkpoint.encoders,
         };
         let members = model.members.into_iter().zip(networks).map(member).collect();
-        Self { members, combination: model.combination, calibration, labels, reject: None }
+        Self {
+            members,
+            combination: model.combination,
+            calibration,
+            labels,
+            reject: None,
+            collective: Arc::new(SingleProcess),
+        }
     }
 
     /// Returns a classifier that rejects uncertain predictions.
@@ -260,10 +271,16 @@ impl Classifier {
         (0..examples.count).filter(|example| is_unknown(*example)).count()
     }
 
+    /// Spreads the batches over the processes of a group, all of which must classify the same texts.
+    #[must_use]
+    pub fn with_collective(self, collective: Arc<dyn Collective>) -> Self {
+        Self { collective, ..self }
+    }
+
     /// Classifies encoded examples like [`Classifier::predict_columns`].
     ///
     /// # Errors
-    /// Returns an error if the weights overflow.
+    /// Returns an error if the weights overflow, or if a process is lost.
     pub fn predict_encoded(
         &self,
         examples: &EncodedExamples,
@@ -273,8 +290,8 @@ impl Classifier {
         let classes = self.labels.len();
         let members = self.members.iter().zip(&examples.inputs);
         let all: Vec<Vec<f64>> = members
-            .map(|(member, inputs)| member.log_probabilities(inputs, batch_size, classes))
-            .collect();
+            .map(|(member, inputs)| member.log_probabilities(inputs, batch_size, &*self.collective))
+            .collect::<anyhow::Result<_>>()?;
         let all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
         let log_probabilities = self.combination.combine(self.labelling(), &all, classes);
         check_finite(log_probabilities.iter().copied())?;

@@ -153,6 +153,12 @@ impl From<Checkpoint> for SavedModel {
 }
 
 impl SavedModel {
+    /// Returns lines that are different for different models or calibrations.
+    pub fn description(&self) -> Vec<String> {
+        let members = self.members.iter().map(|member| format!("model: {}", member.sha256()));
+        members.chain([format!("calibration: {:?}", self.calibration)]).collect()
+    }
+
     /// Opens the ensemble or the checkpoint in the directory `path`, or the best checkpoint of the run in
     /// it, and verifies all files. Overrides change the configuration of every member.
     ///

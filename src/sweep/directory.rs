@@ -193,7 +193,7 @@ impl SweepDirectory {
             }
         }
         let mut resolved = self.resolve(run)?;
-        resolved.set_shards(resolved.config.train.shards_for(self.cores()));
+        resolved.set_shards(resolved.config.train.shards_for(self.cores(), 1));
         match has_config {
             true => run.directory.truncate_to_step(0, &resolved.to_yaml())?,
             false => {
@@ -217,7 +217,7 @@ impl SweepDirectory {
         });
         match first.into_iter().next() {
             // Its machine may have had more cores.
-            Some((planned, shards)) if shards == planned.shards_for(usize::MAX) => {
+            Some((planned, shards)) if shards == planned.shards_for(usize::MAX, 1) => {
                 shards.max(cores())
             }
             Some((_, shards)) => shards,

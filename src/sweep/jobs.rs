@@ -46,7 +46,10 @@ impl Launch {
         let program = env::current_exe().context("cannot determine the path of this program")?;
         let mut command = Command::new(program);
         command.arg0(env::args_os().next().unwrap_or_else(|| OsString::from("lstmtext")));
-        command.args(["train", "--no-test", "--resume"]).arg(run.directory.path());
+        // A launcher of several processes started the sweep, not its runs.
+        command
+            .args(["train", "--no-test", "--distributed", "off", "--resume"])
+            .arg(run.directory.path());
         if let Some(threads) = self.threads {
             command.args(["--threads".to_owned(), threads.to_string()]);
         }

@@ -12,6 +12,9 @@ use libloading::os::unix::{Library, Symbol};
 pub enum DeviceChoice {
     /// First CUDA device, or the CPU if there is none.
     Auto,
+    /// CUDA device of a process with this rank on its machine, or the CPU if there is none. The process may
+    /// see only its own device.
+    AutoLocal(usize),
     /// CPU.
     Cpu,
     /// CUDA device with this index.
@@ -38,7 +41,7 @@ impl FromStr for DeviceChoice {
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Auto => f.write_str("auto"),
+            Self::Auto | Self::AutoLocal(_) => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
         }

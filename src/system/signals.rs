@@ -8,11 +8,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+pub use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGINT};
+
+use crate::output::is_silenced;
 
 /// Milliseconds within which a repeated signal counts as the same one: `timeout` and service
 /// managers signal both the process and its group.
 const REPEAT_WINDOW: u64 = 500;
+/// The same for the launcher of several processes.
+const LAUNCHER_REPEAT_WINDOW: u64 = 5_000;
 
 /// Messages on stderr when signals arrive.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +73,8 @@ fn is_ignored(signal: i32) -> bool {
 pub struct Interrupt {
     /// True if the first signal is only recorded; false if it ends the process.
     deferred: Arc<AtomicBool>,
+    /// A launcher of several processes sends signals, too.
+    has_launcher: Arc<AtomicBool>,
     /// Paths to remove if a signal ends the process at once.
     temporary: Arc<OnceLock<Vec<CString>>>,
     /// Number of the first signal, and in the bits above it its arrival time in milliseconds. 0
@@ -100,6 +107,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Takes signals for repetitions of the first one for some seconds: the launcher of several processes passes
+    /// on Ctrl-C to processes that the terminal has signaled, too.
+    pub fn expect_launcher(&self) {
+        self.has_launcher.store(true, Ordering::Relaxed);
+    }
+
     /// From now on, the first signal is only recorded.
     pub fn defer(&self) {
         self.deferred.store(true, Ordering::Relaxed);
@@ -125,19 +138,28 @@ impl Interrupt {
             }
             let interrupt = self.clone();
             let action = move || {
-                let Self { deferred, received, .. } = &interrupt;
+                let Self { deferred, received, has_launcher, .. } = &interrupt;
+                let window = match has_launcher.load(Ordering::Relaxed) {
+                    true => LAUNCHER_REPEAT_WINDOW,
+                    false => REPEAT_WINDOW,
+                };
+                let write = |text| {
+                    if !is_silenced() {
+                        write_stderr(text);
+                    }
+                };
                 if !deferred.load(Ordering::Relaxed) {
                     interrupt.remove_temporary();
-                    write_stderr(BEFORE_TRAINING);
+                    write(BEFORE_TRAINING);
                     signal_hook::low_level::exit(128 + signal);
                 }
                 let now = started.elapsed().as_millis() as u64;
                 let new = now << SIGNAL_BITS | signal as u64;
                 match received.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => write_stderr(messages.first),
-                    Err(first) if now - (first >> SIGNAL_BITS).min(now) < REPEAT_WINDOW => {}
+                    Ok(_) => write(messages.first),
+                    Err(first) if now - (first >> SIGNAL_BITS).min(now) < window => {}
                     Err(_) => {
-                        write_stderr(messages.second);
+                        write(messages.second);
                         signal_hook::low_level::exit(128 + signal);
                     }
                 }

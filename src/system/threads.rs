@@ -43,6 +43,13 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
+/// Number of CPU cores of this machine that are online, at least 1.
+pub fn cores_of_machine() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(cores).unwrap_or(1).max(1)
+}
+
 /// Number of threads.
 pub fn count() -> usize {
     rayon::current_num_threads()

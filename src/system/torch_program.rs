@@ -41,8 +41,9 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
             let path = PathBuf::from(command.get_program());
             let error = command.arg0(name).args(arguments).exec();
             anyhow::Error::new(error).context(format!(
-                "`backend: libtorch` and CUDA devices need \"{}\", which cannot be started; build it with \
-                 `make build`, or compute with --device cpu and --set backend=native",
+                "`backend: libtorch`, CUDA devices and several processes need \"{}\", which cannot be \
+                 started; build it with `make build`, or compute with --device cpu and --set \
+                 backend=native in a single process",
                 path.display()
             ))
         }

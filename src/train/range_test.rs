@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::layer_rates::LayerRates;
 use super::unlabelled::UnlabelledTexts;
-use crate::backend::{Learner, SingleProcess};
+use crate::backend::{Group, Learner, Worker};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::random::{SeedPurpose, derive_seed};
@@ -64,9 +64,10 @@ impl RangeTest {
             learner.set_rate_factors(&rates.factors(0));
         }
         let (bucketing, lengths) = (Bucketing::new(config), data.train.lengths());
-        let mut prepare = learner.preparer();
+        let mut prepare = learner.preparer(Worker::ALONE);
         let unlabelled = data.unlabelled.as_ref().map(|texts| UnlabelledTexts::new(texts, config));
-        let mut unlabelled = unlabelled.map(|texts| (texts, learner.unlabelled_preparer()));
+        let mut unlabelled =
+            unlabelled.map(|texts| (texts, learner.unlabelled_preparer(Worker::ALONE)));
         let (mut points, mut end) = (Vec::new(), Divergence::default());
         for epoch in 0.. {
             let plan = bucketing.plan(&lengths, config.seed, epoch);
@@ -81,7 +82,7 @@ impl RangeTest {
                     prepared = texts.add_to(prepared, step as u64, prepare);
                 }
                 let learning_rate = self.rate(step);
-                learner.step(&prepared, &SingleProcess, config.gradient_clip, learning_rate)?;
+                learner.step(&prepared, Group::ALONE, config.gradient_clip, learning_rate)?;
                 let stats = learner.drain_step_stats();
                 let loss = stats.last().map_or(f64::NAN, |stats| stats.loss.mean);
                 if !loss.is_finite() {

@@ -3,8 +3,10 @@
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::resume::Resume;
 use super::trainer::Trainer;
-use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
-use crate::config::{AutoNumber, NgramWeighting};
+use crate::backend::{
+    Backend, Collective, LargestBatch, Learner, MemoryEstimate, is_average_state,
+};
+use crate::config::{AutoNumber, BackendKind, CollectiveKind, NgramWeighting};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
 use crate::model::naive_bayes::log_count_ratios;
@@ -139,8 +141,38 @@ pub fn trainer<'a>(
     data: &'a PreparedData,
     run: &RunDirectory,
     beginning: Beginning,
+    collective: &'a dyn Collective,
 ) -> anyhow::Result<Trainer<'a>> {
-    let mut learner = learner(backend, data, beginning)?;
+    let has_best = match beginning {
+        Beginning::Resume(_) => collective.broadcast_flag(is_checkpoint(&run.best()))?,
+        Beginning::New | Beginning::From(_) => false,
+    };
+    let mut learner = collective.agree(learner(backend, data, beginning))?;
+    if !collective.is_alone() {
+        // Drawing the weights may round differently on another processor.
+        let mut weights = learner.weights();
+        collective.broadcast_tensors(&mut weights)?;
+        learner.load_weights(weights)?;
+    }
+    let mut trainer = collective.agree(trainer_of(learner, data, beginning, has_best))?;
+    let mut arithmetic = backend.arithmetic();
+    let is_exact = backend.kind() == BackendKind::Native
+        && data.resolved.config.train.collective == CollectiveKind::Ordered;
+    if !collective.is_alone() && !is_exact {
+        arithmetic += &format!(", {} processes", collective.worker().world_size);
+    }
+    trainer.set_arithmetic(arithmetic);
+    trainer.set_collective(collective);
+    Ok(trainer)
+}
+
+/// Creates the trainer of a learner that has the weights with which training begins.
+fn trainer_of<'a>(
+    mut learner: Box<dyn Learner>,
+    data: &'a PreparedData,
+    beginning: Beginning,
+    has_best: bool,
+) -> anyhow::Result<Trainer<'a>> {
     let mut resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
         let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
         if let Some(raw_weights) = checkpoint.raw_weights()? {
@@ -152,8 +184,7 @@ pub fn trainer<'a>(
             state.retain(|tensor| !is_average_state(tensor));
         }
         learner.load_optimizer_state(state)?;
-        let (progress, has_best) = (checkpoint.progress()?, is_checkpoint(&run.best()));
-        Ok(Resume { progress, settings, has_best })
+        Ok(Resume { progress: checkpoint.progress()?, settings, has_best })
     };
     let resume = match beginning {
         Beginning::Resume(checkpoint) => Some(resume(checkpoint)?),
@@ -164,7 +195,6 @@ pub fn trainer<'a>(
         let (checkpoint, sha256) = (source.path.clone(), source.sha256().to_owned());
         trainer.set_source(ModelSource { checkpoint, sha256, data: source.progress()?.data });
     }
-    trainer.set_arithmetic(backend.arithmetic());
     Ok(trainer)
 }
 
@@ -203,14 +233,15 @@ pub fn add_observers<'a>(
     Ok(())
 }
 
-/// Replaces `train.token_budget: auto` with the largest budget that fits in the memory of the device.
-/// Returns true if the configuration has changed.
+/// Replaces `train.token_budget: auto` with the largest budget that fits in the memory of the devices: the
+/// number of processes times that of rank 0. Returns true if the configuration has changed.
 ///
 /// # Errors
 /// Returns an error if even the longest example does not fit.
 pub fn resolve_token_budget(
     backend: &dyn Backend,
     data: &mut PreparedData,
+    collective: &dyn Collective,
 ) -> anyhow::Result<bool> {
     /// An epoch of fewer steps is reported, because learning may suffer.
     const MIN_STEPS: usize = 50;
@@ -219,18 +250,27 @@ pub fn resolve_token_budget(
     }
     let clip = data.resolved.config.train.gradient_clip;
     let mut largest = None;
-    backend.catch(&mut || {
-        let mut learner = learner(backend, data, Beginning::New)?;
-        largest = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
-        Ok(())
-    })?;
-    let Some(tokens) = largest else { return Ok(false) };
+    let mut search = || {
+        backend.catch(&mut || {
+            let mut learner = learner(backend, data, Beginning::New)?;
+            largest = backend.largest_token_budget(&mut *learner, &data.train, clip)?;
+            Ok(())
+        })
+    };
+    collective.agree(if collective.leads() { search() } else { Ok(()) })?;
+    let size = collective.worker().world_size;
+    let of_first = collective.gather_number(largest.unwrap_or(0) as u64)?[0];
+    let tokens = (of_first as usize).saturating_mul(size);
+    if tokens == 0 {
+        return Ok(false);
+    }
     data.resolved.set_token_budget(tokens);
     let config = &data.resolved.config.train;
     let batches = Bucketing::new(config).plan(&data.train.lengths(), config.seed, 0).len();
     message(format!(
-        "train.token_budget: auto is {} tokens on this device, {} per epoch",
+        "train.token_budget: auto is {} tokens on {}, {} per epoch",
         group_digits(tokens),
+        if size == 1 { "this device".to_owned() } else { pluralize(size, "device") },
         pluralize(batches, "step")
     ));
     if batches < MIN_STEPS {

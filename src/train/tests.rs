@@ -4,7 +4,9 @@ use std::path::Path;
 use super::observers::{Observer, StepMetrics};
 use super::{Trainer, setup};
 use crate::backend::native::NativeLearner;
-use crate::backend::{Collective, Inference, Learner, PreparedBatch, Preparer, StepStats, Times};
+use crate::backend::{
+    Collective, Group, Inference, Learner, PreparedBatch, Preparer, StepStats, Times, Worker,
+};
 use crate::config;
 use crate::data::prepared::PreparedData;
 use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
@@ -25,17 +27,17 @@ impl Inference for DeferredStats {
 }
 
 impl Learner for DeferredStats {
-    fn preparer(&self) -> Preparer {
-        self.0.preparer()
+    fn preparer(&self, worker: Worker) -> Preparer {
+        self.0.preparer(worker)
     }
-    fn unlabelled_preparer(&self) -> Preparer {
-        self.0.unlabelled_preparer()
+    fn unlabelled_preparer(&self, worker: Worker) -> Preparer {
+        self.0.unlabelled_preparer(worker)
     }
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         self.0.compute_gradients(batch)
     }
-    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
-        self.0.sum_gradients(collective)
+    fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        self.0.sum_gradients(batch, group)
     }
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
         self.0.clip_gradients(limit)
@@ -179,22 +181,29 @@ fn an_error_of_an_observer_ends_the_run() {
 }
 
 /// A group of two processes, the other of which does not respond.
+#[derive(Debug)]
 struct BrokenGroup;
 
 impl Collective for BrokenGroup {
-    fn rank(&self) -> usize {
-        0
+    fn worker(&self) -> Worker {
+        Worker { rank: 0, world_size: 2 }
     }
-    fn size(&self) -> usize {
-        2
+    fn library(&self) -> &str {
+        "none"
     }
-    fn sum(&self, _: &mut [f32]) -> anyhow::Result<()> {
+    fn all_reduce(&self, _: &mut [f32]) -> anyhow::Result<()> {
         anyhow::bail!("process 1 does not respond")
     }
-    fn sum_f64(&self, _: &mut [f64]) -> anyhow::Result<()> {
+    fn all_reduce_f64(&self, _: &mut [f64]) -> anyhow::Result<()> {
         anyhow::bail!("process 1 does not respond")
     }
-    fn broadcast(&self, _: &mut [f32]) -> anyhow::Result<()> {
+    fn broadcast(&self, _: &mut [u8]) -> anyhow::Result<()> {
+        anyhow::bail!("process 1 does not respond")
+    }
+    fn all_gather(&self, _: &[u8], _: &mut [u8]) -> anyhow::Result<()> {
+        anyhow::bail!("process 1 does not respond")
+    }
+    fn all_to_all(&self, _: &[f32], _: &[usize], _: &mut [f32], _: &[usize]) -> anyhow::Result<()> {
         anyhow::bail!("process 1 does not respond")
     }
 }
@@ -205,7 +214,7 @@ fn gradients_are_summed_by_the_collective_of_the_trainer() {
     let data = prepared(directory.path(), "log_every: 1");
     let objective = setup::objective(&data).unwrap();
     let mut trainer = Trainer::new(&data, objective, Box::new(native(&data)), None).unwrap();
-    trainer.set_collective(BrokenGroup);
+    trainer.set_collective(&BrokenGroup);
     let error = trainer.train(&Interrupt::default()).err().unwrap();
     assert_eq!(error.to_string(), "process 1 does not respond");
 }

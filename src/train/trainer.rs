@@ -15,7 +15,7 @@ use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
 use super::unlabelled::UnlabelledTexts;
-use crate::backend::{Collective, Learner, PreparedBatch, SingleProcess, StepStats};
+use crate::backend::{Collective, Group, Learner, PreparedBatch, SingleProcess, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
 use crate::data::Finding;
@@ -23,6 +23,7 @@ use crate::data::Usage;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
 use crate::evaluation::Predictions;
+use crate::model::NamedTensor;
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
 use crate::objective::{LossFunction, Objective};
@@ -30,7 +31,7 @@ use crate::random::{SeedPurpose, derive_seed};
 use crate::run::progress::{Best, ModelSource, Progress};
 use crate::run::records::ValidationRecord;
 use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
-use crate::system::signals::Interrupt;
+use crate::system::signals::{Interrupt, SIGTERM};
 use crate::system::threads;
 
 /// Maximum number of batches that wait for the training thread.
@@ -41,7 +42,7 @@ pub struct Trainer<'a> {
     data: &'a PreparedData,
     config: &'a TrainConfig,
     learner: Box<dyn Learner + 'a>,
-    collective: Box<dyn Collective>,
+    collective: &'a dyn Collective,
     observers: Vec<Box<dyn Observer + 'a>>,
     bucketing: Bucketing,
     /// Sequence length T of each training example, for each input.
@@ -60,6 +61,8 @@ pub struct Trainer<'a> {
     pending: Vec<PendingStep>,
     /// Start time of the first pending step.
     pending_since: Instant,
+    /// A process of the group has received a signal.
+    stop_requested: bool,
 }
 
 /// Outcome of training.
@@ -142,7 +145,8 @@ impl<'a> Trainer<'a> {
             objective,
             notes,
             learner,
-            collective: Box::new(SingleProcess),
+            collective: &SingleProcess,
+            stop_requested: false,
             observers: Vec::new(),
             bucketing,
             lengths,
@@ -161,8 +165,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Sets the group of processes that train the model together.
-    pub fn set_collective(&mut self, collective: impl Collective + 'static) {
-        self.collective = Box::new(collective);
+    pub fn set_collective(&mut self, collective: &'a dyn Collective) {
+        self.collective = collective;
     }
 
     /// Records the model from whose weights the run starts. The run then saves a checkpoint before its first
@@ -206,7 +210,7 @@ impl<'a> Trainer<'a> {
         self.has_resumed
     }
 
-    /// Trains until the run is finished or a signal interrupts it.
+    /// Trains until the run is finished or a signal interrupts it. Waits for the other processes at the end.
     ///
     /// # Errors
     /// Returns an error if an observer cannot write, [`Diverged`] if the loss or a gradient is not
@@ -217,7 +221,10 @@ impl<'a> Trainer<'a> {
             let step = self.progress.step;
             self.observers.iter_mut().for_each(|observer| observer.failed(step));
         }
-        ending
+        let ending = ending?;
+        // A launcher stops all processes when the first one ends, but rank 0 may still be saving.
+        self.collective.barrier()?;
+        Ok(ending)
     }
 
     fn train_to_end(&mut self, interrupt: &Interrupt) -> anyhow::Result<Ending> {
@@ -247,7 +254,7 @@ impl<'a> Trainer<'a> {
     fn replace_best(&mut self) -> anyhow::Result<()> {
         let scales = self.progress.branch_scales();
         self.scale_branches(scales)?;
-        let validation = self.validation_score();
+        let validation = self.validation_score()?;
         self.scale_branches(scales.inverse())?;
         self.progress.best = Some(Best { epoch: self.progress.epoch_number(), validation });
         self.save(CheckpointKind::Best)
@@ -264,9 +271,10 @@ impl<'a> Trainer<'a> {
         }
         let start = EpochStart { epoch: epoch + 1, steps: plan.len(), done: first };
         self.observers.iter_mut().for_each(|observer| observer.epoch_started(start));
-        let mut prepare = self.learner.preparer();
+        let worker = self.collective.worker();
+        let mut prepare = self.learner.preparer(worker);
         let mut unlabelled =
-            self.unlabelled.take().map(|texts| (texts, self.learner.unlabelled_preparer()));
+            self.unlabelled.take().map(|texts| (texts, self.learner.unlabelled_preparer(worker)));
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
             let preparation = threads::spawn_scoped(scope, "prepare", move || {
@@ -306,7 +314,7 @@ impl<'a> Trainer<'a> {
         for index in self.progress.batch..plan.len() {
             let start = Instant::now();
             let batch = batches.recv().context("the thread that prepares batches has stopped")?;
-            self.step(&batch, plan.batch(index), start)?;
+            self.step(&batch, plan.batch(index), interrupt, start)?;
             let signal = self.after_step(plan, interrupt)?;
             if signal.is_some() || self.progress.stop_reason(self.config).is_some() {
                 return Ok(signal);
@@ -320,6 +328,7 @@ impl<'a> Trainer<'a> {
         &mut self,
         batch: &PreparedBatch,
         examples: &[u32],
+        interrupt: &Interrupt,
         start: Instant,
     ) -> anyhow::Result<()> {
         let learning_rate = self.schedule.rate_after(&self.progress);
@@ -330,7 +339,8 @@ impl<'a> Trainer<'a> {
             self.learner.start_averaging();
         }
         let clip = self.config.gradient_clip;
-        self.learner.step(batch, &*self.collective, clip, learning_rate)?;
+        let group = Group { collective: self.collective, stop: interrupt.signal().is_some() };
+        self.learner.step(batch, group, clip, learning_rate)?;
         self.pending.push(PendingStep {
             step: self.progress.step + 1,
             epoch: self.progress.epoch + 1,
@@ -360,7 +370,11 @@ impl<'a> Trainer<'a> {
         if self.validation_due(end_of_epoch) {
             self.validate()?;
         }
-        let signal = interrupt.signal();
+        let signal = match self.collective.is_alone() {
+            true => interrupt.signal(),
+            // All processes learn of a signal of one of them in the same step.
+            false => self.stop_requested.then(|| interrupt.signal().unwrap_or(SIGTERM)),
+        };
         let over = signal.is_some() || self.progress.stop_reason(self.config).is_some();
         if !over && self.config.checkpoint_every.due(step, end_of_epoch) {
             self.save(CheckpointKind::Last)?;
@@ -374,7 +388,8 @@ impl<'a> Trainer<'a> {
         let stats = self.learner.drain_step_stats();
         let seconds = self.pending_since.elapsed().as_secs_f64() / pending.len().max(1) as f64;
         for (step, stats) in pending.iter().zip(stats) {
-            let StepStats { loss, gradient_norm } = stats;
+            let StepStats { loss, gradient_norm, stop_requested } = stats;
+            self.stop_requested |= stop_requested;
             if !stats.is_finite() {
                 let PendingStep { step, epoch, batch, learning_rate, .. } = *step;
                 let norm = gradient_norm.unwrap_or(f64::NAN);
@@ -415,8 +430,10 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self) -> anyhow::Result<()> {
         let learning_rate = self.schedule.last_rate(&self.progress);
         self.drain_metrics()?;
-        let (branch_scales, predictions) = self.predict_validation();
-        let score = self.score(&predictions);
+        let (branch_scales, predictions) = self.predict_validation()?;
+        // Another processor may round a logarithm differently, and then stop at another epoch.
+        let decided = (branch_scales, self.score(&predictions));
+        let (branch_scales, score) = self.decision_of_first(decided)?;
         if !score.loss.is_finite() {
             bail!(Diverged {
                 place: format!("the validation after step {}", self.progress.step),
@@ -451,40 +468,56 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Returns the scales of the branches and the score that rank 0 has computed.
+    fn decision_of_first(
+        &self,
+        own: (Option<BranchScales>, Score),
+    ) -> anyhow::Result<(Option<BranchScales>, Score)> {
+        if self.collective.is_alone() {
+            return Ok(own);
+        }
+        let json = serde_json::to_vec(&own).context("cannot encode a score")?;
+        let json = self.collective.broadcast_bytes(json)?;
+        // JSON has no numbers that are not finite; they end the run in every process.
+        Ok(serde_json::from_slice(&json).unwrap_or(own))
+    }
+
     /// Returns the score of predictions, with the metric that determines the best validation.
     fn score(&self, predictions: &Predictions) -> Score {
         predictions.score_with(&self.config.early_stopping.metric, &self.data.labels)
     }
 
     /// Scores the validation examples with the current weights.
-    fn validation_score(&mut self) -> Score {
-        let predictions = self.predict(&self.data.validation);
-        self.score(&predictions)
+    fn validation_score(&mut self) -> anyhow::Result<Score> {
+        let predictions = self.predict(&self.data.validation)?;
+        Ok(self.score(&predictions))
     }
 
     /// Computes predictions with the averages of the weights, if they are averaged.
-    fn predict(&mut self, data: &Dataset) -> Predictions {
+    fn predict(&mut self, data: &Dataset) -> anyhow::Result<Predictions> {
         self.learner.use_averages();
         Predictions::of(
             &*self.learner,
             self.objective.labelling(),
             data,
             BatchLimit::for_evaluation(self.config),
+            self.collective,
         )
     }
 
     /// Computes predictions for the validation examples with the scales of the branches that suit them best.
-    fn predict_validation(&mut self) -> (Option<BranchScales>, Predictions) {
+    fn predict_validation(&mut self) -> anyhow::Result<(Option<BranchScales>, Predictions)> {
         let data = &self.data.validation;
-        let predictions = self.predict(data);
+        let predictions = self.predict(data)?;
         if !self.config().scales_branches() {
-            return (None, predictions);
+            return Ok((None, predictions));
         }
-        let limit = BatchLimit::for_evaluation(self.config);
+        let (limit, labelling) =
+            (BatchLimit::for_evaluation(self.config), self.objective.labelling());
         let ngrams =
-            Predictions::of_ngrams(&*self.learner, self.objective.labelling(), data, limit);
+            Predictions::of_ngrams(&*self.learner, labelling, data, limit, self.collective)?;
         let (scales, predictions) = predictions.choose_branch_scales(&ngrams);
-        (Some(scales), predictions)
+        Ok((Some(scales), predictions))
     }
 
     /// Multiplies the weights in use by these scales of the branches.
@@ -511,9 +544,10 @@ impl<'a> Trainer<'a> {
         let has_test = !self.data.test.is_empty();
         let uses_weights =
             has_test || self.observers.iter().any(|observer| observer.wants_final_weights());
+        let uses_weights = self.collective.broadcast_flag(uses_weights)?;
         let (checkpoint, epoch, validation) = match self.config.early_stopping.restore_best {
             true => (CheckpointKind::Best, best.epoch, best.validation),
-            false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()),
+            false => (CheckpointKind::Last, self.progress.epoch_number(), self.last_score()?),
         };
         let scored = ScoredWeights { checkpoint, epoch };
         match checkpoint {
@@ -522,7 +556,7 @@ impl<'a> Trainer<'a> {
             CheckpointKind::Last => self.scale_branches(self.progress.branch_scales())?,
         }
         let step = self.progress.step;
-        let test = has_test.then(|| self.predict(&self.data.test));
+        let test = has_test.then(|| self.predict(&self.data.test)).transpose()?;
         if let Some(predictions) = &test {
             predictions.check_finite().context("cannot score the test examples")?;
         }
@@ -557,19 +591,33 @@ impl<'a> Trainer<'a> {
     }
 
     /// Returns the validation score of the final weights.
-    fn last_score(&mut self) -> Score {
+    fn last_score(&mut self) -> anyhow::Result<Score> {
         match self.progress.last {
-            Some(record) => record.validation,
+            Some(record) => Ok(record.validation),
             // A run of an earlier version was killed after its last validation.
             None => self.validation_score(),
         }
     }
 
-    /// Loads the weights of the best validation from the observer that saved them.
+    /// Loads the weights of the best validation from the observer that saved them, in all processes.
     fn restore_best(&mut self) -> anyhow::Result<()> {
+        let loaded = match self.collective.leads() {
+            true => self.best_weights().and_then(|weights| self.learner.load_weights(weights)),
+            false => Ok(()),
+        };
+        self.collective.agree(loaded)?;
+        if self.collective.is_alone() {
+            return Ok(());
+        }
+        let mut weights = self.learner.weights();
+        self.collective.broadcast_tensors(&mut weights)?;
+        self.learner.load_weights(weights)
+    }
+
+    fn best_weights(&self) -> anyhow::Result<Vec<NamedTensor>> {
         for observer in &self.observers {
             if let Some(weights) = observer.best_weights()? {
-                return self.learner.load_weights(weights);
+                return Ok(weights);
             }
         }
         bail!("no observer has saved the weights of the best validation")

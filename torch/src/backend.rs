@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use tch::Device;
 
@@ -11,15 +12,17 @@ use crate::libtorch::{
     record_trace, resolve_device, set_threads, version,
 };
 use crate::model::Model;
+use crate::process_group::ProcessGroup;
 use crate::token_budget;
 use lstmtext::backend::{
-    Backend, Backends, Compute, Concurrency, Inference, Learner, LibtorchDevices,
+    Backend, Backends, Collective, Compute, Concurrency, Inference, Learner, LibtorchDevices,
 };
 use lstmtext::config::{BackendKind, Config, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::{ModelSpec, NamedTensor};
 use lstmtext::objective::Objective;
 use lstmtext::output::format::pluralize;
+use lstmtext::system::processes::LaunchedProcess;
 
 /// The backends of a program that is linked with libtorch.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,14 @@ impl Backends for WithLibtorch {
 
     fn libtorch_devices(&self) -> anyhow::Result<Option<LibtorchDevices>> {
         Ok(Some(LibtorchDevices { version: version().to_owned(), cuda: cuda_devices() }))
+    }
+
+    fn join(
+        &self,
+        process: &LaunchedProcess,
+        timeout: Duration,
+    ) -> anyhow::Result<Box<dyn Collective>> {
+        Ok(Box::new(ProcessGroup::join(process, timeout)?))
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! [`backend`] implements the traits of [`lstmtext::backend`]. A training step passes through
 //! [`batch`] (ids [B, T] and lengths `[B]`), [`model`] (logits), [`loss`] and [`optimizer`], in the
-//! order that [`learner`] defines. [`libtorch`] covers what tch lacks.
+//! order that [`learner`] defines. [`process_group`] connects the processes that train together.
+//! [`libtorch`] covers what tch lacks.
 //!
 //! ## Levels
 //!
 //! A module imports only from modules on the lines above its own:
 //!
 //! - [`libtorch`], [`tensors`], [`batch`]
+//! - [`process_group`]
 //! - [`average`], [`device_dataset`], [`loss`], [`loss_scale`], [`model`], [`optimizer`]
 //! - [`learner`], [`token_budget`]
 //! - [`backend`]
@@ -25,5 +27,6 @@ pub mod loss;
 pub mod loss_scale;
 pub mod model;
 pub mod optimizer;
+pub mod process_group;
 pub mod tensors;
 pub mod token_budget;

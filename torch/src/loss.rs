@@ -51,18 +51,6 @@ impl BatchTargets {
         let of = |target| (0..classes).map(move |class| loss.share(target, class) as f32);
         Some(Self::Shares(matrix(&targets.iter().flat_map(of).collect::<Vec<_>>())))
     }
-
-    /// Returns the same tensors.
-    #[must_use]
-    pub fn shallow_clone(&self) -> Self {
-        match self {
-            Self::Labels(labels) => Self::Labels(labels.shallow_clone()),
-            Self::Shares(shares) => Self::Shares(shares.shallow_clone()),
-            Self::Distilled(shares, teacher) => {
-                Self::Distilled(shares.shallow_clone(), teacher.shallow_clone())
-            }
-        }
-    }
 }
 
 /// Training loss. The same formula covers the softmax over classes that exclude each other and their
@@ -222,29 +210,6 @@ impl CrossEntropyLoss {
         match self.focal_gamma {
             0.0 => terms,
             gamma => terms * complement.clamp_min(MIN_COMPLEMENT).pow_tensor_scalar(gamma),
-        }
-    }
-
-    /// Returns the sum of the weights of the examples with these targets. With class weights it waits for
-    /// the device.
-    pub fn weight(&self, targets: &BatchTargets) -> f64 {
-        let sum = |weights: Tensor| weights.sum(Kind::Double).double_value(&[]);
-        match (self.labelling, &self.class_weights, targets) {
-            (Labelling::One, Some(weights), BatchTargets::Labels(labels)) => {
-                sum(weights.index_select(0, labels))
-            }
-            (
-                Labelling::One,
-                Some(weights),
-                BatchTargets::Shares(shares) | BatchTargets::Distilled(shares, _),
-            ) => sum(shares * weights),
-            (
-                _,
-                _,
-                BatchTargets::Labels(tensor)
-                | BatchTargets::Shares(tensor)
-                | BatchTargets::Distilled(tensor, _),
-            ) => tensor.size()[0] as f64,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Search for the largest token budget whose batches fit into a device's memory.
 
 use crate::libtorch::{LibtorchError, unless_out_of_memory};
-use lstmtext::backend::{Learner, SingleProcess};
+use lstmtext::backend::{Group, Learner, Worker};
 use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 
@@ -21,11 +21,11 @@ pub fn search(
         min = tokens(example).max(min);
         max += tokens(example);
     }
-    let mut prepare = learner.preparer();
+    let mut prepare = learner.preparer(Worker::ALONE);
     let mut step = |examples: &[u32]| -> anyhow::Result<()> {
         let batch = prepare(data, examples, 0);
         // A learning rate of 0 changes nothing.
-        learner.step(&batch, &SingleProcess, clip, 0.0)?;
+        learner.step(&batch, Group::ALONE, clip, 0.0)?;
         learner.drain_step_stats();
         Ok(())
     };

@@ -1,7 +1,6 @@
-//! Gradients of a network: their norm, and their sum over processes.
+//! Gradients of a network, and their norm.
 
 use super::weight::Weight;
-use crate::backend::Collective;
 use crate::model::named_tensors::NamedTensor;
 
 /// Gradient of every parameter. The gradient of an embedding has only the rows of a batch's words.
@@ -43,28 +42,6 @@ impl Gradients {
         }
         let rows = self.rows.iter_mut().chain(&mut self.ngrams);
         rows.zip(other.rows.iter().chain(&other.ngrams)).for_each(|(sum, rows)| sum.add(rows));
-    }
-
-    /// Replaces the gradients by their sums over all processes, each multiplied by the `factor` of
-    /// its process. The gradient of an embedding gets the rows of all words of all processes.
-    ///
-    /// # Errors
-    /// Returns an error if another process has failed or does not respond in time.
-    pub fn sum(
-        &mut self,
-        weights: &[Weight],
-        factor: f32,
-        collective: &dyn Collective,
-    ) -> anyhow::Result<()> {
-        for values in &mut self.dense {
-            scale(values, factor);
-            collective.sum(values)?;
-        }
-        for rows in self.rows.iter_mut().chain(&mut self.ngrams) {
-            scale(&mut rows.values, factor);
-            rows.sum(&weights[rows.parameter].tensor.shape, collective)?;
-        }
-        Ok(())
     }
 
     /// Removes the gradients of frozen weights, so that the norm does not include them.
@@ -130,34 +107,6 @@ impl RowGradient {
             }
         }
         (self.words, self.values) = (words, sums);
-    }
-
-    /// Sums the rows over all processes. `shape` is that of the embedding, [V, E].
-    fn sum(&mut self, shape: &[usize], collective: &dyn Collective) -> anyhow::Result<()> {
-        let mut counts = vec![0.0; shape[0]];
-        self.words.iter().for_each(|word| counts[*word as usize] = 1.0);
-        collective.sum(&mut counts)?;
-        let words = (0..).zip(&counts).filter(|(_, count)| **count > 0.0);
-        let words: Vec<u32> = words.map(|(word, _)| word).collect();
-        let mut values = vec![0.0; words.len() * shape[1]];
-        let mut rows = words.iter().zip(values.chunks_exact_mut(shape[1]));
-        for (word, row) in self.words.iter().zip(self.values.chunks_exact(shape[1])) {
-            // Both are sorted, and `words` has all of `self.words`.
-            if let Some((_, sum)) = rows.find(|(other, _)| *other == word) {
-                sum.copy_from_slice(row);
-            }
-        }
-        collective.sum(&mut values)?;
-        (self.words, self.values) = (words, values);
-        Ok(())
-    }
-}
-
-/// Multiplies values by a factor. A factor of zero makes them zero even if they are not finite.
-fn scale(values: &mut [f32], factor: f32) {
-    match factor {
-        0.0 => values.fill(0.0),
-        _ => values.iter_mut().for_each(|value| *value *= factor),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use anyhow::Context;
 use rayon::prelude::*;
 
 use super::average::Average;
@@ -10,14 +11,15 @@ use super::branch::SequenceStates;
 use super::dropout::Dropout;
 use super::gradients::Gradients;
 use super::idle::Idle;
-use super::network::{Network, UnlabelledTerms, VirtualPerturbation};
+use super::network::{Network, PartialGradients, UnlabelledTerms, VirtualPerturbation};
 use super::optimizer::Optimizer;
 use super::perturbation::Perturbation;
+use super::process_sum::{Exchange, ProcessSum};
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{
-    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
-    StepStats, Times, is_average_state,
+    BatchLoss, Group, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
+    StepStats, Times, Worker, is_average_state,
 };
 use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
@@ -122,9 +124,14 @@ pub struct NativeLearner {
     gradients: Gradients,
     /// Gradients of the terms of unlabelled texts.
     unlabelled_gradients: Gradients,
+    /// Gradients of this process's shards of the batch, and of the batch of unlabelled texts, until they are
+    /// summed.
+    partial: Option<PartialGradients>,
+    unlabelled_partial: Option<PartialGradients>,
+    process_sum: ProcessSum,
     loss: BatchLoss,
-    /// Sum of the weights of the examples of the batch.
-    batch_weight: f64,
+    /// A process is to stop.
+    stop_requested: bool,
     /// Norm of the gradient before clipping.
     gradient_norm: f64,
     /// Factor that clips the gradient.
@@ -153,8 +160,11 @@ impl NativeLearner {
             config: spec.config.train.clone(),
             gradients: Gradients::default(),
             unlabelled_gradients: Gradients::default(),
+            partial: None,
+            unlabelled_partial: None,
+            process_sum: ProcessSum::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
-            batch_weight: 0.0,
+            stop_requested: false,
             gradient_norm: 0.0,
             factor: 1.0,
             stats: Vec::new(),
@@ -198,9 +208,9 @@ struct NativeBatch {
 }
 
 impl Learner for NativeLearner {
-    fn preparer(&self) -> Preparer {
+    fn preparer(&self, worker: Worker) -> Preparer {
         let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
-        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
+        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards).at(worker);
         let needs_frequencies = self.config.has_perturbations();
         let (vocabulary_sizes, mut frequencies) = (vocabulary_sizes.clone(), None);
         Box::new(move |data: &Dataset, examples, seed| {
@@ -215,9 +225,9 @@ impl Learner for NativeLearner {
         })
     }
 
-    fn unlabelled_preparer(&self) -> Preparer {
+    fn unlabelled_preparer(&self, worker: Worker) -> Preparer {
         let NativeInference { inputs, vocabulary_sizes, .. } = &self.inference;
-        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards);
+        let mut sharder = BatchSharder::new(inputs, vocabulary_sizes, self.shards).at(worker);
         Box::new(move |data: &Dataset, examples, seed| {
             let (dropout, signs) = (Dropout::new(seed), RandomSigns::new(seed));
             let sharded = sharder.shard(&data.inputs, None, examples, Some(&dropout));
@@ -231,7 +241,6 @@ impl Learner for NativeLearner {
         if self.average.as_mut().is_some_and(|average| average.swap_out(network.weights_mut())) {
             network.pack();
         }
-        self.batch_weight = sharded.weight(&self.objective);
         let normalization =
             frequencies.as_ref().map(|frequencies| network.normalization(frequencies));
         let perturbation = |epsilon: Option<f64>, weight: f64| {
@@ -239,13 +248,13 @@ impl Learner for NativeLearner {
             Some(Perturbation { epsilon, weight, normalization })
         };
         let TrainConfig { adversarial, virtual_adversarial, .. } = &self.config;
-        self.loss = network.adversarial_gradients(
-            sharded,
-            &self.objective,
-            Some(dropout),
-            perturbation(adversarial.epsilon, adversarial.weight),
-            &mut self.gradients,
-        );
+        let perturbed = perturbation(adversarial.epsilon, adversarial.weight);
+        let objective = &self.objective;
+        // Perturbed words have gradients of input weights before the others do.
+        let postpones = sharded.has_others && perturbed.is_none() && network.has_large_layers();
+        let partial =
+            network.labelled_gradients(sharded, objective, Some(dropout), perturbed, postpones);
+        self.partial = Some(partial);
         if self.config.has_unlabelled_terms() {
             let unlabelled = batch.unlabelled().unwrap_or(batch);
             let NativeBatch { sharded, dropout, signs, .. } = unlabelled.get()?;
@@ -259,23 +268,49 @@ impl Learner for NativeLearner {
                     signs: *signs,
                 }),
             };
+            let partial = network.unlabelled_gradients(sharded, Some(dropout), &terms);
+            self.unlabelled_partial = Some(partial);
+        }
+        Ok(())
+    }
+
+    fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        let unlabelled: &NativeBatch = batch.unlabelled().unwrap_or(batch).get()?;
+        let NativeBatch { sharded, dropout, .. } = batch.get()?;
+        let mut partial = self.partial.take().context("the step has no gradients yet")?;
+        let mut of_unlabelled = self.unlabelled_partial.take();
+        self.stop_requested = group.stop;
+        if !group.collective.is_alone() {
+            let exchange = Exchange { group, kind: self.config.collective };
+            let (sum, network) = (&mut self.process_sum, &self.inference.network);
+            self.stop_requested = self.times.measure("sum", || {
+                if let Some(partial) = &mut of_unlabelled {
+                    sum.sum(&unlabelled.sharded, &mut partial.sums, exchange)?;
+                }
+                if !partial.has_postponed_words() {
+                    return sum.sum(sharded, &mut partial.sums, exchange);
+                }
+                let mut sums = std::mem::take(&mut partial.sums);
+                let words = || network.word_gradients(sharded, &partial, Some(dropout));
+                let (stop_requested, mut words) =
+                    sum.sum_during(sharded, &mut sums, exchange, words)?;
+                sum.sum(sharded, &mut words, exchange)?;
+                partial.sums = sums;
+                partial.set_words(words);
+                anyhow::Ok(stop_requested)
+            })?;
+        }
+        let network = &mut self.inference.network;
+        let losses = network.complete(sharded, partial, Some(dropout), &mut self.gradients);
+        self.loss = losses.mean(sharded.weight(&self.objective));
+        if let Some(partial) = of_unlabelled {
             let gradients = &mut self.unlabelled_gradients;
-            network.unlabelled_gradients(sharded, Some(dropout), &terms, gradients);
+            let dropout = Some(&unlabelled.dropout);
+            network.complete(&unlabelled.sharded, partial, dropout, gradients);
             network.times.measure("merge", || self.gradients.add(gradients));
         }
         self.gradients.remove_frozen(network.weights());
         Ok(())
-    }
-
-    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
-        if collective.size() == 1 {
-            return Ok(());
-        }
-        let (loss, batch_weight) = self.loss.sum(self.batch_weight, collective)?;
-        let factor = (self.batch_weight / batch_weight) as f32;
-        (self.loss, self.batch_weight) = (loss, batch_weight);
-        let weights = self.inference.network.weights();
-        self.gradients.sum(weights, factor, collective)
     }
 
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {
@@ -289,7 +324,8 @@ impl Learner for NativeLearner {
     }
 
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
-        let stats = StepStats { loss: self.loss, gradient_norm: Some(self.gradient_norm) };
+        let (loss, gradient_norm) = (self.loss, Some(self.gradient_norm));
+        let stats = StepStats { loss, gradient_norm, stop_requested: self.stop_requested };
         self.stats.push(stats);
         if stats.is_finite() {
             let network = &mut self.inference.network;

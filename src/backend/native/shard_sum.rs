@@ -3,8 +3,8 @@
 use std::mem::swap;
 
 use super::branch::{CellGradient, PaddingGradient, Workspace};
-use crate::backend::Times;
 use crate::backend::kernel::AlignedVec;
+use crate::backend::{BatchLoss, Times};
 
 /// Mark of a word whose row has not been added.
 const ABSENT: u32 = u32::MAX;
@@ -20,12 +20,32 @@ pub struct ShardSum {
     pub head_bias: Vec<f32>,
     /// Gradient of the logits of each example of the batch, [B, logits]; empty without n-grams.
     pub logits: Vec<f32>,
+    /// Sum of the losses.
+    pub losses: LossSum,
+    /// Seconds of all threads together, by part.
+    pub times: Times,
+}
+
+/// Sum of the losses of examples.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LossSum {
     /// Sum of the weighted losses.
     pub loss: f64,
     /// Number of correct predictions.
     pub correct: u64,
-    /// Seconds of all threads together, by part.
-    pub times: Times,
+}
+
+impl LossSum {
+    /// Adds the sum of other examples.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+    }
+
+    /// Returns the mean loss of examples with this total weight.
+    pub fn mean(self, weight: f64) -> BatchLoss {
+        BatchLoss { mean: self.loss / weight, correct: self.correct }
+    }
 }
 
 /// Gradients of an input's layers and words.
@@ -48,7 +68,7 @@ pub struct WordRows {
     pub values: AlignedVec,
     /// Word of each row, as an index into the words of the batch.
     words: Vec<u32>,
-    /// Row of each word of the batch.
+    /// Row of each word of the batch; empty if the embedding is not trained.
     rows: Vec<u32>,
     /// Number of floats in a row.
     row_size: usize,
@@ -63,11 +83,55 @@ impl ShardSum {
         add(&mut self.head_weight, &other.head_weight);
         add(&mut self.head_bias, &other.head_bias);
         add(&mut self.logits, &other.logits);
-        self.loss += other.loss;
-        self.correct += other.correct;
+        self.losses.add(other.losses);
         for (part, seconds) in &other.times.0 {
             self.times.add(part, *seconds);
         }
+    }
+
+    /// Adds the gradients of words and input weights of some branches, whose own are missing here.
+    pub fn set_words(&mut self, words: Self) {
+        for (sum, words) in self.branches.iter_mut().zip(words.branches) {
+            let Some(layer) = words.cells.into_iter().next() else { continue };
+            for (cell, words) in sum.cells.iter_mut().flatten().zip(layer) {
+                (cell.input, cell.bias) = (words.input, words.bias);
+            }
+            sum.rows = words.rows;
+        }
+    }
+
+    /// Adds up sums of other shards, of which there is at least one, in order.
+    pub fn merge(sums: &mut Vec<Self>) -> Option<&mut Self> {
+        let others = sums.split_off(sums.len().min(1));
+        let sum = sums.first_mut()?;
+        others.iter().for_each(|other| sum.add(other));
+        Some(sum)
+    }
+
+    /// Appends all gradients to `values`, in an order and a number that are the same in all processes that
+    /// compute shards of the batch.
+    pub fn append_to(&mut self, values: &mut Vec<f32>) {
+        self.layers().for_each(|gradient| values.extend_from_slice(gradient));
+        self.branches.iter().for_each(|branch| branch.rows.append_to(values));
+    }
+
+    /// Replaces all gradients by values in the order of [`ShardSum::append_to`].
+    pub fn take_from(&mut self, mut values: &[f32]) {
+        for gradient in self.layers() {
+            let (own, rest) = values.split_at(gradient.len());
+            gradient.copy_from_slice(own);
+            values = rest;
+        }
+        for branch in &mut self.branches {
+            values = branch.rows.take_from(values);
+        }
+    }
+
+    /// Returns all gradients but those of words.
+    fn layers(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let head = [&mut self.head_weight, &mut self.head_bias, &mut self.logits];
+        let branches = self.branches.iter_mut().flat_map(BranchSum::layers);
+        branches.chain(head.into_iter().map(Vec::as_mut_slice))
     }
 }
 
@@ -84,6 +148,15 @@ impl BranchSum {
             add(&mut sum.cell, &other.cell);
         }
         self.rows.add(&other.rows);
+    }
+
+    /// Returns the gradients of the layers.
+    fn layers(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let cells = self.cells.iter_mut().flatten();
+        let cells = cells.flat_map(|cell| [&mut cell.input, &mut cell.recurrent, &mut cell.bias]);
+        let padding = self.padding.iter_mut();
+        let padding = padding.flat_map(|padding| [&mut padding.hidden, &mut padding.cell]);
+        cells.chain(padding).map(|values| &mut **values).chain([&mut self.query[..]])
     }
 
     /// Exchanges the buffers for the gradients of layers, so that a pass adds to those of this sum.
@@ -112,6 +185,29 @@ impl WordRows {
         for (row, word) in (0..).zip(words) {
             self.rows[*word as usize] = row;
         }
+    }
+
+    /// Appends the row of each word of the batch. The rows of words that are not in these shards are −0.0, which
+    /// changes no bit of a number to which it is added; 0.0 would change −0.0.
+    fn append_to(&self, values: &mut Vec<f32>) {
+        let start = values.len();
+        values.resize(start + self.rows.len() * self.row_size, -0.0);
+        let all = &mut values[start..];
+        for (word, row) in self.iter() {
+            all[word * self.row_size..][..self.row_size].copy_from_slice(row);
+        }
+    }
+
+    /// Replaces the rows by one for each word of the batch. Returns the values that are left.
+    fn take_from<'a>(&mut self, values: &'a [f32]) -> &'a [f32] {
+        let count = self.rows.len() as u32;
+        let (own, rest) = values.split_at(self.rows.len() * self.row_size);
+        self.values.resize(own.len());
+        self.values.copy_from_slice(own);
+        self.rows.clear();
+        self.rows.extend(0..count);
+        self.words.clone_from(&self.rows);
+        rest
     }
 
     /// Returns the gradient of each word, as an index into the words of the batch.

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use super::dropout::{Dropout, Position};
 use super::ngrams::BatchNgrams;
+use super::shard_tree::shards_of;
+use crate::backend::Worker;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
 use crate::data::Targets;
@@ -19,8 +21,14 @@ const DROPPED: u32 = u32::MAX;
 
 /// A batch, ready to be computed.
 pub struct ShardedBatch {
-    /// Shards, which together have all examples.
+    /// Shards, which together have all examples. Those that other processes compute have no blocks of texts.
     pub shards: Vec<Shard>,
+    /// Indices of the shards that this process computes.
+    pub own: Range<usize>,
+    /// Other processes compute shards of the batch, too.
+    pub has_others: bool,
+    /// A shard without examples, if this process has no other.
+    pub without_texts: Option<Shard>,
     /// For each input, the padding in front, as a block of one text, if its states are computed once
     /// for all texts. All texts start with the same PAD ids, so they differ only from their first real
     /// token on.
@@ -41,6 +49,7 @@ impl ShardedBatch {
 }
 
 /// A part of a batch, computed by one thread at a time.
+#[derive(Default)]
 pub struct Shard {
     /// Position of each example in the batch.
     pub positions: Vec<u32>,
@@ -94,6 +103,7 @@ impl SequenceBlock {
 pub struct BatchSharder {
     inputs: Inputs,
     shards: usize,
+    worker: Worker,
     /// Row numbers of the words of each input.
     row_numbers: Vec<RowNumbers>,
 }
@@ -134,7 +144,13 @@ impl BatchSharder {
     /// Creates a sharder for inputs with these vocabulary sizes.
     pub fn new(inputs: &Inputs, vocabulary_sizes: &[usize], shards: usize) -> Self {
         let row_numbers = vocabulary_sizes.iter().map(|size| RowNumbers::new(*size)).collect();
-        Self { inputs: inputs.clone(), shards, row_numbers }
+        Self { inputs: inputs.clone(), shards, worker: Worker::ALONE, row_numbers }
+    }
+
+    /// Prepares batches for the this process, which computes some of the shards.
+    #[must_use]
+    pub fn at(self, worker: Worker) -> Self {
+        Self { worker, ..self }
     }
 
     /// Sets the number of shards of the following batches.
@@ -152,8 +168,9 @@ impl BatchSharder {
         examples: &[u32],
         dropout: Option<&Dropout>,
     ) -> ShardedBatch {
-        let Self { inputs, shards, row_numbers } = self;
+        let Self { inputs, shards, worker, row_numbers } = self;
         let shards = (*shards).min(examples.len()).max(1);
+        let own = shards_of(*worker, shards);
         let length = |example: &u32| -> usize {
             let inputs = inputs.iter().zip(corpora).filter(|(input, _)| input.has_lstm());
             inputs
@@ -167,6 +184,9 @@ impl BatchSharder {
         order.sort_by_key(|(length, position)| (Reverse(*length), *position));
         let mut batch = ShardedBatch {
             shards: Vec::new(),
+            without_texts: own.is_empty().then(Shard::default),
+            own: own.clone(),
+            has_others: *worker != Worker::ALONE,
             shared_padding: Vec::new(),
             words: Vec::new(),
             ngrams: Vec::new(),
@@ -193,6 +213,9 @@ impl BatchSharder {
                 true => BatchNgrams::of(corpus, examples, is_training),
                 false => BatchNgrams::default(),
             });
+            if let Some(shard) = &mut batch.without_texts {
+                shard.inputs.push(ShardTexts::default());
+            }
             if !input.has_lstm() {
                 batch.words.push(Vec::new());
                 batch.shared_padding.push(None);
@@ -203,7 +226,7 @@ impl BatchSharder {
             let row_numbers = &mut row_numbers[input_index];
             let share = shares_padding(input, dropout);
             let mut padding_steps = 0;
-            for shard in &mut batch.shards {
+            for (index, shard) in batch.shards.iter_mut().enumerate() {
                 row_numbers.reset();
                 let mut texts = ShardTexts {
                     words: Vec::new(),
@@ -211,6 +234,23 @@ impl BatchSharder {
                     blocks: Vec::new(),
                     shared_padding: 0,
                 };
+                if !own.contains(&index) {
+                    // Another process computes the shard; its words are in the sum of all.
+                    for position in &shard.positions {
+                        let example = examples[*position as usize];
+                        let steps = text_steps(input, corpus, example, share);
+                        padding_steps = padding_steps.max(steps.shared_padding);
+                        let (text, padding) = (corpus.text(example as usize), steps.padding);
+                        let at = (input_index, *position);
+                        for_each_word(input, (text, padding), at, dropout, |_, word| {
+                            if let Some(word) = word {
+                                row_numbers.get_or_add(word, &mut texts.words);
+                            }
+                        });
+                    }
+                    shard.inputs.push(texts);
+                    continue;
+                }
                 for block in &shard.blocks {
                     let positions = &shard.positions[block.clone()];
                     let selection = (corpus, examples, positions);
@@ -230,6 +270,9 @@ impl BatchSharder {
                 }
                 shard.inputs.push(texts);
             }
+            let without_texts =
+                batch.without_texts.iter_mut().filter_map(|shard| shard.inputs.last_mut());
+            without_texts.for_each(|texts| texts.shared_padding = padding_steps);
             let mut padding = (padding_steps > 0).then(|| padding_texts(padding_steps));
             row_numbers.reset();
             let mut words = Vec::new();
@@ -364,18 +407,12 @@ fn sequence_block(
         .iter()
         .map(|example| corpus.text(examples[positions[*example] as usize] as usize))
         .collect();
-    let rate = input.embedding.word_dropout;
-    let dropout = dropout.filter(|_| rate > 0.0);
     let mut word_rows = vec![0; layout.tokens()];
     for (row, text) in texts.iter().enumerate() {
-        let words = std::iter::repeat_n(&PAD, padding[row]).chain(*text);
-        for (step, word) in words.enumerate() {
-            let position = Position { input: input_index, example: positions[order[row]], step };
-            word_rows[layout.offset(step) + row] = match dropout {
-                Some(dropout) if !dropout.keeps_word(position, rate) => DROPPED,
-                _ => row_of(*word),
-            };
-        }
+        let at = (input_index, positions[order[row]]);
+        for_each_word(input, (text, padding[row]), at, dropout, |step, word| {
+            word_rows[layout.offset(step) + row] = word.map_or(DROPPED, &mut row_of);
+        });
     }
     let mut reversed = Vec::new();
     if input.lstm.bidirectional {
@@ -387,6 +424,24 @@ fn sequence_block(
         }
     }
     SequenceBlock { order, lengths, padding, shared_padding, layout, word_rows, reversed }
+}
+
+/// Calls `visit` with each step of a text and its word, after this number of steps of padding; `None` is a word that
+/// `dropout` removes. The text is that of an input and of a position in the batch.
+fn for_each_word(
+    input: &Input,
+    (text, padding): (&[u32], usize),
+    (input_index, position): (usize, u32),
+    dropout: Option<&Dropout>,
+    mut visit: impl FnMut(usize, Option<u32>),
+) {
+    let rate = input.embedding.word_dropout;
+    let dropout = dropout.filter(|_| rate > 0.0);
+    for (step, word) in std::iter::repeat_n(&PAD, padding).chain(text).enumerate() {
+        let position = Position { input: input_index, example: position, step };
+        let keeps = dropout.is_none_or(|dropout| dropout.keeps_word(position, rate));
+        visit(step, keeps.then_some(*word));
+    }
 }
 
 /// Builds the shared padding: a block of one text of PAD ids.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::kernel::Instructions;
-use crate::backend::{Collective, Inference, Learner, RandomSigns, SingleProcess, StepStats};
+use crate::backend::{Collective, Group, Inference, Learner, RandomSigns, StepStats, Worker};
 use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
@@ -51,51 +51,138 @@ fn data() -> Dataset {
     Dataset { inputs, targets: Targets::Labels(vec![0, 1, 1, 0]) }
 }
 
-/// Trains one step on shares of a batch. Returns the weights and measurements of each process.
-fn train_on_shares(config: &Config, shares: &[&[u32]]) -> Vec<(Vec<NamedTensor>, StepStats)> {
-    GroupThread::train(shares, |process, share| {
+/// Trains some steps in several processes. Returns the weights, the optimizer state and the measurements of
+/// each process.
+fn train_together(
+    config: &Config,
+    processes: usize,
+) -> Vec<(Vec<NamedTensor>, Vec<NamedTensor>, Vec<StepStats>)> {
+    let (batches, unlabelled) = ([&[0, 1, 2, 3][..], &[2], &[3, 1, 0], &[1, 2]], data());
+    GroupThread::run(processes, |process| {
         let mut learner = learner(config);
-        let batch = (learner.preparer())(&data(), share, 1);
-        learner.step(&batch, process, Some(0.1), 0.1).unwrap();
-        (learner.weights(), learner.drain_step_stats()[0])
+        let mut prepare = learner.preparer(process.worker());
+        let mut prepare_unlabelled = learner.unlabelled_preparer(process.worker());
+        for (step, examples) in (1..).zip(batches) {
+            let batch = prepare(&data(), examples, step);
+            let others = prepare_unlabelled(&unlabelled, &examples[..1], step);
+            let batch = batch.with_unlabelled(others);
+            learner
+                .step(&batch, Group { collective: process, stop: false }, Some(0.1), 0.1)
+                .unwrap();
+        }
+        (learner.weights(), learner.optimizer_state(), learner.drain_step_stats())
     })
 }
 
-/// The shares differ in size, weight and words; one is empty.
+/// Some batches have fewer examples than there are processes.
 #[test]
-fn processes_with_shares_of_a_batch_train_like_one_with_the_batch() {
-    for fields in [
-        "optimizer: sgd",
-        "optimizer: sgd, class_weights: {a: 1, b: 3}",
-        "optimizer: adam",
-        "optimizer: adam, sparse_embedding: true",
-        "optimizer: rmsprop, class_weights: balanced",
-        "optimizer: sgd, adversarial: {epsilon: 1, weight: 0.5}",
-        "optimizer: sgd, entropy_weight: 0.5",
+fn the_number_of_processes_changes_no_bit() {
+    for (model, train) in [
+        ("", "optimizer: sgd"),
+        ("", "optimizer: sgd, class_weights: {a: 1, b: 3}"),
+        ("", "optimizer: adam, sparse_embedding: true"),
+        ("", "optimizer: rmsprop, class_weights: balanced, average: {method: ema}"),
+        (", word_dropout: 0.2", "optimizer: adam, adversarial: {epsilon: 1, weight: 0.5}"),
+        ("", "optimizer: adam, entropy_weight: 0.5, virtual_adversarial: {epsilon: 1}"),
+        (", trainable: false", "optimizer: adam"),
     ] {
-        let config = parse(&format!(
-            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, head: {{dropout: 0}}, \
-             ngrams: {{sizes: [1], l2: 0.01}}}}\n\
-             train: {{{fields}}}\n"
-        ));
-        let alone = &train_on_shares(&config, &[&[0, 1, 2, 3]])[0];
-        for shares in
-            [[&[0, 1, 2][..], &[3]], [&[3], &[2, 1, 0]], [&[0, 3], &[1, 2]], [&[], &[0, 1, 2, 3]]]
-        {
-            let processes = train_on_shares(&config, &shares);
-            for (weights, stats) in &processes {
-                assert_eq!(weights, &processes[0].0, "{fields}: all processes have the same bits");
-                assert_eq!(stats.loss.correct, alone.1.loss.correct, "{fields}");
-                let norms = (stats.gradient_norm.unwrap(), alone.1.gradient_norm.unwrap());
-                assert!((norms.0 / norms.1 - 1.0).abs() < 1e-5, "{fields}: {norms:?}");
-                let losses = (stats.loss.mean, alone.1.loss.mean);
-                assert!((losses.0 - losses.1).abs() < 1e-6, "{fields}: {losses:?}");
-                for (together, alone) in weights.iter().zip(&alone.0) {
-                    let pairs = together.values.iter().zip(&alone.values);
-                    let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                    assert!(difference < 1e-4, "{fields}: {}: {difference}", alone.name);
-                }
+        for (pad, bidirectional) in [("back", true), ("back", false), ("front", false)] {
+            for shards in [1, 3, 4] {
+                let yaml = format!(
+                    "model: {{embedding: {{size: 3{model}}}, lstm: {{units: 4, layers: 2, bidirectional: \
+                     {bidirectional}}}, head: {{dropout: 0.2}}, ngrams: {{sizes: [1], l2: 0.01}}}}\n\
+                     text: {{pad: {pad}}}\n\
+                     train: {{shards: {shards}, {train}}}\n"
+                );
+                assert_same_in_all_groups(&yaml);
             }
+        }
+    }
+}
+
+/// Gradients of layers this large are summed while those of words are computed.
+#[test]
+fn the_number_of_processes_changes_no_bit_of_large_layers() {
+    for (pad, bidirectional, embedding, train) in [
+        ("back", true, "", ""),
+        ("front", false, ", word_dropout: 0.2", ", entropy_weight: 0.5"),
+        ("back", false, ", dropout: 0.2", ""),
+        ("front", false, ", trainable: false", ""),
+        ("back", true, "", ", adversarial: {epsilon: 1}"),
+    ] {
+        assert_same_in_all_groups(&format!(
+            "model: {{embedding: {{size: 20{embedding}}}, lstm: {{units: 180, layers: 2, bidirectional: \
+             {bidirectional}}}}}\n\
+             text: {{pad: {pad}}}\n\
+             train: {{shards: 4{train}}}\n"
+        ));
+    }
+}
+
+/// Trains in groups of several sizes and expects the same bits.
+fn assert_same_in_all_groups(yaml: &str) {
+    let config = parse(yaml);
+    let (weights, state, stats) = &train_together(&config, 1)[0];
+    for size in [2, 3, 4] {
+        for other in train_together(&config, size) {
+            assert!(*weights == other.0, "{yaml}: weights of {size} processes");
+            assert!(*state == other.1, "{yaml}: optimizer state of {size} processes");
+            for (one, several) in stats.iter().zip(&other.2) {
+                let bits = |stats: &StepStats| {
+                    let norm = stats.gradient_norm.map(f64::to_bits);
+                    (stats.loss.mean.to_bits(), stats.loss.correct, norm)
+                };
+                assert_eq!(bits(one), bits(several), "{yaml}: {size} processes");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fast_sum_differs_by_rounding_only() {
+    let yaml = |kind| {
+        parse(&format!(
+            "model: {{embedding: {{size: 3}}, lstm: {{units: 4}}, ngrams: {{sizes: [1]}}}}\n\
+             train: {{shards: 4, optimizer: sgd, collective: {kind}}}\n"
+        ))
+    };
+    let (alone, _, alone_stats) = &train_together(&yaml("ordered"), 1)[0];
+    for size in [2, 3] {
+        let all = train_together(&yaml("fast"), size);
+        for (weights, _, stats) in &all {
+            assert!(*weights == all[0].0, "all processes have the same bits");
+            for (stats, alone) in stats.iter().zip(alone_stats) {
+                assert_eq!(stats.loss.correct, alone.loss.correct);
+                assert!((stats.loss.mean - alone.loss.mean).abs() < 1e-5);
+            }
+            for (together, alone) in weights.iter().zip(alone) {
+                let pairs = together.values.iter().zip(&alone.values);
+                let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(difference < 1e-5, "{}: {difference}", alone.name);
+            }
+        }
+    }
+}
+
+/// A signal to one process is enough, and all of them learn of it in the same step.
+#[test]
+fn all_processes_learn_that_one_is_to_stop() {
+    for kind in ["ordered", "fast"] {
+        let config = parse(&format!("train: {{shards: 2, collective: {kind}}}\n"));
+        for stopped in 0..3 {
+            let seen = GroupThread::run(3, |process| {
+                let mut learner = learner(&config);
+                let batch = (learner.preparer(process.worker()))(&data(), &[0, 1, 2], 1);
+                for stop in [false, process.worker().rank == stopped] {
+                    learner.step(&batch, Group { collective: process, stop }, None, 0.1).unwrap();
+                }
+                learner
+                    .drain_step_stats()
+                    .iter()
+                    .map(|stats| stats.stop_requested)
+                    .collect::<Vec<_>>()
+            });
+            assert!(seen.iter().all(|seen| *seen == [false, true]), "{kind}: {seen:?}");
         }
     }
 }
@@ -270,7 +357,8 @@ fn unlabelled_gradients(config: &Config, weights: &[NamedTensor], shards: usize)
         virtual_adversarial: perturbation,
     };
     let mut gradients = Gradients::default();
-    network.unlabelled_gradients(&batch, Some(&dropout), &terms, &mut gradients);
+    let partial = network.unlabelled_gradients(&batch, Some(&dropout), &terms);
+    network.complete(&batch, partial, Some(&dropout), &mut gradients);
     gradients
 }
 
@@ -368,12 +456,13 @@ fn a_batch_of_unlabelled_texts_replaces_that_of_the_examples() {
         Dataset { inputs: vec![corpus(PadSide::Back, others)], targets: Targets::default() };
     let gradients = |unlabelled: Option<&Dataset>| {
         let mut learner = learner(&config);
-        let mut batch = (learner.preparer())(&data(), &[0, 1, 3], 5);
+        let mut batch = (learner.preparer(Worker::ALONE))(&data(), &[0, 1, 3], 5);
         if let Some(texts) = unlabelled {
             let all: Vec<u32> = (0..texts.len() as u32).collect();
-            batch = batch.with_unlabelled((learner.unlabelled_preparer())(texts, &all, 5));
+            batch =
+                batch.with_unlabelled((learner.unlabelled_preparer(Worker::ALONE))(texts, &all, 5));
         }
-        learner.step(&batch, &SingleProcess, None, 0.1).unwrap();
+        learner.step(&batch, Group::ALONE, None, 0.1).unwrap();
         (learner.gradients(), learner.drain_step_stats()[0].loss.mean)
     };
     let own = gradients(None);
@@ -412,11 +501,11 @@ fn train_batches(config: &Config, data: &Dataset, batches: &[Vec<u32>]) -> Train
     let weights = initial_weights(&spec, 3).unwrap();
     let mut learner = NativeLearner::new(&spec, &objective, weights).unwrap();
     learner.start_averaging();
-    let mut prepare = learner.preparer();
+    let mut prepare = learner.preparer(Worker::ALONE);
     let mut gradients = Vec::new();
     for (seed, batch) in (1..).zip(batches) {
         let batch = prepare(data, batch, seed);
-        learner.step(&batch, &SingleProcess, Some(0.5), 0.1).unwrap();
+        learner.step(&batch, Group::ALONE, Some(0.5), 0.1).unwrap();
         if seed == 1 {
             gradients = learner.gradients();
         }
@@ -527,11 +616,11 @@ fn train_averaged(
     mut reads: impl FnMut(u64, &mut NativeLearner) -> bool,
 ) -> NativeLearner {
     let mut learner = learner(config);
-    let mut prepare = learner.preparer();
+    let mut prepare = learner.preparer(Worker::ALONE);
     learner.start_averaging();
     for step in 1..=steps {
         let examples = [step as u32 % 4, (step as u32 / 3) % 4];
-        learner.step(&prepare(&data(), &examples, step), &SingleProcess, Some(1.0), 0.05).unwrap();
+        learner.step(&prepare(&data(), &examples, step), Group::ALONE, Some(1.0), 0.05).unwrap();
         if reads(step, &mut learner) {
             learner.use_averages();
         }

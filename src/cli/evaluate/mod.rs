@@ -11,6 +11,7 @@ use super::arguments::{ComputeArgs, ModelArgs, SetArgs};
 use super::exit::SUCCESS;
 use super::hints::missing_data;
 use super::open_model::{NotedPredictions, OpenModel, ReadExamples};
+use super::processes::{ProcessArgs, Processes};
 use super::{output_file, provenance, starter};
 use crate::backend::Backends;
 use crate::config::{Config, ConfigError, DataConfig, Delimiter, Format, Labelling, Override};
@@ -81,6 +82,8 @@ pub struct EvaluateArgs {
     set: SetArgs,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    processes: ProcessArgs,
 }
 
 #[derive(Serialize)]
@@ -102,25 +105,43 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
-    let args = &args;
-    let mut first = args.model.open(&args.compute, backends, &args.set.overrides, true)?;
-    let other = args.compare.as_ref().map(|path| args.compute.open(backends, path, &[], true));
-    let other = other.transpose()?.map(|other| other.with_calibration(!args.model.uncalibrated));
+    let group = args.processes.join(backends, "evaluate")?;
+    group.refuse_stdin("--data", args.data.as_deref())?;
+    group.finish(evaluate(&args, backends, &group))
+}
+
+fn evaluate(args: &EvaluateArgs, backends: &dyn Backends, group: &Processes) -> anyhow::Result<u8> {
+    let (compute, collective) = (&group.compute(&args.compute), &group.collective);
+    let open = || -> anyhow::Result<(OpenModel, Option<OpenModel>, Option<Spooled>)> {
+        let mut first = args.model.open(compute, backends, &args.set.overrides, true)?;
+        let other = args.compare.as_ref().map(|path| compute.open(backends, path, &[], true));
+        let other = other.transpose()?;
+        let copy = match &args.data {
+            Some(path) => open_data(path, &mut first.saved, &args.set.overrides)?,
+            None => None,
+        };
+        if let Some(file) = &args.errors {
+            let config = first.saved.config();
+            output_file::check("--errors", file.path(), config, args.data.as_deref())?;
+        }
+        let other = other.map(|other| other.with_calibration(!args.model.uncalibrated));
+        Ok((first, other, copy))
+    };
+    let (mut first, mut other, copy) = collective.agree(open())?;
+    for model in [&mut first].into_iter().chain(&mut other) {
+        model.collective = collective.clone();
+    }
     note_weights(&args.model.checkpoint, &first.saved);
     if let (Some(path), Some(other)) = (&args.compare, &other) {
         note_weights(path, &other.saved);
     }
-    let copy = match &args.data {
-        Some(path) => open_data(path, &mut first.saved, &args.set.overrides)?,
-        None => None,
-    };
     let first = &first;
     let (config, labels) = (first.saved.config(), first.saved.labels());
     let data = copy.as_ref().map(Spooled::path).or(args.data.as_deref());
-    if let Some(file) = &args.errors {
-        output_file::check("--errors", file.path(), config, args.data.as_deref())?;
-    }
-    let (name, examples) = examples(args, data, &first.saved)?;
+    let (name, examples) = collective.agree(examples(args, data, &first.saved))?;
+    let models = [first].into_iter().chain(&other).flat_map(|model| model.saved.description());
+    let examples_line = format!("examples: {}", examples.fingerprint(labels));
+    collective.ensure_same(&models.chain([examples_line]).collect::<Vec<_>>())?;
     let read = ReadExamples { examples, data: &config.data, inputs: &config.inputs };
     let NotedPredictions { members, notes } = first.predict(&read)?;
     notes.iter().for_each(note);
@@ -130,7 +151,7 @@ pub fn run(args: EvaluateArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
         None => None,
     };
     let examples = &read.examples;
-    if let Some(file) = &args.errors {
+    if let Some(file) = args.errors.as_ref().filter(|_| collective.leads()) {
         let count = write_mistakes(file, &predictions, examples, labels, config)?;
         let order = match config.data.labelling() {
             _ if count < 2 => "",

@@ -22,7 +22,7 @@ pub use model::{
 pub use pooling::{Pooling, Poolings};
 pub use text::{PadSide, TextConfig, TokenizerKind, TokenizerSetting, Truncate};
 pub use train::{
-    AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod,
+    AdadeltaConfig, AdamConfig, AdversarialConfig, AverageConfig, AverageMethod, CollectiveKind,
     DistillationConfig, EarlyStoppingConfig, LossKind, OptimizerKind, RmspropConfig,
     ScheduleConfig, ScheduleKind, SgdConfig, TensorboardConfig, TrainConfig, UnfreezeConfig,
     VirtualAdversarialConfig,

@@ -22,10 +22,15 @@ section! {
         token_budget: Option<AutoNumber> = None, at_least(1.0);
         /// Number of shards into which the native backend cuts each batch. Threads compute shards
         /// concurrently, so at most this many threads are busy. The rounding of a run depends on
-        /// this number and not on the number of threads. auto: the number of CPU cores when the run
-        /// starts, at most 16 and at most one for 2 examples of batch_size; it is saved with the
-        /// run. libtorch ignores this field.
+        /// this number and not on the number of threads or processes. auto: the number of CPU cores
+        /// when the run starts, or of the threads of several processes if that is larger, at most 16 for each
+        /// process and at most one for 2 examples of batch_size; it is saved with the run. libtorch
+        /// ignores this field.
         shards: AutoNumber = AutoNumber::Auto, between(1.0, 1_024.0);
+        /// Order in which gradients are summed if several processes train together. ordered: as one
+        /// process adds them, so that the number of processes changes no bit of the result (native
+        /// backend). fast: as the communication library adds them.
+        collective: CollectiveKind = CollectiveKind::Ordered;
         /// Number of examples per batch in validation and testing.
         validation_batch_size: usize = 256, between(1.0, 1_000_000.0);
         /// Group texts of similar length into batches, which reduces padding.
@@ -149,18 +154,20 @@ impl TrainConfig {
 
     /// Number of shards of a batch. `auto` is what this machine would choose.
     pub fn shard_count(&self) -> usize {
-        self.shards_for(cores())
+        self.shards_for(cores(), 1)
     }
 
-    /// Number of shards of a batch. `auto` is what a machine with this number of cores would choose.
-    pub fn shards_for(&self, cores: usize) -> usize {
+    /// Number of shards of a batch. `auto` is what machines with this number of cores in total would choose for
+    /// this number of processes.
+    pub fn shards_for(&self, cores: usize, processes: usize) -> usize {
         /// Each shard repeats the products of the words that it shares with others, and adds its
         /// gradients to theirs. More shards than this would cost more than more threads gain.
         const MAX: usize = 16;
+        let most = cores.min(MAX.saturating_mul(processes));
         match (self.shards, self.token_budget) {
             (AutoNumber::Number(shards), _) => shards,
-            (AutoNumber::Auto, Some(_)) => cores.min(MAX),
-            (AutoNumber::Auto, None) => cores.min(MAX).min(self.batch_size / 2).max(1),
+            (AutoNumber::Auto, Some(_)) => most,
+            (AutoNumber::Auto, None) => most.min(self.batch_size / 2).max(1),
         }
     }
 
@@ -378,6 +385,16 @@ choice! {
         Adadelta = "adadelta",
         /// Stochastic gradient descent.
         Sgd = "sgd",
+    }
+}
+
+choice! {
+    /// Order in which processes sum gradients.
+    pub enum CollectiveKind {
+        /// As one process adds them.
+        Ordered = "ordered",
+        /// As the communication library adds them.
+        Fast = "fast",
     }
 }
 

@@ -42,11 +42,16 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
 }
 
 /// Returns the configuration by which labels are read: without the columns of another model, and with what the
-/// data tells about the number of labels per text. Subwords that it learns are not those of `config`.
+/// data tells about the number of labels per text. Both configurations get the tokenizers in files, but subwords
+/// that one learns are not those of the other.
 ///
 /// # Errors
-/// Returns the errors of [`has_several_labels`].
+/// Returns an error if a tokenizer cannot be read, and those of [`has_several_labels`].
 pub(super) fn reading_labels(config: &Config) -> anyhow::Result<Config> {
+    for input in config.inputs.iter() {
+        let tokenizer = &input.text.tokenizer;
+        tokenizer.read_file().with_context(|| input.field("text.tokenizer"))?;
+    }
     let mut config = config.without_teacher().into_owned();
     config.data.multi_label = Some(has_several_labels(&config)?);
     Ok(config)

@@ -1,6 +1,8 @@
 //! Training with libtorch.
 
+mod distinct_ids;
 mod inference;
+mod share;
 mod unlabelled;
 
 use std::collections::HashMap;
@@ -10,7 +12,9 @@ use std::time::Instant;
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
+use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
 use self::inference::{batch_context, values};
+use self::share::{Share, SumBuffer, scale, spread_rows};
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
@@ -21,14 +25,14 @@ use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
-    BatchLoss, Collective, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
-    StepStats, Times, is_average_state,
+    BatchLoss, Group, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
+    StepStats, Times, Worker, is_average_state,
 };
-use lstmtext::config::{AdversarialConfig, OptimizerKind, PadSide, TrainConfig};
+use lstmtext::config::{AdversarialConfig, OptimizerKind, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::{CrossEntropy, Objective};
-use lstmtext::text::{Corpus, PAD};
+use lstmtext::text::Corpus;
 
 /// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
 type SharedDataset = Arc<Mutex<Option<Option<DeviceDataset>>>>;
@@ -56,8 +60,8 @@ pub struct TorchLearner {
     unlabelled_dataset: SharedDataset,
     /// The step in progress.
     step: Step,
-    /// Loss, number of correct predictions, gradient norm and loss scale of each step that was not
-    /// drained yet, [4].
+    /// Loss, number of correct predictions, gradient norm, loss scale, and in a group of processes the number of
+    /// processes to stop of each step that was not drained yet, [4] or [5].
     pending_stats: Vec<Tensor>,
     times: Times,
 }
@@ -73,9 +77,10 @@ struct Step {
     ngrams: Vec<(Tensor, Tensor)>,
     /// Distinct ids of the batch for each input, int64; empty if all rows are updated.
     distinct_ids: Vec<Tensor>,
-    targets: Option<BatchTargets>,
     /// Mean loss and number of correct predictions, float [].
     loss_and_correct: Option<[Tensor; 2]>,
+    /// Number of processes that are to stop, float []; `None` without other processes.
+    stops: Option<Tensor>,
     /// Norm of the gradient before clipping, float [].
     norm: Option<Tensor>,
 }
@@ -86,21 +91,19 @@ struct TorchBatch {
     batch: Batch,
     /// `None` for unlabelled texts.
     targets: Option<BatchTargets>,
-    /// Distinct ids of the batch for each input; empty if all rows are updated.
+    /// Distinct ids of the batch of all processes for each input; empty if a single process updates all rows.
     distinct_ids: Vec<DistinctIds>,
+    /// N-grams of the batch of all processes, for each input that has n-grams; empty for a single process.
+    distinct_ngrams: Vec<DistinctIds>,
+    /// Part of the weight of the batch of all processes.
+    share: f64,
+    /// Part of its texts.
+    text_share: f64,
     /// Frequency of each word of each input, `[V]`, for adversarial training. Unlabelled batches have none.
     frequencies: Vec<Tensor>,
     /// Random directions of virtual adversarial training, for the input of each LSTM.
     signs: Vec<PackedSigns>,
     seed: u64,
-}
-
-/// Distinct ids of some texts of an input, sorted.
-struct DistinctIds {
-    /// In the memory of the device, int64.
-    ids: Tensor,
-    /// In the memory of the host.
-    host_ids: Vec<i64>,
 }
 
 /// Number of steps on a CUDA device after which the host waits for their stats.
@@ -164,9 +167,15 @@ impl Inference for TorchLearner {
 impl TorchLearner {
     /// Returns the function that prepares batches of a data set with or without labels, whose copy on the
     /// device is `device_dataset`.
-    fn preparer_for(&self, device_dataset: SharedDataset, has_labels: bool) -> Preparer {
+    fn preparer_for(
+        &self,
+        device_dataset: SharedDataset,
+        has_labels: bool,
+        worker: Worker,
+    ) -> Preparer {
         let device = self.model.device();
-        let sparse = !self.sparse_embeddings.is_empty();
+        let has_others = worker != Worker::ALONE;
+        let needs_ids = has_others || !self.sparse_embeddings.is_empty();
         // If the amount of memory is unknown, the data set stays in host memory.
         let memory = device_memory(device).unwrap_or(0);
         let vocabulary_sizes = (has_labels && self.config.has_perturbations())
@@ -177,7 +186,9 @@ impl TorchLearner {
         };
         let (objective, classes) = (self.objective.clone(), self.model.classes());
         let mut frequencies: Option<Vec<Tensor>> = None;
-        Box::new(move |data: &Dataset, examples, seed| {
+        Box::new(move |data: &Dataset, whole, seed| {
+            let share = Share::new(worker, whole, data, has_labels.then_some(&objective));
+            let (examples, seed) = (&share.examples[..], Share::seed(worker, seed));
             let context = batch_context(true, &data.inputs, examples);
             with_batch_context(context, || {
                 let mut copy = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,10 +198,13 @@ impl TorchLearner {
                     None => Batch::gather(&data.inputs, examples, device),
                 };
                 let targets = BatchTargets::gather(data, examples, &objective, classes, device);
-                let distinct = |corpus: &Corpus| {
-                    let host_ids = distinct_ids(corpus, examples);
-                    DistinctIds { ids: to_device(&host_ids, device), host_ids }
+                let distinct =
+                    |corpus: &Corpus| DistinctIds::new(distinct_ids(corpus, whole), device);
+                let ngrams = |corpus: &Corpus| {
+                    let rows = whole.iter().flat_map(|example| corpus.ngrams(*example as usize));
+                    DistinctIds::new(sorted(rows.copied().collect()), device)
                 };
+                let with_ngrams = data.inputs.iter().filter(|corpus| corpus.has_ngrams());
                 let signs = |(input, size): &(usize, usize)| {
                     let (signs, corpus) = (RandomSigns::new(seed), &data.inputs[*input]);
                     PackedSigns::draw(signs, *input, *size, corpus, examples, device)
@@ -204,10 +218,16 @@ impl TorchLearner {
                     context,
                     batch,
                     targets,
-                    distinct_ids: match sparse {
+                    distinct_ids: match needs_ids {
                         true => data.inputs.iter().map(distinct).collect(),
                         false => Vec::new(),
                     },
+                    distinct_ngrams: match has_others {
+                        true => with_ngrams.map(ngrams).collect(),
+                        false => Vec::new(),
+                    },
+                    share: share.factor,
+                    text_share: share.text_factor,
                     frequencies: frequencies.iter().map(Tensor::shallow_clone).collect(),
                     signs: embedding_sizes.iter().map(signs).collect(),
                     seed,
@@ -218,18 +238,19 @@ impl TorchLearner {
 }
 
 impl Learner for TorchLearner {
-    fn preparer(&self) -> Preparer {
-        self.preparer_for(self.device_dataset.clone(), true)
+    fn preparer(&self, worker: Worker) -> Preparer {
+        self.preparer_for(self.device_dataset.clone(), true, worker)
     }
 
-    fn unlabelled_preparer(&self) -> Preparer {
-        self.preparer_for(self.unlabelled_dataset.clone(), false)
+    fn unlabelled_preparer(&self, worker: Worker) -> Preparer {
+        self.preparer_for(self.unlabelled_dataset.clone(), false, worker)
     }
 
     fn compute_gradients(&mut self, batch: &PreparedBatch) -> anyhow::Result<()> {
         let unlabelled: &TorchBatch = batch.unlabelled().unwrap_or(batch).get()?;
         let labelled: &TorchBatch = batch.get()?;
-        let TorchBatch { context, batch, targets, distinct_ids, frequencies, seed, .. } = labelled;
+        let TorchBatch { context, batch, targets, distinct_ids, frequencies, share, seed, .. } =
+            labelled;
         let targets = targets.as_ref().context("the examples have no labels")?;
         if let Some(average) = &mut self.average {
             average.swap_out();
@@ -277,20 +298,22 @@ impl Learner for TorchLearner {
             }
             let rows = batch.ngrams.iter().flatten().map(|bags| bags.rows.shallow_clone());
             let correct = self.loss.count_correct(&log_probabilities, targets).to_kind(Kind::Float);
+            scale(gradients.iter_mut().chain(&mut of_ngrams), *share);
             self.step = Step {
                 context: Some(*context),
                 gradients,
                 ngrams: rows.zip(of_ngrams).collect(),
                 distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
-                targets: Some(targets.shallow_clone()),
                 loss_and_correct: Some([loss.detach(), correct]),
+                stops: None,
                 norm: None,
             };
             if self.config.has_unlabelled_terms() {
                 let start = Instant::now();
-                let gradients = with_batch_context(unlabelled.context, || {
+                let mut gradients = with_batch_context(unlabelled.context, || {
                     self.unlabelled_gradients(unlabelled, &deviations)
                 });
+                scale(gradients.0.iter_mut().chain(&mut gradients.1), unlabelled.text_share);
                 self.add_gradients(gradients, unlabelled, labelled);
                 self.times.add("unlabelled", start.elapsed().as_secs_f64());
             }
@@ -306,51 +329,70 @@ impl Learner for TorchLearner {
         Ok(())
     }
 
-    fn sum_gradients(&mut self, collective: &dyn Collective) -> anyhow::Result<()> {
-        if collective.size() == 1 {
+    fn sum_gradients(
+        &mut self,
+        batch: &PreparedBatch,
+        Group { collective, stop }: Group,
+    ) -> anyhow::Result<()> {
+        if collective.is_alone() {
             return Ok(());
         }
+        let unlabelled: Option<&TorchBatch> = match self.config.has_unlabelled_terms() {
+            true => batch.unlabelled().map(PreparedBatch::get).transpose()?,
+            false => None,
+        };
+        let labelled: &TorchBatch = batch.get()?;
         self.in_step("sum", |learner| {
-            let Step { gradients, ngrams, distinct_ids, targets, loss_and_correct, .. } =
+            let device = learner.model.device();
+            let union = |ids: fn(&TorchBatch) -> &[DistinctIds]| -> Vec<DistinctIds> {
+                let others = unlabelled.map_or(&[][..], ids).iter().map(Some);
+                let pairs = ids(labelled).iter().zip(others.chain(std::iter::repeat(None)));
+                pairs.map(|(first, second)| first.union(second, device)).collect()
+            };
+            let ids = union(|batch| &batch.distinct_ids);
+            let of_ngrams = union(|batch| &batch.distinct_ngrams);
+            let embeddings = learner.model.embedding_inputs();
+            let Step { gradients, ngrams, distinct_ids, loss_and_correct, stops, .. } =
                 &mut learner.step;
-            let (targets, [loss, correct]) = targets
-                .as_ref()
-                .zip(loss_and_correct.as_mut())
-                .context("the step has no loss yet")?;
-            let weight = learner.loss.weight(targets);
-            let of_batch = BatchLoss {
-                mean: loss.double_value(&[]),
-                correct: correct.double_value(&[]) as u64,
-            };
-            let (of_all, total) = of_batch.sum(weight, collective)?;
+            let [loss, correct] = loss_and_correct.as_mut().context("the step has no loss yet")?;
             let _no_grad = tch::no_grad_guard();
-            let _ = loss.fill_(of_all.mean);
-            let _ = correct.fill_(of_all.correct as f64);
-            let rescale = |gradient: &mut Tensor| match weight {
-                // The gradient of a batch without weight is not a number.
-                0.0 => gradient.zero_(),
-                _ => gradient.g_mul_scalar_(weight / total),
-            };
-            for gradient in gradients.iter_mut() {
-                let _ = rescale(gradient);
-                sum(gradient, collective)?;
+            let mut buffer = SumBuffer::default();
+            // The other rows of an embedding have no gradient in any process.
+            for (gradient, input) in gradients.iter().zip(&embeddings) {
+                match input.map(|input| &ids[input].ids) {
+                    Some(rows) => buffer.push(&gradient.index_select(0, rows)),
+                    None => buffer.push(gradient),
+                }
             }
-            for (branch, (rows, gradient)) in learner.model.ngrams().iter().zip(ngrams) {
-                let _ = rescale(gradient);
-                let all = union(rows, branch.parameter().1.size()[0], collective)?;
-                let size = [all.size()[0], gradient.size()[1]];
-                let mut sums = Tensor::zeros(size, (Kind::Float, gradient.device()));
-                // Both are sorted, and `all` has all of `rows`.
-                let _ = sums.index_copy_(0, &Tensor::bucketize(rows, &all, false, false), gradient);
-                sum(&mut sums, collective)?;
-                (*rows, *gradient) = (all, sums);
+            for ((rows, gradient), all) in ngrams.iter_mut().zip(&of_ngrams) {
+                *gradient = spread_rows(rows, gradient, all);
+                *rows = all.ids.shallow_clone();
+                buffer.push(gradient);
             }
-            for (gradient, input) in gradients.iter().zip(&learner.sparse_embeddings) {
-                let Some(ids) = input.and_then(|input| distinct_ids.get_mut(input)) else {
-                    continue;
-                };
-                *ids = union(ids, gradient.size()[0], collective)?;
+            scale([&mut *loss], labelled.share);
+            if labelled.text_share == 0.0 {
+                let _ = correct.zero_();
             }
+            let stop = Tensor::full_like(loss, f64::from(u8::from(stop)));
+            buffer.push(&Tensor::stack(&[&*loss, correct, &stop], 0));
+            let mut sums = buffer.sum(collective)?;
+            for ((gradient, input), sum) in gradients.iter_mut().zip(&embeddings).zip(&mut sums) {
+                match input.map(|input| &ids[input].ids) {
+                    Some(rows) => {
+                        let sum = sum.view([rows.size()[0], gradient.size()[1]]);
+                        let _ = gradient.index_copy_(0, rows, &sum);
+                    }
+                    None => *gradient = sum.view_as(gradient),
+                }
+            }
+            for ((_, gradient), sum) in ngrams.iter_mut().zip(&mut sums) {
+                *gradient = sum.view_as(gradient);
+            }
+            if let Some(sum) = sums.next() {
+                [*loss, *correct] = [sum.get(0), sum.get(1)];
+                *stops = Some(sum.get(2));
+            }
+            *distinct_ids = ids.into_iter().map(|ids| ids.ids).collect();
             Ok(())
         })
     }
@@ -372,7 +414,9 @@ impl Learner for TorchLearner {
             );
             let scale = learner.loss_scale.as_ref().map(LossScale::factor);
             let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
-            let stats = Tensor::stack(&[loss, correct, norm, &scale], 0);
+            let stats: Vec<&Tensor> =
+                [loss, correct, norm, &scale].into_iter().chain(&step.stops).collect();
+            let stats = Tensor::stack(&stats, 0);
             // The fused kernels expect 1 to skip the step, else 0.
             let skipped = stats.isfinite().all().logical_not().to_kind(Kind::Float);
             learner.pending_stats.push(stats);
@@ -420,13 +464,14 @@ impl Learner for TorchLearner {
         if self.pending_stats.is_empty() {
             return Vec::new();
         }
-        let values = values(&Tensor::stack(&std::mem::take(&mut self.pending_stats), 0)); // [steps, 4]
-        let stats = |&[mean, correct, norm, scale]: &[f64; 4]| StepStats {
-            loss: BatchLoss { mean, correct: correct as u64 },
+        let stats = Tensor::stack(&std::mem::take(&mut self.pending_stats), 0); // [steps, 4 or 5]
+        let row = |row: &[f64]| StepStats {
+            loss: BatchLoss { mean: row[0], correct: row[1] as u64 },
             // With a loss scale of 1 or less, fp16 is not why the gradient is not finite.
-            gradient_norm: (norm.is_finite() || scale <= 1.0).then_some(norm),
+            gradient_norm: (row[2].is_finite() || row[3] <= 1.0).then_some(row[2]),
+            stop_requested: row.get(4).is_some_and(|stops| *stops > 0.0),
         };
-        values.as_chunks().0.iter().map(stats).collect()
+        values(&stats).chunks_exact(stats.size()[1] as usize).map(row).collect()
     }
 
     fn stats_interval(&self) -> usize {
@@ -530,14 +575,6 @@ fn scaled_gradients(
     }
 }
 
-/// Replaces a tensor by its sum over all processes. Waits for the device.
-fn sum(tensor: &mut Tensor, collective: &dyn Collective) -> anyhow::Result<()> {
-    let mut values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1))?;
-    collective.sum(&mut values)?;
-    tensor.copy_(&Tensor::from_slice(&values).view_as(tensor));
-    Ok(())
-}
-
 /// Returns the optimizer of the weights of n-grams, which are updated row by row and have their own
 /// regularization in place of `train.weight_decay`.
 fn ngram_optimizer(config: &TrainConfig, branch: &NgramBranch) -> Optimizer {
@@ -546,27 +583,6 @@ fn ngram_optimizer(config: &TrainConfig, branch: &NgramBranch) -> Optimizer {
         config.optimizer = OptimizerKind::Adam;
     }
     Optimizer::new(&config, vec![branch.parameter()])
-}
-
-/// Returns the rows that any process has, sorted; `rows` are those of this process among `count`. Waits
-/// for the device.
-fn union(rows: &Tensor, count: i64, collective: &dyn Collective) -> anyhow::Result<Tensor> {
-    let mut counts = Tensor::zeros([count], (Kind::Float, rows.device()));
-    let _ = counts.index_fill_(0, rows, 1.0);
-    sum(&mut counts, collective)?;
-    Ok(counts.nonzero().squeeze_dim(1))
-}
-
-/// Returns the distinct ids of some texts and their padding in front, sorted.
-fn distinct_ids(corpus: &Corpus, examples: &[u32]) -> Vec<i64> {
-    let mut ids: Vec<u32> =
-        examples.iter().flat_map(|example| corpus.text(*example as usize)).copied().collect();
-    if corpus.pad() == PadSide::Front {
-        ids.push(PAD);
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    ids.into_iter().map(i64::from).collect()
 }
 
 /// Returns the indices of the rows that are not zero.

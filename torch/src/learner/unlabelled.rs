@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::distinct_ids::sorted_union;
 use super::{Step, TorchBatch, TorchLearner, scaled_gradients};
 use crate::batch::to_device;
 use crate::loss::{log_probabilities, mean_divergence, mean_entropy, scaled_divergence};
@@ -62,7 +63,7 @@ impl TorchLearner {
         }
         let ids = labelled.distinct_ids.iter().zip(&unlabelled.distinct_ids);
         for (ids, (first, second)) in distinct_ids.iter_mut().zip(ids) {
-            *ids = to_device(&sorted_union(&first.host_ids, &second.host_ids), device);
+            *ids = first.union(Some(second), device).ids;
         }
         let [labelled, unlabelled] = [labelled, unlabelled].map(|batch| &batch.batch.ngrams);
         let bags = labelled.iter().flatten().zip(unlabelled.iter().flatten());
@@ -79,12 +80,4 @@ impl TorchLearner {
             (*rows, *sum) = (all, sums);
         }
     }
-}
-
-/// Returns the numbers that are in either of two lists, sorted.
-fn sorted_union(first: &[i64], second: &[i64]) -> Vec<i64> {
-    let mut union = [first, second].concat();
-    union.sort();
-    union.dedup();
-    union
 }

@@ -17,6 +17,16 @@ use lstmtext::system::device::{CudaVersion, DeviceChoice, DriverDevice, driver};
 pub fn resolve_device(choice: DeviceChoice) -> anyhow::Result<Device> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::AutoLocal(rank) => match cuda_devices() {
+            Ok(devices) if devices.len() == 1 => Ok(Device::Cuda(0)),
+            Ok(devices) if rank >= devices.len() => bail!(
+                "this is process {rank} on its machine, which has only {} CUDA devices: start one process for \
+                 each device, or compute with --device cpu",
+                devices.len()
+            ),
+            Ok(_) => Ok(Device::Cuda(rank)),
+            Err(_) => resolve_device(DeviceChoice::Auto),
+        },
         DeviceChoice::Auto => Ok(match cuda_devices() {
             Ok(_) => Device::Cuda(0),
             Err(reason) => {

@@ -1,7 +1,8 @@
-//! Parts of libtorch that tch does not cover: CUDA devices, threads, errors, the profiler, and
-//! fused optimizers. Networks, batches and training don't belong here.
+//! Parts of libtorch that tch does not cover: CUDA devices, threads, errors, the profiler,
+//! fused optimizers, and communication between processes. Networks, batches and training don't belong here.
 
 mod bindings;
+pub mod c10d;
 mod device;
 mod error;
 pub mod fused;

@@ -1,7 +1,7 @@
 //! Averages of the weights.
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Inference, Learner};
+use lstmtext::backend::{Inference, Learner, Worker};
 use lstmtext::config::TrainConfig;
 use lstmtext_torch::learner::TorchLearner;
 use lstmtext_torch::tensors::to_named_tensors;
@@ -40,7 +40,7 @@ fn averages_agree_and_each_backend_continues_those_of_the_other() {
                 for examples in
                     [[0, 1, 3, 9], [4, 1, 6, 1], [2, 5, 7, 8], [0, 0, 1, 1]].iter().cycle().take(16)
                 {
-                    let batch = (learner.preparer())(&data, examples, 1);
+                    let batch = (learner.preparer(Worker::ALONE))(&data, examples, 1);
                     step(*learner, &batch, Some(0.3), 0.01);
                 }
                 let raw = learner.weights();

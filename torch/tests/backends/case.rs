@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::Device;
 
-use lstmtext::backend::{Learner, PreparedBatch, SingleProcess};
+use lstmtext::backend::{Group, Learner, PreparedBatch};
 use lstmtext::config::{self, Config, Labelling};
 use lstmtext::data::{Dataset, Targets};
 use lstmtext::model::{ModelSpec, initial_weights};
@@ -123,5 +123,5 @@ pub fn step(
     limit: Option<f64>,
     learning_rate: f64,
 ) {
-    learner.step(batch, &SingleProcess, limit, learning_rate).unwrap();
+    learner.step(batch, Group::ALONE, limit, learning_rate).unwrap();
 }

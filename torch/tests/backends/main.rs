@@ -24,7 +24,7 @@ use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
     BatchSharder, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
-use lstmtext::backend::{Collective, Learner, StepStats};
+use lstmtext::backend::{Collective, Learner, StepStats, Worker};
 use lstmtext::data::Dataset;
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::CrossEntropy;
@@ -379,9 +379,9 @@ fn training_on_unlabelled_texts_agrees() {
             let mut torch = TorchLearner::new(case.model(), &case.config.train, &objective);
             let learners: [&mut dyn Learner; 2] = [&mut native, &mut torch];
             for learner in learners {
-                let mut batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
+                let mut batch = (learner.preparer(Worker::ALONE))(&data, &[0, 1, 3, 9], 1);
                 if let Some(others) = others {
-                    let others = (learner.unlabelled_preparer())(&texts, others, 2);
+                    let others = (learner.unlabelled_preparer(Worker::ALONE))(&texts, others, 2);
                     batch = batch.with_unlabelled(others);
                 }
                 (0..2).for_each(|_| step(learner, &batch, Some(0.3), 0.01));
@@ -398,7 +398,7 @@ fn training_on_unlabelled_texts_agrees() {
 
 /// Makes three steps on the same four examples.
 fn steps(learner: &mut dyn Learner, data: &Dataset) {
-    let batch = (learner.preparer())(data, &[0, 1, 3, 9], 1);
+    let batch = (learner.preparer(Worker::ALONE))(data, &[0, 1, 3, 9], 1);
     for _ in 0..3 {
         step(learner, &batch, Some(0.3), 0.01);
     }

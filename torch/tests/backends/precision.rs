@@ -1,7 +1,7 @@
 //! LSTMs in bf16 and fp16 on the CPU; tests/cuda has the tests on CUDA devices.
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats};
+use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats, Worker};
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 
@@ -40,7 +40,7 @@ fn half_precision_is_close_to_fp32() {
 
             let data = case.data();
             for learner in [&mut full, &mut half] {
-                let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
+                let batch = (learner.preparer(Worker::ALONE))(&data, &[0, 1, 3, 9], 1);
                 step(learner, &batch, None, 0.0);
                 assert!(learner.drain_step_stats().iter().all(StepStats::is_finite));
             }
@@ -86,7 +86,7 @@ fn steps_that_overflow_fp16_are_skipped() {
     // The step does not depend on the scale.
     let gradient = |learner: &mut TorchLearner, factor: f32| {
         set(learner, factor);
-        let batch = (learner.preparer())(&data, &[0, 1, 3, 9], 1);
+        let batch = (learner.preparer(Worker::ALONE))(&data, &[0, 1, 3, 9], 1);
         step(learner, &batch, Some(0.3), 0.0);
         let norm = learner.drain_step_stats()[0].gradient_norm.unwrap();
         (norm, learner.gradients())

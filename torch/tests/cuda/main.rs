@@ -13,6 +13,7 @@
 #[path = "../backends/case.rs"]
 mod case;
 mod networks;
+mod processes;
 mod program;
 
 use tch::Device;

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use lstmtext::backend::{Inference, Learner, StepStats};
+use lstmtext::backend::{Inference, Learner, StepStats, Worker};
 use lstmtext::config::Config;
 use lstmtext::data::Dataset;
 use lstmtext::model::named_tensors::NamedTensor;
@@ -77,7 +77,7 @@ fn logits_agree_with_the_cpu() {
 
 /// Makes ten steps on batches of different lengths.
 fn ten_steps(learner: &mut dyn Learner, data: &Dataset) -> Vec<StepStats> {
-    let mut prepare = learner.preparer();
+    let mut prepare = learner.preparer(Worker::ALONE);
     for index in 0..10_u32 {
         let examples: Vec<u32> = (0..6).map(|i| (index * 5 + i * 3) % 19).collect();
         let batch = prepare(data, &examples, u64::from(index));
@@ -183,7 +183,7 @@ fn deterministic_runs_have_identical_bits() {
                     let model = on_device(&case, &weights);
                     let mut learner = TorchLearner::new(model, &case.config.train, &objective(&[]));
                     let examples: Vec<u32> = (0..data.len() as u32).collect();
-                    let mut prepare = learner.preparer();
+                    let mut prepare = learner.preparer(Worker::ALONE);
                     for seed in 0..5 {
                         let batch = prepare(&data, &examples, seed);
                         step(&mut learner, &batch, Some(0.3), 0.01);
@@ -266,7 +266,7 @@ fn the_largest_token_budget_is_found() {
     println!("the largest budget is {budget} tokens");
     assert!((10_000..10_000_000).contains(&budget), "{budget}");
     let mut learner = learner(&case.config);
-    let mut prepare = learner.preparer();
+    let mut prepare = learner.preparer(Worker::ALONE);
     for seed in 0..3 {
         let examples: Vec<u32> = (0..budget as u32 / 1_000).collect();
         let batch = prepare(&data, &examples, seed);

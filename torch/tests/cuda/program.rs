@@ -16,11 +16,11 @@ train: {epochs: 4, batch_size: 32, schedule: {name: constant}, early_stopping: {
 ";
 
 /// Temporary working directory of the program, with data.
-struct TestDir(TempDir);
+pub struct TestDir(TempDir);
 
 impl TestDir {
     /// Creates a directory with texts of many lengths, whose words mostly determine the label.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = Self(TempDir::new().unwrap());
         let rows = (0..600).map(|i: usize| {
             let words = (0..5 + i * 37 % 60).map(|step| match (step + i).is_multiple_of(7) {
@@ -42,7 +42,7 @@ impl TestDir {
         std::fs::write(self.path(name), content).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
@@ -52,7 +52,7 @@ impl TestDir {
 
     /// Runs the program in the parent of this test's directory. The tests may have been built on
     /// another machine.
-    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
+    pub fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
         let test_program = std::env::current_exe().unwrap();
         let program = test_program.parent().unwrap().parent().unwrap().join("lstmtext");
         let mut command = Command::new(program);
@@ -61,7 +61,7 @@ impl TestDir {
     }
 
     /// Runs the program, expects success, and returns stdout and stderr.
-    fn succeeds(&self, line: &str) -> (String, String) {
+    pub fn succeeds(&self, line: &str) -> (String, String) {
         let done = self.run(line, &[("TORCH_CPP_LOG_LEVEL", "WARNING")]);
         let [stdout, stderr] =
             [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());

@@ -20,7 +20,7 @@ use lstmtext::backend::native::{
     BatchSharder, Gradients, NativeLearner, Network, Perturbation, UnlabelledTerms,
     VirtualPerturbation,
 };
-use lstmtext::backend::{Learner, RandomSigns, SingleProcess};
+use lstmtext::backend::{Group, Learner, RandomSigns, Worker};
 use lstmtext::config::{self, Labelling, PadSide, TrainConfig};
 use lstmtext::data::{Dataset, Targets};
 use lstmtext::model::ModelSpec;
@@ -285,7 +285,8 @@ fn compare_native(name: &str) {
         let TrainConfig { adversarial, virtual_adversarial, entropy_weight, .. } = &config.train;
         let (mut gradients, mut unlabelled) = (Gradients::default(), Gradients::default());
         let adversarial = perturbation(adversarial.epsilon, adversarial.weight);
-        network.adversarial_gradients(&batch, &case.loss(), None, adversarial, &mut gradients);
+        let partial = network.labelled_gradients(&batch, &case.loss(), None, adversarial, false);
+        network.complete(&batch, partial, None, &mut gradients);
         let virtual_perturbation = |perturbation| VirtualPerturbation {
             perturbation,
             xi: virtual_adversarial.xi,
@@ -296,7 +297,8 @@ fn compare_native(name: &str) {
             entropy_weight: *entropy_weight,
             virtual_adversarial: perturbation.map(virtual_perturbation),
         };
-        network.unlabelled_gradients(&batch, None, &terms, &mut unlabelled);
+        let partial = network.unlabelled_gradients(&batch, None, &terms);
+        network.complete(&batch, partial, None, &mut unlabelled);
         gradients.add(&unlabelled);
         for (parameter, ours) in dense_gradients(&network, &gradients) {
             // The second bias has no gradient.
@@ -317,10 +319,10 @@ fn compare_steps(name: &str, learner: &mut dyn Learner) {
     let (golden, golden_tensors) = golden();
     let case = &golden.cases[name];
     let data = golden_tensors.data(name, &golden.lengths);
-    let batch = (learner.preparer())(&data, &all(&data), 0);
+    let batch = (learner.preparer(Worker::ALONE))(&data, &all(&data), 0);
     let losses = Vec::<f32>::try_from(golden_tensors.get(name, "losses")).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        learner.step(&batch, &SingleProcess, case.gradient_clip, case.learning_rate).unwrap();
+        learner.step(&batch, Group::ALONE, case.gradient_clip, case.learning_rate).unwrap();
         let loss = learner.drain_step_stats()[0].loss.mean;
         let difference = (loss - f64::from(*expected)).abs();
         assert!(difference < 2e-5 * f64::from(*expected).max(1.0), "loss {step}: {difference:e}");

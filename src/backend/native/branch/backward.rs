@@ -2,7 +2,7 @@
 
 use super::layers::{Branch, Mode, Pass, PooledGradient, input_rows, text_token};
 use super::pooling::GradientForm;
-use super::workspace::{LayerBuffers, PaddingGradient, Workspace};
+use super::workspace::{LayerBuffers, PaddingGradient, ProjectedWords, Workspace};
 use crate::backend::kernel::{
     AlignedVec, Backward, BiasGradient, Cell, ForwardCache, HiddenGradient, InputGradient,
     ScatterAdd, WeightGradient,
@@ -225,6 +225,19 @@ impl Branch {
         self.layers_backward(block, None, &mut layers, work, mode, GradientForm::PerStep);
         work.block = layers;
         self.end_shard(work, mode);
+    }
+
+    /// Computes the gradients of the input weights and of the words of a shard that has not ended.
+    pub fn end_postponed_shard(
+        &self,
+        words: &mut ProjectedWords,
+        work: &mut Workspace,
+        mode: Mode,
+    ) {
+        work.clear_word_gradients(&self.cells);
+        work.swap_projected(words);
+        self.end_shard(work, mode);
+        work.swap_projected(words);
     }
 
     /// Ends a shard: computes the gradients of the input weights and of the words.

@@ -138,7 +138,7 @@ impl Branch {
 
     /// Returns true if the bottom layer projects each distinct word once. Dropout of single
     /// components makes every token different.
-    pub(super) fn projects_distinct_words(&self, mode: Mode) -> bool {
+    pub fn projects_distinct_words(&self, mode: Mode) -> bool {
         mode.dropout.is_none() || self.input.embedding.dropout == 0.0
     }
 

@@ -11,4 +11,4 @@ mod workspace;
 
 pub use forward::{CellStates, SequenceStates};
 pub use layers::{Branch, Mode, Pass, Pooled, PooledGradient};
-pub use workspace::{CellGradient, PaddingGradient, Workspace};
+pub use workspace::{CellGradient, PaddingGradient, ProjectedWords, Workspace};

@@ -1,5 +1,7 @@
 //! Buffers of a branch.
 
+use std::mem::swap;
+
 use crate::backend::kernel::{AlignedVec, Cell, ForwardCache};
 
 /// Buffers of a branch for one shard at a time, reused from step to step to save allocations.
@@ -61,6 +63,15 @@ pub struct Attention {
     pub query_gradient: Vec<f32>,
 }
 
+/// Projections of the distinct words of a shard, from whose gradients those of the words follow.
+#[derive(Default)]
+pub struct ProjectedWords {
+    /// Gradients of the projections, for each direction.
+    gradients: Vec<AlignedVec>,
+    /// Vectors of the words.
+    table: AlignedVec,
+}
+
 /// Gradient of the weights of a cell, in packed order.
 #[derive(Default)]
 pub struct CellGradient {
@@ -86,6 +97,36 @@ fn resize_default<T: Default>(values: &mut Vec<T>, length: usize) {
 }
 
 impl Workspace {
+    /// Exchanges what [`Branch::end_shard`](super::Branch::end_shard) needs.
+    pub fn swap_projected(&mut self, words: &mut ProjectedWords) {
+        swap(&mut self.projected_gradient, &mut words.gradients);
+        swap(&mut self.word_table, &mut words.table);
+    }
+
+    /// Removes the gradients that [`Branch::end_shard`](super::Branch::end_shard) computes for a layer that projects
+    /// distinct words.
+    pub fn remove_word_gradients(&mut self) {
+        self.word_gradients.resize(0);
+        for gradient in self.gradients.iter_mut().take(1).flatten() {
+            gradient.input.resize(0);
+            gradient.bias.resize(0);
+        }
+    }
+
+    /// Sets these gradients to zero, and removes all others.
+    pub(super) fn clear_word_gradients(&mut self, cells: &[Vec<Cell>]) {
+        self.clear_gradients(cells, &[], 0);
+        for (layer, gradients) in self.gradients.iter_mut().enumerate() {
+            for gradient in gradients {
+                gradient.recurrent.resize(0);
+                if layer > 0 {
+                    gradient.input.resize(0);
+                    gradient.bias.resize(0);
+                }
+            }
+        }
+    }
+
     /// Prepares the buffers for a branch with these cells.
     pub(super) fn prepare(&mut self, cells: &[Vec<Cell>]) {
         let (layers, directions) = (cells.len(), cells[0].len());

@@ -24,6 +24,7 @@ use crate::model::parameters::{
 };
 use crate::text::Corpus;
 
+pub use gradients::PartialGradients;
 pub use unlabelled::{UnlabelledTerms, VirtualPerturbation};
 
 /// A network: its weights, plain and packed, and the buffers to compute with.

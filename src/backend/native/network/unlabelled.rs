@@ -6,11 +6,10 @@
 //! divergence is smallest at r = 0, where its gradient vanishes; one power iteration finds the direction:
 //! that of its gradient at a small random perturbation.
 
-use super::gradients::BlockPasses;
+use super::gradients::{BlockPasses, PartialGradients};
 use super::{Block, Network, ShardWorkspace};
 use crate::backend::native::branch::{Mode, Pass};
 use crate::backend::native::dropout::Dropout;
-use crate::backend::native::gradients::Gradients;
 use crate::backend::native::perturbation::Perturbation;
 use crate::backend::native::shard_sum::ShardSum;
 use crate::backend::native::sharding::ShardedBatch;
@@ -126,15 +125,14 @@ fn scale_to_one(values: &mut [f64]) {
 }
 
 impl Network {
-    /// Writes the gradient of the terms of a batch of unlabelled texts to `gradients`.
+    /// Computes the gradient of the terms of a batch of unlabelled texts.
     pub fn unlabelled_gradients(
         &mut self,
         batch: &ShardedBatch,
         dropout: Option<&Dropout>,
         terms: &UnlabelledTerms,
-        gradients: &mut Gradients,
-    ) {
+    ) -> PartialGradients {
         let passes = UnlabelledPasses { terms, total: batch.examples as f64 };
-        self.batch_gradients(batch, dropout, &passes, gradients);
+        self.partial_gradients(batch, dropout, &passes, false)
     }
 }

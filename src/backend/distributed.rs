@@ -1,0 +1,40 @@
+//! Predictions of a data set whose batches are spread over several processes.
+
+use super::collective::{Collective, Worker};
+
+/// Predictions for all examples of a data set.
+pub struct GatheredRows {
+    /// Number of values of an example, C.
+    pub width: usize,
+    /// Values of all examples, [N, C].
+    pub values: Vec<f64>,
+}
+
+/// Computes values for `count` examples, which are those of all `batches`. Each process computes some of the
+/// batches: `compute` returns the rows of each batch, [B, C]. All processes get all values, with the same bits as
+/// those of a single process.
+///
+/// # Errors
+/// Returns an error if a process is lost.
+pub fn compute_distributed(
+    batches: &[&[u32]],
+    count: usize,
+    collective: &dyn Collective,
+    compute: impl FnOnce(&[&[u32]]) -> Vec<Vec<f64>>,
+) -> anyhow::Result<GatheredRows> {
+    let Worker { rank, world_size: size } = collective.worker();
+    let own: Vec<&[u32]> = batches.iter().copied().skip(rank).step_by(size).collect();
+    let results = compute(&own);
+    let width = results.first().map_or(0, |rows| rows.len() / own[0].len());
+    // There may be more processes than batches.
+    let width = collective.gather_number(width as u64)?.into_iter().max().unwrap_or(0) as usize;
+    // Adding −0.0 changes no bit of a number; 0.0 would change −0.0.
+    let mut values = vec![-0.0; count * width];
+    for (examples, rows) in own.into_iter().zip(results) {
+        for (example, row) in examples.iter().zip(rows.chunks_exact(width)) {
+            values[*example as usize * width..][..width].copy_from_slice(row);
+        }
+    }
+    collective.all_reduce_f64(&mut values)?;
+    Ok(GatheredRows { width, values })
+}
