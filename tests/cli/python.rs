@@ -1,6 +1,6 @@
 //! Other programs can use a checkpoint: NumPy computes the same predictions from its files.
 
-use crate::common::{TestDir, probability_of, python, stdout_json};
+use crate::common::{TestDir, checkout, probability_of, python, run_python, stdout_json};
 
 /// Compares the probability of "pos" with that of NumPy, for texts of one word and of many, known and
 /// unknown.
@@ -28,4 +28,9 @@ fn numpy_computes_the_same_probabilities_from_a_checkpoint() {
 fn numpy_computes_the_same_probabilities_with_padding_in_front() {
     let fields = "--set model.pooling=last --set text.pad=front --set text.max_length=12";
     assert_same_as_numpy(fields, &["last", "12"]);
+}
+
+#[test]
+fn the_model_of_clusters_computes_what_it_says() {
+    run_python(&checkout().join("benchmarks/clusters.py"), &["--self-test"]);
 }
