@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -211,7 +212,16 @@ fn output_on_stdout_is_not_overwritten() {
 
 /// Starts a command that reads lines from stdin while it writes a file, and stops it in the middle.
 fn stop_while_writing(dir: &TestDir, line: &str, signal: i32) {
-    let mut process = dir.process(line).spawn().unwrap();
+    let mut command = dir.process(line);
+    // A shell starts commands in the background with SIGINT ignored, and they would keep that.
+    // SAFETY: signal is safe to call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    let mut process = command.spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     writeln!(stdin, "pos1 n2").unwrap();
     let mut training = Training::of(process);
