@@ -4,7 +4,7 @@
 //! to all others. Nothing is encrypted or authenticated: the network must be trusted.
 
 use std::env;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -258,57 +258,64 @@ fn announce_waiting(process: &LaunchedProcess, timeout: Duration) -> anyhow::Res
     Ok(sender)
 }
 
-/// Connects to the store in which the processes meet. c10d waits forever for a server of another kind.
+/// Connects to the store in which the processes meet. c10d waits forever for a server of another kind, and
+/// sometimes longer than it should for none.
 fn connect_to_store(process: &LaunchedProcess, timeout: Duration) -> anyhow::Result<Store> {
     const MARGIN: Duration = Duration::from_secs(1);
+    let LaunchedProcess { address, port, has_store, attempt, .. } = process;
     let (sender, receiver) = mpsc::channel();
-    let LaunchedProcess { address, port, .. } = process.clone();
-    let process = process.clone();
+    // Keys of an earlier attempt stay in the store of a launcher.
+    let (host, prefix) = (address.clone(), format!("lstmtext/{attempt}"));
+    let (port, serves) = (*port, process.rank == 0 && !has_store);
     spawn("connect", move || {
-        let _ = sender.send(try_to_connect_to_store(&process, timeout));
+        let _ = sender.send(Store::connect(&host, port, serves, &prefix, timeout));
     })?;
-    receiver.recv_timeout(timeout + MARGIN).unwrap_or_else(|_| {
-        bail!(
+    match receiver.recv_timeout(timeout + MARGIN) {
+        Ok(Ok(store)) => Ok(store),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            let is_late = error.contains("timed out");
+            Err(no_store(address, port, serves, if is_late { None } else { Some(&error) }))
+        }
+        Err(_) if something_answers(address, port) => bail!(
             "what answers there is not process 0 of a group; check that {address} (MASTER_ADDR) is its machine, \
              and {port} (MASTER_PORT) its port"
-        )
-    })
+        ),
+        Err(_) => Err(no_store(address, port, serves, None)),
+    }
 }
 
-fn try_to_connect_to_store(process: &LaunchedProcess, timeout: Duration) -> anyhow::Result<Store> {
-    let LaunchedProcess { address, port, has_store, attempt, .. } = process;
-    let serves = process.rank == 0 && !has_store;
-    // Keys of an earlier attempt stay in the store of a launcher.
-    let prefix = format!("lstmtext/{attempt}");
-    Store::connect(address, *port, serves, &prefix, timeout).map_err(|error| {
-        let error = error.to_string();
-        if error.contains("EADDRINUSE") {
-            return anyhow!(
-                "port {port} is in use on this machine; set MASTER_PORT to a free port, the same for all \
-                 processes"
-            );
-        }
-        if (address.as_str(), *port).to_socket_addrs().is_err() {
-            return anyhow!(
-                "there is no host with this name; set MASTER_ADDR to the host name or IP address of the \
-                 machine of rank 0"
-            );
-        }
-        let cause = match error.contains("timed out") {
-            true => "nothing answers there",
-            false => error.as_str(),
-        };
-        match serves {
-            true => anyhow!(
-                "{cause}; check that {address} (MASTER_ADDR) is this machine, and that it accepts \
-                 connections to port {port} (MASTER_PORT)"
-            ),
-            false => anyhow!(
-                "{cause}; check that process 0 is running, that {address} (MASTER_ADDR) is its machine, and \
-                 that no firewall closes port {port} (MASTER_PORT)"
-            ),
-        }
-    })
+/// Returns whether a server accepts connections there.
+fn something_answers(address: &str, port: u16) -> bool {
+    const WAIT: Duration = Duration::from_secs(1);
+    let mut found = (address, port).to_socket_addrs().into_iter().flatten();
+    found.any(|socket| TcpStream::connect_timeout(&socket, WAIT).is_ok())
+}
+
+/// Explains why there is no store. `error` is that of c10d, unless it has waited in vain.
+fn no_store(address: &str, port: u16, serves: bool, error: Option<&str>) -> anyhow::Error {
+    if error.is_some_and(|error| error.contains("EADDRINUSE")) {
+        return anyhow!(
+            "port {port} is in use on this machine; set MASTER_PORT to a free port, the same for all processes"
+        );
+    }
+    if (address, port).to_socket_addrs().is_err() {
+        return anyhow!(
+            "there is no host with this name; set MASTER_ADDR to the host name or IP address of the machine of \
+             rank 0"
+        );
+    }
+    let cause = error.unwrap_or("nothing answers there");
+    match serves {
+        true => anyhow!(
+            "{cause}; check that {address} (MASTER_ADDR) is this machine, and that it accepts connections to \
+             port {port} (MASTER_PORT)"
+        ),
+        false => anyhow!(
+            "{cause}; check that process 0 is running, that {address} (MASTER_ADDR) is its machine, and that no \
+             firewall closes port {port} (MASTER_PORT)"
+        ),
+    }
 }
 
 /// Leaves the addresses of this process in the store, and waits for those of the others. Returns them by
