@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::iter;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -210,10 +211,16 @@ impl dyn Collective {
         let all = self.gather_bytes(own.join("\n").as_bytes())?;
         let Some(other) = all.iter().position(|text| *text != all[0]) else { return Ok(()) };
         let [first, second] = [0, other].map(|rank| String::from_utf8_lossy(&all[rank]));
-        let lines = first.lines().zip(second.lines()).filter(|(first, second)| first != second);
-        let lines: Vec<String> = lines
+        let count = first.lines().count().max(second.lines().count());
+        let [first, second] = [&first, &second]
+            .map(|text| text.lines().map(Some).chain(iter::repeat(None)).take(count));
+        let shown =
+            |line: Option<&str>| line.map_or("nothing".to_owned(), |line| format!("\"{line}\""));
+        let lines: Vec<String> = first
+            .zip(second)
+            .filter(|(first, second)| first != second)
             .take(SHOWN)
-            .map(|(first, second)| format!("\"{second}\", but process 0 has \"{first}\""))
+            .map(|(first, second)| format!("{}, but process 0 has {}", shown(second), shown(first)))
             .collect();
         let error = anyhow!(
             "it has {}; all processes need the same command, configuration, data and kind of device",
@@ -322,5 +329,27 @@ impl Collective for SingleProcess {
     ) -> anyhow::Result<()> {
         received.copy_from_slice(sent);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::thread_group::GroupThread;
+
+    #[test]
+    fn differences_name_a_line_that_only_one_process_has() {
+        let lines = |count| vec!["data: a".to_owned(), "device: cpu".to_owned()][..count].to_vec();
+        for (of_first, of_other, expected) in [
+            (1, 2, "it has \"device: cpu\", but process 0 has nothing;"),
+            (2, 1, "it has nothing, but process 0 has \"device: cpu\";"),
+        ] {
+            let errors = GroupThread::run(2, |process| {
+                let process: &dyn Collective = process;
+                let own = if process.leads() { of_first } else { of_other };
+                format!("{:#}", process.ensure_same(&lines(own)).unwrap_err())
+            });
+            assert!(errors[0].contains(expected), "{}", errors[0]);
+        }
     }
 }

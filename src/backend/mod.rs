@@ -14,6 +14,10 @@ mod optimizer_state;
 mod random_signs;
 mod times;
 
+#[cfg(test)]
+#[path = "../../tests/support/thread_group.rs"]
+mod thread_group;
+
 pub use averaging::{Averaging, is_average_state};
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
 pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};

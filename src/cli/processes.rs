@@ -57,8 +57,8 @@ pub fn identity(command: &str) -> [String; 1] {
 }
 
 impl ProcessArgs {
-    /// Joins the other processes that run this command, if there are any. From then on, only rank 0 prints. A program without
-    /// libtorch continues as another one: call this before any work is done.
+    /// Joins the other processes that run this command, if there are any. From then on, only rank 0 prints. A
+    /// program without libtorch continues as another one: call this before any work is done.
     ///
     /// # Errors
     /// Returns an error if the variables of the launcher are wrong, if the processes do not find each other, or

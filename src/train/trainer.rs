@@ -487,10 +487,11 @@ impl<'a> Trainer<'a> {
         predictions.score_with(&self.config.early_stopping.metric, &self.data.labels)
     }
 
-    /// Scores the validation examples with the current weights.
+    /// Scores the validation examples with the current weights, as rank 0 computes it.
     fn validation_score(&mut self) -> anyhow::Result<Score> {
         let predictions = self.predict(&self.data.validation)?;
-        Ok(self.score(&predictions))
+        let (_, score) = self.decision_of_first((None, self.score(&predictions)))?;
+        Ok(score)
     }
 
     /// Computes predictions with the averages of the weights, if they are averaged.

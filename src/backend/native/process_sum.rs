@@ -28,7 +28,7 @@ pub struct ProcessSum {
     gathered: Vec<f32>,
 }
 
-/// What a process tells all others about its shards, as the bits of floats.
+/// Loss, correct predictions and stop flag of the shards of a process, sent to all others as the bits of floats.
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Report {

@@ -1,4 +1,4 @@
-//! What a run resumes from.
+//! Checkpoint and configuration from which a run resumes.
 
 use std::path::{Path, PathBuf};
 

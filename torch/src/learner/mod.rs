@@ -3,6 +3,7 @@
 mod distinct_ids;
 mod inference;
 mod share;
+mod sum;
 mod unlabelled;
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
 use self::inference::{batch_context, values};
-use self::share::{Share, SumBuffer, scale, spread_rows};
+use self::share::{Share, scale};
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
@@ -329,72 +330,8 @@ impl Learner for TorchLearner {
         Ok(())
     }
 
-    fn sum_gradients(
-        &mut self,
-        batch: &PreparedBatch,
-        Group { collective, stop }: Group,
-    ) -> anyhow::Result<()> {
-        if collective.is_alone() {
-            return Ok(());
-        }
-        let unlabelled: Option<&TorchBatch> = match self.config.has_unlabelled_terms() {
-            true => batch.unlabelled().map(PreparedBatch::get).transpose()?,
-            false => None,
-        };
-        let labelled: &TorchBatch = batch.get()?;
-        self.in_step("sum", |learner| {
-            let device = learner.model.device();
-            let union = |ids: fn(&TorchBatch) -> &[DistinctIds]| -> Vec<DistinctIds> {
-                let others = unlabelled.map_or(&[][..], ids).iter().map(Some);
-                let pairs = ids(labelled).iter().zip(others.chain(std::iter::repeat(None)));
-                pairs.map(|(first, second)| first.union(second, device)).collect()
-            };
-            let ids = union(|batch| &batch.distinct_ids);
-            let of_ngrams = union(|batch| &batch.distinct_ngrams);
-            let embeddings = learner.model.embedding_inputs();
-            let Step { gradients, ngrams, distinct_ids, loss_and_correct, stops, .. } =
-                &mut learner.step;
-            let [loss, correct] = loss_and_correct.as_mut().context("the step has no loss yet")?;
-            let _no_grad = tch::no_grad_guard();
-            let mut buffer = SumBuffer::default();
-            // The other rows of an embedding have no gradient in any process.
-            for (gradient, input) in gradients.iter().zip(&embeddings) {
-                match input.map(|input| &ids[input].ids) {
-                    Some(rows) => buffer.push(&gradient.index_select(0, rows)),
-                    None => buffer.push(gradient),
-                }
-            }
-            for ((rows, gradient), all) in ngrams.iter_mut().zip(&of_ngrams) {
-                *gradient = spread_rows(rows, gradient, all);
-                *rows = all.ids.shallow_clone();
-                buffer.push(gradient);
-            }
-            scale([&mut *loss], labelled.share);
-            if labelled.text_share == 0.0 {
-                let _ = correct.zero_();
-            }
-            let stop = Tensor::full_like(loss, f64::from(u8::from(stop)));
-            buffer.push(&Tensor::stack(&[&*loss, correct, &stop], 0));
-            let mut sums = buffer.sum(collective)?;
-            for ((gradient, input), sum) in gradients.iter_mut().zip(&embeddings).zip(&mut sums) {
-                match input.map(|input| &ids[input].ids) {
-                    Some(rows) => {
-                        let sum = sum.view([rows.size()[0], gradient.size()[1]]);
-                        let _ = gradient.index_copy_(0, rows, &sum);
-                    }
-                    None => *gradient = sum.view_as(gradient),
-                }
-            }
-            for ((_, gradient), sum) in ngrams.iter_mut().zip(&mut sums) {
-                *gradient = sum.view_as(gradient);
-            }
-            if let Some(sum) = sums.next() {
-                [*loss, *correct] = [sum.get(0), sum.get(1)];
-                *stops = Some(sum.get(2));
-            }
-            *distinct_ids = ids.into_iter().map(|ids| ids.ids).collect();
-            Ok(())
-        })
+    fn sum_gradients(&mut self, batch: &PreparedBatch, group: Group) -> anyhow::Result<()> {
+        self.sum_over(batch, group)
     }
 
     fn clip_gradients(&mut self, limit: Option<f64>) -> anyhow::Result<()> {

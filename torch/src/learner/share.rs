@@ -1,12 +1,8 @@
-//! The share of a process in the batches of a group, and the sum of the gradients of all processes.
+//! The share of a process in the batches of a group.
 
-use std::any::Any;
+use tch::Tensor;
 
-use tch::{Device, Kind, Tensor};
-
-use super::distinct_ids::DistinctIds;
-use crate::process_group::ProcessGroup;
-use lstmtext::backend::{Collective, Worker};
+use lstmtext::backend::Worker;
 use lstmtext::data::Dataset;
 use lstmtext::objective::{CrossEntropy, LossFunction};
 
@@ -60,52 +56,4 @@ pub fn scale<'a>(gradients: impl IntoIterator<Item = &'a mut Tensor>, factor: f6
             _ => gradient.g_mul_scalar_(factor),
         };
     }
-}
-
-/// Tensors whose values are summed over all processes, in one buffer.
-#[derive(Default)]
-pub struct SumBuffer {
-    parts: Vec<Tensor>,
-}
-
-impl SumBuffer {
-    /// Adds a tensor.
-    pub fn push(&mut self, tensor: &Tensor) {
-        self.parts.push(tensor.flatten(0, -1));
-    }
-
-    /// Sums all tensors. Returns the sums in the order in which the tensors were added, flattened.
-    ///
-    /// # Errors
-    /// Returns an error if a process is lost.
-    pub fn sum(self, collective: &dyn Collective) -> anyhow::Result<impl Iterator<Item = Tensor>> {
-        let flat = Tensor::cat(&self.parts, 0);
-        sum(&flat, collective)?;
-        let mut offset = 0;
-        Ok(self.parts.into_iter().map(move |part| {
-            let length = part.size()[0];
-            let sum = flat.narrow(0, offset, length);
-            offset += length;
-            sum
-        }))
-    }
-}
-
-/// Replaces the values of a float tensor by their sums over all processes. With NCCL, the host does not wait.
-fn sum(flat: &Tensor, collective: &dyn Collective) -> anyhow::Result<()> {
-    if let Some(group) = (collective as &dyn Any).downcast_ref::<ProcessGroup>() {
-        return group.sum_tensor(flat);
-    }
-    let mut values = Vec::<f32>::try_from(flat.to_device(Device::Cpu))?;
-    collective.all_reduce(&mut values)?;
-    flat.shallow_clone().copy_(&Tensor::from_slice(&values));
-    Ok(())
-}
-
-/// Returns rows in the order of `all`, which has all ids of `own`; zeros for the others. Both are sorted.
-pub fn spread_rows(own: &Tensor, rows: &Tensor, all: &DistinctIds) -> Tensor {
-    let size = [all.host_ids.len() as i64, rows.size()[1]];
-    let mut spread = Tensor::zeros(size, (Kind::Float, rows.device()));
-    let _ = spread.index_copy_(0, &Tensor::bucketize(own, &all.ids, false, false), rows);
-    spread
 }

@@ -1,4 +1,4 @@
-//! What the processes of a group do in the tests.
+//! Work of the processes of a group in the tests.
 
 use std::env;
 use std::fs;
