@@ -35,6 +35,7 @@
 //! - [`io`]
 //! - [`subwords`], [`system`]
 //! - [`config`]
+//! - [`distributed`]
 //! - [`text`]
 //! - [`data`], [`events`]
 //! - [`model`], [`objective`]
@@ -52,6 +53,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod distributed;
 pub mod evaluation;
 pub mod events;
 pub mod explanation;

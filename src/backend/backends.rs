@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use super::collective::Collective;
 use super::learner::{Inference, Learner};
 use super::memory::Concurrency;
 use crate::config::{BackendKind, Config, ConfigError, TrainConfig};
 use crate::data::Dataset;
+use crate::distributed::Collective;
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
 use crate::system::device::{DeviceChoice, DriverDevice};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::backends::{Backend, Backends, Compute, LibtorchDevices};
-use super::collective::Collective;
 use super::native::NativeBackend;
 use crate::config::{AutoNumber, BackendKind, Config, ConfigError};
+use crate::distributed::Collective;
 use crate::output::note;
 use crate::system::device::{DeviceChoice, driver};
 use crate::system::processes::LaunchedProcess;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 
-use super::collective::{Group, Worker};
 use super::times::Times;
 use crate::data::Dataset;
+use crate::distributed::{Group, Worker};
 use crate::model::NamedTensor;
 use crate::text::Corpus;
 

@@ -75,7 +75,12 @@ impl LargestBatch {
         let plan = Bucketing::new(&config.train).plan(&lengths, config.train.seed, 0);
         let largest = plan.batches().max_by_key(|examples| train.tokens_of(examples));
         let largest = largest.unwrap_or_default();
-        let words = train.inputs.iter().map(|corpus| {
+        let words = config.inputs.iter().zip(&train.inputs).map(|(input, corpus)| {
+            if corpus.is_sharded() {
+                // Other processes have some of the texts: the largest possible number.
+                let tokens = largest.iter().map(|example| corpus.length(*example as usize));
+                return tokens.sum::<usize>().min(input.text.vocabulary_size);
+            }
             let texts = largest.iter().map(|example| corpus.text(*example as usize));
             let mut words: Vec<u32> = texts.flatten().copied().collect();
             words.sort_unstable();
@@ -83,7 +88,7 @@ impl LargestBatch {
             words.len()
         });
         let ngrams = train.inputs.iter().map(|corpus| -> usize {
-            largest.iter().map(|example| corpus.ngrams(*example as usize).len()).sum()
+            largest.iter().map(|example| corpus.ngram_count(*example as usize)).sum()
         });
         Self {
             tokens: train.tokens_of(largest),

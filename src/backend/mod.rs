@@ -4,7 +4,6 @@
 mod averaging;
 mod backends;
 mod choice;
-mod collective;
 mod distributed;
 pub mod kernel;
 mod learner;
@@ -14,14 +13,9 @@ mod optimizer_state;
 mod random_signs;
 mod times;
 
-#[cfg(test)]
-#[path = "../../tests/support/thread_group.rs"]
-mod thread_group;
-
 pub use averaging::{Averaging, is_average_state};
 pub use backends::{Backend, Backends, Compute, LibtorchDevices};
 pub use choice::{WithoutLibtorch, note_unused_gpu, start, start_training};
-pub use collective::{Collective, FailedRank, Group, LostProcess, Reported, SingleProcess, Worker};
 pub use distributed::{GatheredRows, compute_distributed};
 pub use learner::{BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, StepStats};
 pub use memory::{Concurrency, LargestBatch, MemoryEstimate};

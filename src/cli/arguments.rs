@@ -10,11 +10,12 @@ use clap::Args;
 use super::open_model::OpenModel;
 use super::starter;
 use crate::backend::{
-    Backend, Backends, Compute, Inference, MemoryEstimate, SingleProcess, start, start_training,
+    Backend, Backends, Compute, Inference, MemoryEstimate, start, start_training,
 };
 use crate::config::{
     Column, Config, ConfigError, FieldValue, Override, Resolved, positive_integer,
 };
+use crate::distributed::SingleProcess;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::{SavedModel, peek_config};
 use crate::system::device::DeviceChoice;

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::arguments::{ComputeArgs, SetArgs};
 use super::exit::SUCCESS;
-use crate::backend::{Backend, Backends, Compute, Group, Learner, SingleProcess, Times, Worker};
+use crate::backend::{Backend, Backends, Compute, Learner, Times};
 use crate::config::{BackendKind, ConfigError, Input};
 use crate::data::batch_plan::{BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
+use crate::distributed::{Group, SingleProcess, Worker};
 use crate::events::EventWriter;
 use crate::output::format::{group_digits, pluralize};
 use crate::output::{message, print_json, print_wrapped};
@@ -129,7 +130,7 @@ pub fn run(args: BenchArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
             .with_context(|| format!("cannot create the file \"{}\"", path.display()))?;
     }
     let known = Checkpoint::source_encoders(&resolved.config)?;
-    let mut data = PreparedData::prepare_with(resolved, &known)?;
+    let mut data = PreparedData::prepare_with(resolved, &known, None)?;
     setup::resolve_token_budget(&*backend, &mut data, &SingleProcess)?;
     message(format!(
         "{}: {} per round, {}",

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::{FAILURE, SUCCESS};
 use super::processes::{host_name, identity};
-use crate::backend::{Backends, Collective};
+use crate::backend::Backends;
 use crate::config::ConfigError;
+use crate::distributed::Collective;
 use crate::output::format::{group_digits, pluralize};
 use crate::output::table::{Align, Table};
 use crate::output::{print, print_json};

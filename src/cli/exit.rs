@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::backend::Reported;
 use crate::config::ConfigError;
+use crate::distributed::Reported;
 use crate::output::sanitize::is_unprintable;
 use crate::output::{error, is_broken_pipe, message, print};
 

@@ -95,7 +95,7 @@ fn fold_count(text: &str) -> Result<NonZeroUsize, String> {
 /// Runs the command.
 pub fn run(args: FoldsArgs, backends: &dyn Backends) -> anyhow::Result<u8> {
     let sweep = args.sweep()?;
-    if args.issues.is_some() && data::has_several_labels(&sweep.base.config)? {
+    if args.issues.is_some() && data::has_several_labels(&sweep.base.config, None)? {
         bail!(ConfigError::new(
             "--issues finds wrong labels of texts that have exactly one, but these texts can have several \
              (data.multi_label); omit --issues"
@@ -305,7 +305,7 @@ impl FoldData {
     fn read(directory: &SweepDirectory) -> anyhow::Result<Self> {
         // The folds differ in their split only.
         let config = directory.resolve(&directory.runs[0])?.config;
-        FileExamples::read(&config).map(Self)
+        FileExamples::read(&config, None).map(Self)
     }
 
     /// Checks that all folds are possible, and that those that have begun had this data.
@@ -326,7 +326,7 @@ impl FoldData {
         };
         let mut splits = match &trained {
             // Each fold has a byte-pair encoding of its own.
-            Some(checkpoint) => data::load(&checkpoint.resolved.config)?,
+            Some(checkpoint) => data::load(&checkpoint.resolved.config, None)?,
             None => self.0.split(&config)?,
         };
         splits.drop_long_texts(&config)?;

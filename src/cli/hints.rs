@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use crate::config::{DataConfig, Override};
+use crate::distributed::{FailedRank, Reported};
 use crate::output::shell::{quoted, quoted_path};
 
 /// Name under which this program was called.
@@ -43,16 +44,22 @@ pub fn missing_data(error: anyhow::Error, data: &DataConfig) -> anyhow::Error {
         ("data.test", data.test.as_ref()),
         ("data.unlabelled", data.unlabelled.as_ref()),
     ];
-    let message = format!("{error:#}");
+    let failed = error.downcast_ref::<FailedRank>().copied();
+    let is_reported = error.is::<Reported>();
+    let mut message = format!("{error:#}");
     let missing = files.into_iter().find(|(_, path)| {
         path.is_some_and(|path| !path.exists() && message.contains(&*path.to_string_lossy()))
     });
-    match missing {
-        Some((field, _)) => {
-            anyhow!("{message}; if the data was moved, pass its new path with --set {field}=PATH")
-        }
-        None => error,
+    let Some((field, _)) = missing else { return error };
+    if let Some(failed) = failed {
+        message = message.replacen(&format!("{failed}: "), "", 1);
     }
+    let advice = "if the data was moved, pass its new path with --set";
+    let mut advised = anyhow!("{message}; {advice} {field}=PATH");
+    if let Some(failed) = failed {
+        advised = advised.context(failed);
+    }
+    if is_reported { advised.context(Reported) } else { advised }
 }
 
 /// Returns a path relative to the current directory if it is inside it.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 
-use crate::backend::{Collective, Inference};
+use crate::backend::Inference;
 use crate::config::{Config, DataConfig, Input, Inputs, Labelling};
 use crate::data::Examples;
 use crate::data::batch_plan::BatchLimit;
 use crate::data::check::texts;
+use crate::distributed::Collective;
 use crate::evaluation::Predictions;
 use crate::output::note;
 use crate::run::saved_model::SavedModel;
@@ -116,7 +117,7 @@ impl OpenModel {
             let examples = read.tokenized_for(&config)?;
             let (inputs, encoders) = (&config.inputs, &checkpoint.encoders);
             let data = examples.clone().encoded(encoders)?;
-            for note in texts::findings("", &examples, inputs, encoders, &data.inputs) {
+            for note in texts::findings("", &examples, inputs, encoders, &data.inputs)? {
                 if !notes.contains(&note.message) {
                     notes.push(note.message);
                 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::arguments::ComputeArgs;
-use crate::backend::{Backends, Collective, FailedRank, Reported, SingleProcess};
+use crate::backend::Backends;
 use crate::config::{ConfigError, positive_integer};
+use crate::distributed::{Collective, FailedRank, Reported, SingleProcess};
 use crate::output::silence;
 use crate::system::device::{DeviceChoice, driver};
 use crate::system::processes::LaunchedProcess;

@@ -6,9 +6,9 @@ use anyhow::ensure;
 
 use super::open_model::OpenModel;
 use crate::backend::Inference;
-use crate::backend::SingleProcess;
 use crate::config::Labelling;
 use crate::data::{self, SplitName};
+use crate::distributed::SingleProcess;
 use crate::evaluation::{CalibrationBin, Evaluation, Predictions};
 use crate::output::note;
 use crate::plot::reliability::{self, Reliability, ReliabilityBin, ReliabilityPlot};

@@ -8,7 +8,7 @@ use super::overrides::field_path;
 use super::schema::{
     Activation, BackendKind, Config, Format, Input, Labelling, SplitMethod, TrainConfig,
 };
-use super::types::{ClassWeights, Column, Columns, Portion, VocabularySource};
+use super::types::{AutoNumber, ClassWeights, Column, Columns, Portion, VocabularySource};
 use crate::output::format::join_names;
 
 /// Describes the fault of a text column that is also a label column, by the field that names that.
@@ -65,6 +65,11 @@ impl Config {
             let message = "has no effect without train.virtual_adversarial.epsilon or \
                            train.entropy_weight; set one of them, or remove it";
             faults.push(("data.unlabelled".into(), message.into()));
+        }
+        if data.shard && self.train.token_budget == Some(AutoNumber::Auto) {
+            let message = "auto needs all texts in one process, and data.shard divides them; set a number, or use \
+                           train.batch_size";
+            faults.push(("train.token_budget".into(), message.into()));
         }
         let labels: HashSet<&String> = data.labels.iter().collect();
         if data.labels.len() == 1 || labels.len() < data.labels.len() {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File, Metadata, TryLockError};
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,10 +18,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::formats::{Labels, NO_GROUP, Rows, RowsFile, Unit, expand_pattern};
+use super::formats::{Labels, NO_GROUP, Part, Rows, RowsFile, Unit, expand_pattern};
+use super::sharding::{Sharing, assemble, own_part};
 use super::source::{Source, TextHash, tokens_file};
 use super::targets::{LabelSets, Targets};
 use crate::config::{CacheUse, Column, Config, DataConfig, Format, Labelling, TokenizerKind};
+use crate::distributed::Worker;
 use crate::io::files::{
     ARRAYS_LIMIT, FileIdentity, create_parent_directory, open, parent_directory, read_limited,
     sha256, sha256_of, sync_directory,
@@ -50,13 +52,26 @@ const GROUPS: &str = "groups.u32";
 const MANIFEST: &str = "manifest.json";
 
 /// Reads and tokenizes a file or directory, or loads its tokens from the cache. The tokens of an input with
-/// `tokenizer: bpe` are pieces until its subwords have been trained.
+/// `tokenizer: bpe` are pieces until its subwords have been trained. With other processes, each tokenizes a part.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
-/// expected.
-pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
+/// expected, or if a process is lost.
+pub fn read_source(
+    path: &Path,
+    config: &Config,
+    labels: Labels,
+    sharing: Sharing,
+) -> anyhow::Result<Source> {
     let config = &*config.without_teacher();
+    let Some(collective) = sharing else { return read_part(path, config, labels, &Part::Whole) };
+    let part = own_part(path, &config.data, &**collective)?;
+    let own = collective.agree(read_part(path, config, labels, &part))?;
+    assemble(own, &part, &config.data, labels.are_required(), collective)
+}
+
+/// Reads and tokenizes a part of the rows like [`read_source`].
+fn read_part(path: &Path, config: &Config, labels: Labels, part: &Part) -> anyhow::Result<Source> {
     let mut of_pieces = Vec::new();
     for (index, input) in config.inputs.iter().enumerate() {
         let tokenizer = &input.text.tokenizer;
@@ -64,21 +79,26 @@ pub fn read_source(path: &Path, config: &Config, labels: Labels) -> anyhow::Resu
         let is_trained = tokenizer.kind == TokenizerKind::Bpe && !tokenizer.needs_training();
         of_pieces.extend(is_trained.then_some(index));
     }
-    let mut source = read_pieces(path, config, labels)?;
+    let mut source = read_pieces(path, config, labels, part)?;
     source.split_pieces(&config.inputs, &of_pieces)?;
     Ok(source)
 }
 
-/// Reads and tokenizes data like [`read_source`], except that `bpe` yields pieces in any case.
-fn read_pieces(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Source> {
-    let Some(entry) = CacheEntry::locate(path, config, labels)? else {
-        return Source::tokenize(path, config, labels, None);
+/// Reads and tokenizes data like [`read_part`], except that `bpe` yields pieces in any case.
+fn read_pieces(
+    path: &Path,
+    config: &Config,
+    labels: Labels,
+    part: &Part,
+) -> anyhow::Result<Source> {
+    let Some(entry) = CacheEntry::locate(path, config, labels, part)? else {
+        return Source::tokenize(path, config, labels, part, None);
     };
     if let Some(source) = entry.load(path, config)? {
         return Ok(Source { known_labels: labels.known().to_vec(), ..source });
     }
     let writer = entry.create()?;
-    let source = Source::tokenize(path, config, labels, Some(writer.temporary.path()))?;
+    let source = Source::tokenize(path, config, labels, part, Some(writer.temporary.path()))?;
     match entry.changed_file() {
         None => writer.finish(&source)?,
         Some(file) => note(format!(
@@ -203,15 +223,20 @@ impl CacheEntry {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or the cache directory cannot be created.
-    fn locate(path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Option<Self>> {
-        let files = expand_pattern(path, config.data.format)?;
+    fn locate(
+        path: &Path,
+        config: &Config,
+        labels: Labels,
+        part: &Part,
+    ) -> anyhow::Result<Option<Self>> {
+        let files = part.files(path, config.data.format)?;
         if !is_cached(&files, &config.data) {
             return Ok(None);
         }
         let files: Vec<HashedFile> =
             files.into_iter().map(HashedFile::read).collect::<anyhow::Result<_>>()?;
-        let key =
-            serde_json::to_vec(&cache_key(&files, config, labels)).context("cannot encode JSON")?;
+        let key = serde_json::to_vec(&cache_key(&files, config, labels, part))
+            .context("cannot encode JSON")?;
         let name = format!("tokens-{}", &sha256(&*key)?[..32]);
         let directory = cache_directory()?.join(name);
         create_parent_directory(&directory)?;
@@ -363,17 +388,16 @@ impl CacheEntry {
     /// Creates a temporary directory for the files of the entry.
     ///
     /// # Errors
-    /// Returns an error if the directory cannot be created.
+    /// Returns an error if it cannot be created.
     fn create(&self) -> anyhow::Result<CacheWriter<'_>> {
         remove_abandoned(self.parent());
-        let temporary = temporary_directory(&self.directory)?;
-        let lock = File::open(temporary.path());
-        let lock =
-            lock.with_context(|| format!("cannot read \"{}\"", temporary.path().display()))?;
-        // Fails on a file system without locks, and if `remove_abandoned` of another process takes
-        // the new directory for an abandoned one; then it cannot be written to.
-        let _ = lock.try_lock();
-        Ok(CacheWriter { entry: self, temporary, _lock: lock })
+        loop {
+            let temporary = temporary_directory(&self.directory)?;
+            // Until it is locked, another process may take it for an abandoned one and remove it.
+            if let Some(lock) = lock(temporary.path())? {
+                return Ok(CacheWriter { entry: self, temporary, _lock: lock });
+            }
+        }
     }
 
     fn parent(&self) -> &Path {
@@ -495,7 +519,12 @@ fn estimated_text_bytes(file: &Path) -> u64 {
     if is_compressed(file) || is_parquet { 4 * bytes } else { bytes }
 }
 
-fn cache_key<'a>(files: &[HashedFile], config: &'a Config, labels: Labels) -> CacheKey<'a> {
+fn cache_key<'a>(
+    files: &[HashedFile],
+    config: &'a Config,
+    labels: Labels,
+    part: &Part,
+) -> CacheKey<'a> {
     let data = &config.data;
     let known: BTreeSet<&String> = labels.known().iter().chain(&data.labels).collect();
     let columns: Vec<String> = config.inputs.columns().iter().map(|column| column.key()).collect();
@@ -541,6 +570,9 @@ fn cache_key<'a>(files: &[HashedFile], config: &'a Config, labels: Labels) -> Ca
     if !labels.are_required() {
         key.data.insert("labels", "ignored".into());
     }
+    if let Part::EveryNth(Worker { rank, world_size }) = part {
+        key.data.insert("part", serde_json::json!([rank, world_size]));
+    }
     key
 }
 
@@ -563,20 +595,38 @@ fn cache_directory() -> anyhow::Result<PathBuf> {
         .context("no directory for the token cache; set LSTMTEXT_CACHE, or data.cache: never")
 }
 
+/// Locks a directory that this process has created. Returns `None` if another process removes it. Does not lock it on a
+/// file system without locks.
+///
+/// # Errors
+/// Returns an error if it cannot be opened.
+fn lock(directory: &Path) -> anyhow::Result<Option<File>> {
+    let opened = match File::open(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("cannot read \"{}\"", directory.display()))?,
+    };
+    let is_removed = match opened.try_lock() {
+        Ok(()) | Err(TryLockError::Error(_)) => !directory.exists(),
+        Err(TryLockError::WouldBlock) => true,
+    };
+    Ok((!is_removed).then_some(opened))
+}
+
 /// Removes the temporary directories of killed processes.
 fn remove_abandoned(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_temporary = entry.file_name().to_string_lossy().starts_with(".tokens-");
-        if is_temporary && is_abandoned(&entry.path()) {
+        let lock = is_temporary.then(|| lock_abandoned(&entry.path())).flatten();
+        if lock.is_some() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Returns true if the process that created a temporary directory has ended: it has released its lock.
-fn is_abandoned(directory: &Path) -> bool {
-    let Ok(opened) = File::open(directory) else { return false };
-    match opened.try_lock() {
+/// Locks a temporary directory whose process has ended: it has released its lock. Returns `None` for others.
+fn lock_abandoned(directory: &Path) -> Option<File> {
+    let opened = File::open(directory).ok()?;
+    let is_abandoned = match opened.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
         // The file system does not support locks.
@@ -584,7 +634,8 @@ fn is_abandoned(directory: &Path) -> bool {
             let age = opened.metadata().and_then(|metadata| metadata.modified());
             age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED))
         }
-    }
+    };
+    is_abandoned.then_some(opened)
 }
 
 #[cfg(test)]
@@ -633,7 +684,8 @@ mod tests {
             let writer = entry.create().unwrap();
             let labels = Labels::Required { known: &[] };
             let temporary = writer.temporary.path().to_owned();
-            let source = Source::tokenize(&path, &config, labels, Some(&temporary)).unwrap();
+            let source =
+                Source::tokenize(&path, &config, labels, &Part::Whole, Some(&temporary)).unwrap();
             writer.finish(&source).unwrap();
             let cached = entry.read(&path, &config).unwrap();
             assert_eq!(cached.rows, source.rows, "{content}");
@@ -656,5 +708,7 @@ mod tests {
         assert!(writer.temporary.path().exists());
         assert!(!cache.join(".tokens-2.abc").exists());
         assert!(cache.join("tokens-3").exists() && cache.join(".other").exists());
+        assert!(lock(writer.temporary.path()).unwrap().is_none(), "another process has locked it");
+        assert!(lock(&cache.join("removed")).unwrap().is_none());
     }
 }

@@ -110,6 +110,6 @@ pub(super) fn short_rows(examples: &Examples, config: &Config) -> Vec<u32> {
 fn is_short(examples: &Examples, index: usize, inputs: &Inputs) -> bool {
     let row = examples.rows[index] as usize;
     inputs.iter().zip(&examples.source.inputs).all(|(input, texts)| {
-        input.text.train_max_length.is_none_or(|limit| texts.text(row).len() <= limit)
+        input.text.train_max_length.is_none_or(|limit| texts.length(row) <= limit)
     })
 }

@@ -1,6 +1,7 @@
 //! Encoded examples.
 
 use super::targets::Targets;
+use crate::distributed::Collective;
 use crate::text::Corpus;
 
 /// Encoded examples with their targets.
@@ -33,10 +34,36 @@ impl Dataset {
         self.inputs.iter().map(Corpus::tokens).sum()
     }
 
+    /// Returns true if the texts are divided among processes.
+    pub fn is_sharded(&self) -> bool {
+        self.inputs.iter().any(Corpus::is_sharded)
+    }
+
+    /// Returns true if the examples are some of those that are divided among processes.
+    pub fn is_collected(&self) -> bool {
+        self.inputs.iter().any(Corpus::is_collected)
+    }
+
+    /// Returns the examples at these indices, in this order, with the texts that other processes have. All
+    /// processes collect the same examples.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn collect(&self, examples: &[u32], collective: &dyn Collective) -> anyhow::Result<Self> {
+        let inputs = self.inputs.iter().map(|corpus| corpus.collect(examples, collective));
+        Ok(Self {
+            inputs: inputs.collect::<anyhow::Result<_>>()?,
+            targets: match self.targets.is_empty() {
+                true => Targets::default(),
+                false => self.targets.select(examples),
+            },
+        })
+    }
+
     /// Number of tokens of all inputs of the examples at these indices.
     pub fn tokens_of(&self, examples: &[u32]) -> usize {
         let of = |corpus: &Corpus| -> usize {
-            examples.iter().map(|example| corpus.text(*example as usize).len()).sum()
+            examples.iter().map(|example| corpus.length(*example as usize)).sum()
         };
         self.inputs.iter().map(of).sum()
     }

@@ -1,10 +1,12 @@
 //! Examples: rows of a data file with their targets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use rustc_hash::FxHashSet;
 
 use super::cache::read_source;
 use super::dataset::Dataset;
@@ -12,10 +14,12 @@ use super::finding::{Check, Finding};
 use super::fingerprint::Fingerprint;
 use super::formats::{Labels, Rows, excerpt, read_rows};
 use super::labels::similar;
+use super::sharding::Sharing;
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets, UnknownLabel};
 use super::text_faults::{all_empty, unfit_tokenizer};
 use crate::config::{Config, DataConfig, Input, Inputs};
+use crate::distributed::LostProcess;
 use crate::io::input::conversion;
 use crate::output::format::{group_digits, pluralize};
 use crate::text::{Corpus, CorpusWriters, Encoder, Encoders, KnownEncoders, Vocabulary};
@@ -49,15 +53,10 @@ impl Examples {
         self.rows.iter().map(|row| &self.source.hashes[*row as usize])
     }
 
-    /// Hashes of the texts of the examples, each once.
-    pub(super) fn text_hashes(&self) -> HashSet<&TextHash> {
-        self.hashes().collect()
-    }
-
     /// Number of examples whose texts are those of an example of `other`, as the splits compare them.
     pub fn shared_with(&self, other: &Self) -> usize {
-        let texts = other.text_hashes();
-        self.hashes().filter(|hash| texts.contains(hash)).count()
+        let shared = intersection(self.hashes(), other.hashes());
+        self.hashes().filter(|hash| shared.contains(hash)).count()
     }
 
     /// Computes the fingerprint of the examples. `labels` are the class names.
@@ -95,11 +94,14 @@ impl Examples {
     /// Builds the vocabulary of the input at `index` from these examples.
     ///
     /// # Errors
-    /// Returns an error if no word is frequent enough.
+    /// Returns an error if no word is frequent enough, or if a process is lost that has some of the texts.
     pub fn vocabulary(&self, index: usize, input: &Input) -> anyhow::Result<Vocabulary> {
         let texts = &self.source.inputs[index];
         let rows = self.rows.iter().map(|row| *row as usize);
         Vocabulary::count(texts, rows, &input.text).map_err(|error| {
+            if error.is::<LostProcess>() {
+                return error;
+            }
             let reason = all_empty(input, "training", texts, &self.rows);
             let reason = reason
                 .or_else(|| unfit_tokenizer(input, texts, &self.rows).map(|(advice, _)| advice));
@@ -128,16 +130,24 @@ impl Examples {
     /// Encodes the texts of an input, given by its index.
     ///
     /// # Errors
-    /// Returns an error if the ids are written to a file and this fails.
+    /// Returns an error if the ids are written to a file and this fails, or if a process is lost that has some
+    /// of the texts.
     pub fn encode(&self, input: usize, encoder: &Encoder) -> anyhow::Result<Corpus> {
         let texts = &self.source.inputs[input];
         let tokens = self.rows.iter().map(|row| texts.text(*row as usize).len() as u64).sum();
         let sizes = encoder.ngrams().map_or(0, |index| index.sizes().0.len());
-        let writers = CorpusWriters {
-            tokens: self.source.ids_writer(tokens)?,
-            ngrams: self.source.ids_writer(tokens * sizes as u64)?,
+        let encode = || {
+            let writers = CorpusWriters {
+                tokens: self.source.ids_writer(tokens)?,
+                ngrams: self.source.ids_writer(tokens * sizes as u64)?,
+            };
+            let corpus = encoder.encode_tokens(texts, &self.rows, writers);
+            corpus.context("cannot store the encoded texts")
         };
-        encoder.encode_tokens(texts, &self.rows, writers).context("cannot store the encoded texts")
+        let Some(shards) = texts.shards() else { return encode() };
+        let mut corpus = shards.collective().agree(encode())?;
+        corpus.share_statistics(shards, &self.rows, encoder.vocabulary().len())?;
+        Ok(corpus)
     }
 
     /// Tokenizes the same examples again with the inputs of another model.
@@ -147,7 +157,7 @@ impl Examples {
     /// rows.
     pub fn retokenize(&self, config: &Config) -> anyhow::Result<Self> {
         let labels = Labels::Required { known: &self.source.known_labels };
-        let source = read_source(&self.source.rows.path, config, labels)?;
+        let source = read_source(&self.source.rows.path, config, labels, None)?;
         if source.rows.lines != self.source.rows.lines {
             bail!(
                 "the models read different rows of \"{}\" and cannot be compared",
@@ -207,13 +217,22 @@ impl Examples {
     }
 }
 
+/// Returns the values of the smaller set `few` that are among `many`.
+pub(super) fn intersection<T: Eq + Hash>(
+    few: impl Iterator<Item = T>,
+    many: impl Iterator<Item = T>,
+) -> FxHashSet<T> {
+    let few: FxHashSet<T> = few.collect();
+    many.filter(|value| few.contains(value)).collect()
+}
+
 /// Reads the examples of a file whose labels are among the class names of a model.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, has no examples or has an unknown label.
 pub fn read_examples(path: &Path, config: &Config, classes: &[String]) -> anyhow::Result<Examples> {
     let labels = Labels::Required { known: classes };
-    with_classes(read_nonempty_source(path, config, labels)?, classes, &config.data)
+    with_classes(read_nonempty_source(path, config, labels, None)?, classes, &config.data)
 }
 
 /// Reads a file that has examples.
@@ -221,8 +240,9 @@ pub(super) fn read_nonempty_source(
     path: &Path,
     config: &Config,
     labels: Labels,
+    sharing: Sharing,
 ) -> anyhow::Result<Source> {
-    let source = read_source(path, config, labels)?;
+    let source = read_source(path, config, labels, sharing)?;
     if source.rows.is_empty() {
         let skipped = match source.rows.skipped {
             0 => String::new(),

@@ -17,6 +17,7 @@ mod labels;
 mod load;
 mod metric_check;
 pub mod prepared;
+mod sharding;
 mod source;
 mod split;
 mod split_name;
@@ -42,6 +43,7 @@ pub use load::{
     FileExamples, TrainingData, has_several_labels, load, load_split, load_training,
     load_unlabelled, training_overlap,
 };
+pub use sharding::{Sharing, agree};
 pub use source::{Source, TextHash};
 pub use split_name::SplitName;
 pub use targets::{LabelSets, Target, Targets};

@@ -9,6 +9,7 @@ use crate::data::check::duplicates::overlap;
 use crate::data::check::report::findings;
 use crate::data::check::texts;
 use crate::data::metric_check::check_metric;
+use crate::data::sharding::{Sharing, agree};
 use crate::data::{
     self, Check, DataSplits, Dataset, Examples, Finding, SplitFingerprints, SplitName,
 };
@@ -48,34 +49,39 @@ impl PreparedData {
     /// Returns an error if the data or the word vectors cannot be read, or if no word is frequent
     /// enough.
     pub fn prepare(resolved: Resolved) -> anyhow::Result<Self> {
-        Self::prepare_with(resolved, &KnownEncoders::default())
+        Self::prepare_with(resolved, &KnownEncoders::default(), None)
     }
 
     /// Prepares data like [`PreparedData::prepare`]. `known` are the encoders of the model from which the
-    /// training starts.
+    /// training starts. Other processes may share the work.
     ///
     /// # Errors
     /// Returns the errors of [`PreparedData::prepare`].
-    pub fn prepare_with(mut resolved: Resolved, known: &KnownEncoders) -> anyhow::Result<Self> {
+    pub fn prepare_with(
+        mut resolved: Resolved,
+        known: &KnownEncoders,
+        sharing: Sharing,
+    ) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let has_several = data::has_several_labels(&resolved.config)?;
+        let has_several = data::has_several_labels(&resolved.config, sharing)?;
         if has_several || !resolved.config.data.label_columns.is_empty() {
             resolved.set_multi_label(has_several);
         }
         known.share_subwords(&resolved.config.inputs);
-        let mut splits = data::load(&resolved.config)?;
+        let mut splits = data::load(&resolved.config, sharing)?;
         check_metric(&resolved.config, &splits.labels, &splits.validation.targets)?;
         let encoders = splits.train.encoders(&resolved.config.inputs, known)?;
         splits.drop_long_texts(&resolved.config)?;
-        let vectors = read_all_vectors(&resolved.config, &encoders)?;
-        let mut prepared = Self::encode(resolved, splits, encoders, start)?;
+        let vectors = agree(sharing, read_all_vectors(&resolved.config, &encoders))?;
+        let mut prepared = Self::encode(resolved, splits, encoders, start, sharing)?;
         prepared.vectors = vectors;
         prepared.findings.extend(prepared.coverage());
         prepared.seconds = start.elapsed().as_secs_f64();
         Ok(prepared)
     }
 
-    /// Reads the data of a run again and encodes it with the labels and encoders of its checkpoint.
+    /// Reads the data of a run again and encodes it with the labels and encoders of its checkpoint. Other
+    /// processes may share the work.
     ///
     /// # Errors
     /// Returns an error if the data cannot be read or its labels have changed.
@@ -83,9 +89,10 @@ impl PreparedData {
         resolved: Resolved,
         labels: &[String],
         encoders: Encoders,
+        sharing: Sharing,
     ) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let mut splits = data::load(&resolved.config)?;
+        let mut splits = data::load(&resolved.config, sharing)?;
         splits.drop_long_texts(&resolved.config)?;
         ensure!(
             splits.labels == labels,
@@ -94,7 +101,7 @@ impl PreparedData {
             labels.join(", ")
         );
         check_metric(&resolved.config, labels, &splits.validation.targets)?;
-        Self::encode(resolved, splits, encoders, start)
+        Self::encode(resolved, splits, encoders, start, sharing)
     }
 
     fn encode(
@@ -102,8 +109,9 @@ impl PreparedData {
         splits: DataSplits,
         encoders: Encoders,
         start: Instant,
+        sharing: Sharing,
     ) -> anyhow::Result<Self> {
-        let unlabelled = data::load_unlabelled(&resolved.config)?;
+        let unlabelled = data::load_unlabelled(&resolved.config, sharing)?;
         let mut fingerprints = splits.fingerprints();
         fingerprints.unlabelled = unlabelled.as_ref().map(Examples::text_fingerprint);
         let encode = |examples: &Examples| examples.clone().encoded(&encoders);
@@ -111,7 +119,7 @@ impl PreparedData {
         let validation = encode(&splits.validation)?;
         let test = encode(&splits.test)?;
         let corpora = [&train, &validation, &test].map(|part| &part.inputs[..]);
-        let mut findings = findings(&splits, corpora, &encoders, &resolved.config);
+        let mut findings = findings(&splits, corpora, &encoders, &resolved.config)?;
         let mut unlabelled_texts = None;
         if let Some(examples) = unlabelled {
             let dataset = encode(&examples)?;
@@ -123,7 +131,7 @@ impl PreparedData {
                 findings.extend(overlap(count, part.len(), "unlabelled", &shown, data));
             }
             let (inputs, corpora) = (&resolved.config.inputs, &dataset.inputs);
-            findings.extend(texts::findings("unlabelled ", &examples, inputs, &encoders, corpora));
+            findings.extend(texts::findings("unlabelled ", &examples, inputs, &encoders, corpora)?);
             unlabelled_texts = Some(dataset);
         }
         Ok(Self {
@@ -157,7 +165,7 @@ impl PreparedData {
         let inputs = self.resolved.config.inputs.iter().zip(&self.vectors).zip(&self.train.inputs);
         let note = |((input, vectors), corpus): ((&Input, &Option<WordVectors>), &Corpus)| {
             let vectors = vectors.as_ref()?;
-            let coverage = coverage(&vectors.found, corpus.ids().iter().copied());
+            let coverage = coverage(&vectors.found, &corpus.id_counts(vectors.found.len()));
             let skipped = match vectors.skipped {
                 0 => String::new(),
                 words => format!("; skipped {words} words of the file that are not valid UTF-8"),

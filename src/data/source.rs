@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::formats::{Labels, Rows, read_rows};
+use super::formats::{Labels, Part, Rows, read_part};
 use crate::config::{Config, Inputs};
 use crate::system::threads;
 use crate::text::{
@@ -30,7 +30,8 @@ const MANY_IDS: u64 = 16 << 20;
 /// 128 bits of a SHA-256.
 pub type TextHash = [u8; 16];
 
-/// Tokenized texts of a file or directory, or of several files that match a pattern.
+/// Tokenized texts of a file or directory, or of several files that match a pattern. If they are divided among
+/// processes, the texts of other processes are empty, but everything else is known.
 #[derive(Default)]
 pub struct Source {
     /// Labels and locations of the rows.
@@ -75,17 +76,27 @@ impl Source {
     ) -> anyhow::Result<()> {
         for index in indices {
             let subwords = inputs[*index].text.tokenizer.subwords().context("no subwords")?;
-            let split = self.inputs[*index].split_words(subwords, |count| self.ids_writer(count));
-            self.inputs[*index] = split.context("cannot store the subwords")?;
+            let pieces = &self.inputs[*index];
+            let split = pieces.split_words(subwords, |count| self.ids_writer(count));
+            let split = split.context("cannot store the subwords");
+            self.inputs[*index] = match pieces.shards().cloned() {
+                Some(shards) => {
+                    let mut split = shards.collective().agree(split)?;
+                    split.share_lengths(shards)?;
+                    split
+                }
+                None => split?,
+            };
         }
         Ok(())
     }
 
-    /// Reads and tokenizes texts. The tokens go to files in `directory`, or to memory.
+    /// Reads and tokenizes the texts of a part. The tokens go to files in `directory`, or to memory.
     pub(super) fn tokenize(
         path: &Path,
         config: &Config,
         labels: Labels,
+        part: &Part,
         directory: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let writer = |input: usize| match directory {
@@ -111,7 +122,7 @@ impl Source {
         // One thread reads the file while the others tokenize.
         let rows = thread::scope(|scope| {
             let (sender, chunks) = sync_channel(READ_AHEAD);
-            let read = move || ChunkReader::new(sender, config).read(path, config, labels);
+            let read = move || ChunkReader::new(sender, config).read(path, config, labels, part);
             let reader = threads::spawn_scoped(scope, "read", read)?;
             let mut tokenize = |chunks: Receiver<Vec<Vec<String>>>| -> io::Result<()> {
                 for columns in chunks {
@@ -182,8 +193,14 @@ impl ChunkReader {
         Self { sender, columns: vec![Vec::new(); config.inputs.columns().len()], bytes: 0 }
     }
 
-    fn read(mut self, path: &Path, config: &Config, labels: Labels) -> anyhow::Result<Rows> {
-        let rows = read_rows(path, config, labels, &mut |texts| {
+    fn read(
+        mut self,
+        path: &Path,
+        config: &Config,
+        labels: Labels,
+        part: &Part,
+    ) -> anyhow::Result<Rows> {
+        let rows = read_part(path, config, labels, part, &mut |texts| {
             self.bytes += texts.iter().map(String::len).sum::<usize>();
             for (column, text) in self.columns.iter_mut().zip(texts) {
                 column.push(text);

@@ -1,11 +1,12 @@
 //! Splits examples into training, validation and test examples. All functions are pure.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::ops::Range;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
+use rayon::prelude::*;
 
 use super::formats::NO_GROUP;
 
@@ -15,6 +16,14 @@ pub struct Split {
     pub train: Vec<usize>,
     pub validation: Vec<usize>,
     pub test: Vec<usize>,
+}
+
+/// Groups of examples with identical texts.
+struct Groups {
+    /// Examples, group by group.
+    examples: Vec<u32>,
+    /// Groups by the label of their first example, as ranges of `examples`.
+    by_label: Vec<Vec<Range<u32>>>,
 }
 
 /// Takes the validation and then the test examples from the end of the file. With `shuffle_seed`, the
@@ -38,7 +47,7 @@ pub fn by_position(
 /// Examples with identical `texts` stay in one split. With `keep_classes`, the last group of identical
 /// texts that has an example of a class stays in the training split. A split may therefore be smaller than
 /// requested.
-pub fn stratified<T: Eq + Hash>(
+pub fn stratified<T: Ord + Sync>(
     texts: &[T],
     labels: &[u32],
     validation: usize,
@@ -46,27 +55,22 @@ pub fn stratified<T: Eq + Hash>(
     keep_classes: bool,
     seed: u64,
 ) -> Split {
-    let examples = texts.len();
-    let mut classes = groups_by_label(texts, labels);
+    let mut groups = Groups::new(texts, labels);
     let kept = usize::from(keep_classes);
     let sizes: Vec<usize> =
-        classes.iter().map(|groups| groups.iter().map(Vec::len).sum()).collect();
+        groups.by_label.iter().map(|groups| groups.iter().map(Range::len).sum()).collect();
     let mut random = Pcg64::seed_from_u64(seed);
-    for groups in &mut classes {
+    for groups in &mut groups.by_label {
         groups.shuffle(&mut random);
     }
-    let mut left = groups_of_labels(&classes, labels);
+    let mut left = groups.count_by_labels(labels);
     let mut draw = |total: usize| {
-        let limits = if keep_classes { available(&classes, kept) } else { sizes.clone() };
+        let limits = if keep_classes { groups.available(kept) } else { sizes.clone() };
         let shares = apportion(&sizes, &limits, total);
-        draw(&mut classes, &shares, labels, &mut left, kept)
+        groups.draw(&shares, labels, &mut left, kept)
     };
-    let mut split = Split {
-        test: draw(test),
-        validation: draw(validation),
-        train: Vec::with_capacity(examples),
-    };
-    split.train = classes.into_iter().flatten().flatten().collect();
+    let (test, validation) = (draw(test), draw(validation));
+    let mut split = Split { test, validation, train: groups.examples().collect() };
     for indices in [&mut split.train, &mut split.validation, &mut split.test] {
         indices.sort_unstable();
     }
@@ -75,10 +79,14 @@ pub fn stratified<T: Eq + Hash>(
 
 /// Returns a number for each example, the same for examples that have the same text or the same group, also
 /// by way of others. Examples without a group have only their text; `groups` may be empty.
-pub fn connected<T: Eq + Hash>(texts: &[T], groups: &[u32]) -> Vec<u32> {
-    let mut first_of: HashMap<&T, u32> = HashMap::with_capacity(texts.len());
-    let mut unit: Vec<u32> =
-        (0..).zip(texts).map(|(i, text)| *first_of.entry(text).or_insert(i)).collect();
+pub fn connected<T: Ord + Sync>(texts: &[T], groups: &[u32]) -> Vec<u32> {
+    let text = |example: &u32| &texts[*example as usize];
+    let mut order: Vec<u32> = (0..texts.len() as u32).collect();
+    order.par_sort_unstable_by_key(|example| (text(example), *example));
+    let mut unit = vec![0; texts.len()];
+    for same in order.chunk_by(|a, b| text(a) == text(b)) {
+        same.iter().for_each(|example| unit[*example as usize] = same[0]);
+    }
     let mut first_of_group: HashMap<u32, u32> = HashMap::new();
     for (example, group) in groups.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
         let root = root(&mut unit, example as u32);
@@ -105,8 +113,8 @@ fn root(unit: &mut [u32], example: u32) -> u32 {
 /// Large units come first. Each goes to the fold that has the smallest share of its labels so far, as in
 /// scikit-learn's StratifiedGroupKFold.
 pub fn folds(units: &[u32], labels: &[u32], count: usize, seed: u64) -> Vec<usize> {
-    let mut groups: Vec<Vec<usize>> =
-        groups_by_label(units, labels).into_iter().flatten().collect();
+    let Groups { examples, by_label } = Groups::new(units, labels);
+    let mut groups: Vec<Range<u32>> = by_label.into_iter().flatten().collect();
     groups.shuffle(&mut Pcg64::seed_from_u64(seed));
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
     let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
@@ -115,7 +123,7 @@ pub fn folds(units: &[u32], labels: &[u32], count: usize, seed: u64) -> Vec<usiz
     let (mut counts, mut sizes) = (vec![vec![0.0_f64; classes]; count], vec![0; count]);
     let mut fold_of = vec![0; units.len()];
     for group in groups {
-        let classes = group.iter().map(|example| labels[*example] as usize);
+        let classes = of_group(&examples, &group).map(|example| labels[example] as usize);
         let share = |fold: &usize| -> f64 {
             classes.clone().map(|class| counts[*fold][class] / totals[class]).sum()
         };
@@ -125,55 +133,100 @@ pub fn folds(units: &[u32], labels: &[u32], count: usize, seed: u64) -> Vec<usiz
         let fold = (0..count).min_by(order).unwrap_or(0);
         classes.for_each(|class| counts[fold][class] += 1.0);
         sizes[fold] += group.len();
-        group.into_iter().for_each(|example| fold_of[example] = fold);
+        of_group(&examples, &group).for_each(|example| fold_of[example] = fold);
     }
     fold_of
 }
 
-/// Groups examples with identical texts, and the groups by the label of their first example.
-fn groups_by_label<T: Eq + Hash>(texts: &[T], labels: &[u32]) -> Vec<Vec<Vec<usize>>> {
-    let mut group_of: HashMap<&T, usize> = HashMap::with_capacity(texts.len());
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let group = *group_of.entry(text).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[group].push(index);
+impl Groups {
+    fn new<T: Ord + Sync>(texts: &[T], labels: &[u32]) -> Self {
+        let first_of = connected(texts, &[]);
+        let mut sizes = vec![0_u32; texts.len()];
+        first_of.iter().for_each(|first| sizes[*first as usize] += 1);
+        let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
+        let mut by_label = vec![Vec::new(); classes];
+        // Next free index in `examples` for each group.
+        let mut next = vec![0_u32; texts.len()];
+        let mut start = 0;
+        for (first, size) in sizes.iter().enumerate().filter(|(_, size)| **size > 0) {
+            by_label[labels[first] as usize].push(start..start + size);
+            next[first] = start;
+            start += size;
+        }
+        let mut examples = vec![0; texts.len()];
+        for (example, first) in (0..).zip(&first_of) {
+            let place = &mut next[*first as usize];
+            examples[*place as usize] = example;
+            *place += 1;
+        }
+        Self { examples, by_label }
     }
-    let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
-    let mut by_label = vec![Vec::new(); classes];
-    for group in groups {
-        by_label[labels[group[0]] as usize].push(group);
+
+    /// Examples of the groups that are left.
+    fn examples(&self) -> impl Iterator<Item = usize> {
+        self.by_label.iter().flatten().flat_map(|group| of_group(&self.examples, group))
     }
-    by_label
+
+    /// Counts the groups that have an example of each label.
+    fn count_by_labels(&self, labels: &[u32]) -> Vec<usize> {
+        let mut counts = vec![0; self.by_label.len()];
+        for group in self.by_label.iter().flatten() {
+            let found = labels_of(of_group(&self.examples, group), labels);
+            found.into_iter().for_each(|label| counts[label] += 1);
+        }
+        counts
+    }
+
+    /// Returns the number of examples of each label without the smallest `kept` groups.
+    fn available(&self, kept: usize) -> Vec<usize> {
+        let of_class = |groups: &Vec<Range<u32>>| {
+            let mut sizes: Vec<usize> = groups.iter().map(Range::len).collect();
+            sizes.sort_unstable();
+            sizes.iter().skip(kept).sum()
+        };
+        self.by_label.iter().map(of_class).collect()
+    }
+
+    /// Removes whole groups from each label until its share is reached. Skips groups that do not fit, and
+    /// leaves at least `kept` groups with each label. `left` has the number of groups with each label.
+    fn draw(
+        &mut self,
+        shares: &[usize],
+        labels: &[u32],
+        left: &mut [usize],
+        kept: usize,
+    ) -> Vec<usize> {
+        let mut drawn = Vec::new();
+        for (groups, &share) in self.by_label.iter_mut().zip(shares) {
+            let mut remaining = share;
+            groups.retain(|group| {
+                let found = labels_of(of_group(&self.examples, group), labels);
+                let fits =
+                    group.len() <= remaining && found.iter().all(|label| left[*label] > kept);
+                if fits {
+                    remaining -= group.len();
+                    found.iter().for_each(|label| left[*label] -= 1);
+                    drawn.extend(of_group(&self.examples, group));
+                }
+                !fits
+            });
+        }
+        drawn
+    }
+}
+
+/// Returns the examples of a group, which is a range of `examples`.
+fn of_group(examples: &[u32], group: &Range<u32>) -> impl Iterator<Item = usize> + Clone {
+    let examples = &examples[group.start as usize..group.end as usize];
+    examples.iter().map(|example| *example as usize)
 }
 
 /// Returns the labels of a group, which can be several if the same text is labelled differently.
-fn labels_of(group: &[usize], labels: &[u32]) -> Vec<usize> {
-    let mut found: Vec<usize> = group.iter().map(|index| labels[*index] as usize).collect();
+fn labels_of(group: impl Iterator<Item = usize>, labels: &[u32]) -> Vec<usize> {
+    let mut found: Vec<usize> = group.map(|index| labels[index] as usize).collect();
     found.sort_unstable();
     found.dedup();
     found
-}
-
-/// Counts the groups that have an example of each label.
-fn groups_of_labels(classes: &[Vec<Vec<usize>>], labels: &[u32]) -> Vec<usize> {
-    let mut counts = vec![0; classes.len()];
-    for label in classes.iter().flatten().flat_map(|group| labels_of(group, labels)) {
-        counts[label] += 1;
-    }
-    counts
-}
-
-/// Returns the number of examples of each label without the smallest `kept` groups.
-fn available(classes: &[Vec<Vec<usize>>], kept: usize) -> Vec<usize> {
-    let of_class = |groups: &Vec<Vec<usize>>| {
-        let mut sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
-        sizes.sort_unstable();
-        sizes.iter().skip(kept).sum()
-    };
-    classes.iter().map(of_class).collect()
 }
 
 /// Divides `total` in proportion to `sizes`, by the largest remainder method, into shares of at most
@@ -196,32 +249,6 @@ fn apportion(sizes: &[usize], limits: &[usize], total: usize) -> Vec<usize> {
         }
     }
     shares
-}
-
-/// Removes whole groups from each label until its share is reached. Skips groups that do not fit, and
-/// leaves at least `kept` groups with each label. `left` has the number of groups with each label.
-fn draw(
-    classes: &mut [Vec<Vec<usize>>],
-    shares: &[usize],
-    labels: &[u32],
-    left: &mut [usize],
-    kept: usize,
-) -> Vec<usize> {
-    let mut drawn = Vec::new();
-    for (groups, &share) in classes.iter_mut().zip(shares) {
-        let mut remaining = share;
-        groups.retain(|group| {
-            let found = labels_of(group, labels);
-            let fits = group.len() <= remaining && found.iter().all(|label| left[*label] > kept);
-            if fits {
-                remaining -= group.len();
-                found.iter().for_each(|label| left[*label] -= 1);
-                drawn.extend_from_slice(group);
-            }
-            !fits
-        });
-    }
-    drawn
 }
 
 #[cfg(test)]

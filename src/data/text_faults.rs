@@ -16,7 +16,7 @@ pub fn all_empty(
     texts: &TokenizedTexts,
     rows: &[u32],
 ) -> Option<String> {
-    let is_empty = |row: &u32| texts.text(*row as usize).is_empty();
+    let is_empty = |row: &u32| texts.length(*row as usize) == 0;
     let columns: Vec<String> = input.columns.0.iter().map(Column::key).collect();
     (!rows.is_empty() && rows.iter().all(is_empty)).then(|| {
         format!(

@@ -4,15 +4,17 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::backend::{Collective, GatheredRows, Inference, Learner, compute_distributed};
+use crate::backend::{GatheredRows, Inference, Learner, compute_distributed};
 use crate::config::Labelling;
 use crate::data::batch_plan::{BatchLimit, Bucketing};
 use crate::data::{Dataset, Targets};
+use crate::distributed::Collective;
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::{Meter, Score};
 use crate::objective::{
     Averaging, Combination, Decision, LossFunction, Objective, argmax, check_finite,
 };
+use crate::text::Corpus;
 
 /// Predictions of a classifier for labeled examples.
 #[derive(Clone, Debug)]
@@ -42,8 +44,8 @@ impl Predictions {
         limit: BatchLimit,
         collective: &dyn Collective,
     ) -> anyhow::Result<Self> {
-        Self::from_batches(labelling, data, limit, collective, |batches| {
-            classifier.log_probabilities_of_batches(&data.inputs, batches)
+        Self::from_batches(labelling, data, limit, collective, |inputs, batches| {
+            classifier.log_probabilities_of_batches(inputs, batches)
         })
     }
 
@@ -58,8 +60,8 @@ impl Predictions {
         limit: BatchLimit,
         collective: &dyn Collective,
     ) -> anyhow::Result<Self> {
-        Self::from_batches(labelling, data, limit, collective, |batches| {
-            learner.ngram_log_probabilities(&data.inputs, batches)
+        Self::from_batches(labelling, data, limit, collective, |inputs, batches| {
+            learner.ngram_log_probabilities(inputs, batches)
         })
     }
 
@@ -69,13 +71,13 @@ impl Predictions {
         data: &Dataset,
         limit: BatchLimit,
         collective: &dyn Collective,
-        classify: impl FnOnce(&[&[u32]]) -> Vec<Vec<f64>>,
+        classify: impl FnMut(&[Corpus], &[&[u32]]) -> Vec<Vec<f64>>,
     ) -> anyhow::Result<Self> {
         let lengths = data.lengths();
         let plan = Bucketing::sorted(limit, &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
         let GatheredRows { width: classes, values: log_probabilities } =
-            compute_distributed(&batches, data.len(), collective, classify)?;
+            compute_distributed(&data.inputs, &batches, collective, classify)?;
         let tokens = (0..data.len() as u32).map(|example| data.tokens_of(&[example]));
         Ok(Self {
             classes,

@@ -18,13 +18,16 @@ const CHUNK: usize = 1 << 12;
 /// other texts. A single logit is that of the second of two classes. `corpus` and `targets` are those of the
 /// training examples. With `times_idf`, rare n-grams have larger values: each is multiplied by its scaled
 /// inverse document frequency.
+///
+/// # Errors
+/// Returns an error if a process is lost that has some of the texts.
 pub fn log_count_ratios(
     corpus: &Corpus,
     targets: &Targets,
     ngrams: usize,
     logits: usize,
     times_idf: bool,
-) -> Vec<f32> {
+) -> anyhow::Result<Vec<f32>> {
     let mut counts = vec![0.0_f32; ngrams * logits];
     let mut totals = vec![0.0_f32; ngrams];
     for (example, target) in targets.iter().enumerate() {
@@ -43,13 +46,17 @@ pub fn log_count_ratios(
             }
         }
     }
-    let sum = |values: &mut dyn Iterator<Item = f32>| values.map(f64::from).sum::<f64>();
+    if let Some(shards) = corpus.shards() {
+        shards.collective().all_reduce(&mut counts)?;
+        shards.collective().all_reduce(&mut totals)?;
+    }
+    let total_of = |values: &mut dyn Iterator<Item = f32>| values.map(f64::from).sum::<f64>();
     let smoothing = SMOOTHING * ngrams as f64;
-    let all = sum(&mut totals.iter().copied());
+    let all = total_of(&mut totals.iter().copied());
     // Log-ratio of the sums of the smoothed counts, in the texts of each class and in all others.
     let shifts: Vec<f64> = (0..logits)
         .map(|logit| {
-            let inside = sum(&mut counts.iter().skip(logit).step_by(logits).copied());
+            let inside = total_of(&mut counts.iter().skip(logit).step_by(logits).copied());
             ((inside + smoothing) / (all - inside + smoothing)).ln()
         })
         .collect();
@@ -69,7 +76,7 @@ pub fn log_count_ratios(
             }
         }
     });
-    counts
+    Ok(counts)
 }
 
 /// Adds a share of a text to the count of a label. The count of a single logit is that of the second label.
@@ -96,11 +103,13 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_wang_and_manning() {
-        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, false);
+        let ratios =
+            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, false).unwrap();
         // p = (2, 2, 1) of 5 for the second label, q = (2, 2, 2) of 6.
         let ratio = |p: f64, q: f64| ((p / 5.0) / (q / 6.0)).ln() as f32;
         assert_eq!(ratios, [ratio(2.0, 2.0), ratio(2.0, 2.0), ratio(1.0, 2.0)]);
-        let scaled = log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, true);
+        let scaled =
+            log_count_ratios(&corpus(), &Targets::Labels(vec![1, 0, 0]), 3, 1, true).unwrap();
         let idf = |texts: f32| 0.25 * (1.0 + (4.0 / (1.0 + texts)).ln());
         let expected = [ratios[0] * idf(2.0), ratios[1] * idf(2.0), ratios[2] * idf(1.0)];
         assert!(scaled.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{scaled:?}");
@@ -108,14 +117,16 @@ mod tests {
 
     #[test]
     fn each_of_several_labels_is_compared_with_the_others() {
-        let ratios = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3, false);
-        let two = log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1, false);
+        let ratios =
+            log_count_ratios(&corpus(), &Targets::Labels(vec![0, 1, 2]), 3, 3, false).unwrap();
+        let two =
+            log_count_ratios(&corpus(), &Targets::Labels(vec![0, 0, 1]), 3, 1, false).unwrap();
         let third: Vec<f32> = ratios.iter().skip(2).step_by(3).copied().collect();
         assert_eq!(third, two);
         let set = Targets::Probabilities {
             classes: 3,
             probabilities: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         };
-        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3, false), ratios);
+        assert_eq!(log_count_ratios(&corpus(), &set, 3, 3, false).unwrap(), ratios);
     }
 }

@@ -7,9 +7,10 @@ use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::backend::native::NativeInference;
-use crate::backend::{Collective, Inference, MemoryEstimate, SingleProcess, compute_distributed};
+use crate::backend::{Inference, MemoryEstimate, compute_distributed};
 use crate::config::{Column, Config, Inputs, Labelling};
 use crate::data::batch_plan::{BatchLimit, Bucketing};
+use crate::distributed::{Collective, SingleProcess};
 use crate::objective::{Calibration, Combination, Decision, check_finite};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::saved_model::SavedModel;
@@ -95,8 +96,7 @@ impl Member {
         let lengths: Vec<Vec<usize>> = inputs.iter().map(Corpus::lengths).collect();
         let plan = Bucketing::sorted(BatchLimit::Examples(batch_size), &lengths);
         let batches: Vec<&[u32]> = plan.batches().collect();
-        let count = inputs.first().map_or(0, Corpus::len);
-        let rows = compute_distributed(&batches, count, collective, |batches| {
+        let rows = compute_distributed(inputs, &batches, collective, |inputs, batches| {
             self.network.log_probabilities_of_batches(inputs, batches)
         })?;
         Ok(rows.values)

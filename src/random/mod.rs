@@ -60,8 +60,8 @@ pub fn normal(seed: u64, index: u64) -> f64 {
     radius * if index.is_multiple_of(2) { cosine } else { sine }
 }
 
-/// Mixes numbers into a state, one after another.
-fn absorb(state: u64, numbers: impl IntoIterator<Item = u64>) -> u64 {
+/// Mixes numbers into a state, one after another. From a state of 0, it is the [`fingerprint`] of the numbers.
+pub fn absorb(state: u64, numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(state, |state, number| mix(state ^ number))
 }
 

@@ -37,7 +37,8 @@ pub fn write(
             };
             let words = data.encoders[number].vocabulary().words();
             let words = &words[..words.len().min(most.saturating_add(FIRST_WORD as usize))];
-            let counts = counts(data.train.inputs[number].ids(), words.len());
+            let counts =
+                data.train.inputs[number].id_counts(data.encoders[number].vocabulary().len());
             let (tensor_path, metadata_path) = (format!("{name}.tsv"), format!("{name}.words.tsv"));
             files::write(&directory.join(&tensor_path), vectors(embedding, words.len()))?;
             files::write(&directory.join(&metadata_path), table(words, &counts))?;
@@ -49,17 +50,6 @@ pub fn write(
         }
         files::write(&directory.join("projector_config.pbtxt"), config)
     })
-}
-
-/// Counts the occurrences of the first `words` ids.
-fn counts(ids: &[u32], words: usize) -> Vec<u64> {
-    let mut counts = vec![0; words];
-    for id in ids {
-        if let Some(count) = counts.get_mut(*id as usize) {
-            *count += 1;
-        }
-    }
-    counts
 }
 
 /// Returns one line for each word but the special ones.
@@ -108,7 +98,7 @@ mod tests {
         let values = (0..14).map(|number| number as f32 / 8.0).collect();
         let embedding = NamedTensor { name: "e".into(), shape: vec![7, 2], values };
         assert_eq!(vectors(&embedding, 6), "1\t1.125\n1.25\t1.375\n");
-        let counts = counts(&[4, 4, 5, 6, 2], 6);
+        let counts = [0, 0, 1, 0, 2, 1];
         assert_eq!(table(&words[..6], &counts), "word\tid\tcount\nthe\t4\t2\n\\t\t5\t1\n");
         assert_eq!(visible(&words[6]), "␣");
     }

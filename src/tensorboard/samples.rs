@@ -44,7 +44,12 @@ impl<'a> Samples<'a> {
         let labels = |target: Target| target.labels(labelling);
         // Texts without a label form a class of their own.
         let first = |target| labels(target).first().copied().unwrap_or(classes as u32);
-        let firsts: Vec<u32> = validation.targets.iter().map(first).collect();
+        // Other processes may have some of the texts.
+        let has_texts =
+            |example: usize| validation.inputs.iter().all(|corpus| corpus.has_text(example));
+        let own: Vec<usize> = (0..validation.len()).filter(|example| has_texts(*example)).collect();
+        let firsts: Vec<u32> =
+            own.iter().map(|example| first(validation.targets.get(*example))).collect();
         let cell = |index: usize, ((input, corpus), encoder): ((&Input, &Corpus), &Encoder)| {
             format!("{} | ", text(input, encoder, corpus.text(index), LINE_CHARS / inputs.len()))
         };
@@ -65,7 +70,7 @@ impl<'a> Samples<'a> {
             header: format!(
                 "| {names}label | predicted | probability |\n| {columns}--- | --- | --- |\n"
             ),
-            examples: indices.into_iter().map(sample).collect(),
+            examples: indices.into_iter().map(|index| sample(own[index])).collect(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     Vocabulary, word_hash,
 };
 use crate::config::{PadSide, TextConfig, Truncate};
+use crate::random::fingerprint;
 use crate::subwords::Subwords;
 
 /// Number of texts that a thread encodes at a time.
@@ -47,6 +48,14 @@ impl Encoder {
         Self { ngrams, ..self }
     }
 
+    /// Computes a fingerprint of subwords, vocabulary and n-grams.
+    pub fn fingerprint(&self) -> u64 {
+        let subwords = self.subwords().map_or("", |subwords| subwords.sha256());
+        let words = self.vocabulary.words().iter().map(|word| word_hash(word));
+        let ngrams = self.ngrams.iter().flat_map(|index| index.hashes().unwrap_or_default());
+        fingerprint([word_hash(subwords)].into_iter().chain(words).chain(ngrams.copied()))
+    }
+
     /// Returns a copy of the encoder that does not truncate.
     pub fn without_truncation(&self) -> Self {
         let config =
@@ -79,9 +88,12 @@ impl Encoder {
             && (!has_tokens || ids.contains(&OOV))
     }
 
-    /// Number of texts of which a model knows nothing (see [`Encoder::is_unknown`]).
+    /// Number of texts of which a model knows nothing (see [`Encoder::is_unknown`]), without those of other
+    /// processes.
     pub fn unknown_texts(&self, corpus: &Corpus) -> usize {
-        (0..corpus.len()).into_par_iter().filter(|text| self.is_unknown(corpus.text(*text))).count()
+        let is_unknown =
+            |text: &usize| corpus.has_text(*text) && self.is_unknown(corpus.text(*text));
+        (0..corpus.len()).into_par_iter().filter(is_unknown).count()
     }
 
     /// Encodes texts on all threads, preserving their order.
@@ -109,7 +121,8 @@ impl Encoder {
         corpus.unwrap_or_else(|_| Corpus::new(self.config.pad, self.config.max_length))
     }
 
-    /// Encodes the tokenized texts at the indices `texts`, in this order. The ids go to `writers`.
+    /// Encodes the tokenized texts at the indices `texts`, in this order. The ids go to `writers`. Texts of other
+    /// processes are empty: [`Corpus::share_statistics`] must follow.
     ///
     /// # Errors
     /// Returns an error if the ids cannot be written.
@@ -132,6 +145,10 @@ impl Encoder {
                 .map(|texts| {
                     let mut chunk = Chunk::default();
                     for text in texts {
+                        if !tokenized.has_text(*text as usize) {
+                            chunk.push_absent(self.ngrams.is_some());
+                            continue;
+                        }
                         let start = chunk.ids.len();
                         chunk.ids.extend(self.config.start_token.then_some(START));
                         let tokens = tokenized.text(*text as usize).iter();
@@ -313,6 +330,14 @@ struct Chunk {
     /// Rows of the n-grams of all texts.
     ngrams: Vec<u32>,
     ngram_counts: Vec<usize>,
+}
+
+impl Chunk {
+    /// Adds a text of another process.
+    fn push_absent(&mut self, has_ngrams: bool) {
+        self.lengths.push(0);
+        self.ngram_counts.extend(has_ngrams.then_some(0));
+    }
 }
 
 /// Builds a corpus from chunks.

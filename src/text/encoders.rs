@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 
+use super::word_counts::count_words;
 use super::{Corpus, Encoder, NgramIndex, TokenizedTexts, Vocabulary, vocabulary_file};
 use crate::config::{Input, Inputs, TextConfig, VocabularySource};
 use crate::subwords::Subwords;
@@ -105,17 +106,28 @@ impl Encoders {
         count: impl Fn(usize, &Input) -> anyhow::Result<Vocabulary>,
         texts: impl Fn(usize) -> (&'a TokenizedTexts, &'a [u32]),
     ) -> anyhow::Result<Self> {
-        let build = |(index, input): (usize, &Input)| {
+        // Before the processes that have some of the texts count together.
+        let read = |input: &Input| match &input.text.vocabulary {
+            VocabularySource::File(path) => vocabulary_file::read(path, input).map(Some),
+            VocabularySource::Counted | VocabularySource::Checkpoint => Ok(None),
+        };
+        let read = inputs.iter().map(read).collect::<anyhow::Result<Vec<Option<Vocabulary>>>>();
+        let read = match (!inputs.is_empty()).then(|| texts(0).0.shards()).flatten() {
+            Some(shards) => shards.collective().agree(read)?,
+            None => read?,
+        };
+        let build = |((index, input), read): ((usize, &Input), Option<Vocabulary>)| {
             let known = known.get(input);
-            let words = match (&input.text.vocabulary, known) {
-                (VocabularySource::File(path), _) => vocabulary_file::read(path, input)?,
-                (VocabularySource::Counted, None) => count(index, input)?,
-                (VocabularySource::Counted, Some(known)) => {
+            let is_counted = input.text.vocabulary == VocabularySource::Counted;
+            let words = match (read, known) {
+                (Some(words), _) => words,
+                (None, None) if is_counted => count(index, input)?,
+                (None, Some(known)) if is_counted => {
                     let size = input.text.vocabulary_size;
                     known.vocabulary().extended(&count(index, input)?, size)
                 }
-                (VocabularySource::Checkpoint, Some(known)) => known.vocabulary().clone(),
-                (VocabularySource::Checkpoint, None) => bail!(
+                (None, Some(known)) => known.vocabulary().clone(),
+                (None, None) => bail!(
                     "{}: the checkpoint from which the training starts has no such input",
                     input.field("text.vocabulary")
                 ),
@@ -132,7 +144,7 @@ impl Encoders {
             };
             Ok((words, ngrams.with_context(|| input.field("ngrams"))?))
         };
-        let indices = inputs.iter().enumerate().map(build);
+        let indices = inputs.iter().enumerate().zip(read).map(build);
         Ok(Self::new(inputs, indices.collect::<anyhow::Result<_>>()?))
     }
 
@@ -159,14 +171,14 @@ impl Encoders {
 /// Trains the byte-pair encoding of an input on the pieces of the texts at these indices.
 ///
 /// # Errors
-/// Returns an error if it cannot be written as JSON.
+/// Returns an error if it cannot be written as JSON, or if a process is lost that has some of the texts.
 pub fn trained(
     pieces: &TokenizedTexts,
     texts: impl Iterator<Item = usize>,
     config: &TextConfig,
 ) -> anyhow::Result<Arc<Subwords>> {
-    let words = pieces.words().iter().map(|word| &**word);
-    let counted = words.zip(pieces.counts(texts)).filter(|(_, count)| *count > 0);
+    let words = count_words(pieces, texts, |_| true)?;
+    let counted = words.iter().map(|counted| (&*counted.word, counted.count));
     Subwords::train(counted, config.bpe_size, config.lowercase).map(Arc::new)
 }
 

@@ -8,12 +8,14 @@ mod essence;
 mod ids;
 mod ngrams;
 mod normalization;
+mod shared_lengths;
 mod splitting;
 mod tokenized_texts;
 mod tokenizer;
 mod unspaced;
 mod vocabulary;
 pub mod vocabulary_file;
+mod word_counts;
 mod word_vectors;
 
 pub use corpus::Corpus;

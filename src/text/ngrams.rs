@@ -4,14 +4,17 @@
 //! allocates anything for a single n-gram. Among ten million n-grams, two have the same hash with a
 //! probability of 3 in a million.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use anyhow::ensure;
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::TokenizedTexts;
 use crate::config::{FieldValue, NgramSizes, NgramsConfig, inline_yaml};
+use crate::distributed::Collective;
 use crate::random::mix;
 use crate::system::memory;
 
@@ -73,13 +76,28 @@ struct TextCount {
     last_text: u32,
 }
 
+/// An n-gram with the number of texts that have it.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct NgramCount {
+    hash: u64,
+    count: u64,
+}
+
+impl NgramCount {
+    /// Value by which n-grams are sorted.
+    fn rank(&self) -> (Reverse<u64>, u64) {
+        (Reverse(self.count), self.hash)
+    }
+}
+
 impl NgramIndex {
     /// Creates the configured index from the texts at these indices, on all threads. If it should
     /// contain the repeated n-grams, but there are none, it contains all. Returns `None` if no n-grams are
     /// configured.
     ///
     /// # Errors
-    /// Returns an error if no n-gram is frequent enough.
+    /// Returns an error if no n-gram is frequent enough, or if a process is lost that has some of the texts.
     pub fn build(
         tokenized: &TokenizedTexts,
         texts: &[u32],
@@ -88,9 +106,9 @@ impl NgramIndex {
         if !config.are_counted() {
             return Ok(Self::buckets(config));
         }
-        let mut hashes = count(tokenized, texts, config);
+        let mut hashes = count(tokenized, texts, config)?;
         if hashes.is_empty() && config.min_count == REPEATED {
-            hashes = count(tokenized, texts, &NgramsConfig { min_count: 1, ..config.clone() });
+            hashes = count(tokenized, texts, &NgramsConfig { min_count: 1, ..config.clone() })?;
         }
         ensure!(
             !hashes.is_empty(),
@@ -184,12 +202,20 @@ impl NgramIndex {
 /// Returns the hashes of the frequent n-grams, sorted by falling number of texts, then by hash.
 ///
 /// Each pass over the texts counts the n-grams whose hashes leave a certain remainder. The number of
-/// passes limits the memory, and the result does not depend on it.
-fn count(tokenized: &TokenizedTexts, texts: &[u32], config: &NgramsConfig) -> Vec<u64> {
+/// passes limits the memory, and the result does not depend on it. If texts are divided among processes, each adds
+/// up the counts of some of the n-grams of a pass.
+fn count(
+    tokenized: &TokenizedTexts,
+    texts: &[u32],
+    config: &NgramsConfig,
+) -> anyhow::Result<Vec<u64>> {
     let words: Vec<u64> = tokenized.words().par_iter().map(|word| word_hash(word)).collect();
     let tokens: usize = texts.iter().map(|text| tokenized.text(*text as usize).len()).sum();
-    let passes = passes(tokens * config.sizes.0.len());
-    let pass = |pass: usize| {
+    let available = memory::available().map_or(u64::MAX, |available| available.bytes);
+    let threads = rayon::current_num_threads();
+    let passes = passes(tokens * config.sizes.0.len(), threads, available);
+    let is_frequent = |counted: &NgramCount| counted.count >= config.min_count;
+    let counts_of = |passes: usize, pass: usize| {
         let (mut counts, mut text_words) = (FxHashMap::<u64, TextCount>::default(), Vec::new());
         let mut text = 0;
         tokenized.for_each_text(texts.iter().map(|text| *text as usize), |tokens| {
@@ -206,20 +232,56 @@ fn count(tokenized: &TokenizedTexts, texts: &[u32], config: &NgramsConfig) -> Ve
                 }
             });
         });
-        let frequent = counts.into_iter().map(|(hash, counted)| (counted.count, hash));
-        frequent.filter(|(count, _)| u64::from(*count) >= config.min_count).collect::<Vec<_>>()
+        let count =
+            |(hash, counted): (u64, TextCount)| NgramCount { hash, count: counted.count.into() };
+        counts.into_iter().map(count)
     };
-    let mut frequent: Vec<(u32, u64)> =
-        (0..passes).into_par_iter().with_max_len(1).flat_map_iter(pass).collect();
-    frequent.par_sort_unstable_by_key(|(count, hash)| (std::cmp::Reverse(*count), *hash));
+    let mut frequent: Vec<NgramCount> = match tokenized.shards() {
+        None => {
+            let of_pass = |pass: usize| counts_of(passes, pass).filter(is_frequent);
+            (0..passes).into_par_iter().with_max_len(1).flat_map_iter(of_pass).collect()
+        }
+        Some(shards) => {
+            let collective = shards.collective();
+            // The counts that are sent and received take memory, too.
+            let passes =
+                2 * collective.gather_number(passes as u64)?.into_iter().max().unwrap_or(1);
+            let threads = collective.gather_number(rayon::current_num_threads() as u64)?;
+            let at_once = threads.into_iter().min().unwrap_or(1) as usize;
+            let all: Vec<usize> = (0..passes as usize).collect();
+            let mut frequent = Vec::new();
+            for some in all.chunks(at_once) {
+                let own = some.par_iter().with_max_len(1);
+                let own = own.flat_map_iter(|pass| counts_of(all.len(), *pass)).collect();
+                frequent.extend(add_up(collective, own)?.filter(is_frequent));
+            }
+            frequent.sort_unstable_by_key(NgramCount::rank);
+            frequent.truncate(config.vocabulary);
+            collective.gather_arrays(&frequent)?.concat()
+        }
+    };
+    frequent.par_sort_unstable_by_key(NgramCount::rank);
     frequent.truncate(config.vocabulary);
-    frequent.into_iter().map(|(_, hash)| hash).collect()
+    Ok(frequent.into_iter().map(|counted| counted.hash).collect())
 }
 
-/// Returns the number of passes in which to count at most `ngrams` different n-grams.
-fn passes(ngrams: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    let available = memory::available().map_or(u64::MAX, |available| available.bytes);
+/// Adds up the counts of all processes, and returns those of the n-grams that this process owns.
+fn add_up(
+    collective: &dyn Collective,
+    own: Vec<NgramCount>,
+) -> anyhow::Result<impl Iterator<Item = NgramCount>> {
+    let size = collective.worker().world_size;
+    let received = collective.exchange(own, |counted| (counted.hash % size as u64) as usize)?;
+    let mut sums: FxHashMap<u64, u64> = FxHashMap::default();
+    for NgramCount { hash, count } in received {
+        *sums.entry(hash).or_default() += count;
+    }
+    Ok(sums.into_iter().map(|(hash, count)| NgramCount { hash, count }))
+}
+
+/// Returns the number of passes in which to count at most `ngrams` different n-grams: each thread has a table of
+/// the n-grams of a pass, and all tables take at most a share of the `available` bytes.
+fn passes(ngrams: usize, threads: usize, available: u64) -> usize {
     let per_table = available / MEMORY_SHARE / ENTRY_BYTES / threads as u64;
     let needed = ngrams.div_ceil(usize::try_from(per_table).unwrap_or(usize::MAX).max(1));
     needed.max((ngrams / COUNTED_AT_ONCE).min(MAX_PASSES)).max(threads)
@@ -327,6 +389,18 @@ mod tests {
     }
 
     proptest! {
+        /// Each pass counts its share of the n-grams, whose hashes are uniform.
+        #[test]
+        fn tables_of_counts_take_a_share_of_the_memory(
+            ngrams in 0_usize..1 << 40,
+            threads in 1_usize..200,
+            available in 1_u64 << 20..1 << 40,
+        ) {
+            let of_pass = ngrams.div_ceil(passes(ngrams, threads, available)) as u64;
+            let all_tables = threads as u64 * ENTRY_BYTES * of_pass;
+            prop_assert!(all_tables <= available / MEMORY_SHARE);
+        }
+
         /// N-grams are ranked by the number of texts that have them, however many threads count.
         #[test]
         fn frequent_ngrams_have_rows_by_rank(
@@ -349,9 +423,9 @@ mod tests {
                 ngrams(&format!("sizes: [2, 1], min_count: {min_count}, vocabulary: {size}"));
             let (all, tokenized) =
                 ((0..texts.len() as u32).collect::<Vec<_>>(), tokenized(&texts));
-            prop_assert_eq!(&count(&tokenized, &all, &config), &expected);
+            prop_assert_eq!(&count(&tokenized, &all, &config).unwrap(), &expected);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-            prop_assert_eq!(pool.install(|| count(&tokenized, &all, &config)), expected);
+            prop_assert_eq!(pool.install(|| count(&tokenized, &all, &config).unwrap()), expected);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Texts as tokens, before a vocabulary is chosen.
 
 use std::io;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Tokenizer;
 use super::ids::{Ids, IdsWriter};
+use super::shared_lengths::SharedLengths;
 use crate::config::{TextConfig, TokenizerKind};
+use crate::distributed::Shards;
 use crate::subwords::Subwords;
 
 /// Number of texts that a thread tokenizes at a time.
@@ -22,6 +25,8 @@ pub struct TokenizedTexts {
     /// End of each text in `tokens`.
     ends: Vec<u64>,
     tokens: Ids,
+    /// Lengths of the texts of all processes, if each has some of them; those of others are empty here.
+    shared: Option<SharedLengths>,
 }
 
 impl TokenizedTexts {
@@ -45,7 +50,7 @@ impl TokenizedTexts {
             }
             tokens.release();
         }
-        Ok(Self { words, ends, tokens })
+        Ok(Self { words, ends, tokens, shared: None })
     }
 
     /// Tokenizes texts in memory.
@@ -62,8 +67,39 @@ impl TokenizedTexts {
         }
     }
 
+    /// Turns the texts of this process into those of all processes, of which there are `count`.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn into_shard(mut self, shards: &Arc<Shards>, count: usize) -> anyhow::Result<Self> {
+        let (mut own, mut end) = (self.ends.iter(), 0);
+        let ends = (0..count).map(|text| {
+            if shards.is_own(text) {
+                end = own.next().copied().unwrap_or(end);
+            }
+            end
+        });
+        self.ends = ends.collect();
+        self.share_lengths(shards.clone())?;
+        Ok(self)
+    }
+
+    /// Tells the other processes the lengths of the texts of this one.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn share_lengths(&mut self, shards: Arc<Shards>) -> anyhow::Result<()> {
+        let texts = 0..self.len();
+        let own = texts.clone().filter(|text| shards.is_own(*text));
+        let own: Vec<u32> = own.map(|text| self.text(text).len() as u32).collect();
+        let lengths = shards.complete(texts, &own)?;
+        self.shared = Some(SharedLengths { shards, lengths });
+        Ok(())
+    }
+
     /// Splits every word into its subwords, which become the words. The tokens go to the result of `writer`,
-    /// which receives their number.
+    /// which receives their number. If texts are divided among processes, [`TokenizedTexts::share_lengths`] must
+    /// follow.
     ///
     /// # Errors
     /// Returns an error if the tokens cannot be written.
@@ -112,16 +148,7 @@ impl TokenizedTexts {
             }
         }
         self.release();
-        Ok(Self { words, ends, tokens: writer.finish()? })
-    }
-
-    /// Counts the occurrences of each word in the texts at these indices.
-    pub fn counts(&self, texts: impl Iterator<Item = usize>) -> Vec<u64> {
-        let mut counts = vec![0; self.words.len()];
-        self.for_each_text(texts, |tokens| {
-            tokens.iter().for_each(|token| counts[*token as usize] += 1);
-        });
-        counts
+        Ok(Self { words, ends, tokens: writer.finish()?, shared: None })
     }
 
     /// Number of texts.
@@ -134,10 +161,25 @@ impl TokenizedTexts {
         self.ends.is_empty()
     }
 
-    /// Returns the tokens of the text at `index`.
+    /// Returns the tokens of the text at `index`; none if another process has it.
     pub fn text(&self, index: usize) -> &[u32] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.tokens[start as usize..self.ends[index] as usize]
+    }
+
+    /// Number of tokens of the text at `index`, also if another process has it.
+    pub fn length(&self, index: usize) -> usize {
+        self.shared.as_ref().map_or_else(|| self.text(index).len(), |shared| shared.get(index))
+    }
+
+    /// Division of the texts among processes; `None` if this process has all of them.
+    pub fn shards(&self) -> Option<&Arc<Shards>> {
+        self.shared.as_ref().map(|shared| &shared.shards)
+    }
+
+    /// Returns true if this process has the text at `index`.
+    pub fn has_text(&self, index: usize) -> bool {
+        self.shards().is_none_or(|shards| shards.is_own(index))
     }
 
     /// Calls `each` with the tokens of the texts at these indices. Releases the memory of mapped
@@ -259,7 +301,7 @@ impl TokenizedTextsBuilder {
     /// Returns an error if the tokens cannot be written.
     pub fn finish(self) -> io::Result<TokenizedTexts> {
         let Self { words, ends, writer, .. } = self;
-        Ok(TokenizedTexts { words, ends, tokens: writer.finish()? })
+        Ok(TokenizedTexts { words, ends, tokens: writer.finish()?, shared: None })
     }
 }
 

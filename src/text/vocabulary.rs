@@ -1,10 +1,13 @@
 //! Maps words to ids in the same way as `keras.datasets.imdb`.
 
+use std::cmp::Reverse;
+
 use anyhow::ensure;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::TokenizedTexts;
+use super::word_counts::count_words;
 use crate::config::TextConfig;
 
 /// Id of padding.
@@ -28,50 +31,27 @@ pub struct Vocabulary {
     ids: FxHashMap<Box<str>, u32>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct WordCount {
-    count: u64,
-    /// Number of tokens before the first occurrence.
-    first: u64,
-}
-
 impl Vocabulary {
     /// Counts the words of the texts at these indices, and keeps the frequent ones: those with at
     /// least `text.min_count` occurrences, up to `text.vocabulary_size` ids.
     ///
     /// # Errors
-    /// Returns an error if no word is frequent enough.
+    /// Returns an error if no word is frequent enough, or if a process is lost that has some of the texts.
     pub fn count(
         tokenized: &TokenizedTexts,
         texts: impl Iterator<Item = usize>,
         config: &TextConfig,
     ) -> anyhow::Result<Self> {
-        let mut counts = vec![WordCount::default(); tokenized.words().len()];
-        let mut position = 0;
-        tokenized.for_each_text(texts, |tokens| {
-            for token in tokens {
-                let WordCount { count, first } = &mut counts[*token as usize];
-                if *count == 0 {
-                    *first = position;
-                }
-                *count += 1;
-                position += 1;
-            }
-        });
-        // Words that occur only in other texts have count 0 and never have an id.
-        let frequent = |count: &WordCount| count.count >= config.min_count.max(1);
-        let mut ranked: Vec<usize> =
-            (0..counts.len()).filter(|word| frequent(&counts[*word])).collect();
-        ranked.par_sort_unstable_by_key(|word| {
-            (std::cmp::Reverse(counts[*word].count), counts[*word].first)
-        });
+        let frequent = |count: u64| count >= config.min_count.max(1);
+        let mut ranked = count_words(tokenized, texts, frequent)?;
+        ranked.par_sort_unstable_by_key(|word| (Reverse(word.count), word.first));
         ranked.truncate(config.vocabulary_size.saturating_sub(SPECIAL.len()));
         ensure!(
             !ranked.is_empty(),
             "no word in the training texts has {} or more occurrences; lower text.min_count",
             config.min_count
         );
-        Ok(Self::new(ranked.into_iter().map(|word| tokenized.words()[word].clone())))
+        Ok(Self::new(ranked.into_iter().map(|counted| counted.word.into_owned().into())))
     }
 
     /// Counts the words of texts in memory. See [`Vocabulary::count`].

@@ -8,6 +8,7 @@ pub mod range_test;
 mod resume;
 pub mod schedule;
 pub mod setup;
+mod step_texts;
 mod trainer;
 mod unlabelled;
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::layer_rates::LayerRates;
 use super::unlabelled::UnlabelledTexts;
-use crate::backend::{Group, Learner, Worker};
+use crate::backend::Learner;
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
+use crate::distributed::{Group, Worker};
 use crate::random::{SeedPurpose, derive_seed};
 use crate::system::signals::Interrupt;
 

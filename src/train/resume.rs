@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use super::schedule::Schedule;
 use crate::config::{AverageMethod, TrainConfig};
 use crate::data::prepared::PreparedData;
-use crate::random::fingerprint;
+use crate::random::absorb;
 use crate::run::progress::Progress;
 
 /// State of a run that resumes.
@@ -277,7 +277,12 @@ fn significant(value: f64) -> f64 {
 
 /// Computes a fingerprint of the training examples and of all options that determine their order in an
 /// epoch.
-pub fn order_fingerprint(data: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
+///
+/// # Errors
+/// Returns an error if a process is lost that has some of the texts.
+pub fn order_fingerprint(data: &PreparedData, lengths: &[Vec<usize>]) -> anyhow::Result<u64> {
+    /// Number of texts that processes send each other at once.
+    const TEXTS: usize = 1 << 12;
     let config = &data.resolved.config.train;
     let options = [
         config.seed,
@@ -288,7 +293,17 @@ pub fn order_fingerprint(data: &PreparedData, lengths: &[Vec<usize>]) -> u64 {
     ];
     let lengths = lengths.iter().flatten().map(|length| *length as u64);
     let train = &data.train;
-    let ids = train.inputs.iter().flat_map(|corpus| corpus.ids());
-    let values = ids.copied().chain(train.targets.fingerprint_values()).map(u64::from);
-    fingerprint(options.into_iter().chain(lengths).chain(values))
+    let mut hash = absorb(0, options.into_iter().chain(lengths));
+    let with_ids = |hash: u64, ids: &[u32]| absorb(hash, ids.iter().map(|id| u64::from(*id)));
+    for corpus in &train.inputs {
+        let Some(shards) = corpus.shards() else {
+            hash = with_ids(hash, corpus.ids());
+            continue;
+        };
+        let texts: Vec<u32> = (0..corpus.len() as u32).collect();
+        for texts in texts.chunks(TEXTS) {
+            hash = with_ids(hash, corpus.collect_tokens(texts, shards.collective())?.ids());
+        }
+    }
+    Ok(absorb(hash, train.targets.fingerprint_values().map(u64::from)))
 }

@@ -3,12 +3,11 @@
 use super::observers::{CheckpointWriter, Console, MetricsFiles, TensorBoard};
 use super::resume::Resume;
 use super::trainer::Trainer;
-use crate::backend::{
-    Backend, Collective, LargestBatch, Learner, MemoryEstimate, is_average_state,
-};
+use crate::backend::{Backend, LargestBatch, Learner, MemoryEstimate, is_average_state};
 use crate::config::{AutoNumber, BackendKind, CollectiveKind, NgramWeighting};
 use crate::data::batch_plan::Bucketing;
 use crate::data::prepared::PreparedData;
+use crate::distributed::Collective;
 use crate::model::naive_bayes::log_count_ratios;
 use crate::model::transfer::{TrainedModel, Transfer, transfer};
 use crate::model::{ModelSpec, NamedTensor, initial_weights, parameters};
@@ -52,13 +51,15 @@ fn transferred_weights(
     data: &PreparedData,
     source: &Checkpoint,
 ) -> anyhow::Result<Vec<NamedTensor>> {
+    // First, because all processes do it together.
+    let starting = starting_weights(data)?;
     let trained = TrainedModel {
         spec: source.model_spec(),
         labels: &source.labels,
         encoders: &source.encoders,
         weights: source.weights()?,
     };
-    let Transfer { weights, report } = transfer(trained, data, starting_weights(data)?)?;
+    let Transfer { weights, report } = transfer(trained, data, starting)?;
     message(format!("from: {}", source.path.display()));
     report.iter().for_each(|line| message(format!("      {line}")));
     Ok(weights)
@@ -68,27 +69,29 @@ fn transferred_weights(
 /// inputs that are configured with them, and n-grams get their values from the training examples.
 ///
 /// # Errors
-/// Returns an error if the head is a sigmoid and there are more than two classes.
+/// Returns an error if the head is a sigmoid and there are more than two classes, or if a process is lost that has
+/// some of the texts.
 pub fn starting_weights(data: &PreparedData) -> anyhow::Result<Vec<NamedTensor>> {
     let spec = model_spec(data);
     let seed = derive_seed(data.resolved.config.train.seed, SeedPurpose::Weights);
     let mut weights = initial_weights(&spec, seed)?;
     let inputs = &data.resolved.config.inputs;
-    let mut replace = |name: String, values: &dyn Fn(&[usize]) -> Vec<f32>| {
+    let mut replace = |name: String, values: &dyn Fn(&[usize]) -> anyhow::Result<Vec<f32>>| {
         for tensor in weights.iter_mut().filter(|tensor| tensor.name == name) {
-            tensor.values = values(&tensor.shape);
+            tensor.values = values(&tensor.shape)?;
         }
+        anyhow::Ok(())
     };
     for (input, vectors) in inputs.iter().zip(&data.vectors) {
         if let Some(vectors) = vectors {
-            replace(parameters::embedding_name(input), &|_| vectors.values.clone());
+            replace(parameters::embedding_name(input), &|_| Ok(vectors.values.clone()))?;
         }
     }
     for (input, corpus) in inputs.iter().zip(&data.train.inputs) {
         replace(parameters::ngram_value_name(input), &|shape| {
             let times_idf = input.ngrams.weighting == NgramWeighting::NaiveBayesIdf;
             log_count_ratios(corpus, &data.train.targets, shape[0], shape[1], times_idf)
-        });
+        })?;
     }
     Ok(weights)
 }
@@ -120,10 +123,23 @@ pub fn learner(
     data: &PreparedData,
     beginning: Beginning,
 ) -> anyhow::Result<Box<dyn Learner>> {
-    let spec = model_spec(data);
-    if let Some(memory) = memory(backend, data)? {
-        memory.check(&spec, "training this model")?;
+    check_memory(backend, data)?;
+    new_learner(backend, data, beginning)
+}
+
+fn check_memory(backend: &dyn Backend, data: &PreparedData) -> anyhow::Result<()> {
+    match memory(backend, data)? {
+        Some(memory) => memory.check(&model_spec(data), "training this model"),
+        None => Ok(()),
     }
+}
+
+fn new_learner(
+    backend: &dyn Backend,
+    data: &PreparedData,
+    beginning: Beginning,
+) -> anyhow::Result<Box<dyn Learner>> {
+    let spec = model_spec(data);
     let weights = match beginning {
         Beginning::New => starting_weights(data)?,
         Beginning::From(source) => transferred_weights(data, source)?,
@@ -147,14 +163,16 @@ pub fn trainer<'a>(
         Beginning::Resume(_) => collective.broadcast_flag(is_checkpoint(&run.best()))?,
         Beginning::New | Beginning::From(_) => false,
     };
-    let mut learner = collective.agree(learner(backend, data, beginning))?;
+    collective.agree(check_memory(backend, data))?;
+    let mut learner = collective.agree(new_learner(backend, data, beginning))?;
     if !collective.is_alone() {
         // Drawing the weights may round differently on another processor.
         let mut weights = learner.weights();
-        collective.broadcast_tensors(&mut weights)?;
+        collective.broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
         learner.load_weights(weights)?;
     }
-    let mut trainer = collective.agree(trainer_of(learner, data, beginning, has_best))?;
+    let resume = collective.agree(resume(&mut *learner, data, beginning, has_best))?;
+    let mut trainer = collective.agree(trainer_of(learner, data, beginning, resume))?;
     let mut arithmetic = backend.arithmetic();
     let is_exact = backend.kind() == BackendKind::Native
         && data.resolved.config.train.collective == CollectiveKind::Ordered;
@@ -166,30 +184,34 @@ pub fn trainer<'a>(
     Ok(trainer)
 }
 
-/// Creates the trainer of a learner that has the weights with which training begins.
-fn trainer_of<'a>(
-    mut learner: Box<dyn Learner>,
-    data: &'a PreparedData,
+/// Loads the state of the run that resumes; `None` if a run begins.
+fn resume(
+    learner: &mut dyn Learner,
+    data: &PreparedData,
     beginning: Beginning,
     has_best: bool,
+) -> anyhow::Result<Option<Resume>> {
+    let Beginning::Resume(checkpoint) = beginning else { return Ok(None) };
+    let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
+    if let Some(raw_weights) = checkpoint.raw_weights()? {
+        learner.load_weights(raw_weights)?;
+    }
+    let mut state = checkpoint.optimizer_state()?;
+    let method = data.resolved.config.train.average.method;
+    if settings.as_ref().is_some_and(|former| former.average.method != method) {
+        state.retain(|tensor| !is_average_state(tensor));
+    }
+    learner.load_optimizer_state(state)?;
+    Ok(Some(Resume { progress: checkpoint.progress()?, settings, has_best }))
+}
+
+/// Creates the trainer of a learner that has the weights with which training begins.
+fn trainer_of<'a>(
+    learner: Box<dyn Learner>,
+    data: &'a PreparedData,
+    beginning: Beginning,
+    resume: Option<Resume>,
 ) -> anyhow::Result<Trainer<'a>> {
-    let mut resume = |checkpoint: &Checkpoint| -> anyhow::Result<Resume> {
-        let settings = checkpoint.saved.as_ref().map(|saved| saved.config.train.clone());
-        if let Some(raw_weights) = checkpoint.raw_weights()? {
-            learner.load_weights(raw_weights)?;
-        }
-        let mut state = checkpoint.optimizer_state()?;
-        let method = data.resolved.config.train.average.method;
-        if settings.as_ref().is_some_and(|former| former.average.method != method) {
-            state.retain(|tensor| !is_average_state(tensor));
-        }
-        learner.load_optimizer_state(state)?;
-        Ok(Resume { progress: checkpoint.progress()?, settings, has_best })
-    };
-    let resume = match beginning {
-        Beginning::Resume(checkpoint) => Some(resume(checkpoint)?),
-        Beginning::New | Beginning::From(_) => None,
-    };
     let mut trainer = Trainer::new(data, objective(data)?, learner, resume)?;
     if let Beginning::From(source) = beginning {
         let (checkpoint, sha256) = (source.path.clone(), source.sha256().to_owned());

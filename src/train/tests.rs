@@ -4,11 +4,10 @@ use std::path::Path;
 use super::observers::{Observer, StepMetrics};
 use super::{Trainer, setup};
 use crate::backend::native::NativeLearner;
-use crate::backend::{
-    Collective, Group, Inference, Learner, PreparedBatch, Preparer, StepStats, Times, Worker,
-};
+use crate::backend::{Inference, Learner, PreparedBatch, Preparer, StepStats, Times};
 use crate::config;
 use crate::data::prepared::PreparedData;
+use crate::distributed::{Collective, Group, Worker};
 use crate::events::{GRADIENT_NORM, LEARNING_RATE, LOSS, Scalar, SubRun, scalars};
 use crate::model::NamedTensor;
 use crate::run::directory::RunDirectory;

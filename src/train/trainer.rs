@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::panic;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -14,20 +14,21 @@ use super::layer_rates::LayerRates;
 use super::observers::{EpochStart, Observer, StepMetrics, Validation};
 use super::resume::{Resume, Start, order_fingerprint};
 use super::schedule::Schedule;
+use super::step_texts::{EpochTexts, StepTexts, Windows};
 use super::unlabelled::UnlabelledTexts;
-use crate::backend::{Collective, Group, Learner, PreparedBatch, SingleProcess, StepStats};
+use crate::backend::{Learner, PreparedBatch, StepStats};
 use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
 use crate::data::Finding;
 use crate::data::Usage;
 use crate::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
 use crate::data::prepared::PreparedData;
+use crate::distributed::{Collective, Group, SingleProcess};
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
 use crate::model::branch_scales::BranchScales;
 use crate::objective::metrics::Score;
 use crate::objective::{LossFunction, Objective};
-use crate::random::{SeedPurpose, derive_seed};
 use crate::run::progress::{Best, ModelSource, Progress};
 use crate::run::records::ValidationRecord;
 use crate::run::summary::{CheckpointKind, RunSummary, ScoredWeights};
@@ -126,7 +127,7 @@ impl<'a> Trainer<'a> {
         // the first.
         let steps = bucketing.plan(&lengths, config.seed, 0).len() as u64;
         let schedule = Schedule::new(config, steps);
-        let order = order_fingerprint(data, &lengths);
+        let order = order_fingerprint(data, &lengths)?;
         let has_resumed = resume.is_some();
         let Start { mut progress, lost_best, notes } = match resume {
             None => Start::default(),
@@ -273,28 +274,38 @@ impl<'a> Trainer<'a> {
         self.observers.iter_mut().for_each(|observer| observer.epoch_started(start));
         let worker = self.collective.worker();
         let mut prepare = self.learner.preparer(worker);
-        let mut unlabelled =
-            self.unlabelled.take().map(|texts| (texts, self.learner.unlabelled_preparer(worker)));
+        let mut prepare_unlabelled =
+            self.unlabelled.is_some().then(|| self.learner.unlabelled_preparer(worker));
+        let texts = EpochTexts::new(data, plan, self.unlabelled.take(), seed, (first, step));
         thread::scope(|scope| {
             let (sender, batches) = sync_channel(PREPARED_AHEAD);
-            let preparation = threads::spawn_scoped(scope, "prepare", move || {
-                for (step, index) in (step..).zip(first..plan.len()) {
-                    let seed = derive_seed(seed, SeedPurpose::Dropout(step));
-                    let mut batch = prepare(data, plan.batch(index), seed);
-                    if let Some((texts, prepare)) = &mut unlabelled {
-                        batch = texts.add_to(batch, step, prepare);
-                    }
-                    if sender.send(batch).is_err() {
-                        break;
-                    }
+            let mut send = move |texts: StepTexts| {
+                let StepTexts { labelled, unlabelled } = texts;
+                let mut batch = prepare(&labelled, &labelled.examples, labelled.seed);
+                if let Some((texts, prepare)) = unlabelled.zip(prepare_unlabelled.as_mut()) {
+                    batch = batch.with_unlabelled(prepare(&texts, &texts.examples, texts.seed));
                 }
-                unlabelled.map(|(texts, _)| texts)
+                sender.send(batch).is_ok()
+            };
+            let (windows, received) = channel();
+            // Only one thread may communicate with the other processes.
+            let (mut windows, mut here) = match data.is_sharded() {
+                true => (Some(Windows::new(texts, windows)), None),
+                false => (None, Some(texts)),
+            };
+            let preparation = threads::spawn_scoped(scope, "prepare", move || {
+                match &mut here {
+                    Some(texts) => texts.all(send),
+                    None => received.into_iter().flatten().all(&mut send),
+                };
+                here.and_then(EpochTexts::into_unlabelled)
             })?;
-            let result = self.train_batches(plan, &batches, interrupt);
+            let result = self.train_batches(plan, &batches, windows.as_mut(), interrupt);
             drop(batches);
+            let collected = windows.and_then(Windows::into_unlabelled);
             match preparation.join() {
                 Ok(unlabelled) => {
-                    self.unlabelled = unlabelled;
+                    self.unlabelled = unlabelled.or(collected);
                     result
                 }
                 // The panic is the cause; the error in `result` is only that no more batches came.
@@ -309,10 +320,14 @@ impl<'a> Trainer<'a> {
         &mut self,
         plan: &BatchPlan,
         batches: &Receiver<PreparedBatch>,
+        mut windows: Option<&mut Windows>,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Option<i32>> {
         for index in self.progress.batch..plan.len() {
             let start = Instant::now();
+            if let Some(windows) = &mut windows {
+                windows.reach(index, self.collective)?;
+            }
             let batch = batches.recv().context("the thread that prepares batches has stopped")?;
             self.step(&batch, plan.batch(index), interrupt, start)?;
             let signal = self.after_step(plan, interrupt)?;
@@ -611,7 +626,8 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         let mut weights = self.learner.weights();
-        self.collective.broadcast_tensors(&mut weights)?;
+        self.collective
+            .broadcast_arrays(weights.iter_mut().map(|tensor| &mut tensor.values[..]))?;
         self.learner.load_weights(weights)
     }
 

@@ -37,12 +37,22 @@ impl<'a> UnlabelledTexts<'a> {
         step: u64,
         prepare: &mut Preparer,
     ) -> PreparedBatch {
-        let seed = derive_seed(self.seed, SeedPurpose::Dropout(step));
-        let data = self.data;
+        let (seed, data) = (self.dropout_seed(step), self.data);
         batch.with_unlabelled(prepare(data, self.batch(step), seed))
     }
 
-    fn batch(&mut self, step: u64) -> &[u32] {
+    /// Returns the seed of dropout in a step.
+    pub fn dropout_seed(&self, step: u64) -> u64 {
+        derive_seed(self.seed, SeedPurpose::Dropout(step))
+    }
+
+    /// Returns the texts from which the batches are.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// Returns the indices of the texts of a step, counted from 0 and not before that of an earlier call.
+    pub fn batch(&mut self, step: u64) -> &[u32] {
         while step >= self.start + self.plan.len() as u64 {
             self.start += self.plan.len() as u64;
             self.epoch += 1;

@@ -6,7 +6,7 @@ use std::thread;
 use super::{Collective, Worker};
 
 /// A thread of a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GroupThread {
     worker: Worker,
     group: Arc<Group>,

@@ -15,10 +15,11 @@ use crate::model::Model;
 use crate::process_group::ProcessGroup;
 use crate::token_budget;
 use lstmtext::backend::{
-    Backend, Backends, Collective, Compute, Concurrency, Inference, Learner, LibtorchDevices,
+    Backend, Backends, Compute, Concurrency, Inference, Learner, LibtorchDevices,
 };
 use lstmtext::config::{BackendKind, Config, TrainConfig};
 use lstmtext::data::Dataset;
+use lstmtext::distributed::Collective;
 use lstmtext::model::{ModelSpec, NamedTensor};
 use lstmtext::objective::Objective;
 use lstmtext::output::format::pluralize;

@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail, ensure};
 use tch::{Device, Tensor};
 
 use crate::libtorch::c10d::{C10dError, Group, Store};
-use lstmtext::backend::{Collective, LostProcess, Worker};
+use lstmtext::distributed::{Collective, LostProcess, Worker};
 use lstmtext::output::format::join_names;
 use lstmtext::output::message;
 use lstmtext::system::processes::LaunchedProcess;

@@ -1,9 +1,10 @@
 //! Search for the largest token budget whose batches fit into a device's memory.
 
 use crate::libtorch::{LibtorchError, unless_out_of_memory};
-use lstmtext::backend::{Group, Learner, Worker};
+use lstmtext::backend::Learner;
 use lstmtext::data::Dataset;
 use lstmtext::data::batch_plan::{BatchLimit, BatchPlan, Bucketing};
+use lstmtext::distributed::{Group, Worker};
 
 /// Returns the largest token budget with which the learner can make a step, less a safety margin.
 ///

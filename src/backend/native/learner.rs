@@ -18,11 +18,12 @@ use super::process_sum::{Exchange, ProcessSum};
 use super::sharding::{BatchSharder, ShardedBatch};
 use crate::backend::kernel::Instructions;
 use crate::backend::{
-    BatchLoss, Group, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
-    StepStats, Times, Worker, is_average_state,
+    BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns, StepStats,
+    Times, is_average_state,
 };
 use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
+use crate::distributed::{Group, Worker};
 use crate::model::{ModelSpec, NamedTensor};
 use crate::objective::Objective;
 use crate::text::Corpus;

@@ -13,8 +13,8 @@ use anyhow::Context;
 use super::shard_sum::{LossSum, ShardSum};
 use super::shard_tree::{halves, shards_of, subtrees};
 use super::sharding::ShardedBatch;
-use crate::backend::{Group, Worker};
 use crate::config::CollectiveKind;
+use crate::distributed::{Group, Worker};
 use crate::system::threads;
 
 /// Buffers for sums over processes.

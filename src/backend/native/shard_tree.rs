@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::backend::Worker;
+use crate::distributed::Worker;
 
 /// Number of shards in the left half of `shards` of them, at least 2.
 pub fn left_half(shards: usize) -> usize {

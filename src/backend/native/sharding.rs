@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::dropout::{Dropout, Position};
 use super::ngrams::BatchNgrams;
 use super::shard_tree::shards_of;
-use crate::backend::Worker;
 use crate::backend::kernel::Layout;
 use crate::config::{Input, Inputs, PadSide};
 use crate::data::Targets;
+use crate::distributed::Worker;
 use crate::objective::LossFunction;
 use crate::text::{Corpus, PAD};
 

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::kernel::Instructions;
-use crate::backend::{Group, Inference, Learner, RandomSigns, Worker};
+use crate::backend::{Inference, Learner, RandomSigns};
 use crate::config::{self, Config, PadSide};
 use crate::data::{Dataset, Targets};
+use crate::distributed::{Group, Worker};
 use crate::model::{ModelSpec, NamedTensor, initial_weights};
 use crate::objective::Objective;
 use crate::text::{Corpus, Ids};

@@ -33,8 +33,8 @@ pub struct SplitArgs {
 pub fn run(args: SplitArgs) -> anyhow::Result<u8> {
     let mut config = args.set.load(&args.config)?.config;
     ensure_new(&args.to)?;
-    config.data.multi_label = Some(data::has_several_labels(&config)?);
-    let mut splits = data::load(&config)?;
+    config.data.multi_label = Some(data::has_several_labels(&config, None)?);
+    let mut splits = data::load(&config, None)?;
     splits.drop_long_texts(&config)?;
     let names: Vec<String> = config.inputs.columns().into_iter().map(Column::key).collect();
     let labels = LabelKeys::of(&config, &splits.labels);

@@ -51,10 +51,10 @@ struct StatsReport {
 /// Runs the command.
 pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
     let mut config = args.columns.load(&args.config, &args.set)?.config;
-    config.data.multi_label = Some(data::has_several_labels(&config)?);
+    config.data.multi_label = Some(data::has_several_labels(&config, None)?);
     let known = Checkpoint::source_encoders(&config)?;
     known.share_subwords(&config.inputs);
-    let mut data = data::load(&config)?;
+    let mut data = data::load(&config, None)?;
     let encoders = data.train.encoders(&config.inputs, &known)?;
     data.drop_long_texts(&config)?;
     let untruncated: Vec<Encoder> = encoders.iter().map(Encoder::without_truncation).collect();
@@ -74,7 +74,7 @@ pub fn run(args: StatsArgs) -> anyhow::Result<u8> {
             splits.push(split_stats(name, input, corpus, &data.labels, &examples.targets));
         }
     }
-    let findings = findings(&data, corpora.each_ref().map(|part| &part[..]), &encoders, &config);
+    let findings = findings(&data, corpora.each_ref().map(|part| &part[..]), &encoders, &config)?;
     let notes = findings.into_iter().filter(Finding::is_notable);
     let notes = notes.map(|finding| finding.message).collect();
     let report = StatsReport {

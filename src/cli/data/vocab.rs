@@ -48,7 +48,7 @@ pub fn run(args: VocabArgs) -> anyhow::Result<u8> {
     let index = index_of(&config.inputs, args.input.as_deref())?;
     output_file::check("--to", &args.to, &config, Some(&args.config))?;
     let texts = match args.unlabelled {
-        true => data::load_unlabelled(&config)?
+        true => data::load_unlabelled(&config, None)?
             .ok_or_else(|| ConfigError::new("--unlabelled: data.unlabelled is null"))?,
         false => data::load_training(&config)?.examples,
     };

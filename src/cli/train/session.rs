@@ -13,14 +13,15 @@ use super::arguments::TrainArgs;
 use super::description::{describe_run, note_changed_settings, note_other_configuration};
 use super::resumption::{latest_checkpoint, open_run, resumed_configuration};
 use crate::backend::kernel::Instructions;
-use crate::backend::{Backend, Backends, Collective, LostProcess, Reported};
+use crate::backend::{Backend, Backends};
 use crate::cli::arguments::ComputeArgs;
 use crate::cli::hints::{missing_data, program};
 use crate::cli::processes::Processes;
 use crate::cli::{output_directory, starter};
 use crate::config::{self, Config, Document, Metric, Override, Resolved, field_lines};
 use crate::data::prepared::PreparedData;
-use crate::data::uses_cache;
+use crate::data::{Sharing, agree, uses_cache};
+use crate::distributed::{Collective, LostProcess, Reported};
 use crate::events;
 use crate::io::files::create_directories;
 use crate::output::format::{group_digits, pluralize};
@@ -119,9 +120,12 @@ impl<'a> Session<'a> {
         let mut resolved = collective.agree(loaded.map_err(Into::into))?;
         let backend = collective.agree(self.start_backend(&resolved.config))?;
         self.set_shards(&mut resolved)?;
+        self.ensure_same_configuration(&resolved)?;
         let new = self.group.on_first(|| self.create_run(&resolved))?;
         let run = self.run_directory(new.as_ref())?;
-        let (mut data, source) = self.prepare(&resolved.config, || prepare(resolved.clone()))?;
+        let sharing = self.sharing(&resolved.config);
+        let prepare = || prepare(resolved.clone(), sharing);
+        let (mut data, source) = self.prepare(&resolved.config, prepare)?;
         self.ensure_same(&data, &*backend)?;
         // With what the data tells about its labels.
         self.group.on_first(|| run.write_config(&data.resolved.to_yaml()))?;
@@ -164,13 +168,22 @@ impl<'a> Session<'a> {
         Ok(RunDirectory::open(Path::new(OsStr::from_bytes(&path))))
     }
 
-    /// Prepares data in all processes. If the tokens are cached, rank 0 goes first, and the others find them in
-    /// the cache.
+    /// Returns the processes that divide the data among them; `None` if each reads all of it.
+    fn sharing(&self, config: &Config) -> Sharing<'a> {
+        let processes = &self.group.collective;
+        (config.data.shard && !processes.is_alone()).then_some(processes)
+    }
+
+    /// Prepares data in all processes. If each reads all of it and the tokens are cached, rank 0 goes first, and
+    /// the others find them in the cache.
     fn prepare<T>(
         &self,
         config: &Config,
         prepare: impl Fn() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
+        if self.sharing(config).is_some() {
+            return self.collective().agree(prepare());
+        }
         let data = &config.data;
         let files = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
         let uses_cache = files.into_iter().flatten().any(|path| uses_cache(path, data));
@@ -180,8 +193,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks that all processes have the same configuration and data, and that they compute alike.
-    fn ensure_same(&self, data: &PreparedData, backend: &dyn Backend) -> anyhow::Result<()> {
+    /// Checks that all processes have the same configuration, before they do anything that depends on it.
+    fn ensure_same_configuration(&self, resolved: &Resolved) -> anyhow::Result<()> {
+        match self.collective().is_alone() {
+            true => Ok(()),
+            false => self.collective().ensure_same(&self.configuration_lines(resolved)),
+        }
+    }
+
+    fn configuration_lines(&self, resolved: &Resolved) -> Vec<String> {
         /// Last names of fields with paths, which may differ between machines: their content is compared.
         const PATHS: [&str; 7] =
             ["train", "validation", "test", "unlabelled", "vocabulary", "vectors", "from"];
@@ -189,17 +209,32 @@ impl<'a> Session<'a> {
             let field = line.split_once(": ").map_or("", |(field, _)| field);
             PATHS.iter().any(|name| field.ends_with(&format!(".{name}")))
         };
-        if self.collective().is_alone() {
-            return Ok(());
-        }
-        let mut lines = field_lines(&data.resolved);
+        let mut lines = field_lines(resolved);
         lines.retain(|line| !is_path(line) && !line.starts_with("name: "));
         let run = self.args.resume.as_ref().or(self.args.out.as_ref());
         lines.extend(run.map(|run| format!("run directory: {}", run.display())));
+        lines
+    }
+
+    /// Checks that all processes have the same configuration and data, and that they compute alike.
+    fn ensure_same(&self, data: &PreparedData, backend: &dyn Backend) -> anyhow::Result<()> {
+        if self.collective().is_alone() {
+            return Ok(());
+        }
+        let mut lines = self.configuration_lines(&data.resolved);
         lines.extend(data.labels.iter().map(|label| format!("label: {label}")));
         lines.extend(data.fingerprints.lines());
-        let ids = data.train.inputs.iter().flat_map(Corpus::ids).map(|id| u64::from(*id));
-        lines.push(format!("encoded training texts: {:016x}", fingerprint(ids)));
+        if data.train.is_sharded() {
+            // Each process has encoded other texts.
+            lines.extend(
+                data.encoders.iter().map(|encoder| {
+                    format!("vocabulary and n-grams: {:016x}", encoder.fingerprint())
+                }),
+            );
+        } else {
+            let ids = data.train.inputs.iter().flat_map(Corpus::ids).map(|id| u64::from(*id));
+            lines.push(format!("encoded training texts: {:016x}", fingerprint(ids)));
+        }
         lines.push(format!("arithmetic: {}", backend.arithmetic()));
         lines.push(format!("vector instructions: {}", Instructions::best()));
         self.collective().ensure_same(&lines)
@@ -219,9 +254,12 @@ impl<'a> Session<'a> {
             None => collective.agree(self.start_backend(&resolved.config))?,
         };
         self.set_shards(&mut resolved)?;
+        self.ensure_same_configuration(&resolved)?;
         self.save_lack_of_memory(run);
+        let sharing = self.sharing(&resolved.config);
         let prepared = self.prepare(&resolved.config, || {
-            prepare(resolved.clone()).map_err(|error| missing_data(error, &resolved.config.data))
+            prepare(resolved.clone(), sharing)
+                .map_err(|error| missing_data(error, &resolved.config.data))
         });
         let (mut data, source) = prepared.inspect_err(|error| self.write_error(run, error))?;
         self.ensure_same(&data, &*backend)?;
@@ -294,12 +332,15 @@ impl<'a> Session<'a> {
             Some(backend) => backend,
             None => collective.agree(self.start_backend(&checkpoint.resolved.config))?,
         };
+        self.ensure_same_configuration(&checkpoint.resolved)?;
         let threads = self.group.threads()?;
+        let sharing = self.sharing(&checkpoint.resolved.config);
         let mut data = self.prepare(&checkpoint.resolved.config, || {
             PreparedData::reopen(
                 resumed_configuration(&checkpoint, &*backend, threads),
                 &checkpoint.labels,
                 checkpoint.encoders.clone(),
+                sharing,
             )
             .map_err(|error| missing_data(error, &checkpoint.resolved.config.data))
         })?;
@@ -407,10 +448,13 @@ impl<'a> Session<'a> {
 }
 
 /// Prepares the data of a new run, and opens the checkpoint from whose weights it starts, if there is one.
-fn prepare(resolved: Resolved) -> anyhow::Result<(PreparedData, Option<Checkpoint>)> {
-    let source = Checkpoint::open_source(&resolved.config)?;
+fn prepare(
+    resolved: Resolved,
+    sharing: Sharing,
+) -> anyhow::Result<(PreparedData, Option<Checkpoint>)> {
+    let source = agree(sharing, Checkpoint::open_source(&resolved.config))?;
     let known = source.as_ref().map(Checkpoint::known_encoders).unwrap_or_default();
-    Ok((PreparedData::prepare_with(resolved, &known)?, source))
+    Ok((PreparedData::prepare_with(resolved, &known, sharing)?, source))
 }
 
 /// Creates the directory `runs/NAME-TIME`, with a number if a run of the same name started in the same

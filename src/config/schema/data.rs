@@ -86,6 +86,11 @@ section! {
         /// Cache tokenized files on disk (in LSTMTEXT_CACHE or ~/.cache/lstmtext), where later runs
         /// reuse them. Cached tokens are not held in memory. auto: cache files larger than 256 MB.
         cache: CacheUse = CacheUse::Auto;
+        /// Divide the data among the processes of a training: each tokenizes and holds a part of the texts, and they
+        /// send each other the texts of the coming batches. A pattern that matches several files of about the same
+        /// size divides the files; otherwise, each process reads all rows, but tokenizes only its own. The model is
+        /// the same. false: each process holds all texts.
+        shard: bool = false;
         /// Version of the rules for reading and splitting data. Runs keep the rules that they began
         /// with. 1: lstmtext 0.1. 2: labels are trimmed; CSV quotes and fastText labels are checked
         /// strictly; a text column cannot be the label column; a stratified split keeps texts together

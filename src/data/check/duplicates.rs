@@ -1,45 +1,57 @@
 //! Texts of which a model reads the same tokens.
 
 use rayon::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::config::DataConfig;
-use crate::data::examples::Examples;
+use crate::data::examples::{Examples, intersection};
 use crate::data::finding::{Check, Finding, Level};
 use crate::data::split_name::SplitName;
 use crate::data::targets::Target;
 use crate::output::format::{group_digits, share};
-use crate::text::{Encoder, word_hash};
+use crate::text::{Encoder, TokenizedTexts, word_hash};
 
 /// Fraction of repeated texts from which they are noted.
 const MANY: f64 = 0.05;
 /// Fraction of repeated texts with different labels from which they are noted.
 const MANY_CONTRADICTIONS: f64 = 0.01;
 
-/// Returns the hashes of the tokens that a model reads of each example; `None` if all its texts are empty.
-pub fn token_hashes(examples: &Examples, encoders: &[Encoder]) -> Vec<Option<u64>> {
-    let mut hashes: Vec<Option<u64>> = vec![None; examples.len()];
+/// Hash of an example whose texts are all empty.
+const EMPTY: u64 = 0;
+
+/// Returns the hashes of the tokens that a model reads of each example; [`EMPTY`] if all its texts are empty.
+///
+/// # Errors
+/// Returns an error if a process is lost that has some of the texts.
+pub fn token_hashes(examples: &Examples, encoders: &[Encoder]) -> anyhow::Result<Vec<u64>> {
+    let rows = || examples.rows.iter().map(|row| *row as usize);
+    let shards = examples.source.inputs.first().and_then(TokenizedTexts::shards);
+    let own: Vec<usize> =
+        rows().filter(|row| shards.is_none_or(|shards| shards.is_own(*row))).collect();
+    let mut hashes = vec![EMPTY; own.len()];
     for (input, encoder) in encoders.iter().enumerate() {
         let texts = &examples.source.inputs[input];
         let words: Vec<u64> = texts.words().par_iter().map(|word| word_hash(word)).collect();
-        hashes.par_iter_mut().zip(&examples.rows).for_each(|(hash, row)| {
-            let tokens = texts.text(*row as usize);
-            let parts = encoder.tokens_read(tokens);
+        hashes.par_iter_mut().zip(&own).for_each(|(hash, row)| {
+            let parts = encoder.tokens_read(texts.text(*row));
             // Separates the texts of several inputs.
-            let start = mix(hash.unwrap_or(0), input as u64);
+            let start = mix(*hash, input as u64);
             let tokens = parts.into_iter().flatten().map(|token| words[*token as usize]);
             let (mut next, mut is_empty) = (start, true);
             for word in tokens {
                 next = mix(next, word);
                 is_empty = false;
             }
-            if hash.is_some() || !is_empty {
-                *hash = Some(next);
+            if *hash != EMPTY || !is_empty {
+                *hash = next.max(EMPTY + 1);
             }
         });
         texts.release();
     }
-    hashes
+    match shards {
+        Some(shards) => shards.complete(rows(), &hashes),
+        None => Ok(hashes),
+    }
 }
 
 /// Mixes a value into a hash: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
@@ -52,7 +64,7 @@ fn mix(hash: u64, value: u64) -> u64 {
 }
 
 /// Returns a finding on texts that occur several times in a part.
-pub fn repeated(name: SplitName, examples: &Examples, hashes: &[Option<u64>]) -> Option<Finding> {
+pub fn repeated(name: SplitName, examples: &Examples, hashes: &[u64]) -> Option<Finding> {
     let mut number_of: FxHashMap<&[u32], u32> = FxHashMap::default();
     let labels = examples.targets.iter().map(|target| match target {
         Target::Label(label) => label,
@@ -64,7 +76,7 @@ pub fn repeated(name: SplitName, examples: &Examples, hashes: &[Option<u64>]) ->
         Target::Probabilities(_) | Target::Distilled { .. } => 0,
     });
     let mut sorted: Vec<(u64, u32)> =
-        hashes.iter().zip(labels).filter_map(|(hash, label)| Some(((*hash)?, label))).collect();
+        hashes.iter().copied().zip(labels).filter(|(hash, _)| *hash != EMPTY).collect();
     sorted.par_sort_unstable();
     let (mut repeated, mut contradictory) = (0, 0);
     for group in sorted.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
@@ -102,17 +114,21 @@ pub fn repeated(name: SplitName, examples: &Examples, hashes: &[Option<u64>]) ->
 /// scores. Each set of examples has its hashes.
 pub fn shared(
     name: SplitName,
-    train: (&Examples, &FxHashSet<u64>),
-    other: (&Examples, &[Option<u64>]),
+    train: (&Examples, &[u64]),
+    other: (&Examples, &[u64]),
     config: &DataConfig,
 ) -> Option<Finding> {
     let (examples, hashes) = other;
-    let texts = train.0.text_hashes();
-    let is_shared = |(text, hash): (&_, &Option<u64>)| {
-        texts.contains(text) || hash.is_some_and(|hash| train.1.contains(&hash))
-    };
+    let texts = intersection(examples.hashes(), train.0.hashes());
+    let shared = intersection(with_words(hashes), with_words(train.1));
+    let is_shared = |(text, hash): (&_, &u64)| texts.contains(text) || shared.contains(hash);
     let count = examples.hashes().zip(hashes).filter(|pair| is_shared(*pair)).count();
     overlap(count, examples.len(), "training", &format!("{name} "), config)
+}
+
+/// Returns the hashes of examples with words.
+fn with_words(hashes: &[u64]) -> impl Iterator<Item = u64> {
+    hashes.iter().copied().filter(|hash| *hash != EMPTY)
 }
 
 /// Returns a finding on `count` of the `total` texts of the part `name` that are also training texts, or

@@ -17,7 +17,7 @@ const MANY: f64 = 0.5;
 /// such as "a" or "1" is in texts of any label.
 const OWN_TO_OTHERS: usize = 4;
 
-/// Returns a finding on each input whose texts contain their label.
+/// Returns a finding on each input whose texts contain their label. Texts of other processes are not looked at.
 pub fn findings(examples: &Examples, labels: &[String], inputs: &[Input]) -> Vec<Finding> {
     let inputs = inputs.iter().zip(&examples.source.inputs);
     inputs.filter_map(|(input, texts)| finding(input, texts, examples, labels)).collect()
@@ -42,6 +42,9 @@ fn finding(
             Target::Probabilities(_) | Target::Distilled { .. } => return None,
         };
         let Some(last) = of_example.last() else { continue };
+        if !texts.has_text(*row as usize) {
+            continue;
+        }
         let text = texts.text(*row as usize);
         looked_at += 1;
         let contains = |label: &u32| {

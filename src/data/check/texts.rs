@@ -1,8 +1,6 @@
 //! Texts of which a model knows nothing: empty ones, and those without a word of the vocabulary; unknown
 //! tokens, and scripts that a tokenizer does not fit.
 
-use rayon::prelude::*;
-
 use crate::config::{Input, Inputs, VocabularySource};
 use crate::data::examples::Examples;
 use crate::data::finding::{Check, Finding, Level};
@@ -17,20 +15,27 @@ const MANY_TOKENS: f64 = 0.1;
 
 /// Returns findings on the texts of which the model knows nothing. For each input, `corpora` has the texts
 /// as `encoders` encode them. `part` says which texts they are, such as "training ".
+///
+/// # Errors
+/// Returns an error if a process is lost that has some of the texts.
 pub fn findings(
     part: &str,
     examples: &Examples,
     inputs: &Inputs,
     encoders: &[Encoder],
     corpora: &[Corpus],
-) -> Vec<Finding> {
+) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
         let (encoder, corpus) = (&encoders[index], &corpora[index]);
         let tokenized = &examples.source.inputs[index];
-        let is_empty = |row: &&u32| tokenized.text(**row as usize).is_empty();
+        let is_empty = |row: &&u32| tokenized.length(**row as usize) == 0;
         let empty = examples.rows.iter().filter(is_empty).count();
-        let unknown = encoder.unknown_texts(corpus) - empty;
+        let mut unknown = [encoder.unknown_texts(corpus) as u64];
+        if let Some(shards) = tokenized.shards() {
+            shards.collective().sum_counts(&mut unknown)?;
+        }
+        let unknown = unknown[0] as usize - empty;
         let texts = corpus.len();
         let is_many = |count: usize| count as f64 >= MANY * texts as f64;
         let finding = |check: Check, count: usize, [one, several]: [&str; 2], advice: &str| {
@@ -58,7 +63,7 @@ pub fn findings(
             findings.push(Finding { setting, ..found });
         }
     }
-    findings
+    Ok(findings)
 }
 
 /// Returns a finding on the share of unknown tokens of each input, with the arguments of [`findings`].
@@ -71,8 +76,9 @@ pub fn unknown_tokens(
 ) -> Vec<Finding> {
     let finding =
         |((input, encoder), (corpus, texts)): ((&Input, &Encoder), (&Corpus, &TokenizedTexts))| {
-            let unknown = corpus.ids().par_iter().filter(|id| **id == OOV).count();
-            let share = unknown as f64 / corpus.tokens().max(1) as f64;
+            let counts = corpus.id_counts(encoder.vocabulary().len());
+            let (unknown, tokens) = (counts[OOV as usize] as usize, corpus.tokens());
+            let share = unknown as f64 / tokens.max(1) as f64;
             let is_many = share >= MANY_TOKENS && !is_unsegmented(input, texts, &examples.rows);
             let (advice, setting) = vocabulary_advice(input, encoder).filter(|_| is_many).unzip();
             let message = format!(
@@ -82,8 +88,7 @@ pub fn unknown_tokens(
                 advice.unwrap_or_default()
             );
             let level = if setting.is_some() { Level::Note } else { Level::Ok };
-            let found =
-                Finding::new(Check::UnknownTokens, message).counted(unknown, corpus.tokens());
+            let found = Finding::new(Check::UnknownTokens, message).counted(unknown, tokens);
             Finding { setting, level, ..found }
         };
     let inputs = inputs.iter().zip(encoders);

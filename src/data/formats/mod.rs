@@ -38,6 +38,7 @@ pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
 pub use sink::Labels;
 pub use table::spelled;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -46,6 +47,7 @@ use glob::{MatchOptions, Pattern};
 use sink::{Receiver, RecordCallback, Sink, TextCallback};
 
 use crate::config::{Config, DataConfig, Format, Labelling};
+use crate::distributed::Worker;
 use crate::io::input::inner_extension;
 
 /// Reason why Parquet files cannot be used.
@@ -64,12 +66,55 @@ pub fn read_rows(
     labels: Labels,
     each: TextCallback,
 ) -> anyhow::Result<Rows> {
+    read_part(path, config, labels, &Part::Whole, each)
+}
+
+/// Part of the rows of a file, or of the files that match a pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// All rows.
+    Whole,
+    /// The rows r, r + N, … of the process with rank r.
+    EveryNth(Worker),
+    /// The rows of some of the files.
+    Files {
+        /// All files.
+        all: Vec<PathBuf>,
+        /// Indices of those that are read.
+        own: Range<usize>,
+    },
+}
+
+impl Part {
+    /// Returns the files at a path or pattern that are read.
+    ///
+    /// # Errors
+    /// Returns an error if there are none.
+    pub fn files(&self, path: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
+        match self {
+            Self::Files { all, own } => Ok(all[own.clone()].to_vec()),
+            Self::Whole | Self::EveryNth(_) => expand_pattern(path, format),
+        }
+    }
+}
+
+/// Reads some of the rows, otherwise like [`read_rows`].
+///
+/// # Errors
+/// See [`read_rows`]. Reports broken rows also in other parts of the files that it reads.
+pub fn read_part(
+    path: &Path,
+    config: &Config,
+    labels: Labels,
+    part: &Part,
+    each: TextCallback,
+) -> anyhow::Result<Rows> {
     let config = &*config.without_teacher();
     let receiver = match labels {
         Labels::Required { .. } => Receiver::Examples(each),
         Labels::Ignored => Receiver::Texts(each),
     };
-    Ok(read_with(path, config, labels.known(), receiver)?.rows)
+    Ok(read_with(path, config, labels.known(), part, receiver)?.rows)
 }
 
 /// Columns of a table that was read.
@@ -93,7 +138,7 @@ pub fn read_records(
     known: &[String],
     each: RecordCallback,
 ) -> anyhow::Result<RecordColumns> {
-    let sink = read_with(path, config, known, Receiver::Records(each))?;
+    let sink = read_with(path, config, known, &Part::Whole, Receiver::Records(each))?;
     Ok(RecordColumns { names: sink.columns.into_iter().collect(), long_row: sink.rows.long_row })
 }
 
@@ -101,10 +146,14 @@ fn read_with<'a>(
     path: &Path,
     config: &'a Config,
     known: &[String],
+    part: &Part,
     receiver: Receiver<'a>,
 ) -> anyhow::Result<Sink<'a>> {
     let mut sink = Sink::new(path, config, known, receiver);
-    for file in expand_pattern(path, config.data.format)? {
+    if let Part::EveryNth(worker) = part {
+        sink.worker = *worker;
+    }
+    for file in part.files(path, config.data.format)? {
         let (path, first) = (file.clone(), sink.rows.len());
         sink.rows.files.push(RowsFile { path, first, unit: Unit::Line });
         sink.unit = Unit::Line;

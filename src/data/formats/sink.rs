@@ -12,6 +12,7 @@ use super::record::{Cell, Record};
 use super::row_labels::RowLabels;
 use super::rows::{NO_GROUP, Rows, Unit};
 use crate::config::{BrokenLines, Column, Config, DataConfig, Input, Inputs};
+use crate::distributed::Worker;
 use crate::io::input::conversion;
 use crate::output::format::group_digits;
 use crate::text::composed;
@@ -107,6 +108,10 @@ pub struct Sink<'a> {
     pub text_file: Option<PathBuf>,
     /// Labels of the rows.
     pub labels: LabelCollector<'a>,
+    /// Process whose rows are passed on: every N-th one.
+    pub worker: Worker,
+    /// Number of rows of all processes.
+    row_count: usize,
     data: &'a DataConfig,
     fault: Option<Fault>,
 }
@@ -170,6 +175,8 @@ impl<'a> Sink<'a> {
             inputs: &config.inputs,
             unit: Unit::Line,
             text_file: None,
+            worker: Worker::ALONE,
+            row_count: 0,
             data: &config.data,
             fault: None,
         }
@@ -267,6 +274,11 @@ impl<'a> Sink<'a> {
         }
         match row {
             Ok(Some((target, texts, group))) => {
+                let Worker { rank, world_size } = self.worker;
+                self.row_count += 1;
+                if (self.row_count - 1) % world_size != rank {
+                    return Ok(());
+                }
                 if self.needs_labels() && self.data.split.group.is_some() {
                     let group = self.group_index(group);
                     self.rows.groups.push(group);
@@ -285,7 +297,7 @@ impl<'a> Sink<'a> {
                 let error = self.located(line, &message);
                 let conversion = is_not_utf8(&message).then(|| self.conversion());
                 let is_final = conversion.is_some();
-                let before = self.rows.len();
+                let before = self.row_count;
                 let unlabelled = usize::from(message == NO_LABEL);
                 self.fault =
                     Some(Fault { error, conversion, broken: 1, unlabelled, before, after: 0 });

@@ -66,7 +66,7 @@ fn tells_several(rows: &str, fields: &str) -> bool {
     std::fs::write(&path, format!("text,label,a,b\n{rows}")).unwrap();
     let data = format!("train: {}, label_columns: [a, b]{fields}", path.display());
     let config = crate::config::parse_plain(&format!("data: {{{data}}}\n")).config;
-    has_several_labels(&config).unwrap()
+    has_several_labels(&config, None).unwrap()
 }
 
 #[test]

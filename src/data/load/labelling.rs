@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 
 use crate::config::{Config, DataConfig, Format, Labelling};
-use crate::data::examples::{Examples, read_examples, read_nonempty_source};
+use crate::data::examples::{Examples, read_nonempty_source, with_classes};
 use crate::data::formats::{Labels, SUM_TOLERANCE, expand_pattern, format_of};
 use crate::data::guess::Sample;
+use crate::data::sharding::Sharing;
 use crate::data::targets::Targets;
 
 /// Returns true if a text can have several labels. Without `data.multi_label`, the training data tells it: the
@@ -16,7 +17,7 @@ use crate::data::targets::Targets;
 ///
 /// # Errors
 /// Returns an error if the training data must be read and this fails.
-pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
+pub fn has_several_labels(config: &Config, sharing: Sharing) -> anyhow::Result<bool> {
     let data = &config.data;
     if data.multi_label.is_some() || data.label_separator.is_some() {
         return Ok(data.labelling() == Labelling::Several);
@@ -30,7 +31,7 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
     // The values that add up to 1 are those of the columns in the file.
     let mut raw = config.clone();
     raw.data.label_names.clear();
-    let source = read_nonempty_source(&data.train, &raw, Labels::Required { known: &[] });
+    let source = read_nonempty_source(&data.train, &raw, Labels::Required { known: &[] }, sharing);
     let source = source.context("data.train")?;
     let Targets::Probabilities { classes, probabilities } = &source.rows.targets else {
         return Ok(true);
@@ -47,13 +48,13 @@ pub fn has_several_labels(config: &Config) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// Returns an error if a tokenizer cannot be read, and those of [`has_several_labels`].
-pub(super) fn reading_labels(config: &Config) -> anyhow::Result<Config> {
+pub(super) fn reading_labels(config: &Config, sharing: Sharing) -> anyhow::Result<Config> {
     for input in config.inputs.iter() {
         let tokenizer = &input.text.tokenizer;
         tokenizer.read_file().with_context(|| input.field("text.tokenizer"))?;
     }
     let mut config = config.without_teacher().into_owned();
-    config.data.multi_label = Some(has_several_labels(&config)?);
+    config.data.multi_label = Some(has_several_labels(&config, sharing)?);
     Ok(config)
 }
 
@@ -83,6 +84,7 @@ pub(super) fn add_teacher(
     path: &Path,
     config: &Config,
     labels: &[String],
+    sharing: Sharing,
 ) -> anyhow::Result<()> {
     if config.train.distillation.weight.is_none() {
         return Ok(());
@@ -91,7 +93,10 @@ pub(super) fn add_teacher(
     let mut config = config.clone();
     config.train.distillation.weight = None;
     config.data = DataConfig { multi_label, label_separator: None, ..config.data };
-    let of_teacher = read_examples(path, &config, labels).context("data.label_columns")?;
+    let known = Labels::Required { known: labels };
+    let of_teacher = read_nonempty_source(path, &config, known, sharing)
+        .and_then(|source| with_classes(source, labels, &config.data))
+        .context("data.label_columns")?;
     let names = &of_teacher.source.rows.label_names;
     for label in labels {
         ensure!(

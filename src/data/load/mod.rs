@@ -22,6 +22,7 @@ use crate::data::examples::{Examples, all_rows, read_nonempty_source, with_class
 use crate::data::finding::{Check, Finding};
 use crate::data::fingerprint::Fingerprint;
 use crate::data::formats::{Labels, Rows, expand_pattern};
+use crate::data::sharding::Sharing;
 use crate::data::source::Source;
 use crate::data::split_name::SplitName;
 use crate::data::targets::Targets;
@@ -46,12 +47,12 @@ pub struct TrainingData {
 /// Returns the errors of [`load`] for the files that are read.
 pub fn load_training(config: &Config) -> anyhow::Result<TrainingData> {
     if config.data.labels.is_empty() && config.data.unseen_labels == UnseenLabels::Class {
-        let DataSplits { labels, train, findings, .. } = load(config)?;
+        let DataSplits { labels, train, findings, .. } = load(config, None)?;
         return Ok(TrainingData { labels, examples: Examples { findings, ..train } });
     }
-    let reading = reading_labels(config)?;
+    let reading = reading_labels(config, None)?;
     let data = &reading.data;
-    let source = read("data.train", &data.train, &reading, &[])?;
+    let source = read("data.train", &data.train, &reading, &[], None)?;
     let labels = class_names(&source.rows, [None, None], data)?;
     let mut examples = split_off(source, SplitName::Train, &labels, data)?;
     let learned = learn_subwords(&examples, config)?;
@@ -73,12 +74,12 @@ pub fn load_split(config: &Config, name: SplitName, labels: &[String]) -> anyhow
     }
     let mut examples = match (name, &data.validation, &data.test) {
         (SplitName::Validation, Some(path), _) => {
-            with_classes(read("data.validation", path, config, labels)?, labels, data)?
+            with_classes(read("data.validation", path, config, labels, None)?, labels, data)?
         }
         (SplitName::Test, _, Some(path)) => {
-            with_classes(read("data.test", path, config, labels)?, labels, data)?
+            with_classes(read("data.test", path, config, labels, None)?, labels, data)?
         }
-        _ => split_off(read("data.train", &data.train, config, &[])?, name, labels, data)?,
+        _ => split_off(read("data.train", &data.train, config, &[], None)?, name, labels, data)?,
     };
     let dropped = drop_long_texts(&mut examples, name, labels, config)?;
     examples.findings.extend(dropped);
@@ -142,17 +143,18 @@ fn read(
     path: &Path,
     config: &Config,
     known: &[String],
+    sharing: Sharing,
 ) -> anyhow::Result<Source> {
-    read_nonempty_source(path, config, Labels::Required { known }).context(field)
+    read_nonempty_source(path, config, Labels::Required { known }, sharing).context(field)
 }
 
 /// Reads all files of the data section. Splits validation and test examples off the training file if
-/// they have no file of their own.
+/// they have no file of their own. Other processes may share the work.
 ///
 /// # Errors
 /// Returns the errors of [`FileExamples::read`] and of [`FileExamples::split`].
-pub fn load(config: &Config) -> anyhow::Result<DataSplits> {
-    let mut splits = FileExamples::read(config)?.split(config)?;
+pub fn load(config: &Config, sharing: Sharing) -> anyhow::Result<DataSplits> {
+    let mut splits = FileExamples::read(config, sharing)?.split(config)?;
     let learned = learn_subwords(&splits.train, config)?;
     let DataSplits { train, validation, test, .. } = &mut splits;
     split_pieces(&mut [train, validation, test], config, &learned)?;
@@ -173,17 +175,17 @@ pub struct FileExamples {
 }
 
 impl FileExamples {
-    /// Reads all files of the data section.
+    /// Reads all files of the data section. Other processes may share the work.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or has an unknown label.
-    pub fn read(config: &Config) -> anyhow::Result<Self> {
+    pub fn read(config: &Config, sharing: Sharing) -> anyhow::Result<Self> {
         let with_teacher = config;
-        let config = &reading_labels(config)?;
+        let config = &reading_labels(config, sharing)?;
         let data = &config.data;
-        let train = read("data.train", &data.train, config, &[])?;
+        let train = read("data.train", &data.train, config, &[], sharing)?;
         let known = &train.rows.label_names;
-        let read = |field: &'static str, path: &Path| read(field, path, config, known);
+        let read = |field: &'static str, path: &Path| read(field, path, config, known, sharing);
         let validation =
             data.validation.as_deref().map(|path| read("data.validation", path)).transpose()?;
         let test = data.test.as_deref().map(|path| read("data.test", path)).transpose()?;
@@ -203,7 +205,7 @@ impl FileExamples {
 
         let mut train = with_classes(train, &labels, data)?;
         ensure_texts(&train, "training", config)?;
-        add_teacher(&mut train, &data.train, with_teacher, &labels)?;
+        add_teacher(&mut train, &data.train, with_teacher, &labels, sharing)?;
         let multi_label = data.labelling() == Labelling::Several;
         Ok(Self { multi_label, labels, train, validation, test })
     }
@@ -260,14 +262,14 @@ impl FileExamples {
 }
 
 /// Reads the texts in `data.unlabelled`, without those that `text.train_max_length` excludes; `None` if
-/// there are none.
+/// there are none. Other processes may share the work.
 ///
 /// # Errors
 /// Returns an error if they cannot be read, all are empty or all are too long.
-pub fn load_unlabelled(config: &Config) -> anyhow::Result<Option<Examples>> {
+pub fn load_unlabelled(config: &Config, sharing: Sharing) -> anyhow::Result<Option<Examples>> {
     let Some(path) = &config.data.unlabelled else { return Ok(None) };
     let read = || -> anyhow::Result<Examples> {
-        let source = read_nonempty_source(path, config, Labels::Ignored)?;
+        let source = read_nonempty_source(path, config, Labels::Ignored, sharing)?;
         let mut texts = all_rows(source, Targets::default(), &config.data);
         ensure_texts(&texts, "unlabelled", config)?;
         let learned = learn_subwords(&texts, config)?;

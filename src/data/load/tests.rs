@@ -7,7 +7,7 @@ pub(super) fn load_files(files: &[(&str, &str)], fields: &str) -> anyhow::Result
         std::fs::write(directory.path().join(name), content)?;
     }
     let yaml = fields.replace("DIR", &directory.path().display().to_string());
-    load(&config::parse(&yaml, "test", &[])?.config)
+    load(&config::parse(&yaml, "test", &[])?.config, None)
 }
 
 const TRAIN: &str = "text,label\na,10\nb,9\nc,10\nd,9\ne,10\nf,9\n";

@@ -114,23 +114,24 @@ pub struct Coverage {
 }
 
 /// Computes the coverage of a vocabulary, whose ids with a vector are marked in `found` (`[V]`), and
-/// of texts with these ids. An empty vocabulary or text has coverage 0.
-pub fn coverage(found: &[bool], ids: impl Iterator<Item = u32>) -> Coverage {
-    let words = found.iter().skip(FIRST_WORD as usize).copied();
-    let tokens = ids.filter(|id| ![PAD, START].contains(id));
+/// of texts in which the ids occur this often, `[V]`. An empty vocabulary or text has coverage 0.
+pub fn coverage(found: &[bool], counts: &[u64]) -> Coverage {
+    let words = found.iter().skip(FIRST_WORD as usize).map(|found| (1, *found));
+    let tokens = (0..).zip(counts.iter().zip(found));
+    let tokens = tokens.filter(|(id, _)| ![PAD, START].contains(id));
     Coverage {
-        types: fraction_of_true(words),
-        tokens: fraction_of_true(tokens.map(|id| found.get(id as usize) == Some(&true))),
+        types: share_of_found(words),
+        tokens: share_of_found(tokens.map(|(_, (count, found))| (*count, *found))),
     }
 }
 
-fn fraction_of_true(flags: impl Iterator<Item = bool>) -> f64 {
-    let (mut count, mut total) = (0_u64, 0_u64);
-    for flag in flags {
-        count += u64::from(flag);
-        total += 1;
+fn share_of_found(counts: impl Iterator<Item = (u64, bool)>) -> f64 {
+    let (mut found, mut total) = (0, 0);
+    for (count, is_found) in counts {
+        found += if is_found { count } else { 0 };
+        total += count;
     }
-    count as f64 / total.max(1) as f64
+    found as f64 / total.max(1) as f64
 }
 
 #[cfg(test)]

@@ -26,11 +26,12 @@ use crate::model::{Mode, Model, NgramBranch};
 use crate::optimizer::{Optimizer, clip};
 use crate::tensors::{to_named_tensors, to_tensors};
 use lstmtext::backend::{
-    BatchLoss, Group, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns,
-    StepStats, Times, Worker, is_average_state,
+    BatchLoss, Inference, LOSS_SCALE, Learner, PreparedBatch, Preparer, RandomSigns, StepStats,
+    Times, is_average_state,
 };
 use lstmtext::config::{AdversarialConfig, OptimizerKind, TrainConfig};
 use lstmtext::data::Dataset;
+use lstmtext::distributed::{Group, Worker};
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::Corpus;
@@ -193,7 +194,11 @@ impl TorchLearner {
             let context = batch_context(true, &data.inputs, examples);
             with_batch_context(context, || {
                 let mut copy = device_dataset.lock().unwrap_or_else(PoisonError::into_inner);
-                let copy = copy.get_or_insert_with(|| DeviceDataset::try_new(data, device, memory));
+                let copy = copy.get_or_insert_with(|| {
+                    // The next batches may be those of other examples.
+                    let is_whole = !data.is_collected();
+                    is_whole.then(|| DeviceDataset::try_new(data, device, memory)).flatten()
+                });
                 let batch = match copy {
                     Some(copy) => copy.gather(data, examples),
                     None => Batch::gather(&data.inputs, examples, device),

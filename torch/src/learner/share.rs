@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use lstmtext::backend::Worker;
 use lstmtext::data::Dataset;
+use lstmtext::distributed::Worker;
 use lstmtext::objective::{CrossEntropy, LossFunction};
 
 /// The part of a batch that a process computes.

@@ -9,7 +9,8 @@ use super::distinct_ids::DistinctIds;
 use super::share::scale;
 use super::{Step, TorchBatch, TorchLearner};
 use crate::process_group::ProcessGroup;
-use lstmtext::backend::{Collective, Group, PreparedBatch};
+use lstmtext::backend::PreparedBatch;
+use lstmtext::distributed::{Collective, Group};
 
 impl TorchLearner {
     /// Replaces the gradients, the loss and the number of correct predictions by their sums over all processes.

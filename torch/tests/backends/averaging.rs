@@ -1,8 +1,9 @@
 //! Averages of the weights.
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Inference, Learner, Worker};
+use lstmtext::backend::{Inference, Learner};
 use lstmtext::config::TrainConfig;
+use lstmtext::distributed::Worker;
 use lstmtext_torch::learner::TorchLearner;
 use lstmtext_torch::tensors::to_named_tensors;
 

@@ -4,9 +4,10 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::Device;
 
-use lstmtext::backend::{Group, Learner, PreparedBatch};
+use lstmtext::backend::{Learner, PreparedBatch};
 use lstmtext::config::{self, Config, Labelling};
 use lstmtext::data::{Dataset, Targets};
+use lstmtext::distributed::Group;
 use lstmtext::model::{ModelSpec, initial_weights};
 use lstmtext::objective::{CrossEntropy, Objective};
 use lstmtext::text::{Corpus, Encoders};

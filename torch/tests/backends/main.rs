@@ -24,8 +24,9 @@ use lstmtext::backend::kernel::Instructions;
 use lstmtext::backend::native::{
     BatchSharder, Dropout, Gradients, NativeLearner, Network, ShardedBatch,
 };
-use lstmtext::backend::{Collective, Learner, StepStats, Worker};
+use lstmtext::backend::{Learner, StepStats};
 use lstmtext::data::Dataset;
+use lstmtext::distributed::{Collective, Worker};
 use lstmtext::model::NamedTensor;
 use lstmtext::objective::CrossEntropy;
 use lstmtext_torch::batch::Batch;

@@ -1,7 +1,8 @@
 //! LSTMs in bf16 and fp16 on the CPU; tests/cuda has the tests on CUDA devices.
 
 use lstmtext::backend::native::NativeLearner;
-use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats, Worker};
+use lstmtext::backend::{Inference, LOSS_SCALE, Learner, StepStats};
+use lstmtext::distributed::Worker;
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 

@@ -1,6 +1,7 @@
 //! Training by several processes.
 
-use lstmtext::backend::{Collective, Group, Learner, StepStats};
+use lstmtext::backend::{Learner, StepStats};
+use lstmtext::distributed::{Collective, Group};
 use lstmtext::model::NamedTensor;
 use lstmtext_torch::learner::TorchLearner;
 

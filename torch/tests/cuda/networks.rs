@@ -2,9 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-use lstmtext::backend::{Inference, Learner, StepStats, Worker};
+use lstmtext::backend::{Inference, Learner, StepStats};
 use lstmtext::config::Config;
 use lstmtext::data::Dataset;
+use lstmtext::distributed::Worker;
 use lstmtext::model::named_tensors::NamedTensor;
 use lstmtext::text::Corpus;
 use lstmtext_torch::batch::{Batch, Direction, Padding};

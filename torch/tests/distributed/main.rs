@@ -19,4 +19,5 @@ mod failures;
 mod hosts;
 mod launcher;
 mod roles;
+mod sharding;
 mod training;

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use lstmtext::backend::{Collective, LostProcess, Reported};
+use lstmtext::distributed::{Collective, LostProcess, Reported};
 use lstmtext::system::processes::LaunchedProcess;
 use lstmtext_torch::process_group::ProcessGroup;
 use rand::{RngExt, SeedableRng};

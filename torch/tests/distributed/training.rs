@@ -35,8 +35,13 @@ pub fn run_alone(dir: &TestDir, threads: usize, line: &str) -> String {
 }
 
 /// Runs a command in several processes and expects success and that only rank 0 prints. Returns its output.
-fn run_together(dir: &TestDir, size: usize, line: &str) -> Ended {
-    let mut ended = Launch::of(size).start_in(dir, |_| line.to_owned()).end();
+pub fn run_together(dir: &TestDir, size: usize, line: &str) -> Ended {
+    launch_together(&Launch::of(size), dir, line)
+}
+
+/// Runs a command in the processes of a launch, like [`run_together`].
+pub fn launch_together(launch: &Launch, dir: &TestDir, line: &str) -> Ended {
+    let mut ended = launch.start_in(dir, |_| line.to_owned()).end();
     for (rank, process) in ended.iter().enumerate() {
         assert_eq!(process.code, Some(0), "process {rank}: {process:#?}");
         let is_silent = process.stdout.is_empty() && process.stderr.is_empty();

@@ -20,9 +20,10 @@ use lstmtext::backend::native::{
     BatchSharder, Gradients, NativeLearner, Network, Perturbation, UnlabelledTerms,
     VirtualPerturbation,
 };
-use lstmtext::backend::{Group, Learner, RandomSigns, Worker};
+use lstmtext::backend::{Learner, RandomSigns};
 use lstmtext::config::{self, Labelling, PadSide, TrainConfig};
 use lstmtext::data::{Dataset, Targets};
+use lstmtext::distributed::{Group, Worker};
 use lstmtext::model::ModelSpec;
 use lstmtext::objective::{CrossEntropy, Distillation, Objective};
 use lstmtext::text::Corpus;

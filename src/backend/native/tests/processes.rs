@@ -1,8 +1,9 @@
 //! Training in several processes.
 
 use super::*;
-use crate::backend::thread_group::GroupThread;
-use crate::backend::{Collective, StepStats};
+use crate::backend::StepStats;
+use crate::distributed::Collective;
+use crate::distributed::thread_group::GroupThread;
 
 /// Trains some steps in several processes. Returns the weights, the optimizer state and the measurements of
 /// each process.

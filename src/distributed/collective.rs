@@ -6,9 +6,12 @@ use std::iter;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use bytemuck::Pod;
 
 use crate::config::ConfigError;
-use crate::model::NamedTensor;
+
+/// Number of bytes of each process that are collected at once.
+const ROUND: usize = 1 << 20;
 
 /// Rank of a process in its group, and the number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,15 +129,15 @@ impl dyn Collective {
         Ok(byte[0] != 0)
     }
 
-    /// Replaces the values of tensors by those of rank 0. The tensors have the same names and shapes in all
-    /// processes.
+    /// Replaces the values of arrays by those of rank 0. The arrays have the same lengths in all processes.
     ///
     /// # Errors
     /// Returns an error if a process is lost.
-    pub fn broadcast_tensors(&self, tensors: &mut [NamedTensor]) -> anyhow::Result<()> {
-        tensors
-            .iter_mut()
-            .try_for_each(|tensor| self.broadcast(bytemuck::cast_slice_mut(&mut tensor.values[..])))
+    pub fn broadcast_arrays<'a>(
+        &self,
+        arrays: impl IntoIterator<Item = &'a mut [f32]>,
+    ) -> anyhow::Result<()> {
+        arrays.into_iter().try_for_each(|array| self.broadcast(bytemuck::cast_slice_mut(array)))
     }
 
     /// Returns the numbers of all processes, by rank.
@@ -152,21 +155,101 @@ impl dyn Collective {
     /// # Errors
     /// Returns an error if a process is lost.
     pub fn gather_bytes(&self, own: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
+        self.gather_arrays(own)
+    }
+
+    /// Returns the arrays of all processes, of any length, by rank.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn gather_arrays<T: Pod>(&self, own: &[T]) -> anyhow::Result<Vec<Vec<T>>> {
         let lengths = self.gather_number(own.len() as u64)?;
-        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
-        if longest == 0 {
-            return Ok(vec![Vec::new(); lengths.len()]);
+        let mut all: Vec<Vec<T>> =
+            lengths.iter().map(|length| vec![T::zeroed(); *length as usize]).collect();
+        let own: &[u8] = bytemuck::cast_slice(own);
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize * size_of::<T>();
+        let part = |length: usize, start: usize| start.min(length)..(start + ROUND).min(length);
+        let (mut sent, mut received) = (Vec::new(), Vec::new());
+        for start in (0..longest).step_by(ROUND) {
+            let size = ROUND.min(longest - start);
+            sent.clear();
+            sent.extend_from_slice(&own[part(own.len(), start)]);
+            sent.resize(size, 0);
+            received.resize(size * all.len(), 0);
+            self.all_gather(&sent, &mut received)?;
+            for (array, bytes) in all.iter_mut().zip(received.chunks_exact(size)) {
+                let array: &mut [u8] = bytemuck::cast_slice_mut(array);
+                let range = part(array.len(), start);
+                let count = range.len();
+                array[range].copy_from_slice(&bytes[..count]);
+            }
         }
-        let mut padded = own.to_vec();
-        padded.resize(longest, 0);
-        let mut all = vec![0; longest * lengths.len()];
-        self.all_gather(&padded, &mut all)?;
-        let vectors = all.chunks_exact(longest).zip(&lengths);
-        Ok(vectors.map(|(bytes, length)| bytes[..*length as usize].to_vec()).collect())
+        Ok(all)
+    }
+
+    /// Sends each value to the process whose rank `owner` returns, and returns those that this process receives, by
+    /// the rank of the sender. The size of a value is a multiple of 4 bytes.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn exchange<T: Pod>(
+        &self,
+        values: Vec<T>,
+        owner: impl Fn(&T) -> usize,
+    ) -> anyhow::Result<Vec<T>> {
+        let mut counts = vec![0_u64; self.worker().world_size];
+        values.iter().for_each(|value| counts[owner(value)] += 1);
+        let mut next: Vec<usize> = counts
+            .iter()
+            .scan(0, |end, count| {
+                let start = *end;
+                *end += *count as usize;
+                Some(start)
+            })
+            .collect();
+        let mut sent = vec![T::zeroed(); values.len()];
+        for value in values {
+            let next = &mut next[owner(&value)];
+            sent[*next] = value;
+            *next += 1;
+        }
+        self.send_each(&sent, &counts)
+    }
+
+    /// Sends a part of `sent` to each process, of these numbers of values, by rank. Returns the values that this
+    /// process receives, by the rank of the sender. The size of a value is a multiple of 4 bytes.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn send_each<T: Pod>(&self, sent: &[T], counts: &[u64]) -> anyhow::Result<Vec<T>> {
+        const { assert!(size_of::<T>().is_multiple_of(size_of::<f32>())) };
+        const { assert!(align_of::<T>() >= align_of::<f32>()) };
+        let rank = self.worker().rank;
+        let words = |count: u64| count as usize * (size_of::<T>() / size_of::<f32>());
+        let all = self.gather_arrays(counts)?;
+        let received_counts: Vec<usize> = all.iter().map(|counts| words(counts[rank])).collect();
+        let sent_counts: Vec<usize> = counts.iter().map(|count| words(*count)).collect();
+        let count = all.iter().map(|counts| counts[rank] as usize).sum();
+        let mut received = vec![T::zeroed(); count];
+        let (sent, buffer) = (bytemuck::cast_slice(sent), bytemuck::cast_slice_mut(&mut received));
+        self.all_to_all(sent, &sent_counts, buffer, &received_counts)?;
+        Ok(received)
+    }
+
+    /// Replaces each count by its sum over all processes, which is below 2⁵³.
+    ///
+    /// # Errors
+    /// Returns an error if a process is lost.
+    pub fn sum_counts(&self, counts: &mut [u64]) -> anyhow::Result<()> {
+        let mut values: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
+        self.all_reduce_f64(&mut values)?;
+        counts.iter_mut().zip(values).for_each(|(count, value)| *count = value as u64);
+        Ok(())
     }
 
     /// Waits for the results of the same work of all processes, and returns an error in each of them if one
-    /// has failed. No process may call another method of the group between the failure and this method.
+    /// has failed. A process that fails must call this method next, and so must the others. An error with
+    /// [`FailedRank`] is already known to all processes and is returned unchanged.
     ///
     /// # Errors
     /// Returns the error of the first process that has one, with [`FailedRank`]. Rank 0 and that process
@@ -174,7 +257,8 @@ impl dyn Collective {
     pub fn agree<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         /// First byte of a message: the kind of the error.
         const KINDS: [u8; 2] = [b'e', b'c'];
-        if self.is_alone() {
+        let is_known = |error: &anyhow::Error| error.is::<FailedRank>();
+        if self.is_alone() || result.as_ref().is_err_and(is_known) {
             return result;
         }
         let own = result.as_ref().err().map(|error| {
@@ -335,7 +419,7 @@ impl Collective for SingleProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::thread_group::GroupThread;
+    use crate::distributed::thread_group::GroupThread;
 
     #[test]
     fn differences_name_a_line_that_only_one_process_has() {
@@ -351,5 +435,50 @@ mod tests {
             });
             assert!(errors[0].contains(expected), "{}", errors[0]);
         }
+    }
+
+    #[test]
+    fn arrays_of_any_length_reach_all_processes() {
+        for size in [1, 2, 3] {
+            let lengths = |rank: usize| [0, 3 * ROUND / 8 + 1, 5][rank];
+            let array = |rank: usize| (0..lengths(rank) as u64).map(move |i| i + rank as u64);
+            let gathered = GroupThread::run(size, |process| {
+                let process: &dyn Collective = process;
+                let own: Vec<u64> = array(process.worker().rank).collect();
+                process.gather_arrays(&own).unwrap()
+            });
+            let expected: Vec<Vec<u64>> = (0..size).map(|rank| array(rank).collect()).collect();
+            assert!(gathered.iter().all(|all| *all == expected), "{size}");
+        }
+    }
+
+    #[test]
+    fn each_process_receives_the_values_that_it_owns() {
+        // Owner, sender and a number with all bits.
+        let values = |from: u64| (0..20 * from).map(move |i| [i % 3, from, u64::MAX - i]);
+        let received = GroupThread::run(3, |process| {
+            let process: &dyn Collective = process;
+            let own = values(process.worker().rank as u64).collect();
+            process.exchange(own, |value: &[u64; 3]| value[0] as usize).unwrap()
+        });
+        for (to, received) in received.into_iter().enumerate() {
+            let all = (0..3).flat_map(values);
+            let expected: Vec<[u64; 3]> = all.filter(|value| value[0] == to as u64).collect();
+            assert_eq!(received, expected);
+        }
+    }
+
+    #[test]
+    fn an_error_that_all_processes_know_is_not_sent_again() {
+        let errors = GroupThread::run(2, |process| {
+            let process: &dyn Collective = process;
+            let own = match process.leads() {
+                true => Ok(()),
+                false => Err(anyhow!("no file")),
+            };
+            let agreed = process.agree(own);
+            format!("{:#}", process.agree(agreed).unwrap_err())
+        });
+        assert_eq!(errors, ["process 1: no file"; 2]);
     }
 }
