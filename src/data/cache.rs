@@ -14,12 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::formats::{Labels, NO_GROUP, Part, Rows, RowsFile, Unit, expand_pattern};
-use super::sharding::{Sharing, assemble, own_part};
+use super::formats::{Labels, NO_GROUP, Part, Rows, RowsFile, RowsHeader, expand_pattern};
 use super::source::{Source, TextHash, tokens_file};
 use super::targets::{LabelSets, Targets};
 use crate::config::{CacheUse, Column, Config, DataConfig, Format, Labelling, TokenizerKind};
@@ -51,27 +50,18 @@ const HASHES: &str = "keys.u128";
 const GROUPS: &str = "groups.u32";
 const MANIFEST: &str = "manifest.json";
 
-/// Reads and tokenizes a file or directory, or loads its tokens from the cache. The tokens of an input with
-/// `tokenizer: bpe` are pieces until its subwords have been trained. With other processes, each tokenizes a part.
+/// Reads and tokenizes a part of a file or directory, or loads its tokens from the cache. The tokens of an input with
+/// `tokenizer: bpe` are pieces until its subwords have been trained.
 ///
 /// # Errors
 /// Returns an error if the data cannot be read, with the file, the line, and what was found and
-/// expected, or if a process is lost.
-pub fn read_source(
+/// expected.
+pub fn read_part(
     path: &Path,
     config: &Config,
     labels: Labels,
-    sharing: Sharing,
+    part: &Part,
 ) -> anyhow::Result<Source> {
-    let config = &*config.without_teacher();
-    let Some(collective) = sharing else { return read_part(path, config, labels, &Part::Whole) };
-    let part = own_part(path, &config.data, &**collective)?;
-    let own = collective.agree(read_part(path, config, labels, &part))?;
-    assemble(own, &part, &config.data, labels.are_required(), collective)
-}
-
-/// Reads and tokenizes a part of the rows like [`read_source`].
-fn read_part(path: &Path, config: &Config, labels: Labels, part: &Part) -> anyhow::Result<Source> {
     let mut of_pieces = Vec::new();
     for (index, input) in config.inputs.iter().enumerate() {
         let tokenizer = &input.text.tokenizer;
@@ -148,21 +138,6 @@ struct CacheKey<'a> {
     inputs: Vec<serde_json::Value>,
     /// Length and SHA-256 of each file.
     files: Vec<(u64, String)>,
-}
-
-/// Fields of [`Rows`] other than the arrays, which have files of their own.
-#[derive(Serialize, Deserialize)]
-struct SavedRows {
-    names: Vec<String>,
-    groups: Vec<String>,
-    skipped: usize,
-    #[serde(default)]
-    first_skipped: Option<String>,
-    #[serde(default)]
-    not_utf8: usize,
-    long_row: Option<(PathBuf, u64, u64)>,
-    /// Index of the first row of each file, and the unit of its locations.
-    files: Vec<(usize, Unit)>,
 }
 
 /// Kind of the targets, on which the files of an entry depend.
@@ -285,7 +260,7 @@ impl CacheEntry {
             let actual = sha256_of(&self.directory.join(name))?;
             ensure!(actual == *expected, "{name} does not match its checksum");
         }
-        let saved: SavedRows = self.json(ROWS)?;
+        let saved: RowsHeader = self.json(ROWS)?;
         let targets = self.targets(kind, saved.names.len())?;
         let lines: Vec<u64> = self.array(LINES)?;
         ensure!(self.files.len() == saved.files.len(), "{ROWS} is for another number of files");
@@ -424,16 +399,7 @@ impl CacheWriter<'_> {
     fn finish(&self, source: &Source) -> anyhow::Result<()> {
         let Source { rows, inputs, hashes, .. } = source;
         let kind = TargetKind::of(&rows.targets)?;
-        let saved = SavedRows {
-            names: rows.label_names.clone(),
-            groups: rows.group_names.iter().cloned().collect(),
-            skipped: rows.skipped,
-            first_skipped: rows.first_skipped.clone(),
-            not_utf8: rows.not_utf8,
-            long_row: rows.long_row.clone(),
-            files: rows.files.iter().map(|file| (file.first, file.unit)).collect(),
-        };
-        self.json(ROWS, &saved)?;
+        self.json(ROWS, &rows.header())?;
         match &rows.targets {
             Targets::Labels(labels) => self.bytes(LABELS, bytemuck::cast_slice(labels))?,
             Targets::LabelSets(sets) => {

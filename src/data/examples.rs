@@ -8,13 +8,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail, ensure};
 use rustc_hash::FxHashSet;
 
-use super::cache::read_source;
 use super::dataset::Dataset;
 use super::finding::{Check, Finding};
 use super::fingerprint::Fingerprint;
 use super::formats::{Labels, Rows, excerpt, read_rows};
 use super::labels::similar;
-use super::sharding::Sharing;
+use super::sharding::{Sharing, read_source};
 use super::source::{Source, TextHash};
 use super::targets::{Target, Targets, UnknownLabel};
 use super::text_faults::{all_empty, unfit_tokenizer};

@@ -34,7 +34,7 @@ pub use missing::suggestion;
 pub use parquet::{Head, ParquetFile, head as parquet_head};
 pub use recognition::{DataFile, Recognizer};
 pub use record::{Cell, Record};
-pub use rows::{NO_GROUP, Rows, RowsFile, Unit};
+pub use rows::{NO_GROUP, Rows, RowsFile, RowsHeader, Unit};
 pub use sink::Labels;
 pub use table::spelled;
 

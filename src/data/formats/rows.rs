@@ -72,7 +72,41 @@ pub struct Rows {
     pub long_row: Option<(PathBuf, u64, u64)>,
 }
 
+/// Fields of [`Rows`] other than the arrays and the paths.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowsHeader {
+    /// Distinct labels.
+    pub names: Vec<String>,
+    /// Distinct groups.
+    pub groups: Vec<String>,
+    /// Number of broken rows that were skipped.
+    pub skipped: usize,
+    /// Location of the first of these, and what is wrong with it.
+    #[serde(default)]
+    pub first_skipped: Option<String>,
+    /// Number of those that are not valid UTF-8.
+    #[serde(default)]
+    pub not_utf8: usize,
+    /// First row that spans suspiciously many lines: file, line and number of lines.
+    pub long_row: Option<(PathBuf, u64, u64)>,
+    /// Index of the first row of each file, and the unit of its locations.
+    pub files: Vec<(usize, Unit)>,
+}
+
 impl Rows {
+    /// Returns the fields other than the arrays and the paths.
+    pub fn header(&self) -> RowsHeader {
+        RowsHeader {
+            names: self.label_names.clone(),
+            groups: self.group_names.iter().cloned().collect(),
+            skipped: self.skipped,
+            first_skipped: self.first_skipped.clone(),
+            not_utf8: self.not_utf8,
+            long_row: self.long_row.clone(),
+            files: self.files.iter().map(|file| (file.first, file.unit)).collect(),
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use indexmap::IndexSet;
-use serde::{Deserialize, Serialize};
 
-use crate::config::{DataConfig, Format};
-use crate::data::formats::{NO_GROUP, Part, Rows, RowsFile, Unit, expand_pattern};
+use crate::config::{Config, DataConfig, Format};
+use crate::data::cache::read_part;
+use crate::data::formats::{
+    Labels, NO_GROUP, Part, Rows, RowsFile, RowsHeader, Unit, expand_pattern,
+};
 use crate::data::source::Source;
 use crate::data::targets::{LabelSets, Target, Targets};
 use crate::distributed::{Collective, Shards};
@@ -30,6 +32,24 @@ pub fn agree<T>(sharing: Sharing, result: anyhow::Result<T>) -> anyhow::Result<T
     }
 }
 
+/// Reads and tokenizes a file or directory like [`read_part`]. With other processes, each tokenizes a part, and its
+/// source has the rows of all of them.
+///
+/// # Errors
+/// Returns the errors of [`read_part`], or an error if a process is lost.
+pub fn read_source(
+    path: &Path,
+    config: &Config,
+    labels: Labels,
+    sharing: Sharing,
+) -> anyhow::Result<Source> {
+    let config = &*config.without_teacher();
+    let Some(collective) = sharing else { return read_part(path, config, labels, &Part::Whole) };
+    let part = own_part(path, &config.data, &**collective)?;
+    let own = collective.agree(read_part(path, config, labels, &part))?;
+    assemble(own, &part, &config.data, labels.are_required(), collective)
+}
+
 /// Largest part of the bytes that a process may read, as a multiple of an equal part. If the files differ more, all
 /// processes read all of them.
 const MAX_SHARE: f64 = 1.5;
@@ -39,11 +59,7 @@ const MAX_SHARE: f64 = 1.5;
 ///
 /// # Errors
 /// Returns an error if there are no such files, if another process has other files, or if a process is lost.
-pub fn own_part(
-    path: &Path,
-    config: &DataConfig,
-    collective: &dyn Collective,
-) -> anyhow::Result<Part> {
+fn own_part(path: &Path, config: &DataConfig, collective: &dyn Collective) -> anyhow::Result<Part> {
     let worker = collective.worker();
     let files = collective.agree(expand_pattern(path, config.format))?;
     let are_files = config.format != Format::Folder && files.iter().all(|file| file.is_file());
@@ -85,26 +101,12 @@ fn divide(sizes: &[u64], parts: usize) -> Option<Vec<usize>> {
     Some(ends)
 }
 
-/// What the other processes must know of the rows of one, besides arrays.
-#[derive(Serialize, Deserialize)]
-struct PartOfRows {
-    /// First row and unit of each file.
-    files: Vec<(usize, Unit)>,
-    rows: usize,
-    label_names: Vec<String>,
-    group_names: Vec<String>,
-    skipped: usize,
-    first_skipped: Option<String>,
-    not_utf8: usize,
-    long_row: Option<(PathBuf, u64, u64)>,
-}
-
 /// Turns the part of a source that this process has read into the whole one, in which the texts of other processes
 /// are empty. `has_labels` says whether the rows have labels.
 ///
 /// # Errors
 /// Returns an error if the processes have read different data, or if a process is lost.
-pub fn assemble(
+fn assemble(
     own: Source,
     part: &Part,
     config: &DataConfig,
@@ -112,21 +114,12 @@ pub fn assemble(
     collective: &Arc<dyn Collective>,
 ) -> anyhow::Result<Source> {
     let Source { rows, inputs, hashes, known_labels, scratch, .. } = own;
-    let message = PartOfRows {
-        files: rows.files.iter().map(|file| (file.first, file.unit)).collect(),
-        rows: rows.len(),
-        label_names: rows.label_names.clone(),
-        group_names: rows.group_names.iter().cloned().collect(),
-        skipped: rows.skipped,
-        first_skipped: rows.first_skipped.clone(),
-        not_utf8: rows.not_utf8,
-        long_row: rows.long_row.clone(),
-    };
-    let json = serde_json::to_vec(&message).context("cannot encode JSON")?;
+    let json = serde_json::to_vec(&rows.header()).context("cannot encode JSON")?;
     let decode = |json: Vec<u8>| serde_json::from_slice(&json).context("cannot decode JSON");
-    let parts: Vec<PartOfRows> =
+    let headers: Vec<RowsHeader> =
         collective.gather_bytes(&json)?.into_iter().map(decode).collect::<anyhow::Result<_>>()?;
-    let counts: Vec<usize> = parts.iter().map(|part| part.rows).collect();
+    let counts = collective.gather_number(rows.len() as u64)?;
+    let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
     let count = counts.iter().sum();
     let shards = match part {
         Part::Files { .. } => Shards::consecutive(collective.clone(), &counts),
@@ -142,12 +135,13 @@ pub fn assemble(
         }
     };
     let shards = Arc::new(shards);
-    let all_rows = whole_rows(rows, &parts, part, config, has_labels, &shards)?;
+    let files = whole_files(&rows, &headers, &counts, part);
+    let whole = whole_rows(rows, &headers, part, config, has_labels, (&shards, count))?;
     let inputs = inputs.into_iter().map(|texts| texts.into_shard(&shards, count));
     Ok(Source {
         inputs: inputs.collect::<anyhow::Result<_>>()?,
         hashes: shards.complete(0..count, &hashes)?,
-        rows: all_rows,
+        rows: Rows { files, ..whole },
         known_labels,
         scratch,
     })
@@ -156,16 +150,15 @@ pub fn assemble(
 /// Returns the rows of all processes.
 fn whole_rows(
     own: Rows,
-    parts: &[PartOfRows],
+    headers: &[RowsHeader],
     part: &Part,
     config: &DataConfig,
     has_labels: bool,
-    shards: &Shards,
+    (shards, count): (&Shards, usize),
 ) -> anyhow::Result<Rows> {
-    let count = parts.iter().map(|part| part.rows).sum();
     // In the order in which one process finds them.
-    let label_names: IndexSet<&String> = parts.iter().flat_map(|part| &part.label_names).collect();
-    let group_names: IndexSet<&String> = parts.iter().flat_map(|part| &part.group_names).collect();
+    let label_names: IndexSet<&String> = headers.iter().flat_map(|header| &header.names).collect();
+    let group_names: IndexSet<&String> = headers.iter().flat_map(|header| &header.groups).collect();
     let index = |names: &IndexSet<&String>, name: &String| {
         names.get_index_of(name).map(|index| index as u32)
     };
@@ -192,33 +185,33 @@ fn whole_rows(
     };
     let lines = shards.complete(0..count, &own.lines)?;
     // Every process reads all rows, if each tokenizes some of them.
-    let readers = if let Part::Files { .. } = part { parts } else { &parts[..1] };
-    let sum = |of: fn(&PartOfRows) -> usize| readers.iter().map(of).sum();
+    let readers = if let Part::Files { .. } = part { headers } else { &headers[..1] };
+    let sum = |of: fn(&RowsHeader) -> usize| readers.iter().map(of).sum();
     Ok(Rows {
-        files: whole_files(&own, parts, part),
         path: own.path,
+        files: own.files,
         targets,
         label_names: label_names.into_iter().cloned().collect(),
         groups,
         group_names: group_names.into_iter().cloned().collect(),
         lines,
-        skipped: sum(|part| part.skipped),
-        first_skipped: readers.iter().find_map(|part| part.first_skipped.clone()),
-        not_utf8: sum(|part| part.not_utf8),
-        long_row: readers.iter().find_map(|part| part.long_row.clone()),
+        skipped: sum(|header| header.skipped),
+        first_skipped: readers.iter().find_map(|header| header.first_skipped.clone()),
+        not_utf8: sum(|header| header.not_utf8),
+        long_row: readers.iter().find_map(|header| header.long_row.clone()),
     })
 }
 
-/// Returns all files with their first rows.
-fn whole_files(own: &Rows, parts: &[PartOfRows], part: &Part) -> Vec<RowsFile> {
+/// Returns all files with their first rows. `counts` are the numbers of rows of the processes.
+fn whole_files(own: &Rows, headers: &[RowsHeader], counts: &[usize], part: &Part) -> Vec<RowsFile> {
     let file =
         |path: &PathBuf, first: usize, unit: Unit| RowsFile { path: path.clone(), first, unit };
     if let Part::Files { all, .. } = part {
         let mut before = 0;
-        let files = parts.iter().flat_map(|part| {
+        let files = headers.iter().zip(counts).flat_map(|(header, count)| {
             let start = before;
-            before += part.rows;
-            part.files.iter().map(move |(first, unit)| (start + first, *unit))
+            before += count;
+            header.files.iter().map(move |(first, unit)| (start + first, *unit))
         });
         return all
             .iter()
@@ -227,7 +220,7 @@ fn whole_files(own: &Rows, parts: &[PartOfRows], part: &Part) -> Vec<RowsFile> {
             .collect();
     }
     let firsts = |index: usize| {
-        parts.iter().filter_map(|part| part.files.get(index)).map(|(first, _)| first).sum()
+        headers.iter().filter_map(|header| header.files.get(index)).map(|(first, _)| first).sum()
     };
     let files = own.files.iter().enumerate();
     files.map(|(index, own)| file(&own.path, firsts(index), own.unit)).collect()
