@@ -9,6 +9,7 @@ use super::times::Times;
 use crate::data::Dataset;
 use crate::distributed::{Group, Worker};
 use crate::model::NamedTensor;
+use crate::objective::AddedLosses;
 use crate::text::Corpus;
 
 /// A network with its weights.
@@ -68,6 +69,8 @@ pub const LOSS_SCALE: [&str; 2] = ["loss_scale", "loss_scale_steps"];
 pub struct StepStats {
     /// Loss and correct predictions of the batch before the step.
     pub loss: BatchLoss,
+    /// Losses of the batch that training adds to that of the labels.
+    pub added: AddedLosses,
     /// Norm of the whole gradient before clipping. `None` if the gradient overflowed in fp16, in which
     /// case the update was skipped.
     pub gradient_norm: Option<f64>,

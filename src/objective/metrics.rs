@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::AddedLosses;
 use crate::config::Metric;
 
 /// Sums of losses and correct predictions over batches.
@@ -15,6 +16,9 @@ pub struct Meter {
     pub correct: u64,
     /// Number of examples.
     pub examples: u64,
+    /// Sums of the added losses of all examples.
+    #[serde(default, flatten)]
+    pub added: AddedLosses,
 }
 
 impl Meter {
@@ -23,6 +27,16 @@ impl Meter {
         self.loss_sum += loss * examples as f64;
         self.correct += correct;
         self.examples += examples;
+    }
+
+    /// Adds the added losses of a batch of `examples`, which are means.
+    pub fn add_losses(&mut self, added: &AddedLosses, examples: u64) {
+        self.added.add_scaled(added, examples as f64);
+    }
+
+    /// Returns the means of the added losses.
+    pub fn added_losses(&self) -> AddedLosses {
+        self.added.divided_by(self.examples.max(1) as f64)
     }
 
     /// Returns the mean loss and the accuracy; both are 0 if there are no examples.

@@ -1,6 +1,7 @@
 //! Objectives of training: the loss of an example, its gradient with respect to the logits, and what
 //! metrics count. Combination of the predictions of several models. Computing the logits belongs to the backends.
 
+mod added_losses;
 mod calibration;
 mod combination;
 mod cross_entropy;
@@ -15,6 +16,7 @@ mod unlabelled;
 use crate::config::{Config, Labelling};
 use crate::data::{Target, Targets};
 
+pub use added_losses::AddedLosses;
 pub use calibration::{Calibration, Decision, Line, Scaling, threshold_of_costs};
 pub use combination::{Averaging, Combination};
 pub use cross_entropy::{CrossEntropy, Distillation};

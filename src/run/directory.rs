@@ -249,6 +249,7 @@ impl RunDirectory {
 mod tests {
     use super::super::new_run::NewRun;
     use super::*;
+    use crate::objective::AddedLosses;
     use crate::objective::metrics::Score;
 
     fn create(path: &Path, config_yaml: &str) -> RunDirectory {
@@ -264,6 +265,7 @@ mod tests {
             epoch: 1,
             step,
             train: score,
+            added: AddedLosses::default(),
             validation: score,
             learning_rate: 1e-3,
             branch_scales: None,

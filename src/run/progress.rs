@@ -147,6 +147,7 @@ impl Progress {
             ("batch", *batch as u64 <= step.saturating_sub(*epoch as u64)),
             ("meter", meter.correct <= meter.examples && meter.examples <= *tokens),
             ("meter", meter.loss_sum.is_finite() && meter.loss_sum >= 0.0),
+            ("meter", meter.added_losses().is_plausible()),
             ("tokens", *tokens <= MAX_COUNT),
             ("steps_per_epoch", self.steps_per_epoch <= MAX_COUNT),
             ("schedule_offset", self.has_plausible_schedule()),
@@ -297,7 +298,7 @@ mod tests {
         good().check().unwrap();
         Progress::default().check().unwrap();
         type Damage = fn(&mut Progress);
-        let damages: [(&str, Damage); 21] = [
+        let damages: [(&str, Damage); 22] = [
             ("step", |progress| progress.step = u64::MAX),
             ("epoch", |progress| progress.epoch = 26),
             ("epoch", |progress| progress.epoch = usize::MAX),
@@ -307,6 +308,7 @@ mod tests {
             ("meter", |progress| progress.meter.loss_sum = f64::INFINITY),
             ("meter", |progress| progress.meter.examples = 901),
             ("meter", |progress| progress.meter.loss_sum = -1.0),
+            ("meter", |progress| progress.meter.added.entropy = Some(f64::NAN)),
             ("schedule_offset", |progress| progress.schedule_offset = 1 << 31),
             ("schedule_offset", |progress| progress.step = 1 << 31),
             ("schedule_offset", |progress| progress.steps_per_epoch = 1 << 20),
@@ -332,6 +334,7 @@ mod tests {
     fn progress_is_unchanged_by_a_json_round_trip() {
         let mut progress = Progress { seconds: 0.1 + 0.2, step: u64::MAX, ..Progress::default() };
         progress.meter.add(1.0 / 3.0, 1, 3);
+        progress.meter.added.adversarial_loss = Some(0.1 + 0.7);
         let json = serde_json::to_string(&progress).unwrap();
         assert_eq!(serde_json::from_str::<Progress>(&json).unwrap(), progress);
     }

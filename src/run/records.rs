@@ -11,6 +11,7 @@ use super::plausible::{is_plausible_duration, is_plausible_step};
 use crate::io::files::{RECORDS_LIMIT, append, read_if_exists};
 use crate::io::replace::write_atomic;
 use crate::model::branch_scales::BranchScales;
+use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
 
 /// Line of `metrics.jsonl`, written at each validation.
@@ -22,6 +23,9 @@ pub struct ValidationRecord {
     pub step: u64,
     /// Training loss and accuracy since the last validation, with dropout.
     pub train: Score,
+    /// Means of the losses that training adds to that of the labels, since the last validation.
+    #[serde(default, skip_serializing_if = "AddedLosses::is_empty")]
+    pub added: AddedLosses,
     /// Score on the validation examples.
     pub validation: Score,
     /// Learning rate of the last step.
@@ -64,8 +68,8 @@ pub(super) trait Record: DeserializeOwned {
 
 impl Record for ValidationRecord {
     fn is_plausible(&self) -> bool {
-        let Self { epoch, step, train, validation, learning_rate, branch_scales } = self;
-        let scores = train.is_plausible() && validation.is_plausible();
+        let Self { epoch, step, train, added, validation, learning_rate, branch_scales } = self;
+        let scores = train.is_plausible() && added.is_plausible() && validation.is_plausible();
         scores
             && is_plausible_step(*step)
             && (1..=*step).contains(&(*epoch as u64))

@@ -267,6 +267,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::objective::AddedLosses;
     use crate::run::new_run::NewRun;
 
     const CONFIG: &str = "data: {train: x.csv}\ntrain: {epochs: 8}\n";
@@ -277,6 +278,7 @@ mod tests {
             epoch,
             step: 10 * epoch as u64,
             train: score,
+            added: AddedLosses::default(),
             validation: score,
             learning_rate: 0.1,
             branch_scales: None,

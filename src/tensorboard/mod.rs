@@ -26,6 +26,7 @@ use crate::events::{
 };
 use crate::model::NamedTensor;
 use crate::model::branch_scales::BranchScales;
+use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
 use crate::run::records::ValidationRecord;
 use crate::run::summary::RunSummary;
@@ -56,6 +57,8 @@ pub struct SummaryWriter<'a> {
 pub struct StepPoint {
     /// Mean loss of the batch.
     pub loss: f64,
+    /// Means of the losses that training adds to that of the labels.
+    pub added: AddedLosses,
     /// Accuracy on the batch.
     pub accuracy: f64,
     /// Learning rate of the step.
@@ -116,7 +119,7 @@ impl<'a> SummaryWriter<'a> {
                 self.train.scalar(tag, value, step, now)?;
             }
         }
-        Ok(())
+        point.added.terms().try_for_each(|(tag, value)| self.train.scalar(tag, value, step, now))
     }
 
     /// Logs a validation: its score, the scales of the branches if it has chosen them, and whichever

@@ -403,7 +403,7 @@ impl<'a> Trainer<'a> {
         let stats = self.learner.drain_step_stats();
         let seconds = self.pending_since.elapsed().as_secs_f64() / pending.len().max(1) as f64;
         for (step, stats) in pending.iter().zip(stats) {
-            let StepStats { loss, gradient_norm, stop_requested } = stats;
+            let StepStats { loss, added, gradient_norm, stop_requested } = stats;
             self.stop_requested |= stop_requested;
             if !stats.is_finite() {
                 let PendingStep { step, epoch, batch, learning_rate, .. } = *step;
@@ -416,11 +416,13 @@ impl<'a> Trainer<'a> {
             }
             let progress = &mut self.progress;
             progress.meter.add(loss.mean, loss.correct, step.examples as u64);
+            progress.meter.add_losses(&added, step.examples as u64);
             progress.tokens += step.tokens as u64;
             progress.seconds += seconds;
             let metrics = StepMetrics {
                 step: step.step,
                 loss: loss.mean,
+                added,
                 correct: loss.correct,
                 examples: step.examples,
                 tokens: step.tokens,
@@ -465,6 +467,7 @@ impl<'a> Trainer<'a> {
             epoch,
             step: progress.step,
             train: progress.meter.score(),
+            added: progress.meter.added_losses(),
             validation: score,
             learning_rate,
             branch_scales,

@@ -4,6 +4,8 @@ use predicates::str::contains;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use lstmtext::events;
+
 use crate::common::{Example, TestDir, assert_fails, csv, examples, lines, stderr, stdout_json};
 use crate::train::train_with;
 
@@ -105,6 +107,31 @@ fn each_term_changes_training_and_the_loss_that_is_shown_is_that_of_the_labels()
     };
     let (plain, both) = (first_loss("fixed", &[]), first_loss("fixed-terms", &TERMS[..3]));
     assert!((plain - both).abs() < 1e-6, "{plain} {both}");
+}
+
+#[test]
+fn the_losses_of_the_terms_are_logged() {
+    let dir = with_texts();
+    let fields = [&TERMS[..3], &["train.adversarial.epsilon=1", "train.log_every=1"]].concat();
+    let line = format!("train small.yaml --out run{}", sets(&fields));
+    let shown = stderr(&dir.lstmtext(&line).assert().success());
+    let metrics = dir.metrics("run");
+    let names = ["adversarial_loss", "virtual_adversarial_loss", "entropy"];
+    let curves = |run: &str| events::scalars(&dir.path(run), events::SubRun::Train, names).unwrap();
+    for (name, curve) in names.into_iter().zip(curves("run")) {
+        for (epoch, steps) in curve.chunks(17).enumerate() {
+            let mean = metrics[epoch]["added"][name].as_f64().unwrap();
+            let (least, most) = steps.iter().fold((f64::MAX, 0.0_f64), |(least, most), point| {
+                (least.min(point.value), most.max(point.value))
+            });
+            assert!(0.0 <= least && least < mean && mean < most, "{name}: {mean} {steps:?}");
+            let shown_loss = format!(", {} {mean:.4}", name.replace('_', " "));
+            assert!(shown.contains(&shown_loss), "{shown_loss} is not in {shown}");
+        }
+    }
+    train_with(&dir, "plain", &[]);
+    assert!(dir.metrics("plain")[0].get("added").is_none());
+    assert!(curves("plain").iter().all(Vec::is_empty));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use lstmtext::events::{self, EventWriter, LOSS, SubRun};
+use lstmtext::objective::AddedLosses;
 use lstmtext::objective::metrics::Score;
 use lstmtext::run::checkpoint;
 use lstmtext::run::directory::RunDirectory;
@@ -33,6 +34,7 @@ fn create_run(run: &RunDirectory) -> Vec<(Vec<u8>, PathBuf)> {
                 epoch,
                 step,
                 train,
+                added: AddedLosses::default(),
                 validation,
                 learning_rate,
                 branch_scales: None,

@@ -25,7 +25,7 @@ use crate::config::{Inputs, TrainConfig};
 use crate::data::Dataset;
 use crate::distributed::{Group, Worker};
 use crate::model::{ModelSpec, NamedTensor};
-use crate::objective::Objective;
+use crate::objective::{AddedLosses, Objective};
 use crate::text::Corpus;
 
 /// A network on the CPU that predicts.
@@ -131,6 +131,7 @@ pub struct NativeLearner {
     unlabelled_partial: Option<PartialGradients>,
     process_sum: ProcessSum,
     loss: BatchLoss,
+    added: AddedLosses,
     /// A process is to stop.
     stop_requested: bool,
     /// Norm of the gradient before clipping.
@@ -165,6 +166,7 @@ impl NativeLearner {
             unlabelled_partial: None,
             process_sum: ProcessSum::default(),
             loss: BatchLoss { mean: 0.0, correct: 0 },
+            added: AddedLosses::default(),
             stop_requested: false,
             gradient_norm: 0.0,
             factor: 1.0,
@@ -302,14 +304,15 @@ impl Learner for NativeLearner {
             })?;
         }
         let network = &mut self.inference.network;
-        let losses = network.complete(sharded, partial, Some(dropout), &mut self.gradients);
+        let mut losses = network.complete(sharded, partial, Some(dropout), &mut self.gradients);
         self.loss = losses.mean(sharded.weight(&self.objective));
         if let Some(partial) = of_unlabelled {
             let gradients = &mut self.unlabelled_gradients;
             let dropout = Some(&unlabelled.dropout);
-            network.complete(&unlabelled.sharded, partial, dropout, gradients);
+            losses.add_means(network.complete(&unlabelled.sharded, partial, dropout, gradients));
             network.times.measure("merge", || self.gradients.add(gradients));
         }
+        self.added = AddedLosses::of(&self.config, losses.added);
         self.gradients.remove_frozen(network.weights());
         Ok(())
     }
@@ -325,8 +328,12 @@ impl Learner for NativeLearner {
     }
 
     fn update(&mut self, learning_rate: f64) -> anyhow::Result<()> {
-        let (loss, gradient_norm) = (self.loss, Some(self.gradient_norm));
-        let stats = StepStats { loss, gradient_norm, stop_requested: self.stop_requested };
+        let stats = StepStats {
+            loss: self.loss,
+            added: self.added,
+            gradient_norm: Some(self.gradient_norm),
+            stop_requested: self.stop_requested,
+        };
         self.stats.push(stats);
         if stats.is_finite() {
             let network = &mut self.inference.network;

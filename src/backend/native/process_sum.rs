@@ -15,6 +15,7 @@ use super::shard_tree::{halves, shards_of, subtrees};
 use super::sharding::ShardedBatch;
 use crate::config::CollectiveKind;
 use crate::distributed::{Group, Worker};
+use crate::objective::AddedLosses;
 use crate::system::threads;
 
 /// Buffers for sums over processes.
@@ -34,22 +35,28 @@ pub struct ProcessSum {
 struct Report {
     loss: [f32; 2],
     correct: [f32; 2],
+    added: [[f32; 2]; AddedLosses::COUNT],
     stop: f32,
 }
 
 impl Report {
     const FLOATS: usize = size_of::<Self>() / size_of::<f32>();
 
-    fn new(LossSum { loss, correct }: LossSum, stop: bool) -> Self {
+    fn new(LossSum { loss, correct, added }: LossSum, stop: bool) -> Self {
         Self {
             loss: bytemuck::cast(loss),
             correct: bytemuck::cast(correct),
+            added: added.map(bytemuck::cast),
             stop: f32::from(u8::from(stop)),
         }
     }
 
     fn losses(self) -> LossSum {
-        LossSum { loss: bytemuck::cast(self.loss), correct: bytemuck::cast(self.correct) }
+        LossSum {
+            loss: bytemuck::cast(self.loss),
+            correct: bytemuck::cast(self.correct),
+            added: self.added.map(bytemuck::cast),
+        }
     }
 }
 
@@ -110,13 +117,15 @@ impl ProcessSum {
         self.values.clear();
         let sum = ShardSum::merge(sums).context("a process has no sum of shards")?;
         sum.append_to(&mut self.values);
-        let mut totals = [sum.losses.loss, sum.losses.correct as f64, f64::from(u8::from(stop))];
+        let LossSum { loss, correct, added } = sum.losses;
+        let mut totals = vec![loss, correct as f64, f64::from(u8::from(stop))];
+        totals.extend(added);
         collective.all_reduce(&mut self.values)?;
         collective.all_reduce_f64(&mut totals)?;
         sum.take_from(&self.values);
-        let [loss, correct, stops] = totals;
-        sum.losses = LossSum { loss, correct: correct as u64 };
-        Ok(stops > 0.0)
+        let added = std::array::from_fn(|index| totals[3 + index]);
+        sum.losses = LossSum { loss: totals[0], correct: totals[1] as u64, added };
+        Ok(totals[2] > 0.0)
     }
 
     /// Adds up the gradients in the order of a single process.

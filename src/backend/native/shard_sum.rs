@@ -5,6 +5,7 @@ use std::mem::swap;
 use super::branch::{CellGradient, PaddingGradient, Workspace};
 use crate::backend::kernel::AlignedVec;
 use crate::backend::{BatchLoss, Times};
+use crate::objective::AddedLosses;
 
 /// Mark of a word whose row has not been added.
 const ABSENT: u32 = u32::MAX;
@@ -33,6 +34,8 @@ pub struct LossSum {
     pub loss: f64,
     /// Number of correct predictions.
     pub correct: u64,
+    /// Sums of the shares of the examples in the means of [`AddedLosses`], in the order of its fields.
+    pub added: [f64; AddedLosses::COUNT],
 }
 
 impl LossSum {
@@ -40,6 +43,12 @@ impl LossSum {
     pub fn add(&mut self, other: Self) {
         self.loss += other.loss;
         self.correct += other.correct;
+        self.add_means(other);
+    }
+
+    /// Adds the means of the added losses only, such as those of other texts.
+    pub fn add_means(&mut self, other: Self) {
+        self.added.iter_mut().zip(other.added).for_each(|(sum, value)| *sum += value);
     }
 
     /// Returns the mean loss of examples with this total weight.

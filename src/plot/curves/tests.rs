@@ -1,13 +1,16 @@
 use super::run::epochs;
 use super::*;
 use crate::events::Scalar;
+use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
 use crate::run::records::{ValidationRecord, ValidationTime};
 
 fn record(epoch: usize, step: u64, loss: f64) -> ValidationRecord {
     let validation = Score::new(loss, 0.5);
     let train = Score::new(0.7, 0.4);
-    ValidationRecord { epoch, step, train, validation, learning_rate: 1e-3, branch_scales: None }
+    let added = AddedLosses::default();
+    let (learning_rate, branch_scales) = (1e-3, None);
+    ValidationRecord { epoch, step, train, added, validation, learning_rate, branch_scales }
 }
 
 #[test]

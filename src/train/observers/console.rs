@@ -6,6 +6,7 @@ use super::observer::{EpochStart, Observer, StepMetrics, Validation};
 use crate::backend::Learner;
 use crate::config::{Metric, TrainConfig};
 use crate::model::branch_scales::BranchScales;
+use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
 use crate::output::format::{format_duration, group_digits, pluralize};
 use crate::output::{PLAIN_PROGRESS_INTERVAL, ProgressBar, message, message_width, note};
@@ -17,6 +18,8 @@ const GROUPS: [&str; 5] =
 const HEADINGS: [&str; 5] =
     ["epoch    ", "  loss    accuracy", "    loss    accuracy", "    seconds", "    learning rate"];
 
+/// Index of the cell with the training score.
+const TRAINING: usize = 1;
 /// Index of the cell with the validation score.
 const VALIDATION: usize = 2;
 
@@ -26,6 +29,8 @@ pub struct Console {
     epochs: usize,
     /// Metric that determines the best validation.
     metric: Metric,
+    /// Losses that have a column of their own, without their values.
+    added: AddedLosses,
     /// The current epoch.
     epoch: usize,
     /// Number of epochs after the current one.
@@ -48,6 +53,7 @@ impl Console {
             bar: ProgressBar::new("{prefix} {wide_bar:.cyan/dim} {msg}", 8),
             epochs: config.epochs,
             metric: config.early_stopping.metric.clone(),
+            added: AddedLosses::of(config, [0.0; AddedLosses::COUNT]),
             epoch: 0,
             epochs_left: 0,
             epoch_start: now,
@@ -93,7 +99,7 @@ impl Console {
             "epoch {}/{}: training {}; validation {}{}; {:.1} s; learning rate {:.6}{}",
             record.epoch,
             self.epochs,
-            score(record.train),
+            score(record.train) + &shown_losses(&record.added),
             score(record.validation) + &self.shown_metric(record.validation),
             record.branch_scales.map_or(String::new(), shown_scales),
             validation.train_seconds,
@@ -112,7 +118,7 @@ impl Console {
         let score = |score: Score| format!("{:.4}  {:6.2} %", score.loss, 100.0 * score.accuracy);
         let cells = [
             format!("{:<9}", format!("{}/{}", record.epoch, self.epochs)),
-            format!("  {}", score(record.train)),
+            format!("  {}{}", score(record.train), added_cells(&record.added)),
             format!("    {}{}", score(record.validation), self.metric_cell(record.validation)),
             format!("    {:7.1}", validation.train_seconds),
             format!("    {:13.6}", record.learning_rate),
@@ -121,10 +127,15 @@ impl Console {
         self.print(&(table_line(&cells, width) + mark));
     }
 
-    /// Returns the cells of the lines above the table, with a column for the metric of the run unless it is
-    /// the loss or the accuracy.
+    /// Returns the cells of the lines above the table, with a column for each added loss, and one for the
+    /// metric of the run unless it is the loss or the accuracy.
     fn headings(&self) -> [[String; 5]; 2] {
         let mut lines = [GROUPS, HEADINGS].map(|line| line.map(str::to_owned));
+        for (name, _) in self.added.terms() {
+            let width = added_width(name);
+            lines[0][TRAINING] += &" ".repeat(width);
+            lines[1][TRAINING] += &format!("{:>width$}", added_heading(name));
+        }
         if self.metric.is_additional() {
             let width = self.metric_width();
             lines[0][VALIDATION] += &" ".repeat(width);
@@ -237,6 +248,27 @@ fn shown_scales(scales: BranchScales) -> String {
     }
 }
 
+/// Returns the heading of the column of an added loss.
+fn added_heading(name: &str) -> String {
+    name.trim_end_matches("_loss").replace('_', " ")
+}
+
+/// Width of the column of an added loss.
+fn added_width(name: &str) -> usize {
+    "    ".len() + added_heading(name).len().max("0.0000".len())
+}
+
+/// Formats added losses as the end of the cell of a training score.
+fn added_cells(added: &AddedLosses) -> String {
+    let cell = |(name, value)| format!("{value:width$.4}", width = added_width(name));
+    added.terms().map(cell).collect()
+}
+
+/// Formats added losses as the end of a part of a line of a log.
+fn shown_losses(added: &AddedLosses) -> String {
+    added.terms().map(|(name, value)| format!(", {} {value:.4}", name.replace('_', " "))).collect()
+}
+
 /// Joins the cells of a line of the table. In a narrow terminal, the last two and those of the training score
 /// are left out.
 fn table_line(cells: &[String; 5], width: usize) -> String {
@@ -274,5 +306,17 @@ mod tests {
         assert_eq!(console.metric_cell(score), "      0.2500");
         assert_eq!(groups[VALIDATION].len(), headings[VALIDATION].len());
         assert_eq!(console.shown_metric(score), ", macro F1 0.2500");
+    }
+
+    #[test]
+    fn added_losses_have_columns() {
+        let yaml = "data: {train: x}\ntrain: {adversarial: {epsilon: 1}, entropy_weight: 0.5}\n";
+        let config = config::parse(yaml, "test", &[]).unwrap().config.train;
+        let [groups, headings] = Console::new(&config).headings();
+        assert_eq!(headings[TRAINING], "  loss    accuracy    adversarial    entropy");
+        assert_eq!(groups[TRAINING].len(), headings[TRAINING].len());
+        let added = AddedLosses::of(&config, [0.25, 7.0, 0.125]);
+        assert_eq!(added_cells(&added), "         0.2500     0.1250");
+        assert_eq!(shown_losses(&added), ", adversarial loss 0.2500, entropy 0.1250");
     }
 }

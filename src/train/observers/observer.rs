@@ -3,6 +3,7 @@
 use crate::backend::Learner;
 use crate::evaluation::Predictions;
 use crate::model::NamedTensor;
+use crate::objective::AddedLosses;
 use crate::objective::metrics::Score;
 use crate::run::progress::{Progress, StopReason};
 use crate::run::records::ValidationRecord;
@@ -26,6 +27,8 @@ pub struct StepMetrics {
     pub step: u64,
     /// Mean loss of the batch.
     pub loss: f64,
+    /// Means of the losses that training adds to that of the labels.
+    pub added: AddedLosses,
     /// Number of correct predictions.
     pub correct: u64,
     /// Number of examples in the batch.

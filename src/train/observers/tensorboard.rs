@@ -35,6 +35,7 @@ impl Observer for TensorBoard<'_> {
         }
         let point = StepPoint {
             loss: metrics.loss,
+            added: metrics.added,
             accuracy: metrics.correct as f64 / metrics.examples as f64,
             learning_rate: metrics.learning_rate,
             gradient_norm: metrics.gradient_norm,

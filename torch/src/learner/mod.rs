@@ -16,6 +16,7 @@ use tch::{Device, Kind, Tensor};
 use self::distinct_ids::{DistinctIds, distinct_ids, sorted};
 use self::inference::{batch_context, values};
 use self::share::{Share, scale};
+use self::unlabelled::UnlabelledGradients;
 use crate::average::Average;
 use crate::batch::{Batch, PackedSigns, to_device};
 use crate::device_dataset::DeviceDataset;
@@ -33,7 +34,7 @@ use lstmtext::config::{AdversarialConfig, OptimizerKind, TrainConfig};
 use lstmtext::data::Dataset;
 use lstmtext::distributed::{Group, Worker};
 use lstmtext::model::NamedTensor;
-use lstmtext::objective::{CrossEntropy, Objective};
+use lstmtext::objective::{AddedLosses, CrossEntropy, Objective};
 use lstmtext::text::Corpus;
 
 /// Copy of a data set on the device. `None` before the first batch, `Some(None)` if it does not fit.
@@ -62,8 +63,8 @@ pub struct TorchLearner {
     unlabelled_dataset: SharedDataset,
     /// The step in progress.
     step: Step,
-    /// Loss, number of correct predictions, gradient norm, loss scale, and in a group of processes the number of
-    /// processes to stop of each step that was not drained yet, [4] or [5].
+    /// Loss, number of correct predictions, gradient norm, loss scale, added losses, and in a group of processes
+    /// the number of processes to stop of each step that was not drained yet, [4] to [8].
     pending_stats: Vec<Tensor>,
     times: Times,
 }
@@ -81,6 +82,8 @@ struct Step {
     distinct_ids: Vec<Tensor>,
     /// Mean loss and number of correct predictions, float [].
     loss_and_correct: Option<[Tensor; 2]>,
+    /// Losses that training adds to that of the labels, float [], in the order of [`AddedLosses`].
+    added: Vec<Tensor>,
     /// Number of processes that are to stop, float []; `None` without other processes.
     stops: Option<Tensor>,
     /// Norm of the gradient before clipping, float [].
@@ -289,13 +292,15 @@ impl Learner for TorchLearner {
             let (mut gradients, mut of_ngrams) =
                 self.times.measure("backward", || backward(&loss, &others));
             let of_inputs = of_ngrams.split_off(selected.len());
+            let mut adversarial_loss = None;
             if let Some(epsilon) = epsilon {
                 self.times.measure("adversarial", || {
                     let model = &self.model;
                     let perturbations =
                         model.adversarial_perturbations(batch, &of_inputs, &deviations, epsilon);
                     let (_, loss) = forward(&perturbations);
-                    let (others, others_of_ngrams) = backward(&(loss * weight), &selected);
+                    let (others, others_of_ngrams) = backward(&(&loss * weight), &selected);
+                    adversarial_loss = Some(loss.detach());
                     let all = gradients.iter_mut().chain(&mut of_ngrams);
                     for (gradient, other) in all.zip(others.iter().chain(&others_of_ngrams)) {
                         let _ = gradient.g_add_(other);
@@ -311,14 +316,17 @@ impl Learner for TorchLearner {
                 ngrams: rows.zip(of_ngrams).collect(),
                 distinct_ids: distinct_ids.iter().map(|ids| ids.ids.shallow_clone()).collect(),
                 loss_and_correct: Some([loss.detach(), correct]),
+                added: adversarial_loss.into_iter().collect(),
                 stops: None,
                 norm: None,
             };
             if self.config.has_unlabelled_terms() {
                 let start = Instant::now();
-                let mut gradients = with_batch_context(unlabelled.context, || {
-                    self.unlabelled_gradients(unlabelled, &deviations)
-                });
+                let UnlabelledGradients { mut gradients, losses } =
+                    with_batch_context(unlabelled.context, || {
+                        self.unlabelled_gradients(unlabelled, &deviations)
+                    });
+                self.step.added.extend(losses);
                 scale(gradients.0.iter_mut().chain(&mut gradients.1), unlabelled.text_share);
                 self.add_gradients(gradients, unlabelled, labelled);
                 self.times.add("unlabelled", start.elapsed().as_secs_f64());
@@ -356,11 +364,13 @@ impl Learner for TorchLearner {
             );
             let scale = learner.loss_scale.as_ref().map(LossScale::factor);
             let scale = scale.map_or_else(|| norm.ones_like(), Tensor::shallow_clone);
-            let stats: Vec<&Tensor> =
-                [loss, correct, norm, &scale].into_iter().chain(&step.stops).collect();
+            let decisive = [loss, correct, norm, &scale];
+            let others = step.added.iter().chain(&step.stops);
+            let stats: Vec<&Tensor> = decisive.into_iter().chain(others).collect();
             let stats = Tensor::stack(&stats, 0);
             // The fused kernels expect 1 to skip the step, else 0.
-            let skipped = stats.isfinite().all().logical_not().to_kind(Kind::Float);
+            let decisive = stats.narrow(0, 0, decisive.len() as i64);
+            let skipped = decisive.isfinite().all().logical_not().to_kind(Kind::Float);
             learner.pending_stats.push(stats);
             let rows: Vec<Option<&Tensor>> = learner
                 .sparse_embeddings
@@ -406,12 +416,17 @@ impl Learner for TorchLearner {
         if self.pending_stats.is_empty() {
             return Vec::new();
         }
-        let stats = Tensor::stack(&std::mem::take(&mut self.pending_stats), 0); // [steps, 4 or 5]
-        let row = |row: &[f64]| StepStats {
-            loss: BatchLoss { mean: row[0], correct: row[1] as u64 },
-            // With a loss scale of 1 or less, fp16 is not why the gradient is not finite.
-            gradient_norm: (row[2].is_finite() || row[3] <= 1.0).then_some(row[2]),
-            stop_requested: row.get(4).is_some_and(|stops| *stops > 0.0),
+        let stats = Tensor::stack(&std::mem::take(&mut self.pending_stats), 0); // [steps, 4 to 8]
+        let row = |row: &[f64]| {
+            let mut rest = row[4..].iter().copied();
+            let added = AddedLosses::of_present(&self.config, rest.by_ref());
+            StepStats {
+                loss: BatchLoss { mean: row[0], correct: row[1] as u64 },
+                added,
+                // With a loss scale of 1 or less, fp16 is not why the gradient is not finite.
+                gradient_norm: (row[2].is_finite() || row[3] <= 1.0).then_some(row[2]),
+                stop_requested: rest.next().is_some_and(|stops| stops > 0.0),
+            }
         };
         values(&stats).chunks_exact(stats.size()[1] as usize).map(row).collect()
     }

@@ -40,7 +40,7 @@ impl TorchLearner {
             let ids = union(|batch| &batch.distinct_ids);
             let of_ngrams = union(|batch| &batch.distinct_ngrams);
             let embeddings = learner.model.embedding_inputs();
-            let Step { gradients, ngrams, distinct_ids, loss_and_correct, stops, .. } =
+            let Step { gradients, ngrams, distinct_ids, loss_and_correct, added, stops, .. } =
                 &mut learner.step;
             let [loss, correct] = loss_and_correct.as_mut().context("the step has no loss yet")?;
             let _no_grad = tch::no_grad_guard();
@@ -58,11 +58,17 @@ impl TorchLearner {
                 buffer.push(gradient);
             }
             scale([&mut *loss], labelled.share);
+            let of_labelled = usize::from(learner.config.adversarial.epsilon.is_some());
+            let (of_labels, of_texts) = added.split_at_mut(of_labelled);
+            scale(of_labels, labelled.share);
+            scale(of_texts, unlabelled.unwrap_or(labelled).text_share);
             if labelled.text_share == 0.0 {
                 let _ = correct.zero_();
             }
             let stop = Tensor::full_like(loss, f64::from(u8::from(stop)));
-            buffer.push(&Tensor::stack(&[&*loss, correct, &stop], 0));
+            let totals: Vec<&Tensor> =
+                [&*loss, correct, &stop].into_iter().chain(&*added).collect();
+            buffer.push(&Tensor::stack(&totals, 0));
             let mut sums = buffer.sum(collective)?;
             for ((gradient, input), sum) in gradients.iter_mut().zip(&embeddings).zip(&mut sums) {
                 match input.map(|input| &ids[input].ids) {
@@ -79,6 +85,9 @@ impl TorchLearner {
             if let Some(sum) = sums.next() {
                 [*loss, *correct] = [sum.get(0), sum.get(1)];
                 *stops = Some(sum.get(2));
+                for (index, added) in (3..).zip(added) {
+                    *added = sum.get(index);
+                }
             }
             *distinct_ids = ids.into_iter().map(|ids| ids.ids).collect();
             Ok(())

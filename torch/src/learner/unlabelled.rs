@@ -9,14 +9,21 @@ use crate::loss::{log_probabilities, mean_divergence, mean_entropy, scaled_diver
 use crate::model::Mode;
 use lstmtext::config::TrainConfig;
 
+/// Gradients of the terms of unlabelled texts.
+pub(super) struct UnlabelledGradients {
+    /// Gradients of all parameters, and those of the weights of the batch's n-grams.
+    pub gradients: (Vec<Tensor>, Vec<Tensor>),
+    /// Mean of each term, float [], in the order of [`AddedLosses`](lstmtext::objective::AddedLosses).
+    pub losses: Vec<Tensor>,
+}
+
 impl TorchLearner {
-    /// Computes the gradients of the terms of unlabelled texts: those of all parameters, and those of the
-    /// weights of the batch's n-grams. All passes have the same dropout masks.
+    /// Computes the gradients of the terms of unlabelled texts. All passes have the same dropout masks.
     pub(super) fn unlabelled_gradients(
         &self,
         batch: &TorchBatch,
         deviations: &[Tensor],
-    ) -> (Vec<Tensor>, Vec<Tensor>) {
+    ) -> UnlabelledGradients {
         let TorchBatch { batch, signs, seed, .. } = batch;
         let (model, TrainConfig { virtual_adversarial, entropy_weight, .. }) =
             (&self.model, &self.config);
@@ -31,7 +38,9 @@ impl TorchLearner {
             true => forward(&[]),
             false => tch::no_grad(|| forward(&[])),
         };
-        let mut loss = mean_entropy(&predictions, labelling) * *entropy_weight;
+        let entropy = mean_entropy(&predictions, labelling);
+        let mut loss = &entropy * *entropy_weight;
+        let mut losses = Vec::new();
         if let Some(epsilon) = virtual_adversarial.epsilon {
             let predictions = predictions.detach();
             let random =
@@ -43,9 +52,13 @@ impl TorchLearner {
             let perturbations =
                 model.adversarial_perturbations(batch, &gradients, deviations, epsilon);
             let divergence = mean_divergence(&predictions, &forward(&perturbations), labelling);
+            losses.push(divergence.detach());
             loss += divergence * virtual_adversarial.weight;
         }
-        scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), &loss, &selected)
+        losses.extend((*entropy_weight > 0.0).then(|| entropy.detach()));
+        let gradients =
+            scaled_gradients(&self.optimizer, self.loss_scale.as_ref(), &loss, &selected);
+        UnlabelledGradients { gradients, losses }
     }
 
     /// Adds gradients of unlabelled texts to those of the step in progress, whose batch is `labelled`. The

@@ -329,14 +329,9 @@ fn adversarial_training_agrees() {
         steps(&mut torch, &data);
         assert_close(&native.gradients(), &torch.gradients(), train);
         assert_close(&native.weights(), &torch.weights(), train);
-        let losses = |stats: Vec<StepStats>| -> Vec<f64> {
-            stats.iter().map(|step| step.loss.mean).collect()
-        };
-        let (native, torch) = (losses(native.drain_step_stats()), losses(torch.drain_step_stats()));
-        assert!(
-            native.iter().zip(&torch).all(|(a, b)| (a - b).abs() < 1e-5),
-            "{native:?} {torch:?}"
-        );
+        let (native, torch) = (losses(&mut native), losses(&mut torch));
+        assert!(native.len() == 3 && native.iter().all(|losses| losses[1] > losses[0]));
+        assert_losses_close(&native, &torch, 1e-5);
     }
 }
 
@@ -393,6 +388,9 @@ fn training_on_unlabelled_texts_agrees() {
             let tolerance = 1e-3;
             assert_within(&native.gradients(), &torch.gradients(), tolerance, &context);
             assert_within(&native.weights(), &torch.weights(), tolerance, &context);
+            let (native, torch) = (losses(&mut native), losses(&mut torch));
+            assert!(native.iter().flatten().all(|loss| *loss > 0.0), "{context}: {native:?}");
+            assert_losses_close(&native, &torch, 1e-4);
         }
     }
 }
@@ -403,6 +401,22 @@ fn steps(learner: &mut dyn Learner, data: &Dataset) {
     for _ in 0..3 {
         step(learner, &batch, Some(0.3), 0.01);
     }
+}
+
+/// Returns the losses of each step: that of the labels, and those that training adds to it.
+fn losses(learner: &mut dyn Learner) -> Vec<Vec<f64>> {
+    let losses = |step: &StepStats| {
+        let added = step.added.terms().map(|(_, value)| value);
+        [step.loss.mean].into_iter().chain(added).collect()
+    };
+    learner.drain_step_stats().iter().map(losses).collect()
+}
+
+fn assert_losses_close(actual: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64) {
+    let counts = |steps: &[Vec<f64>]| steps.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(counts(actual), counts(expected));
+    let mut pairs = actual.iter().flatten().zip(expected.iter().flatten());
+    assert!(pairs.all(|(a, b)| (a - b).abs() < tolerance), "{actual:?} {expected:?}");
 }
 
 /// Returns the largest difference, relative to the largest expected value.

@@ -64,6 +64,10 @@ fn several_processes_train_like_one() {
                         assert_eq!(stats.loss.correct, alone.loss.correct, "{fields}");
                         let losses = (stats.loss.mean, alone.loss.mean);
                         assert!((losses.0 - losses.1).abs() < 1e-5, "{fields}: {losses:?}");
+                        let added = stats.added.terms().zip(alone.added.terms());
+                        for ((name, together), (_, alone)) in added {
+                            assert!((together - alone).abs() < 1e-5, "{fields}: {name}");
+                        }
                         let norms = (stats.gradient_norm.unwrap(), alone.gradient_norm.unwrap());
                         assert!((norms.0 / norms.1 - 1.0).abs() < 1e-4, "{fields}: {norms:?}");
                     }

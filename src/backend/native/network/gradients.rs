@@ -97,26 +97,28 @@ impl<Loss: LossFunction + ?Sized> BlockPasses for LabelledPasses<'_, Loss> {
         let first = block.with_pass(pass);
         times.measure("forward", || network.pooled_features(first, work));
         times.measure("head", || {
-            let LossSum { mut loss, mut correct } = sum.losses;
+            let LossSum { mut loss, mut correct, added } = sum.losses;
             network.head_gradients(first, work, sum, |example, row| {
                 loss_function.log_probabilities(row);
                 correct += u64::from(loss_function.is_correct(row, target(example)));
                 loss += loss_function.loss(row, target(example));
                 row.iter_mut().for_each(|slope| *slope /= total);
             });
-            sum.losses = LossSum { loss, correct };
+            sum.losses = LossSum { loss, correct, added };
         });
         times.measure("backward", || network.backward(first, work));
         let Some(Perturbation { epsilon, weight, normalization }) = perturbation else { return };
         times.measure("adversarial", || {
             network.perturb(block, work, normalization, epsilon);
-            let (perturbed, total) = (block.with_pass(Pass::Perturbed), total / weight);
+            let perturbed = block.with_pass(Pass::Perturbed);
             network.pooled_features(perturbed, work);
+            let mut loss = 0.0;
             network.head_gradients(perturbed, work, sum, |example, row| {
                 loss_function.log_probabilities(row);
-                loss_function.loss(row, target(example));
-                row.iter_mut().for_each(|slope| *slope /= total);
+                loss += loss_function.loss(row, target(example));
+                row.iter_mut().for_each(|slope| *slope /= total / weight);
             });
+            sum.losses.added[0] += loss / total;
             network.backward(perturbed, work);
         });
     }

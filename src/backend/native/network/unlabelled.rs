@@ -68,13 +68,15 @@ impl UnlabelledPasses<'_> {
         let clean = Block { mode: Mode { backward: has_entropy, ..block.mode }, ..block };
         // Log-probabilities of the unperturbed texts, [examples, C].
         let mut predictions = Vec::new();
+        let mut entropy = 0.0;
         network.pooled_features(clean, work);
         network.head_gradients(clean, work, sum, |_, row| {
             network.labelling.log_probabilities(row);
             predictions.extend_from_slice(row);
-            network.labelling.entropy(row);
+            entropy += network.labelling.entropy(row);
             row.iter_mut().for_each(|slope| *slope *= entropy_weight / self.total);
         });
+        sum.losses.added[2] += entropy / self.total;
         if has_entropy {
             network.backward(clean, work);
         }
@@ -85,9 +87,8 @@ impl UnlabelledPasses<'_> {
         let (first, classes) = (block.examples().start, network.classes);
         let differentiate = |example: usize, row: &mut [f64]| {
             network.labelling.log_probabilities(row);
-            network
-                .labelling
-                .divergence(&predictions[(example - first) * classes..][..classes], row);
+            let clean = &predictions[(example - first) * classes..][..classes];
+            network.labelling.divergence(clean, row)
         };
 
         let mut squares = vec![0.0; block.examples().len()];
@@ -106,11 +107,13 @@ impl UnlabelledPasses<'_> {
 
         network.perturb(block, work, normalization, epsilon);
         let perturbed = block.with_pass(Pass::Perturbed);
+        let mut divergence = 0.0;
         network.pooled_features(perturbed, work);
         network.head_gradients(perturbed, work, sum, |example, row| {
-            differentiate(example, row);
+            divergence += differentiate(example, row);
             row.iter_mut().for_each(|slope| *slope *= weight / self.total);
         });
+        sum.losses.added[1] += divergence / self.total;
         network.backward(perturbed, work);
     }
 }

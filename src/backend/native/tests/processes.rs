@@ -84,7 +84,9 @@ fn assert_same_in_all_groups(yaml: &str) {
             for (one, several) in stats.iter().zip(&other.2) {
                 let bits = |stats: &StepStats| {
                     let norm = stats.gradient_norm.map(f64::to_bits);
-                    (stats.loss.mean.to_bits(), stats.loss.correct, norm)
+                    let added: Vec<u64> =
+                        stats.added.terms().map(|(_, value)| value.to_bits()).collect();
+                    (stats.loss.mean.to_bits(), stats.loss.correct, norm, added)
                 };
                 assert_eq!(bits(one), bits(several), "{yaml}: {size} processes");
             }
