@@ -13,7 +13,7 @@ BABI := data/babi/en
 RUNS := runs/babi
 
 .DEFAULT_GOAL := help
-.PHONY: help train test build setup babi glove tensorboard fuzz gpu-check clean prepare program
+.PHONY: help train test build setup babi glove tensorboard fuzz gpu-check wheel dist deb packages clean prepare program
 .NOTPARALLEL:
 
 help: ## show this list
@@ -74,6 +74,18 @@ fuzz: ## read mutated files and requests for FUZZ_SECONDS (600) each, and fail a
 
 gpu-check: ## test on a CUDA device and compare its speed with PyTorch's
 	@scripts/gpu_check.sh $(ARGS)
+
+wheel: ## build a wheel for pip in target/packages/wheels
+	@scripts/packages.sh wheel
+
+dist: ## build a tarball of lstmtext in target/packages
+	@scripts/packages.sh dist
+
+deb: ## build a Debian package in target/packages
+	@scripts/packages.sh deb
+
+packages: wheel dist deb ## build and try all packages
+	@scripts/packages.sh check
 
 clean: ## remove target, .venv and .libtorch, but keep runs and data
 	rm -rf target .venv .libtorch

@@ -8,6 +8,7 @@
 #   libtorch   libtorch, which the whole workspace needs
 #   python     a virtual environment
 #   tools      a virtual environment with TensorBoard, safetensors and NumPy
+#   packages   a virtual environment with the tools of scripts/packages.sh
 #
 # Without a NEED it prepares libtorch, the tools, and ONNX for the tests. Repeated calls only check
 # that everything is in place.
@@ -439,7 +440,7 @@ take_lock() {
 
 main() {
     local need own='' packages=--workspace
-    local program='' libtorch='' venv='' tools='' onnx=''
+    local program='' libtorch='' venv='' tools='' onnx='' builders=''
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null
     # pip turns an interrupt into an ordinary failure; these end the setup instead.
     trap 'exit 130' INT
@@ -453,7 +454,8 @@ main() {
         libtorch) libtorch=1 ;;
         python) venv=1 ;;
         tools) venv=1 tools=1 ;;
-        *) die "found \"$need\", expected program, libtorch, python or tools" ;;
+        packages) venv=1 builders=1 ;;
+        *) die "found \"$need\", expected program, libtorch, python, tools or packages" ;;
         esac
     done
     if [[ -n $program && -z $libtorch ]]; then
@@ -474,6 +476,7 @@ main() {
 
     [[ -z $venv ]] || venv_works || make_venv
     [[ -z $tools ]] || ensure_packages scripts/requirements.txt "the Python tools" "TensorBoard, safetensors, NumPy: about 50 MB"
+    [[ -z $builders ]] || ensure_packages scripts/requirements-packages.txt "maturin and Zig" "about 110 MB"
     [[ -z $onnx ]] || ensure_packages scripts/requirements-onnx.txt "ONNX and its runtime" "about 35 MB"
     if [[ -n $own ]]; then
         link_own "$own"

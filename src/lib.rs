@@ -46,34 +46,46 @@
 //! - [`cli`]
 
 #![warn(missing_docs)]
+// The commands use what a library for predictions alone does not.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 // Module docs explain how modules work, with links to private items.
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod backend;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod distributed;
 pub mod evaluation;
+#[cfg(feature = "train")]
 pub mod events;
 pub mod explanation;
+#[cfg(feature = "cli")]
 pub mod fetch;
+#[cfg(feature = "cli")]
 pub mod interchange;
 pub mod io;
 pub mod model;
 pub mod objective;
 pub mod output;
+#[cfg(feature = "train")]
 pub mod plot;
 pub mod prediction;
 pub mod random;
 pub mod run;
+#[cfg(feature = "serve")]
 pub mod serve;
 pub mod subwords;
+#[cfg(feature = "train")]
 pub mod sweep;
 pub mod system;
+#[cfg(feature = "cli")]
 pub mod tables;
+#[cfg(feature = "train")]
 pub mod tensorboard;
 pub mod text;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub use prediction::{Classifier, LabelProbability, Prediction};

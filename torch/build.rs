@@ -26,8 +26,12 @@ fn main() {
         println!("cargo:rerun-if-changed={source}");
     }
 
-    // Programs and tests find libtorch without LD_LIBRARY_PATH, from any directory.
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    // Programs and tests find libtorch without LD_LIBRARY_PATH, from any directory. In a package for other
+    // machines, lstmtext sets it.
+    if env::var_os("LSTMTEXT_PACKAGED").is_none() {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    }
+    println!("cargo:rerun-if-env-changed=LSTMTEXT_PACKAGED");
 }
 
 /// Creates the headers of Gloo that c10d's headers include, and that libtorch comes without. They are

@@ -90,7 +90,10 @@ impl Backends for WithoutLibtorch {
         driver()?;
         match torch_program::is_installed() {
             true => Ok(()),
-            false => Err("CUDA devices need lstmtext-torch, which is not installed".to_owned()),
+            false => Err(format!(
+                "CUDA devices need lstmtext-torch and libtorch, which are not installed; {}",
+                torch_program::installation()
+            )),
         }
     }
 
@@ -113,10 +116,10 @@ impl Backends for WithoutLibtorch {
         ensure!(
             torch_program::is_installed(),
             "this is process {} of {}, and several processes communicate by means of lstmtext-torch, which \
-             is not installed beside this program; build it with `make build`, or unset WORLD_SIZE and \
-             RANK to run a single process",
+             is not installed beside this program; {}, or unset WORLD_SIZE and RANK to run a single process",
             process.rank,
-            process.size
+            process.size,
+            torch_program::installation()
         );
         Err(torch_program::launch(true))
     }

@@ -21,6 +21,7 @@ mod hints;
 mod import;
 mod init;
 mod lr_find;
+mod man;
 mod many_runs;
 mod open_model;
 mod output_directory;
@@ -123,6 +124,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs the command with the backends of this program. Returns the exit code.
@@ -155,5 +157,6 @@ pub fn run(cli: Cli, backends: &dyn Backends) -> anyhow::Result<u8> {
         Command::Devices(args) => devices::run(args, backends),
         Command::Doctor(args) => doctor::run(args, backends),
         Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     }
 }

@@ -8,7 +8,8 @@ use crate::config::Labelling;
 use crate::prediction::LabelProbability;
 
 /// Attribution method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "serve", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Integrated gradients of the word vectors, with PAD in place of every word as the baseline

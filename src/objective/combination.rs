@@ -23,7 +23,8 @@ const NEGLIGIBLE: f64 = 1e-3;
 const CHUNK: usize = 256;
 
 /// Quantity of which an ensemble takes the weighted mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Averaging {
     /// Probabilities of the classes.

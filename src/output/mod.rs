@@ -3,6 +3,7 @@
 //! `clippy.toml` see to it. Whatever is printed is made safe for a terminal here.
 
 pub mod format;
+#[cfg(feature = "train")]
 mod progress;
 pub mod sanitize;
 pub mod score_table;
@@ -13,6 +14,7 @@ mod styled;
 pub mod table;
 pub mod width;
 
+#[cfg(feature = "train")]
 pub use progress::{PLAIN_PROGRESS_INTERVAL, ProgressBar};
 pub use stderr::{
     catch_panic, error, is_silenced, message, message_width, note, print_panics_as_messages,

@@ -140,7 +140,14 @@ impl Classifier {
     /// Returns the errors of [`SavedModel::open`], and an error if the weights do not fit the
     /// configuration.
     pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
-        let model = SavedModel::open(path.as_ref(), &[])?;
+        Self::of(SavedModel::open(path.as_ref(), &[])?)
+    }
+
+    /// Loads the networks of a saved model for the native backend.
+    ///
+    /// # Errors
+    /// Returns an error if the weights do not fit the configuration.
+    pub fn of(model: SavedModel) -> anyhow::Result<Self> {
         let network = |checkpoint| -> anyhow::Result<Box<dyn Inference>> {
             Ok(Box::new(native_inference(checkpoint)?))
         };
@@ -287,6 +294,22 @@ impl Classifier {
         batch_size: usize,
         top: usize,
     ) -> anyhow::Result<Vec<Prediction>> {
+        let log_probabilities = self.log_probabilities(examples, batch_size)?;
+        let rows = log_probabilities.chunks_exact(self.labels.len());
+        Ok(rows.map(|row| self.prediction(row, top)).collect())
+    }
+
+    /// Returns the log-probability of each class for encoded examples, [N, C] in row-major order with the classes in
+    /// the order of [`Classifier::labels`]. They are calibrated if the model is. Examples of similar length are
+    /// computed in batches of at most `batch_size`.
+    ///
+    /// # Errors
+    /// Returns an error if the weights overflow, or if a process is lost.
+    pub fn log_probabilities(
+        &self,
+        examples: &EncodedExamples,
+        batch_size: usize,
+    ) -> anyhow::Result<Vec<f64>> {
         let classes = self.labels.len();
         let members = self.members.iter().zip(&examples.inputs);
         let all: Vec<Vec<f64>> = members
@@ -298,8 +321,13 @@ impl Classifier {
         let mut log_probabilities = log_probabilities.into_owned();
         let scaling = &self.calibration.scaling;
         scaling.apply_to_rows(self.labelling(), &mut log_probabilities, classes);
-        let rows = log_probabilities.chunks_exact(classes);
-        Ok(rows.map(|row| self.prediction(row, top)).collect())
+        Ok(log_probabilities)
+    }
+
+    /// Returns the indices of the labels that are predicted for these log-probabilities of all classes: exactly one, or
+    /// any number if a text can have several.
+    pub fn predicted(&self, log_probabilities: &[f64]) -> Vec<usize> {
+        self.calibration.decision.predicted(self.labelling(), log_probabilities)
     }
 
     fn prediction(&self, log_probabilities: &[f64], top: usize) -> Prediction {

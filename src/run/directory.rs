@@ -11,6 +11,7 @@ use super::records::{
     self, ValidationRecord, ValidationTime, append_line, read_lines, retain_lines,
 };
 use super::summary::{CheckpointKind, RunSummary};
+#[cfg(feature = "train")]
 use crate::events;
 use crate::io::files::{SETTINGS_LIMIT, create_directories, json_content, read_if_exists};
 use crate::io::replace::{has_backup, remove_temporaries, restore_directory, write_atomic};
@@ -40,6 +41,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Returns an error if the directory cannot be read or written.
+    #[cfg(feature = "train")]
     pub fn truncate_to_step(&self, step: u64, config_yaml: &str) -> anyhow::Result<()> {
         retain_lines(&self.metrics(), |record: &ValidationRecord| record.step <= step)?;
         retain_lines(&self.path.join(TIMES), |time: &ValidationTime| time.step <= step)?;
@@ -99,6 +101,7 @@ impl RunDirectory {
 
     /// Checks that the directory contains neither a run nor a file of the user that a run would
     /// overwrite.
+    #[cfg(feature = "train")]
     pub(super) fn ensure_free(&self) -> anyhow::Result<()> {
         let path = self.path.display();
         let error = self.path.join(ERROR);
@@ -147,6 +150,7 @@ impl RunDirectory {
 
     /// Restores a checkpoint that a killed process was about to replace, and removes the temporary files
     /// that it has left. The directory must be locked.
+    #[cfg(feature = "train")]
     pub fn restore(&self) {
         restore_directory(&self.last());
         restore_directory(&self.best());
@@ -154,6 +158,7 @@ impl RunDirectory {
     }
 
     /// Removes the temporary files that a killed process has left. The directory must be locked.
+    #[cfg(feature = "train")]
     pub(super) fn remove_temporaries(&self) {
         let is_own =
             |name: &str| ["best", "last", CONFIG, METRICS, TIMES, SUMMARY, ERROR].contains(&name);

@@ -2,15 +2,19 @@
 //! progress of a run, and the list of runs. Training does not belong here.
 
 pub mod checkpoint;
+#[cfg(feature = "train")]
 pub mod comparison;
 pub mod directory;
+#[cfg(feature = "train")]
 pub mod listing;
 mod lock;
 mod manifest;
+#[cfg(feature = "train")]
 pub mod new_run;
 mod plausible;
 pub mod progress;
 pub mod records;
+#[cfg(feature = "train")]
 pub mod report;
 pub mod saved_model;
 pub mod summary;

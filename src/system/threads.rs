@@ -7,6 +7,7 @@ use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use anyhow::{Context, anyhow};
 
+use super::floating_point::flush_denormals;
 use crate::output::note;
 
 /// Maximum number of threads that compute.
@@ -36,6 +37,18 @@ pub fn set_count(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     // The error's source is the same as the error.
     pool.build_global().map_err(|error| anyhow!("{CANNOT_START}: {error}"))
+}
+
+/// Creates threads that compute for a program that is not this one, such as a Python interpreter: what they do has
+/// the results of this program, and the calling thread stays as it is. By default, there is one thread per core.
+///
+/// # Errors
+/// Returns an error if the system refuses to start a thread.
+pub fn new_pool(threads: Option<NonZeroUsize>) -> anyhow::Result<rayon::ThreadPool> {
+    let threads = threads.map_or(0, NonZeroUsize::get).min(MAX_COUNT);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let pool = pool.start_handler(|_| flush_denormals());
+    pool.build().map_err(|error| anyhow!("{CANNOT_START}: {error}"))
 }
 
 /// Number of CPU cores that this process may use, at least 1.

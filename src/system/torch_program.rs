@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,9 @@ const PROGRAM: &str = "lstmtext-torch";
 
 /// Environment variable with the directory of another libtorch than the one it was built with.
 const LIBTORCH: &str = "LSTMTEXT_LIBTORCH";
+
+/// True in a package for other machines, which does not know the directory of libtorch when it is built.
+const IS_PACKAGED: bool = option_env!("LSTMTEXT_PACKAGED").is_some();
 
 /// Directories that the dynamic linker searches first.
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
@@ -42,24 +46,69 @@ pub fn launch(is_long_running: bool) -> anyhow::Error {
             let error = command.arg0(name).args(arguments).exec();
             anyhow::Error::new(error).context(format!(
                 "`backend: libtorch`, CUDA devices and several processes need \"{}\", which cannot be \
-                 started; build it with `make build`, or compute with --device cpu and --set \
-                 backend=native in a single process",
-                path.display()
+                 started; {}, or compute with --device cpu and --set backend=native in a single process",
+                path.display(),
+                installation(),
             ))
         }
     }
 }
 
-/// Returns true if the program is installed in the same directory as this one.
+/// Returns true if the program is installed in the same directory as this one, and libtorch where it is looked for.
 pub fn is_installed() -> bool {
-    env::current_exe().is_ok_and(|path| path.with_file_name(PROGRAM).is_file())
+    let has_libtorch = || !IS_PACKAGED || env::var_os(LIBTORCH).is_some() || beside().is_some();
+    env::current_exe().is_ok_and(|path| path.with_file_name(PROGRAM).is_file()) && has_libtorch()
+}
+
+/// Returns what to do if the program or libtorch is missing.
+pub fn installation() -> String {
+    match IS_PACKAGED {
+        true => format!(
+            "install torch=={LIBTORCH_VERSION} in the Python environment of this program (pip install \
+             'lstmtext[cuda]'), or set {LIBTORCH} to the directory of libtorch {LIBTORCH_VERSION}"
+        ),
+        false => "build it with `make build`".to_owned(),
+    }
+}
+
+/// Returns the directory of PyTorch in the Python environment in whose `bin` this program is.
+fn beside() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    torch_in(program.parent()?.parent()?)
+}
+
+/// Returns the directory of PyTorch in a Python environment; that of the newest Python if there are several.
+fn torch_in(prefix: &Path) -> Option<PathBuf> {
+    let libraries = fs::read_dir(prefix.join("lib")).ok()?.flatten();
+    // The 12 of python3.12.
+    let minor =
+        |name: &str| name.strip_prefix("python3.")?.trim_end_matches('t').parse::<u32>().ok();
+    let pythons =
+        libraries.filter_map(|entry| Some((minor(entry.file_name().to_str()?)?, entry.path())));
+    // Debian's own Python has dist-packages.
+    let places = ["site-packages/torch", "dist-packages/torch"];
+    let torch = pythons.flat_map(|(minor, path)| places.map(|place| (minor, path.join(place))));
+    let torch = torch.filter(|(_, path)| path.join("lib/libtorch_cpu.so").exists());
+    torch.max().map(|(_, path)| path)
 }
 
 fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
     let this_program = env::current_exe().context("cannot find the path of this program")?;
     let mut command = Command::new(this_program.with_file_name(PROGRAM));
-    if let Some(directory) = env::var_os(LIBTORCH).filter(|directory| !directory.is_empty()) {
-        command.env(LIBRARY_PATH, library_path(Path::new(&directory))?);
+    let named = env::var_os(LIBTORCH).filter(|directory| !directory.is_empty());
+    if let Some(directory) = named {
+        let libraries = find_libraries(Path::new(&directory), LIBTORCH)?;
+        command.env(LIBRARY_PATH, library_path(libraries)?);
+    } else if IS_PACKAGED {
+        let torch = beside().with_context(|| {
+            format!(
+                "`backend: libtorch`, CUDA devices and several processes need libtorch; {}, or compute with \
+                 --device cpu and --set backend=native in a single process",
+                installation()
+            )
+        })?;
+        let libraries = find_libraries(&torch, "the PyTorch of this environment")?;
+        command.env(LIBRARY_PATH, library_path(libraries)?);
     }
     // cuBLAS, also when called by cuDNN, is only deterministic with such a workspace of 32 MB.
     const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
@@ -75,25 +124,25 @@ fn prepare(is_long_running: bool) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Returns LD_LIBRARY_PATH with the libraries of `libtorch` in front.
-fn library_path(libtorch: &Path) -> anyhow::Result<OsString> {
+/// Returns LD_LIBRARY_PATH with the directory of libtorch's libraries in front.
+fn library_path(libraries: PathBuf) -> anyhow::Result<OsString> {
     let others = env::var_os(LIBRARY_PATH).unwrap_or_default();
-    let paths = [find_libraries(libtorch)?].into_iter().chain(env::split_paths(&others));
+    let paths = [libraries].into_iter().chain(env::split_paths(&others));
     env::join_paths(paths.filter(|path| !path.as_os_str().is_empty())).context(LIBTORCH)
 }
 
 /// Returns the directory of libtorch's libraries: `directory` itself or its `lib`, as in libtorch's
-/// and in PyTorch's own directory.
+/// and in PyTorch's own directory. `name` tells where the directory comes from.
 ///
 /// # Errors
 /// Returns an error if the libraries are missing or have another version.
-fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
+fn find_libraries(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let given = directory.display();
     let candidates = [directory.to_owned(), directory.join("lib")];
     let Some(libraries) = candidates.into_iter().find(|path| path.join("libtorch_cpu.so").exists())
     else {
         bail!(
-            "{LIBTORCH} is \"{given}\", but neither it nor its lib directory contains \
+            "{name} is \"{given}\", but neither it nor its lib directory contains \
              libtorch_cpu.so; set it to the directory of libtorch {LIBTORCH_VERSION}, such as \
              site-packages/torch"
         );
@@ -110,7 +159,7 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
         let version = quoted.split(['\'', '+', '\n']).next().unwrap_or_default();
         ensure!(
             version == LIBTORCH_VERSION,
-            "{LIBTORCH} is \"{given}\", which contains libtorch {version}; this program needs \
+            "{name} is \"{given}\", which contains libtorch {version}; this program needs \
              {LIBTORCH_VERSION}"
         );
     }
@@ -119,22 +168,20 @@ fn find_libraries(directory: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
     fn another_libtorch_is_found_and_its_version_checked() {
         let directory = tempfile::tempdir().unwrap();
         let file = |path, content| fs::write(directory.path().join(path), content).unwrap();
-        let find = || find_libraries(directory.path()).map_err(|error| error.to_string());
+        let find = || find_libraries(directory.path(), LIBTORCH).map_err(|error| error.to_string());
         let error = find().unwrap_err();
         assert!(error.contains("contains libtorch_cpu.so") && error.contains("2.11.0"), "{error}");
         fs::create_dir(directory.path().join("lib")).unwrap();
         file("lib/libtorch_cpu.so", "");
         assert_eq!(find().unwrap(), directory.path().join("lib"));
         assert_eq!(
-            find_libraries(&directory.path().join("lib")).unwrap(),
+            find_libraries(&directory.path().join("lib"), LIBTORCH).unwrap(),
             directory.path().join("lib")
         );
         file("build-version", "2.11.0+cpu\n");
@@ -143,5 +190,24 @@ mod tests {
         file("version.py", "__all__ = []\n__version__ = '2.10.1+cu126'\ndebug = False\n");
         let error = find().unwrap_err();
         assert!(error.contains("contains libtorch 2.10.1; this program needs 2.11.0"), "{error}");
+    }
+
+    #[test]
+    fn pytorch_is_found_in_the_environment_of_the_program() {
+        let prefix = tempfile::tempdir().unwrap();
+        let add = |path: &str| fs::create_dir_all(prefix.path().join(path)).unwrap();
+        let found = || torch_in(prefix.path());
+        assert_eq!(found(), None);
+        for python in ["python3.9/site-packages", "python3.11/dist-packages", "python3/x", "other"]
+        {
+            add(&format!("lib/{python}/torch/lib"));
+        }
+        assert_eq!(found(), None, "without libraries");
+        for python in ["python3.9/site-packages", "python3.11/dist-packages"] {
+            let file = format!("lib/{python}/torch/lib/libtorch_cpu.so");
+            fs::write(prefix.path().join(file), "").unwrap();
+        }
+        let newest = prefix.path().join("lib/python3.11/dist-packages/torch");
+        assert_eq!(found(), Some(newest));
     }
 }

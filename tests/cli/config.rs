@@ -361,3 +361,20 @@ fn the_defaults_can_be_printed_with_changes() {
     assert_fails(set, 2, &["train.epochs: found -3", "did you mean train.learning_rate?"]);
     assert_fails(dir.lstmtext("config --reference --set train.epochs=3"), 2, &["--reference"]);
 }
+
+#[test]
+fn man_pages_have_the_text_of_the_help() {
+    let dir = TestDir::new();
+    dir.lstmtext("man --to pages/man1").assert().success().stdout("").stderr("");
+    let page = dir.read("pages/man1/lstmtext-train.1");
+    assert!(page.contains("lstmtext train") && page.contains("\\-\\-resume"), "{page}");
+    let stats = dir.read("pages/man1/lstmtext-data-stats.1");
+    assert!(stats.contains("Examples:") || stats.contains("Example:"), "{stats}");
+    assert!(dir.read("pages/man1/lstmtext.1").contains("lstmtext\\-train"));
+    for line in ["man data stats"] {
+        let printed = stdout(&dir.lstmtext(line).assert().success().stderr(""));
+        assert_eq!(printed.trim_end(), stats.trim_end());
+    }
+    let unknown = dir.lstmtext("man trian").assert().code(2).stdout("");
+    unknown.stderr(contains("\"lstmtext\" has no command trian; `lstmtext --help` lists all"));
+}
