@@ -1,7 +1,7 @@
 """A model exported by `lstmtext export`, as a PyTorch module.
 
-It processes batches of texts of different lengths without packed sequences, which cannot be exported
-to ONNX. Letters in shapes: B batch, T tokens, E embedding, H units of one direction.
+It processes batches of texts of different lengths; ids beyond a text's length are ignored. Letters in
+shapes: B batch, T tokens, E embedding, H units of one direction.
 """
 
 import json
@@ -71,9 +71,7 @@ class Branch(nn.Module):
 
 def run(cell: nn.LSTM, inputs: Tensor) -> Tensor:
     """Return the hidden states [B, T, H] for the inputs [B, T, inputs]."""
-    # Created here because the exporter fixes the batch size of PyTorch's default state.
-    initial = inputs.new_zeros(1, inputs.shape[0], cell.hidden_size)
-    return cell(inputs, (initial, initial))[0]
+    return cell(inputs)[0]
 
 
 def select(states: Tensor, positions: Tensor) -> Tensor:
@@ -90,7 +88,7 @@ class Ngrams(nn.Module):
         self.table = nn.Parameter(torch.zeros(1, logits))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map the rows of the n-grams of each text, [B, N], to logits [B, logits]."""
+        """Map the rows of the n-grams of each text (ngrams.ngram_rows), [B, N], to logits [B, logits]."""
         return nn.functional.embedding(rows, self.table).sum(1)
 
 
@@ -100,41 +98,6 @@ class Bias(nn.Module):
     def __init__(self, logits: int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(logits))
-
-
-def ngram_rows(words: list[str], settings: dict) -> list[int]:
-    """Return the rows of the n-grams of a text; `settings` is `ngrams` of an input in model.json."""
-    buckets, hashes = settings["buckets"], settings["hashes"]
-    if buckets is None and not isinstance(hashes, dict):
-        digits = [hashes[at : at + 16] for at in range(0, len(hashes), 16)]
-        hashes = settings["hashes"] = {int(each, 16): row for row, each in enumerate(digits)}
-    rows, word_hashes = set(), [fnv1a(word) for word in words]
-    for start in range(len(words)):
-        mixed = 0
-        for size, word in enumerate(word_hashes[start : start + max(settings["sizes"])], 1):
-            mixed = splitmix64(mixed ^ word)
-            if size in settings["sizes"]:
-                rows.add(hashes.get(mixed) if buckets is None else mixed % buckets)
-    return sorted(rows - {None})
-
-
-BITS = 2**64 - 1
-
-
-def fnv1a(word: str) -> int:
-    """Return the 64-bit FNV-1a hash of a word in UTF-8."""
-    value = 0xCBF29CE484222325
-    for byte in word.encode():
-        value = (value ^ byte) * 0x100000001B3 & BITS
-    return value
-
-
-def splitmix64(value: int) -> int:
-    """Return one round of SplitMix64."""
-    value = value + 0x9E3779B97F4A7C15 & BITS
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & BITS
-    value = (value ^ value >> 27) * 0x94D049BB133111EB & BITS
-    return value ^ value >> 31
 
 
 class Classifier(nn.Module):

@@ -1,6 +1,6 @@
 //! `lstmtext export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::SUCCESS;
 use crate::backend::MemoryEstimate;
 use crate::config::ConfigError;
-use crate::interchange::{keras, pytorch};
+use crate::interchange::{keras, onnx, pytorch};
 use crate::io::replace::ensure_new;
 use crate::output::print_data;
 use crate::run::checkpoint::Checkpoint;
@@ -16,12 +16,15 @@ use crate::run::checkpoint::Checkpoint;
 const EXAMPLES: &str = "\
 Examples:
   lstmtext export runs/a --to exported
+  lstmtext export runs/a --to model.onnx
   lstmtext export runs/a --to weights.npz
 
 A directory contains model.safetensors, the weights under PyTorch's names, and model.json: labels, \
-layers, tokenizer and vocabulary. docs/python-onnx.md has a PyTorch module that loads it, and
-  python scripts/export_onnx.py exported model.onnx
-converts it to ONNX.
+layers, tokenizer and vocabulary. docs/python-onnx.md has a PyTorch module that loads it.
+
+An .onnx file contains the whole model for ONNX Runtime. Its inputs are the ids of each text, their number, \
+and the rows of its n-grams; its outputs are logits and probabilities. Its metadata entry lstmtext holds \
+model.json. docs/python-onnx.md has an example.
 
 The arrays of an .npz file have Keras's names and layout: embedding/embeddings, lstm/kernel, \
 lstm/recurrent_kernel, lstm/bias (gates in the order i, f, c, o), dense/kernel, dense/bias. lstm_1 is a \
@@ -29,37 +32,58 @@ second layer, lstm/backward/kernel the backward direction, story/lstm/kernel the
   layer.set_weights([w[\"lstm/kernel\"], w[\"lstm/recurrent_kernel\"], w[\"lstm/bias\"]])
 loads them into a Keras model; `lstmtext import` reads them back.";
 
-/// Export a checkpoint for Python, or its weights in Keras's layout
+/// Export a checkpoint for PyTorch or ONNX Runtime, or its weights in Keras's layout
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
     /// Checkpoint, or run (uses its best checkpoint)
     checkpoint: PathBuf,
-    /// New directory for Python, or .npz file for Keras
+    /// New directory for PyTorch, .onnx file for ONNX Runtime, or .npz file for Keras
     #[arg(long, value_name = "DIRECTORY|FILE")]
     to: PathBuf,
+    /// Write an ONNX file, whatever its extension
+    #[arg(long)]
+    onnx: bool,
+}
+
+/// Format of an exported model.
+enum Format {
+    /// Directory for PyTorch.
+    Directory,
+    Onnx,
+    /// Weights in Keras's layout.
+    Npz,
+}
+
+impl Format {
+    fn of(to: &Path, onnx: bool) -> anyhow::Result<Self> {
+        Ok(match to.extension() {
+            _ if onnx => Self::Onnx,
+            None => Self::Directory,
+            Some(extension) if extension == "onnx" => Self::Onnx,
+            Some(extension) if extension == "npz" => Self::Npz,
+            Some(_) => bail!(ConfigError::new(format!(
+                "--to \"{}\": name a directory without an extension for PyTorch, an .onnx file for \
+                 ONNX Runtime, or an .npz file for Keras; --onnx writes an ONNX file of any name",
+                to.display()
+            ))),
+        })
+    }
 }
 
 /// Runs the command.
 pub fn run(args: ExportArgs) -> anyhow::Result<u8> {
-    let ExportArgs { checkpoint, to } = args;
-    let path = to.display();
-    let npz = match to.extension() {
-        Some(extension) if extension == "npz" => true,
-        Some(_) => bail!(ConfigError::new(format!(
-            "--to \"{path}\": name a directory without an extension, or an .npz file; for ONNX, export \
-             a directory and run scripts/export_onnx.py DIRECTORY FILE.onnx"
-        ))),
-        None => false,
-    };
+    let ExportArgs { checkpoint, to, onnx } = args;
+    let format = Format::of(&to, onnx)?;
     ensure_new(&to)?;
     let checkpoint = Checkpoint::open(&checkpoint)?;
     let spec = checkpoint.model_spec();
     MemoryEstimate::export(&spec)?.check(&spec, "exporting this model")?;
-    match npz {
-        true => keras::export(&checkpoint.weights()?, &to)?,
-        false => pytorch::write(&checkpoint, &to)?,
+    match format {
+        Format::Directory => pytorch::write(&checkpoint, &to)?,
+        Format::Onnx => onnx::export(&checkpoint, &to)?,
+        Format::Npz => keras::export(&checkpoint.weights()?, &to)?,
     }
-    print_data(&path.to_string())?;
+    print_data(&to.display().to_string())?;
     Ok(SUCCESS)
 }

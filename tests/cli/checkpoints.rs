@@ -189,6 +189,7 @@ fn weights_that_are_not_finite_are_rejected_by_every_command() {
         "states run text",
         "export run --to exported",
         "export run --to exported.npz",
+        "export run --to exported.onnx",
         "import run weights.npz --to imported",
         "plot run --to plots",
         "serve run --port 0",
@@ -200,7 +201,9 @@ fn weights_that_are_not_finite_are_rejected_by_every_command() {
         let expected = "head.bias has the value NaN, which is not finite";
         assert!(message.contains(expected) && message.contains("run/best"), "{line}: {message}");
     }
-    assert!(!dir.path("exported").exists() && !dir.path("exported.npz").exists());
+    for path in ["exported", "exported.npz", "exported.onnx"] {
+        assert!(!dir.path(path).exists(), "{path}");
+    }
 }
 
 #[test]

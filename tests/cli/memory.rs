@@ -108,13 +108,14 @@ fn a_checkpoint_that_does_not_fit_in_memory_is_refused_by_every_command() {
         "serve run --port 0",
         "export run --to exported",
         "export run --to exported.npz",
+        "export run --to exported.onnx",
         "import run weights.npz --to imported",
     ] {
         let error = fails_with_limit(dir.process(line), libc::RLIMIT_AS, 200_000_000);
         assert!(error.contains("not enough memory"), "{line}: {error}");
         assert!(error.contains("ulimit -v"), "{line}: {error}");
     }
-    for path in ["exported", "exported.npz", "imported"] {
+    for path in ["exported", "exported.npz", "exported.onnx", "imported"] {
         assert!(!dir.path(path).exists());
     }
 }

@@ -183,6 +183,7 @@ fn missing_directories_of_outputs_are_created() {
         ("data split small.yaml --to new/f/splits", "new/f/splits/train.jsonl"),
         ("export run --to new/g/weights.npz", "new/g/weights.npz"),
         ("export run --to new/h/exported", "new/h/exported/model.json"),
+        ("export run --to new/k/model.onnx", "new/k/model.onnx"),
         ("import run new/g/weights.npz --to new/i/imported", "new/i/imported/model.safetensors"),
         ("plot run --to new/j/plots --no-words", "new/j/plots/curves.svg"),
     ] {

@@ -115,6 +115,10 @@ fn models_keep_the_tokenizer_file_that_they_were_trained_with() {
         }
         dir.lstmtext("export four --to exported").assert().success();
         assert_eq!(dir.read("exported/tokenizer.json"), content, "{name}");
+        dir.lstmtext("export four --to model.onnx").assert().success();
+        let onnx = dir.bytes("model.onnx");
+        let holds = |text: &str| onnx.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(holds("tokenizer.json") && holds(&content), "{name}");
         let exported = &dir.json("exported/model.json")["inputs"][0]["tokenizer"];
         assert_eq!(
             (&exported["kind"], &exported["file"]),

@@ -41,6 +41,7 @@ fn commands_work_without_libtorch() {
     run("states runs/a pos1 --to s.npz --to s.npy --to s.svg --to s.png");
     run("states runs/a pos1").stdout(contains("final h"));
     run("export runs/a --to exported").stdout("exported\n");
+    run("export runs/a --to model.onnx").stdout("model.onnx\n");
     run("export runs/a --to weights.npz").stdout("weights.npz\n");
     run("import runs/a weights.npz --to imported");
     run("evaluate imported --split validation").stdout(contains("accuracy"));
