@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ class Model:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = os.path.abspath(os.fspath(path))
+        if not os.path.exists(self._path):
+            raise FileNotFoundError(errno.ENOENT, "no run, checkpoint or ensemble", self._path)
         self._threads = threads
         self._model = _lstmtext.Model(self._path, threads)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,14 +86,12 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
         count = len(next(iter(columns.values())))
         if count != len(labels.rows):
             raise ValueError(f"X has {count} texts, but y has {len(labels.rows)} labels")
-        folder = tempfile.TemporaryDirectory(prefix="lstmtext-")
-        run = Path(self.run_directory or Path(folder.name) / "run")
-        data = Path(folder.name) / "train.jsonl"
+        folder = _Folder()
+        run = Path(self.run_directory or folder.path / "run")
+        data = folder.path / "train.jsonl"
         _write(data, columns, labels)
         self._train(data, run, columns, labels)
         data.unlink()
-        if self.run_directory is not None:
-            folder.cleanup()
         self._use(folder if self.run_directory is None else None, run, labels)
         return self
 
@@ -148,8 +148,9 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
             sections = json.loads(json.dumps(config))
             sections.setdefault("data", {}).setdefault("train", str(data))
             config = data.with_name("config.yaml")
-            # JSON is YAML.
-            config.write_text(json.dumps(sections), encoding="utf-8")
+            # JSON is YAML, but a whole file of it looks like data.
+            lines = [f"{name}: {json.dumps(section)}\n" for name, section in sections.items()]
+            config.write_text("".join(lines), encoding="utf-8")
         command = [program(), "train", os.fspath(config), "--out", str(run)]
         for field, value in settings.items():
             # A YAML string in quotes is one in JSON, too.
@@ -158,9 +159,7 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
             command += ["--threads", str(self.threads)]
         _run(command, self.verbose)
 
-    def _use(
-        self, folder: tempfile.TemporaryDirectory[str] | None, run: Path, labels: _Labels
-    ) -> None:
+    def _use(self, folder: _Folder | None, run: Path, labels: _Labels) -> None:
         self._folder = folder
         self._names = labels.names
         self.classes_ = labels.classes
@@ -185,12 +184,20 @@ class LstmTextClassifier(ClassifierMixin, BaseEstimator):
         files = state.pop("_files", None)
         super().__setstate__(state)
         if files is not None:
-            self._folder = tempfile.TemporaryDirectory(prefix="lstmtext-")
-            best = Path(self._folder.name) / "run" / "best"
+            self._folder = _Folder()
+            best = self._folder.path / "run" / "best"
             best.mkdir(parents=True)
             for name, content in files.items():
                 (best / name).write_bytes(content)
             self.model_: Model = load(best.parent, threads=self.threads)
+
+
+class _Folder:
+    """A temporary directory that is deleted with this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="lstmtext-"))
+        self._delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 # Name of the only text column.
@@ -229,9 +236,9 @@ class _Labels:
         self.several = not _is_scalar(values[0])
         if not self.several:
             values = [_plain(value) for value in values]
+            self.rows: list[Any] = [_name(value) for value in values]
             self.classes = np.unique(np.asarray(values))
             self.names = [_name(value) for value in self.classes.tolist()]
-            self.rows: list[Any] = [_name(value) for value in values]
         else:
             rows = [list(map(_plain, row)) for row in values]
             is_matrix = len({len(row) for row in rows}) == 1 and all(
@@ -243,8 +250,8 @@ class _Labels:
                     [_name(index) for index, value in enumerate(row) if value] for row in rows
                 ]
             else:
-                self.classes = np.unique(np.asarray([value for row in rows for value in row]))
                 self.rows = [list(map(_name, row)) for row in rows]
+                self.classes = np.unique(np.asarray([value for row in rows for value in row]))
             self.names = [_name(value) for value in self.classes.tolist()]
         if len(set(self.names)) < len(self.names):
             raise ValueError("two labels differ in their types only, such as 1 and \"1\"")

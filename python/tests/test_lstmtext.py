@@ -103,7 +103,7 @@ class Models(unittest.TestCase):
             self.model.predict(self.texts, batch_size=0)
 
     def test_missing_and_damaged_models_are_errors(self) -> None:
-        with self.assertRaises((FileNotFoundError, ValueError)):
+        with self.assertRaises(FileNotFoundError):
             lstmtext.load(self.folder / "missing")
         damaged = self.folder / "damaged"
         subprocess.run(["cp", "-r", self.folder / "run" / "best", damaged], check=True)
@@ -226,7 +226,7 @@ class Classifiers(unittest.TestCase):
     def test_labels_keep_their_types(self) -> None:
         texts, labels = examples(120, ["neg", "pos"])
         for pair in [[False, True], [3, 12], np.array([-1, 1])]:
-            y = np.array([pair[label == "pos"] for label in labels])
+            y = np.array([pair[int(label == "pos")] for label in labels])
             classifier = LstmTextClassifier(settings=FAST, seed=1).fit(np.array(texts), y)
             self.assertEqual(classifier.classes_.dtype, y.dtype)
             self.assertEqual(classifier.predict(texts).dtype, y.dtype)
