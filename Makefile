@@ -84,8 +84,8 @@ dist: ## build a tarball of lstmtext in target/packages
 deb: ## build a Debian package in target/packages
 	@scripts/packages.sh deb
 
-packages: wheel dist deb ## build and try all packages
-	@scripts/packages.sh check
+packages: ## build and try all packages
+	@scripts/packages.sh all
 
 clean: ## remove target, .venv and .libtorch, but keep runs and data
 	rm -rf target .venv .libtorch

@@ -4,9 +4,10 @@
 #   scripts/packages.sh wheel    a wheel for pip and uv, with the Python module, lstmtext and lstmtext-torch
 #   scripts/packages.sh dist     a tarball with lstmtext, man pages, completions and example configurations
 #   scripts/packages.sh deb      a Debian package with the same
-#   scripts/packages.sh check    installs and tries all packages, in target/packages/check
+#   scripts/packages.sh all      all of them, tried in target/packages/check
 #
-# They run with glibc 2.28 (2018) or newer, and are written to target/packages.
+# They run with glibc 2.28 (2018) or newer, and are written to target/packages. PROFILE=quick builds slower programs in
+# less time, to try this script.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -14,7 +15,8 @@ glibc=2.28
 arch=$(uname -m)
 target=$arch-unknown-linux-gnu
 out=$PWD/target/packages
-bin=$out/$target/release
+profile=${PROFILE:-release}
+bin=$out/$target/$profile
 version=$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 note() { printf 'packages: %s\n' "$*" >&2; }
@@ -49,23 +51,25 @@ END
     unset LIBTORCH LIBTORCH_USE_PYTORCH MAKEFLAGS
 }
 
-build_program() {
-    note "building lstmtext for glibc $glibc (the first build takes several minutes)..."
-    cargo build --release --locked --target "$target" --package lstmtext
-    check_symbols "$bin/lstmtext"
-}
-
-build_torch_program() {
-    local compat=$out/tools/glibc_compat.o
-    scripts/setup.sh libtorch
-    note "building lstmtext-torch for glibc $glibc..."
-    "${CXX:-g++}" -O2 -fPIC -c packaging/glibc_compat.cpp -o "$compat"
-    # Zig would link its own libc++ in place of -lstdc++. The libraries of this system need a newer glibc, but
-    # the program does not.
-    cargo rustc --release --locked --target "$target" --package lstmtext-torch --bin lstmtext-torch -- \
-        -C "link-arg=$compat" -C "link-arg=$(library libstdc++.so)" -C "link-arg=$(library libgcc_s.so.1)" \
-        -C link-arg=-Wl,--allow-shlib-undefined
-    check_symbols "$bin/lstmtext-torch"
+# build PACKAGE...: builds lstmtext, and lstmtext-torch if it is named, in one go, so that they share the library.
+build() {
+    local -a packages=()
+    local package compat=$out/tools/glibc_compat.o libraries=$out/tools/lib
+    [[ -z ${built:-} ]] || return 0
+    if [[ $* == *lstmtext-torch* ]]; then
+        scripts/setup.sh libtorch
+        "${CXX:-g++}" -O2 -fPIC -c packaging/glibc_compat.cpp -o "$compat"
+        # torch-sys names the OpenMP of GCC, from which nothing is needed: PyTorch has its own.
+        mkdir -p "$libraries"
+        "$out/tools/cc" -shared -o "$libraries/libgomp.so" -x c /dev/null
+        # Zig would link its own libc++ in place of -lstdc++. The libraries of this system need a newer glibc, but
+        # the program does not.
+        export LSTMTEXT_LINK_ARGS="-L$libraries $compat $(library libstdc++.so) $(library libgcc_s.so.1) -Wl,--allow-shlib-undefined"
+    fi
+    for package in "$@"; do packages+=(--package "$package"); done
+    note "building $* for glibc $glibc (the first build takes several minutes)..."
+    cargo build --profile "$profile" --locked --target "$target" "${packages[@]}"
+    for package in "$@"; do check_symbols "$bin/$package"; done
 }
 
 # library NAME: prints the path of a library of the C++ compiler.
@@ -99,15 +103,14 @@ write_pages() {
 wheel() {
     local data=python/lstmtext.data
     use_zig
-    build_program
-    build_torch_program
+    build lstmtext lstmtext-torch
     rm -rf "$data" "$out/wheels"
     mkdir -p "$data/scripts"
     cp "$bin/lstmtext" "$bin/lstmtext-torch" "$data/scripts"
     strip "$data"/scripts/*
     write_pages "$data/data/share"
     note "building the Python module..."
-    .venv/bin/maturin build --release --locked --quiet --manifest-path python/Cargo.toml --target "$target" \
+    .venv/bin/maturin build --profile "$profile" --locked --quiet --manifest-path python/Cargo.toml --target "$target" \
         --compatibility "manylinux_${glibc/./_}" --out "$out/wheels"
     rm -rf "$data"
     ls "$out"/wheels/*.whl
@@ -129,7 +132,7 @@ stage() {
 dist() {
     local stage=$out/stage
     use_zig
-    build_program
+    build lstmtext
     rm -rf "$stage"
     stage "$stage/$tarball"
     # The same files give the same tarball.
@@ -142,7 +145,7 @@ dist() {
 deb() {
     local stage=$out/deb root debian_arch
     use_zig
-    build_program
+    build lstmtext
     rm -rf "$stage"
     stage "$stage"
     gzip -9n "$stage"/share/man/man1/*.1
@@ -157,6 +160,16 @@ deb() {
 }
 
 # --- Check ------------------------------------------------------------------
+
+all() {
+    use_zig
+    build lstmtext lstmtext-torch
+    built=1
+    wheel
+    dist
+    deb
+    check
+}
 
 check() {
     local scratch=$out/check
@@ -291,8 +304,8 @@ check_image() {
     note "the image works"
 }
 
-[[ $# == 1 ]] || die "usage: scripts/packages.sh wheel|dist|deb|check"
+[[ $# == 1 ]] || die "usage: scripts/packages.sh wheel|dist|deb|all"
 case $1 in
-wheel | dist | deb | check) "$1" ;;
-*) die "usage: scripts/packages.sh wheel|dist|deb|check" ;;
+wheel | dist | deb | all) "$1" ;;
+*) die "usage: scripts/packages.sh wheel|dist|deb|all" ;;
 esac

@@ -32,6 +32,11 @@ fn main() {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     }
     println!("cargo:rerun-if-env-changed=LSTMTEXT_PACKAGED");
+    // scripts/packages.sh links the program with other libraries than those of this system.
+    for argument in env::var("LSTMTEXT_LINK_ARGS").unwrap_or_default().split_whitespace() {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+    println!("cargo:rerun-if-env-changed=LSTMTEXT_LINK_ARGS");
 }
 
 /// Creates the headers of Gloo that c10d's headers include, and that libtorch comes without. They are

@@ -30,7 +30,8 @@ pub struct ManArgs {
 }
 
 /// Runs the command; `program` is the whole command line.
-pub fn run(args: ManArgs, mut program: Command) -> anyhow::Result<u8> {
+pub fn run(args: ManArgs, program: Command) -> anyhow::Result<u8> {
+    let mut program = without_help_commands(program);
     program.build();
     if let Some(directory) = &args.to {
         create_directories(directory)?;
@@ -48,12 +49,16 @@ pub fn run(args: ManArgs, mut program: Command) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
+/// Removes the commands `help`, which have no pages.
+fn without_help_commands(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help_commands)
+}
+
 /// Writes the pages of a command and of those below it.
 fn write_pages(command: &Command, name: &str, directory: &Path) -> anyhow::Result<()> {
     let file = directory.join(name.replace(' ', "-") + ".1");
     write_atomic(&file, &page(command, name)?)?;
-    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
-    for below in below.filter(|below| below.get_name() != "help") {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         write_pages(below, &format!("{name} {}", below.get_name()), directory)?;
     }
     Ok(())
